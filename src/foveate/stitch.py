@@ -1,0 +1,203 @@
+"""How overlapping windows become one map, and how a map comes back to the photograph.
+
+Knows:   how much each pixel of a window counts, how overlaps are averaged, how a probability is stored.
+Ignores: which network looked, and why the windows lie where they do.
+
+Shape letters: M windows, N of them in one batch, K lesions, S window side, h w canvas, H W photograph.
+Places are (row, column) in canvas px, origin top left.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt16
+
+from foveate import views
+from foveate.errors import GeometryError, LesionError
+from foveate.kinds import Probabilities
+
+LEVELS = 65535
+"""Stored level of probability 1; a probability p is stored as round(p * LEVELS)."""
+
+RAMP = 4
+"""The taper rises over one part in this many of a window's side: 64 of 256 px. Our choice: windows overlap by
+32 to 64 px, and a seam may use all of that; further in, every window has seen enough to count fully."""
+
+
+def taper(side: int) -> Float32[np.ndarray, "{side} {side}"]:
+    """Weigh the pixels of a window: 1 in the middle, falling towards the rim as a raised cosine.
+
+    Near its rim a network has seen less of what surrounds a pixel, so its word counts less there. The ramp
+    is sampled at pixel centres, strictly above its zero: where windows agree, or one alone covers a pixel,
+    the weights divide out whatever the overlap. Where two overlap, the share of the one that ends has all
+    but vanished at its last pixel, and with it the seam: 1/6600 of the difference is left if they share 64
+    of 256 px or more, 1/3200 for 32, 1/220 for 8. Windows that do not overlap are not blended.
+
+    Args:
+        side: of the window, px.
+
+    Returns:
+        Weights above 0, at most 1.
+
+    Source: our choice; Ronneberger et al. 2015 (arXiv:1505.04597) crop to the valid centre instead.
+    """
+    ramp = max(1, side // RAMP)
+    depth = (
+        np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
+    )  # px between the rim and a pixel's centre
+    wave = np.sin(np.pi / 2 * np.minimum(depth / ramp, 1)) ** 2
+    return np.outer(wave, wave).astype(np.float32)
+
+
+def stitch(
+    looks: Iterable[Float32[np.ndarray, "N K S S"]],
+    corners: Int64[np.ndarray, "M 2"],
+    shape: tuple[int, int],
+    inside: Bool[np.ndarray, "h w"],
+) -> UInt16[np.ndarray, "K h w"]:
+    """Return, for every pixel of the canvas, the weighted mean of the windows that cover it.
+
+    Sums are held for as many rows as one window has; rows that no later window touches are rounded at once.
+
+    Args:
+        looks: batches of windows' probabilities in [0, 1], in the order of the corners.
+        corners: (row, column) of each window's top-left pixel, from top to bottom as `views.plan` gives them;
+            some may be left out.
+        shape: (h, w) of the canvas.
+        inside: pixels of the canvas that belong to the field.
+
+    Returns:
+        Probability times LEVELS, rounded; 0 where not inside.
+
+    Raises:
+        GeometryError: looks and corners are not equally many, corners do not run from top to bottom, a window
+            leaves the canvas, a look holds anything but probabilities, or a pixel inside is in no window.
+
+    Source: weighted overlap-add; the taper is our choice.
+    """
+    if inside.shape != shape:
+        raise GeometryError(f"the field's mask is {_by(inside.shape)} px, the canvas {_by(shape)} px")
+    if (np.diff(corners[:, 0]) < 0).any():
+        raise GeometryError("windows do not run from top to bottom; keep the order of views.plan")
+    band = None
+    for look, (row, column) in _pairs(looks, corners):
+        if band is None:
+            band = _Band(look.shape[0], look.shape[1], inside)
+        band.add(look, int(row), int(column))
+    if band is None:
+        raise GeometryError(f"no window covers the canvas of {_by(shape)} px; plan them with views.plan")
+    return band.finish()
+
+
+def native(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, "H W"]:
+    """Bring one lesion's map to the photograph's own pixels.
+
+    Returns:
+        Probability times LEVELS; 0 outside the frame's box. An exact copy where nothing was resampled.
+
+    Raises:
+        LesionError: the lesion has no map.
+    """
+    if lesion not in probabilities.lesions:
+        raise LesionError(f"lesion {lesion!r} has no map; there are {', '.join(probabilities.lesions)}")
+    box = probabilities.frame.box
+    full = np.zeros(probabilities.shape, np.uint16)
+    full[box.slices] = views.resample(probabilities.maps[probabilities.lesions.index(lesion)], box.shape)
+    return full
+
+
+class _Band:
+    """The rows under way: weighted sums for one window's height, moved down the canvas as windows arrive."""
+
+    def __init__(self, lesions: int, side: int, inside: Bool[np.ndarray, "h w"]) -> None:
+        height, width = inside.shape
+        self._inside = inside
+        self._taper = taper(side)
+        self._top = 0  # first row under way; all above are finished
+        self._total = np.zeros((lesions, side, width), np.float32)
+        self._mass = np.zeros((side, width), np.float32)
+        self._maps = np.zeros((lesions, height, width), np.uint16)
+
+    def add(self, look: Float32[np.ndarray, "K S S"], row: int, column: int) -> None:
+        """Add a window whose row is not above that of the last one."""
+        self._check(look, row, column)
+        self._move(row)
+        here = slice(column, column + look.shape[-1])
+        self._total[:, :, here] += look * self._taper
+        self._mass[:, here] += self._taper
+
+    def finish(self) -> UInt16[np.ndarray, "K h w"]:
+        """Round what is left and return the maps."""
+        self._move(self._inside.shape[0])
+        return self._maps
+
+    def _check(self, look: Float32[np.ndarray, "K S S"], row: int, column: int) -> None:
+        lesions, side, _ = self._total.shape
+        if look.shape != (lesions, side, side):
+            raise GeometryError(f"a look is {_by(look.shape)}, those before it {_by((lesions, side, side))}")
+        height, width = self._inside.shape
+        if min(row, column) < 0 or row + side > height or column + side > width:
+            raise GeometryError(
+                f"the window of {side} px at ({row}, {column}) leaves the canvas of {height} x {width} px"
+            )
+        low, high = float(look.min()), float(look.max())
+        if not (low >= 0 and high <= 1):  # not a number fails both
+            raise GeometryError(
+                f"the look at ({row}, {column}) runs from {low:g} to {high:g}; probabilities lie in [0, 1]"
+            )
+
+    def _move(self, row: int) -> None:
+        """Round the rows above `row` and make it the first one under way."""
+        side = len(self._mass)
+        count = min(row - self._top, side)
+        if count == 0:
+            return
+        self._round(count)
+        self._require_dark(self._top + count, row)
+        for sums in (self._total, self._mass):
+            sums[..., : side - count, :] = sums[..., count:, :].copy()
+            sums[..., side - count :, :] = 0
+        self._top = row
+
+    def _round(self, count: int) -> None:
+        """Write the mean of the first `count` rows under way."""
+        rows = slice(self._top, self._top + count)
+        inside, mass = self._inside[rows], self._mass[:count]
+        gaps = inside & (mass == 0)
+        if gaps.any():
+            raise _gap(gaps, self._top)
+        factor = np.divide(LEVELS, mass, out=np.zeros_like(mass), where=inside)
+        for total, finished in zip(self._total, self._maps, strict=True):
+            finished[rows] = total[:count] * factor + np.float32(0.5)  # cut off to whole levels: rounded
+
+    def _require_dark(self, top: int, bottom: int) -> None:
+        """Raise GeometryError unless the rows between two bands hold nothing of the field."""
+        if self._inside[top:bottom].any():
+            raise _gap(self._inside[top:bottom], top)
+
+
+def _gap(missing: Bool[np.ndarray, "r w"], top: int) -> GeometryError:
+    row, column = (int(place) for place in np.argwhere(missing)[0])
+    return GeometryError(f"pixel ({row + top}, {column}) of the field is in no window; plan with views.plan")
+
+
+def _pairs(
+    looks: Iterable[Float32[np.ndarray, "N K S S"]], corners: Int64[np.ndarray, "M 2"]
+) -> Iterator[tuple[Float32[np.ndarray, "K S S"], Int64[np.ndarray, " 2"]]]:
+    """Yield every window beside its corner.
+
+    Raises:
+        GeometryError: one of the two ends before the other.
+    """
+    taken = 0
+    for batch in looks:
+        if taken + len(batch) > len(corners):
+            raise GeometryError(f"at least {taken + len(batch)} looks for {len(corners)} corners")
+        yield from zip(batch, corners[taken : taken + len(batch)], strict=True)
+        taken += len(batch)
+    if taken < len(corners):
+        raise GeometryError(f"{taken} looks for {len(corners)} corners")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)
