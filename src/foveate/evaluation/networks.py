@@ -1,0 +1,105 @@
+"""Engines that run a torch network as it is, so that training is validated by the very way that predicts.
+
+Knows:   the Engine protocol and the three rows of the paper's Table 1.
+Ignores: photographs.
+
+Shape letters as in `foveate.engines`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from foveate.engines import Glance
+from foveate.nets import LocalGlobalUNet, sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkEngine:
+    """The fused network: an `Engine`."""
+
+    network: LocalGlobalUNet
+    """In evaluation mode."""
+
+    @torch.inference_mode()
+    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
+        """Run GlobalNet."""
+        features, logits = self.network.glance(_tensor(view))
+        return Glance(probabilities=logits.sigmoid()[0].numpy(), features=features[0].numpy())
+
+    @torch.inference_mode()
+    def look(
+        self,
+        windows: Float32[np.ndarray, "N 3 S S"],
+        pieces: Float32[np.ndarray, "N C G G2"],
+        rows: Float32[np.ndarray, "N S G"],
+        columns: Float32[np.ndarray, "N S G2"],
+    ) -> Float32[np.ndarray, "N K S S"]:
+        """Run LocalNet and the fusion."""
+        logits = self.network.look(_tensor(windows), *(torch.from_numpy(a) for a in (pieces, rows, columns)))
+        return _probabilities(logits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoarseEngine:
+    """GlobalNet alone, its coarse maps read at each window's pixels: an `Engine`."""
+
+    network: LocalGlobalUNet
+    """In evaluation mode."""
+
+    @torch.inference_mode()
+    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
+        """Run GlobalNet; its coarse maps are what the windows see."""
+        _, logits = self.network.glance(_tensor(view))
+        coarse = logits.sigmoid()[0].numpy()
+        return Glance(probabilities=coarse, features=coarse)
+
+    @torch.inference_mode()
+    def look(
+        self,
+        windows: Float32[np.ndarray, "N 3 S S"],
+        pieces: Float32[np.ndarray, "N C G G2"],
+        rows: Float32[np.ndarray, "N S G"],
+        columns: Float32[np.ndarray, "N S G2"],
+    ) -> Float32[np.ndarray, "N K S S"]:
+        """Enlarge the coarse maps; the windows' pixels are not looked at."""
+        found: Float32[np.ndarray, "N K S S"] = sample(
+            *(torch.from_numpy(a) for a in (pieces, rows, columns))
+        ).numpy()
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalEngine:
+    """LocalNet alone: an `Engine`."""
+
+    network: LocalGlobalUNet
+    """In evaluation mode."""
+
+    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
+        """Look at nothing."""
+        empty = np.zeros((1, *view.shape[2:]), np.float32)
+        return Glance(probabilities=empty, features=empty)
+
+    @torch.inference_mode()
+    def look(
+        self,
+        windows: Float32[np.ndarray, "N 3 S S"],
+        pieces: Float32[np.ndarray, "N C G G2"],
+        rows: Float32[np.ndarray, "N S G"],
+        columns: Float32[np.ndarray, "N S G2"],
+    ) -> Float32[np.ndarray, "N K S S"]:
+        """Run LocalNet; the pieces are not looked at."""
+        _, logits = self.network.local_net(_tensor(windows))
+        return _probabilities(logits)
+
+
+def _tensor(pictures: Float32[np.ndarray, "N 3 S S"]) -> torch.Tensor:
+    return torch.from_numpy(pictures).contiguous(memory_format=torch.channels_last)
+
+
+def _probabilities(logits: torch.Tensor) -> Float32[np.ndarray, "N K S S"]:
+    found: Float32[np.ndarray, "N K S S"] = logits.sigmoid().contiguous().numpy()
+    return found

