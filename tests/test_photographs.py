@@ -1,0 +1,783 @@
+"""What must hold for any file that is handed in, and for any set of paths."""
+
+import contextlib
+import hashlib
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from foveate import photographs
+from foveate.errors import PhotographError
+from foveate.photographs import LIMIT_PIXELS, SUFFIXES, from_array, read, sources
+from foveate.photographs._decoding import exif_orientation, turned
+from foveate.photographs._names import Place, names
+
+seeds = st.integers(0, 2**32 - 1)
+sides = st.integers(256, 270)  # px, from the smallest that is read
+one_folder = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def colours(height=256, width=260, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def smooth(height=256, width=260):
+    """A picture that JPEG keeps well: a ramp a colour, none mirrored onto itself."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 0.8, columns * 0.7, (rows + columns) * 0.4], axis=-1).astype(np.uint8)
+
+
+def encoded(picture, format, **options):
+    buffer = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(
+        buffer, format, **options
+    )
+    return buffer.getvalue()
+
+
+def oriented(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def deep(levels, ending):
+    """Encode 16-bit RGB."""
+    return cv2.imencode(ending, levels[..., ::-1])[1].tobytes()
+
+
+def tiff(pixels, *, order="<", planes=1, photometric=2, more=()):
+    """Write an uncompressed TIFF by hand, with tags that no encoder here writes."""
+    height, width, samples = pixels.shape
+    parts = [pixels[..., i] for i in range(samples)] if planes == 2 else [pixels]
+    strips = [part.astype(part.dtype.newbyteorder(order)).tobytes() for part in parts]
+    starts = [8 + sum(map(len, strips[:i])) for i in range(len(strips))]
+    tags = [
+        (256, "H", [width]),
+        (257, "H", [height]),
+        (258, "H", [8 * pixels.itemsize] * samples),
+        (259, "H", [1]),
+        (262, "H", [photometric]),
+        (273, "I", starts),
+        (277, "H", [samples]),
+        (278, "H", [height]),
+        (279, "I", [len(strip) for strip in strips]),
+        (284, "H", [planes]),
+        *more,
+    ]
+    directory = 8 + sum(map(len, strips))
+    spill, entries, outside = directory + 6 + 12 * len(tags), b"", b""
+    for tag, kind, values in sorted(tags):
+        value = struct.pack(order + kind * len(values), *values)
+        where = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "I", spill + len(outside))
+        outside += value if len(value) > 4 else b""
+        entries += struct.pack(order + "HHI", tag, {"H": 3, "I": 4}[kind], len(values)) + where
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, directory)
+    return b"".join([head, *strips, struct.pack(order + "H", len(tags)), entries, b"\0\0\0\0", outside])
+
+
+def png_header(width, height, depth=8, kind=2):
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    rest = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rest
+
+
+def kept(folder, content, name="eye.jpg"):
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def refusal(path, **options):
+    """The message of the error that reading raises: one line that begins with the file."""
+    with pytest.raises(PhotographError) as caught:
+        read(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+    return message
+
+
+# Pixels
+
+
+@one_folder
+@given(st.tuples(sides, sides), seeds, st.sampled_from(["PNG", "TIFF", "tiff_lzw", "packbits"]))
+def test_lossless_files_come_back_bit_for_bit(tmp_path, shape, seed, form):
+    pixels = colours(*shape, seed)
+    kind = {"format": form} if form.isupper() else {"format": "TIFF", "compression": form}
+    path = kept(tmp_path, encoded(pixels, **kind))
+
+    photograph = read(path)
+
+    np.testing.assert_array_equal(photograph.pixels, pixels)
+    assert photograph.shape == shape
+    assert photograph.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert photograph.source == str(path)
+
+
+def test_a_jpeg_has_the_levels_that_another_decoder_gives(tmp_path):
+    path = kept(tmp_path, encoded(smooth(), "JPEG", quality=90))
+
+    np.testing.assert_array_equal(read(path).pixels, cv2.imread(str(path))[..., ::-1])
+
+
+def test_a_photograph_larger_than_a_strip_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs._decoding, "_STRIP", 260 * 50 + 7)
+    pixels = colours()
+
+    np.testing.assert_array_equal(read(kept(tmp_path, encoded(pixels, "PNG"))).pixels, pixels)
+
+
+def test_pixels_are_contiguous_read_only_and_fit_for_opencv(tmp_path):
+    path = kept(tmp_path, encoded(smooth(), "JPEG", exif=oriented(6)))
+
+    pixels = read(path).pixels
+
+    assert pixels.flags.c_contiguous
+    assert not pixels.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0, 0] = 0
+    assert cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).shape == pixels.shape[:2]
+    assert cv2.resize(pixels, (10, 10), interpolation=cv2.INTER_AREA).shape == (10, 10, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+def test_the_content_decides_the_format(tmp_path, form):
+    content = encoded(smooth(), form)
+
+    known = read(kept(tmp_path, content, f"eye.{form.lower()}"))
+
+    for name in ("eye.jpg", "eye.png", "eye.tif", "eye", "eye.txt"):
+        np.testing.assert_array_equal(read(kept(tmp_path, content, name)).pixels, known.pixels)
+
+
+def test_resolution_in_dots_per_inch_is_no_spacing_on_the_retina(tmp_path):
+    for form in ("JPEG", "PNG", "TIFF"):
+        assert read(kept(tmp_path, encoded(smooth(), form, dpi=(300, 300)))).spacing is None
+
+
+def test_a_colour_profile_changes_nothing(tmp_path):
+    profile = b"\0" * 128
+
+    plain, tagged = (encoded(smooth(), "PNG", icc_profile=icc) for icc in (None, profile))
+
+    assert plain != tagged
+    np.testing.assert_array_equal(
+        read(kept(tmp_path, plain)).pixels, read(kept(tmp_path, tagged, "tagged.png")).pixels
+    )
+
+
+def test_graded_photographs_read_as_another_decoder_has_them(shared_data):
+    for path in sorted((shared_data / "graded").glob("*.jpg"))[:2]:
+        np.testing.assert_array_equal(read(path).pixels, cv2.imread(str(path))[..., ::-1])
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+def test_every_orientation_is_applied_in_every_format(tmp_path, form, orientation):
+    path = kept(tmp_path, encoded(smooth(), form, exif=oriented(orientation)))
+
+    with Image.open(path) as image:
+        reference = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read(path).pixels, reference)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, ["ab", "cd", "ef"]),
+        (2, ["ba", "dc", "fe"]),
+        (3, ["fe", "dc", "ba"]),
+        (4, ["ef", "cd", "ab"]),
+        (5, ["ace", "bdf"]),
+        (6, ["eca", "fdb"]),
+        (7, ["fdb", "eca"]),
+        (8, ["bdf", "ace"]),
+    ],
+)
+def test_turning_six_pixels_by_hand(orientation, upright):
+    def pixels(rows):
+        return np.array([[[ord(letter)] * 3 for letter in row] for row in rows], np.uint8)
+
+    np.testing.assert_array_equal(turned(pixels(["ab", "cd", "ef"]), orientation), pixels(upright))
+
+
+@given(st.binary(max_size=64), st.sampled_from([b"", b"II*\0\x08\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08"]))
+def test_broken_exif_counts_as_upright_or_says_a_valid_orientation(junk, head):
+    assert 1 <= exif_orientation(head + junk) <= 8
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@given(value=st.integers(0, 2**16 - 1), before=st.integers(0, 3))
+def test_orientation_is_found_in_both_byte_orders_behind_other_tags(order, value, before):
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    others = struct.pack(order + "HHII", 0x010F, 2, 4, 0) * before
+    entry = struct.pack(order + "HHIHH", 0x0112, 3, 1, value, 0)
+    exif = mark + struct.pack(order + "IH", 8, before + 1) + others + entry
+
+    assert exif_orientation(b"Exif\0\0" + exif) == (value if 1 <= value <= 8 else 1)
+
+
+def test_broken_exif_does_not_keep_a_photograph_from_being_read(tmp_path):
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff junk"
+
+    for form in ("JPEG", "PNG"):
+        assert read(kept(tmp_path, encoded(smooth(), form, exif=exif))).shape == (256, 260)
+
+
+# Depth, transparency, palettes
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+def test_16_bit_levels_are_scaled_to_the_nearest_of_8_bits(tmp_path, ending):
+    every = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    levels = np.stack([every, every.T, every[::-1]], axis=-1)
+
+    pixels = read(kept(tmp_path, deep(levels, ending))).pixels
+
+    np.testing.assert_array_equal(pixels, np.rint(levels / 65535 * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bit_tiff_is_turned_upright_too(tmp_path, orientation, order):
+    levels = smooth().astype(np.uint16) * 257
+
+    path = kept(tmp_path, tiff(levels, order=order, more=[(0x0112, "H", [orientation])]))
+
+    np.testing.assert_array_equal(read(path).pixels, turned(smooth(), orientation))
+
+
+def test_16_bit_png_is_turned_upright_too(tmp_path):
+    plain = deep(smooth().astype(np.uint16) * 257, ".png")
+    exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+    path = kept(tmp_path, plain[:33] + chunk + plain[33:])  # behind the header
+
+    np.testing.assert_array_equal(read(path).pixels, turned(smooth(), 6))
+
+
+def test_tripwire_pillow_still_cuts_16_bits_to_8_without_a_word(tmp_path):
+    """If this fails, Pillow has learnt to read 16-bit RGB and OpenCV's part can go."""
+    levels = np.full((256, 256, 3), 0x01FF, np.uint16)
+
+    with Image.open(kept(tmp_path, deep(levels, ".png"))) as image:
+        assert image.mode == "RGB"
+        assert image.getpixel((0, 0)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("pixels", [colours(), colours().astype(np.uint16) * 257])
+def test_planes_are_put_together_or_refused(tmp_path, pixels):
+    path = kept(tmp_path, tiff(pixels, planes=2))
+
+    if pixels.itemsize == 1:
+        np.testing.assert_array_equal(read(path).pixels, pixels)
+    else:
+        assert "16-bit colours in planes are not read" in refusal(path)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_what_is_transparent_lies_on_black(tmp_path, form):
+    pixels, alpha = colours(seed=1), colours(seed=2)[..., :1]
+    path = kept(tmp_path, encoded(np.concatenate([pixels, alpha], axis=-1), form))
+
+    expected = np.floor(pixels * (alpha / 255) + 0.5)
+    np.testing.assert_allclose(read(path).pixels, expected, atol=1)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_an_opaque_alpha_changes_nothing(tmp_path, form):
+    pixels = colours()
+    opaque = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)
+
+    np.testing.assert_array_equal(read(kept(tmp_path, encoded(opaque, form))).pixels, pixels)
+
+
+def test_one_colour_named_transparent_becomes_black(tmp_path):
+    pixels = smooth()
+    pixels[:9] = (7, 8, 9)
+
+    path = kept(tmp_path, encoded(pixels, "PNG", transparency=(7, 8, 9)))
+
+    pixels[:9] = 0
+    np.testing.assert_array_equal(read(path).pixels, pixels)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_a_palette_is_looked_up_exactly(tmp_path, form):
+    picture = Image.fromarray(smooth()).quantize(64)
+
+    pixels = read(kept(tmp_path, encoded(picture, form))).pixels
+
+    np.testing.assert_array_equal(pixels, np.asarray(picture.convert("RGB")))
+
+
+def test_a_palette_with_a_transparent_entry_lies_on_black(tmp_path):
+    picture = Image.fromarray(smooth()).quantize(64)
+
+    pixels = read(kept(tmp_path, encoded(picture, "PNG", transparency=5))).pixels
+
+    entries = np.asarray(picture)
+    np.testing.assert_array_equal(pixels[entries == 5], 0)
+    np.testing.assert_array_equal(pixels[entries != 5], np.asarray(picture.convert("RGB"))[entries != 5])
+
+
+# Refusals by name
+
+GREY = Image.fromarray(smooth()[..., 0])
+ANY = Image.fromarray(smooth())
+RGBA16 = cv2.imencode(".png", np.full((256, 256, 4), 300, np.uint16))[1].tobytes()
+
+BY_NAME = {
+    "8-bit grey JPEG": (lambda: encoded(GREY, "JPEG"), "infrared or red-free"),
+    "8-bit grey PNG": (lambda: encoded(GREY, "PNG"), "infrared or red-free"),
+    "grey with alpha": (lambda: encoded(GREY.convert("LA"), "PNG"), "infrared or red-free"),
+    "16-bit grey PNG": (lambda: encoded(np.full((256, 256), 9999, np.uint16), "PNG"), "infrared or red-free"),
+    "16-bit grey TIFF": (
+        lambda: encoded(np.full((256, 256), 9999, np.uint16), "TIFF"),
+        "infrared or red-free",
+    ),
+    "32-bit grey TIFF": (
+        lambda: encoded(np.full((256, 256), 9999, np.int32), "TIFF"),
+        "infrared or red-free",
+    ),
+    "float grey TIFF": (
+        lambda: encoded(np.full((256, 256), 0.5, np.float32), "TIFF"),
+        "infrared or red-free",
+    ),
+    "1-bit": (lambda: encoded(GREY.convert("1"), "PNG"), "black and white"),
+    "three equal colours": (lambda: encoded(GREY.convert("RGB"), "JPEG"), "infrared or red-free"),
+    "CMYK JPEG": (lambda: encoded(ANY.convert("CMYK"), "JPEG"), "is CMYK"),
+    "CMYK TIFF": (lambda: encoded(ANY.convert("CMYK"), "TIFF"), "is CMYK"),
+    "CIELAB TIFF": (lambda: encoded(ANY.convert("LAB"), "TIFF"), "is CIELAB"),
+    "YCbCr TIFF": (lambda: tiff(smooth(), photometric=6), "stored as YCbCr"),
+    "16-bit RGBA PNG": (lambda: RGBA16, "16-bit colours with transparency"),
+    "32-bit RGB TIFF": (lambda: tiff(smooth().astype(np.uint32)), "cannot be decoded as TIFF"),
+    "two pages": (lambda: encoded(ANY, "TIFF", save_all=True, append_images=[ANY]), "holds several pictures"),
+    "animation": (
+        lambda: encoded(ANY, "PNG", save_all=True, append_images=[ANY.rotate(90)]),
+        "holds several pictures",
+    ),
+    "reduced copy first": (lambda: tiff(smooth(), more=[(254, "I", [1])]), "a reduced copy"),
+    "DNG": (lambda: tiff(smooth(), more=[(50706, "I", [0x01040000])]), "a reduced copy"),
+    "Canon raw": (lambda: b"II*\0\x10\0\0\0CR\x02\0" + bytes(300), "a camera's raw file"),
+    "GIF": (lambda: encoded(ANY, "GIF"), "is a GIF"),
+    "BMP": (lambda: encoded(ANY, "BMP"), "is a BMP"),
+    "WebP": (lambda: b"RIFF\0\0\0\0WEBPVP8 " + bytes(200), "is a WebP"),
+    "HEIC": (lambda: b"\0\0\0\x18ftypheic" + bytes(200), "is a HEIC"),
+    "AVIF": (lambda: b"\0\0\0\x18ftypavif" + bytes(200), "is an AVIF"),
+    "film": (lambda: b"\0\0\0\x18ftypmp42" + bytes(200), "is a film"),
+    "JPEG 2000": (lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(200), "is a JPEG 2000"),
+    "DICOM": (lambda: bytes(128) + b"DICM" + bytes(200), "is DICOM"),
+    "DICOM and TIFF": (lambda: b"II*\0" + bytes(124) + b"DICM" + bytes(200), "is DICOM"),
+    "PDF": (lambda: b"%PDF-1.7\n" + bytes(200), "is a PDF"),
+    "ZIP": (lambda: b"PK\x03\x04" + bytes(200), "is a ZIP archive"),
+    "text": (lambda: "Auge, rechts: größer.\n".encode() * 9, "is text"),
+    "junk": (lambda: b"\x01\x02\x03\x04" + bytes(200), "unknown kind (begins with 01 02 03 04)"),
+    "empty": (lambda: b"", "the file is empty"),
+    "one byte": (lambda: b"\xff", "unknown kind (begins with ff)"),
+    "one pixel": (lambda: encoded(colours(1, 1), "PNG"), "1 x 1 px; a photograph has at least 256"),
+    "narrow": (lambda: encoded(colours(300, 255), "JPEG"), "255 x 300 px; a photograph has at least 256"),
+    "flat": (lambda: encoded(colours(255, 300), "TIFF"), "300 x 255 px; a photograph has at least 256"),
+    "bomb": (lambda: png_header(60_000, 60_000), "60000 x 60000 px are 3600.0 million"),
+    "tile bomb": (
+        lambda: tiff(smooth(), more=[(322, "I", [2**15]), (323, "I", [2**15]), (324, "I", [8])]),
+        "tiles are larger",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BY_NAME)
+def test_what_is_no_photograph_is_refused_by_name(tmp_path, case):
+    content, said = BY_NAME[case]
+
+    assert said in refusal(kept(tmp_path, content()))
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_frame_of_one_level_is_left_to_whoever_looks_for_the_field(tmp_path, level):
+    pixels = np.full((256, 256, 3), level, np.uint8)
+
+    assert read(kept(tmp_path, encoded(pixels, "PNG"))).pixels.max() == level
+
+
+def test_a_single_coloured_pixel_makes_a_colour_photograph(tmp_path):
+    pixels = np.repeat(smooth()[..., :1], 3, axis=-1)
+    pixels[201, 33, 2] += 1  # off the thinned grid
+
+    assert read(kept(tmp_path, encoded(pixels, "PNG"))).shape == (256, 260)
+
+
+def test_the_limit_is_the_largest_that_is_read(tmp_path):
+    path = kept(tmp_path, encoded(colours(256, 260), "PNG"))
+
+    assert read(path, limit=256 * 260).shape == (256, 260)
+    assert "more than the 0.066559 million" in refusal(path, limit=256 * 260 - 1)
+
+
+def test_100_megapixels_are_within_the_limit(tmp_path):
+    """Nothing but the header is looked at; then the pixels turn out to be missing. No warning of Pillow's."""
+    assert LIMIT_PIXELS >= 100_000_000
+    assert "cannot be decoded as PNG" in refusal(kept(tmp_path, png_header(12_000, 8_400)))
+    assert "more than the 120 million" in refusal(kept(tmp_path, png_header(12_000, 10_001)))
+
+
+# Damage
+
+WHOLE = {
+    "JPEG": encoded(smooth(), "JPEG"),
+    "progressive JPEG": encoded(smooth(), "JPEG", progressive=True),
+    "PNG": encoded(smooth(), "PNG"),
+    "16-bit PNG": deep(smooth().astype(np.uint16) * 200, ".png"),
+    "TIFF": encoded(smooth(), "TIFF"),
+    "TIFF, Deflate": encoded(smooth(), "TIFF", compression="tiff_adobe_deflate"),
+    "16-bit TIFF": tiff(smooth().astype(np.uint16) * 200),
+}
+
+
+@one_folder
+@given(st.sampled_from(sorted(WHOLE)), st.floats(0, 1, exclude_max=True))
+def test_a_file_whose_end_is_missing_is_refused(tmp_path, form, share):
+    whole = WHOLE[form]
+
+    refusal(kept(tmp_path, whole[: int(share * len(whole))]))
+
+
+@pytest.mark.parametrize("form", sorted(WHOLE))
+@pytest.mark.parametrize("missing", [1, 2, 3, 4, 8, 12])
+def test_a_file_that_lacks_its_last_bytes_is_refused(tmp_path, form, missing):
+    refusal(kept(tmp_path, WHOLE[form][:-missing]))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "progressive JPEG", "PNG", "16-bit PNG"])
+@pytest.mark.parametrize("missing", [1, 2, 3, 8, 400])
+def test_a_file_whose_end_was_never_copied_is_refused(tmp_path, form, missing):
+    refusal(kept(tmp_path, WHOLE[form][:-missing] + bytes(missing)))
+
+
+def test_what_follows_the_picture_does_no_harm(tmp_path):
+    for form in ("JPEG", "PNG"):
+        assert read(kept(tmp_path, WHOLE[form] + b"appended by a camera" * 9)).shape == (256, 260)
+
+
+@one_folder
+@given(st.sampled_from(sorted(WHOLE)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1))
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path, form, blows):
+    content = bytearray(WHOLE[form])
+    for share, byte in blows:
+        content[int(share**3 * (len(content) - 1))] = byte  # mostly in the header
+    path = kept(tmp_path, bytes(content))
+
+    with contextlib.suppress(PhotographError):
+        assert read(path).pixels.dtype == np.uint8
+
+
+# Paths that are no files
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such file" in refusal(tmp_path / "gone.jpg")
+
+
+def test_a_folder_is_no_photograph(tmp_path):
+    assert "is a folder" in refusal(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+
+    assert "is no regular file" in refusal(tmp_path / "pipe.jpg")
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    path = kept(tmp_path, WHOLE["PNG"])
+
+    def forbid(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", forbid)  # permissions do not bind root, who may run this
+    assert "may not be read" in refusal(path)
+
+
+def test_a_name_too_long_for_the_disk_is_an_error_of_one_line(tmp_path):
+    assert "cannot be opened" in refusal(tmp_path / ("e" * 300))
+
+
+def test_a_line_break_in_a_name_is_escaped(tmp_path):
+    path = kept(tmp_path, b"text", "eye\n.jpg")
+
+    with pytest.raises(PhotographError) as caught:
+        read(path)
+    assert "eye\\n.jpg" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+# Arrays
+
+
+def test_an_array_becomes_a_photograph_of_its_own():
+    pixels = colours()
+
+    photograph = from_array(pixels, source="camera", spacing=0.004)
+    before = pixels.copy()
+    pixels[:] = 0
+
+    np.testing.assert_array_equal(photograph.pixels, before)
+    assert not photograph.pixels.flags.writeable
+    assert pixels.flags.writeable
+    assert (photograph.source, photograph.spacing) == ("camera", 0.004)
+
+
+def test_an_arrays_digest_tells_pixels_and_shapes_apart():
+    tall, wide = colours(260, 300), colours(260, 300).reshape(300, 260, 3)
+    other = tall.copy()
+    other[259, 299, 2] ^= 1
+
+    assert len({from_array(pixels).digest for pixels in (tall, wide, other)}) == 3
+    assert from_array(tall).digest == from_array(np.asfortranarray(tall)).digest
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.zeros((300, 300, 3), np.float32), r"float32 pixels of shape \(300, 300, 3\)"),
+        (np.zeros((300, 300), np.uint8), r"uint8 pixels of shape \(300, 300\)"),
+        (np.zeros((3, 300, 300), np.uint8), "give uint8 levels, rows x columns x 3"),
+        (np.zeros((255, 300, 3), np.uint8), "300 x 255 px"),
+        (np.repeat(smooth()[..., :1], 3, axis=-1), "infrared or red-free"),
+    ],
+)
+def test_an_array_that_is_no_photograph_is_refused(pixels, said):
+    with pytest.raises(PhotographError, match=said):
+        from_array(pixels)
+
+
+@pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_spacing_that_is_no_length_is_refused(spacing):
+    with pytest.raises(PhotographError, match="give a length above 0"):
+        from_array(colours(), spacing=spacing)
+
+
+# Which files are meant
+
+
+@pytest.fixture
+def clinic(tmp_path, monkeypatch):
+    """Photographs of two patients, and what else lies about. Nothing is opened: any content does."""
+    for name in (
+        "ann/left.jpg",
+        "ann/right.JPG",
+        "ann/2024/left.png",
+        "bob/left.tiff",
+        "bob/notes.txt",
+        "bob/scan.dcm",
+        ".cache/left.jpg",
+        "ann/._left.jpg",
+    ):
+        path = tmp_path / "clinic" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "clinic"
+
+
+def named(paths, **options):
+    return [source.name for source in sources([str(path) for path in paths], **options).photographs]
+
+
+def test_a_folder_gives_its_photographs_in_order_without_what_is_hidden(clinic):
+    found = sources([str(clinic)])
+
+    assert [source.name for source in found.photographs] == [
+        "ann/left",
+        "ann/right",
+        "ann/2024/left",
+        "bob/left",
+    ]
+    assert found.photographs[0].path == clinic / "ann" / "left.jpg"
+    assert found.skipped == 2
+
+
+def test_every_ending_of_the_set_is_found_in_either_case(tmp_path):
+    for ending in SUFFIXES:
+        (tmp_path / f"a{ending[1:]}{ending}").touch()
+        (tmp_path / f"b{ending[1:]}{ending.upper()}").touch()
+
+    assert len(named([tmp_path])) == 2 * len(SUFFIXES)
+
+
+def test_a_file_given_by_itself_is_meant_whatever_its_ending(clinic):
+    found = sources(["clinic/bob/scan.dcm"])
+
+    assert [(source.name, source.path) for source in found.photographs] == [
+        ("scan", Path("clinic/bob/scan.dcm"))
+    ]
+    assert found.skipped == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected", "skipped"),
+    [
+        ("clinic/*/left.*", ["ann/left", "bob/left"], 0),
+        ("clinic/**/left.*", ["ann/2024/left", "ann/left", "bob/left"], 0),
+        ("clinic/b*", ["bob/left"], 2),
+        ("clinic/bob/*", ["left"], 2),
+        ("clinic/**", ["ann/left", "ann/right", "ann/2024/left", "bob/left"], 2),
+        ("clinic/ann/[lr]*.[jJ]*", ["left", "right"], 0),
+        ("cl?nic/ann/*.jpg", ["clinic/ann/left"], 0),
+        ("clinic/ann/../bob/*.tiff", ["left"], 0),
+        ("clinic/*/../bob/*.tiff", ["ann/bob/left"], 0),
+    ],
+)
+def test_globs_match_as_a_shell_has_them(clinic, pattern, expected, skipped):
+    for given_as in (pattern, f"{clinic.parent}/{pattern}"):
+        found = sources([given_as])
+        assert [source.name for source in found.photographs] == expected
+        assert found.skipped == skipped
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path):
+    (tmp_path / "eye[1].jpg").touch()
+    (tmp_path / "eye1.jpg").touch()
+
+    assert named([tmp_path / "eye[1].jpg"]) == ["eye[1]"]
+
+
+def test_a_file_reached_twice_is_taken_once(clinic):
+    left = "clinic/ann/left.jpg"
+
+    assert named([left, f"{clinic}/ann/left.jpg", "clinic/ann/../ann/*.jpg"]) == ["left"]
+    assert named(["clinic/bob", "clinic/bob/left.tiff", "clinic"])[0] == "left"
+    assert len(named(["clinic/bob", "clinic"])) == 4
+
+
+def test_a_file_named_after_it_was_skipped_is_not_counted_as_skipped(clinic):
+    found = sources(["clinic/bob", "clinic/bob/scan.dcm"])
+
+    assert [source.name for source in found.photographs] == ["left", "scan"]
+    assert found.skipped == 1
+
+
+def test_links_are_followed_and_loops_end(clinic):
+    (clinic / "bob" / "again").symlink_to(clinic, target_is_directory=True)
+    elsewhere = clinic.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "eye.jpg").touch()
+    (clinic / "linked").symlink_to(elsewhere, target_is_directory=True)
+
+    assert named(["clinic"]) == ["ann/left", "ann/right", "ann/2024/left", "bob/left", "linked/eye"]
+
+
+def test_a_link_to_nowhere_is_not_passed_over(clinic):
+    (clinic / "bob" / "lost.jpg").symlink_to("gone.jpg")
+
+    assert "bob/lost" in named(["clinic"])
+    assert named(["clinic/bob/lost.jpg"]) == ["lost"]
+
+
+def test_the_folder_of_results_is_not_looked_into(clinic):
+    for name in ("out/maps/left_EX.png", "out/overlays/left.jpg"):
+        (clinic / name).parent.mkdir(parents=True)
+        (clinic / name).touch()
+
+    for given_as in ("clinic", "clinic/**", "clinic/*"):
+        assert not any("out" in name for name in named([given_as], without=Path("clinic/out")))
+    assert len(named(["clinic"])) == 6
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("clinic/gone.jpg", "clinic/gone.jpg: no such file or folder"),
+        ("clinic/*.gif", "clinic/[*].gif: matches nothing"),
+        ("empty", "empty: holds no photograph, 0 other files"),
+        ("clinic/bob/*.txt", "holds no photograph, 1 other files; photographs end in .jfif, .jpe, .jpeg"),
+    ],
+)
+def test_a_path_that_means_nothing_is_an_error_though_others_do(clinic, path, said):
+    (clinic.parent / "empty").mkdir()
+
+    with pytest.raises(PhotographError, match=said):
+        sources(["clinic", path])
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(clinic, monkeypatch):
+    def forbid(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbid)
+    with pytest.raises(PhotographError, match="clinic: the folder cannot be listed"):
+        sources(["clinic"])
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["r/a.jpg"], ["a"]),
+        (["r/x/a.jpg", "r/y/a.jpg"], ["x/a", "y/a"]),
+        (["r/a.jpg", "r/a.png"], ["a.jpg", "a.png"]),
+        (["r/a.jpg", "r/a.png", "r/b.png"], ["a.jpg", "a.png", "b"]),
+        (["r/a.jpg", "r/a.png", "r/a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
+        (["l/a.jpg", "r/a.jpg"], ["l/a", "r/a"]),
+        (["l/a.jpg", "r/a.jpg", "r/b.jpg"], ["l/a", "r/a", "b"]),
+        (["l/a.jpg", "r/a.jpg", "r/a.png"], ["a", "a.jpg", "a.png"]),
+        (["r/A.jpg", "r/a.jpg"], ["A.jpg", "a.jpg~2"]),
+        (["r/é.jpg", "l/e\u0301.jpg"], ["r/é", "l/e\u0301"]),
+        (["r/...jpg"], ["...jpg"]),
+        (["r/.jpg"], [".jpg"]),
+    ],
+)
+def test_names_are_lengthened_only_where_they_meet(files, expected):
+    places = [Place(root=Path("/") / file[0], relative=Path(file[2:])) for file in files]
+
+    assert list(names(places)) == expected
+
+
+def test_roots_of_equal_names_are_told_apart_by_those_above_them():
+    places = [
+        Place(root=Path(root), relative=Path("a.jpg")) for root in ("/x/day/od", "/y/day/od", "/y/day/os")
+    ]
+
+    assert names(places) == ("x/day/od/a", "y/day/od/a", "os/a")
+
+
+parts = st.text("aA.é~2", min_size=1, max_size=3).filter(lambda part: part.strip("."))
+files = st.lists(parts, min_size=2, max_size=4).map(tuple)
+
+
+@given(st.lists(st.tuples(files, st.integers(1, 3)), max_size=9, unique_by=lambda drawn: drawn[0]))
+def test_names_never_meet_and_stay_where_they_are_put(drawn):
+    places = [
+        Place(root=Path("/", *file[: min(cut, len(file) - 1)]), relative=Path(*file[cut:] or file[-1:]))
+        for file, cut in drawn
+    ]
+
+    found = names(places)
+
+    assert len({name.casefold() for name in found}) == len(places)
+    for name in found:
+        assert not Path(name).is_absolute()
+        assert ".." not in Path(name).parts
+        assert Path(name).parts
+    assert names(places) == found
