@@ -1,0 +1,166 @@
+"""Run a model package's two graphs with ONNX Runtime, on the processor.
+
+Knows:   ONNX Runtime, and the names of a package's graphs, inputs and outputs.
+Ignores: what the numbers mean.
+
+Shape letters as in `foveate.engines`.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from jaxtyping import Float32
+from onnxruntime.capi import onnxruntime_pybind11_state as raised
+
+from foveate.engines import Glance
+from foveate.errors import PackageError, SettingError
+from foveate.models import Package
+
+GLOBAL = ("global.onnx", ("view",), ("probabilities", "features"))
+"""File, inputs and outputs of GlobalNet."""
+
+LOCAL = ("local.onnx", ("windows", "pieces", "rows", "columns"), ("probabilities",))
+"""The same of LocalNet and the fusion."""
+
+FATAL = 4
+"""ONNX Runtime's log level: what goes wrong reaches the caller as an error, nothing is printed beside it."""
+
+ERRORS = (
+    raised.EPFail,
+    raised.Fail,
+    raised.InvalidArgument,
+    raised.InvalidGraph,
+    raised.InvalidProtobuf,
+    raised.NoModel,
+    raised.NoSuchFile,
+    raised.NotImplemented,
+    raised.RuntimeException,
+    ValueError,  # a feed that lacks an input
+)
+"""What ONNX Runtime raises; it gives them no common base."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnnxEngine:
+    """Two open graphs: an `Engine`. The same numbers each time on one machine with one number of threads."""
+
+    global_graph: "_Graph"
+    """GlobalNet."""
+    local_graph: "_Graph"
+    """LocalNet and the fusion."""
+    threads: int
+    """That each graph computes with."""
+
+    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
+        """Run GlobalNet, once a photograph, on its prepared view.
+
+        Raises:
+            PackageError: ONNX Runtime cannot run the graph on it.
+        """
+        probabilities, features = self.global_graph.run({"view": view})
+        return Glance(probabilities=probabilities[0], features=features[0])
+
+    def look(
+        self,
+        windows: Float32[np.ndarray, "N 3 S S"],
+        pieces: Float32[np.ndarray, "N C G G2"],
+        rows: Float32[np.ndarray, "N S G"],
+        columns: Float32[np.ndarray, "N S G2"],
+    ) -> Float32[np.ndarray, "N K S S"]:
+        """Run LocalNet and the fusion on prepared windows; see `Engine.look`.
+
+        Raises:
+            PackageError: ONNX Runtime cannot run the graph on them.
+        """
+        feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
+        return self.local_graph.run(feed)[0]
+
+
+def open(package: Package, *, threads: int | None = None) -> OnnxEngine:
+    """Open a package's graphs.
+
+    Args:
+        package: whose files were checked by `models.load`.
+        threads: to compute with; all the processors that this process may use, if None.
+
+    Raises:
+        PackageError: a graph cannot be opened, or its inputs and outputs have other names.
+        SettingError: threads is below 1.
+    """
+    count = _processors() if threads is None else threads
+    if count < 1:
+        raise SettingError(f"threads is {count}; give 1 or more")
+    return OnnxEngine(
+        global_graph=_open(package.folder, *GLOBAL, threads=count),
+        local_graph=_open(package.folder, *LOCAL, threads=count),
+        threads=count,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Graph:
+    """One open graph."""
+
+    path: Path
+    """Its file, for messages."""
+    session: onnxruntime.InferenceSession
+    outputs: tuple[str, ...]
+    """Names, in the order that `run` returns them."""
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs for these inputs.
+
+        Raises:
+            PackageError: ONNX Runtime refuses them.
+        """
+        try:
+            found: list[np.ndarray] = self.session.run(self.outputs, dict(feed))
+        except ERRORS as error:
+            raise _broken(self.path, error) from None
+        return found
+
+
+def _open(
+    folder: Path, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], *, threads: int
+) -> _Graph:
+    """Open one graph and check its names."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # the graphs are chains: there is nothing to run side by side
+    options.use_deterministic_compute = True
+    path = folder / name
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except ERRORS as error:
+        raise _broken(path, error) from None
+    for what, wanted, found in (
+        ("inputs", inputs, session.get_inputs()),
+        ("outputs", outputs, session.get_outputs()),
+    ):
+        names = sorted(value.name for value in found)
+        if names != sorted(wanted):
+            raise PackageError(
+                f"{path}: its {what} are {', '.join(names)}, not {', '.join(sorted(wanted))}; export it again"
+            )
+    return _Graph(path=path, session=session, outputs=outputs)
+
+
+def _broken(path: Path, error: Exception) -> PackageError:
+    """Say in one line which graph ONNX Runtime refuses and why."""
+    why = " ".join(str(error).split())
+    return PackageError(
+        f"{path}: ONNX Runtime {onnxruntime.__version__} cannot run it ({why[:300]}); export it again"
+    )
+
+
+def _processors() -> int:
+    """How many processors this process may use; named, so that ONNX Runtime pins no threads to others."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,21 @@
+"""Model packages: a trained network together with all that must be known to use it.
+
+Knows:   what a package holds, how it is checked, and which ones come with Foveate.
+Ignores: how a network was trained, and what runs it.
+"""
+
+from foveate.models.manifest import CONNECTIVITY, FORMAT, Manifest, TrainingData
+from foveate.models.package import DEFAULT, FILES, Package, load, shipped, write_manifest
+
+__all__ = [
+    "CONNECTIVITY",
+    "DEFAULT",
+    "FILES",
+    "FORMAT",
+    "Manifest",
+    "Package",
+    "TrainingData",
+    "load",
+    "shipped",
+    "write_manifest",
+]

@@ -1,0 +1,343 @@
+"""A model package is taken whole or not at all."""
+
+import gc
+import json
+import math
+import warnings
+import zipfile
+from dataclasses import replace
+
+import pytest
+import tiny_package
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveate import models
+from foveate.errors import PackageError
+from foveate.kinds import Contract, Decision
+from foveate.models import manifest as manifests
+
+SHA = "0" * 64
+numbers = st.floats(-1e6, 1e6, allow_nan=False)
+positive = st.floats(1e-3, 1e6, allow_nan=False)
+three = st.tuples(numbers, numbers, numbers)
+three_positive = st.tuples(positive, positive, positive)
+codes = st.lists(st.sampled_from(["EX", "MA", "HE", "SE", "IRMA", "X1"]), min_size=1, unique=True).map(tuple)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return tiny_package.build(tmp_path / "tiny")
+
+
+def zipped(folder, path, top=""):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, top + file.name)
+    return path
+
+
+def changed(folder, key, value):
+    """Rewrite one value of a manifest: 'views.overlap'. None takes the key away."""
+    path = folder / "manifest.json"
+    record = json.loads(path.read_text())
+    *parts, last = key.split(".")
+    place = record
+    for part in parts:
+        place = place[part]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    path.write_text(json.dumps(record))
+    return folder
+
+
+@settings(max_examples=30, deadline=None)
+@given(codes, three, three_positive, positive, st.data())
+def test_decoding_what_was_encoded_returns_the_manifest(known, mean, std, diameter, data):
+    window = data.draw(st.integers(1, 512), label="window")
+    contract = Contract(
+        lesions=known,
+        mean=mean,
+        std=std,
+        view_side=data.draw(st.integers(2, 2048), label="view"),
+        window_side=window,
+        overlap=data.draw(st.integers(0, window - 1), label="overlap"),
+        field_diameter=window + diameter,
+        scale_tolerance=data.draw(st.floats(0, 1), label="tolerance"),
+    )
+    decided = {
+        code: Decision(
+            threshold=data.draw(st.floats(0, 1, exclude_min=True), label=f"threshold {code}"),
+            minimum_area=data.draw(st.integers(1, 100), label=f"area {code}"),
+        )
+        for code in known
+    }
+    wanted = replace(
+        tiny_package.MANIFEST,
+        contract=contract,
+        decisions=decided,
+        intended_use=data.draw(texts, label="use"),
+        training=data.draw(
+            st.dictionaries(texts, st.integers() | texts | st.lists(st.floats(0, 1))), label="training"
+        ),
+    )
+
+    found, files = manifests.decode(manifests.encode(wanted, {"b.onnx": SHA, "a.onnx": SHA}), "here")
+
+    assert found == wanted
+    assert dict(files) == {"a.onnx": SHA, "b.onnx": SHA}
+
+
+def test_a_package_says_what_its_manifest_says(folder):
+    package = models.load(folder)
+
+    assert (package.name, package.version) == ("tiny", "1.0")
+    assert package.contract == tiny_package.CONTRACT
+    assert package.decisions == tiny_package.MANIFEST.decisions
+    assert package.manifest["data"] == {"name": "none", "licence": "none", "attribution": "nobody"}
+    assert package.manifest["connectivity"] == 8
+
+
+def test_the_digest_is_that_of_the_manifest_and_follows_every_file(folder, copy):
+    assert models.load(folder).digest == models.load(copy).digest
+
+    (copy / "example.npz").write_bytes(b"another")
+    models.write_manifest(copy, tiny_package.MANIFEST)
+
+    assert models.load(folder).digest != models.load(copy).digest
+
+
+def test_writing_a_manifest_leaves_no_draft_and_names_every_file(copy):
+    (copy / "README.md").write_text("more")
+    models.write_manifest(copy, tiny_package.MANIFEST)
+
+    named = json.loads((copy / "manifest.json").read_text())["files"]
+
+    assert sorted(named) == ["README.md", *sorted(models.FILES)]
+    assert sorted(path.name for path in copy.iterdir()) == sorted([*named, "manifest.json"])
+
+
+def test_a_manifest_is_not_written_for_a_folder_that_lacks_a_file(copy):
+    (copy / "local.onnx").unlink()
+
+    with pytest.raises(PackageError, match=r"local\.onnx missing"):
+        models.write_manifest(copy, tiny_package.MANIFEST)
+
+
+def test_a_manifest_with_a_bad_value_is_refused_before_it_is_written(copy):
+    before = (copy / "manifest.json").read_bytes()
+    bad = replace(tiny_package.MANIFEST, contract=replace(tiny_package.CONTRACT, overlap=64))
+
+    with pytest.raises(PackageError, match=r"views\.overlap"):
+        models.write_manifest(copy, bad)
+
+    assert (copy / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", models.FILES)
+def test_a_missing_file_is_named_with_the_mend(copy, name):
+    (copy / name).unlink()
+
+    with pytest.raises(PackageError, match=rf"{name}: No such file.*; export the package again"):
+        models.load(copy)
+
+
+@pytest.mark.parametrize("name", models.FILES)
+def test_a_file_with_one_altered_bit_is_named_with_the_mend(copy, name):
+    content = bytearray((copy / name).read_bytes())
+    content[-1] ^= 1
+    (copy / name).write_bytes(content)
+
+    with pytest.raises(PackageError, match=rf"{name}: altered.*; export the package again"):
+        models.load(copy)
+
+
+@pytest.mark.parametrize("name", models.FILES)
+def test_a_file_that_the_manifest_does_not_name_is_missed(copy, name):
+    record = json.loads((copy / "manifest.json").read_text())
+    del record["files"][name]
+    (copy / "manifest.json").write_text(json.dumps(record))
+
+    with pytest.raises(PackageError, match=f"does not name {name}"):
+        models.load(copy)
+
+
+def test_a_folder_without_manifest_is_no_package(tmp_path):
+    with pytest.raises(PackageError, match=r"manifest\.json: No such file"):
+        models.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[1]", b"7", b'"tiny"'])
+def test_a_manifest_that_is_no_object_is_refused_by_name(copy, text):
+    (copy / "manifest.json").write_bytes(text)
+
+    with pytest.raises(PackageError, match=r"manifest\.json: (no JSON|a .*, not an object)"):
+        models.load(copy)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("format", "name", "version", "licence", "intended_use", "lesions", "decisions", "connectivity"),
+        *("normalisation", "normalisation.mean", "normalisation.std", "views", "views.view_side"),
+        *("views.window_side", "views.overlap", "field", "field.diameter_px", "field.scale_tolerance"),
+        *("data", "data.name", "data.licence", "data.attribution", "training", "files"),
+        *("decisions.EX.threshold", "decisions.MA.minimum_area"),
+    ],
+)
+def test_every_key_is_required_and_named_with_the_manifest(copy, key):
+    with pytest.raises(
+        PackageError, match=rf"manifest\.json: '{key}.*' is missing; export the package again"
+    ):
+        models.load(changed(copy, key, None))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", 2),
+        ("format", "1"),
+        ("format", True),
+        ("connectivity", 4),
+        ("name", "../tiny"),
+        ("name", ""),
+        ("lesions", []),
+        ("lesions", ["EX", "EX"]),
+        ("lesions", ["EX", 3]),
+        ("lesions", ["ex", "MA"]),
+        ("decisions", {"EX": {"threshold": 0.5, "minimum_area": 1}}),
+        ("decisions.EX.threshold", 0),
+        ("decisions.EX.threshold", 1.0001),
+        ("decisions.EX.threshold", math.nan),
+        ("decisions.EX.threshold", "0.5"),
+        ("decisions.EX.minimum_area", 0),
+        ("decisions.EX.minimum_area", 1.5),
+        ("normalisation.mean", [0, 0]),
+        ("normalisation.mean", [0, 0, math.inf]),
+        ("normalisation.std", [1, 1, 0]),
+        ("normalisation.std", [1, 1, "1"]),
+        ("views.view_side", 1),
+        ("views.window_side", 0),
+        ("views.overlap", -1),
+        ("views.overlap", 64),
+        ("field.diameter_px", 63),
+        ("field.scale_tolerance", -0.1),
+        ("files", {"../local.onnx": SHA}),
+        ("files", {"/etc/passwd": SHA}),
+        ("files", {".hidden": SHA}),
+        ("files", {"manifest.json": SHA}),
+        ("files", {"local.onnx": "short"}),
+        ("files", {"local.onnx": 7}),
+        ("training", []),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_with_manifest_and_key(copy, key, value):
+    with pytest.raises(PackageError, match=rf"manifest\.json: '{key.split('.')[0]}"):
+        models.load(changed(copy, key, value))
+
+
+def test_the_outermost_values_are_taken(copy):
+    changed(copy, "decisions.EX.threshold", 1)
+    changed(copy, "views.overlap", 63)
+    changed(copy, "field.diameter_px", 64)
+    changed(copy, "field.scale_tolerance", 0)
+
+    package = models.load(copy)
+
+    assert package.decisions["EX"].threshold == 1.0
+    assert isinstance(package.decisions["EX"].threshold, float)
+
+
+def test_an_unknown_name_is_refused_with_the_shipped_ones():
+    with pytest.raises(PackageError, match=r"idrid-nothing: no such model package; .*shipped \(") as caught:
+        models.load("idrid-nothing")
+
+    for name in models.shipped():
+        assert name in str(caught.value)
+
+
+def test_a_shipped_name_means_the_shipped_package_and_says_reinstall(copy, monkeypatch):
+    monkeypatch.setattr(models.package, "_shelf", lambda: copy.parent)
+
+    assert models.shipped() == ("tiny",)
+    assert models.load("tiny").folder == copy
+    (copy / "local.onnx").unlink()
+    with pytest.raises(PackageError, match="reinstall Foveate"):
+        models.load("tiny")
+
+
+@pytest.mark.parametrize("top", ["", "tiny/"])
+def test_a_zip_is_the_same_package_for_as_long_as_it_is_held(folder, tmp_path, top):
+    package = models.load(zipped(folder, tmp_path / "tiny.zip", top))
+    unpacked = package.folder
+
+    assert package.digest == models.load(folder).digest
+    assert (unpacked / "local.onnx").read_bytes() == (folder / "local.onnx").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del package
+        gc.collect()
+    assert not unpacked.exists()
+
+
+def test_a_zip_cannot_write_outside_its_folder(folder, tmp_path):
+    (tmp_path / "deep").mkdir()
+    path = zipped(folder, tmp_path / "deep" / "tiny.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../evil.txt", "evil")
+        archive.writestr(f"{tmp_path}/evil.txt", "evil")
+
+    package = models.load(path)
+
+    assert sorted(file.name for file in package.folder.iterdir()) == sorted([*models.FILES, "manifest.json"])
+    assert not list(tmp_path.rglob("evil.txt"))
+    assert not (package.folder.parent / "evil.txt").exists()
+
+
+def test_a_broken_zip_is_refused_by_name_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(models.package.tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    path = zipped(folder, tmp_path / "tiny.zip")
+    whole = path.read_bytes()
+    for content in (b"", b"no zip", whole[: len(whole) // 2], whole.replace(b"pieces", b"PIECES")):
+        path.write_bytes(content)
+        with pytest.raises(PackageError, match=r"tiny\.zip: no zip that can be read"):
+            models.load(path)
+
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_zip_that_lacks_a_file_or_holds_two_packages_is_refused(folder, tmp_path):
+    path = tmp_path / "tiny.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(folder / "manifest.json", "manifest.json")
+    with pytest.raises(PackageError, match=r"tiny\.zip: example\.npz is missing in the zip"):
+        models.load(path)
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one/manifest.json", "{}")
+        archive.writestr("two/manifest.json", "{}")
+    with pytest.raises(PackageError, match=r"2 manifest\.json in the zip"):
+        models.load(path)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(models.package, "LARGEST", 100)
+
+    with pytest.raises(PackageError, match=r"would unpack to \d+ bytes, over 100"):
+        models.load(zipped(folder, tmp_path / "tiny.zip"))
+
+
+def test_an_altered_file_in_a_zip_is_refused(copy, tmp_path):
+    (copy / "example.npz").write_bytes(b"another")
+
+    with pytest.raises(PackageError, match=r"example\.npz: altered.*; zip .*tiny\.zip again"):
+        models.load(zipped(copy, tmp_path / "tiny.zip"))
