@@ -1,0 +1,71 @@
+"""The outlines of regions, found once for the overlay and for the page.
+
+Knows:   which outline in a mask belongs to which region.
+Ignores: how outlines are drawn.
+
+Shape letters: H W photograph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int32, UInt8
+
+from foveate.kinds import Box, Region
+
+Points = Int32[np.ndarray, "_ 1 2"]
+"""(x, y) of boundary pixels, as OpenCV has them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outline:
+    """One region's border."""
+
+    region: Region
+    outer: Points
+    """Its outermost pixels, in order."""
+    holes: tuple[Points, ...]
+    """Of each hole, the region's pixels around it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traced:
+    """A mask without what is too small to count, and the outlines of the rest."""
+
+    mask: UInt8[np.ndarray, "H W"]
+    """1 on every pixel of a counted region, 0 elsewhere."""
+    outlines: tuple[Outline, ...]
+    """In the order of the regions' ids."""
+
+
+def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> Traced:
+    """Find the outlines of a lesion's regions.
+
+    The mask also holds specks below the minimum area, which are no regions: a group is taken for a region
+    where one has its very box. (A speck whose box equals a region's is drawn with it; nobody will see one.)
+    """
+    counted = mask.astype(np.uint8)
+    contours, tree = cv2.findContours(counted, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    by_box = {region.box: region for region in regions}
+    owners: dict[int, Region] = {}
+    holes: dict[int, list[Points]] = {}
+    for index, contour in enumerate(contours):
+        parent = int(tree[0, index, 3])
+        if parent >= 0:
+            holes.setdefault(parent, []).append(np.asarray(contour))
+        elif (region := by_box.get(_box(contour))) is not None:
+            owners[index] = region
+        else:
+            cv2.drawContours(counted, contours, index, 0, cv2.FILLED, hierarchy=tree, maxLevel=1)
+    found = [
+        Outline(region=region, outer=np.asarray(contours[index]), holes=tuple(holes.get(index, ())))
+        for index, region in owners.items()
+    ]
+    return Traced(mask=counted, outlines=tuple(sorted(found, key=lambda outline: outline.region.id)))
+
+
+def _box(contour: Points) -> Box:
+    left, top, width, height = cv2.boundingRect(contour)
+    return Box(top=top, left=left, bottom=top + height, right=left + width)

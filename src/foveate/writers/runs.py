@@ -1,0 +1,86 @@
+"""run.json: what ran, on what, with what, and how long it took.
+
+Knows:   versions, digests, settings, times. No other file holds a time.
+Ignores: what was found.
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import cv2
+import numpy as np
+import PIL
+
+from foveate.version import version
+from foveate.writers import tables
+from foveate.writers.findings import NOTICE, Maker, Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One call of predict."""
+
+    started: datetime
+    """With its time zone."""
+    seconds: float
+    """From the start to the last result."""
+    maker: Maker
+    settings: Mapping[str, object]
+    """All that was asked for, as plain values that JSON can hold."""
+    versions: Mapping[str, str]
+    """Of what computed, by name: the engine and the like. Foveate's and those of the writers are added."""
+    rows: Sequence[Row]
+    """All photographs, failures included."""
+    seconds_each: Mapping[str, float]
+    """Photograph's name -> how long it took in this run; none for those an earlier run had done."""
+    skipped: int = 0
+    """Files in the folders that are no photographs."""
+
+
+def to_json(run: Run) -> bytes:
+    """Return run.json's content, times in UTC."""
+    started = run.started.astimezone(UTC)
+    content = {
+        "foveate": version(),
+        "notice": NOTICE,
+        "model": tables.model(run.maker),
+        "settings": tables.plain(run.settings),
+        "versions": dict(sorted((_own_versions() | dict(run.versions)).items())),
+        "times": {
+            "started": _stamp(started),
+            "finished": _stamp(started + timedelta(seconds=run.seconds)),
+            "seconds": round(run.seconds, 3),
+        },
+        "photographs": {
+            "ok": sum(row.status == "ok" for row in run.rows),
+            "failed": sum(row.status == "failed" for row in run.rows),
+            "done_before": sum(row.status == "ok" and row.name not in run.seconds_each for row in run.rows),
+            "skipped_files": run.skipped,
+            "each": [_photograph(row, run.seconds_each.get(row.name)) for row in run.rows],
+        },
+    }
+    return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _photograph(row: Row, seconds: float | None) -> dict[str, object]:
+    """Return a photograph's entry; seconds are null where an earlier run had done it."""
+    outcome: dict[str, object] = {"sha256": row.digest} if row.status == "ok" else {"error": row.error}
+    rounded = None if seconds is None else round(seconds, 3)
+    return {"name": row.name, "status": row.status} | outcome | {"seconds": rounded}
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _own_versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+    }

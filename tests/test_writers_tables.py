@@ -1,0 +1,254 @@
+"""The tables say what was found, in x and y, and no text in them does harm."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_finding
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws
+
+from foveate import field, regions
+from foveate.kinds import Box, Decision, Field, Frame
+from foveate.writers import maps, tables
+from foveate.writers.findings import Burden, Row, Tally, minimum_area
+
+texts = st.text(max_size=30)
+"""Anything that a file may be called, and more; lone surrogates stand for bytes that are no UTF-8."""
+
+
+def document(**changes):
+    finding = tiny_finding.finding(**changes)
+    tallies = {}
+    for number, code in enumerate(finding.lesions):
+        stored = maps.quantise(finding.probabilities.maps[number], "png")
+        found = regions.find(stored, 128, code, 4, finding.photograph.spacing)
+        tallies[code] = Tally(
+            decision=finding.decisions[code],
+            level=128,
+            minimum_area=4,
+            mask_px=int((stored >= 128).sum()),
+            regions=found,
+        )
+    return tables.document(finding, tallies)
+
+
+def read(content):
+    return list(csv.reader(io.StringIO(content.decode(), newline="")))
+
+
+def test_places_are_x_and_y_in_json_and_csv():
+    content = document()
+
+    (dot, _) = [region for region in content["regions"] if region["lesion"] == "MA"]
+    bar = content["regions"][0]
+    assert bar["box"] == {"x": 50, "y": 40, "width": 40, "height": 20}
+    assert bar["centroid"] == {"x": 70.0, "y": 50.0}
+    assert dot["box"] == {"x": 120, "y": 80, "width": 5, "height": 5}
+    assert content["field"]["x"] == 120.0
+    assert content["field"]["box"] == {"x": 2, "y": 0, "width": 236, "height": 180}
+    assert content["frame"] == (
+        "EXIF-oriented, origin top left, x to the right, y down, pixel centres at +0.5"
+    )
+    line = dict(zip(tables.COLUMNS, read(tables.to_csv(content))[1], strict=True))
+    assert (line["centroid_x"], line["centroid_y"]) == ("70.00", "50.00")
+    assert [line[f"box_{what}"] for what in ("x", "y", "width", "height")] == ["50", "40", "40", "20"]
+
+
+def test_sums_are_those_of_the_regions_and_the_mask_is_counted_apart():
+    entry = document()["lesions"]["EX"]
+
+    assert entry["count"] == 1
+    assert entry["area_px"] == 20 * 40 - 8 * 20
+    assert entry["mask_px"] == entry["area_px"] + 2  # the speck is too small to be a region
+    assert entry["stored_maximum"] == 255
+    assert entry["minimum_area_px"] == 4
+
+
+def test_the_fraction_is_of_the_fields_pixels():
+    content = document()
+    finding = tiny_finding.finding()
+    whole = Box(top=0, left=0, bottom=180, right=240)
+
+    pixels = int(field.mask(finding.field, whole).sum())
+
+    assert content["field"]["area_px"] == pixels
+    assert content["lesions"]["EX"]["area_fraction"] == pytest.approx(640 / pixels, abs=1e-8)
+
+
+@laws
+@given(st.integers(0, 700), st.integers(1, 90), st.floats(70, 400))
+def test_the_field_is_counted_whole_however_it_is_cut(top, height, radius):
+    box = Box(top=top, left=3, bottom=top + height * 8, right=300)
+    disc = Field(centre=(top + 20.0, 150.0), radius=radius, box=box)
+
+    assert tables.area(disc) == int(field.mask(disc, box).sum())
+
+
+def test_square_millimetres_appear_only_where_the_spacing_is_known():
+    without, known = document(), document(spacing=0.01)
+
+    assert without["lesions"]["EX"]["area_mm2"] is None
+    assert without["regions"][0]["area_mm2"] is None
+    assert known["lesions"]["EX"]["area_mm2"] == pytest.approx(640e-4)
+    assert known["regions"][0]["area_mm2"] == pytest.approx(640e-4)
+    column = tables.COLUMNS.index("area_mm2")
+    assert read(tables.to_csv(without))[1][column] == ""
+    assert read(tables.to_csv(known))[1][column] == "0.064000"
+
+
+def test_json_and_csv_tell_the_same():
+    content = document(spacing=0.02)
+
+    lines = [dict(zip(tables.COLUMNS, line, strict=True)) for line in read(tables.to_csv(content))[1:]]
+
+    assert len(lines) == len(content["regions"]) > 3
+    for line, region in zip(lines, content["regions"], strict=True):
+        assert (int(line["id"]), line["lesion"]) == (region["id"], region["lesion"])
+        assert int(line["area_px"]) == region["area_px"]
+        assert float(line["centroid_x"]) == region["centroid"]["x"]
+        assert float(line["mean_probability"]) == region["mean_probability"]
+        assert float(line["max_probability"]) == region["max_probability"]
+
+
+def test_the_json_is_what_was_put_in_with_a_region_a_line():
+    content = document(quality=("blur", "small"))
+
+    text = tables.to_json(content).decode()
+
+    assert json.loads(text) == content
+    assert text.endswith("}\n")
+    assert sum('"id":' in line for line in text.splitlines()) == len(content["regions"])
+    nothing = tables.to_json(content | {"regions": []})
+    assert json.loads(nothing)["regions"] == []
+
+
+def test_the_json_holds_what_is_needed_to_use_the_map():
+    content = document(format="png")
+
+    assert content["photograph"] == {
+        "name": "clinic/left",
+        "sha256": "cd" * 32,
+        "width": 240,
+        "height": 180,
+        "spacing_mm": None,
+    }
+    assert content["lesions"]["MA"]["map"] == "maps/clinic/left_MA.png"
+    assert content["lesions"]["MA"]["mask"] == "masks/clinic/left_MA.png"
+    assert content["lesions"]["MA"]["stored_level"] == 128
+    assert content["model"] == {"name": "tiny", "version": "1.2", "sha256": "ab" * 32}
+    assert content["settings"] == {"region": "field", "thresholds": {"EX": 0.5}}
+    assert "not a medical device" in content["notice"]
+
+
+def test_a_row_is_read_back_from_the_json():
+    content = document(quality=("blur",))
+
+    row = tables.row_of(json.loads(tables.to_json(content)), "clinic/left")
+
+    assert row == tables.row_of(content, "clinic/left")
+    assert (row.name, row.status, row.quality, row.digest) == ("clinic/left", "ok", ("blur",), "cd" * 32)
+    assert row.burdens["EX"].area_px == 640
+    assert list(row.burdens) == ["EX", "MA", "HE", "SE"]
+
+
+def test_settings_come_back_as_json_has_them():
+    assert tables.plain({"field": (1.0, 2.0, 3.0), "lesions": ("EX",)}) == {
+        "field": [1.0, 2.0, 3.0],
+        "lesions": ["EX"],
+    }
+
+
+def test_the_summary_has_a_row_for_each_photograph_and_failures_too():
+    rows = [
+        Row(
+            name="b",
+            status="ok",
+            quality=("blur", "cut"),
+            burdens={
+                "EX": Burden(count=3, area_px=70, area_fraction=0.00001234),
+                "MA": Burden(count=0, area_px=0, area_fraction=0.0),
+            },
+        ),
+        Row(name="a", status="failed", error='a.jpg: "truncated", sorry'),
+    ]
+
+    content = tables.summary(rows, ("EX", "MA"))
+
+    assert content.decode() == (
+        "photograph,status,error,quality,EX_count,EX_area_px,EX_area_fraction,"
+        "MA_count,MA_area_px,MA_area_fraction\n"
+        "b,ok,,blur;cut,3,70,0.00001234,0,0,0.00000000\n"
+        'a,failed,"a.jpg: ""truncated"", sorry",,,,,,,\n'
+    )
+
+
+@laws
+@given(st.lists(st.tuples(texts, texts), max_size=5))
+def test_any_name_and_error_survive_the_summary(pairs):
+    rows = [Row(name=name, status="failed", error=error) for name, error in pairs]
+
+    lines = read(tables.summary(rows, ("EX",)))
+
+    assert all(len(line) == 7 for line in lines)
+    assert [(line[0], line[2]) for line in lines[1:]] == [
+        (tables.guarded(name), tables.guarded(error)) for name, error in pairs
+    ]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_no_spreadsheet_takes_a_name_for_a_formula(start):
+    name = f"{start}cmd|' /C calc'!A0"
+
+    (line,) = read(tables.summary([Row(name=name, status="ok")], ()))[1:]
+
+    assert line[0] == f"'{name}"
+    assert tables.guarded("left eye = bad") == "left eye = bad"
+
+
+def test_a_name_that_is_no_unicode_is_written_with_escapes():
+    name = "caf\udce9"
+
+    assert b"caf\\udce9" in tables.summary([Row(name=name, status="ok")], ())
+    text = tables.to_json(document(name=name))
+    assert json.loads(text)["photograph"]["name"] == name
+    assert "Ünï" in tables.to_json(document(name="Ünï")).decode()
+
+
+@pytest.mark.parametrize(
+    ("scale", "area", "wanted"),
+    [(1.0, 12, 12), (0.5, 12, 48), (2.0, 12, 3), (2.0, 1, 1), (4.0, 0, 1), (1.0, 1, 1)],
+)
+def test_the_minimum_area_is_brought_to_the_photographs_pixels(scale, area, wanted):
+    frame = Frame(
+        box=Box(top=10, left=20, bottom=110, right=220), shape=(round(100 * scale), round(200 * scale))
+    )
+
+    assert minimum_area(Decision(threshold=0.5, minimum_area=area), frame) == wanted
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.0, "0.00 %"), (1e-9, "<0.01 %"), (0.00006, "0.01 %"), (0.0123, "1.23 %"), (1.0, "100.00 %")],
+)
+def test_what_is_there_is_never_shown_as_nothing(fraction, text):
+    assert tables.share(fraction) == text
+
+
+def test_captions_say_number_and_area():
+    known = document(spacing=0.1)["lesions"]
+
+    assert tables.caption(known["EX"]).startswith("hard exudates: 1 · 6.40 sq mm, 1.")
+    assert tables.caption(known["SE"]) == "soft exudates: none"
+    assert "sq mm" not in tables.caption(document()["lesions"]["EX"])
+
+
+def test_numbers_do_not_depend_on_how_they_were_computed():
+    region = regions.find(np.full((3, 3), 200, np.uint8), 1, "EX", 1, None)[0]
+    off = replace(region, mean_probability=region.mean_probability + 1e-12)
+
+    assert tables._region(off) == tables._region(region)
