@@ -24,6 +24,10 @@ RAMP = 4
 32 to 64 px, and a seam may use all of that; further in, every window has seen enough to count fully."""
 
 
+ROUNDING = 1e-6
+"""How far float32 may carry a probability beyond [0, 1] before it is refused; no stored level moves by it."""
+
+
 def taper(side: int) -> Float32[np.ndarray, "{side} {side}"]:
     """Weigh the pixels of a window: 1 in the middle, falling towards the rim as a raised cosine.
 
@@ -141,7 +145,7 @@ class _Band:
                 f"the window of {side} px at ({row}, {column}) leaves the canvas of {height} x {width} px"
             )
         low, high = float(look.min()), float(look.max())
-        if not (low >= 0 and high <= 1):  # not a number fails both
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # not a number fails both
             raise GeometryError(
                 f"the look at ({row}, {column}) runs from {low:g} to {high:g}; probabilities lie in [0, 1]"
             )

@@ -58,7 +58,7 @@ def imagenet() -> dict[str, torch.Tensor]:
 
 def idrid_lite0() -> Recipe:
     """Return the recipe of the first shipped model."""
-    pretraining = Limits(turn=45, zoom=0.25, colour=0.06, noise=4)  # any angle, as in the paper
+    pretraining = Limits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
     quarters = Limits(colour=0.06)  # register is kept: no turn, no zoom
     return Recipe(
         name="idrid-lite0",

@@ -16,23 +16,23 @@ from jaxtyping import Float64, Num, UInt8
 from foveate.errors import SettingError
 
 LARGEST_ZOOM = 0.34
-"""Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that is made smaller and turned by 45 degrees then
-sees no further than one side from its centre, as far as `samples.window` cuts."""
+"""Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that is made smaller and turned by 45 degrees
+then sees no further than one side from its centre, as far as `samples.window` cuts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """How far augmentation may go; `Limits()` draws the eight quarter turns and mirrors and nothing else."""
 
-    turn: float = 0.0
-    """Free rotation beside the quarter turn, up to this many degrees either way; 45 makes any angle likely."""
+    turn: float | int = 0.0
+    """Free rotation beside the quarter turn, at most this many degrees either way; 45 makes any likely."""
     zoom: float = 0.0
     """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the smallest is its reciprocal."""
     free_share: float = 0.5
-    """Share of samples that get the free rotation and zoom. The others keep every pixel, as inference does."""
+    """Share of samples that get free rotation and zoom. The others keep every pixel, as inference does."""
     colour: float = 0.0
-    """Standard deviation of each channel's gain and of gamma's logarithm; that of the common gain is twice it."""
-    noise: float = 0.0
+    """Standard deviation of each channel's gain and of gamma's logarithm; half of the common gain's."""
+    noise: float | int = 0.0
     """Largest standard deviation of Gaussian noise, levels of 255."""
 
     def __post_init__(self) -> None:
@@ -92,8 +92,9 @@ def draw(generator: np.random.Generator, limits: Limits) -> Warp:
 
 def turn(picture: Num[np.ndarray, "S T ..."], warp: Warp) -> Num[np.ndarray, "S2 T2 ..."]:
     """Apply the quarter turns and the mirror: a view of the same pixels in another order."""
-    turned: Num[np.ndarray, "S2 T2 ..."] = np.rot90(picture, warp.quarters)
-    return turned[:, ::-1] if warp.mirror else turned
+    turned = np.rot90(picture, warp.quarters)
+    placed: Num[np.ndarray, "S2 T2 ..."] = turned[:, ::-1] if warp.mirror else turned
+    return placed
 
 
 def turn_shape(shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
@@ -118,15 +119,16 @@ def recolour(pixels: UInt8[np.ndarray, "S T 3"], warp: Warp) -> UInt8[np.ndarray
         return changed
     noise = np.random.default_rng(warp.noise_seed).standard_normal(pixels.shape, np.float32) * warp.noise
     noise[pixels.max(axis=-1) == 0] = 0
-    return np.rint(np.clip(changed + noise, 0, 255)).astype(np.uint8)
+    noisy: UInt8[np.ndarray, "S T 3"] = np.rint(np.clip(changed + noise, 0, 255)).astype(np.uint8)
+    return noisy
 
 
-def affine(warp: Warp, spread: tuple[float, float]) -> Float64[np.ndarray, "2 2"]:
+def affine(warp: Warp, spread: tuple[int, int]) -> Float64[np.ndarray, "2 2"]:
     """Return the matrix that takes an (x, y) offset in the new picture to one in the old.
 
     Args:
-        spread: (height, width) that the picture shows, in any one unit. A picture squeezed to a square turns
-            as what it shows would.
+        spread: (height, width) of what the picture shows, in any one unit. A picture squeezed to a square
+            turns as what it shows would.
     """
     cosine, sine = math.cos(warp.angle) / warp.zoom, math.sin(warp.angle) / warp.zoom
     aspect = spread[0] / spread[1]
@@ -149,4 +151,5 @@ def resampled(
     """
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     changed = cv2.warpAffine(picture, matrix, (side, side), flags=how | cv2.WARP_INVERSE_MAP)
-    return changed.reshape(side, side, *picture.shape[2:])  # OpenCV drops an axis of one channel
+    square: Num[np.ndarray, "V V ..."] = changed.reshape(side, side, *picture.shape[2:])
+    return square  # with its last axis, which OpenCV drops where it has one channel

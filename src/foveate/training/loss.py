@@ -34,7 +34,7 @@ class Loss:
     """Equation 1's lambda 3, as decoupled weight decay (AdamW) for the squared norm of the weights."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a weight below 0, or a gamma of 0, by which an empty picture would divide."""
+        """Raise SettingError for a weight below 0, or a gamma of 0: an empty picture would divide by it."""
         weights = (self.dice, self.cross_entropy, self.lambda_global, self.lambda_local, self.lambda_weights)
         if min(weights) < 0 or self.gamma <= 0:
             raise SettingError(f"the loss's weights are not below 0 and gamma is above it: {self}")
@@ -53,8 +53,8 @@ def weighted_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return equation 2, divided by the number of pixels, mean over pictures and lesions.
 
-    -|Y-| / (|Y+| + gamma) sum over Y+ of log P(y = 1) - sum over Y- of log P(y = 0); |Y+| and |Y-| are counted
-    in each picture and lesion. A pixel that is partly lesion counts in both by its shares.
+    -|Y-| / (|Y+| + gamma) sum over Y+ of log P(y = 1) - sum over Y- of log P(y = 0); |Y+| and |Y-| are
+    counted in each picture and lesion. A pixel that is partly lesion counts in both by its shares.
 
     Args:
         gamma: as a share of the picture's pixels.

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from foveate.datasets import SET_ASIDE, Case, splits
 from foveate.errors import TrainingError
 from foveate.training import run, samples
@@ -31,6 +33,8 @@ class Plan:
     """Those to train now; finished ones are passed over."""
     minutes: float | None = None
     """For each stage, in place of the recipe's number of steps."""
+    threads: int | None = None
+    """To compute with; torch's own choice if None."""
     resume: bool = False
     """Go on with the run that the folder holds."""
 
@@ -39,7 +43,8 @@ def divided(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Cas
     """Return the cases to train on and those held back, by the recipe's split.
 
     Raises:
-        DatasetError: a photograph is in no fold, or a photograph of `examples/` is among the cases.
+        DatasetError: a photograph is in no fold.
+        TrainingError: a photograph of `examples/` is among the cases.
     """
     folds = splits.read(recipe.split)
     learned, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
@@ -58,6 +63,8 @@ def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
     """
     if (plan.folder / run.RECIPE).exists() and not plan.resume:
         raise TrainingError(f"{plan.folder} holds a run; go on with it by --resume, or choose another --out")
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
     learned, _ = divided(plan.recipe, plan.cases)
     sheets = [samples.lay_out(case, plan.recipe.contract, plan.folder / SHEETS) for case in learned]
     for stage in plan.stages:

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveate.errors import TrainingError
@@ -114,7 +113,7 @@ def train_stage(
             learner.save(checkpoint, steps)
             saved = time.monotonic()
         yield Progress(step=learner.step, steps=steps, loss=loss)
-    _write(folder / f"{stage}.safetensors", lambda path: save_file(learner.averaged_state(), path))
+    _write(folder / f"{stage}.safetensors", lambda path: path.write_bytes(save(learner.averaged_state())))
 
 
 class Learner:
@@ -151,8 +150,8 @@ class Learner:
             loss = stages.loss_of_step(self.network, sheets, self.recipe, self.stage, self.step)
         if not math.isfinite(loss.item()):
             raise TrainingError(
-                f"stage {self.stage}, step {self.step}: the loss is {loss.item()}; the last checkpoint is intact: "
-                "lower the stage's rate"
+                f"stage {self.stage}, step {self.step}: the loss is {loss.item()}; lower the stage's rate "
+                "(the last checkpoint is intact)"
             )
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -253,6 +252,6 @@ def _write(path: Path, how: Callable[[Path], object]) -> None:
     try:
         how(temporary)
         temporary.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(f"{path} cannot be written ({error}); free some space and start again") from error

@@ -7,6 +7,7 @@ Shape letters: h w canvas, K lesions, S window side, V view side, N samples.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,14 @@ class Sheet:
 def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     """Return a case's sheet, made at the first call and kept under `folder` by the digest of its files.
 
+    Processes that lay out the same case side by side do not disturb each other.
+
     Raises:
         PhotographError, FieldError, DatasetError: as reading, finding and masks do.
+        SettingError: the contract has more lesions than a byte has bits.
     """
+    if len(contract.lesions) > 8:
+        raise SettingError(f"{len(contract.lesions)} lesions; a sheet keeps at most 8, one a bit")
     files = [case.photograph, *case.masks.values()]
     key = hashlib.sha256(
         repr((contract, [hashlib.sha256(f.read_bytes()).hexdigest() for f in files])).encode()
@@ -59,7 +65,12 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     place = folder / f"{case.name}-{key.hexdigest()[:16]}"
     names = ("pixels", "bits", "fine_view", "fine_truth")
     if not (place / "done").exists():
-        _make(case, contract, place)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
+            sheet = Path(draft) / "sheet"
+            sheet.mkdir()  # with everybody's usual rights, which a temporary folder does not have
+            _make(case, contract, sheet)
+            _settle(sheet, place)
     with np.load(place / "places.npz") as stored:
         places = {lesion: stored[lesion] for lesion in stored.files}
     arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in names}
@@ -76,7 +87,6 @@ def _make(case: Case, contract: Contract, place: Path) -> None:
     bits = sum((plane >= 128).astype(np.uint8) << k for k, plane in enumerate(planes))
     pixels = views.canvas(photograph.pixels, laid)
     side = FINE * contract.view_side
-    place.mkdir(parents=True, exist_ok=True)
     np.save(place / "pixels.npy", pixels)
     np.save(place / "bits.npy", bits)
     np.save(place / "fine_view.npy", views.view(pixels, side))
@@ -87,8 +97,17 @@ def _make(case: Case, contract: Contract, place: Path) -> None:
         marked = np.argwhere(bits >> k & 1).astype(np.int32)
         if len(marked):
             places[lesion] = generator.permutation(marked)[:KEPT_PLACES]
-    np.savez(place / "places.npz", **places)
+    np.savez(place / "places.npz", **places)  # type: ignore[arg-type]  # its stub takes arrays for a switch
     (place / "done").touch()
+
+
+def _settle(draft: Path, place: Path) -> None:
+    """Give a finished draft its name, unless another process was faster."""
+    try:
+        draft.rename(place)
+    except OSError:  # the place is taken: a folder cannot replace one that holds files
+        if not (place / "done").exists():
+            raise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +161,7 @@ def corner_around(place: tuple[int, int], side: int, shape: tuple[int, int]) -> 
 
 
 def turned_window(sheet: Sheet, corner: tuple[int, int], contract: Contract, warp: Warp) -> Sample:
-    """Return the window at a corner of the unturned canvas, turned and recoloured; nothing is interpolated."""
+    """Return the window at a corner of the unturned canvas, turned and recoloured, nothing interpolated."""
     here = np.s_[corner[0] : corner[0] + contract.window_side, corner[1] : corner[1] + contract.window_side]
     bits = augment.turn(sheet.bits[here], warp)
     return Sample(
@@ -163,7 +182,7 @@ def _around(
     piece = np.zeros((2 * reach, 2 * reach, *picture.shape[2:]), picture.dtype)
     inner, outer = [], []
     for place, length in zip(centre, picture.shape[:2], strict=True):
-        start, stop = max(0, place - reach), min(length, place + reach)
+        start, stop = (min(max(0, edge), length) for edge in (place - reach, place + reach))
         outer.append(slice(start, stop))
         inner.append(slice(start - place + reach, stop - place + reach))
     piece[tuple(inner)] = picture[tuple(outer)]
@@ -171,12 +190,22 @@ def _around(
 
 
 def places(
-    sheets: Sequence[Sheet], lesion_share: float, count: int, generator: np.random.Generator
+    sheets: Sequence[Sheet], lesion_share: float, reach: int, count: int, generator: np.random.Generator
 ) -> list[tuple[Sheet, tuple[int, int]]]:
     """Draw sheets and the centres of windows in them.
 
     A share of the windows is centred near a pixel of a drawn lesion: the lesion first, then a case that has
     it, then the pixel, so that rare lesions are seen as often as common ones. The others lie anywhere.
+
+    Args:
+        sheets: to draw from.
+        lesion_share: of the windows that are centred near a lesion, 0 to 1.
+        reach: how far from that pixel their centres may lie, along each axis, canvas px.
+        count: of windows.
+        generator: draws.
+
+    Returns:
+        Sheets, and places that may lie beyond a canvas by `reach`.
 
     Raises:
         SettingError: the share is outside 0 to 1.
@@ -191,12 +220,12 @@ def places(
         if present and generator.random() < lesion_share:
             lesion = present[generator.integers(len(present))]
             having = [sheet for sheet in sheets if lesion in sheet.places]
-            sheet = having[generator.integers(len(having))]
+            sheet = having[int(generator.integers(len(having)))]
             near = sheet.places[lesion][generator.integers(len(sheet.places[lesion]))]
-            offset = generator.integers(-64, 65, 2)  # a quarter of a window: lesions lie off the centre, too
+            offset = generator.integers(-reach, reach + 1, 2)
             drawn.append((sheet, (int(near[0] + offset[0]), int(near[1] + offset[1]))))
         else:
-            sheet = sheets[generator.integers(len(sheets))]
+            sheet = sheets[int(generator.integers(len(sheets)))]
             height, width = sheet.bits.shape
             drawn.append((sheet, (int(generator.integers(height)), int(generator.integers(width)))))
     return drawn

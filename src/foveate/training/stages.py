@@ -79,7 +79,7 @@ def _loss_of_windows(
     network: LocalGlobalUNet, sheets: Sequence[Sheet], recipe: Recipe, generator: np.random.Generator
 ) -> Tensor:
     stage = recipe.stages["local"]
-    places = samples.places(sheets, recipe.lesion_share, stage.photographs * stage.windows, generator)
+    places = _places(sheets, recipe, stage.photographs * stage.windows, generator)
     drawn = [
         samples.window(sheet, place, recipe.contract, augment.draw(generator, stage.limits))
         for sheet, place in places
@@ -87,6 +87,14 @@ def _loss_of_windows(
     pictures, truth = collate(drawn, recipe.contract)
     _, logits = network.local_net(pictures)
     return recipe.loss(logits, truth)
+
+
+def _places(
+    sheets: Sequence[Sheet], recipe: Recipe, count: int, generator: np.random.Generator
+) -> list[tuple[Sheet, tuple[int, int]]]:
+    """Draw windows; those near a lesion lie up to a quarter of a side off it, since lesions are anywhere."""
+    reach = recipe.contract.window_side // 4
+    return samples.places(sheets, recipe.lesion_share, reach, count, generator)
 
 
 def _loss_of_both(
@@ -98,7 +106,7 @@ def _loss_of_both(
 ) -> Tensor:
     """Return equation 1 for a few photographs and some windows of each."""
     stage = recipe.stages[name]
-    firsts = samples.places(sheets, recipe.lesion_share, stage.photographs, generator)
+    firsts = _places(sheets, recipe, stage.photographs, generator)
     drawn = [
         _draw_both(sheet, recipe, stage.windows, augment.draw(generator, stage.limits), generator)
         for sheet, _ in firsts
@@ -130,7 +138,7 @@ def _draw_both(
     contract, shape = recipe.contract, sheet.bits.shape
     corners = [
         samples.corner_around(place, contract.window_side, shape)
-        for _, place in samples.places([sheet], recipe.lesion_share, count, generator)
+        for _, place in _places([sheet], recipe, count, generator)
     ]
     return _Both(
         view=samples.view(sheet, contract, warp),
@@ -150,7 +158,7 @@ def _draw_both(
 def _pieces(
     features: Float[Tensor, "P C V V"], sights: Sequence[Sequence[views.Sight]]
 ) -> tuple[Float[Tensor, "N C G G2"], Float[Tensor, "N S G"], Float[Tensor, "N S G2"]]:
-    """Cut every window's piece of its photograph's features; narrower ones are filled up with zero weights."""
+    """Cut every window's piece of its photograph's features; narrower ones are filled up, with weight 0."""
     flat = [(p, sight) for p, group in enumerate(sights) for sight in group]
     depth = max(sight.rows.shape[1] for _, sight in flat)
     width = max(sight.columns.shape[1] for _, sight in flat)

@@ -1,0 +1,5 @@
+"""`python -m foveate`: the same as `foveate`."""
+
+from foveate.cli import main
+
+main()

@@ -1,0 +1,321 @@
+"""Many photographs -> their results and a summary, in a folder that can be gone on with.
+
+Knows:   what happens to each photograph in turn, what a failure means for the others, when a folder is free.
+Ignores: how a photograph is looked at, what is in the files, and who watches.
+
+Whatever stops a run at whatever moment, `resume` finishes it, and the folder is then the same as if nothing
+had happened, but for the times in run.json.
+"""
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from foveate import photographs, writers
+from foveate.engines import Engine
+from foveate.errors import FoveateError, OutputError, PhotographError
+from foveate.models import Package
+from foveate.photographs import Source, Sources
+from foveate.segment import DEFAULTS, Segmentation, Settings, decisions, segment
+from foveate.writers import Finding, Format, Maker, Order, Row, Run, files, places
+
+RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
+"""What a run leaves in its folder; a folder that holds none of it is free."""
+
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Refusals of the operating system that will meet every later photograph as well: the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is to be done: which photographs, by which model, to where."""
+
+    paths: Sequence[str]
+    """Files, folders and globs."""
+    out: Path
+    """Folder of the results; made if need be."""
+    package: Package
+    engine: Engine
+    """Runs the package's network."""
+    versions: Mapping[str, str]
+    """Of what computes, by name, for run.json."""
+    settings: Settings = DEFAULTS
+    format: Format = "png"
+    """Of the probability maps."""
+    resume: bool = False
+    """Go on with the run that the folder holds: what would come out the same again is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    """Photographs finished, failures included."""
+    total: int
+    """Photographs of the run."""
+    share: float
+    """Of the photograph under way, 0 to 1."""
+    name: str
+    """Of the photograph under way, or of the one just finished."""
+    row: Row | None = None
+    """What came of the photograph just finished."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What came of a run."""
+
+    rows: tuple[Row, ...]
+    """One a photograph, failures included, in order."""
+    skipped: int
+    """Files in the folders that are no photographs."""
+    seconds: float
+    """From start to end."""
+    seconds_each: Mapping[str, float]
+    """Photograph's name -> seconds; none for those that an earlier run had done."""
+
+    @property
+    def failures(self) -> tuple[Row, ...]:
+        """Photographs that have no result."""
+        return tuple(row for row in self.rows if row.status == "failed")
+
+
+def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> Report:
+    """Look at many photographs and write their results.
+
+    A photograph that fails is listed with its error, and the others are done all the same. Where the run ends
+    early (a full disk, an interrupt), what is complete is kept and stands in the summary.
+
+    Args:
+        job: what is to be done.
+        tell: called as the run goes on.
+
+    Raises:
+        PhotographError: the paths name no photograph.
+        LesionError, SettingError: the settings do not fit the model; nothing was computed.
+        OutputError: the folder is not free or cannot be written, or the disk is full.
+    """
+    decisions(job.package, job.settings)  # refused now rather than at the first photograph
+    found = _sources(job)
+    _require_free(job, found)
+    writers.prepare(job.out)
+    started, clock = datetime.now(UTC), time.monotonic()
+    rows: list[Row] = []
+    each: dict[str, float] = {}
+
+    def report() -> Report:
+        return Report(
+            rows=tuple(rows), skipped=found.skipped, seconds=time.monotonic() - clock, seconds_each=dict(each)
+        )
+
+    _open(job, _run(job, report(), started))
+    try:
+        for number, source in enumerate(found.photographs):
+            begun = time.monotonic()
+            outcome = _one(job, source, _watch(tell, number, len(found.photographs), source.name))
+            rows.append(outcome.row)
+            if outcome.computed:
+                each[source.name] = time.monotonic() - begun
+            if outcome.stop is not None:
+                raise outcome.stop
+            tell(
+                Progress(
+                    done=number + 1,
+                    total=len(found.photographs),
+                    share=0.0,
+                    name=source.name,
+                    row=outcome.row,
+                )
+            )
+    finally:
+        _close(job, _run(job, report(), started))
+    return report()
+
+
+def order(name: str, package: Package, settings: Settings, format: Format) -> Order:
+    """Return what is asked for one photograph: all that decides its files, and nothing else.
+
+    Args:
+        name: of the photograph in tables and of its files: a relative path with '/', without ending.
+
+    Raises:
+        LesionError, SettingError: the settings do not fit the model.
+    """
+    decided = decisions(package, settings)
+    return Order(
+        name=name,
+        key=name,
+        maker=Maker(name=package.name, version=package.version, digest=package.digest),
+        settings={
+            "region": settings.part,
+            "field": settings.field if isinstance(settings.field, str) else list(settings.field),
+            "lesions": list(decided),
+            "thresholds": {code: decision.threshold for code, decision in decided.items()},
+        },
+        format=format,
+    )
+
+
+def save(segmentation: Segmentation, out: Path, *, name: str, format: Format = "png") -> Row:
+    """Write all files of one photograph; the summary and the page are left to whoever knows the others.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    finding = Finding(
+        order=order(name, segmentation.package, segmentation.settings, format),
+        photograph=segmentation.photograph,
+        field=segmentation.field,
+        probabilities=segmentation.probabilities,
+        decisions=segmentation.decisions,
+        quality=segmentation.quality,
+    )
+    return writers.write(out, finding)
+
+
+def _sources(job: Job) -> Sources:
+    """Return the photographs that are meant; what lies in the output folder is never looked for.
+
+    Raises:
+        OutputError: a path leads into the output folder.
+    """
+    found = photographs.sources([os.fspath(path) for path in job.paths], without=job.out)
+    closed = Path(os.path.realpath(job.out))
+    for source in found.photographs:
+        if Path(os.path.realpath(source.path)).is_relative_to(closed):
+            raise OutputError(
+                f"{source.path}: lies in the output folder {job.out}, where it could be overwritten; "
+                "choose another --out"
+            )
+    return found
+
+
+def _require_free(job: Job, found: Sources) -> None:
+    """Raise OutputError where results would mix with those of another run, or with files that are not ours.
+
+    An earlier run is gone on with only when that is asked for, and only if it holds no photograph that this
+    one does not: its results would stay, made by who knows which settings, and stand in no table.
+    """
+    taken = [name for name in RESULTS if (job.out / name).exists()]
+    if not taken:
+        return
+    if not job.resume:
+        raise OutputError(
+            f"{job.out}: already holds {taken[0]}; go on with that run by --resume, or choose another --out"
+        )
+    if "run.json" not in taken:  # it is the first thing that a run writes
+        raise OutputError(
+            f"{job.out}: holds {taken[0]} but no run.json, so no run to --resume; choose another --out"
+        )
+    others = sorted(_finished(job.out) - {source.name for source in found.photographs})
+    if others:
+        raise OutputError(
+            f"{job.out}: holds results of {len(others)} photographs that are not among those given, such as "
+            f"{others[0]}; give them as well, or choose another --out"
+        )
+
+
+def _finished(out: Path) -> set[str]:
+    """Keys of the photographs whose results in a folder are complete."""
+    folder = out / "regions"
+    return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.json")}
+
+
+def _watch(tell: Callable[[Progress], None], done: int, total: int, name: str) -> Callable[[float], None]:
+    """Pass the share of one photograph on as the progress of the run."""
+    return lambda share: tell(Progress(done=done, total=total, share=share, name=name))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What came of one photograph."""
+
+    row: Row
+    computed: bool = True
+    """Now; not kept from an earlier run."""
+    stop: Exception | None = None
+    """Why no other photograph can be done."""
+
+
+def _one(job: Job, source: Source, watch: Callable[[float], None]) -> _Outcome:
+    """Do one photograph, unless that was done before."""
+    try:
+        kept = _kept(job, source)
+        if kept is not None:
+            return _Outcome(row=kept, computed=False)
+        photograph = photographs.read(source.path)
+        segmentation = segment(photograph, job.package, job.engine, job.settings, watch=watch)
+        _clear(job, source)
+        return _Outcome(row=save(segmentation, job.out, name=source.name, format=job.format))
+    except (FoveateError, MemoryError) as error:
+        _clear(job, source)
+        row = Row(name=source.name, status="failed", error=_told(source, error))
+        return _Outcome(row=row, stop=error if _is_of_the_disk(error) else None)
+    except BaseException:  # an interrupt or a bug, which is for others to tell; what is half-done goes
+        _clear(job, source)
+        raise
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the operating system refused what it will refuse every later photograph as well."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK
+
+
+def _kept(job: Job, source: Source) -> Row | None:
+    """Return the row of a result that lies there already and would come out the same again."""
+    if not (job.resume and source.path.is_file()):
+        return None
+    try:
+        with source.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # reading the photograph, which comes next, says in its own words what is wrong
+        return None
+    return writers.earlier(job.out, order(source.name, job.package, job.settings, job.format), digest)
+
+
+def _clear(job: Job, source: Source) -> None:
+    """Remove what lies there of a photograph, of lesions as well that are not asked for now."""
+    writers.clear(job.out, source.name, job.package.contract.lesions)
+
+
+def _told(source: Source, error: FoveateError | MemoryError) -> str:
+    """Say in one line which photograph failed, why, and what to do."""
+    if isinstance(error, PhotographError):  # names the file itself
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{files.shown(source.path)}: not enough memory to look at it; free some, or scale it down"
+    return f"{files.shown(source.path)}: {error}"
+
+
+def _open(job: Job, run: Run) -> None:
+    """Mark the folder as ours; take away what speaks of an earlier run and would soon be wrong."""
+    writers.record(job.out, run)
+    for name in ("summary.csv", "index.html"):
+        files.remove(job.out / name)
+
+
+def _close(job: Job, run: Run) -> None:
+    """Write what speaks of all photographs."""
+    writers.finish(job.out, run.rows, tuple(decisions(job.package, job.settings)), run.maker)
+    writers.record(job.out, run)
+
+
+def _run(job: Job, report: Report, started: datetime) -> Run:
+    """Return what run.json says."""
+    asked = order("", job.package, job.settings, job.format)
+    return Run(
+        started=started,
+        seconds=report.seconds,
+        maker=asked.maker,
+        settings={**asked.settings, "format": job.format},
+        versions=job.versions,
+        rows=report.rows,
+        seconds_each=report.seconds_each,
+        skipped=report.skipped,
+    )

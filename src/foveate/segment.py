@@ -1,0 +1,253 @@
+"""One photograph from pixels to probabilities: the order of the steps and nothing else.
+
+Knows:   which step follows which, and what a person may choose.
+Ignores: how any step is done, where photographs come from and where results go.
+
+Shape letters: H W photograph, h w canvas, M windows, N of them in one batch, S window side, K lesions,
+V view side, C channels of the global features.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
+
+from foveate import field as field_of_view
+from foveate import lesions, quality, stitch, views
+from foveate.engines import Engine
+from foveate.errors import FieldError, GeometryError, LesionError, SettingError
+from foveate.kinds import Box, Contract, Decision, Field, Frame, Part, Photograph, Probabilities
+from foveate.models import Package
+from foveate.prepare import prepare
+
+BATCH = 8
+"""Windows that are looked at together: bounds memory, nothing else; ONNX Runtime gains nothing from more."""
+
+LARGEST_CANVAS = 120_000_000
+"""Pixels, as many as the largest photograph that is read: a small field in a large one would be blown up."""
+
+FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
+"""Find the field, take the whole photograph, or a disc as (row, column, radius) in px of the photograph."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a person may choose; everything else is the model package's."""
+
+    part: Part = "field"
+    """Which part of the photograph is looked at."""
+    field: FieldChoice = "auto"
+    """Where the field of view is."""
+    lesions: tuple[str, ...] | None = None
+    """Codes to report, None for all that the model knows."""
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    """Lesion code -> probability in (0, 1], in place of the package's own."""
+
+
+DEFAULTS = Settings()
+"""Nothing chosen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segmentation:
+    """What the network sees in one photograph."""
+
+    photograph: Photograph
+    field: Field
+    """Where it was found, or as it was given; px of the photograph."""
+    probabilities: Probabilities
+    """Of the reported lesions, at the model's scale."""
+    quality: tuple[str, ...]
+    """Codes of what may make the result unreliable; empty if nothing does."""
+    decisions: Mapping[str, Decision]
+    """One a reported lesion, in the model's order, the chosen thresholds applied."""
+    package: Package
+    """The model."""
+    settings: Settings
+    """What was chosen."""
+
+
+def segment(
+    photograph: Photograph,
+    package: Package,
+    engine: Engine,
+    settings: Settings = DEFAULTS,
+    *,
+    watch: Callable[[float], None] = lambda share: None,
+) -> Segmentation:
+    """Look at one photograph: once at the whole, then closely, window by window.
+
+    Windows that show nothing of the field are never computed.
+
+    Args:
+        photograph: as read.
+        package: says at what scale and how the network looks.
+        engine: runs the package's network.
+        settings: what a person chose.
+        watch: called with the share of the windows that are done, up to 1.
+
+    Raises:
+        LesionError: a lesion is unknown to the model.
+        SettingError: a threshold is out of its range, or of a lesion that is not reported.
+        FieldError: no field of view is found, or the one given makes no sense.
+        GeometryError: the photograph, at the model's scale, is too small or too large to look at.
+        PackageError: the engine fails.
+
+    Source: Yan et al. 2019, section 2.
+    """
+    decided = decisions(package, settings)
+    contract = package.contract
+    seen = _field(photograph, settings.field)
+    frame = _frame(photograph, seen, settings.part, contract)
+    inside = field_of_view.mask(_on_canvas(seen, frame), _whole(frame.shape))
+    corners = _touching(views.plan(frame.shape, contract.window_side, contract.overlap), inside, contract)
+    channels = [contract.lesions.index(code) for code in decided]
+    picture = views.canvas(photograph.pixels, frame)
+    glance = engine.glance(prepare(views.view(picture, contract.view_side)[np.newaxis], contract))
+
+    def looks() -> Iterator[Float32[np.ndarray, "N K S S"]]:
+        for start in range(0, len(corners), BATCH):
+            batch = corners[start : start + BATCH]
+            yield _look(picture, batch, glance.features, contract, engine)[:, channels]
+            watch((start + len(batch)) / len(corners))
+
+    maps = stitch.stitch(looks(), corners, frame.shape, inside)
+    return Segmentation(
+        photograph=photograph,
+        field=seen,
+        probabilities=Probabilities(lesions=tuple(decided), maps=maps, frame=frame, shape=photograph.shape),
+        quality=quality.assess(photograph, seen),
+        decisions=decided,
+        package=package,
+        settings=settings,
+    )
+
+
+def decisions(package: Package, settings: Settings) -> Mapping[str, Decision]:
+    """Return how each reported lesion's map becomes regions: the package's decisions, the chosen thresholds.
+
+    Raises:
+        LesionError: a lesion is unknown to the model, or none is left.
+        SettingError: a threshold is out of its range, or of a lesion that is not reported.
+    """
+    known = package.contract.lesions
+    codes = known if settings.lesions is None else lesions.chosen(settings.lesions, known)
+    if not codes:
+        raise LesionError(f"no lesion is asked for; choose among {', '.join(known)}")
+    lesions.chosen(tuple(settings.thresholds), known)
+    for code, threshold in settings.thresholds.items():
+        if code not in codes:
+            raise SettingError(
+                f"a threshold for {code}, which is not among the lesions asked for: {', '.join(codes)}"
+            )
+        if not 0 < threshold <= 1:
+            raise SettingError(f"threshold {code}={threshold:g}; give a probability above 0 and at most 1")
+    own = package.decisions
+    return MappingProxyType(
+        {
+            code: replace(own[code], threshold=settings.thresholds.get(code, own[code].threshold))
+            for code in codes
+        }
+    )
+
+
+def _field(photograph: Photograph, choice: FieldChoice) -> Field:
+    """Find the field of view, or take the one that was chosen."""
+    if choice == "auto":
+        return field_of_view.find(photograph.pixels)
+    if choice == "full":
+        return field_of_view.full(photograph.shape)
+    row, column, radius = choice
+    return field_of_view.given((row, column), radius, photograph.shape)
+
+
+def _frame(photograph: Photograph, seen: Field, part: Part, contract: Contract) -> Frame:
+    """Lay the canvas over the part of the photograph that is looked at.
+
+    Raises:
+        GeometryError: the canvas would be larger than any photograph that is read.
+    """
+    frame = views.frame(views.part_box(part, photograph.shape, seen), seen, contract)
+    if math.prod(frame.shape) > LARGEST_CANVAS:
+        height, width = frame.shape
+        raise GeometryError(
+            f"a field of {seen.diameter:.0f} px, brought to the model's {contract.field_diameter:.0f} px, "
+            f"makes a canvas of {height} x {width} px, over {LARGEST_CANVAS:,} px; choose --region field or "
+            "a larger --field"
+        )
+    return frame
+
+
+def _on_canvas(seen: Field, frame: Frame) -> Field:
+    """Return the field in canvas coordinates, so that one rule (`field.mask`) says everywhere what is in it.
+
+    A canvas has whole pixels, so its two scales differ by up to half a pixel over its length: at the rim, the
+    disc of their mean is off by half a canvas pixel at most, while a field is widened by 1 % of its radius.
+    """
+    rows, columns = frame.scale
+    corners = np.array(
+        [seen.centre, (seen.box.top, seen.box.left), (seen.box.bottom, seen.box.right)], np.float64
+    )
+    (row, column), first, last = views.to_canvas(corners, frame)
+    (top, left), (bottom, right) = (np.rint(edge).astype(int).tolist() for edge in (first, last))
+    return Field(
+        centre=(float(row), float(column)),
+        radius=seen.radius * math.sqrt(rows * columns),
+        box=Box(top=top, left=left, bottom=bottom, right=right),
+    )
+
+
+def _whole(shape: tuple[int, int]) -> Box:
+    """The box of all of a canvas."""
+    return Box(top=0, left=0, bottom=shape[0], right=shape[1])
+
+
+def _touching(
+    corners: Int64[np.ndarray, "M 2"], inside: Bool[np.ndarray, "h w"], contract: Contract
+) -> Int64[np.ndarray, "N 2"]:
+    """Keep the windows that show at least one pixel of the field.
+
+    Raises:
+        FieldError: none does.
+    """
+    side = contract.window_side
+    kept = [inside[row : row + side, column : column + side].any() for row, column in corners]
+    if not any(kept):
+        raise FieldError("the part that is looked at shows nothing of the field; use --region field")
+    return corners[np.array(kept)]
+
+
+def _look(
+    picture: UInt8[np.ndarray, "h w 3"],
+    corners: Int64[np.ndarray, "N 2"],
+    features: Float32[np.ndarray, "C V V"],
+    contract: Contract,
+    engine: Engine,
+) -> Float32[np.ndarray, "N K S S"]:
+    """Look closely at some windows, each beside its piece of the global features."""
+    side = contract.window_side
+    sights = [
+        views.sight((int(row), int(column)), side, _shape(picture), features.shape[-1])
+        for row, column in corners
+    ]
+    pieces = [
+        features[:, top : top + sight.rows.shape[1], left : left + sight.columns.shape[1]]
+        for sight in sights
+        for top, left in [sight.corner]
+    ]
+    return engine.look(
+        prepare(views.cut(picture, corners, side), contract),
+        np.stack(pieces),
+        np.stack([sight.rows for sight in sights]),
+        np.stack([sight.columns for sight in sights]),
+    )
+
+
+def _shape(picture: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int]:
+    height, width, _ = picture.shape
+    return height, width

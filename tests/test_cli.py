@@ -1,0 +1,403 @@
+"""The command line: exit codes, one line an error, and machines that can read the answer."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+import tiny_package
+
+from foveate import cli
+from foveate.cli import options
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, name in enumerate(("a.png", "clinic/b.png")):
+        tiny_package.photograph(tmp_path / "photos" / name, seed=number)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def foveate(capsys):
+    """Run a command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = cli.run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def tree(out):
+    files = (path for path in out.rglob("*") if path.is_file() and path.name != "run.json")
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def test_predict_writes_everything_and_says_where_to_look(foveate, folder, model, tmp_path):
+    (folder / "notes.txt").write_text("no photograph")
+
+    code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model, "--threads", 1)
+
+    assert code == 0
+    assert err == "[1/2] a: ok\n[2/2] clinic/b: ok\n"
+    assert "2 photographs done, 1 other file skipped" in out
+    assert f"Look at {tmp_path / 'out' / 'index.html'}" in out
+    assert "not a medical device" in out
+    for folder_name in ("maps", "masks", "overlays", "regions"):
+        assert (tmp_path / "out" / folder_name / "clinic").is_dir()
+    assert {"summary.csv", "run.json", "index.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_failure_is_one_line_on_stderr_and_exit_code_1(foveate, folder, model, tmp_path):
+    (folder / "a.png").write_bytes(b"")
+
+    code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model)
+
+    assert code == 1
+    first, second = err.splitlines()
+    assert first.startswith(f"[1/2] failed: {folder / 'a.png'}: the file is empty; ")
+    assert second == "[2/2] clinic/b: ok"
+    assert "1 photograph done, 1 failed" in out
+
+
+def test_json_is_one_object_on_stdout(foveate, folder, model, tmp_path):
+    (folder / "bad.png").write_bytes(b"")
+
+    code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model, "--json")
+
+    found = json.loads(out)
+    assert code == 1
+    assert (found["ok"], found["failed"], found["skipped"]) == (2, 1, 0)
+    assert found["index"] == str(tmp_path / "out" / "index.html")
+    good, bad, _ = found["photographs"]
+    assert good["photograph"] == "a"
+    assert good["error"] is None
+    assert set(good["lesions"]) == {"EX", "MA"}
+    assert set(good["lesions"]["EX"]) == {"count", "area_px", "area_fraction", "area_mm2"}
+    assert (bad["status"], bad["lesions"]) == ("failed", {})
+    assert "the file is empty" in bad["error"]
+    assert "failed" in err
+
+
+def test_json_says_why_nothing_could_be_done(foveate, folder, tmp_path):
+    code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", "nothing", "--json")
+
+    assert code == 1
+    assert err == f"foveate: {json.loads(out)['error']}\n"
+
+
+def test_options_reach_the_run(foveate, folder, model, tmp_path):
+    out = tmp_path / "out"
+    code, _, _ = foveate(
+        *(
+            "predict",
+            folder / "a.png",
+            "--out",
+            out,
+            "--model",
+            model,
+            "--lesions",
+            "EX",
+            "--threshold",
+            "EX=0.25",
+        ),
+        *("--format", "npz", "--region", "whole", "--field", "150,150.5,110"),
+    )
+
+    assert code == 0
+    assert json.loads((out / "run.json").read_text())["settings"] == {
+        "region": "whole",
+        "field": [150.0, 150.5, 110.0],
+        "lesions": ["EX"],
+        "thresholds": {"EX": 0.25},
+        "format": "npz",
+    }
+    assert [path.name for path in (out / "maps").iterdir()] == ["a_EX.npz"]
+
+
+def test_resume_is_asked_for_and_then_done(foveate, folder, model, tmp_path):
+    line = ("predict", folder, "--out", tmp_path / "out", "--model", model)
+    assert foveate(*line)[0] == 0
+    before = tree(tmp_path / "out")
+
+    code, out, err = foveate(*line)
+    assert (code, out) == (1, "")
+    assert "--resume" in err
+    code, out, _ = foveate(*line, "--resume")
+
+    assert code == 0
+    assert "2 photographs done, 2 of them by an earlier run" in out
+    assert tree(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--field 1,2",
+        "--field 1,2,x",
+        "--field 1,2,nan",
+        "--field somewhere",
+        "--lesions EX,,MA",
+        "--lesions ,",
+        "--threshold EX",
+        "--threshold EX=",
+        "--threshold =0.4",
+        "--threshold EX=a",
+        "--threshold EX=0.4,EX=0.5",
+        "--format gif",
+        "--region nowhere",
+        "--threads many",
+        "--bogus",
+        "--out twice",
+    ],
+)
+def test_a_line_that_makes_no_sense_is_exit_code_2_and_one_line(foveate, tmp_path, line):
+    paths = [] if line == "" else ["photos"]
+
+    code, out, err = foveate("predict", *paths, "--out", tmp_path / "out", *line.split())
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"foveate: .+ See foveate --help\.\n", err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("line", ["bogus", "predict photos", "models show", "models bogus", "--bogus"])
+def test_a_command_that_is_none_or_lacks_something_is_exit_code_2(foveate, line):
+    code, out, err = foveate(*line.split())
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--lesions SE", "'SE' is unknown to this model; it knows EX, MA"),
+        ("--threshold EX=1.5", "threshold EX=1.5; give a probability"),
+        ("--threads 0", "threads is 0"),
+        ("--model nothing", "nothing: no such model package"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_exit_code_1_and_one_line(foveate, model, tmp_path, line, message):
+    named = () if "--model" in line else ("--model", model)
+
+    code, out, err = foveate("predict", "photos", "--out", tmp_path / "out", *named, *line.split())
+
+    assert (code, out) == (1, "")
+    assert err.startswith("foveate: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_an_altered_model_is_refused_by_name(foveate, folder, tmp_path):
+    model = tiny_package.build(tmp_path / "tiny")
+    (model / "local.onnx").write_bytes((model / "local.onnx").read_bytes() + b"\0")
+
+    code, _, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model)
+
+    assert code == 1
+    assert f"{model / 'local.onnx'}: altered" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_codes_thresholds_and_fields_are_read_as_they_are_spelt():
+    assert options.codes(None) is None
+    assert options.codes("EX, MA") == ("EX", "MA")
+    assert options.thresholds(None) == {}
+    assert options.thresholds("EX=0.4, MA=.3") == {"EX": 0.4, "MA": 0.3}
+    assert options.field("auto") == "auto"
+    assert options.field("full") == "full"
+    assert options.field("1424,2144.5,-3") == (1424.0, 2144.5, -3.0)
+
+
+def test_models_lists_what_is_shipped(foveate, model, monkeypatch):
+    monkeypatch.setattr("foveate.models.package._shelf", lambda: model.parent)
+
+    code, out, _ = foveate("models")
+
+    assert code == 0
+    assert re.fullmatch(r"tiny 1\.0: EX from 0\.5, MA from 0\.5; \d+\.\d MB\n", out)
+
+
+def test_a_copy_without_models_says_so(foveate, tmp_path, monkeypatch):
+    monkeypatch.setattr("foveate.models.package._shelf", lambda: tmp_path)
+
+    assert "no model package comes with this copy" in foveate("models")[1]
+
+
+def test_models_show_prints_what_a_package_says_about_itself(foveate, model):
+    code, out, _ = foveate("models", "show", model)
+
+    assert code == 0
+    for part in (
+        "tiny 1.0 (Apache-2.0",
+        "For tests; finds nothing in an eye.",
+        "EX: from probability 0.5",
+        '"nobody"',
+    ):
+        assert part in out
+
+
+def test_help_and_version_are_exit_code_0(foveate):
+    for line in (["--help"], ["predict", "--help"], ["models", "--help"], ["--version"], []):
+        code, out, err = foveate(*line)
+        assert (code, err) == (0, "")
+        assert "foveate" in out.lower()
+
+
+def test_help_imports_nothing_that_computes():
+    code = (
+        "import sys; from foveate.cli import run; run(['predict', '--help']); "
+        "print([name for name in ('numpy', 'cv2', 'onnxruntime', 'PIL', 'torch') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_interrupt_is_one_line_and_its_exit_code(foveate, folder, model, tmp_path, monkeypatch):
+    def interrupted(number, *arguments, **settings):
+        os.kill(os.getpid(), number)
+        time.sleep(1)
+
+    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
+        monkeypatch.setattr("foveate.batch.segment", partial(interrupted, number))
+        code, out, err = foveate("predict", folder, "--out", tmp_path / word, "--model", model)
+        assert (code, out) == (128 + number, "")
+        assert err == f"foveate: {word}; --resume goes on with a run\n"
+        assert (tmp_path / word / "summary.csv").read_text().startswith("photograph,status")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_on_a_terminal_there_is_a_bar_and_failures_stand_above_it(folder, model, tmp_path):
+    import pty
+
+    (folder / "a.png").write_bytes(b"")
+    ours, theirs = pty.openpty()
+    line = [
+        sys.executable,
+        "-m",
+        "foveate",
+        "predict",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--model",
+        str(model),
+    ]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+        process.communicate()
+    os.close(ours)
+
+    text = shown.decode(errors="replace")
+    assert process.returncode == 1
+    assert "failed: " in text
+    assert "the file is empty" in re.sub(r"\s+", " ", text)
+    assert "/2" in text
+    assert "left" in text
+
+
+RUNNER = """
+import os, random, signal, sys, time
+import foveate.cli, foveate.library  # once, for all: what is killed below only computes and writes
+photos, model, out, other = sys.argv[1:5]
+random.seed(8)
+done = 0
+for number in range(20):
+    line = ["predict", photos, "--out", out, "--model", model, "--threads", "1", "--resume"]
+    line += ["--lesions", "EX"] if number % 2 else []  # another setting: everything is done anew
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(other, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+        os._exit(foveate.cli.run(line))
+    time.sleep(random.uniform(0, float(sys.argv[5])))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    done += os.WIFEXITED(status)
+    print(number, flush=True)
+    sys.stdin.readline()  # whoever started us has looked
+print("finished runs:", done)
+"""
+
+
+def references(photos, model, tmp_path):
+    """The trees of undisturbed runs with the two settings of RUNNER."""
+    trees = []
+    for number, lesions in enumerate(("EX,MA", "EX")):
+        out = tmp_path / f"reference{number}"
+        line = ["predict", photos, "--out", out, "--model", model, "--threads", 1, "--lesions", lesions]
+        assert cli.run([str(argument) for argument in line]) == 0
+        trees.append(tree(out))
+    seconds = json.loads((tmp_path / "reference0" / "run.json").read_text())["times"]["seconds"]
+    return trees, seconds
+
+
+def assert_nothing_is_half_done(out, trees):
+    """Every file is one of an undisturbed run; of a photograph that counts as done, all are there."""
+    found = {name: content for name, content in tree(out).items() if not name.endswith(".part")}
+    for name, content in found.items():
+        if name not in ("summary.csv", "index.html"):
+            assert content in [reference.get(name) for reference in trees], f"{name} is half-written"
+    for name, content in found.items():
+        if name.startswith("regions/") and name.endswith(".json"):
+            key = name.removeprefix("regions/").removesuffix(".json")
+            (reference,) = (reference for reference in trees if reference[name] == content)
+            own = {other for other in reference if re.search(rf"/{key}[._]", other)}
+            assert len(own) >= 8
+            assert {other: found.get(other) for other in own} == {other: reference[other] for other in own}
+
+
+def test_killed_at_any_moment_nothing_is_half_written_and_resume_finishes_the_rest(model, tmp_path, capsys):
+    """`kill -9` twenty times; a setting changes from run to run, so that each has everything to do."""
+    for number in range(4):
+        tiny_package.photograph(tmp_path / "photos" / f"{number}.png", seed=number)
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    trees, seconds = references(photos, model, tmp_path)
+    line = [sys.executable, "-c", RUNNER, *(str(path) for path in (photos, model, out, tmp_path / "stderr"))]
+
+    with subprocess.Popen(
+        [*line, str(seconds + 0.3)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as runner:
+        for number in range(20):
+            assert runner.stdout.readline() == f"{number}\n"
+            if out.exists():
+                assert_nothing_is_half_done(out, trees)
+            runner.stdin.write("\n")
+            runner.stdin.flush()
+        finished = runner.stdout.readline()
+    assert int(finished.split(":")[1]) < 10, "hardly anything was killed"
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+    assert (
+        cli.run(
+            ["predict", str(photos), "--out", str(out), "--model", str(model), "--threads", "1", "--resume"]
+        )
+        == 0
+    )
+    assert tree(out) == trees[0]
