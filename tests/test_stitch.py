@@ -158,7 +158,16 @@ def test_two_windows_of_4_px_that_share_2_are_mixed_2_to_1_on_either_side():
 
 
 @pytest.mark.parametrize(
-    ("probability", "level"), [(0.0, 0), (0.4 / 65535, 0), (0.6 / 65535, 1), (0.5, 32768), (1.0, 65535)]
+    ("probability", "level"),
+    [
+        (0.0, 0),
+        (0.4 / 65535, 0),
+        (0.6 / 65535, 1),
+        (0.5, 32768),
+        (1.0, 65535),
+        (-5e-7, 0),  # what rounding in float32 may leave
+        (1 + 5e-7, 65535),
+    ],
 )
 def test_probabilities_are_rounded_to_the_nearest_level(probability, level):
     looks = np.full((1, 1, 4, 4), probability, np.float32)

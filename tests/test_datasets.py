@@ -1,0 +1,126 @@
+"""A mask is read as its pixels mean it, whatever kind of file holds it; a wrong one is refused by name."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveate.datasets import LARGEST_SHARE, Case, read_mask, truth
+from foveate.errors import DatasetError
+
+SHAPE = (20, 30)
+
+
+def lesion():
+    mask = np.zeros(SHAPE, bool)
+    mask[3:8, 10:14] = True
+    mask[15, 2] = True
+    return mask
+
+
+def palette(mask):
+    image = Image.fromarray(mask.astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 128, 0, 0])  # index 1 is dark red, as in the official files
+    return image
+
+
+def coloured(mask, colour=(128, 0, 0), ground=(0, 0, 0)):
+    return Image.fromarray(np.where(mask[..., None], colour, ground).astype(np.uint8))
+
+
+def with_alpha(mask):
+    image = coloured(mask)
+    image.putalpha(255)
+    return image
+
+
+def grey_with_alpha(mask):
+    image = Image.fromarray(mask.astype(np.uint8) * 76).convert("LA")
+    image.putalpha(255)
+    return image
+
+
+KINDS = {
+    "palette": palette,
+    "grey of 0 and 76": lambda mask: Image.fromarray(mask.astype(np.uint8) * 76),
+    "grey of 0 and 255": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255),
+    "grey of 16 bits": lambda mask: Image.fromarray(mask.astype(np.uint16) * 40_000),
+    "one bit": Image.fromarray,
+    "RGB": coloured,
+    "RGB, blue alone": lambda mask: coloured(mask, (0, 0, 1)),
+    "RGBA, opaque all over": with_alpha,
+    "grey with alpha": grey_with_alpha,
+}
+
+
+@pytest.mark.parametrize("ending", ["tif", "png"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lesion_is_where_there_is_any_colour(tmp_path, kind, ending):
+    path = tmp_path / f"mask.{ending}"
+    KINDS[kind](lesion()).save(path)
+
+    np.testing.assert_array_equal(read_mask(path, SHAPE), lesion())
+
+
+def test_an_empty_mask_is_a_mask(tmp_path):
+    palette(np.zeros(SHAPE, bool)).save(tmp_path / "mask.tif")
+
+    assert not read_mask(tmp_path / "mask.tif", SHAPE).any()
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+    palette(lesion()).save(tmp_path / "mask.tif")
+
+    with pytest.raises(DatasetError, match=r"mask.tif: the mask is \(20, 30\), its photograph \(30, 20\)"):
+        read_mask(tmp_path / "mask.tif", (30, 20))
+
+
+def test_a_mask_of_nearly_everything_is_refused(tmp_path):
+    most = np.zeros((10, 10), bool)
+    most[:3] = True
+    Image.fromarray(most).save(tmp_path / "just.png")
+    most[3, 0] = True
+    Image.fromarray(most).save(tmp_path / "most.png")
+
+    assert read_mask(tmp_path / "just.png", (10, 10)).mean() == LARGEST_SHARE
+    with pytest.raises(DatasetError, match=r"most.png: 31% .* inverted"):
+        read_mask(tmp_path / "most.png", (10, 10))
+
+
+def test_a_missing_mask_file_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"gone.tif: unreadable mask .* restore the file"):
+        read_mask(tmp_path / "gone.tif", SHAPE)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's word on the third
+@pytest.mark.parametrize("content", [b"", b"a text", b"II*\0\x08\0\0\0"])
+def test_what_is_no_picture_is_refused(tmp_path, content):
+    (tmp_path / "mask.tif").write_bytes(content)
+
+    with pytest.raises(DatasetError, match=r"mask.tif: unreadable mask"):
+        read_mask(tmp_path / "mask.tif", SHAPE)
+
+
+def test_a_damaged_mask_is_refused_or_read_but_nothing_else(tmp_path):
+    path, generator = tmp_path / "mask.png", np.random.default_rng(0)
+    palette(lesion()).save(path)
+    whole = path.read_bytes()
+
+    for _ in range(300):
+        damaged = np.frombuffer(whole, np.uint8)[: generator.integers(len(whole) + 1)].copy()
+        where = generator.integers(0, max(1, len(damaged)), 3 if len(damaged) else 0)
+        damaged[where] = generator.integers(0, 256, len(where))
+        path.write_bytes(damaged.tobytes())
+        try:
+            assert read_mask(path, SHAPE).shape == SHAPE
+        except DatasetError as error:
+            assert "mask.png" in str(error)
+
+
+def test_a_lesion_without_a_file_is_absent(tmp_path):
+    palette(lesion()).save(tmp_path / "ex.tif")
+    case = Case(name="one", photograph=tmp_path / "one.jpg", masks={"EX": tmp_path / "ex.tif"})
+
+    found = truth(case, ("SE", "EX"), SHAPE)
+
+    assert not found[0].any()
+    np.testing.assert_array_equal(found[1], lesion())

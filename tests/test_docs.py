@@ -1,0 +1,166 @@
+"""The documentation is true: every option, column, key and error stands in it, and links lead somewhere."""
+
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+import tiny_package
+
+import foveate
+from foveate import cli, errors
+
+ROOT = Path(__file__).parent.parent
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
+
+DECISIONS = sorted(ROOT.glob("docs/decisions/[0-9]*.md"))
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """Return what a page's headings can be linked by, as hosts of Markdown make it."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    kept = (
+        "".join(c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LN")
+        for heading in headings
+    )
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def quoted(page):
+    """Return everything that stands in backticks on a page, cut into words."""
+    return {
+        word
+        for span in re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
+        for word in re.split(r"[\s|\\]+", span)
+    }
+
+
+def keys(content):
+    """Return all keys of a JSON value, at whatever depth."""
+    if isinstance(content, dict):
+        return set(content).union(*map(keys, content.values()))
+    return set().union(*map(keys, content)) if isinstance(content, list) else set()
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Results of two photographs, one of which cannot be read."""
+    place = tmp_path_factory.mktemp("outputs")
+    tiny_package.photograph(place / "eyes" / "eye.png")
+    (place / "eyes" / "broken.jpg").write_bytes(b"")
+    model = foveate.load(tiny_package.build(place / "tiny"), threads=1)
+    model.predict([place / "eyes"], place / "out")
+    return place / "out"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for target in LINK.findall(FENCED.sub("", page.read_text())):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}"
+
+
+def test_every_page_is_reached_from_the_first():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        targets = {
+            (page.parent / target.partition("#")[0]).resolve() for target in LINK.findall(page.read_text())
+        }
+        waiting += [
+            linked
+            for linked in targets
+            if linked.suffix == ".md" and linked.exists() and linked not in reached
+        ]
+
+    assert set(PAGES) <= reached
+
+
+def test_every_command_and_option_is_documented_and_no_other(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # so that no option is broken in two
+
+    def shown(*arguments):
+        assert cli.run([*arguments, "--help"]) == 0
+        return capsys.readouterr().out
+
+    commands = re.findall(r"^│ (\w+) ", shown(), re.MULTILINE)
+    assert {"predict", "models"} <= set(commands)
+    pages = "\n".join(page.read_text() for page in sorted(ROOT.glob("docs/*.md")))
+    for command in commands:
+        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown(command))) - {"--help"}
+        (table,) = re.findall(rf"^\| option of `foveate {command}\b.*?\n\n", pages, re.M | re.S) or [""]
+        assert set(re.findall(r"^\| `(--[a-z-]+)", table, re.MULTILINE)) == options, command
+        assert f"foveate {command}" in pages, command
+
+
+def test_every_file_and_folder_of_the_output_is_documented(out):
+    page = (ROOT / "docs/outputs.md").read_text()
+
+    for path in out.iterdir():
+        assert path.name + "/" * path.is_dir() in page
+
+
+def test_every_column_and_key_of_the_output_is_documented(out):
+    told = {word.strip(",;:") for word in quoted("docs/outputs.md")}
+    region_columns = (out / "regions/eye.csv").read_text().splitlines()[0].split(",")
+    summary_columns = (out / "summary.csv").read_text().splitlines()[0].split(",")
+    photograph = json.loads((out / "regions/eye.json").read_text())
+    run = json.loads((out / "run.json").read_text())
+
+    assert photograph["regions"], "without a region its keys would go unseen"
+    assert {name for name in summary_columns if not name.startswith("MA_")} <= told
+    assert set(region_columns) <= told
+    assert keys(photograph) - {"EX", "MA"} <= told
+    assert keys(run) - {"EX", "MA"} <= told
+
+
+def test_every_error_is_documented():
+    raised = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and name != "FoveateError"
+    }
+
+    assert raised <= quoted("docs/api.md")
+
+
+def test_every_public_name_is_documented():
+    page = (ROOT / "docs/api.md").read_text()
+
+    for name in set(foveate.__all__) - {"__version__"}:
+        assert re.search(rf"\b{name}\b", page), name
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_every_decision_has_its_four_parts_on_one_page(page):
+    text = page.read_text()
+
+    assert text.startswith(f"# {page.stem[:4]} ")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Choice", "Rejected", "How to undo"]
+    assert len(text.splitlines()) <= 60
+    assert f"[{page.stem[:4]}]({page.name})" in (ROOT / "docs/decisions/README.md").read_text()
+
+
+def test_decisions_are_numbered_without_a_gap():
+    assert [int(page.stem[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+def test_every_page_that_the_code_names_exists():
+    named = {
+        (path, name)
+        for path in ROOT.glob("src/foveate/**/*.py")
+        for name in re.findall(r"docs/[\w/.-]+\.md", path.read_text())
+    }
+
+    assert named
+    for path, name in named:
+        assert (ROOT / name).is_file(), f"{path.name} names {name}"

@@ -1,0 +1,397 @@
+"""What a step learns from is what inference will see: the same canvas, view and windows, changed in register."""
+
+import math
+import threading
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import tiny_set
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws, seeds
+
+from foveate import field, photographs, views
+from foveate.datasets import Case, idrid, truth
+from foveate.errors import DatasetError, SettingError
+from foveate.training import augment, samples
+from foveate.training.augment import LARGEST_ZOOM, Limits
+from foveate.training.samples import Sheet
+
+CONTRACT = tiny_set.CONTRACT
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("samples")
+
+
+@pytest.fixture(scope="module")
+def sheets(root):
+    return tiny_set.sheets(root)
+
+
+@pytest.fixture(scope="module")
+def cases(root, sheets):
+    return idrid.cases(root / "set", "train")
+
+
+def warp(seed, limits=None):
+    return augment.draw(np.random.default_rng(seed), limits or Limits())
+
+
+def unchanged():
+    """Return the warp that changes nothing."""
+    return next(w for w in map(warp, range(100)) if w.quarters == 0 and not w.mirror)
+
+
+# sheets
+
+
+def test_a_sheet_is_the_canvas_and_the_masks_that_inference_would_see(cases, sheets):
+    assert [sheet.name for sheet in sheets] == [case.name for case in cases]
+    resampled = []
+    for case, sheet in zip(cases, sheets, strict=True):
+        photograph = photographs.read(case.photograph)
+        seen = field.find(photograph.pixels)
+        frame = views.frame(seen.box, seen, CONTRACT)
+        resampled.append(frame.shape != seen.box.shape)
+        np.testing.assert_array_equal(sheet.pixels, views.canvas(photograph.pixels, frame))
+        masks = truth(case, CONTRACT.lesions, photograph.shape)[:, *seen.box.slices]
+        for k, (mask, lesion) in enumerate(zip(masks, CONTRACT.lesions, strict=True)):
+            share = views.resample(mask.astype(np.uint8) * 255, frame.shape)
+            np.testing.assert_array_equal(sheet.bits >> k & 1, share >= 128)
+            assert (lesion in sheet.places) == (lesion in case.masks)
+        assert (sheet.bits < 1 << len(CONTRACT.lesions)).all()
+    assert resampled == [False, False, True]  # both ways are tried
+
+
+def test_the_fine_view_is_the_view_at_twice_the_side(sheets):
+    for sheet in sheets:
+        side = 2 * CONTRACT.view_side
+        np.testing.assert_array_equal(sheet.fine_view, views.view(np.asarray(sheet.pixels), side))
+        assert sheet.fine_truth.shape == (side, side, len(CONTRACT.lesions))
+        shares = sheet.fine_truth.mean(axis=(0, 1)) / 255
+        drawn = [(sheet.bits >> k & 1).mean() for k in range(len(CONTRACT.lesions))]
+        np.testing.assert_allclose(shares, drawn, rtol=0.1, atol=1e-3)
+
+
+def test_places_are_lesion_pixels(sheets):
+    for sheet in sheets:
+        for lesion, places in sheet.places.items():
+            k = CONTRACT.lesions.index(lesion)
+            drawn = sheet.bits >> k & 1
+            assert drawn[places[:, 0], places[:, 1]].all()
+            assert len(np.unique(places, axis=0)) == len(places) == drawn.sum()
+
+
+def test_a_sheet_is_made_once_and_then_read(cases, sheets, root, monkeypatch):
+    def fail(*_):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(samples, "_make", fail)
+    again = samples.lay_out(cases[0], CONTRACT, root / "sheets")
+
+    np.testing.assert_array_equal(again.pixels, sheets[0].pixels)
+    assert isinstance(again.pixels, np.memmap)
+    with pytest.raises(AssertionError, match="made again"):
+        samples.lay_out(cases[0], replace(CONTRACT, view_side=64), root / "sheets")
+
+
+def test_another_mask_makes_another_sheet(cases, tmp_path):
+    less = replace(cases[0], masks={"EX": cases[0].masks["EX"]})
+
+    whole, part = (samples.lay_out(case, CONTRACT, tmp_path) for case in (cases[0], less))
+
+    assert sorted(part.places) == ["EX"]
+    assert sorted(whole.places) == ["EX", "HE", "MA", "SE"]
+
+
+def test_a_sheet_that_cannot_be_made_leaves_nothing_behind(cases, tmp_path):
+    broken = tmp_path / "mask.tif"
+    broken.write_bytes(b"no mask")
+
+    with pytest.raises(DatasetError, match=r"mask\.tif"):
+        samples.lay_out(replace(cases[0], masks={"EX": broken}), CONTRACT, tmp_path / "sheets")
+
+    assert list((tmp_path / "sheets").iterdir()) == []
+
+
+def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(cases, tmp_path, monkeypatch):
+    together, make = threading.Barrier(2), samples._make
+
+    def meet(*arguments):
+        together.wait(60)  # both have seen that there is no sheet
+        make(*arguments)
+        together.wait(60)  # both have made one
+
+    monkeypatch.setattr(samples, "_make", meet)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(samples.lay_out(cases[0], CONTRACT, tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_more_lesions_than_a_byte_has_bits_are_refused(cases, tmp_path):
+    many = replace(CONTRACT, lesions=tuple(f"L{number}" for number in range(9)))
+
+    with pytest.raises(SettingError, match="9 lesions; a sheet keeps at most 8"):
+        samples.lay_out(cases[0], many, tmp_path)
+
+
+def test_a_network_for_one_lesion_has_sheets_too(cases, tmp_path):
+    one = replace(CONTRACT, lesions=("HE",))
+    sheet = samples.lay_out(cases[0], one, tmp_path)
+
+    assert samples.view(sheet, one, warp(0)).truth.shape == (1, 32, 32)
+    turned = samples.window(sheet, (80, 80), one, warp(1, Limits(turn=45, free_share=1.0)))
+    assert turned.truth.shape == (1, 32, 32)
+
+
+# views and windows
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_exact_view_is_inference_s_view_of_the_turned_canvas(sheets, seed):
+    change = warp(seed)
+    for sheet in sheets:
+        turned = np.ascontiguousarray(augment.turn(np.asarray(sheet.pixels), change))
+        bits = np.ascontiguousarray(augment.turn(np.asarray(sheet.bits), change))
+
+        seen = samples.view(sheet, CONTRACT, change)
+
+        expected = views.view(turned, CONTRACT.view_side)
+        assert np.abs(seen.pixels.astype(int) - expected).max() <= 1
+        for k in range(len(CONTRACT.lesions) if sheet is not sheets[2] else 0):  # whose masks were resampled
+            share = views.view((bits >> k & 1) * np.uint8(255), CONTRACT.view_side)
+            assert np.abs(seen.truth[k] * 255 - share).max() <= 1.001
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("corner", [(0, 0), (37, 61), (100, 3)])
+def test_an_exact_window_is_the_plain_cut_turned(sheets, seed, corner):
+    sheet, change, side = sheets[0], warp(seed), CONTRACT.window_side
+    cut = augment.turn(views.cut(np.asarray(sheet.pixels), np.array([corner]), side)[0], change)
+    bits = augment.turn(views.cut(np.asarray(sheet.bits), np.array([corner]), side)[0], change)
+
+    around = samples.window(sheet, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change)
+    there = samples.turned_window(sheet, corner, CONTRACT, change)
+
+    for sample in (around, there):
+        np.testing.assert_array_equal(sample.pixels, cut)
+        for k in range(len(CONTRACT.lesions)):
+            np.testing.assert_array_equal(sample.truth[k], bits >> k & 1)
+
+
+def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(sheets):
+    sheet = sheets[0]
+    white = replace(sheet, pixels=np.full_like(sheet.pixels, 255), bits=np.full_like(sheet.bits, 15))
+
+    sample = samples.window(white, (5, 80), CONTRACT, unchanged())
+
+    assert (sample.pixels[:11] == 0).all()  # 16 px reach up from row 5
+    assert (sample.pixels[11:] == 255).all()
+    assert (sample.truth[:, :11] == 0).all()
+    assert (sample.truth[:, 11:] == 1).all()
+
+
+@pytest.mark.parametrize("centre", [(-16, 80), (-40, -40), (1000, 80), (80, 1000)])
+def test_a_window_beyond_the_canvas_is_black_all_over(sheets, centre):
+    sample = samples.window(sheets[0], centre, CONTRACT, unchanged())
+
+    assert not sample.pixels.any()
+    assert not sample.truth.any()
+
+
+@laws
+@given(seeds)
+def test_a_turned_and_shrunken_window_inside_the_canvas_shows_nothing_but_canvas(seed):
+    limits = Limits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0)
+    white = synthetic(np.full((128, 128), 255, np.uint8))
+
+    sample = samples.window(white, (64, 64), CONTRACT, warp(seed, limits))
+
+    assert (sample.pixels == 255).all()
+
+
+def synthetic(brightness):
+    """Return a sheet of a grey picture whose first lesion is what is brighter than 150."""
+    pixels = np.repeat(brightness[..., None], 3, axis=2)
+    lesion = (brightness > 150).astype(np.uint8)
+    side = samples.FINE * CONTRACT.view_side
+    shares = np.zeros((side, side, len(CONTRACT.lesions)), np.uint8)
+    shares[..., 0] = views.view(lesion * 255, side)
+    return Sheet(
+        name="synthetic",
+        pixels=pixels,
+        bits=lesion,
+        fine_view=views.view(pixels, side),
+        fine_truth=shares,
+        places={"EX": np.argwhere(lesion).astype(np.int32)},
+    )
+
+
+def blobs(shape, seed):
+    """Return a grey picture of 60 with blobs of 240."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    picture = np.full(shape, 60, np.uint8)
+    for _ in range(6):
+        row, column = generator.uniform(0, 1, 2) * shape
+        picture[np.hypot(rows - row, (columns - column) / 1.5) < generator.uniform(6, 14)] = 240
+    return picture
+
+
+def in_register(one, other):
+    """Say whether two masks agree but for one pixel along their rims, and lie at the same place on the whole."""
+    square = np.ones((3, 3), np.uint8)
+    agree = (cv2.erode(one, square) <= other).all() and (cv2.erode(other, square) <= one).all()
+    if not agree or min(one.sum(), other.sum()) < 50:
+        return agree
+    return np.abs(np.argwhere(one).mean(axis=0) - np.argwhere(other).mean(axis=0)).max() < 0.5
+
+
+@laws
+@given(seeds)
+def test_photograph_and_masks_stay_in_register_under_any_warp(seed):
+    sheet = synthetic(blobs((96, 128), seed))
+    change = warp(seed, Limits(turn=45, zoom=0.3, free_share=0.7))
+
+    for sample in (samples.view(sheet, CONTRACT, change), samples.window(sheet, (40, 70), CONTRACT, change)):
+        bright = (sample.pixels[..., 0] > 150).astype(np.uint8)
+        lesion = (sample.truth[0] > 0.5).astype(np.uint8)
+        # The rim of the canvas turns black in one and stays undrawn in the other: both are no lesion.
+        assert in_register(lesion, bright)
+        assert not sample.truth[1:].any()
+
+
+def test_a_freely_turned_view_shows_the_photograph_turned_not_the_squeezed_square():
+    """A disc of a wide canvas is an ellipse in the view; turned by any angle it is the same ellipse."""
+    rows, columns = np.mgrid[:96, :192] + 0.5
+    disc = np.where(np.hypot(rows - 48, columns - 96) < 30, 240, 60).astype(np.uint8)
+    sheet = synthetic(disc)
+    levels = unchanged().levels
+    for angle in np.linspace(-0.78, 0.78, 7):
+        for quarters in range(4):
+            change = augment.Warp(
+                quarters=quarters,
+                mirror=False,
+                angle=float(angle),
+                zoom=1.0,
+                levels=levels,
+                noise=0.0,
+                noise_seed=0,
+            )
+            lesion = samples.view(sheet, CONTRACT, change).truth[0]
+            tall, wide = lesion.max(axis=1).sum(), lesion.max(axis=0).sum()
+            expected = (20, 10) if quarters % 2 == 0 else (10, 20)  # 60 px of 96 and of 192, in 32
+            assert (tall, wide) == pytest.approx(expected, abs=1.1)
+
+
+def test_masks_are_never_recoloured(sheets):
+    change = warp(5, Limits(colour=0.3, noise=30))
+
+    sample = samples.window(sheets[0], (80, 90), CONTRACT, change)
+
+    assert set(np.unique(sample.truth)) <= {0.0, 1.0}
+    plain = samples.turned_window(sheets[0], (64, 74), CONTRACT, change)
+    np.testing.assert_array_equal(sample.truth, plain.truth)
+    np.testing.assert_array_equal(sample.pixels, plain.pixels)
+
+
+@given(st.integers(0, 255), st.integers(1, 8))
+def test_bits_become_one_map_each(bits, lesions):
+    found = samples.unpack(np.array([[bits]], np.uint8), lesions)
+
+    assert found.shape == (lesions, 1, 1)
+    assert [int(value) for value in found.ravel()] == [int(d) for d in f"{bits:08b}"[::-1]][:lesions]
+
+
+# places
+
+
+def far(place, sheet, lesion):
+    """How far a place is from the nearest pixel of a lesion, along the axis where it is further."""
+    return np.abs(sheet.places[lesion] - place).max(axis=1).min()
+
+
+def drawn_places(sheets, share, seed=0, count=200, reach=8):
+    return samples.places(sheets, share, reach, count, np.random.default_rng(seed))
+
+
+def test_with_a_share_of_one_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(sheets):
+    drawn = drawn_places(sheets, 1.0)
+
+    nearest = [
+        min((far(place, sheet, lesion), lesion) for lesion in sheet.places) for sheet, place in drawn
+    ]
+    assert max(distance for distance, _ in nearest) <= 8
+    counts = {lesion: sum(found == lesion for _, found in nearest) for lesion in CONTRACT.lesions}
+    assert min(counts.values()) > 25  # a quarter of 200 each, SE of one photograph included
+
+
+def test_with_a_share_of_none_windows_lie_anywhere(sheets):
+    drawn = drawn_places(sheets, 0.0, count=400)
+
+    for sheet, (row, column) in drawn:
+        assert 0 <= row < sheet.bits.shape[0]
+        assert 0 <= column < sheet.bits.shape[1]
+    shares = np.array([[row / s.bits.shape[0], column / s.bits.shape[1]] for s, (row, column) in drawn])
+    assert (np.histogram2d(*shares.T, bins=3, range=[[0, 1]] * 2)[0] > 20).all()
+    assert {sheet.name for sheet, _ in drawn} == {sheet.name for sheet in sheets}
+
+
+@given(seeds)
+def test_places_are_a_pure_function_of_the_generator(sheets, seed):
+    one, other = (
+        [(sheet.name, place) for sheet, place in drawn_places(sheets, 0.5, seed, count=5)] for _ in range(2)
+    )
+
+    assert one == other
+
+
+def test_photographs_without_any_lesion_are_drawn_from_anywhere(sheets):
+    healthy = [replace(sheet, places={}) for sheet in sheets]
+
+    assert len(drawn_places(healthy, 1.0, count=7)) == 7
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_outside_0_to_1_is_refused(sheets, share):
+    with pytest.raises(SettingError, match=f"lesion_share is {share}"):
+        drawn_places(sheets, share)
+
+
+@given(st.integers(1, 20), st.integers(0, 30), st.integers(0, 30), st.tuples(st.integers(-99, 99), st.integers(-99, 99)))
+def test_a_window_around_any_place_lies_within_the_canvas(side, tall, wide, place):
+    shape = (side + tall, side + wide)
+
+    corner = samples.corner_around(place, side, shape)
+
+    assert all(0 <= start <= length - side for start, length in zip(corner, shape, strict=True))
+    for start, centre, length in zip(corner, place, shape, strict=True):
+        if side // 2 <= centre <= length - side + side // 2:
+            assert start == centre - side // 2  # centred where there is room
+
+
+def test_a_case_is_named_in_what_goes_wrong_with_it(tmp_path):
+    case = Case(name="gone", photograph=tmp_path / "gone.jpg", masks={})
+
+    with pytest.raises(OSError, match=r"gone\.jpg"):
+        samples.lay_out(case, CONTRACT, tmp_path)
+
+
+def test_a_degree_is_a_degree():
+    warps = [warp(seed, Limits(turn=10, free_share=1.0)) for seed in range(300)]
+
+    assert 9 < max(math.degrees(w.angle) for w in warps) <= 10

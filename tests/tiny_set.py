@@ -1,0 +1,165 @@
+"""A data set, a network and a recipe small enough to train in a test.
+
+Three drawn photographs in IDRiD's folders: a lit disc with lesions at known places, masks as palette TIFFs
+(index 1 is dark red), some of them absent. The third is so large that its canvas is resampled.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from foveate.datasets import idrid
+from foveate.kinds import Contract, Decision
+from foveate.models import Package
+from foveate.nets import Fusion, LocalGlobalUNet, Stream, UNet
+from foveate.training import samples
+from foveate.training.augment import Limits
+from foveate.training.loss import Loss
+from foveate.training.recipe import Recipe, Stage
+
+CONTRACT = Contract(
+    lesions=("EX", "MA", "HE", "SE"),
+    mean=(127.0, 127.0, 127.0),
+    std=(128.0, 128.0, 128.0),
+    view_side=32,
+    window_side=32,
+    overlap=8,
+    field_diameter=170.0,
+    scale_tolerance=0.1,
+)
+
+COLOURS = {"EX": (250, 240, 120), "MA": (90, 20, 10), "HE": (70, 25, 15), "SE": (230, 220, 190)}
+RADII = {"EX": 6, "MA": 3, "HE": 11, "SE": 14}
+FOLDERS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
+
+
+@dataclass(frozen=True)
+class Eye:
+    """One drawn photograph."""
+
+    diameter: int
+    absent: tuple[str, ...] = ()
+
+
+EYES = {
+    "IDRiD_01": Eye(164),
+    "IDRiD_02": Eye(172, absent=("SE",)),
+    "IDRiD_03": Eye(240, absent=("SE", "HE")),
+}
+
+
+def draw(eye, seed):
+    """Return a photograph and one mask a lesion: lit disc, lesions as discs on a circle around its centre."""
+    height, width = max(256, eye.diameter + 24), max(256, eye.diameter + 54)  # 256: no less is read
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    middle = np.array([height / 2, width / 2])
+    grain = np.random.default_rng(seed).normal(0, 4, (*rows.shape, 3))
+    pixels = np.array([150, 90, 40]) + grain
+    scale = eye.diameter / 170
+    masks = {}
+    for number, (code, radius) in enumerate(RADII.items()):
+        angle = seed + number * np.pi / 2
+        row, column = middle + 0.25 * eye.diameter * np.array([np.sin(angle), np.cos(angle)])
+        disc = np.hypot(rows - row, columns - column) <= radius * scale
+        if code not in eye.absent:
+            pixels[disc] = COLOURS[code]
+            masks[code] = disc
+    pixels[np.hypot(rows - middle[0], columns - middle[1]) > eye.diameter / 2] = 0
+    return pixels.clip(0, 255).astype(np.uint8), masks
+
+
+def palette_mask(mask):
+    """Return a mask as the official files have it: index 1 is dark red."""
+    image = Image.fromarray(mask.astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    return image
+
+
+def write(root: Path) -> tuple:
+    """Write the data set into a folder and list it."""
+    top = root / "A. Segmentation"
+    photographs = top / "1. Original Images" / "a. Training Set"
+    photographs.mkdir(parents=True)
+    for seed, (name, eye) in enumerate(EYES.items()):
+        pixels, masks = draw(eye, seed)
+        Image.fromarray(pixels).save(photographs / f"{name}.jpg", quality=95)
+        for code, mask in masks.items():
+            folder = top / "2. All Segmentation Groundtruths" / "a. Training Set" / FOLDERS[code]
+            folder.mkdir(parents=True, exist_ok=True)
+            palette_mask(mask).save(folder / f"{name}_{code}.tif")
+    return idrid.cases(root, "train")
+
+
+def sheets(root: Path):
+    """Write the data set and lay its sheets out."""
+    return [samples.lay_out(case, CONTRACT, root / "sheets") for case in write(root / "set")]
+
+
+def network() -> LocalGlobalUNet:
+    """Build both streams as the paper's U-Nets, four channels wide."""
+    lesions = len(CONTRACT.lesions)
+    return LocalGlobalUNet(
+        Stream(UNet(4, 2), 4, lesions), Stream(UNet(4, 2), 4, lesions), Fusion(4, 4, lesions, width=6)
+    )
+
+
+def seeded(build=network, seed=0) -> LocalGlobalUNet:
+    """Build a network with the first weights of a seed; its normalisation's statistics are none of the first."""
+    torch.manual_seed(seed)
+    built = build()
+    for module in built.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    return built.eval()
+
+
+def recipe(**changes) -> Recipe:
+    """Return a recipe of six steps a stage."""
+    free = Limits(turn=45.0, zoom=0.2, colour=0.05, noise=3.0)
+    quarters = Limits(colour=0.05)
+    whole = Recipe(
+        name="tiny",
+        contract=CONTRACT,
+        network=network,
+        stages={
+            "global": Stage(steps=6, photographs=2, windows=1, rate=1e-2, limits=free),
+            "local": Stage(steps=6, photographs=3, windows=1, rate=1e-2, limits=free),
+            "fusion": Stage(steps=6, photographs=2, windows=2, rate=1e-2, limits=quarters),
+            "joint": Stage(steps=6, photographs=2, windows=2, rate=1e-2, limits=quarters),
+        },
+        split=Path("folds.json"),
+        held_back=0,
+        loss=Loss(),
+        lesion_share=0.6,
+        power=0.9,
+        averaging=0.9,
+    )
+    return replace(whole, **changes)
+
+
+def package(contract=CONTRACT) -> Package:
+    """Return a package that lies nowhere: what a fake engine needs to be used by `segment`."""
+    return Package(
+        folder=Path("nowhere"),
+        name="tiny",
+        version="0",
+        contract=contract,
+        decisions={code: Decision(threshold=0.5, minimum_area=1) for code in contract.lesions},
+        digest="0" * 64,
+        manifest={},
+    )
+
+
+def digests(module: torch.nn.Module) -> dict[str, str]:
+    """Return SHA-256 of each tensor of a network, statistics included."""
+    return {
+        name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+        for name, tensor in module.state_dict().items()
+    }
