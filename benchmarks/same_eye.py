@@ -2,9 +2,10 @@
 
     python benchmarks/same_eye.py PHOTOGRAPH... [--model NAME|FOLDER]
 
-Each photograph is looked at as it is, then as PNG and TIFF, padded with black, mirrored, turned by a quarter, as JPEG
-of quality 95, and scaled by 1.6 and 0.4. Printed is the area of each lesion (probability at least the model's
-threshold), brought back to pixels of the original, relative to the original's; for PNG, TIFF and padding the masks must be equal.
+Each photograph is looked at as it is, then as PNG and TIFF, padded with black, mirrored, turned by a
+quarter, as JPEG of quality 95, and scaled by 1.6 and 0.4. Printed is the area of each lesion at the model's
+thresholds, brought back to pixels of the original and relative to it; for PNG, TIFF and padding the masks
+must be equal.
 """
 
 import argparse
@@ -72,7 +73,12 @@ def main() -> None:
     for path in chosen.photographs:
         pixels = foveate.read(path).pixels
         own = masks(model, pixels)
-        print(f"| {path} | original, px |", " | ".join(str(own[code].sum()) for code in lesions), "|", flush=True)
+        print(
+            f"| {path} | original, px |",
+            " | ".join(str(own[code].sum()) for code in lesions),
+            "|",
+            flush=True,
+        )
         for name, change in EXACT.items():
             found = masks(model, change(pixels))
             if name == "padded":
@@ -80,7 +86,9 @@ def main() -> None:
                 inner = np.s_[top : top + pixels.shape[0], left : left + pixels.shape[1]]
                 found = {code: mask[inner] for code, mask in found.items()}
             same = (np.array_equal(found[code], own[code]) for code in lesions)
-            print("| |", name, "|", " | ".join("equal" if one else "DIFFERENT" for one in same), "|", flush=True)
+            print(
+                "| |", name, "|", " | ".join("equal" if one else "DIFFERENT" for one in same), "|", flush=True
+            )
         for name, (change, factor) in CHANGED.items():
             found = masks(model, change(pixels))
             shares = (found[code].sum() / factor**2 / max(1, own[code].sum()) - 1 for code in lesions)

@@ -252,9 +252,7 @@ def test_resuming_does_the_photograph_that_is_new(ended, folder, tmp_path):
     assert tree(ended.out) == fresh(ended, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "lost", ["maps/b_EX.png", "overlays/b.jpg", "regions/b.json"]
-)
+@pytest.mark.parametrize("lost", ["maps/b_EX.png", "overlays/b.jpg", "regions/b.json"])
 def test_resuming_redoes_the_photograph_that_lacks_a_file(ended, undisturbed, lost):
     (ended.out / lost).unlink()
 
@@ -323,6 +321,33 @@ def test_what_was_done_before_an_interrupt_stands_in_the_summary_and_the_rest_is
     assert not [name for name in tree(job.out) if name.split("/")[-1].startswith("b")]
     assert computed(replace(job, resume=True)) == {"b", "clinic/a"}
     assert tree(job.out) == tree(undisturbed)
+
+
+def test_an_interrupt_between_two_files_leaves_nothing_of_that_photograph(job, undisturbed, monkeypatch):
+    real = files.write
+
+    def interrupted(path, content):
+        if path.name == "b.jpg":
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(files, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+    monkeypatch.undo()
+
+    assert not [name for name in tree(job.out) if name.split("/")[-1].startswith("b")]
+    run(replace(job, resume=True))
+    assert tree(job.out) == tree(undisturbed)
+
+
+def test_while_a_run_goes_on_no_summary_of_an_earlier_one_is_there(ended):
+    seen = []
+
+    run(replace(ended, resume=True), lambda progress: seen.append((ended.out / "summary.csv").exists()))
+
+    assert seen == [False] * 3
+    assert (ended.out / "summary.csv").is_file()
 
 
 def test_a_stopped_run_of_more_lesions_leaves_none_behind(job, tmp_path, monkeypatch):
@@ -485,6 +510,15 @@ def test_results_are_never_taken_for_photographs(ended, given):
 
     assert str(ended.out) in str(caught.value)
     assert tree(ended.out, but=()) == before
+
+
+def test_a_photograph_in_the_output_folder_is_refused_before_anything_is_written(job):
+    tiny_package.photograph(job.out / "eye.png")
+
+    with pytest.raises(OutputError, match=r"eye\.png: lies in the output folder .*; choose another --out"):
+        run(replace(job, paths=[*job.paths, str(job.out / "eye.png")]))
+
+    assert [path.name for path in job.out.iterdir()] == ["eye.png"]
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/foveate"])

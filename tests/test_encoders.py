@@ -94,7 +94,7 @@ def test_the_full_encoder_is_lite0_without_its_head(imagenet):
 
 
 def parts(inverted):
-    """Return the convolutions and normalisations of a block under the names that the weights' file has for them."""
+    """Return the convolutions and normalisations of a block under the names of the weights' file."""
     convolutions = [layer.conv for layer in inverted.layers if isinstance(layer, SameConv)]
     norms = [layer for layer in inverted.layers if isinstance(layer, nn.BatchNorm2d)]
     names = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))[-len(norms) :]
@@ -128,7 +128,7 @@ def test_other_weights_are_refused(imagenet):
     widened = imagenet | {"_conv_stem.weight": torch.zeros(40, 3, 3, 3)}
     beheaded = dict(list(imagenet.items())[:50])
 
-    with pytest.raises(SettingError, match="no EfficientNet-Lite0: stem.0.conv.weight"):
+    with pytest.raises(SettingError, match=r"no EfficientNet-Lite0: stem\.0\.conv\.weight"):
         load_imagenet(LiteEncoder(2), backwards)
     with pytest.raises(SettingError, match=r"\(32, 3, 3, 3\), given \(40, 3, 3, 3\)"):
         load_imagenet(LiteEncoder(2), widened)

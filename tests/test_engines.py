@@ -143,8 +143,12 @@ def test_an_input_that_the_graph_refuses_is_reported_with_the_file(engine):
         engine.glance(np.zeros((1, 3, 128, 128), np.float32))
 
 
-def test_a_failing_graph_prints_nothing(tmp_path):
-    folder = replaced(tiny_package.build(tmp_path / "tiny"), "local.onnx", b"no graph").folder
+def test_neither_a_graph_that_fails_nor_one_that_earns_a_warning_prints_anything(tmp_path):
+    folder = tiny_package.build(tmp_path / "tiny")
+    graph = onnx.load(folder / "global.onnx", load_external_data=False)
+    graph.graph.initializer.append(helper.make_tensor("unused", onnx.TensorProto.FLOAT, [1], [1.0]))
+    replaced(folder, "global.onnx", graph)
+    replaced(folder, "local.onnx", b"no graph")
     code = (
         "import json, sys\nfrom pathlib import Path\nfrom foveate import models\n"
         "from foveate.engines import onnx\n"

@@ -11,7 +11,11 @@ def test_cases_are_listed_by_name_with_the_masks_that_exist(tmp_path):
     cases = tiny_set.write(tmp_path)
 
     assert [case.name for case in cases] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
-    assert [sorted(case.masks) for case in cases] == [["EX", "HE", "MA", "SE"], ["EX", "HE", "MA"], ["EX", "MA"]]
+    assert [sorted(case.masks) for case in cases] == [
+        ["EX", "HE", "MA", "SE"],
+        ["EX", "HE", "MA"],
+        ["EX", "MA"],
+    ]
     for case in cases:
         assert case.photograph.name == f"{case.name}.jpg"
         for code, path in case.masks.items():
@@ -33,7 +37,7 @@ def test_a_folder_laid_out_otherwise_is_refused(tmp_path):
 def test_a_part_without_photographs_is_refused(tmp_path):
     tiny_set.write(tmp_path)
 
-    with pytest.raises(DatasetError, match="no photographs in '1. Original Images/b. Testing Set'"):
+    with pytest.raises(DatasetError, match=r"no photographs in '1\. Original Images/b\. Testing Set'"):
         idrid.cases(tmp_path, "test")
 
 

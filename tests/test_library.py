@@ -67,6 +67,17 @@ def test_maps_and_masks_are_those_of_the_files(result, tmp_path, format, suffix)
         np.testing.assert_array_equal(result.mask(code, format=format), found >= 0.5)
 
 
+def test_a_pixel_at_the_very_threshold_is_lesion(model, eye, result):
+    levels, counts = np.unique(np.round(result.map("EX") * 255).astype(int), return_counts=True)
+    level = int(levels[np.argmax(np.where(levels > 0, counts, 0))])  # the one that most pixels have
+
+    at = model.segment(foveate.read(eye), thresholds={"EX": level / 255})
+    above = model.segment(foveate.read(eye), thresholds={"EX": (level + 0.5) / 255})
+
+    assert at.mask("EX").sum() - above.mask("EX").sum() == counts.max(where=levels > 0, initial=0) > 0
+    assert sum(region.area_px for region in at.regions if region.lesion == "EX") <= at.mask("EX").sum()
+
+
 def test_regions_are_those_of_the_table(result, tmp_path):
     result.save(tmp_path)
 

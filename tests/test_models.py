@@ -214,6 +214,7 @@ def test_every_key_is_required_and_named_with_the_manifest(copy, key):
         ("lesions", ["EX", 3]),
         ("lesions", ["ex", "MA"]),
         ("decisions", {"EX": {"threshold": 0.5, "minimum_area": 1}}),
+        ("decisions", {code: {"threshold": 0.5, "minimum_area": 1} for code in ("EX", "MA", "SE")}),
         ("decisions.EX.threshold", 0),
         ("decisions.EX.threshold", 1.0001),
         ("decisions.EX.threshold", math.nan),

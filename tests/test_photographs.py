@@ -226,7 +226,7 @@ def test_broken_exif_counts_as_upright_or_says_a_valid_orientation(junk, head):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@given(value=st.integers(0, 2**16 - 1), before=st.integers(0, 3))
+@given(value=st.integers(0, 9) | st.integers(0, 2**16 - 1), before=st.integers(0, 3))
 def test_orientation_is_found_in_both_byte_orders_behind_other_tags(order, value, before):
     mark = b"II*\0" if order == "<" else b"MM\0*"
     others = struct.pack(order + "HHII", 0x010F, 2, 4, 0) * before
@@ -269,10 +269,29 @@ def test_16_bit_tiff_is_turned_upright_too(tmp_path, orientation, order):
 def test_16_bit_png_is_turned_upright_too(tmp_path):
     plain = deep(smooth().astype(np.uint16) * 257, ".png")
     exif = oriented(6).tobytes().removeprefix(b"Exif\0\0")
-    chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
-    path = kept(tmp_path, plain[:33] + chunk + plain[33:])  # behind the header
+    path = kept(tmp_path, with_chunk(plain, b"eXIf", exif))
 
     np.testing.assert_array_equal(read(path).pixels, turned(smooth(), 6))
+
+
+def with_chunk(png, name, body):
+    """Put a chunk behind a PNG's header."""
+    chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    return png[:33] + chunk + png[33:]
+
+
+def test_16_bits_with_a_colour_named_transparent_are_refused(tmp_path):
+    png = with_chunk(deep(smooth().astype(np.uint16) * 257, ".png"), b"tRNS", bytes(6))
+
+    assert "16-bit colours with transparency" in refusal(kept(tmp_path, png))
+
+
+@pytest.mark.parametrize("wrong", [None, np.zeros((256, 260, 3), np.uint16), np.zeros((256, 260), np.uint16)])
+def test_16_bits_that_two_decoders_read_differently_are_refused(tmp_path, monkeypatch, wrong):
+    path = kept(tmp_path, deep(smooth().astype(np.uint16) * 257, ".png"))
+
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: wrong)
+    assert "two decoders read its 16 bits differently" in refusal(path)
 
 
 def test_tripwire_pillow_still_cuts_16_bits_to_8_without_a_word(tmp_path):
@@ -299,8 +318,7 @@ def test_what_is_transparent_lies_on_black(tmp_path, form):
     pixels, alpha = colours(seed=1), colours(seed=2)[..., :1]
     path = kept(tmp_path, encoded(np.concatenate([pixels, alpha], axis=-1), form))
 
-    expected = np.floor(pixels * (alpha / 255) + 0.5)
-    np.testing.assert_allclose(read(path).pixels, expected, atol=1)
+    np.testing.assert_array_equal(read(path).pixels, np.floor(pixels * (alpha / 255) + 0.5))
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
@@ -377,6 +395,12 @@ BY_NAME = {
         "holds several pictures",
     ),
     "reduced copy first": (lambda: tiff(smooth(), more=[(254, "I", [1])]), "a reduced copy"),
+    "rows missing": (
+        lambda: tiff(smooth()).replace(
+            struct.pack("<HHIH", 257, 3, 1, 256), struct.pack("<HHIH", 257, 3, 1, 257)
+        ),
+        "rows of its picture are missing",
+    ),
     "DNG": (lambda: tiff(smooth(), more=[(50706, "I", [0x01040000])]), "a reduced copy"),
     "Canon raw": (lambda: b"II*\0\x10\0\0\0CR\x02\0" + bytes(300), "a camera's raw file"),
     "GIF": (lambda: encoded(ANY, "GIF"), "is a GIF"),
@@ -391,6 +415,8 @@ BY_NAME = {
     "PDF": (lambda: b"%PDF-1.7\n" + bytes(200), "is a PDF"),
     "ZIP": (lambda: b"PK\x03\x04" + bytes(200), "is a ZIP archive"),
     "text": (lambda: "Auge, rechts: größer.\n".encode() * 9, "is text"),
+    "text, a letter torn": (lambda: b"a" + "ö".encode() * 99, "is text"),
+    "text, not Unicode": (lambda: "größer".encode("latin-1") * 99, "of an unknown kind"),
     "junk": (lambda: b"\x01\x02\x03\x04" + bytes(200), "unknown kind (begins with 01 02 03 04)"),
     "empty": (lambda: b"", "the file is empty"),
     "one byte": (lambda: b"\xff", "unknown kind (begins with ff)"),
@@ -743,6 +769,7 @@ def test_a_folder_that_may_not_be_listed_is_an_error(clinic, monkeypatch):
         (["l/a.jpg", "r/a.jpg", "r/b.jpg"], ["l/a", "r/a", "b"]),
         (["l/a.jpg", "r/a.jpg", "r/a.png"], ["a", "a.jpg", "a.png"]),
         (["r/A.jpg", "r/a.jpg"], ["A.jpg", "a.jpg~2"]),
+        (["r/A.jpg", "r/a.jpg", "r/a.jpg~2.png"], ["A.jpg", "a.jpg~3", "a.jpg~2"]),
         (["r/é.jpg", "l/e\u0301.jpg"], ["r/é", "l/e\u0301"]),
         (["r/...jpg"], ["...jpg"]),
         (["r/.jpg"], [".jpg"]),

@@ -1,7 +1,7 @@
 """The commands and the Python of README and documentation, run as they stand there.
 
-Every `console` line that begins with '$ ' and every `python` block is run, page by page in reading order, each once:
-all pages with a tiny model and a drawn eye, README once more with the model and a photograph that a clone holds.
+Every `console` line that begins with '$ ' and every `python` block is run once, page by page in reading
+order: all pages with a tiny model and a drawn eye, README again with the real model and a real photograph.
 Commands that set up environments are checked as far as that goes without doing it; CI calls them itself.
 """
 
@@ -64,7 +64,7 @@ def run(command, folder, source=ROOT / "src"):
 
 
 def run_pages(pages, folder, source=ROOT / "src"):
-    """Run the `foveate` lines of some pages, then their Python as one program: a page may use what another made."""
+    """Run the `foveate` lines of some pages, then their Python as one program: pages build on each other."""
     for command in commands("foveate", pages):
         run([sys.executable, "-m", *shlex.split(command)], folder, source)
     program = "\n".join(dict.fromkeys(text for _, text in blocks("python", pages)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_set
 
-from foveate import evaluation, export, models, release, scores
+from foveate import evaluation, export, models, photographs, release, scores
 from foveate.datasets import read_mask
 from foveate.engines import onnx
 from foveate.errors import TrainingError
@@ -37,7 +37,8 @@ def test_each_row_of_table_1_is_another_network(tables):
 
 def test_thresholds_are_those_of_the_highest_dice_and_areas_a_quantile_of_what_is_drawn(trained, tables):
     decisions = release.decide(trained, tables["fused"])
-    drawn = [read_mask(case.masks["MA"], (188, 218)) for case in trained.learned[:1]]
+    shapes = [photographs.read(case.photograph).shape for case in trained.learned]
+    drawn = [read_mask(case.masks["MA"], shape) for case, shape in zip(trained.learned, shapes, strict=True)]
 
     assert decisions["EX"].threshold == pytest.approx(tables["fused"]["EX"].threshold, abs=1e-4)
     assert 1 <= decisions["MA"].minimum_area <= max(int(mask.sum()) for mask in drawn)
@@ -70,5 +71,7 @@ def test_after_the_fusion_stage_the_streams_are_those_of_their_own_stages(traine
     network = release.network(tiny_set.replace(trained, stage="fusion"))
     streams = run.load_file(trained.folder / "global.safetensors")
 
-    assert all(np.array_equal(streams[name], tensor) for name, tensor in network.global_net.state_dict().items())
+    assert all(
+        np.array_equal(streams[name], tensor) for name, tensor in network.global_net.state_dict().items()
+    )
     assert export.halved(network) is not network

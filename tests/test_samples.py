@@ -1,4 +1,4 @@
-"""What a step learns from is what inference will see: the same canvas, view and windows, changed in register."""
+"""What a step learns from is what inference will see: the same canvas, view and windows, in register."""
 
 import math
 import threading
@@ -253,9 +253,12 @@ def blobs(shape, seed):
 
 
 def in_register(one, other):
-    """Say whether two masks agree but for one pixel along their rims, and lie at the same place on the whole."""
-    square = np.ones((3, 3), np.uint8)
-    agree = (cv2.erode(one, square) <= other).all() and (cv2.erode(other, square) <= one).all()
+    """Say whether two masks agree but for a pixel along their rims, and lie at the same place as a whole."""
+    inner, outer = (
+        cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        for mask in (one, other)
+    )
+    agree = (inner <= other).all() and (outer <= one).all()
     if not agree or min(one.sum(), other.sum()) < 50:
         return agree
     return np.abs(np.argwhere(one).mean(axis=0) - np.argwhere(other).mean(axis=0)).max() < 0.5
@@ -332,9 +335,7 @@ def drawn_places(sheets, share, seed=0, count=200, reach=8):
 def test_with_a_share_of_one_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(sheets):
     drawn = drawn_places(sheets, 1.0)
 
-    nearest = [
-        min((far(place, sheet, lesion), lesion) for lesion in sheet.places) for sheet, place in drawn
-    ]
+    nearest = [min((far(place, sheet, lesion), lesion) for lesion in sheet.places) for sheet, place in drawn]
     assert max(distance for distance, _ in nearest) <= 8
     counts = {lesion: sum(found == lesion for _, found in nearest) for lesion in CONTRACT.lesions}
     assert min(counts.values()) > 25  # a quarter of 200 each, SE of one photograph included
@@ -372,7 +373,12 @@ def test_a_share_outside_0_to_1_is_refused(sheets, share):
         drawn_places(sheets, share)
 
 
-@given(st.integers(1, 20), st.integers(0, 30), st.integers(0, 30), st.tuples(st.integers(-99, 99), st.integers(-99, 99)))
+@given(
+    st.integers(1, 20),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.tuples(st.integers(-99, 99), st.integers(-99, 99)),
+)
 def test_a_window_around_any_place_lies_within_the_canvas(side, tall, wide, place):
     shape = (side + tall, side + wide)
 

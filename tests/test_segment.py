@@ -109,6 +109,20 @@ def test_at_another_scale_the_map_is_the_resampled_photographs(times):
     assert share == pytest.approx(1, abs=0.005)
 
 
+@pytest.mark.parametrize("times", [0.52, 0.63, 0.77, 0.85, 1.3])
+def test_at_another_scale_a_field_that_is_cut_off_stays_cut_off_where_it_was(times):
+    lit = tiny_package.fundus(diameter=240, border=0)[33:200]  # the camera cut it at top and bottom
+    shown = photograph(np.pad(lit, ((51, 42), (10, 10), (0, 0))))
+    found = field_of_view.find(shown.pixels)
+
+    result, _ = looked(shown, package(field_diameter=found.diameter * times, window_side=32), part="whole")
+
+    rows = np.flatnonzero(result.probabilities.maps[0].any(axis=1))
+    assert (found.box.top, found.box.bottom) == (51, 218)
+    scale = result.probabilities.frame.scale[0]
+    assert (rows[0], rows[-1] + 1) == (round(51 * scale), round(218 * scale))
+
+
 def test_within_the_tolerance_nothing_is_resampled():
     shown = photograph(tiny_package.fundus(diameter=240))
     found = field_of_view.find(shown.pixels)

@@ -20,7 +20,11 @@ IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
 def hands(draw):
     """Return (burdens, number of folds)."""
     count = draw(st.integers(2, 6))
-    return draw(st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 9).map(float)), min_size=count, max_size=40)), count
+    return draw(
+        st.lists(
+            st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 9).map(float)), min_size=count, max_size=40
+        )
+    ), count
 
 
 def named(burdens):

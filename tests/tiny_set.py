@@ -34,7 +34,12 @@ CONTRACT = Contract(
 
 COLOURS = {"EX": (250, 240, 120), "MA": (90, 20, 10), "HE": (70, 25, 15), "SE": (230, 220, 190)}
 RADII = {"EX": 6, "MA": 3, "HE": 11, "SE": 14}
-FOLDERS = {"MA": "1. Microaneurysms", "HE": "2. Haemorrhages", "EX": "3. Hard Exudates", "SE": "4. Soft Exudates"}
+FOLDERS = {
+    "MA": "1. Microaneurysms",
+    "HE": "2. Haemorrhages",
+    "EX": "3. Hard Exudates",
+    "SE": "4. Soft Exudates",
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def network() -> LocalGlobalUNet:
 
 
 def seeded(build=network, seed=0) -> LocalGlobalUNet:
-    """Build a network with the first weights of a seed; its normalisation's statistics are none of the first."""
+    """Build a network with the first weights of a seed, its normalisations as if they had been trained."""
     torch.manual_seed(seed)
     built = build()
     for module in built.modules():

@@ -130,7 +130,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probabilities:
-    """The maps of one photograph at the model's scale; `stitch.native` brings one to the photograph's frame."""
+    """One photograph's maps at the model's scale; `stitch.native` brings one to the photograph's frame."""
 
     lesions: tuple[str, ...]
     """Codes of the K maps."""

@@ -1,4 +1,4 @@
-"""uint8 pixels -> the numbers a network is fed. The only such function: training, command line and server share it.
+"""uint8 pixels -> the numbers a network is fed. The only such function: training and prediction share it.
 
 Knows:   the model's normalisation, by its Contract.
 Ignores: where the pixels were cut from, and which network wants them.

@@ -25,8 +25,9 @@ from foveate.kinds import Box, Contract, Decision, Field, Frame, Part, Photograp
 from foveate.models import Package
 from foveate.prepare import prepare
 
-BATCH = 8
-"""Windows that are looked at together: bounds memory, nothing else; ONNX Runtime gains nothing from more."""
+BATCH = 4
+"""Windows that are looked at together. Each takes some 56 MB of ONNX Runtime's memory, and more of them gain
+nothing (the shipped model, one thread: 65, 68, 69, 68 ms a window in batches of 1, 2, 4, 8)."""
 
 LARGEST_CANVAS = 120_000_000
 """Pixels, as many as the largest photograph that is read: a small field in a large one would be blown up."""

@@ -96,10 +96,15 @@ def open(package: Package, *, threads: int | None = None) -> OnnxEngine:
     if count < 1:
         raise SettingError(f"threads is {count}; give 1 or more")
     return OnnxEngine(
-        global_graph=_open(package.folder, *GLOBAL, threads=count),
-        local_graph=_open(package.folder, *LOCAL, threads=count),
+        global_graph=_open(package.folder, *GLOBAL, threads=count, how=FORGETFUL),
+        local_graph=_open(package.folder, *LOCAL, threads=count, how={}),
         threads=count,
     )
+
+
+FORGETFUL = {"memory.enable_memory_arena_shrinkage": "cpu:0"}
+"""Run options of GlobalNet: what it computed in goes back to the system. It runs once a photograph, and would
+otherwise keep 150 MB through everything that follows. The windows' graph keeps its memory: a fifth faster."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +116,8 @@ class _Graph:
     session: onnxruntime.InferenceSession
     outputs: tuple[str, ...]
     """Names, in the order that `run` returns them."""
+    options: onnxruntime.RunOptions
+    """How each run is done."""
 
     def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the outputs for these inputs.
@@ -119,14 +126,20 @@ class _Graph:
             PackageError: ONNX Runtime refuses them.
         """
         try:
-            found: list[np.ndarray] = self.session.run(self.outputs, dict(feed))
+            found: list[np.ndarray] = self.session.run(self.outputs, dict(feed), self.options)
         except ERRORS as error:
             raise _broken(self.path, error) from None
         return found
 
 
 def _open(
-    folder: Path, name: str, inputs: tuple[str, ...], outputs: tuple[str, ...], *, threads: int
+    folder: Path,
+    name: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    *,
+    threads: int,
+    how: Mapping[str, str],
 ) -> _Graph:
     """Open one graph and check its names."""
     options = onnxruntime.SessionOptions()
@@ -148,7 +161,10 @@ def _open(
             raise PackageError(
                 f"{path}: its {what} are {', '.join(names)}, not {', '.join(sorted(wanted))}; export it again"
             )
-    return _Graph(path=path, session=session, outputs=outputs)
+    run = onnxruntime.RunOptions()
+    for key, value in how.items():
+        run.add_run_config_entry(key, value)
+    return _Graph(path=path, session=session, outputs=outputs, options=run)
 
 
 def _broken(path: Path, error: Exception) -> PackageError:
