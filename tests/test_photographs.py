@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -20,6 +21,8 @@ from foveate.errors import PhotographError
 from foveate.photographs import LIMIT_PIXELS, SUFFIXES, from_array, read, sources
 from foveate.photographs._decoding import exif_orientation, turned
 from foveate.photographs._names import Place, names
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(256, 270)  # px, from the smallest that is read
@@ -182,9 +185,22 @@ def test_a_colour_profile_changes_nothing(tmp_path):
     )
 
 
-def test_graded_photographs_read_as_another_decoder_has_them(shared_data):
-    for path in sorted((shared_data / "graded").glob("*.jpg"))[:2]:
-        np.testing.assert_array_equal(read(path).pixels, cv2.imread(str(path))[..., ::-1])
+def test_the_examples_are_read_as_another_decoder_has_them_and_are_what_their_page_says():
+    page = (EXAMPLES / "README.md").read_text()
+
+    for path in sorted(EXAMPLES.glob("*.jpg")):
+        photograph = read(path)
+        np.testing.assert_array_equal(photograph.pixels, cv2.imread(str(path))[..., ::-1])
+        assert f"| `{path.name}` | `{photograph.digest}` |" in page
+
+
+def test_the_examples_come_from_the_data_set_as_their_page_says(shared_data):
+    page = (EXAMPLES / "README.md").read_text()
+
+    for name, digest in re.findall(r"^\| `(\w+\.jpg)`.*\| `([0-9a-f]{64})` \|$", page, re.MULTILINE):
+        if "_small" not in name:
+            content = (shared_data / "graded" / name).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == digest
 
 
 # Orientation

@@ -217,6 +217,17 @@ def test_clearing_removes_one_photograph_and_no_other(tmp_path):
     assert writers.earlier(tmp_path, order("clinic/left_EX"), DIGEST) is not None
 
 
+def test_the_json_goes_before_what_it_vouches_for(tmp_path, monkeypatch):
+    lay(tmp_path)
+    gone = []
+    monkeypatch.setattr(files, "remove", gone.append)
+
+    writers.clear(tmp_path, "clinic/left")
+
+    assert gone[0] == tmp_path / "regions/clinic/left.json"
+    assert tmp_path / "maps/clinic/left_EX.png" in gone
+
+
 def test_clearing_after_a_kill_takes_the_lesions_named(tmp_path):
     lay(tmp_path)
     (tmp_path / "regions/clinic/left.json").unlink()

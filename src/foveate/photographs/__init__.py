@@ -43,7 +43,7 @@ __all__ = ["LIMIT_PIXELS", "SMALLEST_SIDE", "SUFFIXES", "Source", "Sources", "fr
 
 LIMIT_PIXELS = 120_000_000
 """Largest photograph read unless the caller says otherwise, px: cameras sold as 100-megapixel ones make up to
-105; decoding 120 million takes 0.9 GB."""
+105 million. Reading 100 million takes 0.8 GB at its peak, 1.6 GB where they have 16 bits."""
 
 
 def read(path: Path | str, *, limit: int = LIMIT_PIXELS) -> Photograph:

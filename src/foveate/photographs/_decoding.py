@@ -50,22 +50,25 @@ _GREY = (
 
 _PRINT = "prepared for print; export it again as 8-bit RGB"
 
+_YCBCR = "stored as YCbCr, of one of several kinds; export it again as 8-bit RGB"
+
 _REFUSED = {
     "1": f"black and white without grey, so {_GREY}",
     "CMYK": f"CMYK, {_PRINT}",
     "LAB": f"CIELAB, {_PRINT}",
-    "YCbCr": "stored as YCbCr, of one of several kinds; export it again as 8-bit RGB",
+    "YCbCr": _YCBCR,
 }
 """Pillow's modes that are refused, and why; all others are grey."""
 
 _ORIENTATION, _SHORT = 0x0112, 3
 """EXIF: a tag, and the type of its value."""
 
-_SUBFILE, _BITS, _PLANES, _TILE_WIDTH, _TILE_LENGTH, _DNG_VERSION = 254, 258, 284, 322, 323, 50706
+_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES = 254, 258, 259, 262, 284
+_TILE_WIDTH, _TILE_LENGTH, _DNG_VERSION = 322, 323, 50706
 """TIFF 6.0 and DNG 1.0: tags."""
 
 _DAMAGED = (OSError, SyntaxError, ValueError, DecompressionBombError)
-"""What Pillow raises on files that are not as their format has it: all that 100,000 damaged ones brought."""
+"""What Pillow raises on files that are not as their format has it: all that 40,000 damaged ones brought."""
 
 _QUIET = threading.Lock()
 """Python's warning filters belong to the process: one thread at a time changes them."""
@@ -206,6 +209,8 @@ def _require_plain_tiff(image: TiffImageFile, name: str, limit: int) -> None:
             f"{name}: its first picture is a reduced copy, as in a camera's raw file; "
             "export the photograph itself"
         )
+    if _tag(image, _PHOTOMETRIC, 2) == 6 and _tag(image, _COMPRESSION, 1) not in (6, 7):
+        raise PhotographError(f"{name}: is {_YCBCR}")  # JPEG (6, 7) has one kind; Pillow 11 misreads others
     if _tag(image, _TILE_WIDTH, 1) * _tag(image, _TILE_LENGTH, 1) > limit:
         raise PhotographError(f"{name}: its tiles are larger than any photograph; export it again")
     pieces = [piece[1] or (0, 0, 0, 0) for piece in image.tile]

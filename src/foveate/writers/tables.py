@@ -178,12 +178,10 @@ def plain(settings: Mapping[str, object]) -> Document:
 
 
 def area(field: Field) -> int:
-    """Count the field's pixels, some rows at a time."""
+    """Count the field's pixels, some rows at a time; rows below its box hold none."""
     box = field.box
     return sum(
-        int(
-            mask(field, Box(top=top, left=box.left, bottom=min(top + 256, box.bottom), right=box.right)).sum()
-        )
+        int(mask(field, Box(top=top, left=box.left, bottom=top + 256, right=box.right)).sum())
         for top in range(box.top, box.bottom, 256)
     )
 

@@ -1,0 +1,267 @@
+"""A run's folder: gone on with bit for bit, never half-written, never mixed with another run."""
+
+import itertools
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_set
+import torch
+from safetensors.torch import load_file
+
+from foveate.errors import TrainingError
+from foveate.training import run, stages
+from foveate.training.recipe import STAGES
+
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory):
+    return tiny_set.sheets(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, sheets):
+    """Return the folder of a whole run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    for stage in STAGES:
+        list(run.train_stage(tiny_set.recipe(), sheets, folder, stage))
+    return folder
+
+
+@pytest.fixture
+def always_saving(monkeypatch):
+    """Let a checkpoint follow every step."""
+    monkeypatch.setattr(run, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+
+
+def started_from(straight, folder, stage):
+    """Return a folder that holds the stages which a stage starts from."""
+    folder.mkdir(exist_ok=True)
+    for needed in run.NEEDS[stage]:
+        shutil.copy(straight / f"{needed}.safetensors", folder)
+    return folder
+
+
+def take(count, *args, **more):
+    """Take some steps of a stage and abandon it, as a kill does."""
+    stage = run.train_stage(*args, **more)
+    taken = [next(stage) for _ in range(count)]
+    stage.close()
+    return taken
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def with_steps(recipe, stage, steps):
+    return replace(recipe, stages=recipe.stages | {stage: replace(recipe.stages[stage], steps=steps)})
+
+
+# going on
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("killed_after", [1, 4, 6])
+@pytest.mark.usefixtures("always_saving")
+def test_a_run_killed_and_gone_on_with_equals_one_that_was_not(
+    tmp_path, sheets, straight, stage, killed_after
+):
+    folder = started_from(straight, tmp_path / "run", stage)
+    take(killed_after, tiny_set.recipe(), sheets, folder, stage)
+    assert not run.is_finished(folder, stage)
+
+    rest = list(run.train_stage(tiny_set.recipe(), sheets, folder, stage))
+
+    assert [progress.step for progress in rest] == list(range(killed_after + 1, 7))
+    for name in (f"{stage}.safetensors", f"{stage}.csv"):
+        assert (folder / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path, sheets, straight, monkeypatch):
+    monkeypatch.setattr(run, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    stage = run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global")
+    next(stage), next(stage)
+    monkeypatch.setattr(run, "SECONDS_BETWEEN_CHECKPOINTS", 1e9)
+    next(stage), next(stage)
+    stage.close()
+    with (tmp_path / "global.csv").open("a") as log:
+        log.write("3,0.5,99\n")  # killed between the log and the checkpoint
+
+    rest = list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global"))
+
+    assert [progress.step for progress in rest] == [3, 4, 5, 6]
+    for name in ("global.safetensors", "global.csv"):
+        assert (tmp_path / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_the_log_has_a_row_a_step_with_its_rate(straight):
+    rows = [line.split(",") for line in (straight / "local.csv").read_text().splitlines()]
+
+    assert [int(step) for step, _, _ in rows] == [1, 2, 3, 4, 5, 6]
+    rates = [stages.rate(tiny_set.recipe(), "local", step, 6) for step in range(6)]
+    assert [float(rate) for _, rate, _ in rows] == pytest.approx(rates, rel=1e-5)
+
+
+def test_another_recipe_is_refused_in_the_folder_of_a_run(tmp_path, sheets):
+    take(1, tiny_set.recipe(), sheets, tmp_path, "global")
+    before = contents(tmp_path)
+
+    with pytest.raises(TrainingError, match="another recipe"):
+        take(1, tiny_set.recipe(seed=1), sheets, tmp_path, "global")
+
+    assert contents(tmp_path) == before
+
+
+# stages that build on others
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [(stage, needed) for stage, needs in run.NEEDS.items() for needed in needs],
+)
+def test_a_stage_without_one_that_it_needs_is_refused_by_name(tmp_path, sheets, straight, stage, missing):
+    folder = started_from(straight, tmp_path, stage)
+    (folder / f"{missing}.safetensors").unlink()
+
+    with pytest.raises(TrainingError, match=f"finish stage '{missing}' first"):
+        take(1, tiny_set.recipe(), sheets, folder, stage)
+
+
+@pytest.mark.parametrize("stage", ["fusion", "joint"])
+def test_a_stage_starts_from_the_weights_of_those_before_it(tmp_path, sheets, straight, monkeypatch, stage):
+    seen = []
+    real = stages.loss_of_step
+    monkeypatch.setattr(
+        stages, "loss_of_step", lambda network, *rest: seen.append(network) or real(network, *rest)
+    )
+    resting = stages.rate
+    monkeypatch.setattr(stages, "rate", lambda *args: 0 * resting(*args))
+
+    take(1, tiny_set.recipe(), sheets, started_from(straight, tmp_path, stage), stage)
+
+    for needed in run.NEEDS[stage]:
+        held = stages.trainable(seen[0], needed).state_dict()
+        for name, tensor in load_file(straight / f"{needed}.safetensors").items():
+            assert torch.equal(held[name], tensor), (needed, name)
+
+
+@pytest.mark.usefixtures("always_saving")
+def test_a_stage_is_finished_once_its_weights_lie_in_the_folder(tmp_path, sheets):
+    assert not run.is_finished(tmp_path, "local")
+    take(3, tiny_set.recipe(), sheets, tmp_path, "local")
+    assert (tmp_path / "local.checkpoint").exists()
+    assert not run.is_finished(tmp_path, "local")
+
+    list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "local"))
+
+    assert run.is_finished(tmp_path, "local")
+    assert not run.is_finished(tmp_path, "global")
+
+
+# what goes wrong
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.usefixtures("always_saving")
+def test_a_loss_that_is_no_number_ends_the_stage_and_leaves_the_checkpoint(
+    tmp_path, sheets, straight, monkeypatch, bad
+):
+    real = stages.loss_of_step
+
+    def spoilt(*args):
+        loss = real(*args)
+        return loss * bad if args[-1] == 3 else loss
+
+    training = run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global")
+    for _ in range(3):
+        next(training)
+    before = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "loss_of_step", spoilt)
+        with pytest.raises(TrainingError, match=f"stage global, step 3: the loss is {bad}"):
+            next(training)
+
+    assert contents(tmp_path) == before
+    list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global"))
+    assert (tmp_path / "global.safetensors").read_bytes() == (straight / "global.safetensors").read_bytes()
+
+
+def refuse(*_):
+    raise FULL
+
+
+def half_save(_, path):
+    path.write_bytes(b"half")
+    raise RuntimeError("unexpected pos 64 vs 0")  # what torch says on a full disk
+
+
+@pytest.mark.parametrize("failure", [(Path, "replace", refuse), (torch, "save", half_save)])
+@pytest.mark.usefixtures("always_saving")
+def test_a_full_disk_is_said_and_leaves_the_last_checkpoint_and_nothing_half_written(
+    tmp_path, sheets, straight, monkeypatch, failure
+):
+    training = run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global")
+    next(training), next(training)
+    before = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(*failure)
+        with pytest.raises(TrainingError, match=r"cannot be written .* free some space"):
+            next(training)
+
+    after = contents(tmp_path)
+    assert after.keys() == before.keys()
+    assert after["global.checkpoint"] == before["global.checkpoint"]
+    list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global"))
+    for file in ("global.safetensors", "global.csv"):
+        assert (tmp_path / file).read_bytes() == (straight / file).read_bytes()
+
+
+def test_a_disk_that_refuses_from_the_start_is_left_empty(tmp_path, sheets, monkeypatch):
+    monkeypatch.setattr(Path, "replace", refuse)
+
+    with pytest.raises(TrainingError, match=r"recipe\.json cannot be written"):
+        take(1, tiny_set.recipe(), sheets, tmp_path, "global")
+
+    assert contents(tmp_path) == {}
+
+
+# minutes
+
+
+@pytest.fixture
+def a_second_a_step(monkeypatch):
+    """Let the clock advance so that the timed steps take one second each."""
+    timed = run.TIMED_STEPS - run.TIMED_STEPS // 2
+    ticks = itertools.count(0, timed)
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
+
+@pytest.mark.parametrize("stage", ["global", "joint"])
+@pytest.mark.usefixtures("a_second_a_step")
+def test_minutes_leave_the_learner_at_its_beginning(tmp_path, sheets, straight, stage):
+    timed, counted = (started_from(straight, tmp_path / name, stage) for name in ("timed", "counted"))
+
+    list(run.train_stage(tiny_set.recipe(), sheets, timed, stage, minutes=3 / 60))
+    list(run.train_stage(with_steps(tiny_set.recipe(), stage, 3), sheets, counted, stage))
+
+    for name in (f"{stage}.safetensors", f"{stage}.csv"):
+        assert (timed / name).read_bytes() == (counted / name).read_bytes()
+
+
+@pytest.mark.usefixtures("always_saving", "a_second_a_step")
+def test_minutes_fix_the_number_of_steps_at_the_first_start(tmp_path, sheets):
+    first = take(2, tiny_set.recipe(), sheets, tmp_path, "local", minutes=4 / 60)
+    rest = list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "local", minutes=60.0))
+
+    assert {progress.steps for progress in first + rest} == {4}
+    assert rest[-1].step == 4
+
+
+@pytest.mark.usefixtures("a_second_a_step")
+def test_minutes_too_few_for_a_step_are_one_step(tmp_path, sheets):
+    assert len(list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "local", minutes=1e-9))) == 1
