@@ -75,7 +75,7 @@ def test_a_dark_half_belongs_to_the_field():
 
 def test_dark_lesions_and_the_dark_macula_leave_no_holes():
     pixels = eye()
-    cv2.circle(pixels, (150, 180), 25, (0, 0, 0), cv2.FILLED)
+    cv2.circle(pixels, (150, 180), 50, (0, 0, 0), cv2.FILLED)  # more than a tenth of the disc
     cv2.circle(pixels, (250, 120), 9, (4, 2, 1), cv2.FILLED)
 
     assert found_like(field.find(pixels))
@@ -198,6 +198,7 @@ def ellipse():
         (ellipse(), "leaves a circle by"),
         (bitten(), "no filled disc"),
         (budding(), "no filled disc"),
+        (eye((190, 190), (95.0, 95.0)), "fills a rectangle"),  # cropped so closely that hardly a rim is left
         (eye(radius=40.0), "radius 40 px"),
         (eye(radius=25.0), "largest lit patch is 50 x 50 px"),
         (np.full((1, 1, 3), 255, np.uint8), "largest lit patch is 1 x 1 px"),
@@ -283,6 +284,15 @@ def test_a_pixel_is_in_the_field_when_its_centre_is_in_the_disc_and_the_box(cent
                 and lit_box.left <= column < lit_box.right
             )
             assert inside[row - box.top, column - box.left] == lies_in
+
+
+def test_a_pixel_whose_centre_lies_on_the_disc_s_edge_is_in_the_field():
+    found = Field(centre=(2.5, 2.5), radius=2.0, box=Box(top=0, left=0, bottom=5, right=5))
+
+    np.testing.assert_array_equal(
+        field.mask(found, found.box),
+        np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]) == 1,
+    )
 
 
 # real photographs

@@ -92,6 +92,15 @@ def test_the_tolerance_is_the_same_up_and_down(diameter, scale):
     assert views.frame(box, disc(diameter), contract(tolerance=0.10)).shape == (round(1000 * scale),) * 2
 
 
+@pytest.mark.parametrize(("diameter", "resampled"), [(1490, False), (1510, True), (672, False), (662, True)])
+def test_a_tolerance_of_a_half_reaches_from_two_thirds_to_one_and_a_half(diameter, resampled):
+    box = Box(top=0, left=0, bottom=1000, right=1000)
+
+    shape = views.frame(box, disc(diameter), contract(tolerance=0.5)).shape
+
+    assert (shape != box.shape) == resampled
+
+
 @given(boxes_in(5000), st.integers(1, 5000), st.integers(1, 5000), st.lists(st.floats(-1e4, 1e4), min_size=2))
 def test_places_go_to_the_canvas_and_back_within_a_millionth_of_a_pixel(place, height, width, numbers):
     _, (top, left, bottom, right) = place

@@ -213,7 +213,7 @@ def test_styles_differ_where_colours_might_not():
 
 
 def test_lines_grow_with_the_photograph():
-    assert [overlays.line_width(shape) for shape in ((256, 256), (2848, 4288), (8000, 12000))] == [1, 4, 10]
+    assert [overlays.line_width(shape) for shape in ((256, 256), (2848, 4288), (8000, 12000))] == [1, 4, 12]
 
 
 @pytest.mark.parametrize("width", [256, 1024, 2000])

@@ -159,7 +159,7 @@ class _Band:
         self._round(count)
         self._require_dark(self._top + count, row)
         for sums in (self._total, self._mass):
-            sums[..., : side - count, :] = sums[..., count:, :].copy()
+            sums[..., : side - count, :] = sums[..., count:, :]
             sums[..., side - count :, :] = 0
         self._top = row
 

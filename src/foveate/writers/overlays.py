@@ -30,7 +30,7 @@ Style = Literal["line", "double", "rings"]
 STYLES: dict[str, Style] = {"MA": "rings", "SE": "double"}
 """Lesions drawn otherwise than with a single line, so that colour is not all that tells them apart."""
 
-SIDE_A_LINE = 1200
+SIDE_A_LINE = 1000
 """Photograph px (long side) for each px of line width: about one px on a screen that shows all of it."""
 
 SMALL = 5
