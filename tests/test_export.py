@@ -4,6 +4,7 @@ import copy
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -91,6 +92,23 @@ def test_every_convolution_reads_its_weights_from_the_weight_file(exported, name
             assert place["location"] == WEIGHTS
             assert wanted.dtype == kind
             assert raw[start : start + length] == wanted.tobytes()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_nothing_tells_on_which_machine_it_was_exported(exported, name):
+    content = (exported / name).read_bytes()
+
+    assert b".py" not in content
+    assert str(Path(__file__).parents[1]).encode() not in content
+
+
+def test_everybody_may_read_it_who_may_read_any_file(exported, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("any")
+
+    assert exported.stat().st_mode == (tmp_path / "folder").stat().st_mode
+    for path in exported.iterdir():
+        assert path.stat().st_mode == (tmp_path / "folder" / "file").stat().st_mode, path.name
 
 
 @pytest.mark.parametrize("name", GRAPHS)

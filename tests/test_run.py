@@ -1,7 +1,12 @@
 """A run's folder: gone on with bit for bit, never half-written, never mixed with another run."""
 
 import itertools
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +102,50 @@ def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path, sheets, strai
     assert [progress.step for progress in rest] == [3, 4, 5, 6]
     for name in ("global.safetensors", "global.csv"):
         assert (tmp_path / name).read_bytes() == (straight / name).read_bytes()
+
+
+RUN_ON = """
+import sys
+from pathlib import Path
+import tiny_set, torch
+from foveate.training import run
+torch.set_num_threads(int(sys.argv[2]))
+run.SECONDS_BETWEEN_CHECKPOINTS = 0
+root = Path(sys.argv[1])
+recipe = tiny_set.recipe(stages=dict.fromkeys(run.NEEDS, tiny_set.replace(
+    tiny_set.recipe().stages["global"], steps=60)))
+list(run.train_stage(recipe, tiny_set.sheets(root), root / "run", "global"))
+"""
+
+
+def test_a_process_killed_at_any_moment_leaves_a_run_that_can_be_gone_on_with(tmp_path):
+    threads = str(torch.get_num_threads())
+    paths = os.pathsep.join([str(Path(tiny_set.__file__).parent), str(Path(run.__file__).parents[2])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN_ON, str(tmp_path), threads], env=os.environ | {"PYTHONPATH": paths}
+    )
+    checkpoint = tmp_path / "run" / "global.checkpoint"
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not run.is_finished(tmp_path / "run", "global")
+
+    done = torch.load(checkpoint, weights_only=True)["step"]
+    whole = with_steps(tiny_set.recipe(), "global", 60)
+    recipe = replace(whole, stages=dict.fromkeys(STAGES, whole.stages["global"]))
+    sheets = [
+        tiny_set.samples.lay_out(case, recipe.contract, tmp_path / "sheets")
+        for case in tiny_set.idrid.cases(tmp_path / "set", "train")
+    ]
+    rest = list(run.train_stage(recipe, sheets, tmp_path / "run", "global"))
+    list(run.train_stage(recipe, sheets, tmp_path / "straight", "global"))
+
+    assert 0 < done < 60
+    assert [progress.step for progress in rest] == list(range(done + 1, 61))
+    for name in ("global.safetensors", "global.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
 def test_the_log_has_a_row_a_step_with_its_rate(straight):

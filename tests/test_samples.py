@@ -242,7 +242,7 @@ def synthetic(brightness):
 
 
 def letter(place, size):
-    """Return a grey picture of 60, 96 x 128 px, with an L of 240 about a place: no two turns of it are alike."""
+    """Return a picture of 60, 96 x 128 px, with an L of 240 about a place: no two of its turns agree."""
     picture, (row, column), thick = np.full((96, 128), 60, np.uint8), place, 2 * size // 5
     picture[row - size // 2 : row + size // 2, column - size // 2 : column - size // 2 + thick] = 240
     picture[row + size // 2 - thick : row + size // 2, column - size // 2 : column + size // 3] = 240
