@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -104,48 +103,48 @@ def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path, sheets, strai
         assert (tmp_path / name).read_bytes() == (straight / name).read_bytes()
 
 
-RUN_ON = """
-import sys
+LONG = 30
+"""Steps of a stage that is killed on the way."""
+
+TRAIN = f"""
+import sys, time
 from pathlib import Path
-import tiny_set, torch
+import tiny_set, torch, test_run
 from foveate.training import run
+
 torch.set_num_threads(int(sys.argv[2]))
 run.SECONDS_BETWEEN_CHECKPOINTS = 0
-root = Path(sys.argv[1])
-recipe = tiny_set.recipe(stages=dict.fromkeys(run.NEEDS, tiny_set.replace(
-    tiny_set.recipe().stages["global"], steps=60)))
-list(run.train_stage(recipe, tiny_set.sheets(root), root / "run", "global"))
+sheets = tiny_set.sheets(Path(sys.argv[1]))
+recipe = test_run.with_steps(tiny_set.recipe(), "global", {LONG})
+for _ in run.train_stage(recipe, sheets, Path(sys.argv[1]) / "run", "global"):
+    time.sleep(0.3)  # nine seconds in all: time enough to be killed
 """
 
 
 def test_a_process_killed_at_any_moment_leaves_a_run_that_can_be_gone_on_with(tmp_path):
-    threads = str(torch.get_num_threads())
     paths = os.pathsep.join([str(Path(tiny_set.__file__).parent), str(Path(run.__file__).parents[2])])
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN_ON, str(tmp_path), threads], env=os.environ | {"PYTHONPATH": paths}
+        [sys.executable, "-c", TRAIN, str(tmp_path), str(torch.get_num_threads())],
+        env=os.environ | {"PYTHONPATH": paths},
     )
-    checkpoint = tmp_path / "run" / "global.checkpoint"
-    while process.poll() is None and not checkpoint.exists():
+    killed, straight = tmp_path / "run", tmp_path / "straight"
+    while process.poll() is None and not (killed / "global.checkpoint").exists():
         time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
+    time.sleep(0.5)
+    process.kill()
     process.wait()
-    assert not run.is_finished(tmp_path / "run", "global")
+    done = torch.load(killed / "global.checkpoint", weights_only=True)["step"]
 
-    done = torch.load(checkpoint, weights_only=True)["step"]
-    whole = with_steps(tiny_set.recipe(), "global", 60)
-    recipe = replace(whole, stages=dict.fromkeys(STAGES, whole.stages["global"]))
-    sheets = [
-        tiny_set.samples.lay_out(case, recipe.contract, tmp_path / "sheets")
-        for case in tiny_set.idrid.cases(tmp_path / "set", "train")
-    ]
-    rest = list(run.train_stage(recipe, sheets, tmp_path / "run", "global"))
-    list(run.train_stage(recipe, sheets, tmp_path / "straight", "global"))
+    cases = tiny_set.idrid.cases(tmp_path / "set", "train")
+    sheets = [tiny_set.samples.lay_out(case, tiny_set.CONTRACT, tmp_path / "sheets") for case in cases]
+    recipe = with_steps(tiny_set.recipe(), "global", LONG)
+    rest = list(run.train_stage(recipe, sheets, killed, "global"))
+    list(run.train_stage(recipe, sheets, straight, "global"))
 
-    assert 0 < done < 60
-    assert [progress.step for progress in rest] == list(range(done + 1, 61))
+    assert 0 < done < LONG
+    assert [progress.step for progress in rest] == list(range(done + 1, LONG + 1))
     for name in ("global.safetensors", "global.csv"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+        assert (killed / name).read_bytes() == (straight / name).read_bytes()
 
 
 def test_the_log_has_a_row_a_step_with_its_rate(straight):

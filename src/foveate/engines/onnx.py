@@ -21,11 +21,36 @@ from foveate.engines import Glance
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package
 
-GLOBAL = ("global.onnx", ("view",), ("probabilities", "features"))
-"""File, inputs and outputs of GlobalNet."""
 
-LOCAL = ("local.onnx", ("windows", "pieces", "rows", "columns"), ("probabilities",))
-"""The same of LocalNet and the fusion."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """What one of a package's graphs is called and how it is run."""
+
+    name: str
+    """Of its file."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    """In the order that `_Graph.run` returns them."""
+    options: Mapping[str, str]
+    """ONNX Runtime's, of each run."""
+
+
+GLOBAL = _Plan(
+    name="global.onnx",
+    inputs=("view",),
+    outputs=("probabilities", "features"),
+    options={"memory.enable_memory_arena_shrinkage": "cpu:0"},
+)
+"""GlobalNet. It runs once a photograph: what it computed in goes back to the system, or it would keep 150 MB
+through all that follows."""
+
+LOCAL = _Plan(
+    name="local.onnx",
+    inputs=("windows", "pieces", "rows", "columns"),
+    outputs=("probabilities",),
+    options={},
+)
+"""LocalNet and the fusion. It keeps its memory from window to window, and is a fifth faster for it."""
 
 FATAL = 4
 """ONNX Runtime's log level: what goes wrong reaches the caller as an error, nothing is printed beside it."""
@@ -96,15 +121,10 @@ def open(package: Package, *, threads: int | None = None) -> OnnxEngine:
     if count < 1:
         raise SettingError(f"threads is {count}; give 1 or more")
     return OnnxEngine(
-        global_graph=_open(package.folder, *GLOBAL, threads=count, how=FORGETFUL),
-        local_graph=_open(package.folder, *LOCAL, threads=count, how={}),
+        global_graph=_open(package.folder, GLOBAL, count),
+        local_graph=_open(package.folder, LOCAL, count),
         threads=count,
     )
-
-
-FORGETFUL = {"memory.enable_memory_arena_shrinkage": "cpu:0"}
-"""Run options of GlobalNet: what it computed in goes back to the system. It runs once a photograph, and would
-otherwise keep 150 MB through everything that follows. The windows' graph keeps its memory: a fifth faster."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,29 +152,21 @@ class _Graph:
         return found
 
 
-def _open(
-    folder: Path,
-    name: str,
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-    *,
-    threads: int,
-    how: Mapping[str, str],
-) -> _Graph:
+def _open(folder: Path, plan: _Plan, threads: int) -> _Graph:
     """Open one graph and check its names."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # the graphs are chains: there is nothing to run side by side
     options.use_deterministic_compute = True
-    path = folder / name
+    path = folder / plan.name
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except ERRORS as error:
         raise _broken(path, error) from None
     for what, wanted, found in (
-        ("inputs", inputs, session.get_inputs()),
-        ("outputs", outputs, session.get_outputs()),
+        ("inputs", plan.inputs, session.get_inputs()),
+        ("outputs", plan.outputs, session.get_outputs()),
     ):
         names = sorted(value.name for value in found)
         if names != sorted(wanted):
@@ -162,9 +174,9 @@ def _open(
                 f"{path}: its {what} are {', '.join(names)}, not {', '.join(sorted(wanted))}; export it again"
             )
     run = onnxruntime.RunOptions()
-    for key, value in how.items():
+    for key, value in plan.options.items():
         run.add_run_config_entry(key, value)
-    return _Graph(path=path, session=session, outputs=outputs, options=run)
+    return _Graph(path=path, session=session, outputs=plan.outputs, options=run)
 
 
 def _broken(path: Path, error: Exception) -> PackageError:
