@@ -72,6 +72,8 @@ def test_decoding_what_was_encoded_returns_the_manifest(known, mean, std, diamet
         overlap=data.draw(st.integers(0, window - 1), label="overlap"),
         field_diameter=window + diameter,
         scale_tolerance=data.draw(st.floats(0, 1), label="tolerance"),
+        field=data.draw(st.sampled_from(["find", "whole"]), label="rule"),
+        part=data.draw(st.sampled_from(["field", "paper", "whole"]), label="part"),
     )
     decided = {
         code: Decision(
@@ -231,6 +233,9 @@ def test_every_key_is_required_and_named_with_the_manifest(copy, key):
         ("views.overlap", 64),
         ("field.diameter_px", 63),
         ("field.scale_tolerance", -0.1),
+        ("field.rule", "guess"),
+        ("views.part", 1),
+        ("views.part", "half"),
         ("files", {"../local.onnx": SHA}),
         ("files", {"/etc/passwd": SHA}),
         ("files", {".hidden": SHA}),
@@ -255,6 +260,15 @@ def test_the_outermost_values_are_taken(copy):
 
     assert package.decisions["EX"].threshold == 1.0
     assert isinstance(package.decisions["EX"].threshold, float)
+
+
+def test_a_package_from_before_there_was_a_choice_finds_the_field_and_looks_at_all_of_it(copy):
+    changed(copy, "views.part", None)
+    changed(copy, "field.rule", None)
+
+    contract = models.load(copy).contract
+
+    assert (contract.field, contract.part) == ("find", "field")
 
 
 def test_an_unknown_name_is_refused_with_the_shipped_ones():

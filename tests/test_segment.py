@@ -291,3 +291,20 @@ def test_a_part_that_shows_nothing_of_the_field_is_an_error():
 
     with pytest.raises(FieldError, match="shows nothing of the field; use --region field"):
         looked(photograph(wide), model, part="paper", field=(1400.0, 64.0, 64.0))
+
+
+def test_a_model_of_pictures_without_a_field_looks_at_all_of_them():
+    grey = photograph(np.full((300, 340, 3), 200, np.uint8))
+    result, _ = looked(grey, package(field="whole", part="whole", window_side=64))
+    assert result.probabilities.frame.box.shape == (300, 340)
+    assert result.probabilities.maps[0].all()
+
+
+def test_the_part_is_the_models_unless_another_is_chosen():
+    shown = photograph(tiny_package.fundus(diameter=240, border=100))
+    boxes = [
+        looked(shown, package(part=own), part=chosen)[0].probabilities.frame.box
+        for own, chosen in [("whole", None), ("field", "whole"), ("whole", "field"), ("field", None)]
+    ]
+    assert boxes[0] == boxes[1] == views.part_box("whole", shown.shape, field_of_view.find(shown.pixels))
+    assert boxes[2] == boxes[3] == field_of_view.find(shown.pixels).box

@@ -153,7 +153,7 @@ def order(name: str, package: Package, settings: Settings, format: Format) -> Or
         key=name,
         maker=Maker(name=package.name, version=package.version, digest=package.digest),
         settings={
-            "region": settings.part,
+            "region": settings.part or package.contract.part,
             "field": settings.field if isinstance(settings.field, str) else list(settings.field),
             "lesions": list(decided),
             "thresholds": {code: decision.threshold for code, decision in decided.items()},

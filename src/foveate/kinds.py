@@ -19,6 +19,10 @@ from jaxtyping import UInt8, UInt16
 Part = Literal["field", "paper", "whole"]
 """Which part of a photograph is looked at: the field's box, the paper's centre crop, or all of it."""
 
+FieldRule = Literal["find", "whole"]
+"""How a photograph's field of view is got: found as a lit disc, or taken as the whole photograph, for pictures
+that no fundus camera took."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Photograph:
@@ -116,6 +120,10 @@ class Contract:
     """Median diameter of the training photographs' fields, px."""
     scale_tolerance: float
     """Relative difference of field diameters up to which nothing is resampled."""
+    field: FieldRule = "find"
+    """How the field of view was got."""
+    part: Part = "field"
+    """Which part of the photographs was looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -48,7 +48,7 @@ class Model:
         self,
         photograph: Photograph,
         *,
-        part: Part = "field",
+        part: Part | None = None,
         field: FieldChoice = "auto",
         lesions: Sequence[str] | None = None,
         thresholds: Mapping[str, float] = NOTHING,
@@ -57,7 +57,8 @@ class Model:
 
         Args:
             photograph: from `foveate.read` or `foveate.from_array`.
-            part: which part is looked at: 'field' (the field's box), 'paper' (its centre crop) or 'whole'.
+            part: which part is looked at: 'field' (the field's box), 'paper' (the paper's centre crop) or
+                'whole'; None for the part that the model was trained on.
             field: where the field of view is: 'auto', 'full', or (row, column, radius) in px.
             lesions: codes to report; None for all that the model knows.
             thresholds: code -> probability in (0, 1], in place of the package's own.

@@ -33,15 +33,15 @@ LARGEST_CANVAS = 120_000_000
 """Pixels, as many as the largest photograph that is read: a small field in a large one would be blown up."""
 
 FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
-"""Find the field, take the whole photograph, or a disc as (row, column, radius) in px of the photograph."""
+"""As the model was trained, the whole photograph, or a disc as (row, column, radius) in px of the photograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """What a person may choose; everything else is the model package's."""
 
-    part: Part = "field"
-    """Which part of the photograph is looked at."""
+    part: Part | None = None
+    """Which part of the photograph is looked at, None for the part that the model was trained on."""
     field: FieldChoice = "auto"
     """Where the field of view is."""
     lesions: tuple[str, ...] | None = None
@@ -103,8 +103,8 @@ def segment(
     """
     decided = decisions(package, settings)
     contract = package.contract
-    seen = _field(photograph, settings.field)
-    frame = _frame(photograph, seen, settings.part, contract)
+    seen = _field(photograph, settings.field, contract)
+    frame = _frame(photograph, seen, settings.part or contract.part, contract)
     inside = field_of_view.mask(_on_canvas(seen, frame), _whole(frame.shape))
     corners = _touching(views.plan(frame.shape, contract.window_side, contract.overlap), inside, contract)
     channels = [contract.lesions.index(code) for code in decided]
@@ -157,12 +157,12 @@ def decisions(package: Package, settings: Settings) -> Mapping[str, Decision]:
     )
 
 
-def _field(photograph: Photograph, choice: FieldChoice) -> Field:
+def _field(photograph: Photograph, choice: FieldChoice, contract: Contract) -> Field:
     """Find the field of view, or take the one that was chosen."""
+    if choice == "full" or (choice == "auto" and contract.field == "whole"):
+        return field_of_view.full(photograph.shape)
     if choice == "auto":
         return field_of_view.find(photograph.pixels)
-    if choice == "full":
-        return field_of_view.full(photograph.shape)
     row, column, radius = choice
     return field_of_view.given((row, column), radius, photograph.shape)
 

@@ -20,7 +20,7 @@ def predict(
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
     threshold: Annotated[str | None, Parameter(metavar="EX=0.4,...")] = None,
     format: Literal["png", "png16", "tiff", "npz"] = "png",
-    region: Literal["field", "paper", "whole"] = "field",
+    region: Literal["field", "paper", "whole"] | None = None,
     field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto",
     resume: Annotated[bool, Parameter(negative="")] = False,
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
@@ -43,7 +43,8 @@ def predict(
     format
         Of the probability maps: 8-bit PNG, 16-bit PNG, 16-bit TIFF, NumPy.
     region
-        Part of the photograph that is looked at: the field of view, the paper's centre crop, or all of it.
+        Part of the photograph that is looked at: the field of view, the paper's centre crop, or all of it;
+        what the model was trained on, if not given.
     field
         Where the field of view is: found, the whole photograph, or a disc in pixels of the photograph.
     resume

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 from foveate import lesions
 from foveate.errors import LesionError, PackageError
-from foveate.kinds import Contract, Decision
+from foveate.kinds import Contract, Decision, FieldRule, Part
 
 FORMAT = 1
 """Raised when an older Foveate would misread a newer manifest; another number is refused."""
@@ -92,8 +92,13 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
             "view_side": contract.view_side,
             "window_side": contract.window_side,
             "overlap": contract.overlap,
+            "part": contract.part,
         },
-        "field": {"diameter_px": contract.field_diameter, "scale_tolerance": contract.scale_tolerance},
+        "field": {
+            "rule": contract.field,
+            "diameter_px": contract.field_diameter,
+            "scale_tolerance": contract.scale_tolerance,
+        },
         "data": {
             "name": manifest.data.name,
             "licence": manifest.data.licence,
@@ -180,6 +185,19 @@ class _Page:
             value = value[part]
         return self.of_kind(key, value, kind)
 
+    def among(self, key: str, choices: tuple[str, ...], older: str) -> Any:
+        """Return one of some words; a package written before there was a choice does not say it.
+
+        Args:
+            older: what such a package means.
+        """
+        section, _, name = key.partition(".")
+        if name not in self.take(section, dict):
+            return older
+        word = self.take(key, str)
+        self.require(key, word in choices, f"is {word!r}, not one of {', '.join(choices)}")
+        return word
+
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         """Return a list of so many numbers."""
         values = self.take(key, list)
@@ -241,6 +259,8 @@ def _contract(page: _Page) -> Contract:
         overlap=overlap,
         field_diameter=diameter,
         scale_tolerance=tolerance,
+        field=page.among("field.rule", get_args(FieldRule), "find"),
+        part=page.among("views.part", get_args(Part), "field"),
     )
 
 

@@ -80,9 +80,10 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
 def _make(case: Case, contract: Contract, place: Path) -> None:
     """Read, cut and squeeze one case, and save the arrays; 'done' is written last."""
     photograph = photographs.read(case.photograph)
-    found = field.find(photograph.pixels)
-    laid = views.frame(found.box, found, contract)
-    masks = truth(case, contract.lesions, photograph.shape)[:, *found.box.slices]
+    shape = photograph.shape
+    found = field.find(photograph.pixels) if contract.field == "find" else field.full(shape)
+    laid = views.frame(views.part_box(contract.part, shape, found), found, contract)
+    masks = truth(case, contract.lesions, shape)[:, *laid.box.slices]
     planes = [views.resample(plane.astype(np.uint8) * 255, laid.shape) for plane in masks]
     bits = sum((plane >= 128).astype(np.uint8) << k for k, plane in enumerate(planes))
     pixels = views.canvas(photograph.pixels, laid)
