@@ -74,6 +74,7 @@ def test_decoding_what_was_encoded_returns_the_manifest(known, mean, std, diamet
         scale_tolerance=data.draw(st.floats(0, 1), label="tolerance"),
         field=data.draw(st.sampled_from(["find", "whole"]), label="rule"),
         part=data.draw(st.sampled_from(["field", "paper", "whole"]), label="part"),
+        glances=data.draw(st.sampled_from([1, 8]), label="glances"),
     )
     decided = {
         code: Decision(
@@ -236,6 +237,8 @@ def test_every_key_is_required_and_named_with_the_manifest(copy, key):
         ("field.rule", "guess"),
         ("views.part", 1),
         ("views.part", "half"),
+        ("views.glances", 2),
+        ("views.glances", "8"),
         ("files", {"../local.onnx": SHA}),
         ("files", {"/etc/passwd": SHA}),
         ("files", {".hidden": SHA}),
@@ -262,13 +265,14 @@ def test_the_outermost_values_are_taken(copy):
     assert isinstance(package.decisions["EX"].threshold, float)
 
 
-def test_a_package_from_before_there_was_a_choice_finds_the_field_and_looks_at_all_of_it(copy):
+def test_a_package_from_before_there_was_a_choice_finds_the_field_and_glances_once(copy):
     changed(copy, "views.part", None)
     changed(copy, "field.rule", None)
+    changed(copy, "views.glances", None)
 
     contract = models.load(copy).contract
 
-    assert (contract.field, contract.part) == ("find", "field")
+    assert (contract.field, contract.part, contract.glances) == ("find", "field", 1)
 
 
 def test_an_unknown_name_is_refused_with_the_shipped_ones():

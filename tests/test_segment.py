@@ -1,6 +1,7 @@
 """From pixels to probabilities, with a fake engine whose answer is known for every pixel."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -308,3 +309,44 @@ def test_the_part_is_the_models_unless_another_is_chosen():
     ]
     assert boxes[0] == boxes[1] == views.part_box("whole", shown.shape, field_of_view.find(shown.pixels))
     assert boxes[2] == boxes[3] == field_of_view.find(shown.pixels).box
+
+
+class Lopsided(Difference):
+    """An engine whose global features lie one pixel to the right of what they show."""
+
+    def glance(self, view):
+        glance = super().glance(view)
+        return replace(glance, features=np.roll(glance.features, 1, axis=-1))
+
+
+def test_glances_of_all_ways_turn_and_mirror_with_the_photograph():
+    shown = tiny_package.fundus(diameter=240)
+    model = package(glances=8, view_side=64, window_side=128)
+    single = replace(model, contract=replace(model.contract, glances=1))
+    mirrored = photograph(np.ascontiguousarray(shown[:, ::-1]))
+
+    def maps(picture, model):
+        return looked(picture, model, Lopsided, part="whole", field="full")[0].probabilities.maps.astype(int)
+
+    even = maps(photograph(shown), model)[:, :, ::-1] - maps(mirrored, model)
+    uneven = maps(photograph(shown), single)[:, :, ::-1] - maps(mirrored, single)
+    assert np.abs(even).max() <= 1 < np.abs(uneven).max()
+
+
+def test_eight_glances_are_taken_each_another_way_and_averaged():
+    model = package(glances=8, view_side=32, window_side=64)
+    seen = []
+
+    class Watched(Difference):
+        def glance(self, view):
+            seen.append(view)
+            return super().glance(view)
+
+    eight, _ = looked(noise((140, 150)), model, Watched, field="full")
+    one, _ = looked(
+        noise((140, 150)), replace(model, contract=replace(model.contract, glances=1)), Watched, field="full"
+    )
+
+    assert len(seen) == 9
+    assert len({view.tobytes() for view in seen}) == 8
+    np.testing.assert_allclose(eight.probabilities.maps, one.probabilities.maps, atol=1)

@@ -462,3 +462,13 @@ def test_a_window_of_the_paper_sees_58_by_49_view_pixels_and_one_or_two_more_to_
     assert sight.rows.shape == (256, 61)  # 58.18, rounded up, and 2
     assert sight.columns.shape == (256, 52)  # 49.23
     assert sight.corner == (57, 98)  # 256 * 640 / 2816 = 58.18 less half a pixel; 512 * 640 / 3328 = 98.46
+
+
+def test_what_was_put_another_way_comes_back_and_the_eight_ways_differ():
+    square = np.arange(2 * 9).reshape(2, 3, 3)
+    put = [views.put(square, way) for way in views.WAYS]
+    for picture, way in zip(put, views.WAYS, strict=True):
+        np.testing.assert_array_equal(views.put_back(picture, way), square)
+    assert len({picture.tobytes() for picture in put}) == 8
+    np.testing.assert_array_equal(put[0], square)
+    np.testing.assert_array_equal(put[1][0], [[2, 5, 8], [1, 4, 7], [0, 3, 6]])  # against the clock

@@ -20,8 +20,12 @@ Part = Literal["field", "paper", "whole"]
 """Which part of a photograph is looked at: the field's box, the paper's centre crop, or all of it."""
 
 FieldRule = Literal["find", "whole"]
-"""How a photograph's field of view is got: found as a lit disc, or taken as the whole photograph, for pictures
-that no fundus camera took."""
+"""How a photograph's field of view is got: found as a lit disc, or taken as the whole photograph, where no
+fundus camera took it."""
+
+
+Glances = Literal[1, 8]
+"""One view as it is, or each of the eight ways to turn it by quarters and mirror it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +128,8 @@ class Contract:
     """How the field of view was got."""
     part: Part = "field"
     """Which part of the photographs was looked at."""
+    glances: Glances = 1
+    """Of how many turned and mirrored views GlobalNet's answers are averaged: 1 or all 8."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

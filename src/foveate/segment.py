@@ -33,7 +33,7 @@ LARGEST_CANVAS = 120_000_000
 """Pixels, as many as the largest photograph that is read: a small field in a large one would be blown up."""
 
 FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
-"""As the model was trained, the whole photograph, or a disc as (row, column, radius) in px of the photograph."""
+"""As the model was trained, the whole photograph, or a disc: (row, column, radius), px of the photograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,12 +109,14 @@ def segment(
     corners = _touching(views.plan(frame.shape, contract.window_side, contract.overlap), inside, contract)
     channels = [contract.lesions.index(code) for code in decided]
     picture = views.canvas(photograph.pixels, frame)
-    glance = engine.glance(prepare(views.view(picture, contract.view_side)[np.newaxis], contract))
+    features = _features(
+        engine, prepare(views.view(picture, contract.view_side)[np.newaxis], contract), contract
+    )
 
     def looks() -> Iterator[Float32[np.ndarray, "N K S S"]]:
         for start in range(0, len(corners), BATCH):
             batch = corners[start : start + BATCH]
-            yield _look(picture, batch, glance.features, contract, engine)[:, channels]
+            yield _look(picture, batch, features, contract, engine)[:, channels]
             watch((start + len(batch)) / len(corners))
 
     maps = stitch.stitch(looks(), corners, frame.shape, inside)
@@ -221,6 +223,21 @@ def _touching(
     if not any(kept):
         raise FieldError("the part that is looked at shows nothing of the field; use --region field")
     return corners[np.array(kept)]
+
+
+def _features(
+    engine: Engine, view: Float32[np.ndarray, "1 3 V V"], contract: Contract
+) -> Float32[np.ndarray, "C V V"]:
+    """Glance at the whole: once, or in all eight ways to turn and mirror it, brought back and averaged.
+
+    Averaged, the features turn and mirror as the photograph does; those of one glance do only roughly.
+    """
+    ways = views.WAYS[: contract.glances]
+    features = (views.put_back(engine.glance(views.put(view, way)).features, way) for way in ways)
+    total = next(features).copy()
+    for more in features:  # one by one: the features of a single glance take 26 MB
+        total += more
+    return total / np.float32(len(ways))
 
 
 def _look(

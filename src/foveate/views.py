@@ -148,6 +148,29 @@ def cut(
     return np.stack([picture[row : row + side, column : column + side] for row, column in corners])
 
 
+Way = tuple[int, bool]
+"""Quarter turns against the clock, 0 to 3, and whether left and right are then swapped."""
+
+WAYS: tuple[Way, ...] = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
+"""All eight ways to lay a square down; the first leaves it as it is."""
+
+
+def put(picture: Num[np.ndarray, "... V V"], way: Way) -> Num[np.ndarray, "... V V"]:
+    """Turn and mirror a square picture, rows and columns on its last axes."""
+    quarters, mirrored = way
+    turned: Num[np.ndarray, "... V V"] = np.rot90(picture, quarters, axes=(-2, -1))
+    return np.ascontiguousarray(turned[..., ::-1] if mirrored else turned)
+
+
+def put_back(picture: Num[np.ndarray, "... V V"], way: Way) -> Num[np.ndarray, "... V V"]:
+    """Undo `put`."""
+    quarters, mirrored = way
+    back: Num[np.ndarray, "... V V"] = np.rot90(
+        picture[..., ::-1] if mirrored else picture, -quarters, (-2, -1)
+    )
+    return np.ascontiguousarray(back)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
     """Which piece of the global view shows a window's place, and how to read it at the window's pixels.

@@ -29,7 +29,7 @@ class Engine(Protocol):
     """A trained network, ready to run."""
 
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet, once a photograph, on its prepared view."""
+        """Run GlobalNet on a photograph's prepared view, or on that view turned or mirrored."""
         ...
 
     def look(

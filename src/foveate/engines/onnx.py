@@ -82,7 +82,7 @@ class OnnxEngine:
     """That each graph computes with."""
 
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet, once a photograph, on its prepared view.
+        """Run GlobalNet on a photograph's prepared view; see `Engine.glance`.
 
         Raises:
             PackageError: ONNX Runtime cannot run the graph on it.

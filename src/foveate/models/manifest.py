@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from foveate import lesions
 from foveate.errors import LesionError, PackageError
-from foveate.kinds import Contract, Decision, FieldRule, Part
+from foveate.kinds import Contract, Decision, FieldRule, Glances, Part
 
 FORMAT = 1
 """Raised when an older Foveate would misread a newer manifest; another number is refused."""
@@ -93,6 +93,7 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
             "window_side": contract.window_side,
             "overlap": contract.overlap,
             "part": contract.part,
+            "glances": contract.glances,
         },
         "field": {
             "rule": contract.field,
@@ -185,8 +186,8 @@ class _Page:
             value = value[part]
         return self.of_kind(key, value, kind)
 
-    def among(self, key: str, choices: tuple[str, ...], older: str) -> Any:
-        """Return one of some words; a package written before there was a choice does not say it.
+    def among(self, key: str, choices: tuple[T, ...], older: T) -> T:
+        """Return one of some words or numbers; a package written before there was a choice does not say it.
 
         Args:
             older: what such a package means.
@@ -194,9 +195,11 @@ class _Page:
         section, _, name = key.partition(".")
         if name not in self.take(section, dict):
             return older
-        word = self.take(key, str)
-        self.require(key, word in choices, f"is {word!r}, not one of {', '.join(choices)}")
-        return word
+        chosen = self.take(key, type(older))
+        self.require(
+            key, chosen in choices, f"is {_short(chosen)}, not one of {', '.join(map(str, choices))}"
+        )
+        return chosen
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         """Return a list of so many numbers."""
@@ -261,6 +264,7 @@ def _contract(page: _Page) -> Contract:
         scale_tolerance=tolerance,
         field=page.among("field.rule", get_args(FieldRule), "find"),
         part=page.among("views.part", get_args(Part), "field"),
+        glances=page.among("views.glances", get_args(Glances), 1),
     )
 
 
