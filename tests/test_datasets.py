@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.datasets import LARGEST_SHARE, Case, read_mask, truth
+from foveate.datasets import LARGEST_SHARE, Case, annotated, idrid, read_mask, truth, with_lesion
 from foveate.errors import DatasetError
 
 SHAPE = (20, 30)
@@ -124,3 +124,77 @@ def test_a_lesion_without_a_file_is_absent(tmp_path):
 
     assert not found[0].any()
     np.testing.assert_array_equal(found[1], lesion())
+
+
+def test_a_lesion_that_was_not_looked_for_is_refused_not_absent(tmp_path):
+    case = Case(name="one", photograph=tmp_path / "one.jpg", masks={}, annotated=("MA",))
+
+    assert not truth(case, ("MA",), SHAPE).any()
+    with pytest.raises(
+        DatasetError, match=r"one\.jpg: EX is not annotated there, only MA; choose other lesions"
+    ):
+        truth(case, ("MA", "EX"), SHAPE)
+
+
+def test_cases_that_were_looked_through_for_all_of_some_lesions(tmp_path):
+    def case(name, known):
+        return Case(name=name, photograph=tmp_path / name, masks={}, annotated=known)
+
+    cases = [case("a", ("EX",)), case("b", ("EX", "MA")), case("c", None), case("d", ())]
+
+    assert [one.name for one in annotated(cases, ("EX",))] == ["a", "b", "c"]
+    assert [one.name for one in annotated(cases, ("EX", "MA"))] == ["b", "c"]
+    assert [one.name for one in annotated(cases, ())] == ["a", "b", "c", "d"]
+
+
+def test_cases_with_a_lesion_have_a_mask_that_is_not_empty(tmp_path):
+    palette(lesion()).save(tmp_path / "drawn.tif")
+    palette(np.zeros(SHAPE, bool)).save(tmp_path / "empty.tif")
+    faint = tmp_path / "faint.png"
+    Image.fromarray(lesion().astype(np.uint8) * 100).save(faint)
+
+    def case(name, lesion_from=0.0, **masks):
+        return Case(name=name, photograph=tmp_path / name, masks=masks, lesion_from=lesion_from)
+
+    cases = [
+        case("drawn", MA=tmp_path / "drawn.tif"),
+        case("empty", MA=tmp_path / "empty.tif"),
+        case("absent"),
+        case("other", EX=tmp_path / "drawn.tif"),
+        case("soft", 0.5, MA=faint),
+    ]
+
+    assert [one.name for one in with_lesion(cases, "MA")] == ["drawn"]
+
+
+def test_the_paper_s_training_photographs_with_each_lesion(shared_data):
+    cases = idrid.cases(shared_data, "train")
+
+    assert len(with_lesion(cases, "SE")) == 26
+    assert with_lesion(cases[42:43], "HE") == ()
+
+
+@pytest.mark.parametrize("kind", ["grey of 0 and 255", "grey of 16 bits", "RGB", "palette", "one bit"])
+def test_a_soft_edge_counts_from_the_share_that_the_layout_says(tmp_path, kind):
+    KINDS[kind](lesion()).save(tmp_path / "mask.png")
+    full = {"grey of 16 bits": 40_000 / 65_535, "RGB": 128 / 255}.get(kind, 1.0)
+
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SHAPE, full - 1e-6), lesion())
+    if kind in ("grey of 16 bits", "RGB"):
+        assert not read_mask(tmp_path / "mask.png", SHAPE, full + 1e-6).any()
+
+
+def test_a_share_of_levels_without_a_full_one_is_refused(tmp_path):
+    Image.fromarray(lesion().astype(np.float32)).save(tmp_path / "mask.tif")
+
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", SHAPE), lesion())
+    with pytest.raises(DatasetError, match=r"mask\.tif: levels are float32, whose full level is not known"):
+        read_mask(tmp_path / "mask.tif", SHAPE, 0.5)
+
+
+def test_a_jpeg_is_no_mask_unless_its_smear_is_cut_off(tmp_path):
+    Image.fromarray(lesion().astype(np.uint8) * 255).save(tmp_path / "mask.jpg", quality=95)
+
+    with pytest.raises(DatasetError, match=r"mask\.jpg: a JPEG smears a mask's edges; save it as PNG"):
+        read_mask(tmp_path / "mask.jpg", SHAPE)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.jpg", SHAPE, 0.5), lesion())

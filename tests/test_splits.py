@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_layouts
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate import recipes
-from foveate.datasets import idrid, read_mask, splits
-from foveate.errors import DatasetError
+from foveate.datasets import idrid, layouts, read_mask, splits
+from foveate.datasets.splits import Hand
+from foveate.errors import DatasetError, OutputError
 
 IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
 
@@ -137,3 +139,126 @@ def test_idrid_s_folds_are_dealt_again_by_seed_2019(shared_data):
         burdens.append((float("SE" in case.masks), float(he)))
 
     assert splits.deal([case.name for case in cases], burdens, 5, 2019) == splits.read(IDRID)
+
+
+LESIONS = ("EX", "MA", "SE")
+
+
+@st.composite
+def dealt(draw, largest=1):
+    """Return (for each group its size, and for each lesion (photographs with it, px)), number of folds."""
+    count = draw(st.integers(2, 5))
+    amount = st.tuples(st.integers(0, largest), st.integers(1, 10**6))
+    group = st.tuples(st.integers(1, largest), st.lists(amount, min_size=3, max_size=3))
+    return draw(st.lists(group, min_size=count, max_size=16)), count
+
+
+def hands_of(groups):
+    found = []
+    for number, (size, amounts) in enumerate(groups):
+        having = {c: min(n, size) for c, (n, _) in zip(LESIONS, amounts, strict=True) if n}
+        burdens = {c: px for c, (n, px) in zip(LESIONS, amounts, strict=True) if n}
+        names = tuple(f"g{number:02}_{shot}" for shot in range(size))
+        found.append(Hand(names=names, having=having, burdens=burdens))
+    return found
+
+
+@laws
+@given(dealt(largest=4), seeds)
+def test_every_photograph_gets_one_fold_and_no_group_is_parted(drawn, seed):
+    groups, count = drawn
+    hands = hands_of(groups)
+
+    folds = splits.deal_hands(hands, count, seed)
+
+    assert sorted(folds) == sorted(name for hand in hands for name in hand.names)
+    assert set(folds.values()) <= set(range(count))
+    assert all(len({folds[name] for name in hand.names}) == 1 for hand in hands)
+    sizes = np.bincount(list(folds.values()), minlength=count)
+    largest = max(len(hand.names) for hand in hands)
+    assert sizes.max() <= -(-len(folds) // count) + largest - 1
+
+
+@laws
+@given(dealt(), seeds)
+def test_folds_of_single_photographs_differ_by_one_in_size(drawn, seed):
+    groups, count = drawn
+
+    folds = splits.deal_hands(hands_of(groups), count, seed)
+
+    sizes = np.bincount(list(folds.values()), minlength=count)
+    assert sizes.max() - sizes.min() <= 1
+
+
+@laws
+@given(dealt(), seeds)
+def test_the_rarest_lesion_is_as_often_in_every_fold(drawn, seed):
+    groups, count = drawn
+    hands = hands_of(groups)
+    holders = {code: [hand for hand in hands if code in hand.having] for code in LESIONS}
+    rarest = min(
+        (code for code in LESIONS if holders[code]), key=lambda c: (len(holders[c]), c), default=None
+    )
+
+    folds = splits.deal_hands(hands, count, seed)
+
+    if rarest:
+        found = np.bincount([folds[hand.names[0]] for hand in holders[rarest]], minlength=count)
+        assert found.max() - found.min() <= 1
+
+
+@laws
+@given(dealt(largest=3), seeds)
+def test_a_stratified_deal_depends_on_the_seed_alone_not_on_the_order(drawn, seed):
+    groups, count = drawn
+    hands = hands_of(groups)
+
+    folds = splits.deal_hands(hands, count, seed)
+
+    assert splits.deal_hands(hands, count, seed) == folds
+    assert splits.deal_hands(hands[::-1], count, seed) == folds
+
+
+def test_burdens_of_all_lesions_are_even_where_presence_is():
+    px = np.random.default_rng(0).integers(100, 1000, (40, 3))
+    hands = hands_of([(1, [(1, int(one)) for one in row]) for row in px])
+
+    folds = splits.deal_hands(hands, 4, 0)
+
+    fold = np.array([folds[hand.names[0]] for hand in hands])
+    shares = np.array([px[fold == number].sum(axis=0) for number in range(4)]) / px.sum(axis=0)
+    assert (shares.max(axis=0) - shares.min(axis=0)).max() < 0.02  # 0.12 before groups change folds
+
+
+def test_too_few_groups_are_refused():
+    with pytest.raises(
+        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be dealt to 3 folds"
+    ):
+        splits.deal_hands(hands_of([(3, [(0, 1)] * 3)] * 2), 3, 0)
+
+
+def test_shots_of_one_eye_share_a_fold_whether_the_set_says_so_or_their_pixels_do(tmp_path):
+    tiny_layouts.e_ophtha(tmp_path)
+    tiny_layouts.idrid(tmp_path, numbers=(1, 2, 3))
+    top = tmp_path / "A. Segmentation/1. Original Images/a. Training Set"
+    (top / "IDRiD_09.jpg").write_bytes((top / "IDRiD_02.jpg").read_bytes())
+    told = splits.stratified(layouts.cases(tmp_path, layouts.E_OPHTHA, "train"), ("EX", "MA"), 2, 0)
+    seen = splits.stratified(layouts.cases(tmp_path, layouts.IDRID, "train"), ("EX", "SE"), 3, 0)
+
+    assert len({told[f"E0000001_C{number}"] for number in (1, 2, 3)}) == 1
+    assert told["E0000475_C4"] != told["E0000001_C1"]
+    assert seen["IDRiD_09"] == seen["IDRiD_02"]
+    assert len({seen[f"IDRiD_0{number}"] for number in (1, 2, 3)}) == 3
+
+
+def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
+    splits.write(tmp_path / "folds.json", {"b": 1, "a": 0}, "a test")
+
+    assert splits.read(tmp_path / "folds.json") == {"a": 0, "b": 1}
+    assert json.loads((tmp_path / "folds.json").read_text())["about"] == "a test"
+    with pytest.raises(
+        DatasetError, match=r"folds\.json: is there already, and a model may have been trained"
+    ):
+        splits.write(tmp_path / "folds.json", {"a": 1}, "another")
+    with pytest.raises(OutputError, match="cannot be written"):
+        splits.write(tmp_path / "folds.json" / "below.json", {"a": 1}, "nowhere")

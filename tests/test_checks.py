@@ -1,0 +1,178 @@
+"""A check names everything that would spoil training or an evaluation, and nothing else."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tiny_layouts
+from PIL import Image
+
+from foveate.datasets import checks, layouts
+from foveate.errors import DatasetError
+
+TOP = "A. Segmentation/1. Original Images/a. Training Set"
+EX = "A. Segmentation/2. All Segmentation Groundtruths/a. Training Set/3. Hard Exudates"
+
+
+@pytest.fixture
+def idrid(tmp_path):
+    tiny_layouts.idrid(tmp_path, numbers=(1, 2, 3))
+    return tmp_path
+
+
+def wrong(root, layout=layouts.IDRID):
+    report = checks.check(root, layout)
+    found = [trouble.what for trouble in report.troubles if trouble.is_wrong]
+    assert report.is_sound == (not found)
+    assert all("\n" not in line for line in found)
+    return found
+
+
+def test_a_sound_set_has_nothing_wrong_and_is_counted(idrid):
+    report = checks.check(idrid, layouts.IDRID)
+
+    assert report.is_sound
+    assert [trouble.what for trouble in report.troubles] == [
+        "split train: HE is in none of 3 photographs that were looked through for it"
+    ]
+    totals = checks.totals(report)
+    pixels = 3 * tiny_layouts.SHAPE[0] * tiny_layouts.SHAPE[1]
+    assert {code: (total.having, total.regions, total.pixels) for code, total in totals.items()} == {
+        "EX": (3, 3, 108),
+        "MA": (3, 3, 108),
+        "HE": (0, 0, 0),
+        "SE": (1, 1, 36),
+    }
+    assert totals["EX"].share == pytest.approx(108 / pixels)
+    assert totals["SE"].largest == pytest.approx(3 * 36 / pixels)
+    assert checks.sizes(report) == {tiny_layouts.SHAPE: 3}
+
+
+def test_an_empty_mask_counts_as_empty_and_not_as_found(idrid):
+    tiny_layouts.mask(idrid / EX / "IDRiD_02_EX.tif", ())
+
+    total = checks.totals(checks.check(idrid, layouts.IDRID))["EX"]
+
+    assert (total.annotated, total.having, total.empty) == (3, 2, 1)
+
+
+def test_a_photograph_that_cannot_be_read_is_wrong_and_the_others_are_counted(idrid):
+    (idrid / TOP / "IDRiD_02.jpg").write_bytes(b"\xff\xd8\xff")
+
+    (line,) = wrong(idrid)
+
+    assert "IDRiD_02.jpg" in line
+    assert checks.totals(checks.check(idrid, layouts.IDRID))["EX"].having == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.write_bytes(b"none"), r"unreadable mask"),
+        (lambda path: tiny_layouts.mask(path, shape=(50, 60), spots=()), r"the mask is \(50, 60\)"),
+        (
+            lambda path: Image.fromarray(np.full(tiny_layouts.SHAPE, 255, np.uint8)).save(path),
+            r"is the mask inv",
+        ),
+    ],
+    ids=["unreadable", "another size", "inverted"],
+)
+def test_a_mask_that_cannot_be_used_is_wrong_and_its_lesion_not_counted(idrid, change, message):
+    change(idrid / EX / "IDRiD_02_EX.tif")
+
+    (line,) = wrong(idrid)
+
+    assert re.search(rf"IDRiD_02_EX\.tif: .*{message}", line)
+    total = checks.totals(checks.check(idrid, layouts.IDRID))["EX"]
+    assert (total.annotated, total.having) == (2, 2)
+
+
+def test_a_mask_without_its_photograph_is_wrong(idrid):
+    (idrid / TOP / "IDRiD_03.jpg").unlink()
+
+    lines = wrong(idrid)
+
+    assert [line.split("/")[-1].partition(":")[0] for line in lines] == ["IDRiD_03_MA.tif", "IDRiD_03_EX.tif"]
+    assert all("a mask without its photograph; restore the photograph" in line for line in lines)
+
+
+def test_the_same_file_and_the_same_pixels_twice_are_wrong(idrid):
+    shutil.copy(idrid / TOP / "IDRiD_01.jpg", idrid / TOP / "IDRiD_04.jpg")
+    with Image.open(idrid / TOP / "IDRiD_02.jpg") as image:
+        image.save(idrid / TOP / "IDRiD_05.png")
+
+    first, second = wrong(idrid)
+
+    assert "IDRiD_04.jpg: the same file as" in first
+    assert "IDRiD_01.jpg" in first
+    assert "IDRiD_05.png: the very pixels of" in second
+    assert "IDRiD_02.jpg" in second
+
+
+def test_a_photograph_of_one_split_in_another_is_wrong(idrid):
+    tiny_layouts.idrid(idrid, "b. Testing Set", (7,))
+    test = idrid / "A. Segmentation/1. Original Images/b. Testing Set/IDRiD_07.jpg"
+    shutil.copy(idrid / TOP / "IDRiD_01.jpg", test)
+
+    (line,) = wrong(idrid)
+
+    assert line.startswith(f"{test}: the same file as")
+    assert "(splits train and test)" in line
+
+
+def test_near_duplicates_are_to_be_looked_at(idrid):
+    with Image.open(idrid / TOP / "IDRiD_01.jpg") as image:
+        image.save(idrid / TOP / "IDRiD_04.jpg", quality=60)
+
+    report = checks.check(idrid, layouts.IDRID)
+
+    assert report.is_sound
+    assert any("IDRiD_04.jpg: seems to show the same eye" in trouble.what for trouble in report.troubles)
+
+
+def test_shots_that_the_set_says_are_of_one_eye_need_no_look(tmp_path):
+    tiny_layouts.e_ophtha(tmp_path)
+    first = tmp_path / "e_optha_EX/EX/E0000001/C1.jpg"
+    with Image.open(first) as image:
+        image.save(tmp_path / "e_optha_MA/MA/E0000001/C2.JPG", "JPEG", quality=60)
+
+    assert checks.check(tmp_path, layouts.E_OPHTHA).troubles == ()
+
+
+def test_no_field_is_wrong_where_one_should_be(idrid, tmp_path):
+    tiny_layouts.leaf(idrid / TOP / "IDRiD_01.jpg")
+
+    (line,) = wrong(idrid)
+
+    assert "IDRiD_01.jpg: " in line
+    assert "field" in line
+
+
+def test_a_set_without_round_fields_is_sound_if_its_layout_says_so(tmp_path):
+    description = tiny_layouts.leaves(tmp_path)
+
+    assert wrong(tmp_path, layouts.named(str(description))) == []
+
+
+def test_the_splits_that_are_there_are_checked_or_those_wished_for(idrid):
+    tiny_layouts.idrid(idrid, "b. Testing Set", (7,))
+
+    assert checks.check(idrid, layouts.IDRID).splits == ("train", "test")
+    assert len(checks.check(idrid, layouts.IDRID, ("test",)).checked) == 1
+    with pytest.raises(DatasetError, match="no split 'valid'"):
+        checks.check(idrid, layouts.IDRID, ("valid",))
+
+
+def test_whoever_watches_is_told_and_gets_the_sheets(idrid):
+    told, sheets = [], []
+
+    checks.check(
+        idrid,
+        layouts.IDRID,
+        keep=lambda number, sheet: sheets.append((number, sheet[:3])),
+        tell=lambda done, total, name: told.append((done, total, name)),
+    )
+
+    assert told == [(1, 3, "IDRiD_01"), (2, 3, "IDRiD_02"), (3, 3, "IDRiD_03")]
+    assert sheets == [(1, b"\xff\xd8\xff")]
