@@ -6,19 +6,21 @@ import torch
 from test_local_global import looked
 from torch import nn
 
-from foveate.nets import EncoderUNet, Fusion, LocalGlobalUNet, Stream, folded
+from foveate.nets import NetworkPlan, StreamPlan, build, folded
 
 
 def encoded():
-    """Build a network whose streams have ImageNet's encoder, untrained."""
-    return LocalGlobalUNet(
-        Stream(EncoderUNet(2, (4, 4)), 4, 4), Stream(EncoderUNet(2, (4, 4)), 4, 4), Fusion(4, 4, 4, width=6)
+    """Build a network whose streams have ImageNet's encoders, untrained."""
+    global_net, local_net = (
+        StreamPlan(backbone=name, poolings=2, decoder=(4, 4))
+        for name in ("efficientnet-lite0", "mobilenet-v2")
     )
+    return build(NetworkPlan(global_net=global_net, local_net=local_net, fusion_width=6), 4)
 
 
-@pytest.mark.parametrize("build", [tiny_set.network, encoded])
-def test_folded_it_computes_the_same(build):
-    network = tiny_set.seeded(build)
+@pytest.mark.parametrize("make", [tiny_set.network, encoded])
+def test_folded_it_computes_the_same(make):
+    network = tiny_set.seeded(make)
     plain = folded(network)
 
     for one, other in ((network, plain), (plain, folded(plain))):
@@ -30,9 +32,9 @@ def test_folded_it_computes_the_same(build):
         torch.testing.assert_close(logits_again, logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("build", [tiny_set.network, encoded])
-def test_no_normalisation_is_left_and_every_convolution_has_a_bias(build):
-    plain = folded(tiny_set.seeded(build))
+@pytest.mark.parametrize("make", [tiny_set.network, encoded])
+def test_no_normalisation_is_left_and_every_convolution_has_a_bias(make):
+    plain = folded(tiny_set.seeded(make))
     convolutions = [m for m in plain.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
 
     assert not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
@@ -57,3 +59,16 @@ def test_a_normalisation_behind_anything_else_is_refused():
 
     with pytest.raises(TypeError, match="behind MaxPool2d"):
         folded(network)
+
+
+def test_a_normalisation_that_holds_an_activation_is_left():
+    class WithActivation(nn.BatchNorm2d):
+        """As timm has them."""
+
+        def forward(self, features):
+            return super().forward(features).relu()
+
+    network = tiny_set.seeded()
+    network.fusion.layers = nn.Sequential(nn.Conv2d(8, 4, 1), WithActivation(4)).eval()
+
+    assert isinstance(folded(network).fusion.layers[1], WithActivation)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from foveate import nets
 from foveate.datasets import idrid
 from foveate.kinds import Contract, Decision
 from foveate.models import Package
-from foveate.nets import Fusion, LocalGlobalUNet, Stream, UNet
+from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
 from foveate.training import samples
 from foveate.training.augment import Limits
 from foveate.training.loss import Loss
@@ -104,12 +105,13 @@ def sheets(root: Path):
     return [samples.lay_out(case, CONTRACT, root / "sheets") for case in write(root / "set")]
 
 
+STREAM = StreamPlan(backbone="unet", poolings=2, width=4)
+NETWORK = NetworkPlan(global_net=STREAM, local_net=STREAM, fusion_width=6)
+
+
 def network() -> LocalGlobalUNet:
     """Build both streams as the paper's U-Nets, four channels wide."""
-    lesions = len(CONTRACT.lesions)
-    return LocalGlobalUNet(
-        Stream(UNet(4, 2), 4, lesions), Stream(UNet(4, 2), 4, lesions), Fusion(4, 4, lesions, width=6)
-    )
+    return nets.build(NETWORK, len(CONTRACT.lesions))
 
 
 def seeded(build=network, seed=0) -> LocalGlobalUNet:
@@ -132,7 +134,7 @@ def recipe(**changes) -> Recipe:
     whole = Recipe(
         name="tiny",
         contract=CONTRACT,
-        network=network,
+        network=NETWORK,
         stages={
             "global": Stage(steps=6, photographs=2, windows=1, rate=1e-2, limits=free),
             "local": Stage(steps=6, photographs=3, windows=1, rate=1e-2, limits=free),

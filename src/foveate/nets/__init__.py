@@ -7,18 +7,26 @@ Shape letters: N pictures or windows, P photographs, C channels, K lesions, S T 
 G sides of the piece of the global features that a window needs.
 """
 
-from foveate.nets.encoders import EncoderUNet, LiteEncoder, load_imagenet
+from foveate.nets.borrowed import TimmEncoder
+from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
 from foveate.nets.folding import folded
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
+from foveate.nets.plans import NetworkPlan, StreamPlan, build
 from foveate.nets.unet import UNet
 
 __all__ = [
+    "LITE0",
+    "MOBILENET_V2",
     "EncoderUNet",
     "Fusion",
-    "LiteEncoder",
     "LocalGlobalUNet",
+    "MobileEncoder",
+    "NetworkPlan",
     "Stream",
+    "StreamPlan",
+    "TimmEncoder",
     "UNet",
+    "build",
     "folded",
     "load_imagenet",
     "sample",

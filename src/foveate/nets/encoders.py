@@ -1,38 +1,20 @@
 """ImageNet encoders in the U-Net's place ('our framework can also work with other network backbones').
 
-Knows:   EfficientNet-Lite0, its weights' order, and a decoder that ends at full resolution.
+Knows:   EfficientNet-Lite0 and MobileNetV2, their weights' order, and a decoder that ends at full resolution.
 Ignores: what the features are used for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.errors import SettingError
+from foveate.nets.borrowed import TimmEncoder
 from foveate.nets.unet import block
-
-STAGES = (
-    # repeats, kernel, stride, expansion, channels
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-"""EfficientNet-B0's stages (Tan and Le 2019, arXiv:1905.11946, table 1), which Lite0 keeps."""
-
-STEM = 32
-"""Channels of the first convolution, which Lite does not scale."""
-
-TAPS = {2: (1, 16), 3: (2, 24), 4: (3, 40), 5: (5, 112), 6: (7, 320)}
-"""Number of halvings + 1 -> (stages run until then, channels there)."""
-
-EPSILON, MOMENTUM = 1e-3, 0.01
-"""Of batch normalisation, as the TensorFlow original was trained."""
 
 
 class SameConv(nn.Module):
@@ -56,40 +38,128 @@ class SameConv(nn.Module):
         """Pad and convolve; sides are divided by the stride."""
         if self.conv.padding == (0, 0) and any(self.pad):
             features = nn.functional.pad(features, self.pad)
-        if self.conv.groups == 1:
-            return self._convolved(features)
-        # Channel by channel, bf16 saves no time, and its gradient takes four times as long on a CPU.
-        with torch.autocast(features.device.type, enabled=False):
-            return self._convolved(features.float())
-
-    def _convolved(self, features: Float[Tensor, "N C S T"]) -> Float[Tensor, "N D S2 T2"]:
-        convolved: Tensor = self.conv(features)
-        return convolved
+        return convolve(self.conv, features)
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=EPSILON, momentum=MOMENTUM)
+class EvenConv(nn.Module):
+    """A convolution padded alike on all sides, as torchvision pads: with stride 2 its first tap lies before
+    the input's first pixel.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+
+    def forward(self, features: Float[Tensor, "N C S T"]) -> Float[Tensor, "N D S2 T2"]:
+        """Pad and convolve; even sides are divided by the stride."""
+        return convolve(self.conv, features)
+
+
+def convolve(convolution: nn.Conv2d, features: Float[Tensor, "N C S T"]) -> Float[Tensor, "N D S2 T2"]:
+    """Apply a convolution, in float32 where it goes channel by channel.
+
+    There bf16 saves no time, and its gradient takes four times as long on a CPU.
+    """
+    if convolution.groups == 1:
+        mixed: Tensor = convolution(features)
+        return mixed
+    with torch.autocast(features.device.type, enabled=False):
+        each: Tensor = convolution(features.float())
+        return each
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """A network of inverted residuals as numbers."""
+
+    name: str
+    """As people write it."""
+    stages: tuple[tuple[int, int, int, int, int], ...]
+    """(repeats, kernel, stride, expansion, channels) of each stage."""
+    stem: int
+    """Channels of the first convolution, 3x3 with stride 2."""
+    convolution: Callable[..., nn.Module]
+    """How it pads: SameConv or EvenConv."""
+    epsilon: float
+    """Of batch normalisation."""
+    momentum: float
+    """Of its running statistics: the share of the newest batch."""
+
+    def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Return a normalisation."""
+        return nn.BatchNorm2d(channels, eps=self.epsilon, momentum=self.momentum)
+
+
+LITE0 = Design(
+    name="EfficientNet-Lite0",
+    stages=(
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    ),
+    stem=32,
+    convolution=SameConv,
+    epsilon=1e-3,  # as the TensorFlow original was trained
+    momentum=0.01,
+)
+"""EfficientNet-B0's stages (Tan and Le 2019, arXiv:1905.11946, table 1), which Lite0 (Google, 2020) keeps."""
+
+MOBILENET_V2 = Design(
+    name="MobileNetV2",
+    stages=(
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (3, 3, 2, 6, 32),
+        (4, 3, 2, 6, 64),
+        (3, 3, 1, 6, 96),
+        (3, 3, 2, 6, 160),
+        (1, 3, 1, 6, 320),
+    ),
+    stem=32,
+    convolution=EvenConv,
+    epsilon=1e-5,  # torch's own, with which torchvision trained the weights
+    momentum=0.1,
+)
+"""Sandler et al. 2018, arXiv:1801.04381, table 2; padded and normalised as torchvision does."""
+
+DESIGNS: Mapping[str, Design] = MappingProxyType({"efficientnet-lite0": LITE0, "mobilenet-v2": MOBILENET_V2})
+"""Name of a backbone -> its design."""
 
 
 class InvertedResidual(nn.Module):
     """Expand, convolve each channel, project; the input is added where shapes agree.
 
+    Args:
+        design: how it pads and normalises.
+        channels_in: of the input.
+        stage: (kernel, stride, expansion, channels out).
+
     Source: Sandler et al. 2018, arXiv:1801.04381; Lite: no squeeze-and-excitation, ReLU6 for swish.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, design: Design, channels_in: int, stage: tuple[int, int, int, int]) -> None:
         super().__init__()
+        kernel, stride, expansion, channels_out = stage
         inner = channels_in * expansion
+        convolution, norm = design.convolution, design.norm
         expand = (
-            [SameConv(channels_in, inner, 1), _norm(inner), nn.ReLU6(inplace=True)] if expansion > 1 else []
+            [convolution(channels_in, inner, 1), norm(inner), nn.ReLU6(inplace=True)] if expansion > 1 else []
         )
         self.layers = nn.Sequential(
             *expand,
-            SameConv(inner, inner, kernel, stride, groups=inner),
-            _norm(inner),
+            convolution(inner, inner, kernel, stride, groups=inner),
+            norm(inner),
             nn.ReLU6(inplace=True),
-            SameConv(inner, channels_out, 1),
-            _norm(channels_out),
+            convolution(inner, channels_out, 1),
+            norm(channels_out),
         )
         self.adds = stride == 1 and channels_in == channels_out
 
@@ -99,33 +169,37 @@ class InvertedResidual(nn.Module):
         return features + changed if self.adds else changed
 
 
-class LiteEncoder(nn.Module):
-    """EfficientNet-Lite0 as far as `halvings` goes; returns the last features of each size.
+class MobileEncoder(nn.Module):
+    """A network of inverted residuals as far as `halvings` goes; returns the last features of each size.
 
     Args:
+        design: LITE0 or MOBILENET_V2.
         halvings: 2 to 5; the last features are 2**halvings times smaller than the input.
 
     Raises:
         SettingError: another number of halvings.
-
-    Source: Tan and Le 2019, arXiv:1905.11946; the Lite variant is Google's, 2020.
     """
 
-    def __init__(self, halvings: int = 5) -> None:
+    def __init__(self, design: Design, halvings: int) -> None:
         super().__init__()
-        if halvings + 1 not in TAPS or halvings < 2:
-            raise SettingError(f"EfficientNet-Lite0 halves 2 to 5 times, not {halvings}")
-        stages, _ = TAPS[halvings + 1]
-        self.stem = nn.Sequential(SameConv(3, STEM, 3, 2), _norm(STEM), nn.ReLU6(inplace=True))
+        taps = _taps(design)
+        if not 2 <= halvings <= len(taps):
+            raise SettingError(f"{design.name} halves 2 to {len(taps)} times, not {halvings}")
+        self.design = design
+        self.taps = taps[:halvings]
+        self.widths = tuple(design.stages[tap - 1][-1] for tap in self.taps)
+        self.reductions = tuple(2**n for n in range(1, halvings + 1))
+        self.stem = nn.Sequential(
+            design.convolution(3, design.stem, 3, 2), design.norm(design.stem), nn.ReLU6(inplace=True)
+        )
         self.stages = nn.ModuleList()
-        width = STEM
-        for repeats, kernel, stride, expansion, channels in STAGES[:stages]:
-            blocks = [InvertedResidual(width, channels, kernel, stride, expansion)]
-            blocks += [InvertedResidual(channels, channels, kernel, 1, expansion) for _ in range(repeats - 1)]
+        width = design.stem
+        for repeats, kernel, stride, expansion, channels in design.stages[: self.taps[-1]]:
+            blocks = [InvertedResidual(design, width, (kernel, stride, expansion, channels))]
+            again = (kernel, 1, expansion, channels)
+            blocks += [InvertedResidual(design, channels, again) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(*blocks))
             width = channels
-        self.taps = tuple(TAPS[tap][0] for tap in range(2, halvings + 2))
-        self.widths = tuple(TAPS[tap][1] for tap in range(2, halvings + 2))
 
     def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> list[Tensor]:
         """Return features at 1/2, 1/4, ... 1/2**halvings of the input's side."""
@@ -138,14 +212,20 @@ class LiteEncoder(nn.Module):
         return kept
 
 
-class EncoderUNet(nn.Module):
-    """A U-Net whose encoder is EfficientNet-Lite0 and whose last skip is the picture itself.
+def _taps(design: Design) -> tuple[int, ...]:
+    """Return, for each halving, the number of the last stage before the next one halves."""
+    strides = [stride for _, _, stride, _, _ in design.stages]
+    return tuple(n for n in range(1, len(strides) + 1) if n == len(strides) or strides[n] == 2)
 
-    The encoder begins at half resolution, where a microaneurysm is two or three pixels wide; the picture
-    beside the last features brings the full resolution back.
+
+class EncoderUNet(nn.Module):
+    """A U-Net with any encoder, whose last skip is the picture itself.
+
+    Such encoders begin at half resolution or less, where a microaneurysm is two or three pixels wide; the
+    picture beside the last features brings the full resolution back.
 
     Args:
-        halvings: of the encoder, 2 to 5.
+        encoder: as far as it goes; it need not have features at every size.
         widths: channels of the decoder's blocks, from the coarsest on, one a halving.
 
     Raises:
@@ -154,46 +234,53 @@ class EncoderUNet(nn.Module):
     Source: Yan et al. 2019, section 3.2 (other backbones); the decoder is our choice.
     """
 
-    def __init__(self, halvings: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, encoder: MobileEncoder | TimmEncoder, widths: tuple[int, ...]) -> None:
         super().__init__()
-        if len(widths) != halvings:
-            raise SettingError(f"{halvings} halvings need as many decoder widths, not {len(widths)}")
-        self.encoder = LiteEncoder(halvings)
+        beside = {1: 3} | dict(zip(encoder.reductions, encoder.widths, strict=True))
+        self.stride = max(beside)
+        if 2 ** len(widths) != self.stride:
+            raise SettingError(
+                f"{self.stride.bit_length() - 1} halvings need as many decoder widths, not {len(widths)}"
+            )
+        self.encoder = encoder
         self.channels = widths[-1]
-        self.stride = 2**halvings
-        below = [self.encoder.widths[-1], *widths[:-1]]
-        skips = [*reversed(self.encoder.widths[:-1]), 3]
+        self.sizes = tuple(2**n for n in reversed(range(len(widths))))
+        below = [beside[self.stride], *widths[:-1]]
         self.decoder = nn.ModuleList(
-            block(low + skip, width) for low, skip, width in zip(below, skips, widths, strict=True)
+            block(low + beside.get(size, 0), width)
+            for low, size, width in zip(below, self.sizes, widths, strict=True)
         )
 
     def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> Float[Tensor, "N C S T"]:
         """Return the decoder's last features; S and T are multiples of `stride`."""
         encoded: list[Tensor] = self.encoder(pictures)
-        *skips, features = [pictures, *encoded]
-        for merge in self.decoder:
+        at = {1: pictures} | dict(zip(self.encoder.reductions, encoded, strict=True))
+        features = at[self.stride]
+        for size, merge in zip(self.sizes, self.decoder, strict=True):
             enlarged = nn.functional.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = merge(torch.cat([enlarged, skips.pop()], dim=1))
+            features = merge(torch.cat([enlarged, at[size]], dim=1) if size in at else enlarged)
         return features
 
 
-def load_imagenet(encoder: LiteEncoder, weights: Mapping[str, Tensor]) -> None:
+def load_imagenet(encoder: MobileEncoder, weights: Mapping[str, Tensor]) -> None:
     """Copy ImageNet weights into an encoder, by position: names differ, order and shapes do not.
 
     Args:
-        weights: the state of a whole EfficientNet-Lite0, classifier included, in its own order.
+        encoder: as far as it goes; the rest of the weights is left.
+        weights: the state of the whole classifier, in its own order.
 
     Raises:
-        SettingError: a shape differs, so that this is no EfficientNet-Lite0.
+        SettingError: a shape differs, so that these are not the design's weights.
     """
+    name_of_it = encoder.design.name
     counters = "num_batches_tracked"
     source = [tensor for name, tensor in weights.items() if not name.endswith(counters)]
     target = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(counters)}
     if len(source) < len(target):
-        raise SettingError(f"{len(source)} tensors are too few for EfficientNet-Lite0's {len(target)}")
+        raise SettingError(f"{len(source)} tensors are too few for {name_of_it}'s {len(target)}")
     for (name, tensor), loaded in zip(target.items(), source, strict=False):
         if tensor.shape != loaded.shape:
             raise SettingError(
-                f"no EfficientNet-Lite0: {name} is {tuple(tensor.shape)}, given {tuple(loaded.shape)}"
+                f"no {name_of_it}: {name} is {tuple(tensor.shape)}, given {tuple(loaded.shape)}"
             )
         tensor.copy_(loaded)

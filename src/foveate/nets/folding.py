@@ -9,7 +9,7 @@ import copy
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from foveate.nets.encoders import SameConv
+from foveate.nets.encoders import EvenConv, SameConv
 from foveate.nets.local_global import LocalGlobalUNet
 
 
@@ -23,7 +23,7 @@ def folded(network: LocalGlobalUNet) -> LocalGlobalUNet:
     for layers in [module for module in copied.modules() if isinstance(module, nn.Sequential)]:
         for number in range(len(layers) - 1):
             before, after = layers[number], layers[number + 1]
-            if isinstance(after, nn.BatchNorm2d):
+            if type(after) is nn.BatchNorm2d:  # timm has kinds that hold an activation too
                 layers[number] = _fused(before, after)
                 layers[number + 1] = nn.Identity()
     return copied
@@ -31,7 +31,7 @@ def folded(network: LocalGlobalUNet) -> LocalGlobalUNet:
 
 def _fused(before: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
     """Return the convolution that does the work of both."""
-    if isinstance(before, SameConv):
+    if isinstance(before, SameConv | EvenConv):
         before.conv = fuse_conv_bn_eval(before.conv, norm)
         return before
     if isinstance(before, nn.Conv2d):

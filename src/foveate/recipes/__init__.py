@@ -8,7 +8,23 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from foveate.recipes.idrid_lite0 import idrid_lite0
+from foveate.recipes.paper_ex import paper_ex
+from foveate.recipes.paper_he import paper_he
+from foveate.recipes.paper_ma import paper_ma
+from foveate.recipes.paper_narrow import paper_narrow
+from foveate.recipes.paper_se import paper_se
+from foveate.recipes.tiny_task import tiny_task
 from foveate.training.recipe import Recipe
 
-RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType({"idrid-lite0": idrid_lite0})
+RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
+    {
+        "idrid-lite0": idrid_lite0,
+        "paper-ex": paper_ex,
+        "paper-ma": paper_ma,
+        "paper-he": paper_he,
+        "paper-se": paper_se,
+        "paper-narrow": paper_narrow,
+        "tiny-task": tiny_task,
+    }
+)
 """Name of the model -> its recipe."""

