@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate.errors import SettingError
-from foveate.training.loss import Loss, dice_loss, weighted_cross_entropy
+from foveate.training.loss import (
+    Loss,
+    Whole,
+    dice_loss,
+    focal_tversky_loss,
+    overlap,
+    weighted_cross_entropy,
+)
 
 
 def drawn(seed, *, hard, shape=(2, 3, 4, 5)):
@@ -48,6 +55,23 @@ def test_the_cross_entropy_is_equation_2_over_the_pixels(seed, hard, gamma):
     ]
 
     found = weighted_cross_entropy(logits, truth, gamma)
+    assert found.item() == pytest.approx(np.mean(each), rel=1e-9)
+
+
+@laws
+@given(seeds, st.floats(0.01, 2))
+def test_the_texts_weighting_is_the_negatives_over_gamma_times_the_positives(seed, gamma):
+    logits, truth = drawn(seed, hard=True)
+    each = []
+    for n in range(2):
+        for k in range(3):
+            z, y = logits[n, k].flatten().tolist(), truth[n, k].flatten().tolist()
+            weight = y.count(0.0) / (gamma * y.count(1.0)) if 1.0 in y else 0.0
+            p = [1 / (1 + math.exp(-one)) for one in z]
+            sums = [-weight * math.log(a) if true else -math.log(1 - a) for a, true in zip(p, y, strict=True)]
+            each.append(sum(sums) / len(y))
+
+    found = weighted_cross_entropy(logits, truth, gamma, "text")
     assert found.item() == pytest.approx(np.mean(each), rel=1e-9)
 
 
@@ -93,13 +117,63 @@ def test_dice_is_pooled_over_the_batch_and_meant_over_the_lesions_in_it(seed, ha
         if y[:, k].sum() > 0
     ]
 
-    assert dice_loss(logits, truth.double()).item() == pytest.approx(np.mean(each), rel=1e-6)
+    assert dice_loss(overlap(logits, truth.double())).item() == pytest.approx(np.mean(each), rel=1e-6)
+
+
+@laws
+@given(seeds, st.booleans())
+def test_focal_tversky_is_the_papers_formula_over_the_batch(seed, hard):
+    """Abraham and Khan 2019: TI with alpha .7 on missed pixels and beta .3 on false ones; (1 - TI)^(3/4)."""
+    logits, truth = drawn(seed, hard=hard)
+    p, g = 1 / (1 + np.exp(-logits.numpy())), truth.numpy()
+    each = []
+    for k in range(3):
+        hit, missed, false = (
+            float(m.sum()) for m in (p[:, k] * g[:, k], (1 - p[:, k]) * g[:, k], p[:, k] * (1 - g[:, k]))
+        )
+        if g[:, k].any():
+            each.append((1 - (hit + 1) / (hit + 0.7 * missed + 0.3 * false + 1)) ** 0.75)
+
+    assert focal_tversky_loss(overlap(logits, truth)).item() == pytest.approx(np.mean(each), rel=1e-6)
+
+
+def test_a_perfect_answer_leaves_focal_tversky_finite():
+    truth = (torch.rand(1, 2, 8, 8) > 0.8).float()
+    logits = ((2 * truth - 1) * 200).requires_grad_(True)
+
+    loss = focal_tversky_loss(overlap(logits, truth))
+    loss.backward()
+
+    assert loss.item() < 1e-4
+    assert torch.isfinite(logits.grad).all()
+
+
+@laws
+@given(seeds, st.integers(1, 5), st.booleans())
+def test_the_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(seed, cut, focal):
+    loss = Loss(focal_tversky=1.5) if focal else Loss()
+    logits, truth = (tensor.float() for tensor in drawn(seed, hard=True, shape=(6, 2, 4, 5)))
+    together = logits.clone().requires_grad_(True)
+    apart = logits.clone().requires_grad_(True)
+
+    whole = loss(together, truth)
+    whole.backward()
+    sums = overlap(logits, truth)
+    parts = [
+        loss(apart[of], truth[of], Whole(share=len(truth[of]) / 6, overlap=sums))
+        for of in (slice(0, cut), slice(cut, 6))
+    ]
+    for part in parts:
+        part.backward()
+
+    assert sum(part.item() for part in parts) == pytest.approx(whole.item(), rel=1e-5)
+    torch.testing.assert_close(apart.grad, together.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_where_no_lesion_occurs_dice_says_nothing():
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
 
-    loss = dice_loss(logits, torch.zeros(2, 3, 4, 4))
+    loss = dice_loss(overlap(logits, torch.zeros(2, 3, 4, 4)))
     loss.backward()
 
     assert loss.item() == 0
@@ -142,16 +216,26 @@ def test_an_empty_and_a_full_truth_are_no_exception():
 def test_the_parts_add_up_by_their_weights():
     logits, truth = (tensor.float() for tensor in drawn(0, hard=True))
     loss = Loss(gamma=0.5, dice=3.0, cross_entropy=2.0)
-    entropy, dice = weighted_cross_entropy(logits, truth, 0.5), dice_loss(logits, truth)
+    entropy, dice = weighted_cross_entropy(logits, truth, 0.5), dice_loss(overlap(logits, truth))
 
     assert loss(logits, truth).item() == pytest.approx((2 * entropy + 3 * dice).item())
     assert replace(loss, dice=0.0)(logits, truth).item() == pytest.approx((2 * entropy).item())
     assert loss(logits.bfloat16(), truth).dtype == torch.float32
+    focal = focal_tversky_loss(overlap(logits, truth))
+    added = replace(loss, focal_tversky=5.0)(logits, truth)
+    assert added.item() == pytest.approx((2 * entropy + 3 * dice + 5 * focal).item())
 
 
 @pytest.mark.parametrize(
     "weights",
-    [{"gamma": 0.0}, {"gamma": -1.0}, {"dice": -0.1}, {"cross_entropy": -1.0}, {"lambda_weights": -1e-4}],
+    [
+        {"gamma": 0.0},
+        {"gamma": -1.0},
+        {"dice": -0.1},
+        {"focal_tversky": -0.1},
+        {"cross_entropy": -1.0},
+        {"lambda_weights": -1e-4},
+    ],
 )
 def test_weights_below_zero_and_a_gamma_of_zero_are_refused(weights):
     with pytest.raises(SettingError):

@@ -1,13 +1,15 @@
 """A run's stages in their order, on photographs that may be trained on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import tiny_set
 
 from foveate.datasets import SET_ASIDE
 from foveate.errors import DatasetError, TrainingError
-from foveate.training import program, run
+from foveate.training import overrides, program, run
+from foveate.training.machine import HERE
 from foveate.training.program import Plan
 from foveate.training.recipe import STAGES
 
@@ -72,3 +74,124 @@ def test_held_back_photographs_are_never_laid_out(plan):
     laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / program.SHEETS).iterdir()}
 
     assert laid_out == {"IDRiD_01", "IDRiD_02"}
+
+
+# how a run begins
+
+
+def test_a_run_writes_down_its_split_settings_data_and_start(plan):
+    told = tiny_set.replace(plan, settings={"seed": "0"}, command=["foveate", "train"])
+    next(program.train(told))
+
+    kept = {path.name for path in plan.folder.iterdir()}
+    assert {"recipe.json", "split.json", "settings.json", "data.json", "starts"} <= kept
+    assert "global-samples.jpg" in kept
+    split = json.loads((plan.folder / "split.json").read_text())
+    assert split["folds"] == {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}
+    assert split["held_back"] == 0
+    assert json.loads((plan.folder / "settings.json").read_text())["set"] == {"seed": "0"}
+    assert json.loads((plan.folder / "data.json").read_text()).keys() == {case.name for case in plan.cases}
+
+
+def test_a_set_that_the_split_does_not_cover_is_refused_with_what_to_do(plan):
+    plan.recipe.split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_03": 0}}))
+
+    with pytest.raises(DatasetError, match=r"folds\.json: .*IDRiD_02.* --split .*foveate data split"):
+        next(program.train(plan))
+
+
+def test_a_recipe_without_a_split_deals_one_by_its_seed_and_keeps_it(plan, monkeypatch):
+    told = []
+
+    def stratified(cases, lesions, count, seed):
+        told.append((lesions, count, seed))
+        return {case.name: n for n, case in enumerate(cases)}
+
+    monkeypatch.setattr(program.splits, "stratified", stratified)
+    bare = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None, held_back=2, seed=5))
+    next(program.train(bare))
+
+    assert told == [(tiny_set.CONTRACT.lesions, program.FOLDS, 5)]
+    split = json.loads((plan.folder / "split.json").read_text())
+    assert split["folds"] == {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}
+    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / program.SHEETS).iterdir()}
+    assert laid_out == {"IDRiD_01", "IDRiD_02"}
+    next(program.train(tiny_set.replace(bare, resume=True)))
+    assert len(told) == 1  # gone on with, the run keeps the folds that it has
+
+
+@pytest.mark.parametrize("change", ["split", "settings", "data"])
+def test_a_run_is_gone_on_with_only_as_it_was_begun(plan, change):
+    next(program.train(plan))
+    again = tiny_set.replace(plan, resume=True)
+    if change == "split":
+        again = tiny_set.replace(again, recipe=replace(plan.recipe, held_back=1))
+    elif change == "settings":
+        again = tiny_set.replace(again, settings={"seed": "0"})
+    else:
+        mask = plan.cases[2].masks["EX"]
+        tiny_set.palette_mask(tiny_set.draw(tiny_set.EYES["IDRiD_03"], 7)[1]["EX"]).save(mask)
+
+    with pytest.raises(TrainingError, match="the run was begun with"):
+        next(program.train(again))
+
+
+def test_only_photographs_with_a_lesion_are_learned_from_where_the_recipe_says_so(plan):
+    soft = replace(
+        plan.recipe, cases="with-lesion", contract=replace(tiny_set.CONTRACT, lesions=("SE",)), seed=3
+    )
+
+    sheets = program._laid_out(tiny_set.replace(plan, recipe=soft), soft, HERE)
+    every = program._laid_out(plan, replace(soft, cases="all"), HERE)
+
+    assert [sheet.name for sheet in sheets] == ["IDRiD_01"]
+    assert [sheet.name for sheet in every] == ["IDRiD_01", "IDRiD_02"]
+
+
+def test_where_no_photograph_has_the_lesion_it_is_said(plan):
+    cases = [replace(case, masks={}) for case in plan.cases]
+    soft = replace(plan.recipe, cases="with-lesion")
+
+    with pytest.raises(TrainingError, match="no photograph to learn from has any of EX, MA, HE, SE"):
+        next(program.train(tiny_set.replace(plan, recipe=soft, cases=cases)))
+
+
+def test_photographs_that_were_not_looked_through_for_all_lesions_are_left_out(plan):
+    cases = [replace(case, annotated=("EX",)) if n == 1 else case for n, case in enumerate(plan.cases)]
+
+    kept = program.looked_through(plan.recipe, cases)
+
+    assert [case.name for case in kept] == ["IDRiD_01", "IDRiD_03"]
+    with pytest.raises(TrainingError, match="no photograph was looked through for EX, MA, HE, SE"):
+        program.looked_through(plan.recipe, cases[1:2])
+
+
+# other sets, other settings
+
+
+def test_a_recipe_for_any_lesions_takes_those_of_the_layout_and_another_keeps_its_own():
+    recipe = replace(tiny_set.recipe(), any_lesions=True)
+
+    contract = program.adapted(recipe, ("RUST",), "whole").contract
+
+    assert (contract.lesions, contract.field) == (("RUST",), "whole")
+    assert program.adapted(tiny_set.recipe(), ("RUST",), "whole") == tiny_set.recipe()
+
+
+def test_a_run_is_recalled_as_it_was_trained(plan):
+    settings = {"loss.gamma": "0.5"}
+    recipe = overrides.override(replace(plan.recipe, any_lesions=True), settings)
+    trained = program.adapted(recipe, ("EX", "MA"), "find")
+    next(program.train(tiny_set.replace(plan, recipe=trained, settings=settings)))
+
+    published = replace(tiny_set.recipe(), any_lesions=True)
+    found = program.recalled(published, plan.folder)
+
+    assert replace(found, split=trained.split) == trained
+    assert program.divided(found, plan.cases) == program.divided(trained, plan.cases)
+    with pytest.raises(TrainingError, match="a run of recipe tiny, not other"):
+        program.recalled(replace(published, name="other"), plan.folder)
+
+
+def test_a_run_that_kept_nothing_is_the_published_recipe(tmp_path):
+    assert program.recalled(tiny_set.recipe(), tmp_path) == tiny_set.recipe()

@@ -10,7 +10,7 @@ import tiny_set
 
 from foveate.errors import SettingError
 from foveate.training.augment import Limits
-from foveate.training.recipe import STAGES, Stage
+from foveate.training.recipe import STAGES, Stage, epoch, steps_of
 
 WHOLE = {"steps": 1, "photographs": 1, "windows": 1, "rate": 1e-3}
 
@@ -50,3 +50,51 @@ def test_only_stages_without_fusion_may_turn_freely_or_zoom(stage, limits):
     else:
         with pytest.raises(SettingError, match=rf"stage {stage} may turn by quarters only"):
             replace(whole, stages=stages)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": None}, {"epochs": 1.0}], ids=str)
+def test_a_stage_says_steps_or_epochs_and_not_both(wrong):
+    with pytest.raises(SettingError, match="either steps or epochs"):
+        Stage(**WHOLE | wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"accumulate": 2}], ids=str)
+def test_a_step_has_at_most_as_many_parts_as_photographs(wrong):
+    with pytest.raises(SettingError, match="1 photographs a step go in 1 to 1 parts"):
+        Stage(**WHOLE | wrong)
+
+
+def test_epochs_are_above_none():
+    with pytest.raises(SettingError, match=r"epochs are above 0, not 0\.0"):
+        Stage(**WHOLE | {"steps": None, "epochs": 0.0})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}], ids=str
+)
+def test_numbers_outside_their_range_are_refused(wrong):
+    with pytest.raises(SettingError, match="patches at least 1, warm_up and averaging from 0 up to 1"):
+        tiny_set.recipe(**wrong)
+
+
+def test_dealt_windows_cannot_be_near_lesions():
+    with pytest.raises(SettingError, match=r"lesion_share is 0\.6, but dealt windows are uniform"):
+        tiny_set.recipe(sampling="dealt")
+
+
+def test_an_epoch_is_every_photograph_once_with_its_patches():
+    """54 photographs of 143 patches, as in the paper."""
+    stages = {
+        "global": Stage(**WHOLE | {"photographs": 2}),
+        "local": Stage(**WHOLE | {"photographs": 16}),
+        "fusion": Stage(**WHOLE | {"photographs": 2, "windows": 11}),
+        "joint": Stage(**WHOLE | {"photographs": 1, "windows": 10, "steps": None, "epochs": 2.0}),
+    }
+    recipe = tiny_set.recipe(stages=stages)
+
+    assert epoch(recipe, "global", 54) == 27
+    assert epoch(recipe, "local", 54) == 54 * 143 / 16
+    assert epoch(recipe, "fusion", 54) == 54 * 13 / 2
+    assert epoch(recipe, "joint", 54) == 54 * 15  # the last group of a photograph begins its windows again
+    assert steps_of(recipe, "joint", 54) == 2 * 54 * 15
+    assert steps_of(recipe, "fusion", 54) == 1

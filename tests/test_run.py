@@ -1,6 +1,7 @@
 """A run's folder: gone on with bit for bit, never half-written, never mixed with another run."""
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import smoke
 import tiny_set
 import torch
 from safetensors.torch import load_file
@@ -82,7 +84,7 @@ def test_a_run_killed_and_gone_on_with_equals_one_that_was_not(
     rest = list(run.train_stage(tiny_set.recipe(), sheets, folder, stage))
 
     assert [progress.step for progress in rest] == list(range(killed_after + 1, 7))
-    for name in (f"{stage}.safetensors", f"{stage}.csv"):
+    for name in (f"{stage}.safetensors", f"{stage}.csv", f"{stage}-epochs.csv"):
         assert (folder / name).read_bytes() == (straight / name).read_bytes()
 
 
@@ -148,8 +150,10 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_can_be_gone_on_with(tm
 
 
 def test_the_log_has_a_row_a_step_with_its_rate(straight):
-    rows = [line.split(",") for line in (straight / "local.csv").read_text().splitlines()]
+    header, *lines = (straight / "local.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines]
 
+    assert header == "step,rate,loss"
     assert [int(step) for step, _, _ in rows] == [1, 2, 3, 4, 5, 6]
     rates = [stages.rate(tiny_set.recipe(), "local", step, 6) for step in range(6)]
     assert [float(rate) for _, rate, _ in rows] == pytest.approx(rates, rel=1e-5)
@@ -183,9 +187,9 @@ def test_a_stage_without_one_that_it_needs_is_refused_by_name(tmp_path, sheets, 
 @pytest.mark.parametrize("stage", ["fusion", "joint"])
 def test_a_stage_starts_from_the_weights_of_those_before_it(tmp_path, sheets, straight, monkeypatch, stage):
     seen = []
-    real = stages.loss_of_step
+    real = stages.StepLoss.forward
     monkeypatch.setattr(
-        stages, "loss_of_step", lambda network, *rest: seen.append(network) or real(network, *rest)
+        stages.StepLoss, "forward", lambda step, *rest: seen.append(step.network) or real(step, *rest)
     )
     resting = stages.rate
     monkeypatch.setattr(stages, "rate", lambda *args: 0 * resting(*args))
@@ -219,18 +223,17 @@ def test_a_stage_is_finished_once_its_weights_lie_in_the_folder(tmp_path, sheets
 def test_a_loss_that_is_no_number_ends_the_stage_and_leaves_the_checkpoint(
     tmp_path, sheets, straight, monkeypatch, bad
 ):
-    real = stages.loss_of_step
+    real = stages.StepLoss.forward
 
     def spoilt(*args):
-        loss = real(*args)
-        return loss * bad if args[-1] == 3 else loss
+        return real(*args) * bad
 
     training = run.train_stage(tiny_set.recipe(), sheets, tmp_path, "global")
     for _ in range(3):
         next(training)
     before = contents(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "loss_of_step", spoilt)
+        patch.setattr(stages.StepLoss, "forward", spoilt)
         with pytest.raises(TrainingError, match=f"stage global, step 3: the loss is {bad}"):
             next(training)
 
@@ -276,6 +279,41 @@ def test_a_disk_that_refuses_from_the_start_is_left_empty(tmp_path, sheets, monk
         take(1, tiny_set.recipe(), sheets, tmp_path, "global")
 
     assert contents(tmp_path) == {}
+
+
+# all of it
+
+
+def test_six_steps_of_each_stage_lose_what_they_always_did(tmp_path):
+    """Of another processor too. Where the losses are meant to change: tests/smoke.py."""
+    golden = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())
+
+    found = smoke.losses(tmp_path)
+
+    assert found.keys() == golden.keys()
+    for stage, losses in golden.items():
+        assert found[stage] == pytest.approx(losses, rel=1e-4), stage
+
+
+def test_an_epoch_has_a_row_as_a_step_has(straight):
+    lines = (straight / "local-epochs.csv").read_text().splitlines()
+    losses = [float(line.split(",")[2]) for line in (straight / "local.csv").read_text().splitlines()[1:]]
+
+    assert lines[0] == "epoch,steps,rate,loss"
+    assert lines[1].startswith("1,6,")  # 3 photographs of 143 patches are 143 steps: one epoch is not over
+    assert float(lines[1].split(",")[3]) == pytest.approx(sum(losses) / 6, rel=1e-5)
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path, sheets):
+    leftover = tmp_path / ".global.checkpoint.123.part"
+    leftover.write_bytes(b"half")
+    other = tmp_path / ".local.checkpoint.123.part"
+    other.write_bytes(b"of a stage that may be running")
+
+    take(1, tiny_set.recipe(), sheets, tmp_path, "global")
+
+    assert not leftover.exists()
+    assert other.exists()
 
 
 # minutes

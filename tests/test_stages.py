@@ -12,12 +12,14 @@ from strategies import seeds
 
 from foveate import views
 from foveate.nets import Fusion, LocalGlobalUNet, Stream
-from foveate.training import stages
+from foveate.training import draws, stages
 from foveate.training.augment import Limits
-from foveate.training.loss import Loss
+from foveate.training.loss import Loss, weighted_cross_entropy
+from foveate.training.machine import HERE
 from foveate.training.recipe import STAGES, Stage
 from foveate.training.run import Learner
 from foveate.training.samples import FINE, Sheet
+from foveate.training.stages import StepLoss
 
 CONTRACT = tiny_set.CONTRACT
 
@@ -27,14 +29,25 @@ def sheets(tmp_path_factory):
     return tiny_set.sheets(tmp_path_factory.mktemp("stages"))
 
 
+def drawn(sheets, recipe, stage, step=0):
+    """Return what a step learns from."""
+    return draws.Steps(sheets, recipe, stage, HERE)[step]
+
+
+def loss_of_step(network, sheets, recipe, stage, step=0):
+    """Return a step's loss in one piece."""
+    batch = stages.batch(drawn(sheets, recipe, stage, step), recipe.contract)
+    return StepLoss(network, recipe, stage)(batch)
+
+
 def changed_by(stage, sheets, steps=3):
     """Return the names of the tensors that some steps of a stage change, and the network."""
     network = tiny_set.seeded()
     stages.set_modes(network, stage)
     before = tiny_set.digests(network)
     learner = Learner(network, tiny_set.recipe(), stage)
-    for _ in range(steps):
-        learner.learn(sheets, 1e-2)
+    for step in range(steps):
+        learner.learn(drawn(sheets, tiny_set.recipe(), stage, step), 1e-2)
     after = tiny_set.digests(network)
     return {name for name in before if before[name] != after[name]}, network
 
@@ -76,7 +89,7 @@ def test_a_streams_own_stage_changes_that_stream_with_its_statistics_and_nothing
 def gradients_of_global_net(stage, sheets, loss):
     network = tiny_set.seeded()
     stages.set_modes(network, stage)
-    stages.loss_of_step(network, sheets, tiny_set.recipe(loss=loss), stage, 0).backward()
+    loss_of_step(network, sheets, tiny_set.recipe(loss=loss), stage, 0).backward()
     return {name: weight.grad for name, weight in network.global_net.named_parameters()}
 
 
@@ -91,6 +104,107 @@ def test_in_the_fusion_stage_nothing_teaches_global_net(sheets):
     gradients = gradients_of_global_net("fusion", sheets, Loss())
 
     assert all(gradient is None for gradient in gradients.values())
+
+
+def test_the_fused_stages_loss_is_equation_1(sheets):
+    """lambda 1 L_global + lambda 2 L_local, each equation 2; lambda 3's term is the optimiser's (below)."""
+    network = tiny_set.seeded()
+    loss = Loss(dice=0.0, cross_entropy=1.0, lambda_global=0.3, lambda_local=0.7)
+    recipe = tiny_set.recipe(loss=loss)
+    batch = stages.batch(drawn(sheets, recipe, "joint"), recipe.contract)
+    coarse, fine = stages.StepLoss(network, recipe, "joint")._judged(batch)
+
+    each = [
+        weighted_cross_entropy(one.logits.double(), one.truth.double(), loss.gamma) for one in (coarse, fine)
+    ]
+
+    assert coarse.logits.shape[0] == 4  # windows
+    assert fine.logits.shape[0] == 2  # views
+    expected = 0.7 * each[0] + 0.3 * each[1]
+    assert loss_of_step(network, sheets, recipe, "joint").item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_adam_takes_lambda_3_as_the_gradient_of_half_the_squared_norm(sheets):
+    recipe = tiny_set.recipe(
+        optimiser="adam", precision="float32", loss=Loss(lambda_weights=0.1), averaging=0.0
+    )
+    network, other = tiny_set.seeded(), tiny_set.seeded()
+    for each in (network, other):
+        stages.set_modes(each, "fusion")
+    learner = Learner(network, recipe, "fusion")
+    plain = torch.optim.Adam(other.fusion.parameters(), lr=1e-2)
+    for step in range(3):
+        learner.learn(drawn(sheets, recipe, "fusion", step), 1e-2)
+        plain.zero_grad()
+        norm = sum((weight**2).sum() for weight in other.fusion.parameters()) / 2
+        (loss_of_step(other, sheets, recipe, "fusion", step) + 0.1 * norm).backward()
+        plain.step()
+
+    for one, two in zip(network.fusion.parameters(), other.fusion.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+# parts
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_step_in_parts_has_the_loss_and_the_gradient_of_a_step_in_one(sheets, stage):
+    """Batch-norm statistics are frozen here: live ones are those of each part."""
+    four = {name: replace(one, photographs=4) for name, one in tiny_set.recipe().stages.items()}
+    loss = Loss(focal_tversky=0.5)
+    found = []
+    for parts in (1, 3):
+        cut = {name: replace(one, accumulate=parts) for name, one in four.items()}
+        recipe = tiny_set.recipe(stages=cut, precision="float32", loss=loss)
+        network = tiny_set.seeded()
+        stages.set_modes(network, stage)
+        network.eval()
+        learner = Learner(network, recipe, stage)
+        value = learner._backward(drawn(sheets, recipe, stage))
+        grads = [weight.grad for weight in learner.learning.parameters() if weight.grad is not None]
+        found.append((value, torch.cat([grad.flatten() for grad in grads])))
+
+    (one, gradient), (three, added) = found
+    assert three == pytest.approx(one, rel=1e-5)
+    torch.testing.assert_close(added, gradient, rtol=1e-4, atol=1e-5)
+    assert gradient.abs().max() > 0.01
+
+
+def test_the_pass_that_pools_over_parts_moves_no_statistic(sheets):
+    recipe = tiny_set.recipe()
+    network = tiny_set.seeded()
+    stages.set_modes(network, "global")
+    before = tiny_set.digests(network)
+    step = StepLoss(network, recipe, "global")
+
+    sums = step.overlaps(stages.batch(drawn(sheets, recipe, "global"), recipe.contract))
+
+    assert sums.shape == (1, 3, 4)
+    assert tiny_set.digests(network) == before
+    step(stages.batch(drawn(sheets, recipe, "global"), recipe.contract))
+    assert tiny_set.digests(network) != before
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
+def test_networks_compute_in_the_recipes_precision_and_weights_stay_in_float32(sheets, precision, kind):
+    recipe, seen = tiny_set.recipe(precision=precision), []
+    network = tiny_set.seeded()
+    stages.set_modes(network, "local")
+    network.local_net.head.register_forward_hook(lambda _, __, logits: seen.append(logits.dtype))
+
+    Learner(network, recipe, "local").learn(drawn(sheets, recipe, "local"), 1e-2)
+
+    assert seen == [kind]
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_pictures_lie_in_memory_as_the_machine_says(sheets, channels_last):
+    machine = replace(HERE, channels_last=channels_last)
+    batch = stages.batch(drawn(sheets, tiny_set.recipe(), "local"), CONTRACT, machine)
+
+    pictures, _ = batch.windows
+    assert pictures.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
 # what is drawn
@@ -131,7 +245,7 @@ def test_windows_and_their_sights_show_the_same_place_of_the_same_sheet_however_
     still = Stage(steps=1, photographs=3, windows=2, rate=1e-2, limits=Limits())
     recipe = tiny_set.recipe(stages=dict.fromkeys(STAGES, still), seed=seed)
 
-    stages.loss_of_step(transparent(seen), MAPS, recipe, stage, 0)
+    loss_of_step(transparent(seen), MAPS, recipe, stage, 0)
 
     near, far = (np.moveaxis(features.detach().numpy() * 128 + 127, 1, -1) for features in seen[0])
     assert near.shape == (6, CONTRACT.window_side, CONTRACT.window_side, 3)
@@ -148,7 +262,7 @@ def test_a_steps_loss_follows_from_seed_stage_and_step_alone(sheets, stage):
     network, recipe = tiny_set.seeded(), tiny_set.recipe()
 
     def loss(step, seed=0):
-        return stages.loss_of_step(network, sheets, replace(recipe, seed=seed), stage, step).item()
+        return loss_of_step(network, sheets, replace(recipe, seed=seed), stage, step).item()
 
     there = [loss(step) for step in range(3)]
     torch.manual_seed(99)
@@ -162,7 +276,7 @@ def test_a_steps_loss_follows_from_seed_stage_and_step_alone(sheets, stage):
 def test_the_fused_stages_draw_differently_at_the_same_step(sheets):
     network, recipe = tiny_set.seeded(), tiny_set.recipe()
 
-    losses = {stages.loss_of_step(network, sheets, recipe, name, 0).item() for name in ("fusion", "joint")}
+    losses = {loss_of_step(network, sheets, recipe, name, 0).item() for name in ("fusion", "joint")}
 
     assert len(losses) == 2
 
@@ -181,6 +295,14 @@ def test_the_rate_climbs_over_the_first_fiftieth_and_then_decays_to_0(steps, sta
     assert (np.diff(rates[peak:]) < 0).all()
     assert 0 < rates[0] < rates[peak] <= recipe.stages[stage].rate
     assert rates[-1] == 0
+
+
+def test_without_a_climb_the_rate_is_the_papers_polynomial_decay_from_the_first_step():
+    recipe = tiny_set.recipe(warm_up=0.0)
+
+    rates = [stages.rate(recipe, "joint", step, 10) for step in range(10)]
+
+    assert rates == pytest.approx([1e-2 * (1 - step / 10) ** 0.9 for step in range(10)])
 
 
 def test_the_decay_is_a_polynomial_of_the_recipes_power():

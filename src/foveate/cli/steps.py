@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from foveate.training import curves
 from foveate.training.recipe import StageName
 from foveate.training.run import Progress as Step
 
@@ -18,8 +19,19 @@ SECONDS = 30
 """Between two lines of a log: a day's log stays readable."""
 
 
-def show(steps: Iterable[tuple[StageName, Step]]) -> None:
-    """Run through the steps and show them."""
+def show(steps: Iterable[tuple[StageName, Step]], *, quiet: bool = False) -> None:
+    """Run through the steps and show them.
+
+    Args:
+        steps: of all stages.
+        quiet: show nothing: of several processes one is enough.
+    """
+    if quiet:
+        for _ in steps:
+            pass
+        return
+    if not curves.has_tensorboard():
+        print("tensorboard is not installed: curves are kept as CSV only", file=sys.stderr)
     if sys.stderr.isatty():
         _show_bar(steps)
     else:
@@ -44,8 +56,21 @@ def _show_bar(steps: Iterable[tuple[StageName, Step]]) -> None:
 
 
 def _print_lines(steps: Iterable[tuple[StageName, Step]]) -> None:
-    last = -float("inf")
+    last, begun = -float("inf"), time.monotonic()
+    first: dict[StageName, int] = {}
     for stage, step in steps:
-        if time.monotonic() - last > SECONDS or step.step == step.steps:
-            print(f"{stage} {step.step}/{step.steps} loss {step.loss:.4f}", file=sys.stderr, flush=True)
-            last = time.monotonic()
+        now = time.monotonic()
+        if stage not in first:
+            first[stage], begun = step.step, now
+        if now - last > SECONDS or step.step == step.steps:
+            left = _left(now - begun, step.step - first[stage], step.steps - step.step)
+            print(f"{stage} {step.step}/{step.steps} loss {step.loss:.4f}{left}", file=sys.stderr, flush=True)
+            last = now
+
+
+def _left(seconds: float, taken: int, remaining: int) -> str:
+    """Return how long the remaining steps will take, once some steps were timed."""
+    if not taken or not remaining:
+        return ""
+    minutes = seconds / taken * remaining / 60
+    return f", {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"

@@ -5,7 +5,9 @@ Ignores: how a network is trained or exported.
 """
 
 import importlib.util
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +17,7 @@ from foveate.cli.options import UsageError
 from foveate.errors import SettingError
 
 if TYPE_CHECKING:
+    from foveate.training.program import Plan
     from foveate.training.recipe import Recipe
 
 
@@ -24,47 +27,99 @@ def train(
     *,
     data: Annotated[Path, Parameter(metavar="DIR")],
     out: Annotated[Path, Parameter(metavar="RUN")],
+    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
+    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    fold: Annotated[int | None, Parameter(metavar="N")] = None,
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
     minutes: Annotated[float | None, Parameter(metavar="N")] = None,
+    device: Literal["cpu", "cuda"] = "cpu",
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
+    workers: Annotated[int, Parameter(metavar="N")] = 0,
+    channels_last: bool = True,
     resume: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train a network by a recipe, in the paper's three stages; a killed run goes on where it was.
+
+    Under torchrun the same command computes in several processes, on several GPUs or machines.
 
     Parameters
     ----------
     recipe
         Name of a recipe, such as idrid-lite0.
     data
-        Folder that IDRiD was unpacked to: it holds 'A. Segmentation'.
+        Folder that the data set was unpacked to.
     out
         Folder of the run.
+    layout
+        How the set lies in it: a name such as idrid, or a .toml file that describes it.
+    split
+        JSON file of folds, as 'foveate data split' writes it; the recipe's own, if not given. A recipe
+        without one deals folds by its seed and saves them in the run.
+    fold
+        The fold that is held back from training.
+    settings
+        Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
+        once).
     stage
         Train this stage only (may be given more than once). 'global' and 'local' may run side by side.
     minutes
         Train each stage for about so long, in place of the recipe's number of steps.
+    device
+        What computes.
     threads
         To compute with; as many as there are processors, if not given.
+    workers
+        Processes that draw samples ahead of the steps; with 0 the steps wait for them.
+    channels_last
+        How pictures lie in memory: nearly always the faster way.
     resume
-        Go on with the run in --out.
+        Go on with the run in --out; all other options as they were.
     """
-    _require_torch()
+    require_torch()
     # What computes is imported here, so that --help need not wait for it.
     from foveate.cli import steps  # noqa: PLC0415
-    from foveate.datasets import idrid  # noqa: PLC0415
-    from foveate.training.program import Plan, train  # noqa: PLC0415
+    from foveate.training import machine, program  # noqa: PLC0415
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
-    plan = Plan(
-        recipe=_recipe(recipe),
-        cases=idrid.cases(data, "train"),
-        folder=out,
+    plan = replace(
+        planned(recipe, data, out, layout=layout, split=split, fold=fold, settings=settings),
         stages=stage or STAGES,
         minutes=minutes,
+        device=device,
         threads=threads,
+        workers=workers,
+        channels_last=channels_last,
         resume=resume,
     )
-    steps.show(train(plan))
+    with machine.joined(os.environ, device):
+        steps.show(program.train(plan), quiet=machine.found(device).rank > 0)
+
+
+def planned(
+    recipe: str,
+    data: Path,
+    folder: Path,
+    *,
+    layout: str,
+    split: Path | None,
+    fold: int | None,
+    settings: tuple[str, ...],
+) -> "Plan":
+    """Return what is to be trained, by a recipe's name and what the command line changes in it."""
+    from foveate.datasets import layouts  # noqa: PLC0415
+    from foveate.training import overrides, program  # noqa: PLC0415
+
+    changed = overrides.pairs(settings)
+    laid = layouts.named(layout)
+    numbers = program.adapted(_recipe(recipe), laid.lesions, laid.field)
+    numbers = overrides.override(numbers, changed)
+    if split is not None:
+        numbers = replace(numbers, split=split)
+    if fold is not None:
+        numbers = replace(numbers, held_back=fold)
+    cases = layouts.cases(data, laid, next(iter(laid.splits)))
+    return program.Plan(recipe=numbers, cases=cases, folder=folder, settings=changed, command=sys.argv)
 
 
 def release(
@@ -74,6 +129,7 @@ def release(
     data: Annotated[Path, Parameter(metavar="DIR")],
     run: Annotated[Path, Parameter(metavar="RUN")],
     to: Annotated[Path, Parameter(metavar="FOLDER")],
+    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
     version: Annotated[str, Parameter(metavar="V")] = "1",
     stage: Literal["fusion", "joint"] = "joint",
 ) -> None:
@@ -84,34 +140,41 @@ def release(
     recipe
         Name of the recipe that was trained.
     data
-        Folder that IDRiD was unpacked to.
+        Folder that the data set was unpacked to.
     run
         Folder of the run.
     to
         Folder of the package; replaced if there is one.
+    layout
+        How the set lies in its folder, as for training.
     version
         Of the weights.
     stage
         Last stage whose weights are used.
     """
-    _require_torch()
+    require_torch()
     from foveate import evaluation  # noqa: PLC0415
-    from foveate.datasets import idrid  # noqa: PLC0415
+    from foveate.datasets import layouts  # noqa: PLC0415
+    from foveate.evaluation.networks import ROWS  # noqa: PLC0415
     from foveate.release import Trained, validate, write  # noqa: PLC0415
-    from foveate.training.program import divided  # noqa: PLC0415
+    from foveate.training import program  # noqa: PLC0415
 
-    numbers = _recipe(recipe)
-    learned, held_back = divided(numbers, idrid.cases(data, "train"))
-    trained = Trained(recipe=numbers, folder=run, stage=stage, learned=learned, held_back=held_back)
+    laid = layouts.named(layout)
+    numbers = program.recalled(_recipe(recipe), run)
+    cases = layouts.cases(data, laid, next(iter(laid.splits)))
+    learned, held_back = program.divided(numbers, program.looked_through(numbers, cases))
+    trained = Trained(
+        recipe=numbers, folder=run, stage=stage, learned=learned, held_back=held_back, layout=laid
+    )
     tables = {}
-    for row in ("GlobalNet", "LocalNet", "fused"):
+    for row in ROWS:
         tables[row] = evaluation.score(validate(trained, row))
         print(f"{row}\n{evaluation.tabulate(tables[row])}", file=sys.stderr)
     write(trained, tables, version, to)
     print(to)
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
     """Raise SettingError where the extra that trains is not installed."""
     if importlib.util.find_spec("torch") is None:
         raise SettingError("training needs torch, which is not installed; pip install 'foveate[train]'")

@@ -28,6 +28,8 @@ class Limits:
     """Free rotation beside the quarter turn, at most this many degrees either way; 45 makes any likely."""
     zoom: float = 0.0
     """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the smallest is its reciprocal."""
+    mirrors: bool = True
+    """Whether half of the samples are mirrored; the paper's fused net is not (section 2.2)."""
     free_share: float = 0.5
     """Share of samples that get free rotation and zoom. The others keep every pixel, as inference does."""
     colour: float = 0.0
@@ -81,7 +83,7 @@ def draw(generator: np.random.Generator, limits: Limits) -> Warp:
     ramp = (np.arange(256) / 255) ** gamma
     return Warp(
         quarters=int(generator.integers(4)),
-        mirror=bool(generator.integers(2)),
+        mirror=bool(generator.integers(2)) and limits.mirrors,
         angle=float(angle),
         zoom=math.exp(zoom),
         levels=np.rint(np.clip(np.outer(ramp, gain), 0, 1) * 255).astype(np.uint8),

@@ -1,23 +1,30 @@
 """All stages of a run, in their order.
 
-Knows:   which photographs are trained on, and when a folder may be gone on with.
+Knows:   which photographs are trained on, when a folder may be gone on with, what is written down first.
 Ignores: what a stage does.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
-from foveate.datasets import SET_ASIDE, Case, splits
-from foveate.errors import TrainingError
-from foveate.training import run, samples
+from foveate.datasets import SET_ASIDE, Case, annotated, splits
+from foveate.errors import DatasetError, TrainingError
+from foveate.kinds import FieldRule
+from foveate.training import draws, machine, overrides, pictures, record, run, samples
+from foveate.training.machine import HERE, Device, Machine
 from foveate.training.recipe import STAGES, Recipe, StageName
 from foveate.training.run import Progress
+from foveate.training.samples import Sheet
 
 SHEETS = "sheets"
 """Folder of a run that keeps its photographs ready, 50 MB each. May be deleted when the run is done."""
+
+FOLDS = 5
+"""That a run deals itself: four fifths to learn from are nearly all, one fifth still holds every lesion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,18 +32,77 @@ class Plan:
     """What is to be trained, and where."""
 
     recipe: Recipe
+    """With all that was changed in it; where its split is None, the run deals one."""
     cases: Sequence[Case]
     """All of the data set; the recipe's split says which are trained on."""
     folder: Path
-    """Of the run; made if need be."""
+    """Of the run; made if need be. Several processes must all see it."""
     stages: tuple[StageName, ...] = STAGES
     """Those to train now; finished ones are passed over."""
     minutes: float | None = None
     """For each stage, in place of the recipe's number of steps."""
+    device: Device = "cpu"
+    """What computes."""
     threads: int | None = None
     """To compute with; torch's own choice if None."""
+    workers: int = 0
+    """Processes that draw samples ahead."""
+    channels_last: bool = True
+    """How pictures lie in memory."""
     resume: bool = False
     """Go on with the run that the folder holds."""
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """What was changed in the recipe of its name, to be written down."""
+    command: Sequence[str] = ()
+    """The command line, to be written down."""
+
+
+def adapted(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) -> Recipe:
+    """Return a recipe for any lesions with those of a data set in its contract; another one as it is.
+
+    Args:
+        recipe: any.
+        lesions: codes that the set's layout knows.
+        field: whether its photographs have a round field to be found.
+    """
+    if not recipe.any_lesions:
+        return recipe
+    return replace(recipe, contract=replace(recipe.contract, lesions=lesions, field=field))
+
+
+def recalled(recipe: Recipe, folder: Path) -> Recipe:
+    """Return a recipe as a run's folder was trained by it: with its settings, lesions and split.
+
+    Args:
+        recipe: of the run's name, as it is published.
+        folder: of the run.
+
+    Raises:
+        TrainingError: the run is another recipe's.
+        SettingError: a setting is no longer known.
+    """
+    kept = record.settings(folder)
+    if kept is not None:
+        if kept["recipe"] != recipe.name:
+            raise TrainingError(f"{folder} holds a run of recipe {kept['recipe']}, not {recipe.name}")
+        recipe = adapted(overrides.override(recipe, kept["set"]), tuple(kept["lesions"]), kept["field"])
+    split = record.split(folder)
+    return recipe if split is None else replace(recipe, split=split[0], held_back=split[1])
+
+
+def looked_through(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Return the cases that were annotated for all lesions of a recipe; of the others the truth is not known.
+
+    Raises:
+        TrainingError: none was.
+    """
+    lesions = recipe.contract.lesions
+    found = annotated(cases, lesions)
+    if not found:
+        raise TrainingError(
+            f"no photograph was looked through for {', '.join(lesions)}; choose another recipe or set"
+        )
+    return found
 
 
 def divided(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
@@ -44,10 +110,23 @@ def divided(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Cas
 
     Raises:
         DatasetError: a photograph is in no fold.
-        TrainingError: a photograph of `examples/` is among the cases.
+        TrainingError: a photograph of `examples/` is among the cases, or there is no split.
     """
-    folds = splits.read(recipe.split)
-    learned, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
+    if recipe.split is None:
+        raise TrainingError(f"recipe {recipe.name} has no split; name one with --split")
+    return _parted(recipe, cases, splits.read(recipe.split), recipe.split.name)
+
+
+def _parted(
+    recipe: Recipe, cases: Sequence[Case], folds: Mapping[str, int], name: str
+) -> tuple[list[Case], list[Case]]:
+    """Return the cases to train on and those held back; `name` is the split's, for messages."""
+    try:
+        learned, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{name}: {error}; name a split of this set with --split ('foveate data split' makes one)"
+        ) from error
     by_name = {case.name: case for case in cases}
     if spoilt := SET_ASIDE & by_name.keys():
         raise TrainingError(f"{sorted(spoilt)[0]} is an example photograph and set aside from all training")
@@ -58,16 +137,85 @@ def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
     """Train the stages that are not finished and yield after every step.
 
     Raises:
-        TrainingError: the folder holds a run and `resume` is not set, or a stage fails.
+        TrainingError: the folder holds a run and `resume` is not set, or one of other settings, split or
+            data, or a stage fails.
         DatasetError: the cases do not fit the split, or a mask cannot be used.
+        SettingError: the device is not there, or a step is too small for so many processes.
     """
     if (plan.folder / run.RECIPE).exists() and not plan.resume:
         raise TrainingError(f"{plan.folder} holds a run; go on with it by --resume, or choose another --out")
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    learned, _ = divided(plan.recipe, plan.cases)
-    sheets = [samples.lay_out(case, plan.recipe.contract, plan.folder / SHEETS) for case in learned]
+    here = machine.found(plan.device, plan.workers, channels_last=plan.channels_last)
+    here.meet()  # all have looked into the folder before the first one writes
+    plan = replace(plan, cases=looked_through(plan.recipe, plan.cases))
+    recipe = _settled(plan, here)
+    sheets = _laid_out(plan, recipe, here)
     for stage in plan.stages:
         if not run.is_finished(plan.folder, stage):
-            for progress in run.train_stage(plan.recipe, sheets, plan.folder, stage, plan.minutes):
+            if here.rank == 0:
+                _picture(plan.folder, recipe, sheets, stage)
+            for progress in run.train_stage(
+                recipe, sheets, plan.folder, stage, minutes=plan.minutes, machine=here
+            ):
                 yield stage, progress
+
+
+def _settled(plan: Plan, here: Machine) -> Recipe:
+    """Return the recipe with a split, once the first process has written down how the run begins."""
+    recipe, folder = plan.recipe, plan.folder
+    path = recipe.split or folder / record.SPLIT
+    recipe = replace(recipe, split=path)
+    if here.rank == 0:
+        about, folds = _folds(plan)
+        _parted(recipe, plan.cases, folds, path.name)
+        split = {"about": about, "folds": folds, "held_back": recipe.held_back}
+        record.keep(folder, record.SPLIT, split, "another split")
+        kept = {
+            "recipe": recipe.name,
+            "set": dict(plan.settings),
+            "lesions": list(recipe.contract.lesions),
+            "field": recipe.contract.field,
+        }
+        record.keep(folder, record.SETTINGS, kept, "other settings")
+        record.keep(folder, record.DATA, record.digests(plan.cases), "other photographs or masks")
+        record.add_start(folder, plan.command, here)
+    here.meet()
+    return recipe
+
+
+def _folds(plan: Plan) -> tuple[str, dict[str, int]]:
+    """Return the recipe's folds, or some dealt by its seed, and which of the two they are."""
+    recipe = plan.recipe
+    if recipe.split is not None:
+        return f"as in {recipe.split.name}", splits.read(recipe.split)
+    about = f"dealt by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
+    if (plan.folder / run.RECIPE).exists():
+        return about, splits.read(plan.folder / record.SPLIT)
+    return about, splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
+
+
+def _laid_out(plan: Plan, recipe: Recipe, here: Machine) -> list[Sheet]:
+    """Return the sheets of all photographs to learn from; processes lay out a share each.
+
+    Raises:
+        TrainingError: none of them has a lesion, and the recipe takes only those that have.
+    """
+    learned, _ = divided(recipe, plan.cases)
+    folder = plan.folder / SHEETS
+    for case in learned[here.rank :: here.ranks]:
+        samples.lay_out(case, recipe.contract, folder)
+    here.meet()
+    sheets = [samples.lay_out(case, recipe.contract, folder) for case in learned]
+    if recipe.cases == "with-lesion":
+        sheets = [sheet for sheet in sheets if sheet.places]
+    if not sheets:
+        raise TrainingError(f"no photograph to learn from has any of {', '.join(recipe.contract.lesions)}")
+    return sheets
+
+
+def _picture(folder: Path, recipe: Recipe, sheets: Sequence[Sheet], stage: StageName) -> None:
+    """Write what the stage's first step learns from, for a person to look at."""
+    first = draws.Steps(sheets, recipe, stage, HERE)[0]
+    picture = pictures.jpeg(pictures.sheet(first, recipe.contract.lesions))
+    run.write(folder / f"{stage}-samples.jpg", lambda path: path.write_bytes(picture))

@@ -3,29 +3,38 @@
 Knows:   files of a run, when to save, how to go on after a kill.
 Ignores: what a step draws and how its loss is made (`stages`).
 
-A run's folder holds, for each stage: STAGE.csv (step, rate, loss), STAGE.checkpoint (everything to go on
-from), STAGE.safetensors (the averaged weights at its end), and recipe.json for all.
+A run's folder holds, for each stage: STAGE.csv and STAGE-epochs.csv (rate and loss), STAGE.checkpoint
+(everything to go on from), STAGE.safetensors (the averaged weights at its end); and recipe.json for all.
 """
 
 import copy
 import ctypes
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from foveate import nets
 from foveate.errors import TrainingError
 from foveate.nets import LocalGlobalUNet
-from foveate.training import stages
-from foveate.training.recipe import Recipe, StageName
+from foveate.training import curves, draws, stages
+from foveate.training import recipe as recipes
+from foveate.training.draws import Drawn, divided
+from foveate.training.machine import HERE, Machine
+from foveate.training.recipe import ALONE, Recipe, StageName, drawn_as, steps_of
 from foveate.training.samples import Sheet
 
 NEEDS: dict[StageName, tuple[StageName, ...]] = {
@@ -33,8 +42,17 @@ NEEDS: dict[StageName, tuple[StageName, ...]] = {
     "local": (),
     "fusion": ("global", "local"),
     "joint": ("global", "local", "fusion"),
+    "global-alone": ("global",),
+    "local-alone": ("local",),
 }
 """Stages whose weights a stage starts from."""
+
+OPTIMISERS = MappingProxyType({"adam": torch.optim.Adam, "adamw": torch.optim.AdamW})
+"""Name in a recipe -> optimiser. Source: Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter 2019,
+arXiv:1711.05101."""
+
+BOARD = "tensorboard"
+"""Folder of a run for TensorBoard's event files."""
 
 RECIPE = "recipe.json"
 """Written first; a folder that holds it is a run's."""
@@ -75,60 +93,94 @@ def keep_memory() -> bool:
 
 
 def train_stage(
-    recipe: Recipe, sheets: Sequence[Sheet], folder: Path, stage: StageName, minutes: float | None = None
+    recipe: Recipe,
+    sheets: Sequence[Sheet],
+    folder: Path,
+    stage: StageName,
+    *,
+    minutes: float | None = None,
+    machine: Machine = HERE,
 ) -> Iterator[Progress]:
     """Train one stage, going on from its checkpoint where there is one, and yield after every step.
 
     Args:
         recipe: all the numbers.
         sheets: of the photographs to train on.
-        folder: of the run; made if need be.
+        folder: of the run; made if need be. Several processes must all see it.
         stage: which one; those it starts from must be done.
         minutes: instead of the recipe's number of steps, as many as fit; fixed at the first start and saved.
+            A stream alone takes as many as the joint stage took.
+        machine: where to compute.
 
     Raises:
         TrainingError: a stage that it needs is missing, the recipe is another than the folder's, the loss is
             no number (the last checkpoint is left as it was), or the disk is full.
     """
     keep_memory()
-    _remember(recipe, folder)
-    torch.manual_seed(recipe.seed)
-    network: LocalGlobalUNet = recipe.network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for needed in NEEDS[stage]:
-        load(network, folder, needed)
-    stages.set_modes(network, stage)
-    learner = Learner(network, recipe, stage)
+    if machine.rank == 0:
+        _remember(recipe, folder)
+        _sweep(folder, stage)
+    learner = _begin(recipe, folder, stage, machine)
     checkpoint, log = folder / f"{stage}.checkpoint", folder / f"{stage}.csv"
     steps = learner.resume(checkpoint) if checkpoint.exists() else None
     if steps is None:
-        steps = recipe.stages[stage].steps if minutes is None else _steps_in(minutes, learner, sheets)
-    rows = _logged(log, learner.step)
+        if stage in ALONE:
+            steps = steps_taken(folder, "joint")
+        elif minutes is None:
+            steps = steps_of(recipe, stage, len(sheets))
+        else:
+            steps = _steps_in(minutes, learner, sheets)
+        steps = machine.agreed(steps)
+    rows, epoch = curves.logged(log, learner.step), recipes.epoch(recipe, stage, len(sheets))
+    tell = curves.board(folder / BOARD / stage, learner.step) if machine.rank == 0 else lambda row: None
     saved = time.monotonic()
-    while learner.step < steps:
+    for drawn in _ahead(learner, sheets, range(learner.step, steps)):
         speed = stages.rate(recipe, stage, learner.step, steps)
-        loss = learner.learn(sheets, speed)
-        rows.append(f"{learner.step},{speed:.6g},{loss:.6g}\n")
-        if learner.step == steps or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _write(log, lambda path: path.write_text("".join(rows)))
+        loss = learner.learn(drawn, speed)
+        rows.append(curves.Row(learner.step, speed, loss))
+        tell(rows[-1])
+        due = learner.step == steps or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+        if due and machine.rank == 0:
+            write(log, lambda path: path.write_text(curves.by_step(rows)))
+            write(folder / f"{stage}-epochs.csv", lambda path: path.write_text(curves.by_epoch(rows, epoch)))
             learner.save(checkpoint, steps)
             saved = time.monotonic()
         yield Progress(step=learner.step, steps=steps, loss=loss)
-    _write(folder / f"{stage}.safetensors", lambda path: path.write_bytes(save(learner.averaged_state())))
+    if machine.rank == 0:
+        write(folder / f"{stage}.safetensors", lambda path: path.write_bytes(save(learner.averaged_state())))
+    machine.meet()
+
+
+def _begin(recipe: Recipe, folder: Path, stage: StageName, machine: Machine) -> "Learner":
+    """Return a stage's learner at its first step, with the weights of the stages before it."""
+    torch.manual_seed(recipe.seed)
+    network = nets.build(recipe.network, len(recipe.contract.lesions))
+    for needed in NEEDS[stage]:
+        load(network, folder, needed)
+    stages.set_modes(network, stage)
+    placed = machine.placed(network)
+    assert isinstance(placed, LocalGlobalUNet)
+    return Learner(placed, recipe, stage, machine)
 
 
 class Learner:
     """A network, the part of it that learns, its optimiser and its running average."""
 
-    def __init__(self, network: LocalGlobalUNet, recipe: Recipe, stage: StageName) -> None:
+    def __init__(
+        self, network: LocalGlobalUNet, recipe: Recipe, stage: StageName, machine: Machine = HERE
+    ) -> None:
         learning = stages.trainable(network, stage)
         self.network = network
         self.learning = learning
         self.recipe = recipe
         self.stage = stage
+        self.machine = machine
         self.step = 0
-        self.optimiser = torch.optim.AdamW(
+        self.loss = stages.StepLoss(network, recipe, stage, machine)
+        self.wrapped = machine.wrapped(self.loss)
+        self.optimiser = OPTIMISERS[recipe.optimiser](
             learning.parameters(),
-            lr=recipe.stages[stage].rate,
+            lr=recipe.stages[drawn_as(stage)].rate,
             weight_decay=recipe.loss.lambda_weights,
             fused=True,
         )
@@ -138,31 +190,68 @@ class Learner:
             use_buffers=True,
         )
 
-    def learn(self, sheets: Sequence[Sheet], rate: float) -> float:
+    def learn(self, drawn: Sequence[Drawn], rate: float) -> float:
         """Take one step and return its loss.
+
+        Args:
+            drawn: this process's share of the step's samples.
+            rate: learning rate.
 
         Raises:
             TrainingError: the loss is no number.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = stages.loss_of_step(self.network, sheets, self.recipe, self.stage, self.step)
-        if not math.isfinite(loss.item()):
+        torch.manual_seed(_seed(self.recipe.seed, ord(self.stage[0]), self.step, self.machine.rank))
+        self.optimiser.zero_grad()
+        loss = self._backward(drawn)
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"stage {self.stage}, step {self.step}: the loss is {loss.item()}; lower the stage's rate "
+                f"stage {self.stage}, step {self.step}: the loss is {loss}; lower the stage's rate "
                 "(the last checkpoint is intact)"
             )
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.average.update_parameters(self.learning)
         self.step += 1
-        return loss.item()
+        return loss
+
+    def _backward(self, drawn: Sequence[Drawn]) -> float:
+        """Add up the gradients of the step's samples, in the stage's number of parts; return their loss."""
+        parts = divided(drawn, self.recipe.stages[drawn_as(self.stage)].accumulate)
+        whole = draws.count(self.recipe, self.stage)
+        sums = self._sums(parts) if len(parts) > 1 and self.recipe.loss.pools else None
+        total = 0.0
+        for number, part in enumerate(parts, start=1):
+            with self._computing(), self._alone(alone=number < len(parts)):
+                batch = stages.batch(part, self.recipe.contract, self.machine)
+                loss = self.wrapped(batch, len(part) / whole, sums)
+            # The processes' gradients are averaged, and shall be added.
+            (loss * self.machine.ranks if self.machine.ranks > 1 else loss).backward()
+            total += float(self.machine.added(loss.detach()))
+        return total
+
+    def _sums(self, parts: Sequence[Sequence[Drawn]]) -> torch.Tensor:
+        """Return what Dice pools over all parts of all processes: one more pass forward."""
+        with self._computing():
+            each = [
+                self.loss.overlaps(stages.batch(part, self.recipe.contract, self.machine)) for part in parts
+            ]
+        return self.machine.added(torch.stack(each).sum(dim=0))
+
+    def _alone(self, *, alone: bool) -> AbstractContextManager[Any]:
+        """Keep gradients within this process, as long as parts follow."""
+        if alone and isinstance(self.wrapped, DistributedDataParallel):
+            return self.wrapped.no_sync()
+        return nullcontext()
+
+    def _computing(self) -> torch.autocast:
+        bf16 = self.recipe.precision == "bf16"
+        return torch.autocast(self.machine.device, torch.bfloat16, enabled=bf16)
 
     def averaged_state(self) -> dict[str, torch.Tensor]:
         """Return the averaged weights, under the names that the learning part has for them."""
-        return {name: tensor.contiguous() for name, tensor in self.average.module.state_dict().items()}
+        state = self.average.module.state_dict()
+        return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
     def save(self, path: Path, steps: int) -> None:
         """Write everything that `resume` needs, or nothing."""
@@ -173,11 +262,11 @@ class Learner:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        _write(path, lambda temporary: torch.save(state, temporary))
+        write(path, lambda temporary: torch.save(state, temporary))
 
     def resume(self, path: Path) -> int:
         """Take up a checkpoint and return the number of steps that was fixed for the stage."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.machine.device, weights_only=True)
         self.learning.load_state_dict(state["learning"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -188,6 +277,19 @@ class Learner:
 def is_finished(folder: Path, stage: StageName) -> bool:
     """Say whether a stage's weights lie in a run's folder."""
     return (folder / f"{stage}.safetensors").exists()
+
+
+def steps_taken(folder: Path, stage: StageName) -> int:
+    """Return how many steps a finished stage took.
+
+    Raises:
+        TrainingError: the stage is not finished, or its log is gone.
+    """
+    path = folder / f"{stage}.csv"
+    rows = curves.logged(path, sys.maxsize) if is_finished(folder, stage) else []
+    if not rows:
+        raise TrainingError(f"{path}: no steps are logged; finish stage '{stage}' first")
+    return rows[-1].step
 
 
 def load(network: LocalGlobalUNet, folder: Path, stage: StageName) -> None:
@@ -202,23 +304,26 @@ def load(network: LocalGlobalUNet, folder: Path, stage: StageName) -> None:
     stages.trainable(network, stage).load_state_dict(load_file(path))
 
 
+def _seed(*numbers: int) -> int:
+    """Return a seed for networks that draw (dropout): as pure a function of the step as the samples are."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _ahead(learner: Learner, sheets: Sequence[Sheet], wanted: range) -> Iterator[tuple[Drawn, ...]]:
+    """Return what the wanted steps learn from."""
+    steps = draws.Steps(sheets, learner.recipe, learner.stage, learner.machine)
+    return draws.ahead(steps, wanted, learner.machine.workers)
+
+
 def _steps_in(minutes: float, learner: Learner, sheets: Sequence[Sheet]) -> int:
     """Time a few steps of a copy and say how many fit; the learner itself is left at its beginning."""
-    spare = Learner(copy.deepcopy(learner.network), learner.recipe, learner.stage)
-    for number in range(TIMED_STEPS):
-        if number == TIMED_STEPS // 2:
+    spare = Learner(copy.deepcopy(learner.network), learner.recipe, learner.stage, learner.machine)
+    for number, drawn in enumerate(_ahead(spare, sheets, range(TIMED_STEPS))):
+        spare.learn(drawn, 0.0)
+        if number == TIMED_STEPS // 2 - 1:
             start = time.monotonic()
-        spare.learn(sheets, 0.0)
     seconds = (time.monotonic() - start) / (TIMED_STEPS - TIMED_STEPS // 2)
     return max(1, round(minutes * 60 / seconds))
-
-
-def _logged(path: Path, step: int) -> list[str]:
-    """Return the log's lines up to a step; what a killed run logged after its checkpoint is taken again."""
-    if not path.exists():
-        return []
-    rows = (line.split(",") for line in path.read_text().splitlines())
-    return [f"{','.join(row)}\n" for row in rows if len(row) == 3 and int(row[0]) <= step]
 
 
 def _remember(recipe: Recipe, folder: Path) -> None:
@@ -231,24 +336,29 @@ def _remember(recipe: Recipe, folder: Path) -> None:
     path = folder / RECIPE
     text = json.dumps(describe(recipe), indent=1) + "\n"
     if not path.exists():
-        _write(path, lambda temporary: temporary.write_text(text))
+        write(path, lambda temporary: temporary.write_text(text))
     elif path.read_text() != text:
         raise TrainingError(f"{path} was written by another recipe or version; choose another --out")
 
 
+def _sweep(folder: Path, stage: StageName) -> None:
+    """Remove what a killed process left half-written."""
+    for path in folder.glob(f".{stage}*.part"):
+        path.unlink(missing_ok=True)
+
+
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as plain values; the network by its function's name, the split by its file's."""
-    plain = asdict(recipe)
-    return plain | {"network": recipe.network.__qualname__, "split": recipe.split.name}
+    """Return a recipe as plain values, the split by its file's name."""
+    return asdict(recipe) | {"split": recipe.split and recipe.split.name}
 
 
-def _write(path: Path, how: Callable[[Path], object]) -> None:
+def write(path: Path, how: Callable[[Path], object]) -> None:
     """Write a file beside its place, then move it there: it is whole or it is not there.
 
     Raises:
         TrainingError: no space or no permission.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # two stages may run side by side
     try:
         how(temporary)
         temporary.replace(path)

@@ -1,6 +1,6 @@
 """What a step learns from: canvases kept ready on disk, and windows and views drawn from them.
 
-Knows:   cases, canvases, the draw of (case, window) as a pure function of (seed, step).
+Knows:   cases, canvases, how windows and views are cut from them, and where lesions are.
 Ignores: networks and losses.
 
 Shape letters: h w canvas, K lesions, S window side, V view side, N samples.
@@ -24,6 +24,9 @@ from foveate.training.augment import Warp
 
 KEPT_PLACES = 20_000
 """Lesion pixels remembered a case and lesion, to centre windows on; a random choice where there are more."""
+
+ARRAYS = ("pixels", "bits", "fine_view", "fine_truth")
+"""Files of a sheet that are mapped, one array each."""
 
 FINE = 2
 """Ready-made views are this many times finer than GlobalNet's, so that turning and zooming blurs nothing."""
@@ -58,12 +61,11 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     """
     if len(contract.lesions) > 8:
         raise SettingError(f"{len(contract.lesions)} lesions; a sheet keeps at most 8, one a bit")
-    files = [case.photograph, *case.masks.values()]
-    key = hashlib.sha256(
-        repr((contract, [hashlib.sha256(f.read_bytes()).hexdigest() for f in files])).encode()
-    )
+    lesions = sorted(case.masks)
+    files = [case.photograph, *(case.masks[lesion] for lesion in lesions)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    key = hashlib.sha256(repr((contract, case.lesion_from, lesions, digests)).encode())
     place = folder / f"{case.name}-{key.hexdigest()[:16]}"
-    names = ("pixels", "bits", "fine_view", "fine_truth")
     if not (place / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
@@ -71,10 +73,20 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
             sheet.mkdir()  # with everybody's usual rights, which a temporary folder does not have
             _make(case, contract, sheet)
             _settle(sheet, place)
+    return opened(place, case.name)
+
+
+def opened(place: Path, name: str) -> Sheet:
+    """Return a sheet that lies in a folder, mapped from disk.
+
+    Args:
+        place: the folder, finished.
+        name: of the case.
+    """
     with np.load(place / "places.npz") as stored:
         places = {lesion: stored[lesion] for lesion in stored.files}
-    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in names}
-    return Sheet(name=case.name, places=places, **arrays)
+    arrays = {each: np.load(place / f"{each}.npy", mmap_mode="r") for each in ARRAYS}
+    return Sheet(name=name, places=places, **arrays)
 
 
 def _make(case: Case, contract: Contract, place: Path) -> None:

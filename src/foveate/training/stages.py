@@ -1,7 +1,7 @@
-"""One stage of a run: which weights learn, what a step draws, how the rate falls.
+"""One stage of a run: which weights learn, what goes through the network, how the rate falls.
 
-Knows:   the four stages of the paper's training strategy.
-Ignores: files; `run` keeps them.
+Knows:   the four stages of the paper's training strategy, and each stream's last stage alone.
+Ignores: files (`run` keeps them), and what a step draws (`draws`).
 
 Shape letters: P photographs, N windows, K lesions, S window side, V view side, C channels, G sides of pieces.
 """
@@ -18,11 +18,13 @@ from foveate import views
 from foveate.kinds import Contract
 from foveate.nets import LocalGlobalUNet
 from foveate.prepare import prepare
-from foveate.training import augment, samples
-from foveate.training.recipe import Recipe, StageName
-from foveate.training.samples import Sample, Sheet
+from foveate.training.draws import Drawn
+from foveate.training.loss import Whole, overlap
+from foveate.training.machine import HERE, Machine
+from foveate.training.recipe import Recipe, StageName, drawn_as
+from foveate.training.samples import Sample
 
-Batch = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
 """What goes in (N 3 S S) and what should come out (N K S S)."""
 
 
@@ -36,6 +38,8 @@ def trainable(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
         "local": network.local_net,
         "fusion": network.fusion,
         "joint": network,
+        "global-alone": network.global_net,
+        "local-alone": network.local_net,
     }
     return parts[stage]
 
@@ -50,109 +54,126 @@ def set_modes(network: LocalGlobalUNet, stage: StageName) -> None:
     learning = trainable(network, stage).requires_grad_(True)
     if stage in ("global", "local"):
         learning.train()
-
-
-def loss_of_step(
-    network: LocalGlobalUNet, sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int
-) -> Tensor:
-    """Draw a step's samples, a pure function of (seed, stage, step), and return their loss."""
-    generator = np.random.default_rng([recipe.seed, ord(stage[0]), step])
-    if stage == "global":
-        return _loss_of_views(network, sheets, recipe, generator)
-    if stage == "local":
-        return _loss_of_windows(network, sheets, recipe, generator)
-    return _loss_of_both(network, sheets, recipe, stage, generator)
-
-
-def _loss_of_views(
-    network: LocalGlobalUNet, sheets: Sequence[Sheet], recipe: Recipe, generator: np.random.Generator
-) -> Tensor:
-    stage = recipe.stages["global"]
-    chosen = generator.choice(len(sheets), stage.photographs, replace=stage.photographs > len(sheets))
-    drawn = [samples.view(sheets[i], recipe.contract, augment.draw(generator, stage.limits)) for i in chosen]
-    pictures, truth = collate(drawn, recipe.contract)
-    _, logits = network.global_net(pictures)
-    return recipe.loss(logits, truth)
-
-
-def _loss_of_windows(
-    network: LocalGlobalUNet, sheets: Sequence[Sheet], recipe: Recipe, generator: np.random.Generator
-) -> Tensor:
-    stage = recipe.stages["local"]
-    places = _places(sheets, recipe, stage.photographs * stage.windows, generator)
-    drawn = [
-        samples.window(sheet, place, recipe.contract, augment.draw(generator, stage.limits))
-        for sheet, place in places
-    ]
-    pictures, truth = collate(drawn, recipe.contract)
-    _, logits = network.local_net(pictures)
-    return recipe.loss(logits, truth)
-
-
-def _places(
-    sheets: Sequence[Sheet], recipe: Recipe, count: int, generator: np.random.Generator
-) -> list[tuple[Sheet, tuple[int, int]]]:
-    """Draw windows; those near a lesion lie up to a quarter of a side off it, since lesions are anywhere."""
-    reach = recipe.contract.window_side // 4
-    return samples.places(sheets, recipe.lesion_share, reach, count, generator)
-
-
-def _loss_of_both(
-    network: LocalGlobalUNet,
-    sheets: Sequence[Sheet],
-    recipe: Recipe,
-    name: StageName,
-    generator: np.random.Generator,
-) -> Tensor:
-    """Return equation 1 for a few photographs and some windows of each."""
-    stage = recipe.stages[name]
-    firsts = _places(sheets, recipe, stage.photographs, generator)
-    drawn = [
-        _draw_both(sheet, recipe, stage.windows, augment.draw(generator, stage.limits), generator)
-        for sheet, _ in firsts
-    ]
-    view, view_truth = collate([both.view for both in drawn], recipe.contract)
-    windows, truth = collate([window for both in drawn for window in both.windows], recipe.contract)
-    with torch.set_grad_enabled(name == "joint"):
-        features, coarse = network.glance(view)
-        pieces, rows, columns = _pieces(features, [both.sights for both in drawn])
-        local_features, _ = network.local_net(windows)
-    logits = network.fuse(local_features, pieces, rows, columns)
-    return recipe.loss.lambda_local * recipe.loss(logits, truth) + recipe.loss.lambda_global * recipe.loss(
-        coarse, view_truth
-    )
+    if stage == "joint":
+        network.local_net.head.requires_grad_(False)  # its maps are in no loss of equation 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Both:
-    """A view of one photograph and windows of it, turned alike."""
+class Batch:
+    """What goes through the network together."""
 
-    view: Sample
-    windows: list[Sample]
-    sights: list[views.Sight]
+    view: Pair | None
+    """None in the local stage."""
+    windows: Pair | None
+    """None in the global stage."""
+    sights: tuple[tuple[views.Sight, ...], ...]
+    """How each view's windows see it, in the fused stages."""
 
 
-def _draw_both(
-    sheet: Sheet, recipe: Recipe, count: int, warp: augment.Warp, generator: np.random.Generator
-) -> _Both:
-    contract, shape = recipe.contract, sheet.bits.shape
-    corners = [
-        samples.corner_around(place, contract.window_side, shape)
-        for _, place in _places([sheet], recipe, count, generator)
-    ]
-    return _Both(
-        view=samples.view(sheet, contract, warp),
-        windows=[samples.turned_window(sheet, corner, contract, warp) for corner in corners],
-        sights=[
-            views.sight(
-                augment.turn_corner(corner, contract.window_side, shape, warp),
-                contract.window_side,
-                augment.turn_shape(shape, warp),
-                contract.view_side,
-            )
-            for corner in corners
-        ],
+def batch(drawn: Sequence[Drawn], contract: Contract, machine: Machine = HERE) -> Batch:
+    """Stack what was drawn and bring it to where the network is."""
+    seen = [one.view for one in drawn if one.view is not None]
+    windows = [window for one in drawn for window in one.windows]
+    return Batch(
+        view=collate(seen, contract, machine) if seen else None,
+        windows=collate(windows, contract, machine) if windows else None,
+        sights=tuple(one.sights for one in drawn),
     )
+
+
+def collate(drawn: Sequence[Sample], contract: Contract, machine: Machine = HERE) -> Pair:
+    """Prepare samples as inference does and stack them."""
+    pictures = torch.from_numpy(prepare(np.stack([sample.pixels for sample in drawn]), contract))
+    truth = torch.from_numpy(np.stack([sample.truth for sample in drawn]))
+    laid = pictures.contiguous(memory_format=machine.layout)
+    return laid.to(machine.device), truth.to(machine.device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """Maps that are punished, and how much."""
+
+    weight: float
+    """In equation 1."""
+    logits: Float[Tensor, "N K S T"]
+    truth: Float[Tensor, "N K S T"]
+
+
+class StepLoss(nn.Module):
+    """A network and what a stage punishes it for, as one module: what several processes wrap."""
+
+    def __init__(
+        self, network: LocalGlobalUNet, recipe: Recipe, stage: StageName, machine: Machine = HERE
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.stage = stage
+        self.machine = machine
+
+    def forward(self, batch: Batch, share: float = 1.0, sums: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch, or what a part of one adds to it.
+
+        Args:
+            batch: all of the step's samples, or some of them.
+            share: of the step's samples that these are.
+            sums: `overlaps` of the whole step, where they are known already.
+        """
+        judged = self._judged(batch)
+        if share == 1:
+            return self._summed([one.weight * self.recipe.loss(one.logits, one.truth) for one in judged])
+        if sums is None:
+            sums = self.machine.added(self._overlaps(judged))
+        wholes = [Whole(share=share, overlap=of) for of in sums]
+        return self._summed(
+            [
+                one.weight * self.recipe.loss(one.logits, one.truth, whole)
+                for one, whole in zip(judged, wholes, strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def overlaps(self, batch: Batch) -> Float[Tensor, "n 3 K"]:
+        """Return `loss.overlap` of each of the maps that are punished; batch-norm statistics do not move."""
+        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        moving = [norm for norm in norms if norm.training and norm.track_running_stats]
+        for norm in moving:
+            norm.track_running_stats = False
+        try:
+            return self._overlaps(self._judged(batch))
+        finally:
+            for norm in moving:
+                norm.track_running_stats = True
+
+    def _overlaps(self, judged: Sequence[Judged]) -> Float[Tensor, "n 3 K"]:
+        return torch.stack([overlap(one.logits.detach().float(), one.truth) for one in judged])
+
+    def _summed(self, losses: Sequence[Tensor]) -> Tensor:
+        first, *others = losses
+        for loss in others:
+            first = first + loss
+        return first
+
+    def _judged(self, batch: Batch) -> list[Judged]:
+        """Run the network: one of the streams, or both and the fusion, which is equation 1."""
+        network, loss = self.network, self.recipe.loss
+        if batch.windows is None:
+            assert batch.view is not None
+            pictures, truth = batch.view
+            return [Judged(weight=1.0, logits=network.global_net(pictures)[1], truth=truth)]
+        windows, truth = batch.windows
+        if batch.view is None:
+            return [Judged(weight=1.0, logits=network.local_net(windows)[1], truth=truth)]
+        view, view_truth = batch.view
+        with torch.set_grad_enabled(self.stage == "joint" and torch.is_grad_enabled()):
+            features, coarse = network.glance(view)
+            pieces, rows, columns = _pieces(features, batch.sights)
+            local_features, _ = network.local_net(windows)
+        logits = network.fuse(local_features, pieces, rows, columns)
+        return [
+            Judged(weight=loss.lambda_local, logits=logits, truth=truth),
+            Judged(weight=loss.lambda_global, logits=coarse, truth=view_truth),
+        ]
 
 
 def _pieces(
@@ -168,22 +189,15 @@ def _pieces(
     ]
     rows = [np.pad(s.rows, ((0, 0), (0, depth - s.rows.shape[1]))) for _, s in flat]
     columns = [np.pad(s.columns, ((0, 0), (0, width - s.columns.shape[1]))) for _, s in flat]
-    return torch.stack(pieces), torch.from_numpy(np.stack(rows)), torch.from_numpy(np.stack(columns))
-
-
-def collate(drawn: Sequence[Sample], contract: Contract) -> Batch:
-    """Prepare samples as inference does and stack them, channels last (what the processor likes best)."""
-    pictures = torch.from_numpy(prepare(np.stack([sample.pixels for sample in drawn]), contract))
-    truth = torch.from_numpy(np.stack([sample.truth for sample in drawn]))
-    return pictures.contiguous(memory_format=torch.channels_last), truth
+    down, across = (torch.from_numpy(np.stack(each)).to(features.device) for each in (rows, columns))
+    return torch.stack(pieces), down, across
 
 
 def rate(recipe: Recipe, stage: StageName, step: int, steps: int) -> float:
-    """Return the learning rate of a step: a short climb, then polynomial decay to 0.
+    """Return the learning rate of a step: a climb over the recipe's warm-up, then polynomial decay to 0.
 
-    Source: the decay is Yan et al. 2019, section 3.1; the climb over the first 2 % is our choice, since new
-    decoders behind trained encoders start with large gradients.
+    Source: the decay is Yan et al. 2019, section 3.1.
     """
-    climb = min(1.0, (step + 1) / max(1, round(0.02 * steps)))
+    climb = min(1.0, (step + 1) / max(1, round(recipe.warm_up * steps)))
     remaining: float = (1 - step / steps) ** recipe.power
-    return recipe.stages[stage].rate * climb * remaining
+    return recipe.stages[drawn_as(stage)].rate * climb * remaining

@@ -1,0 +1,226 @@
+"""What each step learns from: chosen as a pure function of (seed, stage, step), then made, then shared out.
+
+Knows:   which photographs, windows and changes a step has, and how processes divide them.
+Ignores: networks and losses.
+
+Shape letters: S window side, V view side.
+"""
+
+import itertools
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from foveate import views
+from foveate.errors import SettingError
+from foveate.training import augment, samples
+from foveate.training.augment import Warp
+from foveate.training.machine import Machine
+from foveate.training.recipe import Recipe, StageName, drawn_as
+from foveate.training.samples import Sample, Sheet
+
+Item = TypeVar("Item")
+
+DECK, GRID = 1, 2
+"""Keep the generators of decks and of grids apart from each other and from those of steps, which end in 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One photograph's part in a step, before a pixel is touched."""
+
+    sheet: Sheet
+    """The photograph."""
+    warp: Warp
+    """How it is changed."""
+    places: tuple[tuple[int, int], ...]
+    """Canvas px. Local stage: the window's centre. Fused stages: the windows' corners, before turning."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """One photograph's part in a step: its view, windows of it, or both, turned alike."""
+
+    view: Sample | None
+    """None in the local stage."""
+    windows: tuple[Sample, ...]
+    """None in the global stage."""
+    sights: tuple[views.Sight, ...]
+    """How each window sees the view, in the fused stages."""
+
+
+def count(recipe: Recipe, stage: StageName) -> int:
+    """Return how many choices a step of a stage has."""
+    numbers = recipe.stages[drawn_as(stage)]
+    return numbers.photographs * numbers.windows if stage == "local" else numbers.photographs
+
+
+def choose(sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int) -> list[Choice]:
+    """Choose what a step learns from.
+
+    Args:
+        step: from 0.
+    """
+    stage = drawn_as(stage)
+    generator = np.random.default_rng([recipe.seed, ord(stage[0]), step])
+    pick = _dealt if recipe.sampling == "dealt" else _drawn
+    return pick(sheets, recipe, stage, step, generator)
+
+
+def _drawn(
+    sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int, generator: np.random.Generator
+) -> list[Choice]:
+    """Choose anew at each step, by the recipe's share of windows near lesions."""
+    numbers, number = recipe.stages[stage], count(recipe, stage)
+    if stage == "global":
+        chosen = generator.choice(len(sheets), number, replace=number > len(sheets))
+        return [
+            Choice(sheet=sheets[i], warp=augment.draw(generator, numbers.limits), places=()) for i in chosen
+        ]
+    firsts = _places(sheets, recipe, number, generator)
+    choices = []
+    for sheet, place in firsts:
+        warp = augment.draw(generator, numbers.limits)
+        if stage == "local":
+            choices.append(Choice(sheet=sheet, warp=warp, places=(place,)))
+        else:
+            near = _places([sheet], recipe, numbers.windows, generator)
+            side, shape = recipe.contract.window_side, sheet.bits.shape
+            corners = tuple(samples.corner_around(middle, side, shape) for _, middle in near)
+            choices.append(Choice(sheet=sheet, warp=warp, places=corners))
+    return choices
+
+
+def _places(
+    sheets: Sequence[Sheet], recipe: Recipe, number: int, generator: np.random.Generator
+) -> list[tuple[Sheet, tuple[int, int]]]:
+    """Draw windows; those near a lesion lie up to a quarter of a side off it, since lesions are anywhere."""
+    reach = recipe.contract.window_side // 4
+    return samples.places(sheets, recipe.lesion_share, reach, number, generator)
+
+
+def _dealt(
+    sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int, generator: np.random.Generator
+) -> list[Choice]:
+    """Deal photographs, or groups of windows of them, without putting any back until the epoch is over."""
+    numbers, number = recipe.stages[stage], count(recipe, stage)
+    together = {"global": recipe.patches, "local": 1}.get(stage, numbers.windows)
+    groups = -(-recipe.patches // together)
+    side, choices = recipe.contract.window_side, []
+    for deck, card in _cards([recipe.seed, ord(stage[0])], groups * len(sheets), step * number, number):
+        group, which = divmod(card, len(sheets))
+        sheet = sheets[which]
+        places: tuple[tuple[int, int], ...] = ()
+        if stage != "global":
+            grid = views.plan(sheet.bits.shape, side, 0)
+            order = np.random.default_rng([recipe.seed, ord(stage[0]), deck, GRID, which]).permutation(
+                len(grid)
+            )
+            mine = [grid[order[n % len(grid)]] for n in range(group * together, (group + 1) * together)]
+            offset = side // 2 if stage == "local" else 0
+            places = tuple((int(row) + offset, int(column) + offset) for row, column in mine)
+        choices.append(Choice(sheet=sheet, warp=augment.draw(generator, numbers.limits), places=places))
+    return choices
+
+
+def _cards(key: list[int], size: int, start: int, number: int) -> list[tuple[int, int]]:
+    """Return (deck, card) of some cards of decks that are shuffled and dealt one after another."""
+    decks = {n // size for n in range(start, start + number)}
+    shuffled = {deck: np.random.default_rng([*key, deck, DECK]).permutation(size) for deck in decks}
+    return [(n // size, int(shuffled[n // size][n % size])) for n in range(start, start + number)]
+
+
+def make(choice: Choice, recipe: Recipe, stage: StageName) -> Drawn:
+    """Cut, turn and recolour what was chosen."""
+    contract, sheet, warp = recipe.contract, choice.sheet, choice.warp
+    if stage == "global":
+        return Drawn(view=samples.view(sheet, contract, warp), windows=(), sights=())
+    if stage == "local":
+        windows = tuple(samples.window(sheet, place, contract, warp) for place in choice.places)
+        return Drawn(view=None, windows=windows, sights=())
+    view = None if stage == "local-alone" else samples.view(sheet, contract, warp)
+    if stage == "global-alone":
+        return Drawn(view=view, windows=(), sights=())
+    side, shape = contract.window_side, sheet.bits.shape
+    return Drawn(
+        view=view,
+        windows=tuple(samples.turned_window(sheet, corner, contract, warp) for corner in choice.places),
+        sights=tuple(
+            views.sight(
+                augment.turn_corner(corner, side, shape, warp),
+                side,
+                augment.turn_shape(shape, warp),
+                contract.view_side,
+            )
+            for corner in choice.places
+        ),
+    )
+
+
+def divided(items: Sequence[Item], parts: int) -> list[list[Item]]:
+    """Divide items into parts in their order, as evenly as can be.
+
+    Raises:
+        SettingError: fewer items than parts.
+    """
+    if len(items) < parts:
+        raise SettingError(
+            f"{len(items)} photographs a step cannot be divided into {parts} parts; raise the stage's "
+            "photographs, or use fewer processes or parts"
+        )
+    edges = [len(items) * n // parts for n in range(parts + 1)]
+    return [list(items[start:stop]) for start, stop in itertools.pairwise(edges)]
+
+
+class Steps:
+    """Step -> what this process learns from in it; travels to other processes as the places of its sheets."""
+
+    def __init__(self, sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, machine: Machine) -> None:
+        self.sheets, self.recipe, self.stage = tuple(sheets), recipe, stage
+        self.rank, self.ranks = machine.rank, machine.ranks
+
+    def __getitem__(self, step: int) -> tuple[Drawn, ...]:
+        """Return this process's share of a step."""
+        choices = divided(choose(self.sheets, self.recipe, self.stage, step), self.ranks)[self.rank]
+        return tuple(make(choice, self.recipe, self.stage) for choice in choices)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Name the files of the sheets: 150 MB each would be copied otherwise."""
+        places = [(sheet.name, Path(str(getattr(sheet.pixels, "filename")))) for sheet in self.sheets]  # noqa: B009
+        return vars(self) | {"sheets": [(name, path.parent) for name, path in places]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the files."""
+        vars(self).update(state)
+        self.sheets = tuple(samples.opened(place, name) for name, place in state["sheets"])
+
+
+def ahead(steps: Steps, wanted: range, workers: int) -> Iterator[tuple[Drawn, ...]]:
+    """Return what the wanted steps learn from, drawn by so many processes ahead of time, or by this one.
+
+    They are not forked from this one, since OpenCV's threads do not survive that, but from a fresh one that
+    has imported what they need, or started afresh where there is no such way.
+    """
+    if workers == 0:
+        return (steps[step] for step in wanted)
+    has_server = "forkserver" in multiprocessing.get_all_start_methods()
+    way = multiprocessing.get_context("forkserver" if has_server else "spawn")
+    way.set_forkserver_preload([__name__])
+    loader: DataLoader[tuple[Drawn, ...]] = DataLoader(
+        steps,  # type: ignore[arg-type]  # anything that can be asked for a step will do
+        batch_size=None,
+        sampler=wanted,
+        num_workers=workers,
+        multiprocessing_context=way,
+        collate_fn=_as_it_is,
+    )
+    return iter(loader)
+
+
+def _as_it_is(drawn: Item) -> Item:
+    return drawn

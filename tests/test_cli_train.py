@@ -1,0 +1,112 @@
+"""`foveate train`: what the options become, what is said while it runs, and what is refused in one line."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tiny_set
+
+from foveate import cli, recipes
+from foveate.cli import steps
+from foveate.training import curves, run
+from foveate.training.recipe import STAGES
+from foveate.training.run import Progress
+
+LAYOUT = """
+name = "leaves"
+[lesions]
+RUST = "rust"
+[splits.train]
+photographs = "A. Segmentation/1. Original Images/a. Training Set/*"
+masks = "A. Segmentation/2. All Segmentation Groundtruths/a. Training Set/3. Hard Exudates/{name}_EX"
+"""
+
+
+@pytest.fixture
+def data(tmp_path):
+    tiny_set.write(tmp_path / "set")
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Publish a tiny recipe without a split, that takes any lesions."""
+    made = tiny_set.recipe(split=None, any_lesions=True)
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": lambda: made})
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    return split
+
+
+def train(data, split, *more):
+    return cli.run(
+        ["train", "tiny", "--data", str(data), "--out", str(data / "run"), "--split", str(split), *more]
+    )
+
+
+def test_a_recipe_is_trained_through_its_stages_with_what_was_set(data, published, capsys):
+    settings = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
+
+    assert train(data, published, *settings, "--fold", "1", "--threads", "1") == 0
+
+    folder = data / "run"
+    assert all(run.is_finished(folder, stage) for stage in STAGES)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["stages"]["joint"]["steps"] == 2
+    assert recipe["contract"]["lesions"] == ["EX", "MA", "HE", "SE"]
+    assert json.loads((folder / "split.json").read_text())["held_back"] == 1
+    assert json.loads((folder / "settings.json").read_text())["set"]["stages.joint.steps"] == "2"
+    assert "joint 2/2 loss" in capsys.readouterr().err
+
+
+def test_another_layout_brings_its_lesions(data, published, tmp_path):
+    layout = tmp_path / "leaves.toml"
+    layout.write_text(LAYOUT)
+
+    code = train(data, published, "--layout", str(layout), "--stage", "local", "--set=stages.local.steps=1")
+
+    assert code == 0
+    assert json.loads((data / "run/recipe.json").read_text())["contract"]["lesions"] == ["RUST"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--set", "stages.joint.step=1"), "no setting 'step'; there is"),
+        (("--set", "seed"), "give each KEY=VALUE once"),
+        (("--layout", "nowhere"), "no layout 'nowhere'"),
+        (("--device", "tpu"), "tpu"),
+        (("--fold", "9"), "fold 9 holds no photograph"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_leaves_no_stage(data, published, capsys, more, said):
+    assert train(data, published, *more) in (1, 2)
+
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in error
+    assert not (data / "run").exists()
+
+
+def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):
+    clock = iter(40.0 * n for n in range(100))
+    monkeypatch.setattr(steps, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
+    monkeypatch.setattr(curves, "has_tensorboard", lambda: False)
+
+    steps.show(("global", Progress(step=n, steps=4, loss=1.0)) for n in range(1, 5))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "tensorboard is not installed: curves are kept as CSV only"
+    assert lines[1:] == [
+        "global 1/4 loss 1.0000",
+        "global 2/4 loss 1.0000, 1 min left",
+        "global 3/4 loss 1.0000, less than a minute left",
+        "global 4/4 loss 1.0000",
+    ]
+
+
+def test_of_several_processes_one_speaks(capsys):
+    steps.show([("global", Progress(step=1, steps=1, loss=1.0))], quiet=True)
+
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,90 @@
+"""The curves hold a row a step and a row an epoch, and a killed run's are those of one that was not."""
+
+import importlib.util
+import sys
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("torch")
+
+from foveate.errors import TrainingError
+from foveate.training import curves
+from foveate.training.curves import Row
+
+ROWS = [Row(step, 0.1 / step, float(step)) for step in range(1, 11)]
+
+
+def test_what_is_written_is_read_again_up_to_the_checkpoint(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(curves.by_step(ROWS) + "half a ro")
+
+    found = curves.logged(path, 7)
+
+    assert [row.step for row in found] == list(range(1, 8))
+    assert curves.by_step(found) == curves.by_step(ROWS[:7])
+    assert curves.logged(tmp_path / "none.csv", 7) == []
+
+
+def test_an_epoch_is_the_mean_of_its_steps():
+    assert curves.by_epoch(ROWS, 4.0).splitlines() == [
+        "epoch,steps,rate,loss",
+        "1,4,0.025,2.5",
+        "2,4,0.0125,6.5",
+        "3,2,0.01,9.5",
+    ]
+
+
+@given(st.floats(0.5, 20))
+def test_every_step_is_in_one_epoch(epoch):
+    lines = curves.by_epoch(ROWS, epoch).splitlines()[1:]
+
+    assert sum(int(line.split(",")[1]) for line in lines) == len(ROWS)
+
+
+class Board:
+    """What stands in for TensorBoard's writer."""
+
+    told = []  # noqa: RUF012  one test reads it
+
+    def __init__(self, folder, purge_step):
+        self.told.append((folder, purge_step))
+
+    def add_scalar(self, name, value, step):
+        if value < 0:
+            raise OSError(28, "No space left on device")
+        self.told.append((name, value, step))
+
+
+def test_tensorboard_hears_of_each_step_and_forgets_those_after_the_checkpoint(tmp_path, monkeypatch):
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Board
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(curves, "has_tensorboard", lambda: True)
+
+    tell = curves.board(tmp_path, 4)
+    tell(Row(5, 0.25, 1.5))
+
+    assert Board.told == [(str(tmp_path), 5), ("loss", 1.5, 5), ("rate", 0.25, 5)]
+    with pytest.raises(TrainingError, match="cannot be written"):
+        tell(Row(6, 0.25, -1.0))
+
+
+def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "has_tensorboard", lambda: False)
+
+    curves.board(tmp_path / "board", 0)(ROWS[0])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
+@pytest.mark.filterwarnings("ignore")  # of its own dependencies
+def test_tensorboards_own_writer_takes_the_rows(tmp_path):
+    tell = curves.board(tmp_path, 0)
+    for row in ROWS:
+        tell(row)
+
+    assert next(path.name for path in tmp_path.iterdir()).startswith("events")
