@@ -6,8 +6,10 @@ import tiny_set
 
 from foveate import evaluation, export, models, photographs, release, scores
 from foveate.datasets import read_mask
+from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import onnx
 from foveate.errors import TrainingError
+from foveate.evaluation import networks
 from foveate.training import run
 from foveate.training.recipe import STAGES
 
@@ -20,13 +22,18 @@ def trained(tmp_path_factory):
     for stage in STAGES:
         list(run.train_stage(recipe, sheets, root / "run", stage))
     return release.Trained(
-        recipe=recipe, folder=root / "run", stage="joint", learned=cases[:2], held_back=cases[:1]
+        recipe=recipe,
+        folder=root / "run",
+        stage="joint",
+        learned=cases[:2],
+        held_back=cases[:1],
+        layout=LAYOUTS["idrid"],
     )
 
 
 @pytest.fixture(scope="module")
 def tables(trained):
-    return {row: evaluation.score(release.validate(trained, row), resamples=10) for row in release.ROWS}
+    return {row: evaluation.score(release.validate(trained, row), resamples=10) for row in networks.ROWS}
 
 
 def test_each_row_of_table_1_is_another_network(tables):
@@ -54,6 +61,9 @@ def test_the_package_scores_what_was_validated(trained, tables, tmp_path):
     for lesion, score in tables["fused"].items():
         again = scores.average_precision(counted[0].counts[lesion])
         assert again == pytest.approx(score.average_precision, abs=1e-3), lesion
+    assert package.manifest["licence"] == package.manifest["data"]["licence"] == "CC-BY-4.0"
+    assert "Porwal" in package.manifest["data"]["attribution"]
+    assert package.manifest["intended_use"].startswith("Research on hard exudates, microaneurysms,")
     record = package.manifest["training"]
     assert record["photographs"] == ["IDRiD_01", "IDRiD_02"]
     assert record["validation"]["photographs"] == ["IDRiD_01"]

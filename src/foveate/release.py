@@ -5,20 +5,21 @@ Ignores: how the network was trained.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from foveate import evaluation, export, photographs
+from foveate import evaluation, export, models, nets, photographs
 from foveate.datasets import Case, truth
-from foveate.engines import Engine
+from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError
-from foveate.evaluation import CaseCounts, CoarseEngine, LesionScore, LocalEngine, NetworkEngine
+from foveate.evaluation import CaseCounts, LesionScore
+from foveate.evaluation.networks import ROWS, Row
 from foveate.kinds import Decision
-from foveate.models import Manifest, Package, TrainingData
+from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
 from foveate.training import run
 from foveate.training.recipe import Recipe, StageName
@@ -26,30 +27,13 @@ from foveate.training.recipe import Recipe, StageName
 SMALLEST_SHARE = 0.05
 """The smallest regions that are counted are as large as this share of the drawn lesions is at most."""
 
-ROWS: Mapping[str, Callable[..., Engine]] = {
-    "GlobalNet": CoarseEngine,
-    "LocalNet": LocalEngine,
-    "fused": NetworkEngine,
-}
-"""The rows of the paper's Table 1."""
-
 STARTS: Mapping[StageName, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
     "joint": ("joint",),
 }
 """Stages whose weights make up the network after a stage."""
 
-INTENDED_USE = (
-    "Research on the lesions of diabetic retinopathy in colour fundus photographs. Not a medical device: it "
-    "must not be used to diagnose, to screen, or to decide on treatment."
-)
-
-IDRID = TrainingData(
-    name="IDRiD, segmentation part, training photographs",
-    licence="CC-BY-4.0",
-    attribution="Porwal P. et al., Indian Diabetic Retinopathy Image Dataset (IDRiD), Data 2018, 3(3), 25, "
-    "doi:10.3390/data3030025",
-)
+NO_DEVICE = "Not a medical device: it must not be used to diagnose, to screen, or to decide on treatment."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +49,8 @@ class Trained:
     """Photographs that were trained on."""
     held_back: Sequence[Case]
     """Photographs that were not."""
+    layout: Layout
+    """Of the set: what its lesions are called, its licence and attribution."""
 
 
 def network(trained: Trained) -> LocalGlobalUNet:
@@ -73,16 +59,18 @@ def network(trained: Trained) -> LocalGlobalUNet:
     Raises:
         TrainingError: a stage is not finished.
     """
-    built = trained.recipe.network()
+    recipe = trained.recipe
+    built = nets.build(recipe.network, len(recipe.contract.lesions), read=None)  # trained weights follow
     for stage in STARTS[trained.stage]:
         run.load(built, trained.folder, stage)
     return built
 
 
-def validate(trained: Trained, row: str = "fused") -> list[CaseCounts]:
+def validate(trained: Trained, row: Row = "fused") -> list[CaseCounts]:
     """Segment the photographs held back with one row of Table 1, weights as they ship, and count pixels."""
     engine = ROWS[row](network=export.halved(network(trained)))
-    return list(evaluation.count(trained.held_back, _stand_in(trained.recipe), engine))
+    package = models.unwritten(trained.recipe.name, trained.recipe.contract)
+    return list(evaluation.count(trained.held_back, package, engine))
 
 
 def decide(trained: Trained, scores: Mapping[str, LesionScore]) -> dict[str, Decision]:
@@ -106,7 +94,7 @@ def decide(trained: Trained, scores: Mapping[str, LesionScore]) -> dict[str, Dec
 
 
 def write(
-    trained: Trained, scores: Mapping[str, Mapping[str, LesionScore]], version: str, folder: Path
+    trained: Trained, scores: Mapping[Row, Mapping[str, LesionScore]], version: str, folder: Path
 ) -> None:
     """Write the model package of a run.
 
@@ -120,15 +108,17 @@ def write(
         ExportError: torch and ONNX Runtime disagree.
         DatasetError: as `decide`.
     """
-    recipe = trained.recipe
+    recipe, layout = trained.recipe, trained.layout
     manifest = Manifest(
         name=recipe.name,
         version=version,
-        licence="CC-BY-4.0",
-        intended_use=INTENDED_USE,
+        licence=layout.licence,
+        intended_use=f"Research on {_named(trained)} in photographs like those it learned from. {NO_DEVICE}",
         contract=recipe.contract,
         decisions=decide(trained, scores["fused"]),
-        data=IDRID,
+        data=TrainingData(
+            name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
+        ),
         training={
             "recipe": run.describe(recipe),
             "stage": trained.stage,
@@ -146,17 +136,10 @@ def write(
     export.export(network(trained), manifest, folder)
 
 
-def _stand_in(recipe: Recipe) -> Package:
-    """Return a package that is not written yet: the contract is what counts for maps."""
-    return Package(
-        folder=Path(),
-        name=recipe.name,
-        version="in training",
-        contract=recipe.contract,
-        decisions={lesion: Decision(threshold=0.5, minimum_area=1) for lesion in recipe.contract.lesions},
-        digest="",
-        manifest={},
-    )
+def _named(trained: Trained) -> str:
+    """Return the recipe's lesions as the set calls them."""
+    names = {kind.code: kind.name for kind in trained.layout.kinds}
+    return ", ".join(names.get(code, code) for code in trained.recipe.contract.lesions)
 
 
 def _areas(trained: Trained) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ Ignores: how a network was trained, and what runs it.
 """
 
 from foveate.models.manifest import CONNECTIVITY, FORMAT, Manifest, TrainingData
-from foveate.models.package import DEFAULT, FILES, Package, load, shipped, write_manifest
+from foveate.models.package import DEFAULT, FILES, Package, load, shipped, unwritten, write_manifest
 
 __all__ = [
     "CONNECTIVITY",
@@ -17,5 +17,6 @@ __all__ = [
     "TrainingData",
     "load",
     "shipped",
+    "unwritten",
     "write_manifest",
 ]

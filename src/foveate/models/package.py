@@ -58,6 +58,22 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _shelf().glob(f"*/{MANIFEST}")))
 
 
+def unwritten(name: str, contract: Contract) -> Package:
+    """Return a package that is not written yet, for a network that is still in training.
+
+    Its contract is what counts for maps; its thresholds are all 0.5.
+    """
+    return Package(
+        folder=Path(),
+        name=name,
+        version="in training",
+        contract=contract,
+        decisions={lesion: Decision(threshold=0.5, minimum_area=1) for lesion in contract.lesions},
+        digest="",
+        manifest={},
+    )
+
+
 def load(where: str | Path = DEFAULT) -> Package:
     """Open a model package and check every file of it.
 

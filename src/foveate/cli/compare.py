@@ -1,0 +1,111 @@
+"""`foveate compare`: the paper's Table 1 on photographs that were held back.
+
+Knows:   its options, which calls they become, and the names of its files.
+Ignores: how rows are trained and scored.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from foveate.cli import options
+
+
+def compare(
+    recipe: Annotated[str, Parameter(metavar="RECIPE")],
+    /,
+    *,
+    data: Annotated[Path, Parameter(metavar="DIR")],
+    out: Annotated[Path, Parameter(metavar="DIR")],
+    run: Annotated[Path | None, Parameter(metavar="RUN")] = None,
+    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
+    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    fold: Annotated[int | None, Parameter(metavar="N")] = None,
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
+    lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
+    tiling: Literal["model", "paper"] = "model",
+    minutes: Annotated[float | None, Parameter(metavar="N")] = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    threads: Annotated[int | None, Parameter(metavar="N")] = None,
+) -> None:
+    """Train GlobalNet alone, LocalNet alone and both fused, at equal steps, and print the paper's Table 1.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, such as idrid-lite0.
+    data
+        Folder that the data set was unpacked to.
+    out
+        Folder of the results: comparison.md, comparison.json, figure-2-<LESION>.png.
+    run
+        Folder of the run: what it lacks is trained, what is finished stays as it is. OUT/run, if not given.
+    layout
+        How the set lies in its folder: a name such as idrid, or a .toml file that describes it.
+    split
+        JSON file of folds, as for training.
+    fold
+        The fold that is held back from training, and compared on.
+    settings
+        Another value for one of the recipe's numbers, as for training.
+    lesions
+        Lesions to compare; all of the recipe's, if not given.
+    tiling
+        How photographs are cut: as the model does, or in the paper's 143 patches without overlap.
+    minutes
+        Train each stage for about so long; the streams alone take as many steps as the joint stage.
+    device
+        What trains.
+    threads
+        To compute with; as many as there are processors, if not given.
+    """
+    from foveate.cli.train import planned, require_torch  # noqa: PLC0415
+
+    require_torch()
+    # What computes is imported here, so that --help need not wait for it.
+    from foveate import comparison  # noqa: PLC0415
+    from foveate.cli import steps  # noqa: PLC0415
+    from foveate.comparison import figure, tables  # noqa: PLC0415
+    from foveate.lesions import chosen  # noqa: PLC0415
+    from foveate.training import program  # noqa: PLC0415
+    from foveate.writers import files  # noqa: PLC0415
+
+    files.prove(out)
+    plan = planned(recipe, data, run or out / "run", layout=layout, split=split, fold=fold, settings=settings)
+    codes = chosen(options.codes(lesions) or plan.recipe.contract.lesions, plan.recipe.contract.lesions)
+    steps.show(
+        program.train(
+            replace(
+                plan, stages=comparison.NEEDED, minutes=minutes, device=device, threads=threads, resume=True
+            )
+        )
+    )
+    trained = program.recalled(plan.recipe, plan.folder)
+    _, held_back = program.divided(trained, program.looked_through(trained, plan.cases))
+    found = comparison.compare(
+        trained,
+        plan.folder,
+        held_back,
+        lesions=codes,
+        tiling=tiling,
+        tell=lambda row, done, name: print(
+            f"{row} [{done}/{len(held_back)}] {name}", file=sys.stderr, flush=True
+        ),
+    )
+    about = {
+        "recipe": trained.name,
+        "photographs compared on": len(held_back),
+        "fold held back": trained.held_back,
+        "tiling": tiling,
+        "steps": comparison.steps(plan.folder),
+    }
+    for lesion, one in found.items():
+        if one.patch:
+            files.write(out / f"figure-2-{lesion}.png", figure.png(one.patch))
+    files.write(out / "comparison.md", tables.page(found, about).encode())
+    files.write(out / "comparison.json", tables.record(found, about).encode())
+    print(tables.table_1(found))
+    print(f"Look at {out / 'comparison.md'}")
