@@ -27,7 +27,7 @@ MODULES = sorted(
     if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
 )
 
-NEED_TORCH = {"nets", "training", "evaluation", "recipes", "export", "release"}
+NEED_TORCH = {"pretrained", "nets", "training", "evaluation", "recipes", "export", "release", "comparison"}
 
 UNSAID = re.compile(
     r"/(work|farm)/[a-z.]|/tm[p]/|/[.]library|py[p]i[.]org|python[h]osted|npm[j]s[.]|deb[.]debia[n]"

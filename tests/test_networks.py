@@ -7,7 +7,7 @@ import torch
 
 from foveate import views
 from foveate.engines import Engine
-from foveate.evaluation import CoarseEngine, LocalEngine, NetworkEngine
+from foveate.evaluation.networks import CoarseEngine, LocalEngine, NetworkEngine
 
 VIEW = WINDOW = 32
 CANVAS = (120, 150)

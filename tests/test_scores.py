@@ -1,18 +1,20 @@
 """Scores from counts are those of scikit-learn and of plain counting; pooling is adding."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate import scores
 from foveate.errors import GeometryError, SettingError
-from foveate.scores.resampling import BINS, coarse
+from foveate.scores import resampling
+from foveate.scores.ruler import STEPS, TOP
 
 dtypes = st.sampled_from([np.uint8, np.uint16])
+
+few = settings(max_examples=4)
+"""For float maps, whose histograms have four million bins."""
 
 
 def map_and_truth(seed, dtype=np.uint8, shape=(40, 50), share=0.1, distinct=None):
@@ -59,7 +61,7 @@ def test_the_curve_is_that_of_scikit_learn(seed, dtype, distinct):
     curve = scores.precision_recall(scores.histogram(stored, truth))
 
     precision, recall, levels = metrics.precision_recall_curve(truth.ravel(), stored.ravel().astype(int))
-    np.testing.assert_array_equal(curve.levels, levels[::-1])
+    np.testing.assert_array_equal(curve.levels, levels[::-1] * (TOP // np.iinfo(dtype).max))
     np.testing.assert_allclose(curve.precision, precision[:-1][::-1])
     np.testing.assert_allclose(curve.recall, recall[:-1][::-1])
     assert curve.recall[-1] == 1
@@ -83,19 +85,21 @@ def test_adding_counts_pools_the_pixels_of_two_photographs(one, other, dtype):
 def test_dice_is_counted_over_the_pixels_at_or_above_the_level(seed, level):
     stored, truth, inside = map_and_truth(seed)
 
-    found = scores.dice(scores.histogram(stored, truth, inside), level)
+    found = scores.dice(scores.histogram(stored, truth, inside), level * (TOP // 255))
 
     marked, lesion = (stored >= level) & inside, truth & inside
     assert found == pytest.approx(2 * (marked & lesion).sum() / (marked.sum() + lesion.sum()))
 
 
-@laws
+@settings(max_examples=6)
 @given(seeds, st.sampled_from([None, 4, 16]))
 def test_the_best_level_has_the_highest_dice_and_is_the_highest_that_does(seed, distinct):
     counts = scores.histogram(*map_and_truth(seed, distinct=distinct))
-    every = [scores.dice(counts, level) for level in range(256)]
+    every = [scores.dice(counts, level * (TOP // 255)) for level in range(256)]
 
-    best = scores.best_dice_level(counts)
+    best, rest = divmod(scores.best_dice_level(counts), TOP // 255)
+
+    assert rest == 0
 
     assert 1 <= best <= 255
     assert every[best] == max(every[1:])
@@ -113,29 +117,31 @@ def test_scores_of_four_pixels_counted_by_hand():
     # levels 3 2 1 0 hold lesion, other, lesion, other: precision 1 at recall 1/2, then 2/3 at recall 1
     stored = np.array([[3, 2], [1, 0]], np.uint8)
     truth = np.array([[True, False], [True, False]])
+    step = TOP // 255
 
     counts = scores.histogram(stored, truth)
 
     assert scores.average_precision(counts) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-    assert scores.dice(counts, 3) == pytest.approx(2 * 1 / (1 + 2))
-    assert scores.dice(counts, 2) == pytest.approx(2 * 1 / (2 + 2))
-    assert scores.dice(counts, 1) == pytest.approx(2 * 2 / (3 + 2))
-    assert scores.best_dice_level(counts) == 1
+    assert scores.dice(counts, 3 * step) == pytest.approx(2 * 1 / (1 + 2))
+    assert scores.dice(counts, 2 * step) == pytest.approx(2 * 1 / (2 + 2))
+    assert scores.dice(counts, 1 * step) == pytest.approx(2 * 2 / (3 + 2))
+    assert scores.best_dice_level(counts) == step
     curve = scores.precision_recall(counts)
-    np.testing.assert_array_equal(curve.levels, [3, 2, 1, 0])
+    np.testing.assert_array_equal(curve.levels, [3 * step, 2 * step, step, 0])
     np.testing.assert_allclose(curve.precision, [1, 1 / 2, 2 / 3, 1 / 2])
     np.testing.assert_allclose(curve.recall, [1 / 2, 1 / 2, 1, 1])
 
 
-def test_counts_have_a_bin_for_every_level_of_the_dtype():
+def test_counts_have_a_place_for_every_level_of_the_dtype():
     truth = np.array([[True, True, False]])
 
     eight = scores.histogram(np.array([[255, 0, 255]], np.uint8), truth)
     sixteen = scores.histogram(np.array([[65535, 0, 65535]], np.uint16), truth)
+    floats = scores.histogram(np.array([[1, 0, 1]], np.float32), truth)
 
-    for counts, levels in ((eight, 256), (sixteen, 65536)):
+    for counts, levels in ((eight, 256), (sixteen, 65536), (floats, TOP + 1)):
         assert len(counts.positives) == len(counts.negatives) == levels
-        np.testing.assert_array_equal(counts.floors, np.arange(levels))
+        np.testing.assert_array_equal(counts.floors, np.arange(levels) * (TOP // (levels - 1)))
         assert (counts.positives[0], counts.positives[-1], counts.negatives[-1]) == (1, 1, 1)
 
 
@@ -162,13 +168,20 @@ def test_dice_is_0_where_all_that_is_marked_is_wrong_and_none_where_there_is_not
     assert scores.dice(counts, 2) is None
 
 
-def test_counts_of_maps_of_two_formats_do_not_add_up():
-    truth = np.array([[True]])
+@few
+@given(seeds)
+def test_maps_of_three_formats_pool_as_their_probabilities_do(seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    eight, first, _ = map_and_truth(seed, np.uint8)
+    sixteen, second, _ = map_and_truth(seed + 1, np.uint16)
+    floats = np.random.default_rng(seed).integers(0, 1025, first.shape).astype(np.float32) / 1024
 
-    with pytest.raises(GeometryError, match="256 and 65536 bins"):
-        scores.histogram(np.array([[1]], np.uint8), truth) + scores.histogram(
-            np.array([[1]], np.uint16), truth
-        )
+    pooled = scores.pool([scores.histogram(*p) for p in ((eight, first), (sixteen, second), (floats, first))])
+
+    levels = np.concatenate([eight.ravel() / 255, sixteen.ravel() / 65535, floats.ravel()])
+    truth = np.concatenate([first.ravel(), second.ravel(), first.ravel()])
+    wanted = metrics.average_precision_score(truth, levels)
+    assert scores.average_precision(pooled) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_there_must_be_a_photograph_to_pool():
@@ -185,32 +198,45 @@ def test_pooling_adds_every_photograph_once():
     np.testing.assert_array_equal(pooled.negatives, [8, 3])
 
 
-def test_merged_bins_hold_the_levels_from_their_floor_to_the_next():
+def test_wider_bins_hold_the_places_from_their_floor_to_the_next():
     counts = counts_of([1, 2, 3, 4, 5], [5, 4, 3, 2, 1])
 
-    merged = counts.merged(np.array([0, 2, 3]))
+    positives, negatives = counts.binned(np.array([0, 2, 3]))
 
-    np.testing.assert_array_equal(merged.positives, [3, 3, 9])
-    np.testing.assert_array_equal(merged.negatives, [9, 3, 3])
-    assert scores.dice(merged, 2) == scores.dice(counts, 2)
-    assert scores.dice(merged, 3) == scores.dice(counts, 3)
+    np.testing.assert_array_equal(positives, [3, 3, 9])
+    np.testing.assert_array_equal(negatives, [9, 3, 3])
+
+
+def test_a_sketch_has_few_bins_and_one_for_each_level_of_8_bits_and_each_threshold():
+    assert len(scores.SKETCH) <= 4096
+    assert scores.SKETCH[0] == 0
+    eight = np.searchsorted(scores.SKETCH, np.arange(256) * (TOP // 255), side="right")
+    assert len(np.unique(eight)) == 256
+    assert {1, TOP, *scores.OFFICIAL, *scores.COARSE[:-1]} <= set(scores.SKETCH.tolist())
+
+
+@few
+@given(seeds, st.floats(0.01, 0.5), st.sampled_from([1, 30, 3000]))
+def test_a_sketch_keeps_all_pixels_and_average_precision_closely(seed, share, squeeze):
+    stored, truth, _ = map_and_truth(seed, np.uint16, shape=(90, 100), share=share)
+    counts = scores.histogram(stored // squeeze, truth)  # squeezed: all at the lowest levels, many ties
+
+    sketch = counts.sketch()
+
+    (found,) = scores.average_precisions(scores.sketches([sketch]))
+    assert sketch.sum() == truth.size
+    assert sketch[0].sum() == truth.sum()
+    assert found == pytest.approx(scores.average_precision(counts), abs=4e-3)
 
 
 @laws
-@given(seeds, st.floats(0.01, 0.5), st.sampled_from([1, 30, 3000]))
-def test_coarse_bins_are_few_and_keep_average_precision_to_one_in_4096(seed, share, squeeze):
-    stored, truth, _ = map_and_truth(seed, np.uint16, shape=(150, 160), share=share)
-    counts = scores.histogram(stored // squeeze, truth)  # squeezed: all at the lowest levels, many ties
+@given(seeds)
+def test_a_sketch_of_8_bits_loses_nothing(seed):
+    counts = scores.histogram(*map_and_truth(seed))
 
-    floors = coarse(counts)
+    (found,) = scores.average_precisions(scores.sketches([counts.sketch()]))
 
-    precision = scores.precision_recall(counts).precision
-    swing = sum(abs(after - before) for before, after in pairwise(precision))
-    assert floors[0] == 0
-    assert len(floors) <= BINS + 1
-    merged = counts.merged(floors)
-    assert merged.positives.sum() == counts.positives.sum()
-    assert abs(scores.average_precision(merged) - scores.average_precision(counts)) <= swing / BINS
+    assert found == pytest.approx(scores.average_precision(counts), abs=1e-12)
 
 
 def photographs(count=9):
@@ -219,34 +245,38 @@ def photographs(count=9):
     ]
 
 
+def table_of(several):
+    return scores.sketches([counts.sketch() for counts in several])
+
+
 def test_the_interval_is_that_of_photographs_drawn_anew_pixel_counts_and_all():
     several = photographs()
-    draws = np.random.default_rng(7).multinomial(9, np.full(9, 1 / 9), size=300)
+    draws = np.random.default_rng(7).multinomial(9, np.full(9, 1 / 9), size=25)
     exact = [
         scores.average_precision(scores.pool([several[i] for i in np.repeat(np.arange(9), draw)]))
         for draw in draws
     ]
 
-    found = scores.interval(several, scores.average_precision, resamples=300, seed=7)
+    found = scores.interval(table_of(several), scores.average_precisions, resamples=25, seed=7)
 
     assert found == pytest.approx(tuple(np.quantile(exact, [0.025, 0.975])), abs=1e-3)
 
 
 def test_the_interval_holds_the_pooled_score_and_depends_on_the_seed_alone():
     several = photographs()
-    pooled = scores.average_precision(scores.pool(several))
+    table, pooled = table_of(several), scores.average_precision(scores.pool(several))
 
-    low, high = scores.interval(several, scores.average_precision, resamples=200)
+    low, high = scores.interval(table, scores.average_precisions, resamples=200)
 
     assert low < pooled < high
-    assert (low, high) == scores.interval(several, scores.average_precision, resamples=200, seed=0)
-    assert (low, high) != scores.interval(several, scores.average_precision, resamples=200, seed=1)
+    assert (low, high) == scores.interval(table, scores.average_precisions, resamples=200, seed=0)
+    assert (low, high) != scores.interval(table, scores.average_precisions, resamples=200, seed=1)
 
 
 def test_photographs_that_are_all_alike_leave_no_interval_between_low_and_high():
     one = photographs(1)[0]
 
-    low, high = scores.interval([one] * 4, scores.average_precision, resamples=50)
+    low, high = scores.interval(table_of([one] * 4), scores.average_precisions, resamples=50)
 
     assert low == pytest.approx(high) == pytest.approx(scores.average_precision(one), abs=1e-3)
 
@@ -254,10 +284,252 @@ def test_photographs_that_are_all_alike_leave_no_interval_between_low_and_high()
 def test_draws_without_a_lesion_are_left_out_and_without_any_there_is_no_interval():
     sick, healthy = counts_of([0, 0, 3], [9, 1, 0]), counts_of([0, 0, 0], [9, 4, 0])
 
-    assert scores.interval([sick, healthy, healthy], scores.average_precision, resamples=50) == (1, 1)
-    assert scores.interval([healthy, healthy], scores.average_precision, resamples=50) is None
+    def found(several):
+        table = np.array([[*one.positives, *one.negatives] for one in several], np.float64)
+        return scores.interval(table, scores.average_precisions, resamples=50)
+
+    assert found([sick, healthy, healthy]) == (1, 1)
+    assert found([healthy, healthy]) is None
 
 
-def test_at_least_one_draw_is_asked_for():
+def test_at_least_one_draw_and_one_photograph_are_asked_for():
     with pytest.raises(SettingError, match="resamples is 0"):
-        scores.interval([counts_of([1], [1])], scores.average_precision, resamples=0)
+        scores.interval(np.ones((2, 2)), scores.ratios, resamples=0)
+    with pytest.raises(GeometryError, match="no photographs"):
+        scores.draws(0)
+
+
+def test_an_estimate_without_a_value_says_why():
+    found = scores.estimate(np.zeros((3, 2)), scores.ratios, scores.draws(3, 10), "nothing is there")
+
+    assert found == scores.Estimate(value=None, low=None, high=None, reason="nothing is there")
+
+
+def test_results_do_not_depend_on_how_many_draws_are_pooled_at_a_time(monkeypatch):
+    table = table_of(photographs(4))
+    at_once = scores.interval(table, scores.average_precisions, resamples=40)
+    monkeypatch.setattr(resampling, "ENTRIES", 1)
+
+    assert scores.interval(table, scores.average_precisions, resamples=40) == at_once
+
+
+# paired differences
+
+
+@laws
+@given(seeds)
+def test_a_paired_difference_is_that_of_both_scores_in_every_draw(seed):
+    rng = np.random.default_rng(seed)
+    one, other = (rng.integers(1, 50, (6, 3)).astype(float) for _ in range(2))
+    drawn = scores.draws(6, 80, 3)
+    wanted = scores.dices(drawn @ one) - scores.dices(drawn @ other)
+
+    found = scores.paired_interval(one, other, scores.dices, resamples=80, seed=3)
+
+    assert found.value == pytest.approx(
+        scores.dices(one.sum(0)[None])[0] - scores.dices(other.sum(0)[None])[0]
+    )
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(wanted, [0.025, 0.975])))
+
+
+def test_pairing_is_surer_than_two_intervals_where_photographs_are_hard_for_both():
+    rng = np.random.default_rng(0)
+    hits = rng.integers(10, 1000, 20).astype(float)
+    one = np.stack([hits, np.full(20, 1000.0)], axis=1)
+    other = one - [5, 0]
+
+    found = scores.paired_interval(one, other, scores.ratios)
+    low, high = scores.interval(one, scores.ratios)
+
+    assert found.low == pytest.approx(0.005)
+    assert found.high == pytest.approx(0.005)
+    assert high - low > 0.1
+
+
+def test_systems_are_compared_on_the_same_photographs_only():
+    with pytest.raises(GeometryError, match="2 photographs beside 3"):
+        scores.paired_interval(np.ones((2, 2)), np.ones((3, 2)), scores.ratios)
+
+
+def test_a_difference_of_what_means_nothing_is_none():
+    assert scores.paired_interval(np.ones((2, 2)), np.zeros((2, 2)), scores.ratios).value is None
+
+
+# the ruler
+
+
+@given(st.floats(0, 1, width=32), st.sampled_from([k / 32 for k in range(33)] + [k / 10 for k in range(11)]))
+def test_float_maps_are_counted_on_the_right_side_of_every_threshold(p, threshold):
+    (place,) = scores.ruler.places(np.array([p], np.float32))
+
+    assert (place >= scores.ruler.place(threshold)) == (p >= threshold)
+    assert (place > scores.ruler.place(threshold)) == (p > threshold)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_level_lies_on_the_side_of_every_threshold_that_division_says(dtype):
+    top = int(np.iinfo(dtype).max)
+    levels = np.arange(top + 1, dtype=dtype)[np.newaxis]
+    counts = scores.histogram(levels, np.ones(levels.shape, bool))
+
+    for places, thresholds, marks in (
+        (scores.OFFICIAL, np.arange(33) / 32, np.greater_equal),
+        (scores.COARSE, np.arange(11) / 10, np.greater),
+    ):
+        wanted = [marks(levels / top, threshold).sum() for threshold in thresholds]
+        np.testing.assert_array_equal(counts.reaching(places)[0], wanted)
+
+
+def test_0_and_1_have_places_of_their_own():
+    near = np.array([[0, 1e-30, 0.5, np.nextafter(np.float32(1), np.float32(0)), 1]], np.float32)
+
+    counts = scores.histogram(near, np.ones(near.shape, bool))
+
+    np.testing.assert_array_equal(counts.floors[counts.positives > 0], [0, 1, STEPS, TOP - 1, TOP])
+
+
+@laws
+@given(st.floats(0.0001, 1), st.sampled_from([bool, np.uint8, np.uint16, np.float32]), seeds)
+def test_pixels_are_marked_from_their_probability_on(threshold, dtype, seed):
+    rng = np.random.default_rng(seed)
+    stored = (
+        rng.random((5, 6)).astype(dtype) if dtype == np.float32 else rng.integers(0, 2, (5, 6)).astype(dtype)
+    )
+    if dtype in (np.uint8, np.uint16):
+        stored = rng.integers(0, np.iinfo(dtype).max + 1, (5, 6)).astype(dtype)
+    probability = stored / np.iinfo(dtype).max if stored.dtype.kind == "u" else stored
+
+    np.testing.assert_array_equal(scores.ruler.marked(stored, threshold), probability >= threshold)
+
+
+def test_a_probability_beyond_the_ruler_and_a_dtype_that_no_map_has_are_refused():
+    with pytest.raises(SettingError, match=r"1\.2 lies on no ruler"):
+        scores.ruler.place(1.2)
+    with pytest.raises(GeometryError, match="int64"):
+        scores.ruler.floors(np.dtype(np.int64))
+
+
+# the three areas
+
+
+def plain_33(levels, truth):
+    """The challenge's area, threshold by threshold from the pixels."""
+    points = []
+    for threshold in np.linspace(0, 1, 33)[::-1]:
+        marked = levels >= threshold
+        if marked.any():
+            points.append((truth[marked].sum() / truth.sum(), truth[marked].mean()))
+    points.insert(0, (0, points[0][1]))
+    recall, precision = np.array(points).T
+    return np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2)
+
+
+def plain_11(levels, truth):
+    """The area of later papers, the same way; scikit-learn adds up the trapezoids."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    recall, precision = [], []
+    for k in range(11):
+        marked = levels > k / 10
+        recall.append(truth[marked].sum() / truth.sum())
+        precision.append(truth[marked].mean() if marked.any() else 1)
+    return metrics.auc(recall, precision)
+
+
+@few
+@given(seeds, st.sampled_from([np.uint8, np.uint16, np.float32]), st.floats(0.01, 1), st.floats(0.01, 0.5))
+def test_coarse_areas_are_those_of_thresholds_tried_one_by_one(seed, dtype, reach, share):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((30, 40)) < share
+    truth[0, 0] = True
+    levels = (rng.random((30, 40)) * reach * (0.3 + 0.7 * truth)).astype(np.float32)
+    stored = levels if dtype == np.float32 else np.rint(levels * np.iinfo(dtype).max).astype(dtype)
+    probability = stored if dtype == np.float32 else stored / np.iinfo(dtype).max
+
+    counts = scores.histogram(stored, truth)
+
+    assert scores.official_33(counts) == pytest.approx(plain_33(probability, truth), abs=1e-9)
+    assert scores.coarse_11(counts) == pytest.approx(plain_11(probability, truth), abs=1e-9)
+
+
+@few
+@given(seeds)
+def test_average_precision_of_floats_is_that_of_scikit_learn(seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    truth = rng.random((60, 70)) < 0.1
+    truth[0, 0] = True
+    logits = rng.normal(-4 + 5 * truth, 2)
+    levels = (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+    found = scores.average_precision(scores.histogram(levels, truth))
+
+    assert found == pytest.approx(metrics.average_precision_score(truth.ravel(), levels.ravel()), abs=1e-6)
+
+
+def known(kind, truth):
+    """Maps with a known answer."""
+    return {
+        "zeros": np.zeros(truth.shape, np.uint8),
+        "ones": np.full(truth.shape, 255, np.uint8),
+        "constant": np.full(truth.shape, 0.45, np.float32),
+        "truth": truth,
+        "truth of 8 bits": truth.astype(np.uint8) * np.uint8(255),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "exact", "official", "coarse"),
+    [
+        ("zeros", 0.03, 0.03, 0.0),  # coarse: nothing is ever marked, recall stays 0
+        ("ones", 0.03, 0.03, 0.515),  # coarse: a line from precision 1, recall 0 to precision .03, recall 1
+        ("constant", 0.03, 0.03, 0.515),
+        ("truth", 1.0, 1.0, 1.0),
+        ("truth of 8 bits", 1.0, 1.0, 1.0),
+    ],
+)
+def test_areas_of_maps_with_a_known_answer(kind, exact, official, coarse):
+    truth = np.zeros((100, 100), bool)
+    truth[10:20, 10:40] = True  # 300 of 10,000 pixels
+    counts = scores.histogram(known(kind, truth), truth)
+
+    assert scores.average_precision(counts) == pytest.approx(exact, abs=1e-12)
+    assert scores.official_33(counts) == pytest.approx(official, abs=1e-12)
+    assert scores.coarse_11(counts) == pytest.approx(coarse, abs=1e-12)
+
+
+def test_areas_of_the_truth_shifted_by_a_pixel():
+    truth = np.zeros((100, 100), bool)
+    truth[10:20, 10:40] = True  # ten rows of 30: shifted down, nine rows are right
+    shifted = np.roll(truth, 1, axis=0)
+    counts = scores.histogram(shifted, truth)
+
+    # precision .9 up to recall .9; then all pixels: recall 1 at precision .03
+    assert scores.average_precision(counts) == pytest.approx(0.9 * 0.9 + 0.1 * 0.03)
+    assert scores.official_33(counts) == pytest.approx(0.9 * 0.9 + 0.1 * (0.9 + 0.03) / 2)
+    assert scores.coarse_11(counts) == pytest.approx(
+        0.9 * (1 + 0.9) / 2
+    )  # p > 0 marks nothing but the shifted
+    assert scores.dice(counts, TOP) == pytest.approx(0.9)
+
+
+def test_a_random_map_scores_about_its_prevalence_exactly_and_more_coarsely():
+    rng = np.random.default_rng(0)
+    truth = rng.random((400, 400)) < 0.05
+    counts = scores.histogram(rng.random((400, 400)).astype(np.float32), truth)
+
+    assert scores.average_precision(counts) == pytest.approx(0.05, abs=0.005)
+    assert scores.official_33(counts) == pytest.approx(0.05, abs=0.01)
+    assert scores.coarse_11(counts) > 0.09  # few thresholds inflate the area
+
+
+def test_without_a_lesion_pixel_no_area_means_anything():
+    counts = scores.histogram(np.zeros((3, 3), np.uint8), np.zeros((3, 3), bool))
+
+    assert [area(counts) for area in scores.ESTIMATORS.values()] == [None, None, None]
+
+
+def test_dice_and_iou_of_rows_are_those_of_pixels():
+    table = np.array([[3.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
+
+    np.testing.assert_allclose(scores.dices(table), [6 / 9, np.nan, 0])
+    np.testing.assert_allclose(scores.ious(table), [3 / 6, np.nan, 0])

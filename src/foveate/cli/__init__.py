@@ -22,6 +22,9 @@ from types import FrameType
 
 from cyclopts import App, CycloptsError
 
+from foveate.cli.compare import compare
+from foveate.cli.data import data
+from foveate.cli.evaluate import evaluate
 from foveate.cli.models import models
 from foveate.cli.options import UsageError
 from foveate.cli.predict import predict
@@ -44,8 +47,11 @@ app = App(
 )
 app.command(predict, usage="Usage: foveate predict PATH... --out DIR [OPTIONS]")
 app.command(models)
+app.command(evaluate, usage="Usage: foveate evaluate --data DIR --out DIR [OPTIONS]")
+app.command(data)
 app.command(train)
 app.command(release)
+app.command(compare)
 
 
 class _Terminated(BaseException):

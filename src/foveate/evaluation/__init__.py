@@ -1,22 +1,28 @@
-"""How good a model is on whole photographs with known lesions.
+"""How good a model, or any other system's maps, are on whole photographs with known lesions.
 
-Knows:   cases, the same `segment` as everybody uses, scores pooled over photographs.
-Ignores: how the model was trained, and the command line.
+Knows:   cases, the same `segment` as everybody uses, maps that were written by others, scores pooled over
+         photographs, reports.
+Ignores: how a model was trained, and the command line.
 
-Shape letters: N windows, S window side, V view side, K lesions, C channels, G G2 sides of pieces.
+`evaluation.networks`, which runs networks of torch, is imported by those who need it: all else does without.
 """
 
-from foveate.evaluation.networks import CoarseEngine, LocalEngine, NetworkEngine
+from foveate.evaluation.evaluate import LesionOutcome, Trial, evaluate
 from foveate.evaluation.report import LesionScore, score, tabulate
+from foveate.evaluation.sources import Shown, Source, of_folder, of_model
 from foveate.evaluation.whole import CaseCounts, count
 
 __all__ = [
     "CaseCounts",
-    "CoarseEngine",
+    "LesionOutcome",
     "LesionScore",
-    "LocalEngine",
-    "NetworkEngine",
+    "Shown",
+    "Source",
+    "Trial",
     "count",
+    "evaluate",
+    "of_folder",
+    "of_model",
     "score",
     "tabulate",
 ]

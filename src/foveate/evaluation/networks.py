@@ -6,13 +6,16 @@ Ignores: photographs.
 Shape letters as in `foveate.engines`.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from foveate.engines import Glance
+from foveate.engines import Engine, Glance
 from foveate.nets import LocalGlobalUNet, sample
 
 
@@ -94,6 +97,15 @@ class LocalEngine:
         """Run LocalNet; the pieces are not looked at."""
         _, logits = self.network.local_net(_tensor(windows))
         return _probabilities(logits)
+
+
+Row = Literal["GlobalNet", "LocalNet", "fused"]
+"""Of the paper's Table 1."""
+
+ROWS: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
+    {"GlobalNet": CoarseEngine, "LocalNet": LocalEngine, "fused": NetworkEngine}
+)
+"""What makes a row's maps from a network."""
 
 
 def _tensor(pictures: Float32[np.ndarray, "N 3 S S"]) -> torch.Tensor:

@@ -7,7 +7,7 @@ Ignores: photographs, networks, files.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from foveate import scores, stitch
+from foveate import scores
 from foveate.evaluation.whole import CaseCounts
 
 
@@ -41,8 +41,8 @@ def score(counted: Sequence[CaseCounts], resamples: int = 2000) -> Mapping[str, 
         level = scores.best_dice_level(pooled)
         found[lesion] = LesionScore(
             average_precision=scores.average_precision(pooled),
-            interval=scores.interval(each, scores.average_precision, resamples),
-            threshold=None if level is None else level / stitch.LEVELS,
+            interval=_interval(each, resamples),
+            threshold=None if level is None else scores.ruler.probability(level),
             dice=None if level is None else scores.dice(pooled, level),
             photographs=sum(bool(counts.positives.any()) for counts in each),
         )
@@ -62,6 +62,11 @@ def tabulate(found: Mapping[str, LesionScore]) -> str:
             f"| {_figure(low)} to {_figure(high)} | {_figure(s.dice)} | {_figure(s.threshold)} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def _interval(each: Sequence[scores.Counts], resamples: int) -> tuple[float, float] | None:
+    table = scores.sketches([counts.sketch() for counts in each])
+    return scores.interval(table, scores.average_precisions, resamples)
 
 
 def _figure(value: float | None) -> str:

@@ -16,7 +16,7 @@ from foveate.segment import Settings, segment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaseCounts:
-    """Pixels of one photograph by stored level (16 bits), apart for lesion and other."""
+    """Pixels of one photograph by probability (16 bits), apart for lesion and other."""
 
     name: str
     """Of the case."""

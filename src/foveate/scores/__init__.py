@@ -1,18 +1,79 @@
 """How good a map is: arrays in, numbers out.
 
-Knows:   counts of stored levels, precision and recall, Dice, intervals by resampling photographs.
+Knows:   counts by probability, precision and recall, Dice, lesions found, calibration, intervals.
 Ignores: files, networks, which photographs were looked at, and what a good score is.
 
-Every figure is worked out from `Counts`: how many lesion and other pixels a map shows at each stored level.
-They are exact, take some megabyte whatever the number of pixels, and add up: that pools photographs.
+Figures of pixels are worked out from `Counts`: how many lesion and other pixels a map shows at each place of
+one ruler. They are exact for maps of 8 and 16 bits and add up: that pools photographs. All figures are
+functions of sums over photographs, so that an interval is a matrix product (`resampling`).
 """
 
-from foveate.scores.counts import Counts as Counts
-from foveate.scores.counts import histogram as histogram
-from foveate.scores.counts import pool as pool
-from foveate.scores.curves import Curve as Curve
-from foveate.scores.curves import average_precision as average_precision
-from foveate.scores.curves import best_dice_level as best_dice_level
-from foveate.scores.curves import dice as dice
-from foveate.scores.curves import precision_recall as precision_recall
-from foveate.scores.resampling import interval as interval
+from foveate.scores import calibration, detection, ruler, seams
+from foveate.scores.counts import COARSE, OFFICIAL, SKETCH, Counts, histogram, pool, sketches
+from foveate.scores.curves import (
+    ESTIMATORS,
+    Curve,
+    at_thresholds,
+    average_precision,
+    average_precisions,
+    best_dice_level,
+    coarse_11,
+    coarse_11_areas,
+    dice,
+    dices,
+    ious,
+    official_33,
+    official_33_areas,
+    precision_recall,
+    ratios,
+)
+from foveate.scores.detection import Detection, detect
+from foveate.scores.ranking import image_auc
+from foveate.scores.resampling import (
+    RESAMPLES,
+    Estimate,
+    Statistic,
+    draws,
+    estimate,
+    interval,
+    paired_interval,
+)
+
+__all__ = [
+    "COARSE",
+    "ESTIMATORS",
+    "OFFICIAL",
+    "RESAMPLES",
+    "SKETCH",
+    "Counts",
+    "Curve",
+    "Detection",
+    "Estimate",
+    "Statistic",
+    "at_thresholds",
+    "average_precision",
+    "average_precisions",
+    "best_dice_level",
+    "calibration",
+    "coarse_11",
+    "coarse_11_areas",
+    "detect",
+    "detection",
+    "dice",
+    "dices",
+    "draws",
+    "estimate",
+    "histogram",
+    "image_auc",
+    "interval",
+    "ious",
+    "official_33",
+    "official_33_areas",
+    "paired_interval",
+    "pool",
+    "precision_recall",
+    "ratios",
+    "ruler",
+    "seams",
+    "sketches",
+]

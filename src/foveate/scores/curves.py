@@ -1,18 +1,20 @@
-"""Precision, recall and Dice at every threshold, and what they come to.
+"""Precision, recall and Dice at every threshold, and what they come to: three areas below one curve.
 
-Knows:   counts of pixels by stored level.
+Knows:   counts of pixels by probability; how average precision and two coarser estimators are defined.
 Ignores: maps, photographs, and how sure the figures are.
 
-A threshold marks the pixels whose stored level is at least as high.
-Shape letters: T thresholds.
+A threshold marks the pixels whose place on the ruler is at least as high.
+Shape letters: T thresholds, R rows: pools of photographs, B bins, C = 2 B or 2 T + 1 columns.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from foveate.scores.counts import Counts
+from foveate.scores.counts import COARSE, OFFICIAL, Counts
+from foveate.scores.resampling import share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -20,7 +22,7 @@ class Curve:
     """Precision and recall at every threshold that marks other pixels than the one before it."""
 
     levels: Int64[np.ndarray, " T"]
-    """Stored levels, falling; the last marks every pixel."""
+    """Places on the ruler, falling; the last marks every pixel."""
     precision: Float64[np.ndarray, " T"]
     """Share of the marked pixels that are lesion, 0 to 1."""
     recall: Float64[np.ndarray, " T"]
@@ -52,25 +54,95 @@ def average_precision(counts: Counts) -> float | None:
     return float(np.sum(np.diff(curve.recall, prepend=0) * curve.precision))
 
 
-def dice(counts: Counts, level: int) -> float | None:
-    """Return Dice's coefficient of the pixels marked at a level; None where none is lesion and none marked.
+def official_33(counts: Counts) -> float | None:
+    """Return the area by the challenge's 33 equally spaced thresholds, p >= t; None without lesion pixels.
+
+    Source: Porwal et al. 2020, doi:10.1016/j.media.2019.101561, section 6.
+    """
+    return _single(official_33_areas(at_thresholds(counts, OFFICIAL)[np.newaxis]))
+
+
+def coarse_11(counts: Counts) -> float | None:
+    """Return the area by 11 thresholds, p > t; None without lesion pixels. Only to compare with papers that
+    report it: few thresholds inflate the area.
+
+    Source: the evaluation code of M2MRF (Liu et al. 2023), taken over by later ones.
+    """
+    return _single(coarse_11_areas(at_thresholds(counts, COARSE)[np.newaxis]))
+
+
+def at_thresholds(counts: Counts, places: Int64[np.ndarray, " T"]) -> Float64[np.ndarray, " C"]:
+    """Return a row for the two functions below: T sums of lesion pixels, T of others, all lesion pixels."""
+    hits, others = counts.reaching(places)
+    return np.concatenate([hits, others, [counts.positives.sum()]]).astype(np.float64)
+
+
+def average_precisions(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
+    """Return average precision of several pools at once.
+
+    Args:
+        table: B columns of lesion pixels from low to high, then B of others.
+
+    Returns:
+        As `average_precision`; not a number without lesion pixels.
+    """
+    bins = table.shape[1] // 2
+    hits = np.cumsum(table[:, bins - 1 :: -1], axis=1)
+    marked = hits + np.cumsum(table[:, : bins - 1 : -1], axis=1)
+    precision = np.divide(hits, marked, out=np.zeros_like(hits), where=marked > 0)
+    gained = (table[:, bins - 1 :: -1] * precision).sum(axis=1)
+    return share(gained, hits[:, -1])
+
+
+def official_33_areas(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
+    """Return `official_33` of several pools at once; rows as `at_thresholds` makes them.
+
+    Thresholds at which nothing is marked are dropped; trapezoids between the others; from the highest
+    threshold that is left, the curve is carried flat to recall 0.
+    """
+    hits, others, lesion = _parts(table)
+    marked = hits + others
+    precision = np.divide(hits, marked, out=np.zeros_like(hits), where=marked > 0)
+    highest = np.maximum((marked > 0).sum(axis=1) - 1, 0)[:, np.newaxis]
+    carried = np.take_along_axis(precision, highest, axis=1)
+    precision = np.where(marked > 0, precision, carried)
+    area = _trapezoids(np.hstack([precision, carried]), np.hstack([hits, np.zeros_like(carried)]))
+    return share(area, lesion)
+
+
+def coarse_11_areas(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
+    """Return `coarse_11` of several pools at once; rows as `at_thresholds` makes them.
+
+    Precision is 1 where nothing is marked; trapezoids; nothing is added beyond the recall of `p > 0`.
+    """
+    hits, others, lesion = _parts(table)
+    marked = hits + others
+    precision = np.divide(hits, marked, out=np.ones_like(hits), where=marked > 0)
+    return share(_trapezoids(precision, hits), lesion)
+
+
+ESTIMATORS = {"exact": average_precision, "official_33": official_33, "coarse_11": coarse_11}
+"""The three areas, by the names that they go by everywhere."""
+
+
+def dice(counts: Counts, place: int) -> float | None:
+    """Return Dice's coefficient of the pixels marked at a place; None where none is lesion and none marked.
 
     Args:
         counts: of pixels, pooled or of one photograph.
-        level: pixels with stored >= level are marked; where bins hold several levels, from the next bin on.
+        place: pixels at or above it are marked.
 
     Source: Dice 1945, doi:10.2307/1932409: 2 TP / (2 TP + FP + FN).
     """
-    first = int(np.searchsorted(counts.floors, level))
-    hits, lesion = int(counts.positives[first:].sum()), int(counts.positives.sum())
-    marked = hits + int(counts.negatives[first:].sum())
-    return 2 * hits / (marked + lesion) if marked + lesion else None
+    hits, others = (int(found[0]) for found in counts.reaching(np.array([place])))
+    total = hits + others + int(counts.positives.sum())
+    return 2 * hits / total if total else None
 
 
 def best_dice_level(counts: Counts) -> int | None:
-    """Return the level, at least 1, at which Dice is highest; the highest of equals; None without lesion.
+    """Return the place, above 0, at which Dice is highest; the highest of equals; None without lesion.
 
-    Level 0 is left out: it marks every pixel, the black surround included.
+    Place 0 is left out: it marks every pixel, the black surround included.
     """
     if not counts.positives.any():
         return None
@@ -79,3 +151,41 @@ def best_dice_level(counts: Counts) -> int | None:
     scores = 2 * hits[1:] / (marked[1:] + hits[0])
     best = len(scores) - 1 - int(np.argmax(scores[::-1]))
     return int(counts.floors[1:][best])
+
+
+def dices(table: Float64[np.ndarray, "R 3"]) -> Float64[np.ndarray, " R"]:
+    """Return Dice's coefficient of rows of true positives, false positives, false negatives."""
+    hits, false, missed = table.T
+    return share(2 * hits, 2 * hits + false + missed)
+
+
+def ious(table: Float64[np.ndarray, "R 3"]) -> Float64[np.ndarray, " R"]:
+    """Return intersection over union of rows of true positives, false positives, false negatives."""
+    hits, false, missed = table.T
+    return share(hits, hits + false + missed)
+
+
+def ratios(table: Float64[np.ndarray, "R 2"]) -> Float64[np.ndarray, " R"]:
+    """Return the first column's share in the second; not a number where that is 0."""
+    return share(table[:, 0], table[:, 1])
+
+
+def _parts(
+    table: Float64[np.ndarray, "R C"],
+) -> tuple[Float64[np.ndarray, "R T"], Float64[np.ndarray, "R T"], Float64[np.ndarray, " R"]]:
+    half = table.shape[1] // 2
+    return table[:, :half], table[:, half:-1], table[:, -1]
+
+
+def _trapezoids(
+    precision: Float64[np.ndarray, "R T"], hits: Float64[np.ndarray, "R T"]
+) -> Float64[np.ndarray, " R"]:
+    """Return the area below precision over hits, which fall from column to column."""
+    area: Float64[np.ndarray, " R"] = np.zeros(len(hits))
+    for low, high in pairwise(range(hits.shape[1])):
+        area += (hits[:, low] - hits[:, high]) * (precision[:, low] + precision[:, high]) / 2
+    return area
+
+
+def _single(values: Float64[np.ndarray, " 1"]) -> float | None:
+    return None if np.isnan(values[0]) else float(values[0])

@@ -1,0 +1,201 @@
+"""Maps of any system are read as they are, or refused in one line; what is scored is what was asked for."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny_package
+
+from foveate.datasets import Case, layouts
+from foveate.errors import DatasetError, LesionError, SettingError
+from foveate.evaluation import choices, sources
+from foveate.evaluation.choices import Wish
+from foveate.kinds import Decision
+from foveate.models import Package
+from foveate.writers import maps
+
+SHAPE = (5, 7)
+
+STORED = {
+    "map.png": np.arange(35, dtype=np.uint8).reshape(SHAPE),
+    "map16.png": 1000 * np.arange(35, dtype=np.uint16).reshape(SHAPE),
+    "map.tif": 1000 * np.arange(35, dtype=np.uint16).reshape(SHAPE),
+    "float.tiff": np.arange(35, dtype=np.float32).reshape(SHAPE) / 34,
+    "map.npy": np.arange(35, dtype=np.float64).reshape(SHAPE) / 34,
+    "mask.npy": np.eye(5, 7, dtype=bool),
+    "map.npz": np.arange(35, dtype=np.uint16).reshape(SHAPE),
+}
+
+
+def save(path, array):
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif path.suffix == ".npz":
+        np.savez(path, probability=array)
+    else:
+        assert cv2.imwrite(str(path), array)
+    return path
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_map_of_every_kind_is_read_as_it_was_written(tmp_path, name):
+    found = sources.read_map(save(tmp_path / name, STORED[name]), SHAPE)
+
+    assert found.dtype == STORED[name].dtype
+    np.testing.assert_array_equal(found, STORED[name])
+
+
+@pytest.mark.parametrize("format", maps.FORMATS)
+def test_maps_that_predict_wrote_are_read_unchanged(tmp_path, format):
+    stored = maps.quantise(1000 * np.arange(35, dtype=np.uint16).reshape(SHAPE), format)
+    path = tmp_path / f"map{maps.SUFFIX[format]}"
+    path.write_bytes(maps.encode(stored, format))
+
+    np.testing.assert_array_equal(sources.read_map(path, SHAPE), stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("a.npy", np.full(SHAPE, np.nan), "runs from nan to nan"),
+        ("a.npy", np.full(SHAPE, 1.5), r"runs from 1\.5 to 1\.5"),
+        ("a.npy", np.full(SHAPE, -0.1), r"runs from -0\.1"),
+        ("a.npy", np.zeros(SHAPE, np.int64), "a map of int64"),
+        ("a.npy", np.zeros((4, 7)), "the map is 4 x 7, its photograph 5 x 7"),
+        ("a.png", np.zeros((*SHAPE, 3), np.uint8), "the map is 5 x 7 x 3"),
+    ],
+)
+def test_what_is_no_map_of_the_photograph_is_refused_by_name(tmp_path, name, array, message):
+    path = save(tmp_path / name, array)
+
+    with pytest.raises(DatasetError, match=message) as raised:
+        sources.read_map(path, SHAPE)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.npz"])
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_damaged_map_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(DatasetError, match="unreadable map"):
+        sources.read_map(tmp_path / name, SHAPE)
+
+
+def test_an_npz_of_several_arrays_needs_one_called_probability(tmp_path):
+    np.savez(tmp_path / "a.npz", one=np.zeros(SHAPE), other=np.zeros(SHAPE))
+
+    with pytest.raises(DatasetError, match="unreadable map"):
+        sources.read_map(tmp_path / "a.npz", SHAPE)
+
+
+def test_two_maps_of_one_name_are_refused(tmp_path):
+    for name in ("eye_EX.png", "eye_EX.npy"):
+        save(tmp_path / name, np.zeros(SHAPE, np.uint8))
+    with pytest.raises(DatasetError, match=r"eye_EX\.png beside eye_EX\.npy"):
+        sources._only(tmp_path, "eye_EX")
+
+
+# choices
+
+
+def case(name, annotated=None):
+    return Case(name=name, photograph=Path(__file__), masks={}, annotated=annotated)
+
+
+def package(*lesions):
+    return Package(
+        folder=Path(),
+        name="tiny",
+        version="0",
+        contract=replace(tiny_package.CONTRACT, lesions=lesions),
+        decisions={code: Decision(threshold=0.3, minimum_area=1) for code in lesions},
+        digest="",
+        manifest={},
+    )
+
+
+def test_maps_are_scored_for_all_lesions_of_the_set_from_one_half_on():
+    found = choices.choose(layouts.IDRID, [case("a")], None, Wish(thresholds={"MA": 0.2}))
+
+    assert found.thresholds == {"EX": 0.5, "MA": 0.2, "HE": 0.5, "SE": 0.5}
+    assert not found.left_out
+
+
+def test_a_model_has_its_own_thresholds_and_what_only_one_side_knows_is_left_out():
+    found = choices.choose(layouts.IDRID, [case("a")], package("MA", "XY", "EX"), Wish(thresholds={}))
+
+    assert found.thresholds == {"MA": 0.3, "EX": 0.3}
+    assert list(found.thresholds) == ["MA", "EX"]
+    assert set(found.left_out) == {"HE", "SE", "XY"}
+    with pytest.raises(LesionError, match="the set does not show it"):
+        choices.choose(layouts.IDRID, [case("a")], package("XY", "EX"), Wish(lesions=("XY",), thresholds={}))
+
+
+def test_lesions_that_no_photograph_was_looked_through_for_are_not_scored():
+    found = choices.choose(layouts.IDRID, [case("a", ("MA",))], None, Wish(thresholds={}))
+
+    assert list(found.thresholds) == ["MA"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "message"),
+    [
+        (Wish(lesions=("XX",), thresholds={}), LesionError, "XX"),
+        (Wish(lesions=("EX",), thresholds={"MA": 0.5}), SettingError, "MA, which is not scored"),
+        (Wish(thresholds={"MA": 0.0}), SettingError, "MA=0"),
+    ],
+)
+def test_wishes_that_cannot_be_granted_are_named(wish, error, message):
+    with pytest.raises(error, match=message):
+        choices.choose(layouts.IDRID, [case("a")], None, wish)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A set of three photographs, names only."""
+    base = tmp_path / "A. Segmentation"
+    for part, names in (("a. Training Set", ("e1", "e2")), ("b. Testing Set", ("e3",))):
+        folder = base / "1. Original Images" / part
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.jpg").write_bytes(b"")
+        (base / "2. All Segmentation Groundtruths" / part / "3. Hard Exudates").mkdir(parents=True)
+    return tmp_path
+
+
+def test_a_split_is_named_or_a_file_or_a_fold_of_one(data, tmp_path):
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps({"folds": {"e1": 0, "e3": 1}}))
+
+    def names(split):
+        return [one.name for one in choices.cases(data, layouts.IDRID, split)]
+
+    assert names("train") == ["e1", "e2"]
+    assert names("test") == ["e3"]
+    assert names(str(file)) == ["e1", "e3"]
+    assert names(f"{file}:1") == ["e3"]
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [("nope", "no split 'nope': idrid has train, test"), ("FILE:7", "fold 7 holds no photograph")],
+)
+def test_a_split_that_is_not_there_is_named(data, tmp_path, split, message):
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps({"folds": {"e1": 0}}))
+
+    with pytest.raises(DatasetError, match=message):
+        choices.cases(data, layouts.IDRID, split.replace("FILE", str(file)))
+
+
+def test_a_photograph_of_the_file_that_the_set_has_not_is_named(data, tmp_path):
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps({"folds": {"gone": 0}}))
+
+    with pytest.raises(DatasetError, match="photograph gone of the split is not in the set"):
+        choices.cases(data, layouts.IDRID, str(file))
