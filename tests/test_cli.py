@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from functools import partial
 
 import pytest
 import tiny_package
@@ -270,19 +268,36 @@ def test_help_imports_nothing_that_computes():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_an_interrupt_is_one_line_and_its_exit_code(foveate, folder, model, tmp_path, monkeypatch):
-    def interrupted(number, *arguments, **settings):
-        os.kill(os.getpid(), number)
-        for _ in range(1000):  # another thread may get the signal; Python then tells us between two sleeps
-            time.sleep(0.01)
+WAITING = """
+import sys, time
+from foveate import batch, cli
 
-    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
-        monkeypatch.setattr("foveate.batch.segment", partial(interrupted, number))
-        code, out, err = foveate("predict", folder, "--out", tmp_path / word, "--model", model)
-        assert (code, out) == (128 + number, "")
-        assert err == f"foveate: {word}; --resume goes on with a run\n"
-        assert (tmp_path / word / "summary.csv").read_text().startswith("photograph,status")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+def wait(*arguments, **settings):
+    print("waiting", flush=True)
+    time.sleep(60)
+
+batch.segment = wait
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_an_interrupt_is_one_line_and_its_exit_code(folder, model, tmp_path, number, word):
+    line = [sys.executable, "-c", WAITING, "predict", folder, "--out", tmp_path / "out", "--model", model]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (128 + number, "")
+    assert err == f"foveate: {word}; --resume goes on with a run\n"
+    assert (tmp_path / "out" / "summary.csv").read_text().startswith("photograph,status")
+
+
+def test_a_command_leaves_the_handling_of_signals_as_it_was(foveate):
+    before = signal.getsignal(signal.SIGTERM)
+    foveate("models")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_on_a_terminal_there_is_a_bar_and_failures_stand_above_it(folder, model, tmp_path):
