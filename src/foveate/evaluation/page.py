@@ -399,7 +399,7 @@ def _short(value: float | None, places: int) -> str:
 
 def _name(lesion: str) -> str:
     (known,) = lesions.of([lesion])
-    told = "" if known.name == lesion else f"<small>{_text(known.name)}</small>"
+    told = "" if known.name == lesion else f" <small>{_text(known.name)}</small>"
     return f"{_text(lesion)}{told}"
 
 
