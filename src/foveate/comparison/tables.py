@@ -58,7 +58,7 @@ def by_diameter(found: Mapping[str, LesionComparison]) -> str:
 
 def page(found: Mapping[str, LesionComparison], about: Mapping[str, object]) -> str:
     """Return comparison.md."""
-    told = "\n".join(f"- {name}: {value}" for name, value in about.items())
+    told = "\n".join(f"- {name}: {_told(value)}" for name, value in about.items())
     figures = "\n".join(
         f"![{lesion} in {one.patch.photograph}: {CAPTIONS}](figure-2-{lesion}.png)"
         for lesion, one in found.items()
@@ -107,6 +107,12 @@ def record(found: Mapping[str, LesionComparison], about: Mapping[str, object]) -
         for lesion, one in found.items()
     }
     return json.dumps({**about, "false_regions_a_photograph": RATE, "lesions": lesions}, indent=1) + "\n"
+
+
+def _told(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {number}" for key, number in value.items())
+    return str(value)
 
 
 def _plain(estimate: Estimate) -> dict[str, object]:
