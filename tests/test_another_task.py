@@ -1,4 +1,4 @@
-"""A task that has nothing to do with eyes goes all the way by the same commands: leaves with rust and spots."""
+"""A task that has nothing to do with eyes goes all the way by the same commands: leaves with rust, spots."""
 
 import json
 

@@ -1,5 +1,6 @@
 """Three rows at equal steps, on the same photographs; each row shows what it should."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import tiny_set
 from PIL import Image
 
-from foveate import comparison
+from foveate import cli, comparison, recipes
 from foveate.comparison import figure, tables
 from foveate.errors import TrainingError
 from foveate.scores import Estimate
 from foveate.training import run, samples
+from foveate.training.recipe import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,13 @@ def test_the_busiest_patch_is_the_one_of_the_grid_with_most_lesion():
     assert comparison.busiest(plane) == (slice(256, 512), slice(512, 768))
 
 
+def test_nothing_is_compared_on_photographs_that_were_trained_on(made):
+    _, _, cases = made
+    comparison.require_unseen(cases[:1], cases[1:])
+    with pytest.raises(TrainingError, match=f"{cases[1].name} is trained on"):
+        comparison.require_unseen(cases, cases[1:])
+
+
 def test_the_papers_tiling_is_143_patches_side_by_side():
     contract = replace(tiny_set.CONTRACT, window_side=256, overlap=64)
     paper = comparison.tiled(contract, "paper")
@@ -147,3 +156,45 @@ def test_the_record_and_the_page_say_the_same(found):
     assert [stratum["lesions"] for stratum in record["lesions"]["SE"]["by_diameter"]] == list(
         found["SE"].lesions
     )
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Publish a tiny recipe and return what runs `foveate compare` with it."""
+    tiny_set.write(tmp_path / "set")
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": lambda: tiny_set.recipe(split=split)})
+    fewer = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
+    line = ["compare", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "out"), *fewer]
+    return lambda *more: cli.run([*line, "--threads", "1", *more])
+
+
+def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_path, capsys):
+    assert command("--lesions", "EX") == 0
+
+    shown = capsys.readouterr()
+    assert "| GlobalNet |" in shown.out
+    assert "global-alone 2/2" in shown.err
+    found = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert list(found["lesions"]) == ["EX"]
+    assert found["steps"]["local-alone"] == 2
+    assert (tmp_path / "out/figure-2-EX.png").is_file()
+    assert "figure-2-EX.png" in (tmp_path / "out/comparison.md").read_text()
+
+    assert command("--lesions", "EX") == 0  # all is trained: only compared again
+    assert "alone 1/2" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--fold", "none"), "name photographs to compare on with --on"),
+        (("--fold", "none", "--on", "train"), "is trained on"),
+        (("--on", "elsewhere"), "no split 'elsewhere'"),
+        (("--lesions", "NV"), "'NV' is unknown"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(command, capsys, more, said):
+    assert command(*more) in (1, 2)
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]

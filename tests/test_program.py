@@ -45,6 +45,17 @@ def test_an_example_photograph_is_never_trained_on(plan):
         program.divided(plan.recipe, cases)
 
 
+@pytest.mark.parametrize("name", ["IDRiD_376_small", "examples_IDRiD_226", "IDRiD_339"])
+def test_an_example_photograph_is_known_by_a_part_of_its_name(plan, name):
+    with pytest.raises(TrainingError, match="is an example photograph"):
+        program.divided(plan.recipe, [tiny_set.replace(plan.cases[0], name=name)])
+
+
+def test_with_no_fold_held_back_all_photographs_are_learned_from(plan):
+    recipe = tiny_set.replace(plan.recipe, held_back=None)
+    assert program.divided(recipe, plan.cases) == (list(plan.cases), [])
+
+
 def test_all_photographs_of_the_examples_are_set_aside():
     from pathlib import Path
 

@@ -23,7 +23,8 @@ def compare(
     run: Annotated[Path | None, Parameter(metavar="RUN")] = None,
     layout: Annotated[str, Parameter(metavar="L")] = "idrid",
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    fold: Annotated[int | None, Parameter(metavar="N")] = None,
+    fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
+    on: Annotated[str | None, Parameter(metavar="SPLIT")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
     tiling: Literal["model", "paper"] = "model",
@@ -48,7 +49,9 @@ def compare(
     split
         JSON file of folds, as for training.
     fold
-        The fold that is held back from training, and compared on.
+        The fold that is held back from training, and compared on; 'none' to train on all photographs.
+    on
+        Another split of the layout to compare on, such as test, in place of the fold held back.
     settings
         Another value for one of the recipe's numbers, as for training.
     lesions
@@ -69,6 +72,7 @@ def compare(
     from foveate import comparison  # noqa: PLC0415
     from foveate.cli import steps  # noqa: PLC0415
     from foveate.comparison import figure, tables  # noqa: PLC0415
+    from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.lesions import chosen  # noqa: PLC0415
     from foveate.training import program  # noqa: PLC0415
     from foveate.writers import files  # noqa: PLC0415
@@ -76,6 +80,10 @@ def compare(
     files.prove(out)
     plan = planned(recipe, data, run or out / "run", layout=layout, split=split, fold=fold, settings=settings)
     codes = chosen(options.codes(lesions) or plan.recipe.contract.lesions, plan.recipe.contract.lesions)
+    if on is None and plan.recipe.held_back is None:
+        raise options.UsageError("compare: nothing is held back; name photographs to compare on with --on.")
+    others = layouts.cases(data, layouts.named(layout), on) if on is not None else ()
+    comparison.require_unseen(others, plan.cases)  # before hours are spent
     steps.show(
         program.train(
             replace(
@@ -85,19 +93,21 @@ def compare(
     )
     trained = program.recalled(plan.recipe, plan.folder)
     _, held_back = program.divided(trained, program.looked_through(trained, plan.cases))
+    cases = program.looked_through(trained, others) if others else held_back
     found = comparison.compare(
         trained,
         plan.folder,
-        held_back,
+        cases,
         lesions=codes,
         tiling=tiling,
         tell=lambda row, done, name: print(
-            f"{row} [{done}/{len(held_back)}] {name}", file=sys.stderr, flush=True
+            f"{row} [{done}/{len(cases)}] {name}", file=sys.stderr, flush=True
         ),
     )
     about = {
         "recipe": trained.name,
-        "photographs compared on": len(held_back),
+        "photographs compared on": len(cases),
+        "split": "the fold held back" if on is None else on,
         "fold held back": trained.held_back,
         "tiling": tiling,
         "steps": comparison.steps(plan.folder),

@@ -29,7 +29,7 @@ def train(
     out: Annotated[Path, Parameter(metavar="RUN")],
     layout: Annotated[str, Parameter(metavar="L")] = "idrid",
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    fold: Annotated[int | None, Parameter(metavar="N")] = None,
+    fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
     minutes: Annotated[float | None, Parameter(metavar="N")] = None,
@@ -57,7 +57,7 @@ def train(
         JSON file of folds, as 'foveate data split' writes it; the recipe's own, if not given. A recipe
         without one deals folds by its seed and saves them in the run.
     fold
-        The fold that is held back from training.
+        The fold that is held back from training, or 'none' to train on all photographs.
     settings
         Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
         once).
@@ -103,7 +103,7 @@ def planned(
     *,
     layout: str,
     split: Path | None,
-    fold: int | None,
+    fold: int | Literal["none"] | None,
     settings: tuple[str, ...],
 ) -> "Plan":
     """Return what is to be trained, by a recipe's name and what the command line changes in it."""
@@ -117,7 +117,7 @@ def planned(
     if split is not None:
         numbers = replace(numbers, split=split)
     if fold is not None:
-        numbers = replace(numbers, held_back=fold)
+        numbers = replace(numbers, held_back=None if fold == "none" else fold)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))
     return program.Plan(recipe=numbers, cases=cases, folder=folder, settings=changed, command=sys.argv)
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8, UInt16
 
 from foveate import models, nets, scores, views
 from foveate.datasets import Case, truth
+from foveate.errors import TrainingError
 from foveate.evaluation import LesionOutcome, of_model
 from foveate.evaluation.evaluate import Trial, evaluate
 from foveate.evaluation.measures import Measures
@@ -93,6 +94,18 @@ def network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
 def steps(folder: Path) -> dict[StageName, int]:
     """Return how many steps each stage of a run took."""
     return {stage: run.steps_taken(folder, stage) for stage in NEEDED}
+
+
+def require_unseen(cases: Sequence[Case], learned: Sequence[Case]) -> None:
+    """Make sure that no photograph to compare on is one to learn from.
+
+    Raises:
+        TrainingError: one is.
+    """
+    known = {case.photograph for case in learned}
+    for case in cases:
+        if case.photograph in known:
+            raise TrainingError(f"{case.name} is trained on; compare on photographs that are not")
 
 
 def tiled(contract: Contract, tiling: Literal["model", "paper"]) -> Contract:

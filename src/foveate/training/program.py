@@ -4,6 +4,7 @@ Knows:   which photographs are trained on, when a folder may be gone on with, wh
 Ignores: what a stage does.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from foveate.training.samples import Sheet
 
 SHEETS = "sheets"
 """Folder of a run that keeps its photographs ready, 50 MB each. May be deleted when the run is done."""
+
+EXAMPLE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(sorted(SET_ASIDE))})(?![0-9])")
+"""An example photograph's name, also as a part of one: 'examples_IDRiD_226', 'IDRiD_376_small'."""
 
 FOLDS = 5
 """That a run deals itself: four fifths to learn from are nearly all, one fifth still holds every lesion."""
@@ -121,6 +125,11 @@ def _parted(
     recipe: Recipe, cases: Sequence[Case], folds: Mapping[str, int], name: str
 ) -> tuple[list[Case], list[Case]]:
     """Return the cases to train on and those held back; `name` is the split's, for messages."""
+    for case in cases:
+        if spoilt := EXAMPLE.search(case.name):
+            raise TrainingError(f"{spoilt.group()} is an example photograph and set aside from all training")
+    if recipe.held_back is None:
+        return list(cases), []
     try:
         learned, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
     except DatasetError as error:
@@ -128,8 +137,6 @@ def _parted(
             f"{name}: {error}; name a split of this set with --split ('foveate data split' makes one)"
         ) from error
     by_name = {case.name: case for case in cases}
-    if spoilt := SET_ASIDE & by_name.keys():
-        raise TrainingError(f"{sorted(spoilt)[0]} is an example photograph and set aside from all training")
     return [by_name[name] for name in learned], [by_name[name] for name in held_back]
 
 

@@ -81,8 +81,8 @@ class Recipe:
     """Decay a step of the weights' exponential moving average, which is kept; 0 keeps the last weights."""
     split: Path | None = None
     """JSON file of folds; None where the run deals them, or the command line names a file."""
-    held_back: int = 0
-    """The fold that is not trained on."""
+    held_back: int | None = 0
+    """The fold that is not trained on; None trains on all (the paper, which had test photographs apart)."""
     any_lesions: bool = False
     """Whether the data set's layout says what is looked for, and whether its photographs have a round field,
     in place of the contract."""

@@ -82,10 +82,10 @@ def digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
     }
 
 
-def split(folder: Path) -> tuple[Path, int] | None:
-    """Return a run's file of folds and the number of the one held back; None if it keeps none."""
+def split(folder: Path) -> tuple[Path, int | None] | None:
+    """Return a run's file of folds and the number of the one held back, if any; None if it keeps none."""
     path = folder / SPLIT
-    return (path, int(json.loads(path.read_text())["held_back"])) if path.exists() else None
+    return (path, json.loads(path.read_text())["held_back"]) if path.exists() else None
 
 
 def settings(folder: Path) -> dict[str, Any] | None:
