@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 import tiny_set
+import torch
 
 from foveate import cli, recipes
 from foveate.cli import steps
@@ -79,6 +80,13 @@ def test_another_layout_brings_its_lesions(data, published, tmp_path):
         (("--layout", "nowhere"), "no layout 'nowhere'"),
         (("--device", "tpu"), "tpu"),
         (("--fold", "9"), "fold 9 holds no photograph"),
+        (("--threads", "0"), "threads are 0; at least 1"),
+        (("--minutes", "nan"), "minutes are nan; a number above 0"),
+        (("--minutes", "0"), "minutes are 0.0; a number above 0"),
+        (("--minutes", "-1"), "minutes are -1.0; a number above 0"),
+        (("--set", "contract.view_side=30"), "contract.view_side is 30, and global_net halves it 2 times"),
+        (("--set", "network.local_net.poolings=6"), "or lower network.local_net.poolings"),
+        (("--set", "sampling=dealt"), "set lesion_share to 0"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_leaves_no_stage(data, published, capsys, more, said):
@@ -87,6 +95,26 @@ def test_what_makes_no_sense_is_one_line_and_leaves_no_stage(data, published, ca
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert not (data / "run").exists()
+
+
+def test_a_file_in_the_way_of_the_run_is_one_line(data, published, capsys):
+    (data / "run").write_text("notes")
+
+    assert train(data, published) == 1
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("tensorboard")]
+    assert "a file is in the way of a folder" in line
+    assert (data / "run").read_text() == "notes"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_several_processes_on_gpus_that_are_not_there_are_one_line(data, published, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    assert train(data, published, "--device", "cuda") == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "torch finds no GPU" in line
 
 
 def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):

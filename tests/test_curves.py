@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 
 from foveate.errors import TrainingError
 from foveate.training import curves
-from foveate.training.curves import Row
+from foveate.training.curves import Epoch, Row
 
 ROWS = [Row(step, 0.1 / step, float(step)) for step in range(1, 11)]
 
@@ -44,6 +44,15 @@ def test_every_step_is_in_one_epoch(epoch):
     assert sum(int(line.split(",")[1]) for line in lines) == len(ROWS)
 
 
+@given(st.floats(0.5, 20))
+def test_an_epoch_ends_with_its_last_step_and_is_then_as_in_the_table(epoch):
+    found = [curves.ended(ROWS[:n], epoch) for n in range(1, len(ROWS) + 1)]
+    lines = [one.line().strip() for one in found if one is not None]
+
+    table = curves.by_epoch(ROWS, epoch).splitlines()[1:]
+    assert lines == (table if found[-1] is not None else table[:-1])
+
+
 class Board:
     """What stands in for TensorBoard's writer."""
 
@@ -57,6 +66,12 @@ class Board:
             raise OSError(28, "No space left on device")
         self.told.append((name, value, step))
 
+    def flush(self):
+        self.told.append("flushed")
+
+    def close(self):
+        self.told.append("closed")
+
 
 def test_tensorboard_hears_of_each_step_and_forgets_those_after_the_checkpoint(tmp_path, monkeypatch):
     module = ModuleType("torch.utils.tensorboard")
@@ -64,18 +79,25 @@ def test_tensorboard_hears_of_each_step_and_forgets_those_after_the_checkpoint(t
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setattr(curves, "has_tensorboard", lambda: True)
 
-    tell = curves.board(tmp_path, 4)
-    tell(Row(5, 0.25, 1.5))
+    board = curves.Board(tmp_path, 4)
+    board.tell(Row(5, 0.25, 1.5), Epoch(number=2, steps=3, rate=0.25, loss=2.0))
+    board.flush()
+    board.close()
 
-    assert Board.told == [(str(tmp_path), 5), ("loss", 1.5, 5), ("rate", 0.25, 5)]
+    step = [(str(tmp_path), 5), ("loss", 1.5, 5), ("rate", 0.25, 5)]
+    epoch = [("epoch/loss", 2.0, 5), ("epoch/rate", 0.25, 5), ("epoch/number", 2.0, 5)]
+    assert Board.told == [*step, *epoch, "flushed", "closed"]
     with pytest.raises(TrainingError, match="cannot be written"):
-        tell(Row(6, 0.25, -1.0))
+        board.tell(Row(6, 0.25, -1.0))
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "has_tensorboard", lambda: False)
 
-    curves.board(tmp_path / "board", 0)(ROWS[0])
+    board = curves.Board(tmp_path / "board", 0)
+    board.tell(ROWS[0])
+    board.flush()
+    board.close()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -83,8 +105,9 @@ def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
 @pytest.mark.filterwarnings("ignore")  # of its own dependencies
 def test_tensorboards_own_writer_takes_the_rows(tmp_path):
-    tell = curves.board(tmp_path, 0)
+    board = curves.Board(tmp_path, 0)
     for row in ROWS:
-        tell(row)
+        board.tell(row)
+    board.close()
 
     assert next(path.name for path in tmp_path.iterdir()).startswith("events")

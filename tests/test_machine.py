@@ -149,6 +149,36 @@ def test_a_gpu_that_is_not_there_is_said():
         Machine(device="cuda")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_several_processes_without_a_gpu_are_told_before_they_join():
+    several = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+
+    with pytest.raises(SettingError, match="torch finds no GPU"), machine.joined(several, "cuda"):
+        pass
+
+
+@pytest.mark.parametrize(("told", "wanted"), [({"LOCAL_WORLD_SIZE": "4"}, 4), ({"LOCAL_RANK": "2"}, 3)])
+def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, told, wanted):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | told
+
+    said = f"{wanted} processes on a machine of 2 GPUs; .* --nproc-per-node 2"
+    with pytest.raises(SettingError, match=said), machine.joined(several, "cuda"):
+        pass
+
+
+def test_processes_that_were_not_told_where_to_meet_say_so(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+    with (
+        pytest.raises(SettingError, match=r"WORLD_SIZE is 2, .* torchrun"),
+        machine.joined({"WORLD_SIZE": "2"}, "cpu"),
+    ):
+        pass
+
+
 def test_workers_below_none_are_refused():
     with pytest.raises(SettingError, match="workers are -1"):
         Machine(workers=-1)

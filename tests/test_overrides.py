@@ -9,6 +9,7 @@ pytest.importorskip("torch")
 import tiny_set
 
 from foveate.errors import SettingError
+from foveate.recipes import idrid_lite0
 from foveate.training import overrides
 
 
@@ -84,6 +85,43 @@ def test_what_cannot_be_set_is_said_by_name(name, text, said):
 def test_a_value_that_the_recipe_refuses_is_refused():
     with pytest.raises(SettingError, match="may turn by quarters only"):
         changed(stages__joint__limits__turn="10")
+
+
+TOGETHER = [
+    {"network.global_net.backbone": "efficientnet-lite0", "network.global_net.decoder": "8,4"},
+    {"sampling": "dealt", "lesion_share": "0"},
+    {"stages.joint.photographs": "5", "stages.joint.accumulate": "5"},
+    {"contract.view_side": "64", "network.global_net.poolings": "5"},  # 32 px halve four times at most
+    {"stages.joint.steps": "none", "stages.joint.epochs": "2"},
+]
+
+
+@pytest.mark.parametrize("settings", TOGETHER, ids="+".join)
+def test_changes_that_belong_together_are_made_in_either_order(settings):
+    recipe = overrides.override(tiny_set.recipe(), settings)
+
+    assert overrides.override(tiny_set.recipe(), dict(reversed(settings.items()))) == recipe
+    found = overrides.names(recipe)
+    for name, text in settings.items():
+        assert found[name].strip("()").replace(" ", "") in (text, f"{text}.0", text.capitalize())
+
+
+def test_a_published_recipe_takes_other_poolings_with_their_decoder():
+    settings = {"network.global_net.poolings": "4", "network.global_net.decoder": "96,64,32,16"}
+
+    changed = overrides.override(idrid_lite0(), settings).network.global_net
+
+    assert (changed.poolings, changed.decoder) == (4, (96, 64, 32, 16))
+
+
+def test_steps_and_epochs_together_are_refused():
+    with pytest.raises(SettingError, match="either steps or epochs"):
+        overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint.epochs": "2"})
+
+
+def test_a_holder_and_a_value_below_it_are_refused():
+    with pytest.raises(SettingError, match=r"--set stages\.joint holds several values"):
+        overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint": "1"})
 
 
 def test_every_name_that_is_listed_can_be_set_to_its_own_value():

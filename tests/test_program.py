@@ -1,13 +1,15 @@
 """A run's stages in their order, on photographs that may be trained on."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny_set
 
 from foveate.datasets import SET_ASIDE
-from foveate.errors import DatasetError, TrainingError
+from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
 from foveate.training import overrides, program, run
 from foveate.training.machine import HERE
 from foveate.training.program import Plan
@@ -57,8 +59,6 @@ def test_with_no_fold_held_back_all_photographs_are_learned_from(plan):
 
 
 def test_all_photographs_of_the_examples_are_set_aside():
-    from pathlib import Path
-
     examples = (Path(__file__).parents[1] / "examples").glob("*.jpg")
 
     assert {path.stem.removesuffix("_small") for path in examples} == SET_ASIDE
@@ -85,6 +85,56 @@ def test_held_back_photographs_are_never_laid_out(plan):
     laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / program.SHEETS).iterdir()}
 
     assert laid_out == {"IDRiD_01", "IDRiD_02"}
+
+
+@pytest.mark.parametrize("minutes", [float("nan"), float("inf"), 0.0, -1.0])
+def test_minutes_that_are_no_time_are_refused(plan, minutes):
+    with pytest.raises(SettingError, match="a number above 0, or leave --minutes out"):
+        replace(plan, minutes=minutes)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_thread_is_refused(plan, threads):
+    with pytest.raises(SettingError, match=f"threads are {threads}; at least 1"):
+        replace(plan, threads=threads)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_made(plan, resume):
+    plan.folder.write_text("a file is in the way")
+
+    with pytest.raises(OutputError, match=r"run/.*: cannot be written \(.*\): a file is in the way"):
+        next(program.train(replace(plan, resume=resume)))
+
+    assert plan.folder.read_text() == "a file is in the way"
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said_as_one_that_cannot_be_written(plan, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("exists", "open"):  # what a superuser's own rights would let through
+        real = getattr(Path, name)
+        monkeypatch.setattr(
+            Path,
+            name,
+            lambda path, *rest, real=real, **more: (
+                refuse(path) if path.parent == plan.folder else real(path, *rest, **more)
+            ),
+        )
+
+    with pytest.raises(OutputError, match="you may not write there"):
+        next(program.train(plan))
+
+
+def test_a_run_sweeps_drafts_of_sheets_that_a_killed_one_left(plan):
+    draft = plan.folder / program.SHEETS / ".draft-killed"
+    draft.mkdir(parents=True)
+    os.utime(draft, (0, 0))
+
+    next(program.train(plan))
+
+    assert not draft.exists()
 
 
 # how a run begins

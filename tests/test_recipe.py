@@ -7,7 +7,9 @@ import pytest
 pytest.importorskip("torch")
 
 import tiny_set
+import torch
 
+from foveate import nets
 from foveate.errors import SettingError
 from foveate.training.augment import Limits
 from foveate.training.recipe import STAGES, Stage, epoch, steps_of
@@ -75,6 +77,47 @@ def test_epochs_are_above_none():
 def test_numbers_outside_their_range_are_refused(wrong):
     with pytest.raises(SettingError, match="patches at least 1, warm_up and averaging from 0 up to 1"):
         tiny_set.recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("contract", "poolings", "said"),
+    [
+        (
+            {"view_side": 30},
+            2,
+            r"contract\.view_side is 30, and global_net halves it 2 times; .*2\*\*2, or lower",
+        ),
+        ({"view_side": 0}, 2, "view_side is 0"),
+        ({"view_side": -32}, 2, "view_side is -32"),
+        ({"view_side": 4}, 2, "view_side is 4"),  # one pixel at the bottom: nothing to normalise by
+        ({"window_side": 36}, 3, r"contract\.window_side is 36, .* or lower network\.local_net\.poolings"),
+        ({"view_side": 512, "window_side": 32}, 5, "window_side is 32"),
+        ({"view_side": 512}, 100_000, r"halves it 100000 times"),
+    ],
+    ids=str,
+)
+def test_a_side_that_a_stream_cannot_halve_is_refused_with_what_to_do(contract, poolings, said):
+    whole = tiny_set.recipe()
+    stream = replace(tiny_set.STREAM, poolings=poolings)
+    network = replace(whole.network, global_net=stream, local_net=stream)
+
+    with pytest.raises(SettingError, match=said):
+        replace(whole, contract=replace(tiny_set.CONTRACT, **contract), network=network)
+
+
+@pytest.mark.parametrize("poolings", [1, 2, 3])
+def test_the_smallest_sides_that_are_taken_can_be_trained_on(poolings):
+    side, whole = 2 * 2**poolings, tiny_set.recipe()
+    stream = replace(tiny_set.STREAM, poolings=poolings)
+    recipe = replace(
+        whole,
+        contract=replace(tiny_set.CONTRACT, view_side=side, window_side=side),
+        network=replace(whole.network, global_net=stream, local_net=stream),
+    )
+
+    features, _ = nets.build(recipe.network, 4).train().global_net(torch.zeros(1, 3, side, side))
+
+    assert features.shape[-2:] == (side, side)
 
 
 def test_dealt_windows_cannot_be_near_lesions():

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import smoke
@@ -130,7 +130,7 @@ def test_a_process_killed_at_any_moment_leaves_a_run_that_can_be_gone_on_with(tm
         env=os.environ | {"PYTHONPATH": paths},
     )
     killed, straight = tmp_path / "run", tmp_path / "straight"
-    while process.poll() is None and not (killed / "global.checkpoint").exists():
+    while process.poll() is None and not (killed / "global.csv").exists():  # one step is done
         time.sleep(0.01)
     time.sleep(0.5)
     process.kill()
@@ -281,6 +281,89 @@ def test_a_disk_that_refuses_from_the_start_is_left_empty(tmp_path, sheets, monk
     assert contents(tmp_path) == {}
 
 
+def test_a_gpu_whose_memory_is_full_is_said_with_what_needs_less(tmp_path, sheets, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr(stages.StepLoss, "forward", full)
+
+    said = r"accumulate \(now 1\) higher, or stages\.local\.photographs \(3\) or stages\.local\.windows \(1\)"
+    with pytest.raises(TrainingError, match=said) as caught:
+        take(1, tiny_set.recipe(), sheets, tmp_path, "local")
+    assert "\n" not in str(caught.value)
+
+
+# TensorBoard
+
+
+class Board:
+    """What stands in for TensorBoard's writer: what it was told is lost unless it is flushed or closed."""
+
+    def __init__(self, _, purge_step):
+        self.begun, self.pending, self.kept, self.closed = purge_step, [], [], False
+        written.append(self)
+
+    def add_scalar(self, name, value, step):
+        self.pending.append((name, value, step))
+
+    def flush(self):
+        self.kept += self.pending
+        self.pending = []
+
+    def close(self):
+        self.flush()
+        self.closed = True
+
+
+written = []
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """Put a fake TensorBoard in place and return the writers that were made."""
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Board
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(run.curves, "has_tensorboard", lambda: True)
+    written.clear()
+    return written
+
+
+def test_tensorboard_keeps_each_step_and_each_epoch_of_a_stage(tmp_path, sheets, board):
+    list(run.train_stage(tiny_set.recipe(patches=2), sheets, tmp_path, "local"))  # an epoch is two steps
+
+    (one,) = board
+    assert one.closed
+    assert [step for name, _, step in one.kept if name == "loss"] == [1, 2, 3, 4, 5, 6]
+    epochs = [(step, value) for name, value, step in one.kept if name == "epoch/loss"]
+    lines = (tmp_path / "local-epochs.csv").read_text().splitlines()[1:]
+    assert [step for step, _ in epochs] == [2, 4, 6]
+    assert [value for _, value in epochs] == pytest.approx(
+        [float(line.split(",")[3]) for line in lines], 1e-5
+    )
+
+
+@pytest.mark.usefixtures("always_saving")
+def test_tensorboard_has_on_disk_what_a_checkpoint_has(tmp_path, sheets, board):
+    training = run.train_stage(tiny_set.recipe(), sheets, tmp_path, "local")
+    next(training), next(training)
+
+    assert [step for name, _, step in board[0].kept if name == "loss"] == [1, 2]
+    training.close()
+    assert board[0].closed
+
+
+def test_tensorboard_is_closed_where_a_stage_fails(tmp_path, sheets, board, monkeypatch):
+    training = run.train_stage(tiny_set.recipe(), sheets, tmp_path, "local")
+    next(training)
+    monkeypatch.setattr(stages.StepLoss, "forward", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        next(training)
+
+    assert board[0].closed
+    assert ("loss", 1) in [(name, step) for name, _, step in board[0].kept]
+
+
 # all of it
 
 
@@ -346,6 +429,31 @@ def test_minutes_fix_the_number_of_steps_at_the_first_start(tmp_path, sheets):
 
     assert {progress.steps for progress in first + rest} == {4}
     assert rest[-1].step == 4
+
+
+@pytest.mark.usefixtures("a_second_a_step")
+def test_the_number_of_steps_lies_on_the_disk_before_the_first_one_is_taken(tmp_path, sheets, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "rate", killed)  # asked for just before a step is taken
+        with pytest.raises(KeyboardInterrupt):
+            take(1, tiny_set.recipe(), sheets, tmp_path, "local", minutes=4 / 60)
+
+    (again,) = take(1, tiny_set.recipe(), sheets, tmp_path, "local", minutes=60.0)
+    assert (again.step, again.steps) == (1, 4)
+
+
+def test_a_stage_killed_before_its_first_checkpoint_was_due_equals_one_that_was_not(
+    tmp_path, sheets, straight
+):
+    take(3, tiny_set.recipe(), sheets, tmp_path, "local")
+
+    rest = list(run.train_stage(tiny_set.recipe(), sheets, tmp_path, "local"))
+
+    assert len(rest) == 6
+    assert (tmp_path / "local.safetensors").read_bytes() == (straight / "local.safetensors").read_bytes()
 
 
 @pytest.mark.usefixtures("a_second_a_step")

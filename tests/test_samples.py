@@ -1,8 +1,11 @@
 """What a step learns from is what inference will see: the same canvas, view and windows, in register."""
 
 import math
+import os
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +17,7 @@ from strategies import laws, seeds
 
 from foveate import field, photographs, views
 from foveate.datasets import Case, idrid, truth
-from foveate.errors import DatasetError, SettingError
+from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.training import augment, samples
 from foveate.training.augment import LARGEST_ZOOM, Limits
 from foveate.training.samples import Sheet
@@ -116,6 +119,45 @@ def test_a_sheet_that_cannot_be_made_leaves_nothing_behind(cases, tmp_path):
         samples.lay_out(replace(cases[0], masks={"EX": broken}), CONTRACT, tmp_path / "sheets")
 
     assert list((tmp_path / "sheets").iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", ["save", "savez"])
+def test_a_full_disk_is_said_in_one_line_and_leaves_no_draft(cases, tmp_path, monkeypatch, writer):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, writer, refuse)
+
+    with pytest.raises(
+        TrainingError, match=r"sheets: the sheet of IDRiD_01 .*No space.*; free some"
+    ) as caught:
+        samples.lay_out(cases[0], CONTRACT, tmp_path / "sheets")
+
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "sheets").iterdir()) == []
+
+
+def test_a_file_in_the_way_of_the_sheets_is_said(cases, tmp_path):
+    (tmp_path / "sheets").write_text("in the way")
+
+    with pytest.raises(TrainingError, match="cannot be written"):
+        samples.lay_out(cases[0], CONTRACT, tmp_path / "sheets")
+
+
+def test_drafts_of_killed_processes_are_swept_and_those_under_way_are_not(cases, tmp_path):
+    sheet = samples.lay_out(cases[0], CONTRACT, tmp_path)
+    for name, folder_age, file_age in (("old", 7200, 7200), ("young", 60, 60), ("slow", 7200, 60)):
+        place = tmp_path / f"{samples.DRAFT}{name}" / "sheet"
+        place.mkdir(parents=True)
+        (place / "pixels.npy").write_bytes(b"half")
+        for path, age in ((place / "pixels.npy", file_age), (place, folder_age), (place.parent, folder_age)):
+            os.utime(path, (time.time() - age,) * 2)
+
+    samples.sweep(tmp_path)
+    samples.sweep(tmp_path / "nowhere")
+
+    done = Path(str(sheet.pixels.filename)).parent.name
+    assert {path.name for path in tmp_path.iterdir()} == {done, ".draft-young", ".draft-slow"}
 
 
 def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(cases, tmp_path, monkeypatch):

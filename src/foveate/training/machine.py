@@ -44,10 +44,8 @@ class Machine:
         """Raise SettingError for a device that is not there, or workers below 0."""
         if self.workers < 0:
             raise SettingError(f"workers are {self.workers}; 0 or more")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise SettingError(
-                "device is cuda, but torch finds no GPU; use --device cpu or a build of torch for CUDA"
-            )
+        if self.device == "cuda":
+            _require_gpus(1)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -97,17 +95,42 @@ def joined(environment: Mapping[str, str], device: Device) -> Iterator[None]:
     Args:
         environment: of this process; torchrun says in it how many there are.
         device: CPU processes speak through gloo, GPUs through NCCL.
+
+    Raises:
+        SettingError: fewer GPUs than processes on this machine, or torchrun did not say where to meet.
     """
     if int(environment.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     if device == "cuda":
-        torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        number = int(environment.get("LOCAL_RANK", "0"))
+        _require_gpus(max(number + 1, int(environment.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.cuda.set_device(number)
+    try:
+        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    except ValueError as error:  # a variable of its environment is missing
+        raise SettingError(
+            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but the processes cannot meet ({error}); "
+            "start them by torchrun, or unset WORLD_SIZE"
+        ) from error
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def _require_gpus(processes: int) -> None:
+    """Raise SettingError where processes of this machine would have no GPU of their own."""
+    if not torch.cuda.is_available():
+        raise SettingError(
+            "device is cuda, but torch finds no GPU; use --device cpu or a build of torch for CUDA"
+        )
+    gpus = torch.cuda.device_count()
+    if processes > gpus:
+        raise SettingError(
+            f"{processes} processes on a machine of {gpus} GPUs; each needs one of its own: start "
+            f"torchrun with --nproc-per-node {gpus} at most"
+        )
 
 
 def found(device: Device, workers: int = 0, *, channels_last: bool = True) -> Machine:

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, NamedTuple, Union
 
 from foveate.errors import SettingError
 from foveate.training.recipe import Recipe, Stage
@@ -22,8 +22,21 @@ EXCLUSIVE = {"steps": "epochs", "epochs": "steps"}
 WORDS = {"true": True, "false": False}
 
 
+class Change(NamedTuple):
+    """One setting, as seen from a holder on the way to its field."""
+
+    path: Sequence[str]
+    """Keys from the holder down to the field."""
+    text: str
+    """Its value."""
+    name: str
+    """Dotted, from the recipe down: for messages."""
+
+
 def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     """Return a recipe in which some values are others.
+
+    All are changed together, in whatever order: numbers that must agree are judged when each has its value.
 
     Args:
         recipe: to begin with; it is not changed.
@@ -34,9 +47,10 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
         SettingError: a name is unknown (the message says what there is), a text is no value of the field's
             type, or the recipe refuses the value.
     """
-    for name, text in settings.items():
-        recipe = _changed(recipe, name.split("."), text, name)
-    return recipe
+    changed: Recipe = _changed(
+        recipe, [Change(name.split("."), text, name) for name, text in settings.items()]
+    )
+    return changed
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -70,24 +84,38 @@ def _leaves(holder: Any, prefix: str) -> list[tuple[str, str]]:
     return found
 
 
-def _changed(holder: Any, path: Sequence[str], text: str, name: str) -> Any:
-    """Return a value like `holder` in which the field at the path is what the text says."""
-    key, *rest = path
-    if not _is_holder(holder) or key not in _keys(holder):
-        there = ", ".join(_keys(holder)) if _is_holder(holder) else "nothing below it"
-        raise SettingError(f"--set {name}: no setting '{key}'; there is {there}")
-    if rest:
-        new = _changed(_get(holder, key), rest, text, name)
-    elif _is_holder(_get(holder, key)):
-        raise SettingError(f"--set {name} holds several values: {', '.join(_keys(_get(holder, key)))}")
-    else:
-        new = _read(text, typing.get_type_hints(type(holder))[key], name)
+def _changed(holder: Any, changes: Sequence[Change]) -> Any:
+    """Return a value like `holder` with all changes made in it at once."""
+    by_key: dict[str, list[Change]] = {}
+    for change in changes:
+        key = change.path[0]
+        if key not in _keys(holder):
+            raise SettingError(
+                f"--set {change.name}: no setting '{key}'; there is {', '.join(_keys(holder))}"
+            )
+        by_key.setdefault(key, []).append(change._replace(path=change.path[1:]))
+    new = {key: _value(holder, key, each) for key, each in by_key.items()}
     if isinstance(holder, dict):
-        return holder | {key: new}
-    changes = {key: new}
-    if isinstance(holder, Stage) and key in EXCLUSIVE and new is not None:
-        changes[EXCLUSIVE[key]] = None
-    return dataclasses.replace(holder, **changes)
+        return holder | new
+    if isinstance(holder, Stage):
+        taken_away = {EXCLUSIVE[key]: None for key in new if key in EXCLUSIVE and new[key] is not None}
+        new = taken_away | new
+    return dataclasses.replace(holder, **new)
+
+
+def _value(holder: Any, key: str, changes: Sequence[Change]) -> Any:
+    """Return a field's new value: a holder changed below, or what the text says."""
+    value, last = _get(holder, key), changes[-1]
+    if not _is_holder(value):
+        if below := [change for change in changes if change.path]:
+            raise SettingError(
+                f"--set {below[0].name}: no setting '{below[0].path[0]}'; there is nothing below it"
+            )
+        return _read(last.text, typing.get_type_hints(type(holder))[key], last.name)
+    for change in changes:
+        if not change.path:
+            raise SettingError(f"--set {change.name} holds several values: {', '.join(_keys(value))}")
+    return _changed(value, changes)
 
 
 def _is_holder(value: Any) -> bool:

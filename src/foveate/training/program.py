@@ -4,6 +4,7 @@ Knows:   which photographs are trained on, when a folder may be gone on with, wh
 Ignores: what a stage does.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,14 @@ from types import MappingProxyType
 import torch
 
 from foveate.datasets import SET_ASIDE, Case, annotated, splits
-from foveate.errors import DatasetError, TrainingError
+from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.kinds import FieldRule
 from foveate.training import draws, machine, overrides, pictures, record, run, samples
 from foveate.training.machine import HERE, Device, Machine
 from foveate.training.recipe import STAGES, Recipe, StageName
 from foveate.training.run import Progress
 from foveate.training.samples import Sheet
+from foveate.writers import files
 
 SHEETS = "sheets"
 """Folder of a run that keeps its photographs ready, 50 MB each. May be deleted when the run is done."""
@@ -59,6 +61,13 @@ class Plan:
     """What was changed in the recipe of its name, to be written down."""
     command: Sequence[str] = ()
     """The command line, to be written down."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for no thread, or minutes that are no time."""
+        if self.threads is not None and self.threads < 1:
+            raise SettingError(f"threads are {self.threads}; at least 1, or leave --threads out")
+        if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise SettingError(f"minutes are {self.minutes}; a number above 0, or leave --minutes out")
 
 
 def adapted(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) -> Recipe:
@@ -148,8 +157,9 @@ def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
             data, or a stage fails.
         DatasetError: the cases do not fit the split, or a mask cannot be used.
         SettingError: the device is not there, or a step is too small for so many processes.
+        OutputError: nothing can be written into the folder.
     """
-    if (plan.folder / run.RECIPE).exists() and not plan.resume:
+    if _is_begun(plan.folder) and not plan.resume:
         raise TrainingError(f"{plan.folder} holds a run; go on with it by --resume, or choose another --out")
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
@@ -176,6 +186,7 @@ def _settled(plan: Plan, here: Machine) -> Recipe:
     if here.rank == 0:
         about, folds = _folds(plan)
         _parted(recipe, plan.cases, folds, path.name)
+        files.prove(folder)
         split = {"about": about, "folds": folds, "held_back": recipe.held_back}
         record.keep(folder, record.SPLIT, split, "another split")
         kept = {
@@ -191,13 +202,21 @@ def _settled(plan: Plan, here: Machine) -> Recipe:
     return recipe
 
 
+def _is_begun(folder: Path) -> bool:
+    """Say whether a folder holds a run; one that may not be looked into is told of when it is written to."""
+    try:
+        return (folder / run.RECIPE).exists()
+    except OSError:
+        return False
+
+
 def _folds(plan: Plan) -> tuple[str, dict[str, int]]:
     """Return the recipe's folds, or some dealt by its seed, and which of the two they are."""
     recipe = plan.recipe
     if recipe.split is not None:
         return f"as in {recipe.split.name}", splits.read(recipe.split)
     about = f"dealt by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
-    if (plan.folder / run.RECIPE).exists():
+    if _is_begun(plan.folder):
         return about, splits.read(plan.folder / record.SPLIT)
     return about, splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
 
@@ -210,6 +229,8 @@ def _laid_out(plan: Plan, recipe: Recipe, here: Machine) -> list[Sheet]:
     """
     learned, _ = divided(recipe, plan.cases)
     folder = plan.folder / SHEETS
+    if here.rank == 0:
+        samples.sweep(folder)
     for case in learned[here.rank :: here.ranks]:
         samples.lay_out(case, recipe.contract, folder)
     here.meet()

@@ -123,6 +123,23 @@ class Recipe:
                 f"recipe {self.name}: patches at least 1, warm_up and averaging from 0 up to 1, not "
                 f"{self.patches}, {self.warm_up}, {self.averaging}"
             )
+        self._refuse_sides()
+
+    def _refuse_sides(self) -> None:
+        """Raise SettingError where a stream cannot halve its pictures as often as it must.
+
+        Twice the stride at least: of one pixel a channel, batch normalisation has nothing to take a mean of.
+        """
+        for side, key, stream, poolings in (
+            (self.contract.view_side, "view_side", "global_net", self.network.global_net.poolings),
+            (self.contract.window_side, "window_side", "local_net", self.network.local_net.poolings),
+        ):
+            stride = 2 ** min(poolings, side.bit_length())  # the second is too deep already
+            if side < 2 * stride or side % stride:
+                raise SettingError(
+                    f"recipe {self.name}: contract.{key} is {side}, and {stream} halves it {poolings} times; "
+                    f"make it 2, 3, 4, ... times 2**{poolings}, or lower network.{stream}.poolings"
+                )
 
 
 def drawn_as(stage: StageName) -> StageName:

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -114,41 +114,80 @@ def train_stage(
 
     Raises:
         TrainingError: a stage that it needs is missing, the recipe is another than the folder's, the loss is
-            no number (the last checkpoint is left as it was), or the disk is full.
+            no number (the last checkpoint is left as it was), or the disk or the GPU's memory is full.
     """
     keep_memory()
     if machine.rank == 0:
         _remember(recipe, folder)
         _sweep(folder, stage)
-    learner = _begin(recipe, folder, stage, machine)
-    checkpoint, log = folder / f"{stage}.checkpoint", folder / f"{stage}.csv"
-    steps = learner.resume(checkpoint) if checkpoint.exists() else None
-    if steps is None:
-        if stage in ALONE:
-            steps = steps_taken(folder, "joint")
-        elif minutes is None:
-            steps = steps_of(recipe, stage, len(sheets))
-        else:
-            steps = _steps_in(minutes, learner, sheets)
-        steps = machine.agreed(steps)
-    rows, epoch = curves.logged(log, learner.step), recipes.epoch(recipe, stage, len(sheets))
-    tell = curves.board(folder / BOARD / stage, learner.step) if machine.rank == 0 else lambda row: None
+    with _enough_memory(recipe, stage):
+        learner = _begin(recipe, folder, stage, machine)
+        steps = _fixed_steps(learner, sheets, folder, minutes)
+    log = curves.logged(folder / f"{stage}.csv", learner.step)
+    epoch = recipes.epoch(recipe, stage, len(sheets))
+    board = curves.Board(folder / BOARD / stage, learner.step) if machine.rank == 0 else None
     saved = time.monotonic()
-    for drawn in _ahead(learner, sheets, range(learner.step, steps)):
-        speed = stages.rate(recipe, stage, learner.step, steps)
-        loss = learner.learn(drawn, speed)
-        rows.append(curves.Row(learner.step, speed, loss))
-        tell(rows[-1])
-        due = learner.step == steps or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
-        if due and machine.rank == 0:
-            write(log, lambda path: path.write_text(curves.by_step(rows)))
-            write(folder / f"{stage}-epochs.csv", lambda path: path.write_text(curves.by_epoch(rows, epoch)))
-            learner.save(checkpoint, steps)
-            saved = time.monotonic()
-        yield Progress(step=learner.step, steps=steps, loss=loss)
+    try:
+        for drawn in _ahead(learner, sheets, range(learner.step, steps)):
+            speed = stages.rate(recipe, stage, learner.step, steps)
+            with _enough_memory(recipe, stage):
+                loss = learner.learn(drawn, speed)
+            log.append(curves.Row(learner.step, speed, loss))
+            if board is not None:
+                board.tell(log[-1], curves.ended(log, epoch))
+            due = learner.step == steps or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+            if due and board is not None:
+                _log(folder, stage, log, epoch)
+                board.flush()
+                learner.save(folder / f"{stage}.checkpoint", steps)
+                saved = time.monotonic()
+            yield Progress(step=learner.step, steps=steps, loss=loss)
+    finally:
+        if board is not None:
+            board.close()
     if machine.rank == 0:
         write(folder / f"{stage}.safetensors", lambda path: path.write_bytes(save(learner.averaged_state())))
     machine.meet()
+
+
+def _fixed_steps(learner: "Learner", sheets: Sequence[Sheet], folder: Path, minutes: float | None) -> int:
+    """Take up the stage's checkpoint, or write the first one: either says how many steps there are in all."""
+    recipe, stage, machine = learner.recipe, learner.stage, learner.machine
+    checkpoint = folder / f"{stage}.checkpoint"
+    if checkpoint.exists():
+        return learner.resume(checkpoint)
+    if stage in ALONE:
+        steps = steps_taken(folder, "joint")
+    elif minutes is None:
+        steps = steps_of(recipe, stage, len(sheets))
+    else:
+        steps = _steps_in(minutes, learner, sheets)
+    steps = machine.agreed(steps)
+    machine.meet()  # all have seen that there is no checkpoint
+    if machine.rank == 0:
+        learner.save(checkpoint, steps)
+    return steps
+
+
+def _log(folder: Path, stage: StageName, rows: Sequence[curves.Row], epoch: float) -> None:
+    """Write a stage's curves."""
+    write(folder / f"{stage}.csv", lambda path: path.write_text(curves.by_step(rows)))
+    write(folder / f"{stage}-epochs.csv", lambda path: path.write_text(curves.by_epoch(rows, epoch)))
+
+
+@contextmanager
+def _enough_memory(recipe: Recipe, stage: StageName) -> Iterator[None]:
+    """Say what makes a step smaller, where the GPU's memory is full."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        name = drawn_as(stage)
+        numbers = recipe.stages[name]
+        raise TrainingError(
+            f"stage {stage}: the GPU's memory is full; --set stages.{name}.accumulate "
+            f"(now {numbers.accumulate}) higher, or stages.{name}.photographs "
+            f"({numbers.photographs}) or stages.{name}.windows ({numbers.windows}) lower, with another --out"
+        ) from error
 
 
 def _begin(recipe: Recipe, folder: Path, stage: StageName, machine: Machine) -> "Learner":

@@ -7,7 +7,9 @@ Shape letters: h w canvas, K lesions, S window side, V view side, N samples.
 """
 
 import hashlib
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from foveate import field, photographs, views
 from foveate.datasets import Case, truth
-from foveate.errors import SettingError
+from foveate.errors import SettingError, TrainingError
 from foveate.kinds import Contract
 from foveate.training import augment
 from foveate.training.augment import Warp
@@ -27,6 +29,12 @@ KEPT_PLACES = 20_000
 
 ARRAYS = ("pixels", "bits", "fine_view", "fine_truth")
 """Files of a sheet that are mapped, one array each."""
+
+DRAFT = ".draft-"
+"""How the names of unfinished sheets' folders begin."""
+
+SECONDS_OF_A_DRAFT = 3600
+"""A sheet is made in seconds: a draft that nobody wrote into for an hour is a killed process's."""
 
 FINE = 2
 """Ready-made views are this many times finer than GlobalNet's, so that turning and zooming blurs nothing."""
@@ -58,6 +66,7 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     Raises:
         PhotographError, FieldError, DatasetError: as reading, finding and masks do.
         SettingError: the contract has more lesions than a byte has bits.
+        TrainingError: the sheet cannot be written; nothing of it is left behind.
     """
     if len(contract.lesions) > 8:
         raise SettingError(f"{len(contract.lesions)} lesions; a sheet keeps at most 8, one a bit")
@@ -67,13 +76,36 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     key = hashlib.sha256(repr((contract, case.lesion_from, lesions, digests)).encode())
     place = folder / f"{case.name}-{key.hexdigest()[:16]}"
     if not (place / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as draft:
-            sheet = Path(draft) / "sheet"
-            sheet.mkdir()  # with everybody's usual rights, which a temporary folder does not have
-            _make(case, contract, sheet)
-            _settle(sheet, place)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT) as draft:
+                sheet = Path(draft) / "sheet"
+                sheet.mkdir()  # with everybody's usual rights, which a temporary folder does not have
+                _make(case, contract, sheet)
+                _settle(sheet, place)
+        except OSError as error:
+            raise TrainingError(
+                f"{folder}: the sheet of {case.name} cannot be written ({error}); free some space (a large "
+                "photograph takes 50 MB) and start again"
+            ) from error
     return opened(place, case.name)
+
+
+def sweep(folder: Path) -> None:
+    """Remove drafts of processes that were killed; those of others that lay out now are younger.
+
+    Raises:
+        TrainingError: one cannot be removed.
+    """
+    for draft in folder.glob(f"{DRAFT}*"):
+        try:
+            touched = max(path.stat().st_mtime for path in (draft, *draft.rglob("*")))
+            if time.time() - touched > SECONDS_OF_A_DRAFT:
+                shutil.rmtree(draft)
+        except FileNotFoundError:  # finished or swept by another process in between
+            continue
+        except OSError as error:
+            raise TrainingError(f"{draft} cannot be removed ({error}); remove it and start again") from error
 
 
 def opened(place: Path, name: str) -> Sheet:
