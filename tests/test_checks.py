@@ -176,3 +176,18 @@ def test_whoever_watches_is_told_and_gets_the_sheets(idrid):
 
     assert told == [(1, 3, "IDRiD_01"), (2, 3, "IDRiD_02"), (3, 3, "IDRiD_03")]
     assert sheets == [(1, b"\xff\xd8\xff")]
+
+
+def test_pictures_of_one_scene_are_not_taken_for_one_eye_and_equal_ones_are_wrong_all_the_same(tmp_path):
+    description = tiny_layouts.leaves(tmp_path)
+    first = tmp_path / "images" / "leaf0.png"
+    with Image.open(first) as image:
+        pixels = np.asarray(image).copy()
+    pixels[:9, :9] = 255
+    Image.fromarray(pixels).save(tmp_path / "images" / "leaf1.png")
+    (tmp_path / "images" / "twin.png").write_bytes(first.read_bytes())
+
+    told = [trouble.what for trouble in checks.check(tmp_path, layouts.named(str(description))).troubles]
+
+    assert not any("same eye" in what for what in told)
+    assert any("twin.png: the same file as" in what for what in told)

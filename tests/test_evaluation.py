@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from foveate.datasets import Case
 from foveate.errors import DatasetError, FieldError, LesionError
 from foveate.evaluation import Trial, charts, choices, gallery, measures, page, results, tables
 from foveate.evaluation.tables import About
+from foveate.models import Package
 
 SHAPE = (256, 300)
 LESION = 1200
@@ -394,6 +396,58 @@ def test_a_model_and_the_maps_that_it_wrote_score_the_same(own_set, tmp_path, ca
     assert "[2/2] eye1" in out.err
 
 
+def remember(model, learned, held_back):
+    """Let a model's manifest say which photographs it learned from and was set by."""
+    path = model / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["training"] = {"photographs": learned, "validation": {"photographs": held_back}}
+    path.write_text(json.dumps(manifest))
+    return model
+
+
+def test_photographs_that_the_model_has_met_are_counted_and_told_of(own_set, tmp_path, capsys):
+    line = ["evaluate", "--data", str(top(own_set)), "--lesions", "EX", "--out", str(tmp_path / "out")]
+    model = remember(tiny_package.build(tmp_path / "tiny"), ["eye0", "other"], ["eye1", "another", "third"])
+
+    assert cli.run([*line, "--model", str(model)]) == 0
+
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (found["seen_in_training"], found["thresholds_chosen_on"]) == (1, 1)
+    told = (
+        "scored here (2) the model learned from 1 and its thresholds were chosen on 1: these figures do not"
+    )
+    assert told in capsys.readouterr().err
+    assert told in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_nothing_is_told_of_photographs_that_are_new_to_the_model(own_set, tmp_path, capsys):
+    line = ["evaluate", "--data", str(top(own_set)), "--lesions", "EX", "--out", str(tmp_path / "out")]
+    model = remember(tiny_package.build(tmp_path / "tiny"), ["other"], ["another"])
+
+    assert cli.run([*line, "--model", str(model)]) == 0
+
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (found["seen_in_training"], found["thresholds_chosen_on"]) == (0, 0)
+    assert "learned from" not in capsys.readouterr().err + (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("training", [None, [], {}, {"photographs": "all"}, {"validation": ["eye0"]}])
+def test_where_nobody_says_what_was_seen_nothing_is_counted(training):
+    manifest = {} if training is None else {"training": training}
+    package = Package(
+        folder=Path(),
+        name="other",
+        version="0",
+        contract=tiny_package.CONTRACT,
+        decisions={},
+        digest="",
+        manifest=manifest,
+    )
+
+    assert choices.familiar([], package) is None
+    assert choices.familiar([], None) is None
+
+
 def test_both_a_model_and_maps_make_no_sense(capsys):
     line = ["evaluate", "--data", "d", "--out", "o", "--model", "m", "--predictions", "p"]
 
@@ -417,3 +471,32 @@ def test_measures_search_at_the_lesion_s_own_threshold_too():
     assert 0.123 in found
     assert list(found) == sorted(found, reverse=True)
     assert choices.FOREIGN_THRESHOLD in measures.thresholds(0.5)
+
+
+NESTED = """
+[lesions]
+EX = "exudates"
+MA = "microaneurysms"
+
+[splits.test]
+photographs = "images/*/*"
+masks = "masks/{folder}/{name}_{lesion}.png"
+"""
+
+
+@pytest.mark.parametrize("given", ["images", "image*"], ids=["their folder", "from above"])
+def test_maps_that_predict_wrote_of_photographs_in_folders_are_scored(own_set, tmp_path, given):
+    for kind in ("images", "masks"):
+        (own_set / kind / "P1").mkdir()
+        for path in list((own_set / kind).glob("*.png")):
+            path.rename(own_set / kind / "P1" / path.name)
+    (tmp_path / "nested.toml").write_text(NESTED)
+    model, maps = tiny_package.build(tmp_path / "tiny"), tmp_path / "predicted"
+    line = ["evaluate", "--data", str(own_set), "--layout", str(tmp_path / "nested.toml"), "--lesions", "EX"]
+
+    assert cli.run(["predict", str(own_set / given), "--out", str(maps), "--model", str(model)]) == 0
+    assert cli.run([*line, "--predictions", str(maps / "maps"), "--out", str(tmp_path / "out")]) == 0
+
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert [one["photograph"] for one in found["each"]] == ["P1_eye0", "P1_eye1"]
+    assert found["seen_in_training"] is None

@@ -97,7 +97,43 @@ def test_two_maps_of_one_name_are_refused(tmp_path):
     for name in ("eye_EX.png", "eye_EX.npy"):
         save(tmp_path / name, np.zeros(SHAPE, np.uint8))
     with pytest.raises(DatasetError, match=r"eye_EX\.png beside eye_EX\.npy"):
-        sources._only(tmp_path, "eye_EX")
+        sources._only(tmp_path, ["eye_EX"])
+
+
+WHOLE = (256, 260)
+"""Of a photograph: smaller ones are refused."""
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """One case of a photograph in a folder of its own, P1/p_0, as layouts with such folders list it."""
+    path = tmp_path / "set" / "images" / "P1" / "p_0.png"
+    path.parent.mkdir(parents=True)
+    assert cv2.imwrite(str(path), np.zeros((*WHOLE, 3), np.uint8))
+    return Case(name="P1_p_0", photograph=path, masks={})
+
+
+@pytest.mark.parametrize("name", ["P1_p_0_EX.npy", "P1/p_0_EX.npy", "images/P1/p_0_EX.npy"])
+def test_maps_of_a_photograph_in_a_folder_are_found_flat_and_as_predict_writes_them(tmp_path, nested, name):
+    (tmp_path / "maps" / name).parent.mkdir(parents=True)
+    save(tmp_path / "maps" / name, np.eye(*WHOLE))
+
+    shown = sources.of_folder(tmp_path / "maps")(nested)
+
+    np.testing.assert_array_equal(shown.stored("EX"), np.eye(*WHOLE))
+
+
+def test_a_map_that_is_there_both_flat_and_in_a_folder_is_refused(tmp_path, nested):
+    (tmp_path / "maps" / "P1").mkdir(parents=True)
+    for name in ("P1_p_0_EX.npy", "P1/p_0_EX.png"):
+        save(tmp_path / "maps" / name, np.zeros(WHOLE, np.uint8))
+    shown = sources.of_folder(tmp_path / "maps")(nested)
+
+    with pytest.raises(DatasetError, match=r"P1_p_0_EX\.npy beside P1/p_0_EX\.png"):
+        shown.stored("EX")
+    save(tmp_path / "maps" / "p_0_MA.npy", np.zeros(WHOLE))  # whose p_0?
+    with pytest.raises(DatasetError, match=r"no map P1_p_0_MA or P1/p_0_MA \("):
+        shown.stored("MA")
 
 
 # choices

@@ -409,6 +409,45 @@ def test_a_probability_beyond_the_ruler_and_a_dtype_that_no_map_has_are_refused(
         scores.ruler.floors(np.dtype(np.int64))
 
 
+@few
+@given(seeds, st.sampled_from([2.0, 8.0, 20.0]))
+def test_rounding_is_the_most_that_ties_of_crowded_floats_can_change(seed, steepness):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    truth = rng.random((60, 70)) < 0.3
+    stored = (1 / (1 + np.exp(-steepness * (rng.normal(0, 1, truth.shape) + truth)))).astype(np.float32)
+    counts = scores.histogram(stored, truth)
+
+    off = abs(
+        scores.average_precision(counts) - metrics.average_precision_score(truth.ravel(), stored.ravel())
+    )
+
+    near = (np.minimum(stored, 1 - stored) < 1 / STEPS) & (stored > 0) & (stored < 1)
+    assert off <= scores.rounding(counts) + 1e-12
+    assert scores.ends(counts) == pytest.approx((near & truth).sum() / truth.sum())
+    assert steepness < 20 or off > 1e-6  # the limit that the docs state is real
+
+
+def test_rounding_by_hand_of_one_shared_place():
+    # one surer lesion pixel, then two lesion and two other pixels in one place: precision 3/5
+    counts = counts_of([0, 2, 1], [3, 2, 0])
+
+    assert scores.rounding(counts) == pytest.approx(2 / 3 * max(3 / 3 - 3 / 5, 3 / 5 - 2 / 4))
+
+
+@laws
+@given(seeds, dtypes)
+def test_whole_number_maps_are_not_rounded(seed, dtype):
+    assert scores.rounding(scores.histogram(*map_and_truth(seed, dtype))) == 0
+
+
+def test_without_lesion_pixels_rounding_means_nothing():
+    counts = counts_of([0, 0, 0], [4, 2, 1])
+
+    assert scores.rounding(counts) is None
+    assert scores.ends(counts) is None
+
+
 # the three areas
 
 

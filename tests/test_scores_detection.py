@@ -66,6 +66,36 @@ def test_more_lesions_are_touched_as_the_threshold_falls(seed):
     assert (found.hits <= found.lesions).all()
 
 
+def stripes(shape=(90, 120), dtype=np.uint16):
+    """Return a map of diagonal stripes, each as long as the photograph, fading, and a truth on some."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    lit = ((rows + columns) % 4 == 0) * (0.3 + 0.7 * rows / shape[0])
+    return (lit * top).astype(dtype), ((rows + columns) % 12 == 0) & (columns % 40 > 8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_regions_whose_boxes_overlap_are_searched_on_a_canvas_no_larger_than_the_photograph(dtype):
+    stored, truth = stripes(dtype=dtype)
+    thresholds = (0.9, 0.6, 0.2)
+
+    crowd = detection._crowded(stored, thresholds[-1])
+    found = scores.detect(stored, truth, thresholds)
+
+    assert crowd.levels.size <= stored.size
+    for index, threshold in enumerate(thresholds):
+        for matching, (hits, false) in plainly(stored, truth, threshold)[0].items():
+            one = found[matching]
+            assert (one.hits[index].sum(), one.false[index]) == (hits, false), (matching, threshold)
+
+
+def test_a_few_regions_far_apart_are_searched_on_a_small_canvas():
+    stored = np.zeros((200, 300), np.uint8)
+    stored[3:6, 3:6] = stored[190:195, 290:299] = 255
+
+    assert detection._crowded(stored, 0.5).levels.size < 200
+
+
 def test_the_truth_itself_finds_everything_and_nothing_else():
     _, truth = blobs(3)
 

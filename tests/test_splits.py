@@ -8,6 +8,7 @@ import pytest
 import tiny_layouts
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from strategies import laws, seeds
 
 from foveate import recipes
@@ -262,3 +263,34 @@ def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
         splits.write(tmp_path / "folds.json", {"a": 1}, "another")
     with pytest.raises(OutputError, match="cannot be written"):
         splits.write(tmp_path / "folds.json" / "below.json", {"a": 1}, "nowhere")
+
+
+def of_one_scene(root, count=6):
+    """Write pictures that a fixed camera took: the same ground, a few spots that come and go."""
+    tiny_layouts.leaves(root, count=2)
+    with Image.open(root / "images" / "leaf0.png") as image:
+        ground = np.asarray(image)
+    for number in range(count):
+        pixels = ground.copy()
+        pixels[20 + 30 * number : 26 + 30 * number, 80:86] = 250
+        Image.fromarray(pixels).save(root / "images" / f"leaf{number}.png")
+        tiny_layouts.mask(root / "masks" / f"leaf{number}_RUST.png", ((20 + 30 * number, 80),))
+    return layouts.named(str(root / "leaves.toml"))
+
+
+def test_pictures_of_one_scene_are_dealt_like_any_others_and_only_equal_ones_share_a_fold(tmp_path):
+    layout = of_one_scene(tmp_path)
+    (tmp_path / "images" / "twin.png").write_bytes((tmp_path / "images" / "leaf3.png").read_bytes())
+
+    folds = splits.stratified(layouts.cases(tmp_path, layout, "train"), ("RUST",), 6, 0)
+
+    assert {folds[f"leaf{number}"] for number in range(6)} == set(range(6))
+    assert folds["twin"] == folds["leaf3"]
+
+
+@pytest.mark.parametrize(("count", "fewer"), [(1, ""), (3, "use 2 to 3 folds, or ")])
+def test_groups_too_few_to_deal_can_be_put_in_folds_by_hand(count, fewer):
+    wanted = f"cannot be dealt to 5 folds; {fewer}write the folds yourself .* --split FILE"
+
+    with pytest.raises(DatasetError, match=wanted):
+        splits.deal_hands(hands_of([(4, [(0, 1)] * 3)] * count), 5, 0)

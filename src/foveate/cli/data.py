@@ -127,12 +127,12 @@ def split(
     dealt = splits.deal_hands(together, folds, seed)
     about = (
         f"{folds} folds of the {len(dealt)} photographs of {kind.name}, split {where}, stratified by "
-        f"presence of {', '.join(codes)}, then by their areas; {len(together)} groups of one eye; "
+        f"presence of {', '.join(codes)}, then by their areas; {len(together)} groups that must stay together; "
         f"foveate {version()}, data split --folds {folds} --seed {seed}"
     )
     splits.write(out, dealt, about)
     _print_folds(known, dealt, codes)
-    print(f"{len(dealt)} photographs, {len(together)} groups of one eye; saved in {out}")
+    print(f"{len(dealt)} photographs, {len(together)} groups that must stay together; saved in {out}")
 
 
 @contextmanager

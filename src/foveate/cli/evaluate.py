@@ -83,7 +83,16 @@ def evaluate(
     elif predictions:
         source = of_folder(predictions, "full" if where == "auto" and known.field == "whole" else where)
     maker = Maker(name=package.name, version=package.version, digest=package.digest) if package else None
-    about = About(maker=maker, layout=known.name, split=Path(split).name, left_out=chosen.left_out)
+    met = choices.familiar(cases, package)
+    about = About(
+        maker=maker,
+        layout=known.name,
+        split=Path(split).name,
+        left_out=chosen.left_out,
+        familiar=met,
+    )
+    if met and (told := met.told(len(cases))):
+        print(f"foveate: {told}", file=sys.stderr)
     trial = Trial(source=source, cases=cases, thresholds=chosen.thresholds, region=region)
     results.prepare(out)
     with _shown(len(cases)) as tell:

@@ -12,6 +12,7 @@ Shape letters: H W photograph, K lesions.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -54,6 +55,8 @@ class Case:
     lesion_from: float = 0.0
     """Share of a mask's full level from which a pixel is lesion, 0 to 1; 0: any colour at all. For masks with
     soft edges."""
+    field: Literal["find", "whole"] = "find"
+    """As in `Layout`: whether the photograph shows an eye's round field, or is all field."""
 
 
 def is_annotated(case: Case, lesion: str) -> bool:

@@ -45,7 +45,8 @@ class Facts:
     levels: str
     """SHA-256 of the pixels and their (H, W): the same whatever the file."""
     fingerprint: Float32[np.ndarray, "S S"]
-    """As in `likeness`."""
+    """As in `likeness`; blank, which is like nothing, where no round field is to be found: what stays the
+    same there is the scene, not an eye."""
     amounts: Mapping[str, Amount]
     """Lesion -> how much; lesions that were not looked for are absent."""
 
@@ -70,7 +71,7 @@ def told(case: Case, photograph: Photograph, amounts: Mapping[str, Amount]) -> F
         shape=photograph.shape,
         digest=photograph.digest,
         levels=_digest(photograph),
-        fingerprint=likeness.fingerprint(photograph.pixels),
+        fingerprint=likeness.blank() if case.field == "whole" else likeness.fingerprint(photograph.pixels),
         amounts=amounts,
     )
 

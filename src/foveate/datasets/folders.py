@@ -204,6 +204,7 @@ def _case(base: Path, layout: Layout, place: Folders, path: Path, stems: dict[Pa
         annotated=place.annotated,
         eye=eye[1] if eye else None,
         lesion_from=layout.lesion_from,
+        field=layout.field,
     )
 
 

@@ -61,6 +61,11 @@ def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"
     return np.asarray(even / length if length > 0 else even)
 
 
+def blank() -> Float32[np.ndarray, "S S"]:
+    """Return the fingerprint of a photograph without any structure: its likeness to all others is 0."""
+    return np.zeros((SIDE, SIDE), np.float32)
+
+
 def likenesses(
     one: Float32[np.ndarray, "S S"], others: Float32[np.ndarray, "N S S"]
 ) -> Float32[np.ndarray, " N"]:

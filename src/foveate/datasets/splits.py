@@ -40,7 +40,8 @@ class Hand:
 def stratified(cases: Iterable[Case], lesions: tuple[str, ...], count: int, seed: int) -> dict[str, int]:
     """Deal photographs to folds so that each lesion occurs as often in every fold, and as large.
 
-    Photographs of one eye, as the layout or their likeness tells it, share a fold.
+    Photographs of one eye, as the layout or their likeness tells it, share a fold; so do equal ones. Likeness
+    is asked only where photographs show a round field.
 
     Args:
         cases: all of the split.
@@ -55,8 +56,10 @@ def stratified(cases: Iterable[Case], lesions: tuple[str, ...], count: int, seed
 
 
 def hands(known: Sequence[Facts]) -> list[Hand]:
-    """Put photographs of one eye together."""
+    """Put photographs of one eye together, and those of the very same pixels."""
     tied = [(low, high) for low, high, _ in likeness.pairs([one.fingerprint for one in known])]
+    first: dict[str, int] = {}
+    tied += [(first.setdefault(one.levels, index), index) for index, one in enumerate(known)]
     together = likeness.groups(len(known), tied, [one.eye for one in known])
     return [_hand([known[index] for index in group]) for group in together]
 
@@ -82,9 +85,10 @@ def deal_hands(dealt: Sequence[Hand], count: int, seed: int) -> dict[str, int]:
     the choice among several deals and the exchanges are ours.
     """
     if not 2 <= count <= len(dealt):
+        fewer = f"use 2 to {len(dealt)} folds, or " if len(dealt) >= 2 else ""
         raise DatasetError(
-            f"{len(dealt)} photographs (or groups of one eye) cannot be dealt to {count} folds; "
-            f"use 2 to {len(dealt)}"
+            f"{len(dealt)} photographs (or groups of one eye) cannot be dealt to {count} folds; {fewer}"
+            'write the folds yourself ({"folds": {NAME: NUMBER}}) and train with --split FILE.json'
         )
     ordered = sorted(dealt, key=lambda hand: hand.names)
     deals = [_deal(ordered, count, np.random.default_rng([seed, number])) for number in range(DEALS)]

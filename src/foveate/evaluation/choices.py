@@ -114,3 +114,58 @@ def choose(layout: Layout, found: Sequence[Case], package: Package | None, wish:
             raise SettingError(f"threshold {code}={threshold:g}; give a probability above 0 and at most 1")
     own = {code: package.decisions[code].threshold if package else FOREIGN_THRESHOLD for code in codes}
     return Chosen(thresholds=own | dict(wish.thresholds), left_out=left_out)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Familiar:
+    """How many of the photographs that are scored a model has met before, by their names."""
+
+    seen_in_training: int
+    """It learned from these."""
+    thresholds_chosen_on: int
+    """Its thresholds were chosen on these."""
+
+    def told(self, total: int) -> str:
+        """Return what a reader must know, a sentence; empty where all photographs are new to the model.
+
+        Args:
+            total: photographs that are scored.
+        """
+        counts = {
+            "the model learned from": self.seen_in_training,
+            "its thresholds were chosen on": self.thresholds_chosen_on,
+        }
+        parts = [f"{what} {number}" for what, number in counts.items() if number]
+        if not parts:
+            return ""
+        return (
+            f"By their names, of the photographs scored here ({total}) {' and '.join(parts)}: these "
+            "figures do not say how good it is on photographs that are new to it."
+        )
+
+
+def familiar(cases: Sequence[Case], package: Package | None) -> Familiar | None:
+    """Count the photographs that a model's manifest names as those it learned from or was set by.
+
+    Args:
+        cases: photographs that are scored.
+        package: the model; None where maps are read.
+
+    Returns:
+        None where nobody says what the system has met: maps, and manifests that name no photographs.
+    """
+    training = package.manifest.get("training") if package else None
+    learned = _photographs(training)
+    if learned is None:
+        return None
+    held_back = _photographs(training.get("validation")) if isinstance(training, Mapping) else None
+    names = {case.name for case in cases}
+    return Familiar(
+        seen_in_training=len(names & learned), thresholds_chosen_on=len(names & (held_back or set()))
+    )
+
+
+def _photographs(told: object) -> set[str] | None:
+    """Return the names that a part of a manifest lists; None where other makers' manifests list none."""
+    names = told.get("photographs") if isinstance(told, Mapping) else None
+    return {str(name) for name in names} if isinstance(names, list) else None

@@ -71,6 +71,8 @@ def _areas(each: Sequence[Measures], pooled: Counts, drawn: Int64[np.ndarray, "R
             "high": sketched.high,
             "interval_bins": table.shape[1] // 2,
             "interval_deviation": deviation,
+            "rounding": scores.rounding(pooled),
+            "lesion_share_next_to_0_or_1": scores.ends(pooled),
         }
         | ({"reason": ABSENT} if exact is None else {}),
         "official_33": scores.estimate(

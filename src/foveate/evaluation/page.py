@@ -53,7 +53,8 @@ def report(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) ->
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_style()}</style></head><body><header><h1>{_text(title)}</h1>"
         f'<p class="faint">{_text(_subject(trial, about))}</p><p class="notice">{_text(NOTICE)}</p></header>'
-        f"<main>{_headline(plains)}{_left_out(about)}{_beside_the_paper(plains, trial, about)}{sections}"
+        f"<main>{_familiar(trial, about)}{_headline(plains)}{_left_out(about)}"
+        f"{_beside_the_paper(plains, trial, about)}{sections}"
         f"{_each(outcomes, trial)}{_definitions(trial)}</main>"
         f"<footer>Foveate {_text(version())}. {_text(NOTICE)}</footer></body></html>\n"
     )
@@ -72,6 +73,12 @@ def _subject(trial: Trial, about: About) -> str:
         f"{about.layout}, {about.split}; {pixels}, native resolution, pooled over photographs; 95 % "
         f"intervals by drawing photographs anew {trial.resamples} times{model}"
     )
+
+
+def _familiar(trial: Trial, about: About) -> str:
+    """Warn of photographs that the model has met before."""
+    told = about.familiar.told(len(trial.cases)) if about.familiar else ""
+    return f'<p class="notice">{_text(told)}</p>' if told else ""
 
 
 def _headline(plains: Mapping[str, Figures]) -> str:

@@ -7,7 +7,7 @@ Shape letters: H W photograph.
 """
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,8 @@ def of_folder(folder: Path, field: FieldChoice = "auto") -> Source:
     """Return a source that reads `<photograph>_<LESION>` with one of SUFFIXES from a folder.
 
     Args:
-        folder: with the maps; those of `foveate predict` lie in its maps/.
+        folder: with the maps; those of `foveate predict` lie in its maps/, in the photographs' own folders
+            where these lie deeper.
         field: where the field of view is, for those who ask.
     """
 
@@ -78,7 +79,7 @@ def of_folder(folder: Path, field: FieldChoice = "auto") -> Source:
         return Shown(
             photograph=photograph,
             field=lambda: located(photograph, field),
-            stored=lambda lesion: read_map(_only(folder, f"{case.name}_{lesion}"), photograph.shape),
+            stored=lambda lesion: read_map(_only(folder, _names(case, lesion)), photograph.shape),
             seams=None,
         )
 
@@ -143,21 +144,36 @@ def _content(path: Path) -> np.ndarray:
     return np.asarray(pixels)
 
 
-def _only(folder: Path, name: str) -> Path:
-    """Return the one file of that name.
+def _names(case: Case, lesion: str) -> tuple[str, ...]:
+    """Return what a map may be called, without ending: as the case, and as `foveate predict` calls it.
+
+    The latter are ends of the photograph's path, at least as deep as the case's name: where that is P1_p0,
+    P1/p0 or images/P1/p0, by the folder that `predict` was given.
+    """
+    path = case.photograph.with_suffix("")
+    parts = path.relative_to(path.anchor).parts
+    ends = [parts[-depth:] for depth in range(1, len(parts) + 1)]
+    own = [depth for depth, end in enumerate(ends) if "_".join(end) == case.name]
+    names = ["/".join(end) for end in ends[own[0] :]] if own else []
+    return tuple(f"{name}_{lesion}" for name in dict.fromkeys([case.name, *names]))
+
+
+def _only(folder: Path, names: Sequence[str]) -> Path:
+    """Return the one file of those names.
 
     Raises:
         DatasetError: there is none, or several.
     """
-    found = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+    found = [name + suffix for name in names for suffix in SUFFIXES if (folder / (name + suffix)).is_file()]
     if not found:
+        same = [name for name in names if name.replace("/", "_") == names[0]]
         raise DatasetError(
-            f"{folder}: no map {name} ({', '.join(SUFFIXES)}); write one for every photograph and lesion, or "
-            "choose lesions with --lesions"
+            f"{folder}: no map {' or '.join(same)} ({', '.join(SUFFIXES)}); write one for every "
+            "photograph and lesion, or choose lesions with --lesions"
         )
     if len(found) > 1:
-        raise DatasetError(f"{folder}: {found[0].name} beside {found[1].name}; keep one map")
-    return found[0]
+        raise DatasetError(f"{folder}: {found[0]} beside {found[1]}; keep one map")
+    return folder / found[0]
 
 
 def _seams(seen: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from foveate import scores
+from foveate.evaluation.choices import Familiar
 from foveate.evaluation.evaluate import LesionOutcome, Trial
 from foveate.evaluation.figures import Tree
 from foveate.evaluation.measures import Measures, thresholds
@@ -35,6 +36,8 @@ class About:
     """Which photographs of it, as asked."""
     left_out: Mapping[str, str]
     """Lesion -> why it is not scored."""
+    familiar: Familiar | None = None
+    """What the model has met before; None where maps were read, or its manifest names no photographs."""
 
     @property
     def system(self) -> str:
@@ -54,6 +57,8 @@ def metrics(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -
         "split": about.split,
         "region": trial.region,
         "photographs": len(trial.cases),
+        "seen_in_training": about.familiar and about.familiar.seen_in_training,
+        "thresholds_chosen_on": about.familiar and about.familiar.thresholds_chosen_on,
         "intervals": {"coverage": COVERAGE, "resamples": trial.resamples, "seed": trial.seed},
         "places": scores.ruler.TOP + 1,
         "lesions": {lesion: plain(outcome.figures) for lesion, outcome in outcomes.items()},

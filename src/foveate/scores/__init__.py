@@ -4,7 +4,7 @@ Knows:   counts by probability, precision and recall, Dice, lesions found, calib
 Ignores: files, networks, which photographs were looked at, and what a good score is.
 
 Figures of pixels are worked out from `Counts`: how many lesion and other pixels a map shows at each place of
-one ruler. They are exact for maps of 8 and 16 bits and add up: that pools photographs. All figures are
+one ruler. They are exact for maps of 8 and 16 bits, and add up: that pools photographs. All figures are
 functions of sums over photographs, so that an interval is a matrix product (`resampling`).
 """
 
@@ -21,11 +21,13 @@ from foveate.scores.curves import (
     coarse_11_areas,
     dice,
     dices,
+    ends,
     ious,
     official_33,
     official_33_areas,
     precision_recall,
     ratios,
+    rounding,
 )
 from foveate.scores.detection import Detection, detect
 from foveate.scores.ranking import image_auc
@@ -62,6 +64,7 @@ __all__ = [
     "dice",
     "dices",
     "draws",
+    "ends",
     "estimate",
     "histogram",
     "image_auc",
@@ -73,6 +76,7 @@ __all__ = [
     "pool",
     "precision_recall",
     "ratios",
+    "rounding",
     "ruler",
     "seams",
     "sketches",

@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int64
 
 from foveate.scores.counts import COARSE, OFFICIAL, Counts
 from foveate.scores.resampling import share
+from foveate.scores.ruler import TOP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,7 +44,9 @@ def average_precision(counts: Counts) -> float | None:
     """Return the area below the curve taken as steps: the sum of precision times the recall gained.
 
     Returns:
-        0 to 1, exact where every level has a bin of its own, ties included; None without lesion pixels.
+        0 to 1, exact where every level has a bin of its own, as in maps of 8 and 16 bits, ties included.
+        Floats that share a place count as tied: `rounding` says how much that can matter. None without
+        lesion pixels.
 
     Source: equals scikit-learn's average_precision_score; no trapezoid, which would reward gaps between
     thresholds (Davis and Goadrich 2006, doi:10.1145/1143844.1143874).
@@ -52,6 +55,36 @@ def average_precision(counts: Counts) -> float | None:
     if curve is None:
         return None
     return float(np.sum(np.diff(curve.recall, prepend=0) * curve.precision))
+
+
+def rounding(counts: Counts) -> float | None:
+    """Return how far `average_precision` can be from that of the same floats, had each a place of its own.
+
+    Returns:
+        0 to 1; 0 for maps of 8 and 16 bits. Floats lie at most 4.8e-7 apart from those they share a place
+        with: that matters only where many crowd, as next to 0 and 1. None without lesion pixels.
+
+    Source: ours. Of the pixels of a shared place the average precision is highest if all that are lesion come
+    first, lowest if they come last.
+    """
+    curve = precision_recall(counts)
+    if curve is None:
+        return None
+    used = np.flatnonzero(counts.positives + counts.negatives)[::-1]
+    lesion, other = counts.positives[used], counts.negatives[used]
+    hits, marked = np.cumsum(lesion), np.cumsum(lesion + other)
+    highest = hits / np.maximum(marked - other, 1)
+    lowest = (hits - lesion + 1) / (marked - lesion + 1)
+    off = np.maximum(highest - curve.precision, curve.precision - lowest)
+    is_shared = (curve.levels % 2 == 1) & (lesion > 0)
+    return float(np.sum(lesion * off, where=is_shared) / hits[-1])
+
+
+def ends(counts: Counts) -> float | None:
+    """Return the share of the lesion pixels next to 0 or 1, within 4.8e-7; None without lesion pixels."""
+    lesion = int(counts.positives.sum())
+    next_to = np.isin(counts.floors, [1, TOP - 1])
+    return int(counts.positives[next_to].sum()) / lesion if lesion else None
 
 
 def official_33(counts: Counts) -> float | None:

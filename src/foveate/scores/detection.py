@@ -66,6 +66,7 @@ def detect(
 
     Regions at a higher threshold lie in those at a lower one. So the photograph is searched once, at the
     lowest threshold; what is found is crowded together on a small canvas, gaps kept, and searched there.
+    Where that canvas would be no smaller than the photograph, the photograph itself is searched.
 
     Args:
         stored: a map; nothing marked outside of what is scored.
@@ -100,10 +101,10 @@ def detect(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Crowd:
-    """Marked pixels, moved region by region onto a small canvas."""
+    """Marked pixels, moved region by region onto a canvas no larger than the photograph."""
 
     levels: Map
-    """As stored; 0 between the regions."""
+    """As stored; between the regions 0, or below the lowest threshold."""
     place: Int64[np.ndarray, " N"]
     """Of each marked pixel, flat, on the canvas."""
     origin: Int64[np.ndarray, " N"]
@@ -111,7 +112,11 @@ class _Crowd:
 
 
 def _crowded(stored: Map, threshold: float) -> _Crowd:
-    """Search a photograph at a threshold and crowd the regions: shelves of boxes, the highest first."""
+    """Search a photograph at a threshold and crowd the regions: shelves of boxes, the highest first.
+
+    Boxes of regions may overlap, as those of diagonal stripes, and come to many times the photograph: then it
+    is its own canvas.
+    """
     lit = ruler.marked(stored, threshold)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         lit.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
@@ -119,6 +124,8 @@ def _crowded(stored: Map, threshold: float) -> _Crowd:
     origin = np.flatnonzero(lit)
     label = labels.ravel()[origin]
     corners, shape = _shelved(stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]])
+    if shape[0] * shape[1] >= stored.size:
+        return _Crowd(levels=stored, place=origin, origin=origin)
     rows, columns = np.divmod(origin, stored.shape[1])
     rows += corners[label, 0] - stats[label, cv2.CC_STAT_TOP]
     columns += corners[label, 1] - stats[label, cv2.CC_STAT_LEFT]

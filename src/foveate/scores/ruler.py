@@ -6,7 +6,8 @@ Ignores: what is counted at a place.
 The ruler has STEPS steps from 0 to 1. Every multiple of 1 / STEPS has a place of its own (even numbers), all
 that lies between two of them shares one (odd numbers): 0 and 1, every level of an 8- or 16-bit map, the 33
 thresholds k / 32 and the 11 thresholds k / 10 have places of their own, so that both `p >= t` and `p > t`
-are read off exactly.
+are read off exactly. Floats that share an odd place count as tied; where many crowd in one, as below 4.8e-7
+or above 1 - 4.8e-7, their order is lost (`curves.rounding` says what that can change).
 
 Shape letters: H W photograph, N pixels, B bins.
 """
