@@ -123,7 +123,7 @@ def test_a_split_is_dealt_shown_and_saved(tmp_path, told):
     assert sorted(folds) == ["IDRiD_01", "IDRiD_02", "IDRiD_03", "IDRiD_04"]
     assert sorted(folds.values()) == [0, 0, 1, 1]
     assert re.search(r"│ +0 │ +2 │ +2 \(50%\) │", out)
-    assert "4 photographs, 4 groups of one eye" in out
+    assert "4 photographs, 4 groups that must stay together" in out
     assert "--folds 2 --seed 7" in json.loads((tmp_path / "f.json").read_text())["about"]
     code, _, err = told("split", tmp_path / "set", "--out", tmp_path / "f.json")
     assert code == 1

@@ -127,7 +127,8 @@ def split(
     dealt = splits.deal_hands(together, folds, seed)
     about = (
         f"{folds} folds of the {len(dealt)} photographs of {kind.name}, split {where}, stratified by "
-        f"presence of {', '.join(codes)}, then by their areas; {len(together)} groups that must stay together; "
+        f"presence of {', '.join(codes)}, then by their areas; {len(together)} groups that must stay "
+        f"together; "
         f"foveate {version()}, data split --folds {folds} --seed {seed}"
     )
     splits.write(out, dealt, about)
