@@ -1,0 +1,54 @@
+"""The curves of a run: the loss of each stage, smoothed, as one SVG for the documentation.
+
+    python benchmarks/curves.py RUN OUT.svg
+
+Steps are grouped into forty; each dot is the mean loss of a group.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+from foveate.evaluation.charts import HEIGHT, WIDTH, Axis, Chart
+from foveate.training import curves
+from foveate.training.recipe import ALONE, STAGES
+
+GROUPS = 40
+STYLE = """polyline{fill:none} .grid{stroke:#ddd} .loss{stroke:#0072b2;stroke-width:2}
+text{font:12px sans-serif;fill:#333} .name{font-weight:bold}"""
+
+
+def means(rows: list[curves.Row]) -> list[tuple[float, float]]:
+    size = math.ceil(len(rows) / GROUPS)
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return [(group[-1].step, sum(row.loss for row in group) / len(group)) for group in groups]
+
+
+def drawn(stage: str, points: list[tuple[float, float]]) -> str:
+    last, top = points[-1][0], math.ceil(10 * max(loss for _, loss in points)) / 10
+    chart = Chart(
+        x=Axis(title=f"step of {stage}", ticks=[(0, "0"), (last / 2, f"{last / 2:g}"), (last, f"{last:g}")]),
+        y=Axis(title="loss", ticks=[(top * k / 4, f"{top * k / 4:.2f}") for k in range(5)]),
+    )
+    return chart.drawn(f"Loss of stage {stage}", chart.line(points, "loss"))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("run", type=Path)
+    arguments.add_argument("out", type=Path)
+    chosen = arguments.parse_args()
+    parts = []
+    for stage in (*STAGES, *ALONE):
+        rows = curves.logged(chosen.run / f"{stage}.csv", 10**9)
+        if rows:
+            place = f'<svg x="{len(parts) * WIDTH}" width="{WIDTH}" height="{HEIGHT}"'
+            parts.append(drawn(stage, means(rows)).replace("<svg", place, 1))
+    chosen.out.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {len(parts) * WIDTH} {HEIGHT}">'
+        f"<style>{STYLE}</style>{''.join(parts)}</svg>\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
