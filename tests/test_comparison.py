@@ -149,7 +149,10 @@ def test_a_star_marks_a_difference_whose_interval_leaves_0_out(found, low, high,
 def test_the_record_and_the_page_say_the_same(found):
     about = {"recipe": "tiny"}
     record = tables.json.loads(tables.record(found, about))
-    value = record["lesions"]["EX"]["aupr_exact"]["fused"]["value"]
+    fused = record["lesions"]["EX"]["aupr_exact"]["fused"]
+    value = fused["value"]
+    assert abs(fused["interval_deviation"]) < 0.1
+    assert fused["interval_deviation"] == found["EX"].deviations["fused"]
     page = tables.page(found, about)
     assert f"{value:.3f}" in page
     assert "figure-2-EX.png" in page

@@ -68,6 +68,8 @@ class LesionComparison:
 
     areas: Mapping[Row, Estimate]
     """Exact average precision, pixels of all photographs pooled."""
+    deviations: Mapping[Row, float | None]
+    """How far the pooled area in the bins that the intervals come from is from the exact one."""
     gains: Mapping[Row, Estimate]
     """How much higher the fused network scores than a row, on the same photographs in every draw."""
     found: Mapping[Row, tuple[Estimate, ...]]
@@ -198,7 +200,8 @@ def _column(
     each = {row: found[lesion].each for row, found in outcomes.items()}
     sketches = _sketches(each)
     drawn = scores.draws(len(each["fused"]))
-    areas = {row: _area(outcomes[row][lesion], drawn) for row in outcomes}
+    scored = {row: _area(outcomes[row][lesion], drawn) for row in outcomes}
+    areas = {row: area for row, (area, _) in scored.items()}
     others: tuple[Row, ...] = ("GlobalNet", "LocalNet")
     strata = range(len(DIAMETERS) + 1)
     rows = {
@@ -208,6 +211,7 @@ def _column(
     statistic = scores.detection.sensitivity_at(RATE)
     return LesionComparison(
         areas=areas,
+        deviations={row: deviation for row, (_, deviation) in scored.items()},
         gains={
             row: replace(
                 scores.paired_interval(sketches["fused"], sketches[row], scores.average_precisions),
@@ -241,11 +245,12 @@ def _minus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _area(outcome: LesionOutcome, drawn: Int64[np.ndarray, "R P"]) -> Estimate:
-    """Return exact average precision; the interval from sketches."""
+def _area(outcome: LesionOutcome, drawn: Int64[np.ndarray, "R P"]) -> tuple[Estimate, float | None]:
+    """Return exact average precision, its interval from sketches, and how far off their own value is."""
     table = scores.sketches([one.sketch for one in outcome.each])
     sketched = scores.estimate(table, scores.average_precisions, drawn, "no photograph has this lesion")
-    return replace(sketched, value=scores.average_precision(outcome.pooled))
+    exact = scores.average_precision(outcome.pooled)
+    return replace(sketched, value=exact), _minus(sketched.value, exact)
 
 
 def _patch(lesion: str, outcome: LesionOutcome, clips: Mapping[Row, Clips]) -> Patch | None:

@@ -91,7 +91,9 @@ def record(found: Mapping[str, LesionComparison], about: Mapping[str, object]) -
     """Return comparison.json."""
     lesions = {
         lesion: {
-            "aupr_exact": {row: _plain(one.areas[row]) for row in ROWS},
+            "aupr_exact": {
+                row: _plain(one.areas[row]) | {"interval_deviation": one.deviations[row]} for row in ROWS
+            },
             "fused_minus": {row: _plain(one.gains[row]) for row in OTHERS},
             "by_diameter": [
                 {
