@@ -269,8 +269,10 @@ def test_help_imports_nothing_that_computes():
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from foveate import batch, cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 
 def wait(*arguments, **settings):
     print("waiting", flush=True)
