@@ -195,9 +195,13 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
         (("--fold", "none"), "name photographs to compare on with --on"),
         (("--fold", "none", "--on", "train"), "is trained on"),
         (("--on", "elsewhere"), "no split 'elsewhere'"),
+        (("--tiling", "paper"), "does not hold the paper's crop of 2816 x 3328; choose --tiling model"),
         (("--lesions", "NV"), "'NV' is unknown"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(command, capsys, more, said):
+def test_what_cannot_be_compared_is_one_line_before_anything_is_trained(
+    command, tmp_path, capsys, more, said
+):
     assert command(*more) in (1, 2)
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out/run").exists()

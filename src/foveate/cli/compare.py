@@ -83,7 +83,9 @@ def compare(
     if on is None and plan.recipe.held_back is None:
         raise options.UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     others = layouts.cases(data, layouts.named(layout), on) if on is not None else ()
-    comparison.require_unseen(others, plan.cases)  # before hours are spent
+    comparison.require_unseen(others, plan.cases)  # these two before hours are spent
+    if tiling == "paper":
+        comparison.require_crop(others or plan.cases)
     steps.show(
         program.train(
             replace(

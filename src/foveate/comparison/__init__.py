@@ -18,10 +18,11 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt16
+from PIL import Image
 
 from foveate import models, nets, scores, views
-from foveate.datasets import Case, truth
-from foveate.errors import TrainingError
+from foveate.datasets import DAMAGED, Case, truth
+from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.evaluation import LesionOutcome, of_model
 from foveate.evaluation.evaluate import Trial, evaluate
 from foveate.evaluation.measures import Measures
@@ -91,6 +92,26 @@ def network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
     built = nets.build(recipe.network, len(recipe.contract.lesions), read=None)
     run.load(built, folder, ENDS[row])
     return built.eval()
+
+
+def require_crop(cases: Sequence[Case]) -> None:
+    """Make sure that every photograph holds the paper's crop, by its file's header.
+
+    Raises:
+        SettingError: one is smaller.
+        DatasetError: one is no picture.
+    """
+    for case in cases:
+        try:
+            with Image.open(case.photograph) as picture:
+                shape = (picture.height, picture.width)
+        except DAMAGED as error:
+            raise DatasetError(f"{case.photograph}: unreadable ({error}); restore the file") from error
+        if shape[0] < views.PAPER_CROP[0] or shape[1] < views.PAPER_CROP[1]:
+            raise SettingError(
+                f"{case.name} has {shape[0]} x {shape[1]} px and does not hold the paper's crop of "
+                f"{views.PAPER_CROP[0]} x {views.PAPER_CROP[1]}; choose --tiling model"
+            )
 
 
 def steps(folder: Path) -> dict[StageName, int]:
