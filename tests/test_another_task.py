@@ -7,24 +7,16 @@ import pytest
 
 pytest.importorskip("torch")
 
+import tiny_layouts
 from PIL import Image
 
 from foveate import cli
 
-LAYOUT = """
-name = "leaves"
+LAYOUT = f"""
 title = "Drawn leaves"
 licence = "CC0-1.0"
 attribution = "nobody"
-field = "whole"
-
-[lesions]
-RUST = "rust"
-SPOT = { name = "leaf spots", colour = [213, 94, 0] }
-
-[splits.train]
-photographs = "images/*"
-masks = "masks/{name}_{lesion}.png"
+{tiny_layouts.LEAVES}
 """
 
 SIDE = 256

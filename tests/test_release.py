@@ -85,3 +85,8 @@ def test_after_the_fusion_stage_the_streams_are_those_of_their_own_stages(traine
         np.array_equal(streams[name], tensor) for name, tensor in network.global_net.state_dict().items()
     )
     assert export.halved(network) is not network
+
+
+def test_without_photographs_held_back_nothing_is_released(trained):
+    with pytest.raises(TrainingError, match="held no photograph back"):
+        tiny_set.replace(trained, held_back=())

@@ -102,6 +102,24 @@ def test_a_sheet_is_made_once_and_then_read(cases, sheets, root, monkeypatch):
         samples.lay_out(cases[0], replace(CONTRACT, view_side=64), root / "sheets")
 
 
+@pytest.mark.parametrize(
+    ("change", "is_new"),
+    [
+        ({"window_side": 64, "overlap": 0, "glances": 8, "mean": (1.0, 2.0, 3.0)}, False),
+        ({"view_side": 64}, True),
+        ({"field_diameter": 300.0}, True),
+        ({"scale_tolerance": 2.0}, True),
+        ({"lesions": ("EX",)}, True),
+        ({"field": "whole"}, True),
+        ({"part": "whole"}, True),
+    ],
+)
+def test_a_sheet_is_made_anew_where_what_it_shows_changes_and_only_there(cases, tmp_path, change, is_new):
+    for contract in (tiny_set.CONTRACT, tiny_set.replace(tiny_set.CONTRACT, **change)):
+        samples.lay_out(cases[0], contract, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1 + is_new
+
+
 def test_another_mask_makes_another_sheet(cases, tmp_path):
     less = replace(cases[0], masks={"EX": cases[0].masks["EX"]})
 

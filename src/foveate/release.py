@@ -15,7 +15,7 @@ import numpy as np
 from foveate import evaluation, export, models, nets, photographs
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
-from foveate.errors import DatasetError
+from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseCounts, LesionScore
 from foveate.evaluation.networks import ROWS, Row
 from foveate.kinds import Decision
@@ -51,6 +51,13 @@ class Trained:
     """Photographs that were not."""
     layout: Layout
     """Of the set: what its lesions are called, its licence and attribution."""
+
+    def __post_init__(self) -> None:
+        """Raise TrainingError where nothing was held back: thresholds would be chosen on what was learned."""
+        if not self.held_back:
+            raise TrainingError(
+                f"{self.folder}: the run held no photograph back to choose thresholds on; train with a --fold"
+            )
 
 
 def network(trained: Trained) -> LocalGlobalUNet:

@@ -21,7 +21,7 @@ from foveate import field as field_of_view
 from foveate import lesions, quality, stitch, views
 from foveate.engines import Engine
 from foveate.errors import FieldError, GeometryError, LesionError, SettingError
-from foveate.kinds import Box, Contract, Decision, Field, Frame, Part, Photograph, Probabilities
+from foveate.kinds import Box, Contract, Decision, Field, FieldRule, Frame, Part, Photograph, Probabilities
 from foveate.models import Package
 from foveate.prepare import prepare
 
@@ -103,7 +103,7 @@ def segment(
     """
     decided = decisions(package, settings)
     contract = package.contract
-    seen = _field(photograph, settings.field, contract)
+    seen = located(photograph, settings.field, contract.field)
     frame = _frame(photograph, seen, settings.part or contract.part, contract)
     inside = field_of_view.mask(_on_canvas(seen, frame), _whole(frame.shape))
     corners = _touching(views.plan(frame.shape, contract.window_side, contract.overlap), inside, contract)
@@ -159,9 +159,18 @@ def decisions(package: Package, settings: Settings) -> Mapping[str, Decision]:
     )
 
 
-def _field(photograph: Photograph, choice: FieldChoice, contract: Contract) -> Field:
-    """Find the field of view, or take the one that was chosen."""
-    if choice == "full" or (choice == "auto" and contract.field == "whole"):
+def located(photograph: Photograph, choice: FieldChoice, rule: FieldRule) -> Field:
+    """Return where the field of view is, as it was chosen.
+
+    Args:
+        photograph: as read.
+        choice: what a person chose.
+        rule: how photographs of this kind have their field; 'auto' means this.
+
+    Raises:
+        FieldError: none is found, or the one given makes no sense.
+    """
+    if choice == "full" or (choice == "auto" and rule == "whole"):
         return field_of_view.full(photograph.shape)
     if choice == "auto":
         return field_of_view.find(photograph.pixels)

@@ -81,7 +81,7 @@ def evaluate(
         settings = Settings(field=where, lesions=tuple(chosen.thresholds))
         source = of_model(opened.package, opened.engine, settings)
     elif predictions:
-        source = of_folder(predictions, "full" if where == "auto" and known.field == "whole" else where)
+        source = of_folder(predictions, where, known.field)
     maker = Maker(name=package.name, version=package.version, digest=package.digest) if package else None
     met = choices.familiar(cases, package)
     about = About(

@@ -30,11 +30,14 @@ from foveate.evaluation.networks import ROWS, Row
 from foveate.evaluation.sources import Shown, Source
 from foveate.kinds import Contract
 from foveate.nets import LocalGlobalUNet
-from foveate.scores import Estimate
+from foveate.scores import Counts, Estimate
 from foveate.scores.detection import DIAMETERS
 from foveate.segment import DEFAULTS
 from foveate.training import run
 from foveate.training.recipe import ALONE, STAGES, Recipe, StageName
+
+OTHERS: tuple[Row, ...] = ("GlobalNet", "LocalNet")
+"""Rows that the fused network is compared with."""
 
 ENDS: Mapping[Row, StageName] = MappingProxyType(
     {"GlobalNet": "global-alone", "LocalNet": "local-alone", "fused": "joint"}
@@ -163,7 +166,7 @@ def compare(
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
     clips: dict[Row, Clips] = {}
     for row, engine in ROWS.items():
-        clips[row] = Clips(of_model(package, engine(network=network(recipe, folder, row)), DEFAULTS), lesions)
+        clips[row] = Clips(of_model(package, engine(network=network(recipe, folder, row)), DEFAULTS))
         trial = Trial(source=clips[row].show, cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
         outcomes[row] = evaluate(trial, lambda done, name, row=row: tell(row, done, name))  # type: ignore[misc]
     return {lesion: _column(lesion, outcomes, clips) for lesion in lesions if lesion in outcomes["fused"]}
@@ -181,9 +184,8 @@ class _Clip:
 class Clips:
     """A source that keeps, of each photograph it shows, a patch with most of each lesion."""
 
-    def __init__(self, source: Source, lesions: Sequence[str]) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self.lesions = tuple(lesions)
         self.kept: dict[tuple[str, str], _Clip] = {}
 
     def show(self, case: Case) -> Shown:
@@ -221,9 +223,8 @@ def _column(
     each = {row: found[lesion].each for row, found in outcomes.items()}
     sketches = _sketches(each)
     drawn = scores.draws(len(each["fused"]))
-    scored = {row: _area(outcomes[row][lesion], drawn) for row in outcomes}
+    scored = {row: _area(sketches[row], outcomes[row][lesion].pooled, drawn) for row in outcomes}
     areas = {row: area for row, (area, _) in scored.items()}
-    others: tuple[Row, ...] = ("GlobalNet", "LocalNet")
     strata = range(len(DIAMETERS) + 1)
     rows = {
         row: [np.stack([one.detection["one_pixel"].row(stratum) for one in seen]) for stratum in strata]
@@ -238,7 +239,7 @@ def _column(
                 scores.paired_interval(sketches["fused"], sketches[row], scores.average_precisions),
                 value=_minus(areas["fused"].value, areas[row].value),
             )
-            for row in others
+            for row in OTHERS
         },
         found={
             row: tuple(scores.estimate(table, statistic, drawn, "none is drawn") for table in tables)
@@ -249,7 +250,7 @@ def _column(
                 scores.paired_interval(rows["fused"][stratum], rows[row][stratum], statistic)
                 for stratum in strata
             )
-            for row in others
+            for row in OTHERS
         },
         lesions=tuple(int(table[:, -2].sum()) for table in rows["fused"]),
         patch=_patch(lesion, outcomes["fused"][lesion], clips),
@@ -266,11 +267,12 @@ def _minus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _area(outcome: LesionOutcome, drawn: Int64[np.ndarray, "R P"]) -> tuple[Estimate, float | None]:
+def _area(
+    table: Float64[np.ndarray, "P C"], pooled: Counts, drawn: Int64[np.ndarray, "R P"]
+) -> tuple[Estimate, float | None]:
     """Return exact average precision, its interval from sketches, and how far off their own value is."""
-    table = scores.sketches([one.sketch for one in outcome.each])
     sketched = scores.estimate(table, scores.average_precisions, drawn, "no photograph has this lesion")
-    exact = scores.average_precision(outcome.pooled)
+    exact = scores.average_precision(pooled)
     return replace(sketched, value=exact), _minus(sketched.value, exact)
 
 

@@ -8,14 +8,11 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-from foveate.comparison import RATE, LesionComparison
+from foveate.comparison import OTHERS, RATE, LesionComparison
 from foveate.evaluation.networks import ROWS, Row
 from foveate.evaluation.page import PAPER
 from foveate.scores import Estimate
 from foveate.scores.detection import DIAMETERS
-
-OTHERS: tuple[Row, ...] = ("GlobalNet", "LocalNet")
-"""Rows that the fused network is compared with."""
 
 CAPTIONS = "patch, truth, LocalNet, GlobalNet, fused"
 """Of a figure's pictures, in the paper's order."""

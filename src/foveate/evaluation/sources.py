@@ -20,10 +20,10 @@ from foveate import photographs, scores, stitch, views
 from foveate.datasets import Case
 from foveate.engines import Engine
 from foveate.errors import DatasetError
-from foveate.kinds import Box, Field, Photograph
+from foveate.kinds import Box, Field, FieldRule, Photograph
 from foveate.models import Package
 from foveate.scores.ruler import Map
-from foveate.segment import FieldChoice, Segmentation, Settings, segment
+from foveate.segment import FieldChoice, Segmentation, Settings, located, segment
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
 """How map files may end."""
@@ -65,39 +65,26 @@ def of_model(package: Package, engine: Engine, settings: Settings) -> Source:
     return show
 
 
-def of_folder(folder: Path, field: FieldChoice = "auto") -> Source:
+def of_folder(folder: Path, field: FieldChoice = "auto", rule: FieldRule = "find") -> Source:
     """Return a source that reads `<photograph>_<LESION>` with one of SUFFIXES from a folder.
 
     Args:
         folder: with the maps; those of `foveate predict` lie in its maps/, in the photographs' own folders
             where these lie deeper.
         field: where the field of view is, for those who ask.
+        rule: what 'auto' means for these photographs.
     """
 
     def show(case: Case) -> Shown:
         photograph = photographs.read(case.photograph)
         return Shown(
             photograph=photograph,
-            field=lambda: located(photograph, field),
+            field=lambda: located(photograph, field, rule),
             stored=lambda lesion: read_map(_only(folder, _names(case, lesion)), photograph.shape),
             seams=None,
         )
 
     return show
-
-
-def located(photograph: Photograph, choice: FieldChoice) -> Field:
-    """Find the field of view, or take the one that was chosen.
-
-    Raises:
-        FieldError: none is found, or the one given makes no sense.
-    """
-    if choice == "auto":
-        return field_of_view.find(photograph.pixels)
-    if choice == "full":
-        return field_of_view.full(photograph.shape)
-    row, column, radius = choice
-    return field_of_view.given((row, column), radius, photograph.shape)
 
 
 def read_map(path: Path, shape: tuple[int, int]) -> Map:

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from foveate import field, photographs, views
+from foveate import photographs, views
 from foveate.datasets import Case, truth
 from foveate.errors import SettingError, TrainingError
 from foveate.kinds import Contract
+from foveate.segment import located
 from foveate.training import augment
 from foveate.training.augment import Warp
 
@@ -61,6 +62,8 @@ class Sheet:
 def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     """Return a case's sheet, made at the first call and kept under `folder` by the digest of its files.
 
+    Of the contract only what a sheet shows counts: runs that differ in windows or normalisation share sheets.
+
     Processes that lay out the same case side by side do not disturb each other.
 
     Raises:
@@ -73,7 +76,14 @@ def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
     lesions = sorted(case.masks)
     files = [case.photograph, *(case.masks[lesion] for lesion in lesions)]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    key = hashlib.sha256(repr((contract, case.lesion_from, lesions, digests)).encode())
+    shown = (
+        contract.field,
+        contract.part,
+        contract.field_diameter,
+        contract.scale_tolerance,
+        contract.view_side,
+    )
+    key = hashlib.sha256(repr((contract.lesions, shown, case.lesion_from, lesions, digests)).encode())
     place = folder / f"{case.name}-{key.hexdigest()[:16]}"
     if not (place / "done").exists():
         try:
@@ -125,7 +135,7 @@ def _make(case: Case, contract: Contract, place: Path) -> None:
     """Read, cut and squeeze one case, and save the arrays; 'done' is written last."""
     photograph = photographs.read(case.photograph)
     shape = photograph.shape
-    found = field.find(photograph.pixels) if contract.field == "find" else field.full(shape)
+    found = located(photograph, "auto", contract.field)
     laid = views.frame(views.part_box(contract.part, shape, found), found, contract)
     masks = truth(case, contract.lesions, shape)[:, *laid.box.slices]
     planes = [views.resample(plane.astype(np.uint8) * 255, laid.shape) for plane in masks]
