@@ -72,9 +72,57 @@ def test_another_layout_brings_its_lesions(data, published, tmp_path):
     assert json.loads((data / "run/recipe.json").read_text())["contract"]["lesions"] == ["RUST"]
 
 
+@pytest.fixture
+def eyes(tmp_path):
+    """A folder of two healthy eyes."""
+    (tmp_path / "eyes").mkdir()
+    for number in (8, 9):
+        pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
+        tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
+    return tmp_path / "eyes"
+
+
+def test_healthy_eyes_are_learned_from_where_a_folder_of_them_is_named(data, published, eyes, tmp_path):
+    settings = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
+    more = ("--threads", "1", "--healthy", str(eyes), "--set", "healthy_share=0.5")
+
+    assert train(data, published, *settings, *more) == 0
+
+    data_json = json.loads((data / "run/data.json").read_text())
+    assert {"healthy-eye-8", "healthy-eye-9"} < data_json.keys()
+    assert json.loads((data / "run/recipe.json").read_text())["healthy_share"] == 0.5
+
+
+def test_a_package_names_the_healthy_eyes_that_were_learned_from(data, published, eyes, tmp_path):
+    """Of one lesion, which every photograph has: thresholds need it on both sides of the split."""
+    settings = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
+    layout, package = tmp_path / "leaves.toml", tmp_path / "package"
+    layout.write_text(LAYOUT)
+    leaves = ("--layout", str(layout))
+    assert train(data, published, *settings, *leaves, "--healthy", str(eyes), "--set=healthy_share=0.5") == 0
+
+    line = ["release", "tiny", "--data", str(data), "--run", str(data / "run"), "--to", str(package), *leaves]
+    assert cli.run(line) == 0
+
+    told = json.loads((package / "manifest.json").read_text())["training"]
+    assert told["healthy"] == ["eye-8", "eye-9"]
+    assert told["photographs"] == ["IDRiD_02", "IDRiD_03"]
+
+
+def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, published, eyes, capsys):
+    assert train(data, published, "--healthy", str(eyes)) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "healthy_share is 0.0" in line
+    assert "leave --healthy out" in line
+    assert not (data / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        (("--healthy", "nowhere"), "nowhere: no such file or folder"),
+        (("--set", "healthy_share=1.5"), "healthy_share is 1.5; from 0 up to 1"),
         (("--set", "stages.joint.step=1"), "no setting 'step'; there is"),
         (("--set", "seed"), "give each KEY=VALUE once"),
         (("--layout", "nowhere"), "no layout 'nowhere'"),

@@ -197,6 +197,7 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
         (("--on", "elsewhere"), "no split 'elsewhere'"),
         (("--tiling", "paper"), "does not hold the paper's crop of 2816 x 3328; choose --tiling model"),
         (("--lesions", "NV"), "'NV' is unknown"),
+        (("--healthy", "nowhere"), "nowhere: no such file or folder"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line_before_anything_is_trained(

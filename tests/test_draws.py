@@ -17,7 +17,7 @@ from foveate import views
 from foveate.errors import SettingError
 from foveate.training import draws, run
 from foveate.training.machine import HERE, Machine
-from foveate.training.recipe import STAGES, epoch
+from foveate.training.recipe import ALONE, STAGES, epoch
 
 SIDE = tiny_set.CONTRACT.window_side
 
@@ -180,3 +180,71 @@ def test_fewer_windows_than_patches_are_dealt_again(sheets):
     }
 
     assert len(places) == len(views.plan(sheets[0].bits.shape, SIDE, 0))
+
+
+# healthy eyes
+
+
+@pytest.fixture(scope="module")
+def beside(sheets):
+    """The set's sheets, and two of them once more as healthy eyes."""
+    healthy = [
+        replace(sheet, name=f"healthy-{sheet.name}", is_healthy=True, places={}) for sheet in sheets[:2]
+    ]
+    return [*sheets, *healthy]
+
+
+def chosen(sheets, recipe, stage, steps):
+    return [choice for step in range(steps) for choice in draws.choose(sheets, recipe, stage, step)]
+
+
+@pytest.mark.parametrize("stage", ["fusion", "joint"])
+def test_so_many_photographs_of_the_fused_stages_are_healthy_eyes(beside, stage):
+    choices = chosen(beside, tiny_set.recipe(healthy_share=0.25), stage, 600)
+
+    share = np.mean([choice.sheet.is_healthy for choice in choices])
+    assert share == pytest.approx(0.25, abs=0.05)  # 4 standard errors of 1200 draws
+    assert {choice.sheet.name for choice in choices} == {sheet.name for sheet in beside}
+    assert {len(choice.places) for choice in choices} == {2}
+
+
+@pytest.mark.parametrize("make", [tiny_set.recipe, dealt])
+@pytest.mark.parametrize("stage", ["global", "local"])
+def test_a_streams_own_stage_draws_as_if_there_were_no_healthy_eyes(sheets, beside, stage, make):
+    share = {} if make is dealt else {"healthy_share": 0.9}
+
+    assert chosen_as(beside, make(**share), stage) == chosen_as(sheets, make(), stage)
+
+
+@pytest.mark.parametrize("stage", ["fusion", "joint"])
+def test_healthy_eyes_are_left_out_where_the_recipe_has_no_share_or_deals(sheets, beside, stage):
+    for recipe in (tiny_set.recipe(), dealt()):
+        assert chosen_as(beside, recipe, stage) == chosen_as(sheets, recipe, stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_share_without_any_healthy_eye_changes_no_draw(sheets, stage):
+    assert chosen_as(sheets, tiny_set.recipe(healthy_share=0.5), stage) == chosen_as(
+        sheets, tiny_set.recipe(), stage
+    )
+
+
+@pytest.mark.parametrize("stage", ALONE)
+def test_a_stream_alone_has_the_joint_stages_healthy_eyes(beside, stage):
+    recipe = tiny_set.recipe(healthy_share=0.5)
+
+    assert chosen_as(beside, recipe, stage) == chosen_as(beside, recipe, "joint")
+
+
+def chosen_as(sheets, recipe, stage):
+    """Return which photographs and places some steps have, and how they are turned."""
+    choices = chosen(sheets, recipe, stage, 20)
+    return [(one.sheet.name, one.places, one.warp.quarters, one.warp.noise_seed) for one in choices]
+
+
+def test_healthy_eyes_are_still_known_as_such_in_other_processes(beside):
+    steps = draws.Steps(beside, tiny_set.recipe(healthy_share=0.5), "joint", HERE)
+
+    there = pickle.loads(pickle.dumps(steps))
+
+    assert [sheet.is_healthy for sheet in there.sheets] == [False, False, False, True, True]

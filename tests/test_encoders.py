@@ -168,7 +168,7 @@ def test_each_decoder_block_sees_the_encoder_s_features_of_its_size():
 
 
 def test_as_many_decoder_widths_as_halvings():
-    with pytest.raises(SettingError, match="3 halvings need as many decoder widths, not 2"):
+    with pytest.raises(SettingError, match="doubles 3 times and needs as many widths, not 2"):
         EncoderUNet(MobileEncoder(LITE0, 3), (8, 4))
 
 

@@ -1,5 +1,7 @@
 """Both streams and their fusion: what f_g shows lies in register with the window beside it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_set
@@ -10,8 +12,8 @@ from strategies import laws, seeds, window_sights
 from torch import nn
 from torch.nn.functional import grid_sample
 
-from foveate import views
-from foveate.nets import Fusion, Stream, UNet, sample
+from foveate import nets, views
+from foveate.nets import Fusion, Stream, StreamPlan, UNet, sample
 from foveate.training import augment
 
 
@@ -158,6 +160,52 @@ def test_a_look_is_the_fusion_of_both_streams_features():
     assert coarse.shape == (1, 4, 32, 32)
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(network.fuse(local_features, pieces, rows, columns), expected)
+
+
+def half_resolution():
+    """Build a network whose LocalNet ends at half the window's resolution, and whose fusion corrects."""
+    local_net = StreamPlan(backbone="mobilenet-v2", poolings=2, decoder=(6,), ends=2)
+    return nets.build(replace(tiny_set.NETWORK, local_net=local_net, corrects=True), 4)
+
+
+@pytest.mark.parametrize("build", [tiny_set.correcting, half_resolution])
+def test_a_fusion_that_corrects_begins_with_localnets_maps(build):
+    torch.manual_seed(0)
+    network = tiny_set.seeded(build)
+    (windows, *_), _, logits = looked(network)
+
+    torch.testing.assert_close(logits, network.local_net(windows)[1], rtol=0, atol=0)
+    assert logits.abs().max() > 0.01
+
+
+def test_a_fusion_as_the_papers_begins_with_maps_of_its_own():
+    torch.manual_seed(0)
+    network = tiny_set.seeded()
+    (windows, *_), _, logits = looked(network)
+
+    assert (logits - network.local_net(windows)[1]).abs().max() > 0.01
+    assert all(parameter.any() for parameter in network.fusion.parameters())
+
+
+def test_a_fusion_that_corrects_is_added_to_localnets_maps():
+    network = tiny_set.seeded(tiny_set.correcting)
+    torch.nn.init.normal_(network.fusion.layers[-1].weight)
+    (windows, pieces, rows, columns), _, logits = looked(network)
+
+    local_features, alone = network.local_net(windows)
+    correction = network.fusion(local_features, sample(pieces, rows, columns))
+    torch.testing.assert_close(logits, alone + correction)
+    assert correction.abs().max() > 0.01
+
+
+def test_a_fusion_that_corrects_learns_from_its_first_step_on():
+    network = tiny_set.seeded(tiny_set.correcting)
+    _, _, logits = looked(network)
+
+    logits.square().sum().backward()
+
+    assert network.fusion.layers[-1].weight.grad.any()
+    assert network.local_net.head.weight.grad.any()
 
 
 def test_the_windows_loss_reaches_globalnet_s_weights():

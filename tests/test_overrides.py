@@ -82,6 +82,19 @@ def test_what_cannot_be_set_is_said_by_name(name, text, said):
     assert str(caught.value).startswith(f"--set {name}")
 
 
+def test_healthy_eyes_and_the_correction_can_be_set():
+    named = changed(healthy_share="0.15", healthy_split="halves.json", network__corrects="true")
+
+    assert named.healthy_share == 0.15
+    assert named.healthy_split == Path("halves.json")
+    assert named.network.corrects
+    without = overrides.override(named, {"healthy_split": "none", "network.corrects": "false"})
+    assert without.healthy_split is None
+    assert not without.network.corrects
+    with pytest.raises(SettingError, match=r"healthy_share is 1\.0"):
+        changed(healthy_share="1")
+
+
 def test_a_value_that_the_recipe_refuses_is_refused():
     with pytest.raises(SettingError, match="may turn by quarters only"):
         changed(stages__joint__limits__turn="10")

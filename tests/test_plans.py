@@ -109,6 +109,7 @@ def test_first_weights_are_those_of_the_seed():
         ({"backbone": "mobilenet-v2", "decoder": (4, 4, 4)}, "halves 2 times .* not 3"),
         ({"backbone": "mobilenet-v2", "weights": "w.pth"}, "imagenet is false"),
         ({"backbone": "unet", "poolings": 0}, "0 poolings"),
+        ({"backbone": "mobilenet-v2", "poolings": 1, "ends": 2}, "nothing is left to decode"),
     ],
 )
 def test_numbers_that_do_not_belong_together_are_refused(numbers, said):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tiny_set
 
-from foveate.datasets import SET_ASIDE
+from foveate.datasets import SET_ASIDE, graded
 from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
-from foveate.training import overrides, program, run
+from foveate.training import overrides, program, record, run
 from foveate.training.machine import HERE
 from foveate.training.program import Plan
 from foveate.training.recipe import STAGES
@@ -256,3 +256,82 @@ def test_a_run_is_recalled_as_it_was_trained(plan):
 
 def test_a_run_that_kept_nothing_is_the_published_recipe(tmp_path):
     assert program.recalled(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
+
+
+# healthy eyes
+
+
+@pytest.fixture
+def beside(plan, tmp_path):
+    """The plan, with two healthy eyes beside the set."""
+    (tmp_path / "eyes").mkdir()
+    for number in (8, 9):
+        pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
+        tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
+    recipe = replace(plan.recipe, healthy_share=0.5)
+    return replace(plan, recipe=recipe, healthy=graded.healthy(tmp_path / "eyes", None))
+
+
+def test_healthy_eyes_are_laid_out_as_such_beside_those_of_the_set(beside):
+    sheets = program._laid_out(beside, beside.recipe, HERE)
+
+    assert {sheet.name: sheet.is_healthy for sheet in sheets} == {
+        "IDRiD_01": False,
+        "IDRiD_02": False,
+        "healthy-eye-8": True,
+        "healthy-eye-9": True,
+    }
+    assert not any(sheet.bits.any() for sheet in sheets[2:])
+
+
+def test_all_stages_run_with_healthy_eyes_and_the_run_says_which(beside):
+    list(program.train(beside))
+
+    data = json.loads((beside.folder / "data.json").read_text())
+    assert {"healthy-eye-8", "healthy-eye-9"} == data.keys() - {case.name for case in beside.cases}
+    assert record.healthy(beside.folder, beside.cases) == ("eye-8", "eye-9")
+    assert json.loads((beside.folder / "recipe.json").read_text())["healthy_share"] == 0.5
+
+
+def test_a_run_is_not_gone_on_with_without_its_healthy_eyes(beside):
+    next(program.train(beside))
+
+    with pytest.raises(TrainingError, match="the run was begun with other photographs"):
+        next(program.train(replace(beside, healthy=(), resume=True)))
+
+
+def test_a_run_of_no_healthy_eyes_says_so_whatever_its_photographs_are_called(plan):
+    named = [replace(case, name=f"healthy-{case.name}") for case in plan.cases]
+    plan.recipe.split.write_text(json.dumps({"folds": {case.name: n for n, case in enumerate(named)}}))
+    assert record.healthy(plan.folder, named) == ()
+    next(program.train(replace(plan, cases=named)))
+
+    assert record.healthy(plan.folder, named) == ()
+
+
+def test_healthy_eyes_that_the_recipe_does_not_draw_are_refused(beside, plan):
+    with pytest.raises(SettingError, match=r"recipe tiny: healthy_share is 0\.0, .* or leave --healthy out"):
+        replace(beside, recipe=plan.recipe)
+
+
+def test_a_healthy_eye_of_a_photographs_name_is_refused(beside):
+    with pytest.raises(SettingError, match="IDRiD_01 is a photograph of the set and a healthy eye"):
+        replace(beside, healthy=[replace(beside.healthy[0], name="IDRiD_01")])
+
+
+def test_an_example_photograph_is_no_healthy_eye_to_learn_from(beside):
+    name = f"healthy-{min(SET_ASIDE)}_small"
+
+    with pytest.raises(TrainingError, match=f"{min(SET_ASIDE)} is an example photograph"):
+        next(program.train(replace(beside, healthy=[replace(beside.healthy[0], name=name)])))
+
+
+def test_healthy_eyes_count_for_no_epoch(beside):
+    """Two photographs are learned from: two epochs of one photograph a step are four steps."""
+    twice = replace(beside.recipe.stages["global"], photographs=1, steps=None, epochs=2.0)
+    recipe = replace(beside.recipe, stages=beside.recipe.stages | {"global": twice})
+
+    progress = [one for _, one in program.train(replace(beside, recipe=recipe, stages=("global",)))]
+
+    assert [one.steps for one in progress] == [4] * 4
+    assert len((beside.folder / "global-epochs.csv").read_text().splitlines()) == 1 + 2

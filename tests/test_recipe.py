@@ -125,6 +125,17 @@ def test_dealt_windows_cannot_be_near_lesions():
         tiny_set.recipe(sampling="dealt")
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_of_healthy_eyes_leaves_room_for_others(share):
+    with pytest.raises(SettingError, match=rf"healthy_share is {share}; from 0 up to 1"):
+        tiny_set.recipe(healthy_share=share)
+
+
+def test_healthy_eyes_are_not_dealt():
+    with pytest.raises(SettingError, match=r"healthy_share is 0\.2; .* 0 where sampling is dealt"):
+        tiny_set.recipe(sampling="dealt", lesion_share=0.0, healthy_share=0.2)
+
+
 def test_an_epoch_is_every_photograph_once_with_its_patches():
     """54 photographs of 143 patches, as in the paper."""
     stages = {

@@ -89,7 +89,8 @@ def test_networks_halve_views_and_windows_without_a_rest(recipe):
     assert recipe.contract.view_side % network.global_net.backbone.stride == 0
     assert recipe.contract.window_side % network.local_net.backbone.stride == 0
     assert network.global_net.head.out_channels == len(recipe.contract.lesions)
-    assert network.local_net.head.out_channels == len(recipe.contract.lesions)
+    blocks = recipe.network.local_net.ends**2
+    assert network.local_net.head.out_channels == blocks * len(recipe.contract.lesions)
 
 
 @pytest.mark.parametrize("lesion", PAPER)

@@ -66,6 +66,7 @@ def test_the_package_scores_what_was_validated(trained, tables, tmp_path):
     assert package.manifest["intended_use"].startswith("Research on hard exudates, microaneurysms,")
     record = package.manifest["training"]
     assert record["photographs"] == ["IDRiD_01", "IDRiD_02"]
+    assert record["healthy"] == []
     assert record["validation"]["photographs"] == ["IDRiD_01"]
     assert record["validation"]["rows"]["fused"]["EX"]["average_precision"] == pytest.approx(
         tables["fused"]["EX"].average_precision

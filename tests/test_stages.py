@@ -77,6 +77,21 @@ def test_the_joint_stage_changes_the_weights_of_all_three_and_no_statistic(sheet
     assert changed == weights - unused
 
 
+@pytest.mark.parametrize("stage", ["fusion", "joint"])
+def test_a_fusion_that_corrects_teaches_localnets_head_in_the_joint_stage_alone(sheets, stage):
+    network = tiny_set.seeded(tiny_set.correcting)
+    stages.set_modes(network, stage)
+    before = tiny_set.digests(network)
+    learner = Learner(network, tiny_set.recipe(), stage)
+    for step in range(3):
+        learner.learn(drawn(sheets, tiny_set.recipe(), stage, step), 1e-2)
+    after = tiny_set.digests(network)
+
+    changed = {name for name in before if before[name] != after[name]}
+    assert ({"local_net.head.weight", "local_net.head.bias"} <= changed) == (stage == "joint")
+    assert tensors(network, of="fusion", statistics=False) <= changed
+
+
 @pytest.mark.parametrize("stage", ["global", "local"])
 def test_a_streams_own_stage_changes_that_stream_with_its_statistics_and_nothing_else(sheets, stage):
     changed, network = changed_by(stage, sheets)

@@ -114,6 +114,11 @@ def network() -> LocalGlobalUNet:
     return nets.build(NETWORK, len(CONTRACT.lesions))
 
 
+def correcting() -> LocalGlobalUNet:
+    """Build the same with a fusion that is added to LocalNet's logits."""
+    return nets.build(replace(NETWORK, corrects=True), len(CONTRACT.lesions))
+
+
 def seeded(build=network, seed=0) -> LocalGlobalUNet:
     """Build a network with the first weights of a seed, its normalisations as if they had been trained."""
     torch.manual_seed(seed)

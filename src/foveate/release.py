@@ -51,6 +51,8 @@ class Trained:
     """Photographs that were not."""
     layout: Layout
     """Of the set: what its lesions are called, its licence and attribution."""
+    healthy: Sequence[str] = ()
+    """Names of the eyes without any lesion that were learned from beside them."""
 
     def __post_init__(self) -> None:
         """Raise TrainingError where nothing was held back: thresholds would be chosen on what was learned."""
@@ -130,6 +132,7 @@ def write(
             "recipe": run.describe(recipe),
             "stage": trained.stage,
             "photographs": [case.name for case in trained.learned],
+            "healthy": list(trained.healthy),
             "validation": {
                 "photographs": [case.name for case in trained.held_back],
                 "pixels": "all of each photograph, native resolution, pooled",

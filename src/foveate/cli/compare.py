@@ -24,6 +24,7 @@ def compare(
     layout: Annotated[str, Parameter(metavar="L")] = "idrid",
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
+    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
     on: Annotated[str | None, Parameter(metavar="SPLIT")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
@@ -50,6 +51,8 @@ def compare(
         JSON file of folds, as for training.
     fold
         The fold that is held back from training, and compared on; 'none' to train on all photographs.
+    healthy
+        Folder of eyes without any lesion, as for training.
     on
         Another split of the layout to compare on, such as test, in place of the fold held back.
     settings
@@ -78,12 +81,21 @@ def compare(
     from foveate.writers import files  # noqa: PLC0415
 
     files.prove(out)
-    plan = planned(recipe, data, run or out / "run", layout=layout, split=split, fold=fold, settings=settings)
+    plan = planned(
+        recipe,
+        data,
+        run or out / "run",
+        layout=layout,
+        split=split,
+        fold=fold,
+        healthy=healthy,
+        settings=settings,
+    )
     codes = chosen(options.codes(lesions) or plan.recipe.contract.lesions, plan.recipe.contract.lesions)
     if on is None and plan.recipe.held_back is None:
         raise options.UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     others = layouts.cases(data, layouts.named(layout), on) if on is not None else ()
-    comparison.require_unseen(others, plan.cases)  # these two before hours are spent
+    comparison.require_unseen(others, [*plan.cases, *plan.healthy])  # these two before hours are spent
     if tiling == "paper":
         comparison.require_crop(others or plan.cases)
     steps.show(

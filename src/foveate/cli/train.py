@@ -30,6 +30,7 @@ def train(
     layout: Annotated[str, Parameter(metavar="L")] = "idrid",
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
+    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
     minutes: Annotated[float | None, Parameter(metavar="N")] = None,
@@ -58,6 +59,9 @@ def train(
         without one deals folds by its seed and saves them in the run.
     fold
         The fold that is held back from training, or 'none' to train on all photographs.
+    healthy
+        Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
+        part with its labels.csv, of which those of grade 0 in the recipe's learning half are taken.
     settings
         Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
         once).
@@ -83,7 +87,7 @@ def train(
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(
-        planned(recipe, data, out, layout=layout, split=split, fold=fold, settings=settings),
+        planned(recipe, data, out, layout=layout, split=split, fold=fold, healthy=healthy, settings=settings),
         stages=stage or STAGES,
         minutes=minutes,
         device=device,
@@ -104,10 +108,11 @@ def planned(
     layout: str,
     split: Path | None,
     fold: int | Literal["none"] | None,
+    healthy: Path | None,
     settings: tuple[str, ...],
 ) -> "Plan":
     """Return what is to be trained, by a recipe's name and what the command line changes in it."""
-    from foveate.datasets import layouts  # noqa: PLC0415
+    from foveate.datasets import graded, layouts  # noqa: PLC0415
     from foveate.training import overrides, program  # noqa: PLC0415
 
     changed = overrides.pairs(settings)
@@ -119,7 +124,14 @@ def planned(
     if fold is not None:
         numbers = replace(numbers, held_back=None if fold == "none" else fold)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))
-    return program.Plan(recipe=numbers, cases=cases, folder=folder, settings=changed, command=sys.argv)
+    return program.Plan(
+        recipe=numbers,
+        cases=cases,
+        folder=folder,
+        healthy=graded.healthy(healthy, numbers.healthy_split) if healthy is not None else (),
+        settings=changed,
+        command=sys.argv,
+    )
 
 
 def release(
@@ -157,14 +169,20 @@ def release(
     from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.evaluation.networks import ROWS  # noqa: PLC0415
     from foveate.release import Trained, validate, write  # noqa: PLC0415
-    from foveate.training import program  # noqa: PLC0415
+    from foveate.training import program, record  # noqa: PLC0415
 
     laid = layouts.named(layout)
     numbers = program.recalled(_recipe(recipe), run)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))
     learned, held_back = program.divided(numbers, program.looked_through(numbers, cases))
     trained = Trained(
-        recipe=numbers, folder=run, stage=stage, learned=learned, held_back=held_back, layout=laid
+        recipe=numbers,
+        folder=run,
+        stage=stage,
+        learned=learned,
+        held_back=held_back,
+        layout=laid,
+        healthy=record.healthy(run, cases),
     )
     tables = {}
     for row in ROWS:

@@ -136,7 +136,7 @@ def require_unseen(cases: Sequence[Case], learned: Sequence[Case]) -> None:
 
 def tiled(contract: Contract, tiling: Literal["model", "paper"]) -> Contract:
     """Return how photographs are cut: as the model does, or in the paper's 143 patches side by side."""
-    return contract if tiling == "model" else replace(contract, part="paper", overlap=0)
+    return contract if tiling == "model" else replace(contract, part="paper", overlap=0, step=None)
 
 
 def compare(

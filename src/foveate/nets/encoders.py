@@ -219,14 +219,15 @@ def _taps(design: Design) -> tuple[int, ...]:
 
 
 class EncoderUNet(nn.Module):
-    """A U-Net with any encoder, whose last skip is the picture itself.
+    """A U-Net with any encoder, whose last skip is the picture itself, or which ends a halving before that.
 
     Such encoders begin at half resolution or less, where a microaneurysm is two or three pixels wide; the
     picture beside the last features brings the full resolution back.
 
     Args:
         encoder: as far as it goes; it need not have features at every size.
-        widths: channels of the decoder's blocks, from the coarsest on, one a halving.
+        widths: channels of the decoder's blocks, from the coarsest on, one a doubling.
+        ends: how many times smaller than the picture the last features are, a power of 2.
 
     Raises:
         SettingError: the counts disagree.
@@ -234,25 +235,26 @@ class EncoderUNet(nn.Module):
     Source: Yan et al. 2019, section 3.2 (other backbones); the decoder is our choice.
     """
 
-    def __init__(self, encoder: MobileEncoder | TimmEncoder, widths: tuple[int, ...]) -> None:
+    def __init__(self, encoder: MobileEncoder | TimmEncoder, widths: tuple[int, ...], ends: int = 1) -> None:
         super().__init__()
         beside = {1: 3} | dict(zip(encoder.reductions, encoder.widths, strict=True))
         self.stride = max(beside)
-        if 2 ** len(widths) != self.stride:
+        if 2 ** len(widths) * ends != self.stride:
             raise SettingError(
-                f"{self.stride.bit_length() - 1} halvings need as many decoder widths, not {len(widths)}"
+                f"from 1/{self.stride} to 1/{ends} a decoder doubles "
+                f"{(self.stride // ends).bit_length() - 1} times and needs as many widths, not {len(widths)}"
             )
         self.encoder = encoder
         self.channels = widths[-1]
-        self.sizes = tuple(2**n for n in reversed(range(len(widths))))
+        self.sizes = tuple(ends * 2**n for n in reversed(range(len(widths))))
         below = [beside[self.stride], *widths[:-1]]
         self.decoder = nn.ModuleList(
             block(low + beside.get(size, 0), width)
             for low, size, width in zip(below, self.sizes, widths, strict=True)
         )
 
-    def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> Float[Tensor, "N C S T"]:
-        """Return the decoder's last features; S and T are multiples of `stride`."""
+    def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> Float[Tensor, "N C S2 T2"]:
+        """Return the decoder's last features, `ends` times smaller; S and T are multiples of `stride`."""
         encoded: list[Tensor] = self.encoder(pictures)
         at = {1: pictures} | dict(zip(self.encoder.reductions, encoded, strict=True))
         features = at[self.stride]

@@ -41,6 +41,9 @@ class StreamPlan:
     """U-Net: channels double with each pooling, but not beyond this (our choice: Ronneberger's)."""
     decoder: tuple[int, ...] = ()
     """Other backbones: channels of the decoder's blocks, the coarsest first; () for those of DECODER."""
+    ends: int = 1
+    """Other backbones: how many times smaller than the picture the decoder's last features are, 1 or 2; the
+    maps have the picture's size all the same (docs/decisions/0013-half-resolution.md)."""
     imagenet: bool = False
     """Other backbones: whether the encoder starts from ImageNet weights."""
     weights: str | None = None
@@ -56,18 +59,31 @@ class StreamPlan:
             raise SettingError("a unet has width and cap, no decoder's widths and no ImageNet weights")
         if self.poolings < 1:
             raise SettingError(f"{self.backbone} with {self.poolings} poolings; at least 1")
-        if self.decoder and len(self.decoder) != self.poolings:
+        if self.ends not in (1, 2) or (self.backbone == "unet" and self.ends != 1):
+            raise SettingError(f"{self.backbone} ends at 1/{self.ends}; a unet ends at 1, others at 1 or 2")
+        if self.doublings < 1:
             raise SettingError(
-                f"{self.backbone} halves {self.poolings} times and needs as many decoder widths, "
-                f"not {len(self.decoder)}"
+                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.ends}: nothing is left to "
+                "decode; raise poolings, or lower ends"
+            )
+        if self.decoder and len(self.decoder) != self.doublings:
+            raise SettingError(
+                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.ends}: it needs "
+                f"{self.doublings} decoder widths, not {len(self.decoder)}"
             )
         if self.weights and not self.imagenet:
             raise SettingError(f"weights '{self.weights}' are named, but imagenet is false")
 
     @property
+    def doublings(self) -> int:
+        """How often the decoder doubles the side."""
+        return self.poolings - self.ends // 2
+
+    @property
     def channels(self) -> tuple[int, ...]:
         """Of the decoder's blocks, the coarsest first, for backbones other than the U-Net."""
-        return self.decoder or (DECODER[:1] * self.poolings + DECODER[1:])[-self.poolings :]
+        widths = (DECODER[:1] * self.poolings + DECODER[1:])[-self.poolings :]
+        return self.decoder or widths[: self.doublings]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +96,14 @@ class NetworkPlan:
     """Sees windows."""
     fusion_width: int
     """Channels of the fusion's two 3x3 convolutions (the paper names none)."""
+    corrects: bool = False
+    """Whether the fusion's output is added to LocalNet's logits and starts at 0, so that the fused network
+    begins as good as LocalNet; false is the paper's (docs/decisions/0011-fusion-corrects.md)."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a fusion of no channels."""
+        """Raise SettingError for a fusion of no channels, or a GlobalNet that ends before its view's size."""
+        if self.global_net.ends != 1:
+            raise SettingError(f"global_net ends at 1/{self.global_net.ends}; only local_net may end early")
         if self.fusion_width < 1:
             raise SettingError(f"fusion_width is {self.fusion_width}; at least 1 channel")
 
@@ -103,14 +124,22 @@ def build(plan: NetworkPlan, lesions: int, read: Reader | None = pretrained.read
         raise SettingError(f"a network for {lesions} lesions; at least 1")
     global_net = _stream(plan.global_net, lesions, read)
     local_net = _stream(plan.local_net, lesions, read)
-    fusion = Fusion(local_net.channels, global_net.channels, lesions, width=plan.fusion_width)
+    fusion = Fusion(
+        local_net.channels,
+        global_net.channels,
+        lesions,
+        width=plan.fusion_width,
+        ends=local_net.ends,
+        corrects=plan.corrects,
+    )
     return LocalGlobalUNet(global_net, local_net, fusion)
 
 
 def _stream(plan: StreamPlan, lesions: int, read: Reader | None) -> Stream:
     if plan.backbone == "unet":
         return Stream(UNet(plan.width, plan.poolings, plan.cap), plan.width, lesions)
-    return Stream(EncoderUNet(_encoder(plan, read), plan.channels), plan.channels[-1], lesions)
+    backbone = EncoderUNet(_encoder(plan, read), plan.channels, plan.ends)
+    return Stream(backbone, plan.channels[-1], lesions, plan.ends)
 
 
 def _encoder(plan: StreamPlan, read: Reader | None) -> MobileEncoder | TimmEncoder:

@@ -7,6 +7,7 @@ Ignores: how they are used. No `if`, no reading or writing.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from foveate.recipes.idrid_half import idrid_half
 from foveate.recipes.idrid_lite0 import idrid_lite0
 from foveate.recipes.paper_ex import paper_ex
 from foveate.recipes.paper_he import paper_he
@@ -19,6 +20,7 @@ from foveate.training.recipe import Recipe
 RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
     {
         "idrid-lite0": idrid_lite0,
+        "idrid-half": idrid_half,
         "paper-ex": paper_ex,
         "paper-ma": paper_ma,
         "paper-he": paper_he,

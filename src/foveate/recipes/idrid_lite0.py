@@ -22,6 +22,7 @@ CONTRACT = Contract(
     view_side=640,  # the paper, section 2.2
     window_side=256,  # the paper, section 2.2
     overlap=64,  # a quarter: seams vanish for 1.8 times the paper's number of windows
+    step=16,  # LocalNet's four halvings: windows may be larger than in training
     field_diameter=3480.0,  # median over the 54, as field.find measures
     scale_tolerance=0.15,  # so that no IDRiD photograph is resampled (the largest is 11 % wider)
     glances=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs agree: docs/decisions/0010

@@ -9,7 +9,7 @@ Shape letters: S window side, V view side.
 import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,8 +68,14 @@ def choose(sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int)
     """
     stage = drawn_as(stage)
     generator = np.random.default_rng([recipe.seed, ord(stage[0]), step])
-    pick = _dealt if recipe.sampling == "dealt" else _drawn
-    return pick(sheets, recipe, stage, step, generator)
+    if recipe.sampling == "dealt":
+        return _dealt(of_the_set(sheets), recipe, stage, step, generator)
+    return _drawn(sheets, recipe, stage, step, generator)
+
+
+def of_the_set(sheets: Sequence[Sheet]) -> list[Sheet]:
+    """Return the sheets of the data set's own photographs: healthy eyes beside them count for no epoch."""
+    return [sheet for sheet in sheets if not sheet.is_healthy]
 
 
 def _drawn(
@@ -78,11 +84,10 @@ def _drawn(
     """Choose anew at each step, by the recipe's share of windows near lesions."""
     numbers, number = recipe.stages[stage], count(recipe, stage)
     if stage == "global":
-        chosen = generator.choice(len(sheets), number, replace=number > len(sheets))
-        return [
-            Choice(sheet=sheets[i], warp=augment.draw(generator, numbers.limits), places=()) for i in chosen
-        ]
-    firsts = _places(sheets, recipe, number, generator)
+        own = of_the_set(sheets)
+        chosen = generator.choice(len(own), number, replace=number > len(own))
+        return [Choice(sheet=own[i], warp=augment.draw(generator, numbers.limits), places=()) for i in chosen]
+    firsts = _firsts(sheets, recipe, stage, number, generator)
     choices = []
     for sheet, place in firsts:
         warp = augment.draw(generator, numbers.limits)
@@ -94,6 +99,17 @@ def _drawn(
             corners = tuple(samples.corner_around(middle, side, shape) for _, middle in near)
             choices.append(Choice(sheet=sheet, warp=warp, places=corners))
     return choices
+
+
+def _firsts(
+    sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, number: int, generator: np.random.Generator
+) -> list[tuple[Sheet, tuple[int, int]]]:
+    """Draw the step's photographs, each with a window; in the fused stages some of them healthy eyes."""
+    own, healthy = of_the_set(sheets), [sheet for sheet in sheets if sheet.is_healthy]
+    if stage == "local" or not recipe.healthy_share or not healthy:
+        return _places(own, recipe, number, generator)
+    kinds = [healthy if generator.random() < recipe.healthy_share else own for _ in range(number)]
+    return [_places(kind, recipe, 1, generator)[0] for kind in kinds]
 
 
 def _places(
@@ -191,13 +207,19 @@ class Steps:
 
     def __getstate__(self) -> dict[str, Any]:
         """Name the files of the sheets: 150 MB each would be copied otherwise."""
-        places = [(sheet.name, Path(str(getattr(sheet.pixels, "filename")))) for sheet in self.sheets]  # noqa: B009
-        return vars(self) | {"sheets": [(name, path.parent) for name, path in places]}
+        files = [Path(str(getattr(sheet.pixels, "filename"))) for sheet in self.sheets]  # noqa: B009
+        sheets = zip(files, self.sheets, strict=True)
+        return vars(self) | {
+            "sheets": [(file.parent, sheet.name, sheet.is_healthy) for file, sheet in sheets]
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the files."""
         vars(self).update(state)
-        self.sheets = tuple(samples.opened(place, name) for name, place in state["sheets"])
+        self.sheets = tuple(
+            replace(samples.opened(place, name), is_healthy=is_healthy)
+            for place, name, is_healthy in state["sheets"]
+        )
 
 
 def ahead(steps: Steps, wanted: range, workers: int) -> Iterator[tuple[Drawn, ...]]:

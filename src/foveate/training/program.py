@@ -43,6 +43,8 @@ class Plan:
     """All of the data set; the recipe's split says which are trained on."""
     folder: Path
     """Of the run; made if need be. Several processes must all see it."""
+    healthy: Sequence[Case] = ()
+    """Eyes without any lesion, to learn from beside them (`Recipe.healthy_share`); none is ever held back."""
     stages: tuple[StageName, ...] = STAGES
     """Those to train now; finished ones are passed over."""
     minutes: float | None = None
@@ -63,11 +65,20 @@ class Plan:
     """The command line, to be written down."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for no thread, or minutes that are no time."""
+        """Raise SettingError for no thread, minutes that are no time, or healthy eyes of no use."""
         if self.threads is not None and self.threads < 1:
             raise SettingError(f"threads are {self.threads}; at least 1, or leave --threads out")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
             raise SettingError(f"minutes are {self.minutes}; a number above 0, or leave --minutes out")
+        if self.healthy and not self.recipe.healthy_share:
+            raise SettingError(
+                f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share}, so healthy eyes "
+                "would not be learned from; --set healthy_share=0.15, say, or leave --healthy out"
+            )
+        if twice := {case.name for case in self.cases} & {case.name for case in self.healthy}:
+            raise SettingError(
+                f"{min(twice)} is a photograph of the set and a healthy eye beside it; rename one of them"
+            )
 
 
 def adapted(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) -> Recipe:
@@ -134,9 +145,7 @@ def _parted(
     recipe: Recipe, cases: Sequence[Case], folds: Mapping[str, int], name: str
 ) -> tuple[list[Case], list[Case]]:
     """Return the cases to train on and those held back; `name` is the split's, for messages."""
-    for case in cases:
-        if spoilt := EXAMPLE.search(case.name):
-            raise TrainingError(f"{spoilt.group()} is an example photograph and set aside from all training")
+    _refuse_examples(cases)
     if recipe.held_back is None:
         return list(cases), []
     try:
@@ -147,6 +156,13 @@ def _parted(
         ) from error
     by_name = {case.name: case for case in cases}
     return [by_name[name] for name in learned], [by_name[name] for name in held_back]
+
+
+def _refuse_examples(cases: Sequence[Case]) -> None:
+    """Raise TrainingError where a photograph of `examples/` is to be learned from."""
+    for case in cases:
+        if spoilt := EXAMPLE.search(case.name):
+            raise TrainingError(f"{spoilt.group()} is an example photograph and set aside from all training")
 
 
 def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
@@ -196,7 +212,8 @@ def _settled(plan: Plan, here: Machine) -> Recipe:
             "field": recipe.contract.field,
         }
         record.keep(folder, record.SETTINGS, kept, "other settings")
-        record.keep(folder, record.DATA, record.digests(plan.cases), "other photographs or masks")
+        seen = record.digests([*plan.cases, *plan.healthy])
+        record.keep(folder, record.DATA, seen, "other photographs or masks")
         record.add_start(folder, plan.command, here)
     here.meet()
     return recipe
@@ -225,13 +242,15 @@ def _laid_out(plan: Plan, recipe: Recipe, here: Machine) -> list[Sheet]:
     """Return the sheets of all photographs to learn from; processes lay out a share each.
 
     Raises:
-        TrainingError: none of them has a lesion, and the recipe takes only those that have.
+        TrainingError: none of them has a lesion, and the recipe takes only those that have; or a healthy eye
+            is a photograph of `examples/`.
     """
     learned, _ = divided(recipe, plan.cases)
+    _refuse_examples(plan.healthy)
     folder = plan.folder / SHEETS
     if here.rank == 0:
         samples.sweep(folder)
-    for case in learned[here.rank :: here.ranks]:
+    for case in [*learned, *plan.healthy][here.rank :: here.ranks]:
         samples.lay_out(case, recipe.contract, folder)
     here.meet()
     sheets = [samples.lay_out(case, recipe.contract, folder) for case in learned]
@@ -239,7 +258,8 @@ def _laid_out(plan: Plan, recipe: Recipe, here: Machine) -> list[Sheet]:
         sheets = [sheet for sheet in sheets if sheet.places]
     if not sheets:
         raise TrainingError(f"no photograph to learn from has any of {', '.join(recipe.contract.lesions)}")
-    return sheets
+    healthy = [samples.lay_out(case, recipe.contract, folder) for case in plan.healthy]
+    return [*sheets, *(replace(sheet, is_healthy=True) for sheet in healthy)]
 
 
 def _picture(folder: Path, recipe: Recipe, sheets: Sequence[Sheet], stage: StageName) -> None:

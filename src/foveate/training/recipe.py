@@ -75,12 +75,17 @@ class Recipe:
     """Its weights."""
     lesion_share: float
     """Share of windows centred near a lesion's pixel, 0 to 1 (the paper: 0)."""
+    healthy_share: float = 0.0
+    """Share of the fused stages' photographs that are healthy eyes, from 0 up to 1, where the command line
+    names some; 0 leaves them out. The streams alone do not meet them (our choice)."""
     power: float
     """Of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
     averaging: float
     """Decay a step of the weights' exponential moving average, which is kept; 0 keeps the last weights."""
     split: Path | None = None
     """JSON file of folds; None where the run deals them, or the command line names a file."""
+    healthy_split: Path | None = None
+    """JSON file that says which graded photographs may be learned from (`datasets.graded`); None: all."""
     held_back: int | None = 0
     """The fold that is not trained on; None trains on all (the paper, which had test photographs apart)."""
     any_lesions: bool = False
@@ -118,12 +123,27 @@ class Recipe:
                 f"recipe {self.name}: lesion_share is {self.lesion_share}, but dealt windows are uniform; "
                 "set lesion_share to 0 or sampling to drawn"
             )
+        if not 0 <= self.healthy_share < 1 or (self.healthy_share and self.sampling == "dealt"):
+            raise SettingError(
+                f"recipe {self.name}: healthy_share is {self.healthy_share}; from 0 up to 1, and 0 where "
+                "sampling is dealt"
+            )
         if self.patches < 1 or not 0 <= self.warm_up < 1 or not 0 <= self.averaging < 1:
             raise SettingError(
                 f"recipe {self.name}: patches at least 1, warm_up and averaging from 0 up to 1, not "
                 f"{self.patches}, {self.warm_up}, {self.averaging}"
             )
         self._refuse_sides()
+        self._refuse_step()
+
+    def _refuse_step(self) -> None:
+        """Raise SettingError where LocalNet cannot take windows of any multiple of the contract's step."""
+        step, stride = self.contract.step, 2**self.network.local_net.poolings
+        if step is not None and (step % stride or self.contract.window_side % step):
+            raise SettingError(
+                f"recipe {self.name}: contract.step is {step}; make it a multiple of {stride}, local_net's "
+                f"stride, that divides the window of {self.contract.window_side} px"
+            )
 
     def _refuse_sides(self) -> None:
         """Raise SettingError where a stream cannot halve its pictures as often as it must.

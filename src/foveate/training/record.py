@@ -6,7 +6,7 @@ Ignores: how anything is trained.
 split.json        which photographs were held back: the folds, and the number of the one held back
 settings.json     the recipe's name and what was changed in it, so that the run can be loaded again
 starts/           a file for each start of the run: time, command, versions, machine
-data.json         SHA-256 of every photograph and mask
+data.json         SHA-256 of every photograph and mask, of healthy eyes too
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from foveate.datasets import Case
+from foveate.datasets import Case, graded
 from foveate.errors import TrainingError
 from foveate.training import machine as machines
 from foveate.training.machine import Machine
@@ -80,6 +80,20 @@ def digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
         }
         for case in cases
     }
+
+
+def healthy(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Return the names of the healthy eyes that a run learned from, as their files have them.
+
+    Args:
+        folder: of the run; one that keeps no digests is of before there were healthy eyes.
+        cases: all of its data set, as they were when it was trained.
+    """
+    path = folder / DATA
+    seen = json.loads(path.read_text()) if path.exists() else {}
+    known = {case.name for case in cases}
+    beside = [name for name in seen if name.startswith(graded.PREFIX) and name not in known]
+    return tuple(name.removeprefix(graded.PREFIX) for name in beside)
 
 
 def split(folder: Path) -> tuple[Path, int | None] | None:

@@ -105,7 +105,7 @@ def train_stage(
 
     Args:
         recipe: all the numbers.
-        sheets: of the photographs to train on.
+        sheets: of the photographs to train on, and of healthy eyes beside them, which count for no epoch.
         folder: of the run; made if need be. Several processes must all see it.
         stage: which one; those it starts from must be done.
         minutes: instead of the recipe's number of steps, as many as fit; fixed at the first start and saved.
@@ -124,7 +124,7 @@ def train_stage(
         learner = _begin(recipe, folder, stage, machine)
         steps = _fixed_steps(learner, sheets, folder, minutes)
     log = curves.logged(folder / f"{stage}.csv", learner.step)
-    epoch = recipes.epoch(recipe, stage, len(sheets))
+    epoch = recipes.epoch(recipe, stage, len(draws.of_the_set(sheets)))
     board = curves.Board(folder / BOARD / stage, learner.step) if machine.rank == 0 else None
     saved = time.monotonic()
     try:
@@ -159,7 +159,7 @@ def _fixed_steps(learner: "Learner", sheets: Sequence[Sheet], folder: Path, minu
     if stage in ALONE:
         steps = steps_taken(folder, "joint")
     elif minutes is None:
-        steps = steps_of(recipe, stage, len(sheets))
+        steps = steps_of(recipe, stage, len(draws.of_the_set(sheets)))
     else:
         steps = _steps_in(minutes, learner, sheets)
     steps = machine.agreed(steps)
@@ -387,8 +387,9 @@ def _sweep(folder: Path, stage: StageName) -> None:
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as plain values, the split by its file's name."""
-    return asdict(recipe) | {"split": recipe.split and recipe.split.name}
+    """Return a recipe as plain values, splits by their files' names."""
+    named = {"split": recipe.split, "healthy_split": recipe.healthy_split}
+    return asdict(recipe) | {key: path and path.name for key, path in named.items()}
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:

@@ -57,6 +57,8 @@ class Sheet:
     """Share of lesion in each of its pixels, times 255."""
     places: Mapping[str, Int32[np.ndarray, "n 2"]]
     """Lesion -> (row, column) of some of its pixels; lesions that the case does not have are absent."""
+    is_healthy: bool = False
+    """Whether it is of those eyes that are known to have no lesion at all, and are there for nothing else."""
 
 
 def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:

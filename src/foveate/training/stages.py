@@ -54,7 +54,7 @@ def set_modes(network: LocalGlobalUNet, stage: StageName) -> None:
     learning = trainable(network, stage).requires_grad_(True)
     if stage in ("global", "local"):
         learning.train()
-    if stage == "joint":
+    if stage == "joint" and not network.fusion.corrects:
         network.local_net.head.requires_grad_(False)  # its maps are in no loss of equation 1
 
 
