@@ -20,7 +20,7 @@ from foveate.engines import onnx as onnx_engine
 from foveate.errors import ExportError, PackageError
 from foveate.export import TOLERANCE, WEIGHTS, export, halved, prove
 from foveate.kinds import Decision
-from foveate.nets import folded
+from foveate.nets import folded, sample
 
 MANIFEST = replace(
     tiny_package.MANIFEST,
@@ -128,6 +128,24 @@ def test_number_of_windows_and_sides_of_pieces_are_free(exported, network, count
 
     wanted = halved(network).look(*(torch.from_numpy(a) for a in feed)).sigmoid().numpy()
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+
+
+@torch.no_grad()
+def test_a_fusion_that_corrects_is_exported_as_torch_has_it(tmp_path):
+    network = tiny_set.seeded(tiny_set.correcting)
+    torch.nn.init.normal_(network.fusion.layers[-1].weight)  # as if it had learned
+    export(network, MANIFEST, tmp_path / "package")
+    generator = np.random.default_rng(0)
+    shapes = ((3, 3, 32, 32), (3, 4, 5, 9), (3, 32, 5), (3, 32, 9))
+    feed = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+
+    found = onnx_engine.open(models.load(tmp_path / "package"), threads=1).look(*feed)
+
+    rounded, (windows, *sights) = halved(network), [torch.from_numpy(array) for array in feed]
+    features, alone = rounded.local_net(windows)
+    correction = rounded.fusion(features, sample(*sights))
+    np.testing.assert_allclose(found, (alone + correction).sigmoid().numpy(), atol=TOLERANCE)
+    assert min(alone.abs().max(), correction.abs().max()) > 0.1  # or one of them would not be seen
 
 
 def test_what_is_stored_is_what_halved_gives(exported, network):

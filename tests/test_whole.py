@@ -16,6 +16,8 @@ from foveate.segment import Settings, segment
 class Bright:
     """An engine that answers with a window's own levels: red, green, blue and their mean, one a lesion."""
 
+    label = "bright"
+
     def glance(self, view):
         return Glance(probabilities=np.zeros((4, *view.shape[2:]), np.float32), features=view[0])
 

@@ -70,6 +70,8 @@ def build(folder: Path, **changes) -> Path:
 class Red:
     """A fake engine: each pixel's probability is its red level / 255. It remembers what it was shown."""
 
+    label = "red"
+
     contract: Contract = CONTRACT
     views: list = field(default_factory=list)
     batches: list = field(default_factory=list)

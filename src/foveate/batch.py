@@ -9,14 +9,20 @@ had happened, but for the times in run.json.
 
 import errno
 import hashlib
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
+from types import MappingProxyType
+from typing import Literal, get_args
 
 from foveate import photographs, writers
+from foveate.abreast import Abreast
 from foveate.engines import Engine
 from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.models import Package
@@ -26,6 +32,11 @@ from foveate.writers import Finding, Format, Maker, Order, Row, Run, files, plac
 
 RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
 """What a run leaves in its folder; a folder that holds none of it is free."""
+
+Phase = Literal["reading", "looking", "writing"]
+"""What is done with a photograph, in this order."""
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Refusals of the operating system that will meet every later photograph as well: the run stops."""
@@ -42,6 +53,8 @@ class Job:
     package: Package
     engine: Engine
     """Runs the package's network."""
+    beside: Sequence[Engine] = ()
+    """More engines of the same package and label: a photograph is looked at on each, all at a time."""
     versions: Mapping[str, str]
     """Of what computes, by name, for run.json."""
     settings: Settings = DEFAULTS
@@ -60,9 +73,9 @@ class Progress:
     total: int
     """Photographs of the run."""
     share: float
-    """Of the photograph under way, 0 to 1."""
+    """Of the photographs under way, added up: 0 to 1 for each."""
     name: str
-    """Of the photograph under way, or of the one just finished."""
+    """Of a photograph under way, or of the one just finished."""
     row: Row | None = None
     """What came of the photograph just finished."""
 
@@ -79,6 +92,8 @@ class Report:
     """From start to end."""
     seconds_each: Mapping[str, float]
     """Photograph's name -> seconds; none for those that an earlier run had done."""
+    seconds_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """'reading', 'looking', 'writing' -> seconds, added up over all photographs, side by side or not."""
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -106,43 +121,45 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
     _require_free(job, found)
     writers.prepare(job.out)
     started, clock = datetime.now(UTC), time.monotonic()
-    rows: list[Row] = []
-    each: dict[str, float] = {}
+    outcomes: list[_Outcome] = []
 
     def report() -> Report:
+        computed = [one for one in outcomes if one.computed]
         return Report(
-            rows=tuple(rows), skipped=found.skipped, seconds=time.monotonic() - clock, seconds_each=dict(each)
+            rows=tuple(one.row for one in outcomes),
+            skipped=found.skipped,
+            seconds=time.monotonic() - clock,
+            seconds_each={one.row.name: math.fsum(one.seconds.values()) for one in computed},
+            seconds_of={phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES},
         )
 
     _open(job, _run(job, report(), started))
+    watched = _Watched(tell=tell, total=len(found.photographs))
+    abreast: Abreast[Source, Engine, _Outcome] = Abreast(
+        lambda source, engine: _one(job, engine, source, watched.of(source.name, abreast.check)),
+        [job.engine, *job.beside],
+    )
     try:
-        for number, source in enumerate(found.photographs):
-            begun = time.monotonic()
-            outcome = _one(job, source, _watch(tell, number, len(found.photographs), source.name))
-            rows.append(outcome.row)
-            if outcome.computed:
-                each[source.name] = time.monotonic() - begun
+        for outcome in abreast.results(found.photographs):
+            outcomes.append(outcome)
             if outcome.stop is not None:
                 raise outcome.stop
-            tell(
-                Progress(
-                    done=number + 1,
-                    total=len(found.photographs),
-                    share=0.0,
-                    name=source.name,
-                    row=outcome.row,
-                )
-            )
+            watched.finished(outcome.row)
     finally:
+        outcomes += abreast.end()
         _close(job, _run(job, report(), started))
     return report()
 
 
-def order(name: str, package: Package, settings: Settings, format: Format) -> Order:
+def order(name: str, package: Package, engine: str, settings: Settings, format: Format) -> Order:
     """Return what is asked for one photograph: all that decides its files, and nothing else.
 
     Args:
         name: of the photograph in tables and of its files: a relative path with '/', without ending.
+        package: the model.
+        engine: its `label`; two engines round differently.
+        settings: what a person chose.
+        format: of the probability maps.
 
     Raises:
         LesionError, SettingError: the settings do not fit the model.
@@ -157,6 +174,7 @@ def order(name: str, package: Package, settings: Settings, format: Format) -> Or
             "field": settings.field if isinstance(settings.field, str) else list(settings.field),
             "lesions": list(decided),
             "thresholds": {code: decision.threshold for code, decision in decided.items()},
+            "engine": engine,
         },
         format=format,
     )
@@ -169,7 +187,7 @@ def save(segmentation: Segmentation, out: Path, *, name: str, format: Format = "
         OutputError: a file cannot be written.
     """
     finding = Finding(
-        order=order(name, segmentation.package, segmentation.settings, format),
+        order=order(name, segmentation.package, segmentation.engine, segmentation.settings, format),
         photograph=segmentation.photograph,
         field=segmentation.field,
         probabilities=segmentation.probabilities,
@@ -227,9 +245,42 @@ def _finished(out: Path) -> set[str]:
     return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.json")}
 
 
-def _watch(tell: Callable[[Progress], None], done: int, total: int, name: str) -> Callable[[float], None]:
-    """Pass the share of one photograph on as the progress of the run."""
-    return lambda share: tell(Progress(done=done, total=total, share=share, name=name))
+class _Watched:
+    """How far a run is, put together from photographs that are looked at side by side."""
+
+    def __init__(self, tell: Callable[[Progress], None], total: int) -> None:
+        self._tell = tell
+        self._total = total
+        self._done = 0
+        self._shares: dict[str, float] = {}
+        self._lock = Lock()
+
+    def of(self, name: str, check: Callable[[], None]) -> Callable[[float], None]:
+        """Return what one photograph is to tell its share to.
+
+        Args:
+            name: of the photograph.
+            check: called each time; raises where the run ends.
+        """
+
+        def watch(share: float) -> None:
+            check()
+            with self._lock:
+                self._shares[name] = share
+                self._say(name)
+
+        return watch
+
+    def finished(self, row: Row) -> None:
+        """Tell what came of a photograph."""
+        with self._lock:
+            self._done += 1
+            self._shares.pop(row.name, None)
+            self._say(row.name, row)
+
+    def _say(self, name: str, row: Row | None = None) -> None:
+        share = sum(self._shares.values())
+        self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,25 +292,48 @@ class _Outcome:
     """Now; not kept from an earlier run."""
     stop: Exception | None = None
     """Why no other photograph can be done."""
+    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Phase -> seconds, as far as it came."""
 
 
-def _one(job: Job, source: Source, watch: Callable[[float], None]) -> _Outcome:
+def _one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None]) -> _Outcome:
     """Do one photograph, unless that was done before."""
+    clock = _Clock()
     try:
         kept = _kept(job, source)
         if kept is not None:
             return _Outcome(row=kept, computed=False)
-        photograph = photographs.read(source.path)
-        segmentation = segment(photograph, job.package, job.engine, job.settings, watch=watch)
-        _clear(job, source)
-        return _Outcome(row=save(segmentation, job.out, name=source.name, format=job.format))
+        with clock.of("reading"):
+            photograph = photographs.read(source.path)
+        with clock.of("looking"):
+            segmentation = segment(photograph, job.package, engine, job.settings, watch=watch)
+        with clock.of("writing"):
+            _clear(job, source)
+            row = save(segmentation, job.out, name=source.name, format=job.format)
+        return _Outcome(row=row, seconds=clock.seconds)
     except (FoveateError, MemoryError) as error:
         _clear(job, source)
         row = Row(name=source.name, status="failed", error=_told(source, error))
-        return _Outcome(row=row, stop=error if _is_of_the_disk(error) else None)
+        return _Outcome(row=row, stop=error if _is_of_the_disk(error) else None, seconds=clock.seconds)
     except BaseException:  # an interrupt or a bug, which is for others to tell; what is half-done goes
         _clear(job, source)
         raise
+
+
+class _Clock:
+    """Times the phases of one photograph."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, phase: Phase) -> Iterator[None]:
+        """Time what is done within."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = time.monotonic() - begun
 
 
 def _is_of_the_disk(error: Exception) -> bool:
@@ -276,7 +350,9 @@ def _kept(job: Job, source: Source) -> Row | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:  # reading the photograph, which comes next, says in its own words what is wrong
         return None
-    return writers.earlier(job.out, order(source.name, job.package, job.settings, job.format), digest)
+    return writers.earlier(
+        job.out, order(source.name, job.package, job.engine.label, job.settings, job.format), digest
+    )
 
 
 def _clear(job: Job, source: Source) -> None:
@@ -308,7 +384,7 @@ def _close(job: Job, run: Run) -> None:
 
 def _run(job: Job, report: Report, started: datetime) -> Run:
     """Return what run.json says."""
-    asked = order("", job.package, job.settings, job.format)
+    asked = order("", job.package, job.engine.label, job.settings, job.format)
     return Run(
         started=started,
         seconds=report.seconds,

@@ -11,7 +11,7 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,10 @@ CHATTER = (
     (UserWarning, "# The axis name: (N|G|G2) will not be used, since it shares"),
 )
 """What torch 2.13's exporter says about itself, and about axes that several inputs share by intention."""
+
+
+Side = Callable[[int], dict[int, object]]
+"""Number of an axis -> how long it may be, as torch.export has it."""
 
 
 class _Glance(nn.Module):
@@ -204,11 +208,12 @@ def _write_graphs(
     rows, columns = torch.from_numpy(example["rows"]), torch.from_numpy(example["columns"])
     pieces = torch.zeros(len(windows), network.global_net.channels, rows.shape[2], columns.shape[2])
     n, g, g2 = (torch.export.Dim(name, min=1) for name in ("N", "G", "G2"))
-    dynamic = {
-        "windows": {0: n},
+    s, t = _sides(contract)
+    dynamic: dict[str, dict[int, object]] = {
+        "windows": {0: n} | s(2) | t(3),
         "pieces": {0: n, 2: g, 3: g2},
-        "rows": {0: n, 2: g},
-        "columns": {0: n, 2: g2},
+        "rows": {0: n, 2: g} | s(1),
+        "columns": {0: n, 2: g2} | t(1),
     }
     glance = _graph(_Glance(network), {"view": view}, ("probabilities", "features"), {"view": {}})
     feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
@@ -217,6 +222,19 @@ def _write_graphs(
         _forget(graph)
         _point(graph, places)
         onnx.save(graph, folder / name)
+
+
+def _sides(contract: Contract) -> tuple[Side, Side]:
+    """Return, for S and for T, how an axis of a graph's input has it: any multiple of the contract's step."""
+    if contract.step is None:
+        return _fixed, _fixed
+    s, t = (contract.step * torch.export.Dim(name, min=1) for name in ("down", "across"))
+    return (lambda axis: {axis: s}), (lambda axis: {axis: t})
+
+
+def _fixed(axis: int) -> dict[int, object]:
+    """Return that an axis has the length it is traced with."""
+    return {}
 
 
 def _graph(

@@ -128,6 +128,8 @@ class Contract:
     """How the field of view was got."""
     part: Part = "field"
     """Which part of the photographs was looked at."""
+    step: int | None = None
+    """Windows may have any sides that are multiples of this, canvas px; None: only `window_side`."""
     glances: Glances = 1
     """Of how many turned and mirrored views GlobalNet's answers are averaged: 1 or all 8."""
 

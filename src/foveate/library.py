@@ -11,19 +11,20 @@ Shape letters: H W photograph.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
-import onnxruntime
 from jaxtyping import Bool, Float32
 
-from foveate import batch, models, regions, stitch, writers
+from foveate import batch, models, photographs, regions, stitch, writers
 from foveate.batch import Job, Progress, Report
-from foveate.engines import Engine, onnx
-from foveate.errors import OutputError
+from foveate.engines import Engine, Precision, processors
+from foveate.engines import choice as choices
+from foveate.engines.choice import Choice, EngineName
+from foveate.errors import OutputError, SettingError
 from foveate.kinds import Decision, Field, Part, Photograph, Region
 from foveate.models import Package
 from foveate.segment import DEFAULTS, FieldChoice, Segmentation, Settings, segment
@@ -43,6 +44,8 @@ class Model:
     """Runs its network."""
     versions: Mapping[str, str]
     """Of what computes, by name."""
+    choice: Choice = choices.RULE
+    """What was asked for when it was opened."""
 
     def segment(
         self,
@@ -80,6 +83,7 @@ class Model:
         settings: Settings = DEFAULTS,
         format: Format = "png",
         resume: bool = False,
+        workers: int = 1,
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
         """Find the lesions of many photographs and write everything to a folder, as `foveate predict` does.
@@ -90,17 +94,24 @@ class Model:
             settings: what a person chose.
             format: of the probability maps.
             resume: go on with the run that the folder holds.
+            workers: photographs that are looked at side by side, where there are so many; they share the
+                model's threads.
             tell: called as the run goes on.
 
         Raises:
             FoveateError: as `batch.run`; a photograph that fails raises nothing but is listed in the report.
+            SettingError: workers is below 1.
         """
+        named = [str(path) for path in paths]
+        count = len(photographs.sources(named, without=Path(out)).photographs)
+        first, *beside = self._engines(min(workers, count))
         return batch.run(
             Job(
-                paths=[str(path) for path in paths],
+                paths=named,
                 out=Path(out),
                 package=self.package,
-                engine=self.engine,
+                engine=first,
+                beside=beside,
                 versions=self.versions,
                 settings=settings,
                 format=format,
@@ -108,6 +119,16 @@ class Model:
             ),
             tell,
         )
+
+    def _engines(self, workers: int) -> list[Engine]:
+        """Return an engine for each worker: the one that is open, or several with a share of its threads."""
+        if workers < 1:
+            raise SettingError(f"workers is {workers}; give 1 or more")
+        if workers == 1:
+            return [self.engine]
+        threads = max(1, (self.choice.threads or processors()) // workers)
+        shared = replace(self.choice, threads=threads)
+        return [choices.open(self.package, shared).engine for _ in range(workers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +210,9 @@ class Result:
                 another model or other settings.
         """
         folder, called = Path(out), _called(self.segmentation.photograph, name)
-        asked = batch.order(called, self.segmentation.package, self.segmentation.settings, format)
+        asked = batch.order(
+            called, self.segmentation.package, self.segmentation.engine, self.segmentation.settings, format
+        )
         writers.prepare(folder)
         others = writers.others(folder, asked, self.segmentation.photograph.digest)
         row = batch.save(self.segmentation, folder, name=called, format=format)
@@ -202,21 +225,30 @@ class Result:
         return maps.quantise(stitch.native(self.segmentation.probabilities, lesion), format)
 
 
-def load(where: str | Path = models.DEFAULT, *, threads: int | None = None) -> Model:
+def load(
+    where: str | Path = models.DEFAULT,
+    *,
+    engine: EngineName | None = None,
+    precision: Precision | None = None,
+    threads: int | None = None,
+) -> Model:
     """Open a model.
 
     Args:
         where: name of a package that comes with Foveate, a package's folder, or a zip of one.
+        engine: 'onnx' or 'openvino'; chosen by the rule of `engines.choice.settled` if None.
+        precision: 'float32' or 'bf16'; chosen by the same rule if None.
         threads: to compute with; all processors if None.
 
     Raises:
         PackageError: there is no such package, or a file of it is missing or altered.
-        SettingError: threads is below 1.
+        SettingError: the engine is not installed or does not compute in that precision, or threads is below
+            1.
     """
     package = models.load(where)
-    engine = onnx.open(package, threads=threads)
-    versions = {"onnxruntime": onnxruntime.__version__, "threads": str(engine.threads)}
-    return Model(package=package, engine=engine, versions=versions)
+    choice = Choice(engine=engine, precision=precision, threads=threads)
+    opened = choices.open(package, choice)
+    return Model(package=package, engine=opened.engine, versions=opened.versions, choice=choice)
 
 
 def _called(photograph: Photograph, name: str | None) -> str:

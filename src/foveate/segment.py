@@ -3,8 +3,8 @@
 Knows:   which step follows which, and what a person may choose.
 Ignores: how any step is done, where photographs come from and where results go.
 
-Shape letters: H W photograph, h w canvas, M windows, N of them in one batch, S window side, K lesions,
-V view side, C channels of the global features.
+Shape letters: H W photograph, h w canvas, h2 w2 padded to whole steps, N windows, S T sides of a window,
+K lesions, V view side, C channels of the global features.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from foveate import field as field_of_view
 from foveate import lesions, quality, stitch, views
@@ -26,8 +26,14 @@ from foveate.models import Package
 from foveate.prepare import prepare
 
 BATCH = 4
-"""Windows that are looked at together. Each takes some 56 MB of ONNX Runtime's memory, and more of them gain
-nothing (the shipped model, one thread: 65, 68, 69, 68 ms a window in batches of 1, 2, 4, 8)."""
+"""Windows of the size trained on that are looked at together; more of them gain nothing."""
+
+SHARED = 64
+"""Canvas px that larger windows share at least: half of it is more than the rim of a window that its network
+sees amiss (docs/results/windows.md)."""
+
+LARGEST_WINDOW = 512 * 1024
+"""Pixels of a larger window. Larger ones gain nothing, and each takes memory: some 0.4 GB a megapixel."""
 
 LARGEST_CANVAS = 120_000_000
 """Pixels, as many as the largest photograph that is read: a small field in a large one would be blown up."""
@@ -63,12 +69,16 @@ class Segmentation:
     """Where it was found, or as it was given; px of the photograph."""
     probabilities: Probabilities
     """Of the reported lesions, at the model's scale."""
+    tiling: views.Tiling
+    """The windows that were looked at, canvas px."""
     quality: tuple[str, ...]
     """Codes of what may make the result unreliable; empty if nothing does."""
     decisions: Mapping[str, Decision]
     """One a reported lesion, in the model's order, the chosen thresholds applied."""
     package: Package
     """The model."""
+    engine: str
+    """What computed, and how precisely: `Engine.label`."""
     settings: Settings
     """What was chosen."""
 
@@ -106,27 +116,34 @@ def segment(
     seen = located(photograph, settings.field, contract.field)
     frame = _frame(photograph, seen, settings.part or contract.part, contract)
     inside = field_of_view.mask(_on_canvas(seen, frame), _whole(frame.shape))
-    corners = _touching(views.plan(frame.shape, contract.window_side, contract.overlap), inside, contract)
+    tiling = tiled(inside, contract)
     channels = [contract.lesions.index(code) for code in decided]
     picture = views.canvas(photograph.pixels, frame)
     features = _features(
         engine, prepare(views.view(picture, contract.view_side)[np.newaxis], contract), contract
     )
+    padded = _padded(picture, contract.step)
+    scene = _Scene(features=features, shape=frame.shape, contract=contract)
+    together = BATCH if contract.step is None else 1
 
-    def looks() -> Iterator[Float32[np.ndarray, "N K S S"]]:
-        for start in range(0, len(corners), BATCH):
-            batch = corners[start : start + BATCH]
-            yield _look(picture, batch, features, contract, engine)[:, channels]
-            watch((start + len(batch)) / len(corners))
+    def looks() -> Iterator[Float32[np.ndarray, "N K S T"]]:
+        for start in range(0, len(tiling.corners), together):
+            batch = replace(tiling, corners=tiling.corners[start : start + together])
+            yield _look(padded, batch, scene, engine)[:, channels]
+            watch((start + len(batch.corners)) / len(tiling.corners))
 
-    maps = stitch.stitch(looks(), corners, frame.shape, inside)
+    maps = stitch.stitch(looks(), tiling.corners, _shape(padded), _padded(inside, contract.step))
+    height, width = frame.shape
+    maps = maps[:, :height, :width]
     return Segmentation(
         photograph=photograph,
         field=seen,
         probabilities=Probabilities(lesions=tuple(decided), maps=maps, frame=frame, shape=photograph.shape),
+        tiling=tiling,
         quality=quality.assess(photograph, seen),
         decisions=decided,
         package=package,
+        engine=engine.label,
         settings=settings,
     )
 
@@ -219,6 +236,33 @@ def _whole(shape: tuple[int, int]) -> Box:
     return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 
+def tiled(inside: Bool[np.ndarray, "h w"], contract: Contract) -> views.Tiling:
+    """Return the windows to look at: larger ones than in training where the network takes them.
+
+    Args:
+        inside: the field, on the canvas.
+        contract: of the model.
+
+    Raises:
+        GeometryError: the canvas is smaller than a window of the training.
+        FieldError: no window shows anything of the field.
+    """
+    side = contract.window_side
+    plan = views.plan(_shape(inside), side, contract.overlap)  # refuses a canvas that is too small
+    if contract.step is not None and inside.any():
+        return views.tile(_padded(inside, contract.step), contract.step, SHARED, LARGEST_WINDOW)
+    return views.Tiling(window=(side, side), corners=_touching(plan, inside, contract))
+
+
+def _padded(picture: Shaped[np.ndarray, "h w ..."], step: int | None) -> Shaped[np.ndarray, "h2 w2 ..."]:
+    """Add black (or nothing) below and to the right until both sides are multiples of a step."""
+    height, width = picture.shape[:2]
+    below, beside = (0, 0) if step is None else (-height % step, -width % step)
+    if not below and not beside:
+        return picture
+    return np.pad(picture, [(0, below), (0, beside), *[(0, 0)] * (picture.ndim - 2)])
+
+
 def _touching(
     corners: Int64[np.ndarray, "M 2"], inside: Bool[np.ndarray, "h w"], contract: Contract
 ) -> Int64[np.ndarray, "N 2"]:
@@ -249,18 +293,34 @@ def _features(
     return total / np.float32(len(ways))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scene:
+    """What GlobalNet made of a canvas."""
+
+    features: Float32[np.ndarray, "C V V"]
+    shape: tuple[int, int]
+    """(h, w) of the canvas, without padding."""
+    contract: Contract
+
+
 def _look(
-    picture: UInt8[np.ndarray, "h w 3"],
-    corners: Int64[np.ndarray, "N 2"],
-    features: Float32[np.ndarray, "C V V"],
-    contract: Contract,
+    picture: UInt8[np.ndarray, "h2 w2 3"],
+    tiling: views.Tiling,
+    scene: _Scene,
     engine: Engine,
-) -> Float32[np.ndarray, "N K S S"]:
-    """Look closely at some windows, each beside its piece of the global features."""
-    side = contract.window_side
+) -> Float32[np.ndarray, "N K S T"]:
+    """Look closely at some windows, each beside its piece of the global features.
+
+    Args:
+        picture: the canvas, padded.
+        tiling: the windows.
+        scene: what they are parts of.
+        engine: that looks.
+    """
+    features = scene.features
     sights = [
-        views.sight((int(row), int(column)), side, _shape(picture), features.shape[-1])
-        for row, column in corners
+        views.sight((int(row), int(column)), tiling.window, scene.shape, features.shape[-1])
+        for row, column in tiling.corners
     ]
     pieces = [
         features[:, top : top + sight.rows.shape[1], left : left + sight.columns.shape[1]]
@@ -268,13 +328,13 @@ def _look(
         for top, left in [sight.corner]
     ]
     return engine.look(
-        prepare(views.cut(picture, corners, side), contract),
+        prepare(views.cut(picture, tiling.corners, tiling.window), scene.contract),
         np.stack(pieces),
         np.stack([sight.rows for sight in sights]),
         np.stack([sight.columns for sight in sights]),
     )
 
 
-def _shape(picture: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int]:
-    height, width, _ = picture.shape
+def _shape(picture: Shaped[np.ndarray, "h w ..."]) -> tuple[int, int]:
+    height, width = picture.shape[:2]
     return height, width

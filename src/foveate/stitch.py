@@ -3,14 +3,15 @@
 Knows:   how much each pixel of a window counts, how overlaps are averaged, how a probability is stored.
 Ignores: which network looked, and why the windows lie where they do.
 
-Shape letters: M windows, N of them in one batch, K lesions, S window side, h w canvas, H W photograph.
+Shape letters: M windows, N of them in one batch, K lesions, S T sides of a window, h w canvas, H W
+photograph.
 Places are (row, column) in canvas px, origin top left.
 """
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, UInt16
+from jaxtyping import Bool, Float32, Float64, Int64, UInt16
 
 from foveate import views
 from foveate.errors import GeometryError, LesionError
@@ -23,12 +24,14 @@ RAMP = 4
 """The taper rises over one part in this many of a window's side: 64 of 256 px. Our choice: windows overlap by
 32 to 64 px, and a seam may use all of that; further in, every window has seen enough to count fully."""
 
+LONGEST_RAMP = 64
+"""px: as much as larger windows share."""
 
 ROUNDING = 1e-6
 """How far float32 may carry a probability beyond [0, 1] before it is refused; no stored level moves by it."""
 
 
-def taper(side: int) -> Float32[np.ndarray, "{side} {side}"]:
+def taper(side: int | tuple[int, int]) -> Float32[np.ndarray, "S T"]:
     """Weigh the pixels of a window: 1 in the middle, falling towards the rim as a raised cosine.
 
     Near its rim a network has seen less of what surrounds a pixel, so its word counts less there. The ramp
@@ -38,23 +41,29 @@ def taper(side: int) -> Float32[np.ndarray, "{side} {side}"]:
     of 256 px or more, 1/3200 for 32, 1/220 for 8. Windows that do not overlap are not blended.
 
     Args:
-        side: of the window, px.
+        side: of the window, px; (rows, columns) where it is no square.
 
     Returns:
         Weights above 0, at most 1.
 
     Source: our choice; Ronneberger et al. 2015 (arXiv:1505.04597) crop to the valid centre instead.
     """
-    ramp = max(1, side // RAMP)
+    rows, columns = (_wave(length) for length in views.both(side))
+    return np.outer(rows, columns).astype(np.float32)
+
+
+def _wave(length: int) -> Float64[np.ndarray, " S"]:
+    """Weigh the pixels along one axis of a window."""
+    ramp = min(max(1, length // RAMP), LONGEST_RAMP)
     depth = (
-        np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
-    )  # px between the rim and a pixel's centre
-    wave = np.sin(np.pi / 2 * np.minimum(depth / ramp, 1)) ** 2
-    return np.outer(wave, wave).astype(np.float32)
+        np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
+    )  # px from the rim to a pixel's centre
+    wave: Float64[np.ndarray, " S"] = np.sin(np.pi / 2 * np.minimum(depth / ramp, 1)) ** 2
+    return wave
 
 
 def stitch(
-    looks: Iterable[Float32[np.ndarray, "N K S S"]],
+    looks: Iterable[Float32[np.ndarray, "N K S T"]],
     corners: Int64[np.ndarray, "M 2"],
     shape: tuple[int, int],
     inside: Bool[np.ndarray, "h w"],
@@ -86,7 +95,7 @@ def stitch(
     band = None
     for look, (row, column) in _pairs(looks, corners):
         if band is None:
-            band = _Band(look.shape[0], look.shape[1], inside)
+            band = _Band(look.shape[0], (look.shape[1], look.shape[2]), inside)
         band.add(look, int(row), int(column))
     if band is None:
         raise GeometryError(f"no window covers the canvas of {_by(shape)} px; plan them with views.plan")
@@ -113,16 +122,17 @@ def native(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, "H W
 class _Band:
     """The rows under way: weighted sums for one window's height, moved down the canvas as windows arrive."""
 
-    def __init__(self, lesions: int, side: int, inside: Bool[np.ndarray, "h w"]) -> None:
+    def __init__(self, lesions: int, window: tuple[int, int], inside: Bool[np.ndarray, "h w"]) -> None:
         height, width = inside.shape
+        side, _ = window
         self._inside = inside
-        self._taper = taper(side)
+        self._taper = taper(window)
         self._top = 0  # first row under way; all above are finished
         self._total = np.zeros((lesions, side, width), np.float32)
         self._mass = np.zeros((side, width), np.float32)
         self._maps = np.zeros((lesions, height, width), np.uint16)
 
-    def add(self, look: Float32[np.ndarray, "K S S"], row: int, column: int) -> None:
+    def add(self, look: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
         """Add a window whose row is not above that of the last one."""
         self._check(look, row, column)
         self._move(row)
@@ -135,14 +145,15 @@ class _Band:
         self._move(self._inside.shape[0])
         return self._maps
 
-    def _check(self, look: Float32[np.ndarray, "K S S"], row: int, column: int) -> None:
-        lesions, side, _ = self._total.shape
-        if look.shape != (lesions, side, side):
-            raise GeometryError(f"a look is {_by(look.shape)}, those before it {_by((lesions, side, side))}")
-        height, width = self._inside.shape
-        if min(row, column) < 0 or row + side > height or column + side > width:
+    def _check(self, look: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
+        (rows, columns), (height, width) = self._taper.shape, self._inside.shape
+        if look.shape != (len(self._total), rows, columns):
+            first = (len(self._total), rows, columns)
+            raise GeometryError(f"a look is {_by(look.shape)}, those before it {_by(first)}")
+        if min(row, column) < 0 or row + rows > height or column + columns > width:
             raise GeometryError(
-                f"the window of {side} px at ({row}, {column}) leaves the canvas of {height} x {width} px"
+                f"the window of {rows} x {columns} px at ({row}, {column}) leaves the canvas of "
+                f"{height} x {width} px"
             )
         low, high = float(look.min()), float(look.max())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # not a number fails both
@@ -186,8 +197,8 @@ def _gap(missing: Bool[np.ndarray, "r w"], top: int) -> GeometryError:
 
 
 def _pairs(
-    looks: Iterable[Float32[np.ndarray, "N K S S"]], corners: Int64[np.ndarray, "M 2"]
-) -> Iterator[tuple[Float32[np.ndarray, "K S S"], Int64[np.ndarray, " 2"]]]:
+    looks: Iterable[Float32[np.ndarray, "N K S T"]], corners: Int64[np.ndarray, "M 2"]
+) -> Iterator[tuple[Float32[np.ndarray, "K S T"], Int64[np.ndarray, " 2"]]]:
     """Yield every window beside its corner.
 
     Raises:

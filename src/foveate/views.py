@@ -7,7 +7,7 @@ photograph --frame--> canvas (model's scale) --view--> 640 x 640 for GlobalNet
                                              --plan, cut--> 256 x 256 windows for LocalNet
 Continuous coordinates count from the outer edge of the first pixel (centre of pixel i: i + 0.5).
 
-Shape letters: H W photograph, h w canvas, V view side, S window side, N windows, P points,
+Shape letters: H W photograph, h w canvas, V view side, S T sides of a window, N windows, P points,
 G side of the piece of the global features that a window needs.
 """
 
@@ -16,10 +16,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int64, Num, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, Num, UInt8
 
 from foveate.errors import GeometryError
 from foveate.kinds import Box, Contract, Field, Frame, Part
+
+PIXELS_A_WINDOW = 8192
+"""What a window costs beside its pixels, in pixels: fewer larger windows are preferred to as many pixels in
+more."""
 
 PAPER_CROP = (2816, 3328)
 """(rows, columns) of the paper's centre crop of a 2848 x 4288 photograph (section 2.2)."""
@@ -134,18 +138,113 @@ def _starts(length: int, side: int, overlap: int) -> Int64[np.ndarray, " n"]:
     return np.round(np.linspace(0, length - side, count)).astype(np.int64)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tiling:
+    """Windows of one size that together show all of the field."""
+
+    window: tuple[int, int]
+    """(rows, columns) of each, canvas px."""
+    corners: Int64[np.ndarray, "N 2"]
+    """(row, column) of each one's first pixel, in reading order."""
+
+
+def tile(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, largest: int) -> Tiling:
+    """Choose the windows that show all of the field with the fewest pixels.
+
+    They lie in bands of rows, each band's from the first to the last column where the field is. Sizes and
+    corners are multiples of `step`, so that a network that halves its picture sees the same grid in all.
+
+    Args:
+        inside: the field; both sides are multiples of `step`.
+        step: canvas px.
+        overlap: canvas px that neighbours share at least; a multiple of `step`.
+        largest: pixels of a window at most, where one of two steps beyond the overlap fits.
+
+    Returns:
+        Of several equally good tilings the one with the fewest windows.
+
+    Raises:
+        GeometryError: nothing is inside.
+
+    Source: our choice.
+    """
+    rows = np.flatnonzero(inside.any(axis=1))
+    if not len(rows):
+        raise GeometryError("no pixel of the canvas is inside the field; nothing is to be looked at")
+    top, bottom = _widened(int(rows[0]), int(rows[-1]) + 1, step)
+    sizes = [np.arange(min(length, overlap + step), length + 1, step) for length in inside.shape]
+    axes = [_Axis(length=length, step=step, overlap=overlap) for length in inside.shape]
+    best: tuple[float, Tiling] | None = None
+    for height in sizes[0].tolist():
+        bands = []
+        for row in axes[0].starts(top, bottom, height):
+            columns = np.flatnonzero(inside[row : row + height].any(axis=0))
+            if len(columns):
+                bands.append((row, *_widened(int(columns[0]), int(columns[-1]) + 1, step)))
+        for width in sizes[1][height * sizes[1] <= max(largest, height * sizes[1][0])].tolist():
+            counts = [
+                max(1, math.ceil((right - left - overlap) / (width - overlap))) for _, left, right in bands
+            ]
+            cost = sum(counts) * (height * width + PIXELS_A_WINDOW)
+            if best is None or cost < best[0]:
+                corners = [
+                    (row, column)
+                    for row, left, right in bands
+                    for column in axes[1].starts(left, right, width)
+                ]
+                best = cost, Tiling(window=(height, width), corners=np.array(corners, np.int64))
+    assert best is not None
+    return best[1]
+
+
+def _widened(start: int, stop: int, step: int) -> tuple[int, int]:
+    """Return the smallest range of whole steps around a range."""
+    return start // step * step, -(-stop // step) * step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Axis:
+    """Along which windows are spread."""
+
+    length: int
+    """Of the canvas, px."""
+    step: int
+    overlap: int
+
+    def count(self, start: int, stop: int, size: int) -> int:
+        """Return how many windows of a size cover a range."""
+        return max(1, math.ceil((stop - start - self.overlap) / (size - self.overlap)))
+
+    def starts(self, start: int, stop: int, size: int) -> list[int]:
+        """Return where they begin: spread evenly, in whole steps."""
+        first = min(start, self.length - size)
+        last = max(first, stop - size)
+        places = np.linspace(first // self.step, last // self.step, self.count(start, stop, size))
+        return [round(place) * self.step for place in places.tolist()]
+
+
 def cut(
-    picture: Num[np.ndarray, "h w ..."], corners: Int64[np.ndarray, "N 2"], side: int
-) -> Num[np.ndarray, "N S S ..."]:
+    picture: Num[np.ndarray, "h w ..."], corners: Int64[np.ndarray, "N 2"], side: int | tuple[int, int]
+) -> Num[np.ndarray, "N S T ..."]:
     """Copy the windows with the given top-left corners out of a canvas.
+
+    Args:
+        picture: the canvas.
+        corners: (row, column) of each window's first pixel.
+        side: of the windows, px; (rows, columns) where they are no squares.
 
     Raises:
         GeometryError: a window leaves the canvas.
     """
-    height, width = picture.shape[:2]
-    if (corners < 0).any() or (corners + side > (height, width)).any():
-        raise GeometryError(f"a window of {side} px leaves the canvas of {height} x {width} px")
-    return np.stack([picture[row : row + side, column : column + side] for row, column in corners])
+    (height, width), (rows, columns) = picture.shape[:2], both(side)
+    if (corners < 0).any() or (corners + np.array([rows, columns]) > (height, width)).any():
+        raise GeometryError(f"a window of {rows} x {columns} px leaves the canvas of {height} x {width} px")
+    return np.stack([picture[row : row + rows, column : column + columns] for row, column in corners])
+
+
+def both(side: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (rows, columns) of a window of which only the side may be said, where it is a square."""
+    return (side, side) if isinstance(side, int) else side
 
 
 Way = tuple[int, bool]
@@ -182,11 +281,13 @@ class Sight:
     """(row, column) of the piece's first pixel in the view."""
     rows: Float32[np.ndarray, "S G"]
     """Share of each of the piece's rows in each of the window's; each row sums to 1."""
-    columns: Float32[np.ndarray, "S G2"]
+    columns: Float32[np.ndarray, "T G2"]
     """The same for columns."""
 
 
-def sight(corner: tuple[int, int], side: int, shape: tuple[int, int], view_side: int) -> Sight:
+def sight(
+    corner: tuple[int, int], side: int | tuple[int, int], shape: tuple[int, int], view_side: int
+) -> Sight:
     """Say how one window of a canvas sees GlobalNet's features.
 
     The whole feature map is sampled at the window's pixel centres: 256 canvas px are 58.18 x 49.23 px of the
@@ -195,7 +296,7 @@ def sight(corner: tuple[int, int], side: int, shape: tuple[int, int], view_side:
 
     Args:
         corner: (row, column) of the window's first pixel, canvas px.
-        side: of the window, canvas px.
+        side: of the window, canvas px; (rows, columns) where it is no square. It may leave the canvas.
         shape: (h, w) of the canvas.
         view_side: side of the view, px.
 
@@ -203,7 +304,8 @@ def sight(corner: tuple[int, int], side: int, shape: tuple[int, int], view_side:
     choice.
     """
     (top, rows), (left, columns) = (
-        _interpolation(start, side, length, view_side) for start, length in zip(corner, shape, strict=True)
+        _interpolation(start, reach, length, view_side)
+        for start, reach, length in zip(corner, both(side), shape, strict=True)
     )
     return Sight(corner=(top, left), rows=rows, columns=columns)
 

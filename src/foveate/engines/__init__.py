@@ -3,15 +3,20 @@
 Knows:   what goes in and comes out, by shape and range.
 Ignores: how it is computed, and where windows come from.
 
-Shape letters: V view side, K lesions, C channels of GlobalNet's features, N windows, S window side,
+Shape letters: V view side, K lesions, C channels of GlobalNet's features, N windows, S T their sides,
 G G2 rows and columns of the piece of the features that a window needs.
 """
 
+import os
+import sys
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
+
+Precision = Literal["float32", "bf16"]
+"""In which a network's features are computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +31,12 @@ class Glance:
 
 @runtime_checkable
 class Engine(Protocol):
-    """A trained network, ready to run."""
+    """A trained network, ready to run. One caller at a time."""
+
+    @property
+    def label(self) -> str:
+        """What computes, and how precisely: maps of two engines with one label are the same to rounding."""
+        ...
 
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
         """Run GlobalNet on a photograph's prepared view, or on that view turned or mirrored."""
@@ -34,11 +44,11 @@ class Engine(Protocol):
 
     def look(
         self,
-        windows: Float32[np.ndarray, "N 3 S S"],
+        windows: Float32[np.ndarray, "N 3 S T"],
         pieces: Float32[np.ndarray, "N C G G2"],
         rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N S G2"],
-    ) -> Float32[np.ndarray, "N K S S"]:
+        columns: Float32[np.ndarray, "N T G2"],
+    ) -> Float32[np.ndarray, "N K S T"]:
         """Run LocalNet and the fusion on prepared windows.
 
         Args:
@@ -51,3 +61,10 @@ class Engine(Protocol):
             Probabilities, 0 to 1.
         """
         ...
+
+
+def processors() -> int:
+    """Return how many processors this process may use; named, so that no engine pins threads to others."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -6,8 +6,6 @@ Ignores: what the numbers mean.
 Shape letters as in `foveate.engines`.
 """
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import onnxruntime
 from jaxtyping import Float32
 from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
-from foveate.engines import Glance
+from foveate.engines import Glance, processors
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package
 
@@ -81,6 +79,11 @@ class OnnxEngine:
     threads: int
     """That each graph computes with."""
 
+    @property
+    def label(self) -> str:
+        """What computes, and how precisely."""
+        return "onnxruntime float32"
+
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
         """Run GlobalNet on a photograph's prepared view; see `Engine.glance`.
 
@@ -92,11 +95,11 @@ class OnnxEngine:
 
     def look(
         self,
-        windows: Float32[np.ndarray, "N 3 S S"],
+        windows: Float32[np.ndarray, "N 3 S T"],
         pieces: Float32[np.ndarray, "N C G G2"],
         rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N S G2"],
-    ) -> Float32[np.ndarray, "N K S S"]:
+        columns: Float32[np.ndarray, "N T G2"],
+    ) -> Float32[np.ndarray, "N K S T"]:
         """Run LocalNet and the fusion on prepared windows; see `Engine.look`.
 
         Raises:
@@ -117,7 +120,7 @@ def open(package: Package, *, threads: int | None = None) -> OnnxEngine:
         PackageError: a graph cannot be opened, or its inputs and outputs have other names.
         SettingError: threads is below 1.
     """
-    count = _processors() if threads is None else threads
+    count = processors() if threads is None else threads
     if count < 1:
         raise SettingError(f"threads is {count}; give 1 or more")
     return OnnxEngine(
@@ -187,8 +190,6 @@ def _broken(path: Path, error: Exception) -> PackageError:
     )
 
 
-def _processors() -> int:
-    """How many processors this process may use; named, so that ONNX Runtime pins no threads to others."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def version() -> str:
+    """Return ONNX Runtime's version."""
+    return str(onnxruntime.__version__)

@@ -25,6 +25,8 @@ class NetworkEngine:
 
     network: LocalGlobalUNet
     """In evaluation mode."""
+    label: str = "torch float32"
+    """As `Engine.label`."""
 
     @torch.inference_mode()
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
@@ -35,11 +37,11 @@ class NetworkEngine:
     @torch.inference_mode()
     def look(
         self,
-        windows: Float32[np.ndarray, "N 3 S S"],
+        windows: Float32[np.ndarray, "N 3 S T"],
         pieces: Float32[np.ndarray, "N C G G2"],
         rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N S G2"],
-    ) -> Float32[np.ndarray, "N K S S"]:
+        columns: Float32[np.ndarray, "N T G2"],
+    ) -> Float32[np.ndarray, "N K S T"]:
         """Run LocalNet and the fusion."""
         logits = self.network.look(_tensor(windows), *(torch.from_numpy(a) for a in (pieces, rows, columns)))
         return _probabilities(logits)
@@ -51,6 +53,8 @@ class CoarseEngine:
 
     network: LocalGlobalUNet
     """In evaluation mode."""
+    label: str = "torch float32"
+    """As `Engine.label`."""
 
     @torch.inference_mode()
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
@@ -62,13 +66,13 @@ class CoarseEngine:
     @torch.inference_mode()
     def look(
         self,
-        windows: Float32[np.ndarray, "N 3 S S"],
+        windows: Float32[np.ndarray, "N 3 S T"],
         pieces: Float32[np.ndarray, "N C G G2"],
         rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N S G2"],
-    ) -> Float32[np.ndarray, "N K S S"]:
+        columns: Float32[np.ndarray, "N T G2"],
+    ) -> Float32[np.ndarray, "N K S T"]:
         """Enlarge the coarse maps; the windows' pixels are not looked at."""
-        found: Float32[np.ndarray, "N K S S"] = sample(
+        found: Float32[np.ndarray, "N K S T"] = sample(
             *(torch.from_numpy(a) for a in (pieces, rows, columns))
         ).numpy()
         return found
@@ -80,6 +84,8 @@ class LocalEngine:
 
     network: LocalGlobalUNet
     """In evaluation mode."""
+    label: str = "torch float32"
+    """As `Engine.label`."""
 
     def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
         """Look at nothing."""
@@ -89,11 +95,11 @@ class LocalEngine:
     @torch.inference_mode()
     def look(
         self,
-        windows: Float32[np.ndarray, "N 3 S S"],
+        windows: Float32[np.ndarray, "N 3 S T"],
         pieces: Float32[np.ndarray, "N C G G2"],
         rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N S G2"],
-    ) -> Float32[np.ndarray, "N K S S"]:
+        columns: Float32[np.ndarray, "N T G2"],
+    ) -> Float32[np.ndarray, "N K S T"]:
         """Run LocalNet; the pieces are not looked at."""
         _, logits = self.network.local_net(_tensor(windows))
         return _probabilities(logits)
@@ -108,10 +114,10 @@ ROWS: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
 """What makes a row's maps from a network."""
 
 
-def _tensor(pictures: Float32[np.ndarray, "N 3 S S"]) -> torch.Tensor:
+def _tensor(pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:
     return torch.from_numpy(pictures).contiguous(memory_format=torch.channels_last)
 
 
-def _probabilities(logits: torch.Tensor) -> Float32[np.ndarray, "N K S S"]:
-    found: Float32[np.ndarray, "N K S S"] = logits.sigmoid().contiguous().numpy()
+def _probabilities(logits: torch.Tensor) -> Float32[np.ndarray, "N K S T"]:
+    found: Float32[np.ndarray, "N K S T"] = logits.sigmoid().contiguous().numpy()
     return found

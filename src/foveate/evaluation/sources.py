@@ -165,14 +165,13 @@ def _only(folder: Path, names: Sequence[str]) -> Path:
 
 def _seams(seen: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:
     """Measure jumps at the borders of a model's windows, on its canvas and in the field."""
-    probabilities, contract = seen.probabilities, seen.package.contract
+    probabilities = seen.probabilities
     shape = probabilities.frame.shape
-    corners = views.plan(shape, contract.window_side, contract.overlap)
     levels = probabilities.maps[probabilities.lesions.index(lesion)]
     box = probabilities.frame.box
     inside = field_of_view.mask(seen.field, box)
     within = views.resample(inside.astype(np.uint8), shape) > 0
-    return scores.seams.row(levels, within, corners, contract.window_side)
+    return scores.seams.row(levels, within, seen.tiling.corners, seen.tiling.window)
 
 
 def everywhere(shape: tuple[int, int]) -> Box:

@@ -92,6 +92,7 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
             "view_side": contract.view_side,
             "window_side": contract.window_side,
             "overlap": contract.overlap,
+            "step": contract.step,
             "part": contract.part,
             "glances": contract.glances,
         },
@@ -264,8 +265,18 @@ def _contract(page: _Page) -> Contract:
         scale_tolerance=tolerance,
         field=page.among("field.rule", get_args(FieldRule), "find"),
         part=page.among("views.part", get_args(Part), "field"),
+        step=_step(page, window),
         glances=page.among("views.glances", get_args(Glances), 1),
     )
+
+
+def _step(page: _Page, window: int) -> int | None:
+    """Return of what windows' sides may be multiples; an older package does not say: windows of one size."""
+    if page.take("views", dict).get("step") is None:
+        return None
+    step = page.take("views.step", int)
+    page.require("views.step", step >= 1 and window % step == 0, f"must divide a window of {window} px")
+    return step
 
 
 def _decisions(page: _Page, codes: tuple[str, ...]) -> Mapping[str, Decision]:

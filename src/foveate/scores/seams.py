@@ -20,7 +20,7 @@ def row(
     levels: UInt16[np.ndarray, "h w"],
     inside: Bool[np.ndarray, "h w"],
     corners: Int64[np.ndarray, "N 2"],
-    side: int,
+    side: int | tuple[int, int],
 ) -> Float64[np.ndarray, " 4"]:
     """Return what is summed over photographs.
 
@@ -28,15 +28,15 @@ def row(
         levels: one lesion's map, on the canvas that the windows lie on.
         inside: pixels that are compared, each with its neighbour if that is inside, too.
         corners: (row, column) of the windows' first pixels, a grid.
-        side: of the windows, px.
+        side: of the windows, px; (rows, columns) where they are no squares.
 
     Returns:
         Sum of jumps across borders and number of pixel pairs there, then the same elsewhere; as probability.
     """
     found = np.zeros(4)
-    for axis in (0, 1):
+    for axis, length in enumerate((side, side) if isinstance(side, int) else side):
         starts = np.unique(corners[:, axis])
-        borders = np.union1d(starts, starts + side)
+        borders = np.union1d(starts, starts + length)
         found += _across(np.moveaxis(levels, axis, 0), np.moveaxis(inside, axis, 0), borders)
     return found / [len(floors(levels.dtype)) - 1, 1, len(floors(levels.dtype)) - 1, 1]
 

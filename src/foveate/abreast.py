@@ -1,0 +1,84 @@
+"""Items worked on several at a time, each by a worker of its own; what comes of them, in their order.
+
+Knows:   threads, and how work under way is ended.
+Ignores: what the work is.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Worker = TypeVar("Worker")
+Result = TypeVar("Result")
+
+
+class Ended(BaseException):  # no error: nobody but `Abreast` catches it
+    """Work is to end where it stands, since its results are no longer wanted."""
+
+
+class Abreast(Generic[Item, Worker, Result]):
+    """Work done by a fixed number of workers.
+
+    One worker works in the caller's own thread, so that an interrupt stops it at once. Several have threads
+    of their own: work that computes outside of Python's lock then uses as many processors. No more items are
+    under way or finished and not asked for than there are workers: memory does not grow with the items.
+
+    Args:
+        work: called with an item and a worker; it calls `check` every now and then.
+        workers: whatever the work needs that only one may use at a time.
+    """
+
+    def __init__(self, work: Callable[[Item, Worker], Result], workers: Sequence[Worker]) -> None:
+        self._work = work
+        self._workers = workers
+        self._free: SimpleQueue[Worker] = SimpleQueue()
+        for worker in workers:
+            self._free.put(worker)
+        self._ending = threading.Event()
+        self._under_way: deque[Future[Result]] = deque()
+        self._pool = ThreadPoolExecutor(len(workers)) if len(workers) > 1 else None
+
+    def results(self, items: Iterable[Item]) -> Iterator[Result]:
+        """Yield what comes of each item, in their order; whatever the work raises is raised in its place."""
+        if self._pool is None:
+            for item in items:
+                yield self._work(item, self._workers[0])
+            return
+        for item in items:
+            self._under_way.append(self._pool.submit(self._do, item))
+            if len(self._under_way) == len(self._workers):
+                yield self._next()
+        while self._under_way:
+            yield self._next()
+
+    def check(self) -> None:
+        """Raise Ended where the work under way is no longer wanted."""
+        if self._ending.is_set():
+            raise Ended
+
+    def end(self) -> list[Result]:
+        """End what is under way and wait for it; return the results that were finished all the same."""
+        self._ending.set()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        left = [one for one in self._under_way if not one.cancelled() and one.exception() is None]
+        self._under_way.clear()
+        return [one.result() for one in left]
+
+    def _do(self, item: Item) -> Result:
+        worker = self._free.get()
+        try:
+            self.check()
+            return self._work(item, worker)
+        finally:
+            self._free.put(worker)
+
+    def _next(self) -> Result:
+        """Wait for the oldest item; it stays under way if the wait itself is interrupted."""
+        result = self._under_way[0].result()
+        self._under_way.popleft()
+        return result

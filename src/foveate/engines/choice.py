@@ -1,0 +1,79 @@
+"""Which engine runs a package, in which precision: as asked for, or by a rule.
+
+Knows:   the engines there are, and what each needs of the machine.
+Ignores: how they compute.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from foveate.engines import Engine, Precision, onnx, openvino
+from foveate.errors import SettingError
+from foveate.models import Package
+
+EngineName = Literal["onnx", "openvino"]
+"""ONNX Runtime, which is always there, or OpenVINO."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What a person asked for; None leaves it to the rule."""
+
+    engine: EngineName | None = None
+    precision: Precision | None = None
+    threads: int | None = None
+    """To compute with; all processors if None."""
+
+
+RULE = Choice()
+"""Nothing asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """An engine that is ready, and what it is."""
+
+    engine: Engine
+    versions: Mapping[str, str]
+    """Of what computes, by name."""
+
+
+def settled(choice: Choice) -> tuple[EngineName, Precision]:
+    """Return engine and precision.
+
+    The rule: OpenVINO in bf16 where it is installed and the processor computes in bf16 by itself, twice as
+    fast as anything in float32; ONNX Runtime in float32 otherwise (docs/results/speed.md).
+
+    Raises:
+        SettingError: the engine does not compute in that precision, or is not installed.
+    """
+    engine, precision = choice.engine, choice.precision
+    if engine is None:
+        there = importlib.util.find_spec("openvino") is not None
+        if precision == "bf16" or (precision is None and there and openvino.computes_bf16()):
+            return "openvino", "bf16"
+        return "onnx", "float32"
+    if engine == "onnx":
+        if precision == "bf16":
+            raise SettingError("engine onnx computes in float32 only; choose --engine openvino for bf16")
+        return "onnx", "float32"
+    return "openvino", precision or ("bf16" if openvino.computes_bf16() else "float32")
+
+
+def open(package: Package, choice: Choice = RULE) -> Opened:
+    """Open a package with the engine that was chosen.
+
+    Raises:
+        PackageError: the engine refuses a graph.
+        SettingError: as `settled`; threads is below 1.
+    """
+    name, precision = settled(choice)
+    if name == "onnx":
+        plain = onnx.open(package, threads=choice.threads)
+        return Opened(engine=plain, versions={"onnxruntime": onnx.version(), "threads": str(plain.threads)})
+    compiled = openvino.open(package, precision=precision, threads=choice.threads)
+    return Opened(
+        engine=compiled, versions={"openvino": openvino.version(), "threads": str(compiled.threads)}
+    )

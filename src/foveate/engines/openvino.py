@@ -1,0 +1,170 @@
+"""Run a model package's two graphs with OpenVINO, on the processor: `pip install 'foveate[openvino]'`.
+
+Knows:   OpenVINO, and the names of a package's graphs, inputs and outputs.
+Ignores: what the numbers mean, and when this engine is the best choice.
+
+Shape letters as in `foveate.engines`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32
+
+from foveate.engines import Glance, Precision, processors
+from foveate.errors import PackageError, SettingError
+from foveate.models import Package
+
+if TYPE_CHECKING:
+    import openvino
+
+HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
+"""Precision -> what OpenVINO calls it. It must be said: its own choice differs from machine to machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenVinoEngine:
+    """Two compiled graphs: an `Engine`."""
+
+    global_graph: "_Graph"
+    """GlobalNet."""
+    local_graph: "_Graph"
+    """LocalNet and the fusion."""
+    precision: Precision
+    threads: int
+    """That each graph computes with."""
+
+    @property
+    def label(self) -> str:
+        """What computes, and how precisely."""
+        return f"openvino {self.precision}"
+
+    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
+        """Run GlobalNet on a photograph's prepared view; see `Engine.glance`.
+
+        Raises:
+            PackageError: OpenVINO cannot run the graph on it.
+        """
+        probabilities, features = self.global_graph.run({"view": view})
+        return Glance(probabilities=probabilities[0], features=features[0])
+
+    def look(
+        self,
+        windows: Float32[np.ndarray, "N 3 S T"],
+        pieces: Float32[np.ndarray, "N C G G2"],
+        rows: Float32[np.ndarray, "N S G"],
+        columns: Float32[np.ndarray, "N T G2"],
+    ) -> Float32[np.ndarray, "N K S T"]:
+        """Run LocalNet and the fusion on prepared windows; see `Engine.look`.
+
+        Raises:
+            PackageError: OpenVINO cannot run the graph on them.
+        """
+        feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
+        return self.local_graph.run(feed)[0]
+
+
+def open(package: Package, *, precision: Precision = "float32", threads: int | None = None) -> OpenVinoEngine:
+    """Compile a package's graphs.
+
+    Args:
+        package: whose files were checked by `models.load`.
+        precision: to compute in; weights are rounded to it.
+        threads: to compute with; all the processors that this process may use, if None.
+
+    Raises:
+        PackageError: a graph cannot be compiled.
+        SettingError: OpenVINO is not installed, the processor does not compute in that precision, or threads
+            is below 1.
+    """
+    count = processors() if threads is None else threads
+    if count < 1:
+        raise SettingError(f"threads is {count}; give 1 or more")
+    if precision == "bf16" and not computes_bf16():
+        raise SettingError("this processor does not compute in bf16; choose --precision float32")
+    module = _openvino()
+    core = module.Core()
+    options = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": count,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # other engines beside it would be pinned to the same processors
+    }
+    graphs = [_Graph.opened(core, package.folder / name, options) for name in ("global.onnx", "local.onnx")]
+    return OpenVinoEngine(global_graph=graphs[0], local_graph=graphs[1], precision=precision, threads=count)
+
+
+def version() -> str:
+    """Return OpenVINO's version.
+
+    Raises:
+        SettingError: it is not installed.
+    """
+    return str(_openvino().__version__).split("-", maxsplit=1)[0]
+
+
+def computes_bf16() -> bool:
+    """Say whether the processor computes in bf16 by itself, which is what makes it fast.
+
+    Raises:
+        SettingError: OpenVINO is not installed.
+    """
+    found: list[str] = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Graph:
+    """One compiled graph."""
+
+    path: Path
+    """Its file, for messages."""
+    request: "openvino.InferRequest"
+
+    @classmethod
+    def opened(cls, core: "openvino.Core", path: Path, options: Mapping[str, object]) -> "_Graph":
+        """Read and compile a graph.
+
+        Raises:
+            PackageError: OpenVINO refuses it.
+        """
+        try:
+            request = core.compile_model(core.read_model(path), "CPU", dict(options)).create_infer_request()
+        except RuntimeError as error:
+            raise _broken(path, error) from None
+        return cls(path=path, request=request)
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return copies of the outputs for these inputs, in the graph's order.
+
+        Raises:
+            PackageError: OpenVINO refuses them.
+        """
+        try:
+            found = self.request.infer(dict(feed), share_inputs=True)
+        except (RuntimeError, TypeError, KeyError) as error:
+            raise _broken(self.path, error) from None
+        return list(found.values())
+
+
+def _broken(path: Path, error: Exception) -> PackageError:
+    """Say in one line which graph OpenVINO refuses and why."""
+    why = " ".join(str(error).split())
+    return PackageError(f"{path}: OpenVINO {version()} cannot run it ({why[-300:]}); export it again")
+
+
+def _openvino() -> ModuleType:
+    """Return OpenVINO, or say how it is got."""
+    try:
+        import openvino  # noqa: PLC0415  an optional extra
+    except ImportError as error:
+        raise SettingError(
+            f"engine openvino is not installed ({error}); pip install 'foveate[openvino]'"
+        ) from error
+    module: ModuleType = openvino
+    return module
