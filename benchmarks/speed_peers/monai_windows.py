@@ -1,0 +1,140 @@
+"""Foveate's own networks and weights, run by MONAI's sliding window inference in eager PyTorch.
+
+Knows:   MONAI's call, and how the predictor learns which window it is given.
+Ignores: how Foveate lays windows and blends them.
+
+Field, canvas and view are made by Foveate's own code, and GlobalNet looks once a photograph, as often turned
+and mirrored as the package says: what differs is how the canvas is taken apart, computed and put together.
+"""
+
+import time
+from contextlib import nullcontext
+
+import torch
+from monai.inferers import sliding_window_inference
+from speed_peers import networks
+from speed_peers.answers import Answer, Opened
+
+import foveate
+from foveate import models, segment, views
+from foveate.prepare import prepare
+from foveate.training.run import keep_memory
+
+OVERLAP = 0.5
+"""MONAI's tutorials take .25 to .8; a half with Gaussian blending is also nnU-Net's."""
+
+AS_IT_COMES = 4
+"""Windows a batch; MONAI has no default, its tutorials take 4."""
+
+BATCHES = (1, 2, 4, 8, 16)
+"""That are tried for the best."""
+
+TRIED = 1152
+"""Side of the corner that batches are tried on, px: 8 x 8 windows, which all of BATCHES divide."""
+
+
+def as_it_comes(photograph):
+    """Contiguous, the default allocator, no_grad: what its tutorials show."""
+    run = _runner(photograph, AS_IT_COMES, torch.no_grad, channels_last=False)
+    return Opened(run=run, what=f"eager PyTorch float32, {AS_IT_COMES} windows a batch", warm=False)
+
+
+def search(photograph, precision="float32"):
+    """Time each batch on a corner of the canvas, at its best otherwise; one run tells the quickest."""
+    keep_memory()
+    seconds = {}
+    for batch in BATCHES:
+        run = _runner(photograph, batch, _context(precision), channels_last=True, part=TRIED)
+        run()
+        seconds[batch] = min(_timed(run) for _ in range(2))
+    best = min(seconds, key=seconds.get)
+    return Opened(run=lambda: Answer(figures={"batch": best}), what=f"{seconds}", warm=False)
+
+
+def at_its_best(photograph, batch, precision="float32"):
+    """The batch that was found best, channels last, memory kept, inference mode."""
+    kept = "memory kept" if keep_memory() else "memory not kept"
+    run = _runner(photograph, batch, _context(precision), channels_last=True)
+    what = f"eager PyTorch {precision}, {batch} windows a batch, channels last, {kept}"
+    return Opened(run=run, what=what, warm=False)
+
+
+def _context(precision):
+    if precision == "float32":
+        return torch.inference_mode
+
+    def context():
+        torch.set_grad_enabled(False)
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+
+    return context
+
+
+def _timed(run):
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def _runner(photograph, batch, context, *, channels_last, part=None):
+    """Return what runs the networks once over a photograph, or over a corner of `part` px of its canvas."""
+    networks.use_all_processors()
+    package, pixels = models.load(), foveate.read(photograph)
+    contract = package.contract
+    network = networks.packed(package)
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    network = network.to(memory_format=order)
+
+    def run():
+        with context():
+            seen = segment.located(pixels, "auto", contract.field)
+            frame = views.frame(views.part_box(contract.part, pixels.shape, seen), seen, contract)
+            picture = views.canvas(pixels.pixels, frame)
+            features = _features(
+                network, prepare(views.view(picture, contract.view_side)[None], contract), order
+            )
+            features = features / contract.glances
+
+            def predict(windows, places):
+                sights = [_sight(place, contract, frame.shape) for place in places]
+                pieces = [_piece(features, sight) for sight in sights]
+                rows, columns = (
+                    torch.stack([torch.from_numpy(getattr(sight, axis)) for sight in sights])
+                    for axis in ("rows", "columns")
+                )
+                windows = windows.contiguous(memory_format=order)
+                return network.look(windows, torch.stack(pieces), rows, columns).sigmoid().float()
+
+            maps = sliding_window_inference(
+                torch.from_numpy(prepare(picture[:part, :part][None], contract)),
+                roi_size=contract.window_side,
+                sw_batch_size=batch,
+                predictor=predict,
+                overlap=OVERLAP,
+                mode="gaussian",
+                with_coord=True,
+            )
+        return Answer(maps=maps[0].numpy)
+
+    return run
+
+
+def _features(network, view, order):
+    """Add up what GlobalNet makes of the view in all the ways that the package glances."""
+    total = 0
+    for way in views.WAYS[: models.load().contract.glances]:
+        turned = torch.from_numpy(views.put(view, way)).contiguous(memory_format=order)
+        features, _ = network.glance(turned)
+        total = total + torch.from_numpy(views.put_back(features.float().numpy(), way))[0]
+    return total
+
+
+def _sight(place, contract, shape):
+    """Return how a window reads the features; MONAI tells its place as slices: photograph, colours, rows, columns."""
+    *_, rows, columns = place
+    return views.sight((rows.start, columns.start), contract.window_side, shape, contract.view_side)
+
+
+def _piece(features, sight):
+    top, left = sight.corner
+    return features[:, top : top + sight.rows.shape[1], left : left + sight.columns.shape[1]]
