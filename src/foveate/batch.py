@@ -130,7 +130,9 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
             skipped=found.skipped,
             seconds=time.monotonic() - clock,
             seconds_each={one.row.name: math.fsum(one.seconds.values()) for one in computed},
-            seconds_of={phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES},
+            seconds_of={
+                phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES
+            },
         )
 
     _open(job, _run(job, report(), started))

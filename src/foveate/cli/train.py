@@ -31,6 +31,7 @@ def train(
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
+    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
     minutes: Annotated[float | None, Parameter(metavar="N")] = None,
@@ -62,6 +63,9 @@ def train(
     healthy
         Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
         part with its labels.csv, of which those of grade 0 in the recipe's learning half are taken.
+    start
+        Model package to go on from, a shipped one's name or a folder: its weights, wherever the recipe's
+        network has layers of the same name and shape. Stages that are left out keep them.
     settings
         Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
         once).
@@ -82,12 +86,14 @@ def train(
     """
     require_torch()
     # What computes is imported here, so that --help need not wait for it.
+    from foveate import models  # noqa: PLC0415
     from foveate.cli import steps  # noqa: PLC0415
     from foveate.training import machine, program  # noqa: PLC0415
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(
         planned(recipe, data, out, layout=layout, split=split, fold=fold, healthy=healthy, settings=settings),
+        start=models.load(start) if start is not None else None,
         stages=stage or STAGES,
         minutes=minutes,
         device=device,

@@ -9,12 +9,13 @@ G sides of the piece of the global features that a window needs.
 
 from foveate.nets.borrowed import TimmEncoder
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
-from foveate.nets.folding import folded
+from foveate.nets.folding import CONVOLUTIONS, folded, unfold
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
 from foveate.nets.unet import UNet
 
 __all__ = [
+    "CONVOLUTIONS",
     "LITE0",
     "MOBILENET_V2",
     "EncoderUNet",
@@ -30,4 +31,5 @@ __all__ = [
     "folded",
     "load_imagenet",
     "sample",
+    "unfold",
 ]

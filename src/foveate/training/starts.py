@@ -1,0 +1,74 @@
+"""Where a network begins when it does not begin anew: with the weights of a model package.
+
+Knows:   which of a package's weights fit a network, and that they must not have seen what is held back.
+Ignores: what is trained from there on.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from safetensors.torch import load_file
+
+from foveate import nets
+from foveate.datasets import Case
+from foveate.errors import TrainingError
+from foveate.models import Package
+from foveate.nets import LocalGlobalUNet
+from foveate.training.recipe import Recipe
+
+WEIGHTS = "weights.safetensors"
+"""Of a package; normalisations are folded into them (`nets.folded`)."""
+
+
+def take(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
+    """Give a network a package's weights, wherever both have a layer of the same name and shape.
+
+    Returns:
+        Names of the layers that the package has no weights for; they begin as the recipe says.
+
+    Raises:
+        TrainingError: one of the streams gets no weights at all: nothing would be gone on from.
+    """
+    left = set(nets.unfold(load_file(package.folder / WEIGHTS), network))
+    for stream in ("global_net", "local_net"):
+        layers = {name for name, layer in network.named_modules() if isinstance(layer, nets.CONVOLUTIONS)}
+        if {name for name in layers if name.startswith(f"{stream}.backbone.")} <= left:
+            raise TrainingError(
+                f"package {package.name} has no weights for {stream} of this recipe; start from a package "
+                "with such a network, or leave --start out"
+            )
+    return tuple(sorted(left))
+
+
+def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
+    """Refuse a package that learned from what is held back, which would say nothing any more.
+
+    Raises:
+        TrainingError: it did, or it finds other lesions.
+    """
+    if package.contract.lesions != recipe.contract.lesions:
+        raise TrainingError(
+            f"package {package.name} finds {', '.join(package.contract.lesions)}, and recipe {recipe.name} "
+            f"{', '.join(recipe.contract.lesions)}; start from a package that finds the same"
+        )
+    if spoilt := sorted({case.name for case in held_back} & set(learned(package))):
+        raise TrainingError(
+            f"package {package.name} learned from {spoilt[0]}, which is held back here; hold back another "
+            "fold, or train on all with --fold none"
+        )
+
+
+def learned(package: Package) -> tuple[str, ...]:
+    """Return the names of the photographs that a package learned from, by its manifest."""
+    training = package.manifest.get("training")
+    return tuple(training.get("photographs", ())) if isinstance(training, Mapping) else ()
+
+
+def described(package: Package) -> dict[str, Any]:
+    """Return what names a package to the last bit, and what it learned from."""
+    return {
+        "name": package.name,
+        "version": package.version,
+        "digest": package.digest,
+        "photographs": list(learned(package)),
+    }
