@@ -148,10 +148,11 @@ def release(
     run: Annotated[Path, Parameter(metavar="RUN")],
     to: Annotated[Path, Parameter(metavar="FOLDER")],
     layout: Annotated[str, Parameter(metavar="L")] = "idrid",
+    judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="")] = (),
     version: Annotated[str, Parameter(metavar="V")] = "1",
     stage: Literal["fusion", "joint"] = "joint",
 ) -> None:
-    """Validate a finished run on the photographs held back, choose thresholds, and write its model package.
+    """Validate a finished run on the photographs held back, calibrate it, and write its model package.
 
     Parameters
     ----------
@@ -165,6 +166,9 @@ def release(
         Folder of the package; replaced if there is one.
     layout
         How the set lies in its folder, as for training.
+    judged_by
+        Folder of a finished run of the recipe that held photographs back, in place of the run itself (may be
+        given more than once): by them a model that learned from all is calibrated and its thresholds chosen.
     version
         Of the weights.
     stage
@@ -174,27 +178,17 @@ def release(
     from foveate import evaluation  # noqa: PLC0415
     from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.evaluation.networks import ROWS  # noqa: PLC0415
-    from foveate.release import Trained, validate, write  # noqa: PLC0415
-    from foveate.training import program, record  # noqa: PLC0415
+    from foveate.release import Judged, recalled, validate, write  # noqa: PLC0415
 
     laid = layouts.named(layout)
-    numbers = program.recalled(_recipe(recipe), run)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))
-    learned, held_back = program.divided(numbers, program.looked_through(numbers, cases))
-    trained = Trained(
-        recipe=numbers,
-        folder=run,
-        stage=stage,
-        learned=learned,
-        held_back=held_back,
-        layout=laid,
-        healthy=record.healthy(run, cases),
-    )
-    tables = {}
+    shipped, *by = (recalled(_recipe(recipe), one, cases, laid, stage) for one in (run, *judged_by))
+    judged = Judged(shipped=shipped, by=by or [shipped])
+    counted = {}
     for row in ROWS:
-        tables[row] = evaluation.score(validate(trained, row))
-        print(f"{row}\n{evaluation.tabulate(tables[row])}", file=sys.stderr)
-    write(trained, tables, version, to)
+        counted[row] = validate(judged, row)
+        print(f"{row}\n{evaluation.tabulate(evaluation.score(counted[row]))}", file=sys.stderr)
+    write(judged, counted, version, to)
     print(to)
 
 

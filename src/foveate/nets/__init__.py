@@ -12,6 +12,7 @@ from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncode
 from foveate.nets.folding import CONVOLUTIONS, folded, unfold
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
+from foveate.nets.scaled import scaled
 from foveate.nets.unet import UNet
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "folded",
     "load_imagenet",
     "sample",
+    "scaled",
     "unfold",
 ]
