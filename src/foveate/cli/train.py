@@ -86,14 +86,22 @@ def train(
     """
     require_torch()
     # What computes is imported here, so that --help need not wait for it.
-    from foveate import models  # noqa: PLC0415
     from foveate.cli import steps  # noqa: PLC0415
     from foveate.training import machine, program  # noqa: PLC0415
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(
-        planned(recipe, data, out, layout=layout, split=split, fold=fold, healthy=healthy, settings=settings),
-        start=models.load(start) if start is not None else None,
+        planned(
+            recipe,
+            data,
+            out,
+            layout=layout,
+            split=split,
+            fold=fold,
+            healthy=healthy,
+            start=start,
+            settings=settings,
+        ),
         stages=stage or STAGES,
         minutes=minutes,
         device=device,
@@ -115,9 +123,11 @@ def planned(
     split: Path | None,
     fold: int | Literal["none"] | None,
     healthy: Path | None,
+    start: str | None,
     settings: tuple[str, ...],
 ) -> "Plan":
     """Return what is to be trained, by a recipe's name and what the command line changes in it."""
+    from foveate import models  # noqa: PLC0415
     from foveate.datasets import graded, layouts  # noqa: PLC0415
     from foveate.training import overrides, program  # noqa: PLC0415
 
@@ -135,9 +145,101 @@ def planned(
         cases=cases,
         folder=folder,
         healthy=graded.healthy(healthy, numbers.healthy_split) if healthy is not None else (),
+        start=models.load(start) if start is not None else None,
         settings=changed,
         command=sys.argv,
     )
+
+
+def programme(
+    recipe: Annotated[str, Parameter(metavar="RECIPE")],
+    /,
+    *,
+    data: Annotated[Path, Parameter(metavar="DIR")],
+    out: Annotated[Path, Parameter(metavar="DIR")],
+    folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")],
+    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
+    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
+    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
+    stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
+    minutes: Annotated[float | None, Parameter(metavar="N")] = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    threads: Annotated[int | None, Parameter(metavar="N")] = None,
+    workers: Annotated[int, Parameter(metavar="N")] = 0,
+    version: Annotated[str, Parameter(metavar="V")] = "1",
+) -> None:
+    """Make a model: train with each fold held back, then on all photographs, and write its package.
+
+    What lies in --out already is gone on with: the same command again after a kill loses two minutes.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, such as idrid-half.
+    data
+        Folder that the data set was unpacked to.
+    out
+        Folder of the runs fold-N and all, and of the package.
+    folds
+        A fold to hold back from a training of its own (may be given more than once): what is held back
+        calibrates the model, chooses its thresholds and says how good it is.
+    layout
+        How the set lies in its folder, as for training.
+    split
+        JSON file of folds, as for training.
+    healthy
+        Folder of eyes without any lesion, as for training.
+    start
+        Model package to go on from, as for training. It must have learned from none of the folds.
+    settings
+        Another value for one of the recipe's numbers, as for training.
+    stage
+        Train this stage only, as for training.
+    minutes
+        Train each stage of each run for about so long, in place of the recipe's number of steps.
+    device
+        What computes.
+    threads
+        To compute with; as many as there are processors, if not given.
+    workers
+        Processes that draw samples ahead of the steps.
+    version
+        Of the package's weights.
+    """
+    require_torch()
+    from foveate import programme as programmes  # noqa: PLC0415
+    from foveate.cli import steps  # noqa: PLC0415
+    from foveate.datasets import layouts  # noqa: PLC0415
+    from foveate.training.recipe import STAGES  # noqa: PLC0415
+
+    plan = replace(
+        planned(
+            recipe,
+            data,
+            out,
+            layout=layout,
+            split=split,
+            fold="none",
+            healthy=healthy,
+            start=start,
+            settings=settings,
+        ),
+        stages=stage or STAGES,
+        minutes=minutes,
+        device=device,
+        threads=threads,
+        workers=workers,
+        resume=True,
+    )
+    whole = programmes.Programme(
+        recipe=_recipe(recipe), plan=plan, folds=folds, layout=layouts.named(layout), version=version
+    )
+    for one in programmes.runs(whole):
+        print(one.folder.name, file=sys.stderr)
+        steps.show(programmes.train(one))
+    print(programmes.finish(whole))
 
 
 def release(
