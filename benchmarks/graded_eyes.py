@@ -1,12 +1,12 @@
-"""Do healthy eyes look healthy, and do graded ones not? IDRiD's graded photographs that no model learned from.
+"""Do healthy eyes look healthy, and sick ones not? IDRiD's graded photographs that no model learned from.
 
     foveate predict GRADED --out OUT
     python benchmarks/graded_eyes.py OUT GRADED [> docs/results/graded.md]
 
-GRADED holds the photographs and labels.csv. Only the half that `splits/idrid-graded.json` leaves to judge with
-is looked at. The load of an eye is the share of its field that regions of all lesions take together, at the
-model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1 is a few
-microaneurysms, and graders differ on them), with a 95 % interval over photographs.
+GRADED holds the photographs and labels.csv. Only the half that `splits/idrid-graded.json` leaves to judge
+with is looked at. The load of an eye is the share of its field that regions of all lesions take together, at
+the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1 is
+a few microaneurysms, and graders differ on them), with a 95 % interval over photographs.
 """
 
 import argparse
@@ -92,7 +92,8 @@ def main() -> None:
     found = eyes(chosen.out, chosen.graded)
     codes = list(found[0].counts)
     print(
-        f"{len(found)} photographs.\n\n| load by | area under the ROC curve, grade 0 against 2 to 4 |\n|---|---|"
+        f"{len(found)} photographs.\n\n| load by | area under the ROC curve, grade 0 against 2 to 4 |"
+        "\n|---|---|"
     )
     print(f"| all lesions | {auc(found, lambda eye: eye.load)} |")
     for code in codes:

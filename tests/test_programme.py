@@ -1,4 +1,4 @@
-"""A model from beginning to end: folds held back, then all photographs, then a package judged by the folds."""
+"""A model from beginning to end: folds held back, then all photographs, then a package they judge."""
 
 import json
 
