@@ -46,6 +46,26 @@ def test_a_network_begins_with_all_of_the_packages_weights(begun):
         torch.testing.assert_close(tensor, expected[name], msg=name)
 
 
+def test_a_packages_calibration_is_taken_back(begun):
+    network = tiny_set.seeded(seed=5)
+    slopes, shifts = [2.0, 1.0, 0.5, 3.0], [-1.0, 0.0, 2.0, 0.5]
+    put_right = nets.folded(nets.scaled(network, slopes, shifts)).state_dict()
+    save_file({name: t.contiguous() for name, t in put_right.items()}, begun.package.folder / starts.WEIGHTS)
+    told = {
+        code: {"slope": slope, "shift": shift}
+        for code, slope, shift in zip(tiny_set.CONTRACT.lesions, slopes, shifts, strict=True)
+    }
+    manifest = {"training": {"validation": {"calibration": told}}}
+    other = tiny_set.seeded(seed=6)
+
+    starts.take(other, tiny_set.replace(begun.package, manifest=manifest))
+
+    for head in ("weight", "bias"):
+        torch.testing.assert_close(
+            getattr(other.fusion.layers[-1], head), getattr(network.fusion.layers[-1], head)
+        )
+
+
 def test_a_package_of_quite_another_network_is_refused(begun):
     other = nets.build(
         tiny_set.replace(tiny_set.NETWORK, local_net=tiny_set.replace(tiny_set.STREAM, width=5)), 4

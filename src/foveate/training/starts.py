@@ -19,9 +19,14 @@ from foveate.training.recipe import Recipe
 WEIGHTS = "weights.safetensors"
 """Of a package; normalisations are folded into them (`nets.folded`)."""
 
+LAST = "fusion.layers.4"
+"""The convolution that `release` calibrates, with LocalNet's last one where the fusion is added to it."""
+
 
 def take(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
     """Give a network a package's weights, wherever both have a layer of the same name and shape.
+
+    The package's calibration is taken back: the loss would spend its first steps on that.
 
     Returns:
         Names of the layers that the package has no weights for; they begin as the recipe says.
@@ -37,7 +42,26 @@ def take(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
                 f"package {package.name} has no weights for {stream} of this recipe; start from a package "
                 "with such a network, or leave --start out"
             )
+    if LAST not in left:
+        slopes, shifts = _calibration(package)
+        plain = nets.scaled(
+            network, [1 / s for s in slopes], [-b / s for s, b in zip(slopes, shifts, strict=True)]
+        )
+        network.load_state_dict(plain.state_dict())
     return tuple(sorted(left))
+
+
+def _calibration(package: Package) -> tuple[list[float], list[float]]:
+    """Return slope and shift of each lesion's logits, 1 and 0 where the manifest has none."""
+    validation = _mapping(_mapping(package.manifest, "training"), "validation")
+    each = [_mapping(_mapping(validation, "calibration"), code) for code in package.contract.lesions]
+    return [one.get("slope") or 1.0 for one in each], [one.get("shift") or 0.0 for one in each]
+
+
+def _mapping(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return what stands under a key, nothing where it is no mapping or is not there."""
+    found = of.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
@@ -60,8 +84,7 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
 
 def learned(package: Package) -> tuple[str, ...]:
     """Return the names of the photographs that a package learned from, by its manifest."""
-    training = package.manifest.get("training")
-    return tuple(training.get("photographs", ())) if isinstance(training, Mapping) else ()
+    return tuple(_mapping(package.manifest, "training").get("photographs", ()))
 
 
 def described(package: Package) -> dict[str, Any]:
