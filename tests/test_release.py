@@ -91,7 +91,7 @@ def test_the_package_scores_what_was_validated(judged, counted, tables, tmp_path
     assert record["healthy"] == []
     assert record["start"] is None
     assert record["validation"]["photographs"] == record["validation"]["learned_from_them"] == ["IDRiD_01"]
-    assert record["validation"]["calibration"]["EX"]["slope"] is None
+    assert record["validation"]["calibration"]["fused"]["EX"]["slope"] is None
     assert record["validation"]["rows"]["fused"]["EX"]["average_precision"] == pytest.approx(
         tables["fused"]["EX"].average_precision
     )
@@ -109,7 +109,7 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(judged, 
     expected = scaling(example_of_plain.astype(np.float64).ravel()).reshape(put_right.shape)
 
     np.testing.assert_allclose(put_right, expected, atol=2e-3)  # weights are rounded after they are scaled
-    told = package.manifest["training"]["validation"]["calibration"]["EX"]
+    told = package.manifest["training"]["validation"]["calibration"]["fused"]["EX"]
     assert told["slope"] == scaling.slope
     assert told["shift"] == scaling.shift
     assert 0 <= told["error_before"] <= 1

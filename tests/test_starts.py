@@ -48,22 +48,34 @@ def test_a_network_begins_with_all_of_the_packages_weights(begun):
 
 def test_a_packages_calibration_is_taken_back(begun):
     network = tiny_set.seeded(seed=5)
-    slopes, shifts = [2.0, 1.0, 0.5, 3.0], [-1.0, 0.0, 2.0, 0.5]
-    put_right = nets.folded(nets.scaled(network, slopes, shifts)).state_dict()
-    save_file({name: t.contiguous() for name, t in put_right.items()}, begun.package.folder / starts.WEIGHTS)
-    told = {
-        code: {"slope": slope, "shift": shift}
-        for code, slope, shift in zip(tiny_set.CONTRACT.lesions, slopes, shifts, strict=True)
+    lines = {
+        "fused": [(2.0, -1.0), nets.SAME, (0.5, 2.0), (3.0, 0.5)],
+        "GlobalNet": [(1.5, 0.5), (2.0, 0.0), nets.SAME, (0.25, -4.0)],
     }
+    put_right = nets.folded(
+        nets.scaled(network, fused=lines["fused"], coarse=lines["GlobalNet"])
+    ).state_dict()
+    save_file({name: t.contiguous() for name, t in put_right.items()}, begun.package.folder / starts.WEIGHTS)
+    lesions = tiny_set.CONTRACT.lesions
+    told = {
+        row: {
+            code: {"slope": slope, "shift": shift} for code, (slope, shift) in zip(lesions, each, strict=True)
+        }
+        for row, each in lines.items()
+    }
+    told["fused"]["MA"] = {"slope": None, "shift": None}  # one that was left as it is
     manifest = {"training": {"validation": {"calibration": told}}}
     other = tiny_set.seeded(seed=6)
 
     starts.take(other, tiny_set.replace(begun.package, manifest=manifest))
 
-    for head in ("weight", "bias"):
-        torch.testing.assert_close(
-            getattr(other.fusion.layers[-1], head), getattr(network.fusion.layers[-1], head)
-        )
+    for name in (
+        "fusion.layers.4.weight",
+        "fusion.layers.4.bias",
+        "global_net.head.weight",
+        "global_net.head.bias",
+    ):
+        torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name))
 
 
 def test_a_package_of_quite_another_network_is_refused(begun):

@@ -104,6 +104,9 @@ class Judged:
 Scalings = Mapping[str, Scaling]
 """Lesion -> how its probabilities are put right; a lesion that is not there stays as it is."""
 
+CALIBRATED: tuple[Row, ...] = ("GlobalNet", "fused")
+"""Maps that a package makes: where LocalNet does not look, GlobalNet's are shown."""
+
 
 def recalled(
     recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName = "joint"
@@ -206,7 +209,7 @@ def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: 
     """
     trained = judged.shipped
     recipe, layout = trained.recipe, trained.layout
-    scalings = calibrated(counted["fused"])
+    scalings = {row: calibrated(counted[row]) for row in CALIBRATED}
     rows = {row: evaluation.score(cases) for row, cases in counted.items()}
     manifest = Manifest(
         name=recipe.name,
@@ -214,7 +217,7 @@ def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: 
         licence=layout.licence,
         intended_use=f"Research on {_named(trained)} in photographs like those it learned from. {NO_DEVICE}",
         contract=recipe.contract,
-        decisions=decide(trained, rows["fused"], scalings),
+        decisions=decide(trained, rows["fused"], scalings["fused"]),
         data=TrainingData(
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
         ),
@@ -232,11 +235,13 @@ def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: 
                     row: {code: dataclasses.asdict(one) for code, one in table.items()}
                     for row, table in rows.items()
                 },
-                "calibration": calibration(counted["fused"], scalings),
+                "calibration": {row: calibration(counted[row], scalings[row]) for row in CALIBRATED},
             },
         },
     )
-    export.export(_put_right(network(trained), recipe.contract.lesions, scalings), manifest, folder)
+    fused, coarse = (_lines(recipe.contract.lesions, scalings[row]) for row in ("fused", "GlobalNet"))
+    put_right = nets.scaled(network(trained), fused=fused, coarse=coarse)
+    export.export(put_right, manifest, folder)
 
 
 def calibration(counted: Sequence[CaseCounts], scalings: Scalings) -> dict[str, dict[str, float | None]]:
@@ -264,11 +269,10 @@ def _error(row: Float64[np.ndarray, " C"]) -> float | None:
     return error if math.isfinite(error) else None
 
 
-def _put_right(network: LocalGlobalUNet, lesions: Sequence[str], scalings: Scalings) -> LocalGlobalUNet:
-    """Return the network whose maps are calibrated."""
-    same = Scaling(slope=1.0, shift=0.0)
-    each = [scalings.get(lesion, same) for lesion in lesions]
-    return nets.scaled(network, [one.slope for one in each], [one.shift for one in each])
+def _lines(lesions: Sequence[str], scalings: Scalings) -> list[nets.Line]:
+    """Return slope and shift of each lesion, in their order."""
+    each = [scalings.get(lesion) for lesion in lesions]
+    return [nets.SAME if one is None else (one.slope, one.shift) for one in each]
 
 
 def _named(trained: Trained) -> str:

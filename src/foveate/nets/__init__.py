@@ -12,15 +12,17 @@ from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncode
 from foveate.nets.folding import CONVOLUTIONS, folded, unfold
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
-from foveate.nets.scaled import scaled
+from foveate.nets.scaled import SAME, Line, scaled
 from foveate.nets.unet import UNet
 
 __all__ = [
     "CONVOLUTIONS",
     "LITE0",
     "MOBILENET_V2",
+    "SAME",
     "EncoderUNet",
     "Fusion",
+    "Line",
     "LocalGlobalUNet",
     "MobileEncoder",
     "NetworkPlan",

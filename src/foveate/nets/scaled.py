@@ -12,30 +12,39 @@ from torch import nn
 
 from foveate.nets.local_global import LocalGlobalUNet
 
+Line = tuple[float, float]
+"""Slope and shift of a lesion's logits: the new one is slope times the old one plus shift."""
+
+SAME: Line = (1.0, 0.0)
+"""Changes nothing."""
+
 
 @torch.no_grad()
-def scaled(network: LocalGlobalUNet, slopes: Sequence[float], shifts: Sequence[float]) -> LocalGlobalUNet:
-    """Return a copy whose fused logits are, for each lesion, `slope` times what they were plus `shift`.
+def scaled(network: LocalGlobalUNet, *, fused: Sequence[Line], coarse: Sequence[Line]) -> LocalGlobalUNet:
+    """Return a copy whose logits are scaled and shifted, lesion by lesion.
 
-    The last convolutions are changed and nothing else: it costs no time, and no pixel changes its rank. The
-    maps of GlobalNet and LocalNet alone are not meant to be looked at in it: LocalNet's change where the
-    fusion is added to them.
+    The last convolutions are changed and nothing else: it costs no time, and no pixel changes its rank.
+    LocalNet's own maps are not meant to be looked at in it: where the fusion is added to them, they change.
 
     Args:
         network: trained.
-        slopes: one a lesion.
-        shifts: one a lesion.
+        fused: one a lesion, for the maps of the fusion.
+        coarse: one a lesion, for GlobalNet's.
     """
     copied = copy.deepcopy(network)
     last = copied.fusion.layers[-1]
     assert isinstance(last, nn.Conv2d)
-    values = last.out_channels // len(slopes)  # of each lesion, for as many pixels of a block
-    slope, shift = (torch.tensor(each).repeat_interleave(values).to(last.weight) for each in (slopes, shifts))
-    heads = [last, copied.local_net.head] if copied.fusion.corrects else [last]  # which are added up
-    for head in heads:
-        assert head.bias is not None
-        head.weight.mul_(slope[:, None, None, None])
-        head.bias.mul_(slope)
-    assert last.bias is not None
-    last.bias.add_(shift)
+    _scale(last, fused)
+    if copied.fusion.corrects:  # both are added up; the shift counts once
+        _scale(copied.local_net.head, [(slope, 0.0) for slope, _ in fused])
+    _scale(copied.global_net.head, coarse)
     return copied
+
+
+def _scale(head: nn.Conv2d, lines: Sequence[Line]) -> None:
+    """Change a convolution in place; it makes as many values of each lesion as a block has pixels."""
+    assert head.bias is not None
+    values = head.out_channels // len(lines)
+    slopes, shifts = torch.tensor(lines).to(head.weight).repeat_interleave(values, dim=0).unbind(dim=1)
+    head.weight.mul_(slopes[:, None, None, None])
+    head.bias.mul_(slopes).add_(shifts)

@@ -5,6 +5,7 @@ Ignores: what is trained from there on.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import load_file
@@ -19,8 +20,8 @@ from foveate.training.recipe import Recipe
 WEIGHTS = "weights.safetensors"
 """Of a package; normalisations are folded into them (`nets.folded`)."""
 
-LAST = "fusion.layers.4"
-"""The convolution that `release` calibrates, with LocalNet's last one where the fusion is added to it."""
+LAST = MappingProxyType({"fused": "fusion.layers.4", "GlobalNet": "global_net.head"})
+"""Row of Table 1 -> the convolution that `release` calibrates."""
 
 
 def take(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
@@ -42,20 +43,19 @@ def take(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
                 f"package {package.name} has no weights for {stream} of this recipe; start from a package "
                 "with such a network, or leave --start out"
             )
-    if LAST not in left:
-        slopes, shifts = _calibration(package)
-        plain = nets.scaled(
-            network, [1 / s for s in slopes], [-b / s for s, b in zip(slopes, shifts, strict=True)]
-        )
-        network.load_state_dict(plain.state_dict())
+    fused, coarse = (_taken_back(package, row, changed=layer not in left) for row, layer in LAST.items())
+    network.load_state_dict(nets.scaled(network, fused=fused, coarse=coarse).state_dict())
     return tuple(sorted(left))
 
 
-def _calibration(package: Package) -> tuple[list[float], list[float]]:
-    """Return slope and shift of each lesion's logits, 1 and 0 where the manifest has none."""
+def _taken_back(package: Package, row: str, *, changed: bool) -> list[nets.Line]:
+    """Return what undoes the calibration of a row's maps, by the manifest; nothing where it has none."""
     validation = _mapping(_mapping(package.manifest, "training"), "validation")
-    each = [_mapping(_mapping(validation, "calibration"), code) for code in package.contract.lesions]
-    return [one.get("slope") or 1.0 for one in each], [one.get("shift") or 0.0 for one in each]
+    each = _mapping(_mapping(validation, "calibration"), row) if changed else {}
+    lines = [_mapping(each, code) for code in package.contract.lesions]
+    return [
+        (1 / one["slope"], -one["shift"] / one["slope"]) if one.get("slope") else nets.SAME for one in lines
+    ]
 
 
 def _mapping(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
