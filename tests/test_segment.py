@@ -65,6 +65,35 @@ def test_at_scale_one_each_pixel_keeps_its_own_answer_whatever_the_windows(shape
         np.testing.assert_array_equal(native(result.probabilities, lesion), wanted)
 
 
+@settings(max_examples=15, deadline=None)
+@given(shapes, st.sampled_from([1, 4, 16]), st.data())
+def test_so_it_is_where_windows_are_larger_than_in_training(shape, step, data):
+    radius = data.draw(st.floats(64, 200), label="radius")
+    centre = tuple(data.draw(st.floats(0.3 * length, 0.7 * length), label="centre") for length in shape)
+    shown = noise(shape)
+    model = package(window_side=64, step=step, field_diameter=2 * radius)
+
+    result, engine = looked(shown, model, part="whole", field=(*centre, radius))
+
+    inside = field_of_view.mask(result.field, views.part_box("whole", shape, result.field))
+    wanted = np.where(inside, shown.pixels[..., 0].astype(np.uint16) * 257, 0)
+    np.testing.assert_array_equal(native(result.probabilities, "EX"), wanted)
+    assert not np.array(result.tiling.window) @ np.ones(2) % step
+    assert engine.batches == [1] * len(result.tiling.corners)  # no shape of a batch is met but one
+
+
+@pytest.mark.parametrize("step", [None, 16])
+def test_larger_windows_see_their_own_place_of_the_view(step):
+    rows, columns = np.mgrid[:290, :310]
+    ramp = np.stack([rows * 255 / 290, columns * 255 / 310, (rows + columns) * 255 / 600], axis=-1)
+    shown = photograph(ramp.round().astype(np.uint8))
+    model = package(field_diameter=math.hypot(290, 310), view_side=96, step=step)
+
+    result, _ = looked(shown, model, Difference, field="full")
+
+    assert result.probabilities.maps[0][3:-3, 3:-3].max() / LEVELS * 255 <= 1.01
+
+
 @settings(max_examples=25, deadline=None)
 @given(shapes, sides, st.data())
 def test_exactly_the_windows_that_touch_the_field_are_computed(shape, side, data):

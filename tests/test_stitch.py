@@ -208,6 +208,22 @@ def test_the_taper_of_256_px_rises_over_64_and_is_1_within():
     assert taper[128, 31] < 0.5 < taper[128, 32]
 
 
+def test_windows_that_are_no_squares_return_every_level_and_large_ones_have_a_ramp_of_what_they_share():
+    maps, window = levels(3, (2, 300, 500)), (176, 288)
+    corners = np.array([(row, column) for row in (0, 124) for column in (0, 212)])
+    looks = [
+        maps[:, row : row + window[0], column : column + window[1]].astype(np.float32) / stitch.LEVELS
+        for row, column in corners
+    ]
+
+    stitched = stitch.stitch([np.stack(looks)], corners, (300, 500), everywhere((300, 500)))
+
+    np.testing.assert_array_equal(stitched, maps)
+    taper = stitch.taper((512, 1024))
+    np.testing.assert_array_equal(taper[64:-64, 64:-64], 1)
+    assert (np.diff(taper[256, :64]) > 0).all()
+
+
 def test_memory_holds_float_rows_of_one_window_only_and_takes_looks_one_batch_at_a_time():
     shape, side, lesions = (4096, 128), 64, 4
     corners = views.plan(shape, side, 16)

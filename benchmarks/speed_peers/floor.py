@@ -22,11 +22,11 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, shape_inference
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import field, models, segment, views
 from foveate.engines import processors
+from speed_peers.answers import Answer, Opened
 
 BURSTS = 3
 RUNS = 4

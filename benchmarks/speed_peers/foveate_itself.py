@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import photographs, views
 from foveate.cli.predict import MOST_WORKERS
 from foveate.engines import processors
+from speed_peers.answers import Answer, Opened
 
 QUALITY = 90
 """Of the JPEGs that larger and smaller photographs are written as; IDRiD's own have 50."""

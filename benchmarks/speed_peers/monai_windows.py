@@ -8,17 +8,16 @@ and mirrored as the package says: what differs is how the canvas is taken apart,
 """
 
 import time
-from contextlib import nullcontext
 
 import torch
 from monai.inferers import sliding_window_inference
-from speed_peers import networks
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import models, segment, views
 from foveate.prepare import prepare
 from foveate.training.run import keep_memory
+from speed_peers import networks
+from speed_peers.answers import Answer, Opened
 
 OVERLAP = 0.5
 """MONAI's tutorials take .25 to .8; a half with Gaussian blending is also nnU-Net's."""
@@ -130,7 +129,7 @@ def _features(network, view, order):
 
 
 def _sight(place, contract, shape):
-    """Return how a window reads the features; MONAI tells its place as slices: photograph, colours, rows, columns."""
+    """Return how a window reads the features; MONAI tells its place as slices, rows and columns last."""
     *_, rows, columns = place
     return views.sight((rows.start, columns.start), contract.window_side, shape, contract.view_side)
 

@@ -6,12 +6,12 @@ Ignores: what comes out: the weights are random, only time and memory count.
 
 import numpy as np
 import torch
-from speed_peers import networks
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import models, segment, views
 from foveate.training.run import keep_memory
+from speed_peers import networks
+from speed_peers.answers import Answer, Opened
 
 SIDE = 1024
 """px, of the picture: what the one model of this field that can be downloaded takes."""

@@ -27,7 +27,7 @@ from foveate.engines import Engine
 from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.models import Package
 from foveate.photographs import Source, Sources
-from foveate.segment import DEFAULTS, Segmentation, Settings, decisions, segment
+from foveate.segment import DEFAULTS, Segmentation, Settings, chosen_gaze, decisions, segment
 from foveate.writers import Finding, Format, Maker, Order, Row, Run, files, places
 
 RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
@@ -117,6 +117,7 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
     decisions(job.package, job.settings)  # refused now rather than at the first photograph
+    chosen_gaze(job.package, job.settings.effort)
     found = _sources(job)
     _require_free(job, found)
     writers.prepare(job.out)
@@ -130,7 +131,9 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
             skipped=found.skipped,
             seconds=time.monotonic() - clock,
             seconds_each={one.row.name: math.fsum(one.seconds.values()) for one in computed},
-            seconds_of={phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES},
+            seconds_of={
+                phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES
+            },
         )
 
     _open(job, _run(job, report(), started))
@@ -175,6 +178,7 @@ def order(name: str, package: Package, engine: str, settings: Settings, format: 
             "lesions": list(decided),
             "thresholds": {code: decision.threshold for code, decision in decided.items()},
             "engine": engine,
+            "effort": settings.effort,
         },
         format=format,
     )
@@ -279,7 +283,7 @@ class _Watched:
             self._say(row.name, row)
 
     def _say(self, name: str, row: Row | None = None) -> None:
-        share = sum(self._shares.values())
+        share = math.fsum(self._shares.values())
         self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 

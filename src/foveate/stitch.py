@@ -9,6 +9,7 @@ Places are (row, column) in canvas px, origin top left.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt16
@@ -27,8 +28,41 @@ RAMP = 4
 LONGEST_RAMP = 64
 """px: as much as larger windows share."""
 
+ENOUGH = 0.5
+"""Weight from which on windows alone decide where coarse maps lie beneath: a lone window's from half its ramp
+on, as its network sees amiss no more (docs/results/windows.md)."""
+
+BARE = 256
+"""Rows without a window that are finished at a time: bounds the memory."""
+
 ROUNDING = 1e-6
 """How far float32 may carry a probability beyond [0, 1] before it is refused; no stored level moves by it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beneath:
+    """Maps of all of a canvas at a lower resolution."""
+
+    maps: Float32[np.ndarray, "K V V"]
+    """Probabilities."""
+    shape: tuple[int, int]
+    """(h, w) of the canvas that they show; padding may lie below and beside it."""
+
+    def rows(self, number: int, rows: slice, width: int) -> Float32[np.ndarray, "r w"]:
+        """Return some rows of one map at the canvas's resolution: bilinear, half-pixel centres; 0 in padding.
+
+        Args:
+            number: of the map.
+            rows: of the canvas.
+            width: of the canvas, padding included.
+        """
+        coarse = self.maps[number]
+        seen = views.sight((rows.start, 0), (rows.stop - rows.start, width), self.shape, coarse.shape[0])
+        top = seen.corner[0]
+        narrow = seen.rows @ coarse[top : top + seen.rows.shape[1]]
+        found = np.zeros((len(narrow), width), np.float32)
+        found[:, : self.shape[1]] = views.resample(narrow, (len(narrow), self.shape[1]))
+        return found
 
 
 def taper(side: int | tuple[int, int]) -> Float32[np.ndarray, "S T"]:
@@ -67,10 +101,13 @@ def stitch(
     corners: Int64[np.ndarray, "M 2"],
     shape: tuple[int, int],
     inside: Bool[np.ndarray, "h w"],
+    beneath: Beneath | None = None,
 ) -> UInt16[np.ndarray, "K h w"]:
     """Return, for every pixel of the canvas, the weighted mean of the windows that cover it.
 
     Sums are held for as many rows as one window has; rows that no later window touches are rounded at once.
+    Where a coarse map lies beneath, it shows through where no window is, and fades out over the outer half of
+    a window's ramp where no other window lies beside it.
 
     Args:
         looks: batches of windows' probabilities in [0, 1], in the order of the corners.
@@ -78,6 +115,7 @@ def stitch(
             some may be left out.
         shape: (h, w) of the canvas.
         inside: pixels of the canvas that belong to the field.
+        beneath: coarse maps for where windows are missing; where None, none may be missing.
 
     Returns:
         Probability times LEVELS, rounded; 0 where not inside.
@@ -95,8 +133,10 @@ def stitch(
     band = None
     for look, (row, column) in _pairs(looks, corners):
         if band is None:
-            band = _Band(look.shape[0], (look.shape[1], look.shape[2]), inside)
+            band = _Band(look.shape[0], (look.shape[1], look.shape[2]), inside, beneath)
         band.add(look, int(row), int(column))
+    if band is None and beneath is not None:
+        band = _Band(len(beneath.maps), (1, 1), inside, beneath)
     if band is None:
         raise GeometryError(f"no window covers the canvas of {_by(shape)} px; plan them with views.plan")
     return band.finish()
@@ -122,10 +162,17 @@ def native(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, "H W
 class _Band:
     """The rows under way: weighted sums for one window's height, moved down the canvas as windows arrive."""
 
-    def __init__(self, lesions: int, window: tuple[int, int], inside: Bool[np.ndarray, "h w"]) -> None:
+    def __init__(
+        self,
+        lesions: int,
+        window: tuple[int, int],
+        inside: Bool[np.ndarray, "h w"],
+        beneath: Beneath | None,
+    ) -> None:
         height, width = inside.shape
         side, _ = window
         self._inside = inside
+        self._beneath = beneath
         self._taper = taper(window)
         self._top = 0  # first row under way; all above are finished
         self._total = np.zeros((lesions, side, width), np.float32)
@@ -168,7 +215,7 @@ class _Band:
         if count == 0:
             return
         self._round(count)
-        self._require_dark(self._top + count, row)
+        self._finish_bare(self._top + count, row)
         for sums in (self._total, self._mass):
             sums[..., : side - count, :] = sums[..., count:, :]
             sums[..., side - count :, :] = 0
@@ -178,17 +225,33 @@ class _Band:
         """Write the mean of the first `count` rows under way."""
         rows = slice(self._top, self._top + count)
         inside, mass = self._inside[rows], self._mass[:count]
-        gaps = inside & (mass == 0)
-        if gaps.any():
+        if self._beneath is None and (gaps := inside & (mass == 0)).any():
             raise _gap(gaps, self._top)
-        factor = np.divide(LEVELS, mass, out=np.zeros_like(mass), where=inside)
-        for total, finished in zip(self._total, self._maps, strict=True):
-            finished[rows] = total[:count] * factor + np.float32(0.5)  # cut off to whole levels: rounded
+        least = mass if self._beneath is None else np.maximum(mass, ENOUGH)
+        factor = np.divide(LEVELS, least, out=np.zeros_like(mass), where=inside)
+        missing = np.where(inside, LEVELS - factor * mass, 0) if self._beneath is not None else np.zeros(1)
+        for number, (total, finished) in enumerate(zip(self._total, self._maps, strict=True)):
+            levels = total[:count] * factor
+            if self._beneath is not None and missing.any():
+                levels += missing * self._beneath.rows(number, rows, inside.shape[1])
+            finished[rows] = levels + np.float32(0.5)  # cut off to whole levels: rounded
 
-    def _require_dark(self, top: int, bottom: int) -> None:
-        """Raise GeometryError unless the rows between two bands hold nothing of the field."""
-        if self._inside[top:bottom].any():
-            raise _gap(self._inside[top:bottom], top)
+    def _finish_bare(self, top: int, bottom: int) -> None:
+        """Write the rows between two bands, in which no window lies.
+
+        Raises:
+            GeometryError: they hold something of the field, and nothing lies beneath.
+        """
+        inside = self._inside[top:bottom]
+        if self._beneath is None:
+            if inside.any():
+                raise _gap(inside, top)
+            return
+        for start in range(top, bottom, BARE):
+            rows = slice(start, min(start + BARE, bottom))
+            for number, finished in enumerate(self._maps):
+                levels = self._beneath.rows(number, rows, inside.shape[1]) * LEVELS + np.float32(0.5)
+                finished[rows] = np.where(self._inside[rows], levels, 0)
 
 
 def _gap(missing: Bool[np.ndarray, "r w"], top: int) -> GeometryError:
