@@ -1,4 +1,4 @@
-"""Where to look at less than full effort: chosen on photographs held back, written into a package, and measured.
+"""Where to look at less than full effort: chosen on photographs held back, written down, and measured.
 
     python benchmarks/gaze.py PACKAGE --data IDRID [--split FILE:FOLD] [--write] [--time] [--out FILE.md]
 
@@ -7,9 +7,9 @@ Data:   photographs that the model did not learn from; IDRiD's fold 1 for the mo
 Expect: docs/results/gaze.md
 Cost:   about 45 seconds of one core a photograph (OpenVINO, bf16)
 
-Printed are the figures of the choice itself, those of cut-offs that were chosen on the other photographs each
-time, and what `segment` gives with them, exactly. --write puts them into the package's manifest, which must be
-a folder; --time adds the median seconds of each effort, reading and writing apart.
+Printed are the figures of the choice itself, those of cut-offs that were chosen on the other photographs
+each time, and what `segment` gives with them, exactly. --write puts them into the package's manifest, which
+must be a folder; --time adds the median seconds of each effort, reading and writing apart.
 """
 
 import argparse
@@ -29,7 +29,7 @@ FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
 
 
 def measured(package, engine, cases, efforts):
-    """Return effort -> (lesion -> exact average precision, px computed closely, median seconds of `segment`)."""
+    """Return effort -> (lesion -> exact average precision, px looked at closely, median seconds)."""
     found = {}
     for effort in efforts:
         counts, computed, seconds = {}, 0, []

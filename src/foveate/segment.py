@@ -351,7 +351,8 @@ def _laid(photograph: Photograph, settings: Settings, contract: Contract) -> _La
 def _calls(laid: _Laid, scene: "_Scene") -> Calls:
     """Return what calls for a close look: in GlobalNet's maps, and small spots."""
     contract, shape = scene.contract, _shape(laid.picture)
-    divided = gaze.cells(laid.inside, contract.window_side, SHARED, contract.step or 1)
+    shared = min(SHARED, contract.window_side // 4)  # 256 px windows share 64, as in training
+    divided = gaze.cells(laid.inside, contract.window_side, shared, contract.step or 1)
     coarse = gaze.strongest(scene.glance.probabilities, divided, scene.shape)
     return Calls(
         divided=divided,

@@ -28,12 +28,12 @@ RAMP = 4
 LONGEST_RAMP = 64
 """px: as much as larger windows share."""
 
-ENOUGH = 0.5
-"""Weight from which on windows alone decide where coarse maps lie beneath: a lone window's from half its ramp
-on, as its network sees amiss no more (docs/results/windows.md)."""
+ENOUGH = 0.25
+"""Weight from which on a window alone decides where coarse maps lie beneath: that of its pixels half a ramp
+from two sides, so that it decides in all of its cell (`gaze.cells`); further out the coarse map fades in."""
 
-BARE = 256
-"""Rows without a window that are finished at a time: bounds the memory."""
+ROWS = 64
+"""Rows finished at a time: what is worked out on the way fits the processor's cache."""
 
 ROUNDING = 1e-6
 """How far float32 may carry a probability beyond [0, 1] before it is refused; no stored level moves by it."""
@@ -106,8 +106,8 @@ def stitch(
     """Return, for every pixel of the canvas, the weighted mean of the windows that cover it.
 
     Sums are held for as many rows as one window has; rows that no later window touches are rounded at once.
-    Where a coarse map lies beneath, it shows through where no window is, and fades out over the outer half of
-    a window's ramp where no other window lies beside it.
+    Where a coarse map lies beneath, it shows through where no window is, and fades out over the outer part of
+    a window's ramp where neither another window nor the canvas's rim lies beside it.
 
     Args:
         looks: batches of windows' probabilities in [0, 1], in the order of the corners.
@@ -174,9 +174,11 @@ class _Band:
         self._inside = inside
         self._beneath = beneath
         self._taper = taper(window)
+        self._weighed = np.empty(window, np.float32)  # one lesion of a look, times the taper
         self._top = 0  # first row under way; all above are finished
         self._total = np.zeros((lesions, side, width), np.float32)
         self._mass = np.zeros((side, width), np.float32)
+        self._shown = np.zeros((side, width), np.float32)  # the largest weight: how surely a window decides
         self._maps = np.zeros((lesions, height, width), np.uint16)
 
     def add(self, look: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
@@ -184,13 +186,29 @@ class _Band:
         self._check(look, row, column)
         self._move(row)
         here = slice(column, column + look.shape[-1])
-        self._total[:, :, here] += look * self._taper
+        for total, one in zip(self._total, look, strict=True):
+            np.multiply(one, self._taper, out=self._weighed)
+            total[:, here] += self._weighed
         self._mass[:, here] += self._taper
+        if self._beneath is not None:
+            np.maximum(self._shown[:, here], self._decisive(row, column), out=self._shown[:, here])
 
     def finish(self) -> UInt16[np.ndarray, "K h w"]:
         """Round what is left and return the maps."""
         self._move(self._inside.shape[0])
         return self._maps
+
+    def _decisive(self, row: int, column: int) -> Float32[np.ndarray, "S T"]:
+        """Weigh a window's pixels as the taper does, but fully towards the canvas's own rim."""
+        waves = []
+        for start, size, length in zip((row, column), self._taper.shape, self._inside.shape, strict=True):
+            wave = _wave(size)
+            if start == 0:
+                wave[: size // 2] = 1
+            if start + size == length:
+                wave[size // 2 :] = 1
+            waves.append(wave)
+        return np.outer(*waves).astype(np.float32)
 
     def _check(self, look: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
         (rows, columns), (height, width) = self._taper.shape, self._inside.shape
@@ -216,25 +234,46 @@ class _Band:
             return
         self._round(count)
         self._finish_bare(self._top + count, row)
-        for sums in (self._total, self._mass):
+        for sums in (self._total, self._mass, self._shown):
             sums[..., : side - count, :] = sums[..., count:, :]
             sums[..., side - count :, :] = 0
         self._top = row
 
     def _round(self, count: int) -> None:
-        """Write the mean of the first `count` rows under way."""
-        rows = slice(self._top, self._top + count)
-        inside, mass = self._inside[rows], self._mass[:count]
-        if self._beneath is None and (gaps := inside & (mass == 0)).any():
-            raise _gap(gaps, self._top)
-        least = mass if self._beneath is None else np.maximum(mass, ENOUGH)
-        factor = np.divide(LEVELS, least, out=np.zeros_like(mass), where=inside)
-        missing = np.where(inside, LEVELS - factor * mass, 0) if self._beneath is not None else np.zeros(1)
+        """Write the mean of the first `count` rows under way.
+
+        Raises:
+            GeometryError: a pixel of the field is in no window, and nothing lies beneath.
+        """
+        for start in range(0, count, ROWS):
+            here = slice(start, min(start + ROWS, count))
+            rows = slice(self._top + here.start, self._top + here.stop)
+            inside, mass = self._inside[rows], self._mass[here]
+            factor = np.divide(LEVELS, mass, out=np.zeros_like(mass), where=inside & (mass > 0))
+            if self._beneath is not None:
+                self._mix(self._beneath, here, rows, factor)
+                continue
+            if (gaps := inside & (mass == 0)).any():
+                raise _gap(gaps, rows.start)
+            for total, finished in zip(self._total, self._maps, strict=True):
+                finished[rows] = total[here] * factor + np.float32(0.5)  # cut off to whole levels: rounded
+
+    def _mix(self, beneath: Beneath, here: slice, rows: slice, factor: Float32[np.ndarray, "r w"]) -> None:
+        """Write some rows, the coarse maps showing where no window decides.
+
+        Args:
+            beneath: the coarse maps.
+            here: the rows, of those under way.
+            rows: the same, of the canvas.
+            factor: what makes levels of the sums.
+        """
+        share = np.minimum(self._shown[here] / ENOUGH, 1)
+        missing = self._inside[rows] * (1 - share) * np.float32(LEVELS)
         for number, (total, finished) in enumerate(zip(self._total, self._maps, strict=True)):
-            levels = total[:count] * factor
-            if self._beneath is not None and missing.any():
-                levels += missing * self._beneath.rows(number, rows, inside.shape[1])
-            finished[rows] = levels + np.float32(0.5)  # cut off to whole levels: rounded
+            levels = total[here] * (factor * share) + np.float32(0.5)
+            if missing.any():
+                levels += missing * beneath.rows(number, rows, missing.shape[1])
+            finished[rows] = levels
 
     def _finish_bare(self, top: int, bottom: int) -> None:
         """Write the rows between two bands, in which no window lies.
@@ -247,8 +286,8 @@ class _Band:
             if inside.any():
                 raise _gap(inside, top)
             return
-        for start in range(top, bottom, BARE):
-            rows = slice(start, min(start + BARE, bottom))
+        for start in range(top, bottom, ROWS):
+            rows = slice(start, min(start + ROWS, bottom))
             for number, finished in enumerate(self._maps):
                 levels = self._beneath.rows(number, rows, inside.shape[1]) * LEVELS + np.float32(0.5)
                 finished[rows] = np.where(self._inside[rows], levels, 0)
