@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws
 
-from foveate.abreast import AHEAD, Abreast, Ended
+from foveate.abreast import AHEAD, Abreast, Ended, ahead
 
 PATIENCE = 20
 """Seconds after which a test that waits has failed."""
@@ -109,10 +109,66 @@ def test_an_end_stops_what_asks_and_hands_back_what_was_finished():
     assert finished.wait(PATIENCE)
 
     assert abreast.end()[0] == 1
-    assert not [one for one in threading.enumerate() if "ThreadPoolExecutor" in one.name]
+    assert not [one for one in threading.enumerate() if one.name.startswith("foveate")]
     with pytest.raises(Ended):
         abreast.check()
 
 
 def test_nobody_takes_an_end_for_an_error():
     assert not issubclass(Ended, Exception)
+
+
+def running():
+    return [one for one in threading.enumerate() if one.name.startswith("foveate")]
+
+
+@laws
+@given(st.lists(st.integers(), max_size=20))
+def test_one_step_ahead_changes_neither_what_comes_nor_its_order(items):
+    with ahead(items) as results:
+        assert list(results) == items
+
+    assert not running()
+
+
+def test_the_next_step_is_under_way_while_the_last_is_looked_at():
+    begun = threading.Event()
+
+    def steps():
+        yield "first"
+        begun.set()
+        yield "second"
+
+    with ahead(steps()) as results:
+        assert next(results) == "first"
+        assert begun.wait(PATIENCE)  # though nobody has asked for the second
+        assert list(results) == ["second"]
+
+
+def test_what_a_step_raises_is_raised_in_its_place_and_nothing_is_left():
+    def steps():
+        yield 1
+        raise ValueError("the second")
+
+    with ahead(steps()) as results:
+        assert next(results) == 1
+        with pytest.raises(ValueError, match="the second"):
+            next(results)
+
+    assert not running()
+
+
+def test_steps_that_are_left_early_are_closed():
+    closed = []
+
+    def steps():
+        try:
+            yield from range(99)
+        finally:
+            closed.append(True)
+
+    with ahead(steps()) as results:
+        assert next(results) == 0
+
+    assert closed == [True]
+    assert not running()

@@ -30,15 +30,16 @@ STAGES = 6
 nothing."""
 
 
-def windows(photograph, mirroring):
+def windows(photograph, model, mirroring):
     """Canvas to logits: tiles that overlap by half, Gaussian weights, as nnU-Net does by default.
 
     Args:
         photograph: its path.
+        model: name or folder of a package: its cost a pixel, and how its canvas is laid.
         mirroring: whether each tile is seen in four ways, nnU-Net's default, or in one.
     """
     networks.use_all_processors()
-    package, pixels = models.load(), foveate.read(photograph)
+    package, pixels = models.load(model), foveate.read(photograph)
     contract = package.contract
     own = networks.packed(package)
     goal = networks.multiply_adds(own, networks.close_look(own, contract)) / contract.window_side**2

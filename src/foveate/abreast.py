@@ -6,8 +6,9 @@ Ignores: what the work is.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -24,21 +25,33 @@ class Ended(BaseException):  # no error: nobody but `Abreast` catches it
     """Work is to end where it stands, since its results are no longer wanted."""
 
 
-def ahead(results: Iterable[Result]) -> Iterator[Result]:
-    """Yield what an iterator yields, made by a thread of its own one step ahead of whoever takes it.
+@contextmanager
+def ahead(results: Iterable[Result]) -> Iterator[Iterator[Result]]:
+    """Give what an iterator yields, made by a thread of its own one step ahead of whoever takes it.
 
-    What the iterator raises is raised in its place. Where it is left early, the step under way is waited for.
+    What the iterator raises is raised in its place. On leaving, the step under way is waited for, and the
+    iterator is closed: no thread is left.
     """
-    with ThreadPoolExecutor(1) as pool:
-        steps = iter(results)
-        nothing = object()
-        waiting = pool.submit(next, steps, nothing)
-        try:
+    steps, nothing = iter(results), object()
+    with _closed(steps), ThreadPoolExecutor(1, "foveate-ahead") as pool:
+
+        def taken() -> Iterator[Result]:
+            waiting = pool.submit(next, steps, nothing)
             while (found := waiting.result()) is not nothing:
                 waiting = pool.submit(next, steps, nothing)
                 yield found  # type: ignore[misc]  # what is not nothing is a result
-        finally:
-            waiting.cancel()
+
+        yield taken()
+
+
+@contextmanager
+def _closed(steps: Iterator[Result]) -> Iterator[None]:
+    """Close an iterator on leaving, if it can be."""
+    try:
+        yield
+    finally:
+        if isinstance(steps, Generator):
+            steps.close()
 
 
 class Abreast(Generic[Item, Worker, Result]):
@@ -61,7 +74,7 @@ class Abreast(Generic[Item, Worker, Result]):
             self._free.put(worker)
         self._ending = threading.Event()
         self._under_way: deque[Future[Result]] = deque()
-        self._pool = ThreadPoolExecutor(len(workers)) if len(workers) > 1 else None
+        self._pool = ThreadPoolExecutor(len(workers), "foveate-abreast") if len(workers) > 1 else None
 
     def results(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield what comes of each item, in their order; whatever the work raises is raised in its place."""

@@ -104,6 +104,7 @@ class Model:
             FoveateError: as `batch.run`; a photograph that fails raises nothing but is listed in the report.
             SettingError: workers is below 1.
         """
+        batch.require(self.package, settings)
         named = [str(path) for path in paths]
         count = len(photographs.sources(named, without=Path(out)).photographs)
         first, *beside = self._engines(min(workers, count))

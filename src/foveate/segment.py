@@ -142,15 +142,17 @@ def segment(
         starts = range(0, len(tiling.corners), together)
         batches = [replace(tiling, corners=tiling.corners[start : start + together]) for start in starts]
         done = 0
-        for work in ahead(_work(laid.picture, batch, scene) for batch in batches):
-            yield engine.look(*work)[:, channels]
-            done += len(work[0])
-            watch(done / len(tiling.corners))
+        with ahead(_work(laid.picture, batch, scene) for batch in batches) as prepared:
+            for work in prepared:
+                yield engine.look(*work)[:, channels]
+                done += len(work[0])
+                watch(done / len(tiling.corners))
 
-    coarse = stitch.Beneath(maps=glance.probabilities[channels], shape=laid.frame.shape)
-    maps = stitch.stitch(
-        ahead(looks()), tiling.corners, _shape(laid.picture), laid.inside, None if wanted is None else coarse
-    )
+    beneath = None
+    if wanted is not None:
+        beneath = stitch.Beneath(maps=glance.probabilities[channels], shape=laid.frame.shape)
+    with ahead(looks()) as looked:
+        maps = stitch.stitch(looked, tiling.corners, _shape(laid.picture), laid.inside, beneath)
     return Segmentation(
         photograph=photograph,
         field=laid.seen,
