@@ -27,7 +27,7 @@ from foveate.engines import Engine
 from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.models import Package
 from foveate.photographs import Source, Sources
-from foveate.segment import DEFAULTS, Segmentation, Settings, decisions, segment
+from foveate.segment import DEFAULTS, Segmentation, Settings, chosen_gaze, decisions, segment
 from foveate.writers import Finding, Format, Maker, Order, Row, Run, files, places
 
 RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
@@ -94,6 +94,8 @@ class Report:
     """Photograph's name -> seconds; none for those that an earlier run had done."""
     seconds_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """'reading', 'looking', 'writing' -> seconds, added up over all photographs, side by side or not."""
+    workers: int = 1
+    """Photographs that were looked at side by side."""
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -116,7 +118,7 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
         LesionError, SettingError: the settings do not fit the model; nothing was computed.
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
-    decisions(job.package, job.settings)  # refused now rather than at the first photograph
+    require(job.package, job.settings)  # refused now rather than at the first photograph
     found = _sources(job)
     _require_free(job, found)
     writers.prepare(job.out)
@@ -133,6 +135,7 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
             seconds_of={
                 phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES
             },
+            workers=1 + len(job.beside),
         )
 
     _open(job, _run(job, report(), started))
@@ -151,6 +154,16 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
         outcomes += abreast.end()
         _close(job, _run(job, report(), started))
     return report()
+
+
+def require(package: Package, settings: Settings) -> None:
+    """Raise unless the settings fit the model.
+
+    Raises:
+        LesionError, SettingError: they do not.
+    """
+    decisions(package, settings)
+    chosen_gaze(package, settings.effort)
 
 
 def order(name: str, package: Package, engine: str, settings: Settings, format: Format) -> Order:
@@ -177,6 +190,7 @@ def order(name: str, package: Package, engine: str, settings: Settings, format: 
             "lesions": list(decided),
             "thresholds": {code: decision.threshold for code, decision in decided.items()},
             "engine": engine,
+            "effort": settings.effort,
         },
         format=format,
     )
@@ -281,7 +295,7 @@ class _Watched:
             self._say(row.name, row)
 
     def _say(self, name: str, row: Row | None = None) -> None:
-        share = sum(self._shares.values())
+        share = math.fsum(self._shares.values())
         self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 
@@ -395,5 +409,7 @@ def _run(job: Job, report: Report, started: datetime) -> Run:
         versions=job.versions,
         rows=report.rows,
         seconds_each=report.seconds_each,
+        seconds_of=report.seconds_of,
+        workers=report.workers,
         skipped=report.skipped,
     )
