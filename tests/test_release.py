@@ -9,7 +9,8 @@ from foveate.datasets import read_mask
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import onnx
 from foveate.errors import TrainingError
-from foveate.evaluation import networks
+from foveate.evaluation import gaze, networks
+from foveate.kinds import Gaze
 from foveate.scores.calibration import Scaling
 from foveate.training import run
 from foveate.training.recipe import STAGES
@@ -113,6 +114,38 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(judged, 
     assert told["slope"] == scaling.slope
     assert told["shift"] == scaling.shift
     assert 0 <= told["error_before"] <= 1
+
+
+def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged, monkeypatch):
+    stepped = tiny_set.replace(judged.shipped.recipe.contract, step=16)
+    recipe = tiny_set.replace(judged.shipped.recipe, contract=stepped)
+    one = tiny_set.replace(judged.shipped, recipe=recipe)
+    scalings = {row: {"EX": Scaling(slope=2.0, shift=-1.0)} for row in release.CALIBRATED}
+    looked = []
+
+    def glimpses(package, engine, cases):
+        looked.append((package.contract, engine.network.global_net.head.bias[0].item(), list(cases)))
+        return ["seen"]
+
+    def chosen(seen, glances):
+        assert seen == ["seen"]
+        return {"fast": Gaze(glances=glances, interests={})}
+
+    monkeypatch.setattr(gaze, "glimpses", glimpses)
+    monkeypatch.setattr(gaze, "chosen", chosen)
+
+    found = release.gazes(release.Judged(shipped=one, by=[one]), scalings)
+
+    assert found == {"fast": Gaze(glances=stepped.glances, interests={})}
+    plain = release.network(one).global_net.head.bias[0].item()
+    ((contract, bias, cases),) = looked
+    assert contract == stepped
+    assert bias == pytest.approx(2 * plain - 1)
+    assert cases == list(one.held_back)
+
+
+def test_a_network_of_one_window_size_looks_everywhere(judged):
+    assert release.gazes(judged, {row: {} for row in release.CALIBRATED}) == {}
 
 
 def test_a_stage_that_is_not_finished_is_named(trained, tmp_path):

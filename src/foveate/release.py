@@ -24,9 +24,9 @@ from foveate import evaluation, export, models, nets, photographs, scores
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
-from foveate.evaluation import CaseCounts, LesionScore
+from foveate.evaluation import CaseCounts, LesionScore, gaze
 from foveate.evaluation.networks import ROWS, Row
-from foveate.kinds import Decision
+from foveate.kinds import Decision, Effort, Gaze
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
 from foveate.scores.calibration import Scaling
@@ -218,6 +218,7 @@ def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: 
         intended_use=f"Research on {_named(trained)} in photographs like those it learned from. {NO_DEVICE}",
         contract=recipe.contract,
         decisions=decide(trained, rows["fused"], scalings["fused"]),
+        gazes=gazes(judged, scalings),
         data=TrainingData(
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
         ),
@@ -239,9 +240,30 @@ def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: 
             },
         },
     )
-    fused, coarse = (_lines(recipe.contract.lesions, scalings[row]) for row in ("fused", "GlobalNet"))
-    put_right = nets.scaled(network(trained), fused=fused, coarse=coarse)
-    export.export(put_right, manifest, folder)
+    export.export(_put_right(trained, scalings), manifest, folder)
+
+
+def gazes(judged: Judged, scalings: Mapping[Row, Scalings]) -> Mapping[Effort, Gaze]:
+    """Choose where to look at less than full effort, on the photographs held back (`evaluation.gaze`).
+
+    Nowhere, where the network takes no windows of other sizes than in training.
+    """
+    recipe = judged.shipped.recipe
+    if recipe.contract.step is None:
+        return {}
+    package = models.unwritten(recipe.name, recipe.contract)
+    seen: list[gaze.Glimpsed] = []
+    for one in judged.by:
+        engine = ROWS["fused"](network=export.halved(_put_right(one, scalings)))
+        seen += gaze.glimpses(package, engine, one.held_back)
+    return gaze.chosen(seen, gaze.glances(package))
+
+
+def _put_right(trained: Trained, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
+    """Return a run's network with its maps calibrated."""
+    lesions = trained.recipe.contract.lesions
+    fused, coarse = (_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
+    return nets.scaled(network(trained), fused=fused, coarse=coarse)
 
 
 def calibration(counted: Sequence[CaseCounts], scalings: Scalings) -> dict[str, dict[str, float | None]]:
