@@ -5,8 +5,8 @@
 
 const DARK = 12; // level of green below which a pixel is outside the field of view
 const REACH = 4; // px of the coarsest tile: about a 60th of the photograph, as wide as a disc's half
-const GAIN = 3.2; // how much stronger differences to the surroundings become; 4 in Graham 2015, which is harsh
-const MIDDLE = 118; // what the surroundings themselves become, 0 to 255
+const MIDDLE = [168, 112, 70]; // what the surroundings themselves become: a retina evenly lit, our choice
+const GAIN = [1.7, 3.2, 1.7]; // how much stronger differences to them become; 4 in Graham 2015, which is harsh; noise is in red and blue
 
 /** Green alone, as grey: vessels, blood and exudates stand out, as in light without red. */
 export function redFree({ data }) {
@@ -25,7 +25,7 @@ export function surroundings({ data, width, height }) {
   for (let pass = 0; pass < 3; pass++) { // three boxes are nearly a Gaussian
     for (const plane of [weight, ...sums]) blur(plane, width, height);
   }
-  const mean = sums.map((sum) => sum.map((value, at) => (weight[at] > 0.01 ? value / weight[at] : MIDDLE)));
+  const mean = sums.map((sum, channel) => sum.map((value, at) => (weight[at] > 0.01 ? value / weight[at] : MIDDLE[channel])));
   return { width, height, mean };
 }
 
@@ -71,7 +71,7 @@ export function enhance({ data, width, height }, place, { width: across, height:
         const m = mean[channel];
         const above = m[first] + (m[first + 1] - m[first]) * right;
         const below = m[first + across] + (m[first + across + 1] - m[first + across]) * right;
-        data[at + channel] = MIDDLE + GAIN * (data[at + channel] - (above + (below - above) * low));
+        data[at + channel] = MIDDLE[channel] + GAIN[channel] * (data[at + channel] - (above + (below - above) * low));
       }
     }
   }

@@ -59,7 +59,7 @@ export function corrections(desk, layers) {
     }
   }
 
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
   function tell(trouble) {
     const state = desk.corrections;

@@ -13,9 +13,9 @@ const UNDER_WAY = 6; // errands at a time: the settings may change before more a
 const KEPT = 600; // pictures of tiles; most are small, being cut to what is drawn
 const MARGIN = 2; // px of its neighbours around each tile of a stack, as the server has it
 const PAUSE = 3000; // ms until a tile that failed is asked for again
-const DEEP = 3; // screen px a pixel from which outlines are lines along pixel edges
-const LINE = 1.6; // CSS px, of such a line; its dark rim is wider
-const RIM = 1.4;
+const DEEP = 1.8; // screen px a pixel from which outlines are lines along pixel edges
+const LINE = 2.2; // CSS px, of such a line; its dark rim is wider
+const RIM = 2;
 
 /**
  * canvas: laid over the photograph, of the same size.
@@ -185,7 +185,7 @@ export function layersOn(canvas, view, errands) {
       address: address.stack(id, "corrected", level, column, row, revision),
       reference: reference ? address.stack(id, `reference-${reference}`, level, column, row, 0) : null,
       shape: { side: shown.tiles.size, margin: MARGIN },
-      drawn: level === shown.tiles.levels.length - 1 ? drawn : drawn.map(thin),
+      drawn: drawn.map((layer) => layer && { ...layer, thickness: level === shown.tiles.levels.length - 1 ? 2 : 1 }),
       deep,
     });
     const wanted = () => pictures.get(name) === picture && picture.errand === errand && picture.revision === revision;
@@ -203,8 +203,6 @@ export function layersOn(canvas, view, errands) {
       redraw();
     });
   }
-
-  const thin = (layer) => layer && { ...layer, thickness: 1 };
 
   function paths(edges = [], drawn) {
     return edges.filter(({ runs }) => runs.length).map(({ index, runs }) => {

@@ -24,7 +24,6 @@ const VIEWS = [
 ];
 const QUALITY = { blur: "blurred", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
 const STEP = 80; // CSS px that an arrow key moves the photograph
-const THICKNESS = 1; // px of an outline at native size; a dark one lies around it
 
 const desk = newDesk();
 
@@ -76,7 +75,7 @@ function drawn() {
     revision: desk.revision,
     reference: desk.reference,
     hidden: desk.hidden,
-    drawn: desk.lesions.map(({ shown, level, colour, opacity, style }) => (shown ? { level, colour, opacity, style, thickness: THICKNESS } : null)),
+    drawn: desk.lesions.map(({ shown, level, colour, opacity, style }) => (shown ? { level, colour, opacity, style } : null)),
   });
   marks.draw();
 }
@@ -157,9 +156,8 @@ get("osd").addEventListener("pointerup", (event) => {
 
 keyboard([
   { title: "Layers" },
-  ...[1, 2, 3, 4].map((number) => ({ keys: [String(number)], shown: String(number), words: `Lesion ${number}: show or hide`, act: () => lesions.toggle(number - 1) })),
-  { keys: ["shift+1"], shown: "Shift 1 … 4", words: "Lesion that is edited", act: () => lesions.activate(0) },
-  ...[2, 3, 4].map((number) => ({ keys: [`shift+${number}`], hidden: true, act: () => lesions.activate(number - 1) })),
+  ...[1, 2, 3, 4].map((number) => ({ keys: [String(number)], shown: "1 … 4", hidden: number > 1, words: "Show or hide a lesion", act: () => lesions.toggle(number - 1) })),
+  ...[1, 2, 3, 4].map((number) => ({ keys: [`shift+${number}`], shown: "Shift 1 … 4", hidden: number > 1, words: "The lesion that is edited", act: () => lesions.activate(number - 1) })),
   { keys: ["h"], shown: "H", words: "Hide all layers, show them again", act: hideAll },
   { keys: ["f"], shown: "F", words: "Outlines or filled", act: lesions.style },
   { keys: [","], shown: ", .", words: "Threshold of the edited lesion: lower, higher", act: () => lesions.step(-1) },

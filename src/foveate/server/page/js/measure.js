@@ -88,7 +88,7 @@ export function measurePanel(desk, marks, tools) {
       make("tbody", {}, ...etdrs.FIELDS.map(([key, words]) => make("tr", {}, make("th", { scope: "row" }, words),
         ...codes.map(({ code }) => {
           const sum = found.fields[key]?.lesions?.[code];
-          return make("td", {}, sum?.area_px ? `${levels.number(sum.count)} · ${levels.area(sum.area_px, desk.spacing)}` : "–");
+          return make("td", {}, ...(sum?.area_px ? [make("b", {}, levels.number(sum.count)), make("small", {}, levels.area(sum.area_px, desk.spacing))] : ["–"]));
         }))))));
   }
 

@@ -73,7 +73,7 @@ function fill(pixels, box, mask, { side, margin }, colour, opacity) {
 /** A ring of `thickness` px around each region, and a dark one around that: nothing of the lesion is hidden. */
 function outline(pixels, box, mask, { side, margin }, { colour, opacity, thickness }) {
   const across = side + 2 * margin;
-  const reach = Math.min(margin, thickness + 1);
+  const reach = thickness + 1; // the dark ring may lack a pixel where a region ends beyond the margin
   const ring = new Uint8Array(mask.length); // 0, or how near the nearest lit pixel is, counted down from reach
   for (let row = 0; row < across; row++) {
     for (let column = 0; column < across; column++) {
@@ -93,7 +93,7 @@ function outline(pixels, box, mask, { side, margin }, { colour, opacity, thickne
   for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {
       const near = ring[(row + margin) * across + column + margin];
-      if (near > reach - thickness || (near && reach <= thickness)) put(pixels, box, side, row, column, colour, opacity);
+      if (near > 1) put(pixels, box, side, row, column, colour, opacity);
       else if (near) put(pixels, box, side, row, column, HALO, opacity * HALO_STRENGTH);
     }
   }

@@ -137,6 +137,7 @@ export function viewers(panes, on) {
 
   /** Lay the untouched photograph beside, or take it away. */
   function beside(wanted) {
+    const whole = atHome();
     if (wanted && !plain) {
       plain = open(panes.plain, drawn, still);
       plain.addHandler("update-viewport", () => leader === plain && lock(plain, main));
@@ -146,8 +147,12 @@ export function viewers(panes, on) {
     }
     main.forceResize();
     plain?.forceResize();
+    if (whole) main.viewport.goHome(true);
     if (wanted) lock(main, plain);
   }
+
+  /** Whether the whole photograph is shown, so that it stays so when the screen changes. */
+  const atHome = () => Boolean(main.world.getItemCount()) && main.viewport.getZoom() <= main.viewport.getHomeZoom() * 1.02;
 
   function lock(from, to) {
     if (!to?.world.getItemCount()) return;
@@ -211,6 +216,11 @@ export function viewers(panes, on) {
     /** Which part draws, for measurements: "canvas" or "webgl". */
     drawer: () => main.drawer.getType(),
     loaded: () => Boolean(main.world.getItemCount() && item(main).getFullyLoaded()),
-    resize: () => { main.forceResize(); plain?.forceResize(); },
+    resize: () => {
+      const whole = atHome();
+      main.forceResize();
+      plain?.forceResize();
+      if (whole) main.viewport.goHome(true);
+    },
   };
 }
