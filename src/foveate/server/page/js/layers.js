@@ -127,9 +127,11 @@ export function layersOn(canvas, view, errands) {
   }
 
   function lay(picture, { x, y, unit }, ratio, here) {
-    if (picture.bitmap) {
-      const { box } = picture;
-      context.drawImage(picture.bitmap, x + box.x * unit, y + box.y * unit, box.width * unit, box.height * unit);
+    for (const { bitmap, box } of picture.pieces || []) { // on whole px of the screen, so that pieces meet
+      const left = Math.round(x + box.x * unit), top = Math.round(y + box.y * unit);
+      const right = Math.round(x + (box.x + box.width) * unit), bottom = Math.round(y + (box.y + box.height) * unit);
+      if (right <= 0 || bottom <= 0 || left >= canvas.width || top >= canvas.height) continue;
+      context.drawImage(bitmap, left, top, right - left, bottom - top);
     }
     for (const { path, colour, opacity } of picture.paths || []) {
       context.save();
@@ -185,14 +187,14 @@ export function layersOn(canvas, view, errands) {
       address: address.stack(id, "corrected", level, column, row, revision),
       reference: reference ? address.stack(id, `reference-${reference}`, level, column, row, 0) : null,
       shape: { side: shown.tiles.size, margin: MARGIN },
-      drawn: drawn.map((layer) => layer && { ...layer, thickness: level === shown.tiles.levels.length - 1 ? 2 : 1 }),
+      layers: drawn.map((layer) => layer && { ...layer, thickness: level === shown.tiles.levels.length - 1 ? 2 : 1 }),
       deep,
     });
     const wanted = () => pictures.get(name) === picture && picture.errand === errand && picture.revision === revision;
     answer.then((made) => {
-      if (!wanted()) return made.bitmap?.close();
-      picture.bitmap?.close();
-      Object.assign(picture, { bitmap: null, box: null, ...made, made: true, stamp, deep, errand: null, paths: paths(made.edges, drawn) });
+      if (!wanted()) return close(made);
+      close(picture);
+      Object.assign(picture, { pieces: made.pieces, made: true, stamp, deep, errand: null, paths: paths(made.edges, drawn) });
     }, () => {
       if (!wanted()) return;
       Object.assign(picture, { failed: true, errand: null });
@@ -203,6 +205,8 @@ export function layersOn(canvas, view, errands) {
       redraw();
     });
   }
+
+  const close = ({ pieces = [] }) => pieces.forEach(({ bitmap }) => bitmap.close());
 
   function paths(edges = [], drawn) {
     return edges.filter(({ runs }) => runs.length).map(({ index, runs }) => {
@@ -218,7 +222,7 @@ export function layersOn(canvas, view, errands) {
   function forget() {
     for (const [name, picture] of pictures) {
       if (pictures.size <= KEPT) break;
-      picture.bitmap?.close();
+      close(picture);
       pictures.delete(name);
     }
   }

@@ -1,77 +1,71 @@
 // A tile of stored maps -> the picture that is laid over the photograph.
 //
-// Knows:   thresholds, outlines and fills, pixels that a grader added or took away, and how a truth compares.
+// Knows:   thresholds, outlines and fills, and how a truth compares.
 // Ignores: where tiles come from, how they are laid on the screen, and what a lesion is.
 //
 // A stack holds the maps of K lesions one below the other, each (side + 2 margin) px square: the margin shows
 // the neighbours' pixels, so that outlines close over the borders of tiles. A pixel is lesion where its stored
 // level is at or above the threshold's: the same comparison of the same bytes as on the command line.
 
-export const KEPT = 0; // what a grader did with a pixel: nothing,
-export const ADDED = 1; // painted it,
-export const ERASED = 2; // or took it away
-
 export const TRUE = [0, 158, 115]; // Okabe and Ito (2008): told apart by colour-blind readers
 export const FALSE = [213, 94, 0];
 export const MISSED = [86, 180, 233];
 
+const CELL = 128; // px: side of the largest piece, our choice
 const HALO = [0, 0, 0]; // under and around an outline, so that white is seen on white
 const HALO_STRENGTH = 0.55; // our choice: seen on an exudate, hardly on the retina
 
 /** Which pixels of one lesion are lit, margin included: Uint8Array of 0 and 1. */
-export function lit(stack, index, shape, level, edits = null) {
+export function lit(stack, index, shape, level) {
   const { side, margin } = shape;
   const across = side + 2 * margin;
   const start = index * across * across;
   const found = new Uint8Array(across * across);
-  if (level > 0) for (let at = 0; at < found.length; at++) found[at] = stack[start + at] >= level ? 1 : 0;
-  if (edits) for (let at = 0; at < found.length; at++) if (edits[at]) found[at] = edits[at] === ADDED ? 1 : 0;
+  for (let at = 0; at < found.length; at++) found[at] = stack[start + at] >= level ? 1 : 0;
   return found;
 }
 
 /**
- * The picture of one tile: {pixels, box} with RGBA of the box (x, y, width, height) that holds anything, or null.
+ * The picture of one tile, in pieces: [{pixels, box}] with RGBA of each box (x, y, width, height) that holds
+ * anything. A screen full of retina without lesions has none, which makes it quick to lay.
  *
  * layers: one a lesion, null where it is hidden: {level, colour, opacity, style: "outline" | "fill", thickness}.
- * edits: per lesion a Uint8Array with KEPT, ADDED, ERASED, margin included, or null.
  * truth: a stack as the first, 0 and 255, or null; with it, layers show true, false and missed.
  */
-export function draw(stack, shape, layers, { edits = [], truth = null } = {}) {
+export function draw(stack, shape, layers, truth = null) {
   const { side } = shape;
   const pixels = new Uint8ClampedArray(side * side * 4);
-  const box = { left: side, top: side, right: 0, bottom: 0 };
   layers.forEach((layer, index) => {
     if (!layer) return;
-    const model = lit(stack, index, shape, layer.level, edits[index]);
-    if (truth) return compare(pixels, box, model, lit(truth, index, shape, 1), shape, layer);
-    if (layer.style === "fill") fill(pixels, box, model, shape, layer.colour, layer.opacity);
-    else outline(pixels, box, model, shape, layer);
+    const model = lit(stack, index, shape, layer.level);
+    if (truth) compare(pixels, model, lit(truth, index, shape, 1), shape, layer);
+    else if (layer.style === "fill") fill(pixels, model, shape, layer.colour, layer.opacity);
+    else outline(pixels, model, shape, layer);
   });
-  if (box.right <= box.left) return null;
-  return cropped(pixels, side, box);
+  return pieces(pixels, side);
 }
 
-function compare(pixels, box, model, truth, shape, layer) {
+function compare(pixels, model, truth, shape, layer) {
   const both = model.map((one, at) => one & truth[at]);
   const only = model.map((one, at) => one & ~truth[at] & 1);
   const missed = model.map((one, at) => ~one & truth[at] & 1);
   for (const [mask, colour] of [[both, TRUE], [only, FALSE], [missed, MISSED]]) {
-    fill(pixels, box, mask, shape, colour, layer.opacity);
+    fill(pixels, mask, shape, colour, layer.opacity);
   }
 }
 
-function fill(pixels, box, mask, { side, margin }, colour, opacity) {
+function fill(pixels, mask, { side, margin }, colour, opacity) {
   const across = side + 2 * margin;
   for (let row = 0; row < side; row++) {
     let at = (row + margin) * across + margin;
     for (let column = 0; column < side; column++, at++) {
-      if (mask[at]) put(pixels, box, side, row, column, colour, opacity);
+      if (mask[at]) put(pixels, side, row, column, colour, opacity);
     }
   }
 }
 
 /** A ring of `thickness` px around each region, and a dark one around that: nothing of the lesion is hidden. */
-function outline(pixels, box, mask, { side, margin }, { colour, opacity, thickness }) {
+function outline(pixels, mask, { side, margin }, { colour, opacity, thickness }) {
   const across = side + 2 * margin;
   const reach = thickness + 1; // the dark ring may lack a pixel where a region ends beyond the margin
   const ring = new Uint8Array(mask.length); // 0, or how near the nearest lit pixel is, counted down from reach
@@ -93,8 +87,8 @@ function outline(pixels, box, mask, { side, margin }, { colour, opacity, thickne
   for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {
       const near = ring[(row + margin) * across + column + margin];
-      if (near > 1) put(pixels, box, side, row, column, colour, opacity);
-      else if (near) put(pixels, box, side, row, column, HALO, opacity * HALO_STRENGTH);
+      if (near > 1) put(pixels, side, row, column, colour, opacity);
+      else if (near) put(pixels, side, row, column, HALO, opacity * HALO_STRENGTH);
     }
   }
 }
@@ -105,7 +99,7 @@ function onRim(mask, at, row, column, across) {
 }
 
 /** Lay a colour over what is there ("over" of Porter and Duff, without premultiplied alpha). */
-function put(pixels, box, side, row, column, colour, alpha) {
+function put(pixels, side, row, column, colour, alpha) {
   const at = (row * side + column) * 4;
   const below = pixels[at + 3] / 255;
   const above = alpha + below * (1 - alpha);
@@ -114,20 +108,42 @@ function put(pixels, box, side, row, column, colour, alpha) {
     pixels[at + channel] = (colour[channel] * alpha + pixels[at + channel] * below * (1 - alpha)) / above;
   }
   pixels[at + 3] = above * 255;
-  if (row < box.top) box.top = row;
-  if (row >= box.bottom) box.bottom = row + 1;
-  if (column < box.left) box.left = column;
-  if (column >= box.right) box.right = column + 1;
 }
 
-function cropped(pixels, side, { left, top, right, bottom }) {
-  const width = right - left, height = bottom - top;
+function pieces(pixels, side) {
+  const found = [];
+  for (let top = 0; top < side; top += CELL) {
+    for (let left = 0; left < side; left += CELL) {
+      const box = drawn(pixels, side, top, left);
+      if (box) found.push({ box, pixels: cut(pixels, side, box) });
+    }
+  }
+  return found;
+}
+
+/** The smallest box in a cell outside of which nothing is drawn, or null. */
+function drawn(pixels, side, top, left) {
+  const bottom = Math.min(top + CELL, side), right = Math.min(left + CELL, side);
+  let [first, last, from, to] = [bottom, top, right, left];
+  for (let row = top; row < bottom; row++) {
+    for (let column = left, at = (row * side + left) * 4 + 3; column < right; column++, at += 4) {
+      if (!pixels[at]) continue;
+      if (row < first) first = row;
+      last = row + 1;
+      if (column < from) from = column;
+      if (column >= to) to = column + 1;
+    }
+  }
+  return last > first ? { x: from, y: first, width: to - from, height: last - first } : null;
+}
+
+function cut(pixels, side, { x, y, width, height }) {
   const kept = new Uint8ClampedArray(width * height * 4);
   for (let row = 0; row < height; row++) {
-    const from = ((row + top) * side + left) * 4;
+    const from = ((row + y) * side + x) * 4;
     kept.set(pixels.subarray(from, from + width * 4), row * width * 4);
   }
-  return { pixels: kept, box: { x: left, y: top, width, height } };
+  return kept;
 }
 
 /**

@@ -103,17 +103,17 @@ async function stackOf(address, count, signal) {
   return stack;
 }
 
-/** The picture of one tile's layers: {bitmap, box}, and at deep zoom the edges of each outlined lesion. */
-async function layers({ address, reference, shape, drawn, deep }, signal) {
+/** The picture of one tile's layers: pieces of {bitmap, box}, and at deep zoom the edges of each outlined lesion. */
+async function layers({ address, reference, shape, layers: wanted, deep }, signal) {
   const [stack, truth] = await Promise.all([
-    stackOf(address, drawn.length, signal),
-    reference ? stackOf(reference, drawn.length, signal) : null,
+    stackOf(address, wanted.length, signal),
+    reference ? stackOf(reference, wanted.length, signal) : null,
   ]);
   if (!stack && !truth) return {};
   const across = shape.side + 2 * shape.margin;
-  const empty = () => new Uint8Array(across * across * drawn.length);
+  const empty = () => new Uint8Array(across * across * wanted.length);
   const levels = stack ? stack.levels : empty();
-  const needed = drawn.map((layer, index) => (
+  const needed = wanted.map((layer, index) => (
     layer && (reference || (stack && stack.highest[index] >= layer.level)) ? layer : null));
   const lined = needed.map((layer) => !reference && deep && layer?.style === "outline");
   const answer = {
@@ -121,13 +121,9 @@ async function layers({ address, reference, shape, drawn, deep }, signal) {
       ? [{ index, runs: edges(lit(levels, index, shape, layer.level), shape) }] : [])),
   };
   const filled = needed.map((layer, index) => (lined[index] ? null : layer));
-  const drawing = filled.some(Boolean)
-    ? draw(levels, shape, filled, { truth: reference ? (truth ? truth.levels : empty()) : null }) : null;
-  if (drawing) {
-    const { pixels, box } = drawing;
-    answer.box = box;
-    answer.bitmap = await createImageBitmap(new ImageData(pixels, box.width, box.height));
-  }
+  const drawn = filled.some(Boolean) ? draw(levels, shape, filled, reference ? (truth ? truth.levels : empty()) : null) : [];
+  answer.pieces = await Promise.all(drawn.map(async ({ pixels, box }) => (
+    { box, bitmap: await createImageBitmap(new ImageData(pixels, box.width, box.height)) })));
   return answer;
 }
 
@@ -142,7 +138,7 @@ self.addEventListener("message", async ({ data }) => {
   underWay.set(data.ticket, control);
   try {
     const answer = await asked[data.ask](data, control.signal);
-    const moved = answer.bitmap ? [answer.bitmap] : [];
+    const moved = [answer, ...(answer.pieces || [])].map(({ bitmap }) => bitmap).filter(Boolean);
     self.postMessage({ ticket: data.ticket, ...answer }, moved);
   } catch (error) {
     self.postMessage({ ticket: data.ticket, error: String(error.message || error) });
