@@ -28,6 +28,7 @@ from foveate.cli.evaluate import evaluate
 from foveate.cli.models import models
 from foveate.cli.options import UsageError
 from foveate.cli.predict import predict
+from foveate.cli.serve import serve
 from foveate.cli.train import release, train
 from foveate.errors import FoveateError
 from foveate.version import version
@@ -52,6 +53,7 @@ app.command(data)
 app.command(train)
 app.command(release)
 app.command(compare)
+app.command(serve)
 
 
 class _Terminated(BaseException):

@@ -132,8 +132,8 @@ class Memory:
     def _nbytes(self) -> int:
         return sum(one.nbytes for one in self._held.values())
 
-    def forget(self, first: Hashable) -> None:
+    def forget(self, *first: Hashable) -> None:
         """Drop all keys, tuples, that begin so."""
         with self._lock:
-            for key in [key for key in self._held if isinstance(key, tuple) and key[0] == first]:
+            for key in [key for key in self._held if isinstance(key, tuple) and key[: len(first)] == first]:
                 del self._held[key]

@@ -84,6 +84,9 @@ CREATE TABLE edits (
 );
 """
 
+EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
+"""Of a step, but for its pixels."""
+
 SORTS = {
     "submitted": "number",
     "name": "name COLLATE NOCASE",
@@ -283,7 +286,7 @@ class Store:
         with self.change() as database:
             return _update(database, identifier, values)
 
-    def list(self, query: Query) -> tuple[list[Record], int]:
+    def some(self, query: Query) -> tuple[list[Record], int]:
         """Return some photographs, and how many there are in all."""
         where, values = ["1"], []
         for column, wanted in (("batch", query.batch), ("state", query.state)):
@@ -409,9 +412,36 @@ class Store:
     # The journal of corrections
 
     def edits(self, identifier: str) -> list[Edit]:
-        """Return a photograph's journal."""
-        rows = self._rows("SELECT * FROM edits WHERE photograph = ? ORDER BY number", identifier)
+        """Return a photograph's journal, without pixels."""
+        rows = self._rows(
+            f"SELECT {EDIT_COLUMNS}, NULL AS before, NULL AS after FROM edits WHERE photograph = ? ORDER BY number",
+            identifier,
+        )
         return [_edit(row) for row in rows]
+
+    def painted(self, identifier: str, lesion: str) -> list[Edit]:
+        """Return the steps that hold for a lesion and have pixels, with them."""
+        rows = self._rows(
+            "SELECT * FROM edits WHERE photograph = ? AND lesion = ? AND NOT undone AND box IS NOT NULL "
+            "ORDER BY number",
+            identifier,
+            lesion,
+        )
+        return [_edit(row) for row in rows]
+
+    def edit(self, identifier: str, number: int) -> Edit:
+        """Return one step, with its pixels."""
+        return _edit(
+            self._rows("SELECT * FROM edits WHERE photograph = ? AND number = ?", identifier, number)[0]
+        )
+
+    def corrected(self, identifier: str) -> frozenset[str]:
+        """Return the lesions of which any pixel was corrected."""
+        rows = self._rows(
+            "SELECT DISTINCT lesion FROM edits WHERE photograph = ? AND NOT undone AND box IS NOT NULL",
+            identifier,
+        )
+        return frozenset(row[0] for row in rows)
 
 
 def put_present(database: sqlite3.Connection, identifier: str, present: Mapping[str, Present]) -> None:

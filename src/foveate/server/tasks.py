@@ -248,7 +248,21 @@ def _write_corrected(out: Path, finding: Finding, wanted: Writing, place: Place)
     files.write(out / places.overlay_file(wanted.key), overlays.jpeg(drawn))
     files.write(out / places.regions_file(wanted.key, ".csv"), tables.to_csv(content))
     files.write(out / places.regions_file(wanted.key, ".json"), tables.to_json(content))
-    files.write(out / "corrections.json", tables.utf8(json.dumps(wanted.edits, indent=2, ensure_ascii=False)))
+    told = json.dumps(wanted.edits, indent=2, ensure_ascii=False)
+    files.write(out / "corrections" / f"{wanted.key}.json", tables.utf8(told))
+
+
+def export(place: Place, out: Path) -> None:
+    """Write the photograph as PNG: the same pixels upright, and none of the file's metadata.
+
+    Raises:
+        Refused: 'no_space', or 'refused'.
+    """
+    try:
+        pixels = _read(place, photographs.LIMIT_PIXELS).pixels
+        files.write(out, maps.picture(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR).astype(np.uint8), ".png", []))
+    except (FoveateError, MemoryError) as error:
+        raise _refused(error, place) from error
 
 
 def corrected(place: Place, wanted: Writing, lesion: str) -> UInt8[np.ndarray, "H W"]:

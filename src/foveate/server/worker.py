@@ -49,6 +49,7 @@ def introduce(model: Model) -> Facts:
         "name": package.name,
         "version": package.version,
         "sha256": package.digest,
+        "field": package.contract.field,
         "thresholds": {code: package.decisions[code].threshold for code in package.contract.lesions},
     }
 
@@ -65,6 +66,9 @@ def do(task: Mapping[str, Any], model: Model | None, watch: Watch) -> Facts:
         return tasks.receive(place, task["pixels"])
     if task["task"] == "write":
         tasks.write(place, tasks.Writing.of(task["writing"]), Path(task["out"]))
+        return {}
+    if task["task"] == "export":
+        tasks.export(place, Path(task["out"]))
         return {}
     if task["task"] == "look" and model is not None:
         return tasks.look(place, tasks.Look.of(task["look"]), model, watch)
