@@ -38,7 +38,8 @@ def test_smooth_hills_that_merge_are_counted_as_they_merge(minimum_area, seed):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:40, :60]
     hills = [
-        rng.uniform(50, 255) * np.exp(-((rows - rng.uniform(0, 40)) ** 2 + (columns - rng.uniform(0, 60)) ** 2) / 40)
+        rng.uniform(50, 255)
+        * np.exp(-((rows - rng.uniform(0, 40)) ** 2 + (columns - rng.uniform(0, 60)) ** 2) / 40)
         for _ in range(6)
     ]
 

@@ -226,9 +226,7 @@ class Corrections:
 
         return self._edit(identifier, lesion, make, said)
 
-    def _edit(
-        self, identifier: str, lesion: str, make: Callable[[Record], _Step], said: Said
-    ) -> Changed:
+    def _edit(self, identifier: str, lesion: str, make: Callable[[Record], _Step], said: Said) -> Changed:
         """Do one step, put it into the journal, and only then show it.
 
         Raises:
@@ -267,7 +265,11 @@ class Corrections:
                 raise problems.not_ready("there is nothing to undo")
             last = self._store.edit(identifier, done[-1].number)
             return self._commit(
-                record, replace(last, undone=True), _patch(last, last.before), _patch(last, last.after), new=False
+                record,
+                replace(last, undone=True),
+                _patch(last, last.before),
+                _patch(last, last.after),
+                new=False,
             )
 
     def redo(self, identifier: str, revision: int | None) -> Changed:
@@ -378,9 +380,7 @@ class Corrections:
         met = [edit.number for edit in earlier if holds(found, edit.told["y"], edit.told["x"])]
         return found, met
 
-    def _laid(
-        self, record: Record, lesion: str, covered: Covered | None, said: np.uint8
-    ) -> Patch | None:
+    def _laid(self, record: Record, lesion: str, covered: Covered | None, said: np.uint8) -> Patch | None:
         """Return the patch that says something of some pixels, and of their neighbours what was said before."""
         if covered is None:
             return None
@@ -395,7 +395,9 @@ class Corrections:
         require_done(record)
         if revision is not None and revision != record.revision:
             raise problems.Problem(
-                409, "stale", f"the corrections are at revision {record.revision}, not {revision}; read them again"
+                409,
+                "stale",
+                f"the corrections are at revision {record.revision}, not {revision}; read them again",
             )
         return record
 

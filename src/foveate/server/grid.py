@@ -105,7 +105,9 @@ def region_counts(grid: Grid, found: Sequence[Region]) -> list[int]:
     return [int(number) for number in counted]
 
 
-def named(numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]) -> dict[str, dict[str, object]]:
+def named(
+    numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]
+) -> dict[str, dict[str, object]]:
     """Return what was counted, by field and lesion.
 
     Args:

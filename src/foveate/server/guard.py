@@ -155,11 +155,16 @@ class Guard:
         if hostname(headers.get("host", "")) not in self._options.names:
             raise Problem(421, "unknown_host", "this server is not called so; see --allow-host")
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
-            raise Problem(403, "cross_site", "requests must come from this server's own page, or from no page")
+            raise Problem(
+                403, "cross_site", "requests must come from this server's own page, or from no page"
+            )
         if _is_open(path) or self._sessions.admits(headers):
             return
         raise Problem(
-            401, "token_required", "send Authorization: Bearer TOKEN, or open a session", {"WWW-Authenticate": "Bearer"}
+            401,
+            "token_required",
+            "send Authorization: Bearer TOKEN, or open a session",
+            {"WWW-Authenticate": "Bearer"},
         )
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive:

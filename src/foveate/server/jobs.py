@@ -175,7 +175,9 @@ class Jobs:
         try:
             place.folder.mkdir()
             upload.rename(place.upload)
-            told = self.at_desk({"task": "receive", "folder": str(place.folder), "pixels": self._limits.pixels})
+            told = self.at_desk(
+                {"task": "receive", "folder": str(place.folder), "pixels": self._limits.pixels}
+            )
             record = self._add(identifier, wanted, told)
         except BaseException:
             self._shelf.delete(place.folder)
@@ -212,8 +214,18 @@ class Jobs:
             raise problems.not_ready("it is in the queue already; wait for it")
         with self.place():
             changed = self._store.update(
-                record.id, state="queued", field=choice, region=region, attempts=0, started=None,
-                finished=None, error=None, facts=None, revision=0, count=None, area_fraction=None,
+                record.id,
+                state="queued",
+                field=choice,
+                region=region,
+                attempts=0,
+                started=None,
+                finished=None,
+                error=None,
+                facts=None,
+                revision=0,
+                count=None,
+                area_fraction=None,
             )
         if changed is None:
             raise problems.not_found("photograph")
@@ -294,7 +306,9 @@ class Jobs:
         under = self._under[record.id] = _Under(hand)
         self._tell(record)
         if record.attempts > ATTEMPTS:
-            self._fail(record, "crashed", f"it ended a worker {ATTEMPTS} times; scale it down, or send it to us")
+            self._fail(
+                record, "crashed", f"it ended a worker {ATTEMPTS} times; scale it down, or send it to us"
+            )
             return
 
         def watch(share: float) -> None:
@@ -361,5 +375,3 @@ class Jobs:
 def _public(code: str) -> str:
     """Return the code as the API has it."""
     return "internal" if code == "crashed" else code
-
-

@@ -241,5 +241,3 @@ def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] in chosen:
             yield name.as_posix(), path
-
-

@@ -50,7 +50,10 @@ QUALITY = {
 
 
 def html(
-    told: bodies.Photograph, overlay: bytes, burdens: Mapping[str, bodies.FieldBurden], state: bodies.CorrectionState
+    told: bodies.Photograph,
+    overlay: bytes,
+    burdens: Mapping[str, bodies.FieldBurden],
+    state: bodies.CorrectionState,
 ) -> str:
     """Return the page.
 
@@ -116,10 +119,7 @@ def _grid(burdens: Mapping[str, bodies.FieldBurden], codes: Sequence[str]) -> st
     rows = [
         (
             field.replace("_", " "),
-            *(
-                f"{one['count']} · {one['area_px']:,} px"
-                for one in (burden.lesions[code] for code in codes)
-            ),
+            *(f"{one['count']} · {one['area_px']:,} px" for one in (burden.lesions[code] for code in codes)),
         )
         for field, burden in burdens.items()
     ]

@@ -208,7 +208,9 @@ class Store:
                     f"{path}: of version {found}, this Foveate reads {VERSION}; choose another --data"
                 )
         except sqlite3.Error as error:
-            raise OutputError(f"{path}: cannot be used as a database ({error}); choose another --data") from error
+            raise OutputError(
+                f"{path}: cannot be used as a database ({error}); choose another --data"
+            ) from error
 
     def close(self) -> None:
         """Close the file; nobody may call afterwards."""
@@ -273,7 +275,9 @@ class Store:
             (last,) = database.execute("SELECT coalesce(max(number), 0) FROM photographs").fetchone()
             row = _row({**values, "number": last + 1, "state": "queued"})
             marks = ", ".join("?" * len(row))
-            database.execute(f"INSERT INTO photographs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+            database.execute(
+                f"INSERT INTO photographs ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+            )
             return _get(database, values["id"])
 
     def get(self, identifier: str) -> Record | None:
@@ -302,7 +306,9 @@ class Store:
         base = f"FROM photographs {join} WHERE {' AND '.join(where)}"
         rows = self._rows(
             f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {way}, number {way} LIMIT ? OFFSET ?",
-            *values, query.limit, query.offset,
+            *values,
+            query.limit,
+            query.offset,
         )
         ((total,),) = self._rows(f"SELECT count(*) {base}", *values)
         return [_record(row) for row in rows], total

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float64
 from foveate.kinds import Box
 
 
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Covered:
     """Some pixels of a photograph."""
@@ -25,9 +24,7 @@ class Covered:
     """Which of the box."""
 
 
-def covered(
-    points: Sequence[tuple[float, float]], diameter: float, shape: tuple[int, int]
-) -> Covered | None:
+def covered(points: Sequence[tuple[float, float]], diameter: float, shape: tuple[int, int]) -> Covered | None:
     """Return the pixels that a stroke covers; None where all of it lies outside.
 
     Args:

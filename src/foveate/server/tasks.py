@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from foveate import batch, levels, lesions, photographs, regions, writers
+from foveate import batch, lesions, levels, photographs, regions, writers
 from foveate.errors import FieldError, FoveateError, OutputError, PhotographError
 from foveate.kinds import Box, Decision, Field, Frame, Photograph, Probabilities
-from foveate.library import Model
 from foveate.lesions import Lesion
+from foveate.library import Model
 from foveate.segment import FieldChoice, Settings, segment
 from foveate.server import pyramid
 from foveate.server.pyramid import Pyramid
@@ -135,12 +135,17 @@ def look(place: Place, wanted: Look, model: Model, watch: Callable[[float], None
     try:
         photograph = _read(place, wanted.pixels)
         chosen = Settings(part=wanted.region, field=wanted.field)
-        seen = segment(photograph, model.package, model.engine, chosen, watch=lambda share: watch(0.9 * share))
+        seen = segment(
+            photograph, model.package, model.engine, chosen, watch=lambda share: watch(0.9 * share)
+        )
         row = batch.save(seen, work, name=wanted.key)
         maker = batch.order(wanted.key, model.package, seen.engine, chosen, "png").maker
         writers.finish(work, [row], seen.probabilities.lesions, maker)
         facts: Facts = json.loads((work / places.regions_file(wanted.key, ".json")).read_bytes())
-        stored = {code: maps.decode((work / told["map"]).read_bytes(), "png") for code, told in facts["lesions"].items()}
+        stored = {
+            code: maps.decode((work / told["map"]).read_bytes(), "png")
+            for code, told in facts["lesions"].items()
+        }
         pyramid.pack_stack(place.map_tiles, [Pyramid(one) for one in stored.values()])
         facts["counts"] = {
             code: as_facts(levels.count(one, facts["lesions"][code]["minimum_area_px"]))

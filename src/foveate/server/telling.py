@@ -19,9 +19,7 @@ from foveate.writers import maps
 class Teller:
     """Tells of photographs and batches."""
 
-    def __init__(
-        self, database: Store, progress: Callable[[str], float], keep: timedelta | None
-    ) -> None:
+    def __init__(self, database: Store, progress: Callable[[str], float], keep: timedelta | None) -> None:
         self._store = database
         self._progress = progress
         self._keep = keep
@@ -83,7 +81,9 @@ class Teller:
             revision=record.revision,
             corrected=record.revision > 0 and bool(self._store.corrected(record.id)),
             lesions=known,
-            burden=bodies.Burden(count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)),
+            burden=bodies.Burden(
+                count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)
+            ),
         )
 
 

@@ -96,5 +96,7 @@ def field(text: str) -> FieldChoice:
     except ValueError:
         x = y = radius = math.nan
     if not all(math.isfinite(number) for number in (x, y, radius)):
-        raise problems.invalid(f"field is {text!r}; give auto, full, or X,Y,RADIUS in pixels of the photograph")
+        raise problems.invalid(
+            f"field is {text!r}; give auto, full, or X,Y,RADIUS in pixels of the photograph"
+        )
     return y, x, radius

@@ -130,7 +130,10 @@ def _outcome(task: Facts, model: Model | None, watch: Watch) -> Facts:
         return {"cancelled": True}
     except Exception as error:  # a bug: the task fails, the next one may not
         # Where it happened, without its message, which might hold a name.
-        print(f"{type(error).__name__} in a worker\n" + "".join(traceback.format_tb(error.__traceback__)), file=sys.stderr)
+        print(
+            f"{type(error).__name__} in a worker\n" + "".join(traceback.format_tb(error.__traceback__)),
+            file=sys.stderr,
+        )
         return {"refused": {"code": "crashed", "message": "an error in Foveate itself; see the server's log"}}
 
 

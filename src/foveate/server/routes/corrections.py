@@ -108,9 +108,7 @@ def _told(here: Service, changed: Changed) -> bodies.CorrectionState:
     if changed.box is None or changed.lesion is None:
         return found
     box = rectangle(changed.box)
-    return found.model_copy(
-        update={"changed": bodies.ChangedBox(lesion=changed.lesion, **box.model_dump())}
-    )
+    return found.model_copy(update={"changed": bodies.ChangedBox(lesion=changed.lesion, **box.model_dump())})
 
 
 def state_of(here: Service, record: Record) -> bodies.CorrectionState:
@@ -163,10 +161,10 @@ def all_references(here: Here, id: Id) -> bodies.References:
     return _references(here, here.done(id))
 
 
-@router.put(
-    "/references/{name}/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507)
-)
-async def put_reference(request: Request, here: Here, id: Id, name: Grader, lesion: Code) -> bodies.References:
+@router.put("/references/{name}/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
+async def put_reference(
+    request: Request, here: Here, id: Id, name: Grader, lesion: Code
+) -> bodies.References:
     """Keep a mask to compare with."""
     uploads.require_type(request, *KINDS)
     record = await to_thread.run_sync(here.done, id)

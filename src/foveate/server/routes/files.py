@@ -58,9 +58,7 @@ def all_training(
 
 
 @router.get("/photographs/{id}/overlay.jpg", response_class=Response)
-def overlay(
-    here: Here, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None
-) -> Response:
+def overlay(here: Here, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None) -> Response:
     """Return the photograph with outlines of what there is at present."""
     content = _overlay(here, here.done(id), width)
     return Response(content, media_type="image/jpeg")
@@ -101,5 +99,3 @@ def sent_zip(path: FilePath, called: str) -> FileResponse:
     return FileResponse(
         path, media_type="application/zip", filename=f"{names.key(called)}.zip", background=gone
     )
-
-

@@ -232,9 +232,7 @@ def _field(record: Record) -> Field:
     return Field(
         centre=(told["y"], told["x"]),
         radius=told["radius"],
-        box=Box(
-            top=box["y"], left=box["x"], bottom=box["y"] + box["height"], right=box["x"] + box["width"]
-        ),
+        box=Box(top=box["y"], left=box["x"], bottom=box["y"] + box["height"], right=box["x"] + box["width"]),
     )
 
 

@@ -75,7 +75,9 @@ def edits(
     return _tile(here, id, lesion, "edits", (level, row, column))
 
 
-@router.get("/references/{reference}/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
+@router.get(
+    "/references/{reference}/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG
+)
 def reference(
     here: Here, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:

@@ -31,9 +31,7 @@ def healthz(here: Here) -> bodies.Health:
 @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
 def metrics(here: Here) -> PlainTextResponse:
     """Return counters for Prometheus."""
-    text = here.metrics.text(
-        version(), here.store.states(), here.jobs.queue(), here.options.limits.waiting
-    )
+    text = here.metrics.text(version(), here.store.states(), here.jobs.queue(), here.options.limits.waiting)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -71,9 +69,7 @@ def server(here: Here) -> bodies.Server:
 def session(request: Request, here: Here) -> bodies.Session:
     """Say whether a token is needed, and whether whoever asks is in."""
     sessions = here.sessions
-    return bodies.Session(
-        token_required=sessions.token_required, signed_in=sessions.admits(request.headers)
-    )
+    return bodies.Session(token_required=sessions.token_required, signed_in=sessions.admits(request.headers))
 
 
 @router.post("/api/session", tags=["server"], status_code=204)
