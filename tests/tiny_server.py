@@ -4,6 +4,7 @@ import io
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import tiny_package
@@ -11,7 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from foveate.library import load
-from foveate.server import crew, worker
+from foveate.server import crew, news, worker
 from foveate.server.app import create
 from foveate.server.jobs import Crew
 from foveate.server.options import Limits, Options
@@ -50,7 +51,7 @@ class Inline:
 @contextmanager
 def running(data: Path, model: Path, *, base="http://127.0.0.1:8000", **changes):
     """Yield a client of a server, and the looker that works for it."""
-    looker = Inline(load(model, engine="onnx", threads=1))
+    looker = changes.pop("wrap", lambda hand: hand)(Inline(load(model, engine="onnx", threads=1)))
     limits = changes.pop("limits", Limits())
     options = Options(data=data, model=model, threads=1, limits=limits, **changes)
     app = create(options, lambda _: Crew(desk=Inline(), lookers=[looker]))
@@ -97,3 +98,17 @@ def waited(client, identifier: str) -> dict:
     told = client.get(f"/api/photographs/{identifier}", params={"wait": 60}).json()
     assert told["state"] in {"done", "failed"}
     return told
+
+
+def events(client):
+    """Yield the server's events; Starlette's test client would wait for the end of the stream."""
+    queue: SimpleQueue = SimpleQueue()
+
+    async def listen():
+        stream = await client.service.news.listen(news.spelt("hello", {}), batch=None, photograph=None)
+        async for text in stream:
+            queue.put(text)
+
+    client.portal.start_task_soon(listen)
+    while True:
+        yield queue.get(timeout=30)

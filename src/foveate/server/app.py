@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -89,7 +88,6 @@ def create(options: Options, hire: Callable[[Options], Crew] = service.hired) ->
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=_operation,
         separate_input_output_schemas=False,
     )
     for routes in (about, photographs, pictures, findings, corrections, files, batches):
@@ -97,11 +95,6 @@ def create(options: Options, hire: Callable[[Options], Crew] = service.hired) ->
     _handle_errors(app)
     _serve_page(app)
     return Application(Guard(app, options, sessions, metrics), app, news)
-
-
-def _operation(route: APIRoute) -> str:
-    tag = str(route.tags[0]) if route.tags else "foveate"
-    return f"{tag}-{route.name}"
 
 
 def _handle_errors(app: FastAPI) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import foveate
 from foveate.errors import FoveateError
@@ -41,6 +41,7 @@ class CancelledError(Exception):
     """The task was no longer wanted."""
 
 
+@runtime_checkable
 class Hand(Protocol):
     """Does one task at a time."""
 

@@ -14,7 +14,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -83,6 +83,7 @@ def unpacked(content: bytes, box: Box) -> Patch:
     return Patch(box=box, pixels=pixels)
 
 
+@runtime_checkable
 class Sized(Protocol):
     """Takes memory."""
 
