@@ -77,13 +77,32 @@ class Grid:
         )
 
 
-def visible(grid: Grid, seen: Field) -> list[int]:
-    """Count the pixels of each field of the grid that lie in the field of view."""
+def visible(grid: Grid, seen: Field, area: int) -> list[int]:
+    """Count the pixels of each field of the grid that lie in the field of view.
+
+    Args:
+        grid: where it lies.
+        seen: the field of view.
+        area: its pixels; those that lie in no field are the rest.
+    """
     counted = np.zeros(len(FIELDS), np.int64)
-    for box in _strips(seen.box):
+    for box in _strips(_met(grid, seen.box)):
         rows, columns = np.nonzero(field_of_view.mask(seen, box))
         counted += _binned(grid, rows + box.top, columns + box.left)
-    return [int(number) for number in counted]
+    inside = [int(number) for number in counted[:-1]]
+    return [*inside, area - sum(inside)]
+
+
+def _met(grid: Grid, box: Box) -> Box:
+    """Return the part of a box that the largest circle may meet."""
+    reach = RADII_MM[-1] / grid.mm_per_px + 1
+    (row, column), height, width = grid.fovea, box.bottom, box.right
+    return Box(
+        top=min(max(box.top, math.floor(row - reach)), height),
+        left=min(max(box.left, math.floor(column - reach)), width),
+        bottom=max(min(height, math.ceil(row + reach)), box.top),
+        right=max(min(width, math.ceil(column + reach)), box.left),
+    )
 
 
 def lesion_pixels(grid: Grid, counted: UInt8[np.ndarray, "H W"]) -> list[int]:

@@ -126,7 +126,8 @@ def look(place: Place, wanted: Look, model: Model, watch: Callable[[float], None
         watch: told the share that is done, up to 1; may raise to end it.
 
     Returns:
-        The regions' JSON without the regions, and 'counts' of all levels by lesion.
+        The regions' JSON without the regions; 'disc', the field's (row, column, radius) unrounded; and
+        'counts' of all levels by lesion.
 
     Raises:
         Refused: 'no_field', 'no_space', or 'refused'.
@@ -151,6 +152,7 @@ def look(place: Place, wanted: Look, model: Model, watch: Callable[[float], None
             code: as_facts(levels.count(one, facts["lesions"][code]["minimum_area_px"]))
             for code, one in stored.items()
         }
+        facts["disc"] = [*seen.field.centre, seen.field.radius]
         _keep(place, seen.probabilities, seen.field)
         _move(work, place.results)
     except (FoveateError, MemoryError) as error:

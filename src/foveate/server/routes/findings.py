@@ -205,7 +205,7 @@ def grid_of(here: Service, record: Record) -> bodies.GridBurden:
     told = bodies.Grid(**record.grid)
     laid = placed(record, told)
     numbers = {lesion: _in_fields(here, record, lesion, laid) for lesion in record.facts["lesions"]}
-    fields = grid.named(numbers, grid.visible(laid, _field(record)))
+    fields = grid.named(numbers, grid.visible(laid, _field(record), record.facts["field"]["area_px"]))
     return bodies.GridBurden(
         fovea=told.fovea,
         disc=told.disc,
@@ -227,11 +227,10 @@ def _in_fields(here: Service, record: Record, lesion: str, laid: grid.Grid) -> d
 
 
 def _field(record: Record) -> Field:
-    told = record.facts["field"]
-    box = told["box"]
+    box, (row, column, radius) = record.facts["field"]["box"], record.facts["disc"]
     return Field(
-        centre=(told["y"], told["x"]),
-        radius=told["radius"],
+        centre=(row, column),
+        radius=radius,
         box=Box(top=box["y"], left=box["x"], bottom=box["y"] + box["height"], right=box["x"] + box["width"]),
     )
 
