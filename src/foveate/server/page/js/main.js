@@ -228,7 +228,7 @@ async function start() {
 
 // For measurements and tests: whether what is on the screen is what is set.
 Object.defineProperty(window, "foveate", { value: Object.freeze({
-  still: () => layers.pending() === 0 && viewer.loaded() && !correct.busy(),
+  still: () => layers.pending() === 0 && viewer.loaded() && !viewer.moving() && !correct.busy(),
   viewer, desk,
 }) });
 

@@ -9,8 +9,8 @@ import { source } from "./tiles.js";
 const { OpenSeadragon } = window;
 
 const DEEPEST = 40; // screen px a pixel of the photograph
-const AROUND = 6; // a region that is flown to takes at most one part in so many of the screen,
-const LEAST = 160; // and at least so many px of the photograph are shown around it
+const LEAST = 160; // px of the photograph that are shown where one flies to a region; our choice, as is
+const around = (side) => Math.max(LEAST, Math.min(6 * side, 2 * side + 400)); // how much retina around it is shown
 
 /** Where a computer draws with its processor alone, OpenSeadragon's canvas is quicker than WebGL. */
 function drawer() {
@@ -206,7 +206,7 @@ export function viewers(panes, on) {
     fit: () => moved((port) => port.goHome()),
     /** Fly to a box of the photograph, with some retina around it. */
     fly: ({ x, y, width, height }) => moved((port) => {
-      const side = Math.max(LEAST, AROUND * Math.max(width, height));
+      const side = around(Math.max(width, height));
       const from = point(x + width / 2 - side / 2, y + height / 2 - side / 2);
       const across = side / photograph.width;
       port.fitBounds(new OpenSeadragon.Rect(from.x, from.y, across, across));
@@ -216,6 +216,12 @@ export function viewers(panes, on) {
     /** Which part draws, for measurements: "canvas" or "webgl". */
     drawer: () => main.drawer.getType(),
     loaded: () => Boolean(main.world.getItemCount() && item(main).getFullyLoaded()),
+    /** Whether it is still on its way to where it was sent. */
+    moving: () => {
+      const { viewport } = main;
+      const away = viewport.getCenter(true).minus(viewport.getCenter(false));
+      return Math.hypot(away.x, away.y) > 1e-6 || Math.abs(viewport.getZoom(true) / viewport.getZoom(false) - 1) > 1e-6;
+    },
     resize: () => {
       const whole = atHome();
       main.forceResize();
