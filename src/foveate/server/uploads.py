@@ -70,10 +70,11 @@ def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: i
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (OSError, ValueError):  # not there, not allowed, too long, a NUL in it
         raise problems.not_found("file below that folder") from None
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise problems.not_found("file below that folder")
     with os.fdopen(descriptor, "rb") as source:
-        facts = os.fstat(source.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise problems.not_found("file below that folder")
         if facts.st_size > limit:
             raise guard.too_many_bytes(limit)
         with target.open("xb") as file:
