@@ -1,7 +1,7 @@
 """A person looks at photographs in a browser: real Chromium, the real server, a real photograph.
 
-The model is the tiny one, so that every figure is quick to get; what it sees in an eye means nothing. What the
-page shows is compared with what the command line writes for the same photograph.
+The model is the tiny one, so that every figure is quick to get; what it sees in an eye means nothing. What
+the page shows is compared with what the command line writes for the same photograph.
 """
 
 import base64
@@ -17,11 +17,13 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("starlette", reason="needs the extra serve")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+pytest.importorskip("fastapi")
+pytest.importorskip("playwright")
+pytest.importorskip("axe_playwright_python")
 
 import tiny_package
+from axe_playwright_python import sync_playwright as axe
+from playwright import sync_api as playwright
 
 from foveate import regions
 from foveate.writers import maps
@@ -41,8 +43,9 @@ DROP = """([name, content]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
   const transfer = new DataTransfer();
   transfer.items.add(new File([bytes], name));
+  const about = {dataTransfer: transfer, bubbles: true, cancelable: true};
   for (const type of ["dragenter", "dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+    document.body.dispatchEvent(new DragEvent(type, about));
   }
 }"""
 """What a browser does when a file is dropped; playwright has no hand for it."""
@@ -154,7 +157,7 @@ def look(page, address, photograph):
 
 
 def until(page, condition, patience=PATIENCE):
-    """Wait for a condition in the page; its own `wait_for_function` would need what the page's policy forbids."""
+    """Wait for a condition; playwright's own `wait_for_function` needs what the page's policy forbids."""
     end = time.monotonic() + patience
     while not page.evaluate(condition):
         assert time.monotonic() < end, f"still not: {condition}"
@@ -206,7 +209,7 @@ def written(made):
 def put_threshold(page, code, level):
     slider = page.locator(f"#level-{code}")
     slider.evaluate(
-        "(slider, level) => { slider.value = level; slider.dispatchEvent(new Event('input', {bubbles: true})); }",
+        "(slider, level) => { slider.value = level; slider.dispatchEvent(new Event('input')); }",
         level,
     )
 
@@ -219,7 +222,9 @@ def only(page, code, style="fill"):
     """Show one lesion alone, opaque."""
     page.evaluate(
         """([code, style]) => {
-          for (const one of foveate.desk.lesions) foveate.desk.draw(one.code, {shown: one.code === code, opacity: 1, style});
+          for (const one of foveate.desk.lesions) {
+            foveate.desk.draw(one.code, {shown: one.code === code, opacity: 1, style});
+          }
         }""",
         [code, style],
     )
@@ -498,7 +503,8 @@ def test_all_is_reached_by_tab_alone_and_seen_where_it_is(opened):
         seen = opened.evaluate("""() => {
           const at = document.activeElement;
           const ring = at.closest(".choice, .active, .button, .pane") || at;
-          const drawn = getComputedStyle(ring).outlineStyle !== "none" || getComputedStyle(ring, "::after").borderStyle !== "none";
+          const drawn = getComputedStyle(ring).outlineStyle !== "none"
+            || getComputedStyle(ring, "::after").borderStyle !== "none";
           return [at.id || at.name || at.className || at.tagName, drawn];
         }""")
         assert seen[1] or seen[0] == "BODY", seen
@@ -568,7 +574,10 @@ def test_a_threshold_becomes_the_same_level_as_on_the_command_line(scripts):
         *np.linspace(0.01, 1, 50).tolist(),
     ]
     found = scripts.evaluate(
-        "async (thresholds) => { const {level} = await import('/page/js/levels.js'); return thresholds.map(level); }",
+        """async (thresholds) => {
+          const {level} = await import("/page/js/levels.js");
+          return thresholds.map(level);
+        }""",
         thresholds,
     )
 

@@ -9,7 +9,6 @@ import * as levels from "./levels.js";
 
 const PART = 120; // rows at a time
 const MOST = 2000; // of a lesion that are asked for: nobody reads more; the CSV has all
-const VERDICTS = { accepted: "accepted", rejected: "rejected", questionable: "questionable" };
 
 export function regionList(desk, fly, correct) {
   const list = get("regions");
@@ -55,6 +54,7 @@ export function regionList(desk, fly, correct) {
 
   function show() {
     get("regions-title").textContent = total ? `Regions · ${levels.number(total)}` : "Regions";
+    get("figure-name").textContent = get("sorted").value === "mean" ? "Mean" : "Max";
     const rows = regions.slice(0, limit).map(row);
     if (regions.length > limit) rows.push(make("button", { type: "button", class: "more", onclick: () => { limit += 4 * PART; show(); } },
       `Show more of ${levels.number(regions.length)}`));
@@ -71,7 +71,7 @@ export function regionList(desk, fly, correct) {
     make("i", { class: "swatch small" }), make("span", { class: "code" }, `${region.lesion} ${region.id}`),
     make("span", { class: "figure" }, levels.area(region.area_px, desk.spacing)),
     make("span", { class: "figure" }, (get("sorted").value === "mean" ? region.mean_probability : region.max_probability).toFixed(2)),
-    make("span", { class: `verdict ${region.verdict || ""}` }, VERDICTS[region.verdict] || ""));
+    make("span", { class: `verdict ${region.verdict || ""}` }, region.verdict || ""));
   }
 
   /** What was rejected is in no list of regions: it can be looked at and taken back here. */
