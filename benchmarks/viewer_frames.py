@@ -2,8 +2,8 @@
 
 Run:    python benchmarks/viewer_frames.py PHOTOGRAPH [--megapixels 100] [--model NAME|FOLDER]
         python benchmarks/viewer_frames.py --at http://127.0.0.1:8000/#IDENTIFIER
-Data:   any fundus photograph; it is enlarged to so many megapixels, noise is added, and it is looked at by the
-        model, which takes some minutes and some 3 GB for 100 megapixels; --at: one that a server holds already
+Data:   any fundus photograph; it is enlarged to so many megapixels, noise is added, and it is looked at by
+        the model, which takes some minutes and some 3 GB for 100; --at: one that a server holds already
 Expect: a median frame interval of 33 ms or less
 
 A server is started and Chromium opened; nothing of the photograph was shown before, so that each tile is

@@ -6,6 +6,7 @@ the page shows is compared with what the command line writes for the same photog
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -523,6 +524,24 @@ def test_all_is_reached_by_tab_alone_and_seen_where_it_is(opened):
         "zip",
         "report",
     } <= reached
+
+
+def test_every_key_of_the_help_is_documented_and_works_while_keys_are_on(opened):
+    opened.keyboard.press("?")
+    keys = set(opened.locator("#bindings kbd").all_inner_texts())
+    opened.locator("#keys-on").uncheck()
+    opened.keyboard.press("Escape")
+    opened.keyboard.press("h")
+    off = opened.evaluate("() => foveate.desk.hidden")
+    opened.keyboard.press("?")
+    opened.locator("#keys-on").check()
+    opened.keyboard.press("Escape")
+    opened.keyboard.press("h")
+
+    page = (Path(__file__).parents[1] / "docs" / "viewer.md").read_text()
+    assert keys - {"?"} <= {key for quoted in re.findall(r"`([^`]+)`", page) for key in quoted.split()}
+    assert not off
+    assert opened.evaluate("() => foveate.desk.hidden")
 
 
 def test_a_name_that_is_markup_is_shown_as_text(page, address):

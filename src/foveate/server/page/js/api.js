@@ -29,7 +29,9 @@ async function ask(method, path, { body, headers = {}, signal } = {}) {
 }
 
 const query = (asked) => {
-  const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const given = Object.entries(asked).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
   return given.length ? `?${new URLSearchParams(given)}` : "";
 };
 const at = (id) => `api/photographs/${encodeURIComponent(id)}`;
@@ -54,21 +56,30 @@ export const grid = (id) => ask("GET", `${at(id)}/grid`);
 export const corrections = (id) => ask("GET", `${at(id)}/corrections`);
 export const stroke = (id, body) => ask("POST", `${at(id)}/corrections/strokes`, { body });
 export const verdict = (id, body) => ask("POST", `${at(id)}/corrections/verdicts`, { body });
-export const step = (id, which, revision) => ask("POST", `${at(id)}/corrections/${which}`, { body: { revision } });
+export const step = (id, which, revision) =>
+  ask("POST", `${at(id)}/corrections/${which}`, { body: { revision } });
 export const forget = (id) => ask("DELETE", `${at(id)}/corrections`);
 
 export const references = (id) => ask("GET", `${at(id)}/references`);
 export const putReference = (id, name, lesion, file) =>
-  ask("PUT", `${at(id)}/references/${encodeURIComponent(name)}/${lesion}`, { body: file, headers: { "Content-Type": file.type || "image/png" } });
-export const keepAsReference = (id, name) => ask("POST", `${at(id)}/references/${encodeURIComponent(name)}`, { body: { from: "corrections" } });
-export const agreement = (id, name) => ask("GET", `${at(id)}/references/${encodeURIComponent(name)}/agreement`);
-export const removeReference = (id, name) => ask("DELETE", `${at(id)}/references/${encodeURIComponent(name)}`);
+  ask("PUT", `${at(id)}/references/${encodeURIComponent(name)}/${lesion}`, {
+    body: file,
+    headers: { "Content-Type": file.type || "image/png" },
+  });
+export const keepAsReference = (id, name) =>
+  ask("POST", `${at(id)}/references/${encodeURIComponent(name)}`, { body: { from: "corrections" } });
+export const agreement = (id, name) =>
+  ask("GET", `${at(id)}/references/${encodeURIComponent(name)}/agreement`);
+export const removeReference = (id, name) =>
+  ask("DELETE", `${at(id)}/references/${encodeURIComponent(name)}`);
 
 /** Addresses of pictures and files; absolute, since the worker asks for them from another place. */
 export const address = {
-  tile: (id, level, column, row) => new URL(`${at(id)}/tiles/${level}/${column}_${row}.jpg`, document.baseURI).href,
+  tile: (id, level, column, row) =>
+    new URL(`${at(id)}/tiles/${level}/${column}_${row}.jpg`, document.baseURI).href,
   stack: (id, layer, level, column, row, revision) =>
-    new URL(`${at(id)}/stack/${layer}/${level}/${column}_${row}.png?revision=${revision}`, document.baseURI).href,
+    new URL(`${at(id)}/stack/${layer}/${level}/${column}_${row}.png?revision=${revision}`, document.baseURI)
+      .href,
   thumbnail: (id) => `${at(id)}/thumbnail.jpg`,
   download: (id) => `${at(id)}/download`,
   training: (id) => `${at(id)}/training`,
@@ -82,7 +93,10 @@ export async function submit(file, batch, onWait = () => {}) {
     try {
       return await ask("POST", `api/photographs${query({ batch })}`, {
         body: file.slice(0, file.size, "application/octet-stream"),
-        headers: { "Content-Type": "application/octet-stream", "Foveate-Name": encodeURIComponent(file.name) },
+        headers: {
+          "Content-Type": "application/octet-stream",
+          "Foveate-Name": encodeURIComponent(file.name),
+        },
       });
     } catch (refusal) {
       if (refusal.status !== 429 && refusal.status !== 503) throw refusal;

@@ -48,7 +48,11 @@ export function corrections(desk, layers) {
         return await send();
       } catch (refusal) {
         if (refusal.status && refusal.status !== 429 && refusal.status !== 503) {
-          say(refusal.code === "stale" ? "These corrections were changed elsewhere, too; the last edit was not made. They were read anew." : refusal.message);
+          say(
+            refusal.code === "stale"
+              ? "They were changed elsewhere, too: your last edit was not made, and they were read anew."
+              : refusal.message,
+          );
           layers.stale(null, desk.revision);
           read();
           return null;
@@ -65,16 +69,28 @@ export function corrections(desk, layers) {
     const state = desk.corrections;
     get("undo").disabled = !state?.can_undo || waiting > 0;
     get("redo").disabled = !state?.can_redo || waiting > 0;
-    get("saved").textContent = trouble || (waiting ? "Saving…"
-      : state?.last_edit ? `Saved ${clock.format(new Date(state.last_edit))}${state.authors.filter(Boolean).length ? ` · ${state.authors.filter(Boolean).join(", ")}` : ""}` : "");
+    get("saved").textContent =
+      trouble ||
+      (waiting
+        ? "Saving…"
+        : state?.last_edit
+          ? [`Saved ${clock.format(new Date(state.last_edit))}`, ...state.authors.filter(Boolean)].join(" · ")
+          : "");
   }
 
-  window.addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => {
+    if (waiting) event.preventDefault();
+  });
   get("undo").addEventListener("click", () => step("undo"));
   get("redo").addEventListener("click", () => step("redo"));
   desk.on("photograph", read);
   desk.on("corrections", () => tell());
-  desk.on("document", () => { if (desk.result && desk.corrections && desk.result.revision > desk.revision && !waiting) { layers.stale(null, desk.result.revision); read(); } });
+  desk.on("document", () => {
+    if (desk.result && desk.corrections && desk.result.revision > desk.revision && !waiting) {
+      layers.stale(null, desk.result.revision);
+      read();
+    }
+  });
 
   function step(which) {
     const state = desk.corrections;
@@ -85,12 +101,40 @@ export function corrections(desk, layers) {
   return {
     step,
     /** points: [[x, y], ...] px of the photograph; tool: "brush", "eraser", "restore". */
-    stroke: (tool, diameter, points, done) => edit((id, revision) => api.stroke(id, {
-      lesion: desk.active, tool, diameter, points, author: desk.author, revision }), done),
-    verdict: (region, verdict) => edit((id, revision) => api.verdict(id, {
-      lesion: region.lesion, level: region.level, x: region.inside.x, y: region.inside.y, verdict, note: "", author: desk.author, revision })),
+    stroke: (tool, diameter, points, done) =>
+      edit(
+        (id, revision) =>
+          api.stroke(id, {
+            lesion: desk.active,
+            tool,
+            diameter,
+            points,
+            author: desk.author,
+            revision,
+          }),
+        done,
+      ),
+    verdict: (region, verdict) =>
+      edit((id, revision) =>
+        api.verdict(id, {
+          lesion: region.lesion,
+          level: region.level,
+          x: region.inside.x,
+          y: region.inside.y,
+          verdict,
+          note: "",
+          author: desk.author,
+          revision,
+        }),
+      ),
     forget: async () => {
-      if (!await confirmed("Forget all corrections of this photograph, with their history? This cannot be undone.", "Forget")) return;
+      if (
+        !(await confirmed(
+          "Forget all corrections of this photograph, with their history? This cannot be undone.",
+          "Forget",
+        ))
+      )
+        return;
       edit((id) => api.forget(id));
       layers.stale(null, desk.revision + 1);
     },

@@ -20,7 +20,9 @@ export function preferences() {
 export function prefer(changes) {
   try {
     localStorage.setItem(PREFERENCES, JSON.stringify({ ...preferences(), ...changes }));
-  } catch { /* a browser that keeps nothing: the page works all the same */ }
+  } catch {
+    /* a browser that keeps nothing: the page works all the same */
+  }
 }
 
 export function newDesk() {
@@ -46,9 +48,15 @@ export function newDesk() {
       for (const act of heard.get(name) || []) act();
     },
 
-    get result() { return desk.photograph?.result || null; },
-    get spacing() { return desk.photograph?.spacing_mm ?? null; },
-    get revision() { return desk.corrections?.revision ?? desk.result?.revision ?? 0; },
+    get result() {
+      return desk.photograph?.result || null;
+    },
+    get spacing() {
+      return desk.photograph?.spacing_mm ?? null;
+    },
+    get revision() {
+      return desk.corrections?.revision ?? desk.result?.revision ?? 0;
+    },
     lesion: (code) => desk.lesions.find((one) => one.code === code),
 
     /** Open a photograph; null puts the present one away. */
@@ -56,17 +64,19 @@ export function newDesk() {
       const result = photograph?.result;
       const before = new Map(desk.lesions.map((one) => [one.code, one]));
       Object.assign(desk, { photograph, counts: null, corrections: null, region: null, reference: null });
-      desk.lesions = result ? Object.entries(result.lesions).map(([code, found]) => ({
-        code,
-        name: found.name,
-        colour: found.colour,
-        level: found.level,
-        modelLevel: found.model_level,
-        shown: before.get(code)?.shown ?? true,
-        opacity: before.get(code)?.opacity ?? liked.opacity?.[code] ?? 0.9,
-        style: before.get(code)?.style ?? liked.style ?? "outline",
-      })) : [];
-      desk.active = desk.lesion(desk.active) ? desk.active : desk.lesions[0]?.code ?? null;
+      desk.lesions = result
+        ? Object.entries(result.lesions).map(([code, found]) => ({
+            code,
+            name: found.name,
+            colour: found.colour,
+            level: found.level,
+            modelLevel: found.model_level,
+            shown: before.get(code)?.shown ?? true,
+            opacity: before.get(code)?.opacity ?? liked.opacity?.[code] ?? 0.9,
+            style: before.get(code)?.style ?? liked.style ?? "outline",
+          }))
+        : [];
+      desk.active = desk.lesion(desk.active) ? desk.active : (desk.lesions[0]?.code ?? null);
       desk.tell("photograph");
     },
 

@@ -30,10 +30,26 @@ function set(element, attributes) {
 
 /** A row of buttons of which one is chosen: radio buttons, so that arrow keys work by themselves. */
 export function choice(element, name, entries, chosen, onChange) {
-  element.replaceChildren(...entries.map(({ value, text, title, keys }) => make("label", { class: "choice", title },
-    make("input", { type: "radio", name, value, checked: value === chosen, "aria-keyshortcuts": keys, onchange: () => onChange(value) }),
-    make("span", {}, text))));
-  return (value) => { element.querySelector(`[value="${value}"]`).checked = true; };
+  element.replaceChildren(
+    ...entries.map(({ value, text, title, keys }) =>
+      make(
+        "label",
+        { class: "choice", title },
+        make("input", {
+          type: "radio",
+          name,
+          value,
+          checked: value === chosen,
+          "aria-keyshortcuts": keys,
+          onchange: () => onChange(value),
+        }),
+        make("span", {}, text),
+      ),
+    ),
+  );
+  return (value) => {
+    element.querySelector(`[value="${value}"]`).checked = true;
+  };
 }
 
 export const pressed = (button) => button.getAttribute("aria-pressed") === "true";
@@ -54,7 +70,10 @@ let speaking = 0;
 export function say(text, { stays = false } = {}) {
   clearTimeout(speaking);
   get("message").textContent = text;
-  if (text && !stays) speaking = setTimeout(() => { get("message").textContent = ""; }, 9000);
+  if (text && !stays)
+    speaking = setTimeout(() => {
+      get("message").textContent = "";
+    }, 9000);
 }
 
 /** Ask before something cannot be taken back. */

@@ -12,10 +12,14 @@ export const DISC_MM = 1.8;
 /** The fields in the order of the table, as the server names them. */
 export const FIELDS = [
   ["centre", "Centre"],
-  ["inner_superior", "Inner superior"], ["inner_nasal", "Inner nasal"],
-  ["inner_inferior", "Inner inferior"], ["inner_temporal", "Inner temporal"],
-  ["outer_superior", "Outer superior"], ["outer_nasal", "Outer nasal"],
-  ["outer_inferior", "Outer inferior"], ["outer_temporal", "Outer temporal"],
+  ["inner_superior", "Inner superior"],
+  ["inner_nasal", "Inner nasal"],
+  ["inner_inferior", "Inner inferior"],
+  ["inner_temporal", "Inner temporal"],
+  ["outer_superior", "Outer superior"],
+  ["outer_nasal", "Outer nasal"],
+  ["outer_inferior", "Outer inferior"],
+  ["outer_temporal", "Outer temporal"],
   ["outside", "Outside the grid"],
 ];
 
@@ -37,8 +41,16 @@ export const discDiameter = (grid, spacing) => DISC_MM * pixelsPerMm(grid, spaci
 /** The lines that part the fields: [x1, y1, x2, y2] from the inner circle to the outer one. */
 export function spokes({ fovea }, perMm) {
   const [inner, , outer] = RADII_MM.map((radius) => radius * perMm * Math.SQRT1_2);
-  return [[1, 1], [1, -1], [-1, 1], [-1, -1]].map(([right, down]) => [
-    fovea.x + right * inner, fovea.y + down * inner, fovea.x + right * outer, fovea.y + down * outer,
+  return [
+    [1, 1],
+    [1, -1],
+    [-1, 1],
+    [-1, -1],
+  ].map(([right, down]) => [
+    fovea.x + right * inner,
+    fovea.y + down * inner,
+    fovea.x + right * outer,
+    fovea.y + down * outer,
   ]);
 }
 

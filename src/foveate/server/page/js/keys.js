@@ -20,11 +20,27 @@ export function keyboard(bindings) {
     if (binding.title) sections.push({ title: binding.title, rows: [] });
     else if (!binding.hidden) sections.at(-1).rows.push(binding);
   }
-  get("bindings").replaceChildren(...sections.map(({ title, rows }) => make("section", {}, make("h3", {}, title),
-    make("dl", {}, ...rows.flatMap(({ shown, words }) => [make("dt", {}, ...shown.split(" ").map((key) => make("kbd", {}, key))), make("dd", {}, words)])))));
+  get("bindings").replaceChildren(
+    ...sections.map(({ title, rows }) =>
+      make(
+        "section",
+        {},
+        make("h3", {}, title),
+        make(
+          "dl",
+          {},
+          ...rows.flatMap(({ shown, words }) => [
+            make("dt", {}, ...shown.split(" ").map((key) => make("kbd", {}, key))),
+            make("dd", {}, words),
+          ]),
+        ),
+      ),
+    ),
+  );
 
   const name = ({ key, shiftKey, ctrlKey, metaKey, code }) => {
-    const plain = /^Digit\d$/.test(code) && shiftKey ? code.at(-1) : key.length === 1 ? key.toLowerCase() : key;
+    const plain =
+      /^Digit\d$/.test(code) && shiftKey ? code.at(-1) : key.length === 1 ? key.toLowerCase() : key;
     const shifted = shiftKey && (/^[a-z0-9]$/.test(plain) || plain.length > 1);
     return `${ctrlKey || metaKey ? "ctrl+" : ""}${shifted ? "shift+" : ""}${plain}`;
   };
@@ -39,7 +55,8 @@ export function keyboard(bindings) {
   }
 
   window.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]") || taken(event)) return;
+    if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]") || taken(event))
+      return;
     const pressed = name(event);
     const act = byKey.get(pressed);
     if (!act || (!on.checked && pressed.length === 1 && pressed !== "?")) return;
@@ -49,6 +66,8 @@ export function keyboard(bindings) {
 
   const help = () => dialog.showModal();
   get("keys").addEventListener("click", help);
-  dialog.addEventListener("click", ({ target }) => { if (target === dialog) dialog.close(); });
+  dialog.addEventListener("click", ({ target }) => {
+    if (target === dialog) dialog.close();
+  });
   return { help };
 }

@@ -19,7 +19,8 @@ const RIM = 2;
 
 /**
  * canvas: laid over the photograph, of the same size.
- * view(): {x, y, scale, width, height}: the photograph's place and size of a pixel on the screen, CSS px; or null.
+ * view(): {x, y, scale, width, height}: the photograph's place, and the size of its pixels, on the screen in CSS
+ * px; or null.
  */
 export function layersOn(canvas, view, errands) {
   const context = canvas.getContext("2d");
@@ -31,7 +32,7 @@ export function layersOn(canvas, view, errands) {
 
   const key = (level, column, row) => `${level}/${column}_${row}`;
 
-  /** Show what is set: {photograph, revision, drawn, reference, hidden}; drawn as in raster.js, null for none. */
+  /** Show what is set: {photograph, revision, drawn, reference, hidden}; drawn: the layers of raster.js. */
   function set(wanted) {
     if (shown?.id !== wanted.photograph.id) pictures.clear();
     shown = {
@@ -65,20 +66,28 @@ export function layersOn(canvas, view, errands) {
   function touches(level, column, row, box) {
     const margin = 4 * 2 ** (shown.tiles.levels.length - 1 - level);
     const { columns, rows } = covering(shown.tiles, level, {
-      x: box.x - margin, y: box.y - margin, width: box.width + 2 * margin, height: box.height + 2 * margin,
+      x: box.x - margin,
+      y: box.y - margin,
+      width: box.width + 2 * margin,
+      height: box.height + 2 * margin,
     });
     return column >= columns[0] && column <= columns[1] && row >= rows[0] && row <= rows[1];
   }
 
   function redraw() {
-    if (!frame) frame = requestAnimationFrame(() => { frame = 0; draw(); });
+    if (!frame)
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        draw();
+      });
   }
 
   /** Lay everything now: called with each frame of the photograph. */
   function draw() {
     const here = view();
     const ratio = window.devicePixelRatio;
-    const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+    const width = Math.round(canvas.clientWidth * ratio),
+      height = Math.round(canvas.clientHeight * ratio);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     else context.clearRect(0, 0, width, height);
     if (!shown || !here || shown.hidden || !shown.drawn.some(Boolean)) return;
@@ -96,8 +105,8 @@ export function layersOn(canvas, view, errands) {
     run();
   }
 
-  const current = (picture, deep) => picture?.made && !picture.dirty
-    && picture.stamp === shown.stamp && picture.deep === deep;
+  const current = (picture, deep) =>
+    picture?.made && !picture.dirty && picture.stamp === shown.stamp && picture.deep === deep;
 
   /** The level whose pixels are nearest to those of the screen. */
   function levelFor(scale) {
@@ -106,7 +115,12 @@ export function layersOn(canvas, view, errands) {
   }
 
   function visible(level, here) {
-    const box = { x: -here.x / here.scale, y: -here.y / here.scale, width: here.width / here.scale, height: here.height / here.scale };
+    const box = {
+      x: -here.x / here.scale,
+      y: -here.y / here.scale,
+      width: here.width / here.scale,
+      height: here.height / here.scale,
+    };
     const { width, height } = shown.photograph;
     if (box.x >= width || box.y >= height || box.x + box.width <= 0 || box.y + box.height <= 0) return [];
     const { columns, rows } = covering(shown.tiles, level, box);
@@ -123,13 +137,20 @@ export function layersOn(canvas, view, errands) {
   /** Where a tile lies on the canvas, device px. */
   function place(level, column, row, here, ratio) {
     const unit = 2 ** (shown.tiles.levels.length - 1 - level) * here.scale * ratio;
-    return { x: here.x * ratio + column * shown.tiles.size * unit, y: here.y * ratio + row * shown.tiles.size * unit, unit };
+    return {
+      x: here.x * ratio + column * shown.tiles.size * unit,
+      y: here.y * ratio + row * shown.tiles.size * unit,
+      unit,
+    };
   }
 
   function lay(picture, { x, y, unit }, ratio, here) {
-    for (const { bitmap, box } of picture.pieces || []) { // on whole px of the screen, so that pieces meet
-      const left = Math.round(x + box.x * unit), top = Math.round(y + box.y * unit);
-      const right = Math.round(x + (box.x + box.width) * unit), bottom = Math.round(y + (box.y + box.height) * unit);
+    for (const { bitmap, box } of picture.pieces || []) {
+      // on whole px of the screen, so that pieces meet
+      const left = Math.round(x + box.x * unit),
+        top = Math.round(y + box.y * unit);
+      const right = Math.round(x + (box.x + box.width) * unit),
+        bottom = Math.round(y + (box.y + box.height) * unit);
       if (right <= 0 || bottom <= 0 || left >= canvas.width || top >= canvas.height) continue;
       context.drawImage(bitmap, left, top, right - left, bottom - top);
     }
@@ -152,7 +173,8 @@ export function layersOn(canvas, view, errands) {
   function layCoarser(level, tile, here, ratio) {
     for (let coarser = level - 1; coarser >= 0; coarser--) {
       const factor = 2 ** (level - coarser);
-      const column = Math.floor(tile.column / factor), row = Math.floor(tile.row / factor);
+      const column = Math.floor(tile.column / factor),
+        row = Math.floor(tile.row / factor);
       const picture = pictures.get(key(coarser, column, row));
       if (!picture?.made) continue;
       const own = place(level, tile.column, tile.row, here, ratio);
@@ -187,36 +209,56 @@ export function layersOn(canvas, view, errands) {
       address: address.stack(id, "corrected", level, column, row, revision),
       reference: reference ? address.stack(id, `reference-${reference}`, level, column, row, 0) : null,
       shape: { side: shown.tiles.size, margin: MARGIN },
-      layers: drawn.map((layer) => layer && { ...layer, thickness: level === shown.tiles.levels.length - 1 ? 2 : 1 }),
+      layers: drawn.map(
+        (layer) => layer && { ...layer, thickness: level === shown.tiles.levels.length - 1 ? 2 : 1 },
+      ),
       deep,
     });
-    const wanted = () => pictures.get(name) === picture && picture.errand === errand && picture.revision === revision;
-    answer.then((made) => {
-      if (!wanted()) return close(made);
-      close(picture);
-      Object.assign(picture, { pieces: made.pieces, made: true, stamp, deep, errand: null, paths: paths(made.edges, drawn) });
-    }, () => {
-      if (!wanted()) return;
-      Object.assign(picture, { failed: true, errand: null });
-      setTimeout(() => { picture.failed = false; redraw(); }, PAUSE);
-    }).finally(() => {
-      running--;
-      forget();
-      redraw();
-    });
+    const wanted = () =>
+      pictures.get(name) === picture && picture.errand === errand && picture.revision === revision;
+    answer
+      .then(
+        (made) => {
+          if (!wanted()) return close(made);
+          close(picture);
+          Object.assign(picture, {
+            pieces: made.pieces,
+            made: true,
+            stamp,
+            deep,
+            errand: null,
+            paths: paths(made.edges, drawn),
+          });
+        },
+        () => {
+          if (!wanted()) return;
+          Object.assign(picture, { failed: true, errand: null });
+          setTimeout(() => {
+            picture.failed = false;
+            redraw();
+          }, PAUSE);
+        },
+      )
+      .finally(() => {
+        running--;
+        forget();
+        redraw();
+      });
   }
 
   const close = ({ pieces = [] }) => pieces.forEach(({ bitmap }) => bitmap.close());
 
   function paths(edges = [], drawn) {
-    return edges.filter(({ runs }) => runs.length).map(({ index, runs }) => {
-      const path = new Path2D();
-      for (let at = 0; at < runs.length; at += 4) {
-        path.moveTo(runs[at], runs[at + 1]);
-        path.lineTo(runs[at + 2], runs[at + 3]);
-      }
-      return { path, colour: `rgb(${drawn[index].colour})`, opacity: drawn[index].opacity };
-    });
+    return edges
+      .filter(({ runs }) => runs.length)
+      .map(({ index, runs }) => {
+        const path = new Path2D();
+        for (let at = 0; at < runs.length; at += 4) {
+          path.moveTo(runs[at], runs[at + 1]);
+          path.lineTo(runs[at + 2], runs[at + 3]);
+        }
+        return { path, colour: `rgb(${drawn[index].colour})`, opacity: drawn[index].opacity };
+      });
   }
 
   function forget() {

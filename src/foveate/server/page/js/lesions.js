@@ -11,16 +11,24 @@ const REST = 250; // ms after the last movement of a threshold until it is kept 
 
 export function lesionPanel(desk) {
   const rows = new Map();
-  const chooseStyle = choice(get("style"), "style", [
-    { value: "outline", text: "Outline", title: "Outlines (F)", keys: "F" },
-    { value: "fill", text: "Fill", title: "Filled (F)", keys: "F" },
-  ], "outline", (style) => desk.draw(null, { style }));
+  const chooseStyle = choice(
+    get("style"),
+    "style",
+    [
+      { value: "outline", text: "Outline", title: "Outlines (F)", keys: "F" },
+      { value: "fill", text: "Fill", title: "Filled (F)", keys: "F" },
+    ],
+    "outline",
+    (style) => desk.draw(null, { style }),
+  );
 
   const keep = settled(REST, async () => {
     desk.tell("settled");
     const { photograph } = desk;
     try {
-      await api.change(photograph.id, { levels: Object.fromEntries(desk.lesions.map(({ code, level }) => [code, level])) });
+      await api.change(photograph.id, {
+        levels: Object.fromEntries(desk.lesions.map(({ code, level }) => [code, level])),
+      });
     } catch (refusal) {
       say(`The thresholds are not kept: ${refusal.message}`);
     }
@@ -29,47 +37,123 @@ export function lesionPanel(desk) {
   function build() {
     rows.clear();
     get("lesions").replaceChildren(...desk.lesions.map((lesion, index) => row(lesion, index)));
-    if (!desk.lesions.length) get("lesions").append(make("p", { class: "faint" }, waiting()));
+    if (!desk.lesions.length) get("lesions").append(...waiting());
     if (desk.lesions.length) chooseStyle(desk.lesions[0].style);
     refresh();
   }
 
   function waiting() {
-    if (!desk.photograph) return "No photograph is open.";
-    if (desk.photograph.state === "failed") return desk.photograph.error?.message || "It failed.";
-    return "The photograph is being looked at; its layers appear here.";
+    const { photograph } = desk;
+    const words = !photograph
+      ? "No photograph is open."
+      : photograph.state === "failed"
+        ? photograph.error.message
+        : "The photograph is being looked at; its layers appear here.";
+    const whole = make(
+      "button",
+      { type: "button", onclick: () => again(photograph.id) },
+      "It shows no rim: look at all of it",
+    );
+    return [
+      make("p", { class: "faint" }, words),
+      photograph?.error?.code === "no_field" ? whole : null,
+    ].filter(Boolean);
+  }
+
+  async function again(id) {
+    try {
+      desk.renew(await api.again(id, { field: "full" }));
+    } catch (refusal) {
+      say(refusal.message);
+    }
   }
 
   function row(lesion, index) {
     const { code, name, colour } = lesion;
     const id = (part) => `${part}-${code}`;
-    const shown = make("input", { type: "checkbox", id: id("shown"), checked: lesion.shown, "aria-keyshortcuts": String(index + 1),
-      onchange: () => desk.draw(code, { shown: shown.checked }) });
-    const active = make("input", { type: "radio", name: "active", class: "quiet", value: code, checked: desk.active === code,
-      onchange: () => desk.set({ active: code }, "tool") });
-    const slider = make("input", { type: "range", min: 1, max: levels.TOP, value: lesion.level, id: id("level"), class: "threshold",
-      "aria-label": `Threshold of ${name}`, oninput: () => move(lesion, Number(slider.value)) });
-    const opacity = make("input", { type: "range", min: 0.1, max: 1, step: 0.05, value: lesion.opacity, id: id("opacity"),
-      oninput: () => desk.draw(code, { opacity: Number(opacity.value) }) });
+    const shown = make("input", {
+      type: "checkbox",
+      id: id("shown"),
+      checked: lesion.shown,
+      "aria-keyshortcuts": String(index + 1),
+      onchange: () => desk.draw(code, { shown: shown.checked }),
+    });
+    const active = make("input", {
+      type: "radio",
+      name: "active",
+      class: "quiet",
+      value: code,
+      checked: desk.active === code,
+      onchange: () => desk.set({ active: code }, "tool"),
+    });
+    const slider = make("input", {
+      type: "range",
+      min: 1,
+      max: levels.TOP,
+      value: lesion.level,
+      id: id("level"),
+      class: "threshold",
+      "aria-label": `Threshold of ${name}`,
+      oninput: () => move(lesion, Number(slider.value)),
+    });
+    const opacity = make("input", {
+      type: "range",
+      min: 0.1,
+      max: 1,
+      step: 0.05,
+      value: lesion.opacity,
+      id: id("opacity"),
+      oninput: () => desk.draw(code, { opacity: Number(opacity.value) }),
+    });
     const parts = {
-      shown, active, slider, opacity,
+      shown,
+      active,
+      slider,
+      opacity,
       count: make("output", { class: "count", id: id("count"), for: id("level") }),
       area: make("output", { class: "area", id: id("area"), for: id("level") }),
       threshold: make("output", { class: "probability", for: id("level") }),
-      model: make("button", { type: "button", class: "plain", title: `Back to the model's own threshold of ${name}`,
-        onclick: () => move(lesion, lesion.modelLevel) }),
+      model: make("button", {
+        type: "button",
+        class: "plain",
+        title: `Back to the model's own threshold of ${name}`,
+        onclick: () => move(lesion, lesion.modelLevel),
+      }),
       edited: make("span", { class: "edited faint small" }),
     };
     rows.set(code, parts);
-    return make("div", { class: "lesion", colour: `rgb(${colour})`, "data-code": code },
-      make("div", { class: "first" },
-        make("label", { class: "name", title: `Show or hide ${name} (${index + 1})` }, shown, make("i", { class: "swatch" }),
-          make("span", {}, name), make("kbd", {}, String(index + 1))),
-        make("label", { class: "active", title: `Brush and verdicts go to ${name} (Shift ${index + 1})` }, active, make("span", {}, "Edit"),
-          make("span", { class: "quiet" }, ` ${name}`))),
+    return make(
+      "div",
+      { class: "lesion", colour: `rgb(${colour})`, "data-code": code },
+      make(
+        "div",
+        { class: "first" },
+        make(
+          "label",
+          { class: "name", title: `Show or hide ${name} (${index + 1})` },
+          shown,
+          make("i", { class: "swatch" }),
+          make("span", {}, name),
+          make("kbd", {}, String(index + 1)),
+        ),
+        make(
+          "label",
+          { class: "active", title: `Brush and verdicts go to ${name} (Shift ${index + 1})` },
+          active,
+          make("span", {}, "Edit"),
+          make("span", { class: "quiet" }, ` ${name}`),
+        ),
+      ),
       make("div", { class: "second" }, parts.count, parts.area, parts.edited),
       make("div", { class: "third" }, slider, parts.threshold, parts.model),
-      make("label", { class: "fourth small faint" }, "Opacity", make("span", { class: "quiet" }, ` of ${name}`), opacity));
+      make(
+        "label",
+        { class: "fourth small faint" },
+        "Opacity",
+        make("span", { class: "quiet" }, ` of ${name}`),
+        opacity,
+      ),
+    );
   }
 
   function move(lesion, level) {
@@ -91,13 +175,20 @@ export function lesionPanel(desk) {
       parts.count.textContent = found ? levels.number(found.count) : "…";
       parts.area.textContent = found ? levels.area(found.area, desk.spacing) : "";
       parts.threshold.textContent = levels.shown(lesion.level);
-      parts.slider.setAttribute("aria-valuetext",
-        `probability ${levels.shown(lesion.level)}${found ? `, ${found.count} regions, ${levels.area(found.area, desk.spacing)}` : ""}`);
+      parts.slider.setAttribute(
+        "aria-valuetext",
+        [
+          `probability ${levels.shown(lesion.level)}`,
+          ...(found ? [`${found.count} regions`, levels.area(found.area, desk.spacing)] : []),
+        ].join(", "),
+      );
       parts.model.textContent = `model ${levels.shown(lesion.modelLevel)}`;
       parts.model.disabled = lesion.level === lesion.modelLevel;
       const edited = desk.corrections?.lesions[lesion.code];
-      parts.edited.textContent = edited && (edited.added_px || edited.erased_px)
-        ? `+${levels.number(edited.added_px)} −${levels.number(edited.erased_px)} px by hand` : "";
+      parts.edited.textContent =
+        edited && (edited.added_px || edited.erased_px)
+          ? `+${levels.number(edited.added_px)} −${levels.number(edited.erased_px)} px by hand`
+          : "";
     }
   }
 
@@ -112,20 +203,30 @@ export function lesionPanel(desk) {
     }
   }
 
-  desk.on("photograph", () => { build(); count(); });
-  desk.on("document", () => { if (!desk.result) build(); else refresh(); });
+  desk.on("photograph", () => {
+    build();
+    count();
+  });
+  desk.on("document", () => {
+    if (!desk.result) build();
+    else refresh();
+  });
   desk.on("corrections", count);
   desk.on("levels counts layers tool corrections", refresh);
   build();
 
   return {
-    toggle: (index) => desk.lesions[index] && desk.draw(desk.lesions[index].code, { shown: !desk.lesions[index].shown }),
+    toggle: (index) =>
+      desk.lesions[index] && desk.draw(desk.lesions[index].code, { shown: !desk.lesions[index].shown }),
     activate: (index) => desk.lesions[index] && desk.set({ active: desk.lesions[index].code }, "tool"),
     style: () => {
       const style = desk.lesions[0]?.style === "fill" ? "outline" : "fill";
       chooseStyle(style);
       desk.draw(null, { style });
     },
-    step: (by) => { const lesion = desk.lesion(desk.active); if (lesion) move(lesion, lesion.level + by); },
+    step: (by) => {
+      const lesion = desk.lesion(desk.active);
+      if (lesion) move(lesion, lesion.level + by);
+    },
   };
 }

@@ -20,26 +20,35 @@ import { viewers } from "./viewer.js";
 const VIEWS = [
   { value: "colour", text: "Colour", title: "As photographed (R changes)", keys: "R" },
   { value: "redfree", text: "Red-free", title: "Green light alone (R changes)", keys: "R" },
-  { value: "enhanced", text: "Contrast", title: "Differences to the surroundings strengthened (R changes)", keys: "R" },
+  {
+    value: "enhanced",
+    text: "Contrast",
+    title: "Differences to the surroundings strengthened (R changes)",
+    keys: "R",
+  },
 ];
 const QUALITY = { blur: "blurred", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
+const LESIONS = [1, 2, 3, 4, 5, 6, 7, 8]; // that have keys: more than any model that we know finds
 const STEP = 80; // CSS px that an arrow key moves the photograph
 
 const desk = newDesk();
 
-const viewer = viewers({ main: get("osd"), plain: get("osd-plain") }, {
-  move() {
-    layers.draw();
-    marks.draw();
-    const here = viewer.place();
-    get("zoom").textContent = here ? `${Math.round(here.scale * 100)} %` : "–";
+const viewer = viewers(
+  { main: get("osd"), plain: get("osd-plain") },
+  {
+    move() {
+      layers.draw();
+      marks.draw();
+      const here = viewer.place();
+      get("zoom").textContent = here ? `${Math.round(here.scale * 100)} %` : "–";
+    },
+    ready: () => layers.redraw(),
+    pointer(at, own) {
+      where(at);
+      cross(own ? at : null);
+    },
   },
-  ready: () => layers.redraw(),
-  pointer(at, own) {
-    where(at);
-    cross(own ? at : null);
-  },
-});
+);
 const layers = layersOn(get("over"), () => viewer.place(), errands());
 const marks = marksOn(get("marks"), desk, () => viewer.place());
 const correct = corrections(desk, layers);
@@ -47,7 +56,10 @@ const list = queue(desk);
 const lesions = lesionPanel(desk);
 const regions = regionList(desk, viewer.fly, correct);
 const tools = newTools(desk, viewer, marks, correct, {
-  pointer: (at) => { where(at); cross(at); },
+  pointer: (at) => {
+    where(at);
+    cross(at);
+  },
   gridMoved: (grid) => measure.place(grid),
 });
 const measure = measurePanel(desk, marks, tools);
@@ -63,7 +75,11 @@ function cross(at) {
   const here = viewer.place();
   const shown = at && here && pressed(get("beside"));
   get("cross").hidden = !shown;
-  if (shown) get("cross").style.setProperty("transform", `translate(${here.x + at.x * here.scale}px, ${here.y + at.y * here.scale}px)`);
+  if (shown)
+    get("cross").style.setProperty(
+      "transform",
+      `translate(${here.x + at.x * here.scale}px, ${here.y + at.y * here.scale}px)`,
+    );
 }
 
 // ---- what is drawn ----
@@ -75,7 +91,9 @@ function drawn() {
     revision: desk.revision,
     reference: desk.reference,
     hidden: desk.hidden,
-    drawn: desk.lesions.map(({ shown, level, colour, opacity, style }) => (shown ? { level, colour, opacity, style } : null)),
+    drawn: desk.lesions.map(({ shown, level, colour, opacity, style }) =>
+      shown ? { level, colour, opacity, style } : null,
+    ),
   });
   marks.draw();
 }
@@ -101,10 +119,18 @@ desk.on("document progress", tell);
 function tell() {
   const { photograph, result } = desk;
   const state = photograph?.state;
-  get("caption").textContent = !photograph || result ? "" : state === "failed" ? photograph.error.message
-    : state === "looking" ? `Looking: ${Math.round(100 * list.progress(photograph.id))} %` : "Waiting for its turn";
+  get("caption").textContent =
+    !photograph || result
+      ? ""
+      : state === "failed"
+        ? photograph.error.message
+        : state === "looking"
+          ? `Looking: ${Math.round(100 * list.progress(photograph.id))} %`
+          : "Waiting for its turn";
   get("caption").hidden = !get("caption").textContent;
-  get("quality").textContent = result?.quality.length ? `Beware: ${result.quality.map((code) => QUALITY[code] || code).join(", ")}` : "";
+  get("quality").textContent = result?.quality.length
+    ? `Beware: ${result.quality.map((code) => QUALITY[code] || code).join(", ")}`
+    : "";
   get("made").textContent = result ? `Model ${result.model.name} ${result.model.version}` : "";
 }
 
@@ -147,20 +173,47 @@ get("brightness").addEventListener("input", () => viewer.brightness(Number(get("
 
 // A click without a movement chooses the region below.
 let down = null;
-get("osd").addEventListener("pointerdown", ({ clientX, clientY, button }) => { down = button === 0 ? [clientX, clientY] : null; }, true);
-get("osd").addEventListener("pointerup", (event) => {
-  if (!down || Math.hypot(event.clientX - down[0], event.clientY - down[1]) > 4) return;
-  const at = viewer.under(event);
-  if (at && desk.tool === "move") regions.pick(at);
-}, true);
+get("osd").addEventListener(
+  "pointerdown",
+  ({ clientX, clientY, button }) => {
+    down = button === 0 ? [clientX, clientY] : null;
+  },
+  true,
+);
+get("osd").addEventListener(
+  "pointerup",
+  (event) => {
+    if (!down || Math.hypot(event.clientX - down[0], event.clientY - down[1]) > 4) return;
+    const at = viewer.under(event);
+    if (at && desk.tool === "move") regions.pick(at);
+  },
+  true,
+);
 
 keyboard([
   { title: "Layers" },
-  ...[1, 2, 3, 4].map((number) => ({ keys: [String(number)], shown: "1 … 4", hidden: number > 1, words: "Show or hide a lesion", act: () => lesions.toggle(number - 1) })),
-  ...[1, 2, 3, 4].map((number) => ({ keys: [`shift+${number}`], shown: "Shift 1 … 4", hidden: number > 1, words: "The lesion that is edited", act: () => lesions.activate(number - 1) })),
+  ...LESIONS.map((number) => ({
+    keys: [String(number)],
+    shown: "1 … 4",
+    hidden: number > 1,
+    words: "Show or hide a lesion",
+    act: () => lesions.toggle(number - 1),
+  })),
+  ...LESIONS.map((number) => ({
+    keys: [`shift+${number}`],
+    shown: "Shift 1 … 4",
+    hidden: number > 1,
+    words: "The lesion that is edited",
+    act: () => lesions.activate(number - 1),
+  })),
   { keys: ["h"], shown: "H", words: "Hide all layers, show them again", act: hideAll },
   { keys: ["f"], shown: "F", words: "Outlines or filled", act: lesions.style },
-  { keys: [","], shown: ", .", words: "Threshold of the edited lesion: lower, higher", act: () => lesions.step(-1) },
+  {
+    keys: [","],
+    shown: ", .",
+    words: "Threshold of the edited lesion: lower, higher",
+    act: () => lesions.step(-1),
+  },
   { keys: ["."], hidden: true, act: () => lesions.step(1) },
   { title: "Photograph" },
   { keys: ["+", "="], shown: "+", words: "Zoom in", act: () => viewer.zoomBy(1.5) },
@@ -189,7 +242,12 @@ keyboard([
   { keys: ["d"], shown: "C D", words: "Brush narrower, wider", act: () => tools.wider(1) },
   { keys: ["c"], hidden: true, act: () => tools.wider(-1) },
   { keys: ["z", "ctrl+z"], shown: "Z", words: "Undo", act: () => correct.step("undo") },
-  { keys: ["shift+z", "ctrl+shift+z", "ctrl+y"], shown: "Shift Z", words: "Redo", act: () => correct.step("redo") },
+  {
+    keys: ["shift+z", "ctrl+shift+z", "ctrl+y"],
+    shown: "Shift Z",
+    words: "Redo",
+    act: () => correct.step("redo"),
+  },
   { title: "Measure" },
   { keys: ["m"], shown: "M", words: "Ruler", act: () => tools.use("ruler") },
   { keys: ["g"], shown: "G", words: "ETDRS grid", act: () => measure.toggle() },
@@ -200,7 +258,11 @@ keyboard([
 
 // ---- start ----
 
-const resized = new ResizeObserver(() => { viewer.resize(); layers.redraw(); marks.draw(); });
+const resized = new ResizeObserver(() => {
+  viewer.resize();
+  layers.redraw();
+  marks.draw();
+});
 resized.observe(get("panes"));
 
 async function signIn() {
@@ -216,7 +278,12 @@ async function start() {
   try {
     desk.server = await api.server();
   } catch (refusal) {
-    say(refusal.status === 401 ? "This server wants a token: open the address that foveate serve printed." : refusal.message, { stays: true });
+    say(
+      refusal.status === 401
+        ? "This server wants a token: open the address that foveate serve printed."
+        : refusal.message,
+      { stays: true },
+    );
     return;
   }
   api.listen({ ...list.on, lost: () => {} });
@@ -227,9 +294,12 @@ async function start() {
 }
 
 // For measurements and tests: whether what is on the screen is what is set.
-Object.defineProperty(window, "foveate", { value: Object.freeze({
-  still: () => layers.pending() === 0 && viewer.loaded() && !viewer.moving() && !correct.busy(),
-  viewer, desk,
-}) });
+Object.defineProperty(window, "foveate", {
+  value: Object.freeze({
+    still: () => layers.pending() === 0 && viewer.loaded() && !viewer.moving() && !correct.busy(),
+    viewer,
+    desk,
+  }),
+});
 
 start();

@@ -4,7 +4,7 @@
 // Ignores: what is shown of the photograph that is open.
 
 import * as api from "./api.js";
-import { confirmed, get, make, press, say, settled } from "./dom.js";
+import { confirmed, get, make, say, settled } from "./dom.js";
 
 const AT_ONCE = 2; // uploads
 const LIMIT = 1000;
@@ -22,7 +22,9 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
   let uploads = []; // {name, state, file, batch}
   let sending = 0;
 
-  get("order").replaceChildren(...ORDERS.map(([value, text]) => make("option", { value, selected: value === sortedBy }, text)));
+  get("order").replaceChildren(
+    ...ORDERS.map(([value, text]) => make("option", { value, selected: value === sortedBy }, text)),
+  );
 
   async function read() {
     const [, , asked] = ORDERS.find(([value]) => value === get("order").value);
@@ -42,44 +44,145 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
   function show() {
     const focused = document.activeElement?.closest?.("#photographs li")?.dataset.id;
     get("photographs").replaceChildren(...uploads.map(upload), ...order.map((id) => line(lines.get(id))));
+    head();
+    if (focused)
+      get("photographs").querySelector(`[data-id="${focused}"] button`)?.focus({ preventScroll: true });
+  }
+
+  function head() {
     get("none").hidden = Boolean(order.length || uploads.length);
-    const under = order.map((id) => lines.get(id)).filter(({ state }) => state === "queued" || state === "looking").length + uploads.filter(({ error }) => !error).length;
+    const under =
+      order.map((id) => lines.get(id)).filter(({ state }) => state === "queued" || state === "looking")
+        .length + uploads.filter(({ error }) => !error).length;
     get("waiting").textContent = under ? `${under} under way` : order.length ? String(order.length) : "";
-    if (focused) get("photographs").querySelector(`[data-id="${focused}"] button`)?.focus({ preventScroll: true });
     turn();
   }
 
   function upload(one) {
-    return make("li", { class: one.error ? "failed" : "" },
-      make("div", { class: "card" }, make("i", { class: "thumb" }), make("span", { class: "text" },
-        make("span", { class: "name" }, one.name), make("span", { class: "small faint" }, one.error || one.state)),
-      one.error ? make("button", { type: "button", class: "plain", "aria-label": `Put ${one.name} away`,
-        onclick: () => { uploads = uploads.filter((other) => other !== one); show(); } }, "×") : null));
+    return make(
+      "li",
+      { class: one.error ? "failed" : "" },
+      make(
+        "div",
+        { class: "card" },
+        make("i", { class: "thumb" }),
+        make(
+          "span",
+          { class: "text" },
+          make("span", { class: "name" }, one.name),
+          make("span", { class: "small faint" }, one.error || one.state),
+        ),
+        one.error
+          ? make(
+              "button",
+              {
+                type: "button",
+                class: "plain",
+                "aria-label": `Put ${one.name} away`,
+                onclick: () => {
+                  uploads = uploads.filter((other) => other !== one);
+                  show();
+                },
+              },
+              "×",
+            )
+          : null,
+      ),
+    );
   }
 
   function line(one) {
     const open = desk.photograph?.id === one.id;
-    return make("li", { "data-id": one.id, class: `${one.state} ${open ? "open" : ""}` },
-      make("div", { class: "card" },
-        make("button", { type: "button", class: "choose", "aria-current": open ? "true" : null, onclick: () => go(one.id) },
-          make("img", { class: "thumb", src: api.address.thumbnail(one.id), alt: "", loading: "lazy", width: 60, height: 44 }),
-          make("span", { class: "text" }, make("span", { class: "name" }, one.name, one.reviewed ? make("span", { class: "seen", title: "Reviewed" }, " ✓") : null), said(one))),
-        make("button", { type: "button", class: "plain away", "aria-label": `Delete ${one.name}`, title: "Delete", onclick: () => remove(one) }, "×")));
+    return make(
+      "li",
+      { "data-id": one.id, class: `${one.state} ${open ? "open" : ""}` },
+      make(
+        "div",
+        { class: "card" },
+        make(
+          "button",
+          {
+            type: "button",
+            class: "choose",
+            "aria-current": open ? "true" : null,
+            onclick: () => go(one.id),
+          },
+          make("img", {
+            class: "thumb",
+            src: api.address.thumbnail(one.id),
+            alt: "",
+            loading: "lazy",
+            width: 60,
+            height: 44,
+          }),
+          make(
+            "span",
+            { class: "text" },
+            make(
+              "span",
+              { class: "name" },
+              one.name,
+              one.reviewed ? make("span", { class: "seen", title: "Reviewed" }, " ✓") : null,
+            ),
+            said(one),
+          ),
+        ),
+        make(
+          "button",
+          {
+            type: "button",
+            class: "plain away",
+            "aria-label": `Delete ${one.name}`,
+            title: "Delete",
+            onclick: () => remove(one),
+          },
+          "×",
+        ),
+      ),
+    );
   }
 
   function said(one) {
     if (one.state === "failed") return make("span", { class: "small bad" }, one.error.message);
-    if (one.state === "queued") return make("span", { class: "small faint" }, one.position ? `Waiting, place ${one.position}` : "Waiting");
+    if (one.state === "queued")
+      return make(
+        "span",
+        { class: "small faint" },
+        one.position ? `Waiting, place ${one.position}` : "Waiting",
+      );
     if (one.state === "looking") {
-      return make("span", { class: "small faint" }, "Looking ", make("progress", { max: 1, value: one.progress, "aria-label": `Progress of ${one.name}` }));
+      return make(
+        "span",
+        { class: "small faint" },
+        "Looking ",
+        make("progress", { max: 1, value: one.progress, "aria-label": `Progress of ${one.name}` }),
+      );
     }
     const found = Object.entries(one.result.lesions).filter(([, { count }]) => count > 0);
-    return make("span", { class: "small chips" }, ...(found.length ? found.map(([code, { count, colour }]) =>
-      make("span", { class: "chip", colour: `rgb(${colour})` }, make("i", { class: "swatch small" }), `${code} ${count}`)) : [make("span", { class: "faint" }, "Nothing found")]));
+    return make(
+      "span",
+      { class: "small chips" },
+      ...(found.length
+        ? found.map(([code, { count, colour }]) =>
+            make(
+              "span",
+              { class: "chip", colour: `rgb(${colour})` },
+              make("i", { class: "swatch small" }),
+              `${code} ${count}`,
+            ),
+          )
+        : [make("span", { class: "faint" }, "Nothing found")]),
+    );
   }
 
   async function remove(one) {
-    if (!await confirmed(`Delete ${one.name}, with its result and corrections? It is gone from the disk.`, "Delete")) return;
+    if (
+      !(await confirmed(
+        `Delete ${one.name}, with its result and corrections? It is gone from the disk.`,
+        "Delete",
+      ))
+    )
+      return;
     try {
       await api.remove(one.id);
       gone(one.id);
@@ -98,8 +201,12 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
 
   /** Open a photograph, and name it in the address, so that it is found again after a reload. */
   async function go(id) {
-    if (location.hash.slice(1) !== (id || "")) history.replaceState(null, "", id ? `#${id}` : location.pathname);
-    if (!id) { desk.open(null); return show(); }
+    if (location.hash.slice(1) !== (id || ""))
+      history.replaceState(null, "", id ? `#${id}` : location.pathname);
+    if (!id) {
+      desk.open(null);
+      return show();
+    }
     try {
       const photograph = await api.photograph(id);
       lines.set(id, photograph);
@@ -115,7 +222,12 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
     const at = order.indexOf(desk.photograph?.id);
     get("previous").disabled = at <= 0;
     get("next").disabled = at < 0 || at >= order.length - 1;
-    get("place").textContent = at < 0 ? (desk.photograph ? desk.photograph.name : "No photograph") : `${desk.photograph.name} · ${at + 1} of ${order.length}`;
+    get("place").textContent =
+      at < 0
+        ? desk.photograph
+          ? desk.photograph.name
+          : "No photograph"
+        : `${desk.photograph.name} · ${at + 1} of ${order.length}`;
   }
 
   const step = (by) => {
@@ -126,15 +238,27 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
   // ---- dropping ----
 
   async function take(files) {
-    const photographs = files.filter(({ name, size }) => size > 0 && (files.length === 1 || READABLE.test(name)));
-    if (!photographs.length) return say("No photographs among these files: JPEG, PNG, TIFF or DICOM are read.");
+    const photographs = files.filter(
+      ({ name, size }) => size > 0 && (files.length === 1 || READABLE.test(name)),
+    );
+    if (!photographs.length)
+      return say("No photographs among these files: JPEG, PNG, TIFF or DICOM are read.");
     const passed = files.length - photographs.length;
     if (passed) say(`${passed} other files were passed over.`);
     let batch = null;
     if (photographs.length > 1) {
-      batch = await api.newBatch(`${new Date().toISOString().slice(0, 16).replace("T", " ")}, ${photographs.length} photographs`).then(({ id }) => id, () => null);
+      batch = await api
+        .newBatch(
+          `${new Date().toISOString().slice(0, 16).replace("T", " ")}, ${photographs.length} photographs`,
+        )
+        .then(
+          ({ id }) => id,
+          () => null,
+        );
     }
-    uploads.push(...photographs.map((file) => ({ name: file.name, file, batch, state: "To be sent", waiting: true })));
+    uploads.push(
+      ...photographs.map((file) => ({ name: file.name, file, batch, state: "To be sent", waiting: true })),
+    );
     show();
     send();
   }
@@ -145,25 +269,38 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
       if (!one) return;
       Object.assign(one, { waiting: false, state: "Sending" });
       sending++;
-      api.submit(one.file, one.batch, () => { one.state = "The queue is full; waiting"; show(); }).then((photograph) => {
-        uploads = uploads.filter((other) => other !== one);
-        heard(photograph, { first: true });
-        if (!desk.photograph) go(photograph.id);
-      }, (refusal) => { one.error = refusal.message; one.file = null; }).finally(() => {
-        sending--;
-        show();
-        send();
-      });
+      api
+        .submit(one.file, one.batch, () => {
+          one.state = "The queue is full; waiting";
+          show();
+        })
+        .then(
+          (photograph) => {
+            uploads = uploads.filter((other) => other !== one);
+            heard(photograph, { first: true });
+            if (!desk.photograph) go(photograph.id);
+          },
+          (refusal) => {
+            one.error = refusal.message;
+            one.file = null;
+          },
+        )
+        .finally(() => {
+          sending--;
+          show();
+          send();
+        });
     }
   }
 
   async function within(entry) {
     if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-    const reader = entry.createReader(), found = [];
+    const reader = entry.createReader(),
+      found = [];
     for (;;) {
       const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
       if (!some.length) break;
-      for (const one of some) found.push(...await within(one));
+      for (const one of some) found.push(...(await within(one)));
     }
     return found;
   }
@@ -176,9 +313,18 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
 
   const holdsFiles = (event) => [...event.dataTransfer.types].includes("Files");
   let over = 0;
-  window.addEventListener("dragenter", (event) => { if (holdsFiles(event)) { over++; document.body.classList.add("dropping"); } });
-  window.addEventListener("dragleave", (event) => { if (holdsFiles(event) && --over <= 0) document.body.classList.remove("dropping"); });
-  window.addEventListener("dragover", (event) => { if (holdsFiles(event)) event.preventDefault(); });
+  window.addEventListener("dragenter", (event) => {
+    if (holdsFiles(event)) {
+      over++;
+      document.body.classList.add("dropping");
+    }
+  });
+  window.addEventListener("dragleave", (event) => {
+    if (holdsFiles(event) && --over <= 0) document.body.classList.remove("dropping");
+  });
+  window.addEventListener("dragover", (event) => {
+    if (holdsFiles(event)) event.preventDefault();
+  });
   window.addEventListener("drop", (event) => {
     if (!holdsFiles(event)) return;
     event.preventDefault();
@@ -187,7 +333,10 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
     dropped(event.dataTransfer).catch(() => say("What was dropped cannot be read."));
   });
   for (const id of ["files", "folder"]) {
-    get(id).addEventListener("change", () => { take([...get(id).files]); get(id).value = ""; });
+    get(id).addEventListener("change", () => {
+      take([...get(id).files]);
+      get(id).value = "";
+    });
   }
 
   // ---- events of the server ----
@@ -197,7 +346,11 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
     lines.set(photograph.id, photograph);
     if (!known && !order.includes(photograph.id)) order.unshift(photograph.id);
     if (desk.photograph?.id === photograph.id) desk.renew(photograph);
-    show();
+    const old = get("photographs").querySelector(`[data-id="${photograph.id}"]`);
+    if (known && old && !old.contains(document.activeElement)) {
+      old.replaceWith(line(photograph)); // of a thousand lines, one
+      head();
+    } else show();
     if (!first && photograph.state === "done" && get("order").value !== "submitted") readSoon();
   }
 
@@ -222,5 +375,5 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
   window.addEventListener("hashchange", () => go(location.hash.slice(1) || null));
   turn();
 
-  return { on, go, step, read, progress: (id) => lines.get(id)?.progress ?? 0, press };
+  return { on, go, step, read, progress: (id) => lines.get(id)?.progress ?? 0 };
 }

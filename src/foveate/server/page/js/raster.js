@@ -29,7 +29,8 @@ export function lit(stack, index, shape, level) {
  * The picture of one tile, in pieces: [{pixels, box}] with RGBA of each box (x, y, width, height) that holds
  * anything. A screen full of retina without lesions has none, which makes it quick to lay.
  *
- * layers: one a lesion, null where it is hidden: {level, colour, opacity, style: "outline" | "fill", thickness}.
+ * layers: one a lesion, null where it is hidden: {level, colour, opacity, style, thickness}; the style is "outline"
+ * or "fill".
  * truth: a stack as the first, 0 and 255, or null; with it, layers show true, false and missed.
  */
 export function draw(stack, shape, layers, truth = null) {
@@ -49,7 +50,11 @@ function compare(pixels, model, truth, shape, layer) {
   const both = model.map((one, at) => one & truth[at]);
   const only = model.map((one, at) => one & ~truth[at] & 1);
   const missed = model.map((one, at) => ~one & truth[at] & 1);
-  for (const [mask, colour] of [[both, TRUE], [only, FALSE], [missed, MISSED]]) {
+  for (const [mask, colour] of [
+    [both, TRUE],
+    [only, FALSE],
+    [missed, MISSED],
+  ]) {
     fill(pixels, mask, shape, colour, layer.opacity);
   }
 }
@@ -76,7 +81,8 @@ function outline(pixels, mask, { side, margin }, { colour, opacity, thickness })
       for (let down = -reach; down <= reach; down++) {
         for (let right = -reach; right <= reach; right++) {
           const far = Math.max(Math.abs(down), Math.abs(right));
-          const r = row + down, c = column + right;
+          const r = row + down,
+            c = column + right;
           if (far === 0 || r < 0 || c < 0 || r >= across || c >= across || mask[r * across + c]) continue;
           const near = reach - far + 1;
           if (near > ring[r * across + c]) ring[r * across + c] = near;
@@ -94,8 +100,12 @@ function outline(pixels, mask, { side, margin }, { colour, opacity, thickness })
 }
 
 function onRim(mask, at, row, column, across) {
-  return (row > 0 && !mask[at - across]) || (row < across - 1 && !mask[at + across])
-    || (column > 0 && !mask[at - 1]) || (column < across - 1 && !mask[at + 1]);
+  return (
+    (row > 0 && !mask[at - across]) ||
+    (row < across - 1 && !mask[at + across]) ||
+    (column > 0 && !mask[at - 1]) ||
+    (column < across - 1 && !mask[at + 1])
+  );
 }
 
 /** Lay a colour over what is there ("over" of Porter and Duff, without premultiplied alpha). */
@@ -123,7 +133,8 @@ function pieces(pixels, side) {
 
 /** The smallest box in a cell outside of which nothing is drawn, or null. */
 function drawn(pixels, side, top, left) {
-  const bottom = Math.min(top + CELL, side), right = Math.min(left + CELL, side);
+  const bottom = Math.min(top + CELL, side),
+    right = Math.min(left + CELL, side);
   let [first, last, from, to] = [bottom, top, right, left];
   for (let row = top; row < bottom; row++) {
     for (let column = left, at = (row * side + left) * 4 + 3; column < right; column++, at += 4) {
@@ -154,22 +165,31 @@ export function edges(mask, { side, margin }) {
   const across = side + 2 * margin;
   const found = [];
   const value = (row, column) => mask[(row + margin) * across + column + margin] || 0;
-  const inside = (row, column) => row >= -margin && column >= -margin && row < side + margin && column < side + margin;
+  const inside = (row, column) =>
+    row >= -margin && column >= -margin && row < side + margin && column < side + margin;
   const differs = (r1, c1, r2, c2) => value(r2, c2) !== (inside(r1, c1) ? value(r1, c1) : value(r2, c2));
-  for (let row = 0; row < side; row++) { // horizontal: above each row
+  for (let row = 0; row < side; row++) {
+    // horizontal: above each row
     let start = -1;
     for (let column = 0; column <= side; column++) {
       const border = column < side && differs(row - 1, column, row, column);
       if (border && start < 0) start = column;
-      if (!border && start >= 0) { found.push(start, row, column, row); start = -1; }
+      if (!border && start >= 0) {
+        found.push(start, row, column, row);
+        start = -1;
+      }
     }
   }
-  for (let column = 0; column < side; column++) { // vertical: left of each column
+  for (let column = 0; column < side; column++) {
+    // vertical: left of each column
     let start = -1;
     for (let row = 0; row <= side; row++) {
       const border = row < side && differs(row, column - 1, row, column);
       if (border && start < 0) start = row;
-      if (!border && start >= 0) { found.push(column, start, column, row); start = -1; }
+      if (!border && start >= 0) {
+        found.push(column, start, column, row);
+        start = -1;
+      }
     }
   }
   return Int16Array.from(found);

@@ -7,7 +7,7 @@ import { address } from "./api.js";
 
 const { OpenSeadragon } = window;
 
-/** Which tile of which level shows a box of the photograph: {columns: [from, to], rows: [from, to]}, ends included. */
+/** The tiles of a level that show a box of the photograph: {columns: [first, last], rows: [first, last]}. */
 export function covering(tiles, level, { x, y, width, height }) {
   const last = tiles.levels.length - 1;
   const side = tiles.size * 2 ** (last - level);
@@ -24,7 +24,13 @@ export function source(photograph, view, errands) {
   const { id, width, height, tiles } = photograph;
   const last = tiles.levels.length - 1;
   const made = new OpenSeadragon.TileSource({
-    width, height, tileSize: tiles.size, tileOverlap: 0, minLevel: 0, maxLevel: last, ready: true,
+    width,
+    height,
+    tileSize: tiles.size,
+    tileOverlap: 0,
+    minLevel: 0,
+    maxLevel: last,
+    ready: true,
   });
   Object.assign(made, {
     getLevelScale: (level) => 2 ** (level - last),
@@ -42,7 +48,10 @@ export function source(photograph, view, errands) {
         place: { x: x * tiles.size, y: y * tiles.size, width: across, height: down },
       });
       job.userData.errand = errand;
-      errand.answer.then(({ bitmap }) => job.finish(bitmap, null, "imageBitmap"), (error) => job.fail(error.message, null));
+      errand.answer.then(
+        ({ bitmap }) => job.finish(bitmap, null, "imageBitmap"),
+        (error) => job.fail(error.message, null),
+      );
     },
     downloadTileAbort(job) {
       job.userData.errand?.stop();

@@ -62,15 +62,20 @@ export function tools(desk, viewer, marks, correct, on) {
   });
 
   function paint(first) {
-    const tool = desk.tool, width = diameter();
+    const tool = desk.tool,
+      width = diameter();
     const points = [rounded(first)];
     return {
       move: (at) => {
-        const next = rounded(at), last = points[points.length - 1];
+        const next = rounded(at),
+          last = points[points.length - 1];
         if ((next[0] !== last[0] || next[1] !== last[1]) && points.length < MOST_POINTS) points.push(next);
         marks.set({ stroke: { points, diameter: width, tool }, cursor: { ...at, diameter: width } });
       },
-      end: () => correct.stroke(tool, width, points, () => { if (marks.state.stroke?.points === points) marks.set({ stroke: null }); }),
+      end: () =>
+        correct.stroke(tool, width, points, () => {
+          if (marks.state.stroke?.points === points) marks.set({ stroke: null });
+        }),
     };
   }
 
@@ -93,12 +98,20 @@ export function tools(desk, viewer, marks, correct, on) {
       held = null;
     });
   }
-  over.addEventListener("pointerleave", () => { if (!held) marks.set({ cursor: null }); on.pointer(null); });
-  over.addEventListener("wheel", (event) => { // a tool in hand still zooms
-    event.preventDefault();
-    const at = place(event);
-    viewer.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, at);
-  }, { passive: false });
+  over.addEventListener("pointerleave", () => {
+    if (!held) marks.set({ cursor: null });
+    on.pointer(null);
+  });
+  over.addEventListener(
+    "wheel",
+    (event) => {
+      // a tool in hand still zooms
+      event.preventDefault();
+      const at = place(event);
+      viewer.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, at);
+    },
+    { passive: false },
+  );
 
   /** Handles of the grid: the SVG's circles take pointers, whatever the tool. */
   const svg = get("marks");

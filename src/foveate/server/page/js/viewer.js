@@ -9,8 +9,10 @@ import { source } from "./tiles.js";
 const { OpenSeadragon } = window;
 
 const DEEPEST = 40; // screen px a pixel of the photograph
-const LEAST = 160; // px of the photograph that are shown where one flies to a region; our choice, as is
-const around = (side) => Math.max(LEAST, Math.min(6 * side, 2 * side + 400)); // how much retina around it is shown
+const LEAST = 160; // px of the photograph that are shown at least where one flies to a region: our choice
+
+/** How many px of the photograph are shown where one flies to a region: some retina around it. */
+const around = (side) => Math.max(LEAST, Math.min(6 * side, 2 * side + 400));
 
 /** Where a computer draws with its processor alone, OpenSeadragon's canvas is quicker than WebGL. */
 function drawer() {
@@ -82,25 +84,32 @@ export function viewers(panes, on) {
     const size = viewer.viewport.getContainerSize();
     const scale = size.x / (bounds.width * photograph.width);
     return {
-      x: -bounds.x * photograph.width * scale, y: -bounds.y * photograph.width * scale,
-      scale, width: size.x, height: size.y,
+      x: -bounds.x * photograph.width * scale,
+      y: -bounds.y * photograph.width * scale,
+      scale,
+      width: size.x,
+      height: size.y,
     };
   }
 
   function load(viewer, view) {
-    const before = Array.from({ length: viewer.world.getItemCount() }, (_, index) => viewer.world.getItemAt(index));
+    const before = Array.from({ length: viewer.world.getItemCount() }, (_, index) =>
+      viewer.world.getItemAt(index),
+    );
     viewer.addTiledImage({
       tileSource: source(photograph, view, errands),
       success: ({ item: added }) => {
         sharpen();
-        const gone = () => before.forEach((old) => viewer.world.getIndexOfItem(old) >= 0 && viewer.world.removeItem(old));
+        const gone = () =>
+          before.forEach((old) => viewer.world.getIndexOfItem(old) >= 0 && viewer.world.removeItem(old));
         if (!before.length) return;
         if (added.getFullyLoaded()) gone();
-        else added.addHandler("fully-loaded-change", function whole({ fullyLoaded }) {
-          if (!fullyLoaded) return;
-          added.removeHandler("fully-loaded-change", whole);
-          gone();
-        });
+        else
+          added.addHandler("fully-loaded-change", function whole({ fullyLoaded }) {
+            if (!fullyLoaded) return;
+            added.removeHandler("fully-loaded-change", whole);
+            gone();
+          });
       },
     });
   }
@@ -152,7 +161,8 @@ export function viewers(panes, on) {
   }
 
   /** Whether the whole photograph is shown, so that it stays so when the screen changes. */
-  const atHome = () => Boolean(main.world.getItemCount()) && main.viewport.getZoom() <= main.viewport.getHomeZoom() * 1.02;
+  const atHome = () =>
+    Boolean(main.world.getItemCount()) && main.viewport.getZoom() <= main.viewport.getHomeZoom() * 1.02;
 
   function lock(from, to) {
     if (!to?.world.getItemCount()) return;
@@ -165,12 +175,25 @@ export function viewers(panes, on) {
     const here = place();
     if (!here) return;
     const smooth = here.scale < 3;
-    for (const viewer of [main, plain]) if (viewer?.world.getItemCount()) viewer.drawer.setImageSmoothingEnabled(smooth);
+    for (const viewer of [main, plain])
+      if (viewer?.world.getItemCount()) viewer.drawer.setImageSmoothingEnabled(smooth);
   }
 
   function watch(viewer, element) {
-    element.addEventListener("pointerdown", () => { leader = viewer; }, true);
-    element.addEventListener("wheel", () => { leader = viewer; }, { capture: true, passive: true });
+    element.addEventListener(
+      "pointerdown",
+      () => {
+        leader = viewer;
+      },
+      true,
+    );
+    element.addEventListener(
+      "wheel",
+      () => {
+        leader = viewer;
+      },
+      { capture: true, passive: true },
+    );
     element.addEventListener("pointermove", (event) => on.pointer(under(viewer, event), viewer === main));
     element.addEventListener("pointerleave", () => on.pointer(null, viewer === main));
   }
@@ -187,7 +210,13 @@ export function viewers(panes, on) {
   }
 
   const point = (x, y) => new OpenSeadragon.Point(x / photograph.width, y / photograph.width);
-  const moved = (go) => { if (photograph) { leader = main; go(main.viewport); main.viewport.applyConstraints(); } };
+  const moved = (go) => {
+    if (photograph) {
+      leader = main;
+      go(main.viewport);
+      main.viewport.applyConstraints();
+    }
+  };
 
   main.addHandler("update-viewport", () => {
     if (leader === main) lock(main, plain);
@@ -197,20 +226,26 @@ export function viewers(panes, on) {
   main.addHandler("resize", () => on.move());
 
   return {
-    show, view, brightness, beside, place,
+    show,
+    view,
+    brightness,
+    beside,
+    place,
     under: (event) => under(main, event),
     zoomBy: (factor, at) => moved((port) => port.zoomBy(factor, at && point(at.x, at.y))),
     /** Screen px a pixel of the photograph. */
     zoomTo: (scale) => moved((port) => port.zoomTo((scale * photograph.width) / port.getContainerSize().x)),
-    panBy: (right, down) => moved((port) => port.panBy(port.deltaPointsFromPixels(new OpenSeadragon.Point(right, down)))),
+    panBy: (right, down) =>
+      moved((port) => port.panBy(port.deltaPointsFromPixels(new OpenSeadragon.Point(right, down)))),
     fit: () => moved((port) => port.goHome()),
     /** Fly to a box of the photograph, with some retina around it. */
-    fly: ({ x, y, width, height }) => moved((port) => {
-      const side = around(Math.max(width, height));
-      const from = point(x + width / 2 - side / 2, y + height / 2 - side / 2);
-      const across = side / photograph.width;
-      port.fitBounds(new OpenSeadragon.Rect(from.x, from.y, across, across));
-    }),
+    fly: ({ x, y, width, height }) =>
+      moved((port) => {
+        const side = around(Math.max(width, height));
+        const from = point(x + width / 2 - side / 2, y + height / 2 - side / 2);
+        const across = side / photograph.width;
+        port.fitBounds(new OpenSeadragon.Rect(from.x, from.y, across, across));
+      }),
     /** Whether a pointer moves the photograph, or belongs to a tool. */
     hold: (held) => main.setMouseNavEnabled(!held),
     /** Which part draws, for measurements: "canvas" or "webgl". */
@@ -220,7 +255,10 @@ export function viewers(panes, on) {
     moving: () => {
       const { viewport } = main;
       const away = viewport.getCenter(true).minus(viewport.getCenter(false));
-      return Math.hypot(away.x, away.y) > 1e-6 || Math.abs(viewport.getZoom(true) / viewport.getZoom(false) - 1) > 1e-6;
+      return (
+        Math.hypot(away.x, away.y) > 1e-6 ||
+        Math.abs(viewport.getZoom(true) / viewport.getZoom(false) - 1) > 1e-6
+      );
     },
     resize: () => {
       const whole = atHome();

@@ -103,7 +103,7 @@ async function stackOf(address, count, signal) {
   return stack;
 }
 
-/** The picture of one tile's layers: pieces of {bitmap, box}, and at deep zoom the edges of each outlined lesion. */
+/** The picture of one tile's layers: pieces of {bitmap, box}, at deep zoom also the edges of outlined lesions. */
 async function layers({ address, reference, shape, layers: wanted, deep }, signal) {
   const [stack, truth] = await Promise.all([
     stackOf(address, wanted.length, signal),
@@ -113,17 +113,25 @@ async function layers({ address, reference, shape, layers: wanted, deep }, signa
   const across = shape.side + 2 * shape.margin;
   const empty = () => new Uint8Array(across * across * wanted.length);
   const levels = stack ? stack.levels : empty();
-  const needed = wanted.map((layer, index) => (
-    layer && (reference || (stack && stack.highest[index] >= layer.level)) ? layer : null));
+  const needed = wanted.map((layer, index) =>
+    layer && (reference || (stack && stack.highest[index] >= layer.level)) ? layer : null,
+  );
   const lined = needed.map((layer) => !reference && deep && layer?.style === "outline");
   const answer = {
-    edges: needed.flatMap((layer, index) => (lined[index]
-      ? [{ index, runs: edges(lit(levels, index, shape, layer.level), shape) }] : [])),
+    edges: needed.flatMap((layer, index) =>
+      lined[index] ? [{ index, runs: edges(lit(levels, index, shape, layer.level), shape) }] : [],
+    ),
   };
   const filled = needed.map((layer, index) => (lined[index] ? null : layer));
-  const drawn = filled.some(Boolean) ? draw(levels, shape, filled, reference ? (truth ? truth.levels : empty()) : null) : [];
-  answer.pieces = await Promise.all(drawn.map(async ({ pixels, box }) => (
-    { box, bitmap: await createImageBitmap(new ImageData(pixels, box.width, box.height)) })));
+  const drawn = filled.some(Boolean)
+    ? draw(levels, shape, filled, reference ? (truth ? truth.levels : empty()) : null)
+    : [];
+  answer.pieces = await Promise.all(
+    drawn.map(async ({ pixels, box }) => ({
+      box,
+      bitmap: await createImageBitmap(new ImageData(pixels, box.width, box.height)),
+    })),
+  );
   return answer;
 }
 
