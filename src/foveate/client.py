@@ -13,6 +13,7 @@ Ignores: how anything is found, and how answers are made.
 It needs nothing but Python.
 """
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -21,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from foveate.errors import ServerError
@@ -86,7 +87,7 @@ class Region:
 
 
 class Client:
-    """A connection to one server; not to be shared between threads.
+    """Asks one server; several threads may share it, since each question has a connection of its own.
 
     Args:
         address: of the server, such as 'http://127.0.0.1:8000'.
@@ -106,22 +107,15 @@ class Client:
             raise ServerError(
                 f"{address!r} is no address of a server; give one such as http://127.0.0.1:8000"
             )
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=timeout)
+        self._host, self._port = parts.hostname, parts.port
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._address = address
         self._prefix = parts.path.rstrip("/")
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = {"Connection": "close"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._timeout = timeout
         self._patience = patience
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
     def submit(self, path: str | Path, *, batch: str | None = None, field: str = "auto") -> Photograph:
         """Submit a photograph; where the queue is full, try again until patience ends.
@@ -243,10 +237,10 @@ class Client:
             ServerError: it is not done, or the file cannot be written.
         """
         query = "?" + urlencode({"parts": ",".join(parts)}) if parts else ""
-        answer = self._answer("GET", f"/api/photographs/{_quoted(id)}/download{query}", None, {})
         partial = Path(f"{to}.part")
+        where = f"/api/photographs/{_quoted(id)}/download{query}"
         try:
-            with partial.open("wb") as file:
+            with self._answer("GET", where, None, {}) as answer, partial.open("wb") as file:
                 shutil.copyfileobj(answer, file)
             partial.replace(to)
         except OSError as error:
@@ -279,24 +273,28 @@ class Client:
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Any:  # noqa: ANN401 JSON is of any kind
-        content = self._answer(method, where, body, headers).read()
+        with self._answer(method, where, body, headers) as answer:
+            content = answer.read()
         return json.loads(content) if content else None
 
     def _answer(
         self, method: str, where: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
-        """Return an answer that is no error."""
+        """Return an answer that is no error; it holds its connection, which ends with it."""
+        connection = self._kind(self._host, self._port, timeout=self._timeout)
         try:
-            self._connection.request(method, self._prefix + where, body, {**self._headers, **headers})
-            answer = self._connection.getresponse()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
+                connection.request(method, self._prefix + where, body, {**self._headers, **headers})
+            answer = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
+            connection.close()
             raise ServerError(
                 f"{self._address}: cannot be reached ({error}); is the server running?"
             ) from error
         if answer.status < 400:
             return answer
-        raise _refusal(answer)
+        with answer:
+            raise _refusal(answer)
 
 
 def _refusal(answer: http.client.HTTPResponse) -> ServerError:

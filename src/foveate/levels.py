@@ -58,8 +58,9 @@ def count(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> Counts:
     regions, area_px = np.zeros(LEVELS, np.int64), np.zeros(LEVELS, np.int64)
     forest = _Forest(lit.areas, minimum_area)
     for level in range(LEVELS - 1, 0, -1):
-        forest.add(lit.runs[level])
-        forest.join(*lit.pairs[level])
+        if len(lit.runs[level]):  # without new pixels nothing comes to touch
+            forest.add(lit.runs[level])
+            forest.join(*lit.pairs[level])
         regions[level], area_px[level] = forest.regions, forest.area_px
     return Counts(regions=regions, area_px=area_px, mask_px=mask_px)
 

@@ -39,7 +39,7 @@ def serve(
     limit_pixels: Annotated[int, Parameter(metavar="N")] = 120_000_000,
     limit_seconds: Annotated[float, Parameter(metavar="N")] = 600.0,
     keep_days: Annotated[float | None, Parameter(metavar="N")] = None,
-) -> int:
+) -> None:
     """Serve a page to look at photographs with, and an HTTP API.
 
     Parameters
@@ -92,7 +92,7 @@ def serve(
         seconds=limit_seconds,
         keep=None if keep_days is None else timedelta(days=keep_days),
     )
-    served = serving.serve(
+    serving.serve(
         chosen.Options(
             data=data.resolve(),
             model=models.DEFAULT if model is None else model,
@@ -109,7 +109,6 @@ def serve(
         ),
         lambda address: print(f"Foveate serves at {address}", flush=True),
     )
-    return 0 if served else 1
 
 
 def _token(path: Path | None) -> str | None:

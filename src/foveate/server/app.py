@@ -50,6 +50,12 @@ class Application:
         self.routes = app
         self.news = news
 
+    @property
+    def failure(self) -> FoveateError | None:
+        """Why it could not start, where it could not."""
+        found: FoveateError | None = getattr(self.routes.state, "failure", None)
+        return found
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         await self._guard(scope, receive, send)
@@ -69,9 +75,10 @@ def create(options: Options, hire: Callable[[Options], Crew] = service.hired) ->
         crew = hire(options)
         try:
             running = await to_thread.run_sync(service.start, options, crew, news, metrics, sessions)
-        except BaseException:
+        except BaseException as error:
             for hand in (crew.desk, *crew.lookers):
                 hand.close()
+            app.state.failure = error if isinstance(error, FoveateError) else None
             raise
         app.state.service = running
         app.state.doors = CapacityLimiter(photographs.DOORS)

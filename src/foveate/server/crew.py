@@ -4,6 +4,7 @@ Knows:   how to start one, hand it a task, hear how far it is, and replace it wh
 Ignores: what the tasks are.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -108,6 +109,7 @@ class Process:
         with self._lock:
             self._cancelled = False
             if self._process.poll() is not None and not self._closed:
+                _end(self._process)
                 self._start()
                 self._facts = None
         self.introduce()
@@ -134,14 +136,7 @@ class Process:
         """End the process and wait for it."""
         with self._lock:
             self._closed = True
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:
-                    pass
+        _end(self._process)
 
     def _start(self) -> None:
         source = str(Path(foveate.__file__).parent.parent)
@@ -188,6 +183,16 @@ class Process:
             else:
                 done: Facts = told["done"]
                 return done
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a process, if it has not ended, and whatever leads to it."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):  # what was still to be sent to it
+                stream.close()
 
 
 def _listen(process: "subprocess.Popen[str]", answers: "queue.SimpleQueue[Facts | None]") -> None:

@@ -14,6 +14,7 @@ Ignores: what is asked for.
 """
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import secrets
@@ -42,6 +43,12 @@ SESSIONS = 1000
 
 JSON_BYTES = 2 << 20
 """Of a body that is no file: a stroke of 10,000 points takes 0.4 MB."""
+
+DRAINED = 32 << 20
+"""Bytes of a refused body that are read all the same: most photographs."""
+
+PATIENCE = 2.0
+"""Seconds for which they are."""
 
 AT_ONCE = 1000
 """Requests under way, streams of events included."""
@@ -126,7 +133,9 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        answer = _Answer(scope, send, self._metrics)
+        incoming = _Incoming(receive)
+        receive = incoming.receive
+        answer = _Answer(scope, send, incoming, self._metrics)
         self._under_way += 1
         try:
             await self._checked(scope, receive, answer)
@@ -187,13 +196,36 @@ class Guard:
         return _replay({"type": "http.request", "body": bytes(content), "more_body": False}, receive)
 
 
+class _Incoming:
+    """A request's body on its way."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = False
+
+    async def receive(self) -> Message:
+        """Receive a part of it."""
+        message = await self._receive()
+        self._ended = self._ended or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on until it ends, or is longer than we care for: who is still sending would not hear our answer."""
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not self._ended and size <= DRAINED:
+                    size += len((await self.receive()).get("body", b""))
+
+
 class _Answer:
     """An answer on its way: our headers are added, and it is counted."""
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
         self.begun = False
         self._scope = scope
         self._send = send
+        self._incoming = incoming
         self._metrics = metrics
         self._clock = time.monotonic()
 
@@ -201,6 +233,8 @@ class _Answer:
         """Send a part of it."""
         if message["type"] == "http.response.start":
             self.begun = True
+            if message["status"] >= 400:
+                await self._incoming.drain()
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
@@ -210,7 +244,7 @@ class _Answer:
         await self._send(message)
 
 
-async def _say(problem: Problem, scope: Scope, receive: Receive, answer: _Answer) -> None:
+async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Answer") -> None:
     if not answer.begun:
         await problem.response()(scope, receive, answer.send)
 

@@ -4,7 +4,9 @@ Knows:   sockets, signals, and the line that says where the page is.
 Ignores: what is served.
 """
 
+import contextlib
 import logging
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -37,23 +39,21 @@ class _Server(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop."""
+        """Stop; a second Ctrl-C waits for nobody. The signal is dealt with: it is not raised again afterwards."""
         self._application.news.close()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
-def serve(options: Options, say: Callable[[str], None]) -> bool:
+def serve(options: Options, say: Callable[[str], None]) -> None:
     """Serve until a signal comes.
 
     Args:
         options: how.
         say: told the page's address once, when the server is ready.
 
-    Returns:
-        Whether it came to serve; why not, the log says.
-
     Raises:
-        SettingError: the address cannot be had.
+        FoveateError: the address or the model cannot be had, or the data folder cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listening = _listening(options)
@@ -70,9 +70,11 @@ def serve(options: Options, say: Callable[[str], None]) -> bool:
         ws="none",
     )
     server = _Server(config, app, lambda: say(address(options, listening)))
-    with listening:
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log what is raised below
+    with listening, contextlib.suppress(SystemExit):
         server.run(sockets=[listening])
-    return server.started
+    if app.failure is not None:
+        raise app.failure
 
 
 def _listening(options: Options) -> socket.socket:
