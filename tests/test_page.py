@@ -60,6 +60,22 @@ LIT = """() => {
 }"""
 
 
+READY = "() => window.foveate?.desk.counts && foveate.desk.corrections && foveate.still()"
+
+CLEARED = """() => {
+  localStorage.clear();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const id of ["measure", "compare"]) document.getElementById(`${id}-section`).open = false;
+  for (const id of ["hide", "beside"]) {
+    const button = document.getElementById(id);
+    if (button.getAttribute("aria-pressed") === "true") button.click();
+  }
+  foveate.desk.set({tool: "move"}, "tool");
+  document.activeElement.blur();
+  location.hash = "";
+}"""
+
+
 # ---- what all tests share ----
 
 
@@ -108,30 +124,44 @@ def photograph(address, browser):
     return identifier
 
 
-@pytest.fixture
-def page(browser, address):
-    """A page that asks nobody but its server, and has nothing to complain of."""
+@pytest.fixture(scope="module")
+def shown(browser, address):
+    """One page for all tests, and all that it has to complain of: foreign requests, errors."""
     context = browser.new_context(viewport=DESKTOP, accept_downloads=True, reduced_motion="reduce")
-    shown = context.new_page()
+    page = context.new_page()
     complaints = []
-    shown.on("console", lambda message: complaints.append(message.text) if complains(message) else None)
-    shown.on("pageerror", lambda error: complaints.append(str(error)))
-    shown.on("request", lambda asked: complaints.append(asked.url) if foreign(asked.url, address) else None)
-    yield shown
+    page.on("console", lambda message: complaints.append(message.text) if complains(message) else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda asked: complaints.append(asked.url) if foreign(asked.url, address) else None)
+    page.goto(address)
+    until(page, "() => window.foveate?.desk.server")
+    yield page, complaints
     context.close()
+
+
+@pytest.fixture
+def page(shown):
+    """The page with no photograph open and nothing chosen; it must have nothing to complain of."""
+    page, complaints = shown
+    complaints.clear()
+    page.set_viewport_size(DESKTOP)
+    page.emulate_media(color_scheme="light")
+    page.evaluate(CLEARED)
+    until(page, "() => !foveate.desk.photograph")
+    yield page
     assert complaints == []
 
 
 @pytest.fixture
 def opened(page, address, photograph):
     """The page with the photograph, as the model left it."""
-    page.request.delete(f"{address}/api/photographs/{photograph}/corrections")
-    page.request.patch(
-        f"{address}/api/photographs/{photograph}", data={"thresholds": None, "grid": None, "spacing_mm": None}
-    )
-    look(page, address, photograph)
+    at = f"{address}/api/photographs/{photograph}"
+    page.request.delete(f"{at}/corrections")
+    page.request.patch(at, data={"thresholds": None, "grid": None, "spacing_mm": None})
+    page.evaluate("(id) => { location.hash = id; }", photograph)
+    until(page, READY)
     yield page
-    page.request.delete(f"{address}/api/photographs/{photograph}/corrections")
+    page.request.delete(f"{at}/corrections")
 
 
 def command(*words):
@@ -151,10 +181,10 @@ def foreign(asked, address):
     return not asked.startswith((address, "blob:", "data:"))
 
 
-def look(page, address, photograph):
-    page.goto("about:blank")
-    page.goto(f"{address}/#{photograph}")
-    until(page, "() => window.foveate?.desk.counts && foveate.desk.corrections && foveate.still()")
+def look_again(page):
+    """Load the page anew."""
+    page.reload()
+    until(page, READY)
 
 
 def until(page, condition, patience=PATIENCE):
@@ -266,12 +296,12 @@ def test_counts_and_areas_beside_a_threshold_are_those_of_the_command_line(opene
             assert number(opened, f"#area-{code}") == sum(region.area_px for region in wanted)
 
 
-def test_a_moved_threshold_redraws_at_once_and_is_kept(opened, address, photograph):
+def test_a_moved_threshold_redraws_at_once_and_is_kept(opened):
     before = lit(opened)
     put_threshold(opened, "EX", 40)
     after = lit(opened)
     until(opened, "() => foveate.desk.photograph.result.lesions.EX.level === 40")
-    look(opened, address, photograph)
+    look_again(opened)
 
     assert after != before
     assert opened.evaluate("() => foveate.desk.lesion('EX').level") == 40
@@ -350,7 +380,7 @@ def test_other_colours_and_side_by_side_leave_the_second_photograph_untouched(op
 # ---- correcting ----
 
 
-def test_a_rejected_region_goes_comes_back_with_undo_and_is_found_after_a_reload(opened, address, photograph):
+def test_a_rejected_region_goes_comes_back_with_undo_and_is_found_after_a_reload(opened):
     opened.fill("#author", "AB")
     opened.locator("#osd").focus()
     whole, count = lit(opened), number(opened, "#count-EX")
@@ -364,7 +394,7 @@ def test_a_rejected_region_goes_comes_back_with_undo_and_is_found_after_a_reload
     opened.keyboard.press("2")
     again = lit(opened)
     after_edit(opened, lambda: opened.keyboard.press("Shift+z"))
-    look(opened, address, photograph)
+    look_again(opened)
 
     assert fewer == count - 1
     assert undone == count
@@ -539,13 +569,12 @@ def test_every_key_of_the_help_is_documented_and_works_while_keys_are_on(opened)
     opened.keyboard.press("h")
 
     page = (Path(__file__).parents[1] / "docs" / "viewer.md").read_text()
-    assert keys - {"?"} <= {key for quoted in re.findall(r"`([^`]+)`", page) for key in quoted.split()}
+    assert keys - {"?", "…"} <= {key for quoted in re.findall(r"`([^`]+)`", page) for key in quoted.split()}
     assert not off
     assert opened.evaluate("() => foveate.desk.hidden")
 
 
-def test_a_name_that_is_markup_is_shown_as_text(page, address):
-    page.goto(address)
+def test_a_name_that_is_markup_is_shown_as_text_and_can_be_deleted(page):
     name = "<img src=x onerror=document.title='hurt'>.png"
     drop(page, name, cv2.imencode(".png", tiny_package.fundus())[1].tobytes())
     until(page, "() => window.foveate.desk.result || window.foveate.desk.photograph?.state === 'failed'")
@@ -553,12 +582,12 @@ def test_a_name_that_is_markup_is_shown_as_text(page, address):
     assert page.locator("#photographs .name").first.inner_text().startswith("<img src=x")
     assert page.locator("#photographs .name img").count() == 0
     assert "hurt" not in page.title().split("–")[-1]
-    page.request.delete(f"{address}/api/photographs/{page.evaluate('() => foveate.desk.photograph.id')}")
+    page.locator("#photographs li.open .away").evaluate("(button) => button.click()")
+    page.locator("#ask-yes").click()
+    until(page, "() => !document.getElementById('photographs').textContent.includes('<img')")
 
 
-def test_what_is_no_photograph_is_refused_in_words(page, address):
-    page.goto(address)
-    until(page, "() => window.foveate?.desk.server")
+def test_what_is_no_photograph_is_refused_in_words(page):
     drop(page, "notes.jpg", b"no photograph at all")
     until(page, "() => document.querySelector('#photographs li.failed')")
 

@@ -38,11 +38,16 @@ export function keyboard(bindings) {
     ),
   );
 
-  const name = ({ key, shiftKey, ctrlKey, metaKey, code }) => {
-    const plain =
-      /^Digit\d$/.test(code) && shiftKey ? code.at(-1) : key.length === 1 ? key.toLowerCase() : key;
+  const named = (letter, { shiftKey, ctrlKey, metaKey }) => {
+    const plain = letter.length === 1 ? letter.toLowerCase() : letter;
     const shifted = shiftKey && (/^[a-z0-9]$/.test(plain) || plain.length > 1);
     return `${ctrlKey || metaKey ? "ctrl+" : ""}${shifted ? "shift+" : ""}${plain}`;
+  };
+
+  /** By the letter, else by the digit's place: on some keyboards digits are behind Shift. */
+  const name = (event) => {
+    const letter = named(event.key, event);
+    return byKey.has(letter) || !/^Digit\d$/.test(event.code) ? letter : named(event.code.at(-1), event);
   };
 
   /** Keys that a control of its own needs stay with it. */
