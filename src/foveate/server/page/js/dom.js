@@ -87,3 +87,10 @@ export function confirmed(question, answer) {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
 }
+
+/** Why a photograph failed, in words for this page: the server's own speak of its options. */
+export function failure({ error }) {
+  return error.code === "no_field"
+    ? "No round field of view was found: is it a fundus photograph?"
+    : error.message;
+}

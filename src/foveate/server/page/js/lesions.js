@@ -4,7 +4,7 @@
 // Ignores: how layers are drawn.
 
 import * as api from "./api.js";
-import { choice, get, make, say, settled } from "./dom.js";
+import { choice, failure, get, make, say, settled } from "./dom.js";
 import * as levels from "./levels.js";
 
 const REST = 250; // ms after the last movement of a threshold until it is kept and the list follows
@@ -47,7 +47,7 @@ export function lesionPanel(desk) {
     const words = !photograph
       ? "No photograph is open."
       : photograph.state === "failed"
-        ? photograph.error.message
+        ? failure(photograph)
         : "The photograph is being looked at; its layers appear here.";
     const whole = make(
       "button",

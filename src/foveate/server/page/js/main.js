@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { comparePanel } from "./compare.js";
 import { corrections } from "./correct.js";
 import { newDesk, preferences, prefer } from "./desk.js";
-import { choice, get, press, pressed, say } from "./dom.js";
+import { choice, failure, get, press, pressed, say } from "./dom.js";
 import { errands } from "./errands.js";
 import { keyboard } from "./keys.js";
 import { layersOn } from "./layers.js";
@@ -123,7 +123,7 @@ function tell() {
     !photograph || result
       ? ""
       : state === "failed"
-        ? photograph.error.message
+        ? failure(photograph)
         : state === "looking"
           ? `Looking: ${Math.round(100 * list.progress(photograph.id))} %`
           : "Waiting for its turn";

@@ -4,7 +4,7 @@
 // Ignores: what is shown of the photograph that is open.
 
 import * as api from "./api.js";
-import { confirmed, get, make, say, settled } from "./dom.js";
+import { confirmed, failure, get, make, say, settled } from "./dom.js";
 
 const AT_ONCE = 2; // uploads
 const LIMIT = 1000;
@@ -143,7 +143,8 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
   }
 
   function said(one) {
-    if (one.state === "failed") return make("span", { class: "small bad" }, one.error.message);
+    if (one.state === "failed")
+      return make("span", { class: "small bad", title: failure(one) }, failure(one));
     if (one.state === "queued")
       return make(
         "span",
