@@ -21,6 +21,7 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
   let order = []; // ids
   let uploads = []; // {name, state, file, batch}
   let sending = 0;
+  let going = 0; // counts what was asked to be opened: the last one is
 
   get("order").replaceChildren(
     ...ORDERS.map(([value, text]) => make("option", { value, selected: value === sortedBy }, text)),
@@ -202,6 +203,7 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
 
   /** Open a photograph, and name it in the address, so that it is found again after a reload. */
   async function go(id) {
+    const mine = ++going;
     if (location.hash.slice(1) !== (id || ""))
       history.replaceState(null, "", id ? `#${id}` : location.pathname);
     if (!id) {
@@ -210,6 +212,7 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
     }
     try {
       const photograph = await api.photograph(id);
+      if (mine !== going) return;
       lines.set(id, photograph);
       desk.open(photograph);
       show();
