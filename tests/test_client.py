@@ -24,7 +24,8 @@ def serving(data, model, **changes):
     """Yield the address of a server that listens, and its looker."""
     looker = tiny_server.Inline(load(model, engine="onnx", threads=1))
     app = create(
-        Options(data=data, model=model, **changes), lambda _: Crew(desk=tiny_server.Inline(), lookers=[looker])
+        Options(data=data, model=model, **changes),
+        lambda _: Crew(desk=tiny_server.Inline(), lookers=[looker]),
     )
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none")
     listening = config.bind_socket()
@@ -97,7 +98,8 @@ def test_what_cannot_be_done_is_an_error_of_one_line(client, tmp_path):
         client.wait(submitted.id, seconds=60.0)
     with pytest.raises(ServerError, match="cannot be written"):
         client.download(
-            client.wait(client.submit(tiny_package.photograph(tmp_path / "a.png")).id).id, tmp_path / "no" / "a.zip"
+            client.wait(client.submit(tiny_package.photograph(tmp_path / "a.png")).id).id,
+            tmp_path / "no" / "a.zip",
         )
 
 

@@ -57,7 +57,12 @@ def test_what_is_no_photograph_is_refused_by_name_and_nothing_of_it_is_kept(clie
     damaged = picture()[:-200]
     small = tiny_server.png(tiny_package.fundus(diameter=100))
 
-    for content, reason in ((b"", "empty"), (b"GIF89a" + bytes(200), "GIF"), (damaged, "end"), (small, "256")):
+    for content, reason in (
+        (b"", "empty"),
+        (b"GIF89a" + bytes(200), "GIF"),
+        (damaged, "end"),
+        (small, "256"),
+    ):
         answer = submit(client, content)
         assert answer.status_code == 422, reason
         error = answer.json()["error"]
@@ -132,7 +137,9 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_pa
         assert refused.json()["error"]["code"] == "queue_full"
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
         client.looker.hold.set()
-        assert all(waited(client, one)["state"] == "done" for one in (first, *(two["id"] for two in accepted)))
+        assert all(
+            waited(client, one)["state"] == "done" for one in (first, *(two["id"] for two in accepted))
+        )
         assert submit(client, picture(3)).status_code == 201
 
 
@@ -179,16 +186,17 @@ class Failing:
 
 
 @pytest.mark.parametrize(
-    ("raised", "state", "code"),
+    ("raised", "outcome"),
     [
-        ([crew.LostError()], "done", None),
-        ([crew.LostError()] * 9, "failed", "crashed"),
-        ([crew.TooSlowError()], "failed", "too_slow"),
-        ([Refused("no_space", "full")], "failed", "no_space"),
-        ([ZeroDivisionError("with a secret name")], "failed", "crashed"),
+        ([crew.LostError()], ("done", None)),
+        ([crew.LostError()] * 9, ("failed", "crashed")),
+        ([crew.TooSlowError()], ("failed", "too_slow")),
+        ([Refused("no_space", "full")], ("failed", "no_space")),
+        ([ZeroDivisionError("with a secret name")], ("failed", "crashed")),
     ],
 )
-def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, raised, state, code, caplog):
+def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, raised, outcome, caplog):
+    state, code = outcome
     with tiny_server.running(tmp_path / "data", model, wrap=lambda hand: Failing(hand, *raised)) as client:
         told = done(client)
         after = done(client, picture(2)) if state == "failed" and code != "crashed" else told

@@ -1,5 +1,6 @@
 """Corrections: what a person says holds at every threshold, can be undone, and survives whatever happens."""
 
+import itertools
 import math
 
 import cv2
@@ -26,7 +27,7 @@ def test_a_stroke_covers_the_pixels_whose_centres_are_near_and_those_that_hold_a
     covered = strokes.covered(points, diameter, shape)
 
     wanted = np.zeros(shape, bool)
-    pairs = list(zip(points, points[1:], strict=False)) or [(points[0], points[0])]
+    pairs = list(itertools.pairwise(points)) or [(points[0], points[0])]
     for row in range(shape[0]):
         for column in range(shape[1]):
             centre = np.array([column + 0.5, row + 0.5])
@@ -102,7 +103,7 @@ def level_tile(client, one, layer, lesion="EX"):
     return grey(answer.content) if answer.status_code == 200 else np.zeros((256, 256), np.uint8)
 
 
-def draw(client, one, tool="brush", points=((50.5, 60.5), (80.5, 60.5)), diameter=5, lesion="EX", **more):
+def draw(client, one, tool="brush", points=((50.5, 60.5), (80.5, 60.5)), diameter=5, *, lesion="EX", **more):
     body = {"lesion": lesion, "tool": tool, "diameter": diameter, "points": points, "author": "AB", **more}
     return client.post(f"{one}/corrections/strokes", json=body)
 
@@ -361,9 +362,7 @@ def test_another_graders_masks_are_compared_at_every_level(client, one):
     mask[60:160, 60:160] = 7
     headers = {"Content-Type": "image/png"}
     told = client.put(f"{one}/references/grader-2/EX", content=png(mask), headers=headers).json()
-    assert told == {
-        "references": [{"name": "grader-2", "lesions": {"EX": {"mask_px": 10000, "regions": 1}}}]
-    }
+    assert told == {"references": [{"name": "grader-2", "lesions": {"EX": {"mask_px": 10000, "regions": 1}}}]}
 
     agreement = client.get(f"{one}/references/grader-2/agreement").json()["lesions"]["EX"]
 

@@ -190,8 +190,14 @@ def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):
     one = f"/api/photographs/{told['id']}"
     client.patch(one, json={"reviewed": True})
 
-    asked = [client.get(f"{one}/{path}") for path in ("", "report", "overlay.jpg", "thumbnail.jpg", "tiles/0/0_0.jpg")]
+    asked = [
+        client.get(f"{one}/{path}")
+        for path in ("", "report", "overlay.jpg", "thumbnail.jpg", "tiles/0/0_0.jpg")
+    ]
     parts = [answer.content for answer in asked]
-    parts += [*unzipped(client.get(f"{one}/download")).values(), *unzipped(client.get(f"{one}/training")).values()]
+    parts += [
+        *unzipped(client.get(f"{one}/download")).values(),
+        *unzipped(client.get(f"{one}/training")).values(),
+    ]
     for part in parts:
         assert secret.encode() not in part

@@ -1,6 +1,7 @@
 """Tiles: what is served at every zoom shows the same places as the map that the command line writes."""
 
 import io
+import itertools
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ def test_the_coarsest_level_is_one_tile_and_each_next_one_twice_as_large(shape):
 
     assert (sizes[-1].height, sizes[-1].width) == shape
     assert (sizes[0].rows, sizes[0].columns) == (1, 1)
-    for coarse, fine in zip(sizes, sizes[1:], strict=False):
+    for coarse, fine in itertools.pairwise(sizes):
         assert coarse.height == -(-fine.height // 2)
         assert coarse.width == -(-fine.width // 2)
     assert len(sizes) == 1 or max(sizes[1].rows, sizes[1].columns) > 1

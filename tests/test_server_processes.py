@@ -131,14 +131,14 @@ def test_two_hundred_photographs_from_sixteen_clients_and_none_lost_or_wrong(mod
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 def test_a_server_that_was_killed_goes_on_where_it_was(model, tmp_path):
-    data, path = tmp_path / "data", tiny_package.photograph(tmp_path / "eye.png", diameter=1400)
+    data, path = tmp_path / "data", tiny_package.photograph(tmp_path / "eye.png", diameter=700)
     with serving(data, model) as (process, address):
         client = Client(address)
         finished = client.wait(client.submit(path).id, seconds=60.0)
         stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[500, 500]], "author": "AB"}
         client._send("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke)
         corrected = client.photograph(finished.id)
-        under_way = [client.submit(path).id for _ in range(4)]
+        under_way = [client.submit(path).id for _ in range(2)]
         while client.photograph(under_way[0]).state == "queued":
             time.sleep(0.01)
         workers = workers_of(process)
@@ -166,7 +166,18 @@ def test_a_server_that_was_killed_goes_on_where_it_was(model, tmp_path):
 
 def test_a_download_is_what_the_command_line_writes_and_no_log_holds_a_name(model, tmp_path):
     path = tiny_package.photograph(tmp_path / "Jane-Doe.png", seed=9)
-    command = ["predict", path, "--out", tmp_path / "out", "--model", model, "--engine", "onnx", "--threads", "1"]
+    command = [
+        "predict",
+        path,
+        "--out",
+        tmp_path / "out",
+        "--model",
+        model,
+        "--engine",
+        "onnx",
+        "--threads",
+        "1",
+    ]
     subprocess.run(
         [sys.executable, "-m", "foveate", *map(str, command)],
         check=True,

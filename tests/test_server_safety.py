@@ -36,13 +36,17 @@ def clinic(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(model, clinic, tmp_path_factory):
     with tiny_server.running(
-        tmp_path_factory.mktemp("server"), model, roots={"clinic": clinic.resolve()}, hosts=frozenset({"eyes.example"})
+        tmp_path_factory.mktemp("server"),
+        model,
+        roots={"clinic": clinic.resolve()},
+        hosts=frozenset({"eyes.example"}),
     ) as client:
         yield client
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:8000", "[::2]", "[", "10.0.0.1"]
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:8000", "[::2]", "[", "10.0.0.1"],
 )
 def test_a_host_that_is_not_ours_is_refused(client, host):
     for path in ("/", "/api/photographs", "/healthz", "/page/anything.js"):
@@ -50,7 +54,9 @@ def test_a_host_that_is_not_ours_is_refused(client, host):
         assert (answer.status_code, answer.json()["error"]["code"]) == (421, "unknown_host")
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:8000", "eyes.example", "EYES.example:80"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1:9", "[::1]:8000", "eyes.example", "EYES.example:80"]
+)
 def test_our_own_names_are_known(client, host):
     assert client.get("/healthz", headers={"Host": host}).status_code == 200
 
@@ -167,10 +173,17 @@ def bomb(width=60_000, height=60_000):
     """Return a PNG of 3.6 thousand million pixels in a few kilobytes."""
 
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10_000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(client):
@@ -223,7 +236,9 @@ def test_without_the_token_nothing_is_told(locked):
         locked.get("/api/server", headers={"Cookie": f"{guard.COOKIE}="}),
     ]
 
-    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in asked} == {(401, "token_required")}
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in asked} == {
+        (401, "token_required")
+    }
     assert locked.get("/healthz").status_code == 200
     assert locked.get("/api/session").json() == {"token_required": True, "signed_in": False}
 

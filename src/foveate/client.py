@@ -263,7 +263,7 @@ class Client:
         """
         self._ask("DELETE", f"/api/photographs/{_quoted(id)}")
 
-    def _send(self, method: str, where: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 JSON is of any kind
+    def _send(self, method: str, where: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401
         return self._ask(method, where, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _ask(

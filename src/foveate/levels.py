@@ -136,7 +136,7 @@ def _pieces(stored: UInt8[np.ndarray, "H W"]) -> Iterator[_Piece]:
 def _neighbours(
     places: Int64[np.ndarray, " P"], own: int, width: int, down: int, right: int
 ) -> Int64[np.ndarray, "2 E"]:
-    """Return the first `own` lit pixels that have a lit one so many rows below and columns beside, and those."""
+    """Return which of the first `own` lit pixels have a lit one so far below and beside, and those."""
     columns = places[:own] % width
     inside = np.flatnonzero((columns + right >= 0) & (columns + right < width))
     wanted = places[inside] + (down * width + right)
@@ -194,7 +194,7 @@ class _Forest:
     def _roots(self, runs: Int32[np.ndarray, " E"]) -> Int32[np.ndarray, " E"]:
         """Return the roots of runs, and let the runs point there from now on."""
         parent = self._parent
-        roots = parent[runs]
+        roots: Int32[np.ndarray, " E"] = parent[runs]
         while True:
             above = parent[roots]
             if np.array_equal(above, roots):

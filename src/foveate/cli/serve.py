@@ -57,7 +57,8 @@ def serve(
     token_file
         File whose first line is the token that whoever asks must know; or set FOVEATE_TOKEN.
     allow_host
-        A name by which the server may be called besides its own, as behind a proxy; may be given several times.
+        A name by which the server may be called besides its own, as behind a proxy; may be given several
+        times.
     engine
         What computes, as in `foveate predict`.
     precision
@@ -75,8 +76,8 @@ def serve(
     limit_seconds
         That looking at one photograph may take.
     keep_days
-        Days after which a photograph that is done is deleted with all that was made of it; if not given, it is
-        kept until somebody deletes it.
+        Days after which a photograph that is done is deleted with all that was made of it; if not given, it
+        is kept until somebody deletes it.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:

@@ -90,8 +90,8 @@ def create(options: Options, hire: Callable[[Options], Crew] = service.hired) ->
     app = FastAPI(
         title="Foveate",
         version=version(),
-        description="Find the lesions of diabetic retinopathy in fundus photographs. Research software, not a "
-        "medical device.",
+        description="Find the lesions of diabetic retinopathy in fundus photographs. Research software, not "
+        "a medical device.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -3,8 +3,8 @@
 Knows:   what each edit does to which pixels, undo and redo, and how much of each lesion there is after it.
 Ignores: HTTP, and how edits are drawn.
 
-The model's map is never changed. A step of the journal holds the pixels of its box before and after, so that it
-can be undone whatever it was, and the layer is what all steps that are not undone leave behind.
+The model's map is never changed. A step of the journal holds the pixels of its box before and after, so that
+it can be undone whatever it was, and the layer is what all steps that are not undone leave behind.
 """
 
 import base64
@@ -327,7 +327,7 @@ class Corrections:
     def _commit(
         self, record: Record, edit: Edit, patch: Patch | None, before: Patch | None, *, new: bool
     ) -> Changed:
-        """Lay a patch, count anew, and put both into the database; where that fails, the patch is lifted again."""
+        """Lay a patch, count anew, and keep both; where that fails, the patch is lifted again."""
         layer = None
         present: dict[str, Present] = {}
         if patch is not None:
@@ -381,7 +381,7 @@ class Corrections:
         return found, met
 
     def _laid(self, record: Record, lesion: str, covered: Covered | None, said: np.uint8) -> Patch | None:
-        """Return the patch that says something of some pixels, and of their neighbours what was said before."""
+        """Return the patch that says something of some pixels, and of the others what was said before."""
         if covered is None:
             return None
         patch = self.layer(record, lesion).lifted(covered.box)

@@ -3,8 +3,8 @@
 Knows:   circles of 1, 3 and 6 mm, parted by their diagonals, and how large a millimetre is taken to be.
 Ignores: how lesions were found, and who placed the grid.
 
-Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields). The
-distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice, docs/http-api.md).
+Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields).
+The distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice).
 
 Shape letters: H W photograph, P pixels, F fields.
 """

@@ -3,14 +3,14 @@
 Knows:   Host, origin, token, session, sizes of bodies, headers of answers.
 Ignores: what is asked for.
 
-| danger                                      | what stands against it                                          |
-|---------------------------------------------|-----------------------------------------------------------------|
-| a name that is pointed at us (DNS rebinding)| the Host header must be one of our names                        |
-| another site's page sends requests          | Sec-Fetch-Site and Origin must be our own; SameSite=Strict      |
-| another machine asks                        | loopback, unless there is a token                               |
-| a name or note that holds a script          | JSON only; no inline script or style may run                    |
-| endless bodies, or ones that never arrive   | bytes and seconds are bounded                                   |
-| patient data in caches                      | no-store                                                        |
+| danger                                       | what stands against it                                     |
+|----------------------------------------------|------------------------------------------------------------|
+| a name that is pointed at us (DNS rebinding) | the Host header must be one of our names                   |
+| another site's page sends requests           | Sec-Fetch-Site and Origin must be our own; SameSite=Strict |
+| another machine asks                         | loopback, unless there is a token                          |
+| a name or note that holds a script           | JSON only; no inline script or style may run               |
+| endless bodies, or ones that never arrive    | bytes and seconds are bounded                              |
+| patient data in caches                       | no-store                                                   |
 """
 
 import asyncio
@@ -210,7 +210,7 @@ class _Incoming:
         return message
 
     async def drain(self) -> None:
-        """Read on until it ends, or is longer than we care for: who is still sending would not hear our answer."""
+        """Read on until it ends or is too long: who is still sending would not hear our answer."""
         size = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
@@ -268,13 +268,13 @@ def hostname(host: str) -> str:
 
 
 def _is_ours(headers: Headers) -> bool:
-    """Whether a request comes from our own page, or from none: what a browser says of itself it cannot forge."""
+    """Whether a request comes from our own page, or from none; pages cannot forge these headers."""
     if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
     if origin is None:
         return True
-    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    return str(origin).partition("://")[2].lower() == headers.get("host", "").lower()
 
 
 def _is_public(path: str) -> bool:

@@ -3,8 +3,8 @@
 Knows:   the queue, its bound, what a lost or slow worker means, when results expire.
 Ignores: HTTP, and how a photograph is looked at.
 
-Every photograph that is accepted ends as done, or as failed with a reason: the queue lies on the disk, what was
-under way when the server ended is begun again, and a photograph that ends a worker three times is given up.
+Every photograph that is accepted ends as done, or as failed with a reason: the queue lies on the disk, what
+was under way when the server ended is begun again, and one that ends a worker three times is given up.
 """
 
 import contextlib

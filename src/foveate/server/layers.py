@@ -3,8 +3,8 @@
 Knows:   that a correction lies above the model's map and never in it, and how many maps fit into the memory.
 Ignores: who corrects, and why.
 
-A layer of edits holds NOTHING, ERASED or PAINTED; the corrected map is the model's, 0 where erased and 255 where
-painted, so that at any threshold its pixels are as the person said.
+A layer of edits holds NOTHING, ERASED or PAINTED; the corrected map is the model's, 0 where erased and 255
+where painted, so that at any threshold its pixels are as the person said.
 
 Shape letters: H W photograph, h w box.
 """

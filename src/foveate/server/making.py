@@ -1,4 +1,4 @@
-"""Files that are made when somebody asks: results at other thresholds, with corrections, as zip or as a set to train on.
+"""Files made when somebody asks: results at other thresholds, with corrections, as zip, as a set to train on.
 
 Knows:   when the files that lie there will do, and what goes into which zip.
 Ignores: how a file is written; the desk does that with the command line's own calls.
@@ -152,7 +152,7 @@ class Making:
         return self._zip(entries())
 
     def zip_training(self, records: Sequence[Record]) -> Path:
-        """Return a zip of photographs and corrected masks, laid out for `foveate train --layout corrections.toml`.
+        """Return a zip of photographs and corrected masks, laid out as its own corrections.toml says.
 
         Raises:
             Problem: there is nothing that a person has looked through.

@@ -5,6 +5,7 @@ Ignores: what happens.
 """
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Mapping
@@ -109,7 +110,5 @@ def _call(listener: _Listener, text: str | None) -> None:
         if not listener.queue.full():
             listener.queue.put_nowait(text if listener.queue.qsize() < BACKLOG else None)
 
-    try:
+    with contextlib.suppress(RuntimeError):  # its loop is closed: it is gone
         listener.loop.call_soon_threadsafe(put)
-    except RuntimeError:  # its loop is closed: it is gone
-        pass

@@ -6,8 +6,8 @@ Ignores: what the picture shows, and who looks at it.
 Level 0 is at most one tile, each next level twice as large, the last one the picture itself. A pixel of a
 coarser level stands for a whole block of the finest one, so that all levels lie in register.
 
-A pack is one file: a line of JSON (sizes and where each tile ends), then the tiles' bytes, level by level, row by
-row. A tile of a map that is 0 everywhere has no bytes.
+A pack is one file: a line of JSON (sizes and where each tile ends), then the tiles' bytes, level by level,
+row by row. A tile of a map that is 0 everywhere has no bytes.
 
 Shape letters: H W level, h w tile.
 """
@@ -78,7 +78,7 @@ def levels(shape: tuple[int, int]) -> tuple[Level, ...]:
 
 
 def mean(finer: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Halve a photograph: each pixel the mean of 2 x 2; the last row or column stands for its missing twin."""
+    """Halve a photograph: each pixel the mean of 2 x 2, of fewer at the right and the bottom."""
     height, width = finer.shape[:2]
     even = np.pad(finer, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
     halved = np.empty((len(even) // 2, even.shape[1] // 2, 3), np.uint8)
@@ -93,9 +93,10 @@ def highest(finer: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     """Halve a map: each pixel the maximum of 2 x 2, so that nothing small vanishes."""
     height, width = finer.shape
     even = np.pad(finer, [(0, height % 2), (0, width % 2)]) if height % 2 or width % 2 else finer
-    return np.maximum(
+    found: UInt8[np.ndarray, "h w"] = np.maximum(
         np.maximum(even[::2, ::2], even[1::2, ::2]), np.maximum(even[::2, 1::2], even[1::2, 1::2])
     )
+    return found
 
 
 class Pyramid:

@@ -128,7 +128,7 @@ class References:
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]
     ) -> tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]:
-        """Return, for each level of a map, how many pixels lie in both, in the map alone, in the mask alone."""
+        """Return, for each level of a map, how many pixels lie in both, in it alone, in the mask alone."""
         mask = self._found(record, name, lesion) > 0
         inside = _at_or_above(stored[mask])
         true, every = inside, _at_or_above(stored.ravel())

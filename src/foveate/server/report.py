@@ -3,8 +3,8 @@
 Knows:   what stands on it.
 Ignores: how its picture was drawn.
 
-It holds its style and its picture, so that it can be kept as one file; it runs no script, and the policy that it is
-sent with lets nothing else in. Whatever a person typed is escaped.
+It holds its style and its picture, so that it can be kept as one file; it runs no script, and the policy that
+it is sent with lets nothing else in. Whatever a person typed is escaped.
 """
 
 import base64
@@ -19,8 +19,10 @@ from foveate.writers.tables import share
 STYLE = """
 @page { size: A4; margin: 14mm }
 * { box-sizing: border-box }
-body { font: 10.5pt/1.4 system-ui, sans-serif; color: #111; background: #fff; max-width: 182mm; margin: 0 auto; padding: 4mm 0 }
-header { display: flex; justify-content: space-between; align-items: baseline; gap: 1em; border-bottom: 1px solid #111 }
+body { font: 10.5pt/1.4 system-ui, sans-serif; color: #111; background: #fff }
+body { max-width: 182mm; margin: 0 auto; padding: 4mm 0 }
+header { display: flex; justify-content: space-between; align-items: baseline; gap: 1em }
+header { border-bottom: 1px solid #111 }
 h1 { font-size: 16pt; margin: 0 0 2mm; overflow-wrap: anywhere }
 h2 { font-size: 11.5pt; margin: 4mm 0 1mm }
 img { display: block; width: 100%; max-height: 118mm; object-fit: contain; background: #000; margin: 3mm 0 }
@@ -79,7 +81,8 @@ def html(
     head = f"<title>{escape(told.name)} · Foveate</title><style>{STYLE}</style>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width">{head}</head><body>{"".join(parts)}</body></html>'
+        f'<meta name="viewport" content="width=device-width">{head}</head>'
+        f"<body>{''.join(parts)}</body></html>"
     )
 
 
@@ -109,7 +112,7 @@ def _corrections(state: bodies.CorrectionState) -> str:
     if not state.edits:
         return "<p>Nobody has corrected this result.</p>"
     authors = ", ".join(author for author in state.authors if author) or "someone unnamed"
-    line = f"Corrected by {authors}, last {state.last_edit or ''}, {state.edits} steps. The figures include corrections."
+    line = f"Corrected by {authors}, last {state.last_edit or ''}, {state.edits} steps; figures include that."
     return f"<p><strong>{escape(line)}</strong></p>"
 
 

@@ -115,7 +115,7 @@ def start(options: Options, crew: Crew, news: News, metrics: Metrics, sessions: 
         options.limits,
         news=news,
         metrics=metrics,
-        tell=lambda record: late[0].tell(record),
+        tell=lambda record: late[0].tell(record),  # noqa: PLW0108 it is there only later
     )
     service = Service(
         options=options,

@@ -3,14 +3,14 @@
 Knows:   tables, and that whatever was answered is on the disk.
 Ignores: pictures, and what any value means.
 
-Every change is one transaction: a server that is killed at any moment finds everything that it had answered, and
-nothing by half. What is deleted is overwritten in the file.
+Every change is one transaction: a server that is killed at any moment finds everything that it had answered,
+and nothing by half. What is deleted is overwritten in the file.
 """
 
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -285,7 +285,7 @@ class Store:
         found = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
         return _record(found[0]) if found else None
 
-    def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401 columns are of many kinds
+    def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
         """Change columns of a photograph, and return it; None where it is gone."""
         with self.change() as database:
             return _update(database, identifier, values)
@@ -396,12 +396,13 @@ class Store:
 
     # What is counted
 
-    def counts(self, identifier: str, lesion: str) -> dict[str, Sequence[int]] | None:
-        """Return the counts of all levels of the model's map."""
+    def counts(self, identifier: str, lesion: str) -> dict[str, list[int]]:
+        """Return the counts of all levels of the model's map of a photograph that is done."""
         found = self._rows(
             "SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion
         )
-        return json.loads(found[0][0]) if found else None
+        told: dict[str, list[int]] = json.loads(found[0][0])
+        return told
 
     def present(self, identifier: str) -> dict[str, Present]:
         """Return what each lesion comes to at present."""
@@ -420,7 +421,8 @@ class Store:
     def edits(self, identifier: str) -> list[Edit]:
         """Return a photograph's journal, without pixels."""
         rows = self._rows(
-            f"SELECT {EDIT_COLUMNS}, NULL AS before, NULL AS after FROM edits WHERE photograph = ? ORDER BY number",
+            f"SELECT {EDIT_COLUMNS}, NULL AS before, NULL AS after FROM edits "
+            "WHERE photograph = ? ORDER BY number",
             identifier,
         )
         return [_edit(row) for row in rows]
@@ -451,7 +453,7 @@ class Store:
 
 
 def put_present(database: sqlite3.Connection, identifier: str, present: Mapping[str, Present]) -> None:
-    """Within a change: keep what lesions come to at present, and the photograph's sums, which lists sort by."""
+    """Within a change: keep what lesions come to at present, and the sums that lists sort by."""
     database.executemany(
         "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
         [

@@ -1,6 +1,6 @@
 """A brush's stroke -> the pixels that it covers.
 
-Knows:   that a pixel is covered where its centre lies within half the diameter of the line, or a point lies in it.
+Knows:   that a pixel is covered where its centre is within half a diameter of the line, or it holds a point.
 Ignores: what is done to the pixels.
 
 (x, y) is what people draw in; (row, column) begins here. Shape letters: P points, h w box.

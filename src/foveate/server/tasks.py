@@ -1,4 +1,4 @@
-"""What is done with a photograph outside the server's own process: receive it, look at it, write its files again.
+"""What is done with a photograph outside the server's own process: receive it, look at it, write its files.
 
 Knows:   which calls of the house make which of a photograph's files.
 Ignores: processes and queues: whoever calls it is told how far it is, and may raise.
@@ -110,7 +110,7 @@ class Look:
         where = told["field"]
         return cls(
             key=told["key"],
-            field=where if isinstance(where, str) else tuple(where),
+            field="full" if where == "full" else "auto" if where == "auto" else tuple(where),
             region=told["region"],
             pixels=told["pixels"],
         )

@@ -3,8 +3,8 @@
 Knows:   how tasks come in and results go out: a line of JSON each, over stdin and stdout.
 Ignores: what a task does, and which comes next.
 
-Run as `python -m foveate.server.worker CONFIG`. When whoever started it is gone, however that came, its stdin ends,
-and it ends at once: no worker is left behind by a server that was killed.
+Run as `python -m foveate.server.worker CONFIG`. When whoever started it is gone, however that came, its stdin
+ends, and it ends at once: no worker is left behind by a server that was killed.
 """
 
 import json

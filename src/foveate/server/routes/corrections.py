@@ -60,7 +60,7 @@ def verdict(here: Here, id: Id, body: bodies.NewVerdict) -> bodies.CorrectionSta
 
 @router.put("/corrections/masks/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
 async def mask(
-    request: Request, here: Here, id: Id, lesion: Code, author: Author = "", revision: Revision = None
+    *, request: Request, here: Here, id: Id, lesion: Code, author: Author = "", revision: Revision = None
 ) -> bodies.CorrectionState:
     """Take a whole mask for what is lesion and what is not."""
     uploads.require_type(request, *KINDS)

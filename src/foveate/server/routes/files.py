@@ -81,9 +81,9 @@ def _overlay(here: Service, record: Record, width: int | None) -> bytes:
     content = ((corrected if corrected.is_dir() else folder) / places.overlay_file(record.key)).read_bytes()
     if width is None or width >= record.width:
         return content
-    picture = cv2.cvtColor(
-        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
-    )
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     height = max(1, round(len(picture) * width / picture.shape[1]))
     return overlays.jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8))
 

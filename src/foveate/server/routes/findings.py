@@ -4,9 +4,12 @@ Knows:   which figures there are, of which layer.
 Ignores: how they are counted.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query
+from jaxtyping import UInt8
 
 from foveate import levels
 from foveate.kinds import Box, Field
@@ -53,7 +56,8 @@ class _Held:
 def _counts(here: Service, record: Record, lesion: str, layer: LayerName) -> bodies.LesionCounts:
     smallest = record.facts["lesions"][lesion]["minimum_area_px"]
     if layer == "model" or not here.corrections.is_corrected(record, lesion):
-        return bodies.LesionCounts(minimum_area_px=smallest, **(here.store.counts(record.id, lesion) or {}))
+        told = here.store.counts(record.id, lesion)
+        return bodies.LesionCounts.model_validate({"minimum_area_px": smallest} | told)
 
     def make() -> _Held:
         counted = levels.count(here.corrections.corrected(record, lesion), smallest)
@@ -64,6 +68,7 @@ def _counts(here: Service, record: Record, lesion: str, layer: LayerName) -> bod
 
 @router.get("/regions")
 def regions(
+    *,
     here: Here,
     id: Id,
     lesion: OneLesion | None = None,
@@ -92,11 +97,16 @@ def regions(
     elif order == "desc":
         found.reverse()
     verdicts = here.corrections.verdicts(id)
+    read = here.corrections.corrected if layer == "corrected" else here.corrections.model
+    maps_of = {
+        code: _Map(level=level or level_of(record.facts, record.thresholds, code), stored=read(record, code))
+        for code in codes
+    }
     some = found[offset : offset + limit]
     return bodies.Regions(
         total=len(found),
         revision=record.revision,
-        regions=[_region(here, record, one, level, layer, verdicts) for one in some],
+        regions=[_region(record, one, maps_of[one.region.lesion], verdicts) for one in some],
     )
 
 
@@ -115,30 +125,27 @@ def listed(
     ).listed
 
 
-def _region(
-    here: Service,
-    record: Record,
-    one: Listed,
-    level: int | None,
-    layer: LayerName,
-    verdicts: list[Edit],
-) -> bodies.FoundRegion:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Map:
+    """A lesion's map, and the level from which a pixel is lesion."""
+
+    level: int
+    stored: UInt8[np.ndarray, "H W"]
+
+
+def _region(record: Record, one: Listed, seen: _Map, verdicts: list[Edit]) -> bodies.FoundRegion:
     region, (row, column) = one.region, one.inside
-    chosen = level or level_of(record.facts, record.thresholds, region.lesion)
-    stored = (here.corrections.corrected if layer == "corrected" else here.corrections.model)(
-        record, region.lesion
-    )
     near = [edit for edit in verdicts if edit.lesion == region.lesion and _in_box(edit, region.box)]
     verdict = None
     if near:
-        pixels = region_at(stored, chosen, row, column)
+        pixels = region_at(seen.stored, seen.level, row, column)
         within = [edit for edit in near if pixels and holds(pixels, edit.told["y"], edit.told["x"])]
         verdict = within[-1].told["verdict"] if within else None
     y, x = region.centroid
     return bodies.FoundRegion(
         id=region.id,
         lesion=region.lesion,
-        level=chosen,
+        level=seen.level,
         area_px=region.area_px,
         area_mm2=None if region.area_mm2 is None else round(region.area_mm2, 6),
         centroid=bodies.Point(x=round(x, 2), y=round(y, 2)),
@@ -151,11 +158,12 @@ def _region(
 
 
 def _in_box(edit: Edit, box: Box) -> bool:
-    return box.top <= edit.told["y"] < box.bottom and box.left <= edit.told["x"] < box.right
+    return bool(box.top <= edit.told["y"] < box.bottom and box.left <= edit.told["x"] < box.right)
 
 
 @router.get("/region")
 def region(
+    *,
     here: Here,
     id: Id,
     lesion: OneLesion,
@@ -189,7 +197,7 @@ def region(
 
 
 @router.get("/grid")
-def etdrs(here: Here, id: Id) -> bodies.GridBurden:
+def etdrs(*, here: Here, id: Id) -> bodies.GridBurden:
     """Return what lies in the fields of the ETDRS grid."""
     return grid_of(here, here.done(id))
 

@@ -7,9 +7,9 @@ Ignores: pictures, corrections and files.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -31,6 +31,8 @@ TYPES = ("image/jpeg", "image/png", "image/tiff", "application/octet-stream")
 DOORS = 4
 """Threads that wait for the desk: more would take those that answer the page."""
 
+Done = TypeVar("Done")
+
 LONGEST_WAIT = 60.0
 """Seconds that a request may wait for a result."""
 
@@ -46,6 +48,7 @@ _UPLOAD = {
 
 @router.post("", status_code=201, openapi_extra=_UPLOAD, responses=refusals(404, 408, 415, 507))
 async def submit(
+    *,
     request: Request,
     response: Response,
     here: Here,
@@ -61,7 +64,7 @@ async def submit(
     )
     async with _place(here) as upload:
         await uploads.receive(request, upload, here.options.limits)
-        record = await _door(request, here.jobs.submit, upload, wanted)
+        record = await _door(request, lambda: here.jobs.submit(upload, wanted))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(here.teller.photograph, record)
 
@@ -71,13 +74,12 @@ async def submit_path(
     request: Request, response: Response, here: Here, body: bodies.FromPath
 ) -> bodies.Photograph:
     """Submit a photograph that lies below one of the server's folders."""
-    choice = uploads.field(body.field)
+    choice, roots = uploads.field(body.field), here.options.roots
+    most = here.options.limits.bytes
     async with _place(here) as upload:
-        name = await _door(
-            request, uploads.copy, here.options.roots, body.root, body.path, upload, here.options.limits.bytes
-        )
+        name = await _door(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
         wanted = Submission(name=names.of_file(name), batch=body.batch, field=choice, region=body.region)
-        record = await _door(request, here.jobs.submit, upload, wanted)
+        record = await _door(request, lambda: here.jobs.submit(upload, wanted))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(here.teller.photograph, record)
 
@@ -95,15 +97,17 @@ async def _place(here: Service) -> AsyncIterator[Path]:
         held.__exit__(None, None, None)
 
 
-async def _door(request: Request, work, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+async def _door(request: Request, work: Callable[[], Done]) -> Done:
     """Do work that waits for the desk, in one of a few threads; it is ended by itself only, never halfway."""
     limiter: CapacityLimiter = request.app.state.doors
     with anyio.CancelScope(shield=True):
-        return await to_thread.run_sync(work, *arguments, limiter=limiter)
+        done = await to_thread.run_sync(work, limiter=limiter)
+    return done
 
 
 @router.get("")
 def listed(
+    *,
     here: Here,
     batch: BatchId = None,
     state: store.State | None = None,
@@ -173,7 +177,8 @@ def change(here: Here, id: Id, body: bodies.Changes) -> bodies.Photograph:
 
 def _change_plain(here: Service, record: Record, body: bodies.Changes) -> None:
     """Change all but the thresholds."""
-    told, values = body.model_fields_set, {}
+    told = body.model_fields_set
+    values: dict[str, object] = {}
     if "reviewed" in told and body.reviewed is not None:
         values["reviewed"] = int(body.reviewed)
     if "spacing_mm" in told:
@@ -204,7 +209,7 @@ def placed(record: Record, told: bodies.Grid) -> grid.Grid:
 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))
-def again(here: Here, id: Id, body: bodies.Again) -> bodies.Photograph:
+def again(*, here: Here, id: Id, body: bodies.Again) -> bodies.Photograph:
     """Look at a photograph again, in another way."""
     record = here.record(id)
     changed = here.jobs.again(record, uploads.field(body.field), body.region)

@@ -33,7 +33,7 @@ JPEG, PNG = _picture("image/jpeg"), _picture("image/png")
 
 
 @router.get("/tiles/{level}/{column}_{row}.jpg", response_class=Response, responses=JPEG)
-def photograph(here: Here, id: Id, level: Number, column: Number, row: Number) -> Response:
+def photograph(*, here: Here, id: Id, level: Number, column: Number, row: Number) -> Response:
     """Return a tile of the photograph."""
     here.record(id)
     try:
@@ -54,14 +54,14 @@ def thumbnail(here: Here, id: Id) -> Response:
 
 
 @router.get("/maps/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
-def model_map(here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number) -> Response:
+def model_map(*, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number) -> Response:
     """Return a tile of the model's probabilities of a lesion."""
     return _tile(here, id, lesion, "model", (level, row, column))
 
 
 @router.get("/corrected/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
 def corrected_map(
-    here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
+    *, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
 ) -> Response:
     """Return a tile of them with corrections."""
     return _tile(here, id, lesion, "corrected", (level, row, column))
@@ -69,7 +69,7 @@ def corrected_map(
 
 @router.get("/edits/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
 def edits(
-    here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
+    *, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
 ) -> Response:
     """Return a tile of what a person changed."""
     return _tile(here, id, lesion, "edits", (level, row, column))
@@ -79,7 +79,7 @@ def edits(
     "/references/{reference}/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG
 )
 def reference(
-    here: Here, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
+    *, here: Here, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:
     """Return a tile of a mask to compare with."""
     found = here.references.pyramid(here.done(id), reference, lesion)
@@ -90,6 +90,7 @@ def reference(
 
 @router.get("/stack/{layer}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
 def stack(
+    *,
     here: Here,
     id: Id,
     layer: Annotated[str, Path(pattern=r"^(model|corrected|edits|reference-[A-Za-z0-9_-]{1,40})$")],
