@@ -15,7 +15,8 @@ FoveateError
 ├── OutputError            results cannot be written
 ├── DatasetError           a set of photographs and masks does not lie as its layout says
 ├── TrainingError          a run cannot start, go on, or resume
-└── ExportError            a trained network and its package disagree
+├── ExportError            a trained network and its package disagree
+└── ServerError            a Foveate server refuses, or cannot be reached
 """
 
 
@@ -61,3 +62,16 @@ class TrainingError(FoveateError):
 
 class ExportError(FoveateError):
     """A trained network and the package made from it disagree."""
+
+
+class ServerError(FoveateError):
+    """A Foveate server refuses what a client asks of it, or cannot be reached."""
+
+    def __init__(self, line: str, *, status: int = 0, code: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(line)
+        self.status = status
+        """Of HTTP; 0 where there was no answer."""
+        self.code = code
+        """As docs/http-api.md lists them."""
+        self.retry_after = retry_after
+        """Seconds after which to try again, where that makes sense."""
