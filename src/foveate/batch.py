@@ -304,7 +304,7 @@ def _one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None
         if kept is not None:
             return _Outcome(row=kept, computed=False)
         with clock.of("reading"):
-            photograph = photographs.read(source.path)
+            photograph = photographs.read(source.path, frame=source.frame)
         with clock.of("looking"):
             segmentation = segment(photograph, job.package, engine, job.settings, watch=watch)
         with clock.of("writing"):
