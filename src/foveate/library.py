@@ -28,7 +28,7 @@ from foveate.errors import OutputError, SettingError
 from foveate.kinds import Decision, Field, Part, Photograph, Region
 from foveate.models import Package
 from foveate.segment import DEFAULTS, FieldChoice, Segmentation, Settings, segment
-from foveate.writers import Format, Row, findings, maps
+from foveate.writers import Format, Objects, Row, findings, maps
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
 """No threshold chosen."""
@@ -84,6 +84,7 @@ class Model:
         format: Format = "png",
         resume: bool = False,
         workers: int = 1,
+        objects: Objects | None = None,
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
         """Find the lesions of many photographs and write everything to a folder, as `foveate predict` does.
@@ -96,6 +97,7 @@ class Model:
             resume: go on with the run that the folder holds.
             workers: photographs that are looked at side by side, where there are so many; they share the
                 model's threads.
+            objects: DICOM objects that are written as well, of photographs that are DICOM.
             tell: called as the run goes on.
 
         Raises:
@@ -116,6 +118,7 @@ class Model:
                 settings=settings,
                 format=format,
                 resume=resume,
+                objects=objects,
             ),
             tell,
         )
