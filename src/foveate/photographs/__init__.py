@@ -37,11 +37,11 @@ from jaxtyping import Shaped
 from foveate.errors import PhotographError
 from foveate.kinds import Photograph
 from foveate.photographs._decoding import SMALLEST_SIDE, decode, require_colours
-from foveate.photographs._extra import dicom
+from foveate.photographs._extra import TAKEN, dicom
 from foveate.photographs._files import opened, said
 from foveate.photographs._sources import SUFFIXES, Source, Sources, sources
 
-__all__ = ["LIMIT_PIXELS", "SMALLEST_SIDE", "SUFFIXES", "Source", "Sources", "from_array", "read", "sources"]
+__all__ = ["LIMIT_PIXELS", "SMALLEST_SIDE", "SUFFIXES", "Source", "Sources", "TAKEN", "from_array", "read", "sources"]
 
 LIMIT_PIXELS = 120_000_000
 """Largest photograph read unless the caller says otherwise, px: cameras sold as 100-megapixel ones make up to

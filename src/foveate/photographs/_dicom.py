@@ -47,19 +47,7 @@ from foveate.errors import PhotographError
 from foveate.kinds import Origin
 from foveate.photographs._decoding import SMALLEST_SIDE, require_colours
 from foveate.photographs._dicom_pixels import levels
-
-OPHTHALMIC = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
-"""Ophthalmic Photography 8 Bit and 16 Bit Image Storage."""
-
-TAKEN = frozenset(
-    {
-        *OPHTHALMIC,
-        "1.2.840.10008.5.1.4.1.1.77.1.4",  # VL Photographic
-        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
-        "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
-    }
-)
-"""SOP classes that are read."""
+from foveate.photographs._extra import OPHTHALMIC, TAKEN
 
 MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
 """Of what is read: ophthalmic photography, external camera, other, secondary capture (retired), not stated."""

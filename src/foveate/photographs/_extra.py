@@ -1,13 +1,27 @@
 """The reader of DICOM, which is an extra.
 
-Knows:   how it is installed.
-Ignores: DICOM.
+Knows:   how it is installed, and which classes of objects it reads.
+Ignores: what is in them.
 """
 
 from pathlib import Path
 from types import ModuleType
 
 from foveate.errors import PhotographError
+
+
+OPHTHALMIC = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
+"""Ophthalmic Photography 8 Bit and 16 Bit Image Storage."""
+
+TAKEN = frozenset(
+    {
+        *OPHTHALMIC,
+        "1.2.840.10008.5.1.4.1.1.77.1.4",  # VL Photographic
+        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+        "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
+    }
+)
+"""SOP classes that are read."""
 
 
 def dicom(name: str) -> ModuleType:

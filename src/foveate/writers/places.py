@@ -18,7 +18,10 @@ from pathlib import Path, PurePosixPath
 from foveate.errors import OutputError
 from foveate.writers.findings import ObjectKind
 
-FOLDERS = ("maps", "masks", "overlays", "regions", "page", "dicom")
+OBJECTS = "dicom"
+"""Folder of DICOM objects."""
+
+FOLDERS = ("maps", "masks", "overlays", "regions", "page", OBJECTS)
 """All that we write into below the output folder."""
 
 
@@ -49,7 +52,7 @@ def page_files(key: str) -> tuple[str, str, str]:
 
 def object_file(key: str, kind: ObjectKind) -> str:
     """Path of a DICOM object."""
-    return f"dicom/{key}_{kind.upper()}.dcm"
+    return f"{OBJECTS}/{key}_{kind.upper()}.dcm"
 
 
 def of(

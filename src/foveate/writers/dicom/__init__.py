@@ -14,7 +14,7 @@ from pydicom.filewriter import dcmwrite
 from foveate.errors import PhotographError
 from foveate.kinds import Origin
 from foveate.version import version
-from foveate.writers.dicom import codes, identity, segmentation
+from foveate.writers.dicom import codes, identity, names, segmentation
 from foveate.writers.dicom.report import Measured, report
 from foveate.writers.findings import Drawn, Finding, ObjectKind, Objects
 
@@ -113,3 +113,6 @@ def _encoded(made: Dataset, objects: Objects) -> bytes:
     content = BytesIO()
     dcmwrite(content, final, enforce_file_format=True)
     return content.getvalue()
+
+
+__all__ = ["encode", "names", "required"]
