@@ -1,13 +1,11 @@
 """A real Orthanc on loopback for tests and benchmarks: DICOMweb, a password, and nothing that outlives it.
 
-Needs Debian's packages orthanc and orthanc-dicomweb; Orthanc's licence is GPL, it runs as a process of its own.
+Needs Debian's packages orthanc and orthanc-dicomweb; Orthanc (GPL) runs as a process of its own.
 """
 
 import contextlib
 import json
-import resource
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -49,7 +47,7 @@ class Orthanc:
                     "Name": "test",
                     "StorageDirectory": str(folder / "storage"),
                     "IndexDirectory": str(folder / "index"),
-                    "Plugins": [str(PLUGINS)],
+                    "Plugins": [str(*PLUGINS.glob("libOrthancDicomWeb.so"))],
                     "HttpPort": self.port,
                     "DicomServerEnabled": False,
                     "RemoteAccessAllowed": False,
@@ -71,8 +69,10 @@ class Orthanc:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         log = (self.folder / "log.txt").open("ab")
+        limit = "" if self.largest is None else f"trap '' XFSZ; ulimit -f {self.largest // 512}; "
+        command = f'{limit}exec Orthanc "$0"'
         self.process = subprocess.Popen(
-            ["Orthanc", str(self.folder / "orthanc.json")], stdout=log, stderr=log, preexec_fn=self._limit
+            ["sh", "-c", command, str(self.folder / "orthanc.json")], stdout=log, stderr=log
         )
         log.close()
         deadline = time.monotonic() + PATIENCE
@@ -106,11 +106,6 @@ class Orthanc:
     def _statistics(self) -> dict:
         address = f"http://127.0.0.1:{self.port}/statistics"
         return requests.get(address, auth=(USER, PASSWORD), timeout=30).json()
-
-    def _limit(self) -> None:
-        if self.largest is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest, self.largest))
 
 
 def _free_port() -> int:

@@ -13,11 +13,11 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import compress, convert_color_space
 from pydicom.sr.codedict import codes
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
@@ -41,10 +41,15 @@ LOSSLESS = (*UNPACKED, RLELossless, JPEGLSLossless, JPEG2000Lossless)
 
 LOSSY = (JPEGBaseline8Bit, JPEG2000)
 
+
 def coded(code) -> list[Dataset]:
     """Return a sequence of one code."""
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
+        code.value,
+        code.scheme_designator,
+        code.meaning,
+    )
     return [item]
 
 

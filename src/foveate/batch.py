@@ -134,7 +134,9 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
             skipped=found.skipped,
             seconds=time.monotonic() - clock,
             seconds_each={one.row.name: math.fsum(one.seconds.values()) for one in computed},
-            seconds_of={phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES},
+            seconds_of={
+                phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES
+            },
         )
 
     _open(job, _run(job, report(), started))
@@ -161,6 +163,7 @@ def order(
     engine: str,
     settings: Settings,
     format: Format,
+    *,
     objects: Objects | None = None,
 ) -> Order:
     """Return what is asked for one photograph: all that decides its files, and nothing else.
@@ -194,7 +197,12 @@ def order(
 
 
 def save(
-    segmentation: Segmentation, out: Path, *, name: str, format: Format = "png", objects: Objects | None = None
+    segmentation: Segmentation,
+    out: Path,
+    *,
+    name: str,
+    format: Format = "png",
+    objects: Objects | None = None,
 ) -> Row:
     """Write all files of one photograph; the summary and the page are left to whoever knows the others.
 
@@ -202,7 +210,9 @@ def save(
         OutputError: a file cannot be written.
     """
     finding = Finding(
-        order=order(name, segmentation.package, segmentation.engine, segmentation.settings, format, objects),
+        order=order(
+            name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
+        ),
         photograph=segmentation.photograph,
         field=segmentation.field,
         probabilities=segmentation.probabilities,
@@ -294,7 +304,7 @@ class _Watched:
             self._say(row.name, row)
 
     def _say(self, name: str, row: Row | None = None) -> None:
-        share = sum(self._shares.values())
+        share = math.fsum(self._shares.values())
         self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 
@@ -371,7 +381,7 @@ def _kept(job: Job, source: Source) -> Row | None:
 
 def _order(job: Job, name: str) -> Order:
     """Return what is asked for one photograph of a run."""
-    return order(name, job.package, job.engine.label, job.settings, job.format, job.objects)
+    return order(name, job.package, job.engine.label, job.settings, job.format, objects=job.objects)
 
 
 def _clear(job: Job, source: Source) -> None:

@@ -26,10 +26,10 @@ from foveate.errors import ArchiveAwayError, ArchiveError
 from foveate.photographs import TAKEN
 
 TIMEOUT = (10, 120)
-"""Seconds to wait for a connection, and for the next byte of an answer: a slow archive's disk is no failure."""
+"""Seconds to wait for a connection, and for the next byte of an answer: disks may be slow."""
 
 ONE_PIECE = 1 << 31
-"""Bytes of a request that is sent as it is: in chunks it could not be sent again, and some archives take none."""
+"""Bytes of a request that is sent as it is: in chunks it could not be sent again."""
 
 PHOTOGRAPHIC = frozenset({"OP", "XC", "OT", "SC"})
 """Modalities of series in which photographs may lie."""
@@ -72,7 +72,7 @@ class Held:
 class Archive:
     """A DICOMweb service that is asked as one user."""
 
-    def __init__(self, url: str, access: Access = Access()) -> None:  # noqa: B008, frozen
+    def __init__(self, url: str, access: Access = Access()) -> None:
         """Prepare to ask; nothing is sent yet.
 
         Args:
@@ -128,7 +128,7 @@ class Archive:
         return tuple(sorted(held, key=lambda one: one.uid))
 
     def photographs(self, study: str) -> tuple[Held, ...]:
-        """Return what may be photographs by its class: whether it is one, its header tells when it is read."""
+        """Return what may be photographs by its class; whether it is one, its header tells."""
         return tuple(one for one in self.objects(study, PHOTOGRAPHIC) if one.kind in TAKEN)
 
     def results(self, study: str) -> frozenset[str]:
@@ -179,7 +179,7 @@ class Archive:
         code = reasons[0] if reasons else 0
         why = "it has no room left" if code in _NO_ROOM else f"reason {code:04X}"
         return ArchiveError(
-            f"{self.url}: did not store {made.SOPInstanceUID} ({why}); ask who runs it, then do the same again"
+            f"{self.url}: did not store {made.SOPInstanceUID} ({why}); ask who runs it, then try again"
         )
 
     @contextmanager
@@ -194,21 +194,33 @@ class Archive:
                 f"{self.url}: its certificate is not accepted ({_inner(error)}); name the authority by --ca"
             ) from None
         except requests.exceptions.InvalidURL:
-            raise ArchiveError(f"{self.url}: is no address; give one such as http://host:8042/dicom-web") from None
+            raise ArchiveError(
+                f"{self.url}: is no address; give one such as http://host:8042/dicom-web"
+            ) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             raise ArchiveAwayError(
-                f"{self.url}: does not answer ({_inner(error)}); check that the archive runs and the address is right"
+                f"{self.url}: does not answer ({_inner(error)}); check that it runs and the address"
             ) from None
-        except (requests.exceptions.RequestException, InvalidDicomError, ValueError, KeyError, IndexError) as error:
+        except (
+            requests.exceptions.RequestException,
+            InvalidDicomError,
+            ValueError,
+            KeyError,
+            IndexError,
+        ) as error:
             raise ArchiveError(
-                f"{self.url}: answers what is no DICOMweb ({_inner(error)}); give the root of the service, such as "
-                "http://host:8042/dicom-web"
+                f"{self.url}: answers what is no DICOMweb ({_inner(error)}); give the root of the "
+                "service, such as http://host:8042/dicom-web"
             ) from None
 
-    def _refused(self, response: requests.Response) -> ArchiveError:
+    def _refused(self, response: requests.Response | None) -> ArchiveError:
+        if response is None:
+            return ArchiveError(f"{self.url}: refuses; ask who runs it")
         status = response.status_code
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return ArchiveError(f"{self.url}: refuses this user or password; check --user and --password-file")
+            return ArchiveError(
+                f"{self.url}: refuses this user or password; check --user and --password-file"
+            )
         if status == HTTPStatus.NOT_FOUND:
             return ArchiveError(
                 f"{self.url}: has nothing there; give the root of the service, such as http://host:8042/dicom-web"
@@ -216,7 +228,9 @@ class Archive:
         if status == HTTPStatus.INSUFFICIENT_STORAGE:
             return ArchiveError(f"{self.url}: has no room left; ask who runs it, then do the same again")
         if status in _AWAY:
-            return ArchiveAwayError(f"{self.url}: does not answer now ({status} {response.reason}); try again later")
+            return ArchiveAwayError(
+                f"{self.url}: does not answer now ({status} {response.reason}); try again later"
+            )
         if codes := _reasons(response):
             why = "it has no room left" if codes[0] in _NO_ROOM else f"reason {codes[0]:04X}"
             return ArchiveError(f"{self.url}: did not store ({why}); ask who runs it, then do the same again")

@@ -16,7 +16,7 @@ from foveate.errors import ArchiveError
 from foveate.writers import files, places
 
 ORDER = ("SEG", "PROB", "SR")
-"""In which a photograph's results are stored: a report never lies there without the segments it points into."""
+"""In which a photograph's results are stored: no report lies there without its segments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ Tell = Callable[[Step], None]
 
 
 def pull(archive: Archive, out: Path, studies: Sequence[str], tell: Tell = lambda step: None) -> Moved:
-    """Fetch the photographs of some studies to OUT/<study>/<object>.dcm; what lies there is not fetched again.
+    """Fetch photographs of studies to OUT/<study>/<object>.dcm; what lies there is not fetched again.
 
     A file appears whole or not at all.
 

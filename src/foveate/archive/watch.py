@@ -5,8 +5,8 @@ Ignores: how lesions are found, and how an archive is spoken to.
 
 What is done is remembered by the archive alone: results have UIDs that follow from the work, so that a
 photograph whose results lie there is done, whoever did it. A watcher that is killed, or whose archive is,
-loses nothing: what is missing is found again by the next look. Photographs that cannot be read or looked at are
-set aside in OUT/set-aside.json with their error; who deletes a line there has it tried again.
+loses nothing: what is missing is found again by the next look. Photographs that cannot be read or looked at
+are set aside in OUT/set-aside.json with their error; who deletes a line there has it tried again.
 
 On disk lies only what is under way.
 """
@@ -26,7 +26,7 @@ from foveate.errors import ArchiveAwayError, ArchiveError, FoveateError, OutputE
 from foveate.kinds import Origin
 from foveate.library import Model
 from foveate.segment import DEFAULTS, Settings, segment
-from foveate.writers import Objects, extra, files
+from foveate.writers import Objects, Order, extra, files
 
 SET_ASIDE = "set-aside.json"
 
@@ -144,9 +144,9 @@ def _called(held: Held, frame: int | None) -> str:
     return held.uid if frame is None else f"{held.uid}_frame-{frame}"
 
 
-def _order(task: Task, name: str) -> batch.Order:
+def _order(task: Task, name: str) -> Order:
     model = task.model
-    return batch.order(name, model.package, model.engine.label, task.settings, "png", task.objects)
+    return batch.order(name, model.package, model.engine.label, task.settings, "png", objects=task.objects)
 
 
 def _do(task: Task, held: Held) -> None:

@@ -196,12 +196,14 @@ def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
     Parameters
     ----------
     file
-        Where to; it must not be there yet. Who has it can tell which UID was replaced by which: keep it apart.
+        Where to; it must not be there yet. Keep it apart: who has it can tell which UID replaced which.
     """
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise OutputError(f"{file}: cannot be made ({error.strerror}); choose another name or folder") from None
+        raise OutputError(
+            f"{file}: cannot be made ({error.strerror}); choose another name or folder"
+        ) from None
     with os.fdopen(handle, "w") as opened:
         opened.write(secrets.token_hex(KEY_BYTES) + "\n")
     print(f"{file}: a new secret; results made with it can be told from each other, never whose they are")

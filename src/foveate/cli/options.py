@@ -93,7 +93,9 @@ def date(text: str | None) -> str | None:
         return None
     ends = text.split("-")
     if len(ends) > 2 or not any(ends) or not all(_is_day(end) for end in ends if end):
-        raise UsageError(f"--date {text!r}: give YYYYMMDD, or YYYYMMDD-YYYYMMDD, of which one may be left out.")
+        raise UsageError(
+            f"--date {text!r}: give YYYYMMDD, or YYYYMMDD-YYYYMMDD, of which one may be left out."
+        )
     return text
 
 
@@ -112,7 +114,9 @@ def _secret(path: Path) -> bytes:
             f"--deidentify {path}: cannot be read ({error.strerror}); make one by foveate dicom key {path}."
         ) from None
     if len(secret) < SHORTEST_SECRET:
-        raise UsageError(f"--deidentify {path}: holds {len(secret)} bytes; make one by foveate dicom key FILE.")
+        raise UsageError(
+            f"--deidentify {path}: holds {len(secret)} bytes; make one by foveate dicom key FILE."
+        )
     return secret
 
 

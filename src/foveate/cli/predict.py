@@ -69,8 +69,8 @@ def predict(
         Photographs that are looked at side by side; they share the threads. If not given: one for each
         processor, at most 4. Each takes some 0.5 GB for 12 megapixels.
     dicom
-        DICOM objects to write as well, of photographs that are DICOM: `seg` the masks as a Segmentation, `sr` a
-        report that measures them, `prob` the probabilities as a Segmentation.
+        DICOM objects to write as well, of photographs that are DICOM: `seg` the masks as a Segmentation, `sr`
+        a report that measures them, `prob` the probabilities as a Segmentation.
     deidentify
         Write these objects without anything that names the patient; UIDs are replaced through the secret in
         this file (made by `foveate dicom key`). Text in the pictures is not looked for.

@@ -41,7 +41,17 @@ from foveate.photographs._extra import TAKEN, dicom
 from foveate.photographs._files import opened, said
 from foveate.photographs._sources import SUFFIXES, Source, Sources, sources
 
-__all__ = ["LIMIT_PIXELS", "SMALLEST_SIDE", "SUFFIXES", "Source", "Sources", "TAKEN", "from_array", "read", "sources"]
+__all__ = [
+    "LIMIT_PIXELS",
+    "SMALLEST_SIDE",
+    "SUFFIXES",
+    "TAKEN",
+    "Source",
+    "Sources",
+    "from_array",
+    "read",
+    "sources",
+]
 
 LIMIT_PIXELS = 120_000_000
 """Largest photograph read unless the caller says otherwise, px: cameras sold as 100-megapixel ones make up to

@@ -50,7 +50,7 @@ from foveate.photographs._dicom_pixels import levels
 from foveate.photographs._extra import OPHTHALMIC, TAKEN
 
 MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
-"""Of what is read: ophthalmic photography, external camera, other, secondary capture (retired), not stated."""
+"""Of what is read: ophthalmic, external camera, other, secondary capture (retired), not stated."""
 
 LONGEST_SIDE_MM = 100
 """No photograph shows more of a retina, which lies in an eye 24 mm long."""
@@ -211,7 +211,7 @@ def _require_bounded(file: BufferedReader, head: bytes, name: str, limit: int) -
 
 
 def _require_photograph(held: Dataset, name: str) -> None:
-    """Raise PhotographError unless an object states a colour photograph, and nothing that speaks against it."""
+    """Raise PhotographError unless an object states a colour photograph and nothing against it."""
     kind = UID(str(held.get("SOPClassUID", "")))
     if kind not in TAKEN:
         what = kind.name.removesuffix(" Storage") if kind else "an object of no stated class"
@@ -221,13 +221,15 @@ def _require_photograph(held: Dataset, name: str) -> None:
         )
     modality = str(held.get("Modality", "") or "")
     if modality not in MODALITIES:
-        raise PhotographError(f"{name}: has the modality {modality}; give a colour photograph of the fundus (OP)")
+        raise PhotographError(
+            f"{name}: has the modality {modality}; give a colour photograph of the fundus (OP)"
+        )
     if "PixelData" not in held:
         raise PhotographError(f"{name}: holds no pixels; ask the archive for the whole object")
-    if (what := _other_light(held)) is not None:
-        raise PhotographError(f"{name}: is {what}; lesions are told apart by colour: {_COLOUR}")
-    if (what := _other_scene(held)) is not None:
-        raise PhotographError(f"{name}: {what}; give a photograph of the fundus")
+    if (light := _other_light(held)) is not None:
+        raise PhotographError(f"{name}: is {light}; lesions are told apart by colour: {_COLOUR}")
+    if (scene := _other_scene(held)) is not None:
+        raise PhotographError(f"{name}: {scene}; give a photograph of the fundus")
 
 
 def _other_light(held: Dataset) -> str | None:
@@ -238,7 +240,8 @@ def _other_light(held: Dataset) -> str | None:
     if held.get("ContrastBolusAgentSequence") or str(held.get("ContrastBolusAgent", "") or ""):
         return "an angiogram (a contrast agent is stated)"
     for sequence in ("LightPathFilterTypeStackCodeSequence", "ImagePathFilterTypeStackCodeSequence"):
-        if (colour := _meaning(held, sequence, _FILTERS)) is not None:
+        colour = _meaning(held, sequence, _FILTERS)
+        if colour is not None:
             return f"a photograph through a filter ({colour})"
     if (channel := _meaning(held, "ChannelDescriptionCodeSequence", _CHANNELS)) is not None:
         return f"a photograph of one channel ({channel})"
@@ -264,7 +267,7 @@ def _values(held: Dataset, keyword: str) -> list[str]:
 
 
 def _meaning(held: Dataset, keyword: str, known: Mapping[str, str]) -> str | None:
-    """Return what a sequence's first known code means; codes of SNOMED RT, as in older objects, are known too.
+    """Return what a sequence's first known code means; older objects' codes of SNOMED RT are known too.
 
     Args:
         held: the object.
@@ -289,7 +292,9 @@ def _chosen(count: int, frame: int | None, name: str) -> int:
         raise PhotographError(f"{name}: holds {count} photographs; say which by frame=1 to {count}")
     chosen = 1 if frame is None else frame
     if not 1 <= chosen <= count:
-        raise PhotographError(f"{name}: holds {count} photographs, and no frame {chosen}; choose 1 to {count}")
+        raise PhotographError(
+            f"{name}: holds {count} photographs, and no frame {chosen}; choose 1 to {count}"
+        )
     return chosen
 
 
@@ -318,7 +323,7 @@ def _spacing(held: Dataset, name: str) -> float | None:
     for pair, unit in ((aspect, ""), (spacing, " mm")):
         if len(pair) == 2 and min(pair) > 0 and max(pair) > 1.01 * min(pair):
             raise PhotographError(
-                f"{name}: its pixels are not square ({pair[0]:g} x {pair[1]:g}{unit}); resample the photograph"
+                f"{name}: its pixels are not square ({pair[0]:g} x {pair[1]:g}{unit}); resample it"
             )
     if len(spacing) != 2 or min(spacing) <= 0:
         return None

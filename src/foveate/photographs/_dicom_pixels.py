@@ -26,13 +26,14 @@ from jaxtyping import UInt8, UInt16
 from PIL.JpegImagePlugin import JpegImageFile
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import (
-    UID,
     HTJ2K,
+    JPEG2000,
+    UID,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
@@ -64,7 +65,7 @@ def levels(held: Dataset, index: int, name: str) -> UInt8[np.ndarray, "H W 3"]:
         name: for messages.
 
     Raises:
-        PhotographError: what is stored is refused by the table above. What codecs raise is left to the caller.
+        PhotographError: what is stored is refused by the table above. What codecs raise, the caller sees.
     """
     _require_known(held, name)
     if held.file_meta.TransferSyntaxUID == JPEGBaseline8Bit and held.SamplesPerPixel == 3:
@@ -107,17 +108,19 @@ def _decoded(held: Dataset, index: int, name: str) -> Stored:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise PhotographError(f"{name}: is stored as {syntax.name}, which holds no still photograph") from None
+        raise PhotographError(
+            f"{name}: is stored as {syntax.name}, which holds no still photograph"
+        ) from None
     if not decoder.is_available:
         raise PhotographError(
-            f"{name}: is stored as {syntax.name}, for which no codec is installed; ask the archive for another "
-            "transfer syntax, or pip install python-gdcm"
+            f"{name}: is stored as {syntax.name}, for which no codec is installed; ask the archive for "
+            "another transfer syntax, or pip install python-gdcm"
         )
     if syntax in _J2K or syntax in _JLS:
         _require_size(held, _frame(held, index), name)
-    stored, _ = decoder.as_array(held, index=index, raw=False)
+    stored: Stored = decoder.as_array(held, index=index, raw=False)[0]
     if int(held.BitsStored) < int(held.BitsAllocated) and stored.dtype.itemsize == 2:
-        return stored & np.uint16((1 << int(held.BitsStored)) - 1)
+        stored = stored & np.uint16((1 << int(held.BitsStored)) - 1)
     return stored
 
 
@@ -136,8 +139,8 @@ def _require_size(held: Dataset, stream: bytes, name: str) -> None:
 def _require_equal(found: tuple[int, int], wanted: tuple[int, int], name: str) -> None:
     if found != wanted:
         raise PhotographError(
-            f"{name}: its compressed picture has {found[0]} rows of {found[1]}, its header says {wanted[0]} of "
-            f"{wanted[1]}; fetch it again from its source"
+            f"{name}: its compressed picture has {found[0]} rows of {found[1]}, its header says "
+            f"{wanted[0]} of {wanted[1]}; fetch it again from its source"
         )
 
 
@@ -161,13 +164,16 @@ def _jls_size(stream: bytes) -> tuple[int, int]:
 def _jpeg(held: Dataset, index: int, name: str) -> UInt8[np.ndarray, "H W 3"]:
     """Return the levels of a JPEG frame, as the same JPEG would be read from a file.
 
-    Where the stream does not say whether it holds RGB or YCbCr, libjpeg supposes YCbCr; there the header decides.
+    Where the stream does not say whether it holds RGB or YCbCr, libjpeg supposes YCbCr; there the header
+    decides.
     """
     stream = _frame(held, index).rstrip(b"\0")
     image = JpegImageFile(BytesIO(stream))
     _require_equal((image.height, image.width), (int(held.Rows), int(held.Columns)), name)
     if image.mode != "RGB":
-        raise PhotographError(f"{name}: its JPEG is {image.mode}, its header says 3 colours; export it as RGB")
+        raise PhotographError(
+            f"{name}: its JPEG is {image.mode}, its header says 3 colours; export it as RGB"
+        )
     if not stream.endswith(b"\xff\xd9"):
         raise PhotographError(f"{name}: the end of the JPEG is missing; fetch it again from its source")
     if held.PhotometricInterpretation == "RGB" and _says_nothing(image):

@@ -9,7 +9,6 @@ from types import ModuleType
 
 from foveate.errors import PhotographError
 
-
 OPHTHALMIC = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
 """Ophthalmic Photography 8 Bit and 16 Bit Image Storage."""
 

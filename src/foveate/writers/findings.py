@@ -26,7 +26,7 @@ NOTICE = (
 Status = Literal["ok", "failed"]
 
 ObjectKind = Literal["seg", "sr", "prob"]
-"""DICOM objects: a Segmentation of the masks, a report that measures its segments, a Segmentation of the maps."""
+"""DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
 
 OBJECTS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 

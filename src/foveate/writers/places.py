@@ -55,9 +55,7 @@ def object_file(key: str, kind: ObjectKind) -> str:
     return f"{OBJECTS}/{key}_{kind.upper()}.dcm"
 
 
-def of(
-    key: str, lesions: Sequence[str], suffix: str, objects: Sequence[ObjectKind] = ()
-) -> tuple[str, ...]:
+def of(key: str, lesions: Sequence[str], suffix: str, objects: Sequence[ObjectKind] = ()) -> tuple[str, ...]:
     """Paths of everything that is written for one photograph, its regions' JSON last."""
     pairs = [(map_file(key, code, suffix), mask_file(key, code)) for code in lesions]
     rest = (overlay_file(key), *page_files(key), regions_file(key, ".csv"), regions_file(key, ".json"))

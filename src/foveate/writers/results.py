@@ -20,7 +20,7 @@ from foveate.errors import OutputError
 from foveate.lesions import Lesion
 from foveate.version import version
 from foveate.writers import contours, extra, files, maps, overlays, page, places, tables
-from foveate.writers.findings import NOTICE, OBJECTS, Finding, Order, Row, Tally, minimum_area
+from foveate.writers.findings import NOTICE, OBJECTS, Drawn, Finding, Order, Row, Tally, minimum_area
 from foveate.writers.overlays import Caption, Mark
 from foveate.writers.page import Sketch
 
@@ -32,7 +32,7 @@ class _Written:
     tally: Tally
     mark: Mark
     sketch: Sketch
-    drawn: extra.Drawn | None
+    drawn: Drawn | None
     """What DICOM objects show of it, where they are asked for."""
 
 

@@ -85,7 +85,11 @@ def _stated(photograph: Photograph) -> Document:
     origin = photograph.origin
     if origin is None:
         return {}
-    return {"laterality": origin.laterality, "field_of_view_degrees": origin.field_degrees, "frame": origin.frame}
+    return {
+        "laterality": origin.laterality,
+        "field_of_view_degrees": origin.field_degrees,
+        "frame": origin.frame,
+    }
 
 
 def model(maker: Maker) -> Document:

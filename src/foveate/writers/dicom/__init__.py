@@ -1,28 +1,24 @@
 """One photograph's result -> DICOM objects that belong to its patient and study.
 
-Knows:   which objects are made, in which order, and that the same work gives the same bytes at the same moment.
+Knows:   which objects are made, in which order; the same work gives the same bytes at the same moment.
 Ignores: where they lie or go. Needs the extra `dicom`.
 """
 
 from collections.abc import Mapping
 from io import BytesIO
 
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID
 
-from foveate.errors import PhotographError
-from foveate.kinds import Origin
 from foveate.version import version
 from foveate.writers.dicom import codes, identity, names, segmentation
 from foveate.writers.dicom.report import Measured, report
+from foveate.writers.dicom.source import Source, required
 from foveate.writers.findings import Drawn, Finding, ObjectKind, Objects
 
 IMPLEMENTATION = "2.25.190537095904587056210914975774095189162"
 """Foveate's Implementation Class UID: drawn once."""
-
-REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-"""Without these nothing can refer to a photograph."""
 
 
 def encode(finding: Finding, drawn: Mapping[str, Drawn], field_px: int) -> dict[ObjectKind, bytes]:
@@ -37,57 +33,28 @@ def encode(finding: Finding, drawn: Mapping[str, Drawn], field_px: int) -> dict[
         PhotographError: the photograph was not read from DICOM, or names no study.
     """
     objects = finding.order.objects
-    origin = required(finding.photograph.origin, finding.photograph.source)
+    source = required(finding.photograph.origin, finding.photograph.source)
     if objects is None:
         return {}
-    held = _header(origin)
-    found = _objects(held, origin, finding, drawn, field_px)
+    found = _objects(source, finding, drawn, field_px)
     return {kind: _encoded(found[kind], objects) for kind in objects.kinds}
 
 
-def required(origin: Origin | None, source: str) -> Origin:
-    """Return what names a photograph in DICOM.
-
-    Args:
-        origin: the photograph's.
-        source: its name, for messages.
-
-    Raises:
-        PhotographError: there is nothing that a DICOM object could refer to.
-    """
-    if origin is None:
-        raise PhotographError(f"{source}: is no DICOM object, so that none can refer to it; leave out --dicom")
-    held = _header(origin)
-    if missing := [keyword for keyword in REQUIRED if not held.get(keyword)]:
-        raise PhotographError(f"{source}: states no {missing[0]}, so that no object can refer to it; leave out --dicom")
-    return origin
-
-
-def _header(origin: Origin) -> Dataset:
-    """Return a photograph's header; all that must be there although it may be empty is there."""
-    held = pydicom.dcmread(BytesIO(origin.header))
-    held.decode()
-    for keyword in identity.EMPTIED:
-        if keyword not in held and keyword != "ContentCreatorName":
-            setattr(held, keyword, "")
-    return held
-
-
 def _objects(
-    held: Dataset, origin: Origin, finding: Finding, drawn: Mapping[str, Drawn], field_px: int
+    source: Source, finding: Finding, drawn: Mapping[str, Drawn], field_px: int
 ) -> dict[ObjectKind, Dataset]:
-    order, kinds = finding.order, finding.order.objects.kinds if finding.order.objects else ()
+    order = finding.order
+    kinds = () if order.objects is None else order.objects.kinds
     made: dict[ObjectKind, Dataset] = {}
     if "seg" in kinds:
-        masks = [(code, one.mask) for code, one in drawn.items()]
-        made["seg"] = segmentation.masks(held, origin, order, masks)
+        made["seg"] = segmentation.masks(source, order, [(code, one.mask) for code, one in drawn.items()])
     if "sr" in kinds:
         tallies = {code: one.tally for code, one in drawn.items()}
         measured = Measured(finding=finding, tallies=tallies, field_px=field_px)
-        made["sr"] = report(held, origin, measured, made["seg"])
+        made["sr"] = report(source, measured, made["seg"])
     if "prob" in kinds:
         levels = [(code, one.levels) for code, one in drawn.items() if one.levels is not None]
-        made["prob"] = segmentation.maps(held, origin, order, levels)
+        made["prob"] = segmentation.maps(source, order, levels)
     return made
 
 
@@ -107,7 +74,7 @@ def _encoded(made: Dataset, objects: Objects) -> bytes:
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = final.SOPClassUID
     meta.MediaStorageSOPInstanceUID = final.SOPInstanceUID
-    meta.ImplementationClassUID = IMPLEMENTATION
+    meta.ImplementationClassUID = UID(IMPLEMENTATION)
     meta.ImplementationVersionName = f"FOVEATE {version()}"[:16]
     final.file_meta = meta
     content = BytesIO()

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.sr.coding import Code
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from foveate import lesions
 
@@ -75,7 +75,7 @@ def of_lesion(code: str) -> CodedConcept:
 
 
 def schemes() -> Sequence:
-    """Return what says that our scheme is private, and whose it is (PS3.3 C.12.1.1, Coding Scheme Identification)."""
+    """Return what says that our scheme is private, and whose it is (PS3.3 C.12.1.1)."""
     item = Dataset()
     item.CodingSchemeDesignator = SCHEME
     item.CodingSchemeName = "Private scheme of Foveate: no code of a standard was found"

@@ -15,19 +15,14 @@ from pydicom.sequence import Sequence
 
 from foveate.writers.dicom import names
 
-EMPTIED = (
-    "AccessionNumber",
-    "ContentCreatorName",
-    "PatientBirthDate",
-    "PatientID",
-    "PatientName",
-    "PatientSex",
-    "ReferringPhysicianName",
-    "StudyDate",
-    "StudyID",
-    "StudyTime",
+PATIENT_AND_STUDY = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
-"""Type 2: must be present, may be empty (action Z of PS3.15, table E.1-1)."""
+"""Type 2 of every object: must be present, may be empty."""
+
+EMPTIED = (*PATIENT_AND_STUDY, "ContentCreatorName")
+"""What is there but empty where nobody is named (action Z of PS3.15, table E.1-1)."""
 
 DUMMY = datetime(1900, 1, 1)
 """In place of dates and times that may not be empty (action D)."""
@@ -67,7 +62,13 @@ KEPT = frozenset(
         *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "LossyImageCompression"),
         *("LossyImageCompressionRatio", "LossyImageCompressionMethod", "PresentationLUTShape", "PixelData"),
         # the report's tree
-        *("ValueType", "RelationshipType", "ContinuityOfContent", "ConceptNameCodeSequence", "ContentSequence"),
+        *(
+            "ValueType",
+            "RelationshipType",
+            "ContinuityOfContent",
+            "ConceptNameCodeSequence",
+            "ContentSequence",
+        ),
         *("ContentTemplateSequence", "MappingResource", "TemplateIdentifier", "MeasuredValueSequence"),
         *("NumericValue", "MeasurementUnitsCodeSequence", "ConceptCodeSequence", "TextValue", "UID"),
         *("ReferencedSOPSequence", "CompletionFlag", "VerificationFlag", "PreliminaryFlag"),
@@ -94,7 +95,7 @@ def hidden(held: Dataset, secret: bytes) -> Dataset:
     """
     kept = _kept(held, secret)
     for keyword in EMPTIED:
-        if keyword in held or keyword != "ContentCreatorName":
+        if keyword in held or keyword in PATIENT_AND_STUDY:
             setattr(kept, keyword, "")
     for keyword, value in (("ContentDate", f"{DUMMY:%Y%m%d}"), ("ContentTime", f"{DUMMY:%H%M%S}")):
         if keyword in held:

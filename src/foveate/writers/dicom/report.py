@@ -23,13 +23,14 @@ from highdicom.sr import (
     TextContentItem,
     TrackingIdentifier,
 )
+from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as known
 
-from foveate.kinds import Origin
 from foveate.version import version
 from foveate.writers import maps
 from foveate.writers.dicom import codes, names, segmentation
+from foveate.writers.dicom.source import Source
 from foveate.writers.findings import NOTICE, Finding, Order, Tally
 
 
@@ -44,23 +45,22 @@ class Measured:
     """Pixels of the field of view."""
 
 
-def report(held: Dataset, origin: Origin, measured: Measured, segments: Dataset) -> Dataset:
+def report(source: Source, measured: Measured, segments: Dataset) -> Dataset:
     """Return the report: for each lesion its number, area, share, threshold, and the segment that shows it.
 
     Areas are in pixels; in square millimetres as well only where the photograph states its spacing.
 
     Args:
-        held: the photograph's header.
-        origin: what names it.
+        source: the photograph.
         measured: what was found.
         segments: the Segmentation, which the report points into.
     """
-    order = measured.finding.order
+    order, origin = measured.finding.order, source.origin
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(order)),
         procedure_reported=codes.IMAGING,
         imaging_measurements=[
-            _group(held, origin, measured, code, number, segments)
+            _group(source, measured, code, number, segments)
             for number, code in enumerate(measured.tallies, start=1)
         ],
         title=known.DCM.ImagingMeasurementReport,
@@ -69,7 +69,7 @@ def report(held: Dataset, origin: Origin, measured: Measured, segments: Dataset)
     for remark in measured.finding.quality:
         _remark(content, codes.QUALITY, remark)
     made = ComprehensiveSR(
-        evidence=[held, segments],
+        evidence=[source.header, segments],
         content=content[0],
         series_instance_uid=names.derived(origin, order, "sr series"),
         series_number=segmentation.SERIES["sr"],
@@ -97,17 +97,17 @@ def _observer(order: Order) -> ObserverContext:
 
 
 def _group(
-    held: Dataset, origin: Origin, measured: Measured, code: str, number: int, segments: Dataset
+    source: Source, measured: Measured, code: str, number: int, segments: Dataset
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     """Return one lesion's measurements, and which segment they are of."""
-    order = measured.finding.order
+    order, origin = measured.finding.order, source.origin
     frames = None if origin.frame is None else [origin.frame]
     segment = ReferencedSegmentationFrame(
         sop_class_uid=str(segments.SOPClassUID),
         sop_instance_uid=str(segments.SOPInstanceUID),
         frame_number=number,
         segment_number=number,
-        source_image=SourceImageForSegmentation(str(held.SOPClassUID), origin.uid, frames),
+        source_image=SourceImageForSegmentation(source.kind, origin.uid, frames),
     )
     # Either a frame or a segment may be named, not both (PS3.3 table 10-3); viewers go by the segment.
     del segment[0].ReferencedSOPSequence[0].ReferencedFrameNumber
@@ -145,7 +145,7 @@ def _measurements(measured: Measured, tally: Tally) -> list[Measurement]:
 
 
 def _algorithm(order: Order) -> AlgorithmIdentification:
-    """Return what computed, to the last bit: package, digest, and all settings but thresholds, which stand apart."""
+    """Return what computed, to the last bit; thresholds stand apart."""
     top = maps.maximum(order.format)
     settings = [f"{key}={value}" for key, value in order.settings.items() if key != "thresholds"]
     return AlgorithmIdentification(
@@ -157,7 +157,7 @@ def _algorithm(order: Order) -> AlgorithmIdentification:
     )
 
 
-def _remark(content: MeasurementReport, name: codes.CodedConcept, text: str) -> None:
+def _remark(content: MeasurementReport, name: CodedConcept, text: str) -> None:
     """Add a text at the end of the report's root."""
     content[0].ContentSequence.append(
         TextContentItem(name=name, value=text, relationship_type=RelationshipTypeValues.CONTAINS)

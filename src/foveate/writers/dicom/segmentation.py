@@ -18,7 +18,7 @@ from copy import deepcopy
 
 import numpy as np
 from highdicom.content import AlgorithmIdentificationSequence
-from highdicom.seg import SegmentDescription, Segmentation
+from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr.coding import CodedConcept
 from jaxtyping import Bool, Float32, UInt8
 from pydicom.dataset import Dataset
@@ -26,9 +26,9 @@ from pydicom.sr.codedict import codes as known
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
 from foveate import lesions
-from foveate.kinds import Origin
 from foveate.version import version
 from foveate.writers.dicom import codes, names
+from foveate.writers.dicom.source import Source
 from foveate.writers.findings import ObjectKind, Order
 
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
@@ -46,45 +46,40 @@ SERIES = {"seg": 9001, "sr": 9002, "prob": 9003}
 WHAT = {"seg": "Lesions", "sr": "Lesion measurements", "prob": "Lesion probabilities"}
 
 
-def masks(
-    held: Dataset, origin: Origin, order: Order, found: Sequence[tuple[str, Bool[np.ndarray, "H W"]]]
-) -> Dataset:
+def masks(source: Source, order: Order, found: Sequence[tuple[str, Bool[np.ndarray, "H W"]]]) -> Dataset:
     """Return a BINARY Segmentation: a segment a lesion, in order; lesions may overlap, and may be empty.
 
     Args:
-        held: the photograph's header.
-        origin: what names it.
+        source: the photograph.
         order: what was asked for.
         found: lesion code and mask.
     """
     stacked = np.stack([mask for _, mask in found], axis=-1)[np.newaxis].view(np.uint8)
-    return _made(held, origin, order, "seg", [code for code, _ in found], stacked)
+    return _made(source, order, "seg", [code for code, _ in found], stacked)
 
 
-def maps(
-    held: Dataset, origin: Origin, order: Order, found: Sequence[tuple[str, UInt8[np.ndarray, "H W"]]]
-) -> Dataset:
+def maps(source: Source, order: Order, found: Sequence[tuple[str, UInt8[np.ndarray, "H W"]]]) -> Dataset:
     """Return a FRACTIONAL Segmentation of probabilities, levels 0 to 255, as the 8-bit maps have them."""
     stacked = np.stack([stored for _, stored in found], axis=-1)[np.newaxis]
     return _made(
-        held, origin, order, "prob", [code for code, _ in found], stacked.astype(np.float32) / np.float32(255)
+        source, order, "prob", [code for code, _ in found], stacked.astype(np.float32) / np.float32(255)
     )
 
 
 def _made(
-    held: Dataset,
-    origin: Origin,
+    source: Source,
     order: Order,
     kind: ObjectKind,
     lesion_codes: Sequence[str],
     pixels: UInt8[np.ndarray, "1 H W K"] | Float32[np.ndarray, "1 H W K"],
 ) -> Dataset:
+    origin = source.origin
     made = Segmentation(
-        source_images=[_taken_by_highdicom(held)],
+        source_images=[_taken_by_highdicom(source.header)],
         pixel_array=pixels,
         segmentation_type="BINARY" if kind == "seg" else "FRACTIONAL",
         segment_descriptions=[
-            _description(held, origin, order, number, code) for number, code in enumerate(lesion_codes, start=1)
+            _description(source, order, number, code) for number, code in enumerate(lesion_codes, start=1)
         ],
         series_instance_uid=names.derived(origin, order, f"{kind} series"),
         series_number=SERIES[kind],
@@ -100,10 +95,12 @@ def _made(
         transfer_syntax_uid=ExplicitVRLittleEndian if kind == "seg" else JPEGLSLossless,
     )
     made.SeriesDescription = f"Foveate: {WHAT[kind].lower()}"
-    made.PatientOrientation = held.get("PatientOrientation") or ""
-    made.DimensionOrganizationSequence[0].DimensionOrganizationUID = names.derived(origin, order, "dimensions")
+    made.PatientOrientation = source.header.get("PatientOrientation") or ""
+    made.DimensionOrganizationSequence[0].DimensionOrganizationUID = names.derived(
+        origin, order, "dimensions"
+    )
     made.DimensionIndexSequence[0].DimensionOrganizationUID = names.derived(origin, order, "dimensions")
-    _refer(made, str(held.SOPClassUID), origin)
+    _refer(made, source)
     return made
 
 
@@ -117,8 +114,8 @@ def _taken_by_highdicom(held: Dataset) -> Dataset:
     return copy
 
 
-def _description(held: Dataset, origin: Origin, order: Order, number: int, code: str) -> SegmentDescription:
-    maker = order.maker
+def _description(source: Source, order: Order, number: int, code: str) -> SegmentDescription:
+    maker, origin = order.maker, source.origin
     made = SegmentDescription(
         segment_number=number,
         segment_label=lesions.of([code])[0].name.capitalize(),
@@ -133,7 +130,9 @@ def _description(held: Dataset, origin: Origin, order: Order, number: int, code:
         anatomic_regions=[deepcopy(codes.RETINA)],
     )
     if origin.laterality is not None:
-        made.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [_item(codes.SIDES[origin.laterality])]
+        made.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [
+            _item(codes.SIDES[origin.laterality])
+        ]
     made.RecommendedDisplayCIELabValue = _cielab(lesions.of([code])[0].colour)
     return made
 
@@ -159,14 +158,14 @@ def _cielab(colour: tuple[int, int, int]) -> list[int]:
     return [round(light * 65535 / 100), round((red + 128) * 65535 / 255), round((yellow + 128) * 65535 / 255)]
 
 
-def _refer(made: Dataset, source_class: str, origin: Origin) -> None:
+def _refer(made: Dataset, source: Source) -> None:
     """Let every reference to the photograph name its true class, and the frame where there are several."""
     for element in made:
         if element.VR != "SQ":
             continue
         for item in element.value:
-            if item.get("ReferencedSOPInstanceUID") == origin.uid:
-                item.ReferencedSOPClassUID = source_class
-                if origin.frame is not None and element.keyword == "SourceImageSequence":
-                    item.ReferencedFrameNumber = origin.frame
-            _refer(item, source_class, origin)
+            if item.get("ReferencedSOPInstanceUID") == source.origin.uid:
+                item.ReferencedSOPClassUID = source.kind
+                if source.origin.frame is not None and element.keyword == "SourceImageSequence":
+                    item.ReferencedFrameNumber = source.origin.frame
+            _refer(item, source)
