@@ -14,7 +14,7 @@ FoveateError
 ├── SettingError           an option or recipe value outside its range
 ├── OutputError            results cannot be written
 ├── ArchiveError           a DICOM archive refuses
-│   └── ArchiveAwayError   or does not answer, now
+├── ArchiveAwayError       a DICOM archive does not answer
 ├── DatasetError           a set of photographs and masks does not lie as its layout says
 ├── TrainingError          a run cannot start, go on, or resume
 └── ExportError            a trained network and its package disagree
@@ -57,7 +57,7 @@ class ArchiveError(FoveateError):
     """A DICOM archive refuses: another password, no room, no such service, nothing to store."""
 
 
-class ArchiveAwayError(ArchiveError):
+class ArchiveAwayError(FoveateError):
     """A DICOM archive does not answer now; it may later."""
 
 

@@ -44,6 +44,15 @@ _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPS
 """Answers of what stands before an archive while the archive itself is away."""
 
 
+_MEANT: Mapping[HTTPStatus, str] = {
+    HTTPStatus.UNAUTHORIZED: "refuses this user or password; check --user and --password-file",
+    HTTPStatus.FORBIDDEN: "refuses this user; ask who runs it for permission",
+    HTTPStatus.NOT_FOUND: "has nothing there; give the root of the service, such as http://host:8042/dicom-web",
+    HTTPStatus.INSUFFICIENT_STORAGE: "has no room left; ask who runs it, then try again",
+}
+"""Refusals that say what to do."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
     """Who asks."""
@@ -107,7 +116,7 @@ class Archive:
             date: 'YYYYMMDD', or a range 'YYYYMMDD-YYYYMMDD' of which one end may be left out; all, if None.
 
         Raises:
-            ArchiveError: the archive refuses, or does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not answer.
         """
         filters = {} if date is None else {"StudyDate": date}
         with self._answers():
@@ -118,7 +127,7 @@ class Archive:
         """Return the objects of a study's series of some modalities, in the order of their UIDs.
 
         Raises:
-            ArchiveError: the archive refuses, or does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not answer.
         """
         held: list[Held] = []
         with self._answers():
@@ -139,7 +148,7 @@ class Archive:
         """Return an object as a DICOM file, in the transfer syntax in which it is stored.
 
         Raises:
-            ArchiveError: the archive refuses, does not answer, or sends something else.
+            ArchiveError, ArchiveAwayError: the archive refuses or sends something else; it does not answer.
         """
         with self._answers():
             found = self._client.retrieve_instance(held.study, held.series, held.uid)
@@ -153,7 +162,7 @@ class Archive:
         """Store one object; the archive has all of it, or nothing.
 
         Raises:
-            ArchiveError: the archive refuses, or does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not answer.
         """
         made = pydicom.dcmread(BytesIO(content))
         with self._answers():
@@ -176,10 +185,8 @@ class Archive:
             )
 
     def _not_stored(self, made: Dataset, reasons: Sequence[int]) -> ArchiveError:
-        code = reasons[0] if reasons else 0
-        why = "it has no room left" if code in _NO_ROOM else f"reason {code:04X}"
         return ArchiveError(
-            f"{self.url}: did not store {made.SOPInstanceUID} ({why}); ask who runs it, then try again"
+            f"{self.url}: did not store {made.SOPInstanceUID} ({_why(reasons)}); ask who runs it, then try again"
         )
 
     @contextmanager
@@ -213,28 +220,24 @@ class Archive:
                 "service, such as http://host:8042/dicom-web"
             ) from None
 
-    def _refused(self, response: requests.Response | None) -> ArchiveError:
+    def _refused(self, response: requests.Response | None) -> ArchiveError | ArchiveAwayError:
+        """Return the error for an answer that is a refusal."""
         if response is None:
             return ArchiveError(f"{self.url}: refuses; ask who runs it")
         status = response.status_code
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return ArchiveError(
-                f"{self.url}: refuses this user or password; check --user and --password-file"
-            )
-        if status == HTTPStatus.NOT_FOUND:
-            return ArchiveError(
-                f"{self.url}: has nothing there; give the root of the service, such as http://host:8042/dicom-web"
-            )
-        if status == HTTPStatus.INSUFFICIENT_STORAGE:
-            return ArchiveError(f"{self.url}: has no room left; ask who runs it, then do the same again")
         if status in _AWAY:
-            return ArchiveAwayError(
-                f"{self.url}: does not answer now ({status} {response.reason}); try again later"
-            )
+            return ArchiveAwayError(f"{self.url}: does not answer now ({status} {response.reason})")
+        if status in _MEANT:
+            return ArchiveError(f"{self.url}: {_MEANT[HTTPStatus(status)]}")
         if codes := _reasons(response):
-            why = "it has no room left" if codes[0] in _NO_ROOM else f"reason {codes[0]:04X}"
-            return ArchiveError(f"{self.url}: did not store ({why}); ask who runs it, then do the same again")
+            return ArchiveError(f"{self.url}: did not store it ({_why(codes)}); ask who runs it, then try again")
         return ArchiveError(f"{self.url}: refuses ({status} {response.reason}); ask who runs it")
+
+
+def _why(codes: Sequence[int]) -> str:
+    """Say why an object was not stored."""
+    code = codes[0] if codes else 0
+    return "it has no room left" if code in _NO_ROOM else f"reason {code:04X}"
 
 
 def _reasons(response: requests.Response) -> list[int]:

@@ -48,7 +48,7 @@ def pull(archive: Archive, out: Path, studies: Sequence[str], tell: Tell = lambd
     A file appears whole or not at all.
 
     Raises:
-        ArchiveError: the archive refuses, or does not answer; what was fetched stays.
+        ArchiveError, ArchiveAwayError: the archive refuses, or does not answer; what was fetched stays.
         OutputError: a file cannot be written, as on a full disk; the same.
     """
     files.prove(out)
@@ -89,7 +89,8 @@ def push(archive: Archive, out: Path, tell: Tell = lambda step: None) -> Moved:
         tell: called for each object.
 
     Raises:
-        ArchiveError: there are no objects; the archive refuses, or does not answer.
+        ArchiveError: there are no objects, or the archive refuses.
+        ArchiveAwayError: it does not answer.
     """
     there: dict[str, frozenset[str]] = {}
     done = kept = 0

@@ -89,7 +89,8 @@ def once(task: Task, tell: Tell = lambda event: None, stop: Callable[[], bool] =
     """Look once and do all photographs whose results are not in the archive; return how many were done.
 
     Raises:
-        ArchiveError: the archive refuses, or does not answer.
+        ArchiveError: the archive refuses.
+        ArchiveAwayError: it does not answer.
         OutputError: the folder cannot be written.
     """
     files.prove(task.out)
@@ -101,7 +102,7 @@ def once(task: Task, tell: Tell = lambda event: None, stop: Callable[[], bool] =
             break
         try:
             _do(task, held)
-        except (ArchiveError, OutputError):
+        except (ArchiveError, ArchiveAwayError, OutputError):
             raise
         except (FoveateError, MemoryError) as error:
             aside[held.uid] = str(error) or "not enough memory"
