@@ -127,7 +127,7 @@ _ELSEWHERE: Mapping[str, str] = {
 
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
-    *(NotImplementedError, OverflowError, RecursionError, LookupError),
+    *(NotImplementedError, OverflowError, RecursionError, LookupError, SyntaxError),
     *(struct.error, zlib.error, InvalidDicomError, BytesLengthException),
 )
 """What pydicom and the codecs raise on objects that are not as the standard has them."""
