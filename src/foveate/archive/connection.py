@@ -103,7 +103,9 @@ class Archive:
         if access.authority is not None:
             session = add_certs_to_session(session, ca_bundle=str(access.authority))
         try:
-            self._client = DICOMwebClient(self.url, session=session, chunk_size=ONE_PIECE, timeout=TIMEOUT)
+            self._client = DICOMwebClient(
+                self.url, session=session, chunk_size=ONE_PIECE, timeout=TIMEOUT, permissive_uid=True
+            )
         except ValueError:
             raise ArchiveError(f"{url}: is no address; give one such as http://host:8042/dicom-web") from None
         self._client.set_http_retry_params(retry=False)

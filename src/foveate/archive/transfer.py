@@ -4,6 +4,7 @@ Knows:   what lies there already, on either side, and is left alone.
 Ignores: how either side is spoken to, and what is in the pictures.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ class Moved:
 
 Tell = Callable[[Step], None]
 
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+"""What may be a file's name; cameras do not always keep to all rules for UIDs."""
+
 
 def pull(archive: Archive, out: Path, studies: Sequence[str], tell: Tell = lambda step: None) -> Moved:
     """Fetch photographs of studies to OUT/<study>/<object>.dcm; what lies there is not fetched again.
@@ -72,7 +76,7 @@ def place(out: Path, held: Held) -> Path:
         ArchiveError: its UIDs are none, and might lead elsewhere.
     """
     for uid in (held.study, held.uid):
-        if not pydicom.uid.UID(uid).is_valid:
+        if not UID.fullmatch(uid):
             raise ArchiveError(f"{uid!r} is no UID; ask who runs the archive")
     return out / held.study / f"{held.uid}.dcm"
 

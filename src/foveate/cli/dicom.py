@@ -47,7 +47,7 @@ def pull(
     token_file: File = None,
     ca: File = None,
 ) -> int:
-    """Fetch the photographs of studies to DIR/<study>/<object>.dcm; what lies there is not fetched again.
+    """Fetch the photographs of studies to DIR, a folder a study; what lies there is not fetched again.
 
     Parameters
     ----------

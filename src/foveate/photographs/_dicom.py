@@ -27,7 +27,6 @@ Source: PS3.3 C.8.17 (Ophthalmic Photography), C.7.6.3 (Image Pixel), CID 4202 t
 """
 
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from foveate.errors import PhotographError
 from foveate.kinds import Origin
-from foveate.photographs._decoding import SMALLEST_SIDE, require_colours
+from foveate.photographs._decoding import SMALLEST_SIDE, quiet, require_colours
 from foveate.photographs._dicom_pixels import levels
 from foveate.photographs._extra import OPHTHALMIC, TAKEN
 
@@ -154,7 +153,7 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Ta
     Raises:
         PhotographError: the object is refused by the table above, or cannot be decoded.
     """
-    with _damage_named(name), _quiet():
+    with _damage_named(name), quiet():
         held = _opened(file, name, limit)
         _require_photograph(held, name)
         spacing = _spacing(held, name)
@@ -171,7 +170,7 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Ta
 def frames(file: BufferedReader) -> int:
     """Return how many photographs an object holds by its header, 1 where that cannot be read."""
     try:
-        with _quiet():
+        with quiet():
             return _frames(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"]))
     except _DAMAGED:
         return 1
@@ -375,11 +374,3 @@ def _damage_named(name: str) -> Iterator[None]:
             f"{name}: cannot be decoded as DICOM ({reason}); it is damaged, incomplete or of a rare kind: "
             "fetch it again, or export it as 8-bit RGB PNG"
         ) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep pydicom's remarks on doubtful headers from the user: what matters of them is raised anyway."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
