@@ -71,7 +71,8 @@ def task(archive, model, out, **changes):
 def test_photographs_are_pulled_looked_at_pushed_and_found_again_once(orthanc, archive, model, tmp_path):
     syntaxes = (None, JPEGLSLossless, JPEG2000Lossless)
     wanted = dict(
-        reversed(put(orthanc, number, study=number // 2, syntax=syntax)) for number, syntax in enumerate(syntaxes)
+        reversed(put(orthanc, number, study=number // 2, syntax=syntax))
+        for number, syntax in enumerate(syntaxes)
     )
     put(orthanc, 9, study=1, SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.5.4", Modality="OPT")
     put(orthanc, 10, study=2, StudyDate="20250101")
@@ -143,7 +144,7 @@ def test_a_stopped_archive_is_one_line(orthanc, archive, model, tmp_path):
     for act in (
         lambda: transfer.push(archive, tmp_path / "out"),
         lambda: transfer.pull(archive, tmp_path / "in", ["1.2.3"]),
-        lambda: archive.studies(),
+        archive.studies,
     ):
         with pytest.raises(ArchiveAwayError, match=r"^http://.*: does not answer \(connection refused\)"):
             act()
@@ -152,7 +153,9 @@ def test_a_stopped_archive_is_one_line(orthanc, archive, model, tmp_path):
 @needs_orthanc
 def test_an_archive_without_room_stores_no_part_of_an_object_and_no_report_without_segments(tmp_path):
     results = tmp_path / "out" / "dicom"
-    large = tiny_dicom.op(np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8), Modality="SEG")
+    large = tiny_dicom.op(
+        np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8), Modality="SEG"
+    )
     tiny_dicom.save(large, results / "eye_SEG.dcm")
     tiny_dicom.save(tiny_dicom.op(tiny_package.fundus(), 1, Modality="SR"), results / "eye_SR.dcm")
     place = tmp_path / "orthanc"
@@ -336,7 +339,9 @@ def odd(monkeypatch):
         server.server_close()
 
 
-REASON = json.dumps({"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xA700]}}]}}).encode()
+REASON = json.dumps(
+    {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xA700]}}]}}
+).encode()
 
 
 @pytest.mark.parametrize(
@@ -372,6 +377,11 @@ def test_an_address_that_is_none_is_an_error():
     for url in ("ftp:/nowhere", "nonsense"):
         with pytest.raises(ArchiveError, match="is no address"):
             Archive(url).studies()
+
+
+def test_certificates_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ArchiveError, match=r"gone\.pem: no such file"):
+        Archive("https://127.0.0.1:1/dicom-web", Access(authority=tmp_path / "gone.pem"))
 
 
 def test_uids_that_lead_elsewhere_are_refused(tmp_path):

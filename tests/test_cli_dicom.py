@@ -1,7 +1,11 @@
 """The commands that speak DICOM: what they are asked, what they print, and how they end."""
 
+import contextlib
+import io
+import re
 import stat
 import sys
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -81,9 +85,15 @@ def test_a_secret_is_for_its_owner_and_never_replaced(foveate, tmp_path):
     [
         ("predict x.dcm --out o --dicom pdf", "--dicom 'pdf': give some of seg,sr,prob."),
         ("predict x.dcm --out o --dicom seg,", "--dicom 'seg,': give some of seg,sr,prob."),
-        ("predict x.dcm --out o --deidentify key", "--deidentify: is about DICOM objects; name them by --dicom."),
+        (
+            "predict x.dcm --out o --deidentify key",
+            "--deidentify: is about DICOM objects; name them by --dicom.",
+        ),
         ("predict x.dcm --out o --dicom seg --deidentify gone", "make one by foveate dicom key gone."),
-        ("predict x.dcm --out o --dicom seg --deidentify short", "holds 5 bytes; make one by foveate dicom key"),
+        (
+            "predict x.dcm --out o --dicom seg --deidentify short",
+            "holds 5 bytes; make one by foveate dicom key",
+        ),
         ("dicom pull http://h/d --out o", "name either --study or --date."),
         ("dicom pull http://h/d --out o --study 1.2 --date 20260101", "name either --study or --date."),
         ("dicom pull http://h/d --out o --date yesterday", "--date 'yesterday': give YYYYMMDD"),
@@ -91,7 +101,10 @@ def test_a_secret_is_for_its_owner_and_never_replaced(foveate, tmp_path):
         ("dicom pull http://h/d --out o --date=-", "--date '-': give YYYYMMDD"),
         ("dicom watch http://h/d --out o --every 0", "--every 0: give seconds above 0."),
         ("dicom watch http://h/d --out o --dicom jpg", "--dicom 'jpg': give some of"),
-        ("dicom pull http://h/d --out o --study 1.2 --user a --token-file short", "either --user or --token-file."),
+        (
+            "dicom pull http://h/d --out o --study 1.2 --user a --token-file short",
+            "either --user or --token-file.",
+        ),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_exit_code_2_and_one_line(
@@ -107,9 +120,29 @@ def test_a_command_line_that_makes_no_sense_is_exit_code_2_and_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["pull", "push", "watch", "key"])
+def test_every_option_is_documented(foveate, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = foveate("dicom", command, "--help")
+    page = (Path(__file__).parent.parent / "docs" / "dicom.md").read_text()
+
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}:
+        assert f"`{option}" in page, option
+    assert f"foveate dicom {command} " in page
+
+
 def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):
     code, _, err = foveate(
-        *("dicom", "push", tmp_path, "http://127.0.0.1:1/d", "--user", "a", "--password-file", tmp_path / "gone")
+        *(
+            "dicom",
+            "push",
+            tmp_path,
+            "http://127.0.0.1:1/d",
+            "--user",
+            "a",
+            "--password-file",
+            tmp_path / "gone",
+        )
     )
 
     assert code == 1
@@ -117,12 +150,15 @@ def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["predict {eye} --out {out} --dicom seg --model {package}", "dicom push {out} http://127.0.0.1:1/d"]
+    "line",
+    ["predict {eye} --out {out} --dicom seg --model {package}", "dicom push {out} http://127.0.0.1:1/d"],
 )
 def test_what_is_missing_is_named_with_the_command_that_installs_it(
-    foveate, package, eye, tmp_path, monkeypatch, line
+    package, eye, tmp_path, monkeypatch, line
 ):
-    for name in [name for name in sys.modules if name.startswith(("foveate.writers.dicom", "foveate.archive"))]:
+    for name in [
+        name for name in sys.modules if name.startswith(("foveate.writers.dicom", "foveate.archive"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     import foveate.writers
 
@@ -130,22 +166,15 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     for name in ("highdicom", "dicomweb_client", "pydicom"):
         monkeypatch.setitem(sys.modules, name, None)
 
-    code, _, err = foveate_line(line, eye=eye, out=tmp_path / "out", package=package)
+    places = {"eye": eye, "out": tmp_path / "out", "package": package}
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        code = cli.run([part.format(**places) for part in line.split()])
+    err = told.getvalue()
 
     assert code == 1
     assert "pip install 'foveate[dicom]'" in err
     assert err.count("\n") == 1
-
-
-def foveate_line(line, **places):
-    """Run a command line and return its exit code and stderr."""
-    import contextlib
-    import io
-
-    err = io.StringIO()
-    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-        code = cli.run([part.format(**places) for part in line.split()])
-    return code, "", err.getvalue()
 
 
 @needs_orthanc
@@ -163,7 +192,18 @@ def test_a_clinics_day_on_the_command_line(foveate, package, tmp_path, monkeypat
         pulled = foveate("dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102", *login)
         again = foveate("dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102-", *login)
         looked = foveate(
-            *("predict", photographs, "--out", results, "--dicom", "seg,sr", "--model", package, "--threads", 1)
+            *(
+                "predict",
+                photographs,
+                "--out",
+                results,
+                "--dicom",
+                "seg,sr",
+                "--model",
+                package,
+                "--threads",
+                1,
+            )
         )
         pushed = foveate("dicom", "push", results, orthanc.url, *login)
         pushed_again = foveate("dicom", "push", results, orthanc.url, *login)

@@ -751,7 +751,10 @@ def test_the_folder_of_results_is_not_looked_into(clinic):
         ("clinic/gone.jpg", "clinic/gone.jpg: no such file or folder"),
         ("clinic/*.gif", "clinic/[*].gif: matches nothing"),
         ("empty", "empty: holds no photograph, 0 other files"),
-        ("clinic/bob/*.txt", "holds no photograph, 1 other files; photographs end in .dcm, .dicom, .jfif, .jpe"),
+        (
+            "clinic/bob/*.txt",
+            "holds no photograph, 1 other files; photographs end in .dcm, .dicom, .jfif, .jpe",
+        ),
     ],
 )
 def test_a_path_that_means_nothing_is_an_error_though_others_do(clinic, path, said):

@@ -190,7 +190,9 @@ def test_no_area_in_millimetres_stands_where_no_spacing_does(looked):
     units = {one.unit.value for group in groups for one in group.get_measurements()}
     assert units == {"1", "%", "{pixels}"}
     for kind in ("SEG", "SR", "PROB"):
-        assert not [one for one in every(held(folder, kind)) if "Spacing" in one.keyword or "Thick" in one.keyword]
+        assert not [
+            one for one in every(held(folder, kind)) if "Spacing" in one.keyword or "Thick" in one.keyword
+        ]
         assert valid(folder / f"dicom/eye_{kind}.dcm")
 
 
@@ -346,32 +348,37 @@ def test_uids_are_replaced_so_that_what_belonged_together_still_does(out, hidden
     assert names.replaced("1.2.840.10008.1.2.1", SECRET) == "1.2.840.10008.1.2.1"
 
 
-KEPT = (
-    "AlgorithmFamilyCodeSequence AlgorithmName AlgorithmVersion AnatomicRegionModifierSequence "
-    "AnatomicRegionSequence BitsAllocated BitsStored CodeMeaning CodeValue CodingSchemeDesignator "
-    "CodingSchemeIdentificationSequence CodingSchemeName CodingSchemeResponsibleOrganization Columns "
-    "CompletionFlag ConceptCodeSequence ConceptNameCodeSequence ContentDate ContentDescription ContentLabel "
-    "ContentSequence ContentTemplateSequence ContentTime ContinuityOfContent ContributingEquipmentSequence "
-    "ContributionDescription CurrentRequestedProcedureEvidenceSequence DeidentificationMethod "
-    "DeidentificationMethodCodeSequence DerivationCodeSequence DerivationImageSequence DeviceSerialNumber "
-    "DimensionDescriptionLabel DimensionIndexPointer DimensionIndexSequence DimensionIndexValues "
-    "DimensionOrganizationSequence DimensionOrganizationUID FloatingPointValue FrameContentSequence "
-    "FunctionalGroupPointer HighBit ImageType InstanceNumber LongitudinalTemporalInformationModified "
-    "LossyImageCompression Manufacturer ManufacturerModelName MappingResource MaximumFractionalValue "
-    "MeasuredValueSequence MeasurementUnitsCodeSequence Modality NumberOfFrames NumericValue "
-    "PatientIdentityRemoved PatientOrientation PerFrameFunctionalGroupsSequence "
-    "PerformedProcedureCodeSequence PhotometricInterpretation PixelData PixelRepresentation PreliminaryFlag "
-    "PresentationLUTShape PurposeOfReferenceCodeSequence RecommendedDisplayCIELabValue "
-    "ReferencedInstanceSequence ReferencedPerformedProcedureStepSequence ReferencedSOPClassUID "
-    "ReferencedSOPInstanceUID ReferencedSOPSequence ReferencedSegmentNumber ReferencedSeriesSequence "
-    "RelationshipType Rows SOPClassUID SOPInstanceUID SamplesPerPixel SegmentAlgorithmName "
-    "SegmentAlgorithmType SegmentIdentificationSequence SegmentLabel SegmentNumber SegmentSequence "
-    "SegmentationAlgorithmIdentificationSequence SegmentationFractionalType SegmentationType "
-    "SegmentedPropertyCategoryCodeSequence SegmentedPropertyTypeCodeSequence SegmentsOverlap "
-    "SeriesDescription SeriesInstanceUID SeriesNumber SharedFunctionalGroupsSequence SoftwareVersions "
-    "SourceImageSequence SpatialLocationsPreserved SpecificCharacterSet StudyInstanceUID "
-    "TemplateIdentifier TextValue TrackingID TrackingUID UID ValueType VerificationFlag"
-).split()
+# fmt: off
+KEPT = [
+    "AlgorithmFamilyCodeSequence", "AlgorithmName", "AlgorithmVersion", "AnatomicRegionModifierSequence",
+    "AnatomicRegionSequence", "BitsAllocated", "BitsStored", "CodeMeaning", "CodeValue",
+    "CodingSchemeDesignator", "CodingSchemeIdentificationSequence", "CodingSchemeName",
+    "CodingSchemeResponsibleOrganization", "Columns", "CompletionFlag", "ConceptCodeSequence",
+    "ConceptNameCodeSequence", "ContentDate", "ContentDescription", "ContentLabel", "ContentSequence",
+    "ContentTemplateSequence", "ContentTime", "ContinuityOfContent", "ContributingEquipmentSequence",
+    "ContributionDescription", "CurrentRequestedProcedureEvidenceSequence", "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence", "DerivationCodeSequence", "DerivationImageSequence",
+    "DeviceSerialNumber", "DimensionDescriptionLabel", "DimensionIndexPointer", "DimensionIndexSequence",
+    "DimensionIndexValues", "DimensionOrganizationSequence", "DimensionOrganizationUID",
+    "FloatingPointValue", "FrameContentSequence", "FunctionalGroupPointer", "HighBit", "ImageType",
+    "InstanceNumber", "LongitudinalTemporalInformationModified", "LossyImageCompression", "Manufacturer",
+    "ManufacturerModelName", "MappingResource", "MaximumFractionalValue", "MeasuredValueSequence",
+    "MeasurementUnitsCodeSequence", "Modality", "NumberOfFrames", "NumericValue", "PatientIdentityRemoved",
+    "PatientOrientation", "PerFrameFunctionalGroupsSequence", "PerformedProcedureCodeSequence",
+    "PhotometricInterpretation", "PixelData", "PixelRepresentation", "PreliminaryFlag",
+    "PresentationLUTShape", "PurposeOfReferenceCodeSequence", "RecommendedDisplayCIELabValue",
+    "ReferencedInstanceSequence", "ReferencedPerformedProcedureStepSequence", "ReferencedSOPClassUID",
+    "ReferencedSOPInstanceUID", "ReferencedSOPSequence", "ReferencedSegmentNumber",
+    "ReferencedSeriesSequence", "RelationshipType", "Rows", "SOPClassUID", "SOPInstanceUID",
+    "SamplesPerPixel", "SegmentAlgorithmName", "SegmentAlgorithmType", "SegmentIdentificationSequence",
+    "SegmentLabel", "SegmentNumber", "SegmentSequence", "SegmentationAlgorithmIdentificationSequence",
+    "SegmentationFractionalType", "SegmentationType", "SegmentedPropertyCategoryCodeSequence",
+    "SegmentedPropertyTypeCodeSequence", "SegmentsOverlap", "SeriesDescription", "SeriesInstanceUID",
+    "SeriesNumber", "SharedFunctionalGroupsSequence", "SoftwareVersions", "SourceImageSequence",
+    "SpatialLocationsPreserved", "SpecificCharacterSet", "StudyInstanceUID", "TemplateIdentifier",
+    "TextValue", "TrackingID", "TrackingUID", "UID", "ValueType", "VerificationFlag",
+]
+# fmt: on
 """Every attribute with a value in what is written without the patient: read it before you change it."""
 
 
@@ -471,3 +478,32 @@ def test_a_header_is_read_by_others(tmp_path):
     photograph = foveate.read(tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "eye.dcm"))
 
     assert pydicom.dcmread(BytesIO(photograph.origin.header)).StudyID == "S1"
+
+
+def test_tripwire_highdicom_still_fails_on_ophthalmic_photography():
+    """When this fails, the copy that passes for VL Photographic can go."""
+    source = tiny_dicom.op(FUNDUS)
+    mask = np.zeros((1, *FUNDUS.shape[:2]), np.uint8)
+    description = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="any",
+        segmented_property_category=codes.ABNORMAL,
+        segmented_property_type=codes.of_lesion("HE"),
+        algorithm_type="MANUAL",
+    )
+
+    with pytest.raises(AttributeError, match="SharedFunctionalGroupsSequence"):
+        highdicom.seg.Segmentation(
+            source_images=[source],
+            pixel_array=mask,
+            segmentation_type="BINARY",
+            segment_descriptions=[description],
+            series_instance_uid="2.25.1",
+            series_number=1,
+            sop_instance_uid="2.25.2",
+            instance_number=1,
+            manufacturer="any",
+            manufacturer_model_name="any",
+            software_versions="1",
+            device_serial_number="1",
+        )

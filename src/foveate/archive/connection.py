@@ -44,6 +44,12 @@ _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPS
 """Answers of what stands before an archive while the archive itself is away."""
 
 
+_WIRE = (
+    *("Connection refused", "Name or service not known", "timed out", "reset by peer"),
+    *("self-signed certificate", "self signed certificate", "CERTIFICATE_VERIFY_FAILED", "closed"),
+)
+"""What errors of the network say that a reader understands."""
+
 _MEANT: Mapping[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "refuses this user or password; check --user and --password-file",
     HTTPStatus.FORBIDDEN: "refuses this user; ask who runs it for permission",
@@ -89,7 +95,7 @@ class Archive:
             access: who asks.
 
         Raises:
-            ArchiveError: the address makes no sense.
+            ArchiveError: the address makes no sense, or the authority's file is missing.
         """
         self.url = url.rstrip("/")
         session = (
@@ -101,6 +107,8 @@ class Archive:
         if access.token is not None:
             session.headers["Authorization"] = f"Bearer {access.token}"
         if access.authority is not None:
+            if not access.authority.is_file():
+                raise ArchiveError(f"{access.authority}: no such file; name the authority's certificates")
             session = add_certs_to_session(session, ca_bundle=str(access.authority))
         try:
             self._client = DICOMwebClient(
@@ -188,7 +196,7 @@ class Archive:
 
     def _not_stored(self, made: Dataset, reasons: Sequence[int]) -> ArchiveError:
         return ArchiveError(
-            f"{self.url}: did not store {made.SOPInstanceUID} ({_why(reasons)}); ask who runs it, then try again"
+            f"{self.url}: did not store {made.SOPInstanceUID} ({_why(reasons)}); ask who runs it"
         )
 
     @contextmanager
@@ -232,7 +240,9 @@ class Archive:
         if status in _MEANT:
             return ArchiveError(f"{self.url}: {_MEANT[HTTPStatus(status)]}")
         if codes := _reasons(response):
-            return ArchiveError(f"{self.url}: did not store it ({_why(codes)}); ask who runs it, then try again")
+            return ArchiveError(
+                f"{self.url}: did not store it ({_why(codes)}); ask who runs it, then try again"
+            )
         return ArchiveError(f"{self.url}: refuses ({status} {response.reason}); ask who runs it")
 
 
@@ -261,7 +271,7 @@ def _text(found: Mapping[str, Any], tag: str) -> str:
 def _inner(error: BaseException) -> str:
     """Say in a few words what went wrong on the wire."""
     text = " ".join(str(error).split())
-    for words in ("Connection refused", "Name or service not known", "timed out", "reset by peer", "closed"):
+    for words in _WIRE:
         if words in text:
             return words.lower()
     return text[:120] or type(error).__name__

@@ -191,7 +191,7 @@ def watch(
 
 @dicom.command(usage="Usage: foveate dicom key FILE")
 def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
-    """Make a new secret for `foveate predict --deidentify`, in a file that only you can read.
+    """Make a new secret, in a file that only you can read, for results without the patient.
 
     Parameters
     ----------
