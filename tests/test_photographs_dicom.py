@@ -165,6 +165,19 @@ def test_bits_above_those_stored_do_not_count(tmp_path, example):
     np.testing.assert_array_equal(taken(tmp_path, made).pixels, np.rint(deep * 255.0 / 1023).astype(np.uint8))
 
 
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_a_stream_of_more_bits_than_its_header_is_refused(tmp_path, example, syntax):
+    deep = example.astype(np.uint16) * 16
+    made = tiny_dicom.op(deep)
+    tiny_dicom.put(made, deep, bits=12)
+    tiny_dicom.encoded(made, syntax)
+    made.BitsStored, made.HighBit = 10, 9
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+
+    assert re.search(r"its levels reach 40\d\d, its header says 10 bits", refused(tmp_path, made))
+
+
 # ---- frames
 
 

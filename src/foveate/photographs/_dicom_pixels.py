@@ -119,8 +119,11 @@ def _decoded(held: Dataset, index: int, name: str) -> Stored:
     if syntax in _J2K or syntax in _JLS:
         _require_size(held, _frame(held, index), name)
     stored: Stored = decoder.as_array(held, index=index, raw=False)[0]
-    if int(held.BitsStored) < int(held.BitsAllocated) and stored.dtype.itemsize == 2:
-        stored = stored & np.uint16((1 << int(held.BitsStored)) - 1)
+    bits = int(held.BitsStored)
+    if int(stored.max()) >> bits:  # unused bits are gone here: it is the stream that has more
+        raise PhotographError(
+            f"{name}: its levels reach {stored.max()}, its header says {bits} bits; fetch it again from its source"
+        )
     return stored
 
 
