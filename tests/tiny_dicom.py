@@ -21,6 +21,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -39,7 +40,7 @@ UNPACKED = (
 
 LOSSLESS = (*UNPACKED, RLELossless, JPEGLSLossless, JPEG2000Lossless)
 
-LOSSY = (JPEGBaseline8Bit, JPEG2000)
+LOSSY = (JPEGBaseline8Bit, JPEGLSNearLossless, JPEG2000)
 
 
 def coded(code) -> list[Dataset]:
@@ -111,7 +112,7 @@ def encoded(made: Dataset, syntax: str) -> Dataset:
         return made
     if syntax == JPEGBaseline8Bit:
         return as_jpeg(made, jpeg(made.pixel_array))
-    options = {"j2k_cr": [10]} if syntax == JPEG2000 else {}
+    options = {JPEG2000: {"j2k_cr": [10]}, JPEGLSNearLossless: {"jls_error": 2}}.get(syntax, {})
     pixels = made.pixel_array
     colours = {JPEG2000: "YBR_ICT", JPEG2000Lossless: "YBR_RCT"}
     made.PhotometricInterpretation = colours.get(syntax, "RGB")

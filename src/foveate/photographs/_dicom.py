@@ -38,6 +38,7 @@ import pydicom
 from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
@@ -53,6 +54,8 @@ MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
 
 LONGEST_SIDE_MM = 100
 """No photograph shows more of a retina, which lies in an eye 24 mm long."""
+
+_NUMBER_OF_FRAMES = 0x00280008
 
 _META = 4096
 """Bytes at the beginning in which the file meta information names the transfer syntax."""
@@ -169,11 +172,30 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Ta
 
 def frames(file: BufferedReader) -> int:
     """Return how many photographs an object holds by its header, 1 where that cannot be read."""
+    head = file.read(_META)
+    file.seek(0)
     try:
         with quiet():
+            if DeflatedExplicitVRLittleEndian.encode() in head:
+                return _frames(_beginning(file, head))
             return _frames(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"]))
     except _DAMAGED:
         return 1
+
+
+def _beginning(file: BufferedReader, head: bytes) -> Dataset:
+    """Return what a deflated object states up to its number of frames; no more of it is unpacked."""
+    file.seek(_meta_end(head))
+    unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(1 << 20), 1 << 24)
+    return read_dataset(
+        BytesIO(unpacked), False, True, stop_when=lambda tag, representation, length: tag > _NUMBER_OF_FRAMES
+    )
+
+
+def _meta_end(head: bytes) -> int:
+    """Return where the data set begins: by the standard, the file meta information begins with its length."""
+    (length,) = struct.unpack_from("<I", head, 140)
+    return 144 + int(length)
 
 
 def _opened(file: BufferedReader, name: str, limit: int) -> Dataset:
@@ -191,13 +213,12 @@ def _require_bounded(file: BufferedReader, head: bytes, name: str, limit: int) -
 
     Args:
         file: the object.
-        head: its first bytes; by the standard they begin with the length of what is not deflated.
+        head: its first bytes.
         name: for messages.
         limit: most pixels of a photograph.
     """
     most = 6 * limit + (1 << 26)  # three 16-bit levels a pixel, and a generous header
-    (length,) = struct.unpack_from("<I", head, 140)
-    file.seek(144 + length)
+    file.seek(_meta_end(head))
     inflate, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while piece := file.read(1 << 16):
         while piece and not inflate.eof:

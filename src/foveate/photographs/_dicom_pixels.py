@@ -122,7 +122,7 @@ def _decoded(held: Dataset, index: int, name: str) -> Stored:
     bits = int(held.BitsStored)
     if int(stored.max()) >> bits:  # unused bits are gone here: it is the stream that has more
         raise PhotographError(
-            f"{name}: its levels reach {stored.max()}, its header says {bits} bits; fetch it again from its source"
+            f"{name}: its levels reach {stored.max()}, its header says {bits} bits; fetch it again"
         )
     return stored
 
