@@ -14,7 +14,7 @@ import pytest
 import tiny_dicom
 import tiny_package
 from PIL import Image
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEGBaseline8Bit
 
 import foveate
 from foveate import batch
@@ -112,6 +112,13 @@ def test_objects_of_every_source_class_pass_and_name_that_class(looked, sop):
         }
         assert ("1.2.826.0.1.3680043.8.498.1.0.0", sop) in referred
         assert {cls for uid, cls in referred if uid == "1.2.826.0.1.3680043.8.498.1.0.0"} == {sop}
+
+
+def test_objects_of_a_photograph_stored_with_loss_pass(looked):
+    found = looked(tiny_dicom.encoded(tiny_dicom.op(FUNDUS), JPEGBaseline8Bit))
+
+    for kind in ("SEG", "SR", "PROB"):
+        assert valid(found / f"dicom/eye_{kind}.dcm")
 
 
 @pytest.mark.parametrize("who", ["out", "hidden"])
@@ -222,6 +229,12 @@ def test_a_left_eye_does_not_make_the_next_one_left(looked):
         folder = looked(tiny_dicom.op(FUNDUS, ImageLaterality=side))
         region = held(folder, "SEG").SegmentSequence[0].AnatomicRegionSequence[0]
         assert [item.CodeMeaning for item in region.AnatomicRegionModifierSequence] == [meaning]
+    folder = looked(tiny_dicom.op(FUNDUS, ImageLaterality=...))
+    assert (
+        "AnatomicRegionModifierSequence"
+        not in held(folder, "SEG").SegmentSequence[0].AnatomicRegionSequence[0]
+    )
+    assert "Left" not in str(held(folder, "SR"))
 
 
 def test_a_frame_is_referred_to_by_its_number(model, tmp_path):
