@@ -142,14 +142,18 @@ def test_highdicom_reads_the_probabilities_back_level_for_level(out):
         np.testing.assert_array_equal(maps.pixel_array[number], stored)
 
 
-def test_masks_equal_those_of_the_same_pixels_given_as_png(out, model, tmp_path):
-    Image.fromarray(FUNDUS).save(tmp_path / "eye.png")
-    model.segment(foveate.read(tmp_path / "eye.png")).save(tmp_path / "png")
+@pytest.mark.parametrize("syntax", [*tiny_dicom.LOSSLESS, *tiny_dicom.LOSSY], ids=lambda uid: UID(uid).name)
+def test_masks_equal_those_of_the_same_decoded_pixels_given_as_png(model, tmp_path, syntax):
+    path = tiny_dicom.save(tiny_dicom.encoded(tiny_dicom.op(FUNDUS), syntax), tmp_path / "eye.dcm")
+    photograph = foveate.read(path)
+    Image.fromarray(photograph.pixels).save(tmp_path / "eye.png")
+
+    seen, plain = model.segment(photograph), model.segment(foveate.read(tmp_path / "eye.png"))
 
     for code in ("EX", "MA"):
-        for what in ("masks", "maps"):
-            name = f"{what}/eye_{code}.png"
-            assert (out / name).read_bytes() == (tmp_path / "png" / name).read_bytes()
+        assert seen.mask(code).any()
+        np.testing.assert_array_equal(seen.mask(code), plain.mask(code))
+        np.testing.assert_array_equal(seen.map(code), plain.map(code))
 
 
 @pytest.mark.parametrize("absent", [("EX",), ("EX", "MA")])
