@@ -8,6 +8,8 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from dataclasses import replace
 
@@ -20,6 +22,7 @@ from tiny_package import Red, fake
 
 from foveate.batch import Job, run
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
+from foveate.kinds import Gaze, Interest
 from foveate.segment import Settings
 from foveate.writers import clear, files
 
@@ -59,6 +62,9 @@ def ended(job, undisturbed):
     """A run that has ended."""
     shutil.copytree(undisturbed, job.out)
     return job
+
+
+GAZES = {"fast": Gaze(glances=1, interests=dict.fromkeys(("EX", "MA"), Interest(cutoff=-99.0)))}
 
 
 def tree(out, *, but=("run.json",)):
@@ -132,8 +138,12 @@ def test_run_json_says_what_ran(job):
         "field": "auto",
         "lesions": ["EX"],
         "thresholds": {"EX": 0.25},
+        "effort": "full",
+        "engine": "red",
         "format": "png16",
     }
+    assert set(record["times"]["by_phase"]) == {"reading", "looking", "writing"}
+    assert record["times"]["workers"] == 1
 
 
 def bad_files(folder):
@@ -267,6 +277,7 @@ def test_resuming_redoes_the_photograph_that_lacks_a_file(ended, undisturbed, lo
         {"settings": Settings(thresholds={"MA": 0.75})},
         {"settings": Settings(part="whole")},
         {"settings": Settings(field="full")},
+        {"settings": Settings(effort="fast"), "package": replace(fake(), gazes=GAZES)},
         {"settings": Settings(field=(128.0, 128.0, 110.0))},
         {"format": "png16"},
         {"format": "tiff"},
@@ -538,6 +549,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_computed(job
         (Settings(lesions=("SE",)), LesionError),
         (Settings(thresholds={"EX": 2.0}), SettingError),
         (Settings(lesions=("EX",), thresholds={"MA": 0.5}), SettingError),
+        (Settings(effort="fast"), SettingError),
     ],
 )
 def test_settings_that_do_not_fit_the_model_are_refused_before_a_folder_is_made(job, settings, error):
@@ -552,6 +564,63 @@ def test_paths_that_mean_no_photograph_are_an_error(job, tmp_path):
         run(replace(job, paths=[str(tmp_path / "nowhere.jpg")]))
 
     assert not job.out.exists()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_side_by_side_gives_the_files_of_one_after_another(job, undisturbed, workers):
+    engines = [Red() for _ in range(workers)]
+
+    report = run(replace(job, engine=engines[0], beside=engines[1:]))
+
+    assert tree(job.out) == tree(undisturbed)
+    assert [row.name for row in report.rows] == ["a", "b", "clinic/a"]
+    assert report.workers == workers
+    assert sum(len(engine.views) for engine in engines) == 3
+
+
+def test_side_by_side_photographs_are_looked_at_at_a_time(job):
+    meeting = threading.Barrier(2, timeout=60)  # breaks unless two looks are there together
+
+    class Meeting(Red):
+        def glance(self, view):
+            if not self.views:
+                meeting.wait()
+            return super().glance(view)
+
+    report = run(replace(job, engine=Meeting(), beside=[Meeting()]))
+
+    assert not report.failures
+    assert not meeting.broken
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_side_by_side_an_interrupt_ends_all_and_leaves_nothing_half_done(job, undisturbed, stop):
+    class Stopped(Red):
+        def look(self, *work):
+            raise stop
+
+    class Slow(Red):
+        def look(self, *work):
+            time.sleep(0.01)
+            return super().look(*work)
+
+    with pytest.raises(stop):
+        run(replace(job, engine=Slow(), beside=[Stopped()]))
+
+    assert not [one for one in threading.enumerate() if one.name.startswith("foveate")]
+    whole = tree(undisturbed)
+    left = tree(job.out, but=("run.json", "summary.csv", "index.html"))
+    assert left == {name: content for name, content in whole.items() if name in left}
+    run(replace(job, resume=True))
+    assert tree(job.out) == whole
+
+
+def test_side_by_side_a_failure_is_one_line_and_the_others_are_done(job, folder):
+    (folder / "b.png").write_bytes(b"")
+
+    report = run(replace(job, beside=[Red()]))
+
+    assert [row.status for row in report.rows] == ["ok", "failed", "ok"]
 
 
 def test_progress_rises_and_ends_with_all_photographs(job, folder):

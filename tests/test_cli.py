@@ -52,6 +52,9 @@ def test_predict_writes_everything_and_says_where_to_look(foveate, folder, model
     assert code == 0
     assert err == "[1/2] a: ok\n[2/2] clinic/b: ok\n"
     assert "2 photographs done, 1 other file skipped" in out
+    assert re.search(
+        r"photographs a minute.*: reading [\d.]+ s, looking [\d.]+ s, writing [\d.]+ s each", out
+    )
     assert f"Look at {tmp_path / 'out' / 'index.html'}" in out
     assert "not a medical device" in out
     for folder_name in ("maps", "masks", "overlays", "regions"):
@@ -85,6 +88,7 @@ def test_json_is_one_object_on_stdout(foveate, folder, model, tmp_path):
     assert good["error"] is None
     assert set(good["lesions"]) == {"EX", "MA"}
     assert set(good["lesions"]["EX"]) == {"count", "area_px", "area_fraction", "area_mm2"}
+    assert set(found["seconds_of"]) == {"reading", "looking", "writing"}
     assert (bad["status"], bad["lesions"]) == ("failed", {})
     assert "the file is empty" in bad["error"]
     assert "failed" in err
@@ -112,7 +116,7 @@ def test_options_reach_the_run(foveate, folder, model, tmp_path):
             "--threshold",
             "EX=0.25",
         ),
-        *("--format", "npz", "--region", "whole", "--field", "150,150.5,110"),
+        *("--format", "npz", "--region", "whole", "--field", "150,150.5,110", "--engine", "onnx"),
     )
 
     assert code == 0
@@ -121,6 +125,8 @@ def test_options_reach_the_run(foveate, folder, model, tmp_path):
         "field": [150.0, 150.5, 110.0],
         "lesions": ["EX"],
         "thresholds": {"EX": 0.25},
+        "effort": "full",
+        "engine": "onnxruntime float32",
         "format": "npz",
     }
     assert [path.name for path in (out / "maps").iterdir()] == ["a_EX.npz"]
@@ -159,6 +165,10 @@ def test_resume_is_asked_for_and_then_done(foveate, folder, model, tmp_path):
         "--format gif",
         "--region nowhere",
         "--threads many",
+        "--engine abacus",
+        "--precision float8",
+        "--effort some",
+        "--workers many",
         "--bogus",
         "--out twice",
     ],
@@ -187,6 +197,8 @@ def test_a_command_that_is_none_or_lacks_something_is_exit_code_2(foveate, line)
         ("--lesions SE", "'SE' is unknown to this model; it knows EX, MA"),
         ("--threshold EX=1.5", "threshold EX=1.5; give a probability"),
         ("--threads 0", "threads is 0"),
+        ("--effort fast", "does not say where to look at effort fast; choose --effort full"),
+        ("--engine onnx --precision bf16", "engine onnx computes in float32 only"),
         ("--model nothing", "nothing: no such model package"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from test_local_global import looked
 from torch import nn
 
-from foveate.nets import NetworkPlan, StreamPlan, build, folded
+from foveate.nets import NetworkPlan, StreamPlan, build, folded, unfold
 
 
 def encoded():
@@ -72,3 +72,39 @@ def test_a_normalisation_that_holds_an_activation_is_left():
     network.fusion.layers = nn.Sequential(nn.Conv2d(8, 4, 1), WithActivation(4)).eval()
 
     assert isinstance(folded(network).fusion.layers[1], WithActivation)
+
+
+# back
+
+
+def corresponding(network):
+    """Return what a network answers to one input."""
+    torch.manual_seed(1)
+    return looked(network)
+
+
+@pytest.mark.parametrize("make", [tiny_set.network, encoded])
+def test_unfolded_into_another_network_the_weights_compute_the_same(make):
+    trained, other = tiny_set.seeded(make, seed=1), tiny_set.seeded(make, seed=2)
+
+    left = unfold(folded(trained).state_dict(), other)
+
+    assert left == ()
+    for one, same in zip(corresponding(trained)[1:], corresponding(other)[1:], strict=True):
+        torch.testing.assert_close(same, one, atol=1e-4, rtol=1e-4)
+
+
+def test_layers_of_another_shape_or_of_no_name_there_keep_their_weights_and_are_told():
+    weights = folded(tiny_set.seeded()).state_dict()
+    head = "local_net.head"
+    del weights[f"{head}.weight"]
+    weights["global_net.head.weight"] = torch.zeros(9, 4, 1, 1)
+    other = tiny_set.seeded(seed=2)
+    before = tiny_set.digests(other)
+
+    left = unfold(weights, other)
+
+    assert set(left) == {head, "global_net.head"}
+    kept = {name for name, digest in tiny_set.digests(other).items() if digest == before[name]}
+    assert {name for name in before if name.rsplit(".", 1)[0] in left} <= kept
+    assert "fusion.layers.0.weight" not in kept

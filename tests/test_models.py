@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from foveate import models
 from foveate.errors import PackageError
-from foveate.kinds import Contract, Decision
+from foveate.kinds import Contract, Decision, Gaze, Interest
 from foveate.models import manifest as manifests
 
 SHA = "0" * 64
@@ -273,6 +273,41 @@ def test_a_package_from_before_there_was_a_choice_finds_the_field_and_glances_on
     contract = models.load(copy).contract
 
     assert (contract.field, contract.part, contract.glances) == ("find", "field", 1)
+
+
+GAZE = {"balanced": Gaze(glances=4, interests={code: Interest(cutoff=-1.5) for code in ("EX", "MA")})}
+
+
+def test_where_to_look_at_less_than_full_effort_is_kept_and_may_be_written_later(copy):
+    before = models.load(copy)
+
+    after = models.with_gazes(before, GAZE)
+
+    assert before.gazes == {}
+    assert after.gazes == GAZE == models.load(copy).gazes
+    assert (after.contract, after.decisions, after.name) == (before.contract, before.decisions, before.name)
+    assert after.digest != before.digest
+    assert models.with_gazes(after, {}).digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gaze", []),
+        ("gaze.full", {}),
+        ("gaze.balanced.glances", 3),
+        ("gaze.balanced.glances", "4"),
+        ("gaze.balanced.interests", {"EX": {"cutoff": 1.0, "spots": "none"}}),
+        ("gaze.balanced.interests.EX.spots", "blue"),
+        ("gaze.balanced.interests.EX.cutoff", math.nan),
+        ("gaze.balanced.interests.EX.cutoff", None),
+    ],
+)
+def test_a_gaze_that_makes_no_sense_is_refused_with_manifest_and_key(copy, key, value):
+    models.with_gazes(models.load(copy), GAZE)
+
+    with pytest.raises(PackageError, match=r"manifest\.json: 'gaze"):
+        models.load(changed(copy, key, value))
 
 
 def test_an_unknown_name_is_refused_with_the_shipped_ones():

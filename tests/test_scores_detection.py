@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from strategies import laws, seeds
 
 from foveate import scores
+from foveate.errors import SettingError
 from foveate.scores import calibration, detection, seams
 from foveate.scores.detection import DIAMETERS, IOU, THRESHOLDS
+from foveate.scores.ruler import TOP
 
 
 def blobs(seed, shape=(60, 70), dtype=np.uint16):
@@ -195,6 +197,78 @@ def test_a_map_that_says_what_is_has_no_calibration_error():
 
     assert calibration.errors(sure)[0] == 0
     assert calibration.errors(constant)[0] == pytest.approx(0, abs=1e-9)
+
+
+def drawn(chances, truth_of, size=200_000, seed=0):
+    """Return counts of a map of 16 bits, and of a truth that follows some function of its probabilities."""
+    rng = np.random.default_rng(seed)
+    stored = np.rint(chances(rng, size) * 65535).astype(np.uint16)
+    truth = rng.random(size) < truth_of(stored / 65535)
+    return scores.histogram(stored[np.newaxis], truth[np.newaxis])
+
+
+def evenly(rng, size):
+    return rng.uniform(0.01, 0.99, size)
+
+
+@pytest.mark.parametrize(("slope", "shift"), [(1.0, 0.0), (0.5, -2.0), (2.0, 1.0), (0.9, -5.0)])
+def test_a_scaling_that_made_the_truth_is_found_again(slope, shift):
+    made = calibration.Scaling(slope=slope, shift=shift)
+
+    found = calibration.fit(drawn(evenly, made))
+
+    assert found.slope == pytest.approx(slope, abs=0.05)
+    assert found.shift == pytest.approx(shift, abs=0.1)
+
+
+def test_the_fit_is_that_of_scikit_learn():
+    linear = pytest.importorskip("sklearn.linear_model")
+    counts = drawn(evenly, lambda p: 0.6 * p**3, size=3000)
+    inner = slice(1, -1)
+    chances = counts.floors[inner] / TOP
+    logits = np.tile(np.log(chances / (1 - chances)), 2)[:, np.newaxis]
+    labels = np.repeat([1, 0], len(chances))
+    weights = np.concatenate([counts.positives[inner], counts.negatives[inner]])
+    model = linear.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, labels, weights)
+
+    found = calibration.fit(counts)
+
+    assert found.slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert found.shift == pytest.approx(model.intercept_[0], rel=1e-3)
+
+
+def test_scaled_counts_are_calibrated_and_keep_their_order():
+    counts = drawn(evenly, lambda p: p**4)
+    scaled = calibration.fit(counts).of(counts)
+
+    before, after = (calibration.errors(calibration.row(each)[np.newaxis])[0] for each in (counts, scaled))
+
+    assert before > 0.2
+    assert after < 0.03
+    assert (np.diff(scaled.floors) >= 0).all()
+    assert (scaled.floors[0], scaled.floors[-1]) == (0, TOP)
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_where_all_pixels_are_alike_nothing_is_learned(truth):
+    assert calibration.fit(drawn(evenly, lambda p: np.full(p.shape, float(truth)), size=500)) is None
+
+
+def test_a_map_that_says_the_contrary_is_not_turned_round():
+    assert calibration.fit(drawn(evenly, lambda p: 1 - p)) is None
+    with pytest.raises(SettingError, match="slope is -1"):
+        calibration.Scaling(slope=-1.0, shift=0.0)
+
+
+def test_a_photograph_held_out_is_scaled_as_the_others_say():
+    others = [drawn(evenly, lambda p: p**4, seed=seed) for seed in (1, 2)]
+    own = drawn(evenly, lambda p: p, seed=3)
+
+    rows = calibration.held_out([own, *others])
+
+    as_others_say = calibration.fit(scores.pool(others)).of(own)
+    np.testing.assert_allclose(rows[0], calibration.row(as_others_say))
+    assert len(rows) == 3
 
 
 # photographs

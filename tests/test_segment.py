@@ -14,8 +14,8 @@ from tiny_package import fake as package
 from foveate import field as field_of_view
 from foveate import views
 from foveate.errors import FieldError, FoveateError, GeometryError, LesionError, SettingError
-from foveate.kinds import Photograph
-from foveate.segment import BATCH, Settings, decisions, segment
+from foveate.kinds import Gaze, Interest, Photograph
+from foveate.segment import BATCH, Settings, decisions, glimpsed, segment
 from foveate.stitch import LEVELS, native
 
 
@@ -63,6 +63,35 @@ def test_at_scale_one_each_pixel_keeps_its_own_answer_whatever_the_windows(shape
     wanted = np.where(inside, shown.pixels[..., 0].astype(np.uint16) * 257, 0)
     for lesion in model.contract.lesions:
         np.testing.assert_array_equal(native(result.probabilities, lesion), wanted)
+
+
+@settings(max_examples=15, deadline=None)
+@given(shapes, st.sampled_from([1, 4, 16]), st.data())
+def test_so_it_is_where_windows_are_larger_than_in_training(shape, step, data):
+    radius = data.draw(st.floats(64, 200), label="radius")
+    centre = tuple(data.draw(st.floats(0.3 * length, 0.7 * length), label="centre") for length in shape)
+    shown = noise(shape)
+    model = package(window_side=64, step=step, field_diameter=2 * radius)
+
+    result, engine = looked(shown, model, part="whole", field=(*centre, radius))
+
+    inside = field_of_view.mask(result.field, views.part_box("whole", shape, result.field))
+    wanted = np.where(inside, shown.pixels[..., 0].astype(np.uint16) * 257, 0)
+    np.testing.assert_array_equal(native(result.probabilities, "EX"), wanted)
+    assert not np.array(result.tiling.window) @ np.ones(2) % step
+    assert engine.batches == [1] * len(result.tiling.corners)  # no shape of a batch is met but one
+
+
+@pytest.mark.parametrize("step", [None, 16])
+def test_larger_windows_see_their_own_place_of_the_view(step):
+    rows, columns = np.mgrid[:290, :310]
+    ramp = np.stack([rows * 255 / 290, columns * 255 / 310, (rows + columns) * 255 / 600], axis=-1)
+    shown = photograph(ramp.round().astype(np.uint8))
+    model = package(field_diameter=math.hypot(290, 310), view_side=96, step=step)
+
+    result, _ = looked(shown, model, Difference, field="full")
+
+    assert result.probabilities.maps[0][3:-3, 3:-3].max() / LEVELS * 255 <= 1.01
 
 
 @settings(max_examples=25, deadline=None)
@@ -309,6 +338,88 @@ def test_the_part_is_the_models_unless_another_is_chosen():
     ]
     assert boxes[0] == boxes[1] == views.part_box("whole", shown.shape, field_of_view.find(shown.pixels))
     assert boxes[2] == boxes[3] == field_of_view.find(shown.pixels).box
+
+
+def calling(cutoff, glances=1):
+    """A package that looks closely where GlobalNet's odds or a dark spot call for it."""
+    interests = {"EX": Interest(cutoff=cutoff), "MA": Interest(cutoff=99.0, spots="dark")}
+    return {"balanced": Gaze(glances=glances, interests=interests)}
+
+
+class Glancing(Red):
+    """An engine whose glance sees EX in the upper half, and whose close look answers 1 everywhere."""
+
+    def glance(self, view):
+        glance = super().glance(view)
+        probabilities = np.full_like(glance.probabilities, 0.25)
+        probabilities[0, : probabilities.shape[1] // 2] = 0.5
+        return replace(glance, probabilities=probabilities)
+
+    def look(self, windows, pieces, rows, columns):
+        return np.ones_like(super().look(windows, pieces, rows, columns))
+
+
+@pytest.mark.parametrize("step", [None, 8])
+def test_at_less_than_full_effort_only_what_is_called_for_is_looked_at(step):
+    shown = photograph(tiny_package.fundus(diameter=500))
+    model = replace(package(field_diameter=500.0, step=step), gazes=calling(-0.1))
+
+    result, engine = looked(shown, model, Glancing, effort="balanced")
+
+    found = result.probabilities.maps[0]
+    inside = found > 0
+    half = len(found) // 2
+    assert (found[: half - 40][inside[: half - 40]] == LEVELS).all()
+    assert (found[half + 70 :][inside[half + 70 :]] == round(0.25 * LEVELS)).all()
+    assert sum(engine.batches) == len(result.tiling.corners)
+    everything, _ = looked(shown, model, Glancing)
+    assert len(everything.tiling.corners) * np.prod(everything.tiling.window) > sum(engine.batches) * 64**2
+    assert (everything.probabilities.maps[0][inside] == LEVELS).all()
+
+
+def test_where_nothing_calls_the_map_is_the_glances():
+    shown = photograph(tiny_package.fundus(diameter=500))
+    model = replace(package(field_diameter=500.0), gazes=calling(9.0))
+
+    result, engine = looked(shown, model, Glancing, effort="balanced", lesions=("MA",))
+
+    (found,) = result.probabilities.maps
+    assert not engine.batches
+    assert set(np.unique(found)) == {0, round(0.25 * LEVELS)}
+
+
+def test_fewer_glances_are_taken_where_the_gaze_says_so():
+    model = replace(package(glances=8), gazes=calling(9.0, glances=4))
+
+    _, engine = looked(photograph(tiny_package.fundus()), model, Glancing, effort="balanced")
+
+    assert len(engine.views) == 4
+
+
+@pytest.mark.parametrize("gazes", [{}, calling(0.0)])
+def test_an_effort_that_the_model_does_not_know_is_refused_with_those_it_does(gazes):
+    model = replace(package(), gazes=gazes)
+    engine = Red(model.contract)
+    known = "full, balanced" if gazes else "full"
+
+    with pytest.raises(SettingError, match=f"fake 0 .* at effort fast; choose --effort {known}$"):
+        segment(photograph(tiny_package.fundus()), model, engine, Settings(effort="fast"))
+
+    assert not engine.views
+
+
+def test_what_calls_is_told_without_a_close_look():
+    shown = photograph(tiny_package.fundus(diameter=500))
+    model = package(field_diameter=500.0, step=8)
+    engine = Glancing(model.contract)
+
+    calls, maps = glimpsed(shown, model, engine, 1)
+
+    assert not engine.batches
+    assert maps.shape[1:] == segment(shown, model, engine).probabilities.frame.shape
+    upper = calls.divided.last[:, 0] < maps.shape[1] // 2
+    np.testing.assert_allclose(calls.coarse["EX"][upper], 0.5)
+    assert set(np.unique(maps)) <= {0, *range(round(0.25 * LEVELS), round(0.5 * LEVELS) + 2)}
 
 
 class Lopsided(Difference):

@@ -208,6 +208,22 @@ def test_the_taper_of_256_px_rises_over_64_and_is_1_within():
     assert taper[128, 31] < 0.5 < taper[128, 32]
 
 
+def test_windows_that_are_no_squares_return_every_level_and_large_ones_have_a_ramp_of_what_they_share():
+    maps, window = levels(3, (2, 300, 500)), (176, 288)
+    corners = np.array([(row, column) for row in (0, 124) for column in (0, 212)])
+    looks = [
+        maps[:, row : row + window[0], column : column + window[1]].astype(np.float32) / stitch.LEVELS
+        for row, column in corners
+    ]
+
+    stitched = stitch.stitch([np.stack(looks)], corners, (300, 500), everywhere((300, 500)))
+
+    np.testing.assert_array_equal(stitched, maps)
+    taper = stitch.taper((512, 1024))
+    np.testing.assert_array_equal(taper[64:-64, 64:-64], 1)
+    assert (np.diff(taper[256, :64]) > 0).all()
+
+
 def test_memory_holds_float_rows_of_one_window_only_and_takes_looks_one_batch_at_a_time():
     shape, side, lesions = (4096, 128), 64, 4
     corners = views.plan(shape, side, 16)
@@ -295,6 +311,58 @@ def test_a_look_that_holds_no_probability_is_refused(wrong):
 
     with pytest.raises(GeometryError, match=r"at \(0, 0\) .*probabilities lie in \[0, 1\]"):
         stitch.stitch([looks], np.array([[0, 0]]), (4, 4), everywhere((4, 4)))
+
+
+# beneath
+
+
+@laws
+@given(st.integers(8, 40), st.integers(8, 40), st.integers(2, 20), seeds)
+def test_without_a_window_the_map_is_the_coarse_one_brought_to_the_canvas(height, width, side, seed):
+    coarse = np.random.default_rng(seed).random((2, side, side), np.float32)
+    inside = np.random.default_rng(seed + 1).random((height + 3, width + 5)) < 0.8
+    inside[height:], inside[:, width:] = False, False  # padding
+
+    beneath = stitch.Beneath(maps=coarse, shape=(height, width))
+    found = stitch.stitch([], np.zeros((0, 2), np.int64), inside.shape, inside, beneath)
+
+    rows, columns = (
+        views.sight((0, 0), (height, width), (height, width), side).rows,
+        views.sight((0, 0), (height, width), (height, width), side).columns,
+    )
+    exact = rows @ coarse @ columns.T * stitch.LEVELS
+    grown = side <= width  # else the columns are means, not samples
+    where = inside[:height, :width]
+    if grown:
+        np.testing.assert_allclose(found[:, :height, :width][:, where], exact[:, where], atol=1.01)
+    assert not found[:, ~inside].any()
+
+
+def test_windows_decide_where_they_are_and_the_coarse_map_where_they_are_not():
+    look, coarse = np.full((1, 1, 64, 64), 0.75, np.float32), np.full((1, 8, 8), 0.25, np.float32)
+    corners = np.array([[64, 80]])
+    beneath = stitch.Beneath(maps=coarse, shape=(256, 256))
+
+    (found,) = stitch.stitch([look], corners, (256, 256), everywhere((256, 256)), beneath)
+
+    np.testing.assert_array_equal(found[72:120, 88:136], round(0.75 * stitch.LEVELS))
+    outside = np.ones((256, 256), bool)
+    outside[64:128, 80:144] = False
+    np.testing.assert_array_equal(found[outside], round(0.25 * stitch.LEVELS))
+    across = found[96, 80:112].astype(int)
+    assert (np.diff(across) >= 0).all()
+    assert across[0] - found[96, 79] < 0.03 * stitch.LEVELS  # no seam
+
+
+def test_where_windows_cover_everything_no_coarse_map_shows():
+    maps = levels(0, (1, 120, 120))
+    corners = views.plan((120, 120), 64, 32)
+    looks = windows_of(maps, corners, 64)
+    beneath = stitch.Beneath(maps=np.zeros((1, 4, 4), np.float32), shape=(120, 120))
+
+    found = stitch.stitch([looks], corners, (120, 120), everywhere((120, 120)), beneath)
+
+    np.testing.assert_array_equal(found, maps)
 
 
 def test_looks_are_not_written_into():

@@ -1,5 +1,6 @@
 """The U-Net is the paper's: blocks, poolings, widths, skips."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -79,6 +80,24 @@ def test_the_output_has_the_input_s_size_and_the_first_block_s_channels(width, p
     side = 2**poolings
 
     assert net(torch.zeros(2, 3, tall * side, wide * side)).shape == (2, width, tall * side, wide * side)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("poolings", "margin"), [(1, 12), (2, 24), (3, 48)])  # 3: EX and MA in the paper
+def test_a_larger_window_has_the_same_interior_beyond_what_its_rim_reaches(poolings, margin):
+    torch.manual_seed(0)
+    net, step = UNet(3, poolings).eval(), 2**poolings
+    picture = torch.rand(1, 3, 2 * margin + 96, 2 * margin + 64)
+    whole = net(picture)
+
+    part = net(picture[:, :, step:-step, 2 * step :])
+
+    inner = part[:, :, margin:-margin, margin:-margin]
+    wanted = whole[:, :, step + margin : -step - margin, 2 * step + margin : -margin]
+    assert min(inner.shape[2:]) > 0
+    torch.testing.assert_close(inner, wanted, rtol=0, atol=1e-6)
+    short = np.s_[:, :, 2:-2, 2:-2]  # two pixels from the rim it does show
+    assert (part[short] - whole[:, :, step + 2 : -step - 2, 2 * step + 2 : -2]).abs().max() > 1e-3
 
 
 def test_a_small_network_has_as_many_weights_as_counted_by_hand():

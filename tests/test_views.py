@@ -464,6 +464,60 @@ def test_a_window_of_the_paper_sees_58_by_49_view_pixels_and_one_or_two_more_to_
     assert sight.corner == (57, 98)  # 256 * 640 / 2816 = 58.18 less half a pixel; 512 * 640 / 3328 = 98.46
 
 
+# tile
+
+
+@st.composite
+def fields_on_canvases(draw):
+    """Return (step, overlap, shape in whole steps, centre and radius of a disc in it)."""
+    step = draw(st.sampled_from([1, 2, 4]))
+    shape = tuple(step * draw(st.integers(6, 24)) for _ in range(2))
+    centre = tuple(draw(st.floats(0.2 * length, 0.8 * length)) for length in shape)
+    return step, step * draw(st.integers(0, 3)), shape, centre, draw(st.floats(2, max(shape)))
+
+
+@laws
+@given(fields_on_canvases(), st.integers(16, 400))
+def test_larger_windows_show_all_of_the_field_on_whole_steps_and_share_what_was_asked_for(plan, largest):
+    step, overlap, shape, centre, radius = plan
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside = np.hypot(rows - centre[0], columns - centre[1]) <= radius
+
+    tiling = views.tile(inside, step, overlap, largest)
+
+    height, width = tiling.window
+    assert height % step == width % step == 0
+    assert not (tiling.corners % step).any()
+    assert (tiling.corners >= 0).all()
+    assert (tiling.corners + np.array(tiling.window) <= shape).all()
+    assert tiling.corners.tolist() == sorted(tiling.corners.tolist())
+    shown = np.zeros(shape, bool)
+    for row, column in tiling.corners:
+        shown[row : row + height, column : column + width] = True
+    assert shown[inside].all()
+    for row in set(tiling.corners[:, 0].tolist()):
+        there = tiling.corners[tiling.corners[:, 0] == row, 1]
+        assert (np.diff(there) <= max(width - overlap, step)).all()
+
+
+def test_few_large_windows_are_chosen_and_hardly_more_than_the_field_is_computed():
+    shape = (2848, 3424)  # IDRiD's
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside = np.hypot(rows - 1424, columns - 1712) <= 1740
+
+    tiling = views.tile(inside, 16, 64, 512 * 1024)
+
+    computed = len(tiling.corners) * np.prod(tiling.window)
+    assert np.prod(tiling.window) <= 512 * 1024
+    assert computed < 1.35 * inside.sum()
+    assert computed < 0.75 * len(views.plan(shape, 256, 64)) * 256**2
+
+
+def test_a_field_without_a_pixel_is_refused():
+    with pytest.raises(GeometryError, match="no pixel of the canvas is inside the field"):
+        views.tile(np.zeros((64, 64), bool), 16, 16, 1024)
+
+
 def test_what_was_put_another_way_comes_back_and_the_eight_ways_differ():
     square = np.arange(2 * 9).reshape(2, 3, 3)
     put = [views.put(square, way) for way in views.WAYS]

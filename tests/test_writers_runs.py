@@ -25,6 +25,8 @@ def content(**changes):
         versions={"onnxruntime": "1.30"},
         rows=ROWS,
         seconds_each={"a": 1.23456, "b": 0.5},
+        seconds_of={"looking": 1.5},
+        workers=2,
         skipped=4,
         **changes,
     )
@@ -36,6 +38,8 @@ def test_times_are_in_utc():
         "started": "2026-02-28T23:30:00Z",
         "finished": "2026-02-28T23:31:01Z",
         "seconds": 61.235,
+        "by_phase": {"looking": 1.5},
+        "workers": 2,
     }
 
 

@@ -28,7 +28,7 @@ def cpu():
 
 
 def forget_peak():
-    """Let the peak of memory start from what is held now (Linux); elsewhere it is the peak since the start."""
+    """Let the peak of memory start from what is held now (Linux); elsewhere it is that since the start."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
 

@@ -22,11 +22,11 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, shape_inference
-from speed_peers.answers import Answer, Opened
 
 import foveate
-from foveate import field, models, segment, views
+from foveate import models, segment, views
 from foveate.engines import processors
+from speed_peers.answers import Answer, Opened
 
 BURSTS = 3
 RUNS = 4
@@ -80,15 +80,16 @@ class Layer:
         return {f"given{k}": generator.standard_normal(shape, np.float32) for k, shape in enumerate(given)}
 
 
-def floor(photograph, engine, precision):
+def floor(photograph, model, engine, precision):
     """Return what measures the floor of a photograph; each run measures anew, the best so far counts.
 
     Args:
         photograph: its path; field, canvas and windows are those it gets.
+        model: name or folder of a package.
         engine: 'onnx' or 'openvino'.
         precision: 'float32' or 'bf16'.
     """
-    package, pixels = models.load(), foveate.read(photograph)
+    package, pixels = models.load(model), foveate.read(photograph)
     counted = _counted(package, pixels)
     time = {"onnx": _in_onnxruntime, "openvino": _in_openvino}[engine]
     best = {}
@@ -136,11 +137,9 @@ class _Counted:
 
 def _counted(package, pixels):
     contract = package.contract
-    seen = segment.located(pixels, "auto", contract.field)
-    frame = views.frame(views.part_box(contract.part, pixels.shape, seen), seen, contract)
-    seen_there = segment._on_canvas(seen, frame)  # the one rule that says what is in the field
-    inside = field.mask(seen_there, segment._whole(frame.shape))
-    window = segment.tiled(inside, contract).window
+    laid = segment._laid(pixels, segment.DEFAULTS, contract)  # as every photograph is
+    frame, inside = laid.frame, laid.inside
+    window = segment.tiled(inside, frame.shape, contract).window
     sight = views.sight((0, 0), window, frame.shape, contract.view_side)
     side = contract.view_side
     with_piece = {

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import photographs, views
 from foveate.cli.predict import MOST_WORKERS
 from foveate.engines import processors
+from foveate.segment import Settings
+from speed_peers.answers import Answer, Opened
 
 QUALITY = 90
 """Of the JPEGs that larger and smaller photographs are written as; IDRiD's own have 50."""
@@ -30,7 +31,7 @@ def inference(photograph, load, segment):
 
     Args:
         photograph: its path.
-        load: options of `foveate.load`.
+        load: options of `foveate.load`, the model among them.
         segment: options of `Model.segment`.
     """
     model, pixels = foveate.load(**load), foveate.read(photograph)
@@ -56,13 +57,13 @@ def small_windows(photograph, load, overlap):
     return Opened(run=run, what=f"{model.engine.label}, windows of 256 px", warm=False)
 
 
-def to_files(photograph, load, predict, count=1):
+def to_files(photograph, load, effort="full", count=1):
     """JPEG to maps, masks, overlay and tables, one photograph or as many files of the same one.
 
     Args:
         photograph: its path.
-        load: options of `foveate.load`.
-        predict: options of `Model.predict`.
+        load: options of `foveate.load`, the model among them.
+        effort: of the run.
         count: of photographs; more than one are looked at as `foveate predict` does, side by side.
     """
     model = foveate.load(**load)
@@ -72,10 +73,14 @@ def to_files(photograph, load, predict, count=1):
     workers = min(MOST_WORKERS, processors(), count)
 
     def run():
-        report = model.predict([folder.inside], folder.next(), workers=workers, **predict)
+        report = model.predict(
+            [folder.inside], folder.next(), workers=workers, settings=Settings(effort=effort)
+        )
         if report.failures:
             raise RuntimeError(report.failures[0].error)
-        return Answer(seconds=dict(report.seconds_of), figures={"photographs": count})
+        each = list(report.seconds_each.values())
+        figures = {"photographs": count, "slowest": max(each), "quickest": min(each)}
+        return Answer(seconds=dict(report.seconds_of), figures=figures)
 
     what = model.engine.label + (f", {workers} workers" if count > 1 else "")
     return Opened(run=run, what=what, warm=count == 1)

@@ -8,17 +8,16 @@ and mirrored as the package says: what differs is how the canvas is taken apart,
 """
 
 import time
-from contextlib import nullcontext
 
 import torch
 from monai.inferers import sliding_window_inference
-from speed_peers import networks
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import models, segment, views
 from foveate.prepare import prepare
 from foveate.training.run import keep_memory
+from speed_peers import networks
+from speed_peers.answers import Answer, Opened
 
 OVERLAP = 0.5
 """MONAI's tutorials take .25 to .8; a half with Gaussian blending is also nnU-Net's."""
@@ -33,28 +32,28 @@ TRIED = 1152
 """Side of the corner that batches are tried on, px: 8 x 8 windows, which all of BATCHES divide."""
 
 
-def as_it_comes(photograph):
+def as_it_comes(photograph, model):
     """Contiguous, the default allocator, no_grad: what its tutorials show."""
-    run = _runner(photograph, AS_IT_COMES, torch.no_grad, channels_last=False)
+    run = _runner(photograph, model, AS_IT_COMES, torch.no_grad, channels_last=False)
     return Opened(run=run, what=f"eager PyTorch float32, {AS_IT_COMES} windows a batch", warm=False)
 
 
-def search(photograph, precision="float32"):
+def search(photograph, model, precision="float32"):
     """Time each batch on a corner of the canvas, at its best otherwise; one run tells the quickest."""
     keep_memory()
     seconds = {}
     for batch in BATCHES:
-        run = _runner(photograph, batch, _context(precision), channels_last=True, part=TRIED)
+        run = _runner(photograph, model, batch, _context(precision), channels_last=True, part=TRIED)
         run()
         seconds[batch] = min(_timed(run) for _ in range(2))
     best = min(seconds, key=seconds.get)
     return Opened(run=lambda: Answer(figures={"batch": best}), what=f"{seconds}", warm=False)
 
 
-def at_its_best(photograph, batch, precision="float32"):
+def at_its_best(photograph, model, batch, precision="float32"):
     """The batch that was found best, channels last, memory kept, inference mode."""
     kept = "memory kept" if keep_memory() else "memory not kept"
-    run = _runner(photograph, batch, _context(precision), channels_last=True)
+    run = _runner(photograph, model, batch, _context(precision), channels_last=True)
     what = f"eager PyTorch {precision}, {batch} windows a batch, channels last, {kept}"
     return Opened(run=run, what=what, warm=False)
 
@@ -76,10 +75,10 @@ def _timed(run):
     return time.perf_counter() - begun
 
 
-def _runner(photograph, batch, context, *, channels_last, part=None):
+def _runner(photograph, model, batch, context, *, channels_last, part=None):
     """Return what runs the networks once over a photograph, or over a corner of `part` px of its canvas."""
     networks.use_all_processors()
-    package, pixels = models.load(), foveate.read(photograph)
+    package, pixels = models.load(model), foveate.read(photograph)
     contract = package.contract
     network = networks.packed(package)
     order = torch.channels_last if channels_last else torch.contiguous_format
@@ -91,7 +90,7 @@ def _runner(photograph, batch, context, *, channels_last, part=None):
             frame = views.frame(views.part_box(contract.part, pixels.shape, seen), seen, contract)
             picture = views.canvas(pixels.pixels, frame)
             features = _features(
-                network, prepare(views.view(picture, contract.view_side)[None], contract), order
+                network, prepare(views.view(picture, contract.view_side)[None], contract), contract, order
             )
             features = features / contract.glances
 
@@ -119,10 +118,10 @@ def _runner(photograph, batch, context, *, channels_last, part=None):
     return run
 
 
-def _features(network, view, order):
+def _features(network, view, contract, order):
     """Add up what GlobalNet makes of the view in all the ways that the package glances."""
     total = 0
-    for way in views.WAYS[: models.load().contract.glances]:
+    for way in views.WAYS[: contract.glances]:
         turned = torch.from_numpy(views.put(view, way)).contiguous(memory_format=order)
         features, _ = network.glance(turned)
         total = total + torch.from_numpy(views.put_back(features.float().numpy(), way))[0]
@@ -130,7 +129,7 @@ def _features(network, view, order):
 
 
 def _sight(place, contract, shape):
-    """Return how a window reads the features; MONAI tells its place as slices: photograph, colours, rows, columns."""
+    """Return how a window reads the features; MONAI tells its place as slices, rows and columns last."""
     *_, rows, columns = place
     return views.sight((rows.start, columns.start), contract.window_side, shape, contract.view_side)
 

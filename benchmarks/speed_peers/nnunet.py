@@ -9,18 +9,18 @@ import os
 import numpy as np
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from speed_peers import networks
-from speed_peers.answers import Answer, Opened
 from torch import nn
 
 import foveate
 from foveate import models, segment, views
+from speed_peers import networks
+from speed_peers.answers import Answer, Opened
 
 for _name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ.setdefault(_name, os.devnull)  # it warns of each folder that is not named; none is used
 
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: E402  reads the folders
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: E402
 
 PATCH = 512
 """px: with half overlap as many pixels are computed as with 256, and less of them at rims."""
@@ -30,15 +30,16 @@ STAGES = 6
 nothing."""
 
 
-def windows(photograph, mirroring):
+def windows(photograph, model, mirroring):
     """Canvas to logits: tiles that overlap by half, Gaussian weights, as nnU-Net does by default.
 
     Args:
         photograph: its path.
+        model: name or folder of a package: its cost a pixel, and how its canvas is laid.
         mirroring: whether each tile is seen in four ways, nnU-Net's default, or in one.
     """
     networks.use_all_processors()
-    package, pixels = models.load(), foveate.read(photograph)
+    package, pixels = models.load(model), foveate.read(photograph)
     contract = package.contract
     own = networks.packed(package)
     goal = networks.multiply_adds(own, networks.close_look(own, contract)) / contract.window_side**2
@@ -55,8 +56,8 @@ def windows(photograph, mirroring):
         return Answer()
 
     what = (
-        f"eager PyTorch float32, plain U-Net of width {width}: {cost:.0f} multiply-adds a pixel, LocalNet and "
-        f"fusion {goal:.0f}"
+        f"eager PyTorch float32, plain U-Net of width {width}: {cost:.0f} multiply-adds a pixel, "
+        f"LocalNet and fusion {goal:.0f}"
     )
     return Opened(run=run, what=what, warm=False)
 

@@ -6,12 +6,12 @@ Ignores: what comes out: the weights are random, only time and memory count.
 
 import numpy as np
 import torch
-from speed_peers import networks
-from speed_peers.answers import Answer, Opened
 
 import foveate
 from foveate import models, segment, views
 from foveate.training.run import keep_memory
+from speed_peers import networks
+from speed_peers.answers import Answer, Opened
 
 SIDE = 1024
 """px, of the picture: what the one model of this field that can be downloaded takes."""
@@ -27,11 +27,12 @@ OPERATORS = (
 load beside a torch that was built for the processor alone, and the import fails. Nothing here calls them."""
 
 
-def single(photograph, best):
+def single(photograph, model, best):
     """Decoded pixels to probabilities at 1024 px; they are not brought back to the photograph.
 
     Args:
         photograph: its path.
+        model: name or folder of a package: how its field is found.
         best: channels last and memory kept, or as it comes.
     """
     kept = keep_memory() if best else False
@@ -41,7 +42,7 @@ def single(photograph, best):
     )
     order = torch.channels_last if best else torch.contiguous_format
     unet = unet.eval().requires_grad_(False).to(memory_format=order)
-    rule, pixels = models.load().contract.field, foveate.read(photograph)
+    rule, pixels = models.load(model).contract.field, foveate.read(photograph)
 
     def run():
         seen = segment.located(pixels, "auto", rule)

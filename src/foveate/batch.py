@@ -27,7 +27,7 @@ from foveate.engines import Engine
 from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.models import Package
 from foveate.photographs import Source, Sources
-from foveate.segment import DEFAULTS, Segmentation, Settings, decisions, segment
+from foveate.segment import DEFAULTS, Segmentation, Settings, chosen_gaze, decisions, segment
 from foveate.writers import Finding, Format, Maker, Objects, Order, Row, Run, extra, files, places
 
 RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
@@ -96,6 +96,8 @@ class Report:
     """Photograph's name -> seconds; none for those that an earlier run had done."""
     seconds_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """'reading', 'looking', 'writing' -> seconds, added up over all photographs, side by side or not."""
+    workers: int = 1
+    """Photographs that were looked at side by side."""
 
     @property
     def failures(self) -> tuple[Row, ...]:
@@ -118,7 +120,7 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
         LesionError, SettingError: the settings do not fit the model; nothing was computed.
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
-    decisions(job.package, job.settings)  # refused now rather than at the first photograph
+    require(job.package, job.settings)  # refused now rather than at the first photograph
     if job.objects is not None:
         extra.dicom()  # the same
     found = _sources(job)
@@ -137,6 +139,7 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
             seconds_of={
                 phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES
             },
+            workers=1 + len(job.beside),
         )
 
     _open(job, _run(job, report(), started))
@@ -155,6 +158,16 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
         outcomes += abreast.end()
         _close(job, _run(job, report(), started))
     return report()
+
+
+def require(package: Package, settings: Settings) -> None:
+    """Raise unless the settings fit the model.
+
+    Raises:
+        LesionError, SettingError: they do not.
+    """
+    decisions(package, settings)
+    chosen_gaze(package, settings.effort)
 
 
 def order(
@@ -190,6 +203,7 @@ def order(
             "lesions": list(decided),
             "thresholds": {code: decision.threshold for code, decision in decided.items()},
             "engine": engine,
+            "effort": settings.effort,
         },
         format=format,
         objects=objects,
@@ -422,5 +436,7 @@ def _run(job: Job, report: Report, started: datetime) -> Run:
         versions=job.versions,
         rows=report.rows,
         seconds_each=report.seconds_each,
+        seconds_of=report.seconds_of,
+        workers=report.workers,
         skipped=report.skipped,
     )

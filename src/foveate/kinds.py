@@ -24,8 +24,14 @@ FieldRule = Literal["find", "whole"]
 fundus camera took it."""
 
 
-Glances = Literal[1, 8]
-"""One view as it is, or each of the eight ways to turn it by quarters and mirror it."""
+Glances = Literal[1, 4, 8]
+"""One view as it is, its four turns by quarters, or each of the eight ways to turn and mirror it."""
+
+Effort = Literal["full", "balanced", "fast"]
+"""How much of a photograph is looked at closely: all of it, or what the glance calls for."""
+
+Spots = Literal["none", "dark", "bright"]
+"""Small spots in a window that speak for a lesion beside GlobalNet's map."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +155,27 @@ class Contract:
     step: int | None = None
     """Windows may have any sides that are multiples of this, canvas px; None: only `window_side`."""
     glances: Glances = 1
-    """Of how many turned and mirrored views GlobalNet's answers are averaged: 1 or all 8."""
+    """Of how many turned and mirrored views GlobalNet's answers are averaged: 1, 4 or all 8."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interest:
+    """What makes a window worth a close look for the sake of one lesion."""
+
+    cutoff: float
+    """`gaze.interest` from which it is."""
+    spots: Spots = "none"
+    """Which spots count beside GlobalNet's map."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gaze:
+    """Where LocalNet looks at less than full effort: it travels inside the model package."""
+
+    glances: Glances
+    """As in `Contract`; fewer take less time."""
+    interests: Mapping[str, Interest]
+    """Lesion code -> what makes a window worth a look; one lesion's call is enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ from foveate.engines import Engine, Precision, processors
 from foveate.engines import choice as choices
 from foveate.engines.choice import Choice, EngineName
 from foveate.errors import OutputError, SettingError
-from foveate.kinds import Decision, Field, Part, Photograph, Region
+from foveate.kinds import Decision, Effort, Field, Part, Photograph, Region
 from foveate.models import Package
 from foveate.segment import DEFAULTS, FieldChoice, Segmentation, Settings, segment
 from foveate.writers import Format, Objects, Row, extra, findings, maps
@@ -55,6 +55,7 @@ class Model:
         field: FieldChoice = "auto",
         lesions: Sequence[str] | None = None,
         thresholds: Mapping[str, float] = NOTHING,
+        effort: Effort = "full",
     ) -> "Result":
         """Find the lesions of one photograph.
 
@@ -65,6 +66,7 @@ class Model:
             field: where the field of view is: 'auto', 'full', or (row, column, radius) in px.
             lesions: codes to report; None for all that the model knows.
             thresholds: code -> probability in (0, 1], in place of the package's own.
+            effort: 'full', or 'balanced' or 'fast' to look closely only where a glance calls for it.
 
         Raises:
             LesionError, SettingError: a choice does not fit the model.
@@ -72,7 +74,7 @@ class Model:
             GeometryError: the photograph is too small or too large for the model's scale.
         """
         codes = None if lesions is None else tuple(lesions)
-        chosen = Settings(part=part, field=field, lesions=codes, thresholds=thresholds)
+        chosen = Settings(part=part, field=field, lesions=codes, thresholds=thresholds, effort=effort)
         return Result(segmentation=segment(photograph, self.package, self.engine, chosen))
 
     def predict(
@@ -104,6 +106,7 @@ class Model:
             FoveateError: as `batch.run`; a photograph that fails raises nothing but is listed in the report.
             SettingError: workers is below 1.
         """
+        batch.require(self.package, settings)
         named = [str(path) for path in paths]
         count = len(photographs.sources(named, without=Path(out)).photographs)
         first, *beside = self._engines(min(workers, count))

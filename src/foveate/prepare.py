@@ -24,5 +24,9 @@ def prepare(pixels: UInt8[np.ndarray, "*n S T 3"], contract: Contract) -> Float3
     """
     scale = np.reciprocal(np.array(contract.std, np.float32))
     shift = -np.array(contract.mean, np.float32) * scale
-    scaled = pixels.astype(np.float32) * scale + shift
-    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
+    prepared = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
+    for colour in range(3):  # one by one: nothing of the picture's size is held beside the answer
+        plane = prepared[..., colour, :, :]
+        np.multiply(pixels[..., colour], scale[colour], out=plane)
+        plane += shift[colour]
+    return prepared

@@ -1,27 +1,36 @@
-"""A finished run -> a shipped model: validated, thresholds chosen, exported, described.
+"""A finished run -> a shipped model: validated, calibrated, thresholds chosen, exported, described.
 
-Knows:   by which rules thresholds and smallest areas are chosen, and what a package's record and card say.
+Knows:   by which rules probabilities are put right and thresholds and smallest areas are chosen, and what a
+         package's record says.
 Ignores: how the network was trained.
+
+A model is judged on photographs that it did not learn from: those that its own run held back, or, where it
+learned from all, those that other runs of the recipe held back from networks like it (cross-validation).
 """
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float64
 
-from foveate import evaluation, export, models, nets, photographs
+from foveate import evaluation, export, models, nets, photographs, scores
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
-from foveate.evaluation import CaseCounts, LesionScore
+from foveate.evaluation import CaseCounts, LesionScore, gaze
 from foveate.evaluation.networks import ROWS, Row
-from foveate.kinds import Decision
+from foveate.kinds import Decision, Effort, Gaze
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
-from foveate.training import run
+from foveate.scores.calibration import Scaling
+from foveate.training import program, record, run
 from foveate.training.recipe import Recipe, StageName
 
 SMALLEST_SHARE = 0.05
@@ -53,13 +62,81 @@ class Trained:
     """Of the set: what its lesions are called, its licence and attribution."""
     healthy: Sequence[str] = ()
     """Names of the eyes without any lesion that were learned from beside them."""
+    start: Mapping[str, Any] | None = None
+    """The package that the run began with, as `training.starts` describes it."""
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of all photographs that the weights learned from, those of the package before included."""
+        before = () if self.start is None else self.start["photographs"]
+        return tuple(sorted({*before, *(case.name for case in self.learned)}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A run whose model is shipped, and the runs whose photographs held back say how good it is."""
+
+    shipped: Trained
+    by: Sequence[Trained]
+    """The same run, or others of the recipe."""
 
     def __post_init__(self) -> None:
-        """Raise TrainingError where nothing was held back: thresholds would be chosen on what was learned."""
-        if not self.held_back:
+        """Raise TrainingError where nothing was held back, something twice, or the networks differ."""
+        names = self.held_back
+        if not names:
             raise TrainingError(
-                f"{self.folder}: the run held no photograph back to choose thresholds on; train with a --fold"
+                f"{self.shipped.folder}: no photograph was held back to choose thresholds on; train with a "
+                "--fold, or name runs that were with --judged-by"
             )
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise TrainingError(f"{twice[0]} was held back by two of the runs; name runs of different folds")
+        for one in self.by:
+            ours, theirs = self.shipped.recipe, one.recipe
+            if (ours.network, ours.contract) != (theirs.network, theirs.contract):
+                raise TrainingError(f"{one.folder}: another network or contract than {self.shipped.folder}'s")
+
+    @property
+    def held_back(self) -> tuple[str, ...]:
+        """Names of all photographs that it is judged on."""
+        return tuple(case.name for one in self.by for case in one.held_back)
+
+
+Scalings = Mapping[str, Scaling]
+"""Lesion -> how its probabilities are put right; a lesion that is not there stays as it is."""
+
+CALIBRATED: tuple[Row, ...] = ("GlobalNet", "fused")
+"""Maps that a package makes: where LocalNet does not look, GlobalNet's are shown."""
+
+
+def recalled(
+    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName = "joint"
+) -> Trained:
+    """Return a finished run as its folder tells of it.
+
+    Args:
+        recipe: of the run's name, as it is published.
+        folder: of the run.
+        cases: all of its data set.
+        layout: of the set.
+        stage: the last one whose weights are used.
+
+    Raises:
+        TrainingError, SettingError: as `program.recalled`.
+        DatasetError: as `program.divided`.
+    """
+    numbers = program.recalled(recipe, folder)
+    learned, held_back = program.divided(numbers, program.looked_through(numbers, cases))
+    kept = record.settings(folder)
+    return Trained(
+        recipe=numbers,
+        folder=folder,
+        stage=stage,
+        learned=learned,
+        held_back=held_back,
+        layout=layout,
+        healthy=record.healthy(folder, cases),
+        start=None if kept is None else kept.get("start"),
+    )
 
 
 def network(trained: Trained) -> LocalGlobalUNet:
@@ -75,41 +152,54 @@ def network(trained: Trained) -> LocalGlobalUNet:
     return built
 
 
-def validate(trained: Trained, row: Row = "fused") -> list[CaseCounts]:
+def validate(judged: Judged, row: Row = "fused") -> list[CaseCounts]:
     """Segment the photographs held back with one row of Table 1, weights as they ship, and count pixels."""
-    engine = ROWS[row](network=export.halved(network(trained)))
-    package = models.unwritten(trained.recipe.name, trained.recipe.contract)
-    return list(evaluation.count(trained.held_back, package, engine))
+    found: list[CaseCounts] = []
+    for trained in judged.by:
+        engine = ROWS[row](network=export.halved(network(trained)))
+        package = models.unwritten(trained.recipe.name, trained.recipe.contract)
+        found += evaluation.count(trained.held_back, package, engine)
+    return found
 
 
-def decide(trained: Trained, scores: Mapping[str, LesionScore]) -> dict[str, Decision]:
+def calibrated(counted: Sequence[CaseCounts]) -> dict[str, Scaling]:
+    """Return how probabilities are put right: as the photographs held back have it likeliest."""
+    fitted = {
+        lesion: scores.calibration.fit(scores.pool([case.counts[lesion] for case in counted]))
+        for lesion in counted[0].counts
+    }
+    return {lesion: scaling for lesion, scaling in fitted.items() if scaling is not None}
+
+
+def decide(trained: Trained, found: Mapping[str, LesionScore], scalings: Scalings) -> dict[str, Decision]:
     """Choose how maps become regions.
 
-    Threshold: the one at which Dice, pooled over the photographs held back, is highest. Smallest area: 5 %
-    of the regions drawn in the photographs that were trained on are smaller. Both are our choice.
+    Threshold: the one at which Dice, pooled over the photographs held back, is highest, as the calibrated
+    maps have it. Smallest area: 5 % of the regions drawn in the photographs that were trained on are smaller.
+    Both are our choice.
 
     Raises:
         DatasetError: a lesion occurs on neither side.
     """
     areas = _areas(trained)
-    found = {}
+    decisions = {}
     for lesion in trained.recipe.contract.lesions:
-        threshold = scores[lesion].threshold
+        threshold = found[lesion].threshold
         if threshold is None or not len(areas[lesion]):
             raise DatasetError(f"lesion {lesion} occurs in no photograph; no threshold can be chosen")
+        if lesion in scalings:
+            threshold = float(scalings[lesion](np.array([threshold]))[0])
         smallest = max(1, int(np.quantile(areas[lesion], SMALLEST_SHARE)))
-        found[lesion] = Decision(threshold=round(threshold, 4), minimum_area=smallest)
-    return found
+        decisions[lesion] = Decision(threshold=round(threshold, 4), minimum_area=smallest)
+    return decisions
 
 
-def write(
-    trained: Trained, scores: Mapping[Row, Mapping[str, LesionScore]], version: str, folder: Path
-) -> None:
+def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: str, folder: Path) -> None:
     """Write the model package of a run.
 
     Args:
-        trained: the run.
-        scores: row of Table 1 -> lesion -> score, on the photographs held back; 'fused' decides.
+        judged: the run, and those that judge it.
+        counted: row of Table 1 -> what `validate` counted; 'fused' decides.
         version: of the weights.
         folder: of the package.
 
@@ -117,33 +207,94 @@ def write(
         ExportError: torch and ONNX Runtime disagree.
         DatasetError: as `decide`.
     """
+    trained = judged.shipped
     recipe, layout = trained.recipe, trained.layout
+    scalings = {row: calibrated(counted[row]) for row in CALIBRATED}
+    rows = {row: evaluation.score(cases) for row, cases in counted.items()}
     manifest = Manifest(
         name=recipe.name,
         version=version,
         licence=layout.licence,
         intended_use=f"Research on {_named(trained)} in photographs like those it learned from. {NO_DEVICE}",
         contract=recipe.contract,
-        decisions=decide(trained, scores["fused"]),
+        decisions=decide(trained, rows["fused"], scalings["fused"]),
+        gazes=gazes(judged, scalings),
         data=TrainingData(
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
         ),
         training={
             "recipe": run.describe(recipe),
             "stage": trained.stage,
-            "photographs": [case.name for case in trained.learned],
+            "start": None if trained.start is None else dict(trained.start),
+            "photographs": list(trained.seen),
             "healthy": list(trained.healthy),
             "validation": {
-                "photographs": [case.name for case in trained.held_back],
+                "photographs": list(judged.held_back),
+                "learned_from_them": sorted(set(judged.held_back) & set(trained.seen)),
                 "pixels": "all of each photograph, native resolution, pooled",
                 "rows": {
                     row: {code: dataclasses.asdict(one) for code, one in table.items()}
-                    for row, table in scores.items()
+                    for row, table in rows.items()
                 },
+                "calibration": {row: calibration(counted[row], scalings[row]) for row in CALIBRATED},
             },
         },
     )
-    export.export(network(trained), manifest, folder)
+    export.export(_put_right(trained, scalings), manifest, folder)
+
+
+def gazes(judged: Judged, scalings: Mapping[Row, Scalings]) -> Mapping[Effort, Gaze]:
+    """Choose where to look at less than full effort, on the photographs held back (`evaluation.gaze`).
+
+    Nowhere, where the network takes no windows of other sizes than in training.
+    """
+    recipe = judged.shipped.recipe
+    if recipe.contract.step is None:
+        return {}
+    package = models.unwritten(recipe.name, recipe.contract)
+    seen: list[gaze.Glimpsed] = []
+    for one in judged.by:
+        engine = ROWS["fused"](network=export.halved(_put_right(one, scalings)))
+        seen += gaze.glimpses(package, engine, one.held_back)
+    return gaze.chosen(seen, gaze.glances(package))
+
+
+def _put_right(trained: Trained, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
+    """Return a run's network with its maps calibrated."""
+    lesions = trained.recipe.contract.lesions
+    fused, coarse = (_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
+    return nets.scaled(network(trained), fused=fused, coarse=coarse)
+
+
+def calibration(counted: Sequence[CaseCounts], scalings: Scalings) -> dict[str, dict[str, float | None]]:
+    """Return, for each lesion, its scaling and the calibration error before and after.
+
+    'after' is of each photograph scaled as the others say. Both are of the pixels of at least .1.
+    """
+    found = {}
+    for lesion in counted[0].counts:
+        each = [case.counts[lesion] for case in counted]
+        scaling = scalings.get(lesion)
+        before = np.sum([scores.calibration.row(one) for one in each], axis=0)
+        after = scores.calibration.held_out(each).sum(axis=0)
+        found[lesion] = {
+            "slope": None if scaling is None else scaling.slope,
+            "shift": None if scaling is None else scaling.shift,
+            "error_before": _error(before),
+            "error_after": _error(after),
+        }
+    return found
+
+
+def _error(row: Float64[np.ndarray, " C"]) -> float | None:
+    error = float(scores.calibration.errors_above_lowest(row[np.newaxis])[0])
+    return error if math.isfinite(error) else None
+
+
+def _lines(lesions: Sequence[str], scalings: Scalings) -> list[nets.Line]:
+    """Return slope and shift of each lesion, in their order."""
+    each = [scalings.get(lesion) for lesion in lesions]
+    return [nets.SAME if one is None else (one.slope, one.shift) for one in each]
 
 
 def _named(trained: Trained) -> str:

@@ -15,13 +15,27 @@ from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8, UInt16
 
 from foveate import field as field_of_view
-from foveate import lesions, quality, stitch, views
-from foveate.engines import Engine
+from foveate import gaze, lesions, quality, stitch, views
+from foveate.abreast import ahead
+from foveate.engines import Engine, Glance
 from foveate.errors import FieldError, GeometryError, LesionError, SettingError
-from foveate.kinds import Box, Contract, Decision, Field, FieldRule, Frame, Part, Photograph, Probabilities
+from foveate.kinds import (
+    Box,
+    Contract,
+    Decision,
+    Effort,
+    Field,
+    FieldRule,
+    Frame,
+    Gaze,
+    Glances,
+    Part,
+    Photograph,
+    Probabilities,
+)
 from foveate.models import Package
 from foveate.prepare import prepare
 
@@ -54,6 +68,8 @@ class Settings:
     """Codes to report, None for all that the model knows."""
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     """Lesion code -> probability in (0, 1], in place of the package's own."""
+    effort: Effort = "full"
+    """How much of the photograph LocalNet looks at."""
 
 
 DEFAULTS = Settings()
@@ -112,40 +128,94 @@ def segment(
     Source: Yan et al. 2019, section 2.
     """
     decided = decisions(package, settings)
-    contract = package.contract
-    seen = located(photograph, settings.field, contract.field)
-    frame = _frame(photograph, seen, settings.part or contract.part, contract)
-    inside = field_of_view.mask(_on_canvas(seen, frame), _whole(frame.shape))
-    tiling = tiled(inside, contract)
+    contract, wanted = package.contract, chosen_gaze(package, settings.effort)
+    laid = _laid(photograph, settings, contract)
+    tiling = tiled(laid.inside, laid.frame.shape, contract)
+    glance = _glance(engine, laid, contract, contract.glances if wanted is None else wanted.glances)
+    scene = _Scene(glance=glance, shape=laid.frame.shape, contract=contract)
+    if wanted is not None:
+        tiling = _called(_calls(laid, scene), wanted)
     channels = [contract.lesions.index(code) for code in decided]
-    picture = views.canvas(photograph.pixels, frame)
-    features = _features(
-        engine, prepare(views.view(picture, contract.view_side)[np.newaxis], contract), contract
-    )
-    padded = _padded(picture, contract.step)
-    scene = _Scene(features=features, shape=frame.shape, contract=contract)
-    together = BATCH if contract.step is None else 1
 
     def looks() -> Iterator[Float32[np.ndarray, "N K S T"]]:
-        for start in range(0, len(tiling.corners), together):
-            batch = replace(tiling, corners=tiling.corners[start : start + together])
-            yield _look(padded, batch, scene, engine)[:, channels]
-            watch((start + len(batch.corners)) / len(tiling.corners))
+        together = BATCH if contract.step is None else 1
+        starts = range(0, len(tiling.corners), together)
+        batches = [replace(tiling, corners=tiling.corners[start : start + together]) for start in starts]
+        done = 0
+        with ahead(_work(laid.picture, batch, scene) for batch in batches) as prepared:
+            for work in prepared:
+                yield engine.look(*work)[:, channels]
+                done += len(work[0])
+                watch(done / len(tiling.corners))
 
-    maps = stitch.stitch(looks(), tiling.corners, _shape(padded), _padded(inside, contract.step))
-    height, width = frame.shape
-    maps = maps[:, :height, :width]
+    beneath = None
+    if wanted is not None:
+        beneath = stitch.Beneath(maps=glance.probabilities[channels], shape=laid.frame.shape)
+    with ahead(looks()) as looked:
+        maps = stitch.stitch(looked, tiling.corners, _shape(laid.picture), laid.inside, beneath)
     return Segmentation(
         photograph=photograph,
-        field=seen,
-        probabilities=Probabilities(lesions=tuple(decided), maps=maps, frame=frame, shape=photograph.shape),
+        field=laid.seen,
+        probabilities=Probabilities(
+            lesions=tuple(decided), maps=_unpadded(maps, laid.frame), frame=laid.frame, shape=photograph.shape
+        ),
         tiling=tiling,
-        quality=quality.assess(photograph, seen),
+        quality=quality.assess(photograph, laid.seen),
         decisions=decided,
         package=package,
         engine=engine.label,
         settings=settings,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calls:
+    """What calls for a close look at the parts of a photograph."""
+
+    divided: gaze.Cells
+    """The parts."""
+    coarse: Mapping[str, Float32[np.ndarray, " N"]]
+    """Lesion -> GlobalNet's largest probability in each cell."""
+    standing_out: Float32[np.ndarray, "N 2"]
+    """Of the dark and the bright spot in each cell that stand out most."""
+
+
+def glimpsed(
+    photograph: Photograph, package: Package, engine: Engine, glances: Glances
+) -> tuple[Calls, UInt16[np.ndarray, "K h w"]]:
+    """Glance at a photograph without looking closely anywhere.
+
+    Returns:
+        What calls for a close look, and GlobalNet's own maps: on the canvas, probability times 65535, 0
+        outside the field.
+
+    Raises:
+        FieldError, GeometryError, PackageError: as `segment`.
+    """
+    contract = package.contract
+    laid = _laid(photograph, DEFAULTS, contract)
+    glance = _glance(engine, laid, contract, glances)
+    coarse = stitch.Beneath(maps=glance.probabilities, shape=laid.frame.shape)
+    maps = stitch.stitch([], np.zeros((0, 2), np.int64), _shape(laid.picture), laid.inside, coarse)
+    calls = _calls(laid, _Scene(glance=glance, shape=laid.frame.shape, contract=contract))
+    return calls, _unpadded(maps, laid.frame)
+
+
+def chosen_gaze(package: Package, effort: Effort) -> Gaze | None:
+    """Return where LocalNet looks at an effort; None for everywhere.
+
+    Raises:
+        SettingError: the package does not say.
+    """
+    if effort == "full":
+        return None
+    if effort not in package.gazes:
+        there = ", ".join(("full", *package.gazes))
+        raise SettingError(
+            f"model {package.name} {package.version} does not say where to look at effort {effort}; "
+            f"choose --effort {there}"
+        )
+    return package.gazes[effort]
 
 
 def decisions(package: Package, settings: Settings) -> Mapping[str, Decision]:
@@ -236,11 +306,12 @@ def _whole(shape: tuple[int, int]) -> Box:
     return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 
-def tiled(inside: Bool[np.ndarray, "h w"], contract: Contract) -> views.Tiling:
-    """Return the windows to look at: larger ones than in training where the network takes them.
+def tiled(inside: Bool[np.ndarray, "h2 w2"], shape: tuple[int, int], contract: Contract) -> views.Tiling:
+    """Return the windows that show all of the field: larger ones than in training where a network takes them.
 
     Args:
-        inside: the field, on the canvas.
+        inside: the field, on the canvas, padded.
+        shape: (h, w) of the canvas, without padding.
         contract: of the model.
 
     Raises:
@@ -248,10 +319,59 @@ def tiled(inside: Bool[np.ndarray, "h w"], contract: Contract) -> views.Tiling:
         FieldError: no window shows anything of the field.
     """
     side = contract.window_side
-    plan = views.plan(_shape(inside), side, contract.overlap)  # refuses a canvas that is too small
+    plan = views.plan(shape, side, contract.overlap)  # refuses a canvas that is too small
     if contract.step is not None and inside.any():
-        return views.tile(_padded(inside, contract.step), contract.step, SHARED, LARGEST_WINDOW)
+        return views.tile(inside, contract.step, SHARED, LARGEST_WINDOW)
     return views.Tiling(window=(side, side), corners=_touching(plan, inside, contract))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Laid:
+    """A canvas, laid over the part of a photograph that is looked at."""
+
+    seen: Field
+    """px of the photograph."""
+    frame: Frame
+    picture: UInt8[np.ndarray, "h2 w2 3"]
+    """The canvas, padded."""
+    inside: Bool[np.ndarray, "h2 w2"]
+    """What of it is field."""
+
+
+def _laid(photograph: Photograph, settings: Settings, contract: Contract) -> _Laid:
+    """Find the field and lay the canvas."""
+    seen = located(photograph, settings.field, contract.field)
+    frame = _frame(photograph, seen, settings.part or contract.part, contract)
+    return _Laid(
+        seen=seen,
+        frame=frame,
+        picture=_padded(views.canvas(photograph.pixels, frame), contract.step),
+        inside=_padded(field_of_view.mask(_on_canvas(seen, frame), _whole(frame.shape)), contract.step),
+    )
+
+
+def _calls(laid: _Laid, scene: "_Scene") -> Calls:
+    """Return what calls for a close look: in GlobalNet's maps, and small spots."""
+    contract, shape = scene.contract, _shape(laid.picture)
+    shared = min(SHARED, contract.window_side // 4)  # 256 px windows share 64, as in training
+    divided = gaze.cells(laid.inside, contract.window_side, shared, contract.step or 1)
+    coarse = gaze.strongest(scene.glance.probabilities, divided, scene.shape)
+    return Calls(
+        divided=divided,
+        coarse=dict(zip(contract.lesions, coarse.T, strict=True)),
+        standing_out=gaze.strongest(gaze.spots(laid.picture, laid.inside), divided, shape),
+    )
+
+
+def _called(calls: Calls, wanted: Gaze) -> views.Tiling:
+    """Return the windows that are called for: maybe none."""
+    kept = gaze.worth(calls.coarse, calls.standing_out, wanted.interests)
+    return views.Tiling(window=calls.divided.window, corners=calls.divided.corners[kept])
+
+
+def _unpadded(maps: UInt16[np.ndarray, "K h2 w2"], frame: Frame) -> UInt16[np.ndarray, "K h w"]:
+    height, width = frame.shape
+    return maps[:, :height, :width]
 
 
 def _padded(picture: Shaped[np.ndarray, "h w ..."], step: int | None) -> Shaped[np.ndarray, "h2 w2 ..."]:
@@ -278,46 +398,53 @@ def _touching(
     return corners[np.array(kept)]
 
 
-def _features(
-    engine: Engine, view: Float32[np.ndarray, "1 3 V V"], contract: Contract
-) -> Float32[np.ndarray, "C V V"]:
-    """Glance at the whole: once, or in all eight ways to turn and mirror it, brought back and averaged.
+def _glance(engine: Engine, laid: _Laid, contract: Contract, glances: Glances) -> Glance:
+    """Glance at the whole: once, or in several ways to turn and mirror it, brought back and averaged.
 
-    Averaged, the features turn and mirror as the photograph does; those of one glance do only roughly.
+    Averaged over all eight, the answers turn and mirror as the photograph does; those of one do only roughly.
     """
-    ways = views.WAYS[: contract.glances]
-    features = (views.put_back(engine.glance(views.put(view, way)).features, way) for way in ways)
-    total = next(features).copy()
-    for more in features:  # one by one: the features of a single glance take 26 MB
-        total += more
-    return total / np.float32(len(ways))
+    height, width = laid.frame.shape
+    seen = views.view(laid.picture[:height, :width], contract.view_side)
+    view = prepare(seen[np.newaxis], contract)
+    ways = views.WAYS[:glances]
+    total = engine.glance(views.put(view, ways[0]))
+    features, probabilities = total.features.copy(), total.probabilities.copy()
+    for way in ways[1:]:  # one by one: the features of a single glance take 26 MB
+        one = engine.glance(views.put(view, way))
+        features += views.put_back(one.features, way)
+        probabilities += views.put_back(one.probabilities, way)
+    share = np.float32(1 / len(ways))
+    return Glance(probabilities=probabilities * share, features=features * share)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scene:
     """What GlobalNet made of a canvas."""
 
-    features: Float32[np.ndarray, "C V V"]
+    glance: Glance
     shape: tuple[int, int]
     """(h, w) of the canvas, without padding."""
     contract: Contract
 
 
-def _look(
-    picture: UInt8[np.ndarray, "h2 w2 3"],
-    tiling: views.Tiling,
-    scene: _Scene,
-    engine: Engine,
-) -> Float32[np.ndarray, "N K S T"]:
-    """Look closely at some windows, each beside its piece of the global features.
+Work = tuple[
+    Float32[np.ndarray, "N 3 S T"],
+    Float32[np.ndarray, "N C G G2"],
+    Float32[np.ndarray, "N S G"],
+    Float32[np.ndarray, "N T G2"],
+]
+"""What `Engine.look` takes."""
+
+
+def _work(picture: UInt8[np.ndarray, "h2 w2 3"], tiling: views.Tiling, scene: _Scene) -> Work:
+    """Prepare some windows, each beside its piece of the global features.
 
     Args:
         picture: the canvas, padded.
         tiling: the windows.
         scene: what they are parts of.
-        engine: that looks.
     """
-    features = scene.features
+    features = scene.glance.features
     sights = [
         views.sight((int(row), int(column)), tiling.window, scene.shape, features.shape[-1])
         for row, column in tiling.corners
@@ -327,7 +454,7 @@ def _look(
         for sight in sights
         for top, left in [sight.corner]
     ]
-    return engine.look(
+    return (
         prepare(views.cut(picture, tiling.corners, tiling.window), scene.contract),
         np.stack(pieces),
         np.stack([sight.rows for sight in sights]),

@@ -9,6 +9,7 @@ Places are (row, column) in canvas px, origin top left.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt16
@@ -27,8 +28,41 @@ RAMP = 4
 LONGEST_RAMP = 64
 """px: as much as larger windows share."""
 
+ENOUGH = 0.25
+"""Weight from which on a window alone decides where coarse maps lie beneath: that of its pixels half a ramp
+from two sides, so that it decides in all of its cell (`gaze.cells`); further out the coarse map fades in."""
+
+ROWS = 64
+"""Rows finished at a time: what is worked out on the way fits the processor's cache."""
+
 ROUNDING = 1e-6
 """How far float32 may carry a probability beyond [0, 1] before it is refused; no stored level moves by it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beneath:
+    """Maps of all of a canvas at a lower resolution."""
+
+    maps: Float32[np.ndarray, "K V V"]
+    """Probabilities."""
+    shape: tuple[int, int]
+    """(h, w) of the canvas that they show; padding may lie below and beside it."""
+
+    def rows(self, number: int, rows: slice, width: int) -> Float32[np.ndarray, "r w"]:
+        """Return some rows of one map at the canvas's resolution: bilinear, half-pixel centres; 0 in padding.
+
+        Args:
+            number: of the map.
+            rows: of the canvas.
+            width: of the canvas, padding included.
+        """
+        coarse = self.maps[number]
+        seen = views.sight((rows.start, 0), (rows.stop - rows.start, width), self.shape, coarse.shape[0])
+        top = seen.corner[0]
+        narrow = seen.rows @ coarse[top : top + seen.rows.shape[1]]
+        found = np.zeros((len(narrow), width), np.float32)
+        found[:, : self.shape[1]] = views.resample(narrow, (len(narrow), self.shape[1]))
+        return found
 
 
 def taper(side: int | tuple[int, int]) -> Float32[np.ndarray, "S T"]:
@@ -67,10 +101,13 @@ def stitch(
     corners: Int64[np.ndarray, "M 2"],
     shape: tuple[int, int],
     inside: Bool[np.ndarray, "h w"],
+    beneath: Beneath | None = None,
 ) -> UInt16[np.ndarray, "K h w"]:
     """Return, for every pixel of the canvas, the weighted mean of the windows that cover it.
 
     Sums are held for as many rows as one window has; rows that no later window touches are rounded at once.
+    Where a coarse map lies beneath, it shows through where no window is, and fades out over the outer part of
+    a window's ramp where neither another window nor the canvas's rim lies beside it.
 
     Args:
         looks: batches of windows' probabilities in [0, 1], in the order of the corners.
@@ -78,6 +115,7 @@ def stitch(
             some may be left out.
         shape: (h, w) of the canvas.
         inside: pixels of the canvas that belong to the field.
+        beneath: coarse maps for where windows are missing; where None, none may be missing.
 
     Returns:
         Probability times LEVELS, rounded; 0 where not inside.
@@ -95,8 +133,10 @@ def stitch(
     band = None
     for look, (row, column) in _pairs(looks, corners):
         if band is None:
-            band = _Band(look.shape[0], (look.shape[1], look.shape[2]), inside)
+            band = _Band(look.shape[0], (look.shape[1], look.shape[2]), inside, beneath)
         band.add(look, int(row), int(column))
+    if band is None and beneath is not None:
+        band = _Band(len(beneath.maps), (1, 1), inside, beneath)
     if band is None:
         raise GeometryError(f"no window covers the canvas of {_by(shape)} px; plan them with views.plan")
     return band.finish()
@@ -122,14 +162,23 @@ def native(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, "H W
 class _Band:
     """The rows under way: weighted sums for one window's height, moved down the canvas as windows arrive."""
 
-    def __init__(self, lesions: int, window: tuple[int, int], inside: Bool[np.ndarray, "h w"]) -> None:
+    def __init__(
+        self,
+        lesions: int,
+        window: tuple[int, int],
+        inside: Bool[np.ndarray, "h w"],
+        beneath: Beneath | None,
+    ) -> None:
         height, width = inside.shape
         side, _ = window
         self._inside = inside
+        self._beneath = beneath
         self._taper = taper(window)
+        self._weighed = np.empty(window, np.float32)  # one lesion of a look, times the taper
         self._top = 0  # first row under way; all above are finished
         self._total = np.zeros((lesions, side, width), np.float32)
         self._mass = np.zeros((side, width), np.float32)
+        self._shown = np.zeros((side, width), np.float32)  # the largest weight: how surely a window decides
         self._maps = np.zeros((lesions, height, width), np.uint16)
 
     def add(self, look: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
@@ -137,13 +186,29 @@ class _Band:
         self._check(look, row, column)
         self._move(row)
         here = slice(column, column + look.shape[-1])
-        self._total[:, :, here] += look * self._taper
+        for total, one in zip(self._total, look, strict=True):
+            np.multiply(one, self._taper, out=self._weighed)
+            total[:, here] += self._weighed
         self._mass[:, here] += self._taper
+        if self._beneath is not None:
+            np.maximum(self._shown[:, here], self._decisive(row, column), out=self._shown[:, here])
 
     def finish(self) -> UInt16[np.ndarray, "K h w"]:
         """Round what is left and return the maps."""
         self._move(self._inside.shape[0])
         return self._maps
+
+    def _decisive(self, row: int, column: int) -> Float32[np.ndarray, "S T"]:
+        """Weigh a window's pixels as the taper does, but fully towards the canvas's own rim."""
+        waves = []
+        for start, size, length in zip((row, column), self._taper.shape, self._inside.shape, strict=True):
+            wave = _wave(size)
+            if start == 0:
+                wave[: size // 2] = 1
+            if start + size == length:
+                wave[size // 2 :] = 1
+            waves.append(wave)
+        return np.outer(*waves).astype(np.float32)
 
     def _check(self, look: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
         (rows, columns), (height, width) = self._taper.shape, self._inside.shape
@@ -168,27 +233,64 @@ class _Band:
         if count == 0:
             return
         self._round(count)
-        self._require_dark(self._top + count, row)
-        for sums in (self._total, self._mass):
+        self._finish_bare(self._top + count, row)
+        for sums in (self._total, self._mass, self._shown):
             sums[..., : side - count, :] = sums[..., count:, :]
             sums[..., side - count :, :] = 0
         self._top = row
 
     def _round(self, count: int) -> None:
-        """Write the mean of the first `count` rows under way."""
-        rows = slice(self._top, self._top + count)
-        inside, mass = self._inside[rows], self._mass[:count]
-        gaps = inside & (mass == 0)
-        if gaps.any():
-            raise _gap(gaps, self._top)
-        factor = np.divide(LEVELS, mass, out=np.zeros_like(mass), where=inside)
-        for total, finished in zip(self._total, self._maps, strict=True):
-            finished[rows] = total[:count] * factor + np.float32(0.5)  # cut off to whole levels: rounded
+        """Write the mean of the first `count` rows under way.
 
-    def _require_dark(self, top: int, bottom: int) -> None:
-        """Raise GeometryError unless the rows between two bands hold nothing of the field."""
-        if self._inside[top:bottom].any():
-            raise _gap(self._inside[top:bottom], top)
+        Raises:
+            GeometryError: a pixel of the field is in no window, and nothing lies beneath.
+        """
+        for start in range(0, count, ROWS):
+            here = slice(start, min(start + ROWS, count))
+            rows = slice(self._top + here.start, self._top + here.stop)
+            inside, mass = self._inside[rows], self._mass[here]
+            factor = np.divide(LEVELS, mass, out=np.zeros_like(mass), where=inside & (mass > 0))
+            if self._beneath is not None:
+                self._mix(self._beneath, here, rows, factor)
+                continue
+            if (gaps := inside & (mass == 0)).any():
+                raise _gap(gaps, rows.start)
+            for total, finished in zip(self._total, self._maps, strict=True):
+                finished[rows] = total[here] * factor + np.float32(0.5)  # cut off to whole levels: rounded
+
+    def _mix(self, beneath: Beneath, here: slice, rows: slice, factor: Float32[np.ndarray, "r w"]) -> None:
+        """Write some rows, the coarse maps showing where no window decides.
+
+        Args:
+            beneath: the coarse maps.
+            here: the rows, of those under way.
+            rows: the same, of the canvas.
+            factor: what makes levels of the sums.
+        """
+        share = np.minimum(self._shown[here] / ENOUGH, 1)
+        missing = self._inside[rows] * (1 - share) * np.float32(LEVELS)
+        for number, (total, finished) in enumerate(zip(self._total, self._maps, strict=True)):
+            levels = total[here] * (factor * share) + np.float32(0.5)
+            if missing.any():
+                levels += missing * beneath.rows(number, rows, missing.shape[1])
+            finished[rows] = levels
+
+    def _finish_bare(self, top: int, bottom: int) -> None:
+        """Write the rows between two bands, in which no window lies.
+
+        Raises:
+            GeometryError: they hold something of the field, and nothing lies beneath.
+        """
+        inside = self._inside[top:bottom]
+        if self._beneath is None:
+            if inside.any():
+                raise _gap(inside, top)
+            return
+        for start in range(top, bottom, ROWS):
+            rows = slice(start, min(start + ROWS, bottom))
+            for number, finished in enumerate(self._maps):
+                levels = self._beneath.rows(number, rows, inside.shape[1]) * LEVELS + np.float32(0.5)
+                finished[rows] = np.where(self._inside[rows], levels, 0)
 
 
 def _gap(missing: Bool[np.ndarray, "r w"], top: int) -> GeometryError:

@@ -168,59 +168,59 @@ def tile(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, largest: int)
 
     Source: our choice.
     """
-    rows = np.flatnonzero(inside.any(axis=1))
+    height, width = inside.shape
+    blocks = inside.reshape(height // step, step, width // step, step)
+    lit: Bool[np.ndarray, "r c"] = np.logical_or.reduce(blocks, axis=(1, 3))
+    rows = np.flatnonzero(lit.any(axis=1))
     if not len(rows):
         raise GeometryError("no pixel of the canvas is inside the field; nothing is to be looked at")
-    top, bottom = _widened(int(rows[0]), int(rows[-1]) + 1, step)
-    sizes = [np.arange(min(length, overlap + step), length + 1, step) for length in inside.shape]
-    axes = [_Axis(length=length, step=step, overlap=overlap) for length in inside.shape]
-    best: tuple[float, Tiling] | None = None
-    for height in sizes[0].tolist():
-        bands = []
-        for row in axes[0].starts(top, bottom, height):
-            columns = np.flatnonzero(inside[row : row + height].any(axis=0))
-            if len(columns):
-                bands.append((row, *_widened(int(columns[0]), int(columns[-1]) + 1, step)))
-        for width in sizes[1][height * sizes[1] <= max(largest, height * sizes[1][0])].tolist():
-            counts = [
-                max(1, math.ceil((right - left - overlap) / (width - overlap))) for _, left, right in bands
-            ]
-            cost = sum(counts) * (height * width + PIXELS_A_WINDOW)
-            if best is None or cost < best[0]:
-                corners = [
-                    (row, column)
-                    for row, left, right in bands
-                    for column in axes[1].starts(left, right, width)
-                ]
-                best = cost, Tiling(window=(height, width), corners=np.array(corners, np.int64))
+    shared, most, extra = overlap // step, largest // step**2, PIXELS_A_WINDOW / step**2
+    best: tuple[float, tuple[int, int], list[_Band]] | None = None
+    for tall in range(min(len(lit), shared + 1), len(lit) + 1):
+        bands = _bands(lit, _starts_of((int(rows[0]), int(rows[-1]) + 1), tall, shared, len(lit)), tall)
+        reach = np.array([(band.left, band.right) for band in bands])
+        smallest = min(lit.shape[1], shared + 1)
+        wide = np.arange(smallest, lit.shape[1] + 1)
+        wide = wide[(tall * wide <= most) | (wide == smallest)]
+        counts = np.maximum(1, -(-((reach[:, 1] - reach[:, 0])[:, np.newaxis] - shared) // (wide - shared)))
+        costs = counts.sum(axis=0) * (tall * wide + extra)
+        if best is None or costs.min() < best[0]:
+            best = float(costs.min()), (tall, int(wide[costs.argmin()])), bands
     assert best is not None
-    return best[1]
-
-
-def _widened(start: int, stop: int, step: int) -> tuple[int, int]:
-    """Return the smallest range of whole steps around a range."""
-    return start // step * step, -(-stop // step) * step
+    _, (tall, across), bands = best
+    corners = [
+        (band.row, column)
+        for band in bands
+        for column in _starts_of((band.left, band.right), across, shared, lit.shape[1])
+    ]
+    return Tiling(window=(tall * step, across * step), corners=np.array(corners, np.int64) * step)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Axis:
-    """Along which windows are spread."""
+class _Band:
+    """Rows of a canvas in which windows lie side by side, and where the field is in them; in steps."""
 
-    length: int
-    """Of the canvas, px."""
-    step: int
-    overlap: int
+    row: int
+    left: int
+    right: int
 
-    def count(self, start: int, stop: int, size: int) -> int:
-        """Return how many windows of a size cover a range."""
-        return max(1, math.ceil((stop - start - self.overlap) / (size - self.overlap)))
 
-    def starts(self, start: int, stop: int, size: int) -> list[int]:
-        """Return where they begin: spread evenly, in whole steps."""
-        first = min(start, self.length - size)
-        last = max(first, stop - size)
-        places = np.linspace(first // self.step, last // self.step, self.count(start, stop, size))
-        return [round(place) * self.step for place in places.tolist()]
+def _bands(lit: Bool[np.ndarray, "r c"], starts: list[int], tall: int) -> list[_Band]:
+    """Return the bands that show anything of the field."""
+    found = []
+    for row in starts:
+        columns = np.flatnonzero(lit[row : row + tall].any(axis=0))
+        if len(columns):
+            found.append(_Band(row=row, left=int(columns[0]), right=int(columns[-1]) + 1))
+    return found
+
+
+def _starts_of(reach: tuple[int, int], size: int, shared: int, length: int) -> list[int]:
+    """Return where windows begin that cover a range: as few as can be, evenly, none beyond the canvas."""
+    start, stop = reach
+    count = max(1, math.ceil((stop - start - shared) / (size - shared)))
+    first = min(start, length - size)
+    return [round(place) for place in np.linspace(first, max(first, stop - size), count).tolist()]
 
 
 def cut(

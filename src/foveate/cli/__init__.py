@@ -29,7 +29,7 @@ from foveate.cli.evaluate import evaluate
 from foveate.cli.models import models
 from foveate.cli.options import UsageError
 from foveate.cli.predict import predict
-from foveate.cli.train import release, train
+from foveate.cli.train import programme, release, train
 from foveate.errors import FoveateError
 from foveate.version import version
 
@@ -53,6 +53,7 @@ app.command(data)
 app.command(dicom)
 app.command(train)
 app.command(release)
+app.command(programme)
 app.command(compare)
 
 

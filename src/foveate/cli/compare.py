@@ -26,6 +26,7 @@ def compare(
     fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
     on: Annotated[str | None, Parameter(metavar="SPLIT")] = None,
+    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
     tiling: Literal["model", "paper"] = "model",
@@ -53,6 +54,8 @@ def compare(
         The fold that is held back from training, and compared on; 'none' to train on all photographs.
     healthy
         Folder of eyes without any lesion, as for training.
+    start
+        Model package that the run goes on from, as for training.
     on
         Another split of the layout to compare on, such as test, in place of the fold held back.
     settings
@@ -89,6 +92,7 @@ def compare(
         split=split,
         fold=fold,
         healthy=healthy,
+        start=start,
         settings=settings,
     )
     codes = chosen(options.codes(lesions) or plan.recipe.contract.lesions, plan.recipe.contract.lesions)
@@ -101,7 +105,12 @@ def compare(
     steps.show(
         program.train(
             replace(
-                plan, stages=comparison.NEEDED, minutes=minutes, device=device, threads=threads, resume=True
+                plan,
+                stages=comparison.lacking(plan.folder),
+                minutes=minutes,
+                device=device,
+                threads=threads,
+                resume=True,
             )
         )
     )

@@ -30,6 +30,9 @@ def evaluate(
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
     threshold: Annotated[str | None, Parameter(metavar="EX=0.4,...")] = None,
     field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto",
+    effort: Literal["full", "balanced", "fast"] = "full",
+    engine: Literal["onnx", "openvino"] | None = None,
+    precision: Literal["float32", "bf16"] | None = None,
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
 ) -> None:
     """Score a model, or maps that any other system wrote, on photographs with known lesions.
@@ -56,6 +59,12 @@ def evaluate(
         Probabilities from which a pixel is lesion; the model's own, 0.5 for --predictions, if not given.
     field
         Where the field of view is: found, the whole photograph, or a disc in pixels of the photograph.
+    effort
+        How much of a photograph the model looks at closely: all of it, or where a glance calls for it.
+    engine
+        What computes; chosen by the rule of `foveate predict`, if not given.
+    precision
+        In which the network computes; chosen by the same rule.
     threads
         To compute with; as many as there are processors, if not given.
     """
@@ -74,11 +83,13 @@ def evaluate(
 
     known = layouts.named(layout)
     cases = choices.cases(data, known, split)
-    opened = None if predictions else load(model or models.DEFAULT, threads=threads)
+    opened = None
+    if not predictions:
+        opened = load(model or models.DEFAULT, engine=engine, precision=precision, threads=threads)
     package = opened.package if opened else None
     chosen = choices.choose(known, cases, package, choices.Wish(lesions=wanted, thresholds=thresholds))
     if opened:
-        settings = Settings(field=where, lesions=tuple(chosen.thresholds))
+        settings = Settings(field=where, lesions=tuple(chosen.thresholds), effort=effort)
         source = of_model(opened.package, opened.engine, settings)
     elif predictions:
         source = of_folder(predictions, where, known.field)
@@ -90,6 +101,8 @@ def evaluate(
         split=Path(split).name,
         left_out=chosen.left_out,
         familiar=met,
+        engine=opened.engine.label if opened else None,
+        effort=effort if opened else None,
     )
     if met and (told := met.told(len(cases))):
         print(f"foveate: {told}", file=sys.stderr)

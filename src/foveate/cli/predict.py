@@ -26,6 +26,7 @@ def predict(
     region: Literal["field", "paper", "whole"] | None = None,
     field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto",
     resume: Annotated[bool, Parameter(negative="")] = False,
+    effort: Literal["full", "balanced", "fast"] = "full",
     engine: Literal["onnx", "openvino"] | None = None,
     precision: Literal["float32", "bf16"] | None = None,
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
@@ -57,6 +58,9 @@ def predict(
         Where the field of view is: found, the whole photograph, or a disc in pixels of the photograph.
     resume
         Go on with the run in --out: what is complete and would come out the same is kept, the rest is done.
+    effort
+        How much of a photograph is looked at closely: all of it, or only where a glance at the whole calls
+        for it, as far as the model says where. What each costs in average precision stands in its card.
     engine
         What computes: ONNX Runtime, or OpenVINO where it is installed (pip install 'foveate[openvino]'). If
         not given: OpenVINO in bf16 where it is installed and the processor has bf16, ONNX Runtime otherwise.
@@ -91,7 +95,7 @@ def predict(
     from foveate.library import load  # noqa: PLC0415
     from foveate.segment import Settings  # noqa: PLC0415
 
-    settings = Settings(part=region, field=where, lesions=codes, thresholds=thresholds)
+    settings = Settings(part=region, field=where, lesions=codes, thresholds=thresholds, effort=effort)
     try:
         opened = load(
             models.DEFAULT if model is None else model, engine=engine, precision=precision, threads=threads

@@ -31,6 +31,8 @@ def print_table(report: Report, out: Path) -> None:
     if len(report.rows) > ROWS:
         console.print(f"... and {len(report.rows) - ROWS} more in {out / 'summary.csv'}", soft_wrap=True)
     console.print(_sum(report), soft_wrap=True)
+    if report.seconds_each:
+        console.print(_pace(report), soft_wrap=True)
     console.print(f"Look at {out / 'index.html'}", soft_wrap=True)
     console.print(NOTICE, soft_wrap=True)
 
@@ -45,6 +47,7 @@ def print_json(report: Report, out: Path) -> None:
         "failed": len(report.failures),
         "skipped": report.skipped,
         "seconds": round(report.seconds, 3),
+        "seconds_of": {phase: round(seconds, 3) for phase, seconds in report.seconds_of.items()},
         "photographs": [_photograph(row) for row in report.rows],
     }
     print(json.dumps(found))
@@ -94,6 +97,16 @@ def _sum(report: Report) -> str:
     parts += [f"{len(report.failures)} failed"] * bool(report.failures)
     parts += [_count(report.skipped, "other file") + " skipped"] * bool(report.skipped)
     return f"{', '.join(parts)}; {report.seconds:.1f} s"
+
+
+def _pace(report: Report) -> str:
+    """Say how fast the photographs of this run were done, and what took the time."""
+    done = len(report.seconds_each)
+    pace = 60 * done / max(report.seconds, 1e-3)
+    phases = ", ".join(f"{phase} {seconds / done:.2f} s" for phase, seconds in report.seconds_of.items())
+    each = f"{phases} each" if done > 1 else phases
+    beside = f", {report.workers} side by side" if report.workers > 1 else ""
+    return f"{pace:.1f} photographs a minute{beside}: {each}"
 
 
 def _count(number: int, what: str) -> str:

@@ -31,6 +31,7 @@ def train(
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
+    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
     settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
     minutes: Annotated[float | None, Parameter(metavar="N")] = None,
@@ -62,6 +63,9 @@ def train(
     healthy
         Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
         part with its labels.csv, of which those of grade 0 in the recipe's learning half are taken.
+    start
+        Model package to go on from, a shipped one's name or a folder: its weights, wherever the recipe's
+        network has layers of the same name and shape. Stages that are left out keep them.
     settings
         Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
         once).
@@ -87,7 +91,17 @@ def train(
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(
-        planned(recipe, data, out, layout=layout, split=split, fold=fold, healthy=healthy, settings=settings),
+        planned(
+            recipe,
+            data,
+            out,
+            layout=layout,
+            split=split,
+            fold=fold,
+            healthy=healthy,
+            start=start,
+            settings=settings,
+        ),
         stages=stage or STAGES,
         minutes=minutes,
         device=device,
@@ -109,9 +123,11 @@ def planned(
     split: Path | None,
     fold: int | Literal["none"] | None,
     healthy: Path | None,
+    start: str | None,
     settings: tuple[str, ...],
 ) -> "Plan":
     """Return what is to be trained, by a recipe's name and what the command line changes in it."""
+    from foveate import models  # noqa: PLC0415
     from foveate.datasets import graded, layouts  # noqa: PLC0415
     from foveate.training import overrides, program  # noqa: PLC0415
 
@@ -129,9 +145,101 @@ def planned(
         cases=cases,
         folder=folder,
         healthy=graded.healthy(healthy, numbers.healthy_split) if healthy is not None else (),
+        start=models.load(start) if start is not None else None,
         settings=changed,
         command=sys.argv,
     )
+
+
+def programme(
+    recipe: Annotated[str, Parameter(metavar="RECIPE")],
+    /,
+    *,
+    data: Annotated[Path, Parameter(metavar="DIR")],
+    out: Annotated[Path, Parameter(metavar="DIR")],
+    folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")],
+    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
+    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
+    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
+    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
+    stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
+    minutes: Annotated[float | None, Parameter(metavar="N")] = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    threads: Annotated[int | None, Parameter(metavar="N")] = None,
+    workers: Annotated[int, Parameter(metavar="N")] = 0,
+    version: Annotated[str, Parameter(metavar="V")] = "1",
+) -> None:
+    """Make a model: train with each fold held back, then on all photographs, and write its package.
+
+    What lies in --out already is gone on with: the same command again after a kill loses two minutes.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, such as idrid-half.
+    data
+        Folder that the data set was unpacked to.
+    out
+        Folder of the runs fold-N and all, and of the package.
+    folds
+        A fold to hold back from a training of its own (may be given more than once): what is held back
+        calibrates the model, chooses its thresholds and says how good it is.
+    layout
+        How the set lies in its folder, as for training.
+    split
+        JSON file of folds, as for training.
+    healthy
+        Folder of eyes without any lesion, as for training.
+    start
+        Model package to go on from, as for training. It must have learned from none of the folds.
+    settings
+        Another value for one of the recipe's numbers, as for training.
+    stage
+        Train this stage only, as for training.
+    minutes
+        Train each stage of each run for about so long, in place of the recipe's number of steps.
+    device
+        What computes.
+    threads
+        To compute with; as many as there are processors, if not given.
+    workers
+        Processes that draw samples ahead of the steps.
+    version
+        Of the package's weights.
+    """
+    require_torch()
+    from foveate import programme as programmes  # noqa: PLC0415
+    from foveate.cli import steps  # noqa: PLC0415
+    from foveate.datasets import layouts  # noqa: PLC0415
+    from foveate.training.recipe import STAGES  # noqa: PLC0415
+
+    plan = replace(
+        planned(
+            recipe,
+            data,
+            out,
+            layout=layout,
+            split=split,
+            fold="none",
+            healthy=healthy,
+            start=start,
+            settings=settings,
+        ),
+        stages=stage or STAGES,
+        minutes=minutes,
+        device=device,
+        threads=threads,
+        workers=workers,
+        resume=True,
+    )
+    whole = programmes.Programme(
+        recipe=_recipe(recipe), plan=plan, folds=folds, layout=layouts.named(layout), version=version
+    )
+    for one in programmes.runs(whole):
+        print(one.folder.name, file=sys.stderr)
+        steps.show(programmes.train(one))
+    print(programmes.finish(whole))
 
 
 def release(
@@ -142,10 +250,11 @@ def release(
     run: Annotated[Path, Parameter(metavar="RUN")],
     to: Annotated[Path, Parameter(metavar="FOLDER")],
     layout: Annotated[str, Parameter(metavar="L")] = "idrid",
+    judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="")] = (),
     version: Annotated[str, Parameter(metavar="V")] = "1",
     stage: Literal["fusion", "joint"] = "joint",
 ) -> None:
-    """Validate a finished run on the photographs held back, choose thresholds, and write its model package.
+    """Validate a finished run on the photographs held back, calibrate it, and write its model package.
 
     Parameters
     ----------
@@ -159,6 +268,9 @@ def release(
         Folder of the package; replaced if there is one.
     layout
         How the set lies in its folder, as for training.
+    judged_by
+        Folder of a finished run of the recipe that held photographs back, in place of the run itself (may be
+        given more than once): by them a model that learned from all is calibrated and its thresholds chosen.
     version
         Of the weights.
     stage
@@ -168,27 +280,17 @@ def release(
     from foveate import evaluation  # noqa: PLC0415
     from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.evaluation.networks import ROWS  # noqa: PLC0415
-    from foveate.release import Trained, validate, write  # noqa: PLC0415
-    from foveate.training import program, record  # noqa: PLC0415
+    from foveate.release import Judged, recalled, validate, write  # noqa: PLC0415
 
     laid = layouts.named(layout)
-    numbers = program.recalled(_recipe(recipe), run)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))
-    learned, held_back = program.divided(numbers, program.looked_through(numbers, cases))
-    trained = Trained(
-        recipe=numbers,
-        folder=run,
-        stage=stage,
-        learned=learned,
-        held_back=held_back,
-        layout=laid,
-        healthy=record.healthy(run, cases),
-    )
-    tables = {}
+    shipped, *by = (recalled(_recipe(recipe), one, cases, laid, stage) for one in (run, *judged_by))
+    judged = Judged(shipped=shipped, by=by or [shipped])
+    counted = {}
     for row in ROWS:
-        tables[row] = evaluation.score(validate(trained, row))
-        print(f"{row}\n{evaluation.tabulate(tables[row])}", file=sys.stderr)
-    write(trained, tables, version, to)
+        counted[row] = validate(judged, row)
+        print(f"{row}\n{evaluation.tabulate(evaluation.score(counted[row]))}", file=sys.stderr)
+    write(judged, counted, version, to)
     print(to)
 
 

@@ -117,6 +117,15 @@ def require_crop(cases: Sequence[Case]) -> None:
             )
 
 
+def lacking(folder: Path) -> tuple[StageName, ...]:
+    """Return the stages that a run must still go through to be compared.
+
+    Once the joint stage is finished, those before it are of no more use: a run that began with a package may
+    have left some out.
+    """
+    return ALONE if run.is_finished(folder, "joint") else NEEDED
+
+
 def steps(folder: Path) -> dict[StageName, int]:
     """Return how many steps each stage of a run took."""
     return {stage: run.steps_taken(folder, stage) for stage in NEEDED}

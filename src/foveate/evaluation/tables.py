@@ -18,6 +18,7 @@ from foveate.evaluation.choices import Familiar
 from foveate.evaluation.evaluate import LesionOutcome, Trial
 from foveate.evaluation.figures import Tree
 from foveate.evaluation.measures import Measures, thresholds
+from foveate.kinds import Effort
 from foveate.scores import Estimate
 from foveate.scores.resampling import COVERAGE
 from foveate.version import version
@@ -39,10 +40,18 @@ class About:
     familiar: Familiar | None = None
     """What the model has met before; None where maps were read, or its manifest names no photographs."""
 
+    engine: str | None = None
+    """What computed, and how precisely; None where maps were read."""
+    effort: Effort | None = None
+    """At which the model looked; None where maps were read."""
+
     @property
     def system(self) -> str:
-        """The model's name and version, or that maps were read."""
-        return "maps that were read" if self.maker is None else f"{self.maker.name} {self.maker.version}"
+        """The model's name and version, and its effort where it is not full; or that maps were read."""
+        if self.maker is None:
+            return "maps that were read"
+        effort = "" if self.effort in (None, "full") else f", effort {self.effort}"
+        return f"{self.maker.name} {self.maker.version}{effort}"
 
 
 def metrics(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -> bytes:
@@ -53,6 +62,8 @@ def metrics(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -
         "notice": NOTICE,
         "system": about.system,
         "model": maker and {"name": maker.name, "version": maker.version, "sha256": maker.digest},
+        "engine": about.engine,
+        "effort": about.effort,
         "layout": about.layout,
         "split": about.split,
         "region": trial.region,

@@ -5,7 +5,16 @@ Ignores: how a network was trained, and what runs it.
 """
 
 from foveate.models.manifest import CONNECTIVITY, FORMAT, Manifest, TrainingData
-from foveate.models.package import DEFAULT, FILES, Package, load, shipped, unwritten, write_manifest
+from foveate.models.package import (
+    DEFAULT,
+    FILES,
+    Package,
+    load,
+    shipped,
+    unwritten,
+    with_gazes,
+    write_manifest,
+)
 
 __all__ = [
     "CONNECTIVITY",
@@ -18,5 +27,6 @@ __all__ = [
     "load",
     "shipped",
     "unwritten",
+    "with_gazes",
     "write_manifest",
 ]

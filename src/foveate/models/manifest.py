@@ -8,13 +8,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar, get_args
 
 from foveate import lesions
 from foveate.errors import LesionError, PackageError
-from foveate.kinds import Contract, Decision, FieldRule, Glances, Part
+from foveate.kinds import Contract, Decision, Effort, FieldRule, Gaze, Glances, Interest, Part, Spots
 
 FORMAT = 1
 """Raised when an older Foveate would misread a newer manifest; another number is refused."""
@@ -66,6 +66,8 @@ class Manifest:
     """What it learned from."""
     training: Mapping[str, object]
     """How it was trained and what it scored: a record of the recipe's own."""
+    gazes: Mapping[Effort, Gaze] = field(default_factory=lambda: MappingProxyType({}))
+    """Where LocalNet looks at less than full effort; none where that was never worked out."""
 
 
 def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
@@ -101,6 +103,7 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
             "diameter_px": contract.field_diameter,
             "scale_tolerance": contract.scale_tolerance,
         },
+        **_gaze_record(manifest.gazes),
         "data": {
             "name": manifest.data.name,
             "licence": manifest.data.licence,
@@ -149,6 +152,7 @@ def decode(text: bytes, where: str) -> tuple[Manifest, Mapping[str, str]]:
             attribution=page.take("data.attribution", str),
         ),
         training=MappingProxyType(page.take("training", dict)),
+        gazes=_gazes(page, contract.lesions),
     )
     return manifest, _files(page)
 
@@ -196,7 +200,11 @@ class _Page:
         section, _, name = key.partition(".")
         if name not in self.take(section, dict):
             return older
-        chosen = self.take(key, type(older))
+        return self.one_of(key, choices)
+
+    def one_of(self, key: str, choices: tuple[T, ...]) -> T:
+        """Return the value of a key, which must be one of some words or numbers."""
+        chosen = self.take(key, type(choices[0]))
         self.require(
             key, chosen in choices, f"is {_short(chosen)}, not one of {', '.join(map(str, choices))}"
         )
@@ -291,6 +299,48 @@ def _decisions(page: _Page, codes: tuple[str, ...]) -> Mapping[str, Decision]:
         page.require(f"decisions.{code}.minimum_area", area >= 1, "must be at least 1 px")
         found[code] = Decision(threshold=threshold, minimum_area=area)
     return MappingProxyType(found)
+
+
+def _gaze_record(gazes: Mapping[Effort, Gaze]) -> dict[str, object]:
+    """Return gazes as plain values that JSON can hold; nothing where there are none."""
+    efforts = {
+        effort: {
+            "glances": gaze.glances,
+            "interests": {
+                code: {"cutoff": interest.cutoff, "spots": interest.spots}
+                for code, interest in gaze.interests.items()
+            },
+        }
+        for effort, gaze in gazes.items()
+    }
+    return {"gaze": efforts} if efforts else {}
+
+
+def _gazes(page: _Page, codes: tuple[str, ...]) -> Mapping[Effort, Gaze]:
+    """Return where LocalNet looks, by effort; an older package does not say."""
+    if "gaze" not in page.record:
+        return MappingProxyType({})
+    known = tuple(effort for effort in get_args(Effort) if effort != "full")
+    named = page.take("gaze", dict)
+    page.require("gaze", set(named) <= set(known), f"may name {', '.join(known)} and nothing else")
+    return MappingProxyType(
+        {effort: _gaze(page, f"gaze.{effort}", codes) for effort in known if effort in named}
+    )
+
+
+def _gaze(page: _Page, key: str, codes: tuple[str, ...]) -> Gaze:
+    """Return where LocalNet looks at one effort."""
+    named = page.take(f"{key}.interests", dict)
+    page.require(f"{key}.interests", set(named) == set(codes), f"must name {', '.join(codes)} and no other")
+    interests = {
+        code: Interest(
+            cutoff=page.take(f"{key}.interests.{code}.cutoff", float),
+            spots=page.one_of(f"{key}.interests.{code}.spots", get_args(Spots)),
+        )
+        for code in codes
+    }
+    glances = page.one_of(f"{key}.glances", get_args(Glances))
+    return Gaze(glances=glances, interests=MappingProxyType(interests))
 
 
 def _files(page: _Page) -> Mapping[str, str]:

@@ -11,13 +11,13 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
 from foveate.errors import PackageError
-from foveate.kinds import Contract, Decision
+from foveate.kinds import Contract, Decision, Effort, Gaze
 from foveate.models.manifest import Manifest, decode, encode, record
 
 DEFAULT = "idrid-lite0"
@@ -51,6 +51,8 @@ class Package:
     """SHA-256 of manifest.json, which holds all other digests: names the package to the last bit."""
     manifest: Mapping[str, object]
     """manifest.json as it stands."""
+    gazes: Mapping[Effort, Gaze] = field(default_factory=lambda: MappingProxyType({}))
+    """Where LocalNet looks at less than full effort; none where the package does not say."""
 
 
 def shipped() -> tuple[str, ...]:
@@ -113,6 +115,19 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     draft.replace(folder / MANIFEST)
 
 
+def with_gazes(package: Package, gazes: Mapping[Effort, Gaze]) -> Package:
+    """Write into a package's manifest where LocalNet looks at less than full effort, and open it again.
+
+    Everything else stays as it is; the package's digest changes with its manifest.
+
+    Raises:
+        PackageError: the manifest cannot be read or written anew.
+    """
+    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
+    write_manifest(package.folder, replace(manifest, gazes=gazes))
+    return load(package.folder)
+
+
 def _shelf() -> Path:
     """Where the shipped packages lie: a real folder, since ONNX Runtime opens the weights by their path."""
     return Path(str(resources.files("foveate.models"))) / "shipped"
@@ -135,6 +150,7 @@ def _open(folder: Path, mend: str) -> Package:
         decisions=manifest.decisions,
         digest=hashlib.sha256(text).hexdigest(),
         manifest=MappingProxyType(record(text, str(path))),
+        gazes=manifest.gazes,
     )
 
 

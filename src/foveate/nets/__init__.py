@@ -9,16 +9,20 @@ G sides of the piece of the global features that a window needs.
 
 from foveate.nets.borrowed import TimmEncoder
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
-from foveate.nets.folding import folded
+from foveate.nets.folding import CONVOLUTIONS, folded, unfold
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
+from foveate.nets.scaled import SAME, Line, scaled
 from foveate.nets.unet import UNet
 
 __all__ = [
+    "CONVOLUTIONS",
     "LITE0",
     "MOBILENET_V2",
+    "SAME",
     "EncoderUNet",
     "Fusion",
+    "Line",
     "LocalGlobalUNet",
     "MobileEncoder",
     "NetworkPlan",
@@ -30,4 +34,6 @@ __all__ = [
     "folded",
     "load_imagenet",
     "sample",
+    "scaled",
+    "unfold",
 ]

@@ -1,10 +1,11 @@
 """All four lesions in one network whose LocalNet ends at half resolution: half the work of idrid-lite0.
 
-Run:     foveate train idrid-half --data DIR --healthy GRADED --out RUN
+Run:     foveate train idrid-half --data DIR --healthy GRADED --out RUN --start idrid-lite0 --stage local \
+             --stage fusion --stage joint
 Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; beside them 40
          healthy eyes of its grading part (splits/idrid-graded.json)
-Cost:    23 + 29 min of one core for both streams, in bf16, beside other work; some 90 for what follows
-Expect:  not measured yet: its training is under way
+Cost:    COST
+Expect:  EXPECT
 Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); decisions 0011 to 0013 say what differs
 """
 
@@ -45,18 +46,18 @@ NETWORK = NetworkPlan(  # decoder widths: our choice, narrow, so that two proces
 
 
 def idrid_half() -> Recipe:
-    """Return the recipe of the model that is to follow idrid-lite0."""
+    """Return the recipe of the shipped model: it goes on from idrid-lite0."""
     pretraining = Limits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
     quarters = Limits(colour=0.06)  # register is kept: no turn, no zoom
     return Recipe(
         name="idrid-half",
         contract=CONTRACT,
         network=NETWORK,
-        stages={  # as many steps as the hours allowed; the paper trains 60 epochs at the end
-            "global": Stage(steps=700, photographs=2, windows=1, rate=2e-3, limits=pretraining),
-            "local": Stage(steps=1500, photographs=8, windows=1, rate=2e-3, limits=pretraining),
-            "fusion": Stage(steps=200, photographs=4, windows=6, rate=2e-3, limits=quarters),
-            "joint": Stage(steps=1400, photographs=2, windows=8, rate=6e-4, limits=quarters),
+        stages={  # as many steps as the hours allowed, from idrid-lite0's weights on; the paper: 60 epochs
+            "global": Stage(steps=700, photographs=2, windows=1, rate=2e-3, limits=pretraining),  # left out
+            "local": Stage(steps=1200, photographs=8, windows=1, rate=1e-3, limits=pretraining),
+            "fusion": Stage(steps=150, photographs=4, windows=6, rate=2e-3, limits=quarters),
+            "joint": Stage(steps=600, photographs=2, windows=8, rate=6e-4, limits=quarters),
         },
         split=SPLITS / "idrid.json",
         healthy_split=SPLITS / "idrid-graded.json",

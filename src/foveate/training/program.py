@@ -16,7 +16,8 @@ import torch
 from foveate.datasets import SET_ASIDE, Case, annotated, splits
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.kinds import FieldRule
-from foveate.training import draws, machine, overrides, pictures, record, run, samples
+from foveate.models import Package
+from foveate.training import draws, machine, overrides, pictures, record, run, samples, starts
 from foveate.training.machine import HERE, Device, Machine
 from foveate.training.recipe import STAGES, Recipe, StageName
 from foveate.training.run import Progress
@@ -47,6 +48,8 @@ class Plan:
     """Eyes without any lesion, to learn from beside them (`Recipe.healthy_share`); none is ever held back."""
     stages: tuple[StageName, ...] = STAGES
     """Those to train now; finished ones are passed over."""
+    start: Package | None = None
+    """A model package whose weights the network begins with, in place of random and ImageNet ones."""
     minutes: float | None = None
     """For each stage, in place of the recipe's number of steps."""
     device: Device = "cpu"
@@ -189,7 +192,7 @@ def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
             if here.rank == 0:
                 _picture(plan.folder, recipe, sheets, stage)
             for progress in run.train_stage(
-                recipe, sheets, plan.folder, stage, minutes=plan.minutes, machine=here
+                recipe, sheets, plan.folder, stage, start=plan.start, minutes=plan.minutes, machine=here
             ):
                 yield stage, progress
 
@@ -201,7 +204,9 @@ def _settled(plan: Plan, here: Machine) -> Recipe:
     recipe = replace(recipe, split=path)
     if here.rank == 0:
         about, folds = _folds(plan)
-        _parted(recipe, plan.cases, folds, path.name)
+        _, held_back = _parted(recipe, plan.cases, folds, path.name)
+        if plan.start is not None:
+            starts.require_unseen(plan.start, recipe, held_back)
         files.prove(folder)
         split = {"about": about, "folds": folds, "held_back": recipe.held_back}
         record.keep(folder, record.SPLIT, split, "another split")
@@ -210,7 +215,7 @@ def _settled(plan: Plan, here: Machine) -> Recipe:
             "set": dict(plan.settings),
             "lesions": list(recipe.contract.lesions),
             "field": recipe.contract.field,
-        }
+        } | ({} if plan.start is None else {"start": starts.described(plan.start)})
         record.keep(folder, record.SETTINGS, kept, "other settings")
         seen = record.digests([*plan.cases, *plan.healthy])
         record.keep(folder, record.DATA, seen, "other photographs or masks")

@@ -29,8 +29,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveate import nets
 from foveate.errors import TrainingError
+from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
-from foveate.training import curves, draws, stages
+from foveate.training import curves, draws, stages, starts
 from foveate.training import recipe as recipes
 from foveate.training.draws import Drawn, divided
 from foveate.training.machine import HERE, Machine
@@ -98,6 +99,7 @@ def train_stage(
     folder: Path,
     stage: StageName,
     *,
+    start: Package | None = None,
     minutes: float | None = None,
     machine: Machine = HERE,
 ) -> Iterator[Progress]:
@@ -107,7 +109,8 @@ def train_stage(
         recipe: all the numbers.
         sheets: of the photographs to train on, and of healthy eyes beside them, which count for no epoch.
         folder: of the run; made if need be. Several processes must all see it.
-        stage: which one; those it starts from must be done.
+        stage: which one; those it starts from must be done, or there is a package to start from.
+        start: package whose weights the network begins with; a finished stage's take their place.
         minutes: instead of the recipe's number of steps, as many as fit; fixed at the first start and saved.
             A stream alone takes as many as the joint stage took.
         machine: where to compute.
@@ -121,7 +124,7 @@ def train_stage(
         _remember(recipe, folder)
         _sweep(folder, stage)
     with _enough_memory(recipe, stage):
-        learner = _begin(recipe, folder, stage, machine)
+        learner = _begin(recipe, folder, stage, start, machine)
         steps = _fixed_steps(learner, sheets, folder, minutes)
     log = curves.logged(folder / f"{stage}.csv", learner.step)
     epoch = recipes.epoch(recipe, stage, len(draws.of_the_set(sheets)))
@@ -190,13 +193,18 @@ def _enough_memory(recipe: Recipe, stage: StageName) -> Iterator[None]:
         ) from error
 
 
-def _begin(recipe: Recipe, folder: Path, stage: StageName, machine: Machine) -> "Learner":
+def _begin(
+    recipe: Recipe, folder: Path, stage: StageName, start: Package | None, machine: Machine
+) -> "Learner":
     """Return a stage's learner at its first step, with the weights of the stages before it."""
     torch.manual_seed(recipe.seed)
     network = nets.build(recipe.network, len(recipe.contract.lesions))
+    if start is not None:
+        starts.take(network, start)
     for needed in NEEDS[stage]:
-        load(network, folder, needed)
-    stages.set_modes(network, stage)
+        if start is None or is_finished(folder, needed):
+            load(network, folder, needed)
+    stages.set_modes(network, stage, moving=start is None)
     placed = machine.placed(network)
     assert isinstance(placed, LocalGlobalUNet)
     return Learner(placed, recipe, stage, machine)

@@ -44,15 +44,21 @@ def trainable(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
     return parts[stage]
 
 
-def set_modes(network: LocalGlobalUNet, stage: StageName) -> None:
+def set_modes(network: LocalGlobalUNet, stage: StageName, *, moving: bool = True) -> None:
     """Let the stage's weights learn and freeze all others, batch-norm statistics included.
 
     In the fused stages no statistics move at all: a step sees windows of few photographs, whose running
     statistics would fit no photograph (our choice, docs/decisions/0004-frozen-statistics.md).
+
+    Args:
+        network: changed in place.
+        stage: what is trained next.
+        moving: whether a stream's own stage moves its statistics; not where it has none of its own yet
+            (`start`).
     """
     network.eval().requires_grad_(False)
     learning = trainable(network, stage).requires_grad_(True)
-    if stage in ("global", "local"):
+    if moving and stage in ("global", "local"):
         learning.train()
     if stage == "joint" and not network.fusion.corrects:
         network.local_net.head.requires_grad_(False)  # its maps are in no loss of equation 1

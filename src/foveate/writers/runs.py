@@ -7,8 +7,9 @@ Ignores: what was found.
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -36,6 +37,10 @@ class Run:
     """All photographs, failures included."""
     seconds_each: Mapping[str, float]
     """Photograph's name -> how long it took in this run; none for those an earlier run had done."""
+    seconds_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """What was done with photographs -> seconds, added up over all of them."""
+    workers: int = 1
+    """Photographs that were looked at side by side."""
     skipped: int = 0
     """Files in the folders that are no photographs."""
 
@@ -53,6 +58,8 @@ def to_json(run: Run) -> bytes:
             "started": _stamp(started),
             "finished": _stamp(started + timedelta(seconds=run.seconds)),
             "seconds": round(run.seconds, 3),
+            "by_phase": {phase: round(seconds, 3) for phase, seconds in run.seconds_of.items()},
+            "workers": run.workers,
         },
         "photographs": {
             "ok": sum(row.status == "ok" for row in run.rows),

@@ -1,0 +1,118 @@
+"""Do healthy eyes look healthy, and sick ones not? IDRiD's graded photographs that no model learned from.
+
+    foveate predict GRADED --out OUT
+    python benchmarks/graded_eyes.py OUT GRADED [> docs/results/graded.md]
+
+GRADED holds the photographs and labels.csv. Only the half that `splits/idrid-graded.json` leaves to judge
+with is looked at. The load of an eye is the share of its field that regions of all lesions take together, at
+the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1 is
+a few microaneurysms, and graders differ on them), with a 95 % interval over photographs.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foveate import scores
+from foveate.datasets import graded, splits
+from foveate.recipes import idrid_half
+
+SPLIT = Path(idrid_half.__file__).parent / "splits" / "idrid-graded.json"
+SICK = (2, 3, 4)
+"""Moderate, severe and proliferative retinopathy."""
+SHOWN = 6
+"""Photographs named at either end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eye:
+    """One graded photograph, as a run of `foveate predict` has it."""
+
+    name: str
+    grade: int
+    counts: dict[str, int]
+    """Lesion -> regions."""
+    shares: dict[str, float]
+    """Lesion -> share of the field's pixels."""
+
+    @property
+    def regions(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def load(self) -> float:
+        return sum(self.shares.values())
+
+
+def eyes(out: Path, folder: Path) -> list[Eye]:
+    """Return the eyes of the judging half that the run has results of; one that failed ends the program."""
+    halves = splits.read(SPLIT)
+    with (out / "summary.csv").open(newline="") as file:
+        rows = {row["photograph"]: row for row in csv.DictReader(file)}
+    judged = [one for one in graded.graded(folder) if halves[one.name] == graded.JUDGE]
+    return [read(rows[one.name], one.grade) for one in judged]
+
+
+def read(row: dict[str, str], grade: int) -> Eye:
+    if row["status"] != "ok":
+        raise SystemExit(f"{row['photograph']}: {row['error']}")
+    codes = [key.removesuffix("_count") for key in row if key.endswith("_count")]
+    return Eye(
+        name=row["photograph"],
+        grade=grade,
+        counts={code: int(row[f"{code}_count"]) for code in codes},
+        shares={code: float(row[f"{code}_area_fraction"]) for code in codes},
+    )
+
+
+def auc(found: Sequence[Eye], load) -> str:
+    """Return the area under the ROC curve of grade 0 against SICK, with its interval, as text."""
+    kept = [eye for eye in found if eye.grade == 0 or eye.grade in SICK]
+    statistic = scores.image_auc(
+        np.array([load(eye) for eye in kept], np.float64), np.array([eye.grade in SICK for eye in kept])
+    )
+    area = statistic(np.ones((1, len(kept))))[0]
+    low, high = scores.interval(np.eye(len(kept)), statistic, scores.RESAMPLES)
+    return f"{area:.3f} ({low:.3f} to {high:.3f})"
+
+
+def median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else float("nan")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("out", type=Path)
+    arguments.add_argument("graded", type=Path)
+    chosen = arguments.parse_args()
+    found = eyes(chosen.out, chosen.graded)
+    codes = list(found[0].counts)
+    print(
+        f"{len(found)} photographs.\n\n| load by | area under the ROC curve, grade 0 against 2 to 4 |"
+        "\n|---|---|"
+    )
+    print(f"| all lesions | {auc(found, lambda eye: eye.load)} |")
+    for code in codes:
+        print(f"| {code} | {auc(found, lambda eye, code=code: eye.shares[code])} |")
+    print(f"\n| grade | photographs | median regions | {' | '.join(codes)} | median load, per mille |")
+    print(f"|---|---|---|{'---|' * len(codes)}---|")
+    for grade in range(5):
+        those = [eye for eye in found if eye.grade == grade]
+        each = " | ".join(f"{median([eye.counts[code] for eye in those]):g}" for code in codes)
+        total, load = median([eye.regions for eye in those]), median([eye.load for eye in those])
+        print(f"| {grade} | {len(those)} | {total:g} | {each} | {1000 * load:.2f} |")
+    healthy = sorted((eye for eye in found if eye.grade == 0), key=lambda eye: -eye.load)
+    sick = sorted((eye for eye in found if eye.grade in SICK), key=lambda eye: eye.load)
+    for title, those in (("Healthy, highest load", healthy), ("Grades 2 to 4, lowest load", sick)):
+        print(f"\n{title}: ", end="")
+        print(
+            "; ".join(f"{eye.name} ({eye.regions} regions, {1000 * eye.load:.2f})" for eye in those[:SHOWN])
+        )
+
+
+if __name__ == "__main__":
+    main()
