@@ -60,7 +60,7 @@ clean:
 	@echo 'Setting up .venv, with torch; this takes some minutes, once.'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet $(TORCH)
-	.venv/bin/python -m pip install --quiet --editable '.[train,openvino,serve,dev]'
+	.venv/bin/python -m pip install --quiet --editable '.[train,openvino,serve,dicom,dev]'
 	@touch $@
 
 define require-python

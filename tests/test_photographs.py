@@ -630,7 +630,7 @@ def clinic(tmp_path, monkeypatch):
         "ann/2024/left.png",
         "bob/left.tiff",
         "bob/notes.txt",
-        "bob/scan.dcm",
+        "bob/scan.pdf",
         ".cache/left.jpg",
         "ann/._left.jpg",
     ):
@@ -667,10 +667,10 @@ def test_every_ending_of_the_set_is_found_in_either_case(tmp_path):
 
 
 def test_a_file_given_by_itself_is_meant_whatever_its_ending(clinic):
-    found = sources(["clinic/bob/scan.dcm"])
+    found = sources(["clinic/bob/scan.pdf"])
 
     assert [(source.name, source.path) for source in found.photographs] == [
-        ("scan", Path("clinic/bob/scan.dcm"))
+        ("scan", Path("clinic/bob/scan.pdf"))
     ]
     assert found.skipped == 0
 
@@ -712,7 +712,7 @@ def test_a_file_reached_twice_is_taken_once(clinic):
 
 
 def test_a_file_named_after_it_was_skipped_is_not_counted_as_skipped(clinic):
-    found = sources(["clinic/bob", "clinic/bob/scan.dcm"])
+    found = sources(["clinic/bob", "clinic/bob/scan.pdf"])
 
     assert [source.name for source in found.photographs] == ["left", "scan"]
     assert found.skipped == 1
@@ -751,7 +751,10 @@ def test_the_folder_of_results_is_not_looked_into(clinic):
         ("clinic/gone.jpg", "clinic/gone.jpg: no such file or folder"),
         ("clinic/*.gif", "clinic/[*].gif: matches nothing"),
         ("empty", "empty: holds no photograph, 0 other files"),
-        ("clinic/bob/*.txt", "holds no photograph, 1 other files; photographs end in .jfif, .jpe, .jpeg"),
+        (
+            "clinic/bob/*.txt",
+            "holds no photograph, 1 other files; photographs end in .dcm, .dicom, .jfif, .jpe",
+        ),
     ],
 )
 def test_a_path_that_means_nothing_is_an_error_though_others_do(clinic, path, said):

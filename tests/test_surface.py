@@ -22,7 +22,10 @@ PUBLIC = [
     "read",
 ]
 
-BLOCKED = ("torch", "onnx", "onnxscript", "safetensors", "sklearn", "scipy")
+BLOCKED = (
+    *("torch", "onnx", "onnxscript", "safetensors", "sklearn", "scipy"),
+    *("pydicom", "highdicom", "dicomweb_client"),
+)
 
 
 def python(code, *arguments):

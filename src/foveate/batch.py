@@ -28,7 +28,7 @@ from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.models import Package
 from foveate.photographs import Source, Sources
 from foveate.segment import DEFAULTS, Segmentation, Settings, chosen_gaze, decisions, segment
-from foveate.writers import Finding, Format, Maker, Order, Row, Run, files, places
+from foveate.writers import Finding, Format, Maker, Objects, Order, Row, Run, extra, files, places
 
 RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
 """What a run leaves in its folder; a folder that holds none of it is free."""
@@ -62,6 +62,8 @@ class Job:
     """Of the probability maps."""
     resume: bool = False
     """Go on with the run that the folder holds: what would come out the same again is kept."""
+    objects: Objects | None = None
+    """DICOM objects that are written as well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +121,8 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
     require(job.package, job.settings)  # refused now rather than at the first photograph
+    if job.objects is not None:
+        extra.dicom()  # the same
     found = _sources(job)
     _require_free(job, found)
     writers.prepare(job.out)
@@ -166,7 +170,15 @@ def require(package: Package, settings: Settings) -> None:
     chosen_gaze(package, settings.effort)
 
 
-def order(name: str, package: Package, engine: str, settings: Settings, format: Format) -> Order:
+def order(
+    name: str,
+    package: Package,
+    engine: str,
+    settings: Settings,
+    format: Format,
+    *,
+    objects: Objects | None = None,
+) -> Order:
     """Return what is asked for one photograph: all that decides its files, and nothing else.
 
     Args:
@@ -175,6 +187,7 @@ def order(name: str, package: Package, engine: str, settings: Settings, format: 
         engine: its `label`; two engines round differently.
         settings: what a person chose.
         format: of the probability maps.
+        objects: DICOM objects that are written as well.
 
     Raises:
         LesionError, SettingError: the settings do not fit the model.
@@ -193,17 +206,27 @@ def order(name: str, package: Package, engine: str, settings: Settings, format: 
             "effort": settings.effort,
         },
         format=format,
+        objects=objects,
     )
 
 
-def save(segmentation: Segmentation, out: Path, *, name: str, format: Format = "png") -> Row:
+def save(
+    segmentation: Segmentation,
+    out: Path,
+    *,
+    name: str,
+    format: Format = "png",
+    objects: Objects | None = None,
+) -> Row:
     """Write all files of one photograph; the summary and the page are left to whoever knows the others.
 
     Raises:
         OutputError: a file cannot be written.
     """
     finding = Finding(
-        order=order(name, segmentation.package, segmentation.engine, segmentation.settings, format),
+        order=order(
+            name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
+        ),
         photograph=segmentation.photograph,
         field=segmentation.field,
         probabilities=segmentation.probabilities,
@@ -320,12 +343,13 @@ def _one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None
         if kept is not None:
             return _Outcome(row=kept, computed=False)
         with clock.of("reading"):
-            photograph = photographs.read(source.path)
+            photograph = photographs.read(source.path, frame=source.frame)
+            extra.require(photograph, _order(job, source.name))
         with clock.of("looking"):
             segmentation = segment(photograph, job.package, engine, job.settings, watch=watch)
         with clock.of("writing"):
             _clear(job, source)
-            row = save(segmentation, job.out, name=source.name, format=job.format)
+            row = save(segmentation, job.out, name=source.name, format=job.format, objects=job.objects)
         return _Outcome(row=row, seconds=clock.seconds)
     except (FoveateError, MemoryError) as error:
         _clear(job, source)
@@ -366,9 +390,12 @@ def _kept(job: Job, source: Source) -> Row | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:  # reading the photograph, which comes next, says in its own words what is wrong
         return None
-    return writers.earlier(
-        job.out, order(source.name, job.package, job.engine.label, job.settings, job.format), digest
-    )
+    return writers.earlier(job.out, _order(job, source.name), digest)
+
+
+def _order(job: Job, name: str) -> Order:
+    """Return what is asked for one photograph of a run."""
+    return order(name, job.package, job.engine.label, job.settings, job.format, objects=job.objects)
 
 
 def _clear(job: Job, source: Source) -> None:
@@ -400,7 +427,7 @@ def _close(job: Job, run: Run) -> None:
 
 def _run(job: Job, report: Report, started: datetime) -> Run:
     """Return what run.json says."""
-    asked = order("", job.package, job.engine.label, job.settings, job.format)
+    asked = _order(job, "")
     return Run(
         started=started,
         seconds=report.seconds,

@@ -13,6 +13,8 @@ FoveateError
 ├── LesionError            a lesion code that nobody defined
 ├── SettingError           an option or recipe value outside its range
 ├── OutputError            results cannot be written
+├── ArchiveError           a DICOM archive refuses
+├── ArchiveAwayError       a DICOM archive does not answer
 ├── DatasetError           a set of photographs and masks does not lie as its layout says
 ├── TrainingError          a run cannot start, go on, or resume
 ├── ExportError            a trained network and its package disagree
@@ -50,6 +52,14 @@ class SettingError(FoveateError):
 
 class OutputError(FoveateError):
     """Results cannot be written: no permission, no space, or the place is taken."""
+
+
+class ArchiveError(FoveateError):
+    """A DICOM archive refuses: another password, no room, no such service, nothing to store."""
+
+
+class ArchiveAwayError(FoveateError):
+    """A DICOM archive does not answer now; it may later."""
 
 
 class DatasetError(FoveateError):

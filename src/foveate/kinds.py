@@ -35,6 +35,22 @@ Spots = Literal["none", "dark", "bright"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What a DICOM object states beside its pixels: enough to refer to it; nothing of it is guessed."""
+
+    uid: str
+    """Its SOP Instance UID: no two objects in the world share one."""
+    frame: int | None
+    """Which of its frames the photograph is, from 1; None where it holds only one."""
+    laterality: Literal["R", "L"] | None
+    """Which eye, where that is stated."""
+    field_degrees: float | None
+    """Horizontal field of view, where that is stated."""
+    header: bytes
+    """The object without its pixels, as a DICOM file: patient, study, camera."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Photograph:
     """One colour photograph of an eye's fundus as its viewer sees it (EXIF orientation applied)."""
 
@@ -46,6 +62,8 @@ class Photograph:
     """SHA-256 of the file's bytes as 64 hex digits; of the pixels where there was no file."""
     spacing: float | None = None
     """Millimetres on the retina that one pixel spans, where the source states it; never guessed."""
+    origin: Origin | None = None
+    """Of a photograph that was read from DICOM."""
 
     @property
     def shape(self) -> tuple[int, int]:

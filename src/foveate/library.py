@@ -28,7 +28,7 @@ from foveate.errors import OutputError, SettingError
 from foveate.kinds import Decision, Effort, Field, Part, Photograph, Region
 from foveate.models import Package
 from foveate.segment import DEFAULTS, FieldChoice, Segmentation, Settings, segment
-from foveate.writers import Format, Row, findings, maps
+from foveate.writers import Format, Objects, Row, extra, findings, maps
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
 """No threshold chosen."""
@@ -86,6 +86,7 @@ class Model:
         format: Format = "png",
         resume: bool = False,
         workers: int = 1,
+        objects: Objects | None = None,
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
         """Find the lesions of many photographs and write everything to a folder, as `foveate predict` does.
@@ -98,6 +99,7 @@ class Model:
             resume: go on with the run that the folder holds.
             workers: photographs that are looked at side by side, where there are so many; they share the
                 model's threads.
+            objects: DICOM objects that are written as well, of photographs that are DICOM.
             tell: called as the run goes on.
 
         Raises:
@@ -119,6 +121,7 @@ class Model:
                 settings=settings,
                 format=format,
                 resume=resume,
+                objects=objects,
             ),
             tell,
         )
@@ -195,7 +198,14 @@ class Result:
             )
         return tuple(found)
 
-    def save(self, out: str | Path, *, name: str | None = None, format: Format = "png") -> Row:
+    def save(
+        self,
+        out: str | Path,
+        *,
+        name: str | None = None,
+        format: Format = "png",
+        objects: Objects | None = None,
+    ) -> Row:
         """Write maps, masks, overlay and tables of this photograph, as `foveate predict` does.
 
         The folder may hold results of other photographs, if the same model made them with the same settings;
@@ -207,18 +217,26 @@ class Result:
             name: what the photograph is called there, a relative path with '/'; the name of its file without
                 ending, if None.
             format: of the probability maps.
+            objects: DICOM objects that are written as well, of a photograph that is DICOM.
 
         Raises:
+            PhotographError: DICOM objects are asked for, and the photograph is none.
             OutputError: the folder cannot be written, holds another photograph of that name, or results of
                 another model or other settings.
         """
         folder, called = Path(out), _called(self.segmentation.photograph, name)
         asked = batch.order(
-            called, self.segmentation.package, self.segmentation.engine, self.segmentation.settings, format
+            called,
+            self.segmentation.package,
+            self.segmentation.engine,
+            self.segmentation.settings,
+            format,
+            objects=objects,
         )
+        extra.require(self.segmentation.photograph, asked)
         writers.prepare(folder)
         others = writers.others(folder, asked, self.segmentation.photograph.digest)
-        row = batch.save(self.segmentation, folder, name=called, format=format)
+        row = batch.save(self.segmentation, folder, name=called, format=format, objects=objects)
         rows = sorted((*others, row), key=lambda one: one.name)
         writers.finish(folder, rows, self.lesions, asked.maker)
         return row

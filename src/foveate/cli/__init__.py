@@ -24,6 +24,7 @@ from cyclopts import App, CycloptsError
 
 from foveate.cli.compare import compare
 from foveate.cli.data import data
+from foveate.cli.dicom import dicom
 from foveate.cli.evaluate import evaluate
 from foveate.cli.models import models
 from foveate.cli.options import UsageError
@@ -50,6 +51,7 @@ app.command(predict, usage="Usage: foveate predict PATH... --out DIR [OPTIONS]")
 app.command(models)
 app.command(evaluate, usage="Usage: foveate evaluate --data DIR --out DIR [OPTIONS]")
 app.command(data)
+app.command(dicom)
 app.command(train)
 app.command(release)
 app.command(programme)

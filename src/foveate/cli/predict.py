@@ -31,6 +31,8 @@ def predict(
     precision: Literal["float32", "bf16"] | None = None,
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
     workers: Annotated[int | None, Parameter(metavar="N")] = None,
+    dicom: Annotated[str | None, Parameter(metavar="seg,sr,prob")] = None,
+    deidentify: Annotated[Path | None, Parameter(metavar="KEY")] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Find the lesions of photographs and write maps, masks, overlays and tables.
@@ -38,7 +40,7 @@ def predict(
     Parameters
     ----------
     paths
-        JPEG, PNG and TIFF files, folders (with all folders below them) and globs.
+        JPEG, PNG, TIFF and DICOM files, folders (with all folders below them) and globs.
     out
         Folder of the results: maps/, masks/, overlays/, regions/, summary.csv, run.json, index.html.
     model
@@ -70,6 +72,12 @@ def predict(
     workers
         Photographs that are looked at side by side; they share the threads. If not given: one for each
         processor, at most 4. Each takes some 0.5 GB for 12 megapixels.
+    dicom
+        DICOM objects to write as well, of photographs that are DICOM: `seg` the masks as a Segmentation, `sr`
+        a report that measures them, `prob` the probabilities as a Segmentation.
+    deidentify
+        Write these objects without anything that names the patient; UIDs are replaced through the secret in
+        this file (made by `foveate dicom key`). Text in the pictures is not looked for.
     as_json
         Print the result as one JSON object on stdout, and everything else on stderr.
     """
@@ -77,6 +85,9 @@ def predict(
         raise options.UsageError("predict: name at least one photograph, folder or glob.")
     codes, thresholds = options.codes(lesions), options.thresholds(threshold)
     where = options.field(field)
+    if deidentify is not None and dicom is None:
+        raise options.UsageError("--deidentify: is about DICOM objects; name them by --dicom.")
+    objects = None if dicom is None else options.objects(dicom, deidentify)
     # What computes is imported here, so that --help need not wait for it.
     from foveate import models  # noqa: PLC0415
     from foveate.cli import progress, report  # noqa: PLC0415
@@ -97,6 +108,7 @@ def predict(
                 format=format,
                 resume=resume,
                 workers=min(MOST_WORKERS, processors()) if workers is None else workers,
+                objects=objects,
                 tell=tell,
             )
     except FoveateError as error:

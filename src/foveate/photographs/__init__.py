@@ -1,4 +1,4 @@
-"""Bytes -> Photograph: JPEG, PNG and TIFF; whatever is no colour photograph is refused by name.
+"""Bytes -> Photograph: JPEG, PNG, TIFF and DICOM; whatever is no colour photograph is refused by name.
 
 Knows:   file formats, their pixels, EXIF orientation, and which files below a folder are photographs.
 Ignores: what the picture shows, and who asks.
@@ -22,7 +22,8 @@ The content decides the format, never the ending: a PNG named `.jpg` is read as 
 | a side under 256 px, or too large   | refused by the header, before anything is decoded                |
 | damaged, or the end missing         | refused                                                          |
 
-Of a JPEG with several pictures (MPO: a preview beside the photograph) the first is read.
+Of a JPEG with several pictures (MPO: a preview beside the photograph) the first is read. What becomes of
+DICOM stands in `_dicom`.
 
 Shape letters: H W photograph.
 """
@@ -36,25 +37,38 @@ from jaxtyping import Shaped
 from foveate.errors import PhotographError
 from foveate.kinds import Photograph
 from foveate.photographs._decoding import SMALLEST_SIDE, decode, require_colours
+from foveate.photographs._extra import TAKEN, dicom
 from foveate.photographs._files import opened, said
 from foveate.photographs._sources import SUFFIXES, Source, Sources, sources
 
-__all__ = ["LIMIT_PIXELS", "SMALLEST_SIDE", "SUFFIXES", "Source", "Sources", "from_array", "read", "sources"]
+__all__ = [
+    "LIMIT_PIXELS",
+    "SMALLEST_SIDE",
+    "SUFFIXES",
+    "TAKEN",
+    "Source",
+    "Sources",
+    "from_array",
+    "read",
+    "sources",
+]
 
 LIMIT_PIXELS = 120_000_000
 """Largest photograph read unless the caller says otherwise, px: cameras sold as 100-megapixel ones make up to
 105 million. Reading 100 million takes 0.8 GB at its peak, 1.6 GB where they have 16 bits."""
 
 
-def read(path: Path | str, *, limit: int = LIMIT_PIXELS) -> Photograph:
+def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXELS) -> Photograph:
     """Read one photograph as its viewer shows it.
 
     Args:
-        path: of a JPEG, PNG or TIFF file, whatever its ending.
+        path: of a JPEG, PNG, TIFF or DICOM file, whatever its ending.
+        frame: which photograph of a DICOM object that holds several, from 1.
         limit: most pixels (rows times columns) that are decoded.
 
     Returns:
-        The photograph; its pixels cannot be written to, its digest is the file's, its spacing is None.
+        The photograph; its pixels cannot be written to, its digest is the file's. Spacing and origin are None
+        but for DICOM.
 
     Raises:
         PhotographError: the file cannot be opened, is no photograph, or is refused by the table above; one
@@ -65,6 +79,17 @@ def read(path: Path | str, *, limit: int = LIMIT_PIXELS) -> Photograph:
     path = Path(path)
     with opened(path) as (file, form):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if form == "DICOM":
+            taken = dicom(said(path)).decode(file, said(path), limit, frame)
+            return Photograph(
+                pixels=taken.pixels,
+                source=str(path),
+                digest=digest,
+                spacing=taken.spacing,
+                origin=taken.origin,
+            )
+        if frame is not None:
+            raise PhotographError(f"{said(path)}: has no frame {frame}; only DICOM objects hold several")
         pixels = decode(file, form, said(path), limit)
     return Photograph(pixels=pixels, source=str(path), digest=digest)
 

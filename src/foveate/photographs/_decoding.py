@@ -163,7 +163,7 @@ def _pillows(
 ) -> tuple[UInt8[np.ndarray, "H W 3"], int, bool]:
     """Return what Pillow reads: levels, orientation, and whether it has cut their lower bits."""
     file.seek(0)
-    with _quiet():
+    with quiet():
         image = _OPENERS[form](file)
     _require_readable(image, name, limit)
     deep = _is_deep(image, file)
@@ -171,7 +171,7 @@ def _pillows(
         _require_plain_depth(image, name)
     _require_end(file, form, name)
     if isinstance(image, TiffImageFile):
-        with _quiet():
+        with quiet():
             image.load()
         return _levels(image), 1, deep  # Pillow turns TIFF upright while it loads
     image.load()
@@ -320,8 +320,8 @@ def _damage_named(form: Form, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings from the user: what matters of them is raised as an error anyway."""
+def quiet() -> Iterator[None]:
+    """Keep readers' warnings from the user: what matters of them is raised as an error anyway."""
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -13,7 +13,7 @@ from typing import Literal
 
 from foveate.errors import PhotographError
 
-Form = Literal["JPEG", "PNG", "TIFF"]
+Form = Literal["JPEG", "PNG", "TIFF", "DICOM"]
 """The formats that are read."""
 
 _HEAD = 132
@@ -84,7 +84,7 @@ def _form(head: bytes, name: str) -> Form:
     if not head:
         raise PhotographError(f"{name}: the file is empty; copy it again from its source")
     if head[128:] == b"DICM":  # before TIFF: a DICOM file may carry a TIFF's header as well
-        raise PhotographError(f"{name}: is DICOM, which is not read; export the photograph as PNG or TIFF")
+        return "DICOM"
     for beginning, form in _READ:
         if head.startswith(beginning) and head[8:10] != b"CR":  # Canon's raw files pass for TIFF
             return form

@@ -7,14 +7,17 @@ Ignores: what is in the files.
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foveate.errors import PhotographError
+from foveate.photographs._extra import frames
 from foveate.photographs._files import said
 from foveate.photographs._names import Place, names
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"}) | DICOM_SUFFIXES
 """Endings, in lower case, by which a photograph is known in a folder; a file named by itself needs none."""
 
 
@@ -27,6 +30,8 @@ class Source:
     name: str
     """What its results are called: a relative path with '/', without ending. No two of a run are alike, even
     on disks that do not tell upper from lower case; none climbs out of the folder it is put in."""
+    frame: int | None = None
+    """Which photograph of a DICOM object that holds several, from 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,8 @@ class _Find:
     """What it can be named by."""
     named: bool
     """Whether the user named this very file, so that its ending does not matter."""
+    frame: int | None = None
+    """As in `Source`."""
 
     @property
     def wanted(self) -> bool:
@@ -64,7 +71,8 @@ def sources(paths: Sequence[str], *, without: Path | None = None) -> Sources:
 
     A name is the path below the folder given (below the fixed part of a glob; of a file its own name) without
     ending. Where two would be alike, files of one folder keep their endings; files of several folders are
-    preceded by as many names of their parents as it takes.
+    preceded by as many names of their parents as it takes. A DICOM object of several frames stands for as
+    many photographs, 'eye_frame-1', 'eye_frame-2', ...
 
     Args:
         paths: files, folders and globs.
@@ -91,14 +99,28 @@ def sources(paths: Sequence[str], *, without: Path | None = None) -> Sources:
         for real, find in wanted.items():
             chosen.setdefault(real, find)
         skipped |= finds.keys() - wanted.keys()
-    found = tuple(chosen.values())
+    found = tuple(one for find in chosen.values() for one in _each(find))
     return Sources(
         photographs=tuple(
-            Source(path=find.path, name=name)
+            Source(path=find.path, name=name, frame=find.frame)
             for find, name in zip(found, names([find.place for find in found]), strict=True)
         ),
         skipped=len(skipped - chosen.keys()),
     )
+
+
+def _each(find: _Find) -> Iterator[_Find]:
+    """Yield a find for each photograph that a file holds."""
+    dicom = find.path.suffix.lower() in DICOM_SUFFIXES or find.path.suffix.lower() not in SUFFIXES
+    count = frames(find.path) if dicom else 1
+    if count == 1:
+        yield find
+        return
+    relative = find.place.relative
+    for frame in range(1, count + 1):
+        name = f"{relative.stem}_frame-{frame}{relative.suffix}"
+        place = replace(find.place, relative=relative.with_name(name))
+        yield replace(find, place=place, frame=frame)
 
 
 def _meant(given: str, closed: Path | None) -> Iterator[_Find]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate.writers import files, page, runs, tables
-from foveate.writers.findings import NOTICE, Burden, Finding, Maker, Order, Row
+from foveate.writers.findings import NOTICE, Burden, Finding, Maker, ObjectKind, Objects, Order, Row
 from foveate.writers.maps import FORMATS, Format
 from foveate.writers.results import clear, earlier, others, prepare, write
 from foveate.writers.runs import Run
@@ -23,6 +23,8 @@ __all__ = [
     "Finding",
     "Format",
     "Maker",
+    "ObjectKind",
+    "Objects",
     "Order",
     "Row",
     "Run",

@@ -2,11 +2,17 @@
 
 Knows:   the values of one photograph's result.
 Ignores: how any of them becomes a file.
+
+Shape letters: H W photograph.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, UInt8
 
 from foveate.errors import LesionError
 from foveate.kinds import Decision, Field, Frame, Photograph, Probabilities, Region
@@ -19,6 +25,11 @@ NOTICE = (
 
 Status = Literal["ok", "failed"]
 
+ObjectKind = Literal["seg", "sr", "prob"]
+"""DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
+
+OBJECTS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Maker:
@@ -28,6 +39,18 @@ class Maker:
     version: str
     digest: str
     """SHA-256 of its manifest, which holds the digests of the rest: 64 hex digits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objects:
+    """Which DICOM objects are written of a photograph, and how."""
+
+    kinds: tuple[ObjectKind, ...]
+    """In the order of `OBJECTS`; a report is never without the Segmentation that it points into."""
+    made: datetime
+    """What they state as the time of their making, without zone, as DICOM has it."""
+    secret: bytes | None = field(default=None, repr=False)
+    """Where given, nothing that names the patient is written, and UIDs are replaced through it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +66,8 @@ class Order:
     """What else decides the result, as plain values that JSON can hold: no paths, no times."""
     format: Format = "png"
     """Of the probability maps."""
+    objects: Objects | None = None
+    """DICOM objects beside the other files; only of a photograph that was read from DICOM."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +112,17 @@ class Tally:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What DICOM objects show of one lesion."""
+
+    tally: Tally
+    mask: Bool[np.ndarray, "H W"]
+    """As the PNG has it, specks included."""
+    levels: UInt8[np.ndarray, "H W"] | None
+    """Its map in 8 bits, where that was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Burden:
     """How much of one lesion a photograph shows: its counted regions together."""
 
@@ -121,3 +157,9 @@ def minimum_area(decision: Decision, frame: Frame) -> int:
     """Return the smallest region that counts, px of the photograph: at least 1."""
     rows, columns = frame.scale
     return max(1, round(decision.minimum_area / (rows * columns)))
+
+
+def kinds_of(asked: Sequence[ObjectKind]) -> tuple[ObjectKind, ...]:
+    """Return the objects that are written where some are asked for: a report brings its Segmentation."""
+    wanted = {*asked, *(("seg",) if "sr" in asked else ())}
+    return tuple(kind for kind in OBJECTS if kind in wanted)

@@ -6,6 +6,7 @@ Ignores: what the files hold, and how photographs get their names.
 OUT/maps/<key>_<LESION>.png|tiff|npz     OUT/overlays/<key>.jpg       OUT/summary.csv
 OUT/masks/<key>_<LESION>.png             OUT/regions/<key>.csv|.json  OUT/run.json
 OUT/page/<key>.js, _photo.jpg, _thumb.jpg (what index.html shows)     OUT/index.html
+OUT/dicom/<key>_SEG.dcm, _SR.dcm, _PROB.dcm
 
 A key is a relative path with '/', as `photographs.sources` names photographs. Codes of lesions are capitals
 and digits, so that two keys never meet in one file name.
@@ -15,8 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from foveate.errors import OutputError
+from foveate.writers.findings import ObjectKind
 
-FOLDERS = ("maps", "masks", "overlays", "regions", "page")
+OBJECTS = "dicom"
+"""Folder of DICOM objects."""
+
+FOLDERS = ("maps", "masks", "overlays", "regions", "page", OBJECTS)
 """All that we write into below the output folder."""
 
 
@@ -45,11 +50,17 @@ def page_files(key: str) -> tuple[str, str, str]:
     return f"page/{key}.js", f"page/{key}_photo.jpg", f"page/{key}_thumb.jpg"
 
 
-def of(key: str, lesions: Sequence[str], suffix: str) -> tuple[str, ...]:
+def object_file(key: str, kind: ObjectKind) -> str:
+    """Path of a DICOM object."""
+    return f"{OBJECTS}/{key}_{kind.upper()}.dcm"
+
+
+def of(key: str, lesions: Sequence[str], suffix: str, objects: Sequence[ObjectKind] = ()) -> tuple[str, ...]:
     """Paths of everything that is written for one photograph, its regions' JSON last."""
     pairs = [(map_file(key, code, suffix), mask_file(key, code)) for code in lesions]
     rest = (overlay_file(key), *page_files(key), regions_file(key, ".csv"), regions_file(key, ".json"))
-    return tuple(path for pair in pairs for path in pair) + rest
+    made = tuple(object_file(key, kind) for kind in objects)
+    return tuple(path for pair in pairs for path in pair) + made + rest
 
 
 def within(out: Path, relative: str) -> Path:

@@ -19,8 +19,8 @@ from foveate import lesions, regions, stitch
 from foveate.errors import OutputError
 from foveate.lesions import Lesion
 from foveate.version import version
-from foveate.writers import contours, files, maps, overlays, page, places, tables
-from foveate.writers.findings import NOTICE, Finding, Order, Row, Tally, minimum_area
+from foveate.writers import contours, extra, files, maps, overlays, page, places, tables
+from foveate.writers.findings import NOTICE, OBJECTS, Drawn, Finding, Order, Row, Tally, minimum_area
 from foveate.writers.overlays import Caption, Mark
 from foveate.writers.page import Sketch
 
@@ -32,6 +32,8 @@ class _Written:
     tally: Tally
     mark: Mark
     sketch: Sketch
+    drawn: Drawn | None
+    """What DICOM objects show of it, where they are asked for."""
 
 
 def prepare(out: Path) -> None:
@@ -60,7 +62,8 @@ def earlier(out: Path, order: Order, digest: str) -> Row | None:
     if content is None or not _as_ordered(content, order):
         return None
     row = tables.row_of(content, order.key)
-    expected = places.of(order.key, tuple(row.burdens), maps.SUFFIX[order.format])
+    objects = () if order.objects is None else order.objects.kinds
+    expected = places.of(order.key, tuple(row.burdens), maps.SUFFIX[order.format], objects)
     there = all(places.within(out, path).is_file() for path in expected)
     return row if there and (row.name, row.digest) == (order.name, digest) else None
 
@@ -114,6 +117,9 @@ def write(out: Path, finding: Finding) -> Row:
     for path, picture in zip((photo, thumbnail), page.pictures(pixels), strict=True):
         _put(out, path, picture)
     _put(out, outlines, page.script(content, [one.sketch for one in written.values()]))
+    kept = {code: one.drawn for code, one in written.items()}
+    for kind, made in extra.encoded(finding, kept, content["field"]["area_px"]).items():
+        _put(out, places.object_file(key, kind), made)
     _put(out, places.regions_file(key, ".csv"), tables.to_csv(content))
     _put(out, places.regions_file(key, ".json"), tables.to_json(content))
     return tables.row_of(content, key)
@@ -138,7 +144,7 @@ def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
         *(code for code in named if code.isalnum()),
     }  # whatever the JSON says, we stay in our folders
     for suffix in sorted(set(maps.SUFFIX.values())):
-        for path in places.of(key, sorted(every), suffix):
+        for path in places.of(key, sorted(every), suffix, OBJECTS):
             files.remove(places.within(out, path))
 
 
@@ -155,6 +161,7 @@ def _write_lesion(out: Path, finding: Finding, lesion: Lesion) -> _Written:
     smallest = minimum_area(decision, finding.probabilities.frame)
     found = regions.find(stored, level, lesion.code, smallest, finding.photograph.spacing)
     mask = stored >= level
+    levels = extra.levels(stored, order)
     del stored
     _put(out, places.mask_file(order.key, lesion.code), maps.encode_mask(mask))
     tally = Tally(
@@ -165,7 +172,12 @@ def _write_lesion(out: Path, finding: Finding, lesion: Lesion) -> _Written:
         regions=found,
     )
     traced = contours.trace(mask, found)
-    return _Written(tally=tally, mark=overlays.mark(traced, lesion), sketch=page.sketch(traced, lesion))
+    return _Written(
+        tally=tally,
+        mark=overlays.mark(traced, lesion),
+        sketch=page.sketch(traced, lesion),
+        drawn=extra.drawn(tally, mask, levels, order),
+    )
 
 
 def _write_overlay(out: Path, finding: Finding, content: tables.Document, marks: Sequence[Mark]) -> None:
@@ -190,7 +202,7 @@ def _as_ordered(content: tables.Document, order: Order) -> bool:
         "format": order.format,
         "model": tables.model(order.maker),
     }
-    return wanted.items() <= content.items()
+    return wanted.items() <= content.items() and content.get("dicom") == tables.objects(order)
 
 
 def _read(out: Path, key: str) -> tables.Document | None:

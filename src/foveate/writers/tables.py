@@ -11,16 +11,17 @@ CSV: UTF-8, comma, RFC 4180 quoting, lines end with '\\n'. A text that a spreads
 holds it unchanged. A file name that is no valid Unicode is written with escapes, as in '\\udce9.jpg'.
 """
 
+import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from foveate import lesions
 from foveate.field import mask
-from foveate.kinds import Box, Field, Region
+from foveate.kinds import Box, Field, Photograph, Region
 from foveate.version import version
 from foveate.writers import maps, places
-from foveate.writers.findings import NOTICE, Burden, Finding, Maker, Row, Tally
+from foveate.writers.findings import NOTICE, Burden, Finding, Maker, Order, Row, Tally
 
 FRAME = "EXIF-oriented, origin top left, x to the right, y down, pixel centres at +0.5"
 """How places in the JSON are to be read."""
@@ -44,6 +45,7 @@ def document(finding: Finding, tallies: Mapping[str, Tally]) -> Document:
     height, width = photograph.shape
     rows, columns = finding.probabilities.frame.scale
     field_px = area(finding.field)
+    made = objects(order)
     return {
         "foveate": version(),
         "notice": NOTICE,
@@ -53,6 +55,7 @@ def document(finding: Finding, tallies: Mapping[str, Tally]) -> Document:
             "width": width,
             "height": height,
             "spacing_mm": photograph.spacing,
+            **_stated(photograph),
         },
         "frame": FRAME,
         "field": _disc(finding.field) | {"area_px": field_px},
@@ -62,8 +65,30 @@ def document(finding: Finding, tallies: Mapping[str, Tally]) -> Document:
         "model": model(order.maker),
         "settings": plain(order.settings),
         "format": order.format,
+        **({} if made is None else {"dicom": made}),
         "lesions": {code: _lesion(finding, code, tally, field_px) for code, tally in tallies.items()},
         "regions": [_region(region) for tally in tallies.values() for region in tally.regions],
+    }
+
+
+def objects(order: Order) -> Document | None:
+    """Return which DICOM objects were asked for, and whether they name the patient; None where none were."""
+    asked = order.objects
+    if asked is None:
+        return None
+    secret = None if asked.secret is None else hmac.digest(asked.secret, b"foveate", "sha256").hex()[:16]
+    return {"objects": list(asked.kinds), "deidentified_by": secret}
+
+
+def _stated(photograph: Photograph) -> Document:
+    """Return what a DICOM object states of the eye; nothing for other photographs."""
+    origin = photograph.origin
+    if origin is None:
+        return {}
+    return {
+        "laterality": origin.laterality,
+        "field_of_view_degrees": origin.field_degrees,
+        "frame": origin.frame,
     }
 
 

@@ -1,0 +1,254 @@
+"""`foveate dicom`: photographs out of a DICOM archive, results into it.
+
+Knows:   the options of `pull`, `push`, `watch` and `key`, and how what happens is shown.
+Ignores: how an archive is spoken to.
+"""
+
+import importlib
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from foveate.cli import options
+from foveate.errors import OutputError, SettingError
+
+if TYPE_CHECKING:
+    from foveate.archive.connection import Archive
+    from foveate.archive.transfer import Step
+    from foveate.archive.watch import Event
+
+dicom = App(name="dicom", help="Fetch photographs from a DICOM archive, and store results in it (DICOMweb).")
+
+Url = Annotated[str, Parameter(metavar="URL")]
+User = Annotated[str | None, Parameter(metavar="NAME")]
+File = Annotated[Path | None, Parameter(metavar="FILE")]
+Date = Annotated[str | None, Parameter(metavar="YYYYMMDD[-YYYYMMDD]")]
+
+KEY_BYTES = 32
+"""Of a new secret: as long as the digest that is made with it."""
+
+
+@dicom.command(usage="Usage: foveate dicom pull URL --out DIR (--study UID | --date DATE) [OPTIONS]")
+def pull(
+    url: Url,
+    /,
+    *,
+    out: Annotated[Path, Parameter(metavar="DIR")],
+    study: Annotated[str | None, Parameter(metavar="UID")] = None,
+    date: Date = None,
+    user: User = None,
+    password_file: File = None,
+    token_file: File = None,
+    ca: File = None,
+) -> int:
+    """Fetch the photographs of studies to DIR, a folder a study; what lies there is not fetched again.
+
+    Parameters
+    ----------
+    url
+        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+    out
+        Folder for the photographs; made if need be.
+    study
+        UID of one study.
+    date
+        Studies of a day, or of a range of which one end may be left out.
+    user
+        Name to log in by.
+    password_file
+        File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given.
+    token_file
+        File whose first line is a bearer token, in place of a name and password.
+    ca
+        Certificates by which the archive's own is checked, if it is none that the system knows.
+    """
+    if (study is None) == (date is None):
+        raise options.UsageError("dicom pull: name either --study or --date.")
+    transfer = _archive_module("transfer")
+    archive = _archive(url, user, password_file, token_file, ca)
+    studies = archive.studies(date=options.date(date)) if study is None else (study,)
+    moved = transfer.pull(archive, out, studies, _shown("fetched", "lies there"))
+    print(f"{out}: {moved.done} photographs fetched, {moved.kept} lay there, of {len(studies)} studies")
+    return 0
+
+
+@dicom.command(usage="Usage: foveate dicom push DIR URL [OPTIONS]")
+def push(
+    folder: Annotated[Path, Parameter(metavar="DIR")],
+    url: Url,
+    /,
+    *,
+    user: User = None,
+    password_file: File = None,
+    token_file: File = None,
+    ca: File = None,
+) -> int:
+    """Store the DICOM results of a folder in the archive; what is there is not stored again.
+
+    Parameters
+    ----------
+    folder
+        What `foveate predict --dicom` has written.
+    url
+        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+    user
+        Name to log in by.
+    password_file
+        File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given.
+    token_file
+        File whose first line is a bearer token, in place of a name and password.
+    ca
+        Certificates by which the archive's own is checked, if it is none that the system knows.
+    """
+    transfer = _archive_module("transfer")
+    archive = _archive(url, user, password_file, token_file, ca)
+    moved = transfer.push(archive, folder, _shown("stored", "is there"))
+    print(f"{url}: {moved.done} objects stored, {moved.kept} were there")
+    return 0
+
+
+@dicom.command(usage="Usage: foveate dicom watch URL --out DIR [OPTIONS]")
+def watch(
+    url: Url,
+    /,
+    *,
+    out: Annotated[Path, Parameter(metavar="DIR")],
+    date: Date = None,
+    objects: Annotated[str, Parameter(name="--dicom", metavar="seg,sr,prob")] = "seg,sr",
+    model: Annotated[str | None, Parameter(metavar="NAME|FOLDER")] = None,
+    threads: Annotated[int | None, Parameter(metavar="N")] = None,
+    every: Annotated[float, Parameter(metavar="SECONDS")] = 10.0,
+    once: Annotated[bool, Parameter(negative="")] = False,
+    user: User = None,
+    password_file: File = None,
+    token_file: File = None,
+    ca: File = None,
+) -> int:
+    """Look at photographs as they come into the archive, and store their results there, until interrupted.
+
+    Parameters
+    ----------
+    url
+        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+    out
+        Folder for what is under way, and for set-aside.json: photographs that cannot be looked at, and why.
+    date
+        Studies of a day, or of a range of which one end may be left out; all, if not given.
+    objects
+        What is stored, as in `foveate predict`.
+    model
+        As in `foveate predict`.
+    threads
+        To compute with; as many as there are processors, if not given.
+    every
+        Seconds between two looks.
+    once
+        Look once, do what is new, and end; the exit code is 1 where a photograph was set aside.
+    user
+        Name to log in by.
+    password_file
+        File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given.
+    token_file
+        File whose first line is a bearer token, in place of a name and password.
+    ca
+        Certificates by which the archive's own is checked, if it is none that the system knows.
+    """
+    if every <= 0:
+        raise options.UsageError(f"--every {every:g}: give seconds above 0.")
+    asked, dates = options.objects(objects), options.date(date)
+    watching = _archive_module("watch")
+    # What computes is imported here, so that --help need not wait for it.
+    from foveate import models  # noqa: PLC0415
+    from foveate.library import load  # noqa: PLC0415
+
+    task = watching.Task(
+        archive=_archive(url, user, password_file, token_file, ca),
+        model=load(models.DEFAULT if model is None else model, threads=threads),
+        out=out,
+        objects=asked,
+        date=dates,
+    )
+    failed: list[str] = []
+
+    def tell(event: "Event") -> None:
+        print(event.text, file=sys.stderr, flush=True)
+        if event.failed:
+            failed.append(event.text)
+
+    if once:
+        done = watching.once(task, tell)
+        print(f"{url}: results of {done} photographs stored")
+        return 1 if failed else 0
+    watching.watch(task, every, lambda: False, tell)
+    return 0
+
+
+@dicom.command(usage="Usage: foveate dicom key FILE")
+def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
+    """Make a new secret, in a file that only you can read, for results without the patient.
+
+    Parameters
+    ----------
+    file
+        Where to; it must not be there yet. Keep it apart: who has it can tell which UID replaced which.
+    """
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise OutputError(
+            f"{file}: cannot be made ({error.strerror}); choose another name or folder"
+        ) from None
+    with os.fdopen(handle, "w") as opened:
+        opened.write(secrets.token_hex(KEY_BYTES) + "\n")
+    print(f"{file}: a new secret; results made with it can be told from each other, never whose they are")
+    return 0
+
+
+def _archive_module(name: str) -> ModuleType:
+    """Return a part of `foveate.archive`.
+
+    Raises:
+        SettingError: what it needs is not installed.
+    """
+    try:
+        return importlib.import_module(f"foveate.archive.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("foveate"):
+            raise
+        raise SettingError("to speak to a DICOM archive: pip install 'foveate[dicom]'") from None
+
+
+def _archive(
+    url: str, user: str | None, password_file: Path | None, token_file: Path | None, ca: Path | None
+) -> "Archive":
+    from foveate.archive.connection import Access, Archive  # noqa: PLC0415
+
+    if user is not None and token_file is not None:
+        raise options.UsageError("name either --user or --token-file.")
+    password = os.environ.get("FOVEATE_DICOM_PASSWORD") if password_file is None else _line(password_file)
+    token = None if token_file is None else _line(token_file)
+    return Archive(url, Access(user=user, password=password, token=token, authority=ca))
+
+
+def _line(path: Path) -> str:
+    """Return a file's first line."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None
+
+
+def _shown(done: str, kept: str) -> "Callable[[Step], None]":
+    """Return what prints a line an object."""
+
+    def tell(step: "Step") -> None:
+        print(f"{step.what}: {done if step.done else kept}", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,223 @@
+"""The commands that speak DICOM: what they are asked, what they print, and how they end."""
+
+import contextlib
+import io
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pydicom
+import pytest
+import tiny_archive
+import tiny_dicom
+import tiny_package
+
+from foveate import cli
+
+needs_orthanc = pytest.mark.skipif(
+    not tiny_archive.installed(), reason="needs Debian's packages orthanc and orthanc-dicomweb"
+)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def foveate(capsys):
+    """Run a command line; return its exit code and what it printed."""
+
+    def run(*arguments):
+        code = cli.run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def eye(tmp_path):
+    return tiny_dicom.save(tiny_dicom.op(tiny_package.fundus()), tmp_path / "eyes" / "eye.dcm")
+
+
+def test_predict_writes_the_objects_that_are_asked_for(foveate, package, eye, tmp_path):
+    line = ("predict", eye, "--model", package, "--threads", 1)
+
+    assert foveate(*line, "--out", tmp_path / "plain")[0] == 0
+    assert not (tmp_path / "plain" / "dicom").exists()
+    assert foveate(*line, "--out", tmp_path / "sr", "--dicom", "sr")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "sr/dicom").iterdir()) == ["eye_SEG.dcm", "eye_SR.dcm"]
+    assert pydicom.dcmread(tmp_path / "sr/dicom/eye_SR.dcm").PatientID == "PAT-4711"
+
+
+def test_predict_leaves_the_patient_out_where_asked(foveate, package, eye, tmp_path):
+    key = tmp_path / "key"
+    assert foveate("dicom", "key", key)[0] == 0
+
+    code, _, _ = foveate(
+        *("predict", eye, "--model", package, "--threads", 1, "--out", tmp_path / "out"),
+        *("--dicom", "seg", "--deidentify", key),
+    )
+
+    assert code == 0
+    made = pydicom.dcmread(tmp_path / "out/dicom/eye_SEG.dcm")
+    assert (made.PatientID, made.PatientIdentityRemoved) == ("", "YES")
+
+
+def test_a_secret_is_for_its_owner_and_never_replaced(foveate, tmp_path):
+    key = tmp_path / "key"
+
+    assert foveate("dicom", "key", key)[0] == 0
+    first = key.read_text()
+    code, out, err = foveate("dicom", "key", key)
+
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert len(bytes.fromhex(first)) == 32
+    assert (code, out) == (1, "")
+    assert "cannot be made (File exists); choose another name" in err
+    assert key.read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("predict x.dcm --out o --dicom pdf", "--dicom 'pdf': give some of seg,sr,prob."),
+        ("predict x.dcm --out o --dicom seg,", "--dicom 'seg,': give some of seg,sr,prob."),
+        (
+            "predict x.dcm --out o --deidentify key",
+            "--deidentify: is about DICOM objects; name them by --dicom.",
+        ),
+        ("predict x.dcm --out o --dicom seg --deidentify gone", "make one by foveate dicom key gone."),
+        (
+            "predict x.dcm --out o --dicom seg --deidentify short",
+            "holds 5 bytes; make one by foveate dicom key",
+        ),
+        ("dicom pull http://h/d --out o", "name either --study or --date."),
+        ("dicom pull http://h/d --out o --study 1.2 --date 20260101", "name either --study or --date."),
+        ("dicom pull http://h/d --out o --date yesterday", "--date 'yesterday': give YYYYMMDD"),
+        ("dicom pull http://h/d --out o --date 20261301", "--date '20261301': give YYYYMMDD"),
+        ("dicom pull http://h/d --out o --date=-", "--date '-': give YYYYMMDD"),
+        ("dicom watch http://h/d --out o --every 0", "--every 0: give seconds above 0."),
+        ("dicom watch http://h/d --out o --dicom jpg", "--dicom 'jpg': give some of"),
+        (
+            "dicom pull http://h/d --out o --study 1.2 --user a --token-file short",
+            "either --user or --token-file.",
+        ),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_exit_code_2_and_one_line(
+    foveate, tmp_path, monkeypatch, line, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").write_text("12345")
+
+    code, out, err = foveate(*line.split())
+
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["pull", "push", "watch", "key"])
+def test_every_option_is_documented(foveate, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = foveate("dicom", command, "--help")
+    page = (Path(__file__).parent.parent / "docs" / "dicom.md").read_text()
+
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}:
+        assert f"`{option}" in page, option
+    assert f"foveate dicom {command} " in page
+
+
+def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):
+    code, _, err = foveate(
+        *(
+            "dicom",
+            "push",
+            tmp_path,
+            "http://127.0.0.1:1/d",
+            "--user",
+            "a",
+            "--password-file",
+            tmp_path / "gone",
+        )
+    )
+
+    assert code == 1
+    assert "gone: cannot be read" in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["predict {eye} --out {out} --dicom seg --model {package}", "dicom push {out} http://127.0.0.1:1/d"],
+)
+def test_what_is_missing_is_named_with_the_command_that_installs_it(
+    package, eye, tmp_path, monkeypatch, line
+):
+    for name in [
+        name for name in sys.modules if name.startswith(("foveate.writers.dicom", "foveate.archive"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    import foveate.writers
+
+    monkeypatch.delattr(foveate.writers, "dicom", raising=False)
+    for name in ("highdicom", "dicomweb_client", "pydicom"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    places = {"eye": eye, "out": tmp_path / "out", "package": package}
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        code = cli.run([part.format(**places) for part in line.split()])
+    err = told.getvalue()
+
+    assert code == 1
+    assert "pip install 'foveate[dicom]'" in err
+    assert err.count("\n") == 1
+
+
+@needs_orthanc
+def test_a_clinics_day_on_the_command_line(foveate, package, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEATE_DICOM_PASSWORD", tiny_archive.PASSWORD)
+    with tiny_archive.Orthanc(tmp_path / "orthanc") as orthanc:
+        for number in range(2):
+            path = tiny_dicom.save(
+                tiny_dicom.op(tiny_package.fundus(seed=number), number), tmp_path / f"{number}.dcm"
+            )
+            orthanc.put(path.read_bytes())
+        login = ("--user", tiny_archive.USER)
+        photographs, results = tmp_path / "photographs", tmp_path / "results"
+
+        pulled = foveate("dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102", *login)
+        again = foveate("dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102-", *login)
+        looked = foveate(
+            *(
+                "predict",
+                photographs,
+                "--out",
+                results,
+                "--dicom",
+                "seg,sr",
+                "--model",
+                package,
+                "--threads",
+                1,
+            )
+        )
+        pushed = foveate("dicom", "push", results, orthanc.url, *login)
+        pushed_again = foveate("dicom", "push", results, orthanc.url, *login)
+        watched = foveate(
+            *("dicom", "watch", orthanc.url, "--out", tmp_path / "w", "--once", "--model", package),
+            *("--threads", 1, *login),
+        )
+        count = orthanc.count()
+
+    assert pulled[:2] == (0, f"{photographs}: 2 photographs fetched, 0 lay there, of 1 studies\n")
+    assert pulled[2].count(": fetched\n") == 2
+    assert again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 lay there, of 1 studies\n")
+    assert looked[0] == 0
+    assert pushed[:2] == (0, f"{orthanc.url}: 4 objects stored, 0 were there\n")
+    assert pushed_again[:2] == (0, f"{orthanc.url}: 0 objects stored, 4 were there\n")
+    assert watched[:2] == (0, f"{orthanc.url}: results of 0 photographs stored\n"), "what predict did is done"
+    assert count == 6
