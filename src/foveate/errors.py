@@ -15,7 +15,8 @@ FoveateError
 ├── OutputError            results cannot be written
 ├── DatasetError           a set of photographs and masks does not lie as its layout says
 ├── TrainingError          a run cannot start, go on, or resume
-└── ExportError            a trained network and its package disagree
+├── ExportError            a trained network and its package disagree
+└── ClusterError           a cluster or a bucket cannot be reached, or its workers do not fit
 """
 
 
@@ -61,3 +62,7 @@ class TrainingError(FoveateError):
 
 class ExportError(FoveateError):
     """A trained network and the package made from it disagree."""
+
+
+class ClusterError(FoveateError):
+    """A cluster or a bucket cannot be reached, or the workers there do not fit what is asked for."""
