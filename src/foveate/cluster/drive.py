@@ -37,11 +37,11 @@ Our choice."""
 
 PARTS = 4
 """A shard is at most this part of what each worker still has before it: towards the end shards shrink to one
-photograph, so that no worker is left alone with a large one. Source: guided self-scheduling, Polychronopoulos
-and Kuck 1987, doi:10.1109/TC.1987.5009495; there it is 1."""
+photograph, so that no worker is left alone with a large one. Source: guided self-scheduling,
+Polychronopoulos and Kuck 1987, doi:10.1109/TC.1987.5009495; there it is 1."""
 
 BEATEN = 10
-"""So many photographs set aside in a row because the target refuses them end a run: it would refuse others."""
+"""So many photographs set aside in a row because the target refuses them end a run."""
 
 WAKE_SECONDS = 1.0
 """After so long without an event, whoever watches is told all the same."""
@@ -161,7 +161,7 @@ class Head:
         self._starting = self._since - begun
         self._told.know(self._book.agree(self.order()))
         if self._asked.resume:
-            self._counts["kept"] = self._resumed()
+            self._counts["kept"] = programme.resumed(self._inventory, self._book, self._target)
         self._told.say("began", **self._facts())
         self._watched()
 
@@ -245,8 +245,8 @@ class Head:
         first = worker if self._first is None else self._first
         if (worker.foveate, worker.label) != (version(), first.label):
             raise ClusterError(
-                f"worker {worker.worker} on {worker.host} has Foveate {worker.foveate}, engine {worker.label}; "
-                f"others have Foveate {version()}, engine {first.label}; install the same on all nodes"
+                f"worker {worker.worker} on {worker.host} has Foveate {worker.foveate}, {worker.label}; "
+                f"others have Foveate {version()}, {first.label}; install the same on all nodes"
             )
         self._first = first
         self._ready[worker.worker] = worker
@@ -255,7 +255,7 @@ class Head:
     def _lose(self, lost: Lost) -> None:
         """Take back what a worker had that died: each photograph goes out again, by itself.
 
-        Which of several killed it, if one did, cannot be known; of a single one the death counts as a failure.
+        Which of several killed it, if one did, cannot be known; of one alone the death counts as a failure.
         """
         self._ready.pop(lost.worker, None)
         items = () if lost.shard is None else lost.shard.items
@@ -312,31 +312,6 @@ class Head:
             seconds={what: round(seconds, 3) for what, seconds in entry.seconds.items()},
             lay=entry.lay,
         )
-
-    def _resumed(self) -> int:
-        """Find out what earlier runs have done; return how many photographs that is.
-
-        A photograph counts as done where a line of the manifest says so, its file is the same, and its result
-        lies there. Where a result lies there that no line speaks of, whoever looks at it sees to that first.
-
-        Raises:
-            OutputError: the target holds results of photographs that are not in the source.
-        """
-        strangers = 0
-        stranger = ""
-        for found in self._target.listing("regions"):
-            name, dot, ending = found.path.removeprefix("regions/").rpartition(".")
-            if f"{dot}{ending}" == ".json" and not self._inventory.lies(name):
-                strangers, stranger = strangers + 1, name
-        if strangers:
-            raise OutputError(
-                f"{self._target.shown()}: holds results of {strangers} photographs that are not in the source, "
-                f"such as {stranger}; give them as well, or choose another --out"
-            )
-        before = self._inventory.left()[0]
-        for name, stamp, text in self._book.lines():
-            self._inventory.kept(name, stamp, text)
-        return before - self._inventory.left()[0]
 
     def _facts(self) -> dict[str, object]:
         """What the log says of a run that begins."""

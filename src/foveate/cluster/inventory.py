@@ -138,7 +138,7 @@ class Inventory:
         return changed.rowcount > 0
 
     def kept(self, name: str, stamp: str, line: str) -> bool:
-        """Note what an earlier run did, if it still holds: the file is unchanged and the result lies there."""
+        """Note what an earlier run did, if the file is the same and the result lies there; say whether."""
         changed = self._rows.execute(
             "UPDATE photographs SET line=? WHERE name=? AND stamp=? AND lies AND stamp<>''",
             (line, _packed(name), stamp),
@@ -175,7 +175,7 @@ class Inventory:
         self._rows.create_function("mine_of", 1, lambda path: self._share.holds(_unpacked(path)))
         self._rows.execute("BEGIN")
         self._rows.execute(
-            "CREATE TEMP TABLE found (place BLOB, path BLOB, real BLOB, size INTEGER, stamp TEXT, wanted INTEGER)"
+            "CREATE TEMP TABLE found (place BLOB, path BLOB, real BLOB, size INTEGER, stamp TEXT, wanted)"
         )
         self._rows.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", map(_met, found))
         self._rows.execute(

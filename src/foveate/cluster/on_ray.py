@@ -145,11 +145,7 @@ class RayCrew:
         self._assignment = assignment
         self._sent = ray.put(parcel(package))
         self._waiting: dict[Any, _Asked] = {}
-        count = (
-            max(1, int(ray.cluster_resources().get("CPU", 0)) // self._threads)
-            if workers is None
-            else workers
-        )
+        count = max(1, _processors() // self._threads) if workers is None else workers
         self._seats = [self._seat(f"w{number}") for number in range(1, count + 1)]
 
     def room(self) -> int:
@@ -198,7 +194,7 @@ class RayCrew:
             if seat.ask_at is not None and time.monotonic() >= seat.ask_at:
                 self._ask(seat)
 
-    def _event(self, reference: Any) -> Event | None:
+    def _event(self, reference: "ray.ObjectRef[Any]") -> Event | None:
         """Return what a finished call means; each is taken for itself, even where its worker died.
 
         Of two shards of a worker that died, Ray may have given the second to the process that took its place.
@@ -220,7 +216,7 @@ class RayCrew:
         return answer
 
     def _lost(self, seat: _Seat, shard: Shard | None, error: Exception) -> Lost | None:
-        """Have a worker that died asked until it is back; Ray starts another process for it, perhaps elsewhere.
+        """Have a worker that died asked until it is back; Ray starts a process for it, perhaps elsewhere.
 
         Raises:
             ClusterError: none of the workers comes back.
@@ -283,9 +279,15 @@ def _init(address: str, processors: int) -> None:
             ray.init(address=address if ":" in host else f"{address}:{CLIENT_PORT}", **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
-            f"{address}: no Ray cluster can be joined there ({_first_line(error)}); check the address, that Ray "
-            f"{ray.__version__} runs there, and RAY_AUTH_TOKEN if it asks for one"
+            f"{address}: no Ray cluster can be joined there ({_first_line(error)}); check the address, that "
+            f"Ray {ray.__version__} runs there, and RAY_AUTH_TOKEN if it asks for one"
         ) from error
+
+
+def _processors() -> int:
+    """Return how many processors the cluster has."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 0))
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from foveate import batch, writers
 from foveate.cluster import ledger, stores
 from foveate.cluster.inventory import Inventory, Share
+from foveate.cluster.ledger import Ledger
 from foveate.cluster.stores import Store
 from foveate.cluster.work import Assignment
 from foveate.engines import choice as choices
 from foveate.engines.choice import Choice
-from foveate.errors import OutputError, PhotographError
+from foveate.errors import OutputError, PhotographError, SettingError
 from foveate.models import Package
 from foveate.photographs import SUFFIXES
 from foveate.segment import DEFAULTS, Settings
@@ -46,6 +47,10 @@ class Programme:
     """Which part of the photographs this run does."""
     tries: int = TRIES
     """Of a photograph, before it is set aside."""
+
+    def __post_init__(self) -> None:
+        if self.tries < 1:
+            raise SettingError(f"tries is {self.tries}; give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +107,7 @@ class Report:
 
 
 def assigned(programme: Programme) -> Assignment:
-    """Return what all workers do. Engine and precision are settled here: another machine's rule may differ."""
+    """Return what all workers do. Engine and precision are settled here: elsewhere the rule may differ."""
     engine, precision = choices.settled(programme.choice)
     asked = programme.settings
     return Assignment(
@@ -161,6 +166,31 @@ def require_free(programme: Programme, target: Store) -> None:
         writers.prepare(target.folder)  # takes away what a killed run left half-done
     else:
         files.prove(target.folder)  # another share may be writing right now
+
+
+def resumed(inventory: Inventory, book: Ledger, target: Store) -> int:
+    """Note in an inventory what earlier runs have done; return how many photographs that is.
+
+    A photograph counts as done where a line of the manifest says so, its file is the same, and its result
+    lies there. Where one lies there that no line speaks of, whoever looks at the photograph sees to it first.
+
+    Raises:
+        OutputError: the target holds results of photographs that are not in the source.
+    """
+    strangers, stranger = 0, ""
+    for found in target.listing("regions"):
+        name = found.path.removeprefix("regions/").removesuffix(".json")
+        if found.path.endswith(".json") and not inventory.lies(name):
+            strangers, stranger = strangers + 1, name
+    if strangers:
+        raise OutputError(
+            f"{target.shown()}: holds results of {strangers} photographs that are not in the source, such as "
+            f"{stranger}; give them as well, or choose another --out"
+        )
+    before = inventory.left()[0]
+    for name, stamp, line in book.lines():
+        inventory.kept(name, stamp, line)
+    return before - inventory.left()[0]
 
 
 def _holds(target: Store, name: str) -> bool:

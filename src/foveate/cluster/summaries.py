@@ -3,8 +3,8 @@
 Knows:   the columns of the Parquet file; that no table of millions of rows is ever held.
 Ignores: how the photographs were done.
 
-summary.csv and index.html are those of a run on a single machine, byte for byte. Rows come from the inventory,
-in the order of the photographs; the tables are made in a scratch folder and put as a whole.
+summary.csv and index.html are those of a run on a single machine, byte for byte. Rows come from the
+inventory, in the order of the photographs; the tables are made in a scratch folder and put as a whole.
 
 | column of summary.parquet | type    |                                                                 |
 |---------------------------|---------|-----------------------------------------------------------------|
@@ -89,7 +89,7 @@ def parquet(path: Path, every: Iterable[Row], codes: Sequence[str]) -> None:
 
 
 def record(order: Order, report: Report, started: datetime) -> bytes:
-    """Return run.json: as of a run on a single machine, without the list of photographs, which may be long."""
+    """Return run.json: as of a run on a single machine, but without the list of photographs."""
     standing, settings = report.standing, {**order.settings, "format": order.format}
     seconds = (datetime.now(UTC) - started).total_seconds()
     content = runs.head(order.maker, settings, report.versions, started, seconds) | {

@@ -3,9 +3,9 @@
 Knows:   that a photograph comes from a store and its results go to one; what a failure leaves behind.
 Ignores: who hands out the photographs, and what becomes of those that fail.
 
-A photograph is done by `batch.one`, as in a run on a single machine: the same files come out. Where the target is a
-folder, they are written right there; for a bucket they are made in a scratch folder and put, the regions'
-JSON, which vouches for the rest, last.
+A photograph is done by `batch.one`, as in a run on a single machine: the same files come out. Where the
+target is a folder, they are written right there; for a bucket they are made in a scratch folder and put, the
+regions' JSON, which vouches for the rest, last.
 """
 
 import hashlib
@@ -138,7 +138,7 @@ class Worker:
         entries: list[Entry] = []
         try:
             for item in shard.items:
-                entries.append(self._entry(item, check))
+                entries.append(self._entry(item, check))  # noqa: PERF401, those before an end are kept
         except Ended:
             pass
         return Done(worker=self._name, shard=shard, entries=tuple(entries), peak_mb=peak_mb())
