@@ -24,7 +24,7 @@ WAIT_SECONDS = 20
 """For a connection, and for each answer; s3fs tries five times in all. Our choice."""
 
 AT_ONCE = 1000
-"""Objects that one request removes at most, by S3's rules."""
+"""Objects that one request lists or removes at most, by S3's rules."""
 
 
 class Bucket:
@@ -44,9 +44,7 @@ class Bucket:
         self._bucket = name
         self._prefix = f"{prefix.strip('/')}/".lstrip("/")
         times = {"connect_timeout": WAIT_SECONDS, "read_timeout": WAIT_SECONDS}
-        self._files = s3fs.S3FileSystem(
-            config_kwargs=times, use_listings_cache=False, skip_instance_cache=True
-        )
+        self._files = s3fs.S3FileSystem(config_kwargs=times, use_listings_cache=False)
 
     @property
     def folder(self) -> Path | None:
@@ -109,11 +107,11 @@ class Bucket:
                     self._call("delete_objects", Delete={"Objects": named, "Quiet": True})
 
     def _objects(self, start: str) -> Iterator[dict[str, Any]]:
-        """Yield what S3 says of each object, a page of 1000 at a time."""
+        """Yield what S3 says of each object, a page at a time."""
         more: dict[str, str] = {}
         while True:
             with self._told("", PhotographError):
-                page = self._call("list_objects_v2", Prefix=start, **more)
+                page = self._call("list_objects_v2", Prefix=start, MaxKeys=AT_ONCE, **more)
             yield from page.get("Contents", ())
             if not page.get("IsTruncated"):
                 return

@@ -129,7 +129,8 @@ class Inventory:
     def sample(self, count: int) -> list[Item]:
         """Return some photographs that are not done, spread evenly over the order."""
         total = self.left()[0]
-        wanted = {round((at + 0.5) * total / count - 0.5) for at in range(min(count, total))}
+        most = min(count, total)
+        wanted = {int((at + 0.5) * total / most) for at in range(most)}
         return [item for at, item in enumerate(self.waiting()) if at in wanted]
 
     def lies(self, name: str) -> bool:

@@ -22,6 +22,7 @@ workers do stand there.
 
 import hashlib
 import hmac
+import io
 import json
 import resource
 import sys
@@ -46,7 +47,7 @@ class Journal:
         run: the run's name.
     """
 
-    def __init__(self, stream: TextIO | None, run: str) -> None:
+    def __init__(self, stream: io.TextIOBase | TextIO | None, run: str) -> None:
         self._stream = stream
         self._run = run
         self._key = b""

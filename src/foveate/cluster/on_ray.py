@@ -19,6 +19,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -276,11 +277,12 @@ def _init(address: str, processors: int) -> None:
             ray.init(address="auto", **quiet)
         else:
             host = address.removeprefix(SCHEME)
-            ray.init(address=address if ":" in host else f"{address}:{CLIENT_PORT}", **quiet)
+            with warnings.catch_warnings(action="ignore"):  # the error that follows says the same
+                ray.init(address=address if ":" in host else f"{address}:{CLIENT_PORT}", **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
             f"{address}: no Ray cluster can be joined there ({_first_line(error)}); check the address, that "
-            f"Ray {ray.__version__} runs there, and RAY_AUTH_TOKEN if it asks for one"
+            f"Ray {ray.__version__} runs there, and RAY_AUTH_MODE=token with RAY_AUTH_TOKEN if it asks for one"
         ) from error
 
 
