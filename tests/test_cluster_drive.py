@@ -1,5 +1,6 @@
 """The head of a run: nothing is lost, nothing is done twice, and what kills or fails is found out."""
 
+import csv
 import json
 
 import pytest
@@ -38,8 +39,8 @@ def many(tmp_path):
 
 def summary(out):
     """Name -> status and error, from summary.csv."""
-    lines = (out / "summary.csv").read_text().splitlines()[1:]
-    return {line.split(",")[0]: tuple(line.split(",")[1:3]) for line in lines}
+    lines = csv.reader((out / "summary.csv").read_text().splitlines()[1:])
+    return {line[0]: tuple(line[1:3]) for line in lines}
 
 
 def all_done(shard):
@@ -156,11 +157,10 @@ def test_a_photograph_that_kills_workers_is_found_out_and_set_aside(many, model,
     report = drive.run(programme(many, tmp_path / "out", model, tries=3), Scripted(answer))
 
     assert (report.standing.ok, report.standing.failed) == (39, 1)
-    status, error = summary(tmp_path / "out")["11"]
-    assert status == "failed"
-    assert error == (
-        f"{many / '11.png'}: the worker that looked at it died (OutOfMemoryError): killed"
-    ) or error.startswith(f'"{many / "11.png"}: the worker that looked at it died (OutOfMemoryError)')
+    assert summary(tmp_path / "out")["11"] == (
+        "failed",
+        f"{many / '11.png'}: the worker that looked at it died (OutOfMemoryError): killed, or out of memory",
+    )
     assert report.standing.lost == 4  # once with others, then three tries
 
 
@@ -178,7 +178,8 @@ def test_a_full_disk_or_a_bucket_out_of_reach_ends_the_run_and_another_goes_on(m
 
     assert said(tmp_path / "log")[-1]["event"] == "stopped"
     assert not (tmp_path / "out" / "summary.csv").exists()
-    lines = [json.loads(line) for part in (tmp_path / "out/manifest").glob("*.jsonl") for line in part.open()]
+    parts = [part.read_text() for part in (tmp_path / "out/manifest").glob("*.jsonl")]
+    lines = [json.loads(line) for part in parts for line in part.splitlines()]
     assert sorted(line["photograph"] for line in lines if line["status"] == "ok") == [f"{n:02}" for n in range(21)]
 
 

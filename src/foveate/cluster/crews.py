@@ -71,6 +71,7 @@ class Threads:
     """
 
     def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self._most = AHEAD * len(workers)
@@ -101,6 +102,8 @@ class Threads:
     def close(self) -> list[Done]:
         self._ending.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
         left = []
         while not self._events.empty():
             event = self._events.get()

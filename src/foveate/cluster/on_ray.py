@@ -46,6 +46,9 @@ PAUSE = 0.5
 PATIENCE = 40
 """So often: a process of Python starts within 20 seconds, on whatever machine."""
 
+LEAVE_SECONDS = 5
+"""That workers have to tidy up before they are ended."""
+
 CLIENT_PORT = 10001
 """Where a Ray Client server listens unless told otherwise."""
 
@@ -102,6 +105,12 @@ class Actor:
             package = sent.unpacked(Path(self._folder.name))
             self._opened.append(Worker(self._name, self._assignment, package))
         return self._opened[0].joined()
+
+    def leave(self) -> None:
+        """Remove what lies here only for the work's sake."""
+        for worker in self._opened:
+            worker.close()
+        self._folder.cleanup()
 
     def look(self, shard: Shard) -> Done | None:
         """Look at a shard; None where this process has just taken the place of one that died."""
@@ -177,8 +186,12 @@ class RayCrew:
                 ray.exceptions.RayError, FoveateError
             ):  # it is lost, and will be looked for
                 finished.append(ray.get(reference))
+        leaving = [seat.handle.leave.remote() for seat in self._seats if seat.ready and not seat.under_way]
+        if leaving:
+            ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_SECONDS)
         for seat in self._seats:
             ray.kill(seat.handle)
+        self._seats = []
         return [done for done in finished if done is not None]
 
     def _seat(self, name: str) -> _Seat:

@@ -10,6 +10,7 @@ bucket takes to store results is not in it.
 
 import statistics
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,10 +75,13 @@ def estimate(asked: Programme) -> Plan:
         target = stores.opened(asked.target)
         if asked.resume:
             programme.resumed(inventory, Ledger(target, ""), target)
-        worker = Worker("w1", replace(programme.assigned(asked), target=scratch), asked.package)
         (photographs, size), (left, _) = inventory.total(), inventory.left()
         items = inventory.sample(SAMPLE + 1)
-        entries = [worker.look(Shard(number=1, items=(item,))).entries[0] for item in items]
+        with closing(
+            Worker("w1", replace(programme.assigned(asked), target=scratch), asked.package)
+        ) as worker:
+            entries = [worker.look(Shard(number=1, items=(item,))).entries[0] for item in items]
+            label = worker.joined().label
         measured = [entry for entry in entries[1:] or entries if entry.row.status == "ok"]
         written = sum(path.stat().st_size for path in Path(scratch).rglob("*") if path.is_file())
         return Plan(
@@ -88,5 +92,5 @@ def estimate(asked: Programme) -> Plan:
             seconds=tuple(sum(entry.seconds.values()) for entry in measured),
             failed=sum(entry.row.status == "failed" for entry in entries),
             results=written / max(1, sum(entry.row.status == "ok" for entry in entries)),
-            label=worker.joined().label,
+            label=label,
         )

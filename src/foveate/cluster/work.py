@@ -117,6 +117,10 @@ class Worker:
             format=assignment.format,
         )
 
+    def close(self) -> None:
+        """Remove what lies on this machine only for the work's sake."""
+        self._scratch.cleanup()
+
     def joined(self) -> Joined:
         """Say who is ready."""
         return Joined(
