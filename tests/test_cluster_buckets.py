@@ -91,7 +91,9 @@ def test_what_vouches_for_the_rest_is_put_last_and_removed_first(store, tmp_path
     store.take(tmp_path, ["1", "2"])
     asked = []
     call = store._files.call_s3
-    monkeypatch.setattr(store._files, "call_s3", lambda *line, **named: asked.append(named) or call(*line, **named))
+    monkeypatch.setattr(
+        store._files, "call_s3", lambda *line, **named: asked.append(named) or call(*line, **named)
+    )
     store.remove(["1", "2"])
     assert [one["Key"].rsplit("/")[-1] for ask in asked for one in ask["Delete"]["Objects"]] == ["2", "1"]
 

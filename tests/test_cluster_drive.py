@@ -180,7 +180,9 @@ def test_a_full_disk_or_a_bucket_out_of_reach_ends_the_run_and_another_goes_on(m
     assert not (tmp_path / "out" / "summary.csv").exists()
     parts = [part.read_text() for part in (tmp_path / "out/manifest").glob("*.jsonl")]
     lines = [json.loads(line) for part in parts for line in part.splitlines()]
-    assert sorted(line["photograph"] for line in lines if line["status"] == "ok") == [f"{n:02}" for n in range(21)]
+    assert sorted(line["photograph"] for line in lines if line["status"] == "ok") == [
+        f"{n:02}" for n in range(21)
+    ]
 
 
 def test_a_target_that_refuses_one_photograph_after_another_ends_the_run(many, model, tmp_path):
@@ -309,7 +311,9 @@ def test_a_target_that_is_not_free_is_refused(eyes, model, tmp_path):
     crew = Scripted(all_done)
     drive.run(programme(eyes, out, model), crew)  # an empty folder is none of ours
 
-    with pytest.raises(OutputError, match="already holds manifest/order.json; go on with that run by --resume"):
+    with pytest.raises(
+        OutputError, match="already holds manifest/order.json; go on with that run by --resume"
+    ):
         drive.run(programme(eyes, out, model), crew)
 
 
@@ -327,7 +331,9 @@ def test_results_of_photographs_that_are_not_given_are_refused(many, model, tmp_
     (out / "regions").mkdir()
     (out / "regions" / "stranger.json").write_text("{}")
 
-    with pytest.raises(OutputError, match="holds results of 1 photographs that are not in the source, such as str"):
+    with pytest.raises(
+        OutputError, match="holds results of 1 photographs that are not in the source, such as str"
+    ):
         drive.run(programme(many, out, model, resume=True), Scripted(all_done))
 
 
@@ -358,7 +364,9 @@ def test_the_log_names_no_photograph_and_no_path(model, tmp_path):
     kinds = [event["event"] for event in said(tmp_path / "log")]
     assert kinds[:2] == ["joined", "began"]
     assert kinds[-1] == "ended"
-    assert {event["kind"] for event in said(tmp_path / "log") if event["event"] == "again"} == {"PhotographError"}
+    assert {event["kind"] for event in said(tmp_path / "log") if event["event"] == "again"} == {
+        "PhotographError"
+    }
 
 
 def test_progress_never_falls_and_ends_with_all(many, model, tmp_path):

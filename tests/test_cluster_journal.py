@@ -44,7 +44,10 @@ def test_nowhere_and_standard_error_are_places(capsys):
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(OutputError, match="a file is in the way"), journal.opened(str(tmp_path / "file/log"), "r"):
+    with (
+        pytest.raises(OutputError, match="a file is in the way"),
+        journal.opened(str(tmp_path / "file/log"), "r"),
+    ):
         pass
 
 

@@ -159,7 +159,9 @@ def test_a_cluster_that_cannot_be_joined_is_an_error(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     for address in ("ray://head", "ray://head:99", "ray://local"):
         with (
-            pytest.raises(ClusterError, match=f"{address}: no Ray cluster can be joined there \\(nobody there\\)"),
+            pytest.raises(
+                ClusterError, match=f"{address}: no Ray cluster can be joined there \\(nobody there\\)"
+            ),
             on_ray.joined(address, 1),
         ):
             pass

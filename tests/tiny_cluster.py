@@ -57,7 +57,9 @@ def row(name, **changes):
         code: Burden(count=0, area_px=0, area_fraction=0.0, area_mm2=None)
         for code in tiny_package.CONTRACT.lesions
     }
-    return Row(**{"name": name, "status": "ok", "key": name, "digest": "d" * 64, "burdens": burdens, **changes})
+    return Row(
+        **{"name": name, "status": "ok", "key": name, "digest": "d" * 64, "burdens": burdens, **changes}
+    )
 
 
 def done(item: Item, **changes) -> Entry:

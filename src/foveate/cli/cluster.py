@@ -229,24 +229,11 @@ def _print(report: "Report", target: str, wishes: Wishes) -> None:
 def _print_plan(plan: "Plan", wishes: Wishes) -> None:
     """Say what a run would cost."""
     crews = sorted({*CREWS, *([wishes.workers] if wishes.workers else [])})
-    hours = {crew: plan.hours(crew) for crew in crews}
     if wishes.as_json:
-        found = {
-            "photographs": plan.photographs,
-            "bytes": plan.size,
-            "left": plan.left,
-            "skipped": plan.skipped,
-            "seconds_each": plan.each,
-            "measured": [round(seconds, 3) for seconds in plan.seconds],
-            "sample_failed": plan.failed,
-            "result_bytes_each": round(plan.results),
-            "engine": plan.label,
-            "hours": {str(crew): value for crew, value in hours.items()},
-        }
-        print(json.dumps(found))
+        print(json.dumps(_plan_record(plan, crews)))
         return
     done = f", {plan.photographs - plan.left} of them done" if plan.left < plan.photographs else ""
-    print(f"{plan.photographs} photographs{done}, {size(plan.size)}")
+    print(f"{plan.photographs} photographs{done}, {size(float(plan.size))}")
     if plan.each is None:
         print(f"none of {plan.failed} photographs tried could be looked at, so no time can be told")
         return
@@ -255,10 +242,24 @@ def _print_plan(plan: "Plan", wishes: Wishes) -> None:
         f"{len(plan.seconds)} measured here, by one worker alone, {plan.label})"
     )
     print(f"{size(plan.left * plan.results)} of results to be written")
-    for crew, value in hours.items():
-        if value is not None:
-            print(f"{crew:5} worker{'s' * (crew > 1)}: {duration(value * 3600)}")
+    for crew in crews:
+        print(f"{crew:5} worker{'s' * (crew > 1)}: {duration((plan.hours(crew) or 0.0) * 3600)}")
     print("on machines like this one, starting and a bucket's own time apart; docs/cluster.md says what else")
+
+
+def _plan_record(plan: "Plan", crews: Sequence[int]) -> dict[str, object]:
+    return {
+        "photographs": plan.photographs,
+        "bytes": plan.size,
+        "left": plan.left,
+        "skipped": plan.skipped,
+        "seconds_each": plan.each,
+        "measured": [round(seconds, 3) for seconds in plan.seconds],
+        "sample_failed": plan.failed,
+        "result_bytes_each": round(plan.results),
+        "engine": plan.label,
+        "hours": {str(crew): plan.hours(crew) for crew in crews},
+    }
 
 
 def size(count: float) -> str:

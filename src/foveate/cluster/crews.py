@@ -8,13 +8,13 @@ A crew of another machine's processes is in `on_ray`.
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from foveate.abreast import Ended
-from foveate.cluster.work import Done, Joined, Shard, Worker
+from foveate.cluster.work import Done, Joined, Shard
 
 AHEAD = 2
 """Shards that a worker has at most: the one in hand, and one so that it never waits for the next. More would
@@ -63,6 +63,23 @@ class Crew(Protocol):
         ...
 
 
+@runtime_checkable
+class Looker(Protocol):
+    """One that looks: `work.Worker`, or a test's."""
+
+    def joined(self) -> Joined:
+        """Say who is ready."""
+        ...
+
+    def look(self, shard: Shard, check: Callable[[], None]) -> Done:
+        """Look at a shard; `check` raises Ended where the rest is not wanted."""
+        ...
+
+    def close(self) -> None:
+        """Tidy up."""
+        ...
+
+
 class Threads:
     """A crew in this process: each worker has a thread and an engine of its own.
 
@@ -70,9 +87,9 @@ class Threads:
         workers: opened.
     """
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Looker]) -> None:
         self._workers = workers
-        self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Looker] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self._most = AHEAD * len(workers)
         self._under_way = 0

@@ -158,7 +158,8 @@ class Worker:
             return self._failed(item, str(error), type(error).__name__, stop)
         except Exception as error:  # a bug that one photograph of a million brings out costs no other
             where = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {error}"
+            said = " ".join(str(error).split())
+            what = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {said}"
             return self._failed(
                 item, f"{self._source.shown(item.path)}: {what}; please report this", type(error).__name__, ""
             )
