@@ -1,4 +1,4 @@
-"""A prefix of a bucket, on a real S3 server of this machine: the laws of `stores`, and what S3 adds to them."""
+"""A prefix of a bucket, on a real S3 server of this machine: the laws of `stores`, and what S3 adds."""
 
 import secrets
 
@@ -125,7 +125,7 @@ def test_a_server_that_does_not_answer_is_an_error_that_stops_a_run(store, monke
     s3fs.S3FileSystem.clear_instance_cache()  # one client serves all stores of a process
     silent = stores.opened("s3://eyes/x")
 
-    with pytest.raises(ClusterError, match="cannot be reached.*check AWS_ENDPOINT_URL"):
+    with pytest.raises(ClusterError, match=r"cannot be reached.*check AWS_ENDPOINT_URL"):
         list(silent.listing())
     with pytest.raises(ClusterError, match="cannot be reached"):
         silent.read("a")

@@ -198,7 +198,7 @@ def test_a_worker_that_would_not_do_what_the_others_do_ends_the_run(many, model,
     crew = Scripted(all_done)
     crew._events.append(Scripted._joined("w2", **facts))
 
-    with pytest.raises(ClusterError, match="w2 on here has Foveate .*; install the same on all nodes"):
+    with pytest.raises(ClusterError, match=r"w2 on here has Foveate .*; install the same on all nodes"):
         drive.run(programme(many, tmp_path / "out", model), crew)
 
 
@@ -312,7 +312,7 @@ def test_a_target_that_is_not_free_is_refused(eyes, model, tmp_path):
     drive.run(programme(eyes, out, model), crew)  # an empty folder is none of ours
 
     with pytest.raises(
-        OutputError, match="already holds manifest/order.json; go on with that run by --resume"
+        OutputError, match=r"already holds manifest/order.json; go on with that run by --resume"
     ):
         drive.run(programme(eyes, out, model), crew)
 
@@ -321,7 +321,7 @@ def test_a_folder_with_results_but_no_run_is_refused(eyes, model, tmp_path):
     (tmp_path / "out" / "maps").mkdir(parents=True)
     (tmp_path / "out" / "maps" / "x_EX.png").write_bytes(b"")
 
-    with pytest.raises(OutputError, match="holds maps but neither run.json nor a manifest"):
+    with pytest.raises(OutputError, match=r"holds maps but neither run.json nor a manifest"):
         drive.run(programme(eyes, tmp_path / "out", model, resume=True), Scripted(all_done))
 
 

@@ -1,6 +1,5 @@
 """Workers on a real Ray cluster of this machine: the same files, whoever is killed."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -124,7 +123,7 @@ def test_what_is_wrong_with_a_worker_arrives_as_it_is(cluster, eyes, tmp_path):
     asked = programme(eyes, tmp_path / "out", model)
     (model / "local.onnx").write_bytes(b"altered since it was opened")
 
-    with pytest.raises(PackageError, match="worker w1: .*local.onnx: altered"):
+    with pytest.raises(PackageError, match=r"worker w1: .*local.onnx: altered"):
         drive.run(asked, Where(on="ray://auto", workers=1))
 
 

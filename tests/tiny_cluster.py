@@ -1,4 +1,4 @@
-"""What tests of the cluster share: small folders of eyes, programmes, and a crew that does as a script says."""
+"""What tests of the cluster share: small folders of eyes, programmes, a crew that does as a script says."""
 
 import json
 from collections import deque

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ class RayCrew:
         self._assignment = assignment
         self._sent = ray.put(parcel(package))
         self._waiting: dict[Any, _Asked] = {}
+        self._answered: deque[Any] = deque()
         count = max(1, _processors() // self._threads) if workers is None else workers
         self._seats = [self._seat(f"w{number}") for number in range(1, count + 1)]
 
@@ -173,12 +175,14 @@ class RayCrew:
             return None
         if any(seat.ask_at is not None for seat in self._seats):
             seconds = min(seconds, PAUSE)
-        done, _ = ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
-        return self._event(done[0]) if done else None
+        if not self._answered:
+            self._answered.extend(self._gathered(seconds))
+        return self._event(self._answered.popleft()) if self._answered else None
 
     def close(self) -> list[Done]:
         left = [reference for reference, asked in self._waiting.items() if asked.shard is not None]
         self._waiting.clear()
+        self._answered.clear()
         done = ray.wait(left, num_returns=len(left), timeout=0)[0] if left else []
         finished = []
         for reference in done:
@@ -193,6 +197,13 @@ class RayCrew:
             ray.kill(seat.handle)
         self._seats = []
         return [done for done in finished if done is not None]
+
+    def _gathered(self, seconds: float) -> "list[ray.ObjectRef[Any]]":
+        """Wait for an answer; return all that are there: of thousands, asking for each would take long."""
+        every = list(self._waiting)
+        if not ray.wait(every, num_returns=1, timeout=seconds)[0]:
+            return []
+        return ray.wait(every, num_returns=len(every), timeout=0)[0]
 
     def _seat(self, name: str) -> _Seat:
         seat = _Seat(name=name, handle=self._make.remote(name, self._assignment))
@@ -295,7 +306,7 @@ def _init(address: str, processors: int) -> None:
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
             f"{address}: no Ray cluster can be joined there ({_first_line(error)}); check the address, that "
-            f"Ray {ray.__version__} runs there, and RAY_AUTH_MODE=token with RAY_AUTH_TOKEN if it asks for one"
+            f"Ray {ray.__version__} runs there, and RAY_AUTH_MODE=token with its token if it asks for one"
         ) from error
 
 
