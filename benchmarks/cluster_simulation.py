@@ -29,8 +29,7 @@ from foveate.cluster.inventory import Item
 from foveate.cluster.work import Done, Shard
 
 STARTING = 30.0
-"""Seconds until workers are there, or one that died is back: Ray's start and the model's, on running machines.
-Assumed."""
+"""Seconds until workers are there, or one that died is back, on machines that run already. Assumed."""
 
 WORKERS = (1, 10, 100, 1000)
 
