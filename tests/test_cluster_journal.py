@@ -35,7 +35,7 @@ def test_a_photograph_is_named_by_a_keyed_hash(tmp_path):
 def test_nowhere_and_standard_error_are_places(capsys):
     with journal.opened(None, "run") as told:
         told.say("began")
-    with journal.opened("-", "run") as told:
+    with journal.opened("stderr", "run") as told:
         told.say("ended")
 
     assert json.loads(capsys.readouterr().err)["event"] == "ended"

@@ -83,7 +83,7 @@ def predict(
     tries
         With --on: so often a photograph is tried before it is set aside with its error; 3, if not given.
     log
-        With --on: add what happens to a file, as JSON lines without names of photographs; - for stderr.
+        With --on: add what happens to a file, as JSON lines without names of photographs, or to stderr.
     plan
         Only say how many photographs there are, and how long workers would take, by measuring a few.
     """

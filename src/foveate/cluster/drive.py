@@ -68,7 +68,7 @@ def run(
     Args:
         asked: what is to be done.
         crew_of: gets the workers.
-        log: a file for JSON lines, '-' for standard error, None for none.
+        log: a file for JSON lines, 'stderr' for standard error, None for none.
         tell: called as the run goes on.
 
     Raises:

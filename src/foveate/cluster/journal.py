@@ -35,7 +35,7 @@ from typing import TextIO
 from foveate.errors import OutputError
 from foveate.writers import files
 
-STDERR = "-"
+STDERR = "stderr"
 """Given for a file's name: standard error, where containers look for logs."""
 
 
@@ -74,7 +74,7 @@ class Journal:
 
 @contextmanager
 def opened(where: str | None, run: str) -> Iterator[Journal]:
-    """Yield a journal that is added to a file of this machine, '-' for standard error, None for nowhere.
+    """Yield a journal that is added to a file of this machine, 'stderr' for standard error, None for nowhere.
 
     Raises:
         OutputError: the file cannot be written.
