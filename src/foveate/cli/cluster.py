@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +124,7 @@ def run(
     if wishes.plan:
         _print_plan(plans.estimate(asked), wishes)
         return 0
-    with _shown() as tell:
+    with _shown() as tell, redirect_stdout(sys.stderr):  # Ray prints what dies on stdout
         report = drive.run(asked, where, log=wishes.log, tell=tell)
     _print(report, out, wishes)
     return 1 if report.standing.failed else 0
