@@ -9,8 +9,8 @@ Ignores: photographs, and what is done about a shard that came back.
 | `ray://auto`       | the cluster that this machine is a node of (RAY_ADDRESS, or a local raylet)   |
 | `ray://HOST[:PORT]`| a cluster elsewhere, through its Ray Client server; port 10001 if none is given |
 
-Ray's servers listen on all interfaces of a machine and ask for a token, which Ray itself makes and keeps in the
-home folder: whoever has it may run what he likes.
+Ray's servers listen on all interfaces of a machine and ask for a token, which Ray itself makes and keeps in
+the home folder: whoever has it may run what he likes.
 
 Foveate must be installed on every node, in the same version; the model package is sent. Nothing that an actor
 does is retried by Ray: `drive` knows what a retry means, Ray does not.
