@@ -18,7 +18,8 @@ FoveateError
 ├── DatasetError           a set of photographs and masks does not lie as its layout says
 ├── TrainingError          a run cannot start, go on, or resume
 ├── ExportError            a trained network and its package disagree
-└── ServerError            a Foveate server refuses, or cannot be reached
+├── ServerError            a Foveate server refuses, or cannot be reached
+└── ClusterError           a cluster or a bucket cannot be reached, or its workers do not fit
 """
 
 
@@ -85,3 +86,7 @@ class ServerError(FoveateError):
         """As docs/http-api.md lists them."""
         self.retry_after = retry_after
         """Seconds after which to try again, where that makes sense."""
+
+
+class ClusterError(FoveateError):
+    """A cluster or a bucket cannot be reached, or the workers there do not fit what is asked for."""
