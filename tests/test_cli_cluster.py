@@ -94,6 +94,7 @@ def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(foveate, eyes, tmp
         ("eyes --tries 2", "--tries is for a run by workers"),
         ("eyes --shard 1/2", "--shard is for a run by workers"),
         ("eyes --on local --shard 1/2", "--shard needs --resume"),
+        ("eyes --on local --dicom seg", "--dicom: workers write no DICOM objects"),
         *[
             (f"eyes --on local --resume --shard {text}", "give I/N")
             for text in ("0/2", "3/2", "2", "a/b", "1/0")
