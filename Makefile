@@ -28,7 +28,7 @@ demo: .venv-demo/$(STAMP)
 	@echo 'Open demo-out/index.html in a browser; pictures lie in demo-out/overlays/, the table is demo-out/summary.csv.'
 
 test: .venv/$(STAMP)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: lint types test
 
@@ -60,7 +60,7 @@ clean:
 	@echo 'Setting up .venv, with torch; this takes some minutes, once.'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet $(TORCH)
-	.venv/bin/python -m pip install --quiet --editable '.[train,openvino,dicom,dev]'
+	.venv/bin/python -m pip install --quiet --editable '.[train,openvino,serve,dicom,cluster,dev]'
 	@touch $@
 
 define require-python

@@ -1,6 +1,8 @@
 """What all tests share: where the real photographs lie, and how Hypothesis behaves."""
 
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,30 @@ def shared_data() -> Path:
             f"no photographs at {folder}; set FOVEATE_DATA to the folder that holds idrid/ and graded/"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a bucket of an S3 server of this machine, which ends with the tests."""
+    reason = "needs foveate[cluster,dev]: s3fs and moto's server"
+    pytest.importorskip("s3fs", reason=reason)
+    server = pytest.importorskip("moto.server", reason=reason)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the server's own libraries
+        running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        running.start()
+    host, port = running.get_host_and_port()
+    known = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "tests",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in known.items():
+            patch.setenv(name, value)
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("eyes")
+        yield "s3://eyes"
+    running.stop()

@@ -38,7 +38,7 @@ UNSAID = re.compile(
 
 def texts():
     """Yield every file of the project that people write, and its text."""
-    tops = ("src", "tests", "docs", "examples", "benchmarks", ".ci")
+    tops = ("src", "tests", "docs", "examples", "benchmarks", "deploy", ".ci")
     folders = [path for top in tops for path in (ROOT / top).rglob("*")]
     for path in [*ROOT.iterdir(), *folders]:
         if path.is_file() and "__pycache__" not in path.parts and path.stat().st_size < 2_000_000:

@@ -5,6 +5,7 @@ order: all pages with a tiny model and a drawn eye, README again with the real m
 Commands that set up environments are checked as far as that goes without doing it; CI calls them itself.
 """
 
+import importlib.util
 import os
 import re
 import shlex
@@ -23,6 +24,9 @@ ROOT = Path(__file__).parent.parent
 
 PAGES = ("README.md", "docs/start.md", "docs/outputs.md", "docs/api.md", "CONTRIBUTING.md")
 """In the order in which a newcomer reads them: later ones may use what earlier ones have made."""
+
+if importlib.util.find_spec("pyarrow") is not None:  # what `--on` needs of foveate[cluster]
+    PAGES += ("docs/cluster.md",)
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

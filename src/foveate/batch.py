@@ -127,7 +127,7 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
     _require_free(job, found)
     writers.prepare(job.out)
     started, clock = datetime.now(UTC), time.monotonic()
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
 
     def report() -> Report:
         computed = [one for one in outcomes if one.computed]
@@ -144,8 +144,8 @@ def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> R
 
     _open(job, _run(job, report(), started))
     watched = _Watched(tell=tell, total=len(found.photographs))
-    abreast: Abreast[Source, Engine, _Outcome] = Abreast(
-        lambda source, engine: _one(job, engine, source, watched.of(source.name, abreast.check)),
+    abreast: Abreast[Source, Engine, Outcome] = Abreast(
+        lambda source, engine: one(job, engine, source, watched.of(source.name, abreast.check)),
         [job.engine, *job.beside],
     )
     try:
@@ -323,7 +323,7 @@ class _Watched:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Outcome:
+class Outcome:
     """What came of one photograph."""
 
     row: Row
@@ -331,17 +331,26 @@ class _Outcome:
     """Now; not kept from an earlier run."""
     stop: Exception | None = None
     """Why no other photograph can be done."""
+    kind: str = ""
+    """Name of the error's class, where it failed."""
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Phase -> seconds, as far as it came."""
 
 
-def _one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None]) -> _Outcome:
-    """Do one photograph, unless that was done before."""
+def one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None]) -> Outcome:
+    """Do one photograph, unless that was done before; a failure becomes a row, and leaves no file behind.
+
+    Args:
+        job: what is asked for; its paths do not matter here.
+        engine: of the job's package; nobody else uses it meanwhile.
+        source: the photograph.
+        watch: called with the share that is done; whatever it raises ends the photograph.
+    """
     clock = _Clock()
     try:
         kept = _kept(job, source)
         if kept is not None:
-            return _Outcome(row=kept, computed=False)
+            return Outcome(row=kept, computed=False)
         with clock.of("reading"):
             photograph = photographs.read(source.path, frame=source.frame)
             extra.require(photograph, _order(job, source.name))
@@ -350,11 +359,12 @@ def _one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None
         with clock.of("writing"):
             _clear(job, source)
             row = save(segmentation, job.out, name=source.name, format=job.format, objects=job.objects)
-        return _Outcome(row=row, seconds=clock.seconds)
+        return Outcome(row=row, seconds=clock.seconds)
     except (FoveateError, MemoryError) as error:
         _clear(job, source)
         row = Row(name=source.name, status="failed", error=_told(source, error))
-        return _Outcome(row=row, stop=error if _is_of_the_disk(error) else None, seconds=clock.seconds)
+        stop = error if _is_of_the_disk(error) else None
+        return Outcome(row=row, stop=stop, kind=type(error).__name__, seconds=clock.seconds)
     except BaseException:  # an interrupt or a bug, which is for others to tell; what is half-done goes
         _clear(job, source)
         raise

@@ -17,7 +17,9 @@ FoveateError
 ├── ArchiveAwayError       a DICOM archive does not answer
 ├── DatasetError           a set of photographs and masks does not lie as its layout says
 ├── TrainingError          a run cannot start, go on, or resume
-└── ExportError            a trained network and its package disagree
+├── ExportError            a trained network and its package disagree
+├── ServerError            a Foveate server refuses, or cannot be reached
+└── ClusterError           a cluster or a bucket cannot be reached, or its workers do not fit
 """
 
 
@@ -71,3 +73,20 @@ class TrainingError(FoveateError):
 
 class ExportError(FoveateError):
     """A trained network and the package made from it disagree."""
+
+
+class ServerError(FoveateError):
+    """A Foveate server refuses what a client asks of it, or cannot be reached."""
+
+    def __init__(self, line: str, *, status: int = 0, code: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(line)
+        self.status = status
+        """Of HTTP; 0 where there was no answer."""
+        self.code = code
+        """As docs/http-api.md lists them."""
+        self.retry_after = retry_after
+        """Seconds after which to try again, where that makes sense."""
+
+
+class ClusterError(FoveateError):
+    """A cluster or a bucket cannot be reached, or the workers there do not fit what is asked for."""

@@ -29,6 +29,7 @@ from foveate.cli.evaluate import evaluate
 from foveate.cli.models import models
 from foveate.cli.options import UsageError
 from foveate.cli.predict import predict
+from foveate.cli.serve import serve
 from foveate.cli.train import programme, release, train
 from foveate.errors import FoveateError
 from foveate.version import version
@@ -55,6 +56,7 @@ app.command(train)
 app.command(release)
 app.command(programme)
 app.command(compare)
+app.command(serve)
 
 
 class _Terminated(BaseException):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.cli import options
+from foveate.cli import cluster, options
 from foveate.errors import FoveateError
 
 MOST_WORKERS = 4
@@ -18,7 +18,7 @@ MOST_WORKERS = 4
 
 def predict(
     *paths: Annotated[str, Parameter(metavar="PATH", negative="")],
-    out: Annotated[Path, Parameter(metavar="DIR")],
+    out: Annotated[str, Parameter(metavar="DIR")],
     model: Annotated[str | None, Parameter(metavar="NAME|FOLDER")] = None,
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
     threshold: Annotated[str | None, Parameter(metavar="EX=0.4,...")] = None,
@@ -34,6 +34,11 @@ def predict(
     dicom: Annotated[str | None, Parameter(metavar="seg,sr,prob")] = None,
     deidentify: Annotated[Path | None, Parameter(metavar="KEY")] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    on: Annotated[str | None, Parameter(metavar="local|ray://HOST")] = None,
+    shard: Annotated[str | None, Parameter(metavar="I/N")] = None,
+    tries: Annotated[int | None, Parameter(metavar="N")] = None,
+    log: Annotated[str | None, Parameter(metavar="FILE")] = None,
+    plan: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Find the lesions of photographs and write maps, masks, overlays and tables.
 
@@ -80,30 +85,61 @@ def predict(
         this file (made by `foveate dicom key`). Text in the pictures is not looked for.
     as_json
         Print the result as one JSON object on stdout, and everything else on stderr.
+    on
+        Have workers do it, for folders and buckets of any size: local (threads of this process), ray://local
+        (processes of this machine), ray://auto (the Ray cluster that this machine is a node of) or
+        ray://HOST[:PORT] (a Ray Client server). PATH is then one folder or one s3://BUCKET/PREFIX, --out the
+        same, and --threads are those of each worker, 1 if not given. Needs pip install 'foveate[cluster]'.
+    shard
+        With --on: do the I-th of N parts only, and write no tables; so an array of jobs shares the work.
+    tries
+        With --on: so often a photograph is tried before it is set aside with its error; 3, if not given.
+    log
+        With --on: add what happens to a file, as JSON lines without names of photographs, or to stderr.
+    plan
+        Only say how many photographs there are, and how long workers would take, by measuring a few.
     """
     if not paths:
         raise options.UsageError("predict: name at least one photograph, folder or glob.")
+    wishes = cluster.Wishes(
+        on=on, shard=shard, tries=tries, log=log, plan=plan, workers=workers, as_json=as_json
+    )
     codes, thresholds = options.codes(lesions), options.thresholds(threshold)
     where = options.field(field)
     if deidentify is not None and dicom is None:
         raise options.UsageError("--deidentify: is about DICOM objects; name them by --dicom.")
+    if dicom is not None and wishes.any:
+        raise options.UsageError("--dicom: workers write no DICOM objects; leave --on out.")
     objects = None if dicom is None else options.objects(dicom, deidentify)
+    wishes.require_sense(paths, resume=resume)
     # What computes is imported here, so that --help need not wait for it.
     from foveate import models  # noqa: PLC0415
     from foveate.cli import progress, report  # noqa: PLC0415
     from foveate.engines import processors  # noqa: PLC0415
+    from foveate.engines.choice import Choice  # noqa: PLC0415
     from foveate.library import load  # noqa: PLC0415
     from foveate.segment import Settings  # noqa: PLC0415
 
     settings = Settings(part=region, field=where, lesions=codes, thresholds=thresholds, effort=effort)
     try:
+        if wishes.any:
+            return cluster.run(
+                wishes,
+                paths=paths,
+                out=out,
+                package=models.load(models.DEFAULT if model is None else model),
+                choice=Choice(engine=engine, precision=precision, threads=threads),
+                settings=settings,
+                format=format,
+                resume=resume,
+            )
         opened = load(
             models.DEFAULT if model is None else model, engine=engine, precision=precision, threads=threads
         )
         with progress.shown() as tell:
             done = opened.predict(
                 paths,
-                out,
+                Path(out),
                 settings=settings,
                 format=format,
                 resume=resume,
@@ -116,7 +152,7 @@ def predict(
             report.print_error(error)
         raise
     if as_json:
-        report.print_json(done, out)
+        report.print_json(done, Path(out))
     else:
-        report.print_table(done, out)
+        report.print_table(done, Path(out))
     return 1 if done.failures else 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from foveate.writers import files, page, runs, tables
 from foveate.writers.findings import NOTICE, Burden, Finding, Maker, ObjectKind, Objects, Order, Row
 from foveate.writers.maps import FORMATS, Format
-from foveate.writers.results import clear, earlier, others, prepare, write
+from foveate.writers.results import clear, earlier, others, prepare, vouched, write
 from foveate.writers.runs import Run
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "others",
     "prepare",
     "record",
+    "vouched",
     "write",
 ]
 

@@ -11,6 +11,8 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from foveate.errors import OutputError
@@ -42,13 +44,26 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the operating system refuses; nothing of this attempt is left behind.
     """
+    with replaced(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield the name of a temporary file; what is written there becomes the file, in one step as `write`.
+
+    For what is too large to be held. Where the caller fails, the old file stays.
+
+    Raises:
+        OutputError: the operating system refuses; nothing of this attempt is left behind.
+    """
     temporary = path.parent / f".foveate-{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
+            temporary.open("xb").close()
+            yield temporary
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:

@@ -59,13 +59,26 @@ def earlier(out: Path, order: Order, digest: str) -> Row | None:
         digest: SHA-256 of the photograph as it is now.
     """
     content = _read(out, order.key)
-    if content is None or not _as_ordered(content, order):
+    row = None if content is None else _vouched(content, order, digest)
+    if row is None:
         return None
-    row = tables.row_of(content, order.key)
     objects = () if order.objects is None else order.objects.kinds
     expected = places.of(order.key, tuple(row.burdens), maps.SUFFIX[order.format], objects)
-    there = all(places.within(out, path).is_file() for path in expected)
-    return row if there and (row.name, row.digest) == (order.name, digest) else None
+    return row if all(places.within(out, path).is_file() for path in expected) else None
+
+
+def vouched(text: bytes, order: Order, digest: str) -> Row | None:
+    """Return the row of a result whose regions' JSON is given, if it would come out the same again, or None.
+
+    For results that lie in no folder of this machine: the JSON, written last, vouches for the other files.
+
+    Args:
+        text: the regions' JSON.
+        order: what is asked for now.
+        digest: SHA-256 of the photograph as it is now.
+    """
+    content = _parsed(text, order.key)
+    return None if content is None else _vouched(content, order, digest)
 
 
 def others(out: Path, order: Order, digest: str) -> tuple[Row, ...]:
@@ -205,15 +218,28 @@ def _as_ordered(content: tables.Document, order: Order) -> bool:
     return wanted.items() <= content.items() and content.get("dicom") == tables.objects(order)
 
 
+def _vouched(content: tables.Document, order: Order, digest: str) -> Row | None:
+    row = tables.row_of(content, order.key) if _as_ordered(content, order) else None
+    return row if row is not None and (row.name, row.digest) == (order.name, digest) else None
+
+
 def _read(out: Path, key: str) -> tables.Document | None:
     """Return a photograph's JSON, or None where none lies or it is none of ours."""
     path = places.within(out, places.regions_file(key, ".json"))
     try:
-        content = json.loads(path.read_bytes())
-        tables.row_of(content, key)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise OutputError(files.refusal(path, error)) from error
-    found: tables.Document = content
-    return found
+    return _parsed(text, key)
+
+
+def _parsed(text: bytes, key: str) -> tables.Document | None:
+    """Return a photograph's JSON, or None where it is none of ours."""
+    try:
+        content: tables.Document = json.loads(text)
+        tables.row_of(content, key)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return content

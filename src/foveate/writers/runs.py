@@ -47,20 +47,12 @@ class Run:
 
 def to_json(run: Run) -> bytes:
     """Return run.json's content, times in UTC."""
-    started = run.started.astimezone(UTC)
-    content = {
-        "foveate": version(),
-        "notice": NOTICE,
-        "model": tables.model(run.maker),
-        "settings": tables.plain(run.settings),
-        "versions": dict(sorted((_own_versions() | dict(run.versions)).items())),
-        "times": {
-            "started": _stamp(started),
-            "finished": _stamp(started + timedelta(seconds=run.seconds)),
-            "seconds": round(run.seconds, 3),
-            "by_phase": {phase: round(seconds, 3) for phase, seconds in run.seconds_of.items()},
-            "workers": run.workers,
-        },
+    content = head(run.maker, run.settings, run.versions, run.started, run.seconds)
+    content["times"] |= {
+        "by_phase": {phase: round(seconds, 3) for phase, seconds in run.seconds_of.items()},
+        "workers": run.workers,
+    }
+    content |= {
         "photographs": {
             "ok": sum(row.status == "ok" for row in run.rows),
             "failed": sum(row.status == "failed" for row in run.rows),
@@ -70,6 +62,37 @@ def to_json(run: Run) -> bytes:
         },
     }
     return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def head(
+    maker: Maker,
+    settings: Mapping[str, object],
+    versions: Mapping[str, str],
+    started: datetime,
+    seconds: float,
+) -> tables.Document:
+    """Return what run.json says of a run before it speaks of photographs.
+
+    Args:
+        maker: the model.
+        settings: all that was asked for.
+        versions: of what computed, by name.
+        started: with its time zone.
+        seconds: from the start to the last result.
+    """
+    begun = started.astimezone(UTC)
+    return {
+        "foveate": version(),
+        "notice": NOTICE,
+        "model": tables.model(maker),
+        "settings": tables.plain(settings),
+        "versions": dict(sorted((_own_versions() | dict(versions)).items())),
+        "times": {
+            "started": _stamp(begun),
+            "finished": _stamp(begun + timedelta(seconds=seconds)),
+            "seconds": round(seconds, 3),
+        },
+    }
 
 
 def _photograph(row: Row, seconds: float | None) -> dict[str, object]:

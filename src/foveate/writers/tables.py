@@ -13,7 +13,7 @@ holds it unchanged. A file name that is no valid Unicode is written with escapes
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foveate import lesions
@@ -158,15 +158,24 @@ def summary(rows: Iterable[Row], codes: Sequence[str]) -> bytes:
         rows: in the order wanted.
         codes: of the lesions that get columns.
     """
+    return b"".join(summary_lines(rows, codes))
+
+
+def summary_lines(rows: Iterable[Row], codes: Sequence[str]) -> Iterator[bytes]:
+    """Yield summary.csv line by line, its head first: millions of rows need not be held at once.
+
+    Args:
+        rows: in the order wanted.
+        codes: of the lesions that get columns.
+    """
     counted = [f"{code}_{what}" for code in codes for what in ("count", "area_px", "area_fraction")]
-    lines: list[Sequence[object]] = [["photograph", "status", "error", "quality", *counted]]
+    yield _csv([["photograph", "status", "error", "quality", *counted]])
     for row in rows:
         numbers: list[object] = []
         for code in codes:
             burden = row.burdens.get(code)
             numbers += ["", "", ""] if burden is None else _numbers(burden)
-        lines.append([guarded(row.name), row.status, guarded(row.error), ";".join(row.quality), *numbers])
-    return _csv(lines)
+        yield _csv([[guarded(row.name), row.status, guarded(row.error), ";".join(row.quality), *numbers]])
 
 
 def caption(lesion: Document) -> str:

@@ -1,0 +1,231 @@
+"""Routes of corrections, and of masks to compare with.
+
+Knows:   /api/photographs/{id}/corrections and /references.
+Ignores: what an edit does.
+"""
+
+import uuid
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from foveate.server import bodies, problems, references, uploads
+from foveate.server.corrections import Changed, Judged, Said, Stroke, require_lesion
+from foveate.server.routes import Code, Grader, Here, Id, refusals
+from foveate.server.routes.findings import LayerName, rectangle
+from foveate.server.service import Service
+from foveate.server.store import Record
+from foveate.server.telling import stamp
+
+router = APIRouter(prefix="/api/photographs/{id}", tags=["corrections"], responses=refusals(404, 409))
+
+KINDS = ("image/png", "image/tiff", "image/gif", "image/bmp", "application/octet-stream")
+
+_MASK = {
+    "requestBody": {
+        "required": True,
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS},
+    }
+}
+
+Author = Annotated[str, Query(max_length=64)]
+
+Revision = Annotated[int | None, Query(ge=0, le=2**53)]
+
+
+@router.get("/corrections")
+def state(here: Here, id: Id) -> bodies.CorrectionState:
+    """Return the state of a photograph's corrections."""
+    return state_of(here, here.done(id))
+
+
+@router.post("/corrections/strokes")
+def stroke(here: Here, id: Id, body: bodies.NewStroke) -> bodies.CorrectionState:
+    """Draw, erase, or give back to the model."""
+    drawn = Stroke(lesion=body.lesion, tool=body.tool, diameter=body.diameter, points=body.points)
+    return _told(here, here.corrections.stroke(id, drawn, _said(body)))
+
+
+@router.post("/corrections/verdicts")
+def verdict(here: Here, id: Id, body: bodies.NewVerdict) -> bodies.CorrectionState:
+    """Accept, reject or doubt a region."""
+    judged = Judged(
+        lesion=body.lesion, level=body.level, x=body.x, y=body.y, verdict=body.verdict, note=body.note
+    )
+    return _told(here, here.corrections.judge(id, judged, _said(body)))
+
+
+@router.put("/corrections/masks/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
+async def mask(
+    *, request: Request, here: Here, id: Id, lesion: Code, author: Author = "", revision: Revision = None
+) -> bodies.CorrectionState:
+    """Take a whole mask for what is lesion and what is not."""
+    uploads.require_type(request, *KINDS)
+    record = await to_thread.run_sync(here.done, id)
+    require_lesion(record, lesion)
+    upload = here.shelf.incoming / uuid.uuid4().hex
+    try:
+        await uploads.receive(request, upload, here.options.limits)
+
+        def take() -> bodies.CorrectionState:
+            said = Said(author=author, revision=revision)
+            return _told(here, here.corrections.mask(id, lesion, references.read(upload, record), said))
+
+        return await to_thread.run_sync(take)
+    finally:
+        upload.unlink(missing_ok=True)
+
+
+@router.post("/corrections/undo")
+def undo(here: Here, id: Id, body: bodies.Step) -> bodies.CorrectionState:
+    """Undo the last step."""
+    return _told(here, here.corrections.undo(id, body.revision))
+
+
+@router.post("/corrections/redo")
+def redo(here: Here, id: Id, body: bodies.Step) -> bodies.CorrectionState:
+    """Do again what was undone last."""
+    return _told(here, here.corrections.redo(id, body.revision))
+
+
+@router.delete("/corrections")
+def forget(here: Here, id: Id) -> bodies.CorrectionState:
+    """Forget all corrections."""
+    return _told(here, here.corrections.forget(id))
+
+
+def _said(body: bodies.NewStroke | bodies.NewVerdict) -> Said:
+    return Said(author=body.author, revision=body.revision)
+
+
+def _told(here: Service, changed: Changed) -> bodies.CorrectionState:
+    """Tell whoever listens, and return the state with what was changed."""
+    here.tell(changed.record)
+    found = state_of(here, changed.record)
+    if changed.box is None or changed.lesion is None:
+        return found
+    box = rectangle(changed.box)
+    return found.model_copy(update={"changed": bodies.ChangedBox(lesion=changed.lesion, **box.model_dump())})
+
+
+def state_of(here: Service, record: Record) -> bodies.CorrectionState:
+    """Return the state of a photograph's corrections."""
+    edits = here.store.edits(record.id)
+    done = [edit for edit in edits if not edit.undone]
+    return bodies.CorrectionState(
+        revision=record.revision,
+        can_undo=bool(done),
+        can_redo=len(done) < len(edits),
+        edits=len(done),
+        changed=None,
+        lesions={lesion: _lesion(here, record, lesion) for lesion in record.facts["lesions"]},
+        verdicts=[
+            bodies.GivenVerdict(
+                lesion=edit.lesion,
+                level=edit.told["level"],
+                x=edit.told["x"],
+                y=edit.told["y"],
+                verdict=edit.told["verdict"],
+                note=edit.told["note"],
+                author=edit.author,
+                time=stamp(edit.time),
+            )
+            for edit in here.corrections.verdicts(record.id)
+        ],
+        authors=sorted({edit.author for edit in done}),
+        last_edit=stamp(done[-1].time) if done else None,
+    )
+
+
+def _lesion(here: Service, record: Record, lesion: str) -> bodies.CorrectedLesion:
+    present = here.store.present(record.id)[lesion]
+    painted = erased = 0
+    if here.corrections.is_corrected(record, lesion):
+        painted, erased = here.corrections.layer(record, lesion).painted_px()
+    return bodies.CorrectedLesion(
+        added_px=painted,
+        erased_px=erased,
+        level=present.level,
+        count=present.count,
+        area_px=present.area_px,
+        mask_px=present.mask_px,
+    )
+
+
+@router.get("/references")
+def all_references(here: Here, id: Id) -> bodies.References:
+    """List the masks to compare with."""
+    return _references(here, here.done(id))
+
+
+@router.put("/references/{name}/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
+async def put_reference(
+    request: Request, here: Here, id: Id, name: Grader, lesion: Code
+) -> bodies.References:
+    """Keep a mask to compare with."""
+    uploads.require_type(request, *KINDS)
+    record = await to_thread.run_sync(here.done, id)
+    require_lesion(record, lesion)
+    upload = here.shelf.incoming / uuid.uuid4().hex
+    try:
+        await uploads.receive(request, upload, here.options.limits)
+
+        def take() -> bodies.References:
+            here.references.put(record, name, lesion, references.read(upload, record))
+            return _references(here, record)
+
+        return await to_thread.run_sync(take)
+    finally:
+        upload.unlink(missing_ok=True)
+
+
+@router.post("/references/{name}", status_code=201)
+def snapshot(here: Here, id: Id, name: Grader, body: bodies.Snapshot) -> bodies.References:
+    """Keep the corrected masks as they are now."""
+    record = here.done(id)
+    here.references.snapshot(record, name)
+    return _references(here, record)
+
+
+@router.delete("/references/{name}", status_code=204)
+def delete_reference(here: Here, id: Id, name: Grader) -> Response:
+    """Delete a grader's masks."""
+    if not here.references.delete(here.done(id), name):
+        raise problems.not_found("mask to compare with")
+    return Response(status_code=204)
+
+
+@router.get("/references/{name}/agreement")
+def agreement(here: Here, id: Id, name: Grader, layer: LayerName = "corrected") -> bodies.Agreement:
+    """Say, for every level, how far the result and a grader's masks agree."""
+    record = here.done(id)
+    known = here.references.names(record).get(name)
+    if known is None:
+        raise problems.not_found("mask to compare with")
+    maps = here.corrections.corrected if layer == "corrected" else here.corrections.model
+    found = {}
+    for lesion in known:
+        true, false, missed = here.references.agreement(record, name, lesion, maps(record, lesion))
+        found[lesion] = bodies.LesionAgreement(
+            true_px=true.tolist(), false_px=false.tolist(), missed_px=missed.tolist()
+        )
+    return bodies.Agreement(revision=record.revision, lesions=found)
+
+
+def _references(here: Service, record: Record) -> bodies.References:
+    found = []
+    for name, known in here.references.names(record).items():
+        drawn = {lesion: here.references.drawn(record, name, lesion) for lesion in known}
+        found.append(
+            bodies.Reference(
+                name=name,
+                lesions={
+                    lesion: bodies.ReferenceLesion(mask_px=one.mask_px, regions=one.regions)
+                    for lesion, one in drawn.items()
+                },
+            )
+        )
+    return bodies.References(references=found)

@@ -1,0 +1,540 @@
+"""What the server remembers: photographs, batches and every correction, in one SQLite file.
+
+Knows:   tables, and that whatever was answered is on the disk.
+Ignores: pictures, and what any value means.
+
+Every change is one transaction: a server that is killed at any moment finds everything that it had answered,
+and nothing by half. What is deleted is overwritten in the file.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from foveate.errors import OutputError
+
+State = Literal["queued", "looking", "done", "failed"]
+
+VERSION = 1
+"""Of the tables."""
+
+TABLES = """
+CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE photographs (
+    id TEXT PRIMARY KEY,
+    number INTEGER UNIQUE NOT NULL,
+    batch TEXT REFERENCES batches(id),
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    field TEXT NOT NULL,
+    region TEXT,
+    sha256 TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    spacing_mm REAL,
+    submitted REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    error TEXT,
+    reviewed INTEGER NOT NULL DEFAULT 0,
+    grid TEXT,
+    thresholds TEXT NOT NULL DEFAULT '{}',
+    facts TEXT,
+    revision INTEGER NOT NULL DEFAULT 0,
+    count INTEGER,
+    area_fraction REAL
+);
+CREATE INDEX photographs_by_state ON photographs (state, number);
+CREATE INDEX photographs_by_batch ON photographs (batch, number);
+CREATE TABLE present (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    lesion TEXT NOT NULL,
+    level INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    area_px INTEGER NOT NULL,
+    mask_px INTEGER NOT NULL,
+    PRIMARY KEY (photograph, lesion)
+);
+CREATE TABLE counts (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    lesion TEXT NOT NULL,
+    counts TEXT NOT NULL,
+    PRIMARY KEY (photograph, lesion)
+);
+CREATE TABLE edits (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    undone INTEGER NOT NULL DEFAULT 0,
+    kind TEXT NOT NULL,
+    lesion TEXT NOT NULL,
+    author TEXT NOT NULL,
+    time REAL NOT NULL,
+    told TEXT NOT NULL,
+    box TEXT,
+    before BLOB,
+    after BLOB,
+    PRIMARY KEY (photograph, number)
+);
+"""
+
+EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
+"""Of a step, but for its pixels."""
+
+SORTS = {
+    "submitted": "number",
+    "name": "name COLLATE NOCASE",
+    "burden": "area_fraction",
+    "count": "count",
+}
+"""How lists may be sorted, and by what."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """All that is remembered of one photograph."""
+
+    id: str
+    number: int
+    """Counts photographs in the order of their submission."""
+    batch: str | None
+    name: str
+    """As people read it."""
+    key: str
+    """As its files are called."""
+    state: State
+    attempts: int
+    """How often it was begun."""
+    field: Any
+    """'auto', 'full', or [row, column, radius]."""
+    region: str | None
+    sha256: str
+    width: int
+    height: int
+    spacing_mm: float | None
+    submitted: float
+    """Seconds since 1970, as all times here."""
+    started: float | None
+    finished: float | None
+    error: Any
+    """{'code', 'message'} where it failed."""
+    reviewed: bool
+    grid: Any
+    """{'fovea', 'disc'} where one was placed."""
+    thresholds: Mapping[str, float]
+    """That a person chose in place of the model's."""
+    facts: Any
+    """What `tasks.look` returned, but for the counts; None until done."""
+    revision: int
+    """Of the corrections; 0: never corrected."""
+    count: int | None
+    """Regions of all lesions at present."""
+    area_fraction: float | None
+    """Their share of the field."""
+
+
+JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Present:
+    """What a lesion comes to at its present threshold, corrections included."""
+
+    level: int
+    count: int
+    area_px: int
+    mask_px: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """One step of the journal."""
+
+    number: int
+    """From 1."""
+    undone: bool
+    kind: str
+    """'stroke', 'verdict' or 'mask'."""
+    lesion: str
+    author: str
+    time: float
+    told: Any
+    """What was asked for, as plain values; no points of strokes."""
+    box: Any
+    """[top, left, bottom, right] of the pixels that changed; None: no pixel did."""
+    before: bytes | None
+    """The layer's pixels there, packed."""
+    after: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """Which photographs a list shows, and in which order."""
+
+    batch: str | None = None
+    state: State | None = None
+    sort: str = "submitted"
+    lesion: str | None = None
+    descending: bool = False
+    limit: int = 200
+    offset: int = 0
+
+
+class Store:
+    """The database. Any thread may call; one at a time gets through.
+
+    Raises:
+        OutputError: the file cannot be opened, or was made by another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.row_factory = sqlite3.Row
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if found == 0:
+                self._connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version={VERSION}; COMMIT;")
+            elif found != VERSION:
+                raise OutputError(
+                    f"{path}: of version {found}, this Foveate reads {VERSION}; choose another --data"
+                )
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"{path}: cannot be used as a database ({error}); choose another --data"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file; nobody may call afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """Do several things as one: all of them are on the disk afterwards, or none."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    # Batches
+
+    def add_batch(self, identifier: str, name: str, now: float) -> None:
+        """Make a batch."""
+        with self.change() as database:
+            database.execute("INSERT INTO batches VALUES (?, ?, ?)", (identifier, name, now))
+
+    def batches(self) -> list[dict[str, Any]]:
+        """Return all batches, the latest first: id, name, created."""
+        return [dict(row) for row in self._rows("SELECT * FROM batches ORDER BY created DESC, id")]
+
+    def batch(self, identifier: str) -> dict[str, Any] | None:
+        """Return one batch, or None."""
+        found = self._rows("SELECT * FROM batches WHERE id = ?", identifier)
+        return dict(found[0]) if found else None
+
+    def states(self, batch: str | None = None) -> dict[str, int]:
+        """Count photographs by state: those of a batch, or all."""
+        where, values = ("WHERE batch = ?", (batch,)) if batch else ("", ())
+        counted = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
+        for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
+            counted[row[0]] = row[1]
+        return counted
+
+    def delete_batch(self, identifier: str) -> None:
+        """Forget a batch that holds no photograph any more."""
+        with self.change() as database:
+            database.execute("DELETE FROM batches WHERE id = ?", (identifier,))
+        self._wipe()
+
+    # Photographs
+
+    def add(self, values: Mapping[str, Any]) -> Record:
+        """Put a photograph at the end of the queue.
+
+        Args:
+            values: of `Record`: id, batch, name, key, field, region, sha256, width, height, submitted.
+        """
+        with self.change() as database:
+            (last,) = database.execute("SELECT coalesce(max(number), 0) FROM photographs").fetchone()
+            row = _row({**values, "number": last + 1, "state": "queued"})
+            marks = ", ".join("?" * len(row))
+            database.execute(
+                f"INSERT INTO photographs ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+            )
+            return _get(database, values["id"])
+
+    def get(self, identifier: str) -> Record | None:
+        """Return a photograph, or None."""
+        found = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
+        return _record(found[0]) if found else None
+
+    def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
+        """Change columns of a photograph, and return it; None where it is gone."""
+        with self.change() as database:
+            return _update(database, identifier, values)
+
+    def some(self, query: Query) -> tuple[list[Record], int]:
+        """Return some photographs, and how many there are in all."""
+        where, values = ["1"], []
+        for column, wanted in (("batch", query.batch), ("state", query.state)):
+            if wanted is not None:
+                where.append(f"photographs.{column} = ?")
+                values.append(wanted)
+        by, way = SORTS[query.sort], "DESC" if query.descending else "ASC"
+        join = ""
+        if query.lesion is not None and query.sort in {"burden", "count"}:
+            by = {"burden": "present.area_px * 1.0 / (width * height)", "count": "present.count"}[query.sort]
+            join = "LEFT JOIN present ON present.photograph = id AND present.lesion = ?"
+            values.insert(0, query.lesion)
+        base = f"FROM photographs {join} WHERE {' AND '.join(where)}"
+        rows = self._rows(
+            f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {way}, number {way} LIMIT ? OFFSET ?",
+            *values,
+            query.limit,
+            query.offset,
+        )
+        ((total,),) = self._rows(f"SELECT count(*) {base}", *values)
+        return [_record(row) for row in rows], total
+
+    def keys(self, batch: str) -> frozenset[str]:
+        """Return what the files of a batch's photographs are called."""
+        return frozenset(row[0] for row in self._rows("SELECT key FROM photographs WHERE batch = ?", batch))
+
+    def identifiers(self, batch: str | None = None) -> list[str]:
+        """Return all photographs' identifiers, or those of a batch, in order."""
+        where, values = ("WHERE batch = ?", (batch,)) if batch else ("", ())
+        return [row[0] for row in self._rows(f"SELECT id FROM photographs {where} ORDER BY number", *values)]
+
+    def delete(self, identifier: str) -> bool:
+        """Forget a photograph and all that belongs to it; say whether it was there."""
+        with self.change() as database:
+            found = database.execute("DELETE FROM photographs WHERE id = ?", (identifier,)).rowcount
+        self._wipe()
+        return bool(found)
+
+    def expired(self, before: float) -> list[str]:
+        """Return the photographs that were finished before a time."""
+        rows = self._rows(
+            "SELECT id FROM photographs WHERE state IN ('done', 'failed') AND finished < ?", before
+        )
+        return [row[0] for row in rows]
+
+    def _wipe(self) -> None:
+        """Leave nothing of what was deleted in the write-ahead log."""
+        with self._lock:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # The queue
+
+    def take(self, now: float) -> Record | None:
+        """Take the photograph that has waited longest, or None."""
+        with self.change() as database:
+            found = database.execute(
+                "SELECT id, attempts FROM photographs WHERE state = 'queued' ORDER BY number LIMIT 1"
+            ).fetchone()
+            if found is None:
+                return None
+            changes = {"state": "looking", "started": now, "attempts": found["attempts"] + 1}
+            return _update(database, found["id"], changes)
+
+    def resume(self) -> int:
+        """Put whatever was under way when the server ended back into the queue; return how much that is."""
+        with self.change() as database:
+            return database.execute(
+                "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'looking'"
+            ).rowcount
+
+    def position(self, record: Record) -> int:
+        """Return a queued photograph's place in the queue, from 1."""
+        ((ahead,),) = self._rows(
+            "SELECT count(*) FROM photographs WHERE state = 'queued' AND number < ?", record.number
+        )
+        return int(ahead) + 1
+
+    def positions(self) -> dict[str, int]:
+        """Return the places of all queued photographs."""
+        rows = self._rows("SELECT id FROM photographs WHERE state = 'queued' ORDER BY number")
+        return {row[0]: place for place, row in enumerate(rows, start=1)}
+
+    def finish(
+        self,
+        identifier: str,
+        facts: Mapping[str, Any],
+        counts: Mapping[str, Any],
+        present: Mapping[str, Present],
+        now: float,
+    ) -> Record | None:
+        """Keep what was found, as one step: from then on it is done. None where the photograph is gone."""
+        with self.change() as database:
+            drop_edits(database, identifier)
+            done = {"state": "done", "facts": facts, "finished": now, "revision": 0, "error": None}
+            if _update(database, identifier, done) is None:
+                return None
+            database.executemany(
+                "INSERT OR REPLACE INTO counts VALUES (?, ?, ?)",
+                [(identifier, lesion, json.dumps(one)) for lesion, one in counts.items()],
+            )
+            put_present(database, identifier, present)
+            return _get(database, identifier)
+
+    # What is counted
+
+    def counts(self, identifier: str, lesion: str) -> dict[str, list[int]]:
+        """Return the counts of all levels of the model's map of a photograph that is done."""
+        found = self._rows(
+            "SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion
+        )
+        told: dict[str, list[int]] = json.loads(found[0][0])
+        return told
+
+    def present(self, identifier: str) -> dict[str, Present]:
+        """Return what each lesion comes to at present."""
+        rows = self._rows(
+            "SELECT lesion, level, count, area_px, mask_px FROM present WHERE photograph = ?", identifier
+        )
+        return {
+            row["lesion"]: Present(
+                level=row["level"], count=row["count"], area_px=row["area_px"], mask_px=row["mask_px"]
+            )
+            for row in rows
+        }
+
+    # The journal of corrections
+
+    def edits(self, identifier: str) -> list[Edit]:
+        """Return a photograph's journal, without pixels."""
+        rows = self._rows(
+            f"SELECT {EDIT_COLUMNS}, NULL AS before, NULL AS after FROM edits "
+            "WHERE photograph = ? ORDER BY number",
+            identifier,
+        )
+        return [_edit(row) for row in rows]
+
+    def painted(self, identifier: str, lesion: str) -> list[Edit]:
+        """Return the steps that hold for a lesion and have pixels, with them."""
+        rows = self._rows(
+            "SELECT * FROM edits WHERE photograph = ? AND lesion = ? AND NOT undone AND box IS NOT NULL "
+            "ORDER BY number",
+            identifier,
+            lesion,
+        )
+        return [_edit(row) for row in rows]
+
+    def edit(self, identifier: str, number: int) -> Edit:
+        """Return one step, with its pixels."""
+        return _edit(
+            self._rows("SELECT * FROM edits WHERE photograph = ? AND number = ?", identifier, number)[0]
+        )
+
+    def corrected(self, identifier: str) -> frozenset[str]:
+        """Return the lesions of which any pixel was corrected."""
+        rows = self._rows(
+            "SELECT DISTINCT lesion FROM edits WHERE photograph = ? AND NOT undone AND box IS NOT NULL",
+            identifier,
+        )
+        return frozenset(row[0] for row in rows)
+
+
+def put_present(database: sqlite3.Connection, identifier: str, present: Mapping[str, Present]) -> None:
+    """Within a change: keep what lesions come to at present, and the sums that lists sort by."""
+    database.executemany(
+        "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (identifier, lesion, one.level, one.count, one.area_px, one.mask_px)
+            for lesion, one in present.items()
+        ],
+    )
+    database.execute(
+        "UPDATE photographs SET (count, area_fraction) = ("
+        " SELECT sum(present.count), sum(present.area_px) * 1.0 / json_extract(facts, '$.field.area_px')"
+        " FROM present WHERE photograph = photographs.id) WHERE id = ?",
+        (identifier,),
+    )
+
+
+def put_edit(database: sqlite3.Connection, identifier: str, edit: Edit) -> None:
+    """Within a change: add a step to the journal; what was undone before it is gone for good."""
+    database.execute("DELETE FROM edits WHERE photograph = ? AND undone", (identifier,))
+    row = {
+        "photograph": identifier,
+        **{field.name: getattr(edit, field.name) for field in fields(edit)},
+        "told": json.dumps(edit.told),
+        "box": None if edit.box is None else json.dumps(edit.box),
+    }
+    marks = ", ".join("?" * len(row))
+    database.execute(f"INSERT INTO edits ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+
+
+def mark_undone(database: sqlite3.Connection, identifier: str, number: int, *, undone: bool) -> None:
+    """Within a change: undo or redo a step."""
+    database.execute(
+        "UPDATE edits SET undone = ? WHERE photograph = ? AND number = ?", (undone, identifier, number)
+    )
+
+
+def drop_edits(database: sqlite3.Connection, identifier: str) -> None:
+    """Within a change: forget the journal."""
+    database.execute("DELETE FROM edits WHERE photograph = ?", (identifier,))
+
+
+def put(database: sqlite3.Connection, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
+    """Within a change: change columns of a photograph."""
+    return _update(database, identifier, values)
+
+
+def _update(database: sqlite3.Connection, identifier: str, values: Mapping[str, Any]) -> Record | None:
+    row = _row(values)
+    if row:
+        sets = ", ".join(f"{column} = ?" for column in row)
+        database.execute(f"UPDATE photographs SET {sets} WHERE id = ?", (*row.values(), identifier))
+    found = database.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone()
+    return None if found is None else _record(found)
+
+
+def _get(database: sqlite3.Connection, identifier: str) -> Record:
+    return _record(database.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone())
+
+
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as columns hold them."""
+    return {
+        column: json.dumps(value) if column in JSON_COLUMNS and value is not None else value
+        for column, value in values.items()
+    }
+
+
+def _record(row: sqlite3.Row) -> Record:
+    values = {
+        column: json.loads(row[column]) if column in JSON_COLUMNS and row[column] is not None else row[column]
+        for column in row.keys()  # noqa: SIM118 iterating a row yields its values
+    }
+    return Record(**{**values, "reviewed": bool(values["reviewed"])})
+
+
+def _edit(row: sqlite3.Row) -> Edit:
+    values = {field.name: row[field.name] for field in fields(Edit)}
+    return Edit(
+        **{
+            **values,
+            "undone": bool(values["undone"]),
+            "told": json.loads(values["told"]),
+            "box": None if values["box"] is None else json.loads(values["box"]),
+        }
+    )

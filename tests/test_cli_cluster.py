@@ -1,0 +1,171 @@
+"""`foveate predict --on`: what the options mean together, and what is said at the end."""
+
+import json
+import re
+import sys
+
+import pytest
+import tiny_cluster
+import tiny_package
+from test_cluster_programme import standing
+
+from foveate import cli
+from foveate.cli import cluster
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def eyes(tmp_path):
+    source = tiny_cluster.folder(tmp_path / "eyes", count=2)
+    (source / "bad.png").write_bytes(b"")
+    return source
+
+
+@pytest.fixture
+def foveate(capsys, model, tmp_path):
+    """Run predict in this process: exit code, stdout, stderr."""
+
+    def run(*arguments, out=tmp_path / "out"):
+        capsys.readouterr()
+        line = ["predict", *arguments, "--out", out, "--model", model, "--engine", "onnx"]
+        code = cli.run([str(argument) for argument in line])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_a_run_by_workers_says_what_became_of_all_and_where_to_look(foveate, eyes, tmp_path):
+    code, out, err = foveate(eyes, "--on", "local", "--workers", 1, "--log", tmp_path / "log")
+
+    assert code == 1
+    assert re.match(r"2 photographs done, 1 set aside with their errors, 1 other files skipped; \d", out)
+    assert f"Look at {tmp_path / 'out'}/summary.csv and {tmp_path / 'out'}/summary.parquet" in out
+    assert "not a medical device" in out
+    assert re.search(r"^3/3 photographs, 1 set aside, 2 tried again, 1 workers, \d+\.\d a minute$", err, re.M)
+    assert tiny_cluster.said(tmp_path / "log")[-1]["event"] == "ended"
+
+
+def test_json_is_one_object_and_resuming_is_told(foveate, eyes):
+    (eyes / "bad.png").unlink()
+    foveate(eyes, "--on", "local")
+
+    code, out, _ = foveate(eyes, "--on", "local", "--resume", "--json")
+
+    found = json.loads(out)
+    assert code == 0
+    assert (found["ok"], found["done_before"], found["failed"], found["skipped"]) == (2, 2, 0, 1)
+    assert foveate(eyes, "--on", "local", "--json")[0] == 1
+    assert "already holds" in json.loads(foveate(eyes, "--on", "local", "--json")[1])["error"]
+
+
+def test_a_part_writes_no_tables_and_says_what_to_do(foveate, eyes, tmp_path):
+    code, out, _ = foveate(eyes, "--on", "local", "--resume", "--shard", "1/2", "--tries", 1)
+
+    assert code in (0, 1)
+    assert "the same line without --shard writes the tables" in out
+    assert not (tmp_path / "out" / "summary.csv").exists()
+
+
+def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(foveate, eyes, tmp_path):
+    code, out, _ = foveate(eyes, "--plan", "--workers", 7)
+
+    assert code == 0
+    assert out.startswith("3 photographs, ")
+    assert re.search(r"^\d+\.\d\d s a photograph \(.*2 measured here, by one worker alone, onnx", out, re.M)
+    for crew in ("1 worker", "7 workers", "10 workers", "1000 workers"):
+        assert re.search(rf"^ *{crew}: \d+ s$", out, re.M)
+    assert not (tmp_path / "out").exists()
+    found = json.loads(foveate(eyes, "--plan", "--json")[1])
+    assert (found["photographs"], found["left"]) == (3, 3)
+    assert set(found["hours"]) == {"1", "10", "100", "1000"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a b --on local", "2 paths; give one folder"),
+        ("nowhere --on local", "nowhere is no folder"),
+        ("eyes --log x", "--log is for a run by workers"),
+        ("eyes --tries 2", "--tries is for a run by workers"),
+        ("eyes --shard 1/2", "--shard is for a run by workers"),
+        ("eyes --on local --shard 1/2", "--shard needs --resume"),
+        *[
+            (f"eyes --on local --resume --shard {text}", "give I/N")
+            for text in ("0/2", "3/2", "2", "a/b", "1/0")
+        ],
+    ],
+)
+def test_a_line_that_makes_no_sense_is_exit_code_2(foveate, eyes, monkeypatch, line, message):
+    monkeypatch.chdir(eyes.parent)
+
+    code, out, err = foveate(*line.split())
+
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--on slurm", "on is slurm; give local"),
+        ("--on local --workers 0", "workers is 0; give 1 or more"),
+        ("--on local --tries 0", "tries is 0; give 1 or more"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_exit_code_1_and_one_line(foveate, eyes, line, message):
+    code, out, err = foveate(eyes, *line.split())
+
+    assert (code, out) == (1, "")
+    assert message in err
+
+
+def test_an_address_of_another_kind_is_refused(foveate, eyes, tmp_path):
+    code, _, err = foveate("gs://bucket", "--on", "local")
+    assert (code, err) == (
+        1,
+        "foveate: gs://bucket: gs:// is not known; give a folder or s3://BUCKET/PREFIX\n",
+    )
+
+
+def test_without_the_extra_it_says_what_to_install(foveate, eyes, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("foveate.cluster.")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("drive", "summaries", "plans"):
+        monkeypatch.delattr(f"foveate.cluster.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    code, _, err = foveate(eyes, "--on", "local")
+
+    assert (code, err) == (1, "foveate: --on needs pyarrow; pip install 'foveate[cluster]'\n")
+
+
+def test_how_far_a_run_is_fits_on_a_line():
+    early = standing(total=60_000, kept=20_000, ok=10_000, workers=12, seconds=36_000.0)
+    assert cluster.told(early) == (
+        "30000/60000 photographs, 20000 of them before, 12 workers, 16.7 a minute, 30 h 00 min left"
+    )
+    late = standing(total=9, ok=8, failed=1, again=2, lost=1, workers=2, seconds=9.0)
+    assert cluster.told(late) == (
+        "9/9 photographs, 1 set aside, 2 tried again, 1 workers lost, 2 workers, 60.0 a minute"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (5930, "99 min"), (11_100, "3 h 05 min")],
+)
+def test_times_are_told_in_few_words(seconds, said):
+    assert cluster.duration(float(seconds)) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (3e12, "3.0 TB")]
+)
+def test_bytes_are_told_in_few_words(count, said):
+    assert cluster.size(float(count)) == said

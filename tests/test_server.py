@@ -1,0 +1,440 @@
+"""What becomes of photographs that are submitted, and of the queue that they wait in."""
+
+import json
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+import tiny_package
+import tiny_server
+from tiny_server import done, picture, submit, waited
+
+import foveate
+from foveate.errors import OutputError, SettingError
+from foveate.server import crew, names, options
+from foveate.server.options import Limits, Options
+from foveate.server.store import Store
+from foveate.server.tasks import Refused
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def client(model, tmp_path_factory):
+    """A server that the tests of this file share: each submits photographs of its own."""
+    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
+        yield client
+
+
+def until(wanted, seconds=20):
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def test_a_photograph_is_found_to_hold_what_python_finds_in_it(client, model):
+    pixels = tiny_package.fundus(seed=3)
+    expected = foveate.load(model, engine="onnx", threads=1).segment(foveate.from_array(pixels))
+
+    told = done(client, tiny_server.png(pixels), "left eye.png")
+
+    assert (told["name"], told["width"], told["height"]) == ("left eye", 256, 256)
+    for code, lesion in told["result"]["lesions"].items():
+        mine = [region for region in expected.regions if region.lesion == code]
+        assert lesion["count"] == len(mine) > 0
+        assert lesion["area_px"] == sum(region.area_px for region in mine)
+        assert lesion["mask_px"] == expected.mask(code).sum()
+
+
+def test_what_is_no_photograph_is_refused_by_name_and_nothing_of_it_is_kept(client):
+    before = client.get("/api/photographs").json()["total"]
+    damaged = picture()[:-200]
+    small = tiny_server.png(tiny_package.fundus(diameter=100))
+
+    for content, reason in (
+        (b"", "empty"),
+        (b"GIF89a" + bytes(200), "GIF"),
+        (damaged, "end"),
+        (small, "256"),
+    ):
+        answer = submit(client, content)
+        assert answer.status_code == 422, reason
+        error = answer.json()["error"]
+        assert (error["status"], error["code"]) == (422, "unreadable")
+        assert reason in error["message"]
+        assert str(client.service.shelf.data) not in error["message"]
+
+    assert client.get("/api/photographs").json()["total"] == before
+    assert not list(client.service.shelf.incoming.iterdir())
+    assert len(list(client.service.shelf.photographs.iterdir())) == before
+
+
+def test_a_photograph_without_a_field_fails_with_the_reason_and_can_be_looked_at_again(client):
+    grey = tiny_package.fundus()
+    grey[...] = (90, 80, 70)  # lit everywhere: no disc
+
+    told = done(client, tiny_server.png(grey))
+    assert (told["state"], told["error"]["code"]) == ("failed", "no_field")
+    assert client.get(f"/api/photographs/{told['id']}/tiles/0/0_0.jpg").status_code == 200
+    assert client.get(f"/api/photographs/{told['id']}/counts").status_code == 409
+
+    again = client.post(f"/api/photographs/{told['id']}/again", json={"field": "128,128,120"})
+    assert (again.status_code, again.json()["error"]) == (202, None)
+    told = waited(client, told["id"])
+    assert told["state"] == "done"
+    assert (told["result"]["field"]["x"], told["result"]["field"]["radius"]) == (128, 120)
+
+
+def test_a_deleted_photograph_is_gone_from_the_disk_and_from_the_database(client):
+    name = "Name-that-nobody-else-has"
+    identifier = done(client, name=f"{name}.png")["id"]
+    folder = client.service.shelf.place(identifier).folder
+    assert folder.is_dir()
+
+    assert client.delete(f"/api/photographs/{identifier}").status_code == 204
+
+    assert not folder.exists()
+    assert client.get(f"/api/photographs/{identifier}").status_code == 404
+    assert client.delete(f"/api/photographs/{identifier}").status_code == 404
+    for path in client.service.shelf.data.rglob("*"):
+        assert name not in path.name
+        assert not path.is_file() or name.encode() not in path.read_bytes(), path.name
+
+
+def test_a_photograph_that_is_looked_at_can_be_deleted(client):
+    client.looker.hold.clear()
+    try:
+        identifier = submit(client, picture(7)).json()["id"]
+        until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")
+
+        assert client.delete(f"/api/photographs/{identifier}").status_code == 204
+        until(lambda: client.service.jobs.queue()["under_way"] == 0)
+    finally:
+        client.looker.hold.set()
+
+    assert not client.service.shelf.place(identifier).folder.exists()
+    assert done(client, picture(8))["state"] == "done"
+
+
+def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_path):
+    limits = Limits(waiting=2)
+    with tiny_server.running(tmp_path / "data", model, limits=limits) as client:
+        client.looker.hold.clear()
+        first = submit(client, picture(0)).json()["id"]
+        until(lambda: client.get(f"/api/photographs/{first}").json()["state"] == "looking")
+        accepted = [submit(client, picture(seed)).json() for seed in (1, 2)]
+        assert [one["position"] for one in accepted] == [1, 2]
+
+        refused = submit(client, picture(3))
+
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "queue_full"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        client.looker.hold.set()
+        assert all(
+            waited(client, one)["state"] == "done" for one in (first, *(two["id"] for two in accepted))
+        )
+        assert submit(client, picture(3)).status_code == 201
+
+
+def test_limits_of_bytes_and_pixels_have_their_own_statuses(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(bytes=5000, pixels=70_000)) as client:
+        large = submit(client, picture()[:4000] + bytes(4000))
+        assert (large.status_code, large.json()["error"]["code"]) == (413, "too_many_bytes")
+
+        def endless():
+            for _ in range(100):
+                yield bytes(1000)
+
+        headers = {"Content-Type": "image/png"}
+        streamed = client.post("/api/photographs", content=endless(), headers=headers)
+        assert (streamed.status_code, streamed.json()["error"]["code"]) == (413, "too_many_bytes")
+        assert not list(client.service.shelf.incoming.iterdir())
+
+    with tiny_server.running(tmp_path / "more", model, limits=Limits(pixels=66_000)) as client:
+        many = submit(client, picture(diameter=300))
+        assert (many.status_code, many.json()["error"]["code"]) == (413, "too_many_pixels")
+
+
+def test_a_full_disk_is_507(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(free=1 << 60)) as client:
+        answer = submit(client, picture())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_space")
+
+
+class Failing:
+    """A hand that fails in one way and then works."""
+
+    def __init__(self, hand, *raised):
+        self._hand = hand
+        self.raised = list(raised)
+
+    def __getattr__(self, name):
+        return getattr(self._hand, name)
+
+    def do(self, task, watch, seconds):
+        if self.raised:
+            raise self.raised.pop(0)
+        return self._hand.do(task, watch, seconds)
+
+
+@pytest.mark.parametrize(
+    ("raised", "outcome"),
+    [
+        ([crew.LostError()], ("done", None)),
+        ([crew.LostError()] * 9, ("failed", "crashed")),
+        ([crew.TooSlowError()], ("failed", "too_slow")),
+        ([Refused("no_space", "full")], ("failed", "no_space")),
+        ([ZeroDivisionError("with a secret name")], ("failed", "crashed")),
+    ],
+)
+def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, raised, outcome, caplog):
+    state, code = outcome
+    with tiny_server.running(tmp_path / "data", model, wrap=lambda hand: Failing(hand, *raised)) as client:
+        told = done(client)
+        after = done(client, picture(2)) if state == "failed" and code != "crashed" else told
+
+    assert told["state"] == state
+    assert (told["error"] or {}).get("code") == code
+    assert after["state"] in {"done", state}
+    assert "secret" not in caplog.text
+
+
+def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model) as client:
+        finished = done(client, picture(0))
+        client.looker.hold.clear()
+        waiting = [submit(client, picture(seed)).json()["id"] for seed in (1, 2)]
+        until(lambda: client.get(f"/api/photographs/{waiting[0]}").json()["state"] == "looking")
+
+    with tiny_server.running(tmp_path / "data", model) as client:
+        assert client.get(f"/api/photographs/{finished['id']}").json() == finished
+        assert [waited(client, one)["state"] for one in waiting] == ["done", "done"]
+
+
+def test_results_expire_when_they_are_told_to(model, tmp_path):
+    limits = Limits(keep=timedelta(days=1))
+    with tiny_server.running(tmp_path / "data", model, limits=limits) as client:
+        told = done(client)
+        assert told["expires"] > told["finished"]
+        client.service.jobs.expire(time.time() + 86000)
+        assert client.get(f"/api/photographs/{told['id']}").status_code == 200
+
+        client.service.jobs.expire(time.time() + 86500)
+
+        assert client.get(f"/api/photographs/{told['id']}").status_code == 404
+        assert not list(client.service.shelf.photographs.iterdir())
+
+
+def test_a_batch_keeps_its_photographs_together_and_sorts_them_by_burden(client):
+    batch = client.post("/api/batches", json={"name": "Monday"}).json()["id"]
+    shown = [done(client, picture(seed), "left.png", batch=batch) for seed in (1, 2, 3)]
+    plain = tiny_package.fundus()
+    plain[(plain != 0).any(axis=2)] = (120, 80, 40)
+    shown.append(done(client, tiny_server.png(plain), "left.png", batch=batch))
+
+    listed = client.get("/api/photographs", params={"batch": batch, "sort": "burden", "order": "desc"}).json()
+
+    shares = [one["result"]["burden"]["area_fraction"] for one in listed["photographs"]]
+    assert listed["total"] == 4
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > shares[-1]
+    told = client.get(f"/api/batches/{batch}").json()
+    assert (told["name"], told["photographs"]["done"]) == ("Monday", 4)
+    keys = [client.service.record(one["id"]).key for one in shown]
+    assert keys == ["left", "left-2", "left-3", "left-4"]
+
+    assert client.delete(f"/api/batches/{batch}").status_code == 204
+    assert client.get("/api/photographs", params={"batch": batch}).json()["total"] == 0
+    assert client.get(f"/api/batches/{batch}").status_code == 404
+
+
+def test_lists_sort_by_name_and_by_one_lesion_and_page(client):
+    batch = client.post("/api/batches", json={}).json()["id"]
+    for seed, name in ((1, "b"), (2, "a"), (3, "c")):
+        done(client, picture(seed), f"{name}.png", batch=batch)
+
+    def asked(**query):
+        told = client.get("/api/photographs", params={"batch": batch, **query}).json()
+        return told["photographs"]
+
+    assert [one["name"] for one in asked(sort="name")] == ["a", "b", "c"]
+    assert [one["name"] for one in asked(sort="name", order="desc", limit=1, offset=1)] == ["b"]
+    counts = [one["result"]["lesions"]["MA"]["count"] for one in asked(sort="count", lesion="MA")]
+    assert counts == sorted(counts)
+
+
+def test_thresholds_are_chosen_kept_and_given_back(client):
+    told = done(client)
+    one = f"/api/photographs/{told['id']}"
+    counts = client.get(f"{one}/counts").json()["lesions"]["EX"]
+
+    changed = client.patch(one, json={"thresholds": {"EX": 0.2}}).json()["result"]["lesions"]
+
+    assert (changed["EX"]["level"], changed["EX"]["threshold"]) == (51, 0.2)
+    assert changed["EX"]["model_level"] == 128
+    assert changed["EX"]["count"] == counts["regions"][51]
+    assert changed["EX"]["area_px"] == counts["area_px"][51]
+    assert client.patch(one, json={"levels": {"MA": 9}}).json()["result"]["lesions"]["MA"]["level"] == 9
+    assert client.get(one).json()["result"]["lesions"]["EX"]["level"] == 128
+    assert client.patch(one, json={"thresholds": None}).json()["result"] == told["result"]
+
+
+def test_every_level_gives_back_itself(client):
+    told = done(client)
+
+    for level in (1, 2, 77, 128, 254, 255):
+        changed = client.patch(f"/api/photographs/{told['id']}", json={"levels": {"EX": level}}).json()
+        assert changed["result"]["lesions"]["EX"]["level"] == level
+
+
+def test_counts_of_all_levels_are_those_of_the_command_line(client, model):
+    pixels = tiny_package.fundus(seed=5)
+    told = done(client, tiny_server.png(pixels))
+    counts = client.get(f"/api/photographs/{told['id']}/counts").json()["lesions"]
+    loaded = foveate.load(model, engine="onnx", threads=1)
+
+    for threshold in (0.004, 0.1, 0.37, 0.5, 0.93, 1.0):
+        level = next(one for one in range(1, 256) if one / 255 >= threshold)
+        found = loaded.segment(
+            foveate.from_array(pixels), thresholds={"EX": threshold, "MA": threshold}
+        ).regions
+        for code in ("EX", "MA"):
+            mine = [region for region in found if region.lesion == code]
+            assert counts[code]["regions"][level] == len(mine)
+            assert counts[code]["area_px"][level] == sum(region.area_px for region in mine)
+
+
+def test_spacing_makes_areas_in_millimetres(client):
+    told = done(client)
+    one = f"/api/photographs/{told['id']}"
+
+    changed = client.patch(one, json={"spacing_mm": 0.01}).json()
+
+    lesion = changed["result"]["lesions"]["EX"]
+    assert lesion["area_mm2"] == pytest.approx(lesion["area_px"] * 1e-4)
+    region = client.get(f"{one}/regions", params={"lesion": "EX"}).json()["regions"][0]
+    assert region["area_mm2"] == pytest.approx(region["area_px"] * 1e-4)
+    assert client.patch(one, json={"spacing_mm": None}).json()["spacing_mm"] is None
+
+
+def test_events_tell_what_happens_to_a_photograph(client):
+    heard = []
+    ready = threading.Event()
+
+    def listen():
+        for text in told:
+            heard.append(text)
+            ready.set()
+            if '"state": "done"' in text:
+                return
+
+    told = tiny_server.events(client)
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    assert ready.wait(10)
+    identifier = submit(client, picture(4)).json()["id"]
+    listener.join(30)
+
+    mine = [json.loads(text.split("data: ")[1]) for text in heard if identifier in text]
+    assert heard[0].startswith("event: hello\n")
+    assert [one["state"] for one in mine if "state" in one] == ["queued", "looking", "done"]
+    shares = [one["progress"] for one in mine if "state" not in one]
+    assert shares == sorted(shares)
+    assert shares
+
+
+def test_the_server_says_what_it_is(client, model):
+    told = client.get("/api/server").json()
+
+    assert told["model"]["sha256"] == foveate.load(model, engine="onnx", threads=1).package.digest
+    assert told["lesions"]["EX"] == {
+        "name": "hard exudates", "colour": [240, 228, 66], "threshold": 0.5, "level": 128,
+    }  # fmt: skip
+    assert client.get("/healthz").json() == {"status": "ok", "version": foveate.__version__}
+    assert "not a medical device" in told["notice"]
+
+
+def test_metrics_count_and_name_nobody(client):
+    done(client, name="Jane Doe.png")
+
+    text = client.get("/metrics").text
+
+    assert 'foveate_photographs_total{outcome="done"}' in text
+    assert "foveate_look_seconds_bucket" in text
+    assert "Jane" not in text
+    for line in text.splitlines():
+        assert line.startswith("#") or len(line.split(" ")) == 2, line
+
+
+def test_every_error_has_the_one_body(client):
+    missing = "0" * 32
+    asked = [
+        client.get("/api/nothing"),
+        client.get(f"/api/photographs/{missing}"),
+        client.get("/api/photographs/short"),
+        client.post("/healthz"),
+        client.get("/api/photographs", params={"limit": 0}),
+        client.post("/api/batches", content=b"{", headers={"Content-Type": "application/json"}),
+        client.post("/api/batches", json={"name": "x", "more": 1}),
+        client.post("/api/photographs", content=picture(), headers={"Content-Type": "text/plain"}),
+    ]
+
+    assert [answer.status_code for answer in asked] == [404, 404, 422, 405, 422, 400, 422, 415]
+    for answer in asked:
+        error = answer.json()["error"]
+        assert set(error) == {"status", "code", "message"}
+        assert error["status"] == answer.status_code
+        assert error["message"]
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path):
+    with pytest.raises(SettingError, match="lets other machines in"):
+        Options(data=tmp_path, host="0.0.0.0")
+    with pytest.raises(SettingError, match="has 5 letters"):
+        Options(data=tmp_path, token="short")
+    with pytest.raises(SettingError, match="workers is 0"):
+        Options(data=tmp_path, workers=0)
+    with pytest.raises(SettingError, match="give more than 0"):
+        Limits(bytes=0)
+    with pytest.raises(SettingError, match="no such folder"):
+        options.roots((tmp_path / "missing",))
+    assert Options(data=tmp_path, host="0.0.0.0", token="x" * 16).token
+
+
+def test_a_database_of_another_version_is_refused(tmp_path):
+    store = Store(tmp_path / "one.sqlite3")
+    store._connection.execute("PRAGMA user_version=99")
+    store.close()
+
+    with pytest.raises(OutputError, match="of version 99"):
+        Store(tmp_path / "one.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("sent", "read", "file"),
+    [
+        ("IDRiD_339.jpg", "IDRiD_339", "IDRiD_339"),
+        ("C:\\clinic\\left.png", "left", "left"),
+        ("../../etc/passwd", "passwd", "passwd"),
+        ("%3Cscript%3Ealert(1)%3C%2Fscript%3E.jpg", "script>", "script_"),
+        ("%E7%9C%BC%20left.tif", "眼 left", "_left"),
+        ("%00%0A%1B.jpg", ".jpg", "jpg"),
+        ("%00%0A%1B", "photograph", "photograph"),
+        ("", "photograph", "photograph"),
+        (".hidden", ".hidden", "hidden"),
+        ("%E2%80%AEgnp.exe", "gnp", "gnp"),
+        ("a" * 500, "a" * 120, "a" * 120),
+    ],
+)
+def test_names_are_made_safe(sent, read, file):
+    name = names.of_header(sent)
+
+    assert (name, names.key(name)) == (read, file)

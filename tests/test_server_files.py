@@ -1,0 +1,203 @@
+"""Files that are downloaded are those that the command line writes, and corrected ones can be trained on."""
+
+import io
+import json
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import tiny_package
+import tiny_server
+from PIL import Image
+from tiny_server import done, grey, picture
+
+import foveate
+from foveate import datasets
+from foveate.datasets import layouts
+
+NAME = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def client(model, tmp_path_factory):
+    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
+        yield client
+
+
+def unzipped(answer):
+    """Return a zip's files."""
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def predicted(model, folder, content, thresholds=None):
+    """Return what Python, and the command line, write for a photograph called eye."""
+    (folder / "eye.png").write_bytes(content)
+    loaded = foveate.load(model, engine="onnx", threads=1)
+    loaded.segment(foveate.read(folder / "eye.png"), thresholds=thresholds or {}).save(folder / "out")
+    files = {path.relative_to(folder / "out").as_posix(): path for path in (folder / "out").rglob("*.*")}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def stroke(client, one, **more):
+    body = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5], [90.5, 70.5]], **more}
+    assert client.post(f"{one}/corrections/strokes", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("thresholds", [None, {"EX": 0.31, "MA": 0.77}])
+def test_a_download_holds_the_command_lines_files_byte_for_byte(client, model, tmp_path, thresholds):
+    told = done(client, picture(11))
+    one = f"/api/photographs/{told['id']}"
+    if thresholds:
+        client.patch(one, json={"thresholds": thresholds})
+
+    files = unzipped(client.get(f"{one}/download"))
+
+    expected = predicted(model, tmp_path, picture(11), thresholds)
+    assert set(files) == set(expected)
+    assert [name for name in files if files[name] != expected[name]] == []
+    assert not list(client.service.shelf.incoming.iterdir())
+
+
+def test_parts_of_a_download_can_be_chosen(client):
+    one = f"/api/photographs/{done(client)['id']}"
+
+    names = set(unzipped(client.get(f"{one}/download", params={"parts": "masks,summary.csv"})))
+
+    assert names == {"masks/eye_EX.png", "masks/eye_MA.png", "summary.csv"}
+    assert client.get(f"{one}/download", params={"parts": "../../etc"}).status_code == 422
+
+
+def test_corrections_lie_beside_the_models_files_and_change_none(client, model, tmp_path):
+    one = f"/api/photographs/{done(client, picture(12))['id']}"
+    stroke(client, one, author="Dr A")
+
+    files = unzipped(client.get(f"{one}/download"))
+
+    own = {name: content for name, content in files.items() if not name.startswith("corrected/")}
+    expected = predicted(model, tmp_path, picture(12))
+    assert set(own) == set(expected)
+    assert [name for name in own if own[name] != expected[name]] == []
+    corrected = grey(client.get(f"{one}/corrected/EX/0/0_0.png").content)
+    mask = grey(files["corrected/masks/eye_EX.png"])
+    np.testing.assert_array_equal(mask == 255, corrected >= 128)
+    assert files["corrected/masks/eye_MA.png"] == files["masks/eye_MA.png"]
+    table = json.loads(files["corrected/regions/eye.json"])
+    assert table["lesions"]["EX"]["count"] == client.get(one).json()["result"]["lesions"]["EX"]["count"]
+    journal = json.loads(files["corrected/corrections/eye.json"])
+    assert journal["model"] == json.loads(files["regions/eye.json"])["model"]
+    assert [(edit["author"], edit["kind"], edit["tool"]) for edit in journal["edits"]] == [
+        ("Dr A", "stroke", "brush")
+    ]
+    client.post(f"{one}/corrections/undo", json={})
+    assert unzipped(client.get(f"{one}/download")) == own
+
+
+def test_corrected_photographs_are_a_set_that_training_reads_as_it_is(client, tmp_path):
+    batch = client.post("/api/batches", json={}).json()["id"]
+    contents = [picture(21), picture(22), picture(23)]
+    told = [done(client, content, "left.png", batch=batch) for content in contents]
+    one, two = (f"/api/photographs/{one['id']}" for one in told[:2])
+    assert client.get("/api/training", params={"batch": batch}).status_code == 409
+    stroke(client, one)
+    client.patch(two, json={"reviewed": True, "levels": {"MA": 200}})
+
+    answer = client.get("/api/training", params={"batch": batch})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path)
+
+    layout = layouts.named(str(tmp_path / "corrections.toml"))
+    cases = layouts.cases(tmp_path, layout, "train")
+    assert [case.name for case in cases] == ["left", "left-2"]
+    for case, content, address in zip(cases, contents, (one, two), strict=False):
+        photograph = foveate.read(case.photograph)
+        with Image.open(io.BytesIO(content)) as original:
+            np.testing.assert_array_equal(photograph.pixels, np.asarray(original))
+        truth = datasets.truth(case, ("EX", "MA"), photograph.shape)
+        levels = {code: one["level"] for code, one in client.get(address).json()["result"]["lesions"].items()}
+        for mask, code in zip(truth, ("EX", "MA"), strict=True):
+            corrected = grey(client.get(f"{address}/corrected/{code}/0/0_0.png").content)
+            np.testing.assert_array_equal(mask, corrected >= levels[code])
+    single = unzipped(client.get(f"{one}/training"))
+    assert {"corrections.toml", "photographs/left.png", "corrections/left.json"} <= set(single)
+
+
+def test_a_batch_is_one_folder_of_results(client, tmp_path):
+    batch = client.post("/api/batches", json={"name": "Mon/day"}).json()["id"]
+    assert client.get(f"/api/batches/{batch}/download").status_code == 409
+    for seed in (31, 32):
+        done(client, picture(seed), "eye.png", batch=batch)
+
+    answer = client.get(f"/api/batches/{batch}/download")
+
+    files = unzipped(answer)
+    assert 'filename="Mon_day.zip"' in answer.headers["content-disposition"]
+    assert {"masks/eye_EX.png", "masks/eye-2_EX.png", "index.html"} <= set(files)
+    rows = files["summary.csv"].decode().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["eye", "ok"], ["eye-2", "ok"]]
+
+
+def test_an_overlay_comes_in_the_width_that_is_asked_for(client):
+    one = f"/api/photographs/{done(client)['id']}"
+
+    whole = client.get(f"{one}/overlay.jpg").content
+    small = client.get(f"{one}/overlay.jpg", params={"width": 100}).content
+
+    shapes = [cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_COLOR).shape for part in (whole, small)]
+    assert shapes[0][1] == 256
+    assert shapes[1][1] == 100
+
+
+def test_a_report_is_one_page_that_runs_nothing(client):
+    told = done(client, name="%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E.png")
+    one = f"/api/photographs/{told['id']}"
+    assert told["name"] == NAME
+    stroke(client, one, author="<script>alert(2)</script>")
+    client.patch(one, json={"grid": {"fovea": {"x": 128, "y": 128}, "disc": {"x": 178, "y": 120}}})
+
+    answer = client.get(f"{one}/report")
+
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "script-src" not in answer.headers["content-security-policy"]
+    for typed in ("<img src=x", "<script>"):
+        assert typed not in answer.text
+    assert "&lt;img src=x onerror" in answer.text
+    assert "not a medical device" in answer.text
+    assert "inner superior" in answer.text
+    assert answer.text.count("<img ") == 1
+
+
+def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):
+    secret = "Jane Doe 1950-01-01"
+    exif = Image.Exif()
+    exif[0x010E] = secret
+    exif[0x9286] = secret
+    content = io.BytesIO()
+    Image.fromarray(tiny_package.fundus(seed=41)).save(
+        content, "JPEG", quality=95, exif=exif, comment=secret.encode()
+    )
+    assert secret.encode() in content.getvalue()
+
+    told = done(client, content.getvalue())
+    one = f"/api/photographs/{told['id']}"
+    client.patch(one, json={"reviewed": True})
+
+    asked = [
+        client.get(f"{one}/{path}")
+        for path in ("", "report", "overlay.jpg", "thumbnail.jpg", "tiles/0/0_0.jpg")
+    ]
+    parts = [answer.content for answer in asked]
+    parts += [
+        *unzipped(client.get(f"{one}/download")).values(),
+        *unzipped(client.get(f"{one}/training")).values(),
+    ]
+    for part in parts:
+        assert secret.encode() not in part

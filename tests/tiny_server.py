@@ -1,0 +1,114 @@
+"""A server for tests: its workers are no processes but calls, so that it starts at once."""
+
+import io
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import tiny_package
+from PIL import Image
+from starlette.testclient import TestClient
+
+from foveate.library import load
+from foveate.server import crew, news, worker
+from foveate.server.app import create
+from foveate.server.jobs import Crew
+from foveate.server.options import Limits, Options
+
+
+class Inline:
+    """A `Hand` that works in the thread that asks it."""
+
+    def __init__(self, model=None):
+        self._model = model
+        self._lock = threading.Lock()
+        self.closed = False
+        self.cancelled = threading.Event()
+        self.hold = threading.Event()
+        """Cleared: tasks wait."""
+        self.hold.set()
+
+    def introduce(self):
+        return worker.introduce(self._model) if self._model else {}
+
+    def do(self, task, watch, seconds):
+        with self._lock:
+            self.cancelled.clear()
+            while not self.hold.wait(0.01):
+                if self.cancelled.is_set() or self.closed:
+                    raise crew.CancelledError
+            return worker.do(task, self._model, watch)
+
+    def cancel(self):
+        self.cancelled.set()
+
+    def close(self):
+        self.closed = True
+
+
+@contextmanager
+def running(data: Path, model: Path, *, base="http://127.0.0.1:8000", **changes):
+    """Yield a client of a server, and the looker that works for it."""
+    looker = changes.pop("wrap", lambda hand: hand)(Inline(load(model, engine="onnx", threads=1)))
+    limits = changes.pop("limits", Limits())
+    options = Options(data=data, model=model, threads=1, limits=limits, **changes)
+    app = create(options, lambda _: Crew(desk=Inline(), lookers=[looker]))
+    with TestClient(app, base_url=base, raise_server_exceptions=False) as client:
+        client.looker = looker
+        client.service = app.routes.state.service
+        yield client
+
+
+def picture(seed: int = 0, **drawn) -> bytes:
+    """Return a drawn fundus as the bytes of a PNG."""
+    return png(tiny_package.fundus(seed=seed, **drawn))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Return pixels as the bytes of a PNG."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def grey(content: bytes) -> np.ndarray:
+    """Return the levels of a grey PNG."""
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.mode == "L"
+        return np.asarray(image)
+
+
+def submit(client, content: bytes, name: str = "eye.png", **query):
+    """Submit a photograph; return the answer."""
+    headers = {"Content-Type": "image/png", "Foveate-Name": name}
+    return client.post("/api/photographs", content=content, headers=headers, params=query)
+
+
+def done(client, content: bytes | None = None, name: str = "eye.png", **query) -> dict:
+    """Submit a photograph and wait until it is done."""
+    answer = submit(client, content or picture(), name, **query)
+    assert answer.status_code == 201, answer.text
+    return waited(client, answer.json()["id"])
+
+
+def waited(client, identifier: str) -> dict:
+    """Wait until a photograph is done or failed."""
+    told = client.get(f"/api/photographs/{identifier}", params={"wait": 60}).json()
+    assert told["state"] in {"done", "failed"}
+    return told
+
+
+def events(client):
+    """Yield the server's events; Starlette's test client would wait for the end of the stream."""
+    queue: SimpleQueue = SimpleQueue()
+
+    async def listen():
+        stream = await client.service.news.listen(news.spelt("hello", {}), batch=None, photograph=None)
+        async for text in stream:
+            queue.put(text)
+
+    client.portal.start_task_soon(listen)
+    while True:
+        yield queue.get(timeout=30)
