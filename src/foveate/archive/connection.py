@@ -249,7 +249,9 @@ class Archive:
 def _why(codes: Sequence[int]) -> str:
     """Say why an object was not stored."""
     code = codes[0] if codes else 0
-    return "it has no room left" if code in _NO_ROOM else f"reason {code:04X}"
+    if code in _NO_ROOM:
+        return "it has no room left"
+    return f"reason {code:04X}" if code else "it gives no reason: its disk may be full"
 
 
 def _reasons(response: requests.Response) -> list[int]:
