@@ -178,7 +178,7 @@ def run(*words):
 
 
 def complains(message):
-    """Say whether the console tells of a fault of the page; a refusal, or a request that a test cut, is none."""
+    """Say whether the console tells of a fault: a refusal, or a request that a test cut, is none."""
     none = ("responded with a status of 4", "ERR_FAILED")
     return message.type == "error" and not any(text in message.text for text in none)
 
