@@ -1,6 +1,7 @@
 """The server as it is run: a process with workers of its own, many clients, and whatever kills it."""
 
 import concurrent.futures
+import functools
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tiny_package
 import tiny_server
@@ -79,10 +79,17 @@ def is_running(number):
         return False
 
 
-def eye(seed):
-    """Return a photograph of its own, and what its one bright spot comes to."""
+@functools.cache
+def plain():
+    """Return a drawn fundus without a spot."""
     pixels = tiny_package.fundus()
     pixels[(pixels != 0).any(axis=2)] = (120, 80, 40)
+    return pixels
+
+
+def eye(seed):
+    """Return a photograph of its own, and what its one bright spot comes to."""
+    pixels = plain().copy()
     side = 6 + seed % 50
     row, column = 40 + 2 * (seed // 50), 60 + seed % 7
     pixels[row : row + side, column : column + side] = (250, 230, 90)
@@ -92,7 +99,7 @@ def eye(seed):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 def test_two_hundred_photographs_from_sixteen_clients_and_none_lost_or_wrong(model, tmp_path):
-    waits = []
+    waited = threading.Event()
     with serving(tmp_path / "data", model, "--queue", "40", "--workers", "2") as (_, address):
 
         def send(seed):
@@ -106,9 +113,8 @@ def test_two_hundred_photographs_from_sixteen_clients_and_none_lost_or_wrong(mod
         def browse(stop):
             client = Client(address)
             while not stop.wait(0.05):
-                begun = time.monotonic()
                 told = client.photographs()
-                waits.append(time.monotonic() - begun)
+                waited.set()
                 assert sum(one.state == "queued" for one in told) <= 40
 
         stop = threading.Event()
@@ -125,8 +131,7 @@ def test_two_hundred_photographs_from_sixteen_clients_and_none_lost_or_wrong(mod
         assert (found.name, found.state) == (str(seed), "done")
         assert found.lesions["EX"].count == 1
         assert found.lesions["EX"].area_px == area
-    assert waits
-    print(f"lists answered after {np.median(waits) * 1000:.0f} ms at the median")
+    assert waited.is_set()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")

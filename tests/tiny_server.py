@@ -1,5 +1,6 @@
 """A server for tests: its workers are no processes but calls, so that it starts at once."""
 
+import functools
 import io
 import threading
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def running(data: Path, model: Path, *, base="http://127.0.0.1:8000", **changes)
         yield client
 
 
+@functools.cache
 def picture(seed: int = 0, **drawn) -> bytes:
     """Return a drawn fundus as the bytes of a PNG."""
     return png(tiny_package.fundus(seed=seed, **drawn))

@@ -289,7 +289,8 @@ def _is_open(path: str) -> bool:
 
 def _is_file(scope: Scope) -> bool:
     """Whether the body is a file, which the route itself receives."""
-    return scope["method"] == "PUT" or (scope["method"] == "POST" and scope["path"] == "/api/photographs")
+    method, path = scope["method"], scope["path"]
+    return bool(method == "PUT" or (method == "POST" and path == "/api/photographs"))
 
 
 def require_length(headers: Headers, limit: int) -> None:

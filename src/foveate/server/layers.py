@@ -42,16 +42,21 @@ class Layer:
         edits = np.zeros(model.shape, np.uint8)
         for patch in patches:
             edits[patch.box.slices] = patch.pixels
+        self._painted = int(np.count_nonzero(edits == PAINTED))
+        self._erased = int(np.count_nonzero(edits == ERASED))
         self.edits = Pyramid(edits)
         self.corrected = Pyramid(_corrected(model, edits))
 
     @property
     def nbytes(self) -> int:
-        """What it takes."""
-        return self.model.nbytes + self.edits.nbytes + self.corrected.nbytes
+        """What it takes beside the model's map."""
+        return self.edits.nbytes + self.corrected.nbytes
 
     def lay(self, patch: Patch) -> None:
         """Put a patch on it."""
+        before = self.edits.finest[patch.box.slices]
+        self._painted += _more(patch.pixels, before, PAINTED)
+        self._erased += _more(patch.pixels, before, ERASED)
         self.edits.replace(patch.box, patch.pixels)
         self.corrected.replace(patch.box, _corrected(self.model[patch.box.slices], patch.pixels))
 
@@ -59,10 +64,19 @@ class Layer:
         """Return what lies in a box now."""
         return Patch(box=box, pixels=self.edits.finest[box.slices].copy())
 
-    def painted_px(self) -> tuple[int, int]:
-        """Count pixels that were painted and are not the model's at any level, and those erased."""
-        edits = self.edits.finest
-        return int(np.count_nonzero(edits == PAINTED)), int(np.count_nonzero(edits == ERASED))
+    @property
+    def painted_px(self) -> int:
+        """Pixels that a person called lesion."""
+        return self._painted
+
+    @property
+    def erased_px(self) -> int:
+        """Pixels that a person called none."""
+        return self._erased
+
+
+def _more(now: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"], said: np.uint8) -> int:
+    return int(np.count_nonzero(now == said)) - int(np.count_nonzero(before == said))
 
 
 def _corrected(model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

@@ -42,8 +42,8 @@ class Limits:
     """After which a photograph that is done or failed is deleted; None: when a person deletes it."""
     free: int = 512 << 20
     """Bytes that must be free on the disk before a photograph is accepted."""
-    memory: int = 768 << 20
-    """Bytes of maps that are kept decoded: those of ten photographs of 12 megapixels."""
+    memory: int = 1536 << 20
+    """Bytes of maps that are kept decoded: of four lesions of 100 megapixels, all of them corrected."""
 
     def __post_init__(self) -> None:
         for name in ("bytes", "pixels", "waiting", "seconds", "upload_seconds"):

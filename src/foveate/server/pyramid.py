@@ -33,6 +33,9 @@ SIZE = 512
 MARGIN = 2
 """Of its neighbours' pixels around a tile in a stack, px: outlines close over the borders of tiles."""
 
+STACKED = SIZE + 2 * MARGIN
+"""Side of a tile with its margin, px."""
+
 HEADERS = 256
 """Packs whose first line is remembered: a few kilobytes each."""
 
@@ -189,14 +192,40 @@ def stack(pyramids: Sequence[Pyramid | None], level: int, row: int, column: int)
         row: of the tile.
         column: of the tile.
     """
-    side = SIZE + 2 * MARGIN
-    picture = np.zeros((len(pyramids) * side, side), np.uint8)
+    picture = np.zeros((len(pyramids) * STACKED, STACKED), np.uint8)
     for number, pyramid in enumerate(pyramids):
         if pyramid is not None:
-            tile = pyramid.around(level, row, column)
-            top, left = (MARGIN if first == 0 else 0 for first in (row, column))
-            picture[number * side + top :, left:][: tile.shape[0], : tile.shape[1]] = tile
+            _lay(picture, number, pyramid, (level, row, column))
     return grey(picture)
+
+
+def restack(tile: bytes, pyramids: Sequence[Pyramid | None], level: int, row: int, column: int) -> bytes:
+    """Return a tile of a stack with other maps in place of some of its own.
+
+    Args:
+        tile: as `stack` made it.
+        pyramids: the maps; None for one that stays as it is.
+        level: of the tile.
+        row: of the tile.
+        column: of the tile.
+    """
+    shape = (len(pyramids) * STACKED, STACKED)
+    picture = maps.decode(tile, "png").copy() if tile else np.zeros(shape, np.uint8)
+    for number, pyramid in enumerate(pyramids):
+        if pyramid is not None:
+            picture[number * STACKED : (number + 1) * STACKED] = 0
+            _lay(picture, number, pyramid, (level, row, column))
+    return grey(picture)
+
+
+def _lay(
+    picture: UInt8[np.ndarray, "H W"], number: int, pyramid: Pyramid, place: tuple[int, int, int]
+) -> None:
+    """Put a map's tile, with its margin, to its place in a stack."""
+    _, row, column = place
+    tile = pyramid.around(*place)
+    top, left = (MARGIN if first == 0 else 0 for first in (row, column))
+    picture[number * STACKED + top :, left:][: tile.shape[0], : tile.shape[1]] = tile
 
 
 def _cut(

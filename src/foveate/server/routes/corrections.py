@@ -144,7 +144,8 @@ def _lesion(here: Service, record: Record, lesion: str) -> bodies.CorrectedLesio
     present = here.store.present(record.id)[lesion]
     painted = erased = 0
     if here.corrections.is_corrected(record, lesion):
-        painted, erased = here.corrections.layer(record, lesion).painted_px()
+        layer = here.corrections.layer(record, lesion)
+        painted, erased = layer.painted_px, layer.erased_px
     return bodies.CorrectedLesion(
         added_px=painted,
         erased_px=erased,

@@ -100,17 +100,24 @@ def stack(
     revision: Revision = None,
 ) -> Response:
     """Return the tiles of all lesions in one picture."""
-    record = here.done(id)
-    if layer == "model" or (layer == "corrected" and not here.store.corrected(id)):
-        return _sent(here.packs.tile(here.shelf.place(id).map_tiles, level, row, column), "image/png")
+    record, place = here.done(id), (level, row, column)
+    if layer in {"model", "corrected"}:
+        tile = here.packs.tile(here.shelf.place(id).map_tiles, *place)
+        changed = here.store.corrected(id) if layer == "corrected" else frozenset()
+        if tile is None or not changed:
+            return _sent(tile, "image/png")
+        made = [
+            here.corrections.layer(record, lesion).corrected if lesion in changed else None
+            for lesion in record.facts["lesions"]
+        ]
+        return _sent(pyramid.restack(tile, made, *place), "image/png")
     made = [_pyramid(here, record, lesion, layer) for lesion in record.facts["lesions"]]
-    there = [one for one in made if one is not None]
-    if layer.startswith("reference-") and not there:
+    if layer.startswith("reference-") and not any(one is not None for one in made):
         raise problems.not_found("mask to compare with")
     sizes = pyramid.levels((record.height, record.width))
     if level >= len(sizes) or not sizes[level].has(row, column):
         raise problems.not_found("tile")
-    return _sent(pyramid.stack(made, level, row, column), "image/png")
+    return _sent(pyramid.stack(made, *place), "image/png")
 
 
 def _tile(here: Service, identifier: str, lesion: str, layer: str, place: tuple[int, int, int]) -> Response:

@@ -52,6 +52,11 @@ export function choice(element, name, entries, chosen, onChange) {
   };
 }
 
+/** Set a text where it is another one: in each frame of a movement, what stays needs no layout. */
+export function write(id, text) {
+  if (get(id).textContent !== text) get(id).textContent = text;
+}
+
 export const pressed = (button) => button.getAttribute("aria-pressed") === "true";
 export const press = (button, value) => button.setAttribute("aria-pressed", String(value));
 

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { comparePanel } from "./compare.js";
 import { corrections } from "./correct.js";
 import { newDesk, preferences, prefer } from "./desk.js";
-import { choice, failure, get, press, pressed, say } from "./dom.js";
+import { choice, failure, get, press, pressed, say, write } from "./dom.js";
 import { errands } from "./errands.js";
 import { keyboard } from "./keys.js";
 import { layersOn } from "./layers.js";
@@ -40,7 +40,7 @@ const viewer = viewers(
       layers.draw();
       marks.draw();
       const here = viewer.place();
-      get("zoom").textContent = here ? `${Math.round(here.scale * 100)} %` : "–";
+      write("zoom", here ? `${Math.round(here.scale * 100)} %` : "–");
     },
     ready: () => layers.redraw(),
     pointer(at, own) {
@@ -67,7 +67,7 @@ comparePanel(desk);
 takePanel(desk, correct);
 
 function where(at) {
-  get("where").textContent = at ? `x ${Math.floor(at.x)}  y ${Math.floor(at.y)}` : "\u00a0";
+  write("where", at ? `x ${Math.floor(at.x)}  y ${Math.floor(at.y)}` : "\u00a0");
 }
 
 /** Show on the untouched photograph what the pointer is at. */

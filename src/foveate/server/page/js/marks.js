@@ -18,14 +18,15 @@ export function marksOn(svg, desk, place) {
     const here = place();
     if (!here) return svg.replaceChildren();
     const at = (x, y) => [here.x + x * here.scale, here.y + y * here.scale];
-    svg.replaceChildren(
+    const shown = [
       ...verdicts(at, here),
       ...chosen(at, here),
       ...gridOf(at, here),
       ...ruler(at),
       ...stroke(at, here),
       ...cursor(at, here),
-    );
+    ];
+    if (shown.length || svg.firstChild) svg.replaceChildren(...shown);
   }
 
   function chosen(at, here) {

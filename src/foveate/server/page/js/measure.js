@@ -69,7 +69,7 @@ export function measurePanel(desk, marks, tools) {
     try {
       desk.renew(await api.change(desk.photograph.id, { spacing_mm: value }));
       desk.tell("counts");
-      count();
+      desk.tell("settled"); // lists tell areas, too
     } catch (refusal) {
       say(refusal.message);
     }

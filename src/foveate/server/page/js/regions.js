@@ -73,28 +73,25 @@ export function regionList(desk, fly, correct) {
   function show() {
     get("regions-title").textContent = total ? `Regions · ${levels.number(total)}` : "Regions";
     get("figure-name").textContent = get("sorted").value === "mean" ? "Mean" : "Max";
-    const rows = regions.slice(0, limit).map(row);
-    if (regions.length > limit)
-      rows.push(
-        make(
-          "button",
-          {
-            type: "button",
-            class: "more",
-            onclick: () => {
-              limit += 4 * PART;
-              show();
-            },
-          },
-          `Show more of ${levels.number(regions.length)}`,
-        ),
-      );
-    else if (total > regions.length)
-      rows.push(make("p", { class: "faint small" }, `The first ${MOST} of each lesion; all are in the CSV.`));
-    if (!regions.length)
-      rows.push(make("p", { class: "faint small" }, desk.result ? "None at these thresholds." : "—"));
-    list.replaceChildren(...rows, ...rejected());
+    list.replaceChildren(...regions.slice(0, limit).map(row));
+    get("rest").replaceChildren(...rest(), ...rejected());
     mark();
+  }
+
+  /** What stands below the list, being no region: how many more there are, or why there is none. */
+  function rest() {
+    const note = (text) => [make("p", { class: "faint small" }, text)];
+    if (!desk.result) return [];
+    if (!regions.length) return note("None at these thresholds.");
+    if (regions.length <= limit)
+      return total > regions.length ? note(`The first ${MOST} of each lesion; all are in the CSV.`) : [];
+    const more = () => {
+      limit += 4 * PART;
+      show();
+    };
+    return [
+      make("button", { type: "button", onclick: more }, `Show more of ${levels.number(regions.length)}`),
+    ];
   }
 
   function row(region, index) {
