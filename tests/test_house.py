@@ -27,7 +27,17 @@ MODULES = sorted(
     if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
 )
 
-NEED_TORCH = {"pretrained", "nets", "training", "evaluation", "recipes", "export", "release", "comparison"}
+NEED_TORCH = {
+    "pretrained",
+    "nets",
+    "eager",
+    "training",
+    "evaluation",
+    "recipes",
+    "export",
+    "release",
+    "comparison",
+}
 
 UNSAID = re.compile(
     r"/(work|farm)/[a-z.]|/tm[p]/|/[.]library|py[p]i[.]org|python[h]osted|npm[j]s[.]|deb[.]debia[n]"

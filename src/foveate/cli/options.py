@@ -4,6 +4,8 @@ Knows:   how lists, thresholds and fields are spelt on the command line.
 Ignores: which values make sense; those who use them say so.
 """
 
+import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +60,22 @@ def field(text: str) -> "FieldChoice":
         raise UsageError(f"--field {text!r}: give auto, full, or ROW,COL,RADIUS in pixels of the photograph.")
     row, column, radius = (float(number) for number in numbers)
     return row, column, radius
+
+
+def torch_engine() -> ModuleType:
+    """Return the module that runs models in PyTorch, which is an optional extra.
+
+    Raises:
+        SettingError: torch is not installed.
+    """
+    from foveate.errors import SettingError  # noqa: PLC0415  as heavy as the rest, if not yet imported
+
+    try:
+        return importlib.import_module("foveate.eager")
+    except ImportError as error:
+        raise SettingError(
+            f"engine torch is not installed ({error}); pip install 'foveate[train]'"
+        ) from error
 
 
 def _is_number(text: str) -> bool:
