@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -286,8 +286,16 @@ def many(model, counts, effort):
     ]
 
 
-def timed(chosen, photograph, pythons, save):
-    """Run all candidates in turn, and again; return name -> what became of it."""
+def timed(chosen, photograph, pythons, save, note):
+    """Run all candidates in turn, and again; return name -> what became of it.
+
+    Args:
+        chosen: the candidates.
+        photograph: that all look at.
+        pythons: of Foveate and of the peers.
+        save: folder of the maps that are compared.
+        note: called with all that is known after each answer, so that a run that is stopped leaves something.
+    """
     running, told = {}, {}
     rounds = max(candidate.repetitions for candidate in chosen)
     for turn in range(rounds):
@@ -305,6 +313,7 @@ def timed(chosen, photograph, pythons, save):
                 one.ask(maps)
             last = one.told.walls[-1] if one.told.walls else math.nan
             print(f"{candidate.name}: {one.told.failed or f'{last:.2f} s'}", file=sys.stderr, flush=True)
+            note(told)
             if turn + 1 == candidate.repetitions or one.told.failed:
                 one.end()
     return told
@@ -432,6 +441,7 @@ def main():
     arguments.add_argument("--only", default="", help="parts of the names of what is timed, by comma")
     arguments.add_argument("--part", choices=("table", "sizes", "counts"), default="table")
     arguments.add_argument("--counts", default="1,10,100")
+    arguments.add_argument("--most", type=int, default=5, help="repetitions at most")
     chosen = arguments.parse_args()
     efforts = [effort for effort in chosen.efforts.split(",") if effort]
     wanted = {
@@ -441,10 +451,22 @@ def main():
     }[chosen.part]()
     parts = [part for part in chosen.only.split(",") if part]
     wanted = [one for one in wanted if not parts or any(part in one.name for part in parts)]
+    wanted = [replace(one, repetitions=min(one.repetitions, chosen.most)) for one in wanted]
     needs = any(one.peer for one in wanted)
     pythons = {False: Path(sys.executable), True: environment(chosen.peers) if needs else None}
     chosen.out.mkdir(parents=True, exist_ok=True)
-    told = timed(wanted, chosen.photograph, pythons, chosen.out)
+    told = timed(
+        wanted,
+        chosen.photograph,
+        pythons,
+        chosen.out,
+        lambda so_far: write(so_far, chosen.out, chosen.part),
+    )
+    print(write(told, chosen.out, chosen.part))
+
+
+def write(told, out, part):
+    """Write the tables, the picture and all figures; return the tables."""
     lines = table(told)
     if sum(one.maps is not None for one in told.values()) > 1:
         lines += ["", *compared(told)]
@@ -453,11 +475,12 @@ def main():
             phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in one.seconds.items())
             figures = ", ".join(f"{key} {value:.3g}" for key, value in one.figures.items())
             lines += ["", f"{name}: {phases} s; {figures}; peak {one.peak / 1e6:.0f} MB."]
-    picture(told, chosen.out / "speed.svg")
-    (chosen.out / f"{chosen.part}.md").write_text("\n".join(lines) + "\n")
+    picture(told, out / "speed.svg")
+    text = "\n".join(lines)
+    (out / f"{part}.md").write_text(text + "\n")
     kept = {name: {**vars(one), "maps": None} for name, one in told.items()}
-    (chosen.out / f"{chosen.part}.json").write_text(json.dumps(kept, indent=1) + "\n")
-    print("\n".join(lines))
+    (out / f"{part}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    return text
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ MODULES = sorted(
 NEED_TORCH = {
     "pretrained",
     "nets",
+    "eager",
     "training",
     "evaluation",
     "recipes",

@@ -44,8 +44,10 @@ class Model:
     """Runs its network."""
     versions: Mapping[str, str]
     """Of what computes, by name."""
-    choice: Choice = choices.RULE
-    """What was asked for when it was opened."""
+    another: Callable[[int], Engine]
+    """Number of threads -> an engine of the same package and label that may run beside this one."""
+    threads: int | None = None
+    """That were asked for when it was opened; None for all processors."""
 
     def segment(
         self,
@@ -132,9 +134,8 @@ class Model:
             raise SettingError(f"workers is {workers}; give 1 or more")
         if workers == 1:
             return [self.engine]
-        threads = max(1, (self.choice.threads or processors()) // workers)
-        shared = replace(self.choice, threads=threads)
-        return [choices.open(self.package, shared).engine for _ in range(workers)]
+        threads = max(1, (self.threads or processors()) // workers)
+        return [self.another(threads) for _ in range(workers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +270,13 @@ def load(
     package = models.load(where)
     choice = Choice(engine=engine, precision=precision, threads=threads)
     opened = choices.open(package, choice)
-    return Model(package=package, engine=opened.engine, versions=opened.versions, choice=choice)
+    return Model(
+        package=package,
+        engine=opened.engine,
+        versions=opened.versions,
+        another=lambda count: choices.open(package, replace(choice, threads=count)).engine,
+        threads=threads,
+    )
 
 
 def _called(photograph: Photograph, name: str | None) -> str:

@@ -134,7 +134,7 @@ def segment(
     glance = _glance(engine, laid, contract, contract.glances if wanted is None else wanted.glances)
     scene = _Scene(glance=glance, shape=laid.frame.shape, contract=contract)
     if wanted is not None:
-        tiling = _called(_calls(laid, scene), wanted)
+        tiling = _called(laid, scene, wanted)
     channels = [contract.lesions.index(code) for code in decided]
 
     def looks() -> Iterator[Float32[np.ndarray, "N K S T"]]:
@@ -350,21 +350,23 @@ def _laid(photograph: Photograph, settings: Settings, contract: Contract) -> _La
     )
 
 
-def _calls(laid: _Laid, scene: "_Scene") -> Calls:
-    """Return what calls for a close look: in GlobalNet's maps, and small spots."""
+def _calls(laid: _Laid, scene: "_Scene", *, spots: bool = True) -> Calls:
+    """Return what calls for a close look: GlobalNet's maps, and small spots unless nobody asks for them."""
     contract, shape = scene.contract, _shape(laid.picture)
     shared = min(SHARED, contract.window_side // 4)  # 256 px windows share 64, as in training
     divided = gaze.cells(laid.inside, contract.window_side, shared, contract.step or 1)
     coarse = gaze.strongest(scene.glance.probabilities, divided, scene.shape)
-    return Calls(
-        divided=divided,
-        coarse=dict(zip(contract.lesions, coarse.T, strict=True)),
-        standing_out=gaze.strongest(gaze.spots(laid.picture, laid.inside), divided, shape),
-    )
+    standing_out = np.zeros((len(divided.first), 2), np.float32)
+    if spots:
+        standing_out = gaze.strongest(gaze.spots(laid.picture, laid.inside), divided, shape)
+    by_lesion = dict(zip(contract.lesions, coarse.T, strict=True))
+    return Calls(divided=divided, coarse=by_lesion, standing_out=standing_out)
 
 
-def _called(calls: Calls, wanted: Gaze) -> views.Tiling:
+def _called(laid: _Laid, scene: "_Scene", wanted: Gaze) -> views.Tiling:
     """Return the windows that are called for: maybe none."""
+    asked = any(one.spots != "none" for one in wanted.interests.values())
+    calls = _calls(laid, scene, spots=asked)
     kept = gaze.worth(calls.coarse, calls.standing_out, wanted.interests)
     return views.Tiling(window=calls.divided.window, corners=calls.divided.corners[kept])
 

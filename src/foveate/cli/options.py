@@ -4,9 +4,11 @@ Knows:   how lists, thresholds and fields are spelt on the command line.
 Ignores: which values make sense; those who use them say so.
 """
 
+import importlib
 import re
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -118,6 +120,22 @@ def _secret(path: Path) -> bytes:
             f"--deidentify {path}: holds {len(secret)} bytes; make one by foveate dicom key FILE."
         )
     return secret
+
+
+def torch_engine() -> ModuleType:
+    """Return the module that runs models in PyTorch, which is an optional extra.
+
+    Raises:
+        SettingError: torch is not installed.
+    """
+    from foveate.errors import SettingError  # noqa: PLC0415  as heavy as the rest, if not yet imported
+
+    try:
+        return importlib.import_module("foveate.eager")
+    except ImportError as error:
+        raise SettingError(
+            f"engine torch is not installed ({error}); pip install 'foveate[train]'"
+        ) from error
 
 
 def _is_number(text: str) -> bool:

@@ -27,8 +27,9 @@ def predict(
     field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto",
     resume: Annotated[bool, Parameter(negative="")] = False,
     effort: Literal["full", "balanced", "fast"] = "full",
-    engine: Literal["onnx", "openvino"] | None = None,
-    precision: Literal["float32", "bf16"] | None = None,
+    engine: Literal["onnx", "openvino", "torch"] | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    precision: Literal["float32", "bf16", "float16"] | None = None,
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
     workers: Annotated[int | None, Parameter(metavar="N")] = None,
     dicom: Annotated[str | None, Parameter(metavar="seg,sr,prob")] = None,
@@ -67,11 +68,14 @@ def predict(
         How much of a photograph is looked at closely: all of it, or only where a glance at the whole calls
         for it, as far as the model says where. What each costs in average precision stands in its card.
     engine
-        What computes: ONNX Runtime, or OpenVINO where it is installed (pip install 'foveate[openvino]'). If
-        not given: OpenVINO in bf16 where it is installed and the processor has bf16, ONNX Runtime otherwise.
+        What computes: ONNX Runtime, OpenVINO (pip install 'foveate[openvino]') or PyTorch (pip install
+        'foveate[train]'). If not given: OpenVINO in bf16 where it is installed and the processor has bf16,
+        ONNX Runtime otherwise; PyTorch on CUDA.
+    device
+        Where it computes: the processor, or the first CUDA device, by PyTorch.
     precision
-        In which the network computes. bf16 needs OpenVINO and a processor that has it; it takes half the
-        time.
+        In which the network computes. bf16 needs a processor that has it, and OpenVINO or PyTorch; float16 is
+        for CUDA, and what is taken there if not given.
     threads
         To compute with; as many as there are processors, if not given.
     workers
@@ -122,20 +126,30 @@ def predict(
 
     settings = Settings(part=region, field=where, lesions=codes, thresholds=thresholds, effort=effort)
     try:
+        chosen = models.DEFAULT if model is None else model
         if wishes.any:
+            if engine == "torch" or device == "cuda" or precision == "float16":
+                raise options.UsageError(
+                    "--engine torch, --device cuda: workers have no torch; leave --on out."
+                )
             return cluster.run(
                 wishes,
                 paths=paths,
                 out=out,
-                package=models.load(models.DEFAULT if model is None else model),
+                package=models.load(chosen),
                 choice=Choice(engine=engine, precision=precision, threads=threads),
                 settings=settings,
                 format=format,
                 resume=resume,
             )
-        opened = load(
-            models.DEFAULT if model is None else model, engine=engine, precision=precision, threads=threads
-        )
+        if engine == "torch" or device == "cuda":
+            if engine not in (None, "torch"):
+                raise options.UsageError(
+                    f"--engine {engine} computes on the processor; leave out --device cuda."
+                )
+            opened = options.torch_engine().load(chosen, device=device, precision=precision, threads=threads)
+        else:
+            opened = load(chosen, engine=engine, precision=precision, threads=threads)
         with progress.shown() as tell:
             done = opened.predict(
                 paths,

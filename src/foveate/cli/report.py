@@ -31,7 +31,7 @@ def print_table(report: Report, out: Path) -> None:
     if len(report.rows) > ROWS:
         console.print(f"... and {len(report.rows) - ROWS} more in {out / 'summary.csv'}", soft_wrap=True)
     console.print(_sum(report), soft_wrap=True)
-    if report.seconds_each:
+    if any(row.status == "ok" and row.name in report.seconds_each for row in report.rows):
         console.print(_pace(report), soft_wrap=True)
     console.print(f"Look at {out / 'index.html'}", soft_wrap=True)
     console.print(NOTICE, soft_wrap=True)

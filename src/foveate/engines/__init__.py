@@ -15,7 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "float16"]
 """In which a network's features are computed."""
 
 

@@ -50,6 +50,8 @@ def settled(choice: Choice) -> tuple[EngineName, Precision]:
         SettingError: the engine does not compute in that precision, or is not installed.
     """
     engine, precision = choice.engine, choice.precision
+    if precision == "float16":
+        raise SettingError("float16 is for CUDA; choose --engine torch --device cuda, or --precision bf16")
     if engine is None:
         there = importlib.util.find_spec("openvino") is not None
         if precision == "bf16" or (precision is None and there and openvino.computes_bf16()):

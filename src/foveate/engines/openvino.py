@@ -84,6 +84,8 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
     count = processors() if threads is None else threads
     if count < 1:
         raise SettingError(f"threads is {count}; give 1 or more")
+    if precision not in HINTS:
+        raise SettingError(f"engine openvino computes in {' or '.join(HINTS)}, not in {precision}")
     if precision == "bf16" and not computes_bf16():
         raise SettingError("this processor does not compute in bf16; choose --precision float32")
     module = _openvino()

@@ -37,8 +37,11 @@ SHARES = (0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4)
 GLANCES: Glances = 4
 """At less than full effort, where full effort takes more: as good as eight (decision 0014)."""
 
+SAVING = 0.9
+"""Spots count only where the cells are fewer than this share of those without them: less is chance."""
+
 NEVER = -1e9
-"""A cut-off that every cell reaches."""
+"""A cut-off that every cell reaches; the opposite is one that none does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,15 +215,16 @@ def _cutoff(seen: Sequence[Glimpsed], lesion: str, share: float) -> Interest:
     area = np.concatenate([one.area[lesion] for one in seen])
     if not area.any():
         return Interest(cutoff=-NEVER)
-    best: tuple[int, Interest] | None = None
-    for spots in get_args(Spots):
+    best: tuple[float, Interest] | None = None
+    for spots in get_args(Spots):  # 'none' comes first
         called = np.concatenate([_interest(one, lesion, spots) for one in seen])
         order = np.argsort(-called, kind="stable")
         enough = int(np.searchsorted(np.cumsum(area[order]), math.ceil(share * area.sum())))
         cutoff = math.floor(called[order[enough]] * 1e4) / 1e4  # as short in the manifest as it is sure
         cells = int(np.count_nonzero(called >= cutoff))
         if best is None or cells < best[0]:
-            best = cells, Interest(cutoff=cutoff, spots=spots)
+            worth_more = SAVING if spots == "none" else 1.0
+            best = worth_more * cells, Interest(cutoff=cutoff, spots=spots)
     assert best is not None
     return best[1]
 
