@@ -34,6 +34,8 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
       lines.clear();
       for (const one of photographs) lines.set(one.id, one);
       order = photographs.map(({ id }) => id);
+      const open = lines.get(desk.photograph?.id); // events are lost while a server is down
+      if (open) desk.renew(open);
       show();
       if (total > LIMIT) say(`${total} photographs; the list shows ${LIMIT}.`);
     } catch (refusal) {
