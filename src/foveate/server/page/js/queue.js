@@ -8,7 +8,7 @@ import { confirmed, failure, get, make, say, settled } from "./dom.js";
 
 const AT_ONCE = 2; // uploads
 const LIMIT = 1000;
-const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // in folders, everything else is passed over
+const READABLE = /\.(jpe?g|jpe|png|tiff?)$/i; // in folders, everything else is passed over
 const ORDERS = [
   ["submitted", "Latest first", { sort: "submitted", order: "desc" }],
   ["burden", "Burden, highest first", { sort: "burden", order: "desc" }],
@@ -34,6 +34,8 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
       lines.clear();
       for (const one of photographs) lines.set(one.id, one);
       order = photographs.map(({ id }) => id);
+      const open = lines.get(desk.photograph?.id); // events are lost while a server is down
+      if (open) desk.renew(open);
       show();
       if (total > LIMIT) say(`${total} photographs; the list shows ${LIMIT}.`);
     } catch (refusal) {
@@ -246,7 +248,7 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
       ({ name, size }) => size > 0 && (files.length === 1 || READABLE.test(name)),
     );
     if (!photographs.length)
-      return say("No photographs among these files: JPEG, PNG, TIFF or DICOM are read.");
+      return say("No photographs among these files: JPEG, PNG and TIFF are read.");
     const passed = files.length - photographs.length;
     if (passed) say(`${passed} other files were passed over.`);
     let batch = null;
