@@ -20,7 +20,7 @@ from foveate.errors import PackageError
 from foveate.kinds import Contract, Decision, Effort, Gaze
 from foveate.models.manifest import Manifest, decode, encode, record
 
-DEFAULT = "idrid-lite0"
+DEFAULT = "idrid-half"
 """The package that is used where none is named."""
 
 MANIFEST = "manifest.json"
