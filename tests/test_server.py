@@ -14,6 +14,7 @@ import foveate
 from foveate.errors import OutputError, SettingError
 from foveate.server import crew, names, options
 from foveate.server.options import Limits, Options
+from foveate.server.shelf import Shelf
 from foveate.server.store import Store
 from foveate.server.tasks import Refused
 
@@ -393,6 +394,15 @@ def test_every_error_has_the_one_body(client):
         assert set(error) == {"status", "code", "message"}
         assert error["status"] == answer.status_code
         assert error["message"]
+
+
+def test_one_data_folder_is_for_one_server(model, tmp_path):
+    with (
+        tiny_server.running(tmp_path / "data", model),
+        pytest.raises(OutputError, match="another server uses it"),
+    ):
+        Shelf(tmp_path / "data")
+    Shelf(tmp_path / "data").close()
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_server import done, grey, png
 
 from foveate import levels, regions
-from foveate.server import layers, strokes
+from foveate.server import corrections, layers, strokes
 from foveate.server.layers import ERASED, PAINTED, Memory
 from foveate.server.problems import Problem
 
@@ -164,6 +164,23 @@ def test_counts_and_lists_include_corrections(client, one):
     assert listed["revision"] == 1
     untouched = client.get(f"{one}/counts", params={"layer": "model"}).json()["lesions"]["EX"]
     assert untouched["area_px"][128] == before["area_px"]
+
+
+@pytest.mark.parametrize("small", [0, corrections.SMALL])
+def test_counts_stay_right_however_regions_join_and_part(client, one, small, monkeypatch):
+    monkeypatch.setattr(corrections, "SMALL", small)
+    rng = np.random.default_rng(5)
+    for step in range(12):
+        tool = ("brush", "eraser", "restore")[step % 3]
+        points = rng.uniform(20, 236, (2, 2)).tolist()
+        told = draw(client, one, tool, points, float(rng.uniform(1, 30)), lesion="MA").json()["lesions"]["MA"]
+        if step % 4 == 3:
+            told = client.post(f"{one}/corrections/undo", json={}).json()["lesions"]["MA"]
+
+        corrected = level_tile(client, one, "corrected", "MA")
+        found = regions.find(corrected, 128, "MA", 4, None)
+        wanted = len(found), sum(region.area_px for region in found), np.count_nonzero(corrected >= 128)
+        assert (told["count"], told["area_px"], told["mask_px"]) == wanted
 
 
 def test_undo_and_redo_go_back_and_forth(client, one):

@@ -76,6 +76,19 @@ def test_parts_of_a_download_can_be_chosen(client):
     assert client.get(f"{one}/download", params={"parts": "../../etc"}).status_code == 422
 
 
+def test_files_of_an_earlier_look_are_not_sent(client):
+    one = f"/api/photographs/{done(client, picture(13))['id']}"
+    client.patch(one, json={"thresholds": {"EX": 0.3}})
+    client.get(f"{one}/download")
+
+    client.post(f"{one}/again", json={"field": "128,128,110"})
+    assert tiny_server.waited(client, one.rpartition("/")[2])["state"] == "done"
+
+    told = json.loads(unzipped(client.get(f"{one}/download"))["regions/eye.json"])
+    assert told["field"]["radius"] == 110
+    assert told["lesions"]["EX"]["threshold"] == 0.3
+
+
 def test_corrections_lie_beside_the_models_files_and_change_none(client, model, tmp_path):
     one = f"/api/photographs/{done(client, picture(12))['id']}"
     stroke(client, one, author="Dr A")

@@ -44,6 +44,10 @@ SAID = {
 """What becomes of the pixels; 'questionable' changes none."""
 
 
+SMALL = 200_000
+"""Pixels of a patch up to which only the regions that it meets are counted anew: strokes and verdicts."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Said:
     """Who says something, and about which state of things."""
@@ -332,8 +336,8 @@ class Corrections:
         present: dict[str, Present] = {}
         if patch is not None:
             layer = self.layer(record, edit.lesion)
-            layer.lay(patch)
-            present[edit.lesion] = _counted(record, edit.lesion, layer.corrected.finest)
+            earlier = self._store.present(record.id)[edit.lesion]
+            present[edit.lesion] = _laid(record, edit.lesion, layer, patch, earlier)
         try:
             with self._store.change() as database:
                 if new:
@@ -475,6 +479,42 @@ def _counted(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"]) -> P
         area_px=int(counts.area_px[1]),
         mask_px=int(counts.mask_px[1]),
     )
+
+
+def _laid(record: Record, lesion: str, layer: Layer, patch: Patch, earlier: Present) -> Present:
+    """Lay a patch and count anew: where it is small, only the regions that it meets.
+
+    No other region changes: whatever comes to touch, or parts, does so in the patch or beside it.
+    """
+    box = patch.box
+    if patch.pixels.size > SMALL:
+        layer.lay(patch)
+        return _counted(record, lesion, layer.corrected.finest)
+    smallest = record.facts["lesions"][lesion]["minimum_area_px"]
+    before = _meeting(layer.corrected.finest, earlier.level, box, smallest)
+    layer.lay(patch)
+    after = _meeting(layer.corrected.finest, earlier.level, box, smallest)
+    return Present(
+        level=earlier.level,
+        count=earlier.count + after.count - before.count,
+        area_px=earlier.area_px + after.area_px - before.area_px,
+        mask_px=earlier.mask_px + after.mask_px - before.mask_px,
+    )
+
+
+def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: int) -> Present:
+    """Count the regions that meet a box or touch it, and the lit pixels in it."""
+    lit = (stored >= level).view(np.uint8)
+    inside = int(np.count_nonzero(lit[box.slices]))
+    near = lit[max(0, box.top - 1) : box.bottom + 1, max(0, box.left - 1) : box.right + 1]
+    top, left = max(0, box.top - 1), max(0, box.left - 1)
+    count = area_px = 0
+    for row, column in np.argwhere(near).tolist():
+        if near[row, column] == 1:  # not of a region that was filled already
+            area, _, _, _ = cv2.floodFill(lit, None, (left + column, top + row), 2, flags=8)
+            if area >= smallest:
+                count, area_px = count + 1, area_px + int(area)
+    return Present(level=level, count=count, area_px=area_px, mask_px=inside)
 
 
 def _patch(edit: Edit, content: bytes | None) -> Patch | None:

@@ -229,6 +229,7 @@ class Jobs:
             )
         if changed is None:
             raise problems.not_found("photograph")
+        self._shelf.delete(self._shelf.place(record.id).made)  # of the earlier look
         self._tell(changed)
         self._stir()
         return changed

@@ -25,9 +25,9 @@ header { display: flex; justify-content: space-between; align-items: baseline; g
 header { border-bottom: 1px solid #111 }
 h1 { font-size: 16pt; margin: 0 0 2mm; overflow-wrap: anywhere }
 h2 { font-size: 11.5pt; margin: 4mm 0 1mm }
-img { display: block; width: 100%; max-height: 118mm; object-fit: contain; background: #000; margin: 3mm 0 }
+img { display: block; width: 100%; max-height: 92mm; object-fit: contain; background: #000; margin: 3mm 0 }
 table { border-collapse: collapse; width: 100% }
-th, td { text-align: right; padding: 0.8mm 2mm; border-bottom: 0.3pt solid #999 }
+th, td { text-align: right; padding: 0.5mm 2mm; border-bottom: 0.3pt solid #999 }
 th:first-child, td:first-child { text-align: left }
 thead th { border-bottom: 0.8pt solid #111; font-weight: 600 }
 .notice { border: 0.8pt solid #111; padding: 1.5mm 2.5mm; margin: 3mm 0; font-weight: 600 }
@@ -130,10 +130,10 @@ def _grid(burdens: Mapping[str, bodies.FieldBurden], codes: Sequence[str]) -> st
 
 
 def _origin(told: bodies.Photograph, result: bodies.Result) -> str:
-    spacing = "not known" if told.spacing_mm is None else f"{told.spacing_mm:g} mm"
+    spacing = "spacing not known" if told.spacing_mm is None else f"{told.spacing_mm:g} mm a pixel"
     line = (
         f"Model {result.model.name} {result.model.version}, SHA-256 {result.model.sha256[:16]}. Photograph "
-        f"{told.width} x {told.height} px, a pixel spans {spacing}, SHA-256 {told.sha256[:16]}."
+        f"{told.width} x {told.height} px, {spacing}, SHA-256 {told.sha256[:16]}."
     )
     return f'<p class="small">{escape(line)}</p>'
 

@@ -85,6 +85,7 @@ class Service:
         self.news.close()
         self.jobs.close()
         self.store.close()
+        self.shelf.close()
 
 
 def hired(options: Options) -> Crew:
@@ -101,10 +102,14 @@ def start(options: Options, crew: Crew, news: News, metrics: Metrics, sessions: 
     Raises:
         FoveateError: the model cannot be opened, or the data folder cannot be used.
     """
-    shelf = Shelf(options.data)
-    store = Store(shelf.database)
     introduced: list[Any] = [hand.introduce() for hand in (crew.desk, *crew.lookers)]
     model = introduced[1]
+    shelf = Shelf(options.data)
+    try:
+        store = Store(shelf.database)
+    except BaseException:
+        shelf.close()
+        raise
     memory = Memory(options.limits.memory)
     corrections = Corrections(store, shelf, memory)
     late: list[Service] = []

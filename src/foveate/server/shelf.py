@@ -4,6 +4,7 @@ Knows:   the layout of the data folder, and that deleting means that nothing is 
 Ignores: what the files hold.
 
 DATA/foveate.sqlite3                     who waits, what was found, every correction
+DATA/lock                                held by the one server that uses the folder
 DATA/incoming/                           uploads under way; empty when the server starts
 DATA/photographs/<id>/upload             the file as it was sent
                      /photo.tiles        its tiles            /thumbnail.jpg
@@ -16,11 +17,17 @@ DATA/gone/                               what is being deleted
 """
 
 import shutil
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from foveate.errors import OutputError
 from foveate.writers import files
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,10 +86,10 @@ class Place:
 
 
 class Shelf:
-    """The data folder.
+    """The data folder, for one server at a time.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or another server uses it.
     """
 
     def __init__(self, data: Path) -> None:
@@ -92,9 +99,14 @@ class Shelf:
         self._gone = data / "gone"
         for folder in (self.photographs, self.incoming, self._gone):
             files.prove(folder)
+        self._lock = _locked(data)
         self.data.chmod(0o700)  # patients' photographs: for the one who runs the server only
         for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
             _remove(leftover)
+
+    def close(self) -> None:
+        """Let another server use it."""
+        self._lock.close()
 
     @property
     def database(self) -> Path:
@@ -123,6 +135,22 @@ class Shelf:
     def free(self) -> int:
         """Return the bytes that the disk has left."""
         return shutil.disk_usage(self.data).free
+
+
+def _locked(data: Path) -> IO[bytes]:
+    """Return a file that nobody else holds; the system lets go of it when its process ends, however it does.
+
+    Raises:
+        OutputError: somebody else does.
+    """
+    file = (data / "lock").open("wb")
+    if sys.platform != "win32":  # where files that are open cannot be replaced anyway
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise OutputError(f"{data}: another server uses it; choose another --data") from error
+    return file
 
 
 def _remove(path: Path) -> None:
