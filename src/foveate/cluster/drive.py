@@ -97,6 +97,7 @@ def run(
             head.stopped(error)
             raise
         if asked.share.of == 1:
+            programme.tidy(target)
             summaries.write(inventory, target, head.order(), head.report(), started)
         head.ended()
         return head.report()

@@ -160,12 +160,22 @@ def require_free(programme: Programme, target: Store) -> None:
             f"{target.shown()}: holds {taken[0]} but neither run.json nor a manifest, so no run to --resume; "
             "choose another --out"
         )
-    if target.folder is None:
-        return
     if programme.share.of == 1:
-        writers.prepare(target.folder)  # takes away what a killed run left half-done
-    else:
+        tidy(target)
+    elif target.folder is not None:
         files.prove(target.folder)  # another share may be writing right now
+
+
+def tidy(target: Store) -> None:
+    """Prove that a folder can be written, and take away what killed workers left half-done.
+
+    At the end of a run as well as before it: workers of a driver that was killed may outlive it by seconds.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if target.folder is not None:
+        writers.prepare(target.folder)
 
 
 def resumed(inventory: Inventory, book: Ledger, target: Store) -> int:
