@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import scores
+from foveate import recipes, scores
 from foveate.datasets import graded, splits
-from foveate.recipes import idrid_half
 
-SPLIT = Path(idrid_half.__file__).parent / "splits" / "idrid-graded.json"
+SPLIT = Path(recipes.__file__).parent / "splits" / "idrid-graded.json"
 SICK = (2, 3, 4)
 """Moderate, severe and proliferative retinopathy."""
 SHOWN = 6
