@@ -44,7 +44,7 @@ EXAMPLE_WINDOWS = 2
 
 CHATTER = (
     (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
-    (UserWarning, "# The axis name: (N|G|G2) will not be used, since it shares"),
+    (UserWarning, r"# The axis name: (N|G|G2|\d+\*(down|across)) will not be used, since it shares"),
 )
 """What torch 2.13's exporter says about itself, and about axes that several inputs share by intention."""
 
