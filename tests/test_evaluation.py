@@ -18,6 +18,7 @@ from foveate.errors import DatasetError, FieldError, LesionError
 from foveate.evaluation import Trial, charts, choices, gallery, measures, page, results, tables
 from foveate.evaluation.tables import About
 from foveate.models import Package
+from foveate.writers import Maker
 
 SHAPE = (256, 300)
 LESION = 1200
@@ -500,3 +501,14 @@ def test_maps_that_predict_wrote_of_photographs_in_folders_are_scored(own_set, t
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert [one["photograph"] for one in found["each"]] == ["P1_eye0", "P1_eye1"]
     assert found["seen_in_training"] is None
+
+
+@pytest.mark.parametrize(
+    ("effort", "system"), [("full", "tiny 1.0"), ("fast", "tiny 1.0, effort fast"), (None, "tiny 1.0")]
+)
+def test_a_system_that_does_not_look_at_everything_says_so(effort, system):
+    maker = Maker(name="tiny", version="1.0", digest="0" * 64)
+
+    about = About(maker=maker, layout="own", split="test", left_out={}, engine="red", effort=effort)
+
+    assert about.system == system

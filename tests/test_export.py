@@ -131,6 +131,22 @@ def test_number_of_windows_and_sides_of_pieces_are_free(exported, network, count
 
 
 @torch.no_grad()
+def test_windows_of_any_whole_steps_are_taken_where_the_contract_names_a_step(network, tmp_path):
+    manifest = replace(MANIFEST, contract=replace(tiny_set.CONTRACT, step=8))
+    export(network, manifest, tmp_path / "package")
+    engine = onnx_engine.open(models.load(tmp_path / "package"), threads=1)
+    generator = np.random.default_rng(0)
+    for count, tall, wide in ((1, 48, 40), (2, 32, 32), (1, 8, 96)):
+        shapes = ((count, 3, tall, wide), (count, 4, 5, 9), (count, tall, 5), (count, wide, 9))
+        feed = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+
+        found = engine.look(*feed)
+
+        wanted = halved(network).look(*map(torch.from_numpy, feed)).sigmoid().numpy()
+        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+
+
+@torch.no_grad()
 def test_a_fusion_that_corrects_is_exported_as_torch_has_it(tmp_path):
     network = tiny_set.seeded(tiny_set.correcting)
     torch.nn.init.normal_(network.fusion.layers[-1].weight)  # as if it had learned

@@ -151,7 +151,7 @@ class LocalGlobalUNet(nn.Module):
 
     def fuse(
         self,
-        local_features: Float[Tensor, "N C S2 S2"],
+        local_features: Float[Tensor, "N C S2 T2"],
         pieces: Float[Tensor, "N D G G2"],
         rows: Float32[Tensor, "N S G"],
         columns: Float32[Tensor, "N T G2"],
