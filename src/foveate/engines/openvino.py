@@ -89,6 +89,7 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
     if precision == "bf16" and not computes_bf16():
         raise SettingError("this processor does not compute in bf16; choose --precision float32")
     module = _openvino()
+    _settle(module)
     core = module.Core()
     options = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
@@ -158,6 +159,16 @@ def _broken(path: Path, error: Exception) -> PackageError:
     """Say in one line which graph OpenVINO refuses and why."""
     why = " ".join(str(error).split())
     return PackageError(f"{path}: OpenVINO {version()} cannot run it ({why[-300:]}); export it again")
+
+
+def _settle(module: ModuleType) -> None:
+    """Let OpenVINO lay out its tables of data types, by making and reading a tensor.
+
+    It does so when it first needs them, and two threads that need them first wait for each other for ever:
+    one holds the table and wants Python's lock, the other the other way round (OpenVINO 2026.4).
+    """
+    tensor = module.Tensor(np.zeros(1, np.float32), shared_memory=True)
+    assert tensor.get_element_type().to_dtype() == tensor.data.dtype
 
 
 def _openvino() -> ModuleType:
