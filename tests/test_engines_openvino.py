@@ -1,5 +1,8 @@
 """OpenVINO gives what ONNX Runtime gives, in bf16 nearly so; what it refuses is named."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tiny_package
@@ -79,3 +82,34 @@ def test_bf16_is_refused_where_the_processor_would_have_to_pretend(package, monk
 
     with pytest.raises(SettingError, match="does not compute in bf16; choose --precision float32"):
         openvino_engine.open(package, precision="bf16")
+
+
+TWO_THREADS = """
+import sys, threading
+import subprocess
+import sys
+
+import numpy as np
+from foveate import models
+from foveate.engines import openvino
+
+package = models.load(sys.argv[1])
+engines = [openvino.open(package, threads=1) for _ in range(2)]
+together = threading.Barrier(2)
+
+def glance(engine):
+    together.wait()
+    engine.glance(np.zeros((1, 3, 64, 64), np.float32))
+
+threads = [threading.Thread(target=glance, args=[engine]) for engine in engines]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_two_threads_that_are_the_first_to_look_do_not_wait_for_each_other(package):
+    for _ in range(3):  # once is not always enough to see it
+        line = [sys.executable, "-c", TWO_THREADS, str(package.folder)]
+        subprocess.run(line, check=True, timeout=60)
