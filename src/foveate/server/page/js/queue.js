@@ -219,8 +219,12 @@ export function queue(desk, { sortedBy = "submitted" } = {}) {
       desk.open(photograph);
       show();
     } catch (refusal) {
+      if (mine !== going) return; // another one was asked for meanwhile
       say(refusal.status === 404 ? "That photograph is not here any more." : refusal.message);
-      if (refusal.status === 404) history.replaceState(null, "", location.pathname);
+      if (refusal.status === 404) {
+        const open = desk.photograph?.id; // the address names what is shown
+        history.replaceState(null, "", open && open !== id ? `#${open}` : location.pathname);
+      }
     }
   }
 
