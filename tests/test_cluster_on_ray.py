@@ -48,7 +48,7 @@ def plain(eyes, model, tmp_path_factory):
     return results(out)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
     """A Ray cluster of two processors, one for all tests; where others may join it."""
     with on_ray.joined("ray://local", processors=2):
