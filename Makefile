@@ -13,13 +13,10 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 # The newest torch that the code was tested with; set up before the rest, which would otherwise choose one.
 TORCH := torch==2.13.0
 
-# Tests run in so many processes; each computes with one thread.
+# Tests run in so many processes at a time, three files in each; each computes with one thread.
 WORKERS ?= 2
 
 STAMP := ready-$(shell cksum < pyproject.toml | cut -d' ' -f1)
-
-# In a process of its own: a minute after a Ray cluster is gone, a process that had joined it is ended.
-RAY := tests/test_cluster_on_ray.py
 
 .PHONY: demo test check lint types format clean
 .DELETE_ON_ERROR:
@@ -31,8 +28,7 @@ demo: .venv-demo/$(STAMP)
 	@echo 'Open demo-out/index.html in a browser; pictures lie in demo-out/overlays/, the table is demo-out/summary.csv.'
 
 test: .venv/$(STAMP)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(RAY)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --ignore=$(RAY)
+	printf '%s\n' tests/test_*.py | OMP_NUM_THREADS=1 xargs -P $(WORKERS) -n 3 .venv/bin/python -m pytest -q
 
 check: lint types test
 

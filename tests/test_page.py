@@ -77,6 +77,7 @@ CLEARED = """() => {
     order.dispatchEvent(new Event("change"));
   }
   document.activeElement.blur();
+  history.replaceState(null, "", "#none"); // so that the next line is a change in any case
   location.hash = "";
 }"""
 
