@@ -50,10 +50,7 @@ def plain(eyes, model, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster():
-    """A Ray cluster of two processors, one for all tests; where others may join it.
-
-    It ends with the session: a minute after a cluster is gone, Ray ends every process that had joined it.
-    """
+    """A Ray cluster of two processors, one for all tests; where others may join it."""
     with on_ray.joined("ray://local", processors=2):
         yield ray.get_runtime_context().gcs_address
 
