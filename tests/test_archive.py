@@ -1,7 +1,6 @@
 """A real archive: what is in it comes out, results go in once, and nothing is lost when it goes away."""
 
 import json
-import os
 import threading
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -266,10 +265,6 @@ def test_a_photograph_that_cannot_be_looked_at_is_set_aside_once(orthanc, archiv
 
 
 @needs_orthanc
-@pytest.mark.skipif(
-    "FOVEATE_PATIENT" not in os.environ,
-    reason="waits on the clock, failed in one run of six; set FOVEATE_PATIENT to run it",
-)
 def test_an_archive_that_is_killed_and_comes_back_loses_none(orthanc, archive, model, tmp_path):
     """Killed while a watcher is at work, twice; a photograph comes in between."""
     for number in range(3):
@@ -303,6 +298,23 @@ def test_an_archive_that_is_killed_and_comes_back_loses_none(orthanc, archive, m
     assert not worker.is_alive()
     assert orthanc.count() == 4 + 2 * 4
     assert sum(event.failed for event in events) == 2, [event.text for event in events]
+
+
+def test_a_second_outage_is_told_as_well_though_no_look_came_to_its_end_between(monkeypatch):
+    looks, events = iter(("away", "away", "stored, then away")), []
+
+    def once(_, tell, __):
+        look = next(looks, None)
+        if look == "stored, then away":
+            tell(watch.Event(text="stored"))
+        if look:
+            raise ArchiveAwayError("it does not answer")
+
+    monkeypatch.setattr(watch, "once", once)
+    ends = iter((False, False, False, True))
+    watch.watch(None, 0, lambda: next(ends), events.append)
+
+    assert [event.failed for event in events] == [True, False, True]
 
 
 # ---- what is no archive

@@ -60,7 +60,9 @@ LIT = """() => {
 }"""
 
 
-READY = "() => window.foveate?.desk.counts && foveate.desk.corrections && foveate.still()"
+READY = """() => window.foveate?.desk.counts && foveate.desk.corrections && foveate.still()
+  && document.querySelector("#regions [role=option]")"""
+"""What the tests of an open photograph begin with: its counts, layers and list of regions are there."""
 
 CLEARED = """() => {
   localStorage.clear();

@@ -35,9 +35,9 @@ def asked(client, case):
     """Send what was drawn, about a photograph and a lesion that there are."""
     if isinstance(case.body, dict) and "lesion" in case.body:
         case.body["lesion"] = "EX"
-    told = case.as_transport_kwargs(base_url="http://127.0.0.1:8000")
     if "id" in (case.path_parameters or {}) and case.operation.method != "delete":
-        told["url"] = told["url"].replace(str(case.path_parameters["id"]), client.known)
+        case.path_parameters["id"] = client.known
+    told = case.as_transport_kwargs(base_url="http://127.0.0.1:8000")
     headers = {**dict(told.get("headers") or {}), "Host": "127.0.0.1:8000"}
     named = {key: told[key] for key in ("params", "json") if told.get(key) is not None}
     if told.get("data") is not None:

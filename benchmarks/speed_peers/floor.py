@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 
 import foveate
 from foveate import models, segment, views
@@ -166,28 +166,29 @@ def _channels(package):
 def _layers(path, shapes):
     """Return the distinct layers of a graph at these shapes of its inputs, and how often each occurs."""
     model = onnx.load(path)
-    del model.graph.value_info[:]
-    for value in model.graph.input:
-        del value.type.tensor_type.shape.dim[:]
-        for length in shapes[value.name]:
-            value.type.tensor_type.shape.dim.add(dim_value=length)
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    graph = shape_inference.infer_shapes(model, data_prop=True, strict_mode=True).graph
-    known = {one.name: tuple(one.dims) for one in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        known[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    known = _shapes(model, shapes)
     found = collections.Counter()
-    for node in graph.node:
+    for node in model.graph.node:
         if node.op_type not in ("Conv", "MatMul"):
             continue
         attributes = tuple((one.name, _hashable(helper.get_attribute_value(one))) for one in node.attribute)
         inputs = tuple(known[name] for name in node.input)
         layer = Layer(kind=node.op_type, inputs=inputs, output=known[node.output[0]], attributes=attributes)
-        if 0 in layer.output or not layer.output:
-            raise ValueError(f"{path}: the shape of {node.output[0]} is not known")
         found[layer] += 1
     return dict(found)
+
+
+def _shapes(model, shapes):
+    """Return the shapes of all that a graph's layers take and make, by one run of it on zeros."""
+    given = {value.name for value in model.graph.input}
+    known = {one.name: tuple(one.dims) for one in model.graph.initializer} | shapes
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul")]
+    asked = sorted({name for node in layers for name in (*node.input, *node.output)} - set(known) - given)
+    del model.graph.output[:]
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    made = session.run(asked, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    return known | {name: one.shape for name, one in zip(asked, made, strict=True)}
 
 
 def _hashable(value):

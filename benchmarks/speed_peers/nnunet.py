@@ -101,7 +101,8 @@ def _predictor(network, package, mirroring):
         device=torch.device("cpu"),
         allow_tqdm=False,
     )
-    plans = PlansManager({"configurations": {"2d": {"patch_size": [PATCH, PATCH]}}})
+    plan = {"patch_size": [PATCH, PATCH], "architecture": {}}  # the network is handed over as it is
+    plans = PlansManager({"configurations": {"2d": plan}})
     labels = {"background": 0, **{code: 1 + k for k, code in enumerate(package.contract.lesions)}}
     predictor.manual_initialization(
         network,

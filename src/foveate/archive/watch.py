@@ -74,9 +74,15 @@ def watch(task: Task, every: float, stop: Callable[[], bool], tell: Tell = lambd
         OutputError: the folder cannot be written.
     """
     away = False
+
+    def answered(event: Event) -> None:
+        nonlocal away
+        away = False  # so that a second outage within one look is told as well
+        tell(event)
+
     while not stop():
         try:
-            once(task, tell, stop)
+            once(task, answered, stop)
             away = False
         except ArchiveAwayError as error:
             if not away:

@@ -1,0 +1,76 @@
+"""Do probabilities mean what they say, before and after calibration? One chart a lesion, as an SVG.
+
+Run:    python benchmarks/reliability.py RECIPE RUN DATA OUT.svg
+Data:   a finished run of `foveate train` that held a fold back, and the set that it learned from
+Expect: docs/results/reliability.svg
+Cost:   ten seconds of two cores a photograph
+
+Orange: the network as it was trained. Blue: after Platt scaling, each photograph as the others say, so that no
+photograph judges what was fitted to it. On the dotted line a probability is what it says.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from foveate import comparison, evaluation, export, models, recipes, scores
+from foveate.datasets import layouts
+from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, Point
+from foveate.evaluation.networks import ROWS
+from foveate.training import program
+
+FEWEST = 200
+"""Pixels below which a bin is not drawn: its share of lesion would be chance."""
+
+STYLE = """polyline{fill:none;stroke-width:2} .grid{stroke:#ddd;stroke-width:1} .ideal{stroke:#888;
+stroke-dasharray:2 4;stroke-width:1.5} .before{stroke:#d55e00} .after{stroke:#0072b2} text{font:12px
+sans-serif;fill:#333} .dot-before{fill:#d55e00} .dot-after{fill:#0072b2} .name{font-weight:bold}"""
+
+
+def points(rows: np.ndarray) -> list[Point]:
+    """Return mean probability and share of lesion of each bin, photographs pooled."""
+    pixels, mass, positives = np.split(rows.sum(axis=0), 3)
+    kept = pixels >= FEWEST
+    return list(zip(mass[kept] / pixels[kept], positives[kept] / pixels[kept], strict=True))
+
+
+def drawn(lesion: str, before: np.ndarray, after: np.ndarray) -> str:
+    chart = Chart(
+        x=Axis(title=f"probability of {lesion}", ticks=UNIT), y=Axis(title="share that is lesion", ticks=UNIT)
+    )
+    parts = [chart.line([(0.0, 0.0), (1.0, 1.0)], "ideal")]
+    for name, rows in (("before", before), ("after", after)):
+        parts += [chart.line(points(rows), name), chart.dots(points(rows), f"dot-{name}", 3)]
+    return chart.drawn(f"Share of {lesion} over probability, before and after calibration", *parts)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("recipe")
+    arguments.add_argument("run", type=Path)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("out", type=Path)
+    chosen = arguments.parse_args()
+    recipe = program.recalled(recipes.RECIPES[chosen.recipe](), chosen.run)
+    _, held = program.divided(recipe, layouts.cases(chosen.data, layouts.named("idrid"), "train"))
+    engine = ROWS["fused"](network=export.halved(comparison.network(recipe, chosen.run, "fused")))
+    seen = list(evaluation.count(held, models.unwritten(recipe.name, recipe.contract), engine))
+    placed = []
+    for number, lesion in enumerate(recipe.contract.lesions):
+        each = [one.counts[lesion] for one in seen]
+        before, after = np.array([scores.calibration.row(one) for one in each]), scores.calibration.held_out(each)
+        for name, rows in (("before", before), ("after", after)):
+            (off,) = scores.calibration.errors_above_lowest(rows.sum(axis=0, keepdims=True))
+            print(f"{lesion} {name}: calibration error from .1 on {off:.3f}")
+        left, top = (number % 2) * WIDTH, (number // 2) * HEIGHT
+        size = f'<svg x="{left}" y="{top}" width="{WIDTH}" height="{HEIGHT}"'
+        placed.append(drawn(lesion, before, after).replace("<svg", size, 1))
+    chosen.out.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {(len(placed) + 1) // 2 * HEIGHT}">'
+        f"<style>{STYLE}</style>{''.join(placed)}</svg>\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
