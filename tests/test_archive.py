@@ -300,7 +300,7 @@ def test_an_archive_that_is_killed_and_comes_back_loses_none(orthanc, archive, m
     assert sum(event.failed for event in events) == 2, [event.text for event in events]
 
 
-def test_a_second_outage_is_told_as_well_though_no_look_came_to_its_end_between(monkeypatch):
+def test_a_second_outage_is_told_as_well_though_no_look_came_to_its_end_between(model, tmp_path, monkeypatch):
     looks, events = iter(("away", "away", "stored, then away")), []
 
     def once(_, tell, __):
@@ -312,7 +312,8 @@ def test_a_second_outage_is_told_as_well_though_no_look_came_to_its_end_between(
 
     monkeypatch.setattr(watch, "once", once)
     ends = iter((False, False, False, True))
-    watch.watch(None, 0, lambda: next(ends), events.append)
+    nowhere = task(Archive("http://127.0.0.1:9", ACCESS), model, tmp_path)
+    watch.watch(nowhere, 0.0, lambda: next(ends), events.append)
 
     assert [event.failed for event in events] == [True, False, True]
 
