@@ -84,6 +84,10 @@ def whole(path, target):
             kept.append(node)
     del model.graph.node[:]
     model.graph.node.extend(kept)
+    used = {name for node in kept for name in node.input}
+    left = [one for one in model.graph.initializer if one.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(left)
     onnx.save(model, target)
 
 
