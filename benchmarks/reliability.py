@@ -59,7 +59,10 @@ def main() -> None:
     placed = []
     for number, lesion in enumerate(recipe.contract.lesions):
         each = [one.counts[lesion] for one in seen]
-        before, after = np.array([scores.calibration.row(one) for one in each]), scores.calibration.held_out(each)
+        before, after = (
+            np.array([scores.calibration.row(one) for one in each]),
+            scores.calibration.held_out(each),
+        )
         for name, rows in (("before", before), ("after", after)):
             (off,) = scores.calibration.errors_above_lowest(rows.sum(axis=0, keepdims=True))
             print(f"{lesion} {name}: calibration error from .1 on {off:.3f}")
