@@ -19,11 +19,6 @@ from foveate.segment import Settings
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def eyes(tmp_path_factory):
     return tiny_cluster.folder(tmp_path_factory.mktemp("eyes"))
 

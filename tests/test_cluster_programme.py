@@ -13,11 +13,6 @@ from foveate.errors import SettingError
 from foveate.segment import Settings
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
 def standing(**changes):
     numbers = {"total": 10, "kept": 0, "ok": 0, "failed": 0, "again": 0, "lost": 0, "workers": 1}
     return Standing(**{**numbers, "seconds": 1.0, **changes})

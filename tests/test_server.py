@@ -19,18 +19,6 @@ from foveate.server.store import Store
 from foveate.server.tasks import Refused
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def client(model, tmp_path_factory):
-    """A server that the tests of this file share: each submits photographs of its own."""
-    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
-        yield client
-
-
 def until(wanted, seconds=20):
     """Wait until something is true."""
     end = time.monotonic() + seconds

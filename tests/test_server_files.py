@@ -19,17 +19,6 @@ from foveate.datasets import layouts
 NAME = "<img src=x onerror=alert(1)>"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def client(model, tmp_path_factory):
-    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
-        yield client
-
-
 def unzipped(answer):
     """Return a zip's files."""
     assert answer.status_code == 200, answer.text

@@ -17,11 +17,6 @@ TOKEN = "a-token-that-is-long-enough"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def clinic(tmp_path_factory):
     """A folder that may be read, beside one that may not."""
     place = tmp_path_factory.mktemp("places")
