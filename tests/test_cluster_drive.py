@@ -14,7 +14,7 @@ from foveate import library
 from foveate.cluster import Where, drive
 from foveate.cluster.crews import Lost
 from foveate.cluster.work import failed
-from foveate.errors import ClusterError, LesionError, OutputError, PhotographError
+from foveate.errors import ClusterError, LesionError, OutputError, PhotographError, SettingError
 from foveate.segment import Settings
 
 
@@ -347,6 +347,8 @@ def test_what_makes_no_sense_is_refused_before_anybody_is_called(eyes, model, tm
         drive.run(programme(tmp_path / "empty", tmp_path / "out", model), nobody)
     with pytest.raises(LesionError, match="SE"):
         drive.run(programme(eyes, tmp_path / "out", model, settings=Settings(lesions=("SE",))), nobody)
+    with pytest.raises(SettingError, match="choose --effort full"):
+        drive.run(programme(eyes, tmp_path / "out", model, settings=Settings(effort="fast")), nobody)
     with pytest.raises(PhotographError, match="cannot be listed"):
         drive.run(programme(tmp_path / "nowhere", tmp_path / "out", model), nobody)
 

@@ -27,7 +27,6 @@ from foveate.cluster.stores import Store
 from foveate.cluster.work import Assignment, Done, Joined, Shard, failed
 from foveate.errors import ClusterError, OutputError
 from foveate.models import Package
-from foveate.segment import decisions
 from foveate.version import version
 from foveate.writers import Order
 
@@ -77,7 +76,7 @@ def run(
         OutputError: the target is not free, or refuses to be written.
         ClusterError: the cluster or a bucket cannot be reached, or workers do not fit.
     """
-    decisions(asked.package, asked.settings)  # refused now rather than at the first photograph
+    batch.require(asked.package, asked.settings)  # refused now rather than at the first photograph
     target = stores.opened(asked.target)
     programme.require_free(asked, target)
     started = datetime.now(UTC)
