@@ -8,7 +8,7 @@ Shape letters as in `foveate.engines`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from foveate.engines import Glance
 
 
+@runtime_checkable
 class Graph(Protocol):
     """One open graph."""
 

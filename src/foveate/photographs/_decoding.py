@@ -97,15 +97,15 @@ def decode(file: BufferedReader, form: Form, name: str, limit: int) -> UInt8[np.
     return upright
 
 
-def require_size(shape: tuple[int, int], name: str, limit: float = math.inf) -> None:
-    """Raise PhotographError unless (rows, columns) are those of a photograph of at most `limit` pixels."""
+def require_size(shape: tuple[int, int], name: str, limit: int | None = None) -> None:
+    """Raise PhotographError unless (rows, columns) are those of a photograph, of at most `limit` pixels."""
     height, width = shape
     if min(height, width) < SMALLEST_SIDE:
         raise PhotographError(
             f"{name}: {width} x {height} px; a photograph has at least {SMALLEST_SIDE} px on each side: "
             "give the original, not a thumbnail"
         )
-    if width * height > limit:
+    if limit is not None and width * height > limit:
         raise PhotographError(
             f"{name}: {width} x {height} px are {width * height / 1e6:.1f} million, more than the "
             f"{limit / 1e6:g} million that are read; scale it down"
