@@ -15,6 +15,7 @@ from tiny_server import done, grey, picture
 import foveate
 from foveate import datasets
 from foveate.datasets import layouts
+from foveate.server.problems import Problem
 
 NAME = "<img src=x onerror=alert(1)>"
 
@@ -203,3 +204,15 @@ def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):
     ]
     for part in parts:
         assert secret.encode() not in part
+
+
+def test_files_that_are_deleted_while_they_are_packed_are_said_to_be_gone(client):
+    one = done(client)
+    record = client.service.record(one["id"])
+    (client.service.shelf.place(one["id"]).results / "regions" / f"{record.key}.json").unlink()
+
+    with pytest.raises(Problem, match="no such photograph") as problem:
+        client.service.making.zip_results_of([record])
+
+    assert problem.value.status == 404
+    assert list(client.service.shelf.incoming.iterdir()) == []

@@ -101,8 +101,11 @@ class Look:
     key: str
     """What its files are called."""
     field: FieldChoice
+    """'auto', 'full', or (row, column, radius), px of the photograph."""
     region: Any
+    """Part of the photograph, as in `Settings.part`; None for the model's own."""
     pixels: int
+    """Most that are decoded."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Look":

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from foveate.server import bodies, problems, references, uploads
 from foveate.server.corrections import Changed, Judged, Said, Stroke, require_lesion
 from foveate.server.routes import Code, Grader, Here, Id, refusals
-from foveate.server.routes.findings import LayerName, rectangle
+from foveate.server.routes.findings import LayerName, rectangle, stored_map
 from foveate.server.service import Service
 from foveate.server.store import Record
 from foveate.server.telling import stamp
@@ -212,10 +212,11 @@ def agreement(here: Here, id: Id, name: Grader, layer: LayerName = "corrected") 
     known = here.references.names(record).get(name)
     if known is None:
         raise problems.not_found("mask to compare with")
-    maps = here.corrections.corrected if layer == "corrected" else here.corrections.model
     found = {}
     for lesion in known:
-        true, false, missed = here.references.agreement(record, name, lesion, maps(record, lesion))
+        true, false, missed = here.references.agreement(
+            record, name, lesion, stored_map(here, record, lesion, layer)
+        )
         found[lesion] = bodies.LesionAgreement(
             true_px=true.tolist(), false_px=false.tolist(), missed_px=missed.tolist()
         )
