@@ -5,8 +5,9 @@ Data:   a set in IDRiD's layout; MODEL must not have learned from the photograph
 Expect: docs/pictures/cases.jpg
 Cost:   some seconds a photograph
 
-Photographs are ordered by the exact area below their own precision-recall curve; the typical one is that of the
-median, or the lower of both in the middle. Shown is the square that holds most of the lesion, drawn or found.
+Photographs are ordered by the exact area below their own precision-recall curve; the typical one is that of
+the median, or the lower of both in the middle. Shown is the square that holds most of the lesion, drawn or
+found.
 """
 
 import argparse
@@ -101,7 +102,7 @@ def main() -> None:
             if is_annotated(case, lesion):
                 (plane,) = truth(case, (lesion,), shown.photograph.shape)
                 one = closes(shown, case.name, lesion, plane, opened.package.decisions[lesion].threshold)
-                so_far += [one] if one else []
+                so_far.extend([one] if one else [])
     ordered = {code: sorted(ones, key=lambda one: -one.score) for code, ones in known.items()}
     rows = {code: (ones[0], ones[len(ones) // 2], ones[-1]) for code, ones in ordered.items()}
     page(rows).save(chosen.out, quality=85, optimize=True)

@@ -5,8 +5,8 @@ Data:   a finished run of `foveate train` that held a fold back, and the set tha
 Expect: docs/results/reliability.svg
 Cost:   ten seconds of two cores a photograph
 
-Orange: the network as it was trained. Blue: after Platt scaling, each photograph as the others say, so that no
-photograph judges what was fitted to it. On the dotted line a probability is what it says.
+Orange: the network as it was trained. Blue: after Platt scaling, each photograph as the others say, so that
+no photograph judges what was fitted to it. On the dotted line a probability is what it says.
 """
 
 import argparse
@@ -69,8 +69,9 @@ def main() -> None:
         left, top = (number % 2) * WIDTH, (number // 2) * HEIGHT
         size = f'<svg x="{left}" y="{top}" width="{WIDTH}" height="{HEIGHT}"'
         placed.append(drawn(lesion, before, after).replace("<svg", size, 1))
+    height = (len(placed) + 1) // 2 * HEIGHT
     chosen.out.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {(len(placed) + 1) // 2 * HEIGHT}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {height}">'
         f"<style>{STYLE}</style>{''.join(placed)}</svg>\n"
     )
 

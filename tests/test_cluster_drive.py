@@ -154,7 +154,8 @@ def test_a_photograph_that_kills_workers_is_found_out_and_set_aside(many, model,
     assert (report.standing.ok, report.standing.failed) == (39, 1)
     assert summary(tmp_path / "out")["11"] == (
         "failed",
-        f"{many / '11.png'}: the worker that looked at it died (OutOfMemoryError): killed, or out of memory",
+        f"{many / '11.png'}: the worker that looked at it died (OutOfMemoryError); "
+        "start fewer beside each other",
     )
     assert report.standing.lost == 4  # once with others, then three tries
 

@@ -155,7 +155,7 @@ class Head:
                 self._meet(event)
             elif time.monotonic() - begun > START_SECONDS:
                 raise ClusterError(
-                    f"no worker has joined in {START_SECONDS} s; has the cluster processors to spare?"
+                    f"no worker has joined in {START_SECONDS} s; see that the cluster has processors to spare"
                 )
         self._since = time.monotonic()
         self._starting = self._since - begun
@@ -267,7 +267,7 @@ class Head:
             self._again.extend(replace(item, lies=True) for item in items)
         for item in items if len(items) == 1 else ():
             where = stores.opened(self._asked.source).shown(item.path)
-            told = f"{where}: the worker that looked at it died ({lost.why}): killed, or out of memory"
+            told = f"{where}: the worker that looked at it died ({lost.why}); start fewer beside each other"
             self._settle(item, failed(item, told, kind=lost.why, worker=lost.worker))
 
     def _take(self, done: Done) -> None:
