@@ -53,6 +53,17 @@ def test_what_was_answered_stays_when_more_is_asked(package):
     np.testing.assert_array_equal(first.features, kept)
 
 
+def test_a_photograph_after_another_is_answered_as_the_first_was(package):
+    """What GlobalNet's layers held is given back in between."""
+    engine = openvino_engine.open(package, threads=1)
+    view, work = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32), windows_and_sights(1, 3)
+
+    first, second = ((engine.glance(view), engine.look(*work)) for _ in range(2))
+
+    np.testing.assert_array_equal(first[0].features, second[0].features)
+    np.testing.assert_array_equal(first[1], second[1])
+
+
 @pytest.mark.parametrize("name", ["global.onnx", "local.onnx"])
 def test_a_graph_that_is_none_is_named_in_one_line(tmp_path, name):
     package = replaced(tiny_package.build(tmp_path / "tiny"), name, b"no graph")

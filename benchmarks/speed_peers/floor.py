@@ -246,7 +246,7 @@ def _in_openvino(layer, precision):
         spans = [
             one.real_time.total_seconds()
             for one in request.profiling_info
-            if one.node_type in ("Convolution", "MatMul", "FullyConnected", "Subgraph")
+            if one.node_type in ("Convolution", "GroupConvolution", "MatMul", "FullyConnected", "Subgraph")
         ]
         best = min(best, sum(spans))
     if not 0 < best < math.inf:

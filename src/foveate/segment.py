@@ -409,14 +409,16 @@ def _glance(engine: Engine, laid: _Laid, contract: Contract, glances: Glances) -
     seen = views.view(laid.picture[:height, :width], contract.view_side)
     view = prepare(seen[np.newaxis], contract)
     ways = views.WAYS[:glances]
-    total = engine.glance(views.put(view, ways[0]))
-    features, probabilities = total.features.copy(), total.probabilities.copy()
-    for way in ways[1:]:  # one by one: the features of a single glance take 26 MB
-        one = engine.glance(views.put(view, way))
-        features += views.put_back(one.features, way)
-        probabilities += views.put_back(one.probabilities, way)
+    with ahead(engine.glance(views.put(view, way)) for way in ways) as glanced:
+        first = next(glanced)
+        features, probabilities = first.features.copy(), first.probabilities.copy()
+        for way, one in zip(ways[1:], glanced, strict=True):  # the features of one take 26 MB
+            features += views.put_back(one.features, way)
+            probabilities += views.put_back(one.probabilities, way)
     share = np.float32(1 / len(ways))
-    return Glance(probabilities=probabilities * share, features=features * share)
+    features *= share
+    probabilities *= share
+    return Glance(probabilities=probabilities, features=features)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,7 +57,7 @@ class Beneath:
             width: of the canvas, padding included.
         """
         coarse = self.maps[number]
-        seen = views.sight((rows.start, 0), (rows.stop - rows.start, width), self.shape, coarse.shape[0])
+        seen = views.sight((rows.start, 0), (rows.stop - rows.start, 1), self.shape, coarse.shape[0])
         top = seen.corner[0]
         narrow = seen.rows @ coarse[top : top + seen.rows.shape[1]]
         found = np.zeros((len(narrow), width), np.float32)

@@ -28,6 +28,10 @@ class Graph(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Give back the memory that the last run still holds: the next one is not soon."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphEngine:
@@ -63,5 +67,6 @@ class GraphEngine:
         Raises:
             PackageError: the graph cannot run on them.
         """
+        self.global_graph.rest()
         feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
         return self.local_graph.run(feed)[0]

@@ -110,6 +110,9 @@ class _Graph:
             raise _broken(self.path, error) from None
         return found
 
+    def rest(self) -> None:
+        """Do nothing: what a run shall give back, it gives back at its end (`GLOBAL`)."""
+
 
 def _open(folder: Path, plan: _Plan, threads: int) -> _Graph:
     """Open one graph and check its names."""

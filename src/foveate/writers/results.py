@@ -4,12 +4,13 @@ Knows:   which files belong to a photograph, in which order they are written, an
 Ignores: how each is encoded.
 
 The regions' JSON is written last and removed first: where it lies, everything else of that photograph lies
-too. Memory beside the photograph: one map and its regions' labels, then one copy to draw on; masks wait as
+too. Memory beside the photograph: two maps and their regions' labels, then one copy to draw on; masks wait as
 bits.
 """
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from foveate.writers import contours, extra, files, maps, overlays, page, places
 from foveate.writers.findings import NOTICE, OBJECTS, Drawn, Finding, Order, Row, Tally, minimum_area
 from foveate.writers.overlays import Caption, Mark
 from foveate.writers.page import Sketch
+
+ABREAST = 2
+"""Lesions that are encoded and measured side by side: most of it is done outside of Python's lock. More would
+take more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +127,10 @@ def write(out: Path, finding: Finding) -> Row:
     """
     key, pixels = finding.order.key, finding.photograph.pixels
     clear(out, key, finding.lesions)
-    known = lesions.of(finding.probabilities.lesions)
-    written = {one.code: _write_lesion(out, finding, one) for one in known if one.code in finding.decisions}
+    wanted = [one for one in lesions.of(finding.probabilities.lesions) if one.code in finding.decisions]
+    with ThreadPoolExecutor(ABREAST, "foveate-writing") as pool:
+        made_of = pool.map(lambda one: _write_lesion(out, finding, one), wanted)
+        written = {one.code: made for one, made in zip(wanted, made_of, strict=True)}
     content = tables.document(finding, {code: one.tally for code, one in written.items()})
     _write_overlay(out, finding, content, [one.mark for one in written.values()])
     outlines, photo, thumbnail = places.page_files(key)
