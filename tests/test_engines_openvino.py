@@ -56,7 +56,10 @@ def test_what_was_answered_stays_when_more_is_asked(package):
 def test_a_photograph_after_another_is_answered_as_the_first_was(package):
     """What GlobalNet's layers held is given back in between."""
     engine = openvino_engine.open(package, threads=1)
-    view, work = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32), windows_and_sights(1, 3)
+    view, work = (
+        np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32),
+        windows_and_sights(1, 3),
+    )
 
     first, second = ((engine.glance(view), engine.look(*work)) for _ in range(2))
 
