@@ -23,6 +23,7 @@ from onnxruntime import quantization
 
 from foveate import evaluation, models, photographs
 from foveate.datasets import layouts
+from foveate.engines import Engine
 from foveate.engines import onnx as onnx_engine
 from foveate.evaluation import choices
 from foveate.segment import segment
@@ -40,7 +41,7 @@ EVERY = 6
 class Watched:
     """An engine that notes what its windows are given, and how long they take."""
 
-    engine: onnx_engine.OnnxEngine
+    engine: Engine
     every: int = 0
     fed: list = field(default_factory=list)
     seconds: float = 0.0

@@ -4,9 +4,13 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
 settings.register_profile("here", deadline=None)  # a busy machine is no failing test
 settings.register_profile("ci", deadline=None, derandomize=True)  # the same examples each time
@@ -22,6 +26,23 @@ def shared_data() -> Path:
             f"no photographs at {folder}; set FOVEATE_DATA to the folder that holds idrid/ and graded/"
         )
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model package, which the tests of a file share."""
+    import tiny_package
+
+    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[TestClient]":
+    """A server that the tests of a file share: each submits photographs of its own."""
+    import tiny_server
+
+    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

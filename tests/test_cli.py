@@ -14,11 +14,6 @@ from foveate import cli
 from foveate.cli import options
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
 @pytest.fixture
 def folder(tmp_path):
     for number, name in enumerate(("a.png", "clinic/b.png")):

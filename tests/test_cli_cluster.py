@@ -6,16 +6,10 @@ import sys
 
 import pytest
 import tiny_cluster
-import tiny_package
 from test_cluster_programme import standing
 
 from foveate import cli
 from foveate.cli import cluster
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -43,11 +43,6 @@ def serving(data, model, **changes):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def address(model, tmp_path_factory):
     with serving(tmp_path_factory.mktemp("server"), model) as (address, _):
         yield address

@@ -14,13 +14,8 @@ from foveate import library
 from foveate.cluster import Where, drive
 from foveate.cluster.crews import Lost
 from foveate.cluster.work import failed
-from foveate.errors import ClusterError, LesionError, OutputError, PhotographError
+from foveate.errors import ClusterError, LesionError, OutputError, PhotographError, SettingError
 from foveate.segment import Settings
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +154,8 @@ def test_a_photograph_that_kills_workers_is_found_out_and_set_aside(many, model,
     assert (report.standing.ok, report.standing.failed) == (39, 1)
     assert summary(tmp_path / "out")["11"] == (
         "failed",
-        f"{many / '11.png'}: the worker that looked at it died (OutOfMemoryError): killed, or out of memory",
+        f"{many / '11.png'}: the worker that looked at it died (OutOfMemoryError); "
+        "start fewer beside each other",
     )
     assert report.standing.lost == 4  # once with others, then three tries
 
@@ -352,6 +348,8 @@ def test_what_makes_no_sense_is_refused_before_anybody_is_called(eyes, model, tm
         drive.run(programme(tmp_path / "empty", tmp_path / "out", model), nobody)
     with pytest.raises(LesionError, match="SE"):
         drive.run(programme(eyes, tmp_path / "out", model, settings=Settings(lesions=("SE",))), nobody)
+    with pytest.raises(SettingError, match="choose --effort full"):
+        drive.run(programme(eyes, tmp_path / "out", model, settings=Settings(effort="fast")), nobody)
     with pytest.raises(PhotographError, match="cannot be listed"):
         drive.run(programme(tmp_path / "nowhere", tmp_path / "out", model), nobody)
 

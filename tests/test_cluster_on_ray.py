@@ -29,11 +29,6 @@ WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def eyes(tmp_path_factory):
     source = tiny_cluster.folder(tmp_path_factory.mktemp("eyes"), count=10)
     (source / "clinic0" / "bad.png").write_bytes(b"")

@@ -10,11 +10,6 @@ from foveate.cluster import Where, drive, plans
 from foveate.cluster.plans import Plan
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
 def plan(**changes):
     numbers = {"photographs": 100, "size": 10**6, "left": 100, "skipped": 0, "seconds": (2.0, 4.0)}
     return Plan(**{**numbers, "failed": 0, "results": 10.0, "label": "fake", **changes})

@@ -13,11 +13,6 @@ from foveate.errors import SettingError
 from foveate.segment import Settings
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
 def standing(**changes):
     numbers = {"total": 10, "kept": 0, "ok": 0, "failed": 0, "again": 0, "lost": 0, "workers": 1}
     return Standing(**{**numbers, "seconds": 1.0, **changes})
@@ -35,14 +30,16 @@ def test_what_is_left_takes_as_long_as_what_was_done_took(kept, ok, left, second
 
 
 def test_what_is_sent_is_plain_and_settled(model, tmp_path):
-    settings = Settings(thresholds={"EX": 0.25}, lesions=("EX",))
+    settings = Settings(
+        part="whole", field=(1.0, 2.0, 3.0), thresholds={"EX": 0.25}, lesions=("EX",), effort="fast"
+    )
     asked = tiny_cluster.programme(tmp_path, tmp_path / "out", model, settings=settings)
 
     sent = assigned(asked)
 
     assert pickle.loads(pickle.dumps(sent)) == sent
     assert (sent.choice.engine, sent.choice.precision, sent.choice.threads) == ("onnx", "float32", 1)
-    assert dict(sent.settings.thresholds) == {"EX": 0.25}
+    assert sent.settings == settings
     untouched = tiny_cluster.programme(tmp_path, tmp_path / "out", model)
     assert pickle.loads(pickle.dumps(assigned(untouched))) == assigned(untouched)
 

@@ -18,11 +18,6 @@ from foveate.errors import ClusterError
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def eyes(tmp_path_factory):
     source = tiny_cluster.folder(tmp_path_factory.mktemp("eyes"), count=2)
     (source / "bad.png").write_bytes(b"")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.datasets import LARGEST_SHARE, Case, annotated, idrid, read_mask, truth, with_lesion
+from foveate.datasets import LARGEST_SHARE, Case, annotated, read_mask, truth
 from foveate.errors import DatasetError
 
 SHAPE = (20, 30)
@@ -145,33 +145,6 @@ def test_cases_that_were_looked_through_for_all_of_some_lesions(tmp_path):
     assert [one.name for one in annotated(cases, ("EX",))] == ["a", "b", "c"]
     assert [one.name for one in annotated(cases, ("EX", "MA"))] == ["b", "c"]
     assert [one.name for one in annotated(cases, ())] == ["a", "b", "c", "d"]
-
-
-def test_cases_with_a_lesion_have_a_mask_that_is_not_empty(tmp_path):
-    palette(lesion()).save(tmp_path / "drawn.tif")
-    palette(np.zeros(SHAPE, bool)).save(tmp_path / "empty.tif")
-    faint = tmp_path / "faint.png"
-    Image.fromarray(lesion().astype(np.uint8) * 100).save(faint)
-
-    def case(name, lesion_from=0.0, **masks):
-        return Case(name=name, photograph=tmp_path / name, masks=masks, lesion_from=lesion_from)
-
-    cases = [
-        case("drawn", MA=tmp_path / "drawn.tif"),
-        case("empty", MA=tmp_path / "empty.tif"),
-        case("absent"),
-        case("other", EX=tmp_path / "drawn.tif"),
-        case("soft", 0.5, MA=faint),
-    ]
-
-    assert [one.name for one in with_lesion(cases, "MA")] == ["drawn"]
-
-
-def test_the_paper_s_training_photographs_with_each_lesion(shared_data):
-    cases = idrid.cases(shared_data, "train")
-
-    assert len(with_lesion(cases, "SE")) == 26
-    assert with_lesion(cases[42:43], "HE") == ()
 
 
 @pytest.mark.parametrize("kind", ["grey of 0 and 255", "grey of 16 bits", "RGB", "palette", "one bit"])

@@ -51,7 +51,8 @@ def texts():
     """Yield every file of the project that people write, and its text."""
     tops = ("src", "tests", "docs", "examples", "benchmarks", "deploy", ".ci")
     folders = [path for top in tops for path in (ROOT / top).rglob("*")]
-    for path in [*ROOT.iterdir(), *folders]:
+    beside = (path for path in ROOT.iterdir() if path.name != ".git")  # a file, in a second working tree
+    for path in [*beside, *folders]:
         if path.is_file() and "__pycache__" not in path.parts and path.stat().st_size < 2_000_000:
             content = path.read_bytes()
             if b"\0" not in content:

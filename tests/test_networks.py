@@ -6,13 +6,14 @@ import tiny_set
 import torch
 
 from foveate import views
+from foveate.eager import TorchEngine
 from foveate.engines import Engine
-from foveate.evaluation.networks import CoarseEngine, LocalEngine, NetworkEngine
+from foveate.evaluation.networks import CoarseEngine, LocalEngine
 
 VIEW = WINDOW = 32
 CANVAS = (120, 150)
 CORNERS = ((0, 0), (40, 70), (88, 118))
-ENGINES = (NetworkEngine, CoarseEngine, LocalEngine)
+ENGINES = (TorchEngine, CoarseEngine, LocalEngine)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_the_fused_engine_gives_what_both_streams_and_the_fusion_give(network, s
     enlarged = np.einsum("nsg,ncgh,nth->ncst", rows, pieces, columns)
     fused = network.fusion(local, torch.from_numpy(enlarged))
 
-    engine = NetworkEngine(network=network)
+    engine = TorchEngine(network=network)
     glance = engine.glance(view)
 
     close(glance.features, features[0].numpy())

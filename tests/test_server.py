@@ -1,5 +1,6 @@
 """What becomes of photographs that are submitted, and of the queue that they wait in."""
 
+import errno
 import json
 import threading
 import time
@@ -12,23 +13,11 @@ from tiny_server import done, picture, submit, waited
 
 import foveate
 from foveate.errors import OutputError, SettingError
-from foveate.server import crew, names, options
+from foveate.server import crew, names, options, tasks
 from foveate.server.options import Limits, Options
-from foveate.server.shelf import Shelf
+from foveate.server.shelf import Place, Shelf
 from foveate.server.store import Store
 from foveate.server.tasks import Refused
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def client(model, tmp_path_factory):
-    """A server that the tests of this file share: each submits photographs of its own."""
-    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
-        yield client
 
 
 def until(wanted, seconds=20):
@@ -448,3 +437,23 @@ def test_names_are_made_safe(sent, read, file):
     name = names.of_header(sent)
 
     assert (name, names.key(name)) == (read, file)
+
+
+def test_a_disk_that_is_full_at_the_last_file_is_named_and_nothing_half_done_appears(
+    model, tmp_path, monkeypatch
+):
+    place = Place(folder=tmp_path)
+    place.upload.write_bytes(picture())
+    tasks.receive(place, 10**8)
+    wanted = tasks.Look(key="eye", field="auto", region=None, pixels=10**8)
+
+    def full(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tasks.np, "savez_compressed", full)
+    with pytest.raises(Refused) as refused:
+        tasks.look(place, wanted, foveate.load(model, engine="onnx", threads=1), lambda share: None)
+
+    assert refused.value.code == "no_space"
+    assert not place.seen.exists()
+    assert not place.results.exists()

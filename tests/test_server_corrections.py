@@ -6,7 +6,6 @@ import math
 import cv2
 import numpy as np
 import pytest
-import tiny_package
 import tiny_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,17 +77,6 @@ def test_memory_forgets_the_oldest_and_keeps_the_latest_however_large():
     assert made.count("d") == 1
     memory.forget("d")
     assert memory.get(("d",), lambda: make("d", 7)).size == 7
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def client(model, tmp_path_factory):
-    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
-        yield client
 
 
 @pytest.fixture

@@ -15,19 +15,9 @@ from tiny_server import done, grey, picture
 import foveate
 from foveate import datasets
 from foveate.datasets import layouts
+from foveate.server.problems import Problem
 
 NAME = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def client(model, tmp_path_factory):
-    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
-        yield client
 
 
 def unzipped(answer):
@@ -214,3 +204,15 @@ def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):
     ]
     for part in parts:
         assert secret.encode() not in part
+
+
+def test_files_that_are_deleted_while_they_are_packed_are_said_to_be_gone(client):
+    one = done(client)
+    record = client.service.record(one["id"])
+    (client.service.shelf.place(one["id"]).results / "regions" / f"{record.key}.json").unlink()
+
+    with pytest.raises(Problem, match="no such photograph") as problem:
+        client.service.making.zip_results_of([record])
+
+    assert problem.value.status == 404
+    assert list(client.service.shelf.incoming.iterdir()) == []

@@ -136,13 +136,6 @@ def test_a_stack_holds_each_tile_with_the_pixels_around_it():
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    model = tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-    with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def large(client):
     """A photograph of several tiles, done."""
     return done(client, tiny_server.picture(diameter=700))

@@ -29,11 +29,6 @@ SOURCE = str(Path(foveate.__file__).parent.parent)
 CLIENTS, EACH = 16, 200
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @contextmanager
 def serving(data, model, *options):
     """Yield a server's process and address; it is killed at the end."""

@@ -17,11 +17,6 @@ TOKEN = "a-token-that-is-long-enough"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def clinic(tmp_path_factory):
     """A folder that may be read, beside one that may not."""
     place = tmp_path_factory.mktemp("places")
@@ -309,3 +304,18 @@ def test_damaged_photographs_are_4xx(client, length):
     for damaged in (torn.getvalue(), bytes(flipped)):
         assert submit(client, damaged).status_code in {201, 422}
     assert submit(client, torn.getvalue()).status_code == 422
+
+
+def test_a_bug_is_the_one_body_and_one_line_of_the_log_without_its_message(client, monkeypatch, caplog):
+    patient = "somebody's name"
+
+    def broken():
+        raise KeyError(patient)
+
+    monkeypatch.setattr(client.service.store, "states", broken)
+    answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "foveate.server"]
+    assert told.startswith("KeyError while answering")
+    assert patient not in told + answer.text

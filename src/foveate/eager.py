@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from safetensors.torch import load_file
 
 from foveate import models, nets
-from foveate.engines import Glance, Precision, processors
+from foveate.engines import Glance, Precision, counted
 from foveate.errors import PackageError, SettingError
 from foveate.library import Model
 from foveate.models import Package
@@ -42,8 +42,8 @@ class TorchEngine:
 
     network: LocalGlobalUNet
     """In evaluation mode, on the device."""
-    device: Device
-    precision: Precision
+    device: Device = "cpu"
+    precision: Precision = "float32"
 
     @property
     def label(self) -> str:
@@ -103,16 +103,14 @@ def load(
     Raises:
         PackageError: there is no such package, a file of it is missing or altered, or it does not say what
             its network is.
-        SettingError: there is no CUDA device, or the processor is to compute in float16.
+        SettingError: there is no CUDA device, the processor is to compute in float16, or threads is below 1.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingError("no CUDA device is there, or torch was built without CUDA; choose --device cpu")
     chosen: Precision = precision or ("float32" if device == "cpu" else "float16")
     if device == "cpu" and chosen == "float16":
         raise SettingError("processors do not compute in float16 in PyTorch; choose --precision bf16")
-    count = processors() if threads is None else threads
-    if count < 1:
-        raise SettingError(f"threads is {count}; give 1 or more")
+    count = counted(threads)
     torch.set_num_threads(count)
     package = models.load(where)
     built = network(package).to(device)

@@ -222,7 +222,3 @@ class Region:
     """Over its pixels in the stored map, 0 to 1."""
     max_probability: float
     """The same."""
-
-
-Thresholds = Mapping[str, float]
-"""Lesion code -> probability in (0, 1]."""

@@ -93,7 +93,10 @@ class Judged:
         for one in self.by:
             ours, theirs = self.shipped.recipe, one.recipe
             if (ours.network, ours.contract) != (theirs.network, theirs.contract):
-                raise TrainingError(f"{one.folder}: another network or contract than {self.shipped.folder}'s")
+                raise TrainingError(
+                    f"{one.folder}: another network or contract than {self.shipped.folder}'s; name runs of "
+                    "one recipe, with the same --set"
+                )
 
     @property
     def held_back(self) -> tuple[str, ...]:
@@ -186,7 +189,10 @@ def decide(trained: Trained, found: Mapping[str, LesionScore], scalings: Scaling
     for lesion in trained.recipe.contract.lesions:
         threshold = found[lesion].threshold
         if threshold is None or not len(areas[lesion]):
-            raise DatasetError(f"lesion {lesion} occurs in no photograph; no threshold can be chosen")
+            raise DatasetError(
+                f"lesion {lesion} occurs in no photograph, so that no threshold can be chosen; name a set "
+                "that has it, or a recipe without it"
+            )
         if lesion in scalings:
             threshold = float(scalings[lesion](np.array([threshold]))[0])
         smallest = max(1, int(np.quantile(areas[lesion], SMALLEST_SHARE)))

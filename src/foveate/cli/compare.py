@@ -12,67 +12,42 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from foveate.cli import options
+from foveate.cli.course import Course, Fold, require_torch
 
 
 def compare(
     recipe: Annotated[str, Parameter(metavar="RECIPE")],
     /,
     *,
-    data: Annotated[Path, Parameter(metavar="DIR")],
+    course: Course,
     out: Annotated[Path, Parameter(metavar="DIR")],
     run: Annotated[Path | None, Parameter(metavar="RUN")] = None,
-    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
-    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
-    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
+    fold: Fold = None,
     on: Annotated[str | None, Parameter(metavar="SPLIT")] = None,
-    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
     lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
     tiling: Literal["model", "paper"] = "model",
-    minutes: Annotated[float | None, Parameter(metavar="N")] = None,
-    device: Literal["cpu", "cuda"] = "cpu",
-    threads: Annotated[int | None, Parameter(metavar="N")] = None,
 ) -> None:
     """Train GlobalNet alone, LocalNet alone and both fused, at equal steps, and print the paper's Table 1.
+
+    With --minutes, the streams alone take as many steps as the joint stage.
 
     Parameters
     ----------
     recipe
         Name of a recipe, such as idrid-lite0.
-    data
-        Folder that the data set was unpacked to.
     out
         Folder of the results: comparison.md, comparison.json, figure-2-<LESION>.png.
     run
         Folder of the run: what it lacks is trained, what is finished stays as it is. OUT/run, if not given.
-    layout
-        How the set lies in its folder: a name such as idrid, or a .toml file that describes it.
-    split
-        JSON file of folds, as for training.
     fold
         The fold that is held back from training, and compared on; 'none' to train on all photographs.
-    healthy
-        Folder of eyes without any lesion, as for training.
-    start
-        Model package that the run goes on from, as for training.
     on
         Another split of the layout to compare on, such as test, in place of the fold held back.
-    settings
-        Another value for one of the recipe's numbers, as for training.
     lesions
         Lesions to compare; all of the recipe's, if not given.
     tiling
         How photographs are cut: as the model does, or in the paper's 143 patches without overlap.
-    minutes
-        Train each stage for about so long; the streams alone take as many steps as the joint stage.
-    device
-        What trains.
-    threads
-        To compute with; as many as there are processors, if not given.
     """
-    from foveate.cli.train import planned, require_torch  # noqa: PLC0415
-
     require_torch()
     # What computes is imported here, so that --help need not wait for it.
     from foveate import comparison  # noqa: PLC0415
@@ -84,36 +59,15 @@ def compare(
     from foveate.writers import files  # noqa: PLC0415
 
     files.prove(out)
-    plan = planned(
-        recipe,
-        data,
-        run or out / "run",
-        layout=layout,
-        split=split,
-        fold=fold,
-        healthy=healthy,
-        start=start,
-        settings=settings,
-    )
+    plan = course.plan(recipe, run or out / "run", fold)
     codes = chosen(options.codes(lesions) or plan.recipe.contract.lesions, plan.recipe.contract.lesions)
     if on is None and plan.recipe.held_back is None:
         raise options.UsageError("compare: nothing is held back; name photographs to compare on with --on.")
-    others = layouts.cases(data, layouts.named(layout), on) if on is not None else ()
+    others = layouts.cases(course.data, layouts.named(course.layout), on) if on is not None else ()
     comparison.require_unseen(others, [*plan.cases, *plan.healthy])  # these two before hours are spent
     if tiling == "paper":
         comparison.require_crop(others or plan.cases)
-    steps.show(
-        program.train(
-            replace(
-                plan,
-                stages=comparison.lacking(plan.folder),
-                minutes=minutes,
-                device=device,
-                threads=threads,
-                resume=True,
-            )
-        )
-    )
+    steps.show(program.train(replace(plan, stages=comparison.lacking(plan.folder), resume=True)))
     trained = program.recalled(plan.recipe, plan.folder)
     _, held_back = program.divided(trained, program.looked_through(trained, plan.cases))
     cases = program.looked_through(trained, others) if others else held_back

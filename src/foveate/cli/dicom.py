@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
@@ -26,12 +27,42 @@ if TYPE_CHECKING:
 dicom = App(name="dicom", help="Fetch photographs from a DICOM archive, and store results in it (DICOMweb).")
 
 Url = Annotated[str, Parameter(metavar="URL")]
-User = Annotated[str | None, Parameter(metavar="NAME")]
 File = Annotated[Path | None, Parameter(metavar="FILE")]
 Date = Annotated[str | None, Parameter(metavar="YYYYMMDD[-YYYYMMDD]")]
 
 KEY_BYTES = 32
 """Of a new secret: as long as the digest that is made with it."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Login:
+    """Options by which an archive is asked; what stands below them is their help."""
+
+    user: Annotated[str | None, Parameter(metavar="NAME")] = None
+    """Name to log in by."""
+    password_file: File = None
+    """File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given."""
+    token_file: File = None
+    """File whose first line is a bearer token, in place of a name and password."""
+    ca: File = None
+    """Certificates by which the archive's own is checked, if it is none that the system knows."""
+
+    def archive(self, url: str) -> "Archive":
+        """Return the archive at an address, asked with what the options say.
+
+        Raises:
+            UsageError: both a name and a token are given.
+            SettingError: a file cannot be read, or the address is none.
+        """
+        from foveate.archive.connection import Access, Archive  # noqa: PLC0415
+
+        if self.user is not None and self.token_file is not None:
+            raise options.UsageError("name either --user or --token-file.")
+        secret = self.password_file
+        password = os.environ.get("FOVEATE_DICOM_PASSWORD") if secret is None else options.first_line(secret)
+        token = None if self.token_file is None else options.first_line(self.token_file)
+        return Archive(url, Access(user=self.user, password=password, token=token, authority=self.ca))
 
 
 @dicom.command(usage="Usage: foveate dicom pull URL --out DIR (--study UID | --date DATE) [OPTIONS]")
@@ -42,10 +73,7 @@ def pull(
     out: Annotated[Path, Parameter(metavar="DIR")],
     study: Annotated[str | None, Parameter(metavar="UID")] = None,
     date: Date = None,
-    user: User = None,
-    password_file: File = None,
-    token_file: File = None,
-    ca: File = None,
+    login: Login = Login(),
 ) -> int:
     """Fetch the photographs of studies to DIR, a folder a study; what lies there is not fetched again.
 
@@ -59,19 +87,11 @@ def pull(
         UID of one study.
     date
         Studies of a day, or of a range of which one end may be left out.
-    user
-        Name to log in by.
-    password_file
-        File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given.
-    token_file
-        File whose first line is a bearer token, in place of a name and password.
-    ca
-        Certificates by which the archive's own is checked, if it is none that the system knows.
     """
     if (study is None) == (date is None):
         raise options.UsageError("dicom pull: name either --study or --date.")
     transfer = _archive_module("transfer")
-    archive = _archive(url, user, password_file, token_file, ca)
+    archive = login.archive(url)
     studies = archive.studies(date=options.date(date)) if study is None else (study,)
     moved = transfer.pull(archive, out, studies, _shown("fetched", "lies there"))
     print(f"{out}: {moved.done} photographs fetched, {moved.kept} lay there, of {len(studies)} studies")
@@ -84,10 +104,7 @@ def push(
     url: Url,
     /,
     *,
-    user: User = None,
-    password_file: File = None,
-    token_file: File = None,
-    ca: File = None,
+    login: Login = Login(),
 ) -> int:
     """Store the DICOM results of a folder in the archive; what is there is not stored again.
 
@@ -97,17 +114,9 @@ def push(
         What `foveate predict --dicom` has written.
     url
         Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
-    user
-        Name to log in by.
-    password_file
-        File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given.
-    token_file
-        File whose first line is a bearer token, in place of a name and password.
-    ca
-        Certificates by which the archive's own is checked, if it is none that the system knows.
     """
     transfer = _archive_module("transfer")
-    archive = _archive(url, user, password_file, token_file, ca)
+    archive = login.archive(url)
     moved = transfer.push(archive, folder, _shown("stored", "is there"))
     print(f"{url}: {moved.done} objects stored, {moved.kept} were there")
     return 0
@@ -125,10 +134,7 @@ def watch(
     threads: Annotated[int | None, Parameter(metavar="N")] = None,
     every: Annotated[float, Parameter(metavar="SECONDS")] = 10.0,
     once: Annotated[bool, Parameter(negative="")] = False,
-    user: User = None,
-    password_file: File = None,
-    token_file: File = None,
-    ca: File = None,
+    login: Login = Login(),
 ) -> int:
     """Look at photographs as they come into the archive, and store their results there, until interrupted.
 
@@ -150,14 +156,6 @@ def watch(
         Seconds between two looks.
     once
         Look once, do what is new, and end; the exit code is 1 where a photograph was set aside.
-    user
-        Name to log in by.
-    password_file
-        File whose first line is the password. FOVEATE_DICOM_PASSWORD holds it, if not given.
-    token_file
-        File whose first line is a bearer token, in place of a name and password.
-    ca
-        Certificates by which the archive's own is checked, if it is none that the system knows.
     """
     if every <= 0:
         raise options.UsageError(f"--every {every:g}: give seconds above 0.")
@@ -168,7 +166,7 @@ def watch(
     from foveate.library import load  # noqa: PLC0415
 
     task = watching.Task(
-        archive=_archive(url, user, password_file, token_file, ca),
+        archive=login.archive(url),
         model=load(models.DEFAULT if model is None else model, threads=threads),
         out=out,
         objects=asked,
@@ -222,27 +220,6 @@ def _archive_module(name: str) -> ModuleType:
         if (error.name or "").startswith("foveate"):
             raise
         raise SettingError("to speak to a DICOM archive: pip install 'foveate[dicom]'") from None
-
-
-def _archive(
-    url: str, user: str | None, password_file: Path | None, token_file: Path | None, ca: Path | None
-) -> "Archive":
-    from foveate.archive.connection import Access, Archive  # noqa: PLC0415
-
-    if user is not None and token_file is not None:
-        raise options.UsageError("name either --user or --token-file.")
-    password = os.environ.get("FOVEATE_DICOM_PASSWORD") if password_file is None else _line(password_file)
-    token = None if token_file is None else _line(token_file)
-    return Archive(url, Access(user=user, password=password, token=token, authority=ca))
-
-
-def _line(path: Path) -> str:
-    """Return a file's first line."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None
 
 
 def _shown(done: str, kept: str) -> "Callable[[Step], None]":

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from foveate.errors import SettingError
+
 if TYPE_CHECKING:
     from foveate.segment import FieldChoice
     from foveate.writers import Objects
@@ -122,14 +124,25 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
+def first_line(path: Path) -> str:
+    """Return a file's first line: a password or token, which the command line would show to everyone.
+
+    Raises:
+        SettingError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None
+
+
 def torch_engine() -> ModuleType:
     """Return the module that runs models in PyTorch, which is an optional extra.
 
     Raises:
         SettingError: torch is not installed.
     """
-    from foveate.errors import SettingError  # noqa: PLC0415  as heavy as the rest, if not yet imported
-
     try:
         return importlib.import_module("foveate.eager")
     except ImportError as error:

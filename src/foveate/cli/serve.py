@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from foveate.cli import options
 from foveate.errors import SettingError
 
 NEEDED = ("fastapi", "uvicorn")
@@ -120,10 +121,7 @@ def _token(path: Path | None) -> str | None:
     """
     if path is None:
         return os.environ.get(TOKEN) or None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"--token-file {path}: cannot be read; check the path") from error
-    if not lines or not lines[0].strip():
+    token = options.first_line(path).strip()
+    if not token:
         raise SettingError(f"--token-file {path}: its first line is empty; write the token there")
-    return lines[0].strip()
+    return token

@@ -4,39 +4,25 @@ Knows:   their options, and which calls they become.
 Ignores: how a network is trained or exported.
 """
 
-import importlib.util
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.cli.options import UsageError
-from foveate.errors import SettingError
-
-if TYPE_CHECKING:
-    from foveate.training.program import Plan
-    from foveate.training.recipe import Recipe
+from foveate.cli.course import Course, Fold, Stages, published, require_torch
 
 
 def train(
     recipe: Annotated[str, Parameter(metavar="RECIPE")],
     /,
     *,
-    data: Annotated[Path, Parameter(metavar="DIR")],
+    course: Course,
     out: Annotated[Path, Parameter(metavar="RUN")],
-    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
-    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    fold: Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")] = None,
-    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
-    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
-    stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
-    minutes: Annotated[float | None, Parameter(metavar="N")] = None,
-    device: Literal["cpu", "cuda"] = "cpu",
-    threads: Annotated[int | None, Parameter(metavar="N")] = None,
+    fold: Fold = None,
+    stage: Stages = (),
     workers: Annotated[int, Parameter(metavar="N")] = 0,
     channels_last: bool = True,
     resume: Annotated[bool, Parameter(negative="")] = False,
@@ -49,34 +35,12 @@ def train(
     ----------
     recipe
         Name of a recipe, such as idrid-lite0.
-    data
-        Folder that the data set was unpacked to.
     out
         Folder of the run.
-    layout
-        How the set lies in it: a name such as idrid, or a .toml file that describes it.
-    split
-        JSON file of folds, as 'foveate data split' writes it; the recipe's own, if not given. A recipe
-        without one deals folds by its seed and saves them in the run.
     fold
         The fold that is held back from training, or 'none' to train on all photographs.
-    healthy
-        Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
-        part with its labels.csv, of which those of grade 0 in the recipe's learning half are taken.
-    start
-        Model package to go on from, a shipped one's name or a folder: its weights, wherever the recipe's
-        network has layers of the same name and shape. Stages that are left out keep them.
-    settings
-        Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
-        once).
     stage
         Train this stage only (may be given more than once). 'global' and 'local' may run side by side.
-    minutes
-        Train each stage for about so long, in place of the recipe's number of steps.
-    device
-        What computes.
-    threads
-        To compute with; as many as there are processors, if not given.
     workers
         Processes that draw samples ahead of the steps; with 0 the steps wait for them.
     channels_last
@@ -91,82 +55,24 @@ def train(
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(
-        planned(
-            recipe,
-            data,
-            out,
-            layout=layout,
-            split=split,
-            fold=fold,
-            healthy=healthy,
-            start=start,
-            settings=settings,
-        ),
+        course.plan(recipe, out, fold),
         stages=stage or STAGES,
-        minutes=minutes,
-        device=device,
-        threads=threads,
         workers=workers,
         channels_last=channels_last,
         resume=resume,
     )
-    with machine.joined(os.environ, device):
-        steps.show(program.train(plan), quiet=machine.found(device).rank > 0)
-
-
-def planned(
-    recipe: str,
-    data: Path,
-    folder: Path,
-    *,
-    layout: str,
-    split: Path | None,
-    fold: int | Literal["none"] | None,
-    healthy: Path | None,
-    start: str | None,
-    settings: tuple[str, ...],
-) -> "Plan":
-    """Return what is to be trained, by a recipe's name and what the command line changes in it."""
-    from foveate import models  # noqa: PLC0415
-    from foveate.datasets import graded, layouts  # noqa: PLC0415
-    from foveate.training import overrides, program  # noqa: PLC0415
-
-    changed = overrides.pairs(settings)
-    laid = layouts.named(layout)
-    numbers = program.adapted(_recipe(recipe), laid.lesions, laid.field)
-    numbers = overrides.override(numbers, changed)
-    if split is not None:
-        numbers = replace(numbers, split=split)
-    if fold is not None:
-        numbers = replace(numbers, held_back=None if fold == "none" else fold)
-    cases = layouts.cases(data, laid, next(iter(laid.splits)))
-    return program.Plan(
-        recipe=numbers,
-        cases=cases,
-        folder=folder,
-        healthy=graded.healthy(healthy, numbers.healthy_split) if healthy is not None else (),
-        start=models.load(start) if start is not None else None,
-        settings=changed,
-        command=sys.argv,
-    )
+    with machine.joined(os.environ, course.device):
+        steps.show(program.train(plan), quiet=machine.found(course.device).rank > 0)
 
 
 def programme(
     recipe: Annotated[str, Parameter(metavar="RECIPE")],
     /,
     *,
-    data: Annotated[Path, Parameter(metavar="DIR")],
+    course: Course,
     out: Annotated[Path, Parameter(metavar="DIR")],
     folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")],
-    layout: Annotated[str, Parameter(metavar="L")] = "idrid",
-    split: Annotated[Path | None, Parameter(metavar="FILE")] = None,
-    healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None,
-    start: Annotated[str | None, Parameter(metavar="MODEL")] = None,
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = (),
-    stage: Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")] = (),
-    minutes: Annotated[float | None, Parameter(metavar="N")] = None,
-    device: Literal["cpu", "cuda"] = "cpu",
-    threads: Annotated[int | None, Parameter(metavar="N")] = None,
+    stage: Stages = (),
     workers: Annotated[int, Parameter(metavar="N")] = 0,
     version: Annotated[str, Parameter(metavar="V")] = "1",
 ) -> None:
@@ -178,31 +84,13 @@ def programme(
     ----------
     recipe
         Name of a recipe, such as idrid-half.
-    data
-        Folder that the data set was unpacked to.
     out
         Folder of the runs fold-N and all, and of the package.
     folds
         A fold to hold back from a training of its own (may be given more than once): what is held back
         calibrates the model, chooses its thresholds and says how good it is.
-    layout
-        How the set lies in its folder, as for training.
-    split
-        JSON file of folds, as for training.
-    healthy
-        Folder of eyes without any lesion, as for training.
-    start
-        Model package to go on from, as for training. It must have learned from none of the folds.
-    settings
-        Another value for one of the recipe's numbers, as for training.
     stage
         Train this stage only, as for training.
-    minutes
-        Train each stage of each run for about so long, in place of the recipe's number of steps.
-    device
-        What computes.
-    threads
-        To compute with; as many as there are processors, if not given.
     workers
         Processes that draw samples ahead of the steps.
     version
@@ -214,27 +102,13 @@ def programme(
     from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
-    plan = replace(
-        planned(
-            recipe,
-            data,
-            out,
-            layout=layout,
-            split=split,
-            fold="none",
-            healthy=healthy,
-            start=start,
-            settings=settings,
-        ),
-        stages=stage or STAGES,
-        minutes=minutes,
-        device=device,
-        threads=threads,
-        workers=workers,
-        resume=True,
-    )
+    plan = replace(course.plan(recipe, out, "none"), stages=stage or STAGES, workers=workers, resume=True)
     whole = programmes.Programme(
-        recipe=_recipe(recipe), plan=plan, folds=folds, layout=layouts.named(layout), version=version
+        recipe=published(recipe),
+        plan=plan,
+        folds=folds,
+        layout=layouts.named(course.layout),
+        version=version,
     )
     for one in programmes.runs(whole):
         print(one.folder.name, file=sys.stderr)
@@ -284,7 +158,7 @@ def release(
 
     laid = layouts.named(layout)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))
-    shipped, *by = (recalled(_recipe(recipe), one, cases, laid, stage) for one in (run, *judged_by))
+    shipped, *by = (recalled(published(recipe), one, cases, laid, stage) for one in (run, *judged_by))
     judged = Judged(shipped=shipped, by=by or [shipped])
     counted = {}
     for row in ROWS:
@@ -292,18 +166,3 @@ def release(
         print(f"{row}\n{evaluation.tabulate(evaluation.score(counted[row]))}", file=sys.stderr)
     write(judged, counted, version, to)
     print(to)
-
-
-def require_torch() -> None:
-    """Raise SettingError where the extra that trains is not installed."""
-    if importlib.util.find_spec("torch") is None:
-        raise SettingError("training needs torch, which is not installed; pip install 'foveate[train]'")
-
-
-def _recipe(name: str) -> "Recipe":
-    """Return a recipe by its name."""
-    from foveate.recipes import RECIPES  # noqa: PLC0415
-
-    if name not in RECIPES:
-        raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}.")
-    return RECIPES[name]()

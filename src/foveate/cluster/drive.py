@@ -27,7 +27,6 @@ from foveate.cluster.stores import Store
 from foveate.cluster.work import Assignment, Done, Joined, Shard, failed
 from foveate.errors import ClusterError, OutputError
 from foveate.models import Package
-from foveate.segment import decisions
 from foveate.version import version
 from foveate.writers import Order
 
@@ -77,7 +76,7 @@ def run(
         OutputError: the target is not free, or refuses to be written.
         ClusterError: the cluster or a bucket cannot be reached, or workers do not fit.
     """
-    decisions(asked.package, asked.settings)  # refused now rather than at the first photograph
+    batch.require(asked.package, asked.settings)  # refused now rather than at the first photograph
     target = stores.opened(asked.target)
     programme.require_free(asked, target)
     started = datetime.now(UTC)
@@ -156,7 +155,7 @@ class Head:
                 self._meet(event)
             elif time.monotonic() - begun > START_SECONDS:
                 raise ClusterError(
-                    f"no worker has joined in {START_SECONDS} s; has the cluster processors to spare?"
+                    f"no worker has joined in {START_SECONDS} s; see that the cluster has processors to spare"
                 )
         self._since = time.monotonic()
         self._starting = self._since - begun
@@ -268,7 +267,7 @@ class Head:
             self._again.extend(replace(item, lies=True) for item in items)
         for item in items if len(items) == 1 else ():
             where = stores.opened(self._asked.source).shown(item.path)
-            told = f"{where}: the worker that looked at it died ({lost.why}): killed, or out of memory"
+            told = f"{where}: the worker that looked at it died ({lost.why}); start fewer beside each other"
             self._settle(item, failed(item, told, kind=lost.why, worker=lost.worker))
 
     def _take(self, done: Done) -> None:

@@ -14,11 +14,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foveate import batch
 from foveate.cluster import programme, stores
 from foveate.cluster.ledger import Ledger
 from foveate.cluster.programme import Programme
 from foveate.cluster.work import Shard, Worker
-from foveate.segment import decisions
 
 SAMPLE = 4
 """Photographs that are measured, after one to warm up: a quarter of a minute, and photographs of one
@@ -70,7 +70,7 @@ def estimate(asked: Programme) -> Plan:
         OutputError: the target holds results of other photographs.
         ClusterError: a bucket cannot be reached.
     """
-    decisions(asked.package, asked.settings)
+    batch.require(asked.package, asked.settings)
     with programme.listed(asked) as inventory, tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
         target = stores.opened(asked.target)
         if asked.resume:

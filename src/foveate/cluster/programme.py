@@ -5,7 +5,7 @@ Ignores: how it is done (`drive`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foveate import batch, writers
 from foveate.cluster import ledger, stores
@@ -114,12 +114,7 @@ def assigned(programme: Programme) -> Assignment:
         source=programme.source,
         target=programme.target,
         choice=Choice(engine=engine, precision=precision, threads=programme.choice.threads or 1),
-        settings=Settings(
-            part=asked.part,
-            field=asked.field,
-            lesions=asked.lesions,
-            thresholds=dict(asked.thresholds),  # can be sent, as a read-only view cannot
-        ),
+        settings=replace(asked, thresholds=dict(asked.thresholds)),  # can be sent, as no read-only view can
         format=programme.format,
     )
 

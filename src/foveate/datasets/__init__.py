@@ -69,17 +69,6 @@ def annotated(cases: Iterable[Case], lesions: Sequence[str]) -> tuple[Case, ...]
     return tuple(case for case in cases if all(is_annotated(case, lesion) for lesion in lesions))
 
 
-def with_lesion(cases: Iterable[Case], lesion: str) -> tuple[Case, ...]:
-    """Return the cases in which a lesion is drawn; neither no mask nor an empty one counts.
-
-    Raises:
-        DatasetError: a mask cannot be read.
-
-    Source: the paper's section 2.2, '81 images of MA, 81 of hard EX, 80 of HE, 40 of SE'.
-    """
-    return tuple(case for case in cases if lesion in case.masks and _lesion(case, lesion).any())
-
-
 def read_mask(path: Path, shape: tuple[int, int], lesion_from: float = 0.0) -> Bool[np.ndarray, "H W"]:
     """Read which pixels are lesion: those with any colour, whatever the mask's kind of file.
 
@@ -148,10 +137,6 @@ def truth(case: Case, lesions: tuple[str, ...], shape: tuple[int, int]) -> Bool[
         if lesion in case.masks:
             plane[:] = read_mask(case.masks[lesion], shape, case.lesion_from)
     return maps
-
-
-def _lesion(case: Case, lesion: str) -> Bool[np.ndarray, "H W"]:
-    return marked(case.masks[lesion], case.lesion_from)
 
 
 def _any_colour(lesion: Shaped[np.ndarray, "H W ..."]) -> Bool[np.ndarray, "H W"]:

@@ -15,6 +15,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from foveate.errors import SettingError
+
 Precision = Literal["float32", "bf16", "float16"]
 """In which a network's features are computed."""
 
@@ -68,3 +70,15 @@ def processors() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def counted(threads: int | None) -> int:
+    """Return how many threads to compute with: those asked for, one for each of `processors` if None.
+
+    Raises:
+        SettingError: they are fewer than 1.
+    """
+    count = processors() if threads is None else threads
+    if count < 1:
+        raise SettingError(f"threads is {count}; give 1 or more")
+    return count

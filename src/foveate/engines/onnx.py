@@ -2,8 +2,6 @@
 
 Knows:   ONNX Runtime, and the names of a package's graphs, inputs and outputs.
 Ignores: what the numbers mean.
-
-Shape letters as in `foveate.engines`.
 """
 
 from collections.abc import Mapping
@@ -12,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from jaxtyping import Float32
 from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
-from foveate.engines import Glance, processors
-from foveate.errors import PackageError, SettingError
+from foveate.engines import counted
+from foveate.engines.graphs import GraphEngine
+from foveate.errors import PackageError
 from foveate.models import Package
 
 
@@ -68,49 +66,8 @@ ERRORS = (
 """What ONNX Runtime raises; it gives them no common base."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OnnxEngine:
-    """Two open graphs: an `Engine`. The same numbers each time on one machine with one number of threads."""
-
-    global_graph: "_Graph"
-    """GlobalNet."""
-    local_graph: "_Graph"
-    """LocalNet and the fusion."""
-    threads: int
-    """That each graph computes with."""
-
-    @property
-    def label(self) -> str:
-        """What computes, and how precisely."""
-        return "onnxruntime float32"
-
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet on a photograph's prepared view; see `Engine.glance`.
-
-        Raises:
-            PackageError: ONNX Runtime cannot run the graph on it.
-        """
-        probabilities, features = self.global_graph.run({"view": view})
-        return Glance(probabilities=probabilities[0], features=features[0])
-
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet and the fusion on prepared windows; see `Engine.look`.
-
-        Raises:
-            PackageError: ONNX Runtime cannot run the graph on them.
-        """
-        feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
-        return self.local_graph.run(feed)[0]
-
-
-def open(package: Package, *, threads: int | None = None) -> OnnxEngine:
-    """Open a package's graphs.
+def open(package: Package, *, threads: int | None = None) -> GraphEngine:
+    """Open a package's graphs. The same numbers each time on one machine with one number of threads.
 
     Args:
         package: whose files were checked by `models.load`.
@@ -120,10 +77,9 @@ def open(package: Package, *, threads: int | None = None) -> OnnxEngine:
         PackageError: a graph cannot be opened, or its inputs and outputs have other names.
         SettingError: threads is below 1.
     """
-    count = processors() if threads is None else threads
-    if count < 1:
-        raise SettingError(f"threads is {count}; give 1 or more")
-    return OnnxEngine(
+    count = counted(threads)
+    return GraphEngine(
+        label="onnxruntime float32",
         global_graph=_open(package.folder, GLOBAL, count),
         local_graph=_open(package.folder, LOCAL, count),
         threads=count,
@@ -153,6 +109,9 @@ class _Graph:
         except ERRORS as error:
             raise _broken(self.path, error) from None
         return found
+
+    def rest(self) -> None:
+        """Do nothing: what a run shall give back, it gives back at its end (`GLOBAL`)."""
 
 
 def _open(folder: Path, plan: _Plan, threads: int) -> _Graph:

@@ -2,8 +2,6 @@
 
 Knows:   OpenVINO, and the names of a package's graphs, inputs and outputs.
 Ignores: what the numbers mean, and when this engine is the best choice.
-
-Shape letters as in `foveate.engines`.
 """
 
 from collections.abc import Mapping
@@ -13,9 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
 
-from foveate.engines import Glance, Precision, processors
+from foveate.engines import Precision, counted
+from foveate.engines.graphs import GraphEngine
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package
 
@@ -26,50 +24,7 @@ HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
 """Precision -> what OpenVINO calls it. It must be said: its own choice differs from machine to machine."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenVinoEngine:
-    """Two compiled graphs: an `Engine`."""
-
-    global_graph: "_Graph"
-    """GlobalNet."""
-    local_graph: "_Graph"
-    """LocalNet and the fusion."""
-    precision: Precision
-    threads: int
-    """That each graph computes with."""
-
-    @property
-    def label(self) -> str:
-        """What computes, and how precisely."""
-        return f"openvino {self.precision}"
-
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet on a photograph's prepared view; see `Engine.glance`.
-
-        Raises:
-            PackageError: OpenVINO cannot run the graph on it.
-        """
-        probabilities, features = self.global_graph.run({"view": view})
-        return Glance(probabilities=probabilities[0], features=features[0])
-
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet and the fusion on prepared windows; see `Engine.look`.
-
-        Raises:
-            PackageError: OpenVINO cannot run the graph on them.
-        """
-        self.global_graph.rest()
-        feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
-        return self.local_graph.run(feed)[0]
-
-
-def open(package: Package, *, precision: Precision = "float32", threads: int | None = None) -> OpenVinoEngine:
+def open(package: Package, *, precision: Precision = "float32", threads: int | None = None) -> GraphEngine:
     """Compile a package's graphs.
 
     Args:
@@ -82,9 +37,7 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         SettingError: OpenVINO is not installed, the processor does not compute in that precision, or threads
             is below 1.
     """
-    count = processors() if threads is None else threads
-    if count < 1:
-        raise SettingError(f"threads is {count}; give 1 or more")
+    count = counted(threads)
     if precision not in HINTS:
         raise SettingError(f"engine openvino computes in {' or '.join(HINTS)}, not in {precision}")
     if precision == "bf16" and not computes_bf16():
@@ -100,7 +53,9 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         "ENABLE_CPU_PINNING": False,  # other engines beside it would be pinned to the same processors
     }
     graphs = [_Graph.opened(core, package.folder / name, options) for name in ("global.onnx", "local.onnx")]
-    return OpenVinoEngine(global_graph=graphs[0], local_graph=graphs[1], precision=precision, threads=count)
+    return GraphEngine(
+        label=f"openvino {precision}", global_graph=graphs[0], local_graph=graphs[1], threads=count
+    )
 
 
 def version() -> str:

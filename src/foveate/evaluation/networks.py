@@ -1,6 +1,6 @@
-"""Engines that run a torch network as it is, so that training is validated by the very way that predicts.
+"""Engines of the paper's Table 1, so that training is validated by the very way that predicts.
 
-Knows:   the Engine protocol and the three rows of the paper's Table 1.
+Knows:   the Engine protocol, and what each of the three rows leaves out.
 Ignores: photographs.
 
 Shape letters as in `foveate.engines`.
@@ -15,36 +15,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from foveate.eager import TorchEngine
 from foveate.engines import Engine, Glance
 from foveate.nets import LocalGlobalUNet, sample
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NetworkEngine:
-    """The fused network: an `Engine`."""
-
-    network: LocalGlobalUNet
-    """In evaluation mode."""
-    label: str = "torch float32"
-    """As `Engine.label`."""
-
-    @torch.inference_mode()
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet."""
-        features, logits = self.network.glance(_tensor(view))
-        return Glance(probabilities=logits.sigmoid()[0].numpy(), features=features[0].numpy())
-
-    @torch.inference_mode()
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet and the fusion."""
-        logits = self.network.look(_tensor(windows), *(torch.from_numpy(a) for a in (pieces, rows, columns)))
-        return _probabilities(logits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,22 +75,18 @@ class LocalEngine:
     ) -> Float32[np.ndarray, "N K S T"]:
         """Run LocalNet; the pieces are not looked at."""
         _, logits = self.network.local_net(_tensor(windows))
-        return _probabilities(logits)
+        found: Float32[np.ndarray, "N K S T"] = logits.sigmoid().contiguous().numpy()
+        return found
 
 
 Row = Literal["GlobalNet", "LocalNet", "fused"]
 """Of the paper's Table 1."""
 
 ROWS: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
-    {"GlobalNet": CoarseEngine, "LocalNet": LocalEngine, "fused": NetworkEngine}
+    {"GlobalNet": CoarseEngine, "LocalNet": LocalEngine, "fused": TorchEngine}
 )
 """What makes a row's maps from a network."""
 
 
 def _tensor(pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:
     return torch.from_numpy(pictures).contiguous(memory_format=torch.channels_last)
-
-
-def _probabilities(logits: torch.Tensor) -> Float32[np.ndarray, "N K S T"]:
-    found: Float32[np.ndarray, "N K S T"] = logits.sigmoid().contiguous().numpy()
-    return found

@@ -4,22 +4,9 @@ Knows:   how f_g reaches a window's pixels and what is learned on both.
 Ignores: what either stream is made of, beyond its number of channels.
 """
 
-from typing import Protocol
-
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
-
-
-class Backbone(Protocol):
-    """Anything that turns a picture into features of the same size, or a whole number of times smaller."""
-
-    channels: int
-    """Of its output."""
-
-    def __call__(self, pictures: Float[Tensor, "N 3 S T"]) -> Float[Tensor, "N C S2 T2"]:
-        """Return the last features of the decoder."""
-        ...
 
 
 def head(channels: int, lesions: int, ends: int) -> nn.Conv2d:

@@ -36,7 +36,7 @@ from jaxtyping import Shaped
 
 from foveate.errors import PhotographError
 from foveate.kinds import Photograph
-from foveate.photographs._decoding import SMALLEST_SIDE, decode, require_colours
+from foveate.photographs._decoding import SMALLEST_SIDE, decode, require_colours, require_size
 from foveate.photographs._extra import TAKEN, dicom
 from foveate.photographs._files import opened, said
 from foveate.photographs._sources import SUFFIXES, Source, Sources, sources
@@ -115,10 +115,7 @@ def from_array(
             f"{source}: {pixels.dtype} pixels of shape {pixels.shape}; give uint8 levels, rows x columns x 3"
         )
     height, width, _ = pixels.shape
-    if min(height, width) < SMALLEST_SIDE:
-        raise PhotographError(
-            f"{source}: {width} x {height} px; a photograph has at least {SMALLEST_SIDE} px on each side"
-        )
+    require_size((height, width), source)
     if spacing is not None and not 0 < spacing < np.inf:
         raise PhotographError(f"{source}: a pixel spans {spacing} mm; give a length above 0, or None")
     own = np.array(pixels, order="C")

@@ -97,6 +97,21 @@ def decode(file: BufferedReader, form: Form, name: str, limit: int) -> UInt8[np.
     return upright
 
 
+def require_size(shape: tuple[int, int], name: str, limit: int | None = None) -> None:
+    """Raise PhotographError unless (rows, columns) are those of a photograph, of at most `limit` pixels."""
+    height, width = shape
+    if min(height, width) < SMALLEST_SIDE:
+        raise PhotographError(
+            f"{name}: {width} x {height} px; a photograph has at least {SMALLEST_SIDE} px on each side: "
+            "give the original, not a thumbnail"
+        )
+    if limit is not None and width * height > limit:
+        raise PhotographError(
+            f"{name}: {width} x {height} px are {width * height / 1e6:.1f} million, more than the "
+            f"{limit / 1e6:g} million that are read; scale it down"
+        )
+
+
 def require_colours(pixels: UInt8[np.ndarray, "H W 3"], name: str) -> None:
     """Raise PhotographError where red, green and blue are equal everywhere.
 
@@ -181,16 +196,7 @@ def _pillows(
 def _require_readable(image: ImageFile, name: str, limit: int) -> None:
     """Raise PhotographError unless the header is that of a photograph within the limits."""
     width, height = image.size
-    if min(width, height) < SMALLEST_SIDE:
-        raise PhotographError(
-            f"{name}: {width} x {height} px; a photograph has at least {SMALLEST_SIDE} px on each side: "
-            "give the original, not a thumbnail"
-        )
-    if width * height > limit:
-        raise PhotographError(
-            f"{name}: {width} x {height} px are {width * height / 1e6:.1f} million, more than the "
-            f"{limit / 1e6:g} million that are read; scale it down"
-        )
+    require_size((height, width), name, limit)
     if isinstance(image, TiffImageFile):
         _require_plain_tiff(image, name, limit)
     if getattr(image, "is_animated", False):

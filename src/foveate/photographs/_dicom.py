@@ -45,7 +45,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from foveate.errors import PhotographError
 from foveate.kinds import Origin
-from foveate.photographs._decoding import SMALLEST_SIDE, quiet, require_colours
+from foveate.photographs._decoding import quiet, require_colours, require_size
 from foveate.photographs._dicom_pixels import levels
 from foveate.photographs._extra import OPHTHALMIC, TAKEN
 
@@ -162,7 +162,7 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Ta
         spacing = _spacing(held, name)
         count = _frames(held)
         chosen = _chosen(count, frame, name)
-        _require_size(held, name, limit)
+        require_size((int(held.get("Rows", 0) or 0), int(held.get("Columns", 0) or 0)), name, limit)
         pixels = levels(held, chosen - 1, name)
         origin = _origin(held, chosen if count > 1 else None)
     require_colours(pixels, name)
@@ -316,21 +316,6 @@ def _chosen(count: int, frame: int | None, name: str) -> int:
             f"{name}: holds {count} photographs, and no frame {chosen}; choose 1 to {count}"
         )
     return chosen
-
-
-def _require_size(held: Dataset, name: str, limit: int) -> None:
-    """Raise PhotographError unless rows and columns are those of a photograph within the limits."""
-    height, width = int(held.get("Rows", 0) or 0), int(held.get("Columns", 0) or 0)
-    if min(height, width) < SMALLEST_SIDE:
-        raise PhotographError(
-            f"{name}: {width} x {height} px; a photograph has at least {SMALLEST_SIDE} px on each side: "
-            "give the original, not a thumbnail"
-        )
-    if width * height > limit:
-        raise PhotographError(
-            f"{name}: {width} x {height} px are {width * height / 1e6:.1f} million, more than the "
-            f"{limit / 1e6:g} million that are read; scale it down"
-        )
 
 
 def _spacing(held: Dataset, name: str) -> float | None:

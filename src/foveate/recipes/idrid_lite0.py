@@ -28,7 +28,6 @@ CONTRACT = Contract(
     glances=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs agree: docs/decisions/0010
 )
 
-
 NETWORK = NetworkPlan(  # decoder widths: our choice, narrow, so that two processor cores can train them
     global_net=StreamPlan(  # five halvings: haemorrhages and soft exudates need the context
         backbone="efficientnet-lite0", poolings=5, decoder=(128, 64, 48, 32, 16), imagenet=True
@@ -39,20 +38,21 @@ NETWORK = NetworkPlan(  # decoder widths: our choice, narrow, so that two proces
     fusion_width=32,
 )
 
+PRETRAINING = Limits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
+QUARTERS = Limits(colour=0.06)  # register is kept: no turn, no zoom
+
 
 def idrid_lite0() -> Recipe:
     """Return the recipe of the first shipped model."""
-    pretraining = Limits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
-    quarters = Limits(colour=0.06)  # register is kept: no turn, no zoom
     return Recipe(
         name="idrid-lite0",
         contract=CONTRACT,
         network=NETWORK,
         stages={  # as many steps as the hours allowed; the paper trains 60 epochs at the end
-            "global": Stage(steps=1142, photographs=2, windows=1, rate=2e-3, limits=pretraining),
-            "local": Stage(steps=2586, photographs=8, windows=1, rate=2e-3, limits=pretraining),
-            "fusion": Stage(steps=289, photographs=4, windows=6, rate=2e-3, limits=quarters),
-            "joint": Stage(steps=1368, photographs=2, windows=8, rate=4e-4, limits=quarters),
+            "global": Stage(steps=1142, photographs=2, windows=1, rate=2e-3, limits=PRETRAINING),
+            "local": Stage(steps=2586, photographs=8, windows=1, rate=2e-3, limits=PRETRAINING),
+            "fusion": Stage(steps=289, photographs=4, windows=6, rate=2e-3, limits=QUARTERS),
+            "joint": Stage(steps=1368, photographs=2, windows=8, rate=4e-4, limits=QUARTERS),
         },
         split=Path(__file__).parent / "splits" / "idrid.json",
         held_back=1,  # fold 0 holds IDRiD_17, one haemorrhage of which would rule the pooled figure

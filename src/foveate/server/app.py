@@ -5,9 +5,7 @@ Ignores: what a route does.
 """
 
 import contextlib
-import logging
 import mimetypes
-import traceback
 from collections.abc import AsyncIterator, Callable
 
 from anyio import CapacityLimiter, to_thread
@@ -30,8 +28,6 @@ from foveate.server.problems import Problem
 from foveate.server.routes import batches, corrections, files, findings, photographs, pictures
 from foveate.server.routes import service as about
 from foveate.version import version
-
-LOG = logging.getLogger("foveate.server")
 
 CODES = {
     400: "bad_request",
@@ -133,9 +129,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        where = "".join(traceback.format_tb(error.__traceback__))
-        LOG.error("%s while answering\n%s", type(error).__name__, where)
-        return Problem(500, "internal", "an error in Foveate itself; see the server's log").response()
+        return problems.internal().response()  # it is raised again after that, and `Guard` logs it
 
 
 def _serve_page(app: FastAPI) -> None:

@@ -64,8 +64,9 @@ class Stroke:
     lesion: str
     tool: Tool
     diameter: float
+    """Of the tool, px of the photograph."""
     points: Sequence[tuple[float, float]]
-    """(x, y)."""
+    """(x, y), px from the outer edge of the photograph's first pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +75,10 @@ class Judged:
 
     lesion: str
     level: int
+    """Stored level, 1 to 255, from which a pixel is lesion."""
     x: int
     y: int
-    """A pixel of the region."""
+    """A pixel of the region: its column and row."""
     verdict: Verdict
     note: str
 
@@ -112,7 +114,7 @@ def present_of(
         thresholds: chosen in place of the model's.
     """
     found = {}
-    for lesion, told in facts["lesions"].items():
+    for lesion in facts["lesions"]:
         level, one = level_of(facts, thresholds, lesion), counts[lesion]
         found[lesion] = Present(
             level=level,
@@ -120,7 +122,6 @@ def present_of(
             area_px=one["area_px"][level],
             mask_px=one["mask_px"][level],
         )
-        assert told["minimum_area_px"] >= 1
     return found
 
 
@@ -289,9 +290,12 @@ class Corrections:
                 raise problems.not_ready("there is nothing to redo")
             first = self._store.edit(identifier, undone[0].number)
             return self._commit(
-                record, replace(first, undone=False), _patch(first, first.after), _patch(first, first.before),
+                record,
+                replace(first, undone=False),
+                _patch(first, first.after),
+                _patch(first, first.before),
                 new=False,
-            )  # fmt: skip
+            )
 
     def forget(self, identifier: str) -> Changed:
         """Forget the whole journal.
@@ -506,8 +510,8 @@ def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: i
     """Count the regions that meet a box or touch it, and the lit pixels in it."""
     lit = (stored >= level).view(np.uint8)
     inside = int(np.count_nonzero(lit[box.slices]))
-    near = lit[max(0, box.top - 1) : box.bottom + 1, max(0, box.left - 1) : box.right + 1]
     top, left = max(0, box.top - 1), max(0, box.left - 1)
+    near = lit[top : box.bottom + 1, left : box.right + 1]
     count = area_px = 0
     for row, column in np.argwhere(near).tolist():
         if near[row, column] == 1:  # not of a region that was filled already

@@ -144,8 +144,7 @@ class Guard:
         except Exception as error:  # a bug: said without its message, which might hold a name
             where = "".join(traceback.format_tb(error.__traceback__))
             LOG.error("%s while answering\n%s", type(error).__name__, where)
-            line = "an error in Foveate itself; see the server's log"
-            await _say(Problem(500, "internal", line), scope, receive, answer)
+            await _say(problems.internal(), scope, receive, answer)
         finally:
             self._under_way -= 1
 

@@ -295,7 +295,7 @@ class Jobs:
                 self._look(hand, record)
             except Exception as error:  # whatever it was: the queue goes on
                 LOG.error("%s while looking at a photograph", type(error).__name__)
-                self._fail(record, "crashed", "an error in Foveate itself; see the server's log")
+                self._fail(record, "crashed", problems.CRASHED)
             finally:
                 self._under.pop(record.id, None)
                 if self._store.get(record.id) is None:  # deleted meanwhile: what was written since goes too

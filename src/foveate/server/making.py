@@ -212,11 +212,12 @@ class Making:
                     entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                     entry.external_attr = 0o644 << 16
                     archive.writestr(entry, content, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
-        except OSError as error:
+        except BaseException as error:
             path.unlink(missing_ok=True)
-            raise problems.no_space() from error
-        except BaseException:
-            path.unlink(missing_ok=True)
+            if isinstance(error, FileNotFoundError):  # what goes into it was deleted meanwhile
+                raise problems.not_found("photograph") from error
+            if isinstance(error, OSError):
+                raise problems.no_space() from error
             raise
         return path
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
+CRASHED = "an error in Foveate itself; see the server's log"
+
 
 class Problem(Exception):
     """A request that is refused: its status, a code for programs and a line for people."""
@@ -57,6 +59,11 @@ def busy(what: str, seconds: int = 2) -> Problem:
 def stopping() -> Problem:
     """The server is about to go."""
     return Problem(503, "stopping", "the server is stopping; try again later", {"Retry-After": "5"})
+
+
+def internal() -> Problem:
+    """A bug: what it was stands in the log, since its message might hold a name."""
+    return Problem(500, "internal", CRASHED)
 
 
 def no_space() -> Problem:

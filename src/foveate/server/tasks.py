@@ -101,8 +101,11 @@ class Look:
     key: str
     """What its files are called."""
     field: FieldChoice
+    """'auto', 'full', or (row, column, radius), px of the photograph."""
     region: Any
+    """Part of the photograph, as in `Settings.part`; None for the model's own."""
     pixels: int
+    """Most that are decoded."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Look":
@@ -300,19 +303,18 @@ def _read(place: Place, pixels: int) -> Photograph:
 
 def _keep(place: Place, probabilities: Probabilities, field: Field) -> None:
     """Keep what writing the files again takes; the maps are mostly 0 and pack well."""
-    work = place.folder / "seen.part.npz"
     frame = probabilities.frame
-    np.savez_compressed(
-        work,
-        lesions=np.array(probabilities.lesions),
-        maps=probabilities.maps,
-        box=_corners(frame.box),
-        canvas=np.array(frame.shape),
-        shape=np.array(probabilities.shape),
-        disc=np.array([*field.centre, field.radius]),
-        lit=_corners(field.box),
-    )
-    work.replace(place.seen)
+    with files.replaced(place.seen) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            lesions=np.array(probabilities.lesions),
+            maps=probabilities.maps,
+            box=_corners(frame.box),
+            canvas=np.array(frame.shape),
+            shape=np.array(probabilities.shape),
+            disc=np.array([*field.centre, field.radius]),
+            lit=_corners(field.box),
+        )
 
 
 def _kept(place: Place) -> tuple[Probabilities, Field]:
@@ -358,7 +360,7 @@ def _move(work: Path, out: Path) -> None:
         raise OutputError(files.refusal(out, error)) from error
 
 
-def _refused(error: FoveateError | MemoryError | OSError, place: Place) -> Refused:
+def _refused(error: FoveateError | MemoryError, place: Place) -> Refused:
     """Say why, without a word of where the server keeps things."""
     if isinstance(error, OutputError):
         return Refused("no_space", "the server's disk refuses to be written; see its log")

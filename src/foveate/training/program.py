@@ -111,7 +111,10 @@ def recalled(recipe: Recipe, folder: Path) -> Recipe:
     kept = record.settings(folder)
     if kept is not None:
         if kept["recipe"] != recipe.name:
-            raise TrainingError(f"{folder} holds a run of recipe {kept['recipe']}, not {recipe.name}")
+            raise TrainingError(
+                f"{folder} holds a run of recipe {kept['recipe']}, not {recipe.name}; name that recipe, or "
+                "another run"
+            )
         recipe = adapted(overrides.override(recipe, kept["set"]), tuple(kept["lesions"]), kept["field"])
     split = record.split(folder)
     return recipe if split is None else replace(recipe, split=split[0], held_back=split[1])
@@ -165,7 +168,9 @@ def _refuse_examples(cases: Sequence[Case]) -> None:
     """Raise TrainingError where a photograph of `examples/` is to be learned from."""
     for case in cases:
         if spoilt := EXAMPLE.search(case.name):
-            raise TrainingError(f"{spoilt.group()} is an example photograph and set aside from all training")
+            raise TrainingError(
+                f"{spoilt.group()} is an example photograph and set aside from all training; leave it out"
+            )
 
 
 def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
@@ -262,7 +267,10 @@ def _laid_out(plan: Plan, recipe: Recipe, here: Machine) -> list[Sheet]:
     if recipe.cases == "with-lesion":
         sheets = [sheet for sheet in sheets if sheet.places]
     if not sheets:
-        raise TrainingError(f"no photograph to learn from has any of {', '.join(recipe.contract.lesions)}")
+        raise TrainingError(
+            f"no photograph to learn from has any of {', '.join(recipe.contract.lesions)}; choose another "
+            "recipe or set"
+        )
     healthy = [samples.lay_out(case, recipe.contract, folder) for case in plan.healthy]
     return [*sheets, *(replace(sheet, is_healthy=True) for sheet in healthy)]
 

@@ -6,7 +6,7 @@ Ignores: how anything is done.
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path
 from starlette.requests import Request
 
 from foveate.server import bodies
@@ -26,8 +26,6 @@ Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 Code = Annotated[str, Path(pattern=r"^[A-Z0-9]{1,16}$")]
 
 Grader = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
-
-Layer = Annotated[str, Query(pattern=r"^(corrected|model)$")]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

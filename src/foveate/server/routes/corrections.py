@@ -5,17 +5,20 @@ Ignores: what an edit does.
 """
 
 import uuid
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
+import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Query
+from jaxtyping import Bool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from foveate.server import bodies, problems, references, uploads
 from foveate.server.corrections import Changed, Judged, Said, Stroke, require_lesion
 from foveate.server.routes import Code, Grader, Here, Id, refusals
-from foveate.server.routes.findings import LayerName, rectangle
+from foveate.server.routes.findings import LayerName, rectangle, stored_map
 from foveate.server.service import Service
 from foveate.server.store import Record
 from foveate.server.telling import stamp
@@ -34,6 +37,11 @@ _MASK = {
 Author = Annotated[str, Query(max_length=64)]
 
 Revision = Annotated[int | None, Query(ge=0, le=2**53)]
+
+Mask = Bool[np.ndarray, "H W"]
+"""As large as its photograph."""
+
+Answer = TypeVar("Answer")
 
 
 @router.get("/corrections")
@@ -63,18 +71,24 @@ async def mask(
     *, request: Request, here: Here, id: Id, lesion: Code, author: Author = "", revision: Revision = None
 ) -> bodies.CorrectionState:
     """Take a whole mask for what is lesion and what is not."""
+    said = Said(author=author, revision=revision)
+    return await _received(
+        *(request, here, id, lesion),
+        lambda record, mask: _told(here, here.corrections.mask(record.id, lesion, mask, said)),
+    )
+
+
+async def _received(
+    request: Request, here: Service, id: str, lesion: str, take: Callable[[Record, Mask], Answer]
+) -> Answer:
+    """Receive a mask of a photograph's lesion, and answer with what is made of it."""
     uploads.require_type(request, *KINDS)
     record = await to_thread.run_sync(here.done, id)
     require_lesion(record, lesion)
     upload = here.shelf.incoming / uuid.uuid4().hex
     try:
         await uploads.receive(request, upload, here.options.limits)
-
-        def take() -> bodies.CorrectionState:
-            said = Said(author=author, revision=revision)
-            return _told(here, here.corrections.mask(id, lesion, references.read(upload, record), said))
-
-        return await to_thread.run_sync(take)
+        return await to_thread.run_sync(lambda: take(record, references.read(upload, record)))
     finally:
         upload.unlink(missing_ok=True)
 
@@ -167,20 +181,12 @@ async def put_reference(
     request: Request, here: Here, id: Id, name: Grader, lesion: Code
 ) -> bodies.References:
     """Keep a mask to compare with."""
-    uploads.require_type(request, *KINDS)
-    record = await to_thread.run_sync(here.done, id)
-    require_lesion(record, lesion)
-    upload = here.shelf.incoming / uuid.uuid4().hex
-    try:
-        await uploads.receive(request, upload, here.options.limits)
 
-        def take() -> bodies.References:
-            here.references.put(record, name, lesion, references.read(upload, record))
-            return _references(here, record)
+    def take(record: Record, mask: Mask) -> bodies.References:
+        here.references.put(record, name, lesion, mask)
+        return _references(here, record)
 
-        return await to_thread.run_sync(take)
-    finally:
-        upload.unlink(missing_ok=True)
+    return await _received(request, here, id, lesion, take)
 
 
 @router.post("/references/{name}", status_code=201)
@@ -206,10 +212,11 @@ def agreement(here: Here, id: Id, name: Grader, layer: LayerName = "corrected") 
     known = here.references.names(record).get(name)
     if known is None:
         raise problems.not_found("mask to compare with")
-    maps = here.corrections.corrected if layer == "corrected" else here.corrections.model
     found = {}
     for lesion in known:
-        true, false, missed = here.references.agreement(record, name, lesion, maps(record, lesion))
+        true, false, missed = here.references.agreement(
+            record, name, lesion, stored_map(here, record, lesion, layer)
+        )
         found[lesion] = bodies.LesionAgreement(
             true_px=true.tolist(), false_px=false.tolist(), missed_px=missed.tolist()
         )

@@ -97,9 +97,11 @@ def regions(
     elif order == "desc":
         found.reverse()
     verdicts = here.corrections.verdicts(id)
-    read = here.corrections.corrected if layer == "corrected" else here.corrections.model
     maps_of = {
-        code: _Map(level=level or level_of(record.facts, record.thresholds, code), stored=read(record, code))
+        code: _Map(
+            level=level or level_of(record.facts, record.thresholds, code),
+            stored=stored_map(here, record, code, layer),
+        )
         for code in codes
     }
     some = found[offset : offset + limit]
@@ -115,14 +117,19 @@ def listed(
 ) -> tuple[Listed, ...]:
     """Return a lesion's regions; at the present level if none is given."""
     chosen = level or level_of(record.facts, record.thresholds, lesion)
-    corrected = layer == "corrected" and here.corrections.is_corrected(record, lesion)
-    stored = (here.corrections.corrected if corrected else here.corrections.model)(record, lesion)
+    stored = stored_map(here, record, lesion, layer)
     smallest = record.facts["lesions"][lesion]["minimum_area_px"]
+    corrected = layer == "corrected" and here.corrections.is_corrected(record, lesion)
     revision = record.revision if corrected else -1
     return here.memory.get(
         (record.id, "regions", lesion, chosen, revision, record.spacing_mm),
         lambda: listing.of(stored, chosen, lesion, smallest, record.spacing_mm),
     ).listed
+
+
+def stored_map(here: Service, record: Record, lesion: str, layer: LayerName) -> UInt8[np.ndarray, "H W"]:
+    """Return a lesion's map, levels 0 to 255: with what a person corrected in it, or the model's own."""
+    return (here.corrections.corrected if layer == "corrected" else here.corrections.model)(record, lesion)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,8 +184,7 @@ def region(
     require_lesion(record, lesion)
     if not (x < record.width and y < record.height):
         raise problems.invalid(f"pixel ({x}, {y}) lies outside the photograph")
-    stored = (here.corrections.corrected if layer == "corrected" else here.corrections.model)(record, lesion)
-    found = region_at(stored, level, y, x)
+    found = region_at(stored_map(here, record, lesion, layer), level, y, x)
     if found is None:
         raise problems.not_found("region at that pixel")
     within = [

@@ -5,6 +5,7 @@ Ignores: how they are cut and packed.
 """
 
 from collections.abc import Callable
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -36,11 +37,7 @@ JPEG, PNG = _picture("image/jpeg"), _picture("image/png")
 def photograph(*, here: Here, id: Id, level: Number, column: Number, row: Number) -> Response:
     """Return a tile of the photograph."""
     here.record(id)
-    try:
-        tile = here.packs.tile(here.shelf.place(id).tiles, level, row, column)
-    except FileNotFoundError:  # deleted just now
-        tile = None
-    return _sent(tile, "image/jpeg")
+    return _sent(_packed(here, here.shelf.place(id).tiles, (level, row, column)), "image/jpeg")
 
 
 @router.get("/thumbnail.jpg", response_class=Response, responses=JPEG)
@@ -102,7 +99,7 @@ def stack(
     """Return the tiles of all lesions in one picture."""
     record, place = here.done(id), (level, row, column)
     if layer in {"model", "corrected"}:
-        tile = here.packs.tile(here.shelf.place(id).map_tiles, *place)
+        tile = _packed(here, here.shelf.place(id).map_tiles, place)
         changed = here.store.corrected(id) if layer == "corrected" else frozenset()
         if tile is None or not changed:
             return _sent(tile, "image/png")
@@ -118,6 +115,14 @@ def stack(
     if level >= len(sizes) or not sizes[level].has(row, column):
         raise problems.not_found("tile")
     return _sent(pyramid.stack(made, *place), "image/png")
+
+
+def _packed(here: Service, pack: FilePath, place: tuple[int, int, int]) -> bytes | None:
+    """Return a tile of a pack; None where there is none, or no pack: it was deleted just now."""
+    try:
+        return here.packs.tile(pack, *place)
+    except FileNotFoundError:
+        return None
 
 
 def _tile(here: Service, identifier: str, lesion: str, layer: str, place: tuple[int, int, int]) -> Response:
