@@ -309,7 +309,10 @@ def _frames(held: Dataset) -> int:
 def _chosen(count: int, frame: int | None, name: str) -> int:
     """Return which frame is meant, from 1."""
     if frame is None and count > 1:
-        raise PhotographError(f"{name}: holds {count} photographs; say which by frame=1 to {count}")
+        raise PhotographError(
+            f"{name}: holds {count} photographs; say which by frame=1 to {count}, or let 'foveate predict', "
+            "without --on, look at all"
+        )
     chosen = 1 if frame is None else frame
     if not 1 <= chosen <= count:
         raise PhotographError(
