@@ -409,12 +409,12 @@ def _glance(engine: Engine, laid: _Laid, contract: Contract, glances: Glances) -
     seen = views.view(laid.picture[:height, :width], contract.view_side)
     view = prepare(seen[np.newaxis], contract)
     ways = views.WAYS[:glances]
-    with ahead(engine.glance(views.put(view, way)) for way in ways) as glanced:
-        first = next(glanced)
-        features, probabilities = first.features.copy(), first.probabilities.copy()
-        for way, one in zip(ways[1:], glanced, strict=True):  # the features of one take 26 MB
-            features += views.put_back(one.features, way)
-            probabilities += views.put_back(one.probabilities, way)
+    first = engine.glance(views.put(view, ways[0]))
+    features, probabilities = first.features.copy(), first.probabilities.copy()
+    for way in ways[1:]:  # one by one: the features of a single glance take 26 MB
+        one = engine.glance(views.put(view, way))
+        features += views.put_back(one.features, way)
+        probabilities += views.put_back(one.probabilities, way)
     share = np.float32(1 / len(ways))
     features *= share
     probabilities *= share
