@@ -40,6 +40,13 @@ def test_the_streams_alone_take_as_many_steps_as_the_fused_network(made):
     assert taken["global-alone"] == taken["local-alone"] == taken["joint"] == 6
 
 
+def test_a_stage_that_a_run_left_out_took_no_steps(made, tmp_path):
+    _, folder, _ = made
+    for name in ("joint.safetensors", "joint.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert comparison.steps(tmp_path) == {"joint": 6}
+
+
 def test_a_stream_alone_waits_for_the_joint_stage_whose_steps_it_takes(made, tmp_path):
     recipe, folder, cases = made
     for name in ("global", "local"):

@@ -127,8 +127,8 @@ def lacking(folder: Path) -> tuple[StageName, ...]:
 
 
 def steps(folder: Path) -> dict[StageName, int]:
-    """Return how many steps each stage of a run took."""
-    return {stage: run.steps_taken(folder, stage) for stage in NEEDED}
+    """Return how many steps each stage of a run took; those that it left out are not among them."""
+    return {stage: run.steps_taken(folder, stage) for stage in NEEDED if run.is_finished(folder, stage)}
 
 
 def require_unseen(cases: Sequence[Case], learned: Sequence[Case]) -> None:
@@ -161,7 +161,7 @@ def compare(
 
     Args:
         recipe: of the run.
-        folder: of the run, all stages of NEEDED finished.
+        folder: of the run, all stages of NEEDED finished but those that a package stood for.
         cases: photographs that were not trained on.
         lesions: to compare, of the recipe's.
         tiling: how photographs are cut into windows.
