@@ -5,7 +5,9 @@ Run:     foveate train idrid-half --data DIR --healthy GRADED --out RUN --start 
 Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; beside them 40
          healthy eyes of its grading part (splits/idrid-graded.json)
 Cost:    1 h of one core in bf16 (15 + 7 + 37 min), after the 4 h of idrid-lite0; 18 min more on all 54
-Expect:  average precision on the 11 held back: EX .78, MA .45, HE .78, SE .74 (docs/results/idrid-half.md)
+Expect:  average precision on the 11 held back: EX .78, MA .45, HE .78, SE .74; with 11 others held back
+         (--fold 2), from ImageNet in an hour and a half: EX .87, MA .49, HE .70, SE .62
+         (docs/results/idrid-half.md)
 Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); decisions 0011 to 0013 say what differs
 """
 
