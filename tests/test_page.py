@@ -205,8 +205,11 @@ def until(page, condition, patience=PATIENCE):
 
 
 def still(page):
+    """Wait until all is drawn: what was set is asked for at the next frame, and drawn when it has come."""
+    frames = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(frames)
     until(page, "() => foveate.still()")
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(frames)
 
 
 def drop(page, name, content):
