@@ -30,9 +30,6 @@ CELL = 190
 GAP, MARGIN, CAPTION, SIZE = 4, 34, 24, 15
 """Between close-ups; left of a row; above it; of the letters: px."""
 
-TRUTH, FOUND = (86, 200, 255), (255, 90, 200)
-"""As in the report: sky blue and pink (sRGB)."""
-
 RANKS = ("best", "typical", "worst")
 
 
@@ -80,7 +77,7 @@ def page(rows: dict[str, tuple[Close, ...]]) -> Image.Image:
             told = f"{rank}: {one.name}, {one.score:.2f}"
             pen.text((left, top + 3), told, fill="black", font=font)
             plain = cv2.resize(one.pixels, (CELL, CELL), interpolation=cv2.INTER_AREA)
-            cells = (plain, outlined(one, one.truth, TRUTH), outlined(one, one.marked, FOUND))
+            cells = (plain, outlined(one, one.truth, gallery.TRUTH), outlined(one, one.marked, gallery.FOUND))
             for column, cell in enumerate(cells):
                 made.paste(Image.fromarray(cell), (left + column * (CELL + GAP), top + CAPTION))
     return made

@@ -12,6 +12,7 @@ from onnx import helper
 
 from foveate import models, views
 from foveate.engines import onnx as onnx_engine
+from foveate.engines.graphs import GraphEngine
 from foveate.errors import PackageError, SettingError
 
 
@@ -162,3 +163,26 @@ def test_neither_a_graph_that_fails_nor_one_that_earns_a_warning_prints_anything
     )
 
     assert (json.loads(done.stdout), done.stderr) == ("PackageError", "")
+
+
+class Noted:
+    """A graph that answers with what it was given first, and notes what it is asked for."""
+
+    def __init__(self, name, said):
+        self._name, self._said = name, said
+
+    def run(self, feed):
+        self._said.append(f"{self._name} runs")
+        return [next(iter(feed.values()))]
+
+    def rest(self):
+        self._said.append(f"{self._name} rests")
+
+
+def test_globalnet_gives_back_its_memory_before_windows_are_looked_at():
+    said = []
+    graphs = {f"{name}_graph": Noted(name, said) for name in ("global", "local")}
+
+    GraphEngine(label="noted", threads=1, **graphs).look(*windows_and_sights(1, 2))
+
+    assert said == ["global rests", "local runs"]
