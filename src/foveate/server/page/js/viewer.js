@@ -96,11 +96,9 @@ export function viewers(panes, on) {
     const before = Array.from({ length: viewer.world.getItemCount() }, (_, index) =>
       viewer.world.getItemAt(index),
     );
-    const meant = photograph;
     viewer.addTiledImage({
-      tileSource: source(meant, view, errands),
+      tileSource: source(photograph, view, errands),
       success: ({ item: added }) => {
-        if (photograph !== meant) return viewer.world.removeItem(added); // another one was opened meanwhile
         sharpen();
         const gone = () =>
           before.forEach((old) => viewer.world.getIndexOfItem(old) >= 0 && viewer.world.removeItem(old));
