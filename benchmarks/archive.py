@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import tiny_archive
 import tiny_dicom
 
-from foveate.archive.connection import Access, Archive
+from foveate.dicom.connection import Access, Archive
 
 FOVEATE = (sys.executable, "-m", "foveate")
 

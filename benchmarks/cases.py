@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from foveate import library, scores
+from foveate import metrics
 from foveate.datasets import is_annotated, layouts, truth
-from foveate.evaluation import choices, gallery, of_model
+from foveate.evaluation import gallery, of_model, operating_points
 from foveate.evaluation.sources import Shown
-from foveate.segment import DEFAULTS
+from foveate.inference import api
+from foveate.inference.pipeline import DEFAULTS
 
 CELL = 190
 """Side of a close-up on the page, px."""
@@ -46,10 +47,10 @@ class Close:
 
 def closes(shown: Shown, name: str, lesion: str, plane: np.ndarray, threshold: float) -> Close | None:
     stored = shown.stored(lesion)
-    score = scores.average_precision(scores.histogram(stored, plane))
+    score = metrics.average_precision(metrics.histogram(stored, plane))
     if score is None:
         return None
-    marked = scores.ruler.marked(stored, threshold)
+    marked = metrics.thresholds.marked(stored, threshold)
     box = gallery.busiest(plane | marked)
     cut = (shown.photograph.pixels, plane, marked)
     pixels, drawn, found = (whole[box.slices].copy() for whole in cut)
@@ -90,10 +91,10 @@ def main() -> None:
     arguments.add_argument("split")
     arguments.add_argument("out", type=Path)
     chosen = arguments.parse_args()
-    opened = library.load(chosen.model)
+    opened = api.load(chosen.model)
     source = of_model(opened.package, opened.engine, DEFAULTS)
     known: dict[str, list[Close]] = {code: [] for code in opened.package.contract.lesions}
-    for case in choices.cases(chosen.data, layouts.named("idrid"), chosen.split):
+    for case in operating_points.cases(chosen.data, layouts.named("idrid"), chosen.split):
         shown = source(case)
         for lesion, so_far in known.items():
             if is_annotated(case, lesion):

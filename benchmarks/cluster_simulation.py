@@ -5,9 +5,10 @@ Needs:   foveate[cluster,dev]; run it from the project's folder with tests/ on P
 Prints:  the table of docs/cluster.md
 
 LOG is a log of `foveate predict --on ... --log`: each photograph's seconds are drawn from it, with a fixed
-seed. The head of the run is simulated as it is: shards of `drive.size`, two ahead of each worker, one message
-at a time. What the head needs for a photograph and for a message is measured here, the latter with two Ray
-actors that do nothing. What is assumed stands below; nothing of it was measured on more machines than one.
+seed. The head of the run is simulated as it is: shards of `driver.size`, two ahead of each worker, one
+message at a time. What the head needs for a photograph and for a message is measured here, the latter with
+two Ray actors that do nothing. What is assumed stands below; nothing of it was measured on more machines
+than one.
 """
 
 import argparse
@@ -23,10 +24,10 @@ import ray
 import tiny_cluster
 import tiny_package
 
-from foveate.cluster import drive, on_ray
+from foveate.cluster import driver, on_ray
 from foveate.cluster.crews import AHEAD
 from foveate.cluster.inventory import Item
-from foveate.cluster.work import Done, Shard
+from foveate.cluster.worker import Done, Shard
 
 STARTING = 30.0
 """Seconds until workers are there, or one that died is back, on machines that run already. Assumed."""
@@ -68,7 +69,7 @@ def simulate(seconds, photographs, workers, head_needs, deaths_an_hour=0.0):
     def hand_out(worker, now):
         nonlocal left, number
         if left:
-            count = drive.size(left, workers)
+            count = driver.size(left, workers)
             left -= count
         elif again:
             count = again.popleft()
@@ -111,7 +112,7 @@ def per_photograph():
             return tuple(tiny_cluster.done(item) for item in shard.items)
 
         begun = time.process_time()
-        drive.run(asked, tiny_cluster.Scripted(answer, workers=10), log=str(here / "log"))
+        driver.run(asked, tiny_cluster.Scripted(answer, workers=10), log=str(here / "log"))
         return (time.process_time() - begun) / NOTHING
 
 

@@ -1,4 +1,4 @@
-"""Count the lesion pixels that lie outside of the field of view that `foveate.field` finds.
+"""Count the lesion pixels that lie outside of the field of view that `foveate.geometry.field_of_view` finds.
 
 Run:    python benchmarks/field_coverage.py DATA
 Data:   a folder that holds IDRiD's 'A. Segmentation' in its official layout
@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from foveate import field
 from foveate.errors import FieldError
-from foveate.kinds import Box
+from foveate.geometry import field_of_view
+from foveate.types import Box
 
 LESIONS = ("EX", "MA", "HE", "SE")
 ALLOWED = 0.001
@@ -32,8 +32,8 @@ def lesion_pixels(path):
 def row_of(photograph, masks):
     """Return a photograph's field and, for each lesion, its pixels and how many of them lie outside."""
     pixels = np.asarray(Image.open(photograph))
-    found = field.find(pixels)
-    inside = field.mask(found, Box(top=0, left=0, bottom=pixels.shape[0], right=pixels.shape[1]))
+    found = field_of_view.find(pixels)
+    inside = field_of_view.mask(found, Box(top=0, left=0, bottom=pixels.shape[0], right=pixels.shape[1]))
     counts = {}
     for lesion in LESIONS:
         paths = [path for path in masks if path.stem == f"{photograph.stem}_{lesion}"]

@@ -16,13 +16,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from foveate import nets, views
-from foveate.recipes import RECIPES
+from foveate import nets
+from foveate.geometry import feature_sampling
 from foveate.training import stages
-from foveate.training.draws import Drawn
+from foveate.training.cache import Sample
 from foveate.training.recipe import STAGES
-from foveate.training.run import Learner
-from foveate.training.samples import Sample
+from foveate.training.recipes import RECIPES
+from foveate.training.sampler import Drawn
+from foveate.training.trainer import Learner
 
 CANVAS = (2816, 3328)
 """The paper's crop, px."""
@@ -41,7 +42,7 @@ def of_one(recipe, stage):
     view, window = (
         noise(side, len(contract.lesions), generator) for side in (contract.view_side, contract.window_side)
     )
-    sight = views.sight((0, 0), contract.window_side, CANVAS, contract.view_side)
+    sight = feature_sampling.sample_at((0, 0), contract.window_side, CANVAS, contract.view_side)
     return Drawn(
         view=None if stage == "local" else view,
         windows=() if stage == "global" else (window,),

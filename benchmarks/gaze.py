@@ -19,11 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import foveate
-from foveate import models, photographs, scores, stitch
+from foveate import metrics, models, photographs
 from foveate.datasets import layouts, truth
-from foveate.evaluation import choices
-from foveate.evaluation import gaze as choosing
-from foveate.segment import Settings, segment
+from foveate.evaluation import effort_cutoffs as choosing
+from foveate.evaluation import operating_points
+from foveate.geometry import stitching
+from foveate.inference.pipeline import Settings, segment
 
 FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
 
@@ -42,9 +43,9 @@ def measured(package, engine, cases, efforts):
             computed += len(seen.tiling.corners) * rows * columns
             codes = seen.probabilities.lesions
             for code, plane in zip(codes, truth(case, codes, photograph.shape), strict=True):
-                native = stitch.native(seen.probabilities, code)
-                counts.setdefault(code, []).append(scores.histogram(native, plane))
-        areas = {code: scores.average_precision(scores.pool(each)) for code, each in counts.items()}
+                native = stitching.native(seen.probabilities, code)
+                counts.setdefault(code, []).append(metrics.histogram(native, plane))
+        areas = {code: metrics.average_precision(metrics.pool(each)) for code, each in counts.items()}
         found[effort] = areas, computed, statistics.median(seconds)
     return found
 
@@ -65,7 +66,7 @@ def main():
     model = foveate.load(
         chosen.package, engine=chosen.engine, precision=chosen.precision, threads=chosen.threads
     )
-    cases = choices.cases(chosen.data, layouts.named(chosen.layout), chosen.split)
+    cases = operating_points.cases(chosen.data, layouts.named(chosen.layout), chosen.split)
     seen = []
     for one in choosing.glimpses(model.package, model.engine, cases):
         seen.append(one)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import recipes, scores
+from foveate import metrics
 from foveate.datasets import graded, splits
+from foveate.training import recipes
 
 SPLIT = Path(recipes.__file__).parent / "splits" / "idrid-graded.json"
 SICK = (2, 3, 4)
@@ -71,11 +72,11 @@ def read(row: dict[str, str], grade: int) -> Eye:
 def auc(found: Sequence[Eye], load) -> str:
     """Return the area under the ROC curve of grade 0 against SICK, with its interval, as text."""
     kept = [eye for eye in found if eye.grade == 0 or eye.grade in SICK]
-    statistic = scores.image_auc(
+    statistic = metrics.image_auc(
         np.array([load(eye) for eye in kept], np.float64), np.array([eye.grade in SICK for eye in kept])
     )
     area = statistic(np.ones((1, len(kept))))[0]
-    low, high = scores.interval(np.eye(len(kept)), statistic, scores.RESAMPLES)
+    low, high = metrics.interval(np.eye(len(kept)), statistic, metrics.RESAMPLES)
     return f"{area:.3f} ({low:.3f} to {high:.3f})"
 
 

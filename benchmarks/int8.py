@@ -25,8 +25,8 @@ from foveate import evaluation, models, photographs
 from foveate.datasets import layouts
 from foveate.engines import Engine
 from foveate.engines import onnx as onnx_engine
-from foveate.evaluation import choices
-from foveate.segment import segment
+from foveate.evaluation import operating_points
+from foveate.inference.pipeline import segment
 
 FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
 
@@ -127,7 +127,7 @@ def main():
     chosen = arguments.parse_args()
     package = models.load(chosen.package)
     layout = layouts.named("idrid")
-    held = choices.cases(chosen.data, layout, chosen.split)
+    held = operating_points.cases(chosen.data, layout, chosen.split)
     names = {case.name for case in held}
     learned = [case for case in layouts.cases(chosen.data, layout, "train") if case.name not in names][::5][
         :LEARNED

@@ -16,18 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import comparison, evaluation, export, models, recipes, scores
+from foveate import evaluation, metrics, models
 from foveate.datasets import layouts
 from foveate.evaluation.networks import ROWS
-from foveate.scores import Counts
-from foveate.scores.counts import SKETCH
-from foveate.training import program
+from foveate.metrics import Counts
+from foveate.metrics.counts import SKETCH
+from foveate.training import comparison, export, recipes, runner
 
 
 def held_back(name: str, data: Path, run: Path) -> dict[str, list[Counts]]:
     """Return lesion -> what the fused network of a run shows of each photograph that it held back."""
-    recipe = program.recalled(recipes.RECIPES[name](), run)
-    _, held = program.divided(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
+    recipe = runner.recalled(recipes.RECIPES[name](), run)
+    _, held = runner.divided(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
     engine = ROWS["fused"](network=export.halved(comparison.network(recipe, run, "fused")))
     seen = list(evaluation.count(held, models.unwritten(recipe.name, recipe.contract), engine))
     print(f"{run}\n{evaluation.tabulate(evaluation.score(seen))}\n", flush=True)
@@ -42,7 +42,7 @@ def sketched(counts: Counts) -> Counts:
 
 def scaled(each: Sequence[Counts], fold: Sequence[Counts]) -> list[Counts]:
     """Return photographs as the scaling that is likeliest on others has them."""
-    scaling = scores.calibration.fit(scores.pool(fold))
+    scaling = metrics.calibration.fit(metrics.pool(fold))
     return [one if scaling is None else scaling.of(one) for one in each]
 
 
@@ -59,9 +59,9 @@ def pooled(each: Sequence[Counts]) -> str:
         np.add.at(row[0], at, one.positives)  # scaled places may coincide
         np.add.at(row[1], at, one.negatives)
     flat = table.reshape(len(each), -1)
-    (exact,) = scores.average_precisions(flat.sum(axis=0, keepdims=True))
+    (exact,) = metrics.average_precisions(flat.sum(axis=0, keepdims=True))
     coarse = np.add.reduceat(table, np.arange(0, len(places), max(1, len(places) // 4096)), axis=2)
-    low, high = scores.interval(coarse.reshape(len(each), -1), scores.average_precisions, scores.RESAMPLES)
+    low, high = metrics.interval(coarse.reshape(len(each), -1), metrics.average_precisions, metrics.RESAMPLES)
     return f"{exact:.4f} ({low:.3f} to {high:.3f})"
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import comparison, evaluation, export, models, recipes, scores
+from foveate import evaluation, metrics, models
 from foveate.datasets import layouts
 from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, Point
 from foveate.evaluation.networks import ROWS
-from foveate.training import program
+from foveate.training import comparison, export, recipes, runner
 
 FEWEST = 200
 """Pixels below which a bin is not drawn: its share of lesion would be chance."""
@@ -52,19 +52,19 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("out", type=Path)
     chosen = arguments.parse_args()
-    recipe = program.recalled(recipes.RECIPES[chosen.recipe](), chosen.run)
-    _, held = program.divided(recipe, layouts.cases(chosen.data, layouts.named("idrid"), "train"))
+    recipe = runner.recalled(recipes.RECIPES[chosen.recipe](), chosen.run)
+    _, held = runner.divided(recipe, layouts.cases(chosen.data, layouts.named("idrid"), "train"))
     engine = ROWS["fused"](network=export.halved(comparison.network(recipe, chosen.run, "fused")))
     seen = list(evaluation.count(held, models.unwritten(recipe.name, recipe.contract), engine))
     placed = []
     for number, lesion in enumerate(recipe.contract.lesions):
         each = [one.counts[lesion] for one in seen]
         before, after = (
-            np.array([scores.calibration.row(one) for one in each]),
-            scores.calibration.held_out(each),
+            np.array([metrics.calibration.row(one) for one in each]),
+            metrics.calibration.held_out(each),
         )
         for name, rows in (("before", before), ("after", after)):
-            (off,) = scores.calibration.errors_above_lowest(rows.sum(axis=0, keepdims=True))
+            (off,) = metrics.calibration.errors_above_lowest(rows.sum(axis=0, keepdims=True))
             print(f"{lesion} {name}: calibration error from .1 on {off:.3f}")
         left, top = (number % 2) * WIDTH, (number // 2) * HEIGHT
         size = f'<svg x="{left}" y="{top}" width="{WIDTH}" height="{HEIGHT}"'

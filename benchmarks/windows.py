@@ -20,13 +20,15 @@ from unittest import mock
 import numpy as np
 
 import foveate
-from foveate import photographs, scores, segment, stitch
+from foveate import metrics, photographs
 from foveate.datasets import layouts, truth
-from foveate.evaluation import choices
+from foveate.evaluation import operating_points
+from foveate.geometry import stitching
+from foveate.inference import pipeline
 
 FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
 
-NEAR = round(0.01 * stitch.LEVELS)
+NEAR = round(0.01 * stitching.LEVELS)
 """A smaller difference of stored levels counts as none."""
 
 
@@ -35,16 +37,16 @@ class Way:
     """How windows are laid."""
 
     name: str
-    shared: int = segment.SHARED
+    shared: int = pipeline.SHARED
     """Canvas px that larger windows share at least."""
     trained: int | None = None
     """Canvas px that windows of the size trained on share; None for larger windows."""
 
 
 WAYS = (
-    Way(name=f"larger windows that share {segment.SHARED} px: what Foveate does"),
-    Way(name=f"that share {2 * segment.SHARED}", shared=2 * segment.SHARED),
-    Way(name=f"that share {segment.SHARED // 2}", shared=segment.SHARED // 2),
+    Way(name=f"larger windows that share {pipeline.SHARED} px: what Foveate does"),
+    Way(name=f"that share {2 * pipeline.SHARED}", shared=2 * pipeline.SHARED),
+    Way(name=f"that share {pipeline.SHARED // 2}", shared=pipeline.SHARED // 2),
     Way(name="256 px as in training, that share 64", trained=64),
     Way(name="256 px, that share 32", trained=32),
 )
@@ -56,8 +58,8 @@ def seen(photograph, model, way):
     if way.trained is not None:
         contract = replace(contract, step=None, overlap=way.trained)
     package = replace(model.package, contract=contract)
-    with mock.patch.object(segment, "SHARED", way.shared):
-        return segment.segment(photograph, package, model.engine)
+    with mock.patch.object(pipeline, "SHARED", way.shared):
+        return pipeline.segment(photograph, package, model.engine)
 
 
 def main():
@@ -74,7 +76,7 @@ def main():
         chosen.model, engine=chosen.engine, precision=chosen.precision, threads=chosen.threads
     )
     lesions = model.package.contract.lesions
-    cases = choices.cases(chosen.data, layouts.named("idrid"), chosen.split)
+    cases = operating_points.cases(chosen.data, layouts.named("idrid"), chosen.split)
     counts = {way: {lesion: [] for lesion in lesions} for way in WAYS}
     computed, near, pixels = (dict.fromkeys(WAYS, 0) for _ in range(3))
     for case in cases:
@@ -91,11 +93,11 @@ def main():
             pixels[way] += within.size - outside * len(lesions)
             computed[way] += len(found.tiling.corners) * int(np.prod(found.tiling.window))
             for lesion, plane in zip(lesions, planes, strict=True):
-                native = stitch.native(found.probabilities, lesion)
-                counts[way][lesion].append(scores.histogram(native, plane))
+                native = stitching.native(found.probabilities, lesion)
+                counts[way][lesion].append(metrics.histogram(native, plane))
         print(case.name, flush=True)
     areas = {
-        way: {lesion: scores.average_precision(scores.pool(each)) for lesion, each in counts[way].items()}
+        way: {lesion: metrics.average_precision(metrics.pool(each)) for lesion, each in counts[way].items()}
         for way in WAYS
     }
     lines = [

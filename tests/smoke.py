@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tiny_set
 
-from foveate.training import run
+from foveate.training import trainer
 from foveate.training.recipe import STAGES
 
 
@@ -26,7 +26,9 @@ def losses(root):
     slow = {name: replace(stage, rate=1e-3) for name, stage in tiny_set.recipe().stages.items()}
     recipe = tiny_set.recipe(stages=slow, precision="float32")
     return {
-        stage: [round(progress.loss, 6) for progress in run.train_stage(recipe, sheets, root / "run", stage)]
+        stage: [
+            round(progress.loss, 6) for progress in trainer.train_stage(recipe, sheets, root / "run", stage)
+        ]
         for stage in STAGES
     }
 

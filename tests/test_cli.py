@@ -356,7 +356,7 @@ def test_on_a_terminal_there_is_a_bar_and_failures_stand_above_it(folder, model,
 
 RUNNER = """
 import os, random, signal, sys
-import foveate.cli, foveate.library  # once, for all: what is killed below only computes and writes
+import foveate.cli, foveate.inference.api  # once, for all: what is killed below only computes and writes
 
 photos, model, out, errors = sys.argv[1:]
 random.seed(8)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import tiny_cluster
-from test_cluster_programme import standing
+from test_cluster_job import standing
 
 from foveate import cli
 from foveate.cli import cluster

@@ -156,9 +156,7 @@ def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):
 def test_what_is_missing_is_named_with_the_command_that_installs_it(
     package, eye, tmp_path, monkeypatch, line
 ):
-    for name in [
-        name for name in sys.modules if name.startswith(("foveate.writers.dicom", "foveate.archive"))
-    ]:
+    for name in [name for name in sys.modules if name.startswith(("foveate.writers.dicom", "foveate.dicom"))]:
         monkeypatch.delitem(sys.modules, name)
     import foveate.writers
 

@@ -9,11 +9,11 @@ pytest.importorskip("torch")
 import tiny_set
 import torch
 
-from foveate import cli, recipes
-from foveate.cli import steps
-from foveate.training import curves, run
+from foveate import cli
+from foveate.cli import progress_steps
+from foveate.training import curves, recipes, trainer
 from foveate.training.recipe import STAGES
-from foveate.training.run import Progress
+from foveate.training.trainer import Progress
 
 LAYOUT = """
 name = "leaves"
@@ -53,7 +53,7 @@ def test_a_recipe_is_trained_through_its_stages_with_what_was_set(data, publishe
     assert train(data, published, *settings, "--fold", "1", "--threads", "1") == 0
 
     folder = data / "run"
-    assert all(run.is_finished(folder, stage) for stage in STAGES)
+    assert all(trainer.is_finished(folder, stage) for stage in STAGES)
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["stages"]["joint"]["steps"] == 2
     assert recipe["contract"]["lesions"] == ["EX", "MA", "HE", "SE"]
@@ -167,10 +167,10 @@ def test_several_processes_on_gpus_that_are_not_there_are_one_line(data, publish
 
 def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):
     clock = iter(40.0 * n for n in range(100))
-    monkeypatch.setattr(steps, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
+    monkeypatch.setattr(progress_steps, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
     monkeypatch.setattr(curves, "has_tensorboard", lambda: False)
 
-    steps.show(("global", Progress(step=n, steps=4, loss=1.0)) for n in range(1, 5))
+    progress_steps.show(("global", Progress(step=n, steps=4, loss=1.0)) for n in range(1, 5))
 
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "tensorboard is not installed: curves are kept as CSV only"
@@ -183,6 +183,6 @@ def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):
 
 
 def test_of_several_processes_one_speaks(capsys):
-    steps.show([("global", Progress(step=1, steps=1, loss=1.0))], quiet=True)
+    progress_steps.show([("global", Progress(step=1, steps=1, loss=1.0))], quiet=True)
 
     assert capsys.readouterr().err == ""

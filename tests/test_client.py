@@ -11,9 +11,9 @@ import uvicorn
 
 from foveate.client import Client
 from foveate.errors import ServerError
-from foveate.library import load
-from foveate.server.app import create
-from foveate.server.jobs import Crew
+from foveate.inference.api import load
+from foveate.server.http.app import create
+from foveate.server.jobs.queue import Crew
 from foveate.server.options import Limits, Options
 
 TOKEN = "a-token-that-is-long-enough"

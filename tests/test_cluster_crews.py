@@ -7,7 +7,7 @@ import tiny_cluster
 
 from foveate.cluster.crews import AHEAD, Crew, Threads
 from foveate.cluster.inventory import Item
-from foveate.cluster.work import Done, Joined, Shard
+from foveate.cluster.worker import Done, Joined, Shard
 
 
 def shard(number):

@@ -11,9 +11,10 @@ import tiny_cluster
 import tiny_package
 from tiny_cluster import programme, results, said
 
-from foveate import library, models
-from foveate.cluster import Where, drive
+from foveate import models
+from foveate.cluster import Where, driver
 from foveate.errors import ClusterError, PackageError
+from foveate.inference import api
 
 ray = pytest.importorskip("ray", reason="needs foveate[cluster]: Ray")
 
@@ -39,7 +40,7 @@ def eyes(tmp_path_factory):
 def plain(eyes, model, tmp_path_factory):
     """What a run on a single machine makes of the eyes."""
     out = tmp_path_factory.mktemp("plain") / "out"
-    library.load(model, engine="onnx", threads=1).predict([eyes], out)
+    api.load(model, engine="onnx", threads=1).predict([eyes], out)
     return results(out)
 
 
@@ -71,7 +72,7 @@ def test_workers_killed_twice_lose_nothing_and_the_files_are_those_of_one_machin
             killed.append(number)
             os.kill(number, signal.SIGKILL)
 
-    report = drive.run(programme(eyes, tmp_path / "out", model), AUTO, log=str(log), tell=kill)
+    report = driver.run(programme(eyes, tmp_path / "out", model), AUTO, log=str(log), tell=kill)
 
     assert results(tmp_path / "out") == plain
     assert len(killed) == 2
@@ -106,7 +107,7 @@ def test_a_driver_killed_and_started_again_goes_on_and_writes_nothing_twice(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("regions/**/*.json")}
     assert 1 <= len(before) < 10
 
-    report = drive.run(programme(eyes, out, model, resume=True), AUTO)
+    report = driver.run(programme(eyes, out, model, resume=True), AUTO)
 
     assert results(out) == plain
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -119,12 +120,12 @@ def test_what_is_wrong_with_a_worker_arrives_as_it_is(cluster, eyes, tmp_path):
     (model / "local.onnx").write_bytes(b"altered since it was opened")
 
     with pytest.raises(PackageError, match=r"worker w1: .*local.onnx: altered"):
-        drive.run(asked, Where(on="ray://auto", workers=1))
+        driver.run(asked, Where(on="ray://auto", workers=1))
 
 
 def test_as_many_workers_as_the_cluster_has_processors_for(cluster, model, tmp_path):
     asked = programme(tmp_path, tmp_path / "out", model)
-    with Where(on="ray://auto")(drive.programme.assigned(asked), asked.package) as crew:
+    with Where(on="ray://auto")(driver.programme.assigned(asked), asked.package) as crew:
         assert len(crew._seats) == 2
         assert crew.room() == 0  # nobody has joined yet
         end = time.monotonic() + WAIT_SECONDS
@@ -180,14 +181,14 @@ def test_without_ray_it_says_what_to_install(model, tmp_path, monkeypatch):
 
     with (
         pytest.raises(ClusterError, match="pip install 'foveate\\[cluster\\]'"),
-        Where(on="ray://local")(drive.programme.assigned(asked), asked.package),
+        Where(on="ray://local")(driver.programme.assigned(asked), asked.package),
     ):
         pass
 
 
 def test_nothing_of_the_base_imports_ray():
     code = (
-        "import sys, foveate, foveate.cli, foveate.library, foveate.cluster.drive; "
+        "import sys, foveate, foveate.cli, foveate.inference.api, foveate.cluster.driver; "
         "print([name for name in ('ray', 's3fs', 'fsspec', 'botocore') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import tiny_package
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveate.cluster import Where, drive, plans
+from foveate.cluster import Where, driver, plans
 from foveate.cluster.plans import Plan
 
 
@@ -47,7 +47,7 @@ def test_photographs_are_counted_and_some_are_measured_and_nothing_is_written(mo
 def test_what_is_done_is_not_counted_as_left(model, tmp_path):
     source = tiny_cluster.folder(tmp_path / "eyes", count=2)
     asked = tiny_cluster.programme(source, tmp_path / "out", model, resume=True)
-    drive.run(asked, Where(workers=1))
+    driver.run(asked, Where(workers=1))
     tiny_package.photograph(source / "new.png", seed=5)
     before = tiny_cluster.results(tmp_path / "out")
 

@@ -10,7 +10,7 @@ from tiny_cluster import done, row
 
 from foveate.cluster import ledger, summaries
 from foveate.cluster.inventory import Inventory, Item, Share
-from foveate.cluster.programme import Report, Standing
+from foveate.cluster.job import Report, Standing
 from foveate.cluster.stores import Folder, Found
 from foveate.writers import Burden, Maker, Order, Row, page, tables
 

@@ -12,7 +12,8 @@ import pytest
 import tiny_cluster
 import tiny_package
 
-from foveate import cli, library
+from foveate import cli
+from foveate.inference import api
 
 pytest.importorskip("pyarrow", reason="needs foveate[cluster]")
 
@@ -24,7 +25,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 def test_the_tasks_of_a_slurm_array_do_all_between_them_and_an_array_of_one_writes_the_tables(tmp_path):
     source = tiny_cluster.folder(tmp_path / "eyes", count=3)
     model = tiny_package.build(tmp_path / "tiny")
-    library.load(model, engine="onnx", threads=1).predict([source], tmp_path / "plain")
+    api.load(model, engine="onnx", threads=1).predict([source], tmp_path / "plain")
     command = tmp_path / "bin" / "foveate"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m foveate "$@"\n')

@@ -10,10 +10,11 @@ import pytest
 import tiny_package
 from onnx import helper
 
-from foveate import models, views
+from foveate import models
 from foveate.engines import onnx as onnx_engine
 from foveate.engines.graphs import GraphEngine
 from foveate.errors import PackageError, SettingError
+from foveate.geometry import feature_sampling
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def engine(package):
 def windows_and_sights(seed, count, shape=(240, 250)):
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, np.array(shape) - 64, (count, 2), endpoint=True)
-    sights = [views.sight((int(row), int(column)), 64, shape, 64) for row, column in corners]
+    sights = [feature_sampling.sample_at((int(row), int(column)), 64, shape, 64) for row, column in corners]
     features = rng.standard_normal((2, 64, 64), np.float32)
     pieces = np.stack(
         [

@@ -12,10 +12,10 @@ import pytest
 import tiny_package
 from PIL import Image
 
-from foveate import cli, evaluation, scores
+from foveate import cli, evaluation, metrics
 from foveate.datasets import Case
 from foveate.errors import DatasetError, FieldError, LesionError
-from foveate.evaluation import Trial, charts, choices, gallery, measures, page, results, tables
+from foveate.evaluation import Trial, charts, gallery, measures, operating_points, page, results, tables
 from foveate.evaluation.tables import About
 from foveate.models import Package
 from foveate.writers import Maker
@@ -212,8 +212,8 @@ def test_gains_by_diameter_come_from_the_same_rows(tmp_path, cases):
     def table(outcome, stratum):
         return np.stack([each.detection["one_pixel"].row(stratum) for each in outcome.each])
 
-    gain = scores.paired_interval(table(one, 3), table(other, 3), scores.detection.sensitivity_at(1.0), 50)
-    nothing = scores.paired_interval(table(one, 0), table(other, 0), scores.detection.sensitivity_at(1.0), 50)
+    gain = metrics.paired_interval(table(one, 3), table(other, 3), metrics.froc.sensitivity_at(1.0), 50)
+    nothing = metrics.paired_interval(table(one, 0), table(other, 0), metrics.froc.sensitivity_at(1.0), 50)
 
     assert (gain.value, gain.low, gain.high) == (1, 1, 1)
     assert nothing.value is None
@@ -445,8 +445,8 @@ def test_where_nobody_says_what_was_seen_nothing_is_counted(training):
         manifest=manifest,
     )
 
-    assert choices.familiar([], package) is None
-    assert choices.familiar([], None) is None
+    assert operating_points.familiar([], package) is None
+    assert operating_points.familiar([], None) is None
 
 
 def test_both_a_model_and_maps_make_no_sense(capsys):
@@ -459,7 +459,7 @@ def test_both_a_model_and_maps_make_no_sense(capsys):
 def test_evaluation_needs_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import foveate.evaluation.results, foveate.evaluation.choices, foveate.cli.evaluate\n"
+        "import foveate.evaluation.results, foveate.evaluation.operating_points, foveate.cli.evaluate\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -471,7 +471,7 @@ def test_measures_search_at_the_lesion_s_own_threshold_too():
 
     assert 0.123 in found
     assert list(found) == sorted(found, reverse=True)
-    assert choices.FOREIGN_THRESHOLD in measures.thresholds(0.5)
+    assert operating_points.FOREIGN_THRESHOLD in measures.thresholds(0.5)
 
 
 NESTED = """

@@ -11,10 +11,10 @@ import tiny_package
 
 from foveate.datasets import Case, layouts
 from foveate.errors import DatasetError, LesionError, SettingError
-from foveate.evaluation import choices, sources
-from foveate.evaluation.choices import Wish
-from foveate.kinds import Decision
+from foveate.evaluation import operating_points, sources
+from foveate.evaluation.operating_points import Wish
 from foveate.models import Package
+from foveate.types import Decision
 from foveate.writers import maps
 
 SHAPE = (5, 7)
@@ -156,24 +156,28 @@ def package(*lesions):
 
 
 def test_maps_are_scored_for_all_lesions_of_the_set_from_one_half_on():
-    found = choices.choose(layouts.IDRID, [case("a")], None, Wish(thresholds={"MA": 0.2}))
+    found = operating_points.choose(layouts.IDRID, [case("a")], None, Wish(thresholds={"MA": 0.2}))
 
     assert found.thresholds == {"EX": 0.5, "MA": 0.2, "HE": 0.5, "SE": 0.5}
     assert not found.left_out
 
 
 def test_a_model_has_its_own_thresholds_and_what_only_one_side_knows_is_left_out():
-    found = choices.choose(layouts.IDRID, [case("a")], package("MA", "XY", "EX"), Wish(thresholds={}))
+    found = operating_points.choose(
+        layouts.IDRID, [case("a")], package("MA", "XY", "EX"), Wish(thresholds={})
+    )
 
     assert found.thresholds == {"MA": 0.3, "EX": 0.3}
     assert list(found.thresholds) == ["MA", "EX"]
     assert set(found.left_out) == {"HE", "SE", "XY"}
     with pytest.raises(LesionError, match="the set does not show it"):
-        choices.choose(layouts.IDRID, [case("a")], package("XY", "EX"), Wish(lesions=("XY",), thresholds={}))
+        operating_points.choose(
+            layouts.IDRID, [case("a")], package("XY", "EX"), Wish(lesions=("XY",), thresholds={})
+        )
 
 
 def test_lesions_that_no_photograph_was_looked_through_for_are_not_scored():
-    found = choices.choose(layouts.IDRID, [case("a", ("MA",))], None, Wish(thresholds={}))
+    found = operating_points.choose(layouts.IDRID, [case("a", ("MA",))], None, Wish(thresholds={}))
 
     assert list(found.thresholds) == ["MA"]
 
@@ -188,7 +192,7 @@ def test_lesions_that_no_photograph_was_looked_through_for_are_not_scored():
 )
 def test_wishes_that_cannot_be_granted_are_named(wish, error, message):
     with pytest.raises(error, match=message):
-        choices.choose(layouts.IDRID, [case("a")], None, wish)
+        operating_points.choose(layouts.IDRID, [case("a")], None, wish)
 
 
 @pytest.fixture
@@ -209,7 +213,7 @@ def test_a_split_is_named_or_a_file_or_a_fold_of_one(data, tmp_path):
     file.write_text(json.dumps({"folds": {"e1": 0, "e3": 1}}))
 
     def names(split):
-        return [one.name for one in choices.cases(data, layouts.IDRID, split)]
+        return [one.name for one in operating_points.cases(data, layouts.IDRID, split)]
 
     assert names("train") == ["e1", "e2"]
     assert names("test") == ["e3"]
@@ -226,7 +230,7 @@ def test_a_split_that_is_not_there_is_named(data, tmp_path, split, message):
     file.write_text(json.dumps({"folds": {"e1": 0}}))
 
     with pytest.raises(DatasetError, match=message):
-        choices.cases(data, layouts.IDRID, split.replace("FILE", str(file)))
+        operating_points.cases(data, layouts.IDRID, split.replace("FILE", str(file)))
 
 
 def test_a_photograph_of_the_file_that_the_set_has_not_is_named(data, tmp_path):
@@ -234,4 +238,4 @@ def test_a_photograph_of_the_file_that_the_set_has_not_is_named(data, tmp_path):
     file.write_text(json.dumps({"folds": {"gone": 0}}))
 
     with pytest.raises(DatasetError, match="photograph gone of the split is not in the set"):
-        choices.cases(data, layouts.IDRID, str(file))
+        operating_points.cases(data, layouts.IDRID, str(file))

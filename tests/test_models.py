@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from foveate import models
 from foveate.errors import PackageError
-from foveate.kinds import Contract, Decision, Gaze, Interest
 from foveate.models import manifest as manifests
+from foveate.types import Contract, Decision, Gaze, Interest
 
 SHA = "0" * 64
 numbers = st.floats(-1e6, 1e6, allow_nan=False)

@@ -26,7 +26,7 @@ import tiny_package
 from axe_playwright_python import sync_playwright as axe
 from playwright import sync_api as playwright
 
-from foveate import regions
+from foveate.analysis import regions
 from foveate.writers import maps
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -13,11 +13,13 @@ from tiny_server import done, picture, submit, waited
 
 import foveate
 from foveate.errors import OutputError, SettingError
-from foveate.server import crew, names, options, tasks
+from foveate.server import options
+from foveate.server.jobs import tasks, worker_pool
+from foveate.server.jobs.tasks import Refused
 from foveate.server.options import Limits, Options
-from foveate.server.shelf import Place, Shelf
-from foveate.server.store import Store
-from foveate.server.tasks import Refused
+from foveate.server.storage import names
+from foveate.server.storage.data_dir import Place, Shelf
+from foveate.server.storage.database import Store
 
 
 def until(wanted, seconds=20):
@@ -178,9 +180,9 @@ class Failing:
 @pytest.mark.parametrize(
     ("raised", "outcome"),
     [
-        ([crew.LostError()], ("done", None)),
-        ([crew.LostError()] * 9, ("failed", "crashed")),
-        ([crew.TooSlowError()], ("failed", "too_slow")),
+        ([worker_pool.LostError()], ("done", None)),
+        ([worker_pool.LostError()] * 9, ("failed", "crashed")),
+        ([worker_pool.TooSlowError()], ("failed", "too_slow")),
         ([Refused("no_space", "full")], ("failed", "no_space")),
         ([ZeroDivisionError("with a secret name")], ("failed", "crashed")),
     ],
@@ -326,7 +328,7 @@ def test_events_tell_what_happens_to_a_photograph(client):
             if '"state": "done"' in text:
                 return
 
-    told = tiny_server.events(client)
+    told = tiny_server.stream(client)
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     assert ready.wait(10)

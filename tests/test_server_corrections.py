@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_server import done, grey, png
 
-from foveate import levels, regions
-from foveate.server import corrections, layers, strokes
-from foveate.server.layers import ERASED, PAINTED, Memory
-from foveate.server.problems import Problem
+from foveate.analysis import component_tree, regions
+from foveate.server.http.errors import Problem
+from foveate.server.review import corrections, layers, strokes
+from foveate.server.review.layers import ERASED, PAINTED, Memory
 
 shape = (30, 40)
 places = st.tuples(st.floats(-5, 45), st.floats(-5, 35))
@@ -137,7 +137,7 @@ def test_counts_and_lists_include_corrections(client, one):
     found = regions.find(corrected, 128, "EX", 4, None)
     after = client.get(one).json()["result"]["lesions"]["EX"]
     counts = client.get(f"{one}/counts").json()["lesions"]["EX"]
-    wanted = levels.count(corrected, 4)
+    wanted = component_tree.count(corrected, 4)
     assert (told["count"], told["area_px"]) == (len(found), sum(region.area_px for region in found))
     assert (after["count"], after["area_px"], after["mask_px"]) == (
         told["count"],
@@ -343,7 +343,7 @@ def test_an_edit_that_cannot_be_kept_is_not_shown(client, one, monkeypatch):
     def broken(*arguments):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr("foveate.server.store.put_edit", broken)
+    monkeypatch.setattr("foveate.server.storage.database.put_edit", broken)
     assert draw(client, one, "brush", [(200.5, 100.5)], 30).status_code == 500
     monkeypatch.undo()
 
@@ -435,7 +435,7 @@ def test_the_grid_parts_the_field_and_adds_up(client, one):
 
 
 def test_a_place_lies_in_the_field_that_its_direction_says():
-    from foveate.server.grid import FIELDS, Grid
+    from foveate.server.review.etdrs import FIELDS, Grid
 
     right = Grid(fovea=(100.0, 100.0), disc=(100.0, 145.0), spacing=None)  # 0.1 mm a pixel
     left = Grid(fovea=(100.0, 100.0), disc=(100.0, 55.0), spacing=None)

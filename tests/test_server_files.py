@@ -15,7 +15,7 @@ from tiny_server import done, grey, picture
 import foveate
 from foveate import datasets
 from foveate.datasets import layouts
-from foveate.server.problems import Problem
+from foveate.server.http.errors import Problem
 
 NAME = "<img src=x onerror=alert(1)>"
 

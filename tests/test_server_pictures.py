@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_server import done, grey
 
-from foveate.kinds import Box
-from foveate.server import pyramid
-from foveate.server.pyramid import MARGIN, SIZE, Packs, Pyramid, levels
+from foveate.server.storage import tiles
+from foveate.server.storage.tiles import MARGIN, SIZE, Packs, Pyramid, levels
+from foveate.types import Box
 
 shapes = st.tuples(st.integers(1, 1100), st.integers(1, 1100))
 
@@ -91,7 +91,7 @@ def test_photographs_coarsen_by_their_mean_in_register():
     pixels[:2, :2] = 100
     pixels[4, 2] = 200
 
-    halved = pyramid.mean(pixels)
+    halved = tiles.mean(pixels)
 
     assert halved.shape == (3, 2, 3)
     assert (halved[0, 0] == 100).all()
@@ -104,14 +104,14 @@ def test_a_pack_gives_back_every_tile_and_none_beside(tmp_path):
     stored = np.zeros((700, 1100), np.uint8)
     stored[600:, 900:] = rng.integers(1, 256, (100, 200))
     made = [Pyramid(stored), Pyramid(stored[::-1].copy())]
-    pyramid.pack_stack(tmp_path / "maps.tiles", made)
+    tiles.pack_stack(tmp_path / "maps.tiles", made)
     packs = Packs()
 
     for number, size in enumerate(made[0].levels):
         for row in range(size.rows):
             for column in range(size.columns):
                 tile = packs.tile(tmp_path / "maps.tiles", number, row, column)
-                assert tile == pyramid.stack(made, number, row, column)
+                assert tile == tiles.stack(made, number, row, column)
         assert packs.tile(tmp_path / "maps.tiles", number, size.rows, 0) is None
         assert packs.tile(tmp_path / "maps.tiles", number, 0, size.columns) is None
     assert packs.tile(tmp_path / "maps.tiles", 9, 0, 0) is None
@@ -125,7 +125,7 @@ def test_a_stack_holds_each_tile_with_the_pixels_around_it():
     side = SIZE + 2 * MARGIN
 
     for row, column in ((0, 0), (0, 1), (1, 2)):
-        picture = grey(pyramid.stack([Pyramid(stored), None, Pyramid(other)], last, row, column))
+        picture = grey(tiles.stack([Pyramid(stored), None, Pyramid(other)], last, row, column))
 
         assert picture.shape == (3 * side, side)
         wanted = around[row * SIZE :, column * SIZE :][:side, :side]

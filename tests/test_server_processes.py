@@ -20,9 +20,9 @@ import tiny_server
 import foveate
 from foveate.client import Client
 from foveate.errors import FoveateError, ServerError
-from foveate.server import crew
+from foveate.server.jobs import worker_pool
+from foveate.server.jobs.tasks import Refused
 from foveate.server.options import Options
-from foveate.server.tasks import Refused
 
 SOURCE = str(Path(foveate.__file__).parent.parent)
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path, options, line):
 @pytest.fixture(scope="module")
 def hand(model, tmp_path_factory):
     """A process that looks."""
-    process = crew.Process(
+    process = worker_pool.Process(
         Options(data=tmp_path_factory.mktemp("data"), model=model, engine="onnx", threads=1), looks=True
     )
     yield process
@@ -254,9 +254,9 @@ def test_a_worker_that_is_lost_or_too_slow_is_replaced(hand, tmp_path):
     def kill(share):
         os.kill(hand._process.pid, signal.SIGKILL)
 
-    with pytest.raises(crew.LostError):
+    with pytest.raises(worker_pool.LostError):
         hand.do(task, kill, 60.0)
-    with pytest.raises(crew.TooSlowError):
+    with pytest.raises(worker_pool.TooSlowError):
         hand.do(task, lambda share: None, 0.0)
     shares = []
     assert hand.do(task, shares.append, 60.0)["lesions"]["EX"]["count"] > 0
@@ -266,7 +266,7 @@ def test_a_worker_that_is_lost_or_too_slow_is_replaced(hand, tmp_path):
 def test_a_task_that_is_cancelled_ends(hand, tmp_path):
     task = looking(tmp_path / "one")
 
-    with pytest.raises(crew.CancelledError):
+    with pytest.raises(worker_pool.CancelledError):
         hand.do(task, lambda share: hand.cancel(), 60.0)
 
     assert json.loads(json.dumps(hand.do(task, lambda share: None, 60.0)))["quality"] is not None
@@ -282,7 +282,7 @@ def test_a_worker_refuses_by_name_and_survives(hand, tmp_path):
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path):
-    process = crew.Process(Options(data=tmp_path, model="nowhere"), looks=True)
+    process = worker_pool.Process(Options(data=tmp_path, model="nowhere"), looks=True)
     try:
         with pytest.raises(FoveateError, match="no such model package"):
             process.introduce()

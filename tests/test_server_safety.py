@@ -11,7 +11,7 @@ import tiny_package
 import tiny_server
 from tiny_server import done, picture, submit
 
-from foveate.server import guard
+from foveate.server.http import guard
 
 TOKEN = "a-token-that-is-long-enough"
 

@@ -17,11 +17,11 @@ from PIL import Image
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 import foveate
-from foveate import batch
 from foveate.errors import PhotographError
+from foveate.inference import batch
 from foveate.writers import Objects
 from foveate.writers.dicom import codes, identity, names
-from foveate.writers.findings import kinds_of
+from foveate.writers.results import kinds_of
 
 MADE = datetime(2026, 3, 4, 5, 6, 7)
 

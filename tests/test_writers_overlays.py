@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import laws, seeds
 
-from foveate import lesions, regions
-from foveate.kinds import Box
+from foveate import lesions
+from foveate.analysis import regions
+from foveate.types import Box
 from foveate.writers import contours, overlays
 from foveate.writers.overlays import Caption
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from strategies import laws
 
-from foveate import lesions, regions, writers
+from foveate import lesions, writers
+from foveate.analysis import regions
 from foveate.writers import contours, page
-from foveate.writers.findings import Burden, Row
+from foveate.writers.results import Burden, Row
 
 VOID = {"meta", "input", "img", "br"}
 EVIL = "<img src=x onerror=alert(1)>\"'&</script>"

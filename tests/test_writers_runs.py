@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import tiny_finding
 
 from foveate.writers import runs
-from foveate.writers.findings import Row
+from foveate.writers.results import Row
 from foveate.writers.runs import Run
 
 ROWS = (

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws
 
-from foveate import field, regions
-from foveate.kinds import Box, Decision, Field, Frame
+from foveate.analysis import regions
+from foveate.geometry import field_of_view
+from foveate.types import Box, Decision, Field, Frame
 from foveate.writers import maps, tables
-from foveate.writers.findings import Burden, Row, Tally, minimum_area
+from foveate.writers.results import Burden, Row, Tally, minimum_area
 
 texts = st.text(max_size=30)
 """Anything that a file may be called, and more; lone surrogates stand for bytes that are no UTF-8."""
@@ -74,7 +75,7 @@ def test_the_fraction_is_of_the_fields_pixels():
     finding = tiny_finding.finding()
     whole = Box(top=0, left=0, bottom=180, right=240)
 
-    pixels = int(field.mask(finding.field, whole).sum())
+    pixels = int(field_of_view.mask(finding.field, whole).sum())
 
     assert content["field"]["area_px"] == pixels
     assert content["lesions"]["EX"]["area_fraction"] == pytest.approx(640 / pixels, abs=1e-8)
@@ -86,7 +87,7 @@ def test_the_field_is_counted_whole_however_it_is_cut(top, height, radius):
     box = Box(top=top, left=3, bottom=top + height * 8, right=300)
     disc = Field(centre=(top + 20.0, 150.0), radius=radius, box=box)
 
-    assert tables.area(disc) == int(field.mask(disc, box).sum())
+    assert tables.area(disc) == int(field_of_view.mask(disc, box).sum())
 
 
 def test_square_millimetres_appear_only_where_the_spacing_is_known():

@@ -8,9 +8,9 @@ import tiny_package
 
 from foveate import models
 from foveate.cluster.inventory import Item
+from foveate.cluster.job import Programme
 from foveate.cluster.ledger import Entry
-from foveate.cluster.programme import Programme
-from foveate.cluster.work import Done, Joined
+from foveate.cluster.worker import Done, Joined
 from foveate.engines.choice import Choice
 from foveate.version import version
 from foveate.writers import Burden, Row

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from foveate.kinds import Box, Decision, Field, Frame, Photograph, Probabilities
+from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
 from foveate.writers import Finding, Maker, Order
 
 SHAPE = (180, 240)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from foveate import models
 from foveate.engines import Glance
-from foveate.kinds import Contract, Decision
+from foveate.types import Contract, Decision
 
 CONTRACT = Contract(
     lesions=("EX", "MA"),

@@ -12,10 +12,10 @@ import tiny_package
 from PIL import Image
 from starlette.testclient import TestClient
 
-from foveate.library import load
-from foveate.server import crew, news, worker
-from foveate.server.app import create
-from foveate.server.jobs import Crew
+from foveate.inference.api import load
+from foveate.server.http.app import create
+from foveate.server.jobs import events, worker, worker_pool
+from foveate.server.jobs.queue import Crew
 from foveate.server.options import Limits, Options
 
 
@@ -39,7 +39,7 @@ class Inline:
             self.cancelled.clear()
             while not self.hold.wait(0.01):
                 if self.cancelled.is_set() or self.closed:
-                    raise crew.CancelledError
+                    raise worker_pool.CancelledError
             return worker.do(task, self._model, watch)
 
     def cancel(self):
@@ -102,12 +102,12 @@ def waited(client, identifier: str) -> dict:
     return told
 
 
-def events(client):
+def stream(client):
     """Yield the server's events; Starlette's test client would wait for the end of the stream."""
     queue: SimpleQueue = SimpleQueue()
 
     async def listen():
-        stream = await client.service.news.listen(news.spelt("hello", {}), batch=None, photograph=None)
+        stream = await client.service.news.listen(events.spelt("hello", {}), batch=None, photograph=None)
         async for text in stream:
             queue.put(text)
 

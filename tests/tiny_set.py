@@ -14,13 +14,13 @@ from PIL import Image
 
 from foveate import nets
 from foveate.datasets import idrid
-from foveate.kinds import Contract, Decision
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
-from foveate.training import samples
-from foveate.training.augment import Limits
-from foveate.training.loss import Loss
+from foveate.training import cache
+from foveate.training.augmentation import Limits
+from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
+from foveate.types import Contract, Decision
 
 CONTRACT = Contract(
     lesions=("EX", "MA", "HE", "SE"),
@@ -102,7 +102,7 @@ def write(root: Path) -> tuple:
 
 def sheets(root: Path):
     """Write the data set and lay its sheets out."""
-    return [samples.lay_out(case, CONTRACT, root / "sheets") for case in write(root / "set")]
+    return [cache.lay_out(case, CONTRACT, root / "sheets") for case in write(root / "set")]
 
 
 STREAM = StreamPlan(backbone="unet", poolings=2, width=4)

@@ -24,8 +24,10 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 import foveate
-from foveate import models, segment, views
+from foveate import models
 from foveate.engines import processors
+from foveate.geometry import feature_sampling
+from foveate.inference import pipeline
 from speed_peers.answers import Answer, Opened
 
 BURSTS = 3
@@ -137,10 +139,10 @@ class _Counted:
 
 def _counted(package, pixels):
     contract = package.contract
-    laid = segment._laid(pixels, segment.DEFAULTS, contract)  # as every photograph is
+    laid = pipeline._laid(pixels, pipeline.DEFAULTS, contract)  # as every photograph is
     frame, inside = laid.frame, laid.inside
-    window = segment.tiled(inside, frame.shape, contract).window
-    sight = views.sight((0, 0), window, frame.shape, contract.view_side)
+    window = pipeline.tiled(inside, frame.shape, contract).window
+    sight = feature_sampling.sample_at((0, 0), window, frame.shape, contract.view_side)
     side = contract.view_side
     with_piece = {
         "windows": (1, 3, *window),

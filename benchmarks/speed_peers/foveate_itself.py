@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image
 
 import foveate
-from foveate import photographs, views
+from foveate import photographs
 from foveate.cli.predict import MOST_WORKERS
 from foveate.engines import processors
-from foveate.segment import Settings
+from foveate.geometry import canvas
+from foveate.inference.pipeline import Settings
 from speed_peers.answers import Answer, Opened
 
 QUALITY = 90
@@ -113,7 +114,7 @@ def of_megapixels(photograph, load, megapixels):
 
 
 def _write_scaled(photograph, path, shape):
-    picture = views.resample(foveate.read(photograph).pixels, shape)
+    picture = canvas.resample(foveate.read(photograph).pixels, shape)
     Image.fromarray(picture).save(path, quality=QUALITY)
 
 

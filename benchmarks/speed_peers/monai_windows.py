@@ -13,9 +13,11 @@ import torch
 from monai.inferers import sliding_window_inference
 
 import foveate
-from foveate import models, segment, views
-from foveate.prepare import prepare
-from foveate.training.run import keep_memory
+from foveate import models
+from foveate.geometry import canvas, dihedral, feature_sampling
+from foveate.inference import pipeline
+from foveate.inference.preprocessing import prepare
+from foveate.training.trainer import keep_memory
 from speed_peers import networks
 from speed_peers.answers import Answer, Opened
 
@@ -86,11 +88,14 @@ def _runner(photograph, model, batch, context, *, channels_last, part=None):
 
     def run():
         with context():
-            seen = segment.located(pixels, "auto", contract.field)
-            frame = views.frame(views.part_box(contract.part, pixels.shape, seen), seen, contract)
-            picture = views.canvas(pixels.pixels, frame)
+            seen = pipeline.located(pixels, "auto", contract.field)
+            frame = canvas.fit_frame(canvas.part_box(contract.part, pixels.shape, seen), seen, contract)
+            picture = canvas.extract_canvas(pixels.pixels, frame)
             features = _features(
-                network, prepare(views.view(picture, contract.view_side)[None], contract), contract, order
+                network,
+                prepare(canvas.global_view(picture, contract.view_side)[None], contract),
+                contract,
+                order,
             )
             features = features / contract.glances
 
@@ -121,17 +126,19 @@ def _runner(photograph, model, batch, context, *, channels_last, part=None):
 def _features(network, view, contract, order):
     """Add up what GlobalNet makes of the view in all the ways that the package glances."""
     total = 0
-    for way in views.WAYS[: contract.glances]:
-        turned = torch.from_numpy(views.put(view, way)).contiguous(memory_format=order)
+    for way in dihedral.DIHEDRAL[: contract.glances]:
+        turned = torch.from_numpy(dihedral.apply(view, way)).contiguous(memory_format=order)
         features, _ = network.glance(turned)
-        total = total + torch.from_numpy(views.put_back(features.float().numpy(), way))[0]
+        total = total + torch.from_numpy(dihedral.invert(features.float().numpy(), way))[0]
     return total
 
 
 def _sight(place, contract, shape):
     """Return how a window reads the features; MONAI tells its place as slices, rows and columns last."""
     *_, rows, columns = place
-    return views.sight((rows.start, columns.start), contract.window_side, shape, contract.view_side)
+    return feature_sampling.sample_at(
+        (rows.start, columns.start), contract.window_side, shape, contract.view_side
+    )
 
 
 def _piece(features, sight):

@@ -12,7 +12,9 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 
 import foveate
-from foveate import models, segment, views
+from foveate import models
+from foveate.geometry import canvas
+from foveate.inference import pipeline
 from speed_peers import networks
 from speed_peers.answers import Answer, Opened
 
@@ -47,9 +49,9 @@ def windows(photograph, model, mirroring):
     predictor = _predictor(network, package, mirroring)
 
     def run():
-        seen = segment.located(pixels, "auto", contract.field)
-        frame = views.frame(views.part_box(contract.part, pixels.shape, seen), seen, contract)
-        picture = np.moveaxis(views.canvas(pixels.pixels, frame), -1, 0).astype(np.float32)
+        seen = pipeline.located(pixels, "auto", contract.field)
+        frame = canvas.fit_frame(canvas.part_box(contract.part, pixels.shape, seen), seen, contract)
+        picture = np.moveaxis(canvas.extract_canvas(pixels.pixels, frame), -1, 0).astype(np.float32)
         mean, spread = picture.mean(axis=(1, 2)), picture.std(axis=(1, 2))
         picture = (picture - mean[:, None, None]) / spread[:, None, None]
         predictor.predict_sliding_window_return_logits(torch.from_numpy(picture[:, None]))

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 import foveate
-from foveate import models, segment, views
-from foveate.training.run import keep_memory
+from foveate import models
+from foveate.geometry import canvas
+from foveate.inference import pipeline
+from foveate.training.trainer import keep_memory
 from speed_peers import networks
 from speed_peers.answers import Answer, Opened
 
@@ -45,8 +47,8 @@ def single(photograph, model, best):
     rule, pixels = models.load(model).contract.field, foveate.read(photograph)
 
     def run():
-        seen = segment.located(pixels, "auto", rule)
-        small = views.resample(pixels.pixels[seen.box.slices], (SIDE, SIDE))
+        seen = pipeline.located(pixels, "auto", rule)
+        small = canvas.resample(pixels.pixels[seen.box.slices], (SIDE, SIDE))
         picture = torch.from_numpy(np.moveaxis(small, -1, 0)[None].astype(np.float32) / 255)
         with torch.inference_mode():
             unet(picture.contiguous(memory_format=order)).softmax(dim=1)

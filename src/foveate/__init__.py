@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from foveate.errors import FoveateError
-    from foveate.library import Model, Result, load
+    from foveate.inference.api import Model, Result, load
+    from foveate.inference.pipeline import Settings
     from foveate.photographs import from_array, read
-    from foveate.segment import Settings
     from foveate.version import __version__
 
 __all__ = ["FoveateError", "Model", "Result", "Settings", "__version__", "from_array", "load", "read"]

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from foveate.cli.options import UsageError
 
 if TYPE_CHECKING:
+    from foveate.cluster.job import Report, Standing
     from foveate.cluster.plans import Plan
-    from foveate.cluster.programme import Report, Standing
     from foveate.engines.choice import Choice
+    from foveate.inference.pipeline import Settings
     from foveate.models import Package
-    from foveate.segment import Settings
     from foveate.writers import Format
 
 PERIOD = 30.0
@@ -100,16 +100,16 @@ def run(
         resume: go on with what the target holds.
 
     Raises:
-        FoveateError: as `drive.run` and `plans.estimate`.
+        FoveateError: as `driver.run` and `plans.estimate`.
     """
     from foveate.errors import ClusterError  # noqa: PLC0415, with what computes
 
     try:
-        from foveate.cluster import Where, drive, inventory, plans, programme  # noqa: PLC0415, an optional extra
+        from foveate.cluster import Where, driver, inventory, job, plans  # noqa: PLC0415, an optional extra
     except ImportError as error:
         raise ClusterError(f"--on needs {error.name}; pip install 'foveate[cluster]'") from None
     index, of = share(wishes.shard)
-    asked = programme.Programme(
+    asked = job.Programme(
         source=paths[0],
         target=out,
         package=package,
@@ -118,14 +118,14 @@ def run(
         format=format,
         resume=resume,
         share=inventory.Share(index=index, of=of),
-        tries=programme.TRIES if wishes.tries is None else wishes.tries,
+        tries=job.TRIES if wishes.tries is None else wishes.tries,
     )
     where = Where(on=wishes.on or "local", workers=wishes.workers)
     if wishes.plan:
         _print_plan(plans.estimate(asked), wishes)
         return 0
     with _shown() as tell, redirect_stdout(sys.stderr):  # Ray prints what dies on stdout
-        report = drive.run(asked, where, log=wishes.log, tell=tell)
+        report = driver.run(asked, where, log=wishes.log, tell=tell)
     _print(report, out, wishes)
     return 1 if report.standing.failed else 0
 

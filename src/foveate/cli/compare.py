@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from foveate.cli import options
-from foveate.cli.course import Course, Fold, require_torch
+from foveate.cli.training_options import Course, Fold, require_torch
 
 
 def compare(
@@ -50,12 +50,11 @@ def compare(
     """
     require_torch()
     # What computes is imported here, so that --help need not wait for it.
-    from foveate import comparison  # noqa: PLC0415
-    from foveate.cli import steps  # noqa: PLC0415
-    from foveate.comparison import figure, tables  # noqa: PLC0415
+    from foveate.cli import progress_steps  # noqa: PLC0415
     from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.lesions import chosen  # noqa: PLC0415
-    from foveate.training import program  # noqa: PLC0415
+    from foveate.training import comparison, runner  # noqa: PLC0415
+    from foveate.training.comparison import figure, tables  # noqa: PLC0415
     from foveate.writers import files  # noqa: PLC0415
 
     files.prove(out)
@@ -67,10 +66,10 @@ def compare(
     comparison.require_unseen(others, [*plan.cases, *plan.healthy])  # these two before hours are spent
     if tiling == "paper":
         comparison.require_crop(others or plan.cases)
-    steps.show(program.train(replace(plan, stages=comparison.lacking(plan.folder), resume=True)))
-    trained = program.recalled(plan.recipe, plan.folder)
-    _, held_back = program.divided(trained, program.looked_through(trained, plan.cases))
-    cases = program.looked_through(trained, others) if others else held_back
+    progress_steps.show(runner.train(replace(plan, stages=comparison.lacking(plan.folder), resume=True)))
+    trained = runner.recalled(plan.recipe, plan.folder)
+    _, held_back = runner.divided(trained, runner.looked_through(trained, plan.cases))
+    cases = runner.looked_through(trained, others) if others else held_back
     found = comparison.compare(
         trained,
         plan.folder,

@@ -20,9 +20,9 @@ from foveate.cli import options
 from foveate.errors import OutputError, SettingError
 
 if TYPE_CHECKING:
-    from foveate.archive.connection import Archive
-    from foveate.archive.transfer import Step
-    from foveate.archive.watch import Event
+    from foveate.dicom.connection import Archive
+    from foveate.dicom.transfer import Step
+    from foveate.dicom.watch import Event
 
 dicom = App(name="dicom", help="Fetch photographs from a DICOM archive, and store results in it (DICOMweb).")
 
@@ -55,7 +55,7 @@ class Login:
             UsageError: both a name and a token are given.
             SettingError: a file cannot be read, or the address is none.
         """
-        from foveate.archive.connection import Access, Archive  # noqa: PLC0415
+        from foveate.dicom.connection import Access, Archive  # noqa: PLC0415
 
         if self.user is not None and self.token_file is not None:
             raise options.UsageError("name either --user or --token-file.")
@@ -163,7 +163,7 @@ def watch(
     watching = _archive_module("watch")
     # What computes is imported here, so that --help need not wait for it.
     from foveate import models  # noqa: PLC0415
-    from foveate.library import load  # noqa: PLC0415
+    from foveate.inference.api import load  # noqa: PLC0415
 
     task = watching.Task(
         archive=login.archive(url),
@@ -209,13 +209,13 @@ def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
 
 
 def _archive_module(name: str) -> ModuleType:
-    """Return a part of `foveate.archive`.
+    """Return a part of `foveate.dicom`.
 
     Raises:
         SettingError: what it needs is not installed.
     """
     try:
-        return importlib.import_module(f"foveate.archive.{name}")
+        return importlib.import_module(f"foveate.dicom.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("foveate"):
             raise

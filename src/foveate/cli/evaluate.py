@@ -74,27 +74,29 @@ def evaluate(
     # What computes is imported here, so that --help need not wait for it.
     from foveate import models  # noqa: PLC0415
     from foveate.datasets import layouts  # noqa: PLC0415
-    from foveate.evaluation import choices, evaluate, of_folder, of_model, results  # noqa: PLC0415
+    from foveate.evaluation import evaluate, of_folder, of_model, operating_points, results  # noqa: PLC0415
     from foveate.evaluation.evaluate import Trial  # noqa: PLC0415
     from foveate.evaluation.tables import About  # noqa: PLC0415
-    from foveate.library import load  # noqa: PLC0415
-    from foveate.segment import Settings  # noqa: PLC0415
+    from foveate.inference.api import load  # noqa: PLC0415
+    from foveate.inference.pipeline import Settings  # noqa: PLC0415
     from foveate.writers import Maker  # noqa: PLC0415
 
     known = layouts.named(layout)
-    cases = choices.cases(data, known, split)
+    cases = operating_points.cases(data, known, split)
     opened = None
     if not predictions:
         opened = load(model or models.DEFAULT, engine=engine, precision=precision, threads=threads)
     package = opened.package if opened else None
-    chosen = choices.choose(known, cases, package, choices.Wish(lesions=wanted, thresholds=thresholds))
+    chosen = operating_points.choose(
+        known, cases, package, operating_points.Wish(lesions=wanted, thresholds=thresholds)
+    )
     if opened:
         settings = Settings(field=where, lesions=tuple(chosen.thresholds), effort=effort)
         source = of_model(opened.package, opened.engine, settings)
     elif predictions:
         source = of_folder(predictions, where, known.field)
     maker = Maker(name=package.name, version=package.version, digest=package.digest) if package else None
-    met = choices.familiar(cases, package)
+    met = operating_points.familiar(cases, package)
     about = About(
         maker=maker,
         layout=known.name,

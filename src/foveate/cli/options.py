@@ -4,17 +4,15 @@ Knows:   how lists, thresholds and fields are spelt on the command line.
 Ignores: which values make sense; those who use them say so.
 """
 
-import importlib
 import re
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from foveate.errors import SettingError
 
 if TYPE_CHECKING:
-    from foveate.segment import FieldChoice
+    from foveate.inference.pipeline import FieldChoice
     from foveate.writers import Objects
 
 SHORTEST_SECRET = 16
@@ -77,7 +75,7 @@ def objects(text: str, deidentify: Path | None = None) -> "Objects":
     Raises:
         UsageError: a part is no object, or the file holds no secret.
     """
-    from foveate.writers.findings import OBJECTS, Objects, kinds_of  # noqa: PLC0415, NumPy takes its time
+    from foveate.writers.results import OBJECTS, Objects, kinds_of  # noqa: PLC0415, NumPy takes its time
 
     asked = [part.strip() for part in text.split(",")]
     if not set(asked) <= set(OBJECTS):
@@ -135,20 +133,6 @@ def first_line(path: Path) -> str:
             return file.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None
-
-
-def torch_engine() -> ModuleType:
-    """Return the module that runs models in PyTorch, which is an optional extra.
-
-    Raises:
-        SettingError: torch is not installed.
-    """
-    try:
-        return importlib.import_module("foveate.eager")
-    except ImportError as error:
-        raise SettingError(
-            f"engine torch is not installed ({error}); pip install 'foveate[train]'"
-        ) from error
 
 
 def _is_number(text: str) -> bool:

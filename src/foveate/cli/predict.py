@@ -121,8 +121,8 @@ def predict(
     from foveate.cli import progress, report  # noqa: PLC0415
     from foveate.engines import processors  # noqa: PLC0415
     from foveate.engines.choice import Choice  # noqa: PLC0415
-    from foveate.library import load  # noqa: PLC0415
-    from foveate.segment import Settings  # noqa: PLC0415
+    from foveate.inference.api import load  # noqa: PLC0415
+    from foveate.inference.pipeline import Settings  # noqa: PLC0415
 
     settings = Settings(part=region, field=where, lesions=codes, thresholds=thresholds, effort=effort)
     try:
@@ -142,14 +142,9 @@ def predict(
                 format=format,
                 resume=resume,
             )
-        if engine == "torch" or device == "cuda":
-            if engine not in (None, "torch"):
-                raise options.UsageError(
-                    f"--engine {engine} computes on the processor; leave out --device cuda."
-                )
-            opened = options.torch_engine().load(chosen, device=device, precision=precision, threads=threads)
-        else:
-            opened = load(chosen, engine=engine, precision=precision, threads=threads)
+        if device == "cuda" and engine not in (None, "torch"):
+            raise options.UsageError(f"--engine {engine} computes on the processor; leave out --device cuda.")
+        opened = load(chosen, engine=engine, device=device, precision=precision, threads=threads)
         with progress.shown() as tell:
             done = opened.predict(
                 paths,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from foveate.batch import Progress
+from foveate.inference.batch import Progress
 
 Tell = Callable[[Progress], None]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foveate.batch import Report
+from foveate.inference.batch import Report
 from foveate.writers import NOTICE, Row
 
 ROWS = 20

@@ -85,7 +85,7 @@ def serve(
         raise SettingError(f"{missing[0]} is not installed; pip install 'foveate[serve]'")
     from foveate import models  # noqa: PLC0415
     from foveate.server import options as chosen  # noqa: PLC0415
-    from foveate.server import serving  # noqa: PLC0415
+    from foveate.server.http import serving  # noqa: PLC0415
 
     limits = chosen.Limits(
         bytes=limit_bytes,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.cli.course import Course, Fold, Stages, published, require_torch
+from foveate.cli.training_options import Course, Fold, Stages, published, require_torch
 
 
 def train(
@@ -50,8 +50,8 @@ def train(
     """
     require_torch()
     # What computes is imported here, so that --help need not wait for it.
-    from foveate.cli import steps  # noqa: PLC0415
-    from foveate.training import machine, program  # noqa: PLC0415
+    from foveate.cli import progress_steps  # noqa: PLC0415
+    from foveate.training import distributed, runner  # noqa: PLC0415
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(
@@ -61,8 +61,8 @@ def train(
         channels_last=channels_last,
         resume=resume,
     )
-    with machine.joined(os.environ, course.device):
-        steps.show(program.train(plan), quiet=machine.found(course.device).rank > 0)
+    with distributed.joined(os.environ, course.device):
+        progress_steps.show(runner.train(plan), quiet=distributed.found(course.device).rank > 0)
 
 
 def programme(
@@ -97,9 +97,9 @@ def programme(
         Of the package's weights.
     """
     require_torch()
-    from foveate import programme as programmes  # noqa: PLC0415
-    from foveate.cli import steps  # noqa: PLC0415
+    from foveate.cli import progress_steps  # noqa: PLC0415
     from foveate.datasets import layouts  # noqa: PLC0415
+    from foveate.training import cross_validation as programmes  # noqa: PLC0415
     from foveate.training.recipe import STAGES  # noqa: PLC0415
 
     plan = replace(course.plan(recipe, out, "none"), stages=stage or STAGES, workers=workers, resume=True)
@@ -112,7 +112,7 @@ def programme(
     )
     for one in programmes.runs(whole):
         print(one.folder.name, file=sys.stderr)
-        steps.show(programmes.train(one))
+        progress_steps.show(programmes.train(one))
     print(programmes.finish(whole))
 
 
@@ -154,7 +154,7 @@ def release(
     from foveate import evaluation  # noqa: PLC0415
     from foveate.datasets import layouts  # noqa: PLC0415
     from foveate.evaluation.networks import ROWS  # noqa: PLC0415
-    from foveate.release import Judged, recalled, validate, write  # noqa: PLC0415
+    from foveate.training.release import Judged, recalled, validate, write  # noqa: PLC0415
 
     laid = layouts.named(layout)
     cases = layouts.cases(data, laid, next(iter(laid.splits)))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from foveate.cluster.crews import Crew, Threads
-from foveate.cluster.work import Assignment, Worker
+from foveate.cluster.worker import Assignment, Worker
 from foveate.engines import processors
 from foveate.errors import ClusterError, SettingError
 from foveate.models import Package

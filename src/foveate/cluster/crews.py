@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from foveate.abreast import Ended
-from foveate.cluster.work import Done, Joined, Shard
+from foveate.cluster.worker import Done, Joined, Shard
+from foveate.concurrency import Ended
 
 AHEAD = 2
 """Shards that a worker has at most: the one in hand, and one so that it never waits for the next. More would

@@ -35,7 +35,7 @@ import ray.exceptions
 
 from foveate import models
 from foveate.cluster.crews import AHEAD, Event, Lost
-from foveate.cluster.work import Assignment, Done, Joined, Shard, Worker
+from foveate.cluster.worker import Assignment, Done, Joined, Shard, Worker
 from foveate.errors import ClusterError, FoveateError
 from foveate.models import Package
 

@@ -14,11 +14,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foveate import batch
-from foveate.cluster import programme, stores
+from foveate.cluster import job, stores
+from foveate.cluster.job import Programme
 from foveate.cluster.ledger import Ledger
-from foveate.cluster.programme import Programme
-from foveate.cluster.work import Shard, Worker
+from foveate.cluster.worker import Shard, Worker
+from foveate.inference import batch
 
 SAMPLE = 4
 """Photographs that are measured, after one to warm up: a quarter of a minute, and photographs of one
@@ -71,15 +71,13 @@ def estimate(asked: Programme) -> Plan:
         ClusterError: a bucket cannot be reached.
     """
     batch.require(asked.package, asked.settings)
-    with programme.listed(asked) as inventory, tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
+    with job.listed(asked) as inventory, tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
         target = stores.opened(asked.target)
         if asked.resume:
-            programme.resumed(inventory, Ledger(target, ""), target)
+            job.resumed(inventory, Ledger(target, ""), target)
         (photographs, size), (left, _) = inventory.total(), inventory.left()
         items = inventory.sample(SAMPLE + 1)
-        with closing(
-            Worker("w1", replace(programme.assigned(asked), target=scratch), asked.package)
-        ) as worker:
+        with closing(Worker("w1", replace(job.assigned(asked), target=scratch), asked.package)) as worker:
             entries = [worker.look(Shard(number=1, items=(item,))).entries[0] for item in items]
             label = worker.joined().label
         measured = [entry for entry in entries[1:] or entries if entry.row.status == "ok"]

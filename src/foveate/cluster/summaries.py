@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from foveate.cluster import ledger
 from foveate.cluster.inventory import Inventory
-from foveate.cluster.programme import Report
+from foveate.cluster.job import Report
 from foveate.cluster.stores import Store
 from foveate.writers import Order, Row, page, runs, tables
 

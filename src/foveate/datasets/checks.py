@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from foveate import field, photographs
+from foveate import photographs
 from foveate.datasets import Case, contact, facts, is_annotated, likeness, read_mask
 from foveate.datasets.contact import Thumbnail
 from foveate.datasets.facts import Amount, Facts
 from foveate.datasets.folders import Layout, Listing, listing, present
 from foveate.errors import FoveateError
-from foveate.kinds import Photograph
+from foveate.geometry import field_of_view
+from foveate.types import Photograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +187,7 @@ def _masks(case: Case, photograph: Photograph, wrong: list[str]) -> dict[str, Bo
 
 def _require_field(photograph: Photograph, wrong: list[str]) -> None:
     try:
-        field.find(photograph.pixels)
+        field_of_view.find(photograph.pixels)
     except FoveateError as error:
         wrong.append(f"{photograph.source}: {error}")
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32
 
 from foveate import photographs
 from foveate.datasets import Case, is_annotated, likeness, read_mask
-from foveate.kinds import Photograph
+from foveate.types import Photograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

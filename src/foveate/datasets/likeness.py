@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from foveate import field
 from foveate.errors import FieldError
+from foveate.geometry import field_of_view
 
 SIDE = 64
 """Of a fingerprint, px: vessels are one or two wide."""
@@ -43,7 +43,7 @@ def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"
     """
     height, width = pixels.shape[:2]
     try:
-        found = field.find(pixels)
+        found = field_of_view.find(pixels)
         centre, side = found.centre, REACH * found.radius
     except FieldError:
         centre, side = (height / 2, width / 2), float(min(height, width))

@@ -20,6 +20,9 @@ from foveate.errors import SettingError
 Precision = Literal["float32", "bf16", "float16"]
 """In which a network's features are computed."""
 
+Device = Literal["cpu", "cuda"]
+"""The processor, or the first CUDA device."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Glance:
@@ -56,7 +59,7 @@ class Engine(Protocol):
         Args:
             windows: prepared pixels.
             pieces: of GlobalNet's features, one a window.
-            rows: how to read a piece at the window's rows, as `views.sight` says.
+            rows: how to read a piece at the window's rows, as `feature_sampling.sample_at` says.
             columns: the same for columns.
 
         Returns:

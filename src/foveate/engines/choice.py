@@ -4,17 +4,19 @@ Knows:   the engines there are, and what each needs of the machine.
 Ignores: how they compute.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
-from foveate.engines import Engine, Precision, onnx, openvino
+from foveate.engines import Device, Engine, Precision, onnx, openvino
 from foveate.errors import SettingError
 from foveate.models import Package
 
-EngineName = Literal["onnx", "openvino"]
-"""ONNX Runtime, which is always there, or OpenVINO."""
+EngineName = Literal["onnx", "openvino", "torch"]
+"""ONNX Runtime, which is always there, OpenVINO, or PyTorch, the only one for CUDA."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +25,8 @@ class Choice:
 
     engine: EngineName | None = None
     precision: Precision | None = None
+    device: Device = "cpu"
+    """Where to compute; only PyTorch computes on CUDA."""
     threads: int | None = None
     """To compute with; all processors if None."""
 
@@ -38,6 +42,8 @@ class Opened:
     engine: Engine
     versions: Mapping[str, str]
     """Of what computes, by name."""
+    is_shareable: bool = False
+    """Whether several threads may use the engine at a time."""
 
 
 def settled(choice: Choice) -> tuple[EngineName, Precision]:
@@ -50,6 +56,10 @@ def settled(choice: Choice) -> tuple[EngineName, Precision]:
         SettingError: the engine does not compute in that precision, or is not installed.
     """
     engine, precision = choice.engine, choice.precision
+    if engine == "torch" or choice.device == "cuda":
+        if engine not in (None, "torch"):
+            raise SettingError(f"engine {engine} computes on the processor; leave out --device cuda")
+        return "torch", precision or ("float32" if choice.device == "cpu" else "float16")
     if precision == "float16":
         raise SettingError("float16 is for CUDA; choose --engine torch --device cuda, or --precision bf16")
     if engine is None:
@@ -72,6 +82,11 @@ def open(package: Package, choice: Choice = RULE) -> Opened:
         SettingError: as `settled`; threads is below 1.
     """
     name, precision = settled(choice)
+    if name == "torch":
+        engine, versions = _pytorch().open(
+            package, device=choice.device, precision=precision, threads=choice.threads
+        )
+        return Opened(engine=engine, versions=versions, is_shareable=True)
     if name == "onnx":
         plain = onnx.open(package, threads=choice.threads)
         return Opened(engine=plain, versions={"onnxruntime": onnx.version(), "threads": str(plain.threads)})
@@ -79,3 +94,17 @@ def open(package: Package, choice: Choice = RULE) -> Opened:
     return Opened(
         engine=compiled, versions={"openvino": openvino.version(), "threads": str(compiled.threads)}
     )
+
+
+def _pytorch() -> ModuleType:
+    """Return the module that runs models in PyTorch, which is an optional extra.
+
+    Raises:
+        SettingError: torch is not installed.
+    """
+    try:
+        return importlib.import_module("foveate.engines.pytorch")
+    except ImportError as error:
+        raise SettingError(
+            f"engine torch is not installed ({error}); pip install 'foveate[train]'"
+        ) from error

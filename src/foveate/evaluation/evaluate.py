@@ -7,15 +7,15 @@ Ignores: how a figure is computed, and how it is shown.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from foveate import scores
+from foveate import metrics
 from foveate.datasets import Case, is_annotated, truth
 from foveate.errors import DatasetError, FoveateError, LesionError
 from foveate.evaluation import figures, gallery, measures
 from foveate.evaluation.gallery import Gallery, Picture
 from foveate.evaluation.measures import Compared, Measures
 from foveate.evaluation.sources import Shown, Source
-from foveate.kinds import Part
-from foveate.scores import Counts
+from foveate.metrics import Counts
+from foveate.types import Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class Trial:
     """Lesion -> probability from which a pixel is lesion, in (0, 1]; only these lesions are scored."""
     region: Part = "whole"
     """Pixels that are scored."""
-    resamples: int = scores.RESAMPLES
+    resamples: int = metrics.RESAMPLES
     """Of the bootstrap over photographs."""
     seed: int = 0
     """Of the same."""
@@ -45,7 +45,7 @@ class LesionOutcome:
     pooled: Counts
     """Of all photographs: the exact precision-recall curve."""
     each: tuple[Measures, ...]
-    """One a photograph: what another system is compared by (`scores.paired_interval`)."""
+    """One a photograph: what another system is compared by (`metrics.paired_interval`)."""
     gallery: Gallery
     """Of the best and the worst."""
 
@@ -128,7 +128,7 @@ def _hung(shelf: Gallery, shown: Shown, compared: Compared, one: Measures) -> Ga
 
 
 def _outcome(trial: Trial, lesion: str, seen: _Sofar) -> LesionOutcome:
-    drawn = scores.draws(len(seen.each), trial.resamples, trial.seed)
+    drawn = metrics.draws(len(seen.each), trial.resamples, trial.seed)
     return LesionOutcome(
         figures=figures.lesion(seen.each, seen.pooled, trial.thresholds[lesion], drawn),
         pooled=seen.pooled,

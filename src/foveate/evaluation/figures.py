@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from foveate import scores
+from foveate import metrics
 from foveate.evaluation.measures import NAMES, Measures, thresholds
-from foveate.scores import Counts, Estimate, Statistic, calibration, detection
-from foveate.scores.detection import DIAMETERS, MATCHINGS, RATES, Matching
+from foveate.metrics import Counts, Estimate, Statistic, calibration, froc
+from foveate.metrics.froc import DIAMETERS, MATCHINGS, RATES, Matching
 
 Tree = Mapping[str, object]
 """Names -> estimates, numbers, texts, lists and trees."""
@@ -34,7 +34,7 @@ def lesion(
         each: one a photograph.
         pooled: counts of all photographs.
         threshold: from which a pixel is lesion, as the measures have it.
-        drawn: from `scores.draws`; the same for all systems that are to be compared.
+        drawn: from `metrics.draws`; the same for all systems that are to be compared.
     """
     sick = sum(one.lesion_pixels > 0 for one in each)
     confusion = np.stack([one.confusion for one in each])
@@ -48,8 +48,8 @@ def lesion(
         "aupr_mean_over_photographs": {
             name: _mean([one.areas[name] for one in each], drawn) for name in NAMES
         },
-        "dice": scores.estimate(confusion, scores.dices, drawn, "no pixel is lesion and none is marked"),
-        "iou": scores.estimate(confusion, scores.ious, drawn, "no pixel is lesion and none is marked"),
+        "dice": metrics.estimate(confusion, metrics.dices, drawn, "no pixel is lesion and none is marked"),
+        "iou": metrics.estimate(confusion, metrics.ious, drawn, "no pixel is lesion and none is marked"),
         "dice_mean_over_photographs": _mean([_dice(one) for one in each], drawn),
         "detection": {matching: _detection(each, matching, threshold, drawn) for matching in MATCHINGS},
         "image_auc": _image_auc(each, drawn),
@@ -60,9 +60,9 @@ def lesion(
 
 def _areas(each: Sequence[Measures], pooled: Counts, drawn: Int64[np.ndarray, "R P"]) -> Tree:
     """Return the three areas below the pooled curve; of the exact one also how far off its bins are."""
-    table = scores.sketches([one.sketch for one in each])
-    exact = scores.average_precision(pooled)
-    sketched = scores.estimate(table, scores.average_precisions, drawn, ABSENT)
+    table = metrics.sketches([one.sketch for one in each])
+    exact = metrics.average_precision(pooled)
+    sketched = metrics.estimate(table, metrics.average_precisions, drawn, ABSENT)
     deviation = None if exact is None or sketched.value is None else sketched.value - exact
     return {
         "exact": {
@@ -71,15 +71,15 @@ def _areas(each: Sequence[Measures], pooled: Counts, drawn: Int64[np.ndarray, "R
             "high": sketched.high,
             "interval_bins": table.shape[1] // 2,
             "interval_deviation": deviation,
-            "rounding": scores.rounding(pooled),
-            "lesion_share_next_to_0_or_1": scores.ends(pooled),
+            "rounding": metrics.rounding(pooled),
+            "lesion_share_next_to_0_or_1": metrics.ends(pooled),
         }
         | ({"reason": ABSENT} if exact is None else {}),
-        "official_33": scores.estimate(
-            np.stack([one.official for one in each]), scores.official_33_areas, drawn, ABSENT
+        "official_33": metrics.estimate(
+            np.stack([one.official for one in each]), metrics.official_33_areas, drawn, ABSENT
         ),
-        "coarse_11": scores.estimate(
-            np.stack([one.coarse for one in each]), scores.coarse_11_areas, drawn, ABSENT
+        "coarse_11": metrics.estimate(
+            np.stack([one.coarse for one in each]), metrics.coarse_11_areas, drawn, ABSENT
         ),
     }
 
@@ -87,12 +87,12 @@ def _areas(each: Sequence[Measures], pooled: Counts, drawn: Int64[np.ndarray, "R
 def _mean(values: Sequence[float | None], drawn: Int64[np.ndarray, "R P"]) -> Estimate:
     """Return the mean over the photographs that have a value."""
     table = np.array([[0.0, 0.0] if value is None else [value, 1.0] for value in values])
-    return scores.estimate(table, scores.ratios, drawn, ABSENT)
+    return metrics.estimate(table, metrics.ratios, drawn, ABSENT)
 
 
 def _dice(one: Measures) -> float | None:
     """Return a photograph's own Dice; None where it has no lesion."""
-    return float(scores.dices(one.confusion[np.newaxis])[0]) if one.lesion_pixels else None
+    return float(metrics.dices(one.confusion[np.newaxis])[0]) if one.lesion_pixels else None
 
 
 def _detection(
@@ -105,8 +105,8 @@ def _detection(
     index, count, total = at.index(threshold), len(at), table.sum(axis=0)
     edges = (0.0, *DIAMETERS, None)
     return {
-        "sensitivity": _of(table, detection.sensitivity(index), drawn),
-        "false_positives_per_photograph": _of(table, detection.false_positives(index), drawn),
+        "sensitivity": _of(table, froc.sensitivity(index), drawn),
+        "false_positives_per_photograph": _of(table, froc.false_positives(index), drawn),
         "lesions": int(total[-2]),
         "sensitivity_at_false_positives": _at_rates(table, drawn),
         "curve": {
@@ -119,7 +119,7 @@ def _detection(
                 "from_px": edges[stratum],
                 "to_px": edges[stratum + 1],
                 "lesions": int(rows[:, -2].sum()),
-                "sensitivity": _of(rows, detection.sensitivity(index), drawn),
+                "sensitivity": _of(rows, froc.sensitivity(index), drawn),
                 "sensitivity_at_false_positives": _at_rates(rows, drawn),
             }
             for stratum in range(len(DIAMETERS) + 1)
@@ -129,27 +129,27 @@ def _detection(
 
 
 def _at_rates(table: Float64[np.ndarray, "P C"], drawn: Int64[np.ndarray, "R P"]) -> Tree:
-    return {f"{rate:g}": _of(table, detection.sensitivity_at(rate), drawn) for rate in RATES}
+    return {f"{rate:g}": _of(table, froc.sensitivity_at(rate), drawn) for rate in RATES}
 
 
 def _of(table: Float64[np.ndarray, "P C"], statistic: Statistic, drawn: Int64[np.ndarray, "R P"]) -> Estimate:
-    return scores.estimate(table, statistic, drawn, "no lesion is drawn")
+    return metrics.estimate(table, statistic, drawn, "no lesion is drawn")
 
 
 def _image_auc(each: Sequence[Measures], drawn: Int64[np.ndarray, "R P"]) -> Estimate:
     sick = np.array([one.lesion_pixels > 0 for one in each])
     highest = np.array([one.highest for one in each])
     reason = "every photograph has this lesion: there is none to tell apart" if sick.all() else ABSENT
-    return scores.estimate(np.eye(len(each)), scores.image_auc(highest, sick), drawn, reason)
+    return metrics.estimate(np.eye(len(each)), metrics.image_auc(highest, sick), drawn, reason)
 
 
 def _calibration(each: Sequence[Measures], drawn: Int64[np.ndarray, "R P"]) -> Tree:
     table = np.stack([one.calibration for one in each])
     pixels, mass, positives = np.split(table.sum(axis=0), 3)
-    edges = [*(calibration.EDGES / scores.ruler.TOP).tolist(), 1.0]
+    edges = [*(calibration.EDGES / metrics.thresholds.TOP).tolist(), 1.0]
     return {
-        "ece": scores.estimate(table, calibration.errors, drawn, "no pixel is scored"),
-        "ece_from_0.1": scores.estimate(
+        "ece": metrics.estimate(table, calibration.errors, drawn, "no pixel is scored"),
+        "ece_from_0.1": metrics.estimate(
             table, calibration.errors_above_lowest, drawn, "no pixel reaches 0.1"
         ),
         "reliability": [
@@ -171,7 +171,7 @@ def _seams(each: Sequence[Measures], drawn: Int64[np.ndarray, "R P"]) -> Tree:
         return {"ratio": Estimate(value=None, reason=NO_SEAMS)}
     table = np.stack(rows)
     return {
-        "ratio": scores.estimate(table, scores.seams.ratio, drawn, "the maps do not change"),
-        "border": scores.estimate(table[:, :2], scores.ratios, drawn, "no border of windows is inside"),
-        "elsewhere": scores.estimate(table[:, 2:], scores.ratios, drawn, "no other pixels are inside"),
+        "ratio": metrics.estimate(table, metrics.seams.ratio, drawn, "the maps do not change"),
+        "border": metrics.estimate(table[:, :2], metrics.ratios, drawn, "no border of windows is inside"),
+        "elsewhere": metrics.estimate(table[:, 2:], metrics.ratios, drawn, "no other pixels are inside"),
     }

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from foveate import views
-from foveate.kinds import Box
+from foveate.geometry import canvas
+from foveate.types import Box
 from foveate.writers import overlays
 
 KEPT = 2
@@ -87,7 +87,7 @@ def draw(
     height, width = pixels.shape[:2]
     factor = min(1.0, OVERVIEW / max(height, width))
     small = np.ascontiguousarray(
-        views.resample(pixels, (max(1, round(height * factor)), max(1, round(width * factor))))
+        canvas.resample(pixels, (max(1, round(height * factor)), max(1, round(width * factor))))
     ).copy()
     corners = [
         (round(x * factor), round(y * factor)) for x, y in ((box.left, box.top), (box.right, box.bottom))
@@ -122,7 +122,7 @@ def _closeup(
 ) -> UInt8[np.ndarray, "h w 3"]:
     rows, columns = box.shape
     shape = (rows * ENLARGED, columns * ENLARGED)
-    large = np.ascontiguousarray(views.resample(np.ascontiguousarray(pixels[box.slices]), shape))
+    large = np.ascontiguousarray(canvas.resample(np.ascontiguousarray(pixels[box.slices]), shape))
     for mask, colour in ((truth, TRUTH), (marked, FOUND)):
         enlarged = mask[box.slices].astype(np.uint8).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
         contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from foveate import field as field_of_view
-from foveate import scores, views
+from foveate import metrics
 from foveate.evaluation.sources import Shown, everywhere
-from foveate.kinds import Part
-from foveate.scores import Counts, Detection
-from foveate.scores.detection import THRESHOLDS, Matching
-from foveate.scores.ruler import Map
+from foveate.geometry import canvas, field_of_view
+from foveate.metrics import Counts, Detection
+from foveate.metrics.froc import THRESHOLDS, Matching
+from foveate.metrics.thresholds import Map
+from foveate.types import Part
 
-NAMES = tuple(scores.ESTIMATORS)
+NAMES = tuple(metrics.ESTIMATORS)
 """Of the three areas below the precision-recall curve."""
 
 
@@ -36,9 +36,9 @@ class Measures:
     areas: Mapping[str, float | None]
     """Estimator -> area below this photograph's own curve; None where it has no lesion."""
     sketch: Int64[np.ndarray, "2 S"]
-    """Lesion and other pixels in the bins of `scores.SKETCH`."""
+    """Lesion and other pixels in the bins of `metrics.SKETCH`."""
     official: Float64[np.ndarray, " 67"]
-    """Sums at the challenge's thresholds, as `scores.at_thresholds` makes them."""
+    """Sums at the challenge's thresholds, as `metrics.at_thresholds` makes them."""
     coarse: Float64[np.ndarray, " 23"]
     """The same at eleven thresholds."""
     confusion: Float64[np.ndarray, " 3"]
@@ -46,11 +46,11 @@ class Measures:
     detection: Mapping[Matching, Detection]
     """At `thresholds(the lesion's own)`."""
     calibration: Float64[np.ndarray, " 30"]
-    """As `scores.calibration.row` makes it."""
+    """As `metrics.calibration.row` makes it."""
     highest: float
     """Probability of the surest pixel: the photograph's own score for the lesion."""
     seams: Float64[np.ndarray, " 4"] | None
-    """As `scores.seams.row` makes it; None where nobody knows the windows."""
+    """As `metrics.seams.row` makes it; None where nobody knows the windows."""
 
 
 def thresholds(own: float) -> tuple[float, ...]:
@@ -71,7 +71,7 @@ def inside(part: Part, shown: Shown) -> Bool[np.ndarray, "H W"] | None:
     if part == "field":
         return field_of_view.mask(shown.field(), everywhere(shape))
     mask = np.zeros(shape, bool)
-    mask[views.part_box(part, shape, field_of_view.full(shape)).slices] = True
+    mask[canvas.part_box(part, shape, field_of_view.full(shape)).slices] = True
     return mask
 
 
@@ -100,11 +100,11 @@ def compare(
         where: pixels that are scored, None for all.
         threshold: in (0, 1].
     """
-    counts = scores.histogram(stored, truth, where)
+    counts = metrics.histogram(stored, truth, where)
     if where is not None:
         stored = np.where(where, stored, stored.dtype.type(0))
         truth = truth & where
-    marked = scores.ruler.marked(stored, threshold)
+    marked = metrics.thresholds.marked(stored, threshold)
     return Compared(stored=stored, truth=truth, marked=marked, counts=counts, threshold=threshold)
 
 
@@ -124,13 +124,13 @@ def measure(name: str, compared: Compared, seams: Float64[np.ndarray, " 4"] | No
         photograph=name,
         lesion_pixels=lesion,
         pixels=lesion + int(counts.negatives.sum()),
-        areas={key: estimator(counts) for key, estimator in scores.ESTIMATORS.items()},
+        areas={key: estimator(counts) for key, estimator in metrics.ESTIMATORS.items()},
         sketch=counts.sketch(),
-        official=scores.at_thresholds(counts, scores.OFFICIAL),
-        coarse=scores.at_thresholds(counts, scores.COARSE),
+        official=metrics.at_thresholds(counts, metrics.OFFICIAL),
+        coarse=metrics.at_thresholds(counts, metrics.COARSE),
         confusion=np.array([hits, np.count_nonzero(marked) - hits, lesion - hits], np.float64),
-        detection=scores.detect(compared.stored, truth, thresholds(compared.threshold)),
-        calibration=scores.calibration.row(counts),
-        highest=scores.ruler.probability(int(counts.floors[occupied[-1]])) if len(occupied) else 0.0,
+        detection=metrics.detect(compared.stored, truth, thresholds(compared.threshold)),
+        calibration=metrics.calibration.row(counts),
+        highest=metrics.thresholds.probability(int(counts.floors[occupied[-1]])) if len(occupied) else 0.0,
         seams=seams,
     )

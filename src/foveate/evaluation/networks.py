@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from foveate.eager import TorchEngine
 from foveate.engines import Engine, Glance
+from foveate.engines.pytorch import TorchEngine
 from foveate.nets import LocalGlobalUNet, sample
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from foveate import lesions, scores
+from foveate import lesions, metrics
 from foveate.evaluation.charts import UNIT, Axis, Chart, Point
 from foveate.evaluation.evaluate import LesionOutcome, Trial
 from foveate.evaluation.gallery import Picture
 from foveate.evaluation.tables import About, own, plain
-from foveate.scores import Counts
+from foveate.metrics import Counts
 from foveate.version import version
 from foveate.writers import NOTICE
 
@@ -197,13 +197,13 @@ def _precision_recall(one: Figures, pooled: Counts) -> tuple[str, str]:
         return chart.drawn("no curve"), f"{caption} {_text(one['aupr']['exact']['reason'])}."
     points = _thinned(pooled)
     prevalence = points[-1][1]
-    place = scores.ruler.place(one["threshold"])
+    place = metrics.thresholds.place(one["threshold"])
     return (
         chart.drawn(
             "precision over recall",
             chart.line([(0.0, prevalence), (1.0, prevalence)], "ideal"),
             chart.line(points, "one"),
-            chart.dots(_points(pooled, scores.OFFICIAL.tolist()), "thin", 2.5),
+            chart.dots(_points(pooled, metrics.OFFICIAL.tolist()), "thin", 2.5),
             chart.dots(_points(pooled, [place]), "mark", 5.0),
         ),
         caption,
@@ -212,7 +212,7 @@ def _precision_recall(one: Figures, pooled: Counts) -> tuple[str, str]:
 
 def _thinned(pooled: Counts) -> list[Point]:
     """Return the exact curve at DRAWN recalls, from recall 0 on."""
-    curve = scores.precision_recall(pooled)
+    curve = metrics.precision_recall(pooled)
     assert curve is not None  # the caller has looked
     index = np.unique(np.searchsorted(curve.recall, np.linspace(0, 1, DRAWN)).clip(0, len(curve.recall) - 1))
     first = (0.0, float(curve.precision[index[0]]))

@@ -7,7 +7,7 @@ Ignores: photographs, networks, files.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from foveate import scores
+from foveate import metrics
 from foveate.evaluation.whole import CaseCounts
 
 
@@ -37,13 +37,13 @@ def score(counted: Sequence[CaseCounts], resamples: int = 2000) -> Mapping[str, 
     found = {}
     for lesion in counted[0].counts:
         each = [case.counts[lesion] for case in counted]
-        pooled = scores.pool(each)
-        level = scores.best_dice_level(pooled)
+        pooled = metrics.pool(each)
+        level = metrics.best_dice_level(pooled)
         found[lesion] = LesionScore(
-            average_precision=scores.average_precision(pooled),
+            average_precision=metrics.average_precision(pooled),
             interval=_interval(each, resamples),
-            threshold=None if level is None else scores.ruler.probability(level),
-            dice=None if level is None else scores.dice(pooled, level),
+            threshold=None if level is None else metrics.thresholds.probability(level),
+            dice=None if level is None else metrics.dice(pooled, level),
             photographs=sum(bool(counts.positives.any()) for counts in each),
         )
     return found
@@ -64,9 +64,9 @@ def tabulate(found: Mapping[str, LesionScore]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _interval(each: Sequence[scores.Counts], resamples: int) -> tuple[float, float] | None:
-    table = scores.sketches([counts.sketch() for counts in each])
-    return scores.interval(table, scores.average_precisions, resamples)
+def _interval(each: Sequence[metrics.Counts], resamples: int) -> tuple[float, float] | None:
+    table = metrics.sketches([counts.sketch() for counts in each])
+    return metrics.interval(table, metrics.average_precisions, resamples)
 
 
 def _figure(value: float | None) -> str:

@@ -30,4 +30,4 @@ def write(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About, out
     """
     files.write(out / "metrics.csv", tables.table(outcomes))
     files.write(out / "report.html", page.report(outcomes, trial, about))
-    files.write(out / "metrics.json", tables.metrics(outcomes, trial, about))
+    files.write(out / "metrics.json", tables.metrics_json(outcomes, trial, about))

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float64
 
-from foveate import field as field_of_view
-from foveate import photographs, scores, stitch, views
+from foveate import metrics, photographs
 from foveate.datasets import Case
 from foveate.engines import Engine
 from foveate.errors import DatasetError
-from foveate.kinds import Box, Field, FieldRule, Photograph
+from foveate.geometry import canvas, field_of_view, stitching
+from foveate.inference.pipeline import FieldChoice, Segmentation, Settings, located, segment
+from foveate.metrics.thresholds import Map
 from foveate.models import Package
-from foveate.scores.ruler import Map
-from foveate.segment import FieldChoice, Segmentation, Settings, located, segment
+from foveate.types import Box, Field, FieldRule, Photograph
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
 """How map files may end."""
@@ -42,7 +42,7 @@ class Shown:
     stored: Callable[[str], Map]
     """Lesion -> its map in the photograph's frame."""
     seams: Callable[[str], Float64[np.ndarray, " 4"]] | None
-    """Lesion -> jumps at borders of windows (`scores.seams`); None where nobody knows the windows."""
+    """Lesion -> jumps at borders of windows (`metrics.seams`); None where nobody knows the windows."""
 
 
 Source = Callable[[Case], Shown]
@@ -58,7 +58,7 @@ def of_model(package: Package, engine: Engine, settings: Settings) -> Source:
         return Shown(
             photograph=photograph,
             field=lambda: seen.field,
-            stored=lambda lesion: stitch.native(seen.probabilities, lesion),
+            stored=lambda lesion: stitching.native(seen.probabilities, lesion),
             seams=lambda lesion: _seams(seen, lesion),
         )
 
@@ -170,8 +170,8 @@ def _seams(seen: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:
     levels = probabilities.maps[probabilities.lesions.index(lesion)]
     box = probabilities.frame.box
     inside = field_of_view.mask(seen.field, box)
-    within = views.resample(inside.astype(np.uint8), shape) > 0
-    return scores.seams.row(levels, within, seen.tiling.corners, seen.tiling.window)
+    within = canvas.resample(inside.astype(np.uint8), shape) > 0
+    return metrics.seams.row(levels, within, seen.tiling.corners, seen.tiling.window)
 
 
 def everywhere(shape: tuple[int, int]) -> Box:

@@ -13,14 +13,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from foveate import scores
-from foveate.evaluation.choices import Familiar
+from foveate import metrics
 from foveate.evaluation.evaluate import LesionOutcome, Trial
 from foveate.evaluation.figures import Tree
 from foveate.evaluation.measures import Measures, thresholds
-from foveate.kinds import Effort
-from foveate.scores import Estimate
-from foveate.scores.resampling import COVERAGE
+from foveate.evaluation.operating_points import Familiar
+from foveate.metrics import Estimate
+from foveate.metrics.bootstrap import COVERAGE
+from foveate.types import Effort
 from foveate.version import version
 from foveate.writers import NOTICE, Maker
 
@@ -54,7 +54,7 @@ class About:
         return f"{self.maker.name} {self.maker.version}{effort}"
 
 
-def metrics(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -> bytes:
+def metrics_json(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -> bytes:
     """Return metrics.json."""
     maker = about.maker
     document = {
@@ -71,7 +71,7 @@ def metrics(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -
         "seen_in_training": about.familiar and about.familiar.seen_in_training,
         "thresholds_chosen_on": about.familiar and about.familiar.thresholds_chosen_on,
         "intervals": {"coverage": COVERAGE, "resamples": trial.resamples, "seed": trial.seed},
-        "places": scores.ruler.TOP + 1,
+        "places": metrics.thresholds.TOP + 1,
         "lesions": {lesion: plain(outcome.figures) for lesion, outcome in outcomes.items()},
         "left_out": dict(about.left_out),
         "each": [
@@ -94,7 +94,7 @@ def own(one: Measures, threshold: float) -> dict[str, object]:
     """Return one photograph's own figures of a lesion."""
     detected = one.detection["one_pixel"]
     index = thresholds(threshold).index(threshold)
-    dice, iou = (_number(of(one.confusion[None])[0]) for of in (scores.dices, scores.ious))
+    dice, iou = (_number(of(one.confusion[None])[0]) for of in (metrics.dices, metrics.ious))
     return {
         "lesion_pixels": one.lesion_pixels,
         "aupr": dict(one.areas),

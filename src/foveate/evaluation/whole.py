@@ -7,11 +7,12 @@ Ignores: what is worked out from the counts.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from foveate import photographs, scores, stitch
+from foveate import metrics, photographs
 from foveate.datasets import Case, truth
 from foveate.engines import Engine
+from foveate.geometry import stitching
+from foveate.inference.pipeline import Settings, segment
 from foveate.models import Package
-from foveate.segment import Settings, segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,7 @@ class CaseCounts:
 
     name: str
     """Of the case."""
-    counts: Mapping[str, scores.Counts]
+    counts: Mapping[str, metrics.Counts]
     """Lesion -> counts."""
 
 
@@ -40,7 +41,7 @@ def count(
         yield CaseCounts(
             name=case.name,
             counts={
-                lesion: scores.histogram(stitch.native(seen.probabilities, lesion), plane)
+                lesion: metrics.histogram(stitching.native(seen.probabilities, lesion), plane)
                 for lesion, plane in zip(known, planes, strict=True)
             },
         )

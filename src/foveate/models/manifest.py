@@ -14,7 +14,7 @@ from typing import TypeVar, get_args
 
 from foveate import lesions
 from foveate.errors import LesionError, PackageError
-from foveate.kinds import Contract, Decision, Effort, FieldRule, Gaze, Glances, Interest, Part, Spots
+from foveate.types import Contract, Decision, Effort, FieldRule, Gaze, Glances, Interest, Part, Spots
 
 FORMAT = 1
 """Raised when an older Foveate would misread a newer manifest; another number is refused."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from foveate.errors import PackageError
-from foveate.kinds import Contract, Decision, Effort, Gaze
 from foveate.models.manifest import Manifest, decode, encode, record
+from foveate.types import Contract, Decision, Effort, Gaze
 
 DEFAULT = "idrid-half"
 """The package that is used where none is named."""

@@ -7,12 +7,12 @@ Shape letters: N pictures or windows, P photographs, C channels, K lesions, S T 
 G sides of the piece of the global features that a window needs.
 """
 
-from foveate.nets.borrowed import TimmEncoder
+from foveate.nets.calibrated import SAME, Line, scaled
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
 from foveate.nets.folding import CONVOLUTIONS, folded, unfold
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
-from foveate.nets.scaled import SAME, Line, scaled
+from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import UNet
 
 __all__ = [

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.errors import SettingError
-from foveate.nets.borrowed import TimmEncoder
+from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import block
 
 

@@ -98,7 +98,9 @@ class Fusion(nn.Module):
 def sample(
     pieces: Float[Tensor, "N C G G2"], rows: Float32[Tensor, "N S G"], columns: Float32[Tensor, "N T G2"]
 ) -> Float32[Tensor, "N C S T"]:
-    """Read each window's piece of f_g at the window's pixel centres; weights from `views.sight`.
+    """Read each window's piece of f_g at the window's pixel centres.
+
+    The weights come from `feature_sampling.sample_at`.
 
     In float32 whatever the precision around it: bf16 weights would be off by a third of a photograph pixel.
     """

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from foveate import pretrained
 from foveate.errors import SettingError
-from foveate.nets.borrowed import TimmEncoder
+from foveate.nets import pretrained
 from foveate.nets.encoders import DESIGNS, EncoderUNet, MobileEncoder, load_imagenet
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream
+from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import UNet
 
 TIMM = "timm:"

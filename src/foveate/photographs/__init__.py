@@ -35,11 +35,11 @@ import numpy as np
 from jaxtyping import Shaped
 
 from foveate.errors import PhotographError
-from foveate.kinds import Photograph
 from foveate.photographs._decoding import SMALLEST_SIDE, decode, require_colours, require_size
 from foveate.photographs._extra import TAKEN, dicom
 from foveate.photographs._files import opened, said
 from foveate.photographs._sources import SUFFIXES, Source, Sources, sources
+from foveate.types import Photograph
 
 __all__ = [
     "LIMIT_PIXELS",

@@ -44,10 +44,10 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from foveate.errors import PhotographError
-from foveate.kinds import Origin
 from foveate.photographs._decoding import quiet, require_colours, require_size
 from foveate.photographs._dicom_pixels import levels
 from foveate.photographs._extra import OPHTHALMIC, TAKEN
+from foveate.types import Origin
 
 MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
 """Of what is read: ophthalmic, external camera, other, secondary capture (retired), not stated."""

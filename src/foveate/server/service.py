@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.server.corrections import Corrections, require_done
-from foveate.server.crew import Process
-from foveate.server.guard import Sessions
-from foveate.server.jobs import Crew, Jobs
-from foveate.server.layers import Memory
-from foveate.server.making import Making
-from foveate.server.metrics import Metrics
-from foveate.server.news import News
+from foveate.server.exports.downloads import Making
+from foveate.server.http.errors import not_found
+from foveate.server.http.guard import Sessions
+from foveate.server.http.metrics import Metrics
+from foveate.server.http.presenters import Teller
+from foveate.server.jobs.events import News
+from foveate.server.jobs.queue import Crew, Jobs
+from foveate.server.jobs.tasks import Facts
+from foveate.server.jobs.worker_pool import Process
 from foveate.server.options import Options
-from foveate.server.problems import not_found
-from foveate.server.pyramid import Packs
-from foveate.server.references import References
-from foveate.server.shelf import Shelf
-from foveate.server.store import Record, Store
-from foveate.server.tasks import Facts
-from foveate.server.telling import Teller
+from foveate.server.review.corrections import Corrections, require_done
+from foveate.server.review.layers import Memory
+from foveate.server.review.references import References
+from foveate.server.storage.data_dir import Shelf
+from foveate.server.storage.database import Record, Store
+from foveate.server.storage.tiles import Packs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from foveate.errors import SettingError
-from foveate.kinds import Contract
 from foveate.nets import NetworkPlan
-from foveate.training.augment import Limits
-from foveate.training.loss import Loss
+from foveate.training.augmentation import Limits
+from foveate.training.losses import Loss
+from foveate.types import Contract
 
 StageName = Literal["global", "local", "fusion", "joint", "global-alone", "local-alone"]
 STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")

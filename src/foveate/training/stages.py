@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate import views
-from foveate.kinds import Contract
+from foveate.geometry import feature_sampling
+from foveate.inference.preprocessing import prepare
 from foveate.nets import LocalGlobalUNet
-from foveate.prepare import prepare
-from foveate.training.draws import Drawn
-from foveate.training.loss import Whole, overlap
-from foveate.training.machine import HERE, Machine
+from foveate.training.cache import Sample
+from foveate.training.distributed import HERE, Machine
+from foveate.training.losses import Whole, overlap
 from foveate.training.recipe import Recipe, StageName, drawn_as
-from foveate.training.samples import Sample
+from foveate.training.sampler import Drawn
+from foveate.types import Contract
 
 Pair = tuple[Tensor, Tensor]
 """What goes in (N 3 S S) and what should come out (N K S S)."""
@@ -72,7 +72,7 @@ class Batch:
     """None in the local stage."""
     windows: Pair | None
     """None in the global stage."""
-    sights: tuple[tuple[views.Sight, ...], ...]
+    sights: tuple[tuple[feature_sampling.FeatureSampling, ...], ...]
     """How each view's windows see it, in the fused stages."""
 
 
@@ -183,7 +183,7 @@ class StepLoss(nn.Module):
 
 
 def _pieces(
-    features: Float[Tensor, "P C V V"], sights: Sequence[Sequence[views.Sight]]
+    features: Float[Tensor, "P C V V"], sights: Sequence[Sequence[feature_sampling.FeatureSampling]]
 ) -> tuple[Float[Tensor, "N C G G2"], Float[Tensor, "N S G"], Float[Tensor, "N S G2"]]:
     """Cut every window's piece of its photograph's features; narrower ones are filled up, with weight 0."""
     flat = [(p, sight) for p, group in enumerate(sights) for sight in group]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate.writers import files, page, runs, tables
-from foveate.writers.findings import NOTICE, Burden, Finding, Maker, ObjectKind, Objects, Order, Row
 from foveate.writers.maps import FORMATS, Format
-from foveate.writers.results import clear, earlier, others, prepare, vouched, write
+from foveate.writers.photograph_files import clear, earlier, others, prepare, vouched, write
+from foveate.writers.results import NOTICE, Burden, Finding, Maker, ObjectKind, Objects, Order, Row
 from foveate.writers.runs import Run
 
 __all__ = [

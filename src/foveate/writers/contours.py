@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from foveate.kinds import Box, Region
+from foveate.types import Box, Region
 
 Points = Int32[np.ndarray, "_ 1 2"]
 """(x, y) of boundary pixels, as OpenCV has them."""

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from foveate.errors import OutputError
-from foveate.kinds import Photograph
+from foveate.types import Photograph
 from foveate.writers import maps
-from foveate.writers.findings import Drawn, Finding, ObjectKind, Order, Tally
+from foveate.writers.results import Drawn, Finding, ObjectKind, Order, Tally
 
 NEEDED = ("pydicom", "highdicom")
 

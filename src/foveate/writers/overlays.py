@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from foveate import views
+from foveate.geometry import canvas
 from foveate.lesions import Lesion
 from foveate.writers import maps
 from foveate.writers.contours import Traced
@@ -184,7 +184,7 @@ def legend(width: int, captions: Sequence[Caption], notice: str) -> UInt8[np.nda
     size = max(12, width // 90)  # px; smaller than 12 cannot be read at any zoom
     finer = 3 if size < 24 else 1  # letters of few pixels come out better when drawn large and reduced
     large = _drawn_legend(width * finer, size * finer, captions, notice)
-    strip: UInt8[np.ndarray, "S W 3"] = views.resample(large, (len(large) // finer, width))
+    strip: UInt8[np.ndarray, "S W 3"] = canvas.resample(large, (len(large) // finer, width))
     return strip
 
 

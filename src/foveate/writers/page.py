@@ -25,13 +25,14 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from foveate import lesions, views
-from foveate.kinds import Region
+from foveate import lesions
+from foveate.geometry import canvas
 from foveate.lesions import Lesion
+from foveate.types import Region
 from foveate.version import version
 from foveate.writers import overlays, places, tables
 from foveate.writers.contours import Outline, Points, Traced
-from foveate.writers.findings import NOTICE, Maker, Row
+from foveate.writers.results import NOTICE, Maker, Row
 
 COPY_SIDE = 4320
 """Longest side of the display copy, px: 12 megapixels (4288 px wide) stay as they are, 100 megapixels are
@@ -173,7 +174,7 @@ def _layer(entry: tables.Document, one: Sketch) -> tables.Document:
 def _reduced(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "h w 3"]:
     height, width = pixels.shape[:2]
     factor = min(1.0, side / max(height, width))
-    reduced: UInt8[np.ndarray, "h w 3"] = views.resample(
+    reduced: UInt8[np.ndarray, "h w 3"] = canvas.resample(
         pixels, (max(1, round(height * factor)), max(1, round(width * factor)))
     )
     return reduced

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from foveate.errors import OutputError
-from foveate.writers.findings import ObjectKind
+from foveate.writers.results import ObjectKind
 
 OBJECTS = "dicom"
 """Folder of DICOM objects."""

@@ -17,7 +17,7 @@ import PIL
 
 from foveate.version import version
 from foveate.writers import tables
-from foveate.writers.findings import NOTICE, Maker, Row
+from foveate.writers.results import NOTICE, Maker, Row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foveate import lesions
-from foveate.field import mask
-from foveate.kinds import Box, Field, Photograph, Region
+from foveate.geometry.field_of_view import mask
+from foveate.types import Box, Field, Photograph, Region
 from foveate.version import version
 from foveate.writers import maps, places
-from foveate.writers.findings import NOTICE, Burden, Finding, Maker, Order, Row, Tally
+from foveate.writers.results import NOTICE, Burden, Finding, Maker, Order, Row, Tally
 
 FRAME = "EXIF-oriented, origin top left, x to the right, y down, pixel centres at +0.5"
 """How places in the JSON are to be read."""

@@ -15,7 +15,7 @@ from foveate.version import version
 from foveate.writers.dicom import codes, identity, names, segmentation
 from foveate.writers.dicom.report import Measured, report
 from foveate.writers.dicom.source import Source, required
-from foveate.writers.findings import Drawn, Finding, ObjectKind, Objects
+from foveate.writers.results import Drawn, Finding, ObjectKind, Objects
 
 IMPLEMENTATION = "2.25.190537095904587056210914975774095189162"
 """Foveate's Implementation Class UID: drawn once."""

@@ -11,9 +11,9 @@ import hmac
 import json
 import uuid
 
-from foveate.kinds import Origin
+from foveate.types import Origin
 from foveate.version import version
-from foveate.writers.findings import Order
+from foveate.writers.results import Order
 
 STANDARD = "1.2.840.10008."
 """What the UIDs that the standard itself gives begin with: classes, syntaxes. They name nobody."""

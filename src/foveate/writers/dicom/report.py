@@ -31,7 +31,7 @@ from foveate.version import version
 from foveate.writers import maps
 from foveate.writers.dicom import codes, names, segmentation
 from foveate.writers.dicom.source import Source
-from foveate.writers.findings import NOTICE, Finding, Order, Tally
+from foveate.writers.results import NOTICE, Finding, Order, Tally
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

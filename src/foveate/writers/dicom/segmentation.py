@@ -29,7 +29,7 @@ from foveate import lesions
 from foveate.version import version
 from foveate.writers.dicom import codes, names
 from foveate.writers.dicom.source import Source
-from foveate.writers.findings import ObjectKind, Order
+from foveate.writers.results import ObjectKind, Order
 
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
 """VL Photographic Image Storage: a single frame without a place in space, as highdicom has it."""

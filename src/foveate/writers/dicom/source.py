@@ -11,7 +11,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from foveate.errors import PhotographError
-from foveate.kinds import Origin
+from foveate.types import Origin
 from foveate.writers.dicom import identity
 
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")

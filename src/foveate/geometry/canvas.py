@@ -1,0 +1,109 @@
+"""The canvas, and GlobalNet's view of it: the part of a photograph that is analysed, at the model's scale.
+
+Knows:   boxes, scales, and which pixel of the photograph shows the same place as which of the canvas.
+Ignores: files, networks, and what is in the picture.
+
+photograph --frame--> canvas (model's scale) --global_view--> 640 x 640 for GlobalNet
+                                             --tiling------> windows for LocalNet
+Continuous coordinates count from the outer edge of the first pixel (centre of pixel i: i + 0.5).
+
+Shape letters: H W photograph, h w canvas, V view side, P points.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import Float64, Num, UInt8
+
+from foveate.errors import GeometryError
+from foveate.types import Box, Contract, Field, Frame, Part
+
+PAPER_CROP = (2816, 3328)
+"""(rows, columns) of the paper's centre crop of a 2848 x 4288 photograph (section 2.2)."""
+
+
+def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
+    """Return the box of the photograph that is looked at.
+
+    Args:
+        part: 'field' for the field's box, 'paper' for the centre crop, 'whole' for everything.
+        shape: (H, W) of the photograph.
+        field: its field of view.
+
+    Raises:
+        GeometryError: the photograph is smaller than the paper's crop.
+
+    Source: the crop is Yan et al. 2019, section 2.2; the field's box as default is our choice.
+    """
+    if part == "field":
+        return field.box
+    if part == "whole":
+        return Box(top=0, left=0, bottom=shape[0], right=shape[1])
+    height, width = PAPER_CROP
+    if shape[0] < height or shape[1] < width:
+        raise GeometryError(
+            f"the paper's crop is {height} x {width} px, the photograph {shape[0]} x {shape[1]}; "
+            "use --region field"
+        )
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    return Box(top=top, left=left, bottom=top + height, right=left + width)
+
+
+def fit_frame(box: Box, field: Field, contract: Contract) -> Frame:
+    """Lay a canvas over a box so that the field has the diameter that the model was trained at.
+
+    Within the contract's tolerance nothing is resampled: the canvas is the box.
+
+    Source: our choice (docs/decisions/0003-scale-by-the-field.md).
+    """
+    ratio = contract.field_diameter / field.diameter
+    if abs(math.log(ratio)) <= math.log1p(contract.scale_tolerance):
+        return Frame(box=box, shape=box.shape)
+    height, width = box.shape
+    return Frame(box=box, shape=(max(1, round(height * ratio)), max(1, round(width * ratio))))
+
+
+def to_canvas(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.ndarray, "P 2"]:
+    """Map continuous (row, column) places of the photograph to the canvas."""
+    return (points - (frame.box.top, frame.box.left)) * frame.scale
+
+
+def to_photograph(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.ndarray, "P 2"]:
+    """Map continuous (row, column) places of the canvas to the photograph: the inverse of `to_canvas`."""
+    return points / frame.scale + (frame.box.top, frame.box.left)
+
+
+def resample(picture: Num[np.ndarray, "H W ..."], shape: tuple[int, int]) -> Num[np.ndarray, "h w ..."]:
+    """Stretch a picture to a shape: the mean over each new pixel where it shrinks, bilinear where it grows.
+
+    The outer edges of both pictures coincide, as `Frame.scale` has it. Nothing is copied where the shape is
+    the same already. What lies at a place stays there: to float precision where the picture grows or shrinks
+    by a whole number; to an eighth of an old pixel where it shrinks by another, since the mean takes old
+    pixels for flat. Growing repeats the rim beyond the centres of the outermost old pixels.
+
+    Args:
+        picture: of one to four channels, or without an axis for them.
+        shape: (h, w) in pixels.
+
+    Source: OpenCV's INTER_AREA and INTER_LINEAR, half-pixel centres.
+    """
+    if picture.shape[:2] == shape:
+        return picture
+    shrinks = shape[0] <= picture.shape[0] and shape[1] <= picture.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=how)
+    return resized.reshape(*shape, *picture.shape[2:])  # OpenCV drops an axis of one channel
+
+
+def extract_canvas(pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
+    """Cut the frame's box from a photograph and bring it to the model's scale."""
+    return resample(pixels[frame.box.slices], frame.shape)
+
+
+def global_view(picture: Num[np.ndarray, "h w ..."], side: int) -> Num[np.ndarray, "V V ..."]:
+    """Return GlobalNet's view: all of the canvas in a square of `side` px, each axis by its own factor.
+
+    Source: Yan et al. 2019, section 2.2 (2816 x 3328 to 640 x 640, so anisotropic).
+    """
+    return resample(picture, (side, side))

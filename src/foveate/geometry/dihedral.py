@@ -1,0 +1,34 @@
+"""The eight symmetries of a square: quarter turns and mirror images.
+
+Knows:   how a square picture is turned and mirrored, and how that is undone.
+Ignores: what is in the picture.
+
+Shape letters: V side of the square.
+"""
+
+import numpy as np
+from jaxtyping import Num
+
+Symmetry = tuple[int, bool]
+"""Quarter turns against the clock, 0 to 3, and whether left and right are then swapped."""
+
+DIHEDRAL: tuple[Symmetry, ...] = tuple(
+    (quarters, mirrored) for mirrored in (False, True) for quarters in range(4)
+)
+"""All eight ways to lay a square down; the first leaves it as it is."""
+
+
+def apply(picture: Num[np.ndarray, "... V V"], way: Symmetry) -> Num[np.ndarray, "... V V"]:
+    """Turn and mirror a square picture, rows and columns on its last axes."""
+    quarters, mirrored = way
+    turned: Num[np.ndarray, "... V V"] = np.rot90(picture, quarters, axes=(-2, -1))
+    return np.ascontiguousarray(turned[..., ::-1] if mirrored else turned)
+
+
+def invert(picture: Num[np.ndarray, "... V V"], way: Symmetry) -> Num[np.ndarray, "... V V"]:
+    """Undo `apply`."""
+    quarters, mirrored = way
+    back: Num[np.ndarray, "... V V"] = np.rot90(
+        picture[..., ::-1] if mirrored else picture, -quarters, (-2, -1)
+    )
+    return np.ascontiguousarray(back)

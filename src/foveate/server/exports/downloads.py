@@ -1,0 +1,245 @@
+"""Files made when somebody asks: results at other thresholds, with corrections, as zip, as a set to train on.
+
+Knows:   when the files that lie there will do, and what goes into which zip.
+Ignores: how a file is written; the desk does that with the command line's own calls.
+"""
+
+import hashlib
+import json
+import threading
+import uuid
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from foveate import lesions
+from foveate.server.http import errors, presenters
+from foveate.server.jobs.queue import Jobs
+from foveate.server.review.corrections import Corrections, level_of, threshold_of
+from foveate.server.storage import names
+from foveate.server.storage.data_dir import Shelf
+from foveate.server.storage.database import Record, Store
+from foveate.version import version
+from foveate.writers import files, maps, places, tables
+from foveate.writers import page as pages
+from foveate.writers.results import NOTICE, Maker
+
+PARTS = ("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html")
+"""What a zip of results may hold."""
+
+Entry = tuple[str, Path | bytes]
+"""A name in a zip, and what lies there."""
+
+
+class Making:
+    """Makes files on demand."""
+
+    def __init__(self, store: Store, shelf: Shelf, jobs: Jobs, corrections: Corrections, field: str) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._jobs = jobs
+        self._corrections = corrections
+        self._field = field
+        self._lock = threading.Lock()
+
+    def results(self, record: Record) -> Path:
+        """Return the folder of a photograph's files as they should be now, made if need be.
+
+        Raises:
+            Problem: they cannot be made.
+        """
+        place = self._shelf.place(record.id)
+        corrected = self._store.corrected(record.id)
+        edits = [edit for edit in self._store.edits(record.id) if not edit.undone]
+        if not edits and not record.thresholds and record.spacing_mm is None:
+            return place.results
+        wanted = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
+        out = place.made / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+        with self._lock:
+            if not out.is_dir():
+                for older in place.made.iterdir() if place.made.is_dir() else ():
+                    self._shelf.delete(older)
+                self._make(record, out, corrected)
+        return out
+
+    def _make(self, record: Record, out: Path, corrected: frozenset[str]) -> None:
+        place = self._shelf.place(record.id)
+        held = {lesion: self._shelf.incoming / f"{uuid.uuid4().hex}.png" for lesion in corrected}
+        try:
+            for lesion, path in held.items():
+                files.write(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
+            writing = {
+                "key": record.key,
+                "facts": record.facts,
+                "thresholds": {
+                    lesion: threshold_of(record.facts, record.thresholds, lesion)
+                    for lesion in record.facts["lesions"]
+                },
+                "spacing": record.spacing_mm,
+                "edits": self.journal(record),
+                "corrected": {lesion: str(path) for lesion, path in held.items()},
+            }
+            out.parent.mkdir(exist_ok=True)
+            task = {"task": "write", "folder": str(place.folder), "out": str(out), "writing": writing}
+            self._jobs.at_desk(task)
+        finally:
+            for path in held.values():
+                path.unlink(missing_ok=True)
+
+    def journal(self, record: Record) -> dict[str, Any]:
+        """Return who corrected what, and which model had seen it; empty where nobody did."""
+        edits = [edit for edit in self._store.edits(record.id) if not edit.undone]
+        if not edits:
+            return {}
+        hidden = {"pixels", "replaces"}
+        return {
+            "foveate": version(),
+            "notice": NOTICE,
+            "photograph": {"name": record.key, "sha256": record.sha256},
+            "model": record.facts["model"],
+            "thresholds": {
+                lesion: threshold_of(record.facts, record.thresholds, lesion)
+                for lesion in record.facts["lesions"]
+            },
+            "reviewed": record.reviewed,
+            "revision": record.revision,
+            "edits": [
+                {
+                    "kind": edit.kind,
+                    "lesion": edit.lesion,
+                    "author": edit.author,
+                    "time": presenters.stamp(edit.time),
+                    **{key: value for key, value in edit.told.items() if key not in hidden},
+                }
+                for edit in edits
+            ],
+        }
+
+    # Zips
+
+    def zip_results(self, record: Record, parts: frozenset[str]) -> Path:
+        """Return a zip of a photograph's files.
+
+        Raises:
+            Problem: as `results`.
+        """
+        return self._zip(_within(self.results(record), parts))
+
+    def zip_results_of(self, records: Sequence[Record]) -> Path:
+        """Return a zip of the files of several photographs, with one summary and one page for all.
+
+        Raises:
+            Problem: none of them is done.
+        """
+        if not records:
+            raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
+
+        def entries() -> Iterator[Entry]:
+            rows, maker = [], None
+            chosen = frozenset(PARTS) - {"summary.csv", "index.html"}
+            for record in records:
+                folder = self.results(record)
+                yield from _within(folder, chosen)
+                content = json.loads((folder / places.regions_file(record.key, ".json")).read_bytes())
+                rows.append(tables.row_of(content, record.key))
+                told = content["model"]
+                maker = Maker(name=told["name"], version=told["version"], digest=told["sha256"])
+            codes = list(dict.fromkeys(code for row in rows for code in row.burdens))
+            assert maker is not None
+            yield "summary.csv", tables.summary(rows, codes)
+            yield "index.html", pages.index(rows, codes, maker)
+
+        return self._zip(entries())
+
+    def zip_training(self, records: Sequence[Record]) -> Path:
+        """Return a zip of photographs and corrected masks, laid out as its own corrections.toml says.
+
+        Raises:
+            Problem: there is nothing that a person has looked through.
+        """
+        chosen = [record for record in records if record.reviewed or self._store.corrected(record.id)]
+        if not chosen:
+            raise errors.not_ready("nobody has corrected or reviewed any of these photographs yet")
+        codes = list(dict.fromkeys(code for record in chosen for code in record.facts["lesions"]))
+
+        def entries() -> Iterator[Entry]:
+            taken: set[str] = set()
+            yield "corrections.toml", self._layout(codes)
+            for record in chosen:
+                key = names.apart(record.key, frozenset(taken))
+                taken.add(key)
+                yield f"photographs/{key}.png", self._photograph(record)
+                for code in record.facts["lesions"]:
+                    stored = self._corrections.corrected(record, code)
+                    mask = stored >= level_of(record.facts, record.thresholds, code)
+                    yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
+                told = self.journal(record) or {"model": record.facts["model"], "reviewed": True, "edits": []}
+                yield f"corrections/{key}.json", tables.utf8(json.dumps(told, indent=2, ensure_ascii=False))
+
+        return self._zip(entries())
+
+    def _photograph(self, record: Record) -> Path:
+        """Return the photograph as PNG: the same pixels, none of the file's metadata."""
+        place = self._shelf.place(record.id)
+        out = place.folder / "photograph.png"
+        with self._lock:
+            if not out.is_file():
+                self._jobs.at_desk({"task": "export", "folder": str(place.folder), "out": str(out)})
+        return out
+
+    def _layout(self, codes: Sequence[str]) -> bytes:
+        lines = ['name = "corrections"', f'field = "{self._field}"', "", "[lesions]"]
+        for lesion in lesions.of(codes):
+            red, green, blue = lesion.colour
+            lines.append(f'{lesion.code} = {{ name = "{lesion.name}", colour = [{red}, {green}, {blue}] }}')
+        lines += [
+            "",
+            "[splits.train]",
+            'photographs = "photographs/*"',
+            'masks = "masks/{name}_{lesion}.png"',
+            "",
+        ]
+        return "\n".join(lines).encode()
+
+    def _zip(self, entries: Iterable[Entry]) -> Path:
+        """Return a new zip; whoever gets it deletes it. What is packed already is stored as it is."""
+        path = self._shelf.incoming / f"{uuid.uuid4().hex}.zip"
+        try:
+            with zipfile.ZipFile(path, "x") as archive:
+                for name, what in entries:
+                    content = what if isinstance(what, bytes) else what.read_bytes()
+                    packed = name.endswith((".png", ".jpg"))
+                    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, content, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, FileNotFoundError):  # what goes into it was deleted meanwhile
+                raise errors.not_found("photograph") from error
+            if isinstance(error, OSError):
+                raise errors.no_space() from error
+            raise
+        return path
+
+
+def parts(told: str | None) -> frozenset[str]:
+    """'masks,overlays' -> what goes into a zip; everything where nothing is said.
+
+    Raises:
+        Problem: there is no such part.
+    """
+    if told is None:
+        return frozenset(PARTS)
+    wanted = frozenset(part.strip() for part in told.split(","))
+    if not wanted <= set(PARTS):
+        raise errors.invalid(f"parts is {told[:100]!r}; choose among {', '.join(PARTS)}")
+    return wanted
+
+
+def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:
+    """Yield the files of a folder that belong to some parts, by name."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and name.parts[0] in chosen:
+            yield name.as_posix(), path

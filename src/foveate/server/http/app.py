@@ -1,0 +1,161 @@
+"""The application: routes, errors, the page's files, and the guard before them.
+
+Knows:   what is mounted where, and that every error has one body.
+Ignores: what a route does.
+"""
+
+import contextlib
+import mimetypes
+from collections.abc import AsyncIterator, Callable
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from foveate.errors import FoveateError, OutputError
+from foveate.server import service
+from foveate.server.http import errors
+from foveate.server.http.errors import Problem
+from foveate.server.http.guard import Guard, Sessions
+from foveate.server.http.metrics import Metrics
+from foveate.server.http.routes import batches, corrections, files, findings, photographs, pictures
+from foveate.server.http.routes import service as about
+from foveate.server.jobs.events import News
+from foveate.server.jobs.queue import Crew
+from foveate.server.options import Options
+from foveate.version import version
+
+CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_many_bytes",
+    415: "unsupported_media_type",
+}
+
+
+class Application:
+    """The ASGI application: guarded, with what a server needs to stop it."""
+
+    def __init__(self, guard: Guard, app: FastAPI, news: News) -> None:
+        self._guard = guard
+        self.routes = app
+        self.news = news
+
+    @property
+    def failure(self) -> FoveateError | None:
+        """Why it could not start, where it could not."""
+        found: FoveateError | None = getattr(self.routes.state, "failure", None)
+        return found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        await self._guard(scope, receive, send)
+
+
+def create(options: Options, hire: Callable[[Options], Crew] = service.hired) -> Application:
+    """Make the application; its lifespan starts the workers and stops them.
+
+    Args:
+        options: how it runs.
+        hire: starts whoever works for it.
+    """
+    news, metrics, sessions = News(), Metrics(), Sessions(options.token)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        crew = hire(options)
+        try:
+            running = await to_thread.run_sync(service.start, options, crew, news, metrics, sessions)
+        except BaseException as error:
+            for hand in (crew.desk, *crew.lookers):
+                hand.close()
+            app.state.failure = error if isinstance(error, FoveateError) else None
+            raise
+        app.state.service = running
+        app.state.doors = CapacityLimiter(photographs.DOORS)
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(running.close)
+
+    app = FastAPI(
+        title="Foveate",
+        version=version(),
+        description="Find the lesions of diabetic retinopathy in fundus photographs. Research software, not "
+        "a medical device.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    for routes in (about, photographs, pictures, findings, corrections, files, batches):
+        app.include_router(routes.router)
+    _handle_errors(app)
+    _serve_page(app)
+    return Application(Guard(app, options, sessions, metrics), app, news)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    """Let every error have the one body."""
+
+    @app.exception_handler(Problem)
+    async def problem(request: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        code = CODES.get(error.status_code, "bad_request")
+        line = f"{error.detail}".rstrip(".").lower()
+        return Problem(error.status_code, code, line, error.headers).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        told = error.errors()[0]
+        where = ".".join(str(part) for part in told["loc"] if part != "body")
+        malformed = told["type"] == "json_invalid"
+        line = "the body is no JSON" if malformed else f"{where}: {told['msg']}".strip(": ")
+        return Problem(400 if malformed else 422, "bad_request" if malformed else "invalid", line).response()
+
+    @app.exception_handler(FoveateError)
+    async def foveate(request: Request, error: FoveateError) -> Response:
+        if isinstance(error, OutputError):
+            return errors.no_space().response()
+        return errors.invalid(str(error)).response()
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        return errors.internal().response()  # it is raised again after that, and `Guard` logs it
+
+
+def _serve_page(app: FastAPI) -> None:
+    """Serve the page's own files."""
+    folder = service.folder_of_page()
+    mimetypes.add_type("text/javascript", ".js")
+    mimetypes.add_type("text/javascript", ".mjs")
+    mimetypes.add_type("image/svg+xml", ".svg")
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        index = folder / "index.html"
+        if not index.is_file():
+            raise errors.not_found("page")
+        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+    if folder.is_dir():
+        app.mount("/page", _Files(directory=folder), name="page")
+
+
+class _Files(StaticFiles):
+    """Files that a browser asks for again, and gets only where they have changed."""
+
+    def file_response(self, *arguments: object, **named: object) -> Response:
+        """Send a file."""
+        response = super().file_response(*arguments, **named)  # type: ignore[arg-type]
+        response.headers.setdefault("Cache-Control", "no-cache")
+        return response

@@ -1,0 +1,316 @@
+"""Who may ask: everything that is checked before a request is looked at, and said with every answer.
+
+Knows:   Host, origin, token, session, sizes of bodies, headers of answers.
+Ignores: what is asked for.
+
+| danger                                       | what stands against it                                     |
+|----------------------------------------------|------------------------------------------------------------|
+| a name that is pointed at us (DNS rebinding) | the Host header must be one of our names                   |
+| another site's page sends requests           | Sec-Fetch-Site and Origin must be our own; SameSite=Strict |
+| another machine asks                         | loopback, unless there is a token                          |
+| a name or note that holds a script           | JSON only; no inline script or style may run               |
+| endless bodies, or ones that never arrive    | bytes and seconds are bounded                              |
+| patient data in caches                       | no-store                                                   |
+"""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import secrets
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request, cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from foveate.server.http import errors
+from foveate.server.http.errors import Problem
+from foveate.server.http.metrics import Metrics
+from foveate.server.options import Options
+
+COOKIE = "foveate_session"
+
+SESSION_SECONDS = 12 * 3600
+"""A working day."""
+
+SESSIONS = 1000
+"""At a time; the oldest gives way."""
+
+JSON_BYTES = 2 << 20
+"""Of a body that is no file: a stroke of 10,000 points takes 0.4 MB."""
+
+DRAINED = 32 << 20
+"""Bytes of a refused body that are read all the same: most photographs."""
+
+PATIENCE = 2.0
+"""Seconds for which they are."""
+
+AT_ONCE = 1000
+"""Requests under way, streams of events included."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content security policy: nothing but our own files, and nothing inline."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+LOG = logging.getLogger("foveate.server")
+
+
+class Sessions:
+    """Who came in with the token; forgotten when the server ends."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+        self._open: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def token_required(self) -> bool:
+        """Whether there is a token at all."""
+        return self._token is not None
+
+    def knows(self, token: str) -> bool:
+        """Whether a token is the right one."""
+        return self._token is not None and hmac.compare_digest(token.encode(), self._token.encode())
+
+    def open(self) -> str:
+        """Let someone in; return the session's name."""
+        name = secrets.token_urlsafe()
+        with self._lock:
+            self._open[name] = time.monotonic() + SESSION_SECONDS
+            while len(self._open) > SESSIONS:
+                self._open.popitem(last=False)
+        return name
+
+    def close(self, name: str) -> None:
+        """End a session."""
+        with self._lock:
+            self._open.pop(name, None)
+
+    def admits(self, headers: Headers) -> bool:
+        """Whether a request comes from someone who is in."""
+        if self._token is None:
+            return True
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self.knows(token.strip()):
+            return True
+        name = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        with self._lock:
+            return self._open.get(name, 0.0) > time.monotonic()
+
+
+class Guard:
+    """Stands before the application."""
+
+    def __init__(self, app: ASGIApp, options: Options, sessions: Sessions, metrics: Metrics) -> None:
+        self._app = app
+        self._options = options
+        self._sessions = sessions
+        self._metrics = metrics
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, pass it on, and see to its answer."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        incoming = _Incoming(receive)
+        receive = incoming.receive
+        answer = _Answer(scope, send, incoming, self._metrics)
+        self._under_way += 1
+        try:
+            await self._checked(scope, receive, answer)
+        except Problem as problem:
+            await _say(problem, scope, receive, answer)
+        except Exception as error:  # a bug: said without its message, which might hold a name
+            where = "".join(traceback.format_tb(error.__traceback__))
+            LOG.error("%s while answering\n%s", type(error).__name__, where)
+            await _say(errors.internal(), scope, receive, answer)
+        finally:
+            self._under_way -= 1
+
+    async def _checked(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        headers = Headers(scope=scope)
+        self._check(scope, headers)
+        if self._under_way > AT_ONCE:
+            raise errors.busy("requests")
+        if not _is_file(scope):
+            receive = await self._body(headers, receive)
+        await self._app(scope, receive, answer.send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raise a Problem where a request may not be looked at."""
+        path = scope["path"]
+        if hostname(headers.get("host", "")) not in self._options.names:
+            raise Problem(421, "unknown_host", "this server is not called so; see --allow-host")
+        if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
+            raise Problem(
+                403, "cross_site", "requests must come from this server's own page, or from no page"
+            )
+        if _is_open(path) or self._sessions.admits(headers):
+            return
+        raise Problem(
+            401,
+            "token_required",
+            "send Authorization: Bearer TOKEN, or open a session",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+    async def _body(self, headers: Headers, receive: Receive) -> Receive:
+        """Read a small body whole, within the bounds."""
+        require_length(headers, JSON_BYTES)
+        content = bytearray()
+        try:
+            async with asyncio.timeout(self._options.limits.upload_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return _replay(message, receive)
+                    content += message.get("body", b"")
+                    if len(content) > JSON_BYTES:
+                        raise too_many_bytes(JSON_BYTES)
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            raise too_slow() from None
+        return _replay({"type": "http.request", "body": bytes(content), "more_body": False}, receive)
+
+
+class _Incoming:
+    """A request's body on its way."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = False
+
+    async def receive(self) -> Message:
+        """Receive a part of it."""
+        message = await self._receive()
+        self._ended = self._ended or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on until it ends or is too long: who is still sending would not hear our answer."""
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not self._ended and size <= DRAINED:
+                    size += len((await self.receive()).get("body", b""))
+
+
+class _Answer:
+    """An answer on its way: our headers are added, and it is counted."""
+
+    def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
+        self.begun = False
+        self._scope = scope
+        self._send = send
+        self._incoming = incoming
+        self._metrics = metrics
+        self._clock = time.monotonic()
+
+    async def send(self, message: Message) -> None:
+        """Send a part of it."""
+        if message["type"] == "http.response.start":
+            self.begun = True
+            if message["status"] >= 400:
+                await self._incoming.drain()
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-store")
+            seconds = time.monotonic() - self._clock
+            self._metrics.answered(self._scope["method"], message["status"], seconds)
+        await self._send(message)
+
+
+async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    if not answer.begun:
+        await problem.response()(scope, receive, answer.send)
+
+
+def _replay(message: Message, receive: Receive) -> Receive:
+    """Return a `receive` that gives a message that was read already, and then what follows."""
+    waiting = [message]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
+
+
+def hostname(host: str) -> str:
+    """Return the name of a Host header in lower case, without its port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _is_ours(headers: Headers) -> bool:
+    """Whether a request comes from our own page, or from none; pages cannot forge these headers."""
+    if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        return False
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    return str(origin).partition("://")[2].lower() == headers.get("host", "").lower()
+
+
+def _is_public(path: str) -> bool:
+    """Whether a page of another site may lead here: it shows nothing of anyone."""
+    return path in {"/", "/healthz", "/favicon.ico"}
+
+
+def _is_open(path: str) -> bool:
+    """Whether a path is for everyone: the page's files and what says that the server is up."""
+    return not (path.startswith("/api/") or path in {"/api", "/metrics"}) or path == "/api/session"
+
+
+def _is_file(scope: Scope) -> bool:
+    """Whether the body is a file, which the route itself receives."""
+    method, path = scope["method"], scope["path"]
+    return bool(method == "PUT" or (method == "POST" and path == "/api/photographs"))
+
+
+def require_length(headers: Headers, limit: int) -> None:
+    """Raise a Problem where a body says that it is too long."""
+    told = headers.get("content-length", "0")
+    if not told.isdigit():
+        raise Problem(400, "bad_request", "Content-Length is no number")
+    if int(told) > limit:
+        raise too_many_bytes(limit)
+
+
+def too_many_bytes(limit: int) -> Problem:
+    """The body is too long."""
+    return Problem(413, "too_many_bytes", f"the body has more than the {limit:,} bytes that are taken")
+
+
+def too_slow() -> Problem:
+    """The body did not arrive in time."""
+    return Problem(408, "too_slow", "the body did not arrive in time; try again", {"Connection": "close"})
+
+
+def is_secure(request: Request) -> bool:
+    """Whether a request came over TLS."""
+    return request.url.scheme == "https"

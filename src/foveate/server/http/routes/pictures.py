@@ -1,0 +1,156 @@
+"""Routes of pictures: tiles of the photograph, of maps and masks, and thumbnails.
+
+Knows:   which tiles there are.
+Ignores: how they are cut and packed.
+"""
+
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from foveate.server.http import errors
+from foveate.server.http.routes import Code, Grader, Here, Id, refusals
+from foveate.server.review.corrections import require_lesion
+from foveate.server.service import Service
+from foveate.server.storage import tiles
+from foveate.server.storage.database import Record
+from foveate.server.storage.tiles import Pyramid
+
+router = APIRouter(prefix="/api/photographs/{id}", tags=["pictures"], responses=refusals(404, 409))
+
+Number = Annotated[int, Path(ge=0, le=1_000_000)]
+
+Revision = Annotated[int | None, Query(ge=0, le=2**53, description="so that a new revision is a new address")]
+
+
+def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": {kind: binary}}, 204: {"description": "nothing to draw"}}
+
+
+JPEG, PNG = _picture("image/jpeg"), _picture("image/png")
+
+
+@router.get("/tiles/{level}/{column}_{row}.jpg", response_class=Response, responses=JPEG)
+def photograph(*, here: Here, id: Id, level: Number, column: Number, row: Number) -> Response:
+    """Return a tile of the photograph."""
+    here.record(id)
+    return _sent(_packed(here, here.shelf.place(id).tiles, (level, row, column)), "image/jpeg")
+
+
+@router.get("/thumbnail.jpg", response_class=Response, responses=JPEG)
+def thumbnail(here: Here, id: Id) -> Response:
+    """Return the photograph, 256 px on its long side."""
+    here.record(id)
+    try:
+        return _sent(here.shelf.place(id).thumbnail.read_bytes(), "image/jpeg")
+    except FileNotFoundError:
+        raise errors.not_found("photograph") from None
+
+
+@router.get("/maps/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
+def model_map(*, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number) -> Response:
+    """Return a tile of the model's probabilities of a lesion."""
+    return _tile(here, id, lesion, "model", (level, row, column))
+
+
+@router.get("/corrected/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
+def corrected_map(
+    *, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
+) -> Response:
+    """Return a tile of them with corrections."""
+    return _tile(here, id, lesion, "corrected", (level, row, column))
+
+
+@router.get("/edits/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
+def edits(
+    *, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
+) -> Response:
+    """Return a tile of what a person changed."""
+    return _tile(here, id, lesion, "edits", (level, row, column))
+
+
+@router.get(
+    "/references/{reference}/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG
+)
+def reference(
+    *, here: Here, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
+) -> Response:
+    """Return a tile of a mask to compare with."""
+    found = here.references.pyramid(here.done(id), reference, lesion)
+    if found is None:
+        raise errors.not_found("mask to compare with")
+    return _of(found, (level, row, column))
+
+
+@router.get("/stack/{layer}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
+def stack(
+    *,
+    here: Here,
+    id: Id,
+    layer: Annotated[str, Path(pattern=r"^(model|corrected|edits|reference-[A-Za-z0-9_-]{1,40})$")],
+    level: Number,
+    column: Number,
+    row: Number,
+    revision: Revision = None,
+) -> Response:
+    """Return the tiles of all lesions in one picture."""
+    record, place = here.done(id), (level, row, column)
+    if layer in {"model", "corrected"}:
+        tile = _packed(here, here.shelf.place(id).map_tiles, place)
+        changed = here.store.corrected(id) if layer == "corrected" else frozenset()
+        if tile is None or not changed:
+            return _sent(tile, "image/png")
+        made = [
+            here.corrections.layer(record, lesion).corrected if lesion in changed else None
+            for lesion in record.facts["lesions"]
+        ]
+        return _sent(tiles.restack(tile, made, *place), "image/png")
+    made = [_pyramid(here, record, lesion, layer) for lesion in record.facts["lesions"]]
+    if layer.startswith("reference-") and not any(one is not None for one in made):
+        raise errors.not_found("mask to compare with")
+    sizes = tiles.levels((record.height, record.width))
+    if level >= len(sizes) or not sizes[level].has(row, column):
+        raise errors.not_found("tile")
+    return _sent(tiles.stack(made, *place), "image/png")
+
+
+def _packed(here: Service, pack: FilePath, place: tuple[int, int, int]) -> bytes | None:
+    """Return a tile of a pack; None where there is none, or no pack: it was deleted just now."""
+    try:
+        return here.packs.tile(pack, *place)
+    except FileNotFoundError:
+        return None
+
+
+def _tile(here: Service, identifier: str, lesion: str, layer: str, place: tuple[int, int, int]) -> Response:
+    record = here.done(identifier)
+    require_lesion(record, lesion)
+    found = _pyramid(here, record, lesion, layer)
+    return Response(status_code=204) if found is None else _of(found, place)
+
+
+def _pyramid(here: Service, record: Record, lesion: str, layer: str) -> Pyramid | None:
+    """Return a layer of a lesion at all zooms; None where there is nothing in it."""
+    if layer.startswith("reference-"):
+        return here.references.pyramid(record, layer.removeprefix("reference-"), lesion)
+    corrected = here.corrections.is_corrected(record, lesion)
+    if layer == "edits":
+        return here.corrections.layer(record, lesion).edits if corrected else None
+    if layer == "corrected" and corrected:
+        return here.corrections.layer(record, lesion).corrected
+    make: Callable[[], Pyramid] = lambda: Pyramid(here.corrections.model(record, lesion))  # noqa: E731
+    return here.memory.get((record.id, "pyramid", lesion), make)
+
+
+def _of(found: Pyramid, place: tuple[int, int, int]) -> Response:
+    return _sent(found.tile(*place) if found.has(*place) else None, "image/png")
+
+
+def _sent(tile: bytes | None, kind: str) -> Response:
+    if tile is None:
+        raise errors.not_found("tile")
+    return Response(tile, media_type=kind) if tile else Response(status_code=204)

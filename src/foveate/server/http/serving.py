@@ -1,0 +1,104 @@
+"""Run the server until it is told to stop.
+
+Knows:   sockets, signals, and the line that says where the page is.
+Ignores: what is served.
+"""
+
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from foveate.errors import SettingError
+from foveate.server.http.app import Application, create
+from foveate.server.options import Options
+
+GRACE = 5
+"""Seconds that requests under way may take to end when the server stops."""
+
+BACKLOG = 512
+"""Connections that may wait to be taken."""
+
+
+class _Server(uvicorn.Server):
+    """Ends streams of events as soon as it is told to stop: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, app: Application, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._application = app
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second Ctrl-C waits for nobody. The signal is not raised again afterwards."""
+        self._application.news.close()
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def serve(options: Options, say: Callable[[str], None]) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        options: how.
+        say: told the page's address once, when the server is ready.
+
+    Raises:
+        FoveateError: the address or the model cannot be had, or the data folder cannot be used.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    listening = _listening(options)
+    app = create(options)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # it would hold identifiers and who asked; /metrics counts
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=30,
+        backlog=BACKLOG,
+        ws="none",
+    )
+    server = _Server(config, app, lambda: say(address(options, listening)))
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log what is raised below
+    with listening, contextlib.suppress(SystemExit):
+        server.run(sockets=[listening])
+    if app.failure is not None:
+        raise app.failure
+
+
+def _listening(options: Options) -> socket.socket:
+    """Take the address before anything else is done, so that it is known to be free.
+
+    Raises:
+        SettingError: it cannot be had.
+    """
+    try:
+        family, kind, number, _, place = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, number)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+    except OSError as error:
+        raise SettingError(
+            f"{options.host}:{options.port} cannot be listened at ({error.strerror}); choose another --port"
+        ) from error
+    return listening
+
+
+def address(options: Options, listening: socket.socket) -> str:
+    """Return the address of the page."""
+    port = listening.getsockname()[1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"http://{host}:{port}/"

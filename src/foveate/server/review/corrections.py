@@ -1,0 +1,553 @@
+"""What people say about a result: strokes, verdicts and whole masks, kept as a journal.
+
+Knows:   what each edit does to which pixels, undo and redo, and how much of each lesion there is after it.
+Ignores: HTTP, and how edits are drawn.
+
+The model's map is never changed. A step of the journal holds the pixels of its box before and after, so that
+it can be undone whatever it was, and the layer is what all steps that are not undone leave behind.
+"""
+
+import base64
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from foveate.analysis import component_tree
+from foveate.server.http import errors
+from foveate.server.review import layers, strokes
+from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Layer, Memory, Patch
+from foveate.server.review.strokes import Covered
+from foveate.server.storage import database
+from foveate.server.storage.data_dir import Shelf
+from foveate.server.storage.database import Edit, Present, Record, Store
+from foveate.types import Box
+from foveate.writers import maps
+
+Tool = Literal["brush", "eraser", "restore"]
+
+Verdict = Literal["accepted", "rejected", "questionable", "none"]
+
+SAID = {
+    "brush": PAINTED,
+    "eraser": ERASED,
+    "restore": NOTHING,
+    "accepted": PAINTED,
+    "rejected": ERASED,
+    "none": NOTHING,
+}
+"""What becomes of the pixels; 'questionable' changes none."""
+
+
+SMALL = 200_000
+"""Pixels of a patch up to which only the regions that it meets are counted anew: strokes and verdicts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """Who says something, and about which state of things."""
+
+    author: str
+    revision: int | None
+    """Of the corrections as they were seen; None: whatever it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stroke:
+    """A line drawn with a tool."""
+
+    lesion: str
+    tool: Tool
+    diameter: float
+    """Of the tool, px of the photograph."""
+    points: Sequence[tuple[float, float]]
+    """(x, y), px from the outer edge of the photograph's first pixel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A verdict on one region."""
+
+    lesion: str
+    level: int
+    """Stored level, 1 to 255, from which a pixel is lesion."""
+    x: int
+    y: int
+    """A pixel of the region: its column and row."""
+    verdict: Verdict
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """What an edit comes to: what is kept of it, and what it lays down."""
+
+    kind: str
+    lesion: str
+    told: Mapping[str, Any]
+    patch: Patch | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """A photograph after an edit."""
+
+    record: Record
+    lesion: str | None = None
+    box: Box | None = None
+    """Of the pixels that changed."""
+
+
+def present_of(
+    facts: Mapping[str, Any], counts: Mapping[str, Any], thresholds: Mapping[str, float]
+) -> dict[str, Present]:
+    """Return what each lesion comes to where nobody corrected it.
+
+    Args:
+        facts: what was found.
+        counts: of all levels, by lesion.
+        thresholds: chosen in place of the model's.
+    """
+    found = {}
+    for lesion in facts["lesions"]:
+        level, one = level_of(facts, thresholds, lesion), counts[lesion]
+        found[lesion] = Present(
+            level=level,
+            count=one["regions"][level],
+            area_px=one["area_px"][level],
+            mask_px=one["mask_px"][level],
+        )
+    return found
+
+
+def threshold_of(facts: Mapping[str, Any], thresholds: Mapping[str, float], lesion: str) -> float:
+    """Return the probability from which a pixel is lesion, as it was chosen."""
+    chosen: float = thresholds.get(lesion, facts["lesions"][lesion]["threshold"])
+    return chosen
+
+
+def level_of(facts: Mapping[str, Any], thresholds: Mapping[str, float], lesion: str) -> int:
+    """Return the same as a stored level."""
+    return maps.level(threshold_of(facts, thresholds, lesion), "png")
+
+
+class Corrections:
+    """The journals of all photographs."""
+
+    def __init__(self, database: Store, shelf: Shelf, memory: Memory) -> None:
+        self._store = database
+        self._shelf = shelf
+        self._memory = memory
+        self._locks: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    # Maps
+
+    def model(self, record: Record, lesion: str) -> UInt8[np.ndarray, "H W"]:
+        """Return the model's map, as its file holds it."""
+        path = self._shelf.place(record.id).map_file(record.key, lesion)
+        return self._memory.get((record.id, "map", lesion), lambda: maps.decode(path.read_bytes(), "png"))
+
+    def corrected(self, record: Record, lesion: str) -> UInt8[np.ndarray, "H W"]:
+        """Return the map with corrections."""
+        if not self.is_corrected(record, lesion):
+            return self.model(record, lesion)
+        return self.layer(record, lesion).corrected.finest
+
+    def layer(self, record: Record, lesion: str) -> Layer:
+        """Return a lesion's layer of edits, whether there are any or not."""
+
+        def make() -> Layer:
+            patches = [_patch(edit, edit.after) for edit in self._store.painted(record.id, lesion)]
+            return Layer(self.model(record, lesion), [patch for patch in patches if patch is not None])
+
+        return self._memory.get((record.id, "layer", lesion), make)
+
+    def is_corrected(self, record: Record, lesion: str) -> bool:
+        """Say whether any pixel of a lesion is corrected."""
+        return record.revision > 0 and lesion in self._store.corrected(record.id)
+
+    # Edits
+
+    def stroke(self, identifier: str, stroke: Stroke, said: Said) -> Changed:
+        """Draw.
+
+        Raises:
+            Problem: as `_edit`.
+        """
+
+        def make(record: Record) -> _Step:
+            shape = (record.height, record.width)
+            covered = strokes.covered(stroke.points, stroke.diameter, shape)
+            told = {"tool": stroke.tool, "diameter": stroke.diameter}
+            patch = self._laid(record, stroke.lesion, covered, SAID[stroke.tool])
+            return _Step(kind="stroke", lesion=stroke.lesion, told=told, patch=patch)
+
+        return self._edit(identifier, stroke.lesion, make, said)
+
+    def judge(self, identifier: str, judged: Judged, said: Said) -> Changed:
+        """Say of a region whether it is one.
+
+        Raises:
+            Problem: there is no region at that pixel; or as `_edit`.
+        """
+
+        def make(record: Record) -> _Step:
+            covered, met = self._region(record, judged)
+            told = {
+                "level": judged.level,
+                "x": judged.x,
+                "y": judged.y,
+                "verdict": judged.verdict,
+                "note": judged.note,
+                "replaces": met,
+                "box": _corners(covered.box),
+                "pixels": base64.b64encode(zlib.compress(np.packbits(covered.pixels).tobytes())).decode(),
+            }
+            patch = None
+            if judged.verdict != "questionable":
+                patch = self._laid(record, judged.lesion, covered, SAID[judged.verdict])
+            return _Step(kind="verdict", lesion=judged.lesion, told=told, patch=patch)
+
+        return self._edit(identifier, judged.lesion, make, said)
+
+    def mask(self, identifier: str, lesion: str, mask: Bool[np.ndarray, "H W"], said: Said) -> Changed:
+        """Take a whole mask for what is lesion and what is not.
+
+        Raises:
+            Problem: it has another size than the photograph; or as `_edit`.
+        """
+
+        def make(record: Record) -> _Step:
+            require_size(mask.shape, record)
+            whole = Box(top=0, left=0, bottom=record.height, right=record.width)
+            pixels = np.where(mask, PAINTED, ERASED)
+            return _Step(kind="mask", lesion=lesion, told={}, patch=Patch(box=whole, pixels=pixels))
+
+        return self._edit(identifier, lesion, make, said)
+
+    def _edit(self, identifier: str, lesion: str, make: Callable[[Record], _Step], said: Said) -> Changed:
+        """Do one step, put it into the journal, and only then show it.
+
+        Raises:
+            Problem: the photograph is gone or not done, the lesion is unknown, or the revision is stale.
+        """
+        with self._alone(identifier):
+            record = self._ready(identifier, said.revision)
+            require_lesion(record, lesion)
+            step = make(record)
+            before = None if step.patch is None else self.layer(record, lesion).lifted(step.patch.box)
+            number = 1 + sum(not edit.undone for edit in self._store.edits(identifier))
+            edit = Edit(
+                number=number,
+                undone=False,
+                kind=step.kind,
+                lesion=lesion,
+                author=said.author,
+                time=time.time(),
+                told=step.told,
+                box=None if step.patch is None else _corners(step.patch.box),
+                before=None if before is None else layers.packed(before.pixels),
+                after=None if step.patch is None else layers.packed(step.patch.pixels),
+            )
+            return self._commit(record, edit, step.patch, before, new=True)
+
+    def undo(self, identifier: str, revision: int | None) -> Changed:
+        """Undo the last step.
+
+        Raises:
+            Problem: there is none; or as `_edit`.
+        """
+        with self._alone(identifier):
+            record = self._ready(identifier, revision)
+            done = [edit for edit in self._store.edits(identifier) if not edit.undone]
+            if not done:
+                raise errors.not_ready("there is nothing to undo")
+            last = self._store.edit(identifier, done[-1].number)
+            return self._commit(
+                record,
+                replace(last, undone=True),
+                _patch(last, last.before),
+                _patch(last, last.after),
+                new=False,
+            )
+
+    def redo(self, identifier: str, revision: int | None) -> Changed:
+        """Do again what was undone last.
+
+        Raises:
+            Problem: there is nothing; or as `_edit`.
+        """
+        with self._alone(identifier):
+            record = self._ready(identifier, revision)
+            undone = [edit for edit in self._store.edits(identifier) if edit.undone]
+            if not undone:
+                raise errors.not_ready("there is nothing to redo")
+            first = self._store.edit(identifier, undone[0].number)
+            return self._commit(
+                record,
+                replace(first, undone=False),
+                _patch(first, first.after),
+                _patch(first, first.before),
+                new=False,
+            )
+
+    def forget(self, identifier: str) -> Changed:
+        """Forget the whole journal.
+
+        Raises:
+            Problem: as `_edit`.
+        """
+        with self._alone(identifier):
+            record = self._ready(identifier, None)
+            counts = {lesion: self._store.counts(identifier, lesion) for lesion in record.facts["lesions"]}
+            present = present_of(record.facts, counts, record.thresholds)
+            with self._store.change() as connection:
+                database.drop_edits(connection, identifier)
+                database.put_present(connection, identifier, present)
+                changed = database.put(connection, identifier, revision=record.revision + 1)
+            self._memory.forget(identifier, "layer")
+            return Changed(record=_there(changed))
+
+    def choose(self, identifier: str, thresholds: Mapping[str, float]) -> Record:
+        """Choose thresholds; lesions not named get the model's.
+
+        Raises:
+            Problem: as `_edit`.
+        """
+        with self._alone(identifier):
+            record = self._ready(identifier, None)
+            for lesion in thresholds:
+                require_lesion(record, lesion)
+            chosen = replace(record, thresholds=thresholds)
+            present = {lesion: self.at_present(chosen, lesion) for lesion in record.facts["lesions"]}
+            with self._store.change() as connection:
+                database.put(connection, identifier, thresholds=dict(thresholds))
+                database.put_present(connection, identifier, present)
+                changed = database.put(connection, identifier)
+            return _there(changed)
+
+    def _commit(
+        self, record: Record, edit: Edit, patch: Patch | None, before: Patch | None, *, new: bool
+    ) -> Changed:
+        """Lay a patch, count anew, and keep both; where that fails, the patch is lifted again."""
+        layer = None
+        present: dict[str, Present] = {}
+        if patch is not None:
+            layer = self.layer(record, edit.lesion)
+            earlier = self._store.present(record.id)[edit.lesion]
+            present[edit.lesion] = _laid(record, edit.lesion, layer, patch, earlier)
+        try:
+            with self._store.change() as connection:
+                if new:
+                    database.put_edit(connection, record.id, edit)
+                else:
+                    database.mark_undone(connection, record.id, edit.number, undone=edit.undone)
+                database.put_present(connection, record.id, present)
+                changed = database.put(connection, record.id, revision=record.revision + 1)
+        except BaseException:
+            if layer is not None and before is not None:
+                layer.lay(before)
+            raise
+        box = None if patch is None else patch.box
+        return Changed(record=_there(changed), lesion=edit.lesion, box=box)
+
+    # What there is
+
+    def at_present(self, record: Record, lesion: str) -> Present:
+        """Return what a lesion comes to at its present threshold."""
+        if self.is_corrected(record, lesion):
+            return _counted(record, lesion, self.corrected(record, lesion))
+        counts = self._store.counts(record.id, lesion)
+        return present_of(
+            {"lesions": {lesion: record.facts["lesions"][lesion]}}, {lesion: counts}, record.thresholds
+        )[lesion]
+
+    def verdicts(self, identifier: str) -> list[Edit]:
+        """Return the verdicts that hold, in the order in which they were given."""
+        given = [edit for edit in self._store.edits(identifier) if edit.kind == "verdict" and not edit.undone]
+        replaced = {number for edit in given for number in edit.told["replaces"]}
+        return [edit for edit in given if edit.number not in replaced and edit.told["verdict"] != "none"]
+
+    def _region(self, record: Record, judged: Judged) -> tuple[Covered, list[int]]:
+        """Return the pixels that a verdict is about, and the numbers of earlier verdicts on them."""
+        if not (0 <= judged.y < record.height and 0 <= judged.x < record.width):
+            raise errors.invalid(f"pixel ({judged.x}, {judged.y}) lies outside the photograph")
+        earlier = [edit for edit in self.verdicts(record.id) if edit.lesion == judged.lesion]
+        same = [edit for edit in earlier if (edit.told["x"], edit.told["y"]) == (judged.x, judged.y)]
+        if same and same[-1].told["verdict"] != "questionable":
+            return _judged_pixels(same[-1]), [edit.number for edit in same]
+        found = region_at(self.corrected(record, judged.lesion), judged.level, judged.y, judged.x)
+        if found is None:
+            raise errors.not_found(f"region of {judged.lesion} at pixel ({judged.x}, {judged.y})")
+        met = [edit.number for edit in earlier if holds(found, edit.told["y"], edit.told["x"])]
+        return found, met
+
+    def _laid(self, record: Record, lesion: str, covered: Covered | None, said: np.uint8) -> Patch | None:
+        """Return the patch that says something of some pixels, and of the others what was said before."""
+        if covered is None:
+            return None
+        patch = self.layer(record, lesion).lifted(covered.box)
+        patch.pixels[covered.pixels] = said
+        return patch
+
+    def _ready(self, identifier: str, revision: int | None) -> Record:
+        record = self._store.get(identifier)
+        if record is None:
+            raise errors.not_found("photograph")
+        require_done(record)
+        if revision is not None and revision != record.revision:
+            raise errors.Problem(
+                409,
+                "stale",
+                f"the corrections are at revision {record.revision}, not {revision}; read them again",
+            )
+        return record
+
+    def _alone(self, identifier: str) -> "_Lock":
+        """Return the lock of a photograph's journal."""
+        with self._guard:
+            lock = self._locks.get(identifier)
+            if lock is None:
+                lock = self._locks[identifier] = _Lock()
+            return lock
+
+
+class _Lock:
+    """A lock that can be referred to weakly."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
+
+
+def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: int) -> Covered | None:
+    """Return the region (8-connected) that a pixel belongs to at a level, or None."""
+    if stored[row, column] < level:
+        return None
+    lit = (stored >= level).view(np.uint8)
+    _, filled, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
+    box = Box(top=top, left=left, bottom=top + height, right=left + width)
+    return Covered(box=box, pixels=np.asarray(filled[box.slices] == 2))
+
+
+def holds(covered: Covered, row: int, column: int) -> bool:
+    """Say whether a pixel is among some."""
+    box = covered.box
+    if not (box.top <= row < box.bottom and box.left <= column < box.right):
+        return False
+    return bool(covered.pixels[row - box.top, column - box.left])
+
+
+def require_done(record: Record) -> None:
+    """Raise a Problem where nothing was found yet."""
+    if record.state == "failed":
+        raise errors.not_ready(f"it failed: {record.error['message']}")
+    if record.state != "done":
+        raise errors.not_ready("it is not looked at yet; wait until its state is done")
+
+
+def require_lesion(record: Record, lesion: str) -> None:
+    """Raise a Problem where the model does not know a lesion."""
+    if lesion not in record.facts["lesions"]:
+        known = ", ".join(record.facts["lesions"])
+        raise errors.invalid(f"lesion {lesion!r} is unknown to the model; it knows {known}")
+
+
+def require_size(shape: tuple[int, ...], record: Record) -> None:
+    """Raise a Problem where a mask is not of the photograph's size."""
+    if shape != (record.height, record.width):
+        raise errors.invalid(
+            f"the mask has {shape[1]} x {shape[0]} px, the photograph {record.width} x {record.height}"
+        )
+
+
+def _counted(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"]) -> Present:
+    """Count one level of a corrected map."""
+    level = level_of(record.facts, record.thresholds, lesion)
+    lit = (stored >= level).view(np.uint8)
+    counts = component_tree.count(lit, record.facts["lesions"][lesion]["minimum_area_px"])
+    return Present(
+        level=level,
+        count=int(counts.regions[1]),
+        area_px=int(counts.area_px[1]),
+        mask_px=int(counts.mask_px[1]),
+    )
+
+
+def _laid(record: Record, lesion: str, layer: Layer, patch: Patch, earlier: Present) -> Present:
+    """Lay a patch and count anew: where it is small, only the regions that it meets.
+
+    No other region changes: whatever comes to touch, or parts, does so in the patch or beside it.
+    """
+    box = patch.box
+    if patch.pixels.size > SMALL:
+        layer.lay(patch)
+        return _counted(record, lesion, layer.corrected.finest)
+    smallest = record.facts["lesions"][lesion]["minimum_area_px"]
+    before = _meeting(layer.corrected.finest, earlier.level, box, smallest)
+    layer.lay(patch)
+    after = _meeting(layer.corrected.finest, earlier.level, box, smallest)
+    return Present(
+        level=earlier.level,
+        count=earlier.count + after.count - before.count,
+        area_px=earlier.area_px + after.area_px - before.area_px,
+        mask_px=earlier.mask_px + after.mask_px - before.mask_px,
+    )
+
+
+def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: int) -> Present:
+    """Count the regions that meet a box or touch it, and the lit pixels in it."""
+    lit = (stored >= level).view(np.uint8)
+    inside = int(np.count_nonzero(lit[box.slices]))
+    top, left = max(0, box.top - 1), max(0, box.left - 1)
+    near = lit[top : box.bottom + 1, left : box.right + 1]
+    count = area_px = 0
+    for row, column in np.argwhere(near).tolist():
+        if near[row, column] == 1:  # not of a region that was filled already
+            area, _, _, _ = cv2.floodFill(lit, None, (left + column, top + row), 2, flags=8)
+            if area >= smallest:
+                count, area_px = count + 1, area_px + int(area)
+    return Present(level=level, count=count, area_px=area_px, mask_px=inside)
+
+
+def _patch(edit: Edit, content: bytes | None) -> Patch | None:
+    if edit.box is None or content is None:
+        return None
+    return layers.unpacked(content, _box(edit.box))
+
+
+def _judged_pixels(edit: Edit) -> Covered:
+    """Return the pixels that a verdict was about."""
+    box = _box(edit.told["box"])
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(edit.told["pixels"])), np.uint8)
+    height, width = box.shape
+    pixels = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+    return Covered(box=box, pixels=pixels)
+
+
+def _there(record: Record | None) -> Record:
+    if record is None:
+        raise errors.not_found("photograph")
+    return record
+
+
+def _corners(box: Box) -> list[int]:
+    return [box.top, box.left, box.bottom, box.right]
+
+
+def _box(corners: Sequence[int]) -> Box:
+    top, left, bottom, right = corners
+    return Box(top=top, left=left, bottom=bottom, right=right)

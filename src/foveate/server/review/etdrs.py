@@ -1,0 +1,155 @@
+"""The ETDRS grid: nine fields around the fovea, and what lies in each.
+
+Knows:   circles of 1, 3 and 6 mm, parted by their diagonals, and how large a millimetre is taken to be.
+Ignores: how lesions were found, and who placed the grid.
+
+Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields).
+The distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice).
+
+Shape letters: H W photograph, P pixels, F fields.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+
+from foveate.geometry import field_of_view
+from foveate.server.http import errors
+from foveate.types import Box, Field, Region
+
+RADII_MM = (0.5, 1.5, 3.0)
+
+FOVEA_TO_DISC_MM = 4.5
+
+DISC_MM = 1.8
+"""Diameter of the disc that goes with it."""
+
+PARTS = ("superior", "nasal", "inferior", "temporal")
+
+FIELDS = ("centre", *(f"inner_{part}" for part in PARTS), *(f"outer_{part}" for part in PARTS), "outside")
+
+ROWS = 256
+"""Rows measured at a time: bounds the memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """A grid that was placed, px of the photograph."""
+
+    fovea: tuple[float, float]
+    """(row, column)."""
+    disc: tuple[float, float]
+    """(row, column) of the disc's centre."""
+    spacing: float | None
+    """Millimetres that a pixel spans, where known."""
+
+    def __post_init__(self) -> None:
+        if math.dist(self.fovea, self.disc) < 10:
+            raise errors.invalid("fovea and disc are less than 10 px apart; place the grid again")
+
+    @property
+    def mm_per_px(self) -> float:
+        """What a pixel spans, stated or by the rule of thumb."""
+        return self.spacing or FOVEA_TO_DISC_MM / math.dist(self.fovea, self.disc)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is a right eye: its disc lies to the right of the fovea."""
+        return self.disc[1] > self.fovea[1]
+
+    def fields(
+        self, rows: Float64[np.ndarray, " P"], columns: Float64[np.ndarray, " P"]
+    ) -> Int64[np.ndarray, " P"]:
+        """Return the number, in `FIELDS`, of the field that each place lies in.
+
+        On a diagonal a place belongs to the field that comes first when turning from superior to nasal.
+        """
+        up, right = self.fovea[0] - rows, columns - self.fovea[1]
+        nasal = right if self.is_right else -right
+        away = np.hypot(up, nasal) * self.mm_per_px
+        quarter = np.floor((np.degrees(np.arctan2(nasal, up)) + 45) / 90).astype(np.int64) % 4
+        ring = np.searchsorted(RADII_MM, away, side="left")
+        return np.select(
+            [ring == 0, ring == 1, ring == 2], [np.zeros_like(quarter), 1 + quarter, 5 + quarter], 9
+        )
+
+
+def visible(grid: Grid, seen: Field, area: int) -> list[int]:
+    """Count the pixels of each field of the grid that lie in the field of view.
+
+    Args:
+        grid: where it lies.
+        seen: the field of view.
+        area: its pixels; those that lie in no field are the rest.
+    """
+    counted = np.zeros(len(FIELDS), np.int64)
+    for box in _strips(_met(grid, seen.box)):
+        rows, columns = np.nonzero(field_of_view.mask(seen, box))
+        counted += _binned(grid, rows + box.top, columns + box.left)
+    inside = [int(number) for number in counted[:-1]]
+    return [*inside, area - sum(inside)]
+
+
+def _met(grid: Grid, box: Box) -> Box:
+    """Return the part of a box that the largest circle may meet."""
+    reach = RADII_MM[-1] / grid.mm_per_px + 1
+    (row, column), height, width = grid.fovea, box.bottom, box.right
+    return Box(
+        top=min(max(box.top, math.floor(row - reach)), height),
+        left=min(max(box.left, math.floor(column - reach)), width),
+        bottom=max(min(height, math.ceil(row + reach)), box.top),
+        right=max(min(width, math.ceil(column + reach)), box.left),
+    )
+
+
+def lesion_pixels(grid: Grid, counted: UInt8[np.ndarray, "H W"]) -> list[int]:
+    """Count in each field the pixels of a mask that holds 1 where there is lesion."""
+    found = np.zeros(len(FIELDS), np.int64)
+    height, width = counted.shape
+    for box in _strips(Box(top=0, left=0, bottom=height, right=width)):
+        rows, columns = np.nonzero(counted[box.slices])
+        found += _binned(grid, rows + box.top, columns)
+    return [int(number) for number in found]
+
+
+def region_counts(grid: Grid, found: Sequence[Region]) -> list[int]:
+    """Count the regions whose centroid lies in each field."""
+    if not found:
+        return [0] * len(FIELDS)
+    centres = np.array([region.centroid for region in found], np.float64)
+    counted = np.bincount(grid.fields(centres[:, 0], centres[:, 1]), minlength=len(FIELDS))
+    return [int(number) for number in counted]
+
+
+def named(
+    numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]
+) -> dict[str, dict[str, object]]:
+    """Return what was counted, by field and lesion.
+
+    Args:
+        numbers: lesion -> 'count' and 'area_px' -> a number for each field.
+        pixels: of each field.
+    """
+    return {
+        field: {
+            "pixels": pixels[place],
+            "lesions": {
+                lesion: {what: counted[place] for what, counted in told.items()}
+                for lesion, told in numbers.items()
+            },
+        }
+        for place, field in enumerate(FIELDS)
+    }
+
+
+def _binned(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> Int64[np.ndarray, " F"]:
+    """Count pixels by the field that their centres lie in."""
+    return np.bincount(grid.fields(rows + 0.5, columns + 0.5), minlength=len(FIELDS))
+
+
+def _strips(box: Box) -> Iterator[Box]:
+    for top in range(box.top, box.bottom, ROWS):
+        yield Box(top=top, left=box.left, bottom=min(top + ROWS, box.bottom), right=box.right)

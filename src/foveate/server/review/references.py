@@ -1,0 +1,162 @@
+"""Masks to lay beside a result: the truth, or what another grader drew.
+
+Knows:   how masks are taken in and kept, and how far each level of a map agrees with one.
+Ignores: who drew them.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8
+from PIL import Image
+
+from foveate import datasets
+from foveate.analysis.component_tree import LEVELS
+from foveate.errors import DatasetError
+from foveate.server.http import errors
+from foveate.server.review.corrections import (
+    Corrections,
+    level_of,
+    require_done,
+    require_lesion,
+    require_size,
+)
+from foveate.server.review.layers import Memory
+from foveate.server.storage.data_dir import Shelf
+from foveate.server.storage.database import Record
+from foveate.server.storage.tiles import Pyramid
+from foveate.writers import files, maps
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+FORMATS = ("PNG", "TIFF", "GIF", "BMP")
+"""Of masks: none that smears edges."""
+
+MOST = 20
+"""Names a photograph: more would be a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """One mask."""
+
+    mask_px: int
+    regions: int
+
+
+def read(path: Path, record: Record) -> Bool[np.ndarray, "H W"]:
+    """Read a mask that was sent: every pixel with any colour.
+
+    Raises:
+        Problem: it cannot be read, or has another size than the photograph; that is seen before decoding.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as header:
+            require_size(header.size[::-1], record)
+        return datasets.marked(path)
+    except DatasetError as error:
+        line = str(error).removeprefix(f"{path}: ")
+        raise errors.Problem(422, "unreadable", line) from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        line = "no mask that can be read; send a PNG of the photograph's size"
+        raise errors.Problem(422, "unreadable", line) from error
+
+
+class References:
+    """The masks of all photographs."""
+
+    def __init__(self, shelf: Shelf, memory: Memory, corrections: Corrections) -> None:
+        self._shelf = shelf
+        self._memory = memory
+        self._corrections = corrections
+
+    def put(self, record: Record, name: str, lesion: str, mask: Bool[np.ndarray, "H W"]) -> None:
+        """Keep a mask, in place of an older one of that name and lesion.
+
+        Raises:
+            Problem: the name will not do, or the lesion is unknown.
+        """
+        require_name(name)
+        require_done(record)
+        require_lesion(record, lesion)
+        require_size(mask.shape, record)
+        known = self.names(record)
+        if name not in known and len(known) >= MOST:
+            raise errors.invalid(f"there are {MOST} graders already; delete one")
+        files.write(self._shelf.place(record.id).reference(name, lesion), maps.encode_mask(mask))
+        self._memory.forget(record.id, "reference")
+
+    def snapshot(self, record: Record, name: str) -> None:
+        """Keep the corrected masks as they are now.
+
+        Raises:
+            Problem: as `put`.
+        """
+        require_done(record)
+        for lesion in record.facts["lesions"]:
+            level = level_of(record.facts, record.thresholds, lesion)
+            self.put(record, name, lesion, self._corrections.corrected(record, lesion) >= level)
+
+    def delete(self, record: Record, name: str) -> bool:
+        """Delete all masks of a name; say whether there were any."""
+        found = self.names(record).get(name, ())
+        for lesion in found:
+            self._shelf.delete(self._shelf.place(record.id).reference(name, lesion))
+        self._memory.forget(record.id, "reference")
+        return bool(found)
+
+    def names(self, record: Record) -> dict[str, tuple[str, ...]]:
+        """Return, by name, the lesions of which there is a mask."""
+        folder = self._shelf.place(record.id).references
+        found: dict[str, tuple[str, ...]] = {}
+        for path in sorted(folder.glob("*.png")):
+            name, _, lesion = path.stem.rpartition("_")
+            found[name] = (*found.get(name, ()), lesion)
+        return found
+
+    def pyramid(self, record: Record, name: str, lesion: str) -> Pyramid | None:
+        """Return a mask at all zooms, or None where there is none."""
+        path = self._shelf.place(record.id).reference(name, lesion)
+        if not NAME.fullmatch(name) or not path.is_file():
+            return None
+        key = (record.id, "reference", name, lesion)
+        return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
+
+    def drawn(self, record: Record, name: str, lesion: str) -> Drawn:
+        """Count a mask's pixels and regions."""
+        found = self._found(record, name, lesion)
+        count, _ = cv2.connectedComponents(found, connectivity=8)
+        return Drawn(mask_px=int(np.count_nonzero(found)), regions=count - 1)
+
+    def agreement(
+        self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]
+    ) -> tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]:
+        """Return, for each level of a map, how many pixels lie in both, in it alone, in the mask alone."""
+        mask = self._found(record, name, lesion) > 0
+        inside = _at_or_above(stored[mask])
+        true, every = inside, _at_or_above(stored.ravel())
+        missed = int(np.count_nonzero(mask)) - true
+        missed[0] = 0
+        return true, every - true, missed
+
+    def _found(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
+        found = self.pyramid(record, name, lesion)
+        if found is None:
+            raise errors.not_found("mask to compare with")
+        return found.finest
+
+
+def require_name(name: str) -> None:
+    """Raise a Problem where a grader's name will not do for a file."""
+    if not NAME.fullmatch(name):
+        raise errors.invalid("a name has 1 to 40 letters, digits, '-' or '_'")
+
+
+def _at_or_above(values: UInt8[np.ndarray, " P"]) -> Int64[np.ndarray, " 256"]:
+    """Count, for each level, the values that reach it; 0 for level 0, which is none."""
+    counted = np.cumsum(np.bincount(values, minlength=LEVELS)[::-1])[::-1].copy()
+    counted[0] = 0
+    return counted

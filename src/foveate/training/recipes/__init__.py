@@ -1,0 +1,32 @@
+"""Published models, one module each: all their numbers and the reasons.
+
+Knows:   numbers.
+Ignores: how they are used. No `if`, no reading or writing.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from foveate.training.recipe import Recipe
+from foveate.training.recipes.idrid_half import idrid_half
+from foveate.training.recipes.idrid_lite0 import idrid_lite0
+from foveate.training.recipes.paper_ex import paper_ex
+from foveate.training.recipes.paper_he import paper_he
+from foveate.training.recipes.paper_ma import paper_ma
+from foveate.training.recipes.paper_narrow import paper_narrow
+from foveate.training.recipes.paper_se import paper_se
+from foveate.training.recipes.tiny_task import tiny_task
+
+RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
+    {
+        "idrid-lite0": idrid_lite0,
+        "idrid-half": idrid_half,
+        "paper-ex": paper_ex,
+        "paper-ma": paper_ma,
+        "paper-he": paper_he,
+        "paper-se": paper_se,
+        "paper-narrow": paper_narrow,
+        "tiny-task": tiny_task,
+    }
+)
+"""Name of the model -> its recipe."""

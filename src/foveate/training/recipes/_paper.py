@@ -1,0 +1,99 @@
+"""What the recipes of the paper have in common: its numbers, each with its place, and ours where it has none.
+
+Source:  Yan et al., ISBI 2019
+"""
+
+from pathlib import Path
+
+from foveate.nets import NetworkPlan, StreamPlan
+from foveate.training.augmentation import Limits
+from foveate.training.losses import Loss
+from foveate.training.recipe import Recipe, Stage
+from foveate.types import Contract
+
+SPLIT = Path(__file__).parent / "splits" / "idrid.json"
+"""The folds of idrid-lite0, so that recipes compare."""
+
+FREE = Limits(  # section 2.2: 'random rotation (with 359 degrees), zooming, flipping and adding random noise'
+    turn=180.0,  # either way: any angle
+    zoom=0.25,  # 0.78 to 1.28 times; the paper names no range
+    free_share=1.0,  # every sample is turned, as the paper says
+    noise=4.0,  # levels; the paper names no strength
+)
+"""Augmentation while GlobalNet and LocalNet are trained apart."""
+
+QUARTERS = Limits(mirrors=False)
+"""Of the fused net: 'only rotation with 90, 180, 270 degrees' (section 2.2)."""
+
+LOSS = Loss(
+    cross_entropy=1.0,  # equation 2 alone
+    dice=0.0,
+    gamma=0.05,  # positives weigh at most 20: a window with one lesion pixel must not rule; our choice
+    lambda_global=1.0,  # the paper names no weights; equal ones say nothing that it does not
+    lambda_local=1.0,
+    lambda_weights=1e-4,  # 'e.g. L2 norm'; a usual strength, our choice
+)
+"""Equations 1 and 2. None of our choices has been compared with others on validation yet."""
+
+
+def contract(lesions: tuple[str, ...]) -> Contract:
+    """Return how photographs are shown: section 2.2."""
+    return Contract(
+        lesions=lesions,
+        mean=(127.0, 127.0, 127.0),  # the paper names none: about -1 to 1
+        std=(128.0, 128.0, 128.0),
+        view_side=640,
+        window_side=256,
+        overlap=0,  # 13 x 11 windows make up the crop
+        field_diameter=3480.0,  # IDRiD's median, as field.find measures it
+        scale_tolerance=0.15,  # so that no IDRiD photograph is resampled
+        part="paper",  # the centre 2816 x 3328 px
+    )
+
+
+def unet(poolings: int) -> StreamPlan:
+    """Return a full-width U-Net: 64 channels at first (Ronneberger et al. 2015; the paper names none)."""
+    return StreamPlan(backbone="unet", poolings=poolings, width=64, cap=1024)
+
+
+def single(lesion: str, global_poolings: int, local_poolings: int) -> Recipe:
+    """Return the paper's recipe of one lesion: a network of its own for each (section 2.1).
+
+    Args:
+        lesion: its code.
+        global_poolings: of GlobalNet.
+        local_poolings: of LocalNet.
+    """
+    return Recipe(
+        name=f"paper-{lesion.lower()}",
+        contract=contract((lesion,)),
+        network=NetworkPlan(
+            global_net=unet(global_poolings),
+            local_net=unet(local_poolings),
+            fusion_width=64,  # as wide as either stream's features
+        ),
+        # Section 3.1: Adam, 2e-4 apart and for the fusion's 10 epochs, 1e-4 for the 60 epochs of everything.
+        # It names no batches and no epochs of the first two stages, but hours: 1 and 4 on two GTX 1080. A
+        # view of GlobalNet with 6 poolings costs 2.2 TFLOP forth and back, a window of LocalNet with 3
+        # poolings 0.22. At 40 % of those cards' 17.8 TFLOP/s, 200 and 60 epochs of 54 photographs take 1
+        # and 4 hours.
+        stages={
+            "global": Stage(epochs=200.0, photographs=2, windows=1, rate=2e-4, limits=FREE),
+            "local": Stage(epochs=60.0, photographs=16, windows=1, rate=2e-4, limits=FREE),
+            # A row or column of the grid with each view: so 60 epochs fit into the paper's 4 to 8 hours.
+            "fusion": Stage(epochs=10.0, photographs=2, windows=11, rate=2e-4, limits=QUARTERS),
+            "joint": Stage(epochs=60.0, photographs=2, windows=11, rate=1e-4, limits=QUARTERS),
+        },
+        loss=LOSS,
+        lesion_share=0.0,  # 'cropped uniformly' (section 2.2)
+        sampling="dealt",
+        patches=143,  # 13 x 11
+        cases="with-lesion",  # '81 images of MA, 81 of hard EX, 80 of HE, 40 of SE' (section 2.2)
+        optimiser="adam",  # section 3.1
+        power=0.9,  # of its reference 13, DenseASPP
+        warm_up=0.0,  # the paper has none
+        averaging=0.0,  # the paper keeps the last weights
+        precision="float32",  # in 2019 on GTX 1080
+        split=SPLIT,
+        held_back=1,  # fold 0 holds IDRiD_17, one haemorrhage of which would rule the pooled figure
+    )

@@ -1,0 +1,176 @@
+"""Regions are what a plain flood fill finds, numbered as one reads, measured pixel by pixel."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws, seeds, turns
+
+from foveate.analysis import regions
+from foveate.errors import SettingError
+from foveate.types import Box
+
+pictures = st.tuples(st.integers(1, 14), st.integers(1, 14), st.floats(0.05, 0.9), seeds)
+"""Height, width, share of lesion pixels, seed."""
+
+
+def stored_of(picture, dtype=np.uint8):
+    """Return a map in which about a share of the pixels is at level 128 (of the dtype: half) or above."""
+    height, width, share, seed = picture
+    rng = np.random.default_rng(seed)
+    half = (int(np.iinfo(dtype).max) + 1) // 2
+    high = rng.integers(half, 2 * half, (height, width))
+    return np.where(rng.random((height, width)) < share, high, rng.integers(0, half, (height, width))).astype(
+        dtype
+    )
+
+
+def flooded(lit):
+    """Return the places (row, column) of 8-connected groups, in reading order of their first pixels."""
+    left, groups = {(int(r), int(c)) for r, c in np.argwhere(lit)}, []
+    for place in sorted(left):
+        if place not in left:
+            continue
+        left.remove(place)
+        group, waiting = [], [place]
+        while waiting:
+            row, column = waiting.pop()
+            group.append((row, column))
+            around = {(row + r, column + c) for r in (-1, 0, 1) for c in (-1, 0, 1)} & left
+            left -= around
+            waiting += around
+        groups.append(group)
+    return groups
+
+
+@laws
+@given(pictures, st.integers(0, 6), st.sampled_from([np.uint8, np.uint16]))
+def test_regions_are_those_of_a_plain_flood_fill(picture, minimum, dtype):
+    stored = stored_of(picture, dtype)
+    highest = int(np.iinfo(dtype).max)
+    level = (highest + 1) // 2
+
+    found = regions.find(stored, level, "MA", minimum, 0.005)
+
+    groups = [group for group in flooded(stored >= level) if len(group) >= minimum]
+    assert [region.id for region in found] == list(range(1, len(groups) + 1))
+    for region, group in zip(found, groups, strict=True):
+        places = np.array(group)
+        values = stored[places[:, 0], places[:, 1]].astype(float) / highest
+        (top, left), (bottom, right) = places.min(axis=0).tolist(), (places.max(axis=0) + 1).tolist()
+        assert region.lesion == "MA"
+        assert region.area_px == len(group)
+        assert region.area_mm2 == pytest.approx(len(group) * 0.005**2)
+        assert region.box == Box(top=top, left=left, bottom=bottom, right=right)
+        assert region.centroid == pytest.approx(tuple(places.mean(axis=0) + 0.5))
+        assert region.mean_probability == pytest.approx(values.mean())
+        assert region.max_probability == pytest.approx(values.max())
+
+
+@laws
+@given(pictures, turns)
+def test_turning_a_map_turns_its_regions(picture, quarter):
+    stored = stored_of(picture)
+
+    before = regions.find(stored, 128, "EX", 1, None)
+    after = regions.find(np.ascontiguousarray(np.rot90(stored, quarter)), 128, "EX", 1, None)
+
+    def measures(found):
+        return sorted((r.area_px, round(r.mean_probability, 12), r.max_probability) for r in found)
+
+    assert measures(before) == measures(after)
+
+
+@laws
+@given(pictures, st.integers(1, 255))
+def test_without_a_minimum_every_pixel_at_the_level_is_in_one_region(picture, level):
+    stored = stored_of(picture)
+
+    found = regions.find(stored, level, "EX", 1, None)
+
+    assert sum(region.area_px for region in found) == np.count_nonzero(stored >= level)
+
+
+def test_pixels_that_touch_at_a_corner_are_one_region():
+    stored = np.array([[9, 0, 0, 0], [0, 9, 0, 9], [0, 0, 0, 0]], np.uint8)
+
+    assert [region.area_px for region in regions.find(stored, 9, "EX", 1, None)] == [2, 1]
+
+
+def test_regions_are_numbered_by_their_first_pixel_and_small_ones_take_no_number():
+    stored = np.array(
+        [
+            [0, 0, 0, 0, 0, 7],
+            [7, 0, 7, 0, 0, 7],
+            [7, 0, 0, 0, 0, 0],
+            [0, 0, 0, 7, 7, 7],
+        ],
+        np.uint8,
+    )
+
+    found = regions.find(stored, 7, "HE", 2, None)
+
+    assert [(region.id, region.box.left, region.area_px) for region in found] == [
+        (1, 5, 2),
+        (2, 0, 2),
+        (3, 3, 3),
+    ]
+
+
+def test_a_region_is_measured_at_pixel_centres_and_over_its_own_pixels_only():
+    stored = np.array([[255, 51, 0], [0, 102, 50]], np.uint8)
+
+    (region,) = regions.find(stored, 51, "SE", 1, None)
+
+    assert region.centroid == pytest.approx(((0.5 + 0.5 + 1.5) / 3, (0.5 + 1.5 + 1.5) / 3))
+    assert region.box == Box(top=0, left=0, bottom=2, right=2)
+    assert region.mean_probability == pytest.approx((1 + 0.2 + 0.4) / 3)
+    assert region.max_probability == 1
+    assert region.area_mm2 is None
+
+
+def test_a_16_bit_level_counts_to_65535():
+    stored = np.array([[65535, 32768]], np.uint16)
+
+    (region,) = regions.find(stored, 32768, "EX", 1, None)
+
+    assert region.area_px == 2
+    assert region.mean_probability == pytest.approx((1 + 32768 / 65535) / 2)
+
+
+def test_a_region_that_crosses_from_one_band_of_rows_to_the_next_is_measured_whole():
+    height = 2 * regions.ROWS + 3
+    stored = np.zeros((height, 5), np.uint16)
+    stored[:, 1] = np.arange(height)[::-1] + 1  # falls, so that the first row holds the maximum
+    stored[regions.ROWS, 4] = 40_000  # in the second band alone: higher up in it than the last in its own
+    stored[3, 3] = 9
+
+    found = regions.find(stored, 1, "EX", 1, None)
+
+    assert [region.area_px for region in found] == [height, 1, 1]
+    assert [region.box.top for region in found] == [0, 3, regions.ROWS]
+    assert found[0].max_probability == pytest.approx(height / 65535)
+    assert found[0].mean_probability == pytest.approx((height + 1) / 2 / 65535)
+    assert found[0].centroid == pytest.approx((height / 2, 1.5))
+    assert found[2].max_probability == pytest.approx(40_000 / 65535)
+
+
+def test_a_map_without_lesion_has_no_region():
+    assert regions.find(np.zeros((5, 4), np.uint8), 1, "EX", 0, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "level"), [(np.uint8, 0), (np.uint8, 256), (np.uint16, 0), (np.uint16, 65536)]
+)
+def test_a_level_that_marks_everything_or_that_no_map_holds_is_refused(dtype, level):
+    with pytest.raises(SettingError, match=f"level {level} of a map"):
+        regions.find(np.zeros((4, 4), dtype), level, "EX", 1, None)
+
+
+def test_a_map_is_not_written_into():
+    stored = stored_of((12, 12, 0.5, 3))
+    before = stored.copy()
+
+    regions.find(stored, 128, "EX", 1, None)
+
+    np.testing.assert_array_equal(stored, before)

@@ -1,0 +1,296 @@
+"""Photographs are held back by a saved, seeded deal that anybody can repeat."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_layouts
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import laws, seeds
+
+from foveate.datasets import idrid, layouts, read_mask, splits
+from foveate.datasets.splits import Hand
+from foveate.errors import DatasetError, OutputError
+from foveate.training import recipes
+
+IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
+
+
+@st.composite
+def hands(draw):
+    """Return (burdens, number of folds)."""
+    count = draw(st.integers(2, 6))
+    return draw(
+        st.lists(
+            st.tuples(st.sampled_from([0.0, 1.0]), st.integers(0, 9).map(float)), min_size=count, max_size=40
+        )
+    ), count
+
+
+def named(burdens):
+    return [f"p{number:02}" for number in range(len(burdens))]
+
+
+@laws
+@given(hands(), seeds)
+def test_every_photograph_gets_one_fold_and_folds_differ_by_one_in_size(hand, seed):
+    burdens, count = hand
+
+    folds = splits.deal(named(burdens), burdens, count, seed)
+
+    assert sorted(folds) == named(burdens)
+    sizes = np.bincount(list(folds.values()), minlength=count)
+    assert len(sizes) == count
+    assert sizes.max() - sizes.min() <= 1
+
+
+@laws
+@given(hands(), seeds)
+def test_neighbours_in_burden_go_to_different_folds(hand, seed):
+    burdens, count = hand
+    names = named(burdens)
+
+    folds = splits.deal(names, burdens, count, seed)
+
+    order = sorted(range(len(names)), key=lambda i: (burdens[i], names[i]))
+    for start in range(0, len(order), count):
+        dealt = [folds[names[i]] for i in order[start : start + count]]
+        assert len(set(dealt)) == len(dealt)
+
+
+@laws
+@given(hands(), seeds)
+def test_the_deal_depends_on_the_seed_alone_not_on_the_order_of_the_names(hand, seed):
+    burdens, count = hand
+    names = named(burdens)
+
+    folds = splits.deal(names, burdens, count, seed)
+
+    assert splits.deal(names, burdens, count, seed) == folds
+    assert splits.deal(names[::-1], burdens[::-1], count, seed) == folds
+
+
+def test_another_seed_deals_otherwise():
+    burdens = [(float(number),) for number in range(20)]
+
+    deals = [splits.deal(named(burdens), burdens, 5, seed) for seed in range(4)]
+
+    assert any(deals[0] != other for other in deals[1:])
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_too_few_folds_or_photographs_are_refused(count):
+    with pytest.raises(DatasetError, match=f"3 photographs cannot be dealt to {count} folds"):
+        splits.deal(["a", "b", "c"], [(0.0,)] * 3, count, 0)
+
+
+def test_a_split_parts_the_photographs():
+    folds = {"a": 0, "b": 1, "c": 0, "d": 2}
+
+    assert splits.part(["d", "c", "a"], folds, 0) == (["d"], ["c", "a"])
+
+
+def test_a_photograph_in_no_fold_and_an_empty_fold_are_refused():
+    with pytest.raises(DatasetError, match=r"photograph x is in no fold of the split \(2 such\)"):
+        splits.part(["a", "y", "x"], {"a": 0}, 0)
+    with pytest.raises(DatasetError, match=r"fold 7 holds no photograph; there are folds \[0, 1\]"):
+        splits.part(["a", "b"], {"a": 0, "b": 1}, 7)
+
+
+def test_a_saved_split_is_read_back(tmp_path):
+    (tmp_path / "folds.json").write_text(json.dumps({"about": "a test", "folds": {"a": 0, "b": 1}}))
+
+    assert splits.read(tmp_path / "folds.json") == {"a": 0, "b": 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"a": 0}', '{"folds": [1, 2]}', '{"folds": {"a": "0"}}', '{"folds": {"a": 0.5}}']
+)
+def test_a_file_without_folds_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "folds.json"
+    path.write_text(text)
+
+    with pytest.raises(DatasetError, match=r"folds\.json"):
+        splits.read(path)
+
+
+def test_a_missing_split_is_refused_by_name(tmp_path):
+    with pytest.raises(DatasetError, match=r"gone\.json: no folds could be read"):
+        splits.read(tmp_path / "gone.json")
+
+
+def test_idrid_s_54_photographs_lie_each_in_one_of_five_folds():
+    folds = splits.read(IDRID)
+
+    assert sorted(folds) == [f"IDRiD_{number:02}" for number in range(1, 55)]
+    assert sorted(np.bincount(list(folds.values())).tolist()) == [10, 11, 11, 11, 11]
+    parts = [splits.part(list(folds), folds, held_back) for held_back in range(5)]
+    assert sorted(name for _, held_back in parts for name in held_back) == sorted(folds)
+    assert all(set(learned).isdisjoint(held_back) for learned, held_back in parts)
+
+
+def test_idrid_s_folds_are_dealt_again_by_seed_2019(shared_data):
+    cases = idrid.cases(shared_data, "train")
+    burdens = []
+    for case in cases:
+        he = read_mask(case.masks["HE"], (2848, 4288)).sum() if "HE" in case.masks else 0
+        burdens.append((float("SE" in case.masks), float(he)))
+
+    assert splits.deal([case.name for case in cases], burdens, 5, 2019) == splits.read(IDRID)
+
+
+LESIONS = ("EX", "MA", "SE")
+
+
+@st.composite
+def dealt(draw, largest=1):
+    """Return (for each group its size, and for each lesion (photographs with it, px)), number of folds."""
+    count = draw(st.integers(2, 5))
+    amount = st.tuples(st.integers(0, largest), st.integers(1, 10**6))
+    group = st.tuples(st.integers(1, largest), st.lists(amount, min_size=3, max_size=3))
+    return draw(st.lists(group, min_size=count, max_size=16)), count
+
+
+def hands_of(groups):
+    found = []
+    for number, (size, amounts) in enumerate(groups):
+        having = {c: min(n, size) for c, (n, _) in zip(LESIONS, amounts, strict=True) if n}
+        burdens = {c: px for c, (n, px) in zip(LESIONS, amounts, strict=True) if n}
+        names = tuple(f"g{number:02}_{shot}" for shot in range(size))
+        found.append(Hand(names=names, having=having, burdens=burdens))
+    return found
+
+
+@laws
+@given(dealt(largest=4), seeds)
+def test_every_photograph_gets_one_fold_and_no_group_is_parted(drawn, seed):
+    groups, count = drawn
+    hands = hands_of(groups)
+
+    folds = splits.deal_hands(hands, count, seed)
+
+    assert sorted(folds) == sorted(name for hand in hands for name in hand.names)
+    assert set(folds.values()) <= set(range(count))
+    assert all(len({folds[name] for name in hand.names}) == 1 for hand in hands)
+    sizes = np.bincount(list(folds.values()), minlength=count)
+    largest = max(len(hand.names) for hand in hands)
+    assert sizes.max() <= -(-len(folds) // count) + largest - 1
+
+
+@laws
+@given(dealt(), seeds)
+def test_folds_of_single_photographs_differ_by_one_in_size(drawn, seed):
+    groups, count = drawn
+
+    folds = splits.deal_hands(hands_of(groups), count, seed)
+
+    sizes = np.bincount(list(folds.values()), minlength=count)
+    assert sizes.max() - sizes.min() <= 1
+
+
+@laws
+@given(dealt(), seeds)
+def test_the_rarest_lesion_is_as_often_in_every_fold(drawn, seed):
+    groups, count = drawn
+    hands = hands_of(groups)
+    holders = {code: [hand for hand in hands if code in hand.having] for code in LESIONS}
+    rarest = min(
+        (code for code in LESIONS if holders[code]), key=lambda c: (len(holders[c]), c), default=None
+    )
+
+    folds = splits.deal_hands(hands, count, seed)
+
+    if rarest:
+        found = np.bincount([folds[hand.names[0]] for hand in holders[rarest]], minlength=count)
+        assert found.max() - found.min() <= 1
+
+
+@laws
+@given(dealt(largest=3), seeds)
+def test_a_stratified_deal_depends_on_the_seed_alone_not_on_the_order(drawn, seed):
+    groups, count = drawn
+    hands = hands_of(groups)
+
+    folds = splits.deal_hands(hands, count, seed)
+
+    assert splits.deal_hands(hands, count, seed) == folds
+    assert splits.deal_hands(hands[::-1], count, seed) == folds
+
+
+def test_burdens_of_all_lesions_are_even_where_presence_is():
+    px = np.random.default_rng(0).integers(100, 1000, (40, 3))
+    hands = hands_of([(1, [(1, int(one)) for one in row]) for row in px])
+
+    folds = splits.deal_hands(hands, 4, 0)
+
+    fold = np.array([folds[hand.names[0]] for hand in hands])
+    shares = np.array([px[fold == number].sum(axis=0) for number in range(4)]) / px.sum(axis=0)
+    assert (shares.max(axis=0) - shares.min(axis=0)).max() < 0.02  # 0.12 before groups change folds
+
+
+def test_too_few_groups_are_refused():
+    with pytest.raises(
+        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be dealt to 3 folds"
+    ):
+        splits.deal_hands(hands_of([(3, [(0, 1)] * 3)] * 2), 3, 0)
+
+
+def test_shots_of_one_eye_share_a_fold_whether_the_set_says_so_or_their_pixels_do(tmp_path):
+    tiny_layouts.e_ophtha(tmp_path)
+    tiny_layouts.idrid(tmp_path, numbers=(1, 2, 3))
+    top = tmp_path / "A. Segmentation/1. Original Images/a. Training Set"
+    (top / "IDRiD_09.jpg").write_bytes((top / "IDRiD_02.jpg").read_bytes())
+    told = splits.stratified(layouts.cases(tmp_path, layouts.E_OPHTHA, "train"), ("EX", "MA"), 2, 0)
+    seen = splits.stratified(layouts.cases(tmp_path, layouts.IDRID, "train"), ("EX", "SE"), 3, 0)
+
+    assert len({told[f"E0000001_C{number}"] for number in (1, 2, 3)}) == 1
+    assert told["E0000475_C4"] != told["E0000001_C1"]
+    assert seen["IDRiD_09"] == seen["IDRiD_02"]
+    assert len({seen[f"IDRiD_0{number}"] for number in (1, 2, 3)}) == 3
+
+
+def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
+    splits.write(tmp_path / "folds.json", {"b": 1, "a": 0}, "a test")
+
+    assert splits.read(tmp_path / "folds.json") == {"a": 0, "b": 1}
+    assert json.loads((tmp_path / "folds.json").read_text())["about"] == "a test"
+    with pytest.raises(
+        DatasetError, match=r"folds\.json: is there already, and a model may have been trained"
+    ):
+        splits.write(tmp_path / "folds.json", {"a": 1}, "another")
+    with pytest.raises(OutputError, match="cannot be written"):
+        splits.write(tmp_path / "folds.json" / "below.json", {"a": 1}, "nowhere")
+
+
+def of_one_scene(root, count=6):
+    """Write pictures that a fixed camera took: the same ground, a few spots that come and go."""
+    tiny_layouts.leaves(root, count=2)
+    with Image.open(root / "images" / "leaf0.png") as image:
+        ground = np.asarray(image)
+    for number in range(count):
+        pixels = ground.copy()
+        pixels[20 + 30 * number : 26 + 30 * number, 80:86] = 250
+        Image.fromarray(pixels).save(root / "images" / f"leaf{number}.png")
+        tiny_layouts.mask(root / "masks" / f"leaf{number}_RUST.png", ((20 + 30 * number, 80),))
+    return layouts.named(str(root / "leaves.toml"))
+
+
+def test_pictures_of_one_scene_are_dealt_like_any_others_and_only_equal_ones_share_a_fold(tmp_path):
+    layout = of_one_scene(tmp_path)
+    (tmp_path / "images" / "twin.png").write_bytes((tmp_path / "images" / "leaf3.png").read_bytes())
+
+    folds = splits.stratified(layouts.cases(tmp_path, layout, "train"), ("RUST",), 6, 0)
+
+    assert {folds[f"leaf{number}"] for number in range(6)} == set(range(6))
+    assert folds["twin"] == folds["leaf3"]
+
+
+@pytest.mark.parametrize(("count", "fewer"), [(1, ""), (3, "use 2 to 3 folds, or ")])
+def test_groups_too_few_to_deal_can_be_put_in_folds_by_hand(count, fewer):
+    wanted = f"cannot be dealt to 5 folds; {fewer}write the folds yourself .* --split FILE"
+
+    with pytest.raises(DatasetError, match=wanted):
+        splits.deal_hands(hands_of([(4, [(0, 1)] * 3)] * count), 5, 0)

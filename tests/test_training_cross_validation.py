@@ -1,0 +1,83 @@
+"""A model from beginning to end: folds held back, then all photographs, then a package they judge."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tiny_set
+
+from foveate import cli, models
+from foveate.datasets.layouts import LAYOUTS
+from foveate.errors import SettingError
+from foveate.training import cross_validation, recipes, trainer
+from foveate.training.recipe import STAGES
+from foveate.training.runner import Plan
+
+
+@pytest.fixture
+def split(tmp_path, monkeypatch):
+    """Publish a tiny recipe of two steps a stage; every fold is one photograph."""
+    made = tiny_set.recipe(split=None)
+    stages = {name: tiny_set.replace(stage, steps=2) for name, stage in made.stages.items()}
+    made = tiny_set.replace(made, stages=stages)
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": lambda: made})
+    path = tmp_path / "folds.json"
+    path.write_text(json.dumps({"folds": {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    return path
+
+
+def whole(tmp_path, split, folds):
+    plan = Plan(
+        recipe=tiny_set.recipe(split=split, held_back=None),
+        cases=tiny_set.write(tmp_path / "set"),
+        folder=tmp_path / "model",
+    )
+    return cross_validation.Programme(
+        recipe=plan.recipe, plan=plan, folds=folds, layout=LAYOUTS["idrid"], version="3"
+    )
+
+
+def test_each_fold_is_held_back_from_a_run_of_its_own_and_nothing_from_the_last(tmp_path, split):
+    planned = cross_validation.runs(whole(tmp_path, split, (2, 0)))
+
+    assert [(one.folder.name, one.recipe.held_back) for one in planned] == [
+        ("fold-2", 2),
+        ("fold-0", 0),
+        ("all", None),
+    ]
+
+
+@pytest.mark.parametrize("folds", [(), (1, 1)])
+def test_no_fold_and_a_fold_twice_are_refused(tmp_path, split, folds):
+    with pytest.raises(SettingError, match="name one or more, each once"):
+        whole(tmp_path, split, folds)
+
+
+def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, capsys):
+    tiny_set.write(tmp_path / "set")
+    command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
+    command += ["--split", str(split), "--fold", "0", "--fold", "1", "--threads", "1", "--version", "3"]
+
+    assert cli.run(command) == 0
+
+    runs = {path.name for path in (tmp_path / "model").iterdir()}
+    assert runs == {"fold-0", "fold-1", "all", "package"}
+    package = models.load(tmp_path / "model" / "package")
+    training = package.manifest["training"]
+    assert package.version == "3"
+    assert training["photographs"] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
+    assert training["validation"]["photographs"] == ["IDRiD_01", "IDRiD_02"]
+    assert training["validation"]["learned_from_them"] == ["IDRiD_01", "IDRiD_02"]
+
+    (tmp_path / "model" / "all" / "joint.safetensors").unlink()  # as after a kill in the last stage
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "model").glob("fold-*/*.safetensors")}
+    capsys.readouterr()
+
+    assert cli.run(command) == 0
+
+    assert all(trainer.is_finished(tmp_path / "model" / "all", stage) for stage in STAGES)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert "package" in capsys.readouterr().out
+    assert models.load(tmp_path / "model" / "package").digest == package.digest  # to the last bit

@@ -1,0 +1,195 @@
+"""Several processes compute what one does: the same loss, the same gradient, the same weights."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tiny_set
+import torch
+from safetensors.torch import load_file, save_file
+
+from foveate.errors import SettingError
+from foveate.training import distributed, sampler, stages, trainer
+from foveate.training.distributed import HERE, Machine
+from foveate.training.losses import Loss
+from foveate.training.recipe import STAGES
+
+LOSS = Loss(focal_tversky=0.5)
+
+
+def recipe(parts):
+    """Return a recipe of five photographs a step, which no two processes share evenly, in float32."""
+    whole = tiny_set.recipe()
+    each = {name: replace(stage, photographs=5, accumulate=parts) for name, stage in whole.stages.items()}
+    return replace(whole, stages=each, precision="float32", loss=LOSS)
+
+
+def gradient(sheets, here, stage, parts):
+    """Return the loss and gradient of a stage's first step, statistics frozen."""
+    network = tiny_set.seeded()
+    stages.set_modes(network, stage)
+    network.eval()
+    learner = trainer.Learner(network, recipe(parts), stage, here)
+    loss = learner._backward(sampler.Steps(sheets, recipe(parts), stage, here)[0])
+    grads = {name: w.grad for name, w in network.named_parameters() if w.grad is not None}
+    return loss, grads
+
+
+def compute(root):
+    """Do all that is compared, as one of the processes or as the only one, and write it down."""
+    here = distributed.found("cpu")
+    cases = tiny_set.idrid.cases(root / "set", "train")
+    sheets = [tiny_set.samples.lay_out(case, tiny_set.CONTRACT, root / "sheets") for case in cases]
+    out = root / f"{here.ranks}-{here.rank}"
+    out.mkdir()
+    losses = {}
+    for stage in STAGES:
+        for parts in (1, 2):
+            losses[f"{stage} {parts}"], grads = gradient(sheets, here, stage, parts)
+            save_file(grads, out / f"{stage}-{parts}.safetensors")
+    (out / "losses.json").write_text(json.dumps(losses))
+    list(trainer.train_stage(recipe(1), sheets, root / f"run-{here.ranks}", "global", machine=here))
+
+
+def process(root, rank, ranks, port):
+    """Start one process of some, as torchrun does."""
+    paths = [str(Path(tiny_set.__file__).parent), str(Path(trainer.__file__).parents[2])]
+    told = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    code = (
+        "import os, sys, pathlib, torch, test_machine; torch.set_num_threads(1)\n"
+        "with test_machine.machine.joined(os.environ, 'cpu'):\n"
+        "    test_machine.compute(pathlib.Path(sys.argv[1]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, str(root)],
+        env=os.environ | told,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """Return the folder of what two processes computed and what one did."""
+    root = tmp_path_factory.mktemp("machine")
+    tiny_set.sheets(root)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [process(root, rank, 2, port) for rank in range(2)]
+    for each in [*processes, process(root, 0, 1, port)]:
+        _, said = each.communicate(timeout=120)
+        assert each.returncode == 0, said
+    return root
+
+
+def losses(root, name):
+    return json.loads((root / name / "losses.json").read_text())
+
+
+def test_two_processes_find_the_loss_of_one(computed):
+    one, two, other = (losses(computed, name) for name in ("1-0", "2-0", "2-1"))
+
+    assert two == other
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_processes_find_the_gradient_of_one(computed, stage, parts):
+    one, two, other = (
+        load_file(computed / name / f"{stage}-{parts}.safetensors") for name in ("1-0", "2-0", "2-1")
+    )
+
+    assert one.keys() == two.keys() == other.keys()
+    assert max(grad.abs().max() for grad in one.values()) > 0.01
+    for name, grad in one.items():
+        torch.testing.assert_close(two[name], grad, rtol=1e-4, atol=1e-5)
+        assert torch.equal(two[name], other[name])
+
+
+def test_two_processes_write_one_run(computed):
+    one, two = ((computed / f"run-{ranks}") for ranks in (1, 2))
+
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    assert len((two / "global.csv").read_text().splitlines()) == 7
+    assert (one / "recipe.json").read_text() == (two / "recipe.json").read_text()
+
+
+def test_one_process_neither_waits_nor_adds():
+    tensor = torch.ones(2)
+
+    HERE.meet()
+    assert HERE.added(tensor) is tensor
+    assert HERE.agreed(7) == 7
+    assert HERE.wrapped(module := torch.nn.Linear(1, 1)) is module
+    with distributed.joined({}, "cpu"):
+        assert distributed.found("cpu") == HERE
+    assert distributed.describe(HERE)["processes"] == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said():
+    with pytest.raises(SettingError, match="torch finds no GPU"):
+        Machine(device="cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_several_processes_without_a_gpu_are_told_before_they_join():
+    several = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+
+    with pytest.raises(SettingError, match="torch finds no GPU"), distributed.joined(several, "cuda"):
+        pass
+
+
+@pytest.mark.parametrize(("told", "wanted"), [({"LOCAL_WORLD_SIZE": "4"}, 4), ({"LOCAL_RANK": "2"}, 3)])
+def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, told, wanted):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | told
+
+    said = f"{wanted} processes on a machine of 2 GPUs; .* --nproc-per-node 2"
+    with pytest.raises(SettingError, match=said), distributed.joined(several, "cuda"):
+        pass
+
+
+def test_processes_that_were_not_told_where_to_meet_say_so(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+    with (
+        pytest.raises(SettingError, match=r"WORLD_SIZE is 2, .* torchrun"),
+        distributed.joined({"WORLD_SIZE": "2"}, "cpu"),
+    ):
+        pass
+
+
+def test_workers_below_none_are_refused():
+    with pytest.raises(SettingError, match="workers are -1"):
+        Machine(workers=-1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_finds_the_loss_and_gradient_of_the_processor(tmp_path):
+    sheets = tiny_set.sheets(tmp_path)
+    for stage in STAGES:
+        (loss, grads), (again, moved) = (
+            gradient(sheets, Machine(device=device), stage, 1) for device in ("cpu", "cuda")
+        )
+        assert again == pytest.approx(loss, rel=1e-3)
+        for name, grad in grads.items():
+            torch.testing.assert_close(moved[name].cpu(), grad, rtol=1e-2, atol=1e-3)

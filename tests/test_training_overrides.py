@@ -1,0 +1,156 @@
+"""A recipe's numbers are changed by name and by type, or the message says what there is."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tiny_set
+
+from foveate.errors import SettingError
+from foveate.training import overrides
+from foveate.training.recipes import idrid_lite0
+
+
+def changed(**settings):
+    return overrides.override(tiny_set.recipe(), {name.replace("__", "."): v for name, v in settings.items()})
+
+
+def test_each_kind_of_value_is_read_by_the_type_of_its_field():
+    recipe = changed(
+        stages__joint__steps="100",
+        stages__local__limits__turn="180",
+        network__local_net__width="16",
+        loss__gamma="0.25",
+        contract__lesions="EX,MA",
+        contract__mean="1,2.5,3",
+        optimiser="adam",
+        any_lesions="true",
+        split="folds/mine.json",
+        seed="7",
+    )
+
+    assert recipe.stages["joint"].steps == 100
+    assert recipe.stages["local"].limits.turn == 180
+    assert recipe.network.local_net.width == 16
+    assert recipe.network.global_net.width == 4
+    assert recipe.loss.gamma == 0.25
+    assert recipe.contract.lesions == ("EX", "MA")
+    assert recipe.contract.mean == (1.0, 2.5, 3.0)
+    assert (recipe.optimiser, recipe.any_lesions, recipe.seed) == ("adam", True, 7)
+    assert recipe.split == Path("folds/mine.json")
+    assert changed(split="none").split is None
+
+
+def test_the_recipe_that_is_given_stays_as_it_was():
+    recipe = tiny_set.recipe()
+
+    overrides.override(recipe, {"stages.joint.rate": "0.5"})
+
+    assert recipe == tiny_set.recipe()
+
+
+def test_epochs_take_the_place_of_steps_and_steps_of_epochs():
+    once = overrides.override(tiny_set.recipe(), {"stages.global.epochs": "1.5"})
+    again = overrides.override(once, {"stages.global.steps": "9"})
+
+    assert (once.stages["global"].steps, once.stages["global"].epochs) == (None, 1.5)
+    assert (again.stages["global"].steps, again.stages["global"].epochs) == (9, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("stage.joint.steps", "1", "no setting 'stage'; there is name, contract, network, stages"),
+        ("stages.last.steps", "1", "no setting 'last'; there is global, local, fusion, joint"),
+        ("stages.joint.step", "1", "no setting 'step'; there is photographs, windows, rate, steps"),
+        ("seed.more", "1", "no setting 'more'; there is nothing below it"),
+        ("stages.joint", "1", "holds several values: photographs, windows"),
+        ("stages.joint.steps", "1.5", "not a whole number"),
+        ("stages.joint.rate", "fast", "not a number"),
+        ("optimiser", "sgd", "choose one of adam, adamw"),
+        ("any_lesions", "yes", "write true or false"),
+        ("contract.mean", "1,2", "give 3 values"),
+        ("contract.mean", "1,2,x", "not a number"),
+    ],
+)
+def test_what_cannot_be_set_is_said_by_name(name, text, said):
+    with pytest.raises(SettingError, match=said) as caught:
+        overrides.override(tiny_set.recipe(), {name: text})
+
+    assert str(caught.value).startswith(f"--set {name}")
+
+
+def test_healthy_eyes_and_the_correction_can_be_set():
+    named = changed(healthy_share="0.15", healthy_split="halves.json", network__corrects="true")
+
+    assert named.healthy_share == 0.15
+    assert named.healthy_split == Path("halves.json")
+    assert named.network.corrects
+    without = overrides.override(named, {"healthy_split": "none", "network.corrects": "false"})
+    assert without.healthy_split is None
+    assert not without.network.corrects
+    with pytest.raises(SettingError, match=r"healthy_share is 1\.0"):
+        changed(healthy_share="1")
+
+
+def test_a_value_that_the_recipe_refuses_is_refused():
+    with pytest.raises(SettingError, match="may turn by quarters only"):
+        changed(stages__joint__limits__turn="10")
+
+
+TOGETHER = [
+    {"network.global_net.backbone": "efficientnet-lite0", "network.global_net.decoder": "8,4"},
+    {"sampling": "dealt", "lesion_share": "0"},
+    {"stages.joint.photographs": "5", "stages.joint.accumulate": "5"},
+    {"contract.view_side": "64", "network.global_net.poolings": "5"},  # 32 px halve four times at most
+    {"stages.joint.steps": "none", "stages.joint.epochs": "2"},
+]
+
+
+@pytest.mark.parametrize("settings", TOGETHER, ids="+".join)
+def test_changes_that_belong_together_are_made_in_either_order(settings):
+    recipe = overrides.override(tiny_set.recipe(), settings)
+
+    assert overrides.override(tiny_set.recipe(), dict(reversed(settings.items()))) == recipe
+    found = overrides.names(recipe)
+    for name, text in settings.items():
+        assert found[name].strip("()").replace(" ", "") in (text, f"{text}.0", text.capitalize())
+
+
+def test_a_published_recipe_takes_other_poolings_with_their_decoder():
+    settings = {"network.global_net.poolings": "4", "network.global_net.decoder": "96,64,32,16"}
+
+    changed = overrides.override(idrid_lite0(), settings).network.global_net
+
+    assert (changed.poolings, changed.decoder) == (4, (96, 64, 32, 16))
+
+
+def test_steps_and_epochs_together_are_refused():
+    with pytest.raises(SettingError, match="either steps or epochs"):
+        overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint.epochs": "2"})
+
+
+def test_a_holder_and_a_value_below_it_are_refused():
+    with pytest.raises(SettingError, match=r"--set stages\.joint holds several values"):
+        overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint": "1"})
+
+
+def test_every_name_that_is_listed_can_be_set_to_its_own_value():
+    recipe = tiny_set.recipe()
+    listed = overrides.names(recipe)
+    plain = {name: text for name, text in listed.items() if not text.startswith("(")}
+
+    assert {"stages.joint.steps", "loss.gamma", "network.fusion_width"} <= plain.keys()
+    assert overrides.override(recipe, {n: t for n, t in plain.items() if t != "None"}) == recipe
+
+
+def test_key_and_value_are_parted_at_the_first_sign():
+    assert overrides.pairs(["a.b=1", "c=d=e"]) == {"a.b": "1", "c": "d=e"}
+
+
+@pytest.mark.parametrize("texts", [["a"], ["=1"], ["a=1", "a=2"]])
+def test_a_text_that_is_no_pair_or_comes_twice_is_refused(texts):
+    with pytest.raises(SettingError, match="give each KEY=VALUE once"):
+        overrides.pairs(texts)

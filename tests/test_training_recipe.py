@@ -1,0 +1,154 @@
+"""A recipe that could not be trained as it says is refused when it is written down."""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tiny_set
+import torch
+
+from foveate import nets
+from foveate.errors import SettingError
+from foveate.training.augmentation import Limits
+from foveate.training.recipe import STAGES, Stage, epoch, steps_of
+
+WHOLE = {"steps": 1, "photographs": 1, "windows": 1, "rate": 1e-3}
+
+
+def test_the_stages_are_the_papers_in_its_order():
+    assert STAGES == ("global", "local", "fusion", "joint")
+
+
+def test_the_smallest_stage_is_one_step_of_one_window_of_one_photograph():
+    assert Stage(**WHOLE).limits == Limits()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"photographs": 0}, {"windows": 0}, {"rate": 0.0}, {"rate": -1e-3}], ids=str
+)
+def test_a_stage_that_learns_nothing_is_refused(wrong):
+    with pytest.raises(SettingError, match="at least 1 and rate above 0"):
+        Stage(**WHOLE | wrong)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_recipe_without_one_of_the_stages_is_refused_and_the_stage_named(stage):
+    whole = tiny_set.recipe()
+
+    with pytest.raises(SettingError, match=rf"recipe {whole.name}: no stage {stage}$"):
+        replace(whole, stages={name: each for name, each in whole.stages.items() if name != stage})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("limits", [Limits(turn=1), Limits(zoom=0.1)], ids=["turn", "zoom"])
+def test_only_stages_without_fusion_may_turn_freely_or_zoom(stage, limits):
+    whole = tiny_set.recipe()
+    stages = whole.stages | {stage: replace(whole.stages[stage], limits=limits)}
+
+    if stage in ("global", "local"):
+        assert replace(whole, stages=stages).stages[stage].limits == limits
+    else:
+        with pytest.raises(SettingError, match=rf"stage {stage} may turn by quarters only"):
+            replace(whole, stages=stages)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": None}, {"epochs": 1.0}], ids=str)
+def test_a_stage_says_steps_or_epochs_and_not_both(wrong):
+    with pytest.raises(SettingError, match="either steps or epochs"):
+        Stage(**WHOLE | wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"accumulate": 2}], ids=str)
+def test_a_step_has_at_most_as_many_parts_as_photographs(wrong):
+    with pytest.raises(SettingError, match="1 photographs a step go in 1 to 1 parts"):
+        Stage(**WHOLE | wrong)
+
+
+def test_epochs_are_above_none():
+    with pytest.raises(SettingError, match=r"epochs are above 0, not 0\.0"):
+        Stage(**WHOLE | {"steps": None, "epochs": 0.0})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}], ids=str
+)
+def test_numbers_outside_their_range_are_refused(wrong):
+    with pytest.raises(SettingError, match="patches at least 1, warm_up and averaging from 0 up to 1"):
+        tiny_set.recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("contract", "poolings", "said"),
+    [
+        (
+            {"view_side": 30},
+            2,
+            r"contract\.view_side is 30, and global_net halves it 2 times; .*2\*\*2, or lower",
+        ),
+        ({"view_side": 0}, 2, "view_side is 0"),
+        ({"view_side": -32}, 2, "view_side is -32"),
+        ({"view_side": 4}, 2, "view_side is 4"),  # one pixel at the bottom: nothing to normalise by
+        ({"window_side": 36}, 3, r"contract\.window_side is 36, .* or lower network\.local_net\.poolings"),
+        ({"view_side": 512, "window_side": 32}, 5, "window_side is 32"),
+        ({"view_side": 512}, 100_000, r"halves it 100000 times"),
+    ],
+    ids=str,
+)
+def test_a_side_that_a_stream_cannot_halve_is_refused_with_what_to_do(contract, poolings, said):
+    whole = tiny_set.recipe()
+    stream = replace(tiny_set.STREAM, poolings=poolings)
+    network = replace(whole.network, global_net=stream, local_net=stream)
+
+    with pytest.raises(SettingError, match=said):
+        replace(whole, contract=replace(tiny_set.CONTRACT, **contract), network=network)
+
+
+@pytest.mark.parametrize("poolings", [1, 2, 3])
+def test_the_smallest_sides_that_are_taken_can_be_trained_on(poolings):
+    side, whole = 2 * 2**poolings, tiny_set.recipe()
+    stream = replace(tiny_set.STREAM, poolings=poolings)
+    recipe = replace(
+        whole,
+        contract=replace(tiny_set.CONTRACT, view_side=side, window_side=side),
+        network=replace(whole.network, global_net=stream, local_net=stream),
+    )
+
+    features, _ = nets.build(recipe.network, 4).train().global_net(torch.zeros(1, 3, side, side))
+
+    assert features.shape[-2:] == (side, side)
+
+
+def test_dealt_windows_cannot_be_near_lesions():
+    with pytest.raises(SettingError, match=r"lesion_share is 0\.6, but dealt windows are uniform"):
+        tiny_set.recipe(sampling="dealt")
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_a_share_of_healthy_eyes_leaves_room_for_others(share):
+    with pytest.raises(SettingError, match=rf"healthy_share is {share}; from 0 up to 1"):
+        tiny_set.recipe(healthy_share=share)
+
+
+def test_healthy_eyes_are_not_dealt():
+    with pytest.raises(SettingError, match=r"healthy_share is 0\.2; .* 0 where sampling is dealt"):
+        tiny_set.recipe(sampling="dealt", lesion_share=0.0, healthy_share=0.2)
+
+
+def test_an_epoch_is_every_photograph_once_with_its_patches():
+    """54 photographs of 143 patches, as in the paper."""
+    stages = {
+        "global": Stage(**WHOLE | {"photographs": 2}),
+        "local": Stage(**WHOLE | {"photographs": 16}),
+        "fusion": Stage(**WHOLE | {"photographs": 2, "windows": 11}),
+        "joint": Stage(**WHOLE | {"photographs": 1, "windows": 10, "steps": None, "epochs": 2.0}),
+    }
+    recipe = tiny_set.recipe(stages=stages)
+
+    assert epoch(recipe, "global", 54) == 27
+    assert epoch(recipe, "local", 54) == 54 * 143 / 16
+    assert epoch(recipe, "fusion", 54) == 54 * 13 / 2
+    assert epoch(recipe, "joint", 54) == 54 * 15  # the last group of a photograph begins its windows again
+    assert steps_of(recipe, "joint", 54) == 2 * 54 * 15
+    assert steps_of(recipe, "fusion", 54) == 1

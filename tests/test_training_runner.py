@@ -1,0 +1,337 @@
+"""A run's stages in their order, on photographs that may be trained on."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_set
+
+from foveate.datasets import SET_ASIDE, graded
+from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
+from foveate.training import overrides, run_record, runner, trainer
+from foveate.training.distributed import HERE
+from foveate.training.recipe import STAGES
+from foveate.training.runner import Plan
+
+
+@pytest.fixture
+def plan(tmp_path):
+    cases = tiny_set.write(tmp_path / "set")
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
+    return Plan(recipe=tiny_set.recipe(split=split), cases=cases, folder=tmp_path / "run", minutes=None)
+
+
+def test_the_split_says_what_is_learned_from_and_what_is_held_back(plan):
+    learned, held_back = runner.divided(plan.recipe, plan.cases)
+
+    assert [case.name for case in learned] == ["IDRiD_01", "IDRiD_02"]
+    assert [case.name for case in held_back] == ["IDRiD_03"]
+
+
+def test_a_photograph_that_is_in_no_fold_is_refused_by_name(plan):
+    plan.recipe.split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_03": 0}}))
+
+    with pytest.raises(DatasetError, match="IDRiD_02 is in no fold"):
+        runner.divided(plan.recipe, plan.cases)
+
+
+def test_an_example_photograph_is_never_trained_on(plan):
+    name = sorted(SET_ASIDE)[0]
+    cases = [case if n else tiny_set.replace(case, name=name) for n, case in enumerate(plan.cases)]
+    plan.recipe.split.write_text(json.dumps({"folds": {case.name: n % 2 for n, case in enumerate(cases)}}))
+
+    with pytest.raises(TrainingError, match=f"{name} is an example photograph"):
+        runner.divided(plan.recipe, cases)
+
+
+@pytest.mark.parametrize("name", ["IDRiD_376_small", "examples_IDRiD_226", "IDRiD_339"])
+def test_an_example_photograph_is_known_by_a_part_of_its_name(plan, name):
+    with pytest.raises(TrainingError, match="is an example photograph"):
+        runner.divided(plan.recipe, [tiny_set.replace(plan.cases[0], name=name)])
+
+
+def test_with_no_fold_held_back_all_photographs_are_learned_from(plan):
+    recipe = tiny_set.replace(plan.recipe, held_back=None)
+    assert runner.divided(recipe, plan.cases) == (list(plan.cases), [])
+
+
+def test_all_photographs_of_the_examples_are_set_aside():
+    examples = (Path(__file__).parents[1] / "examples").glob("*.jpg")
+
+    assert {path.stem.removesuffix("_small") for path in examples} == SET_ASIDE
+
+
+def test_stages_run_in_the_papers_order_and_a_finished_run_has_nothing_left_to_do(plan):
+    seen = [stage for stage, _ in runner.train(plan)]
+
+    assert list(dict.fromkeys(seen)) == list(STAGES)
+    assert all(trainer.is_finished(plan.folder, stage) for stage in STAGES)
+    assert list(runner.train(tiny_set.replace(plan, resume=True))) == []
+
+
+def test_a_folder_that_holds_a_run_is_not_gone_on_with_unasked(plan):
+    next(runner.train(plan))
+
+    with pytest.raises(TrainingError, match="--resume"):
+        next(runner.train(plan))
+
+
+def test_held_back_photographs_are_never_laid_out(plan):
+    next(runner.train(plan))
+
+    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / runner.SHEETS).iterdir()}
+
+    assert laid_out == {"IDRiD_01", "IDRiD_02"}
+
+
+@pytest.mark.parametrize("minutes", [float("nan"), float("inf"), 0.0, -1.0])
+def test_minutes_that_are_no_time_are_refused(plan, minutes):
+    with pytest.raises(SettingError, match="a number above 0, or leave --minutes out"):
+        replace(plan, minutes=minutes)
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_no_thread_is_refused(plan, threads):
+    with pytest.raises(SettingError, match=f"threads are {threads}; at least 1"):
+        replace(plan, threads=threads)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_made(plan, resume):
+    plan.folder.write_text("a file is in the way")
+
+    with pytest.raises(OutputError, match=r"run/.*: cannot be written \(.*\): a file is in the way"):
+        next(runner.train(replace(plan, resume=resume)))
+
+    assert plan.folder.read_text() == "a file is in the way"
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said_as_one_that_cannot_be_written(plan, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("exists", "open"):  # what a superuser's own rights would let through
+        real = getattr(Path, name)
+        monkeypatch.setattr(
+            Path,
+            name,
+            lambda path, *rest, real=real, **more: (
+                refuse(path) if path.parent == plan.folder else real(path, *rest, **more)
+            ),
+        )
+
+    with pytest.raises(OutputError, match="you may not write there"):
+        next(runner.train(plan))
+
+
+def test_a_run_sweeps_drafts_of_sheets_that_a_killed_one_left(plan):
+    draft = plan.folder / runner.SHEETS / ".draft-killed"
+    draft.mkdir(parents=True)
+    os.utime(draft, (0, 0))
+
+    next(runner.train(plan))
+
+    assert not draft.exists()
+
+
+# how a run begins
+
+
+def test_a_run_writes_down_its_split_settings_data_and_start(plan):
+    told = tiny_set.replace(plan, settings={"seed": "0"}, command=["foveate", "train"])
+    next(runner.train(told))
+
+    kept = {path.name for path in plan.folder.iterdir()}
+    assert {"recipe.json", "split.json", "settings.json", "data.json", "starts"} <= kept
+    assert "global-samples.jpg" in kept
+    split = json.loads((plan.folder / "split.json").read_text())
+    assert split["folds"] == {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}
+    assert split["held_back"] == 0
+    assert json.loads((plan.folder / "settings.json").read_text())["set"] == {"seed": "0"}
+    assert json.loads((plan.folder / "data.json").read_text()).keys() == {case.name for case in plan.cases}
+
+
+def test_a_set_that_the_split_does_not_cover_is_refused_with_what_to_do(plan):
+    plan.recipe.split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_03": 0}}))
+
+    with pytest.raises(DatasetError, match=r"folds\.json: .*IDRiD_02.* --split .*foveate data split"):
+        next(runner.train(plan))
+
+
+def test_a_recipe_without_a_split_deals_one_by_its_seed_and_keeps_it(plan, monkeypatch):
+    told = []
+
+    def stratified(cases, lesions, count, seed):
+        told.append((lesions, count, seed))
+        return {case.name: n for n, case in enumerate(cases)}
+
+    monkeypatch.setattr(runner.splits, "stratified", stratified)
+    bare = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None, held_back=2, seed=5))
+    next(runner.train(bare))
+
+    assert told == [(tiny_set.CONTRACT.lesions, runner.FOLDS, 5)]
+    split = json.loads((plan.folder / "split.json").read_text())
+    assert split["folds"] == {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}
+    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / runner.SHEETS).iterdir()}
+    assert laid_out == {"IDRiD_01", "IDRiD_02"}
+    next(runner.train(tiny_set.replace(bare, resume=True)))
+    assert len(told) == 1  # gone on with, the run keeps the folds that it has
+
+
+@pytest.mark.parametrize("change", ["split", "settings", "data"])
+def test_a_run_is_gone_on_with_only_as_it_was_begun(plan, change):
+    next(runner.train(plan))
+    again = tiny_set.replace(plan, resume=True)
+    if change == "split":
+        again = tiny_set.replace(again, recipe=replace(plan.recipe, held_back=1))
+    elif change == "settings":
+        again = tiny_set.replace(again, settings={"seed": "0"})
+    else:
+        mask = plan.cases[2].masks["EX"]
+        tiny_set.palette_mask(tiny_set.draw(tiny_set.EYES["IDRiD_03"], 7)[1]["EX"]).save(mask)
+
+    with pytest.raises(TrainingError, match="the run was begun with"):
+        next(runner.train(again))
+
+
+def test_only_photographs_with_a_lesion_are_learned_from_where_the_recipe_says_so(plan):
+    soft = replace(
+        plan.recipe, cases="with-lesion", contract=replace(tiny_set.CONTRACT, lesions=("SE",)), seed=3
+    )
+
+    sheets = runner._laid_out(tiny_set.replace(plan, recipe=soft), soft, HERE)
+    every = runner._laid_out(plan, replace(soft, cases="all"), HERE)
+
+    assert [sheet.name for sheet in sheets] == ["IDRiD_01"]
+    assert [sheet.name for sheet in every] == ["IDRiD_01", "IDRiD_02"]
+
+
+def test_where_no_photograph_has_the_lesion_it_is_said(plan):
+    cases = [replace(case, masks={}) for case in plan.cases]
+    soft = replace(plan.recipe, cases="with-lesion")
+
+    with pytest.raises(TrainingError, match="no photograph to learn from has any of EX, MA, HE, SE"):
+        next(runner.train(tiny_set.replace(plan, recipe=soft, cases=cases)))
+
+
+def test_photographs_that_were_not_looked_through_for_all_lesions_are_left_out(plan):
+    cases = [replace(case, annotated=("EX",)) if n == 1 else case for n, case in enumerate(plan.cases)]
+
+    kept = runner.looked_through(plan.recipe, cases)
+
+    assert [case.name for case in kept] == ["IDRiD_01", "IDRiD_03"]
+    with pytest.raises(TrainingError, match="no photograph was looked through for EX, MA, HE, SE"):
+        runner.looked_through(plan.recipe, cases[1:2])
+
+
+# other sets, other settings
+
+
+def test_a_recipe_for_any_lesions_takes_those_of_the_layout_and_another_keeps_its_own():
+    recipe = replace(tiny_set.recipe(), any_lesions=True)
+
+    contract = runner.adapted(recipe, ("RUST",), "whole").contract
+
+    assert (contract.lesions, contract.field) == (("RUST",), "whole")
+    assert runner.adapted(tiny_set.recipe(), ("RUST",), "whole") == tiny_set.recipe()
+
+
+def test_a_run_is_recalled_as_it_was_trained(plan):
+    settings = {"loss.gamma": "0.5"}
+    recipe = overrides.override(replace(plan.recipe, any_lesions=True), settings)
+    trained = runner.adapted(recipe, ("EX", "MA"), "find")
+    next(runner.train(tiny_set.replace(plan, recipe=trained, settings=settings)))
+
+    published = replace(tiny_set.recipe(), any_lesions=True)
+    found = runner.recalled(published, plan.folder)
+
+    assert replace(found, split=trained.split) == trained
+    assert runner.divided(found, plan.cases) == runner.divided(trained, plan.cases)
+    with pytest.raises(TrainingError, match="a run of recipe tiny, not other"):
+        runner.recalled(replace(published, name="other"), plan.folder)
+
+
+def test_a_run_that_kept_nothing_is_the_published_recipe(tmp_path):
+    assert runner.recalled(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
+
+
+# healthy eyes
+
+
+@pytest.fixture
+def beside(plan, tmp_path):
+    """The plan, with two healthy eyes beside the set."""
+    (tmp_path / "eyes").mkdir()
+    for number in (8, 9):
+        pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
+        tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
+    recipe = replace(plan.recipe, healthy_share=0.5)
+    return replace(plan, recipe=recipe, healthy=graded.healthy(tmp_path / "eyes", None))
+
+
+def test_healthy_eyes_are_laid_out_as_such_beside_those_of_the_set(beside):
+    sheets = runner._laid_out(beside, beside.recipe, HERE)
+
+    assert {sheet.name: sheet.is_healthy for sheet in sheets} == {
+        "IDRiD_01": False,
+        "IDRiD_02": False,
+        "healthy-eye-8": True,
+        "healthy-eye-9": True,
+    }
+    assert not any(sheet.bits.any() for sheet in sheets[2:])
+
+
+def test_all_stages_run_with_healthy_eyes_and_the_run_says_which(beside):
+    list(runner.train(beside))
+
+    data = json.loads((beside.folder / "data.json").read_text())
+    assert {"healthy-eye-8", "healthy-eye-9"} == data.keys() - {case.name for case in beside.cases}
+    assert run_record.healthy(beside.folder, beside.cases) == ("eye-8", "eye-9")
+    assert json.loads((beside.folder / "recipe.json").read_text())["healthy_share"] == 0.5
+
+
+def test_a_run_is_not_gone_on_with_without_its_healthy_eyes(beside):
+    next(runner.train(beside))
+
+    with pytest.raises(TrainingError, match="the run was begun with other photographs"):
+        next(runner.train(replace(beside, healthy=(), resume=True)))
+
+
+def test_a_run_of_no_healthy_eyes_says_so_whatever_its_photographs_are_called(plan):
+    named = [replace(case, name=f"healthy-{case.name}") for case in plan.cases]
+    plan.recipe.split.write_text(json.dumps({"folds": {case.name: n for n, case in enumerate(named)}}))
+    assert run_record.healthy(plan.folder, named) == ()
+    next(runner.train(replace(plan, cases=named)))
+
+    assert run_record.healthy(plan.folder, named) == ()
+
+
+def test_healthy_eyes_that_the_recipe_does_not_draw_are_refused(beside, plan):
+    with pytest.raises(SettingError, match=r"recipe tiny: healthy_share is 0\.0, .* or leave --healthy out"):
+        replace(beside, recipe=plan.recipe)
+
+
+def test_a_healthy_eye_of_a_photographs_name_is_refused(beside):
+    with pytest.raises(SettingError, match="IDRiD_01 is a photograph of the set and a healthy eye"):
+        replace(beside, healthy=[replace(beside.healthy[0], name="IDRiD_01")])
+
+
+def test_an_example_photograph_is_no_healthy_eye_to_learn_from(beside):
+    name = f"healthy-{min(SET_ASIDE)}_small"
+
+    with pytest.raises(TrainingError, match=f"{min(SET_ASIDE)} is an example photograph"):
+        next(runner.train(replace(beside, healthy=[replace(beside.healthy[0], name=name)])))
+
+
+def test_healthy_eyes_count_for_no_epoch(beside):
+    """Two photographs are learned from: two epochs of one photograph a step are four steps."""
+    twice = replace(beside.recipe.stages["global"], photographs=1, steps=None, epochs=2.0)
+    recipe = replace(beside.recipe, stages=beside.recipe.stages | {"global": twice})
+
+    progress = [one for _, one in runner.train(replace(beside, recipe=recipe, stages=("global",)))]
+
+    assert [one.steps for one in progress] == [4] * 4
+    assert len((beside.folder / "global-epochs.csv").read_text().splitlines()) == 1 + 2

@@ -1,0 +1,134 @@
+"""A network that begins with a package's weights: they are all there, and have not seen what is held back."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny_set
+import torch
+from safetensors.torch import load_file, save_file
+
+from foveate import nets
+from foveate.errors import TrainingError
+from foveate.training import run_record, runner, trainer, warm_start
+from foveate.training.runner import Plan
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A package of a seeded network that learned from IDRiD_01, and the network."""
+    network = tiny_set.seeded(seed=5)
+    folder = tmp_path / "package"
+    folder.mkdir()
+    state = {name: tensor.contiguous() for name, tensor in nets.folded(network).state_dict().items()}
+    save_file(state, folder / "weights.safetensors")
+    manifest = {"training": {"photographs": ["IDRiD_01"]}}
+    package = tiny_set.replace(tiny_set.package(), folder=folder, manifest=manifest)
+    return SimpleNamespace(package=package, network=network)
+
+
+@pytest.fixture
+def plan(tmp_path, begun):
+    cases = tiny_set.write(tmp_path / "set")
+    split = tmp_path / "folds.json"
+    split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
+    recipe = tiny_set.recipe(split=split)
+    return Plan(recipe=recipe, cases=cases, folder=tmp_path / "run", start=begun.package)
+
+
+def test_a_network_begins_with_all_of_the_packages_weights(begun):
+    network = tiny_set.seeded(seed=6)
+
+    assert warm_start.take(network, begun.package) == ()
+
+    expected = nets.folded(begun.network).state_dict()
+    for name, tensor in nets.folded(network).state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], msg=name)
+
+
+def test_a_packages_calibration_is_taken_back(begun):
+    network = tiny_set.seeded(seed=5)
+    lines = {
+        "fused": [(2.0, -1.0), nets.SAME, (0.5, 2.0), (3.0, 0.5)],
+        "GlobalNet": [(1.5, 0.5), (2.0, 0.0), nets.SAME, (0.25, -4.0)],
+    }
+    put_right = nets.folded(
+        nets.scaled(network, fused=lines["fused"], coarse=lines["GlobalNet"])
+    ).state_dict()
+    save_file(
+        {name: t.contiguous() for name, t in put_right.items()}, begun.package.folder / warm_start.WEIGHTS
+    )
+    lesions = tiny_set.CONTRACT.lesions
+    told = {
+        row: {
+            code: {"slope": slope, "shift": shift} for code, (slope, shift) in zip(lesions, each, strict=True)
+        }
+        for row, each in lines.items()
+    }
+    told["fused"]["MA"] = {"slope": None, "shift": None}  # one that was left as it is
+    manifest = {"training": {"validation": {"calibration": told}}}
+    other = tiny_set.seeded(seed=6)
+
+    warm_start.take(other, tiny_set.replace(begun.package, manifest=manifest))
+
+    for name in (
+        "fusion.layers.4.weight",
+        "fusion.layers.4.bias",
+        "global_net.head.weight",
+        "global_net.head.bias",
+    ):
+        torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name))
+
+
+def test_a_package_of_quite_another_network_is_refused(begun):
+    other = nets.build(
+        tiny_set.replace(tiny_set.NETWORK, local_net=tiny_set.replace(tiny_set.STREAM, width=5)), 4
+    )
+
+    with pytest.raises(TrainingError, match="package tiny has no weights for local_net of this recipe"):
+        warm_start.take(other, begun.package)
+
+
+def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(plan, begun):
+    list(runner.train(tiny_set.replace(plan, stages=("local",))))
+
+    trained = load_file(plan.folder / "local.safetensors")
+    assert all(not tensor.any() for name, tensor in trained.items() if name.endswith("running_mean"))
+    begins = nets.folded(begun.network).state_dict()["local_net.head.weight"]
+    assert not torch.equal(trained["head.weight"], begins)
+
+    list(runner.train(tiny_set.replace(plan, stages=("fusion",), resume=True)))
+
+    learner = trainer._begin(plan.recipe, plan.folder, "joint", begun.package, runner.HERE)
+    assert torch.equal(learner.network.local_net.head.weight, trained["head.weight"])
+    view = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            learner.network.global_net(view)[1], begun.network.global_net(view)[1], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_the_run_says_what_it_began_with_and_goes_on_with_nothing_else(plan):
+    next(runner.train(plan))
+
+    kept = run_record.settings(plan.folder)["start"]
+    assert kept == {"name": "tiny", "version": "0", "digest": "0" * 64, "photographs": ["IDRiD_01"]}
+    with pytest.raises(TrainingError, match="begun with other settings"):
+        next(runner.train(tiny_set.replace(plan, start=None, resume=True)))
+
+
+def test_a_package_that_learned_from_what_is_held_back_is_refused(plan):
+    plan = tiny_set.replace(plan, recipe=tiny_set.replace(plan.recipe, held_back=1))
+
+    with pytest.raises(TrainingError, match="package tiny learned from IDRiD_01, which is held back here"):
+        next(runner.train(plan))
+
+    assert not (plan.folder / run_record.SETTINGS).exists()
+
+
+def test_a_package_of_other_lesions_is_refused(plan, begun):
+    contract = tiny_set.replace(tiny_set.CONTRACT, lesions=("EX", "MA"))
+    package = tiny_set.replace(begun.package, contract=contract)
+
+    with pytest.raises(TrainingError, match="package tiny finds EX, MA, and recipe tiny EX, MA, HE, SE"):
+        next(runner.train(tiny_set.replace(plan, start=package)))

@@ -1,0 +1,62 @@
+"""Values say what they hold, work out their own arithmetic, and cannot be changed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import boxes_in
+
+from foveate import types
+from foveate.types import Box, Field, Frame, Photograph
+
+VALUES = [
+    value for value in vars(types).values() if isinstance(value, type) and dataclasses.is_dataclass(value)
+]
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_every_kind_is_frozen_named_and_says_what_it_is(kind):
+    parameters = kind.__dataclass_params__
+
+    assert parameters.frozen
+    assert all(field.kw_only for field in dataclasses.fields(kind))
+    assert hasattr(kind, "__slots__")
+    assert kind.__doc__
+    assert not kind.__doc__.startswith(f"{kind.__name__}(")  # the one that dataclass makes up
+
+
+def test_a_value_cannot_be_changed():
+    box = Box(top=0, left=0, bottom=1, right=1)
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        box.top = 1
+
+
+@given(boxes_in())
+def test_the_slices_of_a_box_cut_what_its_shape_says(place):
+    shape, (top, left, bottom, right) = place
+    picture = np.arange(shape[0] * shape[1]).reshape(shape)
+    box = Box(top=top, left=left, bottom=bottom, right=right)
+
+    cut = picture[box.slices]
+
+    assert cut.shape == box.shape == (bottom - top, right - left)
+    assert (cut[0, 0], cut[-1, -1]) == (picture[top, left], picture[bottom - 1, right - 1])
+
+
+def test_a_photograph_knows_its_height_and_width_and_no_spacing_unless_told():
+    photograph = Photograph(pixels=np.zeros((4, 7, 3), np.uint8), source="eye.png", digest="0" * 64)
+
+    assert photograph.shape == (4, 7)
+    assert photograph.spacing is None
+
+
+def test_a_field_is_twice_its_radius_wide():
+    assert Field(centre=(1.0, 2.0), radius=3.5, box=Box(top=0, left=0, bottom=1, right=1)).diameter == 7
+
+
+def test_the_scale_of_a_frame_is_canvas_pixels_per_photograph_pixel_along_each_axis():
+    frame = Frame(box=Box(top=10, left=10, bottom=110, right=60), shape=(50, 100))
+
+    assert frame.scale == (0.5, 2.0)
