@@ -26,7 +26,7 @@ from foveate.evaluation import operating_points
 from foveate.geometry import stitching
 from foveate.inference.pipeline import Settings, segment
 
-FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
+FOLD = Path(__file__).parents[1] / "src/foveate/training/recipes/splits/idrid.json"
 
 
 def measured(package, engine, cases, efforts):

@@ -28,7 +28,7 @@ from foveate.engines import onnx as onnx_engine
 from foveate.evaluation import operating_points
 from foveate.inference.pipeline import segment
 
-FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
+FOLD = Path(__file__).parents[1] / "src/foveate/training/recipes/splits/idrid.json"
 
 LEARNED = 8
 """Photographs that calibrate."""

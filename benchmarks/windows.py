@@ -26,7 +26,7 @@ from foveate.evaluation import operating_points
 from foveate.geometry import stitching
 from foveate.inference import pipeline
 
-FOLD = Path(__file__).parents[1] / "src/foveate/recipes/splits/idrid.json"
+FOLD = Path(__file__).parents[1] / "src/foveate/training/recipes/splits/idrid.json"
 
 NEAR = round(0.01 * stitching.LEVELS)
 """A smaller difference of stored levels counts as none."""

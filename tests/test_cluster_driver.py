@@ -291,7 +291,7 @@ def test_parts_do_all_between_them_and_a_last_run_writes_the_tables(many, model,
     for index in (1, 2, 3):
         crew = Scripted(write)
         asked = programme(
-            many, tmp_path / "out", model, resume=True, share=driver.programme.Share(index=index, of=3)
+            many, tmp_path / "out", model, resume=True, share=driver.job.Share(index=index, of=3)
         )
         report = driver.run(asked, crew)
         sent += [item.name for shard in crew.sent for item in shard.items]

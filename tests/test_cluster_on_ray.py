@@ -97,13 +97,13 @@ def test_a_driver_killed_and_started_again_goes_on_and_writes_nothing_twice(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    ) as driver:
+    ) as process:
         end = time.monotonic() + WAIT_SECONDS
         while not (log.exists() and '"event": "shard"' in log.read_text()):
             assert time.monotonic() < end, "no shard was done in time"
-            assert driver.poll() is None, driver.stderr.read()
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
-        driver.kill()
+        process.kill()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("regions/**/*.json")}
     assert 1 <= len(before) < 10
 
@@ -125,7 +125,7 @@ def test_what_is_wrong_with_a_worker_arrives_as_it_is(cluster, eyes, tmp_path):
 
 def test_as_many_workers_as_the_cluster_has_processors_for(cluster, model, tmp_path):
     asked = programme(tmp_path, tmp_path / "out", model)
-    with Where(on="ray://auto")(driver.programme.assigned(asked), asked.package) as crew:
+    with Where(on="ray://auto")(driver.job.assigned(asked), asked.package) as crew:
         assert len(crew._seats) == 2
         assert crew.room() == 0  # nobody has joined yet
         end = time.monotonic() + WAIT_SECONDS
@@ -181,7 +181,7 @@ def test_without_ray_it_says_what_to_install(model, tmp_path, monkeypatch):
 
     with (
         pytest.raises(ClusterError, match="pip install 'foveate\\[cluster\\]'"),
-        Where(on="ray://local")(driver.programme.assigned(asked), asked.package),
+        Where(on="ray://local")(driver.job.assigned(asked), asked.package),
     ):
         pass
 

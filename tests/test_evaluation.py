@@ -139,16 +139,16 @@ def test_the_truth_shifted_by_a_pixel(tmp_path, cases):
 
 
 def test_a_random_map_scores_as_scikit_learn_says(tmp_path, cases):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     maps = [np.random.default_rng(k).integers(0, 65536, SHAPE).astype(np.uint16) for k in range(3)]
     truth = np.concatenate([truth_of(k).ravel() for k in range(3)])
 
     found = figures_of(tmp_path, cases, lambda k: maps[k])
 
-    wanted = metrics.average_precision_score(truth, np.concatenate([one.ravel() for one in maps]))
+    wanted = reference.average_precision_score(truth, np.concatenate([one.ravel() for one in maps]))
     assert found["aupr"]["exact"]["value"] == pytest.approx(wanted, abs=1e-6)
     own = [
-        metrics.average_precision_score(truth_of(k).ravel(), maps[k].ravel()) for k in range(2)
+        reference.average_precision_score(truth_of(k).ravel(), maps[k].ravel()) for k in range(2)
     ]  # the third has none
     mean = found["aupr_mean_over_photographs"]["exact"]
     assert mean["value"] == pytest.approx(np.mean(own), abs=1e-6)

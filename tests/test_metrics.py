@@ -42,25 +42,25 @@ def counts_of(positives, negatives):
 @laws
 @given(seeds, dtypes, st.sampled_from([None, 2, 8, 64]), st.floats(0.001, 0.9))
 def test_average_precision_is_that_of_scikit_learn_ties_included(seed, dtype, distinct, share):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     stored, truth, inside = map_and_truth(seed, dtype, share=share, distinct=distinct)
 
     found = metrics.average_precision(metrics.histogram(stored, truth, inside))
 
     assert found == pytest.approx(
-        metrics.average_precision_score(truth[inside], stored[inside].astype(int)), abs=1e-9
+        reference.average_precision_score(truth[inside], stored[inside].astype(int)), abs=1e-9
     )
 
 
 @laws
 @given(seeds, dtypes, st.sampled_from([None, 8]))
 def test_the_curve_is_that_of_scikit_learn(seed, dtype, distinct):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     stored, truth, _ = map_and_truth(seed, dtype, distinct=distinct)
 
     curve = metrics.precision_recall(metrics.histogram(stored, truth))
 
-    precision, recall, levels = metrics.precision_recall_curve(truth.ravel(), stored.ravel().astype(int))
+    precision, recall, levels = reference.precision_recall_curve(truth.ravel(), stored.ravel().astype(int))
     np.testing.assert_array_equal(curve.levels, levels[::-1] * (TOP // np.iinfo(dtype).max))
     np.testing.assert_allclose(curve.precision, precision[:-1][::-1])
     np.testing.assert_allclose(curve.recall, recall[:-1][::-1])
@@ -171,7 +171,7 @@ def test_dice_is_0_where_all_that_is_marked_is_wrong_and_none_where_there_is_not
 @few
 @given(seeds)
 def test_maps_of_three_formats_pool_as_their_probabilities_do(seed):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     eight, first, _ = map_and_truth(seed, np.uint8)
     sixteen, second, _ = map_and_truth(seed + 1, np.uint16)
     floats = np.random.default_rng(seed).integers(0, 1025, first.shape).astype(np.float32) / 1024
@@ -182,7 +182,7 @@ def test_maps_of_three_formats_pool_as_their_probabilities_do(seed):
 
     levels = np.concatenate([eight.ravel() / 255, sixteen.ravel() / 65535, floats.ravel()])
     truth = np.concatenate([first.ravel(), second.ravel(), first.ravel()])
-    wanted = metrics.average_precision_score(truth, levels)
+    wanted = reference.average_precision_score(truth, levels)
     assert metrics.average_precision(pooled) == pytest.approx(wanted, abs=1e-9)
 
 
@@ -438,14 +438,14 @@ def test_a_probability_beyond_the_ruler_and_a_dtype_that_no_map_has_are_refused(
 @few
 @given(seeds, st.sampled_from([2.0, 8.0, 20.0]))
 def test_rounding_is_the_most_that_ties_of_crowded_floats_can_change(seed, steepness):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(seed)
     truth = rng.random((60, 70)) < 0.3
     stored = (1 / (1 + np.exp(-steepness * (rng.normal(0, 1, truth.shape) + truth)))).astype(np.float32)
     counts = metrics.histogram(stored, truth)
 
     off = abs(
-        metrics.average_precision(counts) - metrics.average_precision_score(truth.ravel(), stored.ravel())
+        metrics.average_precision(counts) - reference.average_precision_score(truth.ravel(), stored.ravel())
     )
 
     near = (np.minimum(stored, 1 - stored) < 1 / STEPS) & (stored > 0) & (stored < 1)
@@ -491,13 +491,13 @@ def plain_33(levels, truth):
 
 def plain_11(levels, truth):
     """The area of later papers, the same way; scikit-learn adds up the trapezoids."""
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     recall, precision = [], []
     for k in range(11):
         marked = levels > k / 10
         recall.append(truth[marked].sum() / truth.sum())
         precision.append(truth[marked].mean() if marked.any() else 1)
-    return metrics.auc(recall, precision)
+    return reference.auc(recall, precision)
 
 
 @few
@@ -519,7 +519,7 @@ def test_coarse_areas_are_those_of_thresholds_tried_one_by_one(seed, dtype, reac
 @few
 @given(seeds)
 def test_average_precision_of_floats_is_that_of_scikit_learn(seed):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(seed)
     truth = rng.random((60, 70)) < 0.1
     truth[0, 0] = True
@@ -528,7 +528,7 @@ def test_average_precision_of_floats_is_that_of_scikit_learn(seed):
 
     found = metrics.average_precision(metrics.histogram(levels, truth))
 
-    assert found == pytest.approx(metrics.average_precision_score(truth.ravel(), levels.ravel()), abs=1e-6)
+    assert found == pytest.approx(reference.average_precision_score(truth.ravel(), levels.ravel()), abs=1e-6)
 
 
 def known(kind, truth):

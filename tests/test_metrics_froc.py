@@ -277,15 +277,15 @@ def test_a_photograph_held_out_is_scaled_as_the_others_say():
 @laws
 @given(seeds)
 def test_image_auc_is_that_of_scikit_learn_ties_and_weights_included(seed):
-    metrics = pytest.importorskip("sklearn.metrics")
+    reference = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(seed)
     highest, sick = rng.integers(0, 5, 12) / 4, np.arange(12) < rng.integers(1, 12)
     statistic = metrics.image_auc(highest, sick)
     weights = rng.integers(1, 4, (1, 12)).astype(float)
 
-    assert statistic(np.ones((1, 12)))[0] == pytest.approx(metrics.roc_auc_score(sick, highest))
+    assert statistic(np.ones((1, 12)))[0] == pytest.approx(reference.roc_auc_score(sick, highest))
     assert statistic(weights)[0] == pytest.approx(
-        metrics.roc_auc_score(sick, highest, sample_weight=weights[0])
+        reference.roc_auc_score(sick, highest, sample_weight=weights[0])
     )
 
 

@@ -76,10 +76,10 @@ def test_what_a_turned_window_sees_of_the_view_is_its_own_place(quarters, mirror
     side, view_side, shape = 16, 32, (64, 96)
     warp = warped(quarters, mirror=mirror)
     coordinates = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij"), axis=-1)
-    canvas = coordinates.astype(np.float32)
-    window = augmentation.turn(tiling.extract_windows(canvas, np.array([corner]), side)[0], warp)
+    picture = coordinates.astype(np.float32)
+    window = augmentation.turn(tiling.extract_windows(picture, np.array([corner]), side)[0], warp)
 
-    turned = np.ascontiguousarray(augmentation.turn(canvas, warp))
+    turned = np.ascontiguousarray(augmentation.turn(picture, warp))
     view = np.moveaxis(canvas.global_view(turned, view_side), -1, 0)
     there = augmentation.turn_corner(corner, side, shape, warp)
     found = read(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from foveate import cli
 from foveate.errors import TrainingError
+from foveate.geometry import canvas, tiling
 from foveate.metrics import Estimate
 from foveate.training import cache, comparison, recipes, trainer
 from foveate.training.comparison import figure, tables
@@ -113,7 +114,7 @@ def test_the_papers_tiling_is_143_patches_side_by_side():
     contract = replace(tiny_set.CONTRACT, window_side=256, overlap=64)
     paper = comparison.tiled(contract, "paper")
     assert (paper.overlap, paper.part) == (0, "paper")
-    assert len(comparison.views.plan(comparison.views.PAPER_CROP, 256, paper.overlap)) == 143
+    assert len(tiling.regular_grid(canvas.PAPER_CROP, 256, paper.overlap)) == 143
     assert comparison.tiled(contract, "model") is contract
 
 

@@ -70,9 +70,9 @@ def process(root, rank, ranks, port):
         "MASTER_PORT": str(port),
     }
     code = (
-        "import os, sys, pathlib, torch, test_machine; torch.set_num_threads(1)\n"
-        "with test_machine.machine.joined(os.environ, 'cpu'):\n"
-        "    test_machine.compute(pathlib.Path(sys.argv[1]))"
+        "import os, sys, pathlib, torch, test_training_distributed; torch.set_num_threads(1)\n"
+        "with test_training_distributed.distributed.joined(os.environ, 'cpu'):\n"
+        "    test_training_distributed.compute(pathlib.Path(sys.argv[1]))"
     )
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code, str(root)],

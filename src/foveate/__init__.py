@@ -26,12 +26,12 @@ __all__ = ["FoveateError", "Model", "Result", "Settings", "__version__", "from_a
 
 _HOMES = {
     "FoveateError": "errors",
-    "Model": "library",
-    "Result": "library",
-    "Settings": "segment",
+    "Model": "inference.api",
+    "Result": "inference.api",
+    "Settings": "inference.pipeline",
     "__version__": "version",
     "from_array": "photographs",
-    "load": "library",
+    "load": "inference.api",
     "read": "photographs",
 }
 """Public name -> the module that defines it."""
