@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from foveate import metrics
 from foveate.datasets import is_annotated, layouts, truth
-from foveate.evaluation import gallery, of_model, operating_points
-from foveate.evaluation.sources import Shown
+from foveate.evaluation import gallery, maps_from_model, selection
+from foveate.evaluation.sources import CaseMaps
 from foveate.inference import api
-from foveate.inference.pipeline import DEFAULTS
+from foveate.inference.settings import DEFAULTS
 
 CELL = 190
 """Side of a close-up on the page, px."""
@@ -35,7 +35,7 @@ RANKS = ("best", "typical", "worst")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Close:
+class CloseUp:
     """One photograph, where it shows one lesion most."""
 
     name: str
@@ -45,43 +45,47 @@ class Close:
     marked: np.ndarray
 
 
-def closes(shown: Shown, name: str, lesion: str, plane: np.ndarray, threshold: float) -> Close | None:
-    stored = shown.stored(lesion)
+def close_up(maps: CaseMaps, name: str, lesion: str, plane: np.ndarray, threshold: float) -> CloseUp | None:
+    stored = maps.load_map(lesion)
     score = metrics.average_precision(metrics.histogram(stored, plane))
     if score is None:
         return None
-    marked = metrics.thresholds.marked(stored, threshold)
-    box = gallery.busiest(plane | marked)
-    cut = (shown.photograph.pixels, plane, marked)
-    pixels, drawn, found = (whole[box.slices].copy() for whole in cut)
-    return Close(name=name, score=score, pixels=pixels, truth=drawn, marked=found)
+    marked = metrics.thresholds.binarise(stored, threshold)
+    box = gallery.densest_box(plane | marked)
+    arrays = (maps.photograph.pixels, plane, marked)
+    pixels, true, predicted = (array[box.slices].copy() for array in arrays)
+    return CloseUp(name=name, score=score, pixels=pixels, truth=true, marked=predicted)
 
 
-def outlined(one: Close, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    large = cv2.resize(one.pixels, (2 * CELL, 2 * CELL), interpolation=cv2.INTER_AREA)
+def draw_outline(view: CloseUp, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    large = cv2.resize(view.pixels, (2 * CELL, 2 * CELL), interpolation=cv2.INTER_AREA)
     plane = cv2.resize(mask.astype(np.uint8), (2 * CELL, 2 * CELL), interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(plane, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(large, contours, -1, colour, 2)
     return cv2.resize(large, (CELL, CELL), interpolation=cv2.INTER_AREA)
 
 
-def page(rows: dict[str, tuple[Close, ...]]) -> Image.Image:
+def page(rows: dict[str, tuple[CloseUp, ...]]) -> Image.Image:
     group = 3 * CELL + 2 * GAP
     width = MARGIN + len(RANKS) * group + (len(RANKS) - 1) * 3 * GAP
-    made = Image.new("RGB", (width, len(rows) * (CAPTION + CELL + GAP)), "white")
-    pen, font = ImageDraw.Draw(made), ImageFont.load_default(SIZE)
-    for number, (lesion, three) in enumerate(rows.items()):
+    picture = Image.new("RGB", (width, len(rows) * (CAPTION + CELL + GAP)), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(SIZE)
+    for number, (lesion, views) in enumerate(rows.items()):
         top = number * (CAPTION + CELL + GAP)
         pen.text((4, top + CAPTION + CELL // 2 - SIZE), lesion, fill="black", font=font)
-        for place, (rank, one) in enumerate(zip(RANKS, three, strict=True)):
-            left = MARGIN + place * (group + 3 * GAP)
-            told = f"{rank}: {one.name}, {one.score:.2f}"
-            pen.text((left, top + 3), told, fill="black", font=font)
-            plain = cv2.resize(one.pixels, (CELL, CELL), interpolation=cv2.INTER_AREA)
-            cells = (plain, outlined(one, one.truth, gallery.TRUTH), outlined(one, one.marked, gallery.FOUND))
+        for position, (rank, view) in enumerate(zip(RANKS, views, strict=True)):
+            left = MARGIN + position * (group + 3 * GAP)
+            caption = f"{rank}: {view.name}, {view.score:.2f}"
+            pen.text((left, top + 3), caption, fill="black", font=font)
+            unmarked = cv2.resize(view.pixels, (CELL, CELL), interpolation=cv2.INTER_AREA)
+            cells = (
+                unmarked,
+                draw_outline(view, view.truth, gallery.TRUTH_COLOUR),
+                draw_outline(view, view.marked, gallery.PREDICTION_COLOUR),
+            )
             for column, cell in enumerate(cells):
-                made.paste(Image.fromarray(cell), (left + column * (CELL + GAP), top + CAPTION))
-    return made
+                picture.paste(Image.fromarray(cell), (left + column * (CELL + GAP), top + CAPTION))
+    return picture
 
 
 def main() -> None:
@@ -90,20 +94,25 @@ def main() -> None:
     arguments.add_argument("model")
     arguments.add_argument("split")
     arguments.add_argument("out", type=Path)
-    chosen = arguments.parse_args()
-    opened = api.load(chosen.model)
-    source = of_model(opened.package, opened.engine, DEFAULTS)
-    known: dict[str, list[Close]] = {code: [] for code in opened.package.contract.lesions}
-    for case in operating_points.cases(chosen.data, layouts.named("idrid"), chosen.split):
-        shown = source(case)
-        for lesion, so_far in known.items():
+    options = arguments.parse_args()
+    model = api.load(options.model)
+    source = maps_from_model(model.package, model.engine, DEFAULTS)
+    views: dict[str, list[CloseUp]] = {code: [] for code in model.package.contract.lesions}
+    for case in selection.select_cases(options.data, layouts.named("idrid"), options.split):
+        maps = source(case)
+        for lesion, lesion_views in views.items():
             if is_annotated(case, lesion):
-                (plane,) = truth(case, (lesion,), shown.photograph.shape)
-                one = closes(shown, case.name, lesion, plane, opened.package.decisions[lesion].threshold)
-                so_far.extend([one] if one else [])
-    ordered = {code: sorted(ones, key=lambda one: -one.score) for code, ones in known.items()}
-    rows = {code: (ones[0], ones[len(ones) // 2], ones[-1]) for code, ones in ordered.items()}
-    page(rows).save(chosen.out, quality=85, optimize=True)
+                (plane,) = truth(case, (lesion,), maps.photograph.shape)
+                view = close_up(maps, case.name, lesion, plane, model.package.decisions[lesion].threshold)
+                lesion_views.extend([view] if view else [])
+    ordered = {
+        code: sorted(lesion_views, key=lambda view: -view.score) for code, lesion_views in views.items()
+    }
+    rows = {
+        code: (lesion_views[0], lesion_views[len(lesion_views) // 2], lesion_views[-1])
+        for code, lesion_views in ordered.items()
+    }
+    page(rows).save(options.out, quality=85, optimize=True)
 
 
 if __name__ == "__main__":

@@ -24,27 +24,27 @@ def means(rows: list[curves.Row]) -> list[tuple[float, float]]:
     return [(group[-1].step, sum(row.loss for row in group) / len(group)) for group in groups]
 
 
-def drawn(stage: str, points: list[tuple[float, float]]) -> str:
+def draw_chart(stage: str, points: list[tuple[float, float]]) -> str:
     last, top = points[-1][0], math.ceil(10 * max(loss for _, loss in points)) / 10
     chart = Chart(
         x=Axis(title=f"step of {stage}", ticks=[(0, "0"), (last / 2, f"{last / 2:g}"), (last, f"{last:g}")]),
         y=Axis(title="loss", ticks=[(top * k / 4, f"{top * k / 4:.2f}") for k in range(5)]),
     )
-    return chart.drawn(f"Loss of stage {stage}", chart.line(points, "loss"))
+    return chart.render(f"Loss of stage {stage}", chart.line(points, "loss"))
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("run", type=Path)
     arguments.add_argument("out", type=Path)
-    chosen = arguments.parse_args()
+    options = arguments.parse_args()
     parts = []
     for stage in (*STAGES, *ALONE):
-        rows = curves.logged(chosen.run / f"{stage}.csv", 10**9)
+        rows = curves.logged(options.run / f"{stage}.csv", 10**9)
         if rows:
-            place = f'<svg x="{len(parts) * WIDTH}" width="{WIDTH}" height="{HEIGHT}"'
-            parts.append(drawn(stage, means(rows)).replace("<svg", place, 1))
-    chosen.out.write_text(
+            position = f'<svg x="{len(parts) * WIDTH}" width="{WIDTH}" height="{HEIGHT}"'
+            parts.append(draw_chart(stage, means(rows)).replace("<svg", position, 1))
+    options.out.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {len(parts) * WIDTH} {HEIGHT}">'
         f"<style>{STYLE}</style>{''.join(parts)}</svg>\n"
     )

@@ -29,11 +29,11 @@ def lesion_pixels(path):
         return np.asarray(mask) > 0
 
 
-def row_of(photograph, masks):
+def measure(photograph, masks):
     """Return a photograph's field and, for each lesion, its pixels and how many of them lie outside."""
     pixels = np.asarray(Image.open(photograph))
-    found = field_of_view.find(pixels)
-    inside = field_of_view.mask(found, Box(top=0, left=0, bottom=pixels.shape[0], right=pixels.shape[1]))
+    field = field_of_view.find(pixels)
+    inside = field_of_view.mask(field, Box(top=0, left=0, bottom=pixels.shape[0], right=pixels.shape[1]))
     counts = {}
     for lesion in LESIONS:
         paths = [path for path in masks if path.stem == f"{photograph.stem}_{lesion}"]
@@ -42,7 +42,7 @@ def row_of(photograph, masks):
             sum(np.count_nonzero(mask) for mask in marked),
             sum(np.count_nonzero(mask & ~inside) for mask in marked),
         )
-    return found, counts
+    return field, counts
 
 
 def main(data):
@@ -55,18 +55,21 @@ def main(data):
     print(f"{'photograph':12} {'centre':>17} {'radius':>8}  lesion pixels outside / all")
     for photograph in photographs:
         try:
-            found, counts = row_of(photograph, masks)
+            field, counts = measure(photograph, masks)
         except FieldError as error:
             raise SystemExit(f"{photograph.name}: {error}") from None
         totals = {lesion: tuple(np.add(totals[lesion], counts[lesion])) for lesion in LESIONS}
-        lost = ", ".join(f"{lesion} {out} / {all_}" for lesion, (all_, out) in counts.items() if out)
-        row, column = found.centre
-        print(f"{photograph.stem:12} {row:8.1f} {column:8.1f} {found.radius:8.1f}  {lost or '-'}")
-    for lesion, (all_, out) in totals.items():
-        print(f"{lesion:12} {out} of {all_} outside")
-    every, outside = np.sum(list(totals.values()), axis=0).tolist()
-    print(f"{'all':12} {outside} of {every} outside: {outside / every:.5%} (allowed: {ALLOWED:.1%})")
-    return int(outside > ALLOWED * every)
+        lost = ", ".join(f"{lesion} {out} / {total}" for lesion, (total, out) in counts.items() if out)
+        row, column = field.centre
+        print(f"{photograph.stem:12} {row:8.1f} {column:8.1f} {field.radius:8.1f}  {lost or '-'}")
+    for lesion, (total, out) in totals.items():
+        print(f"{lesion:12} {out} of {total} outside")
+    total_pixels, outside = np.sum(list(totals.values()), axis=0).tolist()
+    print(
+        f"{'all':12} {outside} of {total_pixels} outside: {outside / total_pixels:.5%} "
+        f"(allowed: {ALLOWED:.1%})"
+    )
+    return int(outside > ALLOWED * total_pixels)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Take one optimiser step of each stage of a recipe on the processor, with a batch of one.
 
 Run:    python benchmarks/full_width.py [RECIPE ...]
-Data:   none; noise, since neither time nor memory depends on what is seen
+Data:   none; noise, since neither time nor memory depends on the pixels
 Expect: docs/recipes.md has the figures; the exit code is 1 where a stage does not end in a finite loss
 Cost:   about 80 seconds of one core and 4.5 GB for paper-ex; paper-he takes 95 and 6
 """
@@ -36,17 +36,17 @@ def noise(side, lesions, generator):
     return Sample(pixels=generator.integers(0, 256, (side, side, 3), dtype=np.uint8), truth=truth)
 
 
-def of_one(recipe, stage):
+def make_item(recipe, stage):
     """Return one photograph's part in a step: its view, one window, or both."""
     contract, generator = recipe.contract, np.random.default_rng(0)
     view, window = (
         noise(side, len(contract.lesions), generator) for side in (contract.view_side, contract.window_side)
     )
-    sight = feature_sampling.sample_at((0, 0), contract.window_side, CANVAS, contract.view_side)
+    sampling = feature_sampling.window_sampling((0, 0), contract.window_side, CANVAS, contract.view_side)
     return Drawn(
         view=None if stage == "local" else view,
         windows=() if stage == "global" else (window,),
-        sights=(sight,) if stage in ("fusion", "joint") else (),
+        sights=(sampling,) if stage in ("fusion", "joint") else (),
     )
 
 
@@ -54,15 +54,15 @@ def step(name, stage, answers):
     """Take a step in a process of its own, so that its peak of memory is its own."""
     torch.set_num_threads(1)
     recipe = RECIPES[name]()
-    one = {key: replace(numbers, photographs=1, windows=1) for key, numbers in recipe.stages.items()}
-    recipe = replace(recipe, stages=one)
-    network = nets.build(recipe.network, len(recipe.contract.lesions), read=None)
+    single = {key: replace(numbers, photographs=1, windows=1) for key, numbers in recipe.stages.items()}
+    recipe = replace(recipe, stages=single)
+    network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
     network = network.to(memory_format=torch.channels_last)
     stages.set_modes(network, stage)
     learner = Learner(network, recipe, stage)
-    drawn = of_one(recipe, stage)
+    item = make_item(recipe, stage)
     start = time.process_time()  # of one thread: what else runs beside it does not count
-    loss = learner.learn([drawn], recipe.stages[stage].rate)
+    loss = learner.learn([item], recipe.stages[stage].rate)
     seconds = time.process_time() - start
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answers.put((loss, seconds, kilobytes * 1024, sum(p.numel() for p in learner.learning.parameters())))

@@ -22,32 +22,33 @@ import foveate
 from foveate import metrics, models, photographs
 from foveate.datasets import layouts, truth
 from foveate.evaluation import effort_cutoffs as choosing
-from foveate.evaluation import operating_points
+from foveate.evaluation import selection
 from foveate.geometry import stitching
-from foveate.inference.pipeline import Settings, segment
+from foveate.inference.pipeline import segment
+from foveate.inference.settings import Settings
 
 FOLD = Path(__file__).parents[1] / "src/foveate/training/recipes/splits/idrid.json"
 
 
-def measured(package, engine, cases, efforts):
+def measure(package, engine, cases, efforts):
     """Return effort -> (lesion -> exact average precision, px looked at closely, median seconds)."""
-    found = {}
+    measurements = {}
     for effort in efforts:
         counts, computed, seconds = {}, 0, []
         for case in cases:
             photograph = photographs.read(case.photograph)
-            begun = time.perf_counter()
-            seen = segment(photograph, package, engine, Settings(effort=effort))
-            seconds.append(time.perf_counter() - begun)
-            rows, columns = seen.tiling.window
-            computed += len(seen.tiling.corners) * rows * columns
-            codes = seen.probabilities.lesions
+            start = time.perf_counter()
+            segmentation = segment(photograph, package, engine, Settings(effort=effort))
+            seconds.append(time.perf_counter() - start)
+            rows, columns = segmentation.tiling.window
+            computed += len(segmentation.tiling.corners) * rows * columns
+            codes = segmentation.probabilities.lesions
             for code, plane in zip(codes, truth(case, codes, photograph.shape), strict=True):
-                native = stitching.native(seen.probabilities, code)
+                native = stitching.native_map(segmentation.probabilities, code)
                 counts.setdefault(code, []).append(metrics.histogram(native, plane))
         areas = {code: metrics.average_precision(metrics.pool(each)) for code, each in counts.items()}
-        found[effort] = areas, computed, statistics.median(seconds)
-    return found
+        measurements[effort] = areas, computed, statistics.median(seconds)
+    return measurements
 
 
 def main():
@@ -62,16 +63,16 @@ def main():
     arguments.add_argument("--write", action="store_true")
     arguments.add_argument("--time", action="store_true")
     arguments.add_argument("--out", type=Path)
-    chosen = arguments.parse_args()
+    options = arguments.parse_args()
     model = foveate.load(
-        chosen.package, engine=chosen.engine, precision=chosen.precision, threads=chosen.threads
+        options.package, engine=options.engine, precision=options.precision, threads=options.threads
     )
-    cases = operating_points.cases(chosen.data, layouts.named(chosen.layout), chosen.split)
-    seen = []
-    for one in choosing.glimpses(model.package, model.engine, cases):
-        seen.append(one)
-        print(one.name, flush=True)
-    gazes = choosing.chosen(seen, choosing.glances(model.package))
+    cases = selection.select_cases(options.data, layouts.named(options.layout), options.split)
+    results = []
+    for result in choosing.coarse_results(model.package, model.engine, cases):
+        results.append(result)
+        print(result.name, flush=True)
+    selection_rules = choosing.choose_from_results(results, choosing.reduced_tta_views(model.package))
     codes = model.package.contract.lesions
     lines = [
         f"{model.package.name} {model.package.version}, {model.engine.label}, {len(cases)} photographs.",
@@ -83,34 +84,40 @@ def main():
         + " |",
         "|---|---|---|---|---|",
     ]
-    for effort, gaze in gazes.items():
+    for effort, rule in selection_rules.items():
         rows = {
-            "the same photographs": choosing.outcome(seen, gaze.interests),
-            "the others": choosing.crossed(seen, effort),
+            "the same photographs": choosing.outcome(results, rule.criteria),
+            "the others": choosing.cross_validate(results, effort),
         }
-        for on, outcome in rows.items():
+        for photographs_used, outcome in rows.items():
             if outcome is not None:
-                kept = ", ".join(f"{outcome.kept[code]:.2f}" for code in outcome.kept)
-                lost = ", ".join(f"{-outcome.losses[code]:+.4f}" for code in outcome.losses)
-                lines.append(f"| {effort} | {on} | {outcome.share:.1%} | {kept} | {lost} |")
-    package = replace(model.package, gazes=gazes)
-    exact = measured(package, model.engine, cases, ("full", *gazes))
-    full, most, _ = exact["full"]
-    seconds = "| seconds, median |" if chosen.time else "|"
+                kept_areas = ", ".join(f"{outcome.kept[code]:.2f}" for code in outcome.kept)
+                changes = ", ".join(f"{-outcome.losses[code]:+.4f}" for code in outcome.losses)
+                lines.append(
+                    f"| {effort} | {photographs_used} | {outcome.share:.1%} | {kept_areas} | {changes} |"
+                )
+    package = replace(model.package, selection_rules=selection_rules)
+    exact = measure(package, model.engine, cases, ("full", *selection_rules))
+    full, full_pixels, _ = exact["full"]
+    seconds = "| seconds, median |" if options.time else "|"
     lines += ["", f"| effort | pixels looked at closely {seconds} " + " | ".join(codes) + " |"]
-    lines += ["|---|---|" + "---|" * (chosen.time + len(codes))]
-    for effort, (areas, computed, took) in exact.items():
+    lines += ["|---|---|" + "---|" * (options.time + len(codes))]
+    for effort, (areas, computed, median_seconds) in exact.items():
         cells = [f"{areas[code]:.4f} ({areas[code] - full[code]:+.4f})" for code in codes]
-        timed = [f"{took:.2f}"] if chosen.time else []
-        lines.append(f"| {effort} | {computed / most:.2f} | " + " | ".join([*timed, *cells]) + " |")
-    for effort, gaze in gazes.items():
-        called = ", ".join(f"{code} {one.cutoff:.3f} ({one.spots})" for code, one in gaze.interests.items())
-        lines += ["", f"{effort}: {gaze.glances} glances; cut-offs {called}."]
+        time_cells = [f"{median_seconds:.2f}"] if options.time else []
+        lines.append(
+            f"| {effort} | {computed / full_pixels:.2f} | " + " | ".join([*time_cells, *cells]) + " |"
+        )
+    for effort, rule in selection_rules.items():
+        cutoffs = ", ".join(
+            f"{code} {criterion.cutoff:.3f} ({criterion.blobs})" for code, criterion in rule.criteria.items()
+        )
+        lines += ["", f"{effort}: {rule.tta_views} glances; cut-offs {cutoffs}."]
     print("\n".join(lines))
-    if chosen.out:
-        chosen.out.write_text("\n".join(lines) + "\n")
-    if chosen.write:
-        written = models.with_gazes(model.package, gazes)
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n")
+    if options.write:
+        written = models.with_selection_rules(model.package, selection_rules)
         print(f"written into {written.folder}; its manifest's SHA-256 is now {written.digest[:12]}...")
 
 

@@ -24,7 +24,7 @@ from foveate.training import recipes
 SPLIT = Path(recipes.__file__).parent / "splits" / "idrid-graded.json"
 SICK = (2, 3, 4)
 """Moderate, severe and proliferative retinopathy."""
-SHOWN = 6
+NAMED = 6
 """Photographs named at either end."""
 
 
@@ -48,13 +48,15 @@ class Eye:
         return sum(self.shares.values())
 
 
-def eyes(out: Path, folder: Path) -> list[Eye]:
+def read_eyes(out: Path, folder: Path) -> list[Eye]:
     """Return the eyes of the judging half that the run has results of; one that failed ends the program."""
     halves = splits.read(SPLIT)
     with (out / "summary.csv").open(newline="") as file:
         rows = {row["photograph"]: row for row in csv.DictReader(file)}
-    judged = [one for one in graded.graded(folder) if halves[one.name] == graded.JUDGE]
-    return [read(rows[one.name], one.grade) for one in judged]
+    graded_photographs = [
+        eye for eye in graded.list_photographs(folder) if halves[eye.name] == graded.TEST_HALF
+    ]
+    return [read(rows[photograph.name], photograph.grade) for photograph in graded_photographs]
 
 
 def read(row: dict[str, str], grade: int) -> Eye:
@@ -69,14 +71,15 @@ def read(row: dict[str, str], grade: int) -> Eye:
     )
 
 
-def auc(found: Sequence[Eye], load) -> str:
+def auc(eyes: Sequence[Eye], load) -> str:
     """Return the area under the ROC curve of grade 0 against SICK, with its interval, as text."""
-    kept = [eye for eye in found if eye.grade == 0 or eye.grade in SICK]
+    selected = [eye for eye in eyes if eye.grade == 0 or eye.grade in SICK]
     statistic = metrics.image_auc(
-        np.array([load(eye) for eye in kept], np.float64), np.array([eye.grade in SICK for eye in kept])
+        np.array([load(eye) for eye in selected], np.float64),
+        np.array([eye.grade in SICK for eye in selected]),
     )
-    area = statistic(np.ones((1, len(kept))))[0]
-    low, high = metrics.interval(np.eye(len(kept)), statistic, metrics.RESAMPLES)
+    area = statistic(np.ones((1, len(selected))))[0]
+    low, high = metrics.interval(np.eye(len(selected)), statistic, metrics.RESAMPLES)
     return f"{area:.3f} ({low:.3f} to {high:.3f})"
 
 
@@ -88,29 +91,29 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("out", type=Path)
     arguments.add_argument("graded", type=Path)
-    chosen = arguments.parse_args()
-    found = eyes(chosen.out, chosen.graded)
-    codes = list(found[0].counts)
+    options = arguments.parse_args()
+    eyes = read_eyes(options.out, options.graded)
+    codes = list(eyes[0].counts)
     print(
-        f"{len(found)} photographs.\n\n| load by | area under the ROC curve, grade 0 against 2 to 4 |"
+        f"{len(eyes)} photographs.\n\n| load by | area under the ROC curve, grade 0 against 2 to 4 |"
         "\n|---|---|"
     )
-    print(f"| all lesions | {auc(found, lambda eye: eye.load)} |")
+    print(f"| all lesions | {auc(eyes, lambda eye: eye.load)} |")
     for code in codes:
-        print(f"| {code} | {auc(found, lambda eye, code=code: eye.shares[code])} |")
+        print(f"| {code} | {auc(eyes, lambda eye, code=code: eye.shares[code])} |")
     print(f"\n| grade | photographs | median regions | {' | '.join(codes)} | median load, per mille |")
     print(f"|---|---|---|{'---|' * len(codes)}---|")
     for grade in range(5):
-        those = [eye for eye in found if eye.grade == grade]
-        each = " | ".join(f"{median([eye.counts[code] for eye in those]):g}" for code in codes)
-        total, load = median([eye.regions for eye in those]), median([eye.load for eye in those])
-        print(f"| {grade} | {len(those)} | {total:g} | {each} | {1000 * load:.2f} |")
-    healthy = sorted((eye for eye in found if eye.grade == 0), key=lambda eye: -eye.load)
-    sick = sorted((eye for eye in found if eye.grade in SICK), key=lambda eye: eye.load)
-    for title, those in (("Healthy, highest load", healthy), ("Grades 2 to 4, lowest load", sick)):
+        group = [eye for eye in eyes if eye.grade == grade]
+        each = " | ".join(f"{median([eye.counts[code] for eye in group]):g}" for code in codes)
+        total, load = median([eye.regions for eye in group]), median([eye.load for eye in group])
+        print(f"| {grade} | {len(group)} | {total:g} | {each} | {1000 * load:.2f} |")
+    healthy = sorted((eye for eye in eyes if eye.grade == 0), key=lambda eye: -eye.load)
+    sick = sorted((eye for eye in eyes if eye.grade in SICK), key=lambda eye: eye.load)
+    for title, group in (("Healthy, highest load", healthy), ("Grades 2 to 4, lowest load", sick)):
         print(f"\n{title}: ", end="")
         print(
-            "; ".join(f"{eye.name} ({eye.regions} regions, {1000 * eye.load:.2f})" for eye in those[:SHOWN])
+            "; ".join(f"{eye.name} ({eye.regions} regions, {1000 * eye.load:.2f})" for eye in group[:NAMED])
         )
 
 

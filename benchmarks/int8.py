@@ -25,12 +25,12 @@ from foveate import evaluation, models, photographs
 from foveate.datasets import layouts
 from foveate.engines import Engine
 from foveate.engines import onnx as onnx_engine
-from foveate.evaluation import operating_points
+from foveate.evaluation import selection
 from foveate.inference.pipeline import segment
 
 FOLD = Path(__file__).parents[1] / "src/foveate/training/recipes/splits/idrid.json"
 
-LEARNED = 8
+CALIBRATION_CASES = 8
 """Photographs that calibrate."""
 
 EVERY = 6
@@ -38,84 +38,86 @@ EVERY = 6
 
 
 @dataclass
-class Watched:
+class RecordingEngine:
     """An engine that notes what its windows are given, and how long they take."""
 
     engine: Engine
     every: int = 0
-    fed: list = field(default_factory=list)
+    inputs: list = field(default_factory=list)
     seconds: float = 0.0
-    looks: int = 0
+    batches: int = 0
 
     @property
     def label(self):
         return self.engine.label
 
-    def glance(self, view):
-        return self.engine.glance(view)
+    def run_global(self, view):
+        return self.engine.run_global(view)
 
-    def look(self, windows, pieces, rows, columns):
-        if self.every and self.looks % self.every == 0:
-            self.fed.append({"windows": windows, "pieces": pieces, "rows": rows, "columns": columns})
-        self.looks += 1
-        begun = time.process_time()
-        found = self.engine.look(windows, pieces, rows, columns)
-        self.seconds += time.process_time() - begun
-        return found
+    def run_local(self, batch):
+        if self.every and self.batches % self.every == 0:
+            self.inputs.append(
+                {name: getattr(batch, name) for name in ("windows", "pieces", "rows", "columns")}
+            )
+        self.batches += 1
+        start = time.process_time()
+        output = self.engine.run_local(batch)
+        self.seconds += time.process_time() - start
+        return output
 
 
-class Feed(quantization.CalibrationDataReader):
-    def __init__(self, fed):
-        self._left = iter(fed)
+class CalibrationInputs(quantization.CalibrationDataReader):
+    def __init__(self, inputs):
+        self._remaining = iter(inputs)
 
     def get_next(self):
-        return next(self._left, None)
+        return next(self._remaining, None)
 
 
-def whole(path, target):
+def write_float32_graph(path, target):
     """Write a graph whose weights are float32 initializers, as the quantiser wants them."""
     model = onnx.load(path)
-    known = {one.name: one for one in model.graph.initializer}
-    kept = []
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = []
     for node in model.graph.node:
-        if node.op_type == "Cast" and node.input[0] in known:
-            weights = numpy_helper.to_array(known[node.input[0]]).astype(np.float32)
+        if node.op_type == "Cast" and node.input[0] in initializers:
+            weights = numpy_helper.to_array(initializers[node.input[0]]).astype(np.float32)
             model.graph.initializer.append(numpy_helper.from_array(weights, node.output[0]))
         else:
-            kept.append(node)
+            nodes.append(node)
     del model.graph.node[:]
-    model.graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    left = [one for one in model.graph.initializer if one.name in used]
+    model.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    used_tensors = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(left)
+    model.graph.initializer.extend(used_tensors)
     onnx.save(model, target)
 
 
-def quantised(source, target, fed):
+def quantise(source, target, inputs):
     """Quantise all convolutions but those that say the logits."""
     graph = onnx.load(source).graph
     summed = [node for node in graph.node if node.op_type == "Add"][
         -1
     ]  # LocalNet's logits and the correction
-    spared = [node.name for node in graph.node if node.op_type == "Conv" and node.output[0] in summed.input]
+    excluded = [node.name for node in graph.node if node.op_type == "Conv" and node.output[0] in summed.input]
     quantization.quantize_static(
         str(source),
         str(target),
-        Feed(fed),
+        CalibrationInputs(inputs),
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=["Conv"],
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=spared,
+        nodes_to_exclude=excluded,
     )
 
 
-def measured(cases, package, engine):
-    watched = Watched(engine)
-    found = evaluation.score(list(evaluation.count(cases, package, watched)), resamples=200)
-    return found, watched.seconds / len(cases)
+def measure(cases, package, engine):
+    recorder = RecordingEngine(engine)
+    scores = evaluation.score(list(evaluation.count_pixels(cases, package, recorder)), resamples=200)
+    return scores, recorder.seconds / len(cases)
 
 
 def main():
@@ -124,28 +126,28 @@ def main():
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--split", default=f"{FOLD}:1")
     arguments.add_argument("--threads", type=int, default=1)
-    chosen = arguments.parse_args()
-    package = models.load(chosen.package)
+    options = arguments.parse_args()
+    package = models.load(options.package)
     layout = layouts.named("idrid")
-    held = operating_points.cases(chosen.data, layout, chosen.split)
-    names = {case.name for case in held}
-    learned = [case for case in layouts.cases(chosen.data, layout, "train") if case.name not in names][::5][
-        :LEARNED
-    ]
-    engine = onnx_engine.open(package, threads=chosen.threads)
-    watched = Watched(engine, every=EVERY)
-    for case in learned:
-        segment(photographs.read(case.photograph), package, watched)
-    print(f"calibrated on {len(watched.fed)} windows of {len(learned)} photographs", flush=True)
+    held_back = selection.select_cases(options.data, layout, options.split)
+    names = {case.name for case in held_back}
+    calibration_cases = [
+        case for case in layouts.cases(options.data, layout, "train") if case.name not in names
+    ][::5][:CALIBRATION_CASES]
+    engine = onnx_engine.open(package, threads=options.threads)
+    recorder = RecordingEngine(engine, every=EVERY)
+    for case in calibration_cases:
+        segment(photographs.read(case.photograph), package, recorder)
+    print(f"calibrated on {len(recorder.inputs)} windows of {len(calibration_cases)} photographs", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.onnx", Path(folder) / onnx_engine.LOCAL.name
-        whole(package.folder / onnx_engine.LOCAL.name, plain)
-        quantised(plain, small, watched.fed)
-        eight = replace(
-            engine, local_graph=onnx_engine._open(Path(folder), onnx_engine.LOCAL, chosen.threads)
+        write_float32_graph(package.folder / onnx_engine.LOCAL.name, plain)
+        quantise(plain, small, recorder.inputs)
+        int8_engine = replace(
+            engine, local_graph=onnx_engine._open(Path(folder), onnx_engine.LOCAL, options.threads)
         )
-        for name, one in (("float32", engine), ("int8", eight)):
-            scores, seconds = measured(held, package, one)
+        for name, candidate in (("float32", engine), ("int8", int8_engine)):
+            scores, seconds = measure(held_back, package, candidate)
             print(f"{name}: {seconds:.2f} s of processors a photograph for the windows")
             print(evaluation.tabulate(scores), flush=True)
 

@@ -19,48 +19,52 @@ import numpy as np
 from foveate import evaluation, metrics, models
 from foveate.datasets import layouts
 from foveate.evaluation.networks import ROWS
-from foveate.metrics import Counts
-from foveate.metrics.counts import SKETCH
+from foveate.metrics import PixelCounts
+from foveate.metrics.counts import INTERVAL_BIN_EDGES
 from foveate.training import comparison, export, recipes, runner
 
 
-def held_back(name: str, data: Path, run: Path) -> dict[str, list[Counts]]:
+def held_back(name: str, data: Path, run: Path) -> dict[str, list[PixelCounts]]:
     """Return lesion -> what the fused network of a run shows of each photograph that it held back."""
     recipe = runner.recalled(recipes.RECIPES[name](), run)
-    _, held = runner.divided(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
+    _, cases = runner.divided(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
     engine = ROWS["fused"](network=export.halved(comparison.network(recipe, run, "fused")))
-    seen = list(evaluation.count(held, models.unwritten(recipe.name, recipe.contract), engine))
-    print(f"{run}\n{evaluation.tabulate(evaluation.score(seen))}\n", flush=True)
-    return {lesion: [sketched(one.counts[lesion]) for one in seen] for lesion in recipe.contract.lesions}
+    histograms = list(
+        evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
+    )
+    print(f"{run}\n{evaluation.tabulate(evaluation.score(histograms))}\n", flush=True)
+    return {
+        lesion: [coarsen(case.counts[lesion]) for case in histograms] for lesion in recipe.contract.lesions
+    }
 
 
-def sketched(counts: Counts) -> Counts:
+def coarsen(counts: PixelCounts) -> PixelCounts:
     """Return the same in a few thousand bins: average precision is off by less than .0001."""
-    positives, negatives = counts.sketch()
-    return Counts(positives=positives, negatives=negatives, floors=SKETCH)
+    positives, negatives = counts.interval_bins()
+    return PixelCounts(positives=positives, negatives=negatives, bin_edges=INTERVAL_BIN_EDGES)
 
 
-def scaled(each: Sequence[Counts], fold: Sequence[Counts]) -> list[Counts]:
+def scale(each: Sequence[PixelCounts], fold: Sequence[PixelCounts]) -> list[PixelCounts]:
     """Return photographs as the scaling that is likeliest on others has them."""
     scaling = metrics.calibration.fit(metrics.pool(fold))
-    return [one if scaling is None else scaling.of(one) for one in each]
+    return [counts if scaling is None else scaling.of_counts(counts) for counts in each]
 
 
-def by_the_others(fold: Sequence[Counts]) -> list[Counts]:
-    return [scaled([one], [other for other in fold if other is not one])[0] for one in fold]
+def scale_by_others(fold: Sequence[PixelCounts]) -> list[PixelCounts]:
+    return [scale([case], [counts for counts in fold if counts is not case])[0] for case in fold]
 
 
-def pooled(each: Sequence[Counts]) -> str:
+def pooled_precision(each: Sequence[PixelCounts]) -> str:
     """Return average precision and its interval, whatever places of the ruler the photographs use."""
-    places = np.unique(np.concatenate([one.floors for one in each]))
-    table = np.zeros((len(each), 2, len(places)))
-    for row, one in zip(table, each, strict=True):
-        at = np.searchsorted(places, one.floors)
-        np.add.at(row[0], at, one.positives)  # scaled places may coincide
-        np.add.at(row[1], at, one.negatives)
+    edges = np.unique(np.concatenate([counts.bin_edges for counts in each]))
+    table = np.zeros((len(each), 2, len(edges)))
+    for row, counts in zip(table, each, strict=True):
+        columns = np.searchsorted(edges, counts.bin_edges)
+        np.add.at(row[0], columns, counts.positives)  # scaled edges may coincide
+        np.add.at(row[1], columns, counts.negatives)
     flat = table.reshape(len(each), -1)
     (exact,) = metrics.average_precisions(flat.sum(axis=0, keepdims=True))
-    coarse = np.add.reduceat(table, np.arange(0, len(places), max(1, len(places) // 4096)), axis=2)
+    coarse = np.add.reduceat(table, np.arange(0, len(edges), max(1, len(edges) // 4096)), axis=2)
     low, high = metrics.interval(coarse.reshape(len(each), -1), metrics.average_precisions, metrics.RESAMPLES)
     return f"{exact:.4f} ({low:.3f} to {high:.3f})"
 
@@ -70,16 +74,16 @@ def main() -> None:
     arguments.add_argument("recipe")
     arguments.add_argument("data", type=Path)
     arguments.add_argument("runs", type=Path, nargs="+")
-    chosen = arguments.parse_args()
-    folds = [held_back(chosen.recipe, chosen.data, run) for run in chosen.runs]
+    options = arguments.parse_args()
+    folds = [held_back(options.recipe, options.data, run) for run in options.runs]
     print(
         "| lesion | not calibrated | calibrated by its fold | by the others of its fold |\n|---|---|---|---|"
     )
     for lesion in folds[0]:
-        plain = [one for fold in folds for one in fold[lesion]]
-        own = [one for fold in folds for one in scaled(fold[lesion], fold[lesion])]
-        others = [one for fold in folds for one in by_the_others(fold[lesion])]
-        print(f"| {lesion} | {' | '.join(map(pooled, (plain, own, others)))} |")
+        uncalibrated = [counts for fold in folds for counts in fold[lesion]]
+        by_fold = [counts for fold in folds for counts in scale(fold[lesion], fold[lesion])]
+        by_others = [counts for fold in folds for counts in scale_by_others(fold[lesion])]
+        print(f"| {lesion} | {' | '.join(map(pooled_precision, (uncalibrated, by_fold, by_others)))} |")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, Point
 from foveate.evaluation.networks import ROWS
 from foveate.training import comparison, export, recipes, runner
 
-FEWEST = 200
+MIN_PIXELS = 200
 """Pixels below which a bin is not drawn: its share of lesion would be chance."""
 
 STYLE = """polyline{fill:none;stroke-width:2} .grid{stroke:#ddd;stroke-width:1} .ideal{stroke:#888;
@@ -31,18 +31,18 @@ sans-serif;fill:#333} .dot-before{fill:#d55e00} .dot-after{fill:#0072b2} .name{f
 def points(rows: np.ndarray) -> list[Point]:
     """Return mean probability and share of lesion of each bin, photographs pooled."""
     pixels, mass, positives = np.split(rows.sum(axis=0), 3)
-    kept = pixels >= FEWEST
-    return list(zip(mass[kept] / pixels[kept], positives[kept] / pixels[kept], strict=True))
+    enough = pixels >= MIN_PIXELS
+    return list(zip(mass[enough] / pixels[enough], positives[enough] / pixels[enough], strict=True))
 
 
-def drawn(lesion: str, before: np.ndarray, after: np.ndarray) -> str:
+def draw_chart(lesion: str, before: np.ndarray, after: np.ndarray) -> str:
     chart = Chart(
         x=Axis(title=f"probability of {lesion}", ticks=UNIT), y=Axis(title="share that is lesion", ticks=UNIT)
     )
     parts = [chart.line([(0.0, 0.0), (1.0, 1.0)], "ideal")]
     for name, rows in (("before", before), ("after", after)):
         parts += [chart.line(points(rows), name), chart.dots(points(rows), f"dot-{name}", 3)]
-    return chart.drawn(f"Share of {lesion} over probability, before and after calibration", *parts)
+    return chart.render(f"Share of {lesion} over probability, before and after calibration", *parts)
 
 
 def main() -> None:
@@ -51,28 +51,30 @@ def main() -> None:
     arguments.add_argument("run", type=Path)
     arguments.add_argument("data", type=Path)
     arguments.add_argument("out", type=Path)
-    chosen = arguments.parse_args()
-    recipe = runner.recalled(recipes.RECIPES[chosen.recipe](), chosen.run)
-    _, held = runner.divided(recipe, layouts.cases(chosen.data, layouts.named("idrid"), "train"))
-    engine = ROWS["fused"](network=export.halved(comparison.network(recipe, chosen.run, "fused")))
-    seen = list(evaluation.count(held, models.unwritten(recipe.name, recipe.contract), engine))
-    placed = []
+    options = arguments.parse_args()
+    recipe = runner.recalled(recipes.RECIPES[options.recipe](), options.run)
+    _, cases = runner.divided(recipe, layouts.cases(options.data, layouts.named("idrid"), "train"))
+    engine = ROWS["fused"](network=export.halved(comparison.network(recipe, options.run, "fused")))
+    histograms = list(
+        evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
+    )
+    charts = []
     for number, lesion in enumerate(recipe.contract.lesions):
-        each = [one.counts[lesion] for one in seen]
+        each = [case.counts[lesion] for case in histograms]
         before, after = (
-            np.array([metrics.calibration.row(one) for one in each]),
-            metrics.calibration.held_out(each),
+            np.array([metrics.calibration.table_row(counts) for counts in each]),
+            metrics.calibration.leave_one_out(each),
         )
         for name, rows in (("before", before), ("after", after)):
-            (off,) = metrics.calibration.errors_above_lowest(rows.sum(axis=0, keepdims=True))
-            print(f"{lesion} {name}: calibration error from .1 on {off:.3f}")
+            (error,) = metrics.calibration.expected_errors_above_lowest(rows.sum(axis=0, keepdims=True))
+            print(f"{lesion} {name}: calibration error from .1 on {error:.3f}")
         left, top = (number % 2) * WIDTH, (number // 2) * HEIGHT
         size = f'<svg x="{left}" y="{top}" width="{WIDTH}" height="{HEIGHT}"'
-        placed.append(drawn(lesion, before, after).replace("<svg", size, 1))
-    size = f"0 0 {2 * WIDTH} {(len(placed) + 1) // 2 * HEIGHT}"
-    chosen.out.write_text(
+        charts.append(draw_chart(lesion, before, after).replace("<svg", size, 1))
+    size = f"0 0 {2 * WIDTH} {(len(charts) + 1) // 2 * HEIGHT}"
+    options.out.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}">'
-        f"<style>{STYLE}</style>{''.join(placed)}</svg>\n"
+        f"<style>{STYLE}</style>{''.join(charts)}</svg>\n"
     )
 
 

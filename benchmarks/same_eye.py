@@ -1,4 +1,4 @@
-"""The same eye in other files: how much of what is found changes when only the file does.
+"""The same eye in other files: how much the predicted lesions change when only the file does.
 
     python benchmarks/same_eye.py PHOTOGRAPH... [--model NAME|FOLDER]
 
@@ -22,7 +22,7 @@ PAD = (37, 11, 5, 53)
 """Rows above and below, columns left and right: odd numbers, so that nothing falls on a block by chance."""
 
 
-def through(kind: str, **options: object) -> Callable[[np.ndarray], np.ndarray]:
+def reencoded(kind: str, **options: object) -> Callable[[np.ndarray], np.ndarray]:
     """Return what writes pixels to a file of a kind and reads them back."""
 
     def encode(pixels: np.ndarray) -> np.ndarray:
@@ -39,17 +39,17 @@ def padded(pixels: np.ndarray) -> np.ndarray:
 
 
 def scaled(factor: float) -> Callable[[np.ndarray], np.ndarray]:
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return lambda pixels: cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=how)
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return lambda pixels: cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=interpolation)
 
 
-EXACT = {"PNG": through("PNG"), "TIFF": through("TIFF"), "padded": padded}
+EXACT = {"PNG": reencoded("PNG"), "TIFF": reencoded("TIFF"), "padded": padded}
 """The same pixels: the same masks."""
 
 CHANGED = {
     "mirrored": (lambda pixels: pixels[:, ::-1], 1.0),
     "turned": (np.rot90, 1.0),
-    "JPEG 95": (through("JPEG", quality=95), 1.0),
+    "JPEG 95": (reencoded("JPEG", quality=95), 1.0),
     "x 1.6": (scaled(1.6), 1.6),
     "x 0.4": (scaled(0.4), 0.4),
 }
@@ -65,33 +65,38 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("photographs", nargs="+")
     arguments.add_argument("--model")
-    chosen = arguments.parse_args()
-    model = foveate.load(chosen.model) if chosen.model else foveate.load()
+    options = arguments.parse_args()
+    model = foveate.load(options.model) if options.model else foveate.load()
     lesions = model.package.contract.lesions
     print("| photograph | as |", " | ".join(lesions), "|")
     print("|---|---|" + "---|" * len(lesions))
-    for path in chosen.photographs:
+    for path in options.photographs:
         pixels = foveate.read(path).pixels
-        own = masks(model, pixels)
+        original = masks(model, pixels)
         print(
             f"| {path} | original, px |",
-            " | ".join(str(own[code].sum()) for code in lesions),
+            " | ".join(str(original[code].sum()) for code in lesions),
             "|",
             flush=True,
         )
         for name, change in EXACT.items():
-            found = masks(model, change(pixels))
+            changed = masks(model, change(pixels))
             if name == "padded":
                 top, _, left, _ = PAD
                 inner = np.s_[top : top + pixels.shape[0], left : left + pixels.shape[1]]
-                found = {code: mask[inner] for code, mask in found.items()}
-            same = (np.array_equal(found[code], own[code]) for code in lesions)
+                changed = {code: mask[inner] for code, mask in changed.items()}
+            same = (np.array_equal(changed[code], original[code]) for code in lesions)
             print(
-                "| |", name, "|", " | ".join("equal" if one else "DIFFERENT" for one in same), "|", flush=True
+                "| |",
+                name,
+                "|",
+                " | ".join("equal" if is_equal else "DIFFERENT" for is_equal in same),
+                "|",
+                flush=True,
             )
         for name, (change, factor) in CHANGED.items():
-            found = masks(model, change(pixels))
-            shares = (found[code].sum() / factor**2 / max(1, own[code].sum()) - 1 for code in lesions)
+            changed = masks(model, change(pixels))
+            shares = (changed[code].sum() / factor**2 / max(1, original[code].sum()) - 1 for code in lesions)
             print("| |", name, "|", " | ".join(f"{share:+.1%}" for share in shares), "|", flush=True)
 
 

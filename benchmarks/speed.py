@@ -7,8 +7,8 @@ Data:   one photograph of 12 megapixels, such as IDRiD's
 Expect: docs/results/speed.md
 Cost:   ten to twenty minutes of two cores; the peers' environment takes some minutes and 3 GB, once
 
-Each candidate runs in a process of its own, loads once and is then asked again and again, in turn with the
-others, so that whatever else happens on the machine meets all alike. Printed are medians. Peers (MONAI,
+Each candidate runs in a process of its own and loads once; all are then run again and again in turn, so that
+other load of the machine affects all of them equally. Printed are medians. Peers (MONAI,
 nnU-Net, segmentation_models_pytorch) run in an environment of their own, which this command makes; a peer
 that cannot be imported is reported with its error. Memory is the peak of a candidate's process, what it
 held when asked included.
@@ -37,7 +37,7 @@ TORCH = "torch==2.13.0"
 
 PEERS = ("monai>=1.4", "nnunetv2>=2.5", "segmentation-models-pytorch>=0.4")
 
-PATIENCE = 900
+ANSWER_SECONDS = 900
 """Seconds that a candidate may take for one answer."""
 
 SIZES = (3, 12, 50, 100)
@@ -60,8 +60,8 @@ class Candidate:
 
 
 @dataclass(kw_only=True)
-class Told:
-    """What became of a candidate."""
+class Measurement:
+    """The measurements of a candidate."""
 
     what: str = ""
     failed: str = ""
@@ -81,7 +81,7 @@ class Told:
         return statistics.median(self.walls) if self.walls else math.nan
 
 
-class Running:
+class CandidateProcess:
     """A candidate's process."""
 
     def __init__(self, candidate, photograph, python):
@@ -100,21 +100,21 @@ class Running:
         )
         self.stderr = []
         threading.Thread(target=self._drain, daemon=True).start()
-        self.told = Told()
-        self._note(self._hear())
+        self.measurement = Measurement()
+        self._record(self._read())
 
-    def ask(self, save=None):
-        """Let it run once, and note what it says; maps are saved where asked for."""
-        self._say(json.dumps({"save": None if save is None else str(save)}))
-        heard = self._hear()
-        if self._note(heard):
-            self.told.walls.append(heard["wall"])
-            self.told.cpus.append(heard["cpu"])
-            self.told.peak = max(self.told.peak, self._peak(), heard["ended"])
-            self.told.seconds, self.told.figures = heard["seconds"], heard["figures"]
-            self._say("")
-            if save is not None and self._note(self._hear()):
-                self.told.maps = save
+    def run_once(self, save=None):
+        """Run it once and record its answer; save its maps, if a path is given."""
+        self._write(json.dumps({"save": None if save is None else str(save)}))
+        answer = self._read()
+        if self._record(answer):
+            self.measurement.walls.append(answer["wall"])
+            self.measurement.cpus.append(answer["cpu"])
+            self.measurement.peak = max(self.measurement.peak, self._peak(), answer["ended"])
+            self.measurement.seconds, self.measurement.figures = answer["seconds"], answer["figures"]
+            self._write("")
+            if save is not None and self._record(self._read()):
+                self.measurement.maps = save
 
     def end(self):
         self._process.stdin.close()
@@ -131,17 +131,17 @@ class Running:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
-    def _note(self, heard):
-        self.told.what = heard.get("what", self.told.what)
-        self.told.failed = heard.get("failed", self.told.failed)
-        return not self.told.failed
+    def _record(self, answer):
+        self.measurement.what = answer.get("what", self.measurement.what)
+        self.measurement.failed = answer.get("failed", self.measurement.failed)
+        return not self.measurement.failed
 
-    def _say(self, line):
+    def _write(self, line):
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
-    def _hear(self):
-        timer = threading.Timer(PATIENCE, self._process.kill)
+    def _read(self):
+        timer = threading.Timer(ANSWER_SECONDS, self._process.kill)
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
@@ -163,8 +163,8 @@ def environment(folder):
         subprocess.run([*pip, TORCH], check=True)
         subprocess.run([*pip, "--editable", f"{ROOT}[train]"], check=True)
         for peer in PEERS:  # one by one: a peer that does not install must not take the others with it
-            done = subprocess.run([*pip, TORCH, peer], check=False)
-            if done.returncode:
+            install = subprocess.run([*pip, TORCH, peer], check=False)
+            if install.returncode:
                 print(f"{peer} does not install here; its rows will say so", file=sys.stderr)
         stamp.touch()
     return python
@@ -177,11 +177,11 @@ def candidates(model, efforts):
         "openvino float32": {"engine": "openvino", "precision": "float32"},
         "openvino bf16": {"engine": "openvino", "precision": "bf16"},
     }
-    found = []
+    listed = []
     for name, engine in engines.items():
         for effort in ("full", *efforts):
             options = {"load": {"where": model, **engine}, "segment": {"effort": effort}}
-            found.append(
+            listed.append(
                 Candidate(
                     name=f"Foveate {effort}, {name}",
                     module="foveate_itself",
@@ -193,11 +193,11 @@ def candidates(model, efforts):
     for effort in ("full", *efforts):
         options = {"load": {"where": model}, "effort": effort}
         name = f"JPEG to files, {effort}, default engine"
-        found.append(
+        listed.append(
             Candidate(name=name, module="foveate_itself", opens="to_files", options=options, repetitions=5)
         )
     peer = {"peer": True}
-    found += [
+    listed += [
         Candidate(
             name="MONAI as it comes",
             module="monai_windows",
@@ -254,8 +254,8 @@ def candidates(model, efforts):
     for engine, precision in (("onnx", "float32"), ("openvino", "float32"), ("openvino", "bf16")):
         options = {"model": model, "engine": engine, "precision": precision}
         name = f"arithmetic floor, {engine} {precision}"
-        found.append(Candidate(name=name, module="floor", opens="floor", options=options, repetitions=1))
-    return found
+        listed.append(Candidate(name=name, module="floor", opens="floor", options=options, repetitions=1))
+    return listed
 
 
 def curves(model):
@@ -273,7 +273,7 @@ def curves(model):
     return sizes
 
 
-def many(model, counts, effort):
+def photograph_counts(model, counts, effort):
     return [
         Candidate(
             name=f"{count} photographs, {effort}",
@@ -286,37 +286,43 @@ def many(model, counts, effort):
     ]
 
 
-def timed(chosen, photograph, pythons, save, note):
-    """Run all candidates in turn, and again; return name -> what became of it.
+def measure(selected, photograph, pythons, save, note):
+    """Run all candidates in turn, and again; return name -> measurement.
 
     Args:
-        chosen: the candidates.
-        photograph: that all look at.
+        selected: the candidates.
+        photograph: that all process.
         pythons: of Foveate and of the peers.
         save: folder of the maps that are compared.
-        note: called with all that is known after each answer, so that a run that is stopped leaves something.
+        note: called with all measurements after each answer, so that a stopped run leaves something.
     """
-    running, told = {}, {}
-    rounds = max(candidate.repetitions for candidate in chosen)
+    processes, measurements = {}, {}
+    rounds = max(candidate.repetitions for candidate in selected)
     for turn in range(rounds):
-        for candidate in chosen:
-            if turn >= candidate.repetitions or (candidate.name in told and told[candidate.name].failed):
+        for candidate in selected:
+            if turn >= candidate.repetitions or (
+                candidate.name in measurements and measurements[candidate.name].failed
+            ):
                 continue
-            if candidate.name not in running:
+            if candidate.name not in processes:
                 if candidate.options.get("batch") == 0:
                     candidate.options["batch"] = best_batch(candidate, photograph, pythons)
-                running[candidate.name] = Running(candidate, photograph, pythons[candidate.peer])
-            one = running[candidate.name]
-            told[candidate.name] = one.told
-            if not one.told.failed:
-                maps = save / f"{len(told)}.npz" if turn == 0 and candidate.name in COMPARED else None
-                one.ask(maps)
-            last = one.told.walls[-1] if one.told.walls else math.nan
-            print(f"{candidate.name}: {one.told.failed or f'{last:.2f} s'}", file=sys.stderr, flush=True)
-            note(told)
-            if turn + 1 == candidate.repetitions or one.told.failed:
-                one.end()
-    return told
+                processes[candidate.name] = CandidateProcess(candidate, photograph, pythons[candidate.peer])
+            process = processes[candidate.name]
+            measurements[candidate.name] = process.measurement
+            if not process.measurement.failed:
+                maps = save / f"{len(measurements)}.npz" if turn == 0 and candidate.name in COMPARED else None
+                process.run_once(maps)
+            last = process.measurement.walls[-1] if process.measurement.walls else math.nan
+            print(
+                f"{candidate.name}: {process.measurement.failed or f'{last:.2f} s'}",
+                file=sys.stderr,
+                flush=True,
+            )
+            note(measurements)
+            if turn + 1 == candidate.repetitions or process.measurement.failed:
+                process.end()
+    return measurements
 
 
 COMPARED = (
@@ -331,63 +337,66 @@ def best_batch(candidate, photograph, pythons):
     """Ask MONAI's search which batch is quickest."""
     options = {key: value for key, value in candidate.options.items() if key != "batch"}
     search = Candidate(name="search", module=candidate.module, opens="search", options=options, peer=True)
-    one = Running(search, photograph, pythons[True])
-    if not one.told.failed:
-        one.ask()
-    one.end()
-    return int(one.told.figures.get("batch", 1))
+    process = CandidateProcess(search, photograph, pythons[True])
+    if not process.measurement.failed:
+        process.run_once()
+    process.end()
+    return int(process.measurement.figures.get("batch", 1))
 
 
-def table(told):
+def table(measurements):
     """Return the rows of the main table."""
-    base = told.get("MONAI as it comes", Told()).wall
-    best = told.get("MONAI at its best, float32", Told()).wall
+    base = measurements.get("MONAI as it comes", Measurement()).wall
+    best = measurements.get("MONAI at its best, float32", Measurement()).wall
     lines = [
         "| | computes | seconds | of all processors | peak memory, MB | MONAI as it comes / this "
         "| MONAI's best in float32 / this |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, one in told.items():
-        if one.failed:
-            lines.append(f"| {name} | does not run here: {one.failed} | | | | | |")
-        elif "floor" in one.figures:
-            seconds = one.figures["floor"]
-            adds, rate = one.figures["multiply_adds"] / 1e9, one.figures["rate"] / 1e9
+    for name, measurement in measurements.items():
+        if measurement.failed:
+            lines.append(f"| {name} | does not run here: {measurement.failed} | | | | | |")
+        elif "floor" in measurement.figures:
+            seconds = measurement.figures["floor"]
+            adds, rate = measurement.figures["multiply_adds"] / 1e9, measurement.figures["rate"] / 1e9
             what = f"{adds:.0f} G multiply-adds at {rate:.0f} G a second"
             lines.append(f"| {name} | {what} | {seconds:.2f} | | | | |")
         else:
-            cpu = statistics.median(one.cpus)
+            cpu = statistics.median(measurement.cpus)
             lines.append(
-                f"| {name} | {one.what} | {one.wall:.2f} | {cpu:.2f} | {one.peak / 1e6:.0f} | "
-                f"{base / one.wall:.1f} | {best / one.wall:.1f} |"
+                f"| {name} | {measurement.what} | {measurement.wall:.2f} | {cpu:.2f} "
+                f"| {measurement.peak / 1e6:.0f} "
+                f"| {base / measurement.wall:.1f} | {best / measurement.wall:.1f} |"
             )
     return lines
 
 
-def compared(told):
-    """Return how far maps of the same weights lie apart."""
-    first, *others = (name for name in COMPARED if name in told and told[name].maps)
-    maps = np.load(told[first].maps)["maps"]
+def comparison_table(measurements):
+    """Return how much maps of the same weights differ."""
+    first, *later = (name for name in COMPARED if name in measurements and measurements[name].maps)
+    maps = np.load(measurements[first].maps)["maps"]
     lines = [f"| compared with {first} | probabilities within .01 | largest difference |", "|---|---|---|"]
-    for name in others:
-        apart = np.abs(np.load(told[name].maps)["maps"] - maps)
+    for name in later:
+        differences = np.abs(np.load(measurements[name].maps)["maps"] - maps)
         inside = maps > 0
-        lines.append(f"| {name} | {(apart[inside] < 0.01).mean():.3%} | {apart[inside].max():.3f} |")
+        lines.append(
+            f"| {name} | {(differences[inside] < 0.01).mean():.3%} | {differences[inside].max():.3f} |"
+        )
     return lines
 
 
-def drawn(points, x, y, label):
+def draw_chart(points, x, y, label):
     """Return one chart of several lines: name -> [(x, y)], the first black."""
     chart = Chart(x=x, y=y)
     parts = []
     for number, (name, line) in enumerate(points.items()):
         parts += [chart.line(line, f"line{number}"), chart.dots(line, f"dot{number}", 3)]
-        place = chart.at(line[-1]).split(",")
+        x_end, y_end = chart.at(line[-1]).split(",")
         parts.append(
-            f'<text class="line{number}" x="{float(place[0]) - 4:.0f}" y="{float(place[1]) - 6:.0f}" '
+            f'<text class="line{number}" x="{float(x_end) - 4:.0f}" y="{float(y_end) - 6:.0f}" '
             f'text-anchor="end">{name}</text>'
         )
-    return chart.drawn(label, *parts)
+    return chart.render(label, *parts)
 
 
 STYLE = """polyline{fill:none;stroke-width:2} .grid{stroke:#ddd;stroke-width:1} text{font:12px sans-serif;
@@ -396,38 +405,38 @@ fill:#333;stroke:none} .line0{stroke:#0072b2} .line1{stroke:#d55e00} .line2{stro
 text.line1{fill:#d55e00} text.line2{fill:#009e73}"""
 
 
-def picture(told, path):
+def picture(measurements, path):
     """Draw seconds and memory against megapixels."""
-    sizes = [size for size in SIZES if told.get(f"{size} megapixels", Told(failed="x")).walls]
+    sizes = [size for size in SIZES if measurements.get(f"{size} megapixels", Measurement(failed="x")).walls]
     if not sizes:
         return
-    each = {size: told[f"{size} megapixels"] for size in sizes}
+    each = {size: measurements[f"{size} megapixels"] for size in sizes}
     phases = {
-        "looking": [(size, one.seconds["looking"]) for size, one in each.items()],
-        "writing": [(size, one.seconds["writing"]) for size, one in each.items()],
-        "reading": [(size, one.seconds["reading"]) for size, one in each.items()],
+        "looking": [(size, measurement.seconds["looking"]) for size, measurement in each.items()],
+        "writing": [(size, measurement.seconds["writing"]) for size, measurement in each.items()],
+        "reading": [(size, measurement.seconds["reading"]) for size, measurement in each.items()],
     }
-    memory = {"peak": [(size, one.peak / 1e6) for size, one in each.items()]}
+    memory = {"peak": [(size, measurement.peak / 1e6) for size, measurement in each.items()]}
     across = Axis(title="megapixels", ticks=[(0, "0"), *[(size, str(size)) for size in sizes]])
     charts = [
-        drawn(
-            phases, across, _even("seconds", max(y for line in phases.values() for _, y in line)), "Seconds"
+        draw_chart(
+            phases, across, _axis("seconds", max(y for line in phases.values() for _, y in line)), "Seconds"
         ),
-        drawn(memory, across, _even("MB", max(y for _, y in memory["peak"])), "Peak memory"),
+        draw_chart(memory, across, _axis("MB", max(y for _, y in memory["peak"])), "Peak memory"),
     ]
-    placed = [
-        one.replace("<svg", f'<svg x="{number * WIDTH}" width="{WIDTH}" height="{HEIGHT}"', 1)
-        for number, one in enumerate(charts)
+    positioned = [
+        chart.replace("<svg", f'<svg x="{number * WIDTH}" width="{WIDTH}" height="{HEIGHT}"', 1)
+        for number, chart in enumerate(charts)
     ]
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {HEIGHT}"><style>{STYLE}</style>'
-        f"{''.join(placed)}</svg>\n"
+        f"{''.join(positioned)}</svg>\n"
     )
 
 
-def _even(title, most):
-    step = 10 ** math.floor(math.log10(most)) / 2
-    top = step * math.ceil(most / step)
+def _axis(title, largest):
+    step = 10 ** math.floor(math.log10(largest)) / 2
+    top = step * math.ceil(largest / step)
     return Axis(title=title, ticks=[(top * k / 4, f"{top * k / 4:g}") for k in range(5)])
 
 
@@ -442,44 +451,50 @@ def main():
     arguments.add_argument("--part", choices=("table", "sizes", "counts"), default="table")
     arguments.add_argument("--counts", default="1,10,100")
     arguments.add_argument("--most", type=int, default=5, help="repetitions at most")
-    chosen = arguments.parse_args()
-    efforts = [effort for effort in chosen.efforts.split(",") if effort]
-    wanted = {
-        "table": lambda: candidates(chosen.model, efforts),
-        "sizes": lambda: curves(chosen.model),
-        "counts": lambda: many(chosen.model, map(int, chosen.counts.split(",")), (*efforts, "full")[0]),
-    }[chosen.part]()
-    parts = [part for part in chosen.only.split(",") if part]
-    wanted = [one for one in wanted if not parts or any(part in one.name for part in parts)]
-    wanted = [replace(one, repetitions=min(one.repetitions, chosen.most)) for one in wanted]
-    needs = any(one.peer for one in wanted)
-    pythons = {False: Path(sys.executable), True: environment(chosen.peers) if needs else None}
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    told = timed(
-        wanted,
-        chosen.photograph,
+    options = arguments.parse_args()
+    efforts = [effort for effort in options.efforts.split(",") if effort]
+    selected = {
+        "table": lambda: candidates(options.model, efforts),
+        "sizes": lambda: curves(options.model),
+        "counts": lambda: photograph_counts(
+            options.model, map(int, options.counts.split(",")), (*efforts, "full")[0]
+        ),
+    }[options.part]()
+    parts = [part for part in options.only.split(",") if part]
+    selected = [
+        candidate for candidate in selected if not parts or any(part in candidate.name for part in parts)
+    ]
+    selected = [
+        replace(candidate, repetitions=min(candidate.repetitions, options.most)) for candidate in selected
+    ]
+    needs_peers = any(candidate.peer for candidate in selected)
+    pythons = {False: Path(sys.executable), True: environment(options.peers) if needs_peers else None}
+    options.out.mkdir(parents=True, exist_ok=True)
+    measurements = measure(
+        selected,
+        options.photograph,
         pythons,
-        chosen.out,
-        lambda so_far: write(so_far, chosen.out, chosen.part),
+        options.out,
+        lambda partial: write(partial, options.out, options.part),
     )
-    print(write(told, chosen.out, chosen.part))
+    print(write(measurements, options.out, options.part))
 
 
-def write(told, out, part):
+def write(measurements, out, part):
     """Write the tables, the picture and all figures; return the tables."""
-    lines = table(told)
-    if sum(one.maps is not None for one in told.values()) > 1:
-        lines += ["", *compared(told)]
-    for name, one in told.items():
-        if one.seconds:
-            phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in one.seconds.items())
-            figures = ", ".join(f"{key} {value:.3g}" for key, value in one.figures.items())
-            lines += ["", f"{name}: {phases} s; {figures}; peak {one.peak / 1e6:.0f} MB."]
-    picture(told, out / "speed.svg")
+    lines = table(measurements)
+    if sum(measurement.maps is not None for measurement in measurements.values()) > 1:
+        lines += ["", *comparison_table(measurements)]
+    for name, measurement in measurements.items():
+        if measurement.seconds:
+            phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in measurement.seconds.items())
+            figures = ", ".join(f"{key} {value:.3g}" for key, value in measurement.figures.items())
+            lines += ["", f"{name}: {phases} s; {figures}; peak {measurement.peak / 1e6:.0f} MB."]
+    picture(measurements, out / "speed.svg")
     text = "\n".join(lines)
     (out / f"{part}.md").write_text(text + "\n")
-    kept = {name: {**vars(one), "maps": None} for name, one in told.items()}
-    (out / f"{part}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    record = {name: {**vars(measurement), "maps": None} for name, measurement in measurements.items()}
+    (out / f"{part}.json").write_text(json.dumps(record, indent=1) + "\n")
     return text
 
 

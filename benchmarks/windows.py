@@ -22,9 +22,9 @@ import numpy as np
 import foveate
 from foveate import metrics, photographs
 from foveate.datasets import layouts, truth
-from foveate.evaluation import operating_points
+from foveate.evaluation import selection
 from foveate.geometry import stitching
-from foveate.inference import pipeline
+from foveate.inference import pipeline, window_planning
 
 FOLD = Path(__file__).parents[1] / "src/foveate/training/recipes/splits/idrid.json"
 
@@ -33,32 +33,32 @@ NEAR = round(0.01 * stitching.LEVELS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
-    """How windows are laid."""
+class WindowLayout:
+    """A layout of windows."""
 
     name: str
-    shared: int = pipeline.SHARED
+    shared: int = window_planning.OVERLAP
     """Canvas px that larger windows share at least."""
     trained: int | None = None
     """Canvas px that windows of the size trained on share; None for larger windows."""
 
 
-WAYS = (
-    Way(name=f"larger windows that share {pipeline.SHARED} px: what Foveate does"),
-    Way(name=f"that share {2 * pipeline.SHARED}", shared=2 * pipeline.SHARED),
-    Way(name=f"that share {pipeline.SHARED // 2}", shared=pipeline.SHARED // 2),
-    Way(name="256 px as in training, that share 64", trained=64),
-    Way(name="256 px, that share 32", trained=32),
+LAYOUTS = (
+    WindowLayout(name=f"larger windows that share {window_planning.OVERLAP} px: what Foveate does"),
+    WindowLayout(name=f"that share {2 * window_planning.OVERLAP}", shared=2 * window_planning.OVERLAP),
+    WindowLayout(name=f"that share {window_planning.OVERLAP // 2}", shared=window_planning.OVERLAP // 2),
+    WindowLayout(name="256 px as in training, that share 64", trained=64),
+    WindowLayout(name="256 px, that share 32", trained=32),
 )
 
 
-def seen(photograph, model, way):
-    """Return a photograph's maps, windows laid in one way."""
+def predict(photograph, model, layout):
+    """Segment a photograph with one layout of windows."""
     contract = model.package.contract
-    if way.trained is not None:
-        contract = replace(contract, step=None, overlap=way.trained)
+    if layout.trained is not None:
+        contract = replace(contract, step=None, overlap=layout.trained)
     package = replace(model.package, contract=contract)
-    with mock.patch.object(pipeline, "SHARED", way.shared):
+    with mock.patch.object(window_planning, "OVERLAP", layout.shared):
         return pipeline.segment(photograph, package, model.engine)
 
 
@@ -71,34 +71,36 @@ def main():
     arguments.add_argument("--precision")
     arguments.add_argument("--threads", type=int)
     arguments.add_argument("--out", type=Path)
-    chosen = arguments.parse_args()
+    options = arguments.parse_args()
     model = foveate.load(
-        chosen.model, engine=chosen.engine, precision=chosen.precision, threads=chosen.threads
+        options.model, engine=options.engine, precision=options.precision, threads=options.threads
     )
     lesions = model.package.contract.lesions
-    cases = operating_points.cases(chosen.data, layouts.named("idrid"), chosen.split)
-    counts = {way: {lesion: [] for lesion in lesions} for way in WAYS}
-    computed, near, pixels = (dict.fromkeys(WAYS, 0) for _ in range(3))
+    cases = selection.select_cases(options.data, layouts.named("idrid"), options.split)
+    counts = {layout: {lesion: [] for lesion in lesions} for layout in LAYOUTS}
+    computed, near, pixels = (dict.fromkeys(LAYOUTS, 0) for _ in range(3))
     for case in cases:
         photograph = photographs.read(case.photograph)
         planes = truth(case, lesions, photograph.shape)
         first = None
-        for way in WAYS:
-            found = seen(photograph, model, way)
-            maps = found.probabilities.maps
+        for layout in LAYOUTS:
+            segmentation = predict(photograph, model, layout)
+            maps = segmentation.probabilities.maps
             first = maps if first is None else first
-            within = np.abs(maps.astype(np.int32) - first) < NEAR
+            is_near = np.abs(maps.astype(np.int32) - first) < NEAR
             outside = int(np.count_nonzero(~maps.any(axis=0) & ~first.any(axis=0)))
-            near[way] += int(np.count_nonzero(within)) - outside * len(lesions)
-            pixels[way] += within.size - outside * len(lesions)
-            computed[way] += len(found.tiling.corners) * int(np.prod(found.tiling.window))
+            near[layout] += int(np.count_nonzero(is_near)) - outside * len(lesions)
+            pixels[layout] += is_near.size - outside * len(lesions)
+            computed[layout] += len(segmentation.tiling.corners) * int(np.prod(segmentation.tiling.window))
             for lesion, plane in zip(lesions, planes, strict=True):
-                native = stitching.native(found.probabilities, lesion)
-                counts[way][lesion].append(metrics.histogram(native, plane))
+                native = stitching.native_map(segmentation.probabilities, lesion)
+                counts[layout][lesion].append(metrics.histogram(native, plane))
         print(case.name, flush=True)
     areas = {
-        way: {lesion: metrics.average_precision(metrics.pool(each)) for lesion, each in counts[way].items()}
-        for way in WAYS
+        layout: {
+            lesion: metrics.average_precision(metrics.pool(each)) for lesion, each in counts[layout].items()
+        }
+        for layout in LAYOUTS
     }
     lines = [
         f"{model.package.name} {model.package.version}, {model.engine.label}, {len(cases)} photographs.",
@@ -108,19 +110,19 @@ def main():
         + " |",
         "|---|---|---|" + "---|" * len(lesions),
     ]
-    for way in WAYS:
+    for layout in LAYOUTS:
         cells = [
-            f"{areas[way][lesion]:.4f}"
-            if way is WAYS[0]
-            else f"{areas[way][lesion] - areas[WAYS[0]][lesion]:+.4f}"
+            f"{areas[layout][lesion]:.4f}"
+            if layout is LAYOUTS[0]
+            else f"{areas[layout][lesion] - areas[LAYOUTS[0]][lesion]:+.4f}"
             for lesion in lesions
         ]
-        share = f"{near[way] / pixels[way]:.3%}" if way is not WAYS[0] else "-"
-        ratio = f"{computed[way] / computed[WAYS[0]]:.2f}"
-        lines.append(f"| {way.name} | {ratio} | {share} | " + " | ".join(cells) + " |")
+        share = f"{near[layout] / pixels[layout]:.3%}" if layout is not LAYOUTS[0] else "-"
+        ratio = f"{computed[layout] / computed[LAYOUTS[0]]:.2f}"
+        lines.append(f"| {layout.name} | {ratio} | {share} | " + " | ".join(cells) + " |")
     print("\n".join(lines))
-    if chosen.out:
-        chosen.out.write_text("\n".join(lines) + "\n")
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

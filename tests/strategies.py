@@ -1,4 +1,4 @@
-"""What tests draw from: plain numbers for Hypothesis, and pictures made of them.
+"""Hypothesis strategies of plain numbers, and pictures made from them.
 
 Strategies draw numbers only; tests call package code in their own bodies (beartype draws from `random`,
 which Hypothesis refuses inside a strategy).
@@ -13,7 +13,7 @@ turns = st.integers(0, 3)
 """Quarter turns counter-clockwise, as np.rot90 counts them."""
 
 laws = settings(deadline=None, max_examples=40)
-"""A busy machine is no failure: no deadline."""
+"""No deadline, since a busy machine is no failure."""
 
 
 @st.composite
@@ -25,7 +25,7 @@ def window_plans(draw, longest=48):
 
 
 @st.composite
-def window_sights(draw):
+def window_positions(draw):
     """Return (shape of a canvas, window side, corner of a window in it, view side)."""
     side = draw(st.integers(1, 20))
     shape = (draw(st.integers(side, 90)), draw(st.integers(side, 90)))
@@ -52,7 +52,7 @@ def levels(seed, shape):
 
 
 def quarter_turn(corner, side, shape, turns):
-    """Return the corner that a window has once its canvas of a shape is turned by np.rot90."""
+    """Return the corner of a window after its canvas of a shape is turned by np.rot90."""
     (row, column), (height, width) = corner, shape
     for _ in range(turns % 4):
         row, column, height, width = width - column - side, row, width, height
@@ -60,9 +60,9 @@ def quarter_turn(corner, side, shape, turns):
 
 
 def eye(shape=(300, 360), centre=(150.0, 180.0), radius=130.0, *, dimming=0.0, noise=6.0):
-    """Return a photograph of nothing but a lit disc on black, dimmed towards its rim by a share of its light.
+    """Return a photograph of a lit disc on black, whose light falls by a share towards its rim.
 
-    The colours are a fundus's; the rim is sharp.
+    The disc has the colours of a fundus and a sharp rim.
     """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     distance = np.hypot(rows + 0.5 - centre[0], columns + 0.5 - centre[1])

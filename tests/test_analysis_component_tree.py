@@ -1,4 +1,4 @@
-"""One pass over a map counts what finding its regions at every level would."""
+"""One pass over a map gives the same counts as a search at every level."""
 
 import numpy as np
 import pytest
@@ -11,22 +11,22 @@ from foveate.errors import SettingError
 sides = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
 
-def searched(stored, level, minimum_area):
-    """Count one level the slow way."""
-    found = regions.find(stored, level, "EX", minimum_area, None)
-    return len(found), sum(region.area_px for region in found), int((stored >= level).sum())
+def count_by_search(stored, level, minimum_area):
+    """Count the regions of one level by a search."""
+    lesion_regions = regions.find(stored, level, "EX", minimum_area, None)
+    return len(lesion_regions), sum(region.area_px for region in lesion_regions), int((stored >= level).sum())
 
 
 def require_equal(stored, minimum_area):
-    counts = component_tree.count(stored, minimum_area)
-    for level in {1, 255, *(int(one) for one in np.unique(stored) if one)}:
-        counted = counts.regions[level], counts.area_px[level], counts.mask_px[level]
-        assert counted == searched(stored, level, minimum_area), level
+    counts = component_tree.count_regions(stored, minimum_area)
+    for level in {1, 255, *(int(value) for value in np.unique(stored) if value)}:
+        result = counts.regions[level], counts.area_px[level], counts.mask_px[level]
+        assert result == count_by_search(stored, level, minimum_area), level
 
 
 @settings(max_examples=40)
 @given(sides, st.integers(1, 6), st.integers(1, 255), st.integers(0, 2**32 - 1))
-def test_every_level_counts_what_is_found_there(shape, minimum_area, highest, seed):
+def test_the_counts_of_every_level_are_those_of_a_search_at_that_level(shape, minimum_area, highest, seed):
     stored = np.random.default_rng(seed).integers(0, highest, shape, np.uint8, endpoint=True)
 
     require_equal(stored, minimum_area)
@@ -34,7 +34,7 @@ def test_every_level_counts_what_is_found_there(shape, minimum_area, highest, se
 
 @settings(max_examples=10)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_smooth_hills_that_merge_are_counted_as_they_merge(minimum_area, seed):
+def test_smooth_hills_are_counted_as_they_merge(minimum_area, seed):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:40, :60]
     hills = [
@@ -46,7 +46,7 @@ def test_smooth_hills_that_merge_are_counted_as_they_merge(minimum_area, seed):
     require_equal(np.max(hills, axis=0).astype(np.uint8), minimum_area)
 
 
-def test_regions_join_across_the_rows_that_are_searched_at_a_time():
+def test_regions_join_across_blocks_of_rows():
     stored = np.zeros((3 * component_tree.ROWS + 5, 7), np.uint8)
     stored[:, 2] = 90
     stored[component_tree.ROWS - 1, 2], stored[component_tree.ROWS - 1, 3] = 0, 80
@@ -60,11 +60,11 @@ def test_the_last_column_does_not_touch_the_first_of_the_next_row():
     stored = np.zeros((3, 4), np.uint8)
     stored[0, 3] = stored[1, 0] = stored[2, 0] = 9
 
-    assert component_tree.count(stored, 1).regions[[0, 1, 9, 10]].tolist() == [0, 2, 2, 0]
+    assert component_tree.count_regions(stored, 1).regions[[0, 1, 9, 10]].tolist() == [0, 2, 2, 0]
 
 
-def test_nothing_lit_counts_nothing():
-    counts = component_tree.count(np.zeros((5, 5), np.uint8), 1)
+def test_an_empty_map_counts_nothing():
+    counts = component_tree.count_regions(np.zeros((5, 5), np.uint8), 1)
 
     assert not counts.regions.any()
     assert not counts.area_px.any()
@@ -73,4 +73,4 @@ def test_nothing_lit_counts_nothing():
 
 def test_a_minimum_area_below_a_pixel_is_refused():
     with pytest.raises(SettingError, match="minimum area is 0 px"):
-        component_tree.count(np.zeros((5, 5), np.uint8), 0)
+        component_tree.count_regions(np.zeros((5, 5), np.uint8), 0)

@@ -1,4 +1,4 @@
-"""Regions are what a plain flood fill finds, numbered as one reads, measured pixel by pixel."""
+"""Regions equal those of a plain flood fill, in reading order, with measures over their pixels."""
 
 import numpy as np
 import pytest
@@ -25,20 +25,20 @@ def stored_of(picture, dtype=np.uint8):
     )
 
 
-def flooded(lit):
-    """Return the places (row, column) of 8-connected groups, in reading order of their first pixels."""
-    left, groups = {(int(r), int(c)) for r, c in np.argwhere(lit)}, []
-    for place in sorted(left):
-        if place not in left:
+def flood_fill(mask):
+    """Return the pixels (row, column) of 8-connected groups, in reading order of their first pixels."""
+    unvisited, groups = {(int(r), int(c)) for r, c in np.argwhere(mask)}, []
+    for place in sorted(unvisited):
+        if place not in unvisited:
             continue
-        left.remove(place)
-        group, waiting = [], [place]
-        while waiting:
-            row, column = waiting.pop()
+        unvisited.remove(place)
+        group, stack = [], [place]
+        while stack:
+            row, column = stack.pop()
             group.append((row, column))
-            around = {(row + r, column + c) for r in (-1, 0, 1) for c in (-1, 0, 1)} & left
-            left -= around
-            waiting += around
+            neighbours = {(row + r, column + c) for r in (-1, 0, 1) for c in (-1, 0, 1)} & unvisited
+            unvisited -= neighbours
+            stack += neighbours
         groups.append(group)
     return groups
 
@@ -50,11 +50,11 @@ def test_regions_are_those_of_a_plain_flood_fill(picture, minimum, dtype):
     highest = int(np.iinfo(dtype).max)
     level = (highest + 1) // 2
 
-    found = regions.find(stored, level, "MA", minimum, 0.005)
+    result = regions.find(stored, level, "MA", minimum, 0.005)
 
-    groups = [group for group in flooded(stored >= level) if len(group) >= minimum]
-    assert [region.id for region in found] == list(range(1, len(groups) + 1))
-    for region, group in zip(found, groups, strict=True):
+    groups = [group for group in flood_fill(stored >= level) if len(group) >= minimum]
+    assert [region.id for region in result] == list(range(1, len(groups) + 1))
+    for region, group in zip(result, groups, strict=True):
         places = np.array(group)
         values = stored[places[:, 0], places[:, 1]].astype(float) / highest
         (top, left), (bottom, right) = places.min(axis=0).tolist(), (places.max(axis=0) + 1).tolist()
@@ -75,8 +75,8 @@ def test_turning_a_map_turns_its_regions(picture, quarter):
     before = regions.find(stored, 128, "EX", 1, None)
     after = regions.find(np.ascontiguousarray(np.rot90(stored, quarter)), 128, "EX", 1, None)
 
-    def measures(found):
-        return sorted((r.area_px, round(r.mean_probability, 12), r.max_probability) for r in found)
+    def measures(lesion_regions):
+        return sorted((r.area_px, round(r.mean_probability, 12), r.max_probability) for r in lesion_regions)
 
     assert measures(before) == measures(after)
 
@@ -86,9 +86,9 @@ def test_turning_a_map_turns_its_regions(picture, quarter):
 def test_without_a_minimum_every_pixel_at_the_level_is_in_one_region(picture, level):
     stored = stored_of(picture)
 
-    found = regions.find(stored, level, "EX", 1, None)
+    result = regions.find(stored, level, "EX", 1, None)
 
-    assert sum(region.area_px for region in found) == np.count_nonzero(stored >= level)
+    assert sum(region.area_px for region in result) == np.count_nonzero(stored >= level)
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region():
@@ -97,7 +97,7 @@ def test_pixels_that_touch_at_a_corner_are_one_region():
     assert [region.area_px for region in regions.find(stored, 9, "EX", 1, None)] == [2, 1]
 
 
-def test_regions_are_numbered_by_their_first_pixel_and_small_ones_take_no_number():
+def test_regions_are_numbered_by_their_first_pixel_and_small_ones_get_no_number():
     stored = np.array(
         [
             [0, 0, 0, 0, 0, 7],
@@ -108,9 +108,9 @@ def test_regions_are_numbered_by_their_first_pixel_and_small_ones_take_no_number
         np.uint8,
     )
 
-    found = regions.find(stored, 7, "HE", 2, None)
+    result = regions.find(stored, 7, "HE", 2, None)
 
-    assert [(region.id, region.box.left, region.area_px) for region in found] == [
+    assert [(region.id, region.box.left, region.area_px) for region in result] == [
         (1, 5, 2),
         (2, 0, 2),
         (3, 3, 3),
@@ -138,21 +138,21 @@ def test_a_16_bit_level_counts_to_65535():
     assert region.mean_probability == pytest.approx((1 + 32768 / 65535) / 2)
 
 
-def test_a_region_that_crosses_from_one_band_of_rows_to_the_next_is_measured_whole():
+def test_a_region_across_blocks_of_rows_is_measured_whole():
     height = 2 * regions.ROWS + 3
     stored = np.zeros((height, 5), np.uint16)
     stored[:, 1] = np.arange(height)[::-1] + 1  # falls, so that the first row holds the maximum
-    stored[regions.ROWS, 4] = 40_000  # in the second band alone: higher up in it than the last in its own
+    stored[regions.ROWS, 4] = 40_000  # only in the second block of rows, in its first row
     stored[3, 3] = 9
 
-    found = regions.find(stored, 1, "EX", 1, None)
+    result = regions.find(stored, 1, "EX", 1, None)
 
-    assert [region.area_px for region in found] == [height, 1, 1]
-    assert [region.box.top for region in found] == [0, 3, regions.ROWS]
-    assert found[0].max_probability == pytest.approx(height / 65535)
-    assert found[0].mean_probability == pytest.approx((height + 1) / 2 / 65535)
-    assert found[0].centroid == pytest.approx((height / 2, 1.5))
-    assert found[2].max_probability == pytest.approx(40_000 / 65535)
+    assert [region.area_px for region in result] == [height, 1, 1]
+    assert [region.box.top for region in result] == [0, 3, regions.ROWS]
+    assert result[0].max_probability == pytest.approx(height / 65535)
+    assert result[0].mean_probability == pytest.approx((height + 1) / 2 / 65535)
+    assert result[0].centroid == pytest.approx((height / 2, 1.5))
+    assert result[2].max_probability == pytest.approx(40_000 / 65535)
 
 
 def test_a_map_without_lesion_has_no_region():
@@ -162,7 +162,7 @@ def test_a_map_without_lesion_has_no_region():
 @pytest.mark.parametrize(
     ("dtype", "level"), [(np.uint8, 0), (np.uint8, 256), (np.uint16, 0), (np.uint16, 65536)]
 )
-def test_a_level_that_marks_everything_or_that_no_map_holds_is_refused(dtype, level):
+def test_level_0_and_a_level_beyond_the_dtype_are_refused(dtype, level):
     with pytest.raises(SettingError, match=f"level {level} of a map"):
         regions.find(np.zeros((4, 4), dtype), level, "EX", 1, None)
 

@@ -1,4 +1,4 @@
-"""The command line: exit codes, one line an error, and machines that can read the answer."""
+"""The command line: exit codes, one line for an error, and JSON for programs."""
 
 import json
 import os
@@ -34,12 +34,13 @@ def foveate(capsys):
     return run
 
 
-def tree(out):
+def files_of(out):
+    """Return path -> content of every file but run.json, which holds times."""
     files = (path for path in out.rglob("*") if path.is_file() and path.name != "run.json")
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
-def test_predict_writes_everything_and_says_where_to_look(foveate, folder, model, tmp_path):
+def test_predict_writes_everything_and_says_where_the_results_are(foveate, folder, model, tmp_path):
     (folder / "notes.txt").write_text("no photograph")
 
     code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model, "--threads", 1)
@@ -74,22 +75,22 @@ def test_json_is_one_object_on_stdout(foveate, folder, model, tmp_path):
 
     code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model, "--json")
 
-    found = json.loads(out)
+    record = json.loads(out)
     assert code == 1
-    assert (found["ok"], found["failed"], found["skipped"]) == (2, 1, 0)
-    assert found["index"] == str(tmp_path / "out" / "index.html")
-    good, bad, _ = found["photographs"]
+    assert (record["ok"], record["failed"], record["skipped"]) == (2, 1, 0)
+    assert record["index"] == str(tmp_path / "out" / "index.html")
+    good, bad, _ = record["photographs"]
     assert good["photograph"] == "a"
     assert good["error"] is None
     assert set(good["lesions"]) == {"EX", "MA"}
     assert set(good["lesions"]["EX"]) == {"count", "area_px", "area_fraction", "area_mm2"}
-    assert set(found["seconds_of"]) == {"reading", "looking", "writing"}
+    assert set(record["seconds_of"]) == {"reading", "looking", "writing"}
     assert (bad["status"], bad["lesions"]) == ("failed", {})
     assert "the file is empty" in bad["error"]
     assert "failed" in err
 
 
-def test_json_says_why_nothing_could_be_done(foveate, folder, tmp_path):
+def test_json_holds_the_error_if_nothing_could_be_done(foveate, folder, tmp_path):
     code, out, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", "nothing", "--json")
 
     assert code == 1
@@ -127,10 +128,10 @@ def test_options_reach_the_run(foveate, folder, model, tmp_path):
     assert [path.name for path in (out / "maps").iterdir()] == ["a_EX.npz"]
 
 
-def test_resume_is_asked_for_and_then_done(foveate, folder, model, tmp_path):
+def test_a_folder_with_results_needs_resume(foveate, folder, model, tmp_path):
     line = ("predict", folder, "--out", tmp_path / "out", "--model", model)
     assert foveate(*line)[0] == 0
-    before = tree(tmp_path / "out")
+    before = files_of(tmp_path / "out")
 
     code, out, err = foveate(*line)
     assert (code, out) == (1, "")
@@ -139,7 +140,7 @@ def test_resume_is_asked_for_and_then_done(foveate, folder, model, tmp_path):
 
     assert code == 0
     assert "2 photographs done, 2 of them by an earlier run" in out
-    assert tree(tmp_path / "out") == before
+    assert files_of(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_resume_is_asked_for_and_then_done(foveate, folder, model, tmp_path):
         "--out twice",
     ],
 )
-def test_a_line_that_makes_no_sense_is_exit_code_2_and_one_line(foveate, tmp_path, line):
+def test_a_misspelt_option_is_exit_code_2_and_one_line(foveate, tmp_path, line):
     paths = [] if line == "" else ["photos"]
 
     code, out, err = foveate("predict", *paths, "--out", tmp_path / "out", *line.split())
@@ -179,7 +180,7 @@ def test_a_line_that_makes_no_sense_is_exit_code_2_and_one_line(foveate, tmp_pat
 
 
 @pytest.mark.parametrize("line", ["bogus", "predict photos", "models show", "models bogus", "--bogus"])
-def test_a_command_that_is_none_or_lacks_something_is_exit_code_2(foveate, line):
+def test_an_unknown_or_incomplete_command_is_exit_code_2(foveate, line):
     code, out, err = foveate(*line.split())
 
     assert (code, out) == (2, "")
@@ -197,10 +198,10 @@ def test_a_command_that_is_none_or_lacks_something_is_exit_code_2(foveate, line)
         ("--model nothing", "nothing: no such model package"),
     ],
 )
-def test_a_choice_that_does_not_fit_is_exit_code_1_and_one_line(foveate, model, tmp_path, line, message):
-    named = () if "--model" in line else ("--model", model)
+def test_an_unsuitable_value_is_exit_code_1_and_one_line(foveate, model, tmp_path, line, message):
+    model_option = () if "--model" in line else ("--model", model)
 
-    code, out, err = foveate("predict", "photos", "--out", tmp_path / "out", *named, *line.split())
+    code, out, err = foveate("predict", "photos", "--out", tmp_path / "out", *model_option, *line.split())
 
     assert (code, out) == (1, "")
     assert err.startswith("foveate: ")
@@ -219,18 +220,18 @@ def test_an_altered_model_is_refused_by_name(foveate, folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_codes_thresholds_and_fields_are_read_as_they_are_spelt():
-    assert options.codes(None) is None
-    assert options.codes("EX, MA") == ("EX", "MA")
-    assert options.thresholds(None) == {}
-    assert options.thresholds("EX=0.4, MA=.3") == {"EX": 0.4, "MA": 0.3}
-    assert options.field("auto") == "auto"
-    assert options.field("full") == "full"
-    assert options.field("1424,2144.5,-3") == (1424.0, 2144.5, -3.0)
+def test_codes_thresholds_and_fields_are_parsed():
+    assert options.parse_codes(None) is None
+    assert options.parse_codes("EX, MA") == ("EX", "MA")
+    assert options.parse_thresholds(None) == {}
+    assert options.parse_thresholds("EX=0.4, MA=.3") == {"EX": 0.4, "MA": 0.3}
+    assert options.parse_field("auto") == "auto"
+    assert options.parse_field("full") == "full"
+    assert options.parse_field("1424,2144.5,-3") == (1424.0, 2144.5, -3.0)
 
 
-def test_models_lists_what_is_shipped(foveate, model, monkeypatch):
-    monkeypatch.setattr("foveate.models.package._shelf", lambda: model.parent)
+def test_models_lists_the_shipped_packages(foveate, model, monkeypatch):
+    monkeypatch.setattr("foveate.models.package._shipped_folder", lambda: model.parent)
 
     code, out, _ = foveate("models")
 
@@ -239,7 +240,7 @@ def test_models_lists_what_is_shipped(foveate, model, monkeypatch):
 
 
 def test_a_copy_without_models_says_so(foveate, tmp_path, monkeypatch):
-    monkeypatch.setattr("foveate.models.package._shelf", lambda: tmp_path)
+    monkeypatch.setattr("foveate.models.package._shipped_folder", lambda: tmp_path)
 
     assert "no model package comes with this copy" in foveate("models")[1]
 
@@ -277,16 +278,18 @@ def test_help_imports_nothing_that_computes():
 
 WAITING = """
 import signal, sys, time
-from foveate import batch, cli
+from foveate import cli
+from foveate.inference import batch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in the background
 
-def wait(*arguments, watch):  # as a photograph that never ends: it tells every now and then how far it is
+def wait(*arguments, **callbacks):  # a photograph that never ends, with a report now and then
     sys.stdout.write("waiting\\n")  # in one piece, whoever else waits
     sys.stdout.flush()
     for _ in range(1200):
         time.sleep(0.05)
-        watch(0.0)
+        for report_progress in callbacks.values():
+            report_progress(0.0)
 
 batch.segment = wait
 sys.exit(cli.run(sys.argv[1:]))
@@ -320,7 +323,7 @@ def test_on_a_terminal_there_is_a_bar_and_failures_stand_above_it(folder, model,
     import pty
 
     (folder / "a.png").write_bytes(b"")
-    ours, theirs = pty.openpty()
+    reader, terminal = pty.openpty()
     line = [
         sys.executable,
         "-m",
@@ -332,21 +335,21 @@ def test_on_a_terminal_there_is_a_bar_and_failures_stand_above_it(folder, model,
         "--model",
         str(model),
     ]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
-        os.close(theirs)
-        shown = b""
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=terminal, text=True) as process:
+        os.close(terminal)
+        screen = b""
         while True:
             try:
-                part = os.read(ours, 4096)
+                part = os.read(reader, 4096)
             except OSError:  # the other side is closed
                 break
             if not part:
                 break
-            shown += part
+            screen += part
         process.communicate()
-    os.close(ours)
+    os.close(reader)
 
-    text = shown.decode(errors="replace")
+    text = screen.decode(errors="replace")
     assert process.returncode == 1
     assert "failed: " in text
     assert "the file is empty" in re.sub(r"\s+", " ", text)
@@ -362,9 +365,9 @@ photos, model, out, errors = sys.argv[1:]
 random.seed(8)
 
 def die_at(moment):
-    seen = iter(range(10**9))
+    moments = iter(range(10**9))
     def watch(event, arguments):  # each time a file is about to be opened, renamed or removed, a folder made
-        if arguments and str(arguments[0]).startswith(out) and next(seen) == moment:
+        if arguments and str(arguments[0]).startswith(out) and next(moments) == moment:
             os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(watch)
 
@@ -382,36 +385,36 @@ for number in range(20):
     _, status = os.waitpid(child, 0)
     killed += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     print(number, flush=True)
-    sys.stdin.readline()  # whoever started us has looked
+    sys.stdin.readline()  # the test has checked the folder
 print("killed:", killed)
 """
 """Kills a run by `kill -9` twenty times, each time between two other steps of its work on files."""
 
 
 def references(photos, model, tmp_path):
-    """The trees of undisturbed runs with the two settings of RUNNER."""
-    trees = []
+    """Return the files of undisturbed runs with the two settings of RUNNER."""
+    runs = []
     for number, lesions in enumerate(("EX,MA", "EX")):
         out = tmp_path / f"reference{number}"
         line = ["predict", photos, "--out", out, "--model", model, "--threads", 1, "--lesions", lesions]
         assert cli.run([str(argument) for argument in line]) == 0
-        trees.append(tree(out))
-    return trees
+        runs.append(files_of(out))
+    return runs
 
 
-def assert_nothing_is_half_done(out, trees):
-    """Every file is one of an undisturbed run; of a photograph that counts as done, all are there."""
-    found = {name: content for name, content in tree(out).items() if not name.endswith(".part")}
-    for name, content in found.items():
+def assert_nothing_is_half_done(out, runs):
+    """Check that each file equals one of an undisturbed run and no finished photograph lacks a file."""
+    current = {name: content for name, content in files_of(out).items() if not name.endswith(".part")}
+    for name, content in current.items():
         if name not in ("summary.csv", "index.html"):
-            assert content in [reference.get(name) for reference in trees], f"{name} is half-written"
-    for name, content in found.items():
+            assert content in [reference.get(name) for reference in runs], f"{name} is half-written"
+    for name, content in current.items():
         if name.startswith("regions/") and name.endswith(".json"):
             key = name.removeprefix("regions/").removesuffix(".json")
-            (reference,) = (reference for reference in trees if reference[name] == content)
-            own = {other for other in reference if re.search(rf"/{key}[._]", other)}
-            assert len(own) >= 8
-            assert {other: found.get(other) for other in own} == {other: reference[other] for other in own}
+            (reference,) = (reference for reference in runs if reference[name] == content)
+            names = {path for path in reference if re.search(rf"/{key}[._]", path)}
+            assert len(names) >= 8
+            assert {path: current.get(path) for path in names} == {path: reference[path] for path in names}
 
 
 def test_killed_at_any_moment_nothing_is_half_written_and_resume_finishes_the_rest(model, tmp_path, capsys):
@@ -419,19 +422,19 @@ def test_killed_at_any_moment_nothing_is_half_written_and_resume_finishes_the_re
     for number in range(4):
         tiny_package.photograph(tmp_path / "photos" / f"{number}.png", seed=number)
     photos, out = tmp_path / "photos", tmp_path / "out"
-    trees = references(photos, model, tmp_path)
+    runs = references(photos, model, tmp_path)
     line = [sys.executable, "-c", RUNNER, *(str(path) for path in (photos, model, out, tmp_path / "stderr"))]
 
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as runner:
         for number in range(20):
             assert runner.stdout.readline() == f"{number}\n"
             if out.exists():
-                assert_nothing_is_half_done(out, trees)
+                assert_nothing_is_half_done(out, runs)
             runner.stdin.write("\n")
             runner.stdin.flush()
         assert int(runner.stdout.readline().split(":")[1]) >= 15, "hardly any run was killed"
     assert "Traceback" not in (tmp_path / "stderr").read_text()
 
-    again = ["predict", photos, "--out", out, "--model", model, "--threads", 1, "--resume"]
-    assert cli.run([str(argument) for argument in again]) == 0
-    assert tree(out) == trees[0]
+    resumed = ["predict", photos, "--out", out, "--model", model, "--threads", 1, "--resume"]
+    assert cli.run([str(argument) for argument in resumed]) == 0
+    assert files_of(out) == runs[0]

@@ -1,4 +1,4 @@
-"""`foveate predict --on`: what the options mean together, and what is said at the end."""
+"""`foveate predict --on`: what the options mean together, and what is printed at the end."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import tiny_cluster
-from test_cluster_job import standing
+from test_cluster_job import status
 
 from foveate import cli
 from foveate.cli import cluster
@@ -14,7 +14,7 @@ from foveate.cli import cluster
 
 @pytest.fixture
 def eyes(tmp_path):
-    source = tiny_cluster.folder(tmp_path / "eyes", count=2)
+    source = tiny_cluster.write_eyes(tmp_path / "eyes", count=2)
     (source / "bad.png").write_bytes(b"")
     return source
 
@@ -33,7 +33,7 @@ def foveate(capsys, model, tmp_path):
     return run
 
 
-def test_a_run_by_workers_says_what_became_of_all_and_where_to_look(foveate, eyes, tmp_path):
+def test_a_run_by_workers_prints_its_outcome_and_where_the_results_are(foveate, eyes, tmp_path):
     code, out, err = foveate(eyes, "--on", "local", "--workers", 1, "--log", tmp_path / "log")
 
     assert code == 1
@@ -41,23 +41,23 @@ def test_a_run_by_workers_says_what_became_of_all_and_where_to_look(foveate, eye
     assert f"Look at {tmp_path / 'out'}/summary.csv and {tmp_path / 'out'}/summary.parquet" in out
     assert "not a medical device" in out
     assert re.search(r"^3/3 photographs, 1 set aside, 2 tried again, 1 workers, \d+\.\d a minute$", err, re.M)
-    assert tiny_cluster.said(tmp_path / "log")[-1]["event"] == "ended"
+    assert tiny_cluster.logged_events(tmp_path / "log")[-1]["event"] == "ended"
 
 
-def test_json_is_one_object_and_resuming_is_told(foveate, eyes):
+def test_json_is_one_object_that_counts_what_was_done_before(foveate, eyes):
     (eyes / "bad.png").unlink()
     foveate(eyes, "--on", "local")
 
     code, out, _ = foveate(eyes, "--on", "local", "--resume", "--json")
 
-    found = json.loads(out)
+    record = json.loads(out)
     assert code == 0
-    assert (found["ok"], found["done_before"], found["failed"], found["skipped"]) == (2, 2, 0, 1)
+    assert (record["ok"], record["done_before"], record["failed"], record["skipped"]) == (2, 2, 0, 1)
     assert foveate(eyes, "--on", "local", "--json")[0] == 1
     assert "already holds" in json.loads(foveate(eyes, "--on", "local", "--json")[1])["error"]
 
 
-def test_a_part_writes_no_tables_and_says_what_to_do(foveate, eyes, tmp_path):
+def test_a_shard_writes_no_tables_and_says_how_to_get_them(foveate, eyes, tmp_path):
     code, out, _ = foveate(eyes, "--on", "local", "--resume", "--shard", "1/2", "--tries", 1)
 
     assert code in (0, 1)
@@ -65,18 +65,18 @@ def test_a_part_writes_no_tables_and_says_what_to_do(foveate, eyes, tmp_path):
     assert not (tmp_path / "out" / "summary.csv").exists()
 
 
-def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(foveate, eyes, tmp_path):
+def test_a_plan_prints_the_cost_of_a_run_and_writes_nothing(foveate, eyes, tmp_path):
     code, out, _ = foveate(eyes, "--plan", "--workers", 7)
 
     assert code == 0
     assert out.startswith("3 photographs, ")
     assert re.search(r"^\d+\.\d\d s a photograph \(.*2 measured here, by one worker alone, onnx", out, re.M)
-    for crew in ("1 worker", "7 workers", "10 workers", "1000 workers"):
-        assert re.search(rf"^ *{crew}: \d+ s$", out, re.M)
+    for executor in ("1 worker", "7 workers", "10 workers", "1000 workers"):
+        assert re.search(rf"^ *{executor}: \d+ s$", out, re.M)
     assert not (tmp_path / "out").exists()
-    found = json.loads(foveate(eyes, "--plan", "--json")[1])
-    assert (found["photographs"], found["left"]) == (3, 3)
-    assert set(found["hours"]) == {"1", "10", "100", "1000"}
+    record = json.loads(foveate(eyes, "--plan", "--json")[1])
+    assert (record["photographs"], record["left"]) == (3, 3)
+    assert set(record["hours"]) == {"1", "10", "100", "1000"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_plan_says_what_a_run_would_cost_and_writes_nothing(foveate, eyes, tmp
         ],
     ],
 )
-def test_a_line_that_makes_no_sense_is_exit_code_2(foveate, eyes, monkeypatch, line, message):
+def test_contradictory_options_are_exit_code_2(foveate, eyes, monkeypatch, line, message):
     monkeypatch.chdir(eyes.parent)
 
     code, out, err = foveate(*line.split())
@@ -113,14 +113,14 @@ def test_a_line_that_makes_no_sense_is_exit_code_2(foveate, eyes, monkeypatch, l
         ("--on local --tries 0", "tries is 0; give 1 or more"),
     ],
 )
-def test_a_choice_that_does_not_fit_is_exit_code_1_and_one_line(foveate, eyes, line, message):
+def test_an_invalid_value_is_exit_code_1_and_one_line(foveate, eyes, line, message):
     code, out, err = foveate(eyes, *line.split())
 
     assert (code, out) == (1, "")
     assert message in err
 
 
-def test_an_address_of_another_kind_is_refused(foveate, eyes, tmp_path):
+def test_an_unknown_kind_of_address_is_refused(foveate, eyes, tmp_path):
     code, _, err = foveate("gs://bucket", "--on", "local")
     assert (code, err) == (
         1,
@@ -131,36 +131,37 @@ def test_an_address_of_another_kind_is_refused(foveate, eyes, tmp_path):
 def test_without_the_extra_it_says_what_to_install(foveate, eyes, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("foveate.cluster.")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("drive", "summaries", "plans"):
-        monkeypatch.delattr(f"foveate.cluster.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
     code, _, err = foveate(eyes, "--on", "local")
 
-    assert (code, err) == (1, "foveate: --on needs pyarrow; pip install 'foveate[cluster]'\n")
+    assert (code, err) == (
+        1,
+        "foveate: --on needs pyarrow, which is not installed; pip install 'foveate[cluster]'\n",
+    )
 
 
-def test_how_far_a_run_is_fits_on_a_line():
-    early = standing(total=60_000, kept=20_000, ok=10_000, workers=12, seconds=36_000.0)
-    assert cluster.told(early) == (
+def test_a_status_is_one_line():
+    early = status(total=60_000, done_before=20_000, ok=10_000, workers=12, seconds=36_000.0)
+    assert cluster.format_status(early) == (
         "30000/60000 photographs, 20000 of them before, 12 workers, 16.7 a minute, 30 h 00 min left"
     )
-    late = standing(total=9, ok=8, failed=1, again=2, lost=1, workers=2, seconds=9.0)
-    assert cluster.told(late) == (
+    late = status(total=9, ok=8, failed=1, retries=2, workers_lost=1, workers=2, seconds=9.0)
+    assert cluster.format_status(late) == (
         "9/9 photographs, 1 set aside, 2 tried again, 1 workers lost, 2 workers, 60.0 a minute"
     )
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0.4, "0 s"), (99, "99 s"), (150, "2 min"), (5930, "99 min"), (11_100, "3 h 05 min")],
 )
-def test_times_are_told_in_few_words(seconds, said):
-    assert cluster.duration(float(seconds)) == said
+def test_durations_have_few_words(seconds, text):
+    assert cluster.format_duration(float(seconds)) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (3e12, "3.0 TB")]
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (3e12, "3.0 TB")]
 )
-def test_bytes_are_told_in_few_words(count, said):
-    assert cluster.size(float(count)) == said
+def test_sizes_have_few_words(count, text):
+    assert cluster.format_size(float(count)) == text

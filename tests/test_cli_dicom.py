@@ -1,4 +1,4 @@
-"""The commands that speak DICOM: what they are asked, what they print, and how they end."""
+"""The DICOM commands: their options, output and exit codes."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ def package(tmp_path_factory):
 
 @pytest.fixture
 def foveate(capsys):
-    """Run a command line; return its exit code and what it printed."""
+    """Return a function that runs a command line, and returns its exit code and output."""
 
     def run(*arguments):
         code = cli.run([str(argument) for argument in arguments])
@@ -42,7 +42,7 @@ def eye(tmp_path):
     return tiny_dicom.save(tiny_dicom.op(tiny_package.fundus()), tmp_path / "eyes" / "eye.dcm")
 
 
-def test_predict_writes_the_objects_that_are_asked_for(foveate, package, eye, tmp_path):
+def test_predict_writes_the_requested_objects(foveate, package, eye, tmp_path):
     line = ("predict", eye, "--model", package, "--threads", 1)
 
     assert foveate(*line, "--out", tmp_path / "plain")[0] == 0
@@ -52,7 +52,7 @@ def test_predict_writes_the_objects_that_are_asked_for(foveate, package, eye, tm
     assert pydicom.dcmread(tmp_path / "sr/dicom/eye_SR.dcm").PatientID == "PAT-4711"
 
 
-def test_predict_leaves_the_patient_out_where_asked(foveate, package, eye, tmp_path):
+def test_predict_removes_the_patient_on_request(foveate, package, eye, tmp_path):
     key = tmp_path / "key"
     assert foveate("dicom", "key", key)[0] == 0
 
@@ -62,11 +62,11 @@ def test_predict_leaves_the_patient_out_where_asked(foveate, package, eye, tmp_p
     )
 
     assert code == 0
-    made = pydicom.dcmread(tmp_path / "out/dicom/eye_SEG.dcm")
-    assert (made.PatientID, made.PatientIdentityRemoved) == ("", "YES")
+    dataset = pydicom.dcmread(tmp_path / "out/dicom/eye_SEG.dcm")
+    assert (dataset.PatientID, dataset.PatientIdentityRemoved) == ("", "YES")
 
 
-def test_a_secret_is_for_its_owner_and_never_replaced(foveate, tmp_path):
+def test_a_secret_is_readable_by_its_owner_only_and_never_replaced(foveate, tmp_path):
     key = tmp_path / "key"
 
     assert foveate("dicom", "key", key)[0] == 0
@@ -81,7 +81,7 @@ def test_a_secret_is_for_its_owner_and_never_replaced(foveate, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("predict x.dcm --out o --dicom pdf", "--dicom 'pdf': give some of seg,sr,prob."),
         ("predict x.dcm --out o --dicom seg,", "--dicom 'seg,': give some of seg,sr,prob."),
@@ -107,42 +107,32 @@ def test_a_secret_is_for_its_owner_and_never_replaced(foveate, tmp_path):
         ),
     ],
 )
-def test_a_command_line_that_makes_no_sense_is_exit_code_2_and_one_line(
-    foveate, tmp_path, monkeypatch, line, said
-):
+def test_a_misused_command_is_exit_code_2_and_one_line(foveate, tmp_path, monkeypatch, line, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "short").write_text("12345")
 
     code, out, err = foveate(*line.split())
 
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["pull", "push", "watch", "key"])
 def test_every_option_is_documented(foveate, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "200")
-    _, shown, _ = foveate("dicom", command, "--help")
+    _, help_text, _ = foveate("dicom", command, "--help")
     page = (Path(__file__).parent.parent / "docs" / "dicom.md").read_text()
 
-    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}:
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_text)) - {"--help"}:
         assert f"`{option}" in page, option
     assert f"foveate dicom {command} " in page
 
 
 def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):
     code, _, err = foveate(
-        *(
-            "dicom",
-            "push",
-            tmp_path,
-            "http://127.0.0.1:1/d",
-            "--user",
-            "a",
-            "--password-file",
-            tmp_path / "gone",
-        )
+        *("dicom", "push", tmp_path, "http://127.0.0.1:1/d"),
+        *("--user", "a", "--password-file", tmp_path / "gone"),
     )
 
     assert code == 1
@@ -153,7 +143,7 @@ def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):
     "line",
     ["predict {eye} --out {out} --dicom seg --model {package}", "dicom push {out} http://127.0.0.1:1/d"],
 )
-def test_what_is_missing_is_named_with_the_command_that_installs_it(
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     package, eye, tmp_path, monkeypatch, line
 ):
     for name in [name for name in sys.modules if name.startswith(("foveate.writers.dicom", "foveate.dicom"))]:
@@ -164,11 +154,11 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     for name in ("highdicom", "dicomweb_client", "pydicom"):
         monkeypatch.setitem(sys.modules, name, None)
 
-    places = {"eye": eye, "out": tmp_path / "out", "package": package}
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told):
-        code = cli.run([part.format(**places) for part in line.split()])
-    err = told.getvalue()
+    paths = {"eye": eye, "out": tmp_path / "out", "package": package}
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr):
+        code = cli.run([part.format(**paths) for part in line.split()])
+    err = stderr.getvalue()
 
     assert code == 1
     assert "pip install 'foveate[dicom]'" in err
@@ -176,7 +166,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
 
 
 @needs_orthanc
-def test_a_clinics_day_on_the_command_line(foveate, package, tmp_path, monkeypatch):
+def test_pull_predict_push_and_watch_on_the_command_line(foveate, package, tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEATE_DICOM_PASSWORD", tiny_archive.PASSWORD)
     with tiny_archive.Orthanc(tmp_path / "orthanc") as orthanc:
         for number in range(2):
@@ -188,20 +178,12 @@ def test_a_clinics_day_on_the_command_line(foveate, package, tmp_path, monkeypat
         photographs, results = tmp_path / "photographs", tmp_path / "results"
 
         pulled = foveate("dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102", *login)
-        again = foveate("dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102-", *login)
-        looked = foveate(
-            *(
-                "predict",
-                photographs,
-                "--out",
-                results,
-                "--dicom",
-                "seg,sr",
-                "--model",
-                package,
-                "--threads",
-                1,
-            )
+        pulled_again = foveate(
+            "dicom", "pull", orthanc.url, "--out", photographs, "--date", "20260102-", *login
+        )
+        predicted = foveate(
+            *("predict", photographs, "--out", results, "--dicom", "seg,sr"),
+            *("--model", package, "--threads", 1),
         )
         pushed = foveate("dicom", "push", results, orthanc.url, *login)
         pushed_again = foveate("dicom", "push", results, orthanc.url, *login)
@@ -213,9 +195,11 @@ def test_a_clinics_day_on_the_command_line(foveate, package, tmp_path, monkeypat
 
     assert pulled[:2] == (0, f"{photographs}: 2 photographs fetched, 0 lay there, of 1 studies\n")
     assert pulled[2].count(": fetched\n") == 2
-    assert again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 lay there, of 1 studies\n")
-    assert looked[0] == 0
+    assert pulled_again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 lay there, of 1 studies\n")
+    assert predicted[0] == 0
     assert pushed[:2] == (0, f"{orthanc.url}: 4 objects stored, 0 were there\n")
     assert pushed_again[:2] == (0, f"{orthanc.url}: 0 objects stored, 4 were there\n")
-    assert watched[:2] == (0, f"{orthanc.url}: results of 0 photographs stored\n"), "what predict did is done"
+    assert watched[:2] == (0, f"{orthanc.url}: results of 0 photographs stored\n"), (
+        "the results of predict are there"
+    )
     assert count == 6

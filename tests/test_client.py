@@ -1,4 +1,4 @@
-"""The client says what the server says, and comes again when the queue is full."""
+"""The client returns what the server states, and tries again while the queue is full."""
 
 import threading
 import zipfile
@@ -53,33 +53,33 @@ def client(address):
     return Client(address)
 
 
-def test_a_photograph_goes_in_and_its_files_come_out(client, tmp_path):
+def test_a_submitted_photograph_is_processed_and_its_files_are_downloaded(client, tmp_path):
     path = tiny_package.photograph(tmp_path / "Müller, left.png", seed=3)
     batch = client.batch("Monday")
 
     submitted = client.submit(path, batch=batch)
-    found = client.wait(submitted.id, seconds=60.0)
-    client.download(found.id, tmp_path / "left.zip", parts=["masks"])
+    done = client.wait(submitted.id, seconds=60.0)
+    client.download(done.id, tmp_path / "left.zip", parts=["masks"])
 
-    assert (found.name, found.state, found.width) == ("Müller, left", "done", 256)
-    assert found.lesions["EX"].count > 0
-    assert [one.id for one in client.photographs(batch=batch)] == [found.id]
+    assert (done.name, done.state, done.width) == ("Müller, left", "done", 256)
+    assert done.lesions["EX"].count > 0
+    assert [photograph.id for photograph in client.photographs(batch=batch)] == [done.id]
     with zipfile.ZipFile(tmp_path / "left.zip") as archive:
         assert archive.namelist() == ["masks/Muller__left_EX.png", "masks/Muller__left_MA.png"]
-    regions = client.regions(found.id, lesion="EX")
-    assert len(regions) == found.lesions["EX"].count
-    assert sum(region.area_px for region in regions) == found.lesions["EX"].area_px
-    assert len(client.regions(found.id)) == sum(one.count for one in found.lesions.values())
-    chosen = client.choose(found.id, {"EX": 0.2})
-    assert chosen.lesions["EX"].threshold == 0.2
-    assert len(client.regions(found.id, lesion="EX", threshold=0.2)) == chosen.lesions["EX"].count
-    client.delete(found.id)
+    regions = client.regions(done.id, lesion="EX")
+    assert len(regions) == done.lesions["EX"].count
+    assert sum(region.area_px for region in regions) == done.lesions["EX"].area_px
+    assert len(client.regions(done.id)) == sum(lesion.count for lesion in done.lesions.values())
+    changed = client.choose(done.id, {"EX": 0.2})
+    assert changed.lesions["EX"].threshold == 0.2
+    assert len(client.regions(done.id, lesion="EX", threshold=0.2)) == changed.lesions["EX"].count
+    client.delete(done.id)
     with pytest.raises(ServerError, match="no such photograph") as raised:
-        client.photograph(found.id)
+        client.photograph(done.id)
     assert (raised.value.status, raised.value.code) == (404, "not_found")
 
 
-def test_what_cannot_be_done_is_an_error_of_one_line(client, tmp_path):
+def test_a_request_that_fails_is_an_error_of_one_line(client, tmp_path):
     (tmp_path / "text.jpg").write_text("hello")
     with pytest.raises(ServerError, match="is text"):
         client.submit(tmp_path / "text.jpg")
@@ -98,14 +98,14 @@ def test_what_cannot_be_done_is_an_error_of_one_line(client, tmp_path):
         )
 
 
-def test_a_server_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_server_is_an_error(tmp_path):
     with pytest.raises(ServerError, match="is the server running"):
         Client("http://127.0.0.1:9").photographs()
     with pytest.raises(ServerError, match="no address of a server"):
         Client("ftp://somewhere")
 
 
-def test_a_full_queue_is_tried_again_and_the_token_is_sent(model, tmp_path):
+def test_a_request_is_repeated_while_the_queue_is_full_and_the_token_is_sent(model, tmp_path):
     path = tiny_package.photograph(tmp_path / "eye.png")
     with serving(tmp_path / "data", model, token=TOKEN, limits=Limits(waiting=1)) as (address, looker):
         looker.hold.clear()

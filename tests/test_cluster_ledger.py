@@ -1,4 +1,4 @@
-"""The manifest: what is written down is found again, and nobody adds to another's run."""
+"""The manifest: lines survive, and a run with other settings is refused."""
 
 import json
 from datetime import UTC, datetime
@@ -9,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveate.cluster import ledger
-from foveate.cluster.inventory import Item
-from foveate.cluster.ledger import Entry, Ledger
-from foveate.cluster.stores import Folder
+from foveate.cluster.inventory import WorkItem
+from foveate.cluster.ledger import Ledger, LedgerEntry
+from foveate.cluster.stores import FolderStore
 from foveate.errors import OutputError
-from foveate.writers import Burden, Maker, Order, Row
+from foveate.writers import LesionLoad, PredictRequest, Provenance, SummaryRow
 
-MAKER = Maker(name="tiny", version="1.0", digest="0" * 64)
+PROVENANCE = Provenance(name="tiny", version="1.0", digest="0" * 64)
 
-ITEM = Item(path="a.png", name="a", stamp="s", size=1)
+ITEM = WorkItem(path="a.png", name="a", stamp="s", size=1)
 
 
-def order(**changes):
-    return Order(**{"name": "", "key": "", "maker": MAKER, "settings": {"lesions": ["EX"]}, **changes})
+def request(**changes):
+    return PredictRequest(
+        **{"name": "", "key": "", "provenance": PROVENANCE, "settings": {"lesions": ["EX"]}, **changes}
+    )
 
 
 @given(
@@ -31,65 +33,68 @@ def order(**changes):
     st.none() | st.floats(0, 1e6),
 )
 def test_a_row_survives_its_line(name, number, fraction, mm2):
-    burdens = {"EX": Burden(count=number, area_px=number, area_fraction=fraction, area_mm2=mm2)}
-    row = Row(name=name, status="ok", quality=("blur",), key=name, digest="ab" * 32, burdens=burdens)
-    entry = Entry(row=row, stamp="s", worker="w1", seconds={"looking": 0.5})
+    loads = {"EX": LesionLoad(count=number, area_px=number, area_fraction=fraction, area_mm2=mm2)}
+    row = SummaryRow(name=name, status="ok", quality=("blur",), key=name, digest="ab" * 32, loads=loads)
+    entry = LedgerEntry(row=row, stamp="s", worker="w1", seconds={"looking": 0.5})
 
-    text = ledger.line(entry)
+    text = ledger.encode(entry)
 
-    assert ledger.row(text) == row
+    assert ledger.decode_row(text) == row
     assert text.isascii()
     assert "\n" not in text
 
 
 def test_a_failure_survives_its_line():
-    row = Row(name="a", status="failed", error="a.png: the file is empty")
-    assert ledger.row(ledger.line(Entry(row=row, stamp="s", worker="w1", seconds={}))) == row
+    row = SummaryRow(name="a", status="failed", error="a.png: the file is empty")
+    assert ledger.decode_row(ledger.encode(LedgerEntry(row=row, stamp="s", worker="w1", seconds={}))) == row
 
 
-def test_lines_that_went_well_are_found_again_oldest_first(tmp_path):
-    store = Folder(tmp_path)
+def test_successes_of_earlier_runs_are_listed_oldest_first(tmp_path):
+    store = FolderStore(tmp_path)
     for run, stamp in (("20300101T000000Z-a", "new"), ("20290101T000000Z-b", "old")):
-        book = Ledger(store, run)
-        book.add(ledger.line(tiny_cluster.done(ITEM, stamp=stamp)))
-        failed = Row(name="b", status="failed", error="no")
-        book.add(ledger.line(Entry(row=failed, stamp="s", worker="w1", seconds={})))
-        book.put()
+        manifest = Ledger(store, run)
+        manifest.add(ledger.encode(tiny_cluster.success(ITEM, stamp=stamp)))
+        failed = SummaryRow(name="b", status="failed", error="no")
+        manifest.add(ledger.encode(LedgerEntry(row=failed, stamp="s", worker="w1", seconds={})))
+        manifest.flush()
 
-    assert [(name, stamp) for name, stamp, _ in Ledger(store, "x").lines()] == [("a", "old"), ("a", "new")]
+    assert [(name, stamp) for name, stamp, _ in Ledger(store, "x").successes()] == [
+        ("a", "old"),
+        ("a", "new"),
+    ]
 
 
-def test_lines_are_put_when_they_are_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "LINES", 3)
-    book = Ledger(Folder(tmp_path), "run")
+def test_lines_are_written_when_there_are_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "FLUSH_LINES", 3)
+    manifest = Ledger(FolderStore(tmp_path), "run")
     for _ in range(7):
-        book.add(ledger.line(tiny_cluster.done(ITEM)))
+        manifest.add(ledger.encode(tiny_cluster.success(ITEM)))
 
     parts = sorted((tmp_path / "manifest").iterdir())
     assert [len(part.read_text().splitlines()) for part in parts] == [3, 3]
     assert [part.name for part in parts] == ["run-000000.jsonl", "run-000001.jsonl"]
 
 
-def test_lines_are_put_when_they_are_old(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "SECONDS", 0)
-    book = Ledger(Folder(tmp_path), "run")
-    book.add(ledger.line(tiny_cluster.done(ITEM)))
+def test_lines_are_written_when_they_are_old(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", 0)
+    manifest = Ledger(FolderStore(tmp_path), "run")
+    manifest.add(ledger.encode(tiny_cluster.success(ITEM)))
 
     assert len(list((tmp_path / "manifest").iterdir())) == 1
 
 
-def test_nothing_to_put_makes_no_file(tmp_path):
-    Ledger(Folder(tmp_path), "run").put()
+def test_no_line_makes_no_file(tmp_path):
+    Ledger(FolderStore(tmp_path), "run").flush()
     assert not (tmp_path / "manifest").exists()
 
 
 def test_the_key_of_a_target_stays(tmp_path):
-    first = Ledger(Folder(tmp_path), "a").agree(order())
-    second = Ledger(Folder(tmp_path), "b").agree(order())
+    first = Ledger(FolderStore(tmp_path), "a").match_request(request())
+    second = Ledger(FolderStore(tmp_path), "b").match_request(request())
 
     assert first == second
     assert len(bytes.fromhex(first)) == 16
-    assert first != Ledger(Folder(tmp_path / "other"), "a").agree(order())
+    assert first != Ledger(FolderStore(tmp_path / "other"), "a").match_request(request())
 
 
 @pytest.mark.parametrize(
@@ -97,23 +102,23 @@ def test_the_key_of_a_target_stays(tmp_path):
     [
         ({"settings": {"lesions": ["MA"]}}, '"MA"'),
         ({"format": "tiff"}, "png"),
-        ({"maker": Maker(name="tiny", version="1.0", digest="1" * 64)}, "1111"),
+        ({"provenance": Provenance(name="tiny", version="1.0", digest="1" * 64)}, "1111"),
     ],
 )
-def test_another_order_is_refused_by_what_differs(tmp_path, changes, word):
-    Ledger(Folder(tmp_path), "a").agree(order())
+def test_another_request_is_refused_by_what_differs(tmp_path, changes, word):
+    Ledger(FolderStore(tmp_path), "a").match_request(request())
 
     with pytest.raises(OutputError, match=f"was begun with .*{word}.*choose another --out"):
-        Ledger(Folder(tmp_path), "b").agree(order(**changes))
+        Ledger(FolderStore(tmp_path), "b").match_request(request(**changes))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null", json.dumps({"foveate": "0"})])
-def test_an_order_that_is_none_of_ours_is_refused(tmp_path, content):
+def test_a_foreign_request_file_is_refused(tmp_path, content):
     (tmp_path / "manifest").mkdir()
     (tmp_path / "manifest" / "order.json").write_text(content)
 
     with pytest.raises(OutputError, match="none of ours"):
-        Ledger(Folder(tmp_path), "a").agree(order())
+        Ledger(FolderStore(tmp_path), "a").match_request(request())
 
 
 def test_names_of_runs_sort_by_time():

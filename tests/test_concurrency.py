@@ -1,4 +1,4 @@
-"""Items side by side: results in order, nobody idle, nothing piled up; an end leaves nothing running."""
+"""Items side by side: results in order, nobody idle, nothing piled up; an end leaves nothing pool_threads."""
 
 import threading
 from itertools import count
@@ -8,154 +8,154 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws
 
-from foveate.concurrency import AHEAD, Abreast, Ended, ahead
+from foveate.concurrency import ITEMS_PER_WORKER, OrderedPool, WorkCancelled, prefetch
 
-PATIENCE = 20
-"""Seconds after which a test that waits has failed."""
+TIMEOUT = 20
+"""Seconds after which a waiting test fails."""
 
 
 @laws
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
-def test_what_comes_of_items_comes_in_their_order_whoever_did_them(items, workers):
-    abreast = Abreast(lambda item, worker: (item, worker in range(workers)), range(workers))
+def test_results_have_the_order_of_the_items(items, workers):
+    pool = OrderedPool(lambda item, worker: (item, worker in range(workers)), range(workers))
 
-    assert list(abreast.results(items)) == [(item, True) for item in items]
-    assert abreast.end() == []
-
-
-def test_one_worker_works_in_the_callers_own_thread_and_never_ahead():
-    seen = []
-    abreast = Abreast(lambda item, worker: seen.append(threading.current_thread()), ["only"])
-
-    for done, _ in enumerate(abreast.results("abc"), start=1):
-        assert len(seen) == done
-
-    assert set(seen) == {threading.current_thread()}
+    assert list(pool.results(items)) == [(item, True) for item in items]
+    assert pool.end() == []
 
 
-def test_as_many_items_are_under_way_at_a_time_as_there_are_workers_each_with_a_worker_of_its_own():
-    meeting = threading.Barrier(3, timeout=PATIENCE)  # breaks unless three are there together
-    at_work, crowded = set(), []
+def test_a_single_worker_runs_in_the_callers_thread_and_never_ahead():
+    threads = []
+    pool = OrderedPool(lambda item, worker: threads.append(threading.current_thread()), ["only"])
+
+    for done, _ in enumerate(pool.results("abc"), start=1):
+        assert len(threads) == done
+
+    assert set(threads) == {threading.current_thread()}
+
+
+def test_as_many_items_are_in_progress_as_there_are_workers_each_with_its_own_worker():
+    barrier = threading.Barrier(3, timeout=TIMEOUT)  # breaks unless three workers wait at the same time
+    busy, was_busy = set(), []
 
     def work(item, worker):
-        crowded.append(worker in at_work)
-        at_work.add(worker)
-        meeting.wait()
-        at_work.discard(worker)
+        was_busy.append(worker in busy)
+        busy.add(worker)
+        barrier.wait()
+        busy.discard(worker)
         return item
 
-    assert list(Abreast(work, "xyz").results(range(9))) == list(range(9))
-    assert not any(crowded)
+    assert list(OrderedPool(work, "xyz").results(range(9))) == list(range(9))
+    assert not any(was_busy)
 
 
-def test_while_the_first_takes_its_time_the_other_worker_goes_on():
+def test_a_slow_first_item_does_not_stop_the_other_worker():
     third = threading.Event()
 
     def work(item, worker):
         if item == 0:
-            assert third.wait(PATIENCE)  # ends only once the other worker is past its own item
+            assert third.wait(TIMEOUT)  # ends only after the other worker has finished its item
         if item == 2:
             third.set()
         return item
 
-    assert list(Abreast(work, "xy").results(range(4))) == [0, 1, 2, 3]
+    assert list(OrderedPool(work, "xy").results(range(4))) == [0, 1, 2, 3]
 
 
-def test_no_more_items_are_taken_than_may_be_under_way():
-    taken = count()
-    abreast = Abreast(lambda item, worker: item, "xy")
+def test_no_more_items_are_taken_than_may_be_in_progress():
+    items = count()
+    pool = OrderedPool(lambda item, worker: item, "xy")
 
-    first = next(abreast.results(iter(lambda: next(taken), None)))
+    first = next(pool.results(iter(lambda: next(items), None)))
 
     assert first == 0
-    assert next(taken) == 2 * AHEAD
-    abreast.end()
+    assert next(items) == 2 * ITEMS_PER_WORKER
+    pool.end()
 
 
-def test_what_the_work_raises_is_raised_in_its_place():
+def test_an_exception_of_the_work_is_raised_in_its_place():
     def work(item, worker):
         if item == 1:
             raise ValueError("the second")
         return item
 
     for workers in ("x", "xy"):
-        abreast = Abreast(work, workers)
-        results = abreast.results(range(4))
+        pool = OrderedPool(work, workers)
+        results = pool.results(range(4))
         assert next(results) == 0
         with pytest.raises(ValueError, match="the second"):
             next(results)
-        abreast.end()
+        pool.end()
 
 
-def test_an_end_stops_what_asks_and_hands_back_what_was_finished():
-    begun, finished = threading.Event(), threading.Event()
+def test_the_end_cancels_work_that_checks_and_returns_finished_results():
+    started, finished = threading.Event(), threading.Event()
 
     def work(item, worker):
         if item == 1:
             finished.set()
             return item
         if item == 2:
-            begun.set()
-            for _ in range(PATIENCE * 100):
+            started.set()
+            for _ in range(TIMEOUT * 100):
                 threading.Event().wait(0.01)
-                abreast.check()
-            raise AssertionError("nobody said that it is to end")
+                pool.check()
+            raise AssertionError("the work was not cancelled")
         return item
 
-    abreast = Abreast(work, "xy")
-    results = abreast.results(range(99))
+    pool = OrderedPool(work, "xy")
+    results = pool.results(range(99))
     assert next(results) == 0
-    assert begun.wait(PATIENCE)
-    assert finished.wait(PATIENCE)
+    assert started.wait(TIMEOUT)
+    assert finished.wait(TIMEOUT)
 
-    assert abreast.end()[0] == 1
-    assert not [one for one in threading.enumerate() if one.name.startswith("foveate")]
-    with pytest.raises(Ended):
-        abreast.check()
-
-
-def test_nobody_takes_an_end_for_an_error():
-    assert not issubclass(Ended, Exception)
+    assert pool.end()[0] == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("foveate")]
+    with pytest.raises(WorkCancelled):
+        pool.check()
 
 
-def running():
-    return [one for one in threading.enumerate() if one.name.startswith("foveate")]
+def test_a_cancellation_is_no_exception_that_the_work_catches():
+    assert not issubclass(WorkCancelled, Exception)
+
+
+def pool_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("foveate")]
 
 
 @laws
 @given(st.lists(st.integers(), max_size=20))
-def test_one_step_ahead_changes_neither_what_comes_nor_its_order(items):
-    with ahead(items) as results:
+def test_prefetching_changes_neither_the_results_nor_their_order(items):
+    with prefetch(items) as results:
         assert list(results) == items
 
-    assert not running()
+    assert not pool_threads()
 
 
-def test_the_next_step_is_under_way_while_the_last_is_looked_at():
-    begun = threading.Event()
+def test_the_next_step_starts_before_it_is_requested():
+    started = threading.Event()
 
     def steps():
         yield "first"
-        begun.set()
+        started.set()
         yield "second"
 
-    with ahead(steps()) as results:
+    with prefetch(steps()) as results:
         assert next(results) == "first"
-        assert begun.wait(PATIENCE)  # though nobody has asked for the second
+        assert started.wait(TIMEOUT)  # although the second was not requested yet
         assert list(results) == ["second"]
 
 
-def test_what_a_step_raises_is_raised_in_its_place_and_nothing_is_left():
+def test_an_exception_of_a_step_is_raised_in_its_place_and_no_thread_is_left():
     def steps():
         yield 1
         raise ValueError("the second")
 
-    with ahead(steps()) as results:
+    with prefetch(steps()) as results:
         assert next(results) == 1
         with pytest.raises(ValueError, match="the second"):
             next(results)
 
-    assert not running()
+    assert not pool_threads()
 
 
 def test_steps_that_are_left_early_are_closed():
@@ -167,8 +167,8 @@ def test_steps_that_are_left_early_are_closed():
         finally:
             closed.append(True)
 
-    with ahead(steps()) as results:
+    with prefetch(steps()) as results:
         assert next(results) == 0
 
     assert closed == [True]
-    assert not running()
+    assert not pool_threads()

@@ -15,8 +15,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "data.md"
 
 
 @pytest.fixture
-def told(capsys, monkeypatch):
-    """Run a command line; return its exit code and what it said on stdout and stderr."""
+def run_data(capsys, monkeypatch):
+    """Run a command line; return its exit code and what it printed on stdout and stderr."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments):
@@ -26,10 +26,10 @@ def told(capsys, monkeypatch):
     return run
 
 
-def test_a_sound_set_is_shown_and_kept(tmp_path, told):
+def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     tiny_layouts.idrid(tmp_path / "set", numbers=(1, 2, 3))
 
-    code, out, err = told("check", tmp_path / "set", "--out", tmp_path / "out")
+    code, out, err = run_data("check", tmp_path / "set", "--out", tmp_path / "out")
 
     assert (code, err) == (0, "")
     assert re.search(r"│ EX +│ +3 │ +3 │ +0 │ +3 │ +108 │ +0\.046% │", out)
@@ -41,22 +41,22 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, told):
         "check.json",
         "contact-1.jpg",
     ]
-    kept = json.loads((tmp_path / "out" / "check.json").read_text())
-    assert kept["photographs"] == 3
-    assert kept["sizes"] == [{"width": 300, "height": 260, "photographs": 3}]
-    assert kept["lesions"]["SE"]["found_in"] == 1
-    assert kept["wrong"] == []
+    report = json.loads((tmp_path / "out" / "check.json").read_text())
+    assert report["photographs"] == 3
+    assert report["sizes"] == [{"width": 300, "height": 260, "photographs": 3}]
+    assert report["lesions"]["SE"]["found_in"] == 1
+    assert report["wrong"] == []
     rows = list(csv.DictReader((tmp_path / "out" / "check.csv").read_text().splitlines()))
     assert [row["photograph"] for row in rows] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
     assert (rows[0]["SE_area_px"], rows[1]["SE_area_px"], rows[0]["wrong"]) == ("36", "0", "")
 
 
-def test_what_is_wrong_is_named_and_makes_the_exit_code_one(tmp_path, told):
+def test_what_is_wrong_is_named_and_makes_the_exit_code_one(tmp_path, run_data):
     tiny_layouts.idrid(tmp_path / "set")
     photograph = tmp_path / "set/A. Segmentation/1. Original Images/a. Training Set/IDRiD_02.jpg"
     photograph.write_bytes(b"none")
 
-    code, out, _ = told("check", tmp_path / "set", "--out", tmp_path / "out")
+    code, out, _ = run_data("check", tmp_path / "set", "--out", tmp_path / "out")
 
     assert code == 1
     assert re.search(r"wrong: .*IDRiD_02\.jpg: ", out)
@@ -66,10 +66,10 @@ def test_what_is_wrong_is_named_and_makes_the_exit_code_one(tmp_path, told):
     assert "IDRiD_02.jpg" in rows[1]["wrong"]
 
 
-def test_of_a_lesion_that_was_not_looked_for_the_table_says_nothing(tmp_path, told):
+def test_of_a_lesion_that_was_not_looked_for_the_table_says_nothing(tmp_path, run_data):
     tiny_layouts.e_ophtha(tmp_path / "set")
 
-    code, out, _ = told("check", tmp_path / "set", "--layout", "e-ophtha", "--out", tmp_path / "out")
+    code, out, _ = run_data("check", tmp_path / "set", "--layout", "e-ophtha", "--out", tmp_path / "out")
 
     assert code == 0
     assert re.search(r"│ EX +│ +2 │ +1 │", out)
@@ -82,12 +82,12 @@ def test_of_a_lesion_that_was_not_looked_for_the_table_says_nothing(tmp_path, to
     assert rows["E0000001_C3"]["eye"] == "E0000001"
 
 
-def test_nothing_is_written_unless_a_folder_is_named(tmp_path, told, monkeypatch):
+def test_nothing_is_written_unless_a_folder_is_named(tmp_path, run_data, monkeypatch):
     description = tiny_layouts.leaves(tmp_path / "set")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
 
-    code, out, _ = told("check", tmp_path / "set", "--layout", description, "--split", "train")
+    code, out, _ = run_data("check", tmp_path / "set", "--layout", description, "--split", "train")
 
     assert (code, sorted(tmp_path.rglob("*"))) == (0, before)
     assert "Look at" not in out
@@ -103,20 +103,22 @@ def test_nothing_is_written_unless_a_folder_is_named(tmp_path, told, monkeypatch
         (("split", "{set}", "--out", "{set}/f.json", "--folds", "9"), "cannot be dealt to 9 folds"),
     ],
 )
-def test_an_error_is_one_line(tmp_path, told, arguments, message):
+def test_an_error_is_one_line(tmp_path, run_data, arguments, message):
     tiny_layouts.idrid(tmp_path)
 
-    code, out, err = told(*(one.replace("{set}", str(tmp_path)) for one in arguments))
+    code, out, err = run_data(*(argument.replace("{set}", str(tmp_path)) for argument in arguments))
 
     assert (code, out) == (1, "")
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_a_split_is_dealt_shown_and_saved(tmp_path, told):
+def test_a_split_is_dealt_shown_and_saved(tmp_path, run_data):
     tiny_layouts.idrid(tmp_path / "set", numbers=(1, 2, 3, 4))
 
-    code, out, err = told("split", tmp_path / "set", "--folds", 2, "--seed", 7, "--out", tmp_path / "f.json")
+    code, out, err = run_data(
+        "split", tmp_path / "set", "--folds", 2, "--seed", 7, "--out", tmp_path / "f.json"
+    )
 
     assert (code, err) == (0, "")
     folds = splits.read(tmp_path / "f.json")
@@ -125,27 +127,27 @@ def test_a_split_is_dealt_shown_and_saved(tmp_path, told):
     assert re.search(r"│ +0 │ +2 │ +2 \(50%\) │", out)
     assert "4 photographs, 4 groups that must stay together" in out
     assert "--folds 2 --seed 7" in json.loads((tmp_path / "f.json").read_text())["about"]
-    code, _, err = told("split", tmp_path / "set", "--out", tmp_path / "f.json")
+    code, _, err = run_data("split", tmp_path / "set", "--out", tmp_path / "f.json")
     assert code == 1
     assert "is there already" in err
 
 
-def test_lesions_wished_for_leave_out_what_was_not_looked_through_for_them(tmp_path, told):
+def test_lesions_wished_for_leave_out_what_was_not_looked_through_for_them(tmp_path, run_data):
     tiny_layouts.e_ophtha(tmp_path / "set")
     arguments = ("split", tmp_path / "set", "--layout", "e-ophtha", "--folds", 2, "--lesions", "MA")
 
-    code, _, _ = told(*arguments, "--out", tmp_path / "f.json")
+    code, _, _ = run_data(*arguments, "--out", tmp_path / "f.json")
 
     assert code == 0
     assert sorted(splits.read(tmp_path / "f.json")) == ["E0000001_C1", "E0000001_C2", "E0000475_C4"]
 
 
 @pytest.mark.parametrize("command", ["check", "split"])
-def test_every_option_is_documented_and_no_other(command, told):
-    _, out, _ = told(command, "--help")
+def test_every_option_is_documented_and_no_other(command, run_data):
+    _, out, _ = run_data(command, "--help")
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", out)) - {"--help"}
 
-    (table,) = re.findall(rf"^\| `foveate data {command}\b.*?\n\n", PAGE.read_text(), re.M | re.S)
+    (table,) = re.findall(rf"^\| option of `foveate data {command}\b.*?\n\n", PAGE.read_text(), re.M | re.S)
 
     assert set(re.findall(r"^\| `(--[a-z-]+)", table, re.MULTILINE)) == options
 
@@ -158,13 +160,13 @@ def test_the_page_s_description_of_leaves_is_read(tmp_path):
     assert cli.run(["data", "check", str(tmp_path / "set"), "--layout", str(tmp_path / "leaves.toml")]) == 0
 
 
-def test_every_key_that_is_written_is_documented(tmp_path, told):
+def test_every_key_that_is_written_is_documented(tmp_path, run_data):
     tiny_layouts.idrid(tmp_path / "set")
-    told("check", tmp_path / "set", "--out", tmp_path / "out")
+    run_data("check", tmp_path / "set", "--out", tmp_path / "out")
     page = PAGE.read_text()
 
-    kept = json.loads((tmp_path / "out" / "check.json").read_text())
-    for key in {*kept, *kept["lesions"]["EX"], *kept["sizes"][0]}:
+    report = json.loads((tmp_path / "out" / "check.json").read_text())
+    for key in {*report, *report["lesions"]["EX"], *report["sizes"][0]}:
         assert f"`{key}`" in page, key
     for column in (tmp_path / "out" / "check.csv").read_text().split("\n")[0].split(","):
         assert f"`{column.replace('EX_', 'CODE_')}`" in page or column[:2] in ("MA", "HE", "SE"), column

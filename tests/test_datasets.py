@@ -1,4 +1,4 @@
-"""A mask is read as its pixels mean it, whatever kind of file holds it; a wrong one is refused by name."""
+"""A mask means the same in every type of file; a wrong mask is refused by name."""
 
 import numpy as np
 import pytest
@@ -120,10 +120,10 @@ def test_a_lesion_without_a_file_is_absent(tmp_path):
     palette(lesion()).save(tmp_path / "ex.tif")
     case = Case(name="one", photograph=tmp_path / "one.jpg", masks={"EX": tmp_path / "ex.tif"})
 
-    found = truth(case, ("SE", "EX"), SHAPE)
+    masks = truth(case, ("SE", "EX"), SHAPE)
 
-    assert not found[0].any()
-    np.testing.assert_array_equal(found[1], lesion())
+    assert not masks[0].any()
+    np.testing.assert_array_equal(masks[1], lesion())
 
 
 def test_a_lesion_that_was_not_looked_for_is_refused_not_absent(tmp_path):
@@ -137,14 +137,14 @@ def test_a_lesion_that_was_not_looked_for_is_refused_not_absent(tmp_path):
 
 
 def test_cases_that_were_looked_through_for_all_of_some_lesions(tmp_path):
-    def case(name, known):
-        return Case(name=name, photograph=tmp_path / name, masks={}, annotated=known)
+    def case(name, lesions):
+        return Case(name=name, photograph=tmp_path / name, masks={}, annotated=lesions)
 
     cases = [case("a", ("EX",)), case("b", ("EX", "MA")), case("c", None), case("d", ())]
 
-    assert [one.name for one in annotated(cases, ("EX",))] == ["a", "b", "c"]
-    assert [one.name for one in annotated(cases, ("EX", "MA"))] == ["b", "c"]
-    assert [one.name for one in annotated(cases, ())] == ["a", "b", "c", "d"]
+    assert [case.name for case in annotated(cases, ("EX",))] == ["a", "b", "c"]
+    assert [case.name for case in annotated(cases, ("EX", "MA"))] == ["b", "c"]
+    assert [case.name for case in annotated(cases, ())] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("kind", ["grey of 0 and 255", "grey of 16 bits", "RGB", "palette", "one bit"])

@@ -23,22 +23,22 @@ def idrid(tmp_path):
 
 def wrong(root, layout=layouts.IDRID):
     report = checks.check(root, layout)
-    found = [trouble.what for trouble in report.troubles if trouble.is_wrong]
-    assert report.is_sound == (not found)
-    assert all("\n" not in line for line in found)
-    return found
+    messages = [problem.message for problem in report.problems if problem.is_wrong]
+    assert report.is_sound == (not messages)
+    assert all("\n" not in line for line in messages)
+    return messages
 
 
 def test_a_sound_set_has_nothing_wrong_and_is_counted(idrid):
     report = checks.check(idrid, layouts.IDRID)
 
     assert report.is_sound
-    assert [trouble.what for trouble in report.troubles] == [
+    assert [problem.message for problem in report.problems] == [
         "split train: HE is in none of 3 photographs that were looked through for it"
     ]
-    totals = checks.totals(report)
+    totals = checks.lesion_totals(report)
     pixels = 3 * tiny_layouts.SHAPE[0] * tiny_layouts.SHAPE[1]
-    assert {code: (total.having, total.regions, total.pixels) for code, total in totals.items()} == {
+    assert {code: (total.present, total.regions, total.pixels) for code, total in totals.items()} == {
         "EX": (3, 3, 108),
         "MA": (3, 3, 108),
         "HE": (0, 0, 0),
@@ -46,15 +46,15 @@ def test_a_sound_set_has_nothing_wrong_and_is_counted(idrid):
     }
     assert totals["EX"].share == pytest.approx(108 / pixels)
     assert totals["SE"].largest == pytest.approx(3 * 36 / pixels)
-    assert checks.sizes(report) == {tiny_layouts.SHAPE: 3}
+    assert checks.size_counts(report) == {tiny_layouts.SHAPE: 3}
 
 
 def test_an_empty_mask_counts_as_empty_and_not_as_found(idrid):
     tiny_layouts.mask(idrid / EX / "IDRiD_02_EX.tif", ())
 
-    total = checks.totals(checks.check(idrid, layouts.IDRID))["EX"]
+    total = checks.lesion_totals(checks.check(idrid, layouts.IDRID))["EX"]
 
-    assert (total.annotated, total.having, total.empty) == (3, 2, 1)
+    assert (total.annotated, total.present, total.empty) == (3, 2, 1)
 
 
 def test_a_photograph_that_cannot_be_read_is_wrong_and_the_others_are_counted(idrid):
@@ -63,7 +63,7 @@ def test_a_photograph_that_cannot_be_read_is_wrong_and_the_others_are_counted(id
     (line,) = wrong(idrid)
 
     assert "IDRiD_02.jpg" in line
-    assert checks.totals(checks.check(idrid, layouts.IDRID))["EX"].having == 2
+    assert checks.lesion_totals(checks.check(idrid, layouts.IDRID))["EX"].present == 2
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_a_mask_that_cannot_be_used_is_wrong_and_its_lesion_not_counted(idrid, c
     (line,) = wrong(idrid)
 
     assert re.search(rf"IDRiD_02_EX\.tif: .*{message}", line)
-    total = checks.totals(checks.check(idrid, layouts.IDRID))["EX"]
-    assert (total.annotated, total.having) == (2, 2)
+    total = checks.lesion_totals(checks.check(idrid, layouts.IDRID))["EX"]
+    assert (total.annotated, total.present) == (2, 2)
 
 
 def test_a_mask_without_its_photograph_is_wrong(idrid):
@@ -128,7 +128,7 @@ def test_near_duplicates_are_to_be_looked_at(idrid):
     report = checks.check(idrid, layouts.IDRID)
 
     assert report.is_sound
-    assert any("IDRiD_04.jpg: seems to show the same eye" in trouble.what for trouble in report.troubles)
+    assert any("IDRiD_04.jpg: seems to show the same eye" in problem.message for problem in report.problems)
 
 
 def test_shots_that_the_set_says_are_of_one_eye_need_no_look(tmp_path):
@@ -137,7 +137,7 @@ def test_shots_that_the_set_says_are_of_one_eye_need_no_look(tmp_path):
     with Image.open(first) as image:
         image.save(tmp_path / "e_optha_MA/MA/E0000001/C2.JPG", "JPEG", quality=60)
 
-    assert checks.check(tmp_path, layouts.E_OPHTHA).troubles == ()
+    assert checks.check(tmp_path, layouts.E_OPHTHA).problems == ()
 
 
 def test_no_field_is_wrong_where_one_should_be(idrid, tmp_path):
@@ -165,16 +165,16 @@ def test_the_splits_that_are_there_are_checked_or_those_wished_for(idrid):
 
 
 def test_whoever_watches_is_told_and_gets_the_sheets(idrid):
-    told, sheets = [], []
+    calls, sheets = [], []
 
     checks.check(
         idrid,
         layouts.IDRID,
-        keep=lambda number, sheet: sheets.append((number, sheet[:3])),
-        tell=lambda done, total, name: told.append((done, total, name)),
+        save_sheet=lambda number, sheet: sheets.append((number, sheet[:3])),
+        progress=lambda done, total, name: calls.append((done, total, name)),
     )
 
-    assert told == [(1, 3, "IDRiD_01"), (2, 3, "IDRiD_02"), (3, 3, "IDRiD_03")]
+    assert calls == [(1, 3, "IDRiD_01"), (2, 3, "IDRiD_02"), (3, 3, "IDRiD_03")]
     assert sheets == [(1, b"\xff\xd8\xff")]
 
 
@@ -187,7 +187,9 @@ def test_pictures_of_one_scene_are_not_taken_for_one_eye_and_equal_ones_are_wron
     Image.fromarray(pixels).save(tmp_path / "images" / "leaf1.png")
     (tmp_path / "images" / "twin.png").write_bytes(first.read_bytes())
 
-    told = [trouble.what for trouble in checks.check(tmp_path, layouts.named(str(description))).troubles]
+    messages = [
+        problem.message for problem in checks.check(tmp_path, layouts.named(str(description))).problems
+    ]
 
-    assert not any("same eye" in what for what in told)
-    assert any("twin.png: the same file as" in what for what in told)
+    assert not any("same eye" in message for message in messages)
+    assert any("twin.png: the same file as" in message for message in messages)

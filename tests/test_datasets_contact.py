@@ -42,11 +42,11 @@ def test_a_lesion_is_outlined_and_not_painted_over():
 
 @pytest.mark.parametrize(("count", "pages"), [(0, 0), (1, 1), (60, 1), (61, 2)])
 def test_each_photograph_is_on_one_sheet(count, pages):
-    drawn = (
+    thumbnails = (
         Thumbnail(name=f"photograph {n}", picture=np.full((20, 320, 3), RARE, np.uint8)) for n in range(count)
     )
 
-    sheets = list(contact.sheets(drawn, RETINOPATHY))
+    sheets = list(contact.contact_sheets(thumbnails, RETINOPATHY))
 
     assert len(sheets) == pages
     assert sum((sheet == RARE).all(axis=-1).sum() for sheet in sheets) == count * 20 * 320
@@ -60,14 +60,14 @@ def test_sheets_are_made_as_photographs_come():
             taken.append(number)
             yield Thumbnail(name=str(number), picture=grey((9, 16)))
 
-    next(contact.sheets(thumbnails(), RETINOPATHY))
+    next(contact.contact_sheets(thumbnails(), RETINOPATHY))
 
     assert len(taken) == contact.COLUMNS * contact.ROWS
 
 
 def test_names_are_shown_and_those_in_trouble_in_another_colour():
     def sheet(name, *, is_wrong=False):
-        (page,) = contact.sheets([Thumbnail(name=name, picture=grey((9, 16)), is_wrong=is_wrong)], ())
+        (page,) = contact.contact_sheets([Thumbnail(name=name, picture=grey((9, 16)), is_wrong=is_wrong)], ())
         return page
 
     plain, alarmed = sheet("a"), sheet("a", is_wrong=True)
@@ -75,5 +75,5 @@ def test_names_are_shown_and_those_in_trouble_in_another_colour():
     assert not np.array_equal(plain, sheet("b"))
     assert not np.array_equal(plain, alarmed)
     long = sheet("a" * 400)
-    assert (long[:, contact.SIDE + contact.GAP + 4 :] == contact.GROUND).all()
+    assert (long[:, contact.SIDE + contact.GAP + 4 :] == contact.BACKGROUND).all()
     assert contact.blank().shape[1] == contact.SIDE

@@ -18,8 +18,8 @@ def test_a_task_that_is_not_retinal_needs_no_code(tmp_path):
     assert (layout.name, layout.field, layout.lesions) == ("leaves", "whole", ("RUST", "SPOT"))
     assert layout.kinds[1] == Lesion(code="SPOT", name="leaf spots", colour=(213, 94, 0))
     assert [case.name for case in cases] == ["leaf0", "leaf1", "leaf2"]
-    found = truth(cases[2], layout.lesions, tiny_layouts.SHAPE)
-    assert found.sum(axis=(1, 2)).tolist() == [72, 0]
+    masks = truth(cases[2], layout.lesions, tiny_layouts.SHAPE)
+    assert masks.sum(axis=(1, 2)).tolist() == [72, 0]
 
 
 def test_all_else_may_be_left_out(tmp_path):
@@ -139,9 +139,9 @@ def test_what_makes_no_layout_is_refused_in_one_line_that_names_the_file(tmp_pat
     text, message = WRONG[case]
     (tmp_path / "set.toml").write_text(text)
 
-    with pytest.raises(DatasetError, match=rf"set\.toml: .*{message}") as told:
+    with pytest.raises(DatasetError, match=rf"set\.toml: .*{message}") as error:
         read(tmp_path / "set.toml")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_description_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""What is known of a photograph is counted from its files, once."""
+"""The facts of a photograph are counted from one reading of its files."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ import tiny_layouts
 from PIL import Image
 
 from foveate.datasets import Case, facts, layouts
-from foveate.datasets.facts import Amount
+from foveate.datasets.facts import LesionArea
 from foveate.errors import DatasetError, PhotographError
 
 
@@ -21,28 +21,28 @@ def case(folder, **changes):
 
 
 def test_regions_touch_by_their_corners_and_an_empty_mask_is_told_from_none(tmp_path):
-    known = facts.of(case(tmp_path), ("EX", "SE", "HE"))
+    case_facts = facts.read(case(tmp_path), ("EX", "SE", "HE"))
 
-    assert known.amounts == {
-        "EX": Amount(pixels=108, regions=2, is_drawn=True),
-        "SE": Amount(pixels=0, regions=0, is_drawn=True),
-        "HE": Amount(pixels=0, regions=0, is_drawn=False),
+    assert case_facts.areas == {
+        "EX": LesionArea(pixels=108, regions=2, has_mask=True),
+        "SE": LesionArea(pixels=0, regions=0, has_mask=True),
+        "HE": LesionArea(pixels=0, regions=0, has_mask=False),
     }
-    assert known.shape == tiny_layouts.SHAPE
-    assert known.digest == hashlib.sha256((tmp_path / "one.png").read_bytes()).hexdigest()
+    assert case_facts.shape == tiny_layouts.SHAPE
+    assert case_facts.digest == hashlib.sha256((tmp_path / "one.png").read_bytes()).hexdigest()
 
 
 def test_of_a_lesion_that_was_not_looked_for_nothing_is_known(tmp_path):
-    assert set(facts.of(case(tmp_path, annotated=("EX",)), ("EX", "HE")).amounts) == {"EX"}
+    assert set(facts.read(case(tmp_path, annotated=("EX",)), ("EX", "HE")).areas) == {"EX"}
 
 
 def test_the_same_pixels_in_another_file_are_known_again(tmp_path):
-    one = case(tmp_path)
-    with Image.open(one.photograph) as image:
+    png = case(tmp_path)
+    with Image.open(png.photograph) as image:
         image.save(tmp_path / "two.tif")
-    other = case(tmp_path, photograph=tmp_path / "two.tif")
+    tiff = case(tmp_path, photograph=tmp_path / "two.tif")
 
-    first, second = facts.of(one, ()), facts.of(other, ())
+    first, second = facts.read(png, ()), facts.read(tiff, ())
 
     assert first.digest != second.digest
     assert first.levels == second.levels
@@ -53,7 +53,7 @@ def test_turning_pixels_into_another_shape_makes_another_photograph(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
     cv2.imwrite(str(tmp_path / "b.png"), pixels.reshape(400, 300, 3))
     first, second = (
-        facts.of(Case(name=name, photograph=tmp_path / f"{name}.png", masks={}), ()) for name in "ab"
+        facts.read(Case(name=name, photograph=tmp_path / f"{name}.png", masks={}), ()) for name in "ab"
     )
 
     assert first.levels != second.levels
@@ -63,20 +63,20 @@ def test_files_that_cannot_be_used_are_refused(tmp_path):
     broken = case(tmp_path)
     (tmp_path / "ex.png").write_bytes(b"none")
     with pytest.raises(DatasetError, match=r"ex\.png: unreadable mask"):
-        facts.of(broken, ("EX",))
+        facts.read(broken, ("EX",))
     (tmp_path / "one.png").write_bytes(b"none")
     with pytest.raises(PhotographError, match=r"one\.png"):
-        facts.of(broken, ("EX",))
+        facts.read(broken, ("EX",))
 
 
 def test_idrid_s_first_photograph_counts_as_measured_elsewhere(shared_data):
     first = layouts.cases(shared_data, layouts.IDRID, "train")[0]
 
-    known = facts.of(first, ("EX", "MA", "HE", "SE"))
+    case_facts = facts.read(first, ("EX", "MA", "HE", "SE"))
 
-    assert known.shape == (2848, 4288)
-    drawn = {code: np.asarray(Image.open(path)) for code, path in first.masks.items()}
-    for code, levels in drawn.items():
-        assert known.amounts[code].pixels == np.count_nonzero(levels)
-        assert known.amounts[code].regions == cv2.connectedComponents(levels.astype(np.uint8))[0] - 1
-    assert not known.amounts["SE"].is_drawn
+    assert case_facts.shape == (2848, 4288)
+    masks = {code: np.asarray(Image.open(path)) for code, path in first.masks.items()}
+    for code, levels in masks.items():
+        assert case_facts.areas[code].pixels == np.count_nonzero(levels)
+        assert case_facts.areas[code].regions == cv2.connectedComponents(levels.astype(np.uint8))[0] - 1
+    assert not case_facts.areas["SE"].has_mask

@@ -40,12 +40,12 @@ def split(tmp_path):
 
 
 def test_photographs_are_listed_by_name_with_their_grades(folder):
-    found = graded.graded(folder)
+    photographs = graded.list_photographs(folder)
 
-    assert [(one.name, one.grade) for one in found] == sorted(
+    assert [(photograph.name, photograph.grade) for photograph in photographs] == sorted(
         (name, int(grade)) for name, grade in GRADES.items()
     )
-    assert all(one.photograph == folder / f"{one.name}.jpg" for one in found)
+    assert all(photograph.photograph == folder / f"{photograph.name}.jpg" for photograph in photographs)
 
 
 @pytest.mark.parametrize(
@@ -67,38 +67,46 @@ def test_labels_that_cannot_be_believed_are_refused_with_what_is_wrong(folder, h
     label(folder, [row], header)
 
     with pytest.raises(DatasetError, match=rf"labels\.csv: .*{said}"):
-        graded.graded(folder)
+        graded.list_photographs(folder)
 
 
 def test_labels_that_are_no_text_are_refused(folder):
     (folder / "labels.csv").write_bytes(b"\xff\xfe\xfa")
 
     with pytest.raises(DatasetError, match=r"labels\.csv: unreadable labels"):
-        graded.graded(folder)
+        graded.list_photographs(folder)
 
 
 def test_healthy_eyes_to_learn_from_are_those_of_grade_0_in_the_learning_half(folder, split):
-    found = graded.healthy(folder, split)
+    cases = graded.healthy_cases(folder, split)
 
-    assert [case.name for case in found] == ["healthy-a", "healthy-d"]
-    assert [case.photograph for case in found] == [folder / "a.jpg", folder / "d.jpg"]
+    assert [case.name for case in cases] == ["healthy-a", "healthy-d"]
+    assert [case.photograph for case in cases] == [folder / "a.jpg", folder / "d.jpg"]
 
 
 def test_without_a_split_all_of_grade_0_but_the_examples_are(folder):
-    assert [case.name for case in graded.healthy(folder, None)] == ["healthy-a", "healthy-b", "healthy-d"]
+    assert [case.name for case in graded.healthy_cases(folder, None)] == [
+        "healthy-a",
+        "healthy-b",
+        "healthy-d",
+    ]
 
 
 def test_an_example_is_left_out_even_where_a_split_would_learn_from_it(folder, split):
     split.write_text(json.dumps({"folds": dict.fromkeys(GRADES, LEARN)}))
 
-    assert [case.name for case in graded.healthy(folder, split)] == ["healthy-a", "healthy-b", "healthy-d"]
+    assert [case.name for case in graded.healthy_cases(folder, split)] == [
+        "healthy-a",
+        "healthy-b",
+        "healthy-d",
+    ]
 
 
 def test_a_healthy_photograph_in_neither_half_is_refused_by_name(folder, split):
     split.write_text(json.dumps({"folds": {"a": LEARN, "b": JUDGE, EXAMPLE: JUDGE}}))
 
     with pytest.raises(DatasetError, match=r"d is in neither half of .*halves\.json"):
-        graded.healthy(folder, split)
+        graded.healthy_cases(folder, split)
 
 
 def test_a_folder_without_labels_is_healthy_eyes_all_through(folder, split):
@@ -106,9 +114,9 @@ def test_a_folder_without_labels_is_healthy_eyes_all_through(folder, split):
     (folder / "more").mkdir()
     (folder / "more" / "e.png").touch()
 
-    found = [case.name for case in graded.healthy(folder, split)]
+    names = [case.name for case in graded.healthy_cases(folder, split)]
 
-    assert found == ["healthy-a", "healthy-b", "healthy-c", "healthy-d", "healthy-more-e"]
+    assert names == ["healthy-a", "healthy-b", "healthy-c", "healthy-d", "healthy-more-e"]
 
 
 def test_two_photographs_of_one_name_are_not_taken_for_one(folder):
@@ -118,22 +126,22 @@ def test_two_photographs_of_one_name_are_not_taken_for_one(folder):
         (folder / path).touch()
 
     with pytest.raises(DatasetError, match="photograph more-e is there twice"):
-        graded.healthy(folder, None)
+        graded.healthy_cases(folder, None)
 
 
 def test_where_there_is_no_healthy_eye_to_learn_from_it_is_said(folder, split, tmp_path):
     label(folder, ["c.jpg,3", "b.jpg,0"])
     with pytest.raises(DatasetError, match="no photograph of a healthy eye to learn from"):
-        graded.healthy(folder, split)
+        graded.healthy_cases(folder, split)
     with pytest.raises(PhotographError, match="no such file or folder"):
-        graded.healthy(tmp_path / "nowhere", split)
+        graded.healthy_cases(tmp_path / "nowhere", split)
 
 
 def test_a_healthy_eye_was_looked_through_for_every_lesion_and_has_none(tmp_path):
     pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), 8)
     (tmp_path / "eyes").mkdir()
     tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / "eye.png")
-    (case,) = graded.healthy(tmp_path / "eyes", None)
+    (case,) = graded.healthy_cases(tmp_path / "eyes", None)
 
     assert not truth(case, tiny_set.CONTRACT.lesions, pixels.shape[:2]).any()
     assert not lay_out(case, tiny_set.CONTRACT, tmp_path / "sheets").places
@@ -142,9 +150,9 @@ def test_a_healthy_eye_was_looked_through_for_every_lesion_and_has_none(tmp_path
 # halves
 
 
-def listed(names_and_grades):
+def graded_photographs(names_and_grades):
     return [
-        graded.Graded(name=name, photograph=Path(f"{name}.jpg"), grade=grade)
+        graded.GradedPhotograph(name=name, photograph=Path(f"{name}.jpg"), grade=grade)
         for name, grade in names_and_grades
     ]
 
@@ -153,7 +161,7 @@ MANY = [(f"eye-{n:02}", n % 5) for n in range(50)]
 
 
 def test_either_half_has_as_many_of_each_grade():
-    halves = graded.halves(listed(MANY), seed=1)
+    halves = graded.divide(graded_photographs(MANY), seed=1)
 
     assert halves.keys() == {name for name, _ in MANY}
     counts = Counter((halves[name], grade) for name, grade in MANY)
@@ -164,7 +172,7 @@ def test_either_half_has_as_many_of_each_grade():
 def test_examples_are_judged_with_and_shots_of_one_eye_stay_together(seed):
     named = [(name, 0) for names in (SET_ASIDE, *ONE_EYE) for name in names]
 
-    halves = graded.halves(listed([*MANY, *named]), seed)
+    halves = graded.divide(graded_photographs([*MANY, *named]), seed)
 
     assert {halves[name] for name in SET_ASIDE} == {JUDGE}
     for eye in ONE_EYE:
@@ -172,10 +180,10 @@ def test_examples_are_judged_with_and_shots_of_one_eye_stay_together(seed):
 
 
 def test_halves_follow_from_the_seed_and_not_from_the_order():
-    dealt = graded.halves(listed(MANY), 3)
+    halves = graded.divide(graded_photographs(MANY), 3)
 
-    assert graded.halves(listed(MANY[::-1]), 3) == dealt
-    assert graded.halves(listed(MANY), 4) != dealt
+    assert graded.divide(graded_photographs(MANY[::-1]), 3) == halves
+    assert graded.divide(graded_photographs(MANY), 4) != halves
 
 
 def test_the_saved_halves_leave_the_examples_to_judge_with():
@@ -186,21 +194,25 @@ def test_the_saved_halves_leave_the_examples_to_judge_with():
 
 
 def test_the_saved_halves_are_those_that_are_dealt_byte_for_byte(shared_data):
-    found = graded.graded(shared_data / "graded")
+    photographs = graded.list_photographs(shared_data / "graded")
     saved = SPLIT.read_text()
 
-    folds = graded.halves(found, seed=2019)
+    folds = graded.divide(photographs, seed=2019)
 
     assert saved == json.dumps({"about": json.loads(saved)["about"], "folds": folds}, indent=1) + "\n"
-    healthy = Counter(folds[one.name] for one in found if one.grade == HEALTHY)
+    healthy = Counter(folds[photograph.name] for photograph in photographs if photograph.grade == HEALTHY)
     assert healthy == {LEARN: 40, JUDGE: 40}
 
 
 def test_forty_healthy_eyes_of_idrid_are_learned_from_and_no_other(shared_data):
     halves = splits.read(SPLIT)
-    grades = {one.name: one.grade for one in graded.graded(shared_data / "graded")}
+    grades = {
+        photograph.name: photograph.grade for photograph in graded.list_photographs(shared_data / "graded")
+    }
 
-    names = [case.name.removeprefix("healthy-") for case in graded.healthy(shared_data / "graded", SPLIT)]
+    names = [
+        case.name.removeprefix("healthy-") for case in graded.healthy_cases(shared_data / "graded", SPLIT)
+    ]
 
     assert len(names) == len(set(names)) == 40
     assert {(grades[name], halves[name]) for name in names} == {(HEALTHY, LEARN)}

@@ -23,12 +23,12 @@ def test_a_layout_knows_its_lesions_in_the_order_of_the_paper():
 @pytest.mark.parametrize(("part", "split"), [("a. Training Set", "train"), ("b. Testing Set", "test")])
 def test_either_part_of_idrid_may_be_absent(tmp_path, part, split):
     tiny_layouts.idrid(tmp_path, part, (1, 2))
-    other = {"train": "test", "test": "train"}[split]
+    missing = {"train": "test", "test": "train"}[split]
 
     assert layouts.present(tmp_path, layouts.IDRID) == (split,)
     assert masks_of(layouts.cases(tmp_path, layouts.IDRID, split)) == [("EX", "MA", "SE"), ("EX", "MA")]
-    with pytest.raises(DatasetError, match=rf"no photographs of split {other}: nothing matches 'A\. Segm"):
-        layouts.cases(tmp_path, layouts.IDRID, other)
+    with pytest.raises(DatasetError, match=rf"no photographs of split {missing}: nothing matches 'A\. Segm"):
+        layouts.cases(tmp_path, layouts.IDRID, missing)
 
 
 def test_an_absent_mask_of_idrid_is_an_empty_one(tmp_path):
@@ -133,9 +133,9 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, name):
 
     with pytest.raises(
         DatasetError, match=rf"not laid out as {name}: no folder '.*give the folder that"
-    ) as told:
+    ) as error:
         layouts.cases(tmp_path, layouts.named(name), "train")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_photographs_without_any_folder_of_masks_are_refused(tmp_path):
@@ -173,9 +173,9 @@ def test_masks_without_a_photograph_are_listed(tmp_path):
     tiny_layouts.ddr(tmp_path, "valid")
     left = tiny_layouts.mask(tmp_path / "lesion_segmentation/valid/segmentation label/EX/gone.tif")
 
-    assert layouts.listing(tmp_path, layouts.DDR, "valid").orphans == (left,)
+    assert layouts.list_split(tmp_path, layouts.DDR, "valid").orphans == (left,)
     (tmp_path / "lesion_segmentation/valid/image/007-0002-100.jpg").unlink()
-    assert len(layouts.listing(tmp_path, layouts.DDR, "valid").orphans) == 5
+    assert len(layouts.list_split(tmp_path, layouts.DDR, "valid").orphans) == 5
 
 
 def test_masks_may_lie_beside_their_photographs(tmp_path):
@@ -185,10 +185,10 @@ def test_masks_may_lie_beside_their_photographs(tmp_path):
         '[lesions]\nRUST = "rust"\n[splits.train]\nphotographs = "*"\nmasks = "{name}_{lesion}"\n'
     )
 
-    found = layouts.listing(tmp_path, layouts.named(str(tmp_path / "set.toml")), "train")
+    split = layouts.list_split(tmp_path, layouts.named(str(tmp_path / "set.toml")), "train")
 
-    assert [case.name for case in found.cases] == ["a"]
-    assert found.orphans == ()
+    assert [case.name for case in split.cases] == ["a"]
+    assert split.orphans == ()
 
 
 def test_the_release_s_training_part_is_read_as_published(shared_data):
@@ -201,4 +201,4 @@ def test_the_release_s_training_part_is_read_as_published(shared_data):
         "HE": 53,
         "SE": 26,
     }
-    assert layouts.listing(shared_data, layouts.IDRID, "train").orphans == ()
+    assert layouts.list_split(shared_data, layouts.IDRID, "train").orphans == ()

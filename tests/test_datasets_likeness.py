@@ -13,8 +13,8 @@ from foveate.datasets import likeness
 SHAPE = (300, 360)
 
 
-def drawn(seed, shift=(0, 0), turn=0.0, light=1.0):
-    """Return a lit disc with dark vessels of its own, moved and turned below the same rim."""
+def draw_eye(seed, shift=(0, 0), turn=0.0, light=1.0):
+    """Return a lit disc with dark vessels of its eye, moved and turned below the same rim."""
     generator = np.random.default_rng(seed)
     picture = np.full((*SHAPE, 3), (150, 90, 40), np.float32)
     for _ in range(14):
@@ -28,36 +28,36 @@ def drawn(seed, shift=(0, 0), turn=0.0, light=1.0):
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def like(one, other):
-    first, second = likeness.fingerprint(one), likeness.fingerprint(other)
+def likeness_of(pixels, other_pixels):
+    first, second = likeness.fingerprint(pixels), likeness.fingerprint(other_pixels)
     return float(likeness.likenesses(first, second[None])[0])
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_another_light_size_border_or_quality_changes_little(seed):
-    own = drawn(seed)
-    half = cv2.resize(own, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
-    coarse = cv2.imdecode(cv2.imencode(".jpg", own, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
+    eye = draw_eye(seed)
+    half = cv2.resize(eye, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    coarse = cv2.imdecode(cv2.imencode(".jpg", eye, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
 
-    for other in (drawn(seed, light=0.6), half, np.pad(own, ((9, 31), (50, 3), (0, 0))), coarse):
-        assert like(own, other) > 0.85
+    for changed in (draw_eye(seed, light=0.6), half, np.pad(eye, ((9, 31), (50, 3), (0, 0))), coarse):
+        assert likeness_of(eye, changed) > 0.85
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_another_shot_of_the_eye_is_alike_and_another_eye_is_not(seed):
-    own = drawn(seed)
+    eye = draw_eye(seed)
 
-    assert like(own, drawn(seed, shift=(9, -7), turn=2.0)) > likeness.ALIKE
-    assert like(own, drawn(seed + 50)) < likeness.ALIKE
-    assert like(own, np.ascontiguousarray(own[:, ::-1])) < likeness.ALIKE
+    assert likeness_of(eye, draw_eye(seed, shift=(9, -7), turn=2.0)) > likeness.SAME_EYE
+    assert likeness_of(eye, draw_eye(seed + 50)) < likeness.SAME_EYE
+    assert likeness_of(eye, np.ascontiguousarray(eye[:, ::-1])) < likeness.SAME_EYE
 
 
 def test_likeness_to_itself_is_one_and_does_not_depend_on_the_order():
-    one, other = likeness.fingerprint(drawn(1)), likeness.fingerprint(drawn(2))
+    first, second = likeness.fingerprint(draw_eye(1)), likeness.fingerprint(draw_eye(2))
 
-    assert likeness.likenesses(one, one[None])[0] == pytest.approx(1, abs=1e-5)
-    assert likeness.likenesses(one, other[None])[0] == pytest.approx(
-        likeness.likenesses(other, one[None])[0], abs=1e-5
+    assert likeness.likenesses(first, first[None])[0] == pytest.approx(1, abs=1e-5)
+    assert likeness.likenesses(first, second[None])[0] == pytest.approx(
+        likeness.likenesses(second, first[None])[0], abs=1e-5
     )
 
 
@@ -72,7 +72,8 @@ def test_a_picture_without_a_field_or_without_anything_has_a_fingerprint():
 
 def test_pairs_are_those_that_are_alike_each_once():
     prints = [
-        likeness.fingerprint(picture) for picture in (drawn(1), drawn(2), drawn(1, shift=(4, 4)), drawn(3))
+        likeness.fingerprint(picture)
+        for picture in (draw_eye(1), draw_eye(2), draw_eye(1, shift=(4, 4)), draw_eye(3))
     ]
 
     assert [(low, high) for low, high, _ in likeness.pairs(prints)] == [(0, 2)]
@@ -86,13 +87,13 @@ def test_pairs_are_those_that_are_alike_each_once():
     st.lists(st.sampled_from([None, "a", "b"]), min_size=12, max_size=12),
 )
 def test_groups_hold_all_once_and_nothing_tied_is_parted(count, tied, names):
-    tied = [(one % count, other % count) for one, other in tied]
+    tied = [(a % count, b % count) for a, b in tied]
 
     groups = likeness.groups(count, tied, names[:count])
 
     assert sorted(index for group in groups for index in group) == list(range(count))
     of = {index: number for number, group in enumerate(groups) for index in group}
-    assert all(of[one] == of[other] for one, other in tied)
+    assert all(of[a] == of[b] for a, b in tied)
     for name in ("a", "b"):
         assert len({of[index] for index in range(count) if names[index] == name}) <= 1
     links = len({frozenset(pair) for pair in tied if pair[0] != pair[1]})

@@ -1,4 +1,4 @@
-"""Photographs are held back by a saved, seeded deal that anybody can repeat."""
+"""Folds are saved, seeded and repeatable by anybody."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from PIL import Image
 from strategies import laws, seeds
 
 from foveate.datasets import idrid, layouts, read_mask, splits
-from foveate.datasets.splits import Hand
+from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError, OutputError
 from foveate.training import recipes
 
@@ -20,7 +20,7 @@ IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
 
 
 @st.composite
-def hands(draw):
+def burden_lists(draw):
     """Return (burdens, number of folds)."""
     count = draw(st.integers(2, 6))
     return draw(
@@ -35,11 +35,11 @@ def named(burdens):
 
 
 @laws
-@given(hands(), seeds)
-def test_every_photograph_gets_one_fold_and_folds_differ_by_one_in_size(hand, seed):
-    burdens, count = hand
+@given(burden_lists(), seeds)
+def test_every_photograph_gets_one_fold_and_folds_differ_by_one_in_size(drawn_burdens, seed):
+    burdens, count = drawn_burdens
 
-    folds = splits.deal(named(burdens), burdens, count, seed)
+    folds = splits.assign_folds_by_burden(named(burdens), burdens, count, seed)
 
     assert sorted(folds) == named(burdens)
     sizes = np.bincount(list(folds.values()), minlength=count)
@@ -48,43 +48,43 @@ def test_every_photograph_gets_one_fold_and_folds_differ_by_one_in_size(hand, se
 
 
 @laws
-@given(hands(), seeds)
-def test_neighbours_in_burden_go_to_different_folds(hand, seed):
-    burdens, count = hand
+@given(burden_lists(), seeds)
+def test_neighbours_in_burden_go_to_different_folds(drawn_burdens, seed):
+    burdens, count = drawn_burdens
     names = named(burdens)
 
-    folds = splits.deal(names, burdens, count, seed)
+    folds = splits.assign_folds_by_burden(names, burdens, count, seed)
 
     order = sorted(range(len(names)), key=lambda i: (burdens[i], names[i]))
     for start in range(0, len(order), count):
-        dealt = [folds[names[i]] for i in order[start : start + count]]
-        assert len(set(dealt)) == len(dealt)
+        groups_and_count = [folds[names[i]] for i in order[start : start + count]]
+        assert len(set(groups_and_count)) == len(groups_and_count)
 
 
 @laws
-@given(hands(), seeds)
-def test_the_deal_depends_on_the_seed_alone_not_on_the_order_of_the_names(hand, seed):
-    burdens, count = hand
+@given(burden_lists(), seeds)
+def test_the_assignment_depends_on_the_seed_alone_not_on_the_order_of_the_names(drawn_burdens, seed):
+    burdens, count = drawn_burdens
     names = named(burdens)
 
-    folds = splits.deal(names, burdens, count, seed)
+    folds = splits.assign_folds_by_burden(names, burdens, count, seed)
 
-    assert splits.deal(names, burdens, count, seed) == folds
-    assert splits.deal(names[::-1], burdens[::-1], count, seed) == folds
+    assert splits.assign_folds_by_burden(names, burdens, count, seed) == folds
+    assert splits.assign_folds_by_burden(names[::-1], burdens[::-1], count, seed) == folds
 
 
-def test_another_seed_deals_otherwise():
+def test_another_seed_gives_another_assignment():
     burdens = [(float(number),) for number in range(20)]
 
-    deals = [splits.deal(named(burdens), burdens, 5, seed) for seed in range(4)]
+    assignments = [splits.assign_folds_by_burden(named(burdens), burdens, 5, seed) for seed in range(4)]
 
-    assert any(deals[0] != other for other in deals[1:])
+    assert any(assignments[0] != folds for folds in assignments[1:])
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_too_few_folds_or_photographs_are_refused(count):
-    with pytest.raises(DatasetError, match=f"3 photographs cannot be dealt to {count} folds"):
-        splits.deal(["a", "b", "c"], [(0.0,)] * 3, count, 0)
+    with pytest.raises(DatasetError, match=f"3 photographs cannot be groups_and_count to {count} folds"):
+        splits.assign_folds_by_burden(["a", "b", "c"], [(0.0,)] * 3, count, 0)
 
 
 def test_a_split_parts_the_photographs():
@@ -132,21 +132,23 @@ def test_idrid_s_54_photographs_lie_each_in_one_of_five_folds():
     assert all(set(learned).isdisjoint(held_back) for learned, held_back in parts)
 
 
-def test_idrid_s_folds_are_dealt_again_by_seed_2019(shared_data):
+def test_idrid_s_folds_are_reproduced_by_seed_2019(shared_data):
     cases = idrid.cases(shared_data, "train")
     burdens = []
     for case in cases:
         he = read_mask(case.masks["HE"], (2848, 4288)).sum() if "HE" in case.masks else 0
         burdens.append((float("SE" in case.masks), float(he)))
 
-    assert splits.deal([case.name for case in cases], burdens, 5, 2019) == splits.read(IDRID)
+    assert splits.assign_folds_by_burden([case.name for case in cases], burdens, 5, 2019) == splits.read(
+        IDRID
+    )
 
 
 LESIONS = ("EX", "MA", "SE")
 
 
 @st.composite
-def dealt(draw, largest=1):
+def groups_and_count(draw, largest=1):
     """Return (for each group its size, and for each lesion (photographs with it, px)), number of folds."""
     count = draw(st.integers(2, 5))
     amount = st.tuples(st.integers(0, largest), st.integers(1, 10**6))
@@ -154,88 +156,88 @@ def dealt(draw, largest=1):
     return draw(st.lists(group, min_size=count, max_size=16)), count
 
 
-def hands_of(groups):
-    found = []
+def photograph_groups(groups):
+    members = []
     for number, (size, amounts) in enumerate(groups):
-        having = {c: min(n, size) for c, (n, _) in zip(LESIONS, amounts, strict=True) if n}
-        burdens = {c: px for c, (n, px) in zip(LESIONS, amounts, strict=True) if n}
+        photographs = {c: min(n, size) for c, (n, _) in zip(LESIONS, amounts, strict=True) if n}
+        areas = {c: px for c, (n, px) in zip(LESIONS, amounts, strict=True) if n}
         names = tuple(f"g{number:02}_{shot}" for shot in range(size))
-        found.append(Hand(names=names, having=having, burdens=burdens))
-    return found
+        members.append(PhotographGroup(names=names, photographs=photographs, areas=areas))
+    return members
 
 
 @laws
-@given(dealt(largest=4), seeds)
-def test_every_photograph_gets_one_fold_and_no_group_is_parted(drawn, seed):
-    groups, count = drawn
-    hands = hands_of(groups)
+@given(groups_and_count(largest=4), seeds)
+def test_every_photograph_gets_one_fold_and_no_group_is_divided(drawn_groups, seed):
+    groups, count = drawn_groups
+    members = photograph_groups(groups)
 
-    folds = splits.deal_hands(hands, count, seed)
+    folds = splits.assign_folds(members, count, seed)
 
-    assert sorted(folds) == sorted(name for hand in hands for name in hand.names)
+    assert sorted(folds) == sorted(name for group in members for name in group.names)
     assert set(folds.values()) <= set(range(count))
-    assert all(len({folds[name] for name in hand.names}) == 1 for hand in hands)
+    assert all(len({folds[name] for name in group.names}) == 1 for group in members)
     sizes = np.bincount(list(folds.values()), minlength=count)
-    largest = max(len(hand.names) for hand in hands)
+    largest = max(len(group.names) for group in members)
     assert sizes.max() <= -(-len(folds) // count) + largest - 1
 
 
 @laws
-@given(dealt(), seeds)
-def test_folds_of_single_photographs_differ_by_one_in_size(drawn, seed):
-    groups, count = drawn
+@given(groups_and_count(), seeds)
+def test_folds_of_single_photographs_differ_by_one_in_size(drawn_groups, seed):
+    groups, count = drawn_groups
 
-    folds = splits.deal_hands(hands_of(groups), count, seed)
+    folds = splits.assign_folds(photograph_groups(groups), count, seed)
 
     sizes = np.bincount(list(folds.values()), minlength=count)
     assert sizes.max() - sizes.min() <= 1
 
 
 @laws
-@given(dealt(), seeds)
-def test_the_rarest_lesion_is_as_often_in_every_fold(drawn, seed):
-    groups, count = drawn
-    hands = hands_of(groups)
-    holders = {code: [hand for hand in hands if code in hand.having] for code in LESIONS}
+@given(groups_and_count(), seeds)
+def test_the_rarest_lesion_is_as_often_in_every_fold(drawn_groups, seed):
+    groups, count = drawn_groups
+    members = photograph_groups(groups)
+    holders = {code: [group for group in members if code in group.photographs] for code in LESIONS}
     rarest = min(
         (code for code in LESIONS if holders[code]), key=lambda c: (len(holders[c]), c), default=None
     )
 
-    folds = splits.deal_hands(hands, count, seed)
+    folds = splits.assign_folds(members, count, seed)
 
     if rarest:
-        found = np.bincount([folds[hand.names[0]] for hand in holders[rarest]], minlength=count)
-        assert found.max() - found.min() <= 1
+        counts = np.bincount([folds[group.names[0]] for group in holders[rarest]], minlength=count)
+        assert counts.max() - counts.min() <= 1
 
 
 @laws
-@given(dealt(largest=3), seeds)
-def test_a_stratified_deal_depends_on_the_seed_alone_not_on_the_order(drawn, seed):
-    groups, count = drawn
-    hands = hands_of(groups)
+@given(groups_and_count(largest=3), seeds)
+def test_a_stratified_assignment_depends_on_the_seed_alone_not_on_the_order(drawn_groups, seed):
+    groups, count = drawn_groups
+    members = photograph_groups(groups)
 
-    folds = splits.deal_hands(hands, count, seed)
+    folds = splits.assign_folds(members, count, seed)
 
-    assert splits.deal_hands(hands, count, seed) == folds
-    assert splits.deal_hands(hands[::-1], count, seed) == folds
+    assert splits.assign_folds(members, count, seed) == folds
+    assert splits.assign_folds(members[::-1], count, seed) == folds
 
 
-def test_burdens_of_all_lesions_are_even_where_presence_is():
+def test_areas_of_all_lesions_are_even_where_presence_is():
     px = np.random.default_rng(0).integers(100, 1000, (40, 3))
-    hands = hands_of([(1, [(1, int(one)) for one in row]) for row in px])
+    members = photograph_groups([(1, [(1, int(area)) for area in row]) for row in px])
 
-    folds = splits.deal_hands(hands, 4, 0)
+    folds = splits.assign_folds(members, 4, 0)
 
-    fold = np.array([folds[hand.names[0]] for hand in hands])
+    fold = np.array([folds[group.names[0]] for group in members])
     shares = np.array([px[fold == number].sum(axis=0) for number in range(4)]) / px.sum(axis=0)
-    assert (shares.max(axis=0) - shares.min(axis=0)).max() < 0.02  # 0.12 before groups change folds
+    assert (shares.max(axis=0) - shares.min(axis=0)).max() < 0.02  # 0.12 before groups are swapped
 
 
 def test_too_few_groups_are_refused():
     with pytest.raises(
-        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be dealt to 3 folds"
+        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be groups_and_count to 3 folds"
     ):
-        splits.deal_hands(hands_of([(3, [(0, 1)] * 3)] * 2), 3, 0)
+        splits.assign_folds(photograph_groups([(3, [(0, 1)] * 3)] * 2), 3, 0)
 
 
 def test_shots_of_one_eye_share_a_fold_whether_the_set_says_so_or_their_pixels_do(tmp_path):
@@ -243,13 +245,13 @@ def test_shots_of_one_eye_share_a_fold_whether_the_set_says_so_or_their_pixels_d
     tiny_layouts.idrid(tmp_path, numbers=(1, 2, 3))
     top = tmp_path / "A. Segmentation/1. Original Images/a. Training Set"
     (top / "IDRiD_09.jpg").write_bytes((top / "IDRiD_02.jpg").read_bytes())
-    told = splits.stratified(layouts.cases(tmp_path, layouts.E_OPHTHA, "train"), ("EX", "MA"), 2, 0)
-    seen = splits.stratified(layouts.cases(tmp_path, layouts.IDRID, "train"), ("EX", "SE"), 3, 0)
+    by_layout = splits.stratified(layouts.cases(tmp_path, layouts.E_OPHTHA, "train"), ("EX", "MA"), 2, 0)
+    by_likeness = splits.stratified(layouts.cases(tmp_path, layouts.IDRID, "train"), ("EX", "SE"), 3, 0)
 
-    assert len({told[f"E0000001_C{number}"] for number in (1, 2, 3)}) == 1
-    assert told["E0000475_C4"] != told["E0000001_C1"]
-    assert seen["IDRiD_09"] == seen["IDRiD_02"]
-    assert len({seen[f"IDRiD_0{number}"] for number in (1, 2, 3)}) == 3
+    assert len({by_layout[f"E0000001_C{number}"] for number in (1, 2, 3)}) == 1
+    assert by_layout["E0000475_C4"] != by_layout["E0000001_C1"]
+    assert by_likeness["IDRiD_09"] == by_likeness["IDRiD_02"]
+    assert len({by_likeness[f"IDRiD_0{number}"] for number in (1, 2, 3)}) == 3
 
 
 def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
@@ -278,7 +280,7 @@ def of_one_scene(root, count=6):
     return layouts.named(str(root / "leaves.toml"))
 
 
-def test_pictures_of_one_scene_are_dealt_like_any_others_and_only_equal_ones_share_a_fold(tmp_path):
+def test_pictures_of_one_scene_are_assigned_like_any_others_and_only_equal_ones_share_a_fold(tmp_path):
     layout = of_one_scene(tmp_path)
     (tmp_path / "images" / "twin.png").write_bytes((tmp_path / "images" / "leaf3.png").read_bytes())
 
@@ -289,8 +291,8 @@ def test_pictures_of_one_scene_are_dealt_like_any_others_and_only_equal_ones_sha
 
 
 @pytest.mark.parametrize(("count", "fewer"), [(1, ""), (3, "use 2 to 3 folds, or ")])
-def test_groups_too_few_to_deal_can_be_put_in_folds_by_hand(count, fewer):
-    wanted = f"cannot be dealt to 5 folds; {fewer}write the folds yourself .* --split FILE"
+def test_too_few_groups_can_be_assigned_by_hand(count, fewer):
+    message = f"cannot be groups_and_count to 5 folds; {fewer}write the folds yourself .* --split FILE"
 
-    with pytest.raises(DatasetError, match=wanted):
-        splits.deal_hands(hands_of([(4, [(0, 1)] * 3)] * count), 5, 0)
+    with pytest.raises(DatasetError, match=message):
+        splits.assign_folds(photograph_groups([(4, [(0, 1)] * 3)] * count), 5, 0)

@@ -48,7 +48,7 @@ def test_the_tasks_of_a_slurm_array_do_all_between_them_and_an_array_of_one_writ
     done = [
         event["photograph"]
         for log in tmp_path.glob("foveate-7-*.jsonl")
-        for event in tiny_cluster.said(log)
+        for event in tiny_cluster.attribution(log)
         if event["event"] == "photograph"
     ]
     assert len(done) == len(set(done)) == 3

@@ -1,4 +1,4 @@
-"""A real archive: what is in it comes out, results go in once, and nothing is lost when it goes away."""
+"""With a real archive: photographs are pulled, results are stored once, and no outage loses anything."""
 
 import json
 import threading
@@ -15,19 +15,20 @@ import tiny_package
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 import foveate
+from foveate import atomic_files
 from foveate.dicom import transfer, watch
-from foveate.dicom.connection import Access, Archive
+from foveate.dicom.connection import Archive, Credentials
 from foveate.errors import ArchiveAwayError, ArchiveError, OutputError
 from foveate.photographs import read
-from foveate.writers import Objects, files
+from foveate.writers import DicomRequest
 
 needs_orthanc = pytest.mark.skipif(
     not tiny_archive.installed(), reason="needs Debian's packages orthanc and orthanc-dicomweb"
 )
 
-ACCESS = Access(user=tiny_archive.USER, password=tiny_archive.PASSWORD)
+CREDENTIALS = Credentials(user=tiny_archive.USER, password=tiny_archive.PASSWORD)
 
-OBJECTS = Objects(kinds=("seg", "sr"), made=datetime(2026, 1, 1))
+OBJECTS = DicomRequest(kinds=("seg", "sr"), created=datetime(2026, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -43,34 +44,34 @@ def orthanc(tmp_path):
 
 @pytest.fixture
 def archive(orthanc):
-    return Archive(orthanc.url, ACCESS)
+    return Archive(orthanc.url, CREDENTIALS)
 
 
-def encoded(made):
+def encode(dataset):
     content = pydicom.filebase.DicomBytesIO()
-    pydicom.dcmwrite(content, made, enforce_file_format=True)
+    pydicom.dcmwrite(content, dataset, enforce_file_format=True)
     return content.getvalue()
 
 
 def put(orthanc, number, *, study=0, syntax=None, **changes):
-    """Put a photograph into an archive, as a camera would; return its pixels and its UID."""
+    """Put a photograph into an archive, as a camera does; return its pixels and its UID."""
     pixels = tiny_package.fundus(seed=number)
-    made = tiny_dicom.op(pixels, number, study=study, **changes)
-    orthanc.put(encoded(made if syntax is None else tiny_dicom.encoded(made, syntax)))
-    return pixels, str(made.SOPInstanceUID)
+    dataset = tiny_dicom.op(pixels, number, study=study, **changes)
+    orthanc.put(encode(dataset if syntax is None else tiny_dicom.encoded(dataset, syntax)))
+    return pixels, str(dataset.SOPInstanceUID)
 
 
-def task(archive, model, out, **changes):
-    return watch.Task(archive=archive, model=model, out=out, objects=OBJECTS, **changes)
+def watch_task(archive, model, out, **changes):
+    return watch.WatchTask(archive=archive, model=model, out=out, objects=OBJECTS, **changes)
 
 
-# ---- photographs out, results in
+# ---- pull photographs, push results
 
 
 @needs_orthanc
-def test_photographs_are_pulled_looked_at_pushed_and_found_again_once(orthanc, archive, model, tmp_path):
+def test_photographs_are_pulled_processed_and_pushed_once(orthanc, archive, model, tmp_path):
     syntaxes = (None, JPEGLSLossless, JPEG2000Lossless)
-    wanted = dict(
+    expected = dict(
         reversed(put(orthanc, number, study=number // 2, syntax=syntax))
         for number, syntax in enumerate(syntaxes)
     )
@@ -79,88 +80,89 @@ def test_photographs_are_pulled_looked_at_pushed_and_found_again_once(orthanc, a
     photographs, out = tmp_path / "photographs", tmp_path / "out"
 
     studies = archive.studies(date="20260101-20261231")
-    assert transfer.pull(archive, photographs, studies) == transfer.Moved(done=3, kept=0)
+    assert transfer.pull(archive, photographs, studies) == transfer.TransferCounts(transferred=3, existing=0)
     for path in photographs.rglob("*.dcm"):
-        np.testing.assert_array_equal(read(path).pixels, wanted[path.stem])
-    assert transfer.pull(archive, photographs, studies) == transfer.Moved(done=0, kept=3)
+        np.testing.assert_array_equal(read(path).pixels, expected[path.stem])
+    assert transfer.pull(archive, photographs, studies) == transfer.TransferCounts(transferred=0, existing=3)
 
     assert not model.predict([photographs], out, objects=OBJECTS).failures
-    before = orthanc.count()
-    assert transfer.push(archive, out) == transfer.Moved(done=6, kept=0)
-    assert orthanc.count() == before + 6
-    assert transfer.push(archive, out) == transfer.Moved(done=0, kept=6)
-    assert orthanc.count() == before + 6
+    count = orthanc.count()
+    assert transfer.push(archive, out) == transfer.TransferCounts(transferred=6, existing=0)
+    assert orthanc.count() == count + 6
+    assert transfer.push(archive, out) == transfer.TransferCounts(transferred=0, existing=6)
+    assert orthanc.count() == count + 6
 
-    made = {str(pydicom.dcmread(path).SOPInstanceUID) for path in out.rglob("dicom/**/*.dcm")}
-    assert set().union(*(archive.results(study) for study in studies)) == made
-    for held in archive.objects(studies[0], frozenset({"SEG"})):
-        segments = highdicom.seg.segread(pydicom.filebase.DicomBytesIO(archive.fetch(held)))
+    stored = {str(pydicom.dcmread(path).SOPInstanceUID) for path in out.rglob("dicom/**/*.dcm")}
+    assert set().union(*(archive.results(study) for study in studies)) == stored
+    for result in archive.objects(studies[0], frozenset({"SEG"})):
+        segments = highdicom.seg.segread(pydicom.filebase.DicomBytesIO(archive.fetch(result)))
         source = segments.SourceImageSequence[0].ReferencedSOPInstanceUID
         name = f"{segments.StudyInstanceUID}/{source}_SEG.dcm"
-        kept = highdicom.seg.segread(out / "dicom" / name)
-        np.testing.assert_array_equal(segments.pixel_array, kept.pixel_array)
+        written = highdicom.seg.segread(out / "dicom" / name)
+        np.testing.assert_array_equal(segments.pixel_array, written.pixel_array)
 
 
 @needs_orthanc
-def test_another_computer_that_does_the_same_work_stores_nothing(orthanc, archive, model, tmp_path):
+def test_a_second_computer_with_the_same_results_stores_nothing(orthanc, archive, model, tmp_path):
     put(orthanc, 0)
-    for computer in ("one", "two"):
+    for computer in ("first", "second"):
         transfer.pull(archive, tmp_path / computer / "in", archive.studies())
         model.predict(
             [tmp_path / computer / "in"],
             tmp_path / computer / "out",
-            objects=Objects(kinds=("seg", "sr"), made=datetime(2026, 1, 1 + len(computer))),
+            objects=DicomRequest(kinds=("seg", "sr"), created=datetime(2026, 1, 1 + len(computer))),
         )
 
-    assert transfer.push(archive, tmp_path / "one" / "out").done == 2
-    assert transfer.push(archive, tmp_path / "two" / "out") == transfer.Moved(done=0, kept=2)
+    assert transfer.push(archive, tmp_path / "first" / "out").transferred == 2
+    assert transfer.push(archive, tmp_path / "second" / "out") == transfer.TransferCounts(
+        transferred=0, existing=2
+    )
 
 
 @needs_orthanc
-def test_a_wrong_password_is_one_line_and_nothing_is_stored(orthanc, model, tmp_path):
+def test_a_wrong_password_is_an_error_of_one_line_and_nothing_is_stored(orthanc, model, tmp_path):
     put(orthanc, 0)
     path = tiny_dicom.save(tiny_dicom.op(tiny_package.fundus()), tmp_path / "eye.dcm")
     model.predict([path], tmp_path / "out", objects=OBJECTS)
-    stranger = Archive(orthanc.url, Access(user=tiny_archive.USER, password="sea"))
+    stranger = Archive(orthanc.url, Credentials(user=tiny_archive.USER, password="sea"))
 
-    for act in (
+    for action in (
         lambda: transfer.push(stranger, tmp_path / "out"),
         lambda: transfer.pull(stranger, tmp_path / "in", ["1.2.3"]),
-        lambda: watch.once(task(stranger, model, tmp_path / "watch")),
-        lambda: watch.watch(task(stranger, model, tmp_path / "watch"), 0.01, lambda: False),
+        lambda: watch.process_new(watch_task(stranger, model, tmp_path / "watch")),
+        lambda: watch.watch(watch_task(stranger, model, tmp_path / "watch"), 0.01, lambda: False),
     ):
         with pytest.raises(ArchiveError, match=r"^http://.*: refuses this user or password; check --user"):
-            act()
+            action()
     assert orthanc.count() == 1
     assert not list((tmp_path / "in").rglob("*.dcm"))
 
 
 @needs_orthanc
-def test_a_stopped_archive_is_one_line(orthanc, archive, model, tmp_path):
+def test_a_stopped_archive_is_an_error_of_one_line(orthanc, archive, model, tmp_path):
     path = tiny_dicom.save(tiny_dicom.op(tiny_package.fundus()), tmp_path / "eye.dcm")
     model.predict([path], tmp_path / "out", objects=OBJECTS)
     orthanc.kill()
 
-    for act in (
+    for action in (
         lambda: transfer.push(archive, tmp_path / "out"),
         lambda: transfer.pull(archive, tmp_path / "in", ["1.2.3"]),
         archive.studies,
     ):
         with pytest.raises(ArchiveAwayError, match=r"^http://.*: does not answer \(connection refused\)"):
-            act()
+            action()
 
 
 @needs_orthanc
-def test_an_archive_without_room_stores_no_part_of_an_object_and_no_report_without_segments(tmp_path):
+def test_an_archive_with_a_full_disk_stores_no_partial_object_and_no_report_without_segments(tmp_path):
     results = tmp_path / "out" / "dicom"
     large = tiny_dicom.op(
         np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8), Modality="SEG"
     )
     tiny_dicom.save(large, results / "eye_SEG.dcm")
     tiny_dicom.save(tiny_dicom.op(tiny_package.fundus(), 1, Modality="SR"), results / "eye_SR.dcm")
-    place = tmp_path / "orthanc"
-    with tiny_archive.Orthanc(place, largest=1 << 20) as orthanc:
-        archive = Archive(orthanc.url, ACCESS)
+    with tiny_archive.Orthanc(tmp_path / "orthanc", max_file_bytes=1 << 20) as orthanc:
+        archive = Archive(orthanc.url, CREDENTIALS)
         with pytest.raises(
             ArchiveError, match=r"^http://[^\n]*: did not store [^\n]*disk may be full[^\n]*$"
         ):
@@ -168,112 +170,114 @@ def test_an_archive_without_room_stores_no_part_of_an_object_and_no_report_witho
         assert orthanc.count() == 0
         assert archive.studies() == ()
         orthanc.kill()
-        orthanc.largest = None  # somebody has made room
+        orthanc.max_file_bytes = None  # the disk has space again
         orthanc.start()
-        assert transfer.push(archive, tmp_path / "out") == transfer.Moved(done=2, kept=0)
+        assert transfer.push(archive, tmp_path / "out") == transfer.TransferCounts(transferred=2, existing=0)
 
 
 @needs_orthanc
-def test_a_full_disk_here_leaves_no_part_of_a_photograph(orthanc, archive, tmp_path, monkeypatch):
+def test_a_full_local_disk_leaves_no_partial_photograph(orthanc, archive, tmp_path, monkeypatch):
     for number in range(3):
         put(orthanc, number)
-    whole, written = files.os.fsync, []
+    real_fsync, written = atomic_files.os.fsync, []
 
     def full(handle):
         written.append(handle)
         if len(written) == 3:  # the probe, one photograph, and no more
             raise OSError(28, "No space left on device")
-        whole(handle)
+        real_fsync(handle)
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
     with pytest.raises(OutputError, match=r"no space is left there; free some"):
         transfer.pull(archive, tmp_path / "in", archive.studies())
     monkeypatch.undo()
 
     assert len([path for path in (tmp_path / "in").rglob("*") if path.is_file()]) == 1
-    assert transfer.pull(archive, tmp_path / "in", archive.studies()) == transfer.Moved(done=2, kept=1)
+    assert transfer.pull(archive, tmp_path / "in", archive.studies()) == transfer.TransferCounts(
+        transferred=2, existing=1
+    )
 
 
 # ---- watching
 
 
 @needs_orthanc
-def test_what_comes_is_done_once_and_nothing_stays_on_the_disk(orthanc, archive, model, tmp_path):
-    watched = task(archive, model, tmp_path / "watch")
-    assert watch.once(watched) == 0
+def test_new_photographs_are_processed_once_and_no_file_stays(orthanc, archive, model, tmp_path):
+    task = watch_task(archive, model, tmp_path / "watch")
+    assert watch.process_new(task) == 0
     put(orthanc, 0)
     put(orthanc, 1, study=1)
 
-    assert watch.once(watched) == 2
+    assert watch.process_new(task) == 2
     assert orthanc.count() == 6
-    assert watch.once(watched) == 0
+    assert watch.process_new(task) == 0
     assert orthanc.count() == 6
     put(orthanc, 2, study=1)
-    assert watch.once(watched) == 1
+    assert watch.process_new(task) == 1
     assert orthanc.count() == 9
     assert not list((tmp_path / "watch").iterdir())
 
 
 @needs_orthanc
-def test_every_frame_is_done(orthanc, archive, model, tmp_path):
+def test_every_frame_is_processed(orthanc, archive, model, tmp_path):
     frames = np.stack([tiny_package.fundus(seed=seed) for seed in range(2)])
-    orthanc.put(encoded(tiny_dicom.op(frames)))
-    watched = task(archive, model, tmp_path / "watch")
+    orthanc.put(encode(tiny_dicom.op(frames)))
+    task = watch_task(archive, model, tmp_path / "watch")
 
-    assert watch.once(watched) == 1
+    assert watch.process_new(task) == 1
     assert orthanc.count() == 1 + 2 * 2
-    assert watch.once(watched) == 0
+    assert watch.process_new(task) == 0
 
 
 @needs_orthanc
-def test_results_that_are_missing_in_part_are_completed(orthanc, archive, model, tmp_path):
+def test_missing_results_are_completed(orthanc, archive, model, tmp_path):
     put(orthanc, 0)
-    alone = watch.Task(
+    segments_only = watch.WatchTask(
         archive=archive,
         model=model,
         out=tmp_path / "watch",
-        objects=Objects(kinds=("seg",), made=datetime(2026, 1, 1)),
+        objects=DicomRequest(kinds=("seg",), created=datetime(2026, 1, 1)),
     )
-    assert watch.once(alone) == 1
+    assert watch.process_new(segments_only) == 1
     assert orthanc.count() == 2
 
-    assert watch.once(task(archive, model, tmp_path / "watch")) == 1
+    assert watch.process_new(watch_task(archive, model, tmp_path / "watch")) == 1
     assert orthanc.count() == 3, "the report alone: its segments were there"
 
 
 @needs_orthanc
-def test_a_photograph_that_cannot_be_looked_at_is_set_aside_once(orthanc, archive, model, tmp_path):
+def test_a_photograph_that_cannot_be_processed_is_set_aside_once(orthanc, archive, model, tmp_path):
     _, bad = put(orthanc, 0, ImageType=["ORIGINAL", "PRIMARY", "", "FA"])
     put(orthanc, 1)
     events = []
-    watched = task(archive, model, tmp_path / "watch")
+    task = watch_task(archive, model, tmp_path / "watch")
 
-    assert watch.once(watched, events.append) == 1
-    assert watch.once(watched, events.append) == 0
+    assert watch.process_new(task, events.append) == 1
+    assert watch.process_new(task, events.append) == 0
 
     (failed,) = [event.text for event in events if event.failed]
     assert failed.startswith(f"set aside {bad}: ")
     assert "a fluorescein angiogram" in failed
-    kept = tmp_path / "watch" / watch.SET_ASIDE
-    assert list(json.loads(kept.read_text())) == [bad]
-    kept.write_text("{}")
-    assert watch.once(watched, events.append) == 0
-    assert list(json.loads(kept.read_text())) == [bad], "tried again"
-    kept.write_text("not json")
+    set_aside = tmp_path / "watch" / watch.SET_ASIDE
+    assert list(json.loads(set_aside.read_text())) == [bad]
+    set_aside.write_text("{}")
+    assert watch.process_new(task, events.append) == 0
+    assert list(json.loads(set_aside.read_text())) == [bad], "tried again"
+    set_aside.write_text("not json")
     with pytest.raises(OutputError, match="mend or delete it"):
-        watch.once(watched)
+        watch.process_new(task)
 
 
 @needs_orthanc
-def test_an_archive_that_is_killed_and_comes_back_loses_none(orthanc, archive, model, tmp_path):
-    """Killed while a watcher is at work, twice; a photograph comes in between."""
+def test_a_killed_and_restarted_archive_loses_no_result(orthanc, archive, model, tmp_path):
+    """Kill the archive twice while a watcher works; a photograph arrives in between."""
     for number in range(3):
         put(orthanc, number, study=number)
     events, away, done = [], threading.Event(), threading.Event()
 
-    def tell(event):
+    def on_event(event):
         events.append(event)
-        stored = sum(one.text.startswith("stored") for one in events)
+        stored = sum(event.text.startswith("stored") for event in events)
         if event.failed:
             away.set()
         if not event.failed and stored in (1, 3):
@@ -281,9 +285,9 @@ def test_an_archive_that_is_killed_and_comes_back_loses_none(orthanc, archive, m
         if stored == 4:
             done.set()
 
-    watched = task(archive, model, tmp_path / "watch")
+    task = watch_task(archive, model, tmp_path / "watch")
     worker = threading.Thread(
-        target=watch.watch, args=(watched, 0.05, done.is_set, tell), daemon=True, name="watcher"
+        target=watch.watch, args=(task, 0.05, done.is_set, on_event), daemon=True, name="watcher"
     )
     worker.start()
     for visit in range(2):
@@ -300,34 +304,34 @@ def test_an_archive_that_is_killed_and_comes_back_loses_none(orthanc, archive, m
     assert sum(event.failed for event in events) == 2, [event.text for event in events]
 
 
-def test_a_second_outage_is_told_as_well_though_no_look_came_to_its_end_between(model, tmp_path, monkeypatch):
-    looks, events = iter(("away", "away", "stored, then away")), []
+def test_a_second_outage_is_reported_although_no_query_was_completed_in_between(model, tmp_path, monkeypatch):
+    outcomes, events = iter(("away", "away", "stored, then away")), []
 
-    def once(_, tell, __):
-        look = next(looks, None)
-        if look == "stored, then away":
-            tell(watch.Event(text="stored"))
-        if look:
+    def process_new(_, on_event, __):
+        outcome = next(outcomes, None)
+        if outcome == "stored, then away":
+            on_event(watch.WatchEvent(text="stored"))
+        if outcome:
             raise ArchiveAwayError("it does not answer")
 
-    monkeypatch.setattr(watch, "once", once)
+    monkeypatch.setattr(watch, "process_new", process_new)
     ends = iter((False, False, False, True))
-    nowhere = task(Archive("http://127.0.0.1:9", ACCESS), model, tmp_path)
-    watch.watch(nowhere, 0.0, lambda: next(ends), events.append)
+    task = watch_task(Archive("http://127.0.0.1:9", CREDENTIALS), model, tmp_path)
+    watch.watch(task, 0.0, lambda: next(ends), events.append)
 
     assert [event.failed for event in events] == [True, False, True]
 
 
-# ---- what is no archive
+# ---- servers that are no archive
 
 
-class Odd(BaseHTTPRequestHandler):
-    """A web server that is no archive: it answers all with what the test wants."""
+class NoArchive(BaseHTTPRequestHandler):
+    """A web server that is no archive: it gives one response to every request."""
 
-    answer = (200, "text/html", b"<html>hello</html>")
+    response = (200, "text/html", b"<html>hello</html>")
 
     def do_GET(self):
-        status, kind, content = self.answer
+        status, kind, content = self.response
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -343,15 +347,15 @@ class Odd(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def odd(monkeypatch):
-    """Return what starts a server with an answer, and gives an archive there."""
+def no_archive():
+    """Return a function that starts a server with a response, and returns an `Archive` with its address."""
     servers = []
 
-    def serve(*answer):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answering", (Odd,), {"answer": answer}))
+    def serve(*response):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Server", (NoArchive,), {"response": response}))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        return Archive(f"http://127.0.0.1:{server.server_port}/dicom-web/", ACCESS)
+        return Archive(f"http://127.0.0.1:{server.server_port}/dicom-web/", CREDENTIALS)
 
     yield serve
     for server in servers:
@@ -365,7 +369,7 @@ REASON = json.dumps(
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "said"),
+    ("response", "error", "text"),
     [
         ((200, "text/html", b"<html></html>"), ArchiveError, "answers what is no DICOMweb"),
         ((404, "text/html", b""), ArchiveError, "has nothing there; give the root"),
@@ -376,39 +380,39 @@ REASON = json.dumps(
         ((500, "text/html", b""), ArchiveError, "refuses (500"),
     ],
 )
-def test_each_odd_answer_is_one_line(odd, answer, error, said):
-    archive = odd(*answer)
+def test_each_unexpected_response_is_an_error_of_one_line(no_archive, response, error, text):
+    archive = no_archive(*response)
 
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as raised:
         archive.studies()
-    assert said in str(told.value)
-    assert "\n" not in str(told.value)
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [200, 409])
-def test_an_object_that_is_not_stored_is_an_error_with_its_reason(odd, status):
-    archive = odd(status, "application/dicom+json", REASON)
+def test_an_object_that_is_not_stored_is_an_error_with_its_reason(no_archive, status):
+    archive = no_archive(status, "application/dicom+json", REASON)
 
     with pytest.raises(ArchiveError, match="it has no room left"):
-        archive.store(encoded(tiny_dicom.op(tiny_package.fundus())))
+        archive.store(encode(tiny_dicom.op(tiny_package.fundus())))
 
 
-def test_an_address_that_is_none_is_an_error():
+def test_an_invalid_address_is_an_error():
     for url in ("ftp:/nowhere", "nonsense"):
         with pytest.raises(ArchiveError, match="is no address"):
             Archive(url).studies()
 
 
-def test_certificates_that_are_not_there_are_named(tmp_path):
+def test_a_missing_file_of_certificates_is_named(tmp_path):
     with pytest.raises(ArchiveError, match=r"gone\.pem: no such file"):
-        Archive("https://127.0.0.1:1/dicom-web", Access(authority=tmp_path / "gone.pem"))
+        Archive("https://127.0.0.1:1/dicom-web", Credentials(ca_file=tmp_path / "gone.pem"))
 
 
-def test_uids_that_lead_elsewhere_are_refused(tmp_path):
-    held = transfer.Held(study="../../up", series="1.2", uid="1.2.3", kind="", frames=1)
+def test_uids_that_lead_to_another_folder_are_refused(tmp_path):
+    item = transfer.ArchiveObject(study="../../up", series="1.2", uid="1.2.3", sop_class="", frames=1)
 
     with pytest.raises(ArchiveError, match="is no UID"):
-        transfer.place(tmp_path, held)
+        transfer.photograph_path(tmp_path, item)
 
 
 def test_a_folder_without_results_is_an_error(tmp_path):
@@ -416,8 +420,8 @@ def test_a_folder_without_results_is_an_error(tmp_path):
         transfer.push(Archive("http://127.0.0.1:1/dicom-web"), tmp_path)
 
 
-def test_secrets_do_not_show():
-    shown = repr(Access(user="clinic", password="lake", token="card"))
+def test_secrets_are_not_in_the_repr():
+    text = repr(Credentials(user="clinic", password="lake", token="card"))
 
-    assert "lake" not in shown
-    assert "card" not in shown
+    assert "lake" not in text
+    assert "card" not in text

@@ -1,4 +1,4 @@
-"""The documentation is true: every option, column, key and error stands in it, and links lead somewhere."""
+"""The documentation is complete: every option, column, key and error is in it, and links lead somewhere."""
 
 import json
 import re
@@ -23,17 +23,17 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def anchors(page):
-    """Return what a page's headings can be linked by, as hosts of Markdown make it."""
+    """Return the anchors of a page's headings, as hosts of Markdown make them."""
     headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text()), re.MULTILINE)
-    kept = (
+    letters = (
         "".join(c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LN")
         for heading in headings
     )
-    return {heading.replace(" ", "-") for heading in kept}
+    return {heading.replace(" ", "-") for heading in letters}
 
 
 def quoted(page):
-    """Return everything that stands in backticks on a page, cut into words."""
+    """Return the words in backticks on a page."""
     return {
         word
         for span in re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
@@ -50,13 +50,13 @@ def keys(content):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """Results of two photographs, one of which cannot be read."""
-    place = tmp_path_factory.mktemp("outputs")
-    tiny_package.photograph(place / "eyes" / "eye.png")
-    (place / "eyes" / "broken.jpg").write_bytes(b"")
-    model = foveate.load(tiny_package.build(place / "tiny"), threads=1)
-    model.predict([place / "eyes"], place / "out")
-    return place / "out"
+    """Make results of two photographs, one of which cannot be read."""
+    folder = tmp_path_factory.mktemp("outputs")
+    tiny_package.photograph(folder / "eyes" / "eye.png")
+    (folder / "eyes" / "broken.jpg").write_bytes(b"")
+    model = foveate.load(tiny_package.build(folder / "tiny"), threads=1)
+    model.predict([folder / "eyes"], folder / "out")
+    return folder / "out"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -71,14 +71,14 @@ def test_every_link_leads_somewhere(page):
 
 
 def test_every_page_is_reached_from_the_first():
-    reached, waiting = set(), [ROOT / "README.md"]
-    while waiting:
-        page = waiting.pop()
+    reached, queue = set(), [ROOT / "README.md"]
+    while queue:
+        page = queue.pop()
         reached.add(page)
         targets = {
             (page.parent / target.partition("#")[0]).resolve() for target in LINK.findall(page.read_text())
         }
-        waiting += [
+        queue += [
             linked
             for linked in targets
             if linked.suffix == ".md" and linked.exists() and linked not in reached
@@ -87,21 +87,40 @@ def test_every_page_is_reached_from_the_first():
     assert set(PAGES) <= reached
 
 
-def test_every_command_and_option_is_documented_and_no_other(capsys, monkeypatch):
+def commands(app, parents=()):
+    """Return every command below an app, as tuples of words."""
+    names = [name for name in app if not name.startswith("-")]
+    return [
+        command for name in names for command in [(*parents, name), *commands(app[name], (*parents, name))]
+    ]
+
+
+def documented_options(command, pages):
+    """Return the options in the first column of all tables whose head names a command."""
+    tables = re.findall(r"^\| options? of .*?(?=\n\n|\Z)", pages, re.MULTILINE | re.DOTALL)
+    rows = [
+        row
+        for head, *rows in (table.splitlines() for table in tables)
+        for row in rows
+        if re.search(rf"`foveate {' '.join(command)}(?: [A-Z. ]+)?`", head)
+    ]
+    return {option for row in rows for option in re.findall(r"`(--[a-z-]+)", row.split(" | ")[0])}
+
+
+@pytest.mark.parametrize("command", commands(cli.app), ids=" ".join)
+def test_every_command_and_option_is_documented_and_no_other(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")  # so that no option is broken in two
+    assert cli.run([*command, "--help"]) == 0
+    names = re.findall(r"^│ (?:[* ]  )?(--[a-z-]+(?: --[a-z-]+)*) ", capsys.readouterr().out, re.MULTILINE)
+    options = set(" ".join(names).split())
+    pages = "\n\n".join(page.read_text() for page in sorted(ROOT.glob("docs/*.md")))
 
-    def shown(*arguments):
-        assert cli.run([*arguments, "--help"]) == 0
-        return capsys.readouterr().out
+    assert documented_options(command, pages) == options
+    assert f"foveate {' '.join(command)}" in pages
 
-    commands = re.findall(r"^│ (\w+) ", shown(), re.MULTILINE)
-    assert {"predict", "models"} <= set(commands)
-    pages = "\n".join(page.read_text() for page in sorted(ROOT.glob("docs/*.md")))
-    for command in commands:
-        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown(command))) - {"--help"}
-        (table,) = re.findall(rf"^\| option of `foveate {command}\b.*?\n\n", pages, re.M | re.S) or [""]
-        assert set(re.findall(r"^\| `(--[a-z-]+)", table, re.MULTILINE)) == options, command
-        assert f"foveate {command}" in pages, command
+
+def test_the_tree_of_commands_has_leaves():
+    assert {("predict",), ("models", "show"), ("data", "split"), ("dicom", "watch")} <= set(commands(cli.app))
 
 
 def test_every_file_and_folder_of_the_output_is_documented(out):
@@ -112,25 +131,25 @@ def test_every_file_and_folder_of_the_output_is_documented(out):
 
 
 def test_every_column_and_key_of_the_output_is_documented(out):
-    told = {word.strip(",;:") for word in quoted("docs/outputs.md")}
+    documented = {word.strip(",;:") for word in quoted("docs/outputs.md")}
     region_columns = (out / "regions/eye.csv").read_text().splitlines()[0].split(",")
     summary_columns = (out / "summary.csv").read_text().splitlines()[0].split(",")
     photograph = json.loads((out / "regions/eye.json").read_text())
     run = json.loads((out / "run.json").read_text())
 
     assert photograph["regions"], "without a region its keys would go unseen"
-    assert {name for name in summary_columns if not name.startswith("MA_")} <= told
-    assert set(region_columns) <= told
-    assert keys(photograph) - {"EX", "MA"} <= told
-    assert keys(run) - {"EX", "MA"} <= told
+    assert {name for name in summary_columns if not name.startswith("MA_")} <= documented
+    assert set(region_columns) <= documented
+    assert keys(photograph) - {"EX", "MA"} <= documented
+    assert keys(run) - {"EX", "MA"} <= documented
 
 
 def test_every_error_is_documented():
-    raised = {
+    error_names = {
         name for name, value in vars(errors).items() if isinstance(value, type) and name != "FoveateError"
     }
 
-    assert raised <= quoted("docs/api.md")
+    assert error_names <= quoted("docs/api.md")
 
 
 def test_every_public_name_is_documented():
@@ -155,12 +174,12 @@ def test_decisions_are_numbered_without_a_gap():
 
 
 def test_every_page_that_the_code_names_exists():
-    named = {
+    mentions = {
         (path, name)
         for path in ROOT.glob("src/foveate/**/*.py")
         for name in re.findall(r"docs/[\w/.-]+\.md", path.read_text())
     }
 
-    assert named
-    for path, name in named:
+    assert mentions
+    for path, name in mentions:
         assert (ROOT / name).is_file(), f"{path.name} names {name}"

@@ -1,4 +1,4 @@
-"""ONNX Runtime gives what the graphs say, silently, the same each time; what it refuses is named."""
+"""ONNX Runtime computes what the graphs define, silently, the same each time; its errors name the file."""
 
 import json
 import subprocess
@@ -11,6 +11,7 @@ import tiny_package
 from onnx import helper
 
 from foveate import models
+from foveate.engines import WindowBatch
 from foveate.engines import onnx as onnx_engine
 from foveate.engines.graphs import GraphEngine
 from foveate.errors import PackageError, SettingError
@@ -27,94 +28,96 @@ def engine(package):
     return onnx_engine.open(package, threads=1)
 
 
-def windows_and_sights(seed, count, shape=(240, 250)):
+def random_batch(seed, count, shape=(240, 250)):
+    """Return a batch of random windows and random global features."""
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, np.array(shape) - 64, (count, 2), endpoint=True)
-    sights = [feature_sampling.sample_at((int(row), int(column)), 64, shape, 64) for row, column in corners]
+    samplings = [
+        feature_sampling.window_sampling((int(row), int(column)), 64, shape, 64) for row, column in corners
+    ]
     features = rng.standard_normal((2, 64, 64), np.float32)
-    pieces = np.stack(
-        [
-            features[:, top : top + sight.rows.shape[1], left : left + sight.columns.shape[1]]
-            for sight in sights
-            for top, left in [sight.corner]
-        ]
-    )
-    rows, columns = (np.stack([getattr(sight, axis) for sight in sights]) for axis in ("rows", "columns"))
-    return rng.standard_normal((count, 3, 64, 64), np.float32), pieces, rows, columns
+    windows = rng.standard_normal((count, 3, 64, 64), np.float32)
+    return WindowBatch.gather(windows, features, samplings)
+
+
+def part_of(batch, number):
+    """Return a batch of one window of a batch."""
+    names = ("windows", "pieces", "rows", "columns")
+    return WindowBatch(**{name: getattr(batch, name)[number : number + 1] for name in names})
 
 
 def replaced(folder, name, graph):
-    """Put another graph into a package, digests and all."""
+    """Put another graph into a package, with its digest."""
     (folder / name).write_bytes(graph if isinstance(graph, bytes) else graph.SerializeToString())
     models.write_manifest(folder, tiny_package.MANIFEST)
     return models.load(folder)
 
 
-def test_a_glance_is_what_the_graph_says(engine):
+def test_the_global_output_is_what_the_graph_defines(engine):
     view = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32)
     features = np.einsum("kc,chw->khw", tiny_package.WEIGHTS["features_w"], view[0])
-    logits = np.einsum("kc,chw->khw", tiny_package.WEIGHTS["glance_w"], features) - 2
+    logits = np.einsum("kc,chw->khw", tiny_package.WEIGHTS["global_w"], features) - 2
 
-    glance = engine.glance(view)
+    output = engine.run_global(view)
 
-    np.testing.assert_allclose(glance.features, features, atol=1e-6)
-    np.testing.assert_allclose(glance.probabilities, 1 / (1 + np.exp(-logits)), atol=1e-6)
+    np.testing.assert_allclose(output.features, features, atol=1e-6)
+    np.testing.assert_allclose(output.probabilities, 1 / (1 + np.exp(-logits)), atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_a_look_is_what_the_graph_says_for_any_number_of_windows(engine, count):
-    windows, pieces, rows, columns = windows_and_sights(count, count)
-    features = np.einsum("nsg,ncgh,nth->ncst", rows, pieces, columns)
+def test_the_local_output_is_what_the_graph_defines_for_any_number_of_windows(engine, count):
+    batch = random_batch(count, count)
+    features = np.einsum("nsg,ncgh,nth->ncst", batch.rows, batch.pieces, batch.columns)
 
-    np.testing.assert_allclose(
-        engine.look(windows, pieces, rows, columns), tiny_package.looked(windows, features), atol=1e-5
-    )
+    expected = tiny_package.local_output(batch.windows, features)
+
+    np.testing.assert_allclose(engine.run_local(batch), expected, atol=1e-5)
 
 
-def test_windows_are_looked_at_one_by_one_or_together_alike(engine):
-    work = windows_and_sights(1, 5)
+def test_windows_give_the_same_one_by_one_and_together(engine):
+    batch = random_batch(1, 5)
 
-    together = engine.look(*work)
+    together = engine.run_local(batch)
 
     for number in range(5):
-        np.testing.assert_array_equal(
-            engine.look(*(part[number : number + 1] for part in work))[0], together[number]
-        )
+        np.testing.assert_array_equal(engine.run_local(part_of(batch, number))[0], together[number])
 
 
 def test_the_same_input_gives_the_same_bits(package):
-    work = windows_and_sights(2, 8)
-    looks = [onnx_engine.open(package, threads=2).look(*work) for _ in range(3)]
+    batch = random_batch(2, 8)
+    outputs = [onnx_engine.open(package, threads=2).run_local(batch) for _ in range(3)]
 
-    assert looks[0].tobytes() == looks[1].tobytes() == looks[2].tobytes()
+    assert outputs[0].tobytes() == outputs[1].tobytes() == outputs[2].tobytes()
 
 
 def test_the_weights_come_from_the_safetensors_file(tmp_path):
     folder = tiny_package.build(tmp_path / "tiny")
     content = (folder / "weights.safetensors").read_bytes()
-    (folder / "weights.safetensors").write_bytes(content[:-8] + np.full(2, 9, np.float32).tobytes())  # look_b
+    (folder / "weights.safetensors").write_bytes(
+        content[:-8] + np.full(2, 9, np.float32).tobytes()
+    )  # local_b
     models.write_manifest(folder, tiny_package.MANIFEST)
-    work = windows_and_sights(3, 1)
+    batch = random_batch(3, 1)
 
-    probabilities = onnx_engine.open(models.load(folder), threads=1).look(*work)
+    probabilities = onnx_engine.open(models.load(folder), threads=1).run_local(batch)
 
     assert probabilities.mean() > 0.5  # the bias of -4 is now 9
 
 
-def test_the_number_of_threads_is_taken_or_all_processors(package):
+def test_the_number_of_threads_is_the_given_one_or_that_of_the_processors(package):
     assert onnx_engine.open(package, threads=3).threads == 3
     assert onnx_engine.open(package).threads >= 1
 
 
 @pytest.mark.parametrize("threads", [0, -1])
-def test_no_threads_are_no_setting(package, threads):
+def test_fewer_than_one_thread_are_refused(package, threads):
     with pytest.raises(SettingError, match=f"threads is {threads}"):
         onnx_engine.open(package, threads=threads)
 
 
 @pytest.mark.parametrize("name", ["global.onnx", "local.onnx"])
 @pytest.mark.parametrize("content", [b"", b"no graph"])
-def test_a_graph_that_is_none_is_named_in_one_line(tmp_path, name, content):
+def test_an_invalid_graph_is_named_in_one_line(tmp_path, name, content):
     package = replaced(tiny_package.build(tmp_path / "tiny"), name, content)
 
     with pytest.raises(PackageError, match=rf"{name}: ONNX Runtime .* cannot run it") as caught:
@@ -123,7 +126,7 @@ def test_a_graph_that_is_none_is_named_in_one_line(tmp_path, name, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_graph_with_other_names_is_refused_with_both(tmp_path):
+def test_a_graph_with_unexpected_names_is_refused_with_both_names(tmp_path):
     folder = tiny_package.build(tmp_path / "tiny")
     graph = helper.make_model(
         helper.make_graph(
@@ -142,10 +145,10 @@ def test_a_graph_with_other_names_is_refused_with_both(tmp_path):
 
 def test_an_input_that_the_graph_refuses_is_reported_with_the_file(engine):
     with pytest.raises(PackageError, match=r"global\.onnx: ONNX Runtime .* cannot run it .*128"):
-        engine.glance(np.zeros((1, 3, 128, 128), np.float32))
+        engine.run_global(np.zeros((1, 3, 128, 128), np.float32))
 
 
-def test_neither_a_graph_that_fails_nor_one_that_earns_a_warning_prints_anything(tmp_path):
+def test_neither_an_invalid_graph_nor_a_graph_with_a_warning_prints_anything(tmp_path):
     folder = tiny_package.build(tmp_path / "tiny")
     graph = onnx.load(folder / "global.onnx", load_external_data=False)
     graph.graph.initializer.append(helper.make_tensor("unused", onnx.TensorProto.FLOAT, [1], [1.0]))
@@ -166,24 +169,24 @@ def test_neither_a_graph_that_fails_nor_one_that_earns_a_warning_prints_anything
     assert (json.loads(done.stdout), done.stderr) == ("PackageError", "")
 
 
-class Noted:
-    """A graph that answers with what it was given first, and notes what it is asked for."""
+class RecordingGraph:
+    """A graph that returns its first input, and records its calls."""
 
-    def __init__(self, name, said):
-        self._name, self._said = name, said
+    def __init__(self, name, calls):
+        self._name, self._calls = name, calls
 
     def run(self, feed):
-        self._said.append(f"{self._name} runs")
+        self._calls.append(f"{self._name} run")
         return [next(iter(feed.values()))]
 
-    def rest(self):
-        self._said.append(f"{self._name} rests")
+    def release_memory(self):
+        self._calls.append(f"{self._name} release_memory")
 
 
-def test_globalnet_gives_back_its_memory_before_windows_are_looked_at():
-    said = []
-    graphs = {f"{name}_graph": Noted(name, said) for name in ("global", "local")}
+def test_globalnet_frees_its_memory_before_windows_are_computed():
+    calls = []
+    graphs = {f"{name}_graph": RecordingGraph(name, calls) for name in ("global", "local")}
 
-    GraphEngine(label="noted", threads=1, **graphs).look(*windows_and_sights(1, 2))
+    GraphEngine(label="recording", threads=1, **graphs).run_local(random_batch(1, 2))
 
-    assert said == ["global rests", "local runs"]
+    assert calls == ["global release_memory", "local run"]

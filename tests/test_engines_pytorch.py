@@ -1,4 +1,4 @@
-"""PyTorch gives what the package's graphs give; what it cannot do is refused by name."""
+"""PyTorch computes what the package's graphs compute; what it cannot do is refused with a reason."""
 
 import functools
 import sys
@@ -12,7 +12,7 @@ import torch
 
 import foveate
 from foveate import cli, models
-from foveate.engines import Engine
+from foveate.engines import Engine, WindowBatch
 from foveate.engines import onnx as onnx_engine
 from foveate.errors import PackageError, SettingError
 from foveate.training import trainer
@@ -31,52 +31,59 @@ MANIFEST = replace(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny network's package that says what its network is."""
-    place = tmp_path_factory.mktemp("eager") / "package"
-    export(tiny_set.seeded(), MANIFEST, place)
-    return place
+    """Export a package of a tiny network that says what its network is."""
+    path = tmp_path_factory.mktemp("pytorch") / "package"
+    export(tiny_set.seeded(), MANIFEST, path)
+    return path
 
 
 @pytest.fixture
 def threads():
-    """The threads of the process, put back afterwards."""
+    """Restore the number of threads of the process after the test."""
     before = torch.get_num_threads()
     yield before
     torch.set_num_threads(before)
 
 
-def feed(count=3):
+def random_batch(count=3):
     generator = np.random.default_rng(0)
-    shapes = ((count, 3, 32, 32), (count, 4, 5, 9), (count, 32, 5), (count, 32, 9))
-    return [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    shapes = {
+        "windows": (count, 3, 32, 32),
+        "pieces": (count, 4, 5, 9),
+        "rows": (count, 32, 5),
+        "columns": (count, 32, 9),
+    }
+    arrays = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return WindowBatch(**arrays)
 
 
-@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-5), ("bf16", 0.05)])
-def test_it_answers_as_onnxruntime_does(folder, threads, precision, apart):
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.05)])
+def test_it_computes_what_onnxruntime_computes(folder, threads, precision, tolerance):
     engine = load(folder, precision=precision, threads=1).engine
-    plain = onnx_engine.open(models.load(folder), threads=1)
+    reference = onnx_engine.open(models.load(folder), threads=1)
     view = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)
 
-    found, wanted = engine.glance(view), plain.glance(view)
+    output, expected = engine.run_global(view), reference.run_global(view)
 
     assert isinstance(engine, Engine)
-    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=apart)
-    np.testing.assert_allclose(found.features, wanted.features, atol=20 * apart)
-    np.testing.assert_allclose(engine.look(*feed()), plain.look(*feed()), atol=apart)
+    np.testing.assert_allclose(output.probabilities, expected.probabilities, atol=tolerance)
+    np.testing.assert_allclose(output.features, expected.features, atol=20 * tolerance)
+    batch = random_batch()
+    np.testing.assert_allclose(engine.run_local(batch), reference.run_local(batch), atol=tolerance)
     assert engine.label == f"torch {precision} on cpu"
 
 
-def test_a_model_in_torch_is_a_model_and_says_what_computes(folder, threads, tmp_path):
+def test_a_model_in_torch_segments_and_states_its_versions(folder, threads, tmp_path):
     eye = tiny_package.photograph(tmp_path / "eye.png", diameter=260)
 
     model = load(folder, threads=1)
     result = model.segment(foveate.read(eye))
 
-    plain = foveate.load(folder, engine="onnx", threads=1).segment(foveate.read(eye))
+    reference = foveate.load(folder, engine="onnx", threads=1).segment(foveate.read(eye))
     assert result.segmentation.engine == "torch float32 on cpu"
     assert model.versions["torch"] == torch.__version__
     for lesion in result.lesions:
-        np.testing.assert_allclose(result.map(lesion), plain.map(lesion), atol=1.5 / 255)
+        np.testing.assert_allclose(result.map(lesion), reference.map(lesion), atol=1.5 / 255)
 
 
 def test_workers_share_the_network(folder, threads, tmp_path):
@@ -88,7 +95,7 @@ def test_workers_share_the_network(folder, threads, tmp_path):
     assert (len(report.rows), report.failures, report.workers) == (2, (), 2)
 
 
-def test_a_package_that_does_not_say_what_its_network_is_is_refused(tmp_path, threads):
+def test_a_package_without_a_network_plan_is_refused(tmp_path, threads):
     with pytest.raises(
         PackageError, match=r"manifest\.json: does not say what network the weights belong to"
     ):
@@ -96,21 +103,21 @@ def test_a_package_that_does_not_say_what_its_network_is_is_refused(tmp_path, th
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("options", "message"),
     [
         ({"precision": "float16"}, "do not compute in float16 in PyTorch; choose --precision bf16"),
         ({"threads": 0}, "threads is 0"),
         ({"device": "cuda"}, "no CUDA device is there"),
     ],
 )
-def test_what_this_machine_cannot_do_is_refused_by_name(folder, threads, monkeypatch, asked, message):
+def test_what_this_machine_cannot_do_is_refused_with_a_reason(folder, threads, monkeypatch, options, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     with pytest.raises(SettingError, match=message):
-        load(folder, **asked)
+        load(folder, **options)
 
 
-def test_the_command_line_reaches_it_or_says_how_it_is_got(folder, threads, tmp_path, capsys, monkeypatch):
+def test_the_command_line_uses_it_or_says_how_to_install_it(folder, threads, tmp_path, capsys, monkeypatch):
     eye = tiny_package.photograph(tmp_path / "eye.png", diameter=260)
     line = ["predict", str(eye), "--model", str(folder), "--engine", "torch", "--threads", "1"]
 
@@ -121,7 +128,7 @@ def test_the_command_line_reaches_it_or_says_how_it_is_got(folder, threads, tmp_
     assert "engine torch is not installed" in capsys.readouterr().err
 
 
-def test_another_engine_has_no_cuda(folder, tmp_path, capsys):
+def test_other_engines_refuse_cuda(folder, tmp_path, capsys):
     line = ["predict", "x", "--out", str(tmp_path / "out"), "--engine", "onnx", "--device", "cuda"]
 
     assert cli.run(line) == 2

@@ -14,158 +14,165 @@ from tiny_package import Red, fake
 from foveate.analysis import window_selection
 from foveate.datasets import Case
 from foveate.errors import DatasetError
-from foveate.evaluation import effort_cutoffs as choosing
-from foveate.evaluation.effort_cutoffs import Glimpsed, Limit
-from foveate.types import Interest
+from foveate.evaluation import effort_cutoffs
+from foveate.evaluation.effort_cutoffs import CoarseResult, Limit
+from foveate.types import LesionCriterion
 
 CODES = ("EX", "MA")
 
 
 def counts(rng, cells, area, *, sharp):
     """Pixels of each cell by level: lesion above, the rest below; the sharper, the further apart."""
-    found = np.zeros((cells, 2, 256), np.int64)
+    counts_by_cell = np.zeros((cells, 2, 256), np.int64)
     for cell in range(cells):
         high = rng.integers(100 + sharp, 200 + sharp, area[cell])
         low = rng.integers(0, 180 - sharp, 400 - area[cell])
-        np.add.at(found[cell, 0], high, 1)
-        np.add.at(found[cell, 1], low, 1)
-    return found
+        np.add.at(counts_by_cell[cell, 0], high, 1)
+        np.add.at(counts_by_cell[cell, 1], low, 1)
+    return counts_by_cell
 
 
-def drawn(seed, cells=40, name="eye"):
+def synthetic_result(seed, cells=40, name="eye"):
     """A photograph held back whose cells with much lesion GlobalNet sees surely, and the others hardly."""
     rng = np.random.default_rng(seed)
     area = {code: np.where(rng.random(cells) < 0.3, rng.integers(0, 60, cells), 0) for code in CODES}
     coarse = {
         code: np.clip(area[code] / 80 + rng.normal(0, 0.02, cells), 0, 1).astype(np.float32) for code in CODES
     }
-    looked = {code: counts(rng, cells, area[code], sharp=50) for code in CODES}
-    return Glimpsed(
+    local_counts = {code: counts(rng, cells, area[code], sharp=50) for code in CODES}
+    return CoarseResult(
         name=name,
         coarse=coarse,
-        standing_out=rng.random((cells, 2)).astype(np.float32),
+        blob_contrast=rng.random((cells, 2)).astype(np.float32),
         area=area,
-        looked=looked,
-        glanced={code: counts(rng, cells, area[code], sharp=30) for code in CODES},
-        full={code: each.sum(axis=0) for code, each in looked.items()},
+        local_counts=local_counts,
+        global_counts={code: counts(rng, cells, area[code], sharp=30) for code in CODES},
+        full_counts={code: each.sum(axis=0) for code, each in local_counts.items()},
     )
 
 
 @laws
-@given(seeds, st.sampled_from(choosing.SHARES))
-def test_the_cells_looked_at_hold_the_share_of_every_lesion_that_was_asked_for(seed, share):
-    seen = [drawn(seed), drawn(seed + 1)]
+@given(seeds, st.sampled_from(effort_cutoffs.SHARES))
+def test_the_visited_cells_cover_the_requested_share_of_every_lesion(seed, share):
+    results = [synthetic_result(seed), synthetic_result(seed + 1)]
 
-    outcome = choosing.outcome(seen, choosing.cutoffs(seen, share))
+    outcome = effort_cutoffs.outcome(results, effort_cutoffs.cutoffs(results, share))
 
-    assert all(kept >= share for kept in outcome.kept.values())
+    assert all(covered >= share for covered in outcome.covered.values())
     assert 0 < outcome.share <= 1
 
 
-def test_no_cell_more_than_needed_is_called_by_a_lesion_alone():
-    seen = [replace(drawn(3), coarse={"EX": drawn(3).coarse["EX"]})]
-    (interest,) = choosing.cutoffs(seen, 0.9).values()
-    (one,) = seen
-    called = window_selection.interest(one.coarse["EX"], one.standing_out, interest.spots)
-    weakest = called[called >= interest.cutoff].min()
+def test_a_single_lesion_selects_no_more_cells_than_needed():
+    results = [replace(synthetic_result(3), coarse={"EX": synthetic_result(3).coarse["EX"]})]
+    (criterion,) = effort_cutoffs.cutoffs(results, 0.9).values()
+    (result,) = results
+    scores = window_selection.selection_score(result.coarse["EX"], result.blob_contrast, criterion.blobs)
+    weakest = scores[scores >= criterion.cutoff].min()
 
-    held = one.area["EX"][called > weakest].sum() / one.area["EX"].sum()
+    held = result.area["EX"][scores > weakest].sum() / result.area["EX"].sum()
 
     assert held < 0.9
 
 
 def test_spots_count_where_they_save_cells():
-    one = drawn(0)
-    area = one.area["MA"]
-    seen = [
+    result = synthetic_result(0)
+    area = result.area["MA"]
+    results = [
         replace(
-            one,
-            coarse={**one.coarse, "MA": np.full(len(area), 0.1, np.float32)},  # blind to them
-            standing_out=np.stack([np.where(area > 0, 0.9, 0.1), np.full(len(area), 0.5)], 1).astype("f4"),
+            result,
+            coarse={**result.coarse, "MA": np.full(len(area), 0.1, np.float32)},  # blind to them
+            blob_contrast=np.stack([np.where(area > 0, 0.9, 0.1), np.full(len(area), 0.5)], 1).astype("f4"),
         )
     ]
 
-    interests = choosing.cutoffs(seen, 0.95)
+    criteria = effort_cutoffs.cutoffs(results, 0.95)
 
-    assert interests["MA"].spots == "dark"
-    assert choosing.outcome(seen, {"MA": interests["MA"]}).share <= (area > 0).mean()
+    assert criteria["MA"].blobs == "dark"
+    assert effort_cutoffs.outcome(results, {"MA": criteria["MA"]}).share <= (area > 0).mean()
 
 
-def test_looking_everywhere_loses_nothing_and_nowhere_what_the_glance_lacks():
-    seen = [drawn(5)]
-    everywhere, nowhere = (
-        {code: Interest(cutoff=cutoff) for code in CODES} for cutoff in (choosing.NEVER, -choosing.NEVER)
+def test_visiting_all_cells_loses_nothing_and_visiting_none_leaves_the_coarse_map():
+    results = [synthetic_result(5)]
+    all_windows, no_window = (
+        {code: LesionCriterion(cutoff=cutoff) for code in CODES}
+        for cutoff in (effort_cutoffs.LOWEST_CUTOFF, -effort_cutoffs.LOWEST_CUTOFF)
     )
 
-    assert choosing.outcome(seen, everywhere).losses == {"EX": 0.0, "MA": 0.0}
-    lost = choosing.outcome(seen, nowhere)
-    assert lost.share == 0
-    assert min(lost.losses.values()) > 0.02
+    assert effort_cutoffs.outcome(results, all_windows).losses == {"EX": 0.0, "MA": 0.0}
+    outcome = effort_cutoffs.outcome(results, no_window)
+    assert outcome.share == 0
+    assert min(outcome.losses.values()) > 0.02
 
 
 def test_the_smallest_share_within_the_limit_is_chosen():
-    seen = [drawn(seed) for seed in range(3)]
+    results = [synthetic_result(seed) for seed in range(3)]
 
-    gazes = choosing.chosen(seen, 4)
+    selection_rules = effort_cutoffs.choose_from_results(results, 4)
 
-    assert set(gazes) == {"balanced", "fast"}
+    assert set(selection_rules) == {"balanced", "fast"}
     shares = {}
-    for effort, chosen in gazes.items():
-        outcome = choosing.outcome(seen, chosen.interests)
-        assert choosing.LIMITS[effort].met(outcome.losses)
+    for effort, rule in selection_rules.items():
+        outcome = effort_cutoffs.outcome(results, rule.criteria)
+        assert effort_cutoffs.LIMITS[effort].allows(outcome.losses)
         shares[effort] = outcome.share
-        assert chosen.glances == 4
+        assert rule.tta_views == 4
         smaller = [
             share
-            for share in choosing.SHARES
-            if choosing.outcome(seen, choosing.cutoffs(seen, share)).share < outcome.share
+            for share in effort_cutoffs.SHARES
+            if effort_cutoffs.outcome(results, effort_cutoffs.cutoffs(results, share)).share < outcome.share
         ]
         for share in smaller:
-            losses = choosing.outcome(seen, choosing.cutoffs(seen, share)).losses
-            assert not choosing.LIMITS[effort].met(losses)
+            losses = effort_cutoffs.outcome(results, effort_cutoffs.cutoffs(results, share)).losses
+            assert not effort_cutoffs.LIMITS[effort].allows(losses)
     assert shares["fast"] <= shares["balanced"]
 
 
 def test_an_effort_that_cannot_keep_within_its_limit_is_not_offered(monkeypatch):
-    monkeypatch.setattr(choosing, "LIMITS", {"fast": Limit(most=-1.0, of={})})
+    monkeypatch.setattr(effort_cutoffs, "LIMITS", {"fast": Limit(default=-1.0, by_lesion={})})
 
-    assert choosing.chosen([drawn(0)], 4) == {}
+    assert effort_cutoffs.choose_from_results([synthetic_result(0)], 4) == {}
 
 
 def test_crossed_figures_are_of_cutoffs_that_never_saw_their_photograph():
-    seen = [drawn(seed, name=str(seed)) for seed in range(4)]
+    results = [synthetic_result(seed, name=str(seed)) for seed in range(4)]
 
-    outcome = choosing.crossed(seen, "balanced")
+    outcome = effort_cutoffs.cross_validate(results, "balanced")
 
     assert outcome is not None
-    strange = replace(seen[0], coarse={code: np.zeros_like(each) for code, each in seen[0].coarse.items()})
-    other = choosing.crossed([strange, *seen[1:]], "balanced")
-    assert other is not None
-    assert other.kept["EX"] < outcome.kept["EX"]  # nothing of it was called for, though its own would call
+    blind = replace(
+        results[0], coarse={code: np.zeros_like(each) for code, each in results[0].coarse.items()}
+    )
+    shifted = effort_cutoffs.cross_validate([blind, *results[1:]], "balanced")
+    assert shifted is not None
+    assert (
+        shifted.covered["EX"] < outcome.covered["EX"]
+    )  # no window of it is visited, though its own cut-offs would
 
 
-def test_a_lesion_that_nobody_drew_calls_for_nothing():
-    one = drawn(1)
-    seen = [replace(one, area={**one.area, "MA": np.zeros_like(one.area["MA"])})]
+def test_a_lesion_without_annotated_pixels_selects_no_cell():
+    result = synthetic_result(1)
+    results = [replace(result, area={**result.area, "MA": np.zeros_like(result.area["MA"])})]
 
-    interests = choosing.cutoffs(seen, 0.9)
+    criteria = effort_cutoffs.cutoffs(results, 0.9)
 
-    assert not window_selection.worth(seen[0].coarse, seen[0].standing_out, {"MA": interests["MA"]}).any()
-    assert set(choosing.outcome(seen, interests).losses) == {"EX"}
+    assert not window_selection.select_cells(
+        results[0].coarse, results[0].blob_contrast, {"MA": criteria["MA"]}
+    ).any()
+    assert set(effort_cutoffs.outcome(results, criteria).losses) == {"EX"}
 
 
-def test_no_photograph_is_no_choice():
+def test_choosing_without_a_photograph_is_refused():
     with pytest.raises(DatasetError, match="no photograph held back to choose where to look on"):
-        choosing.chosen([], 4)
+        effort_cutoffs.choose_from_results([], 4)
 
 
 class Sharp(Red):
     """An engine whose close look is its red level, and whose glance is the mean of its surroundings."""
 
-    def glance(self, view):
-        glance = super().glance(view)
+    def run_global(self, view):
+        coarse = super().run_global(view)
         red = view[0, :1] * self.contract.std[0] + self.contract.mean[0]
-        return replace(glance, probabilities=np.repeat(red / 255, 2, axis=0).clip(0, 1).astype(np.float32))
+        return replace(coarse, probabilities=np.repeat(red / 255, 2, axis=0).clip(0, 1).astype(np.float32))
 
 
 @pytest.fixture
@@ -176,21 +183,21 @@ def case(tmp_path):
     return Case(name="eye", photograph=path, masks={"EX": tmp_path / "EX.png"}, annotated=CODES)
 
 
-def test_every_pixel_of_a_photograph_is_counted_once_and_a_choice_is_kept_by_the_package(case):
+def test_every_pixel_of_a_photograph_is_counted_once_and_the_chosen_rules_fit_the_package(case):
     package = fake(field_diameter=300.0, step=8)
-    told = []
+    names = []
 
-    (seen,) = choosing.glimpses(package, Sharp(), [case], told.append)
-    gazes = choosing.choose(package, Sharp(), [case])
+    (results,) = effort_cutoffs.coarse_results(package, Sharp(), [case], names.append)
+    selection_rules = effort_cutoffs.choose(package, Sharp(), [case])
 
-    assert told == ["eye"]
-    pixels = seen.full["EX"].sum()
-    for each in (seen.looked["EX"], seen.glanced["EX"]):
+    assert names == ["eye"]
+    pixels = results.full_counts["EX"].sum()
+    for each in (results.local_counts["EX"], results.global_counts["EX"]):
         assert each.sum() == pixels
-        np.testing.assert_array_equal(each[:, 0].sum(axis=1), seen.area["EX"])
+        np.testing.assert_array_equal(each[:, 0].sum(axis=1), results.area["EX"])
     np.testing.assert_array_equal(
-        seen.looked["EX"].sum(axis=0), seen.full["EX"]
+        results.local_counts["EX"].sum(axis=0), results.full_counts["EX"]
     )  # Red is the same everywhere
-    assert not np.array_equal(seen.glanced["EX"].sum(axis=0), seen.full["EX"])
-    assert gazes["balanced"].glances == 1  # the package glances once
-    assert choosing.outcome([seen], gazes["balanced"].interests).share < 1
+    assert not np.array_equal(results.global_counts["EX"].sum(axis=0), results.full_counts["EX"])
+    assert selection_rules["balanced"].tta_views == 1  # the package glances once
+    assert effort_cutoffs.outcome([results], selection_rules["balanced"].criteria).share < 1

@@ -1,11 +1,13 @@
 """Engines that run a torch network give what the network itself gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_set
 import torch
 
-from foveate.engines import Engine
+from foveate.engines import Engine, WindowBatch
 from foveate.engines.pytorch import TorchEngine
 from foveate.evaluation.networks import CoarseEngine, LocalEngine
 from foveate.geometry import feature_sampling
@@ -22,7 +24,7 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def shown():
+def inputs():
     """A view and three windows, prepared."""
     generator = np.random.default_rng(0)
     view = generator.normal(size=(1, 3, VIEW, VIEW)).astype(np.float32)
@@ -30,19 +32,14 @@ def shown():
     return view, windows
 
 
-def sighted(features):
-    """Each window's piece of the features, and how it is read."""
-    sights = [feature_sampling.sample_at(corner, WINDOW, CANVAS, VIEW) for corner in CORNERS]
-    rows, columns = (np.stack([getattr(s, axis) for s in sights]) for axis in ("rows", "columns"))
-    pieces = [
-        features[:, s.corner[0] : s.corner[0] + rows.shape[2], s.corner[1] : s.corner[1] + columns.shape[2]]
-        for s in sights
-    ]
-    return np.stack(pieces), rows, columns
+def batch_of(windows, features):
+    """Return the windows at CORNERS, each with its piece of the features."""
+    samplings = [feature_sampling.window_sampling(corner, WINDOW, CANVAS, VIEW) for corner in CORNERS]
+    return WindowBatch.gather(windows, features, samplings)
 
 
-def close(found, wanted):
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+def close(probabilities, expected):
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -51,57 +48,57 @@ def test_each_is_an_engine(engine, network):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_looks_are_probabilities_one_map_a_lesion_and_window(engine, network, shown):
-    view, windows = shown
+def test_looks_are_probabilities_one_map_a_lesion_and_window(engine, network, inputs):
+    view, windows = inputs
     runner = engine(network=network)
-    found = runner.look(windows, *sighted(runner.glance(view).features))
+    probabilities = runner.run_local(batch_of(windows, runner.run_global(view).features))
 
-    assert found.shape == (len(CORNERS), len(tiny_set.CONTRACT.lesions), WINDOW, WINDOW)
-    assert found.dtype == np.float32
-    assert 0 <= found.min() < found.max() <= 1
+    assert probabilities.shape == (len(CORNERS), len(tiny_set.CONTRACT.lesions), WINDOW, WINDOW)
+    assert probabilities.dtype == np.float32
+    assert 0 <= probabilities.min() < probabilities.max() <= 1
 
 
 @torch.no_grad()
-def test_the_fused_engine_gives_what_both_streams_and_the_fusion_give(network, shown):
-    view, windows = shown
+def test_the_fused_engine_gives_what_both_streams_and_the_fusion_give(network, inputs):
+    view, windows = inputs
     features, coarse = network.global_net(torch.from_numpy(view))
-    pieces, rows, columns = sighted(features[0].numpy())
+    batch = batch_of(windows, features[0].numpy())
     local, _ = network.local_net(torch.from_numpy(windows))
-    enlarged = np.einsum("nsg,ncgh,nth->ncst", rows, pieces, columns)
+    enlarged = np.einsum("nsg,ncgh,nth->ncst", batch.rows, batch.pieces, batch.columns)
     fused = network.fusion(local, torch.from_numpy(enlarged))
 
     engine = TorchEngine(network=network)
-    glance = engine.glance(view)
+    output = engine.run_global(view)
 
-    close(glance.features, features[0].numpy())
-    close(glance.probabilities, coarse[0].sigmoid().numpy())
-    close(engine.look(windows, pieces, rows, columns), fused.sigmoid().numpy())
+    close(output.features, features[0].numpy())
+    close(output.probabilities, coarse[0].sigmoid().numpy())
+    close(engine.run_local(batch), fused.sigmoid().numpy())
 
 
 @torch.no_grad()
-def test_the_coarse_engine_enlarges_globalnets_probabilities_and_looks_at_no_window(network, shown):
-    view, windows = shown
+def test_the_coarse_engine_enlarges_globalnets_probabilities_and_looks_at_no_window(network, inputs):
+    view, windows = inputs
     coarse = network.global_net(torch.from_numpy(view))[1].sigmoid()[0].numpy()
-    pieces, rows, columns = sighted(coarse)
+    batch = batch_of(windows, coarse)
 
     engine = CoarseEngine(network=network)
-    glance = engine.glance(view)
-    found = engine.look(windows, pieces, rows, columns)
+    output = engine.run_global(view)
+    probabilities = engine.run_local(batch)
 
-    close(glance.probabilities, coarse)
-    close(glance.features, coarse)
-    close(found, np.einsum("nsg,nkgh,nth->nkst", rows, pieces, columns))
-    np.testing.assert_array_equal(engine.look(-windows, pieces, rows, columns), found)
+    close(output.probabilities, coarse)
+    close(output.features, coarse)
+    close(probabilities, np.einsum("nsg,nkgh,nth->nkst", batch.rows, batch.pieces, batch.columns))
+    np.testing.assert_array_equal(engine.run_local(replace(batch, windows=-windows)), probabilities)
 
 
 @torch.no_grad()
-def test_the_local_engine_looks_at_no_piece(network, shown):
-    view, windows = shown
-    wanted = network.local_net(torch.from_numpy(windows))[1].sigmoid().numpy()
+def test_the_local_engine_looks_at_no_piece(network, inputs):
+    view, windows = inputs
+    expected = network.local_net(torch.from_numpy(windows))[1].sigmoid().numpy()
 
     engine = LocalEngine(network=network)
-    pieces, rows, columns = sighted(engine.glance(view).features)
-    found = engine.look(windows, pieces, rows, columns)
+    batch = batch_of(windows, engine.run_global(view).features)
+    probabilities = engine.run_local(batch)
 
-    close(found, wanted)
-    np.testing.assert_array_equal(engine.look(windows, pieces + 9, rows, columns), found)
+    close(probabilities, expected)
+    np.testing.assert_array_equal(engine.run_local(replace(batch, pieces=batch.pieces + 9)), probabilities)

@@ -11,8 +11,8 @@ import tiny_package
 
 from foveate.datasets import Case, layouts
 from foveate.errors import DatasetError, LesionError, SettingError
-from foveate.evaluation import operating_points, sources
-from foveate.evaluation.operating_points import Wish
+from foveate.evaluation import selection, sources
+from foveate.evaluation.selection import Selection
 from foveate.models import Package
 from foveate.types import Decision
 from foveate.writers import maps
@@ -42,10 +42,10 @@ def save(path, array):
 
 @pytest.mark.parametrize("name", STORED)
 def test_a_map_of_every_kind_is_read_as_it_was_written(tmp_path, name):
-    found = sources.read_map(save(tmp_path / name, STORED[name]), SHAPE)
+    stored = sources.read_map(save(tmp_path / name, STORED[name]), SHAPE)
 
-    assert found.dtype == STORED[name].dtype
-    np.testing.assert_array_equal(found, STORED[name])
+    assert stored.dtype == STORED[name].dtype
+    np.testing.assert_array_equal(stored, STORED[name])
 
 
 @pytest.mark.parametrize("format", maps.FORMATS)
@@ -118,25 +118,25 @@ def test_maps_of_a_photograph_in_a_folder_are_found_flat_and_as_predict_writes_t
     (tmp_path / "maps" / name).parent.mkdir(parents=True)
     save(tmp_path / "maps" / name, np.eye(*WHOLE))
 
-    shown = sources.of_folder(tmp_path / "maps")(nested)
+    maps_of_case = sources.maps_from_folder(tmp_path / "maps")(nested)
 
-    np.testing.assert_array_equal(shown.stored("EX"), np.eye(*WHOLE))
+    np.testing.assert_array_equal(maps_of_case.load_map("EX"), np.eye(*WHOLE))
 
 
 def test_a_map_that_is_there_both_flat_and_in_a_folder_is_refused(tmp_path, nested):
     (tmp_path / "maps" / "P1").mkdir(parents=True)
     for name in ("P1_p_0_EX.npy", "P1/p_0_EX.png"):
         save(tmp_path / "maps" / name, np.zeros(WHOLE, np.uint8))
-    shown = sources.of_folder(tmp_path / "maps")(nested)
+    maps_of_case = sources.maps_from_folder(tmp_path / "maps")(nested)
 
     with pytest.raises(DatasetError, match=r"P1_p_0_EX\.npy beside P1/p_0_EX\.png"):
-        shown.stored("EX")
+        maps_of_case.load_map("EX")
     save(tmp_path / "maps" / "p_0_MA.npy", np.zeros(WHOLE))  # whose p_0?
     with pytest.raises(DatasetError, match=r"no map P1_p_0_MA or P1/p_0_MA \("):
-        shown.stored("MA")
+        maps_of_case.load_map("MA")
 
 
-# choices
+# selection of lesions and photographs
 
 
 def case(name, annotated=None):
@@ -156,43 +156,43 @@ def package(*lesions):
 
 
 def test_maps_are_scored_for_all_lesions_of_the_set_from_one_half_on():
-    found = operating_points.choose(layouts.IDRID, [case("a")], None, Wish(thresholds={"MA": 0.2}))
+    scored = selection.select_lesions(layouts.IDRID, [case("a")], None, Selection(thresholds={"MA": 0.2}))
 
-    assert found.thresholds == {"EX": 0.5, "MA": 0.2, "HE": 0.5, "SE": 0.5}
-    assert not found.left_out
+    assert scored.thresholds == {"EX": 0.5, "MA": 0.2, "HE": 0.5, "SE": 0.5}
+    assert not scored.left_out
 
 
 def test_a_model_has_its_own_thresholds_and_what_only_one_side_knows_is_left_out():
-    found = operating_points.choose(
-        layouts.IDRID, [case("a")], package("MA", "XY", "EX"), Wish(thresholds={})
+    scored = selection.select_lesions(
+        layouts.IDRID, [case("a")], package("MA", "XY", "EX"), Selection(thresholds={})
     )
 
-    assert found.thresholds == {"MA": 0.3, "EX": 0.3}
-    assert list(found.thresholds) == ["MA", "EX"]
-    assert set(found.left_out) == {"HE", "SE", "XY"}
+    assert scored.thresholds == {"MA": 0.3, "EX": 0.3}
+    assert list(scored.thresholds) == ["MA", "EX"]
+    assert set(scored.left_out) == {"HE", "SE", "XY"}
     with pytest.raises(LesionError, match="the set does not show it"):
-        operating_points.choose(
-            layouts.IDRID, [case("a")], package("XY", "EX"), Wish(lesions=("XY",), thresholds={})
+        selection.select_lesions(
+            layouts.IDRID, [case("a")], package("XY", "EX"), Selection(lesions=("XY",), thresholds={})
         )
 
 
 def test_lesions_that_no_photograph_was_looked_through_for_are_not_scored():
-    found = operating_points.choose(layouts.IDRID, [case("a", ("MA",))], None, Wish(thresholds={}))
+    scored = selection.select_lesions(layouts.IDRID, [case("a", ("MA",))], None, Selection(thresholds={}))
 
-    assert list(found.thresholds) == ["MA"]
+    assert list(scored.thresholds) == ["MA"]
 
 
 @pytest.mark.parametrize(
-    ("wish", "error", "message"),
+    ("choice", "error", "message"),
     [
-        (Wish(lesions=("XX",), thresholds={}), LesionError, "XX"),
-        (Wish(lesions=("EX",), thresholds={"MA": 0.5}), SettingError, "MA, which is not scored"),
-        (Wish(thresholds={"MA": 0.0}), SettingError, "MA=0"),
+        (Selection(lesions=("XX",), thresholds={}), LesionError, "XX"),
+        (Selection(lesions=("EX",), thresholds={"MA": 0.5}), SettingError, "MA, which is not scored"),
+        (Selection(thresholds={"MA": 0.0}), SettingError, "MA=0"),
     ],
 )
-def test_wishes_that_cannot_be_granted_are_named(wish, error, message):
+def test_a_selection_that_cannot_be_scored_is_refused_by_name(choice, error, message):
     with pytest.raises(error, match=message):
-        operating_points.choose(layouts.IDRID, [case("a")], None, wish)
+        selection.select_lesions(layouts.IDRID, [case("a")], None, choice)
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_split_is_named_or_a_file_or_a_fold_of_one(data, tmp_path):
     file.write_text(json.dumps({"folds": {"e1": 0, "e3": 1}}))
 
     def names(split):
-        return [one.name for one in operating_points.cases(data, layouts.IDRID, split)]
+        return [one.name for one in selection.select_cases(data, layouts.IDRID, split)]
 
     assert names("train") == ["e1", "e2"]
     assert names("test") == ["e3"]
@@ -230,7 +230,7 @@ def test_a_split_that_is_not_there_is_named(data, tmp_path, split, message):
     file.write_text(json.dumps({"folds": {"e1": 0}}))
 
     with pytest.raises(DatasetError, match=message):
-        operating_points.cases(data, layouts.IDRID, split.replace("FILE", str(file)))
+        selection.select_cases(data, layouts.IDRID, split.replace("FILE", str(file)))
 
 
 def test_a_photograph_of_the_file_that_the_set_has_not_is_named(data, tmp_path):
@@ -238,4 +238,4 @@ def test_a_photograph_of_the_file_that_the_set_has_not_is_named(data, tmp_path):
     file.write_text(json.dumps({"folds": {"gone": 0}}))
 
     with pytest.raises(DatasetError, match="photograph gone of the split is not in the set"):
-        operating_points.cases(data, layouts.IDRID, str(file))
+        selection.select_cases(data, layouts.IDRID, str(file))

@@ -1,4 +1,4 @@
-"""The field is the lit disc, wherever it lies and however it is cut; what is no disc is refused."""
+"""The field is the lit disc, wherever it lies and however it is cut; other shapes are refused."""
 
 import io
 import math
@@ -19,10 +19,12 @@ RADIUS = 130.0
 CENTRE = (150.0, 180.0)
 
 
-def found_like(found, centre=CENTRE, radius=RADIUS):
-    """Say whether a field holds the disc and hardly more: its margin is 1 %."""
-    off = math.dist(found.centre, centre)
-    return radius <= found.radius + off and found.radius - off <= radius * 1.02 + 1 and off <= 1
+def is_like(field, centre=CENTRE, radius=RADIUS):
+    """Return whether a field contains the disc and little more: its margin is 1 %."""
+    distance = math.dist(field.centre, centre)
+    return (
+        radius <= field.radius + distance and field.radius - distance <= radius * 1.02 + 1 and distance <= 1
+    )
 
 
 def as_jpeg(pixels, quality=50):
@@ -35,42 +37,42 @@ def as_jpeg(pixels, quality=50):
 
 
 def test_a_full_disc_is_found_with_its_box():
-    found = field_of_view.find(eye())
+    field = field_of_view.find(eye())
 
-    assert found_like(found)
-    assert found.box == Box(top=20, left=50, bottom=280, right=310)
+    assert is_like(field)
+    assert field.box == Box(top=20, left=50, bottom=280, right=310)
 
 
 @laws
 @given(st.floats(80, 200), st.floats(0, 0.35), st.floats(0, 0.35), st.integers(0, 3))
-def test_a_disc_cut_straight_on_two_sides_is_found_whole(radius, above, below, quarter):
-    shape = (math.ceil((2 - above - below) * radius), math.ceil(2 * radius) + 40)
-    centre = ((1 - above) * radius, radius + 20)
+def test_a_disc_cut_straight_on_two_sides_is_found_whole(radius, cut_above, cut_below, quarter):
+    shape = (math.ceil((2 - cut_above - cut_below) * radius), math.ceil(2 * radius) + 40)
+    centre = ((1 - cut_above) * radius, radius + 20)
 
-    found = field_of_view.find(np.ascontiguousarray(np.rot90(eye(shape, centre, radius), quarter)))
+    field = field_of_view.find(np.ascontiguousarray(np.rot90(eye(shape, centre, radius), quarter)))
 
     for _ in range(quarter):
         centre, shape = (shape[1] - centre[1], centre[0]), shape[::-1]
-    assert found_like(found, centre, radius)
+    assert is_like(field, centre, radius)
 
 
 @pytest.mark.parametrize("centre", [(150.0, 40.0), (40.0, 180.0), (70.0, 70.0), (230.5, 290.25)])
 def test_a_disc_that_leaves_the_photograph_on_one_side_or_two_is_found(centre):
-    found = field_of_view.find(eye((300, 360), centre))
+    field = field_of_view.find(eye((300, 360), centre))
 
-    assert found_like(found, centre)
-    assert found.box.top >= 0
-    assert found.box.right <= 360
+    assert is_like(field, centre)
+    assert field.box.top >= 0
+    assert field.box.right <= 360
 
 
 def test_a_dim_rim_belongs_to_the_field():
-    assert found_like(field_of_view.find(eye(dimming=0.85)))  # luma 14 of 97 is left
+    assert is_like(field_of_view.find(eye(dimming=0.85)))  # luma 14 of 97 is left
 
 
 def test_a_dark_half_belongs_to_the_field():
     shade = np.linspace(1.4, 0.2, 360)[:, None]
 
-    assert found_like(field_of_view.find((eye() * shade).clip(0, 255).astype(np.uint8)))
+    assert is_like(field_of_view.find((eye() * shade).clip(0, 255).astype(np.uint8)))
 
 
 def test_dark_lesions_and_the_dark_macula_leave_no_holes():
@@ -78,17 +80,17 @@ def test_dark_lesions_and_the_dark_macula_leave_no_holes():
     cv2.circle(pixels, (150, 180), 50, (0, 0, 0), cv2.FILLED)  # more than a tenth of the disc
     cv2.circle(pixels, (250, 120), 9, (4, 2, 1), cv2.FILLED)
 
-    assert found_like(field_of_view.find(pixels))
+    assert is_like(field_of_view.find(pixels))
 
 
 @pytest.mark.parametrize("quality", [30, 50, 95])
-def test_jpeg_noise_on_black_changes_nothing_much(quality):
-    assert found_like(field_of_view.find(as_jpeg(eye(), quality)))
+def test_jpeg_noise_on_black_changes_little(quality):
+    assert is_like(field_of_view.find(as_jpeg(eye(), quality)))
 
 
 def test_hot_pixels_and_a_stamped_text_beside_the_disc_change_nothing():
     pixels = eye()
-    plain = field_of_view.find(pixels)
+    expected = field_of_view.find(pixels)
     rng = np.random.default_rng(0)
     for row, column in rng.integers(0, (300, 360), (400, 2)):
         if math.dist((row, column), CENTRE) > RADIUS + 3:
@@ -96,22 +98,22 @@ def test_hot_pixels_and_a_stamped_text_beside_the_disc_change_nothing():
     cv2.putText(pixels, "OD 2026", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
     cv2.putText(pixels, "45", (330, 295), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 2)
 
-    assert field_of_view.find(pixels) == plain
+    assert field_of_view.find(pixels) == expected
 
 
-def test_noise_of_a_dark_sensor_around_the_disc_changes_nothing_much():
+def test_noise_of_a_dark_sensor_around_the_disc_changes_little():
     pixels = eye()
     dark = np.random.default_rng(1).integers(0, 9, pixels.shape).astype(np.uint8)
 
-    assert found_like(field_of_view.find(np.maximum(pixels, dark)))
+    assert is_like(field_of_view.find(np.maximum(pixels, dark)))
 
 
 @pytest.mark.parametrize("level", [11, 200])
-def test_what_is_just_above_black_is_lit_and_what_is_not_is_black(level):
+def test_pixels_just_above_black_are_lit(level):
     pixels = np.full((300, 360, 3), 10, np.uint8)
     pixels[eye(noise=0).any(axis=2)] = level
 
-    assert found_like(field_of_view.find(pixels))
+    assert is_like(field_of_view.find(pixels))
 
 
 @laws
@@ -168,13 +170,13 @@ def rectangle():
     return pixels
 
 
-def bitten():
+def with_bay():
     pixels = eye(noise=0)
     cv2.circle(pixels, (269, 150), 44, (0, 0, 0), cv2.FILLED)  # a tenth of the disc, through a narrow mouth
     return pixels
 
 
-def budding():
+def with_bud():
     pixels = eye((300, 460), (150.0, 140.0), noise=0)
     cv2.circle(pixels, (310, 150), 46, (120, 120, 120), cv2.FILLED)  # a tenth more, over a narrow neck
     return pixels
@@ -187,7 +189,7 @@ def ellipse():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "why"),
+    ("pixels", "reason"),
     [
         (np.zeros((300, 360, 3), np.uint8), "the photograph is black"),
         (np.full((300, 360, 3), field_of_view.DARK, np.uint8), "the photograph is black"),
@@ -196,21 +198,21 @@ def ellipse():
         (noise(), "fills a rectangle"),
         (rectangle(), "fills a rectangle"),
         (ellipse(), "leaves a circle by"),
-        (bitten(), "no filled disc"),
-        (budding(), "no filled disc"),
+        (with_bay(), "no filled disc"),
+        (with_bud(), "no filled disc"),
         (eye((190, 190), (95.0, 95.0)), "fills a rectangle"),  # cropped so closely that hardly a rim is left
         (eye(radius=40.0), "radius 40 px"),
         (eye(radius=25.0), "largest lit patch is 50 x 50 px"),
         (np.full((1, 1, 3), 255, np.uint8), "largest lit patch is 1 x 1 px"),
     ],
 )
-def test_what_is_no_disc_is_refused_with_what_to_do_about_it(pixels, why):
+def test_a_photograph_without_a_disc_is_refused_with_advice(pixels, reason):
     with pytest.raises(
-        FieldError, match=rf"no round field of view: .*{why}.*--field ROW,COL,RADIUS"
-    ) as caught:
+        FieldError, match=rf"no round field of view: .*{reason}.*--field ROW,COL,RADIUS"
+    ) as error:
         field_of_view.find(pixels)
 
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 @laws
@@ -225,11 +227,11 @@ def test_a_sky_over_any_skyline_is_no_field(seed, hill, rough, phase, height):
         field_of_view.find(pixels)
 
 
-# full, given
+# full_frame, from_circle
 
 
 def test_a_full_field_is_the_disc_through_the_corners():
-    whole = field_of_view.full((300, 400))
+    whole = field_of_view.full_frame((300, 400))
 
     assert whole == Field(centre=(150.0, 200.0), radius=250.0, box=Box(top=0, left=0, bottom=300, right=400))
     assert field_of_view.mask(whole, whole.box).all()
@@ -238,11 +240,11 @@ def test_a_full_field_is_the_disc_through_the_corners():
 @pytest.mark.parametrize("shape", [(127, 400), (400, 127)])
 def test_a_photograph_smaller_than_any_field_has_no_full_field(shape):
     with pytest.raises(FieldError, match=f"{shape[0]} x {shape[1]} px; a field has at least 128 px"):
-        field_of_view.full(shape)
+        field_of_view.full_frame(shape)
 
 
 def test_a_given_field_is_clipped_to_the_photograph():
-    given_field = field_of_view.given((100.0, 350.5), 120.25, (300, 400))
+    given_field = field_of_view.from_circle((100.0, 350.5), 120.25, (300, 400))
 
     assert (given_field.centre, given_field.radius) == ((100.0, 350.5), 120.25)
     assert given_field.box == Box(top=0, left=230, bottom=221, right=400)
@@ -256,7 +258,7 @@ def test_a_given_field_that_is_tiny_or_outside_is_refused(centre, radius):
     with pytest.raises(
         FieldError, match=r"leaves too little of the 300 x 400\s*px photograph; give ROW,COL,RADIUS"
     ):
-        field_of_view.given(centre, radius, (300, 400))
+        field_of_view.from_circle(centre, radius, (300, 400))
 
 
 # mask
@@ -269,9 +271,21 @@ def test_a_given_field_that_is_tiny_or_outside_is_refused(centre, radius):
     st.tuples(*[st.integers(0, 12)] * 4),
     st.tuples(*[st.integers(0, 12)] * 4),
 )
-def test_a_pixel_is_in_the_field_when_its_centre_is_in_the_disc_and_the_box(centre, radius, lit, asked):
-    lit_box = Box(top=lit[0], left=lit[1], bottom=lit[0] + lit[2], right=lit[1] + lit[3])
-    box = Box(top=asked[0], left=asked[1], bottom=asked[0] + asked[2], right=asked[1] + asked[3])
+def test_a_pixel_is_in_the_field_when_its_centre_is_in_the_disc_and_the_box(
+    centre, radius, lit_corner, box_corner
+):
+    lit_box = Box(
+        top=lit_corner[0],
+        left=lit_corner[1],
+        bottom=lit_corner[0] + lit_corner[2],
+        right=lit_corner[1] + lit_corner[3],
+    )
+    box = Box(
+        top=box_corner[0],
+        left=box_corner[1],
+        bottom=box_corner[0] + box_corner[2],
+        right=box_corner[1] + box_corner[3],
+    )
 
     inside = field_of_view.mask(Field(centre=centre, radius=radius, box=lit_box), box)
 
@@ -287,10 +301,10 @@ def test_a_pixel_is_in_the_field_when_its_centre_is_in_the_disc_and_the_box(cent
 
 
 def test_a_pixel_whose_centre_lies_on_the_disc_s_edge_is_in_the_field():
-    found = Field(centre=(2.5, 2.5), radius=2.0, box=Box(top=0, left=0, bottom=5, right=5))
+    field = Field(centre=(2.5, 2.5), radius=2.0, box=Box(top=0, left=0, bottom=5, right=5))
 
     np.testing.assert_array_equal(
-        field_of_view.mask(found, found.box),
+        field_of_view.mask(field, field.box),
         np.array([[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]) == 1,
     )
 

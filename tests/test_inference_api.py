@@ -1,4 +1,4 @@
-"""Three lines of Python give what the command line gives, bit for bit."""
+"""Three lines of Python give the same results as the command line, bit for bit."""
 
 import csv
 
@@ -9,7 +9,7 @@ import tiny_package
 
 import foveate
 from foveate.errors import LesionError, OutputError, PackageError, SettingError
-from foveate.inference.pipeline import Settings
+from foveate.inference.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def result(model, eye):
     return model.segment(foveate.read(eye))
 
 
-def names(out):
+def files_of(out):
+    """Return every file of a folder, by its relative path, and its bytes."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
@@ -43,9 +44,9 @@ def test_three_lines_write_what_predict_writes(folder, eye, tmp_path):
 
     model.predict([eye], tmp_path / "predicted")
 
-    predicted = names(tmp_path / "predicted")
+    predicted = files_of(tmp_path / "predicted")
     del predicted["run.json"]  # times; there was no run
-    assert names(tmp_path / "out") == predicted
+    assert files_of(tmp_path / "out") == predicted
 
 
 @pytest.mark.parametrize(
@@ -60,16 +61,16 @@ def test_maps_and_masks_are_those_of_the_files(result, tmp_path, format, suffix)
             stored = np.load(path)["probability"]
         else:
             stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        found = result.map(code, format=format)
-        np.testing.assert_array_equal(found, stored / np.float32(np.iinfo(stored.dtype).max))
+        probabilities = result.map(code, format=format)
+        np.testing.assert_array_equal(probabilities, stored / np.float32(np.iinfo(stored.dtype).max))
         mask = cv2.imread(str(tmp_path / f"masks/eye_{code}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(result.mask(code, format=format), mask == 255)
-        np.testing.assert_array_equal(result.mask(code, format=format), found >= 0.5)
+        np.testing.assert_array_equal(result.mask(code, format=format), probabilities >= 0.5)
 
 
-def test_a_pixel_at_the_very_threshold_is_lesion(model, eye, result):
+def test_a_pixel_exactly_at_the_threshold_is_lesion(model, eye, result):
     levels, counts = np.unique(np.round(result.map("EX") * 255).astype(int), return_counts=True)
-    level = int(levels[np.argmax(np.where(levels > 0, counts, 0))])  # the one that most pixels have
+    level = int(levels[np.argmax(np.where(levels > 0, counts, 0))])  # the most frequent level
 
     at = model.segment(foveate.read(eye), thresholds={"EX": level / 255})
     above = model.segment(foveate.read(eye), thresholds={"EX": (level + 0.5) / 255})
@@ -85,10 +86,10 @@ def test_regions_are_those_of_the_table(result, tmp_path):
         listed = [(row["lesion"], int(row["id"]), int(row["area_px"])) for row in csv.DictReader(file)]
     assert [(region.lesion, region.id, region.area_px) for region in result.regions] == listed
     assert {"EX"} <= {lesion for lesion, _, _ in listed}
-    assert result.regions is result.regions  # worked out once
+    assert result.regions is result.regions  # computed once
 
 
-def test_what_is_chosen_is_done(model, eye):
+def test_chosen_settings_take_effect(model, eye):
     chosen = model.segment(foveate.read(eye), part="whole", lesions=["EX"], thresholds={"EX": 0.9})
 
     assert chosen.lesions == ("EX",)
@@ -101,7 +102,7 @@ def test_what_is_chosen_is_done(model, eye):
         chosen.mask("MA")
 
 
-def test_a_field_that_is_given_is_the_field(model, eye):
+def test_a_given_field_is_used(model, eye):
     result = model.segment(foveate.read(eye), field=(128.0, 128.0, 100.0))
 
     assert (result.field.centre, result.field.radius) == ((128.0, 128.0), 100.0)
@@ -109,7 +110,7 @@ def test_a_field_that_is_given_is_the_field(model, eye):
     assert result.quality == result.segmentation.quality
 
 
-def test_results_of_one_model_and_setting_gather_in_a_folder(model, eye, tmp_path):
+def test_results_of_one_model_and_setting_may_share_a_folder(model, eye, tmp_path):
     for seed, name in ((5, "b"), (6, "a")):
         path = tiny_package.photograph(tmp_path / f"{name}.png", seed=seed)
         model.segment(foveate.read(path)).save(tmp_path / "out")
@@ -118,28 +119,28 @@ def test_results_of_one_model_and_setting_gather_in_a_folder(model, eye, tmp_pat
         assert [row["photograph"] for row in csv.DictReader(file)] == ["a", "b"]
 
 
-def test_saving_twice_is_saving_once(result, tmp_path):
+def test_saving_twice_gives_the_same_files_as_saving_once(result, tmp_path):
     result.save(tmp_path)
-    before = names(tmp_path)
+    before = files_of(tmp_path)
 
     result.save(tmp_path)
 
-    assert names(tmp_path) == before
+    assert files_of(tmp_path) == before
 
 
 def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, tmp_path):
     result.save(tmp_path / "out")
-    before = names(tmp_path / "out")
-    other = tiny_package.photograph(tmp_path / "other" / "eye.png", seed=8)
+    before = files_of(tmp_path / "out")
+    path = tiny_package.photograph(tmp_path / "other" / "eye.png", seed=8)
 
     with pytest.raises(OutputError, match="belongs to another photograph"):
-        model.segment(foveate.read(other)).save(tmp_path / "out")
+        model.segment(foveate.read(path)).save(tmp_path / "out")
     with pytest.raises(OutputError, match="by another model or with other settings"):
-        model.segment(foveate.read(other), lesions=["EX"]).save(tmp_path / "out", name="other")
+        model.segment(foveate.read(path), lesions=["EX"]).save(tmp_path / "out", name="other")
 
-    assert names(tmp_path / "out") == before
-    model.segment(foveate.read(other)).save(tmp_path / "out", name="clinic/eye")
-    assert names(tmp_path / "out").keys() > before.keys()
+    assert files_of(tmp_path / "out") == before
+    model.segment(foveate.read(path)).save(tmp_path / "out", name="clinic/eye")
+    assert files_of(tmp_path / "out").keys() > before.keys()
 
 
 @pytest.mark.parametrize("name", ["", "/eye", "../eye", "a/../../eye"])
@@ -150,7 +151,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_pixels_of_ones_own_are_a_photograph(model, tmp_path):
+def test_an_array_of_pixels_is_a_photograph(model, tmp_path):
     pixels = tiny_package.fundus(seed=4)
 
     row = model.segment(foveate.from_array(pixels, source="left eye")).save(tmp_path)
@@ -159,7 +160,7 @@ def test_pixels_of_ones_own_are_a_photograph(model, tmp_path):
     assert (tmp_path / "maps" / "left eye_EX.png").is_file()
 
 
-def test_a_model_that_is_none_and_threads_that_are_none_are_refused(folder, tmp_path):
+def test_a_missing_package_and_zero_threads_are_refused(folder, tmp_path):
     with pytest.raises(PackageError, match="no such model package"):
         foveate.load(tmp_path / "nothing")
     with pytest.raises(SettingError, match="threads is 0"):

@@ -1,4 +1,4 @@
-"""Many photographs: each is done or listed, nothing is mixed, and a run that was stopped is gone on with."""
+"""Many photographs: each is done or listed, nothing is mixed, and a stopped run can be resumed."""
 
 import csv
 import errno
@@ -20,30 +20,32 @@ import tiny_package
 from PIL import Image
 from tiny_package import Red, fake
 
+from foveate import atomic_files
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
-from foveate.inference.batch import Job, run
-from foveate.inference.pipeline import Settings
-from foveate.types import Gaze, Interest
-from foveate.writers import clear, files
+from foveate.inference.batch import BatchJob, run
+from foveate.inference.settings import Settings
+from foveate.types import LesionCriterion, SelectionRule
+from foveate.writers import clear
 
 
 def photographs(folder):
-    """Three small photographs, one in a folder of its own."""
+    """Write three small photographs, one of them in a subfolder; return the folder."""
     for number, name in enumerate(("a.png", "b.png", "clinic/a.png")):
         tiny_package.photograph(folder / name, seed=number)
     return folder
 
 
-def asked(folder, out):
-    return Job(paths=[str(folder)], out=out, package=fake(), engine=Red(), versions={"engine": "fake"})
+def job_of(folder, out):
+    """Return a job for a folder, with a fake package and engine."""
+    return BatchJob(paths=[str(folder)], out=out, package=fake(), engine=Red(), versions={"engine": "fake"})
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What a run of the three photographs leaves that nothing disturbs."""
-    place = tmp_path_factory.mktemp("undisturbed")
-    run(asked(photographs(place / "photos"), place / "out"))
-    return place / "out"
+    """Return the output folder of an uninterrupted run of the three photographs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(job_of(photographs(folder / "photos"), folder / "out"))
+    return folder / "out"
 
 
 @pytest.fixture
@@ -53,25 +55,27 @@ def folder(tmp_path):
 
 @pytest.fixture
 def job(folder, tmp_path):
-    """A run that has not begun."""
-    return asked(folder, tmp_path / "out")
+    """Return a job that has not begun."""
+    return job_of(folder, tmp_path / "out")
 
 
 @pytest.fixture
-def ended(job, undisturbed):
-    """A run that has ended."""
+def finished(job, undisturbed):
+    """Return a job whose output folder is complete."""
     shutil.copytree(undisturbed, job.out)
     return job
 
 
-GAZES = {"fast": Gaze(glances=1, interests=dict.fromkeys(("EX", "MA"), Interest(cutoff=-99.0)))}
+SELECTION_RULES = {
+    "fast": SelectionRule(tta_views=1, criteria=dict.fromkeys(("EX", "MA"), LesionCriterion(cutoff=-99.0)))
+}
 
 
-def tree(out, *, but=("run.json",)):
-    """Every file of a folder and its bytes."""
+def tree(out, *, without=("run.json",)):
+    """Return every file of a folder, by its relative path, and its bytes."""
     files = (path for path in out.rglob("*") if path.is_file())
     return {
-        name: path.read_bytes() for path in files if (name := path.relative_to(out).as_posix()) not in but
+        name: path.read_bytes() for path in files if (name := path.relative_to(out).as_posix()) not in without
     }
 
 
@@ -81,7 +85,7 @@ def table(out):
 
 
 def fresh(job, tmp_path):
-    """What a run that nothing disturbs leaves."""
+    """Return the files that an uninterrupted run of a job writes."""
     out = tmp_path / "undisturbed"
     shutil.rmtree(out, ignore_errors=True)
     run(replace(job, out=out, resume=False, engine=Red()))
@@ -89,11 +93,11 @@ def fresh(job, tmp_path):
 
 
 def computed(job):
-    """Run a job; return which photographs were computed."""
+    """Run a job; return the names of the photographs that were computed."""
     return set(run(replace(job, engine=Red())).seconds_each)
 
 
-def test_each_file_says_what_the_engine_answered(job):
+def test_each_file_holds_the_output_of_the_engine(job):
     report = run(job)
 
     for name in ("a", "b", "clinic/a"):
@@ -110,7 +114,7 @@ def test_each_file_says_what_the_engine_answered(job):
     assert report.failures == ()
 
 
-def test_two_runs_give_the_same_bytes_but_for_the_times(job, undisturbed):
+def test_two_runs_give_the_same_bytes_except_for_the_times(job, undisturbed):
     run(job)
 
     assert tree(job.out) == tree(undisturbed)
@@ -124,7 +128,7 @@ def test_two_runs_give_the_same_bytes_but_for_the_times(job, undisturbed):
     }
 
 
-def test_run_json_says_what_ran(job):
+def test_run_json_records_what_ran(job):
     (job.out.parent / "photos" / "notes.txt").write_text("no photograph")
 
     report = run(replace(job, settings=Settings(lesions=("EX",), thresholds={"EX": 0.25}), format="png16"))
@@ -147,7 +151,7 @@ def test_run_json_says_what_ran(job):
 
 
 def bad_files(folder):
-    """Photographs that are none, by name."""
+    """Write files that are no valid photographs; return them by name."""
     rng = np.random.default_rng(0)
     whole = tiny_package.photograph(folder / "whole.jpg").read_bytes()
     landscape = rng.integers(30, 250, (400, 600, 3), np.uint8)
@@ -170,7 +174,7 @@ def bad_files(folder):
 
 
 def bomb():
-    """A PNG of a few bytes whose header claims 2.5 thousand million pixels."""
+    """Return a PNG of a few bytes whose header claims 2.5 thousand million pixels."""
 
     def chunk(kind, content):
         return (
@@ -186,7 +190,7 @@ def bomb():
     )
 
 
-def test_each_bad_file_is_one_line_that_names_it_and_the_others_are_written(job, folder):
+def test_each_bad_file_gives_one_line_that_names_it_and_the_others_are_written(job, folder):
     bad = bad_files(folder)
 
     report = run(job)
@@ -196,7 +200,7 @@ def test_each_bad_file_is_one_line_that_names_it_and_the_others_are_written(job,
         (name,) = (name for name in bad if name.startswith(f"{row.name}."))
         assert row.error.startswith(str(folder / name))
         assert "\n" not in row.error
-        assert "; " in row.error  # the mend
+        assert "; " in row.error  # followed by what to do
         assert table(job.out)[row.name]["error"] == row.error
         assert not list(job.out.rglob(f"{row.name}*"))
     assert {row.name for row in report.rows if row.status == "ok"} == {"a", "b", "clinic/a", "whole"}
@@ -205,11 +209,11 @@ def test_each_bad_file_is_one_line_that_names_it_and_the_others_are_written(job,
 
 def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job):
     class Greedy(Red):
-        def glance(self, view):
+        def run_global(self, view):
             if not self.views:
                 self.views.append(view)
                 raise MemoryError
-            return super().glance(view)
+            return super().run_global(view)
 
     report = run(replace(job, engine=Greedy()))
 
@@ -222,7 +226,7 @@ def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job):
 def test_equal_stems_never_overwrite(tmp_path):
     for number, path in enumerate(("x/eye.png", "x/eye.tiff", "y/eye.png", "x/eye_EX.png", "x/Eye.png")):
         tiny_package.photograph(tmp_path / path, seed=number, border=30 + number)
-    job = Job(
+    job = BatchJob(
         paths=[str(tmp_path / "x"), str(tmp_path / "y")],
         out=tmp_path / "out",
         package=fake(),
@@ -234,40 +238,40 @@ def test_equal_stems_never_overwrite(tmp_path):
 
     assert len({row.name.casefold() for row in report.rows}) == 5
     sizes = {cv2.imread(str(path)).shape for path in (tmp_path / "out" / "maps").rglob("*_MA.png")}
-    assert len(sizes) == 5  # each photograph has a size of its own
+    assert len(sizes) == 5  # each photograph has another size
 
 
-def test_resuming_a_complete_run_computes_nothing_and_changes_nothing(ended):
-    before = tree(ended.out)
+def test_resume_of_a_complete_run_computes_nothing_and_changes_nothing(finished):
+    before = tree(finished.out)
     engine = Red()
 
-    report = run(replace(ended, engine=engine, resume=True))
+    report = run(replace(finished, engine=engine, resume=True))
 
     assert not engine.views
     assert report.seconds_each == {}
-    assert tree(ended.out) == before
+    assert tree(finished.out) == before
 
 
-def test_resuming_redoes_the_photograph_that_changed(ended, folder, tmp_path):
+def test_resume_computes_a_changed_photograph_again(finished, folder, tmp_path):
     tiny_package.photograph(folder / "b.png", seed=9)
 
-    assert computed(replace(ended, resume=True)) == {"b"}
-    assert tree(ended.out) == fresh(ended, tmp_path)
+    assert computed(replace(finished, resume=True)) == {"b"}
+    assert tree(finished.out) == fresh(finished, tmp_path)
 
 
-def test_resuming_does_the_photograph_that_is_new(ended, folder, tmp_path):
+def test_resume_computes_a_new_photograph(finished, folder, tmp_path):
     tiny_package.photograph(folder / "c.png", seed=9)
 
-    assert computed(replace(ended, resume=True)) == {"c"}
-    assert tree(ended.out) == fresh(ended, tmp_path)
+    assert computed(replace(finished, resume=True)) == {"c"}
+    assert tree(finished.out) == fresh(finished, tmp_path)
 
 
 @pytest.mark.parametrize("lost", ["maps/b_EX.png", "overlays/b.jpg", "regions/b.json"])
-def test_resuming_redoes_the_photograph_that_lacks_a_file(ended, undisturbed, lost):
-    (ended.out / lost).unlink()
+def test_resume_computes_a_photograph_again_that_lacks_a_file(finished, undisturbed, lost):
+    (finished.out / lost).unlink()
 
-    assert computed(replace(ended, resume=True)) == {"b"}
-    assert tree(ended.out) == tree(undisturbed)
+    assert computed(replace(finished, resume=True)) == {"b"}
+    assert tree(finished.out) == tree(undisturbed)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +281,7 @@ def test_resuming_redoes_the_photograph_that_lacks_a_file(ended, undisturbed, lo
         {"settings": Settings(thresholds={"MA": 0.75})},
         {"settings": Settings(part="whole")},
         {"settings": Settings(field="full")},
-        {"settings": Settings(effort="fast"), "package": replace(fake(), gazes=GAZES)},
+        {"settings": Settings(effort="fast"), "package": replace(fake(), selection_rules=SELECTION_RULES)},
         {"settings": Settings(field=(128.0, 128.0, 110.0))},
         {"format": "png16"},
         {"format": "tiff"},
@@ -285,45 +289,44 @@ def test_resuming_redoes_the_photograph_that_lacks_a_file(ended, undisturbed, lo
         {"package": fake(digest="1" * 64)},
     ],
 )
-def test_resuming_with_another_setting_redoes_everything_and_leaves_nothing_of_the_old(
-    ended, folder, tmp_path, changed
+def test_resume_with_other_settings_computes_everything_again_and_leaves_nothing_old(
+    finished, folder, tmp_path, changed
 ):
-    for name in ("b", "clinic/a"):  # one photograph shows it as well as three
+    for name in ("b", "clinic/a"):  # one photograph is enough
         (folder / f"{name}.png").unlink()
-        clear(ended.out, name)
-    other = replace(ended, resume=True, **changed)
+        clear(finished.out, name)
+    changed_job = replace(finished, resume=True, **changed)
 
-    assert computed(other) == {"a"}
-    assert tree(ended.out) == fresh(other, tmp_path)
+    assert computed(changed_job) == {"a"}
+    assert tree(finished.out) == fresh(changed_job, tmp_path)
 
 
-def test_a_threshold_that_is_the_models_own_is_no_other_setting(ended):
-
+def test_the_models_own_threshold_is_no_other_setting(finished):
     assert (
-        computed(replace(ended, resume=True, settings=Settings(thresholds={"EX": 0.5}, lesions=("MA", "EX"))))
+        computed(
+            replace(finished, resume=True, settings=Settings(thresholds={"EX": 0.5}, lesions=("MA", "EX")))
+        )
         == set()
     )
 
 
-def test_a_photograph_that_became_unreadable_leaves_nothing_of_its_old_result(ended, folder):
+def test_a_photograph_that_became_unreadable_leaves_nothing_of_its_old_result(finished, folder):
     (folder / "b.png").write_bytes(b"")
 
-    report = run(replace(ended, resume=True))
+    report = run(replace(finished, resume=True))
 
     assert [row.name for row in report.failures] == ["b"]
-    assert not [name for name in tree(ended.out) if name.split("/")[-1].startswith("b")]
-    assert table(ended.out)["b"]["status"] == "failed"
+    assert not [name for name in tree(finished.out) if name.split("/")[-1].startswith("b")]
+    assert table(finished.out)["b"]["status"] == "failed"
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, RuntimeError])
-def test_what_was_done_before_an_interrupt_stands_in_the_summary_and_the_rest_is_resumed(
-    job, undisturbed, stop
-):
+def test_the_summary_lists_what_was_done_before_an_interrupt_and_the_rest_is_resumed(job, undisturbed, stop):
     class Stopped(Red):
-        def look(self, *work):
+        def run_local(self, batch):
             if len(self.views) == 2:
                 raise stop
-            return super().look(*work)
+            return super().run_local(batch)
 
     with pytest.raises(stop):
         run(replace(job, engine=Stopped()))
@@ -335,14 +338,14 @@ def test_what_was_done_before_an_interrupt_stands_in_the_summary_and_the_rest_is
 
 
 def test_an_interrupt_between_two_files_leaves_nothing_of_that_photograph(job, undisturbed, monkeypatch):
-    real = files.write
+    real = atomic_files.write_file
 
     def interrupted(path, content):
         if path.name == "b.jpg":
             raise KeyboardInterrupt
         real(path, content)
 
-    monkeypatch.setattr(files, "write", interrupted)
+    monkeypatch.setattr(atomic_files, "write_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(job)
     monkeypatch.undo()
@@ -352,25 +355,28 @@ def test_an_interrupt_between_two_files_leaves_nothing_of_that_photograph(job, u
     assert tree(job.out) == tree(undisturbed)
 
 
-def test_while_a_run_goes_on_no_summary_of_an_earlier_one_is_there(ended):
-    seen = []
+def test_during_a_run_there_is_no_summary_of_an_earlier_run(finished):
+    exists = []
 
-    run(replace(ended, resume=True), lambda progress: seen.append((ended.out / "summary.csv").exists()))
+    run(
+        replace(finished, resume=True),
+        lambda progress: exists.append((finished.out / "summary.csv").exists()),
+    )
 
-    assert seen == [False] * 3
-    assert (ended.out / "summary.csv").is_file()
+    assert exists == [False] * 3
+    assert (finished.out / "summary.csv").is_file()
 
 
-def test_a_stopped_run_of_more_lesions_leaves_none_behind(job, tmp_path, monkeypatch):
-    real = files.write
+def test_a_stopped_run_of_more_lesions_leaves_no_file_of_them_behind(job, tmp_path, monkeypatch):
+    real = atomic_files.write_file
 
     def killed(path, content):
         if path.name == "b.jpg":  # after both lesions' maps and masks
             raise KeyboardInterrupt
         real(path, content)
 
-    monkeypatch.setattr(files, "write", killed)
-    monkeypatch.setattr("foveate.inference.batch._clear", lambda job, source: None)  # as a kill would have it
+    monkeypatch.setattr(atomic_files, "write_file", killed)
+    monkeypatch.setattr("foveate.inference.batch._clear", lambda job, file: None)  # as after a kill
     with pytest.raises(KeyboardInterrupt):
         run(job)
     monkeypatch.undo()
@@ -383,7 +389,7 @@ def test_a_stopped_run_of_more_lesions_leaves_none_behind(job, tmp_path, monkeyp
 
 
 def full_after(monkeypatch, files_written, number=errno.ENOSPC):
-    """Let the disk be full once so many files are written."""
+    """Simulate a disk that is full after a number of files."""
     real, count = os.fsync, iter(range(10**6))
 
     def fsync(descriptor):
@@ -391,7 +397,7 @@ def full_after(monkeypatch, files_written, number=errno.ENOSPC):
             raise OSError(number, os.strerror(number))
         real(descriptor)
 
-    monkeypatch.setattr("foveate.writers.files.os.fsync", fsync)
+    monkeypatch.setattr("foveate.atomic_files.os.fsync", fsync)
 
 
 def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, monkeypatch):
@@ -402,14 +408,14 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, 
         monkeypatch, 2 + files_a_photograph + 3
     )  # the probe, run.json, one photograph, a part of the next
 
-    with pytest.raises(OutputError, match=r"No space left on device.*; choose another folder|free some"):
+    with pytest.raises(OutputError, match=r"No space remaining on device.*; choose another folder|free some"):
         run(replace(job, engine=engine))
 
     monkeypatch.undo()
     assert len(engine.views) == 2  # the third would have failed as well
-    left = tree(job.out)
-    assert left == {name: content for name, content in whole.items() if name in left}
-    assert {name for name in left if "/" in name} == {
+    remaining = tree(job.out)
+    assert remaining == {name: content for name, content in whole.items() if name in remaining}
+    assert {name for name in remaining if "/" in name} == {
         name for name in whole if name.split("/")[-1].startswith("a") and "clinic" not in name
     }
     assert computed(replace(job, resume=True)) == {"b", "clinic/a"}
@@ -417,16 +423,16 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, 
 
 
 @pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EACCES])
-def test_a_refusal_that_concerns_one_file_fails_one_photograph(job, monkeypatch, number):
-    real = files.write
+def test_an_error_that_concerns_one_file_fails_one_photograph(job, monkeypatch, number):
+    real = atomic_files.write_file
 
     def refuse(path, content):
         if path.name.startswith("b_"):
             error = OSError(number, os.strerror(number))
-            raise OutputError(files.refusal(path, error)) from error
+            raise atomic_files.output_error(path, error) from error
         real(path, content)
 
-    monkeypatch.setattr(files, "write", refuse)
+    monkeypatch.setattr(atomic_files, "write_file", refuse)
 
     report = run(job)
 
@@ -436,26 +442,26 @@ def test_a_refusal_that_concerns_one_file_fails_one_photograph(job, monkeypatch,
     assert set(table(job.out)) == {"a", "b", "clinic/a"}
 
 
-def test_a_folder_with_results_is_not_written_into_without_resume(ended):
-    before = tree(ended.out, but=())
+def test_a_folder_with_results_is_not_written_into_without_resume(finished):
+    before = tree(finished.out, without=())
     engine = Red()
 
     with pytest.raises(OutputError, match=r"already holds maps; go on with that run by --resume, or"):
-        run(replace(ended, engine=engine))
+        run(replace(finished, engine=engine))
 
-    assert tree(ended.out, but=()) == before
+    assert tree(finished.out, without=()) == before
     assert not engine.views
 
 
 @pytest.mark.parametrize("name", ["maps", "masks", "summary.csv", "index.html", "run.json"])
-def test_each_kind_of_result_makes_a_folder_taken(job, name):
+def test_each_type_of_result_makes_a_folder_occupied(job, name):
     (job.out / name).mkdir(parents=True)
 
     with pytest.raises(OutputError, match=f"already holds {name}"):
         run(job)
 
 
-def test_a_folder_with_other_things_is_free_and_they_stay(job):
+def test_a_folder_with_unrelated_files_is_free_and_they_stay(job):
     job.out.mkdir()
     (job.out / "letter.txt").write_text("dear")
 
@@ -464,7 +470,7 @@ def test_a_folder_with_other_things_is_free_and_they_stay(job):
     assert (job.out / "letter.txt").read_text() == "dear"
 
 
-def test_masks_that_are_not_ours_are_never_gone_on_with(job):
+def test_a_folder_with_foreign_masks_is_never_resumed(job):
     (job.out / "masks").mkdir(parents=True)
     (job.out / "masks" / "a_EX.png").write_bytes(b"drawn by hand")
 
@@ -474,25 +480,25 @@ def test_masks_that_are_not_ours_are_never_gone_on_with(job):
     assert tree(job.out) == {"masks/a_EX.png": b"drawn by hand"}
 
 
-def test_results_of_photographs_that_are_not_given_are_not_mixed_in(ended, folder):
-    before = tree(ended.out, but=())
+def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, folder):
+    before = tree(finished.out, without=())
 
     with pytest.raises(
         OutputError, match=r"results of 2 photographs that are not among those given, such as b;"
     ):
-        run(replace(ended, paths=[str(folder / "a.png")], resume=True))
+        run(replace(finished, paths=[str(folder / "a.png")], resume=True))
 
-    assert tree(ended.out, but=()) == before
+    assert tree(finished.out, without=()) == before
 
 
-def test_resume_into_an_empty_place_is_a_run(job, undisturbed):
+def test_resume_into_an_empty_folder_is_a_run(job, undisturbed):
     assert computed(replace(job, resume=True)) == {"a", "b", "clinic/a"}
     assert tree(job.out) == tree(undisturbed)
 
 
-def test_a_run_that_was_killed_before_its_first_photograph_is_gone_on_with(job, undisturbed):
+def test_a_run_that_was_killed_before_its_first_photograph_is_resumed(job, undisturbed):
     class Stopped(Red):
-        def glance(self, view):
+        def run_global(self, view):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -506,21 +512,21 @@ def test_the_output_folder_is_never_searched_for_photographs(job, folder, tmp_pa
     inside = replace(job, out=folder / "results")
     run(inside)
 
-    again = run(replace(inside, resume=True, engine=Red()))
+    report = run(replace(inside, resume=True, engine=Red()))
 
-    assert [row.name for row in again.rows] == ["a", "b", "clinic/a"]
-    assert again.seconds_each == {}
+    assert [row.name for row in report.rows] == ["a", "b", "clinic/a"]
+    assert report.seconds_each == {}
 
 
 @pytest.mark.parametrize("given", ["maps/a_EX.png", "maps", "", "masks/*.png"])
-def test_results_are_never_taken_for_photographs(ended, given):
-    before = tree(ended.out, but=())
+def test_results_are_never_taken_for_photographs(finished, given):
+    before = tree(finished.out, without=())
 
     with pytest.raises((OutputError, PhotographError)) as caught:
-        run(replace(ended, paths=[str(ended.out / given)], resume=True))
+        run(replace(finished, paths=[str(finished.out / given)], resume=True))
 
-    assert str(ended.out) in str(caught.value)
-    assert tree(ended.out, but=()) == before
+    assert str(finished.out) in str(caught.value)
+    assert tree(finished.out, without=()) == before
 
 
 def test_a_photograph_in_the_output_folder_is_refused_before_anything_is_written(job):
@@ -532,13 +538,13 @@ def test_a_photograph_in_the_output_folder_is_refused_before_anything_is_written
     assert [path.name for path in job.out.iterdir()] == ["eye.png"]
 
 
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/foveate"])
-def test_a_place_that_cannot_be_written_is_found_before_anything_is_computed(job, tmp_path, place):
+@pytest.mark.parametrize("out", ["file", "file/below", "/proc/foveate"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(job, tmp_path, out):
     (tmp_path / "file").write_text("in the way")
     engine = Red()
 
     with pytest.raises(OutputError, match=r"cannot be written .*: .*"):
-        run(replace(job, engine=engine, out=tmp_path / place))
+        run(replace(job, engine=engine, out=tmp_path / out))
 
     assert not engine.views
 
@@ -559,7 +565,7 @@ def test_settings_that_do_not_fit_the_model_are_refused_before_a_folder_is_made(
     assert not job.out.exists()
 
 
-def test_paths_that_mean_no_photograph_are_an_error(job, tmp_path):
+def test_paths_that_name_no_photograph_are_an_error(job, tmp_path):
     with pytest.raises(PhotographError, match="nowhere"):
         run(replace(job, paths=[str(tmp_path / "nowhere.jpg")]))
 
@@ -567,10 +573,10 @@ def test_paths_that_mean_no_photograph_are_an_error(job, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_side_by_side_gives_the_files_of_one_after_another(job, undisturbed, workers):
+def test_several_workers_write_the_same_files_as_one(job, undisturbed, workers):
     engines = [Red() for _ in range(workers)]
 
-    report = run(replace(job, engine=engines[0], beside=engines[1:]))
+    report = run(replace(job, engine=engines[0], more_engines=engines[1:]))
 
     assert tree(job.out) == tree(undisturbed)
     assert [row.name for row in report.rows] == ["a", "b", "clinic/a"]
@@ -578,70 +584,70 @@ def test_side_by_side_gives_the_files_of_one_after_another(job, undisturbed, wor
     assert sum(len(engine.views) for engine in engines) == 3
 
 
-def test_side_by_side_photographs_are_looked_at_at_a_time(job):
-    meeting = threading.Barrier(2, timeout=60)  # breaks unless two looks are there together
+def test_two_workers_process_photographs_at_the_same_time(job):
+    barrier = threading.Barrier(2, timeout=60)  # breaks unless two threads wait at the same time
 
-    class Meeting(Red):
-        def glance(self, view):
+    class Waiting(Red):
+        def run_global(self, view):
             if not self.views:
-                meeting.wait()
-            return super().glance(view)
+                barrier.wait()
+            return super().run_global(view)
 
-    report = run(replace(job, engine=Meeting(), beside=[Meeting()]))
+    report = run(replace(job, engine=Waiting(), more_engines=[Waiting()]))
 
     assert not report.failures
-    assert not meeting.broken
+    assert not barrier.broken
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
-def test_side_by_side_an_interrupt_ends_all_and_leaves_nothing_half_done(job, undisturbed, stop):
+def test_an_interrupt_of_one_worker_ends_all_and_leaves_nothing_incomplete(job, undisturbed, stop):
     class Stopped(Red):
-        def look(self, *work):
+        def run_local(self, batch):
             raise stop
 
     class Slow(Red):
-        def look(self, *work):
+        def run_local(self, batch):
             time.sleep(0.01)
-            return super().look(*work)
+            return super().run_local(batch)
 
     with pytest.raises(stop):
-        run(replace(job, engine=Slow(), beside=[Stopped()]))
+        run(replace(job, engine=Slow(), more_engines=[Stopped()]))
 
-    assert not [one for one in threading.enumerate() if one.name.startswith("foveate")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("foveate")]
     whole = tree(undisturbed)
-    left = tree(job.out, but=("run.json", "summary.csv", "index.html"))
-    assert left == {name: content for name, content in whole.items() if name in left}
+    remaining = tree(job.out, without=("run.json", "summary.csv", "index.html"))
+    assert remaining == {name: content for name, content in whole.items() if name in remaining}
     run(replace(job, resume=True))
     assert tree(job.out) == whole
 
 
-def test_side_by_side_a_failure_is_one_line_and_the_others_are_done(job, folder):
+def test_with_two_workers_a_failure_is_one_line_and_the_others_are_done(job, folder):
     (folder / "b.png").write_bytes(b"")
 
-    report = run(replace(job, beside=[Red()]))
+    report = run(replace(job, more_engines=[Red()]))
 
     assert [row.status for row in report.rows] == ["ok", "failed", "ok"]
 
 
 def test_progress_rises_and_ends_with_all_photographs(job, folder):
     (folder / "b.png").write_bytes(b"")
-    told = []
+    updates = []
 
-    run(job, told.append)
+    run(job, updates.append)
 
-    so_far = [progress.done + progress.share for progress in told]
-    assert so_far == sorted(so_far)
-    assert so_far[-1] == 3
-    assert [progress.row.status for progress in told if progress.row is not None] == ["ok", "failed", "ok"]
-    assert {progress.total for progress in told} == {3}
-    assert all(0 <= progress.share <= 1 for progress in told)
-    assert any(0 < progress.share < 1 for progress in told)
+    done = [progress.done + progress.share for progress in updates]
+    assert done == sorted(done)
+    assert done[-1] == 3
+    assert [progress.row.status for progress in updates if progress.row is not None] == ["ok", "failed", "ok"]
+    assert {progress.total for progress in updates} == {3}
+    assert all(0 <= progress.share <= 1 for progress in updates)
+    assert any(0 < progress.share < 1 for progress in updates)
 
 
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux, to mount a disk"
 )
-def test_on_a_real_full_disk_nothing_is_half_written(job, tmp_path, undisturbed):
+def test_on_a_real_full_disk_no_file_is_incomplete(job, tmp_path, undisturbed):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -650,24 +656,28 @@ def test_on_a_real_full_disk_nothing_is_half_written(job, tmp_path, undisturbed)
     if mounted.returncode:
         pytest.skip("may not mount a tmpfs here")
     try:
-        with pytest.raises(OutputError, match=r"No space left on device"):
+        with pytest.raises(OutputError, match=r"No space remaining on device"):
             run(replace(job, out=disk / "out"))
         whole = tree(undisturbed)
-        left = tree(disk / "out")
+        remaining = tree(disk / "out")
         assert (
-            left.items()
-            <= {**whole, "summary.csv": left.get("summary.csv"), "index.html": left.get("index.html")}.items()
+            remaining.items()
+            <= {
+                **whole,
+                "summary.csv": remaining.get("summary.csv"),
+                "index.html": remaining.get("index.html"),
+            }.items()
         )
-        complete = {name for name in left if name.endswith(".json")}
+        complete = {name for name in remaining if name.endswith(".json")}
         assert len(complete) in (1, 2)
-        assert not [name for name in left if name.endswith(".part")]
+        assert not [name for name in remaining if name.endswith(".part")]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_every_error_of_a_run_is_ours(job):
+def test_a_foveate_error_of_the_engine_fails_each_photograph(job):
     class Broken(Red):
-        def look(self, *work):
+        def run_local(self, batch):
             raise FoveateError("the engine broke; mend it")
 
     report = run(replace(job, engine=Broken()))

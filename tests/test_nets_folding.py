@@ -1,16 +1,23 @@
-"""A network without its normalisation answers the same."""
+"""A network without its normalisation computes the same."""
 
 import pytest
 import tiny_set
 import torch
-from test_nets_local_global import looked
+from test_nets_local_global import run_random
 from torch import nn
 
-from foveate.nets import NetworkPlan, StreamPlan, build, folded, unfold
+from foveate.nets import NetworkPlan, StreamPlan, build, fold_batch_norm, load_folded
+
+
+def seeded_logits(network):
+    """Return the coarse and the fused logits of a network for a fixed random input."""
+    torch.manual_seed(1)
+    _, coarse, logits = run_random(network)
+    return coarse, logits
 
 
 def encoded():
-    """Build a network whose streams have ImageNet's encoders, untrained."""
+    """Build a network whose streams have ImageNet encoders, untrained."""
     global_net, local_net = (
         StreamPlan(backbone=name, poolings=2, decoder=(4, 4))
         for name in ("efficientnet-lite0", "mobilenet-v2")
@@ -19,38 +26,34 @@ def encoded():
 
 
 @pytest.mark.parametrize("make", [tiny_set.network, encoded])
-def test_folded_it_computes_the_same(make):
+def test_a_folded_network_computes_the_same(make):
     network = tiny_set.seeded(make)
-    plain = folded(network)
+    folded = fold_batch_norm(network)
 
-    for one, other in ((network, plain), (plain, folded(plain))):
-        torch.manual_seed(1)
-        _, coarse, logits = looked(one)
-        torch.manual_seed(1)
-        _, coarse_again, logits_again = looked(other)
-        torch.testing.assert_close(coarse_again, coarse, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(logits_again, logits, atol=1e-4, rtol=1e-4)
+    for before, after in ((network, folded), (folded, fold_batch_norm(folded))):
+        for expected, logits in zip(seeded_logits(before), seeded_logits(after), strict=True):
+            torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("make", [tiny_set.network, encoded])
-def test_no_normalisation_is_left_and_every_convolution_has_a_bias(make):
-    plain = folded(tiny_set.seeded(make))
-    convolutions = [m for m in plain.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+def test_no_normalisation_remains_and_every_convolution_has_a_bias(make):
+    folded = fold_batch_norm(tiny_set.seeded(make))
+    convolutions = [m for m in folded.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
 
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert all(convolution.bias is not None for convolution in convolutions)
-    assert len(plain.state_dict()) == 2 * len(convolutions)
+    assert len(folded.state_dict()) == 2 * len(convolutions)
 
 
-def test_the_network_itself_is_left_as_it_is():
+def test_folding_does_not_change_the_network_itself():
     network = tiny_set.seeded().train()
     before = tiny_set.digests(network)
 
-    plain = folded(network)
+    folded = fold_batch_norm(network)
 
     assert tiny_set.digests(network) == before
     assert network.training
-    assert not plain.training
+    assert not folded.training
 
 
 def test_a_normalisation_behind_anything_else_is_refused():
@@ -58,12 +61,12 @@ def test_a_normalisation_behind_anything_else_is_refused():
     network.fusion.layers = nn.Sequential(nn.MaxPool2d(1), nn.BatchNorm2d(8))
 
     with pytest.raises(TypeError, match="behind MaxPool2d"):
-        folded(network)
+        fold_batch_norm(network)
 
 
-def test_a_normalisation_that_holds_an_activation_is_left():
+def test_a_normalisation_that_includes_an_activation_is_not_folded():
     class WithActivation(nn.BatchNorm2d):
-        """As timm has them."""
+        """A layer as in timm."""
 
         def forward(self, features):
             return super().forward(features).relu()
@@ -71,40 +74,31 @@ def test_a_normalisation_that_holds_an_activation_is_left():
     network = tiny_set.seeded()
     network.fusion.layers = nn.Sequential(nn.Conv2d(8, 4, 1), WithActivation(4)).eval()
 
-    assert isinstance(folded(network).fusion.layers[1], WithActivation)
-
-
-# back
-
-
-def corresponding(network):
-    """Return what a network answers to one input."""
-    torch.manual_seed(1)
-    return looked(network)
+    assert isinstance(fold_batch_norm(network).fusion.layers[1], WithActivation)
 
 
 @pytest.mark.parametrize("make", [tiny_set.network, encoded])
-def test_unfolded_into_another_network_the_weights_compute_the_same(make):
-    trained, other = tiny_set.seeded(make, seed=1), tiny_set.seeded(make, seed=2)
+def test_folded_weights_compute_the_same_in_another_network(make):
+    trained, network = tiny_set.seeded(make, seed=1), tiny_set.seeded(make, seed=2)
 
-    left = unfold(folded(trained).state_dict(), other)
+    unmatched = load_folded(fold_batch_norm(trained).state_dict(), network)
 
-    assert left == ()
-    for one, same in zip(corresponding(trained)[1:], corresponding(other)[1:], strict=True):
-        torch.testing.assert_close(same, one, atol=1e-4, rtol=1e-4)
+    assert unmatched == ()
+    for expected, logits in zip(seeded_logits(trained), seeded_logits(network), strict=True):
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_layers_of_another_shape_or_of_no_name_there_keep_their_weights_and_are_told():
-    weights = folded(tiny_set.seeded()).state_dict()
+def test_layers_of_another_shape_or_without_weights_keep_their_own_and_are_returned():
+    weights = fold_batch_norm(tiny_set.seeded()).state_dict()
     head = "local_net.head"
     del weights[f"{head}.weight"]
     weights["global_net.head.weight"] = torch.zeros(9, 4, 1, 1)
-    other = tiny_set.seeded(seed=2)
-    before = tiny_set.digests(other)
+    network = tiny_set.seeded(seed=2)
+    before = tiny_set.digests(network)
 
-    left = unfold(weights, other)
+    unmatched = load_folded(weights, network)
 
-    assert set(left) == {head, "global_net.head"}
-    kept = {name for name, digest in tiny_set.digests(other).items() if digest == before[name]}
-    assert {name for name in before if name.rsplit(".", 1)[0] in left} <= kept
-    assert "fusion.layers.0.weight" not in kept
+    assert set(unmatched) == {head, "global_net.head"}
+    unchanged = {name for name, digest in tiny_set.digests(network).items() if digest == before[name]}
+    assert {name for name in before if name.rsplit(".", 1)[0] in unmatched} <= unchanged
+    assert "fusion.layers.0.weight" not in unchanged

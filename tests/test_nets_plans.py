@@ -1,4 +1,7 @@
-"""A plan says what a network is, and is that network."""
+"""A plan describes a network, is built into it, and is stored under names that never change."""
+
+import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -7,20 +10,23 @@ from hypothesis import strategies as st
 from strategies import laws
 
 from foveate.errors import SettingError
-from foveate.nets import EncoderUNet, MobileEncoder, NetworkPlan, StreamPlan, UNet, build
+from foveate.nets import LITE0, EncoderUNet, MobileEncoder, NetworkPlan, StreamPlan, UNet, build
+from foveate.nets.plans import STORED_NAMES
 
 ENCODERS = ("efficientnet-lite0", "mobilenet-v2")
 
 
-def network(stream, other=None, lesions=3, **rest):
-    return build(NetworkPlan(global_net=stream, local_net=other or stream, fusion_width=5), lesions, **rest)
+def network(global_net, local_net=None, lesions=3, **options):
+    """Build a network of two streams, or of one plan for both."""
+    plan = NetworkPlan(global_net=global_net, local_net=local_net or global_net, fusion_width=5)
+    return build(plan, lesions, **options)
 
 
 @laws
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.integers(1, 3))
-def test_each_stream_has_its_poolings_and_width(global_poolings, local_poolings, width, other, lesions):
+def test_each_stream_has_its_poolings_and_width(global_poolings, local_poolings, width, local_width, lesions):
     global_net = StreamPlan(backbone="unet", poolings=global_poolings, width=width, cap=8)
-    local_net = StreamPlan(backbone="unet", poolings=local_poolings, width=other, cap=8)
+    local_net = StreamPlan(backbone="unet", poolings=local_poolings, width=local_width, cap=8)
 
     with torch.device("meta"):
         built = network(global_net, local_net, lesions)
@@ -29,18 +35,18 @@ def test_each_stream_has_its_poolings_and_width(global_poolings, local_poolings,
     assert built.global_net.backbone.stride == 2**global_poolings
     assert built.local_net.backbone.stride == 2**local_poolings
     first, second, last = built.fusion.layers[0], built.fusion.layers[2], built.fusion.layers[4]
-    assert (first.in_channels, first.out_channels, second.out_channels) == (width + other, 5, 5)
+    assert (first.in_channels, first.out_channels, second.out_channels) == (width + local_width, 5, 5)
     heads = (built.global_net.head, built.local_net.head, last)
     assert {head.out_channels for head in heads} == {lesions}
 
 
 @pytest.mark.parametrize("backbone", ENCODERS)
 @pytest.mark.parametrize("poolings", [2, 4, 5])
-def test_any_encoder_takes_the_u_net_s_place(backbone, poolings):
+def test_any_encoder_takes_the_u_nets_place(backbone, poolings):
     stream = StreamPlan(backbone=backbone, poolings=poolings, decoder=(9, 8, 7, 6, 5)[-poolings:])
     built = network(stream).eval()
 
-    features, logits = built.glance(torch.zeros(1, 3, 64, 64))
+    features, logits = built.forward_global(torch.zeros(1, 3, 64, 64))
 
     assert isinstance(built.global_net.backbone, EncoderUNet)
     assert built.global_net.backbone.stride == 2**poolings
@@ -48,44 +54,41 @@ def test_any_encoder_takes_the_u_net_s_place(backbone, poolings):
     assert logits.shape == (1, 3, 64, 64)
 
 
-@pytest.mark.parametrize(("poolings", "channels"), [(2, (32, 16)), (5, (128, 64, 48, 32, 16))])
-def test_a_decoder_that_is_not_named_has_the_last_of_the_usual_widths(poolings, channels):
-    assert StreamPlan(backbone="mobilenet-v2", poolings=poolings).channels == channels
+@pytest.mark.parametrize(("poolings", "widths"), [(2, (32, 16)), (5, (128, 64, 48, 32, 16))])
+def test_a_decoder_that_is_not_named_has_the_last_of_the_usual_widths(poolings, widths):
+    assert StreamPlan(backbone="mobilenet-v2", poolings=poolings).decoder_widths == widths
 
 
-def test_imagenet_weights_are_asked_for_where_the_plan_says_so_and_loaded():
-    asked = []
+def test_imagenet_weights_are_read_and_loaded_where_the_plan_says_so():
+    reads = []
 
-    def read(backbone, file):
-        asked.append((backbone, file))
+    def read_weights(backbone, file):
+        reads.append((backbone, file))
         with torch.random.fork_rng():
-            encoder = build_encoder(5)
+            encoder = MobileEncoder(LITE0, 5)
         return {name: torch.full_like(tensor, 0.5) for name, tensor in encoder.state_dict().items()}
 
     first = StreamPlan(backbone="efficientnet-lite0", poolings=3, imagenet=True)
     second = StreamPlan(backbone="efficientnet-lite0", poolings=2, imagenet=True, weights="mine.pth")
     none = StreamPlan(backbone="efficientnet-lite0", poolings=2)
-    built, plain = network(first, second, read=read), network(none, read=read)
+    built, plain = (
+        network(first, second, read_weights=read_weights),
+        network(none, read_weights=read_weights),
+    )
 
-    assert asked == [("efficientnet-lite0", None), ("efficientnet-lite0", "mine.pth")]
+    assert reads == [("efficientnet-lite0", None), ("efficientnet-lite0", "mine.pth")]
     for stream in (built.global_net, built.local_net):
         assert (stream.backbone.encoder.stem[0].conv.weight == 0.5).all()
         assert not (stream.head.weight == 0.5).any()
     assert not (plain.global_net.backbone.encoder.stem[0].conv.weight == 0.5).any()
 
 
-def build_encoder(halvings):
-    from foveate.nets import LITE0
-
-    return MobileEncoder(LITE0, halvings)
-
-
-def test_weights_that_will_be_replaced_are_not_looked_for():
+def test_weights_that_will_be_replaced_are_not_read():
     gone = StreamPlan(backbone="efficientnet-lite0", poolings=2, imagenet=True, weights="gone.pth")
 
     with pytest.raises(SettingError, match=r"not at gone\.pth"):
         network(gone)
-    assert network(gone, read=None).global_net.channels == 16
+    assert network(gone, read_weights=None).global_net.channels == 16
 
 
 def test_first_weights_are_those_of_the_seed():
@@ -99,8 +102,25 @@ def test_first_weights_are_those_of_the_seed():
     assert not torch.equal(states[0]["fusion.layers.0.weight"], states[2]["fusion.layers.0.weight"])
 
 
+def test_a_plan_is_read_from_its_stored_names():
+    stored = {
+        "global_net": {"backbone": "unet", "poolings": 3, "width": 4, "cap": 8, "decoder": []},
+        "local_net": {"backbone": "mobilenet-v2", "poolings": 2, "decoder": [7], "ends": 2},
+        "fusion_width": 5,
+        "corrects": True,
+    }
+
+    plan = NetworkPlan.from_stored(json.loads(json.dumps(stored)))
+
+    assert (plan.local_net.output_stride, plan.global_net.output_stride) == (2, 1)
+    assert plan.residual_fusion
+    assert plan.local_net.decoder == (7,)
+    old_names = {STORED_NAMES.get(name, name) for name in (*asdict(plan), *asdict(plan.local_net))}
+    assert {"ends", "corrects", "fusion_width", "poolings"} <= old_names
+
+
 @pytest.mark.parametrize(
-    ("numbers", "said"),
+    ("numbers", "message"),
     [
         ({"backbone": "resnet34"}, "'resnet34' is none of unet, efficientnet-lite0, mobilenet-v2, timm:NAME"),
         ({"backbone": "timm:"}, "names no encoder"),
@@ -109,11 +129,11 @@ def test_first_weights_are_those_of_the_seed():
         ({"backbone": "mobilenet-v2", "decoder": (4, 4, 4)}, "halves 2 times .* not 3"),
         ({"backbone": "mobilenet-v2", "weights": "w.pth"}, "imagenet is false"),
         ({"backbone": "unet", "poolings": 0}, "0 poolings"),
-        ({"backbone": "mobilenet-v2", "poolings": 1, "ends": 2}, "nothing is left to decode"),
+        ({"backbone": "mobilenet-v2", "poolings": 1, "output_stride": 2}, "nothing is left to decode"),
     ],
 )
-def test_numbers_that_do_not_belong_together_are_refused(numbers, said):
-    with pytest.raises(SettingError, match=said):
+def test_numbers_that_do_not_belong_together_are_refused(numbers, message):
+    with pytest.raises(SettingError, match=message):
         StreamPlan(**{"poolings": 2} | numbers)
 
 

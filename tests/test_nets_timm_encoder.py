@@ -1,4 +1,4 @@
-"""An encoder of timm's is asked for by name; where timm is missing, the message says how it is got.
+"""An encoder of timm's is created by name; where timm is missing, the message says how to install it.
 
 timm itself is stood in for: it brings torchvision, which a machine that only tests need not have.
 """
@@ -18,7 +18,7 @@ SIZES = {"halving": (2, 4, 8, 16), "late": (4, 8), "flat": (16, 16), "odd": (2, 
 
 
 class Features(nn.Module):
-    """What timm.create_model(..., features_only=True) gives: features of some sizes, and how it says so."""
+    """A stand-in for the result of timm.create_model(..., features_only=True)."""
 
     def __init__(self, reductions, widths):
         super().__init__()
@@ -35,27 +35,27 @@ class Features(nn.Module):
 
 @pytest.fixture
 def timm(monkeypatch):
-    """Stand in for timm and note what it is asked for."""
-    asked = []
+    """Install a stand-in for timm that records its calls."""
+    calls = []
 
-    def create_model(name, *, features_only, out_indices=None, **rest):
+    def create_model(name, *, features_only, out_indices=None, **options):
         assert features_only
-        asked.append((name, out_indices, rest))
-        if rest and not rest["pretrained_cfg_overlay"]["file"].endswith("here.pth"):
+        calls.append((name, out_indices, options))
+        if options and not options["pretrained_cfg_overlay"]["file"].endswith("here.pth"):
             raise FileNotFoundError
-        kept = range(len(SIZES[name])) if out_indices is None else out_indices
-        return Features([SIZES[name][i] for i in kept], [10 + i for i in kept])
+        indices = range(len(SIZES[name])) if out_indices is None else out_indices
+        return Features([SIZES[name][i] for i in indices], [10 + i for i in indices])
 
     module = types.ModuleType("timm")
-    module.create_model, module.is_model, module.asked = create_model, SIZES.__contains__, asked
+    module.create_model, module.is_model, module.calls = create_model, SIZES.__contains__, calls
     monkeypatch.setitem(sys.modules, "timm", module)
     return module
 
 
-def test_only_the_features_that_are_used_are_asked_for(timm):
+def test_only_the_necessary_features_are_requested(timm):
     encoder = TimmEncoder("halving", 3)
 
-    assert timm.asked == [("halving", None, {}), ("halving", (0, 1, 2), {})]
+    assert timm.calls == [("halving", None, {}), ("halving", (0, 1, 2), {})]
     assert encoder.reductions == (2, 4, 8)
     assert encoder.widths == (10, 11, 12)
     assert [tuple(f.shape[1:]) for f in encoder(torch.zeros(1, 3, 32, 16))] == [
@@ -65,7 +65,7 @@ def test_only_the_features_that_are_used_are_asked_for(timm):
     ]
 
 
-def test_a_size_without_features_is_passed_by_enlarging_alone(timm):
+def test_a_size_without_features_is_only_upsampled(timm):
     net = EncoderUNet(TimmEncoder("late", 3), (9, 8, 7)).eval()
 
     passed = []
@@ -85,28 +85,28 @@ def test_a_plan_names_it(timm):
     network = build(NetworkPlan(global_net=stream, local_net=stream, fusion_width=4), 2)
 
     assert isinstance(network.local_net.backbone.encoder, TimmEncoder)
-    assert network.glance(torch.zeros(2, 3, 32, 32))[1].shape == (2, 2, 32, 32)
+    assert network.forward_global(torch.zeros(2, 3, 32, 32))[1].shape == (2, 2, 32, 32)
 
 
-def test_weights_are_read_by_timm_from_the_file_named_and_from_nowhere_else(timm):
+def test_timm_reads_weights_only_from_the_given_file(timm):
     TimmEncoder("halving", 2, "here.pth")
 
-    assert timm.asked[-1][2] == {"pretrained": True, "pretrained_cfg_overlay": {"file": "here.pth"}}
+    assert timm.calls[-1][2] == {"pretrained": True, "pretrained_cfg_overlay": {"file": "here.pth"}}
     with pytest.raises(SettingError, match="weights of timm:halving are not at gone"):
         TimmEncoder("halving", 2, "gone")
     named = StreamPlan(backbone="timm:halving", poolings=2, imagenet=True, weights="here.pth")
     plan = NetworkPlan(global_net=named, local_net=named, fusion_width=4)
     build(plan, 2)
-    assert timm.asked[-1][2]["pretrained"]
-    build(plan, 2, read=None)  # trained weights follow
-    assert not timm.asked[-1][2]
+    assert timm.calls[-1][2]["pretrained"]
+    build(plan, 2, read_weights=None)  # trained weights follow
+    assert not timm.calls[-1][2]
     unnamed = StreamPlan(backbone="timm:halving", poolings=2, imagenet=True)
     with pytest.raises(SettingError, match="nothing is downloaded"):
         build(NetworkPlan(global_net=unnamed, local_net=unnamed, fusion_width=4), 2)
 
 
 @pytest.mark.parametrize(
-    ("name", "halvings", "said"),
+    ("name", "halvings", "message"),
     [
         ("none", 2, "timm knows no 'none'"),
         ("halving", 5, "1/2, 1/4, 1/8, 1/16, not at 1/32"),
@@ -115,8 +115,8 @@ def test_weights_are_read_by_timm_from_the_file_named_and_from_nowhere_else(timm
         ("odd", 1, "each size halved, once"),
     ],
 )
-def test_an_encoder_that_no_u_net_can_have_is_refused(timm, name, halvings, said):
-    with pytest.raises(SettingError, match=said):
+def test_an_encoder_that_no_u_net_can_have_is_refused(timm, name, halvings, message):
+    with pytest.raises(SettingError, match=message):
         TimmEncoder(name, halvings)
 
 
@@ -128,7 +128,7 @@ def test_without_timm_the_message_names_the_extra(monkeypatch):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed (extra 'timm')")
-def test_timm_s_own_resnet34_is_an_encoder():
+def test_timms_own_resnet34_is_an_encoder():
     encoder = TimmEncoder("resnet34", 4)
 
     assert encoder.reductions == (2, 4, 8, 16)

@@ -1,4 +1,4 @@
-"""The U-Net is the paper's: blocks, poolings, widths, skips."""
+"""The U-Net has the paper's blocks, poolings, widths and skip connections."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def weights(module):
 
 
 def seen(net, pictures):
-    """Run a network and return what went into and came out of each of its children's members."""
+    """Run a network; return the input and the output of each member of its children."""
     passed = {}
     for name, module in net.named_modules():
         module.register_forward_hook(lambda _, into, out, name=name: passed.update({name: (into[0], out)}))
@@ -63,19 +63,19 @@ def test_pooling_takes_the_largest_of_four():
     torch.testing.assert_close(pooled, expected, rtol=0, atol=0)
 
 
-def test_each_decoder_block_sees_the_encoder_s_features_of_its_size_beside_the_enlarged_ones():
+def test_each_decoder_block_sees_the_encoders_features_beside_the_upsampled_ones():
     net = UNet(2, 3).eval()
     passed, _ = seen(net, torch.randn(1, 3, 16, 16))
 
     for number, skip in enumerate(["down.1", "down.0", "first"]):
-        kept, enlarged = passed[skip][1], passed[f"up.{number}"][1]
-        expected = torch.cat([kept, enlarged], dim=1)
+        skipped, upsampled = passed[skip][1], passed[f"up.{number}"][1]
+        expected = torch.cat([skipped, upsampled], dim=1)
         torch.testing.assert_close(passed[f"merge.{number}"][0], expected, rtol=0, atol=0)
 
 
 @laws
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
-def test_the_output_has_the_input_s_size_and_the_first_block_s_channels(width, poolings, tall, wide):
+def test_the_output_has_the_inputs_size_and_the_first_blocks_channels(width, poolings, tall, wide):
     net = UNet(width, poolings, cap=8).eval()
     side = 2**poolings
 
@@ -93,9 +93,9 @@ def test_a_larger_window_has_the_same_interior_beyond_what_its_rim_reaches(pooli
     part = net(picture[:, :, step:-step, 2 * step :])
 
     inner = part[:, :, margin:-margin, margin:-margin]
-    wanted = whole[:, :, step + margin : -step - margin, 2 * step + margin : -margin]
+    expected = whole[:, :, step + margin : -step - margin, 2 * step + margin : -margin]
     assert min(inner.shape[2:]) > 0
-    torch.testing.assert_close(inner, wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(inner, expected, rtol=0, atol=1e-6)
     short = np.s_[:, :, 2:-2, 2:-2]  # two pixels from the rim it does show
     assert (part[short] - whole[:, :, step + 2 : -step - 2, 2 * step + 2 : -2]).abs().max() > 1e-3
 
@@ -130,6 +130,6 @@ def test_every_weight_learns():
 
 
 @pytest.mark.parametrize(("width", "poolings", "cap"), [(0, 3, 8), (4, 0, 8), (4, 3, 3)])
-def test_a_network_of_nothing_is_refused(width, poolings, cap):
+def test_invalid_sizes_are_refused(width, poolings, cap):
     with pytest.raises(SettingError, match=f"width {width}, {poolings} poolings, cap {cap}"):
         UNet(width, poolings, cap)

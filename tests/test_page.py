@@ -332,12 +332,12 @@ def test_at_native_size_what_is_filled_is_the_mask_pixel_by_pixel(opened, made):
     only(opened, "EX")
     opened.keyboard.press("9")
     still(opened)
-    here = opened.evaluate("() => foveate.viewer.place()")
+    services = opened.evaluate("() => foveate.viewer.place()")
     seen = picture(opened, "over")[..., 3] > 0
 
     mask = cv2.imread(str(made / "out" / "masks" / f"{KEY}_EX.png"), cv2.IMREAD_UNCHANGED) > 0
-    assert here["scale"] == pytest.approx(1)
-    left, top = round(here["x"]), round(here["y"])
+    assert services["scale"] == pytest.approx(1)
+    left, top = round(services["x"]), round(services["y"])
     wanted = np.zeros(seen.shape, bool)
     rows, columns = np.nonzero(mask)
     inside = (
@@ -356,12 +356,12 @@ def test_a_click_in_the_list_flies_to_the_region(opened):
     still(opened)
 
     region = opened.evaluate("() => foveate.desk.region")
-    here = opened.evaluate("() => foveate.viewer.place()")
+    services = opened.evaluate("() => foveate.viewer.place()")
     box = region["box"]
-    assert (here["width"] / 2 - here["x"]) / here["scale"] == pytest.approx(
+    assert (services["width"] / 2 - services["x"]) / services["scale"] == pytest.approx(
         box["x"] + box["width"] / 2, abs=2
     )
-    assert (here["height"] / 2 - here["y"]) / here["scale"] == pytest.approx(
+    assert (services["height"] / 2 - services["y"]) / services["scale"] == pytest.approx(
         box["y"] + box["height"] / 2, abs=2
     )
     assert opened.locator("#regions [aria-selected=true]").count() == 1
@@ -482,11 +482,11 @@ def test_a_ruler_reads_pixels_and_millimetres_where_the_spacing_is_told(opened):
     until(opened, "() => foveate.desk.spacing === 0.01")
     opened.locator("#stage").focus()
     opened.keyboard.press("m")
-    frame, here = opened.locator("#over").bounding_box(), opened.evaluate("() => foveate.viewer.place()")
+    frame, services = opened.locator("#over").bounding_box(), opened.evaluate("() => foveate.viewer.place()")
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
     opened.mouse.move(x, y)
     opened.mouse.down()
-    opened.mouse.move(x + 200 * here["scale"], y, steps=4)
+    opened.mouse.move(x + 200 * services["scale"], y, steps=4)
     opened.mouse.up()
 
     reading = opened.locator("#marks .word").first.text_content()

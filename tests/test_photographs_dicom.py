@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from foveate.errors import PhotographError
-from foveate.photographs import _extra, read, sources
+from foveate.photographs import _dicom_loader, list_files, read
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "IDRiD_376_small.jpg"
 
@@ -39,14 +39,14 @@ def example():
     return np.asarray(Image.open(EXAMPLE).convert("RGB"))[200:631, 300:901]
 
 
-def taken(tmp_path, made, **options):
+def read_object(tmp_path, made, **options):
     return read(tiny_dicom.save(made, tmp_path / "eye.dcm"), **options)
 
 
 def refused(tmp_path, made, **options):
-    with pytest.raises(PhotographError) as told:
-        taken(tmp_path, made, **options)
-    line = str(told.value)
+    with pytest.raises(PhotographError) as error:
+        read_object(tmp_path, made, **options)
+    line = str(error.value)
     assert "\n" not in line
     assert line.startswith(str(tmp_path / "eye.dcm"))
     return line
@@ -57,7 +57,7 @@ def refused(tmp_path, made, **options):
 
 @pytest.mark.parametrize("syntax", tiny_dicom.LOSSLESS, ids=lambda uid: UID(uid).name)
 def test_lossless_objects_come_back_pixel_by_pixel(tmp_path, example, syntax):
-    got = taken(tmp_path, tiny_dicom.encoded(tiny_dicom.op(example), syntax))
+    got = read_object(tmp_path, tiny_dicom.encoded(tiny_dicom.op(example), syntax))
 
     np.testing.assert_array_equal(got.pixels, example)
     assert not got.pixels.flags.writeable
@@ -71,7 +71,7 @@ def test_16_bit_objects_are_scaled_by_the_bits_that_are_stored(tmp_path, example
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
 
-    got = taken(tmp_path, tiny_dicom.encoded(made, syntax))
+    got = read_object(tmp_path, tiny_dicom.encoded(made, syntax))
 
     np.testing.assert_array_equal(got.pixels, np.rint(deep * 255.0 / 4095).astype(np.uint8))
 
@@ -80,12 +80,12 @@ def test_a_jpeg_from_a_camera_has_the_levels_of_the_same_jpeg_as_a_file(tmp_path
     stream = EXAMPLE.read_bytes()
     made = tiny_dicom.as_jpeg(tiny_dicom.op(np.asarray(Image.open(EXAMPLE))), stream)
 
-    np.testing.assert_array_equal(taken(tmp_path, made).pixels, read(EXAMPLE).pixels)
+    np.testing.assert_array_equal(read_object(tmp_path, made).pixels, read(EXAMPLE).pixels)
 
 
 @pytest.mark.parametrize("syntax", tiny_dicom.LOSSY, ids=lambda uid: UID(uid).name)
 def test_what_is_stored_with_loss_is_near(tmp_path, example, syntax):
-    got = taken(tmp_path, tiny_dicom.encoded(tiny_dicom.op(example), syntax))
+    got = read_object(tmp_path, tiny_dicom.encoded(tiny_dicom.op(example), syntax))
 
     assert np.abs(got.pixels.astype(int) - example).mean() < 3
 
@@ -96,7 +96,7 @@ def test_a_jpeg_says_itself_which_colours_it_holds(tmp_path, example, colours):
     made = tiny_dicom.as_jpeg(tiny_dicom.op(example), stream, colours)
 
     np.testing.assert_array_equal(
-        taken(tmp_path, made).pixels, np.asarray(Image.open(BytesIO(stream)).convert("RGB"))
+        read_object(tmp_path, made).pixels, np.asarray(Image.open(BytesIO(stream)).convert("RGB"))
     )
 
 
@@ -104,8 +104,8 @@ def test_where_a_jpeg_says_nothing_of_its_colours_the_header_does(tmp_path, exam
     stream = tiny_dicom.jpeg(example, subsampling=0)
     unmarked = stream[:2] + stream[4 + int.from_bytes(stream[4:6]) :]  # without JFIF
     assert b"JFIF" not in unmarked
-    as_rgb = taken(tmp_path, tiny_dicom.as_jpeg(tiny_dicom.op(example), unmarked, "RGB")).pixels
-    as_ybr = taken(tmp_path, tiny_dicom.as_jpeg(tiny_dicom.op(example), unmarked, "YBR_FULL")).pixels
+    as_rgb = read_object(tmp_path, tiny_dicom.as_jpeg(tiny_dicom.op(example), unmarked, "RGB")).pixels
+    as_ybr = read_object(tmp_path, tiny_dicom.as_jpeg(tiny_dicom.op(example), unmarked, "YBR_FULL")).pixels
 
     picture = Image.open(BytesIO(stream))
     picture.draft("YCbCr", picture.size)
@@ -120,7 +120,7 @@ def test_ybr_is_brought_to_rgb(tmp_path, example, syntax):
         pydicom.pixels.compress(made, syntax, generate_instance_uid=False)
         made.PhotometricInterpretation = "YBR_FULL"
 
-    got = taken(tmp_path, made)
+    got = read_object(tmp_path, made)
 
     assert np.abs(got.pixels.astype(int) - example).max() <= 2, "rounding twice"
 
@@ -135,7 +135,7 @@ def test_ybr_with_half_the_colour_is_brought_to_rgb(tmp_path):
     made.PixelData = halved.tobytes()
     made.PhotometricInterpretation = "YBR_FULL_422"
 
-    assert np.abs(taken(tmp_path, made).pixels.astype(int) - flat).max() <= 2
+    assert np.abs(read_object(tmp_path, made).pixels.astype(int) - flat).max() <= 2
 
 
 def test_planes_are_put_together(tmp_path, example):
@@ -143,14 +143,14 @@ def test_planes_are_put_together(tmp_path, example):
     made.PlanarConfiguration = 1
     made.PixelData = np.moveaxis(example, -1, 0).tobytes() + b"\0"
 
-    np.testing.assert_array_equal(taken(tmp_path, made).pixels, example)
+    np.testing.assert_array_equal(read_object(tmp_path, made).pixels, example)
 
 
 def test_a_palette_is_looked_up(tmp_path):
     indices = np.random.default_rng(0).integers(0, 256, (260, 300), np.uint8)
     table = np.random.default_rng(1).integers(0, 65536, (256, 3), np.uint16)
 
-    got = taken(tmp_path, tiny_dicom.as_palette(tiny_dicom.op(FUNDUS), indices, table))
+    got = read_object(tmp_path, tiny_dicom.as_palette(tiny_dicom.op(FUNDUS), indices, table))
 
     np.testing.assert_array_equal(got.pixels, np.rint(table[indices] / 257.0).astype(np.uint8))
 
@@ -162,7 +162,9 @@ def test_bits_above_those_stored_do_not_count(tmp_path, example):
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
 
-    np.testing.assert_array_equal(taken(tmp_path, made).pixels, np.rint(deep * 255.0 / 1023).astype(np.uint8))
+    np.testing.assert_array_equal(
+        read_object(tmp_path, made).pixels, np.rint(deep * 255.0 / 1023).astype(np.uint8)
+    )
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
@@ -186,17 +188,17 @@ def test_each_frame_is_a_photograph_of_its_own(tmp_path, syntax):
     frames = np.stack([tiny_package.fundus(seed=seed) for seed in range(3)])
     path = tiny_dicom.save(tiny_dicom.encoded(tiny_dicom.op(frames), syntax), tmp_path / "eyes" / "pair.dcm")
 
-    found = sources([str(tmp_path / "eyes")]).photographs
+    listed = list_files([str(tmp_path / "eyes")]).photographs
 
-    assert [(one.name, one.frame) for one in found] == [
+    assert [(photograph.name, photograph.frame) for photograph in listed] == [
         ("pair_frame-1", 1),
         ("pair_frame-2", 2),
         ("pair_frame-3", 3),
     ]
-    for one, wanted in zip(found, frames, strict=True):
-        got = read(path, frame=one.frame)
-        np.testing.assert_array_equal(got.pixels, wanted)
-        assert got.origin.frame == one.frame
+    for photograph, expected in zip(listed, frames, strict=True):
+        got = read(path, frame=photograph.frame)
+        np.testing.assert_array_equal(got.pixels, expected)
+        assert got.origin.frame == photograph.frame
 
 
 def test_which_frame_is_meant_must_be_said(tmp_path):
@@ -212,24 +214,24 @@ def test_which_frame_is_meant_must_be_said(tmp_path):
 def test_an_object_of_one_frame_is_one_photograph_of_its_own_name(tmp_path):
     tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "eye.DCM")
 
-    (found,) = sources([str(tmp_path)]).photographs
+    (photograph,) = list_files([str(tmp_path)]).photographs
 
-    assert (found.name, found.frame) == ("eye", None)
+    assert (photograph.name, photograph.frame) == ("eye", None)
 
 
 def test_a_file_without_ending_is_known_by_its_content(tmp_path):
     tiny_dicom.save(tiny_dicom.op(np.stack([FUNDUS, FUNDUS])), tmp_path / "IM0001")
 
-    found = sources([str(tmp_path / "IM0001")]).photographs
+    listed = list_files([str(tmp_path / "IM0001")]).photographs
 
-    assert [one.name for one in found] == ["IM0001_frame-1", "IM0001_frame-2"]
+    assert [photograph.name for photograph in listed] == ["IM0001_frame-1", "IM0001_frame-2"]
 
 
 # ---- what is stated beside the pixels
 
 
 def test_laterality_spacing_and_field_of_view_are_kept(tmp_path):
-    got = taken(tmp_path, tiny_dicom.op(FUNDUS, ImageLaterality="L", PixelSpacing=[0.004, 0.004]))
+    got = read_object(tmp_path, tiny_dicom.op(FUNDUS, ImageLaterality="L", PixelSpacing=[0.004, 0.004]))
 
     assert got.spacing == pytest.approx(0.004)
     assert (got.origin.laterality, got.origin.field_degrees) == ("L", 50.0)
@@ -246,7 +248,7 @@ def test_laterality_spacing_and_field_of_view_are_kept(tmp_path):
         {"PixelSpacing": None},
         {"PixelSpacing": [1.0, 1.0]},  # no eye is a quarter of a metre wide
         {"PixelSpacing": [0.0, 0.0]},
-        {"SOPClassUID": tiny_dicom.SC},  # of a scanned slide or a screen, for all that is said
+        {"SOPClassUID": tiny_dicom.SC},  # of a scanned slide or a screen, for all that is message
         {"SOPClassUID": tiny_dicom.VL},
     ],
 )
@@ -259,13 +261,13 @@ def test_no_millimetre_is_invented(tmp_path, changes):
         else:
             setattr(made, keyword, value)
 
-    assert taken(tmp_path, made).spacing is None
+    assert read_object(tmp_path, made).spacing is None
 
 
 def test_a_calibrated_secondary_capture_states_its_spacing(tmp_path):
     made = tiny_dicom.op(FUNDUS, SOPClassUID=tiny_dicom.SC, PixelSpacingCalibrationType="GEOMETRY")
 
-    assert taken(tmp_path, made).spacing == pytest.approx(0.005)
+    assert read_object(tmp_path, made).spacing == pytest.approx(0.005)
 
 
 def test_pixels_that_are_not_square_are_refused(tmp_path):
@@ -280,7 +282,7 @@ def test_private_and_large_elements_do_not_travel(tmp_path):
     made.private_block(0x0011, "CAMERA", create=True).add_new(1, "LO", "Erika's second name")
     made.ICCProfile = bytes(100_000)
 
-    header = pydicom.dcmread(BytesIO(taken(tmp_path, made).origin.header))
+    header = pydicom.dcmread(BytesIO(read_object(tmp_path, made).origin.header))
 
     assert "ICCProfile" not in header
     assert not [element for element in header if element.tag.is_private]
@@ -290,7 +292,7 @@ def test_private_and_large_elements_do_not_travel(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"ImageType": ["ORIGINAL", "PRIMARY", "", "FA"]}, "a fluorescein angiogram"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "", "ICG"]}, "an indocyanine green angiogram"),
@@ -332,8 +334,8 @@ def test_private_and_large_elements_do_not_travel(tmp_path):
         ({"Rows": 60000, "Columns": 60000}, "more than the 120 million that are read"),
     ],
 )
-def test_what_is_no_colour_photograph_of_a_fundus_is_refused_by_name(tmp_path, changes, said):
-    assert said in refused(tmp_path, tiny_dicom.op(FUNDUS, **changes))
+def test_what_is_no_colour_photograph_of_a_fundus_is_refused_by_name(tmp_path, changes, message):
+    assert message in refused(tmp_path, tiny_dicom.op(FUNDUS, **changes))
 
 
 @pytest.mark.parametrize("colours", ["MONOCHROME1", "MONOCHROME2"])
@@ -352,7 +354,7 @@ def test_three_equal_colours_are_refused(tmp_path):
 def test_filters_that_are_none_do_no_harm(tmp_path):
     filters = tiny_dicom.coded(codes.DCM.NoFilter) + tiny_dicom.coded(codes.SCT.PolarizingOpticalFilter)
 
-    assert taken(tmp_path, tiny_dicom.op(FUNDUS, LightPathFilterTypeStackCodeSequence=filters)).origin
+    assert read_object(tmp_path, tiny_dicom.op(FUNDUS, LightPathFilterTypeStackCodeSequence=filters)).origin
 
 
 def test_a_codec_that_is_missing_is_named(tmp_path):
@@ -375,7 +377,7 @@ def test_what_reading_needs_is_named_where_it_is_missing(tmp_path, monkeypatch):
 
     with pytest.raises(PhotographError, match=r"is DICOM; to read it: pip install 'foveate\[dicom\]'"):
         read(path)
-    assert _extra.frames(path) == 1
+    assert _dicom_loader.count_frames(path) == 1
 
 
 # ---- damage
@@ -424,6 +426,6 @@ def test_a_deflated_object_that_would_unpack_without_end_is_refused(tmp_path):
     made.PixelData = bytes(80_000_000)
     made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
 
-    assert _extra.frames(tiny_dicom.save(made, tmp_path / "eye.dcm")) == 1
-    said = refused(tmp_path, made, limit=200_000)
-    assert re.search(r"unpacks to more than 68 MB", said)
+    assert _dicom_loader.count_frames(tiny_dicom.save(made, tmp_path / "eye.dcm")) == 1
+    message = refused(tmp_path, made, limit=200_000)
+    assert re.search(r"unpacks to more than 68 MB", message)

@@ -14,12 +14,13 @@ from tiny_server import done, picture, submit, waited
 import foveate
 from foveate.errors import OutputError, SettingError
 from foveate.server import options
+from foveate.server.errors import ServiceError
 from foveate.server.jobs import tasks, worker_pool
-from foveate.server.jobs.tasks import Refused
+from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
 from foveate.server.storage import names
-from foveate.server.storage.data_dir import Place, Shelf
-from foveate.server.storage.database import Store
+from foveate.server.storage.data_dir import DataDir, PhotographDir
+from foveate.server.storage.database import Database
 
 
 def until(wanted, seconds=20):
@@ -60,11 +61,11 @@ def test_what_is_no_photograph_is_refused_by_name_and_nothing_of_it_is_kept(clie
         error = answer.json()["error"]
         assert (error["status"], error["code"]) == (422, "unreadable")
         assert reason in error["message"]
-        assert str(client.service.shelf.data) not in error["message"]
+        assert str(client.service.data_dir.data) not in error["message"]
 
     assert client.get("/api/photographs").json()["total"] == before
-    assert not list(client.service.shelf.incoming.iterdir())
-    assert len(list(client.service.shelf.photographs.iterdir())) == before
+    assert not list(client.service.data_dir.incoming.iterdir())
+    assert len(list(client.service.data_dir.photographs.iterdir())) == before
 
 
 def test_a_photograph_without_a_field_fails_with_the_reason_and_can_be_looked_at_again(client):
@@ -86,7 +87,7 @@ def test_a_photograph_without_a_field_fails_with_the_reason_and_can_be_looked_at
 def test_a_deleted_photograph_is_gone_from_the_disk_and_from_the_database(client):
     name = "Name-that-nobody-else-has"
     identifier = done(client, name=f"{name}.png")["id"]
-    folder = client.service.shelf.place(identifier).folder
+    folder = client.service.data_dir.photograph(identifier).folder
     assert folder.is_dir()
 
     assert client.delete(f"/api/photographs/{identifier}").status_code == 204
@@ -94,30 +95,30 @@ def test_a_deleted_photograph_is_gone_from_the_disk_and_from_the_database(client
     assert not folder.exists()
     assert client.get(f"/api/photographs/{identifier}").status_code == 404
     assert client.delete(f"/api/photographs/{identifier}").status_code == 404
-    for path in client.service.shelf.data.rglob("*"):
+    for path in client.service.data_dir.data.rglob("*"):
         assert name not in path.name
         assert not path.is_file() or name.encode() not in path.read_bytes(), path.name
 
 
 def test_a_photograph_that_is_looked_at_can_be_deleted(client):
-    client.looker.hold.clear()
+    client.predictor.hold.clear()
     try:
         identifier = submit(client, picture(7)).json()["id"]
         until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")
 
         assert client.delete(f"/api/photographs/{identifier}").status_code == 204
-        until(lambda: client.service.jobs.queue()["under_way"] == 0)
+        until(lambda: client.service.jobs.lengths()["under_way"] == 0)
     finally:
-        client.looker.hold.set()
+        client.predictor.hold.set()
 
-    assert not client.service.shelf.place(identifier).folder.exists()
+    assert not client.service.data_dir.photograph(identifier).folder.exists()
     assert done(client, picture(8))["state"] == "done"
 
 
 def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_path):
     limits = Limits(waiting=2)
     with tiny_server.running(tmp_path / "data", model, limits=limits) as client:
-        client.looker.hold.clear()
+        client.predictor.hold.clear()
         first = submit(client, picture(0)).json()["id"]
         until(lambda: client.get(f"/api/photographs/{first}").json()["state"] == "looking")
         accepted = [submit(client, picture(seed)).json() for seed in (1, 2)]
@@ -128,7 +129,7 @@ def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_pa
         assert refused.status_code == 429
         assert refused.json()["error"]["code"] == "queue_full"
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
-        client.looker.hold.set()
+        client.predictor.hold.set()
         assert all(
             waited(client, one)["state"] == "done" for one in (first, *(two["id"] for two in accepted))
         )
@@ -147,7 +148,7 @@ def test_limits_of_bytes_and_pixels_have_their_own_statuses(model, tmp_path):
         headers = {"Content-Type": "image/png"}
         streamed = client.post("/api/photographs", content=endless(), headers=headers)
         assert (streamed.status_code, streamed.json()["error"]["code"]) == (413, "too_many_bytes")
-        assert not list(client.service.shelf.incoming.iterdir())
+        assert not list(client.service.data_dir.incoming.iterdir())
 
     with tiny_server.running(tmp_path / "more", model, limits=Limits(pixels=66_000)) as client:
         many = submit(client, picture(diameter=300))
@@ -162,10 +163,10 @@ def test_a_full_disk_is_507(model, tmp_path):
 
 
 class Failing:
-    """A hand that fails in one way and then works."""
+    """A worker that fails in one way and then works."""
 
-    def __init__(self, hand, *raised):
-        self._hand = hand
+    def __init__(self, worker, *raised):
+        self._hand = worker
         self.raised = list(raised)
 
     def __getattr__(self, name):
@@ -183,13 +184,15 @@ class Failing:
         ([worker_pool.LostError()], ("done", None)),
         ([worker_pool.LostError()] * 9, ("failed", "crashed")),
         ([worker_pool.TooSlowError()], ("failed", "too_slow")),
-        ([Refused("no_space", "full")], ("failed", "no_space")),
+        ([ServiceError("no_space", "full")], ("failed", "no_space")),
         ([ZeroDivisionError("with a secret name")], ("failed", "crashed")),
     ],
 )
 def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, raised, outcome, caplog):
     state, code = outcome
-    with tiny_server.running(tmp_path / "data", model, wrap=lambda hand: Failing(hand, *raised)) as client:
+    with tiny_server.running(
+        tmp_path / "data", model, wrap=lambda worker: Failing(worker, *raised)
+    ) as client:
         told = done(client)
         after = done(client, picture(2)) if state == "failed" and code != "crashed" else told
 
@@ -202,7 +205,7 @@ def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, rais
 def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path):
     with tiny_server.running(tmp_path / "data", model) as client:
         finished = done(client, picture(0))
-        client.looker.hold.clear()
+        client.predictor.hold.clear()
         waiting = [submit(client, picture(seed)).json()["id"] for seed in (1, 2)]
         until(lambda: client.get(f"/api/photographs/{waiting[0]}").json()["state"] == "looking")
 
@@ -222,7 +225,7 @@ def test_results_expire_when_they_are_told_to(model, tmp_path):
         client.service.jobs.expire(time.time() + 86500)
 
         assert client.get(f"/api/photographs/{told['id']}").status_code == 404
-        assert not list(client.service.shelf.photographs.iterdir())
+        assert not list(client.service.data_dir.photographs.iterdir())
 
 
 def test_a_batch_keeps_its_photographs_together_and_sorts_them_by_burden(client):
@@ -392,8 +395,8 @@ def test_one_data_folder_is_for_one_server(model, tmp_path):
         tiny_server.running(tmp_path / "data", model),
         pytest.raises(OutputError, match="another server uses it"),
     ):
-        Shelf(tmp_path / "data")
-    Shelf(tmp_path / "data").close()
+        DataDir(tmp_path / "data")
+    DataDir(tmp_path / "data").close()
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path):
@@ -411,12 +414,12 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
 
 
 def test_a_database_of_another_version_is_refused(tmp_path):
-    store = Store(tmp_path / "one.sqlite3")
+    store = Database(tmp_path / "one.sqlite3")
     store._connection.execute("PRAGMA user_version=99")
     store.close()
 
     with pytest.raises(OutputError, match="of version 99"):
-        Store(tmp_path / "one.sqlite3")
+        Database(tmp_path / "one.sqlite3")
 
 
 @pytest.mark.parametrize(
@@ -444,18 +447,18 @@ def test_names_are_made_safe(sent, read, file):
 def test_a_disk_that_is_full_at_the_last_file_is_named_and_nothing_half_done_appears(
     model, tmp_path, monkeypatch
 ):
-    place = Place(folder=tmp_path)
+    place = PhotographDir(folder=tmp_path)
     place.upload.write_bytes(picture())
-    tasks.receive(place, 10**8)
-    wanted = tasks.Look(key="eye", field="auto", region=None, pixels=10**8)
+    tasks.receive(ReceiveTask(folder=tmp_path, pixels=10**8))
+    task = PredictTask(folder=tmp_path, key="eye", field="auto", region=None, pixels=10**8)
 
     def full(*arguments, **named):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tasks.np, "savez_compressed", full)
-    with pytest.raises(Refused) as refused:
-        tasks.look(place, wanted, foveate.load(model, engine="onnx", threads=1), lambda share: None)
+    with pytest.raises(ServiceError) as refused:
+        tasks.predict(task, foveate.load(model, engine="onnx", threads=1), lambda share: None)
 
     assert refused.value.code == "no_space"
-    assert not place.seen.exists()
+    assert not place.segmentation_file.exists()
     assert not place.results.exists()

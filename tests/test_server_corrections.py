@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_server import done, grey, png
 
 from foveate.analysis import component_tree, regions
-from foveate.server.http.errors import Problem
+from foveate.server.errors import ServiceError
 from foveate.server.review import corrections, layers, strokes
 from foveate.server.review.layers import ERASED, PAINTED, Memory
 
@@ -116,14 +116,14 @@ def test_what_is_painted_and_erased_holds_at_every_threshold(client, one):
     erased = draw(client, one, "eraser", [(x, y)], 9).json()
 
     corrected = level_tile(client, one, "corrected")
-    said = level_tile(client, one, "edits")
+    attribution = level_tile(client, one, "edits")
     assert (painted["changed"]["lesion"], painted["changed"]["x"], painted["changed"]["y"]) == ("EX", 48, 58)
-    assert (corrected[said == PAINTED] == 255).all()
-    assert (corrected[said == ERASED] == 0).all()
-    np.testing.assert_array_equal(corrected[said == 0], model_map[said == 0])
+    assert (corrected[attribution == PAINTED] == 255).all()
+    assert (corrected[attribution == ERASED] == 0).all()
+    np.testing.assert_array_equal(corrected[attribution == 0], model_map[attribution == 0])
     np.testing.assert_array_equal(level_tile(client, one, "maps"), model_map)
-    assert erased["lesions"]["EX"]["added_px"] == np.count_nonzero(said == PAINTED) > 0
-    assert erased["lesions"]["EX"]["erased_px"] == np.count_nonzero(said == ERASED) > 0
+    assert erased["lesions"]["EX"]["added_px"] == np.count_nonzero(attribution == PAINTED) > 0
+    assert erased["lesions"]["EX"]["erased_px"] == np.count_nonzero(attribution == ERASED) > 0
     stacked = grey(client.get(f"{one}/stack/corrected/0/0_0.png").content)
     np.testing.assert_array_equal(stacked[2:258, 2:258], corrected)
 
@@ -137,7 +137,7 @@ def test_counts_and_lists_include_corrections(client, one):
     found = regions.find(corrected, 128, "EX", 4, None)
     after = client.get(one).json()["result"]["lesions"]["EX"]
     counts = client.get(f"{one}/counts").json()["lesions"]["EX"]
-    wanted = component_tree.count(corrected, 4)
+    wanted = component_tree.count_regions(corrected, 4)
     assert (told["count"], told["area_px"]) == (len(found), sum(region.area_px for region in found))
     assert (after["count"], after["area_px"], after["mask_px"]) == (
         told["count"],
@@ -450,5 +450,5 @@ def test_a_place_lies_in_the_field_that_its_direction_says():
     assert named(left, 125.0, 100.0) == "outer_inferior"
     assert named(left, 100.0, 80.0) == "outer_nasal"
     assert named(left, 100.0, 140.0) == "outside"
-    with pytest.raises(Problem, match="less than 10 px apart"):
+    with pytest.raises(ServiceError, match="less than 10 px apart"):
         Grid(fovea=(1.0, 1.0), disc=(2.0, 2.0), spacing=None)

@@ -15,7 +15,7 @@ from tiny_server import done, grey, picture
 import foveate
 from foveate import datasets
 from foveate.datasets import layouts
-from foveate.server.http.errors import Problem
+from foveate.server.errors import ServiceError
 
 NAME = "<img src=x onerror=alert(1)>"
 
@@ -54,7 +54,7 @@ def test_a_download_holds_the_command_lines_files_byte_for_byte(client, model, t
     expected = predicted(model, tmp_path, picture(11), thresholds)
     assert set(files) == set(expected)
     assert [name for name in files if files[name] != expected[name]] == []
-    assert not list(client.service.shelf.incoming.iterdir())
+    assert not list(client.service.data_dir.incoming.iterdir())
 
 
 def test_parts_of_a_download_can_be_chosen(client):
@@ -209,10 +209,10 @@ def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):
 def test_files_that_are_deleted_while_they_are_packed_are_said_to_be_gone(client):
     one = done(client)
     record = client.service.record(one["id"])
-    (client.service.shelf.place(one["id"]).results / "regions" / f"{record.key}.json").unlink()
+    (client.service.data_dir.photograph(one["id"]).results / "regions" / f"{record.key}.json").unlink()
 
-    with pytest.raises(Problem, match="no such photograph") as problem:
-        client.service.making.zip_results_of([record])
+    with pytest.raises(ServiceError, match="no such photograph") as problem:
+        client.service.exports.zip_results_of([record])
 
-    assert problem.value.status == 404
-    assert list(client.service.shelf.incoming.iterdir()) == []
+    assert problem.value.code == "not_found"
+    assert list(client.service.data_dir.incoming.iterdir()) == []

@@ -144,7 +144,7 @@ def large(client):
 def test_tiles_put_together_are_the_map_that_the_command_line_writes(client, large):
     one = f"/api/photographs/{large['id']}"
     record = client.service.record(large["id"])
-    written = client.service.shelf.place(large["id"]).map_file(record.key, "EX").read_bytes()
+    written = client.service.data_dir.photograph(large["id"]).map_file(record.key, "EX").read_bytes()
     finest = len(large["tiles"]["levels"]) - 1
     size = levels((large["height"], large["width"]))[finest]
 
@@ -176,8 +176,8 @@ def test_all_lesions_of_a_tile_come_in_one_picture(client, large):
         for number, lesion in enumerate(large["result"]["lesions"]):
             tile = grey(client.get(f"{one}/maps/{lesion}/{finest}/1_0.png").content)
             top = number * (SIZE + 2 * MARGIN) + MARGIN
-            here = stacked[top:, MARGIN:][: tile.shape[0], : tile.shape[1]]
-            np.testing.assert_array_equal(here, tile)
+            services = stacked[top:, MARGIN:][: tile.shape[0], : tile.shape[1]]
+            np.testing.assert_array_equal(services, tile)
 
 
 def test_a_thumbnail_has_256_px_on_its_long_side(client, large):

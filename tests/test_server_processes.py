@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import functools
-import json
 import os
 import signal
 import subprocess
@@ -20,8 +19,9 @@ import tiny_server
 import foveate
 from foveate.client import Client
 from foveate.errors import FoveateError, ServerError
+from foveate.server.errors import ServiceError
 from foveate.server.jobs import worker_pool
-from foveate.server.jobs.tasks import Refused
+from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Options
 
 SOURCE = str(Path(foveate.__file__).parent.parent)
@@ -121,7 +121,7 @@ def test_two_hundred_photographs_from_sixteen_clients_and_none_lost_or_wrong(mod
         kept = Client(address).photographs()
 
     assert len({found.id for _, found, _ in done}) == len(kept) == EACH
-    assert len({found.told["sha256"] for _, found, _ in done}) == EACH
+    assert len({found.response["sha256"] for _, found, _ in done}) == EACH
     for seed, found, area in done:
         assert (found.name, found.state) == (str(seed), "done")
         assert found.lesions["EX"].count == 1
@@ -136,7 +136,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(model, tmp_path):
         client = Client(address)
         finished = client.wait(client.submit(path).id, seconds=60.0)
         stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[500, 500]], "author": "AB"}
-        client._send("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke)
+        client._send_json("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke)
         corrected = client.photograph(finished.id)
         under_way = [client.submit(path).id for _ in range(2)]
         while client.photograph(under_way[0]).state == "queued":
@@ -193,9 +193,9 @@ def test_a_download_is_what_the_command_line_writes_and_no_log_holds_a_name(mode
             client.submit(tmp_path / "broken.png")
         process.send_signal(signal.SIGINT)
         process.wait(30)
-        said = process.stdout.read() + process.stderr.read()
+        attribution = process.stdout.read() + process.stderr.read()
 
-    assert "Jane" not in said
+    assert "Jane" not in attribution
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         for name in archive.namelist():
             assert archive.read(name) == (tmp_path / "out" / name).read_bytes(), name
@@ -230,61 +230,64 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path, options, line):
 
 
 @pytest.fixture(scope="module")
-def hand(model, tmp_path_factory):
+def worker(model, tmp_path_factory):
     """A process that looks."""
-    process = worker_pool.Process(
-        Options(data=tmp_path_factory.mktemp("data"), model=model, engine="onnx", threads=1), looks=True
+    process = worker_pool.WorkerProcess(
+        Options(data=tmp_path_factory.mktemp("data"), model=model, engine="onnx", threads=1), loads_model=True
     )
     yield process
     process.close()
 
 
-def looking(folder, diameter=1400):
+def predicting(folder, diameter=1400):
     """Return a task that takes a while."""
     folder.mkdir()
     tiny_package.photograph(folder / "upload.png", diameter=diameter).rename(folder / "upload")
-    look = {"key": "eye", "field": "auto", "region": None, "pixels": 120_000_000}
-    return {"task": "look", "folder": str(folder), "look": look}
+    return PredictTask(folder=folder, key="eye", field="auto", region=None, pixels=120_000_000)
 
 
-def test_a_worker_that_is_lost_or_too_slow_is_replaced(hand, tmp_path):
-    assert hand.introduce()["name"] == "tiny"
-    task = looking(tmp_path / "one")
+def test_a_worker_that_is_lost_or_too_slow_is_replaced(worker, tmp_path):
+    assert worker.handshake().name == "tiny"
+    task = predicting(tmp_path / "one")
 
     def kill(share):
-        os.kill(hand._process.pid, signal.SIGKILL)
+        os.kill(worker._process.pid, signal.SIGKILL)
 
     with pytest.raises(worker_pool.LostError):
-        hand.do(task, kill, 60.0)
+        worker.do(task, kill, 60.0)
     with pytest.raises(worker_pool.TooSlowError):
-        hand.do(task, lambda share: None, 0.0)
+        worker.do(task, lambda share: None, 0.0)
     shares = []
-    assert hand.do(task, shares.append, 60.0)["lesions"]["EX"]["count"] > 0
+    assert worker.do(task, shares.append, 60.0).facts.lesions["EX"].model_extra["count"] > 0
     assert shares == sorted(shares)
 
 
-def test_a_task_that_is_cancelled_ends(hand, tmp_path):
-    task = looking(tmp_path / "one")
+def test_a_task_that_is_cancelled_ends(worker, tmp_path):
+    task = predicting(tmp_path / "one")
 
     with pytest.raises(worker_pool.CancelledError):
-        hand.do(task, lambda share: hand.cancel(), 60.0)
+        worker.do(task, lambda share: worker.cancel(), 60.0)
 
-    assert json.loads(json.dumps(hand.do(task, lambda share: None, 60.0)))["quality"] is not None
+    assert worker.do(task, lambda share: None, 60.0).facts.quality is not None
 
 
-def test_a_worker_refuses_by_name_and_survives(hand, tmp_path):
+def test_a_worker_refuses_by_name_and_survives(worker, tmp_path):
     (tmp_path / "upload").write_bytes(b"")
-    with pytest.raises(Refused, match="empty") as raised:
-        hand.do({"task": "receive", "folder": str(tmp_path), "pixels": 1000}, lambda share: None, 60.0)
+    with pytest.raises(ServiceError, match="empty") as raised:
+        worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
     assert raised.value.code == "unreadable"
-    with pytest.raises(Refused, match="error in Foveate itself"):
-        hand.do({"task": "juggle", "folder": str(tmp_path)}, lambda share: None, 60.0)
+    without_model = worker_pool.WorkerProcess(Options(data=tmp_path), loads_model=False)
+    try:
+        with pytest.raises(ServiceError, match="error in Foveate itself"):
+            without_model.do(predicting(tmp_path / "one"), lambda share: None, 60.0)
+    finally:
+        without_model.close()
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path):
-    process = worker_pool.Process(Options(data=tmp_path, model="nowhere"), looks=True)
+    process = worker_pool.WorkerProcess(Options(data=tmp_path, model="nowhere"), loads_model=True)
     try:
         with pytest.raises(FoveateError, match="no such model package"):
-            process.introduce()
+            process.handshake()
     finally:
         process.close()

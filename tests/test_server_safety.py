@@ -136,7 +136,7 @@ def test_no_path_leads_out_of_the_roots(client, path, status):
 
     assert answer.status_code == status
     assert "private" not in answer.text
-    assert not list(client.service.shelf.incoming.iterdir())
+    assert not list(client.service.data_dir.incoming.iterdir())
 
 
 @pytest.mark.parametrize("root", ["", "..", "/", "private", "clinic/"])
@@ -281,7 +281,7 @@ def test_an_error_of_our_own_says_nothing_of_what_it_was(client, monkeypatch, ca
     def broken(*arguments):
         raise RuntimeError(name)
 
-    monkeypatch.setattr(client.service.store, "batches", broken)
+    monkeypatch.setattr(client.service.database, "batches", broken)
     with caplog.at_level(logging.DEBUG):
         answer = client.get("/api/batches")
 
@@ -291,7 +291,7 @@ def test_an_error_of_our_own_says_nothing_of_what_it_was(client, monkeypatch, ca
 
 
 def test_the_data_folder_is_for_the_one_who_runs_the_server(client):
-    assert client.service.shelf.data.stat().st_mode & 0o077 == 0
+    assert client.service.data_dir.data.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("length", [1, 40, 400, 1500])
@@ -312,7 +312,7 @@ def test_a_bug_is_the_one_body_and_one_line_of_the_log_without_its_message(clien
     def broken():
         raise KeyError(patient)
 
-    monkeypatch.setattr(client.service.store, "states", broken)
+    monkeypatch.setattr(client.service.database, "states", broken)
     answer = client.get("/healthz")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")

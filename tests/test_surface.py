@@ -1,4 +1,4 @@
-"""What is public, and what Foveate can do without: torch, onnx, safetensors, and haste."""
+"""The public names, and prediction without torch, onnx, safetensors and other optional libraries."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ BLOCKED = (
 
 
 def python(code, *arguments):
-    """Run code in a Python of its own; return what it prints as JSON in its last line."""
+    """Run code in a new Python process; return the JSON of the last line that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
     )
@@ -37,38 +37,38 @@ def python(code, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_what_is_public_is_stated_and_sorted():
+def test_the_public_names_are_listed_and_sorted():
     assert foveate.__all__ == PUBLIC == sorted(PUBLIC)
     assert dir(foveate) == PUBLIC
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_is_there_and_says_where_it_comes_from(name):
+def test_every_public_name_exists_and_is_documented(name):
     value = getattr(foveate, name)
 
     assert name == "__version__" or value.__module__.startswith("foveate.")
     assert name == "__version__" or value.__doc__
 
 
-def test_another_name_is_an_attribute_error():
+def test_any_other_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'foveate' has no attribute 'segmentation'"):
         foveate.segmentation  # noqa: B018
 
 
 def test_the_version_is_that_of_the_installation():
     try:
-        wanted = metadata.version("foveate")
+        expected = metadata.version("foveate")
     except metadata.PackageNotFoundError:  # run from the source
-        wanted = "0+source"
+        expected = "0+source"
 
-    assert foveate.__version__ == wanted
+    assert foveate.__version__ == expected
 
 
-def test_the_types_travel_with_the_package():
+def test_the_package_ships_its_types():
     assert (Path(foveate.__file__).parent / "py.typed").is_file()
 
 
-def test_importing_foveate_imports_nothing_that_computes():
+def test_importing_foveate_imports_no_heavy_library():
     loaded = python(
         "import json, sys, foveate, foveate.cli\n"
         "print(json.dumps([name for name in ('numpy', 'cv2', 'onnxruntime', 'PIL') if name in sys.modules]))"

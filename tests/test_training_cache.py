@@ -106,7 +106,7 @@ def test_a_sheet_is_made_once_and_then_read(cases, sheets, root, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "is_new"),
     [
-        ({"window_side": 64, "overlap": 0, "glances": 8, "mean": (1.0, 2.0, 3.0)}, False),
+        ({"window_side": 64, "overlap": 0, "tta_views": 8, "mean": (1.0, 2.0, 3.0)}, False),
         ({"view_side": 64}, True),
         ({"field_diameter": 300.0}, True),
         ({"scale_tolerance": 2.0}, True),

@@ -16,9 +16,11 @@ from onnx import TensorProto
 from safetensors.torch import load_file
 
 from foveate import models
+from foveate.engines import WindowBatch
 from foveate.engines import onnx as onnx_engine
+from foveate.engines.pytorch import to_tensors
 from foveate.errors import ExportError, PackageError
-from foveate.nets import folded, sample
+from foveate.nets import fold_batch_norm, sample_pieces
 from foveate.training.export import TOLERANCE, WEIGHTS, export, halved, prove
 from foveate.types import Decision
 
@@ -117,16 +119,29 @@ def test_normalisation_is_folded(exported, name):
     assert not any("running" in key for key in load_file(exported / WEIGHTS))
 
 
+def random_batch(generator, shapes):
+    """Return a batch of normally distributed numbers: windows, pieces, rows and columns of these shapes."""
+    names = ("windows", "pieces", "rows", "columns")
+    arrays = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    return WindowBatch(**dict(zip(names, arrays, strict=True)))
+
+
+def by_torch(network, batch):
+    """Return the probabilities that a network gives for a batch."""
+    logits = network.forward_local(torch.from_numpy(batch.windows), to_tensors(batch))
+    return logits.sigmoid().numpy()
+
+
 @pytest.mark.parametrize(("count", "high", "wide"), [(1, 9, 9), (3, 5, 17), (5, 32, 2), (2, 1, 1)])
 @torch.no_grad()
 def test_number_of_windows_and_sides_of_pieces_are_free(exported, network, count, high, wide):
     generator = np.random.default_rng(count)
     shapes = ((count, 3, 32, 32), (count, 4, high, wide), (count, 32, high), (count, 32, wide))
-    feed = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    batch = random_batch(generator, shapes)
 
-    found = onnx_engine.open(models.load(exported), threads=1).look(*feed)
+    found = onnx_engine.open(models.load(exported), threads=1).run_local(batch)
 
-    wanted = halved(network).look(*(torch.from_numpy(a) for a in feed)).sigmoid().numpy()
+    wanted = by_torch(halved(network), batch)
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
@@ -138,11 +153,11 @@ def test_windows_of_any_whole_steps_are_taken_where_the_contract_names_a_step(ne
     generator = np.random.default_rng(0)
     for count, tall, wide in ((1, 48, 40), (2, 32, 32), (1, 8, 96)):
         shapes = ((count, 3, tall, wide), (count, 4, 5, 9), (count, tall, 5), (count, wide, 9))
-        feed = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+        batch = random_batch(generator, shapes)
 
-        found = engine.look(*feed)
+        found = engine.run_local(batch)
 
-        wanted = halved(network).look(*map(torch.from_numpy, feed)).sigmoid().numpy()
+        wanted = by_torch(halved(network), batch)
         np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
@@ -153,13 +168,13 @@ def test_a_fusion_that_corrects_is_exported_as_torch_has_it(tmp_path):
     export(network, MANIFEST, tmp_path / "package")
     generator = np.random.default_rng(0)
     shapes = ((3, 3, 32, 32), (3, 4, 5, 9), (3, 32, 5), (3, 32, 9))
-    feed = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+    batch = random_batch(generator, shapes)
 
-    found = onnx_engine.open(models.load(tmp_path / "package"), threads=1).look(*feed)
+    found = onnx_engine.open(models.load(tmp_path / "package"), threads=1).run_local(batch)
 
-    rounded, (windows, *sights) = halved(network), [torch.from_numpy(array) for array in feed]
-    features, alone = rounded.local_net(windows)
-    correction = rounded.fusion(features, sample(*sights))
+    rounded = halved(network)
+    features, alone = rounded.local_net(torch.from_numpy(batch.windows))
+    correction = rounded.fusion(features, sample_pieces(to_tensors(batch)))
     np.testing.assert_allclose(found, (alone + correction).sigmoid().numpy(), atol=TOLERANCE)
     assert min(alone.abs().max(), correction.abs().max()) > 0.1  # or one of them would not be seen
 
@@ -174,7 +189,7 @@ def test_what_is_stored_is_what_halved_gives(exported, network):
 
 def test_halved_rounds_convolution_weights_and_leaves_biases_and_the_network(network):
     before = copy.deepcopy(network.state_dict())
-    exact, rounded = folded(network).state_dict(), halved(network).state_dict()
+    exact, rounded = fold_batch_norm(network).state_dict(), halved(network).state_dict()
 
     assert exact.keys() == rounded.keys()
     for name, tensor in exact.items():

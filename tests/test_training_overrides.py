@@ -87,10 +87,10 @@ def test_healthy_eyes_and_the_correction_can_be_set():
 
     assert named.healthy_share == 0.15
     assert named.healthy_split == Path("halves.json")
-    assert named.network.corrects
+    assert named.network.residual_fusion
     without = overrides.override(named, {"healthy_split": "none", "network.corrects": "false"})
     assert without.healthy_split is None
-    assert not without.network.corrects
+    assert not without.network.residual_fusion
     with pytest.raises(SettingError, match=r"healthy_share is 1\.0"):
         changed(healthy_share="1")
 

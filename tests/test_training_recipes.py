@@ -79,7 +79,7 @@ def test_the_contract_can_be_kept(recipe):
 def built(recipe):
     """Return a recipe's network without its numbers: full width needs no memory so."""
     with torch.device("meta"):
-        return nets.build(recipe.network, len(recipe.contract.lesions), read=None)
+        return nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
 
 
 def weights(module):
@@ -92,7 +92,7 @@ def test_networks_halve_views_and_windows_without_a_rest(recipe):
     assert recipe.contract.view_side % network.global_net.backbone.stride == 0
     assert recipe.contract.window_side % network.local_net.backbone.stride == 0
     assert network.global_net.head.out_channels == len(recipe.contract.lesions)
-    blocks = recipe.network.local_net.ends**2
+    blocks = recipe.network.local_net.output_stride**2
     assert network.local_net.head.out_channels == blocks * len(recipe.contract.lesions)
 
 
@@ -104,10 +104,11 @@ def test_at_full_width_views_and_windows_come_out_as_large_as_they_went_in(lesio
     piece = 5
 
     with FakeTensorMode(), torch.no_grad():  # shapes without numbers
-        network = nets.build(recipe.network, len(contract.lesions), read=None).eval()
-        features, coarse = network.glance(torch.zeros(1, 3, view, view))
-        look = (torch.zeros(2, 3, window, window), features[:, :, :piece, :piece].expand(2, -1, -1, -1))
-        logits = network.look(*look, *[torch.zeros(2, window, piece)] * 2)
+        network = nets.build(recipe.network, len(contract.lesions), read_weights=None).eval()
+        features, coarse = network.forward_global(torch.zeros(1, 3, view, view))
+        weights = torch.zeros(2, window, piece)
+        pieces = nets.GlobalPieces(features[:, :, :piece, :piece].expand(2, -1, -1, -1), weights, weights)
+        logits = network.forward_local(torch.zeros(2, 3, window, window), pieces)
 
     assert features.shape == (1, 64, 640, 640)
     assert coarse.shape == (1, 1, 640, 640)

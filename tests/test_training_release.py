@@ -10,10 +10,10 @@ from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import onnx
 from foveate.errors import TrainingError
 from foveate.evaluation import effort_cutoffs, networks
-from foveate.metrics.calibration import Scaling
+from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, trainer
 from foveate.training.recipe import STAGES
-from foveate.types import Gaze
+from foveate.types import SelectionRule
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_thresholds_are_those_of_the_highest_dice_and_areas_a_quantile_of_what_i
 
 
 def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, counted):
-    scalings = {"EX": Scaling(slope=2.0, shift=-1.0)}
+    scalings = {"EX": PlattScaling(slope=2.0, shift=-1.0)}
     plain, scaled = (release.decide(trained, tables["fused"], each) for each in ({}, scalings))
     logit = np.log(plain["EX"].threshold / (1 - plain["EX"].threshold))
 
@@ -120,23 +120,23 @@ def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged
     stepped = tiny_set.replace(judged.shipped.recipe.contract, step=16)
     recipe = tiny_set.replace(judged.shipped.recipe, contract=stepped)
     one = tiny_set.replace(judged.shipped, recipe=recipe)
-    scalings = {row: {"EX": Scaling(slope=2.0, shift=-1.0)} for row in release.CALIBRATED}
+    scalings = {row: {"EX": PlattScaling(slope=2.0, shift=-1.0)} for row in release.CALIBRATED}
     looked = []
 
     def glimpses(package, engine, cases):
         looked.append((package.contract, engine.network.global_net.head.bias[0].item(), list(cases)))
         return ["seen"]
 
-    def chosen(seen, glances):
+    def chosen(seen, tta_views):
         assert seen == ["seen"]
-        return {"fast": Gaze(glances=glances, interests={})}
+        return {"fast": SelectionRule(tta_views=tta_views, criteria={})}
 
-    monkeypatch.setattr(effort_cutoffs, "glimpses", glimpses)
-    monkeypatch.setattr(effort_cutoffs, "chosen", chosen)
+    monkeypatch.setattr(effort_cutoffs, "coarse_results", glimpses)
+    monkeypatch.setattr(effort_cutoffs, "choose_from_results", chosen)
 
-    found = release.gazes(release.Judged(shipped=one, by=[one]), scalings)
+    found = release.selection_rules(release.Judged(shipped=one, by=[one]), scalings)
 
-    assert found == {"fast": Gaze(glances=stepped.glances, interests={})}
+    assert found == {"fast": SelectionRule(tta_views=stepped.tta_views, criteria={})}
     plain = release.network(one).global_net.head.bias[0].item()
     ((contract, bias, cases),) = looked
     assert contract == stepped
@@ -145,7 +145,7 @@ def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged
 
 
 def test_a_network_of_one_window_size_looks_everywhere(judged):
-    assert release.gazes(judged, {row: {} for row in release.CALIBRATED}) == {}
+    assert release.selection_rules(judged, {row: {} for row in release.CALIBRATED}) == {}
 
 
 def test_a_stage_that_is_not_finished_is_named(trained, tmp_path):

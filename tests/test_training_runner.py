@@ -269,7 +269,7 @@ def beside(plan, tmp_path):
         pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
         tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
     recipe = replace(plan.recipe, healthy_share=0.5)
-    return replace(plan, recipe=recipe, healthy=graded.healthy(tmp_path / "eyes", None))
+    return replace(plan, recipe=recipe, healthy=graded.healthy_cases(tmp_path / "eyes", None))
 
 
 def test_healthy_eyes_are_laid_out_as_such_beside_those_of_the_set(beside):

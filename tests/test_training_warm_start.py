@@ -20,7 +20,7 @@ def begun(tmp_path):
     network = tiny_set.seeded(seed=5)
     folder = tmp_path / "package"
     folder.mkdir()
-    state = {name: tensor.contiguous() for name, tensor in nets.folded(network).state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in nets.fold_batch_norm(network).state_dict().items()}
     save_file(state, folder / "weights.safetensors")
     manifest = {"training": {"photographs": ["IDRiD_01"]}}
     package = tiny_set.replace(tiny_set.package(), folder=folder, manifest=manifest)
@@ -41,19 +41,19 @@ def test_a_network_begins_with_all_of_the_packages_weights(begun):
 
     assert warm_start.take(network, begun.package) == ()
 
-    expected = nets.folded(begun.network).state_dict()
-    for name, tensor in nets.folded(network).state_dict().items():
+    expected = nets.fold_batch_norm(begun.network).state_dict()
+    for name, tensor in nets.fold_batch_norm(network).state_dict().items():
         torch.testing.assert_close(tensor, expected[name], msg=name)
 
 
 def test_a_packages_calibration_is_taken_back(begun):
     network = tiny_set.seeded(seed=5)
     lines = {
-        "fused": [(2.0, -1.0), nets.SAME, (0.5, 2.0), (3.0, 0.5)],
-        "GlobalNet": [(1.5, 0.5), (2.0, 0.0), nets.SAME, (0.25, -4.0)],
+        "fused": [(2.0, -1.0), nets.IDENTITY, (0.5, 2.0), (3.0, 0.5)],
+        "GlobalNet": [(1.5, 0.5), (2.0, 0.0), nets.IDENTITY, (0.25, -4.0)],
     }
-    put_right = nets.folded(
-        nets.scaled(network, fused=lines["fused"], coarse=lines["GlobalNet"])
+    put_right = nets.fold_batch_norm(
+        nets.calibrate(network, fused=lines["fused"], coarse=lines["GlobalNet"])
     ).state_dict()
     save_file(
         {name: t.contiguous() for name, t in put_right.items()}, begun.package.folder / warm_start.WEIGHTS
@@ -94,7 +94,7 @@ def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(
 
     trained = load_file(plan.folder / "local.safetensors")
     assert all(not tensor.any() for name, tensor in trained.items() if name.endswith("running_mean"))
-    begins = nets.folded(begun.network).state_dict()["local_net.head.weight"]
+    begins = nets.fold_batch_norm(begun.network).state_dict()["local_net.head.weight"]
     assert not torch.equal(trained["head.weight"], begins)
 
     list(runner.train(tiny_set.replace(plan, stages=("fusion",), resume=True)))

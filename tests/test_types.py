@@ -1,4 +1,4 @@
-"""Values say what they hold, work out their own arithmetic, and cannot be changed."""
+"""Values are documented, compute their own arithmetic, and cannot be changed."""
 
 import dataclasses
 
@@ -15,15 +15,15 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("kind", VALUES)
-def test_every_kind_is_frozen_named_and_says_what_it_is(kind):
-    parameters = kind.__dataclass_params__
+@pytest.mark.parametrize("value_type", VALUES)
+def test_every_type_is_frozen_keyword_only_and_documented(value_type):
+    parameters = value_type.__dataclass_params__
 
     assert parameters.frozen
-    assert all(field.kw_only for field in dataclasses.fields(kind))
-    assert hasattr(kind, "__slots__")
-    assert kind.__doc__
-    assert not kind.__doc__.startswith(f"{kind.__name__}(")  # the one that dataclass makes up
+    assert all(field.kw_only for field in dataclasses.fields(value_type))
+    assert hasattr(value_type, "__slots__")
+    assert value_type.__doc__
+    assert not value_type.__doc__.startswith(f"{value_type.__name__}(")  # the one that dataclass generates
 
 
 def test_a_value_cannot_be_changed():
@@ -34,18 +34,18 @@ def test_a_value_cannot_be_changed():
 
 
 @given(boxes_in())
-def test_the_slices_of_a_box_cut_what_its_shape_says(place):
-    shape, (top, left, bottom, right) = place
+def test_the_slices_of_a_box_crop_to_its_shape(photograph_and_box):
+    shape, (top, left, bottom, right) = photograph_and_box
     picture = np.arange(shape[0] * shape[1]).reshape(shape)
     box = Box(top=top, left=left, bottom=bottom, right=right)
 
-    cut = picture[box.slices]
+    crop = picture[box.slices]
 
-    assert cut.shape == box.shape == (bottom - top, right - left)
-    assert (cut[0, 0], cut[-1, -1]) == (picture[top, left], picture[bottom - 1, right - 1])
+    assert crop.shape == box.shape == (bottom - top, right - left)
+    assert (crop[0, 0], crop[-1, -1]) == (picture[top, left], picture[bottom - 1, right - 1])
 
 
-def test_a_photograph_knows_its_height_and_width_and_no_spacing_unless_told():
+def test_a_photograph_has_a_shape_and_no_spacing_by_default():
     photograph = Photograph(pixels=np.zeros((4, 7, 3), np.uint8), source="eye.png", digest="0" * 64)
 
     assert photograph.shape == (4, 7)

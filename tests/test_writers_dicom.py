@@ -1,4 +1,4 @@
-"""DICOM results say what was found, belong to the photograph's patient and study, and pass a validator."""
+"""DICOM results hold the lesions, belong to the photograph's patient and study, and pass a validator."""
 
 import json
 import shutil
@@ -19,20 +19,20 @@ from pydicom.uid import UID, JPEGBaseline8Bit
 import foveate
 from foveate.errors import PhotographError
 from foveate.inference import batch
-from foveate.writers import Objects
-from foveate.writers.dicom import codes, identity, names
-from foveate.writers.results import kinds_of
+from foveate.writers import DicomRequest
+from foveate.writers.dicom import codes, deidentification, uids
+from foveate.writers.results import with_required_kinds
 
-MADE = datetime(2026, 3, 4, 5, 6, 7)
+CREATED = datetime(2026, 3, 4, 5, 6, 7)
 
-ALL = Objects(kinds=("seg", "sr", "prob"), made=MADE)
+ALL = DicomRequest(kinds=("seg", "sr", "prob"), created=CREATED)
 
 SECRET = b"thirty-two bytes that nobody has"
 
 FUNDUS = tiny_package.fundus()
 
 TERMS = ("Müster", "Erika", "PAT-4711", "Ärztin", "Lake", "ACC-1", "19600102", "20260102", "SN-1")
-"""What names the patient, or a visit, in the synthetic objects."""
+"""Texts that name the patient, or a visit, in the synthetic objects."""
 
 
 @pytest.fixture(scope="module")
@@ -41,49 +41,49 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def looked(model, tmp_path_factory):
-    """Look at an object and return the folder of its results."""
+def process(model, tmp_path_factory):
+    """Return a function that processes an object, and returns the folder of its results."""
 
-    def look(made, objects=ALL, **options):
-        folder = tmp_path_factory.mktemp("looked")
-        path = tiny_dicom.save(made, folder / "eye.dcm")
+    def process(dataset, objects=ALL, **options):
+        folder = tmp_path_factory.mktemp("results")
+        path = tiny_dicom.save(dataset, folder / "eye.dcm")
         photograph = foveate.read(path)
         segmentation = model.segment(photograph, **options).segmentation
         batch.save(segmentation, folder / "out", name="eye", objects=objects)
         return folder / "out"
 
-    return look
+    return process
 
 
 @pytest.fixture(scope="module")
-def out(looked):
-    return looked(tiny_dicom.op(FUNDUS))
+def out(process):
+    return process(tiny_dicom.op(FUNDUS))
 
 
 @pytest.fixture(scope="module")
-def hidden(looked):
-    return looked(tiny_dicom.op(FUNDUS), replace(ALL, secret=SECRET))
+def deidentified(process):
+    return process(tiny_dicom.op(FUNDUS), replace(ALL, secret=SECRET))
 
 
-def held(folder, kind):
+def read_object(folder, kind):
     return pydicom.dcmread(folder / f"dicom/eye_{kind}.dcm")
 
 
-def every(content):
-    """Yield every element at whatever depth."""
-    for element in content:
+def elements(dataset):
+    """Yield every element at any depth."""
+    for element in dataset:
         yield element
         if element.VR == "SQ":
             for item in element.value:
-                yield from every(item)
+                yield from elements(item)
 
 
 def valid(path):
-    """Whether dciodvfy finds no error in a file."""
+    """Return whether dciodvfy finds no error in a file."""
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian's dicom3tools)")
-    told = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, timeout=60, check=False)
-    errors = [line for line in told.stderr.splitlines() if "Error" in line]
+    result = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    errors = [line for line in result.stderr.splitlines() if "Error" in line]
     assert not errors, errors
     return True
 
@@ -92,20 +92,20 @@ def valid(path):
 
 
 @pytest.mark.parametrize("kind", ["SEG", "SR", "PROB"])
-@pytest.mark.parametrize("who", ["out", "hidden"])
-def test_every_object_passes_the_validator(request, who, kind):
-    assert valid(request.getfixturevalue(who) / f"dicom/eye_{kind}.dcm")
+@pytest.mark.parametrize("fixture", ["out", "deidentified"])
+def test_every_object_passes_the_validator(request, fixture, kind):
+    assert valid(request.getfixturevalue(fixture) / f"dicom/eye_{kind}.dcm")
 
 
 @pytest.mark.parametrize("sop", [tiny_dicom.OP8, tiny_dicom.VL, tiny_dicom.SC])
-def test_objects_of_every_source_class_pass_and_name_that_class(looked, sop):
-    found = looked(tiny_dicom.op(FUNDUS, SOPClassUID=sop))
+def test_objects_of_every_source_class_pass_and_name_that_class(process, sop):
+    folder = process(tiny_dicom.op(FUNDUS, SOPClassUID=sop))
 
     for kind in ("SEG", "SR", "PROB"):
-        assert valid(found / f"dicom/eye_{kind}.dcm")
+        assert valid(folder / f"dicom/eye_{kind}.dcm")
         referred = {
             (str(item.ReferencedSOPInstanceUID), str(item.ReferencedSOPClassUID))
-            for element in every(held(found, kind))
+            for element in elements(read_object(folder, kind))
             if element.VR == "SQ"
             for item in element.value
             if "ReferencedSOPInstanceUID" in item
@@ -114,16 +114,16 @@ def test_objects_of_every_source_class_pass_and_name_that_class(looked, sop):
         assert {cls for uid, cls in referred if uid == "1.2.826.0.1.3680043.8.498.1.0.0"} == {sop}
 
 
-def test_objects_of_a_photograph_stored_with_loss_pass(looked):
-    found = looked(tiny_dicom.encoded(tiny_dicom.op(FUNDUS), JPEGBaseline8Bit))
+def test_objects_of_a_photograph_stored_with_loss_pass(process):
+    folder = process(tiny_dicom.encoded(tiny_dicom.op(FUNDUS), JPEGBaseline8Bit))
 
     for kind in ("SEG", "SR", "PROB"):
-        assert valid(found / f"dicom/eye_{kind}.dcm")
+        assert valid(folder / f"dicom/eye_{kind}.dcm")
 
 
-@pytest.mark.parametrize("who", ["out", "hidden"])
-def test_highdicom_reads_the_masks_back_bit_for_bit(request, who):
-    folder = request.getfixturevalue(who)
+@pytest.mark.parametrize("fixture", ["out", "deidentified"])
+def test_highdicom_reads_the_masks_back_bit_for_bit(request, fixture):
+    folder = request.getfixturevalue(fixture)
     segments = highdicom.seg.segread(folder / "dicom/eye_SEG.dcm")
 
     assert [segments.get_segment_description(n).tracking_id for n in segments.segment_numbers] == ["EX", "MA"]
@@ -148,17 +148,17 @@ def test_masks_equal_those_of_the_same_decoded_pixels_given_as_png(model, tmp_pa
     photograph = foveate.read(path)
     Image.fromarray(photograph.pixels).save(tmp_path / "eye.png")
 
-    seen, plain = model.segment(photograph), model.segment(foveate.read(tmp_path / "eye.png"))
+    from_dicom, from_png = model.segment(photograph), model.segment(foveate.read(tmp_path / "eye.png"))
 
     for code in ("EX", "MA"):
-        assert seen.mask(code).any()
-        np.testing.assert_array_equal(seen.mask(code), plain.mask(code))
-        np.testing.assert_array_equal(seen.map(code), plain.map(code))
+        assert from_dicom.mask(code).any()
+        np.testing.assert_array_equal(from_dicom.mask(code), from_png.mask(code))
+        np.testing.assert_array_equal(from_dicom.map(code), from_png.map(code))
 
 
 @pytest.mark.parametrize("absent", [("EX",), ("EX", "MA")])
-def test_a_lesion_that_is_not_there_has_an_empty_segment(looked, absent):
-    folder = looked(tiny_dicom.op(FUNDUS), thresholds=dict.fromkeys(absent, 1.0))
+def test_an_absent_lesion_has_an_empty_segment(process, absent):
+    folder = process(tiny_dicom.op(FUNDUS), thresholds=dict.fromkeys(absent, 1.0))
 
     segments = highdicom.seg.segread(folder / "dicom/eye_SEG.dcm")
     assert segments.number_of_segments == 2
@@ -173,9 +173,11 @@ def test_the_report_says_what_the_table_says(out):
     groups = report.content.get_planar_roi_measurement_groups()
     assert [group.tracking_identifier for group in groups] == list(table)
     for number, (group, lesion) in enumerate(zip(groups, table.values(), strict=True), start=1):
-        measured = {one.name.value: (one.value, one.unit.value) for one in group.get_measurements()}
+        measured = {
+            element.name.value: (element.value, element.unit.value) for element in group.get_measurements()
+        }
         assert measured == {
-            codes.NUMBER.value: (lesion["count"], "1"),
+            codes.COUNT.value: (lesion["count"], "1"),
             "AREA-PX": (lesion["area_px"], "{pixels}"),
             codes.AREA.value: (pytest.approx(lesion["area_mm2"]), "mm2"),
             "FIELD-SHARE": (pytest.approx(100 * lesion["area_fraction"], abs=1e-5), "%"),
@@ -184,25 +186,27 @@ def test_the_report_says_what_the_table_says(out):
         }
         pointed = group.referenced_segmentation_frame
         reference = pointed[0].ReferencedSOPSequence[0]
-        assert reference.ReferencedSOPInstanceUID == held(out, "SEG").SOPInstanceUID
+        assert reference.ReferencedSOPInstanceUID == read_object(out, "SEG").SOPInstanceUID
         assert reference.ReferencedSegmentNumber == number
     text = str(report)
     assert "Research software, not a medical device" in str(
-        [element.value for element in every(report) if element.keyword == "TextValue"]
+        [element.value for element in elements(report) if element.keyword == "TextValue"]
     )
     assert "1.0" in text
     assert "99FOVEATE" in text
 
 
-def test_no_area_in_millimetres_stands_where_no_spacing_does(looked):
-    folder = looked(tiny_dicom.op(FUNDUS, PixelSpacing=...))
+def test_no_area_in_millimetres_stands_where_no_spacing_does(process):
+    folder = process(tiny_dicom.op(FUNDUS, PixelSpacing=...))
 
     groups = highdicom.sr.srread(folder / "dicom/eye_SR.dcm").content.get_planar_roi_measurement_groups()
-    units = {one.unit.value for group in groups for one in group.get_measurements()}
+    units = {element.unit.value for group in groups for element in group.get_measurements()}
     assert units == {"1", "%", "{pixels}"}
     for kind in ("SEG", "SR", "PROB"):
         assert not [
-            one for one in every(held(folder, kind)) if "Spacing" in one.keyword or "Thick" in one.keyword
+            element
+            for element in elements(read_object(folder, kind))
+            if "Spacing" in element.keyword or "Thick" in element.keyword
         ]
         assert valid(folder / f"dicom/eye_{kind}.dcm")
 
@@ -211,13 +215,13 @@ def test_everything_belongs_to_the_photographs_patient_and_study(out):
     source = tiny_dicom.op(FUNDUS)
 
     for kind, modality in (("SEG", "SEG"), ("SR", "SR"), ("PROB", "SEG")):
-        made = held(out, kind)
-        for keyword in (*identity.PATIENT_AND_STUDY, "StudyInstanceUID", "StudyDescription"):
-            assert str(made[keyword].value) == str(source[keyword].value), keyword
-        assert made.Modality == modality
-        assert made.SeriesInstanceUID != source.SeriesInstanceUID
-    assert held(out, "SEG").ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
-    for segment in held(out, "SEG").SegmentSequence:
+        dataset = read_object(out, kind)
+        for keyword in (*deidentification.PATIENT_AND_STUDY, "StudyInstanceUID", "StudyDescription"):
+            assert str(dataset[keyword].value) == str(source[keyword].value), keyword
+        assert dataset.Modality == modality
+        assert dataset.SeriesInstanceUID != source.SeriesInstanceUID
+    assert read_object(out, "SEG").ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
+    for segment in read_object(out, "SEG").SegmentSequence:
         (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
         assert (segment.SegmentAlgorithmType, algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (
             "AUTOMATIC",
@@ -228,17 +232,17 @@ def test_everything_belongs_to_the_photographs_patient_and_study(out):
         assert modifier.CodeMeaning == "Right"
 
 
-def test_a_left_eye_does_not_make_the_next_one_left(looked):
+def test_a_left_eye_does_not_affect_the_next_photograph(process):
     for side, meaning in (("L", "Left"), ("R", "Right")):
-        folder = looked(tiny_dicom.op(FUNDUS, ImageLaterality=side))
-        region = held(folder, "SEG").SegmentSequence[0].AnatomicRegionSequence[0]
+        folder = process(tiny_dicom.op(FUNDUS, ImageLaterality=side))
+        region = read_object(folder, "SEG").SegmentSequence[0].AnatomicRegionSequence[0]
         assert [item.CodeMeaning for item in region.AnatomicRegionModifierSequence] == [meaning]
-    folder = looked(tiny_dicom.op(FUNDUS, ImageLaterality=...))
+    folder = process(tiny_dicom.op(FUNDUS, ImageLaterality=...))
     assert (
         "AnatomicRegionModifierSequence"
-        not in held(folder, "SEG").SegmentSequence[0].AnatomicRegionSequence[0]
+        not in read_object(folder, "SEG").SegmentSequence[0].AnatomicRegionSequence[0]
     )
-    assert "Left" not in str(held(folder, "SR"))
+    assert "Left" not in str(read_object(folder, "SR"))
 
 
 def test_a_frame_is_referred_to_by_its_number(model, tmp_path):
@@ -249,124 +253,136 @@ def test_a_frame_is_referred_to_by_its_number(model, tmp_path):
     for frame in (1, 2):
         for kind in ("SEG", "SR", "PROB"):
             file = tmp_path / f"out/dicom/pair_frame-{frame}_{kind}.dcm"
-            made = pydicom.dcmread(file)
-            uids.add(made.SOPInstanceUID)
-            frames = [one.value for one in every(made) if one.keyword == "ReferencedFrameNumber"]
+            dataset = pydicom.dcmread(file)
+            uids.add(dataset.SOPInstanceUID)
+            frames = [
+                element.value for element in elements(dataset) if element.keyword == "ReferencedFrameNumber"
+            ]
             assert set(map(int, frames)) == {frame}
             assert valid(file)
     assert len(uids) == 6
 
 
-def test_names_of_another_alphabet_arrive_as_they_were(looked):
-    made = tiny_dicom.op(FUNDUS)
-    made.SpecificCharacterSet = "ISO_IR 100"
-    made.PatientName = "Müster^Ångström"
+def test_names_of_another_alphabet_are_unchanged(process):
+    dataset = tiny_dicom.op(FUNDUS)
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.PatientName = "Müster^Ångström"
 
-    folder = looked(made)
+    folder = process(dataset)
 
     for kind in ("SEG", "SR", "PROB"):
-        assert str(held(folder, kind).PatientName) == "Müster^Ångström"
+        assert str(read_object(folder, kind).PatientName) == "Müster^Ångström"
         assert valid(folder / f"dicom/eye_{kind}.dcm")
 
 
-def test_type_2_attributes_that_the_source_lacks_are_there_but_empty(looked):
-    made = tiny_dicom.op(FUNDUS)
-    for keyword in identity.PATIENT_AND_STUDY:
-        delattr(made, keyword)
+def test_type_2_attributes_that_the_source_lacks_are_present_but_empty(process):
+    dataset = tiny_dicom.op(FUNDUS)
+    for keyword in deidentification.PATIENT_AND_STUDY:
+        delattr(dataset, keyword)
 
-    folder = looked(made)
+    folder = process(dataset)
 
     for kind in ("SEG", "SR", "PROB"):
-        assert not any(held(folder, kind)[keyword].value for keyword in identity.PATIENT_AND_STUDY)
+        assert not any(
+            read_object(folder, kind)[keyword].value for keyword in deidentification.PATIENT_AND_STUDY
+        )
         assert valid(folder / f"dicom/eye_{kind}.dcm")
 
 
-# ---- names
+# ---- UIDs
 
 
-def test_the_same_work_has_the_same_names_and_bytes(looked, out):
-    again = looked(tiny_dicom.op(FUNDUS))
+def test_equal_requests_have_equal_uids_and_bytes(process, out):
+    second = process(tiny_dicom.op(FUNDUS))
 
     for kind in ("SEG", "SR", "PROB"):
         name = f"dicom/eye_{kind}.dcm"
-        assert (out / name).read_bytes() == (again / name).read_bytes()
+        assert (out / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_other_work_has_other_names(looked, out):
-    def uids(folder):
-        made = {kind: held(folder, kind) for kind in ("SEG", "SR", "PROB")}
-        return {str(one.SOPInstanceUID) for one in made.values()} | {
-            str(one.SeriesInstanceUID) for one in made.values()
-        }
+def test_different_requests_have_different_uids(process, out):
+    def object_uids(folder):
+        datasets = [read_object(folder, kind) for kind in ("SEG", "SR", "PROB")]
+        series = {str(dataset.SeriesInstanceUID) for dataset in datasets}
+        return series | {str(dataset.SOPInstanceUID) for dataset in datasets}
 
-    first = uids(out)
+    first = object_uids(out)
     assert len(first) == 6
-    for other in (
-        looked(tiny_dicom.op(FUNDUS, 7)),
-        looked(tiny_dicom.op(FUNDUS), thresholds={"EX": 0.25}),
+    for second in (
+        process(tiny_dicom.op(FUNDUS, 7)),
+        process(tiny_dicom.op(FUNDUS), thresholds={"EX": 0.25}),
     ):
-        assert not first & uids(other)
-    later = looked(tiny_dicom.op(FUNDUS), replace(ALL, made=datetime(2027, 1, 1)))
-    assert uids(later) == first
+        assert not first & object_uids(second)
+    later = process(tiny_dicom.op(FUNDUS), replace(ALL, created=datetime(2027, 1, 1)))
+    assert object_uids(later) == first
 
 
-def test_every_uid_is_one(out, hidden):
-    for folder in (out, hidden):
+def test_every_uid_is_valid(out, deidentified):
+    for folder in (out, deidentified):
         for kind in ("SEG", "SR", "PROB"):
-            found = [one.value for one in every(held(folder, kind)) if one.VR == "UI"]
-            assert found
-            assert all(UID(uid).is_valid for uid in found)
+            values = [element.value for element in elements(read_object(folder, kind)) if element.VR == "UI"]
+            assert values
+            assert all(UID(uid).is_valid for uid in values)
 
 
-# ---- without the patient
+# ---- de-identified
 
 
-def test_nothing_that_names_the_patient_is_written(hidden):
+def test_nothing_that_names_the_patient_is_written(deidentified):
     for kind in ("SEG", "SR", "PROB"):
-        content = (hidden / f"dicom/eye_{kind}.dcm").read_bytes()
+        content = (deidentified / f"dicom/eye_{kind}.dcm").read_bytes()
         for term in TERMS:
             assert term.encode() not in content, term
-        made = held(hidden, kind)
-        texts = [str(one.value) for one in every(made) if one.VR != "SQ" and one.keyword != "PixelData"]
+        dataset = read_object(deidentified, kind)
+        texts = [
+            str(element.value)
+            for element in elements(dataset)
+            if element.VR != "SQ" and element.keyword != "PixelData"
+        ]
         assert not [text for text in texts if "1.2.826.0.1.3680043.8.498" in text]
-        times = {str(one.value) for one in every(made) if one.VR in ("DA", "TM", "DT")}
+        times = {str(element.value) for element in elements(dataset) if element.VR in ("DA", "TM", "DT")}
         assert times <= {"", "19000101", "000000"}
-        assert made.PatientIdentityRemoved == "YES"
-        assert made.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
-        assert made.DeidentificationMethod
-        assert made.LongitudinalTemporalInformationModified == "REMOVED"
+        assert dataset.PatientIdentityRemoved == "YES"
+        assert dataset.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
+        assert dataset.DeidentificationMethod
+        assert dataset.LongitudinalTemporalInformationModified == "REMOVED"
 
 
-def test_what_must_be_there_is_there_but_empty(hidden):
+def test_required_attributes_are_present_but_empty(deidentified):
     for kind in ("SEG", "SR", "PROB"):
-        for keyword in identity.PATIENT_AND_STUDY:
-            assert not held(hidden, kind)[keyword].value, keyword
+        for keyword in deidentification.PATIENT_AND_STUDY:
+            assert not read_object(deidentified, kind)[keyword].value, keyword
 
 
-def test_the_terms_that_are_looked_for_are_there_otherwise(out):
+def test_the_terms_are_present_without_deidentification(out):
     content = b"".join((out / f"dicom/eye_{kind}.dcm").read_bytes() for kind in ("SEG", "SR", "PROB"))
 
     assert [term for term in TERMS if term.encode() in content] == list(TERMS)
 
 
-def test_uids_are_replaced_so_that_what_belonged_together_still_does(out, hidden):
+def test_uids_are_replaced_and_objects_still_belong_together(out, deidentified):
     for kind in ("SEG", "SR", "PROB"):
-        open_, closed = held(out, kind), held(hidden, kind)
+        original, replaced = read_object(out, kind), read_object(deidentified, kind)
         for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-            assert closed[keyword].value == names.replaced(str(open_[keyword].value), SECRET)
-    evidence = held(hidden, "SR").CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
-    named = {str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for item in evidence}
-    assert named == {
-        str(held(hidden, "SEG").SOPInstanceUID),
-        names.replaced("1.2.826.0.1.3680043.8.498.1.0.0", SECRET),
+            assert replaced[keyword].value == uids.pseudonym(str(original[keyword].value), SECRET)
+    evidence = (
+        read_object(deidentified, "SR").CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    )
+    references = {str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for item in evidence}
+    assert references == {
+        str(read_object(deidentified, "SEG").SOPInstanceUID),
+        uids.pseudonym("1.2.826.0.1.3680043.8.498.1.0.0", SECRET),
     }
-    assert held(hidden, "SEG").file_meta.MediaStorageSOPInstanceUID == held(hidden, "SEG").SOPInstanceUID
-    assert names.replaced("1.2.3", SECRET) != names.replaced("1.2.3", SECRET + b"!")
-    assert names.replaced("1.2.840.10008.1.2.1", SECRET) == "1.2.840.10008.1.2.1"
+    assert (
+        read_object(deidentified, "SEG").file_meta.MediaStorageSOPInstanceUID
+        == read_object(deidentified, "SEG").SOPInstanceUID
+    )
+    assert uids.pseudonym("1.2.3", SECRET) != uids.pseudonym("1.2.3", SECRET + b"!")
+    assert uids.pseudonym("1.2.840.10008.1.2.1", SECRET) == "1.2.840.10008.1.2.1"
 
 
 # fmt: off
-KEPT = [
+RETAINED = [
     "AlgorithmFamilyCodeSequence", "AlgorithmName", "AlgorithmVersion", "AnatomicRegionModifierSequence",
     "AnatomicRegionSequence", "BitsAllocated", "BitsStored", "CodeMeaning", "CodeValue",
     "CodingSchemeDesignator", "CodingSchemeIdentificationSequence", "CodingSchemeName",
@@ -396,52 +412,54 @@ KEPT = [
     "TextValue", "TrackingID", "TrackingUID", "UID", "ValueType", "VerificationFlag",
 ]
 # fmt: on
-"""Every attribute with a value in what is written without the patient: read it before you change it."""
+"""Every attribute with a value in de-identified objects: check each before you change the list."""
 
 
-def test_every_attribute_that_is_kept_is_listed(hidden):
-    found = {
-        one.keyword
+def test_every_retained_attribute_is_listed(deidentified):
+    keywords = {
+        element.keyword
         for kind in ("SEG", "SR", "PROB")
-        for one in every(held(hidden, kind))
-        if one.keyword not in identity.EMPTIED
+        for element in elements(read_object(deidentified, kind))
+        if element.keyword not in deidentification.CLEARED
     }
 
-    assert sorted(found) == sorted(KEPT)
-    assert found - {"DeviceSerialNumber"} <= identity.KEPT
-    assert {str(held(hidden, kind).ContentDate) for kind in ("SEG", "SR", "PROB")} == {"19000101"}
+    assert sorted(keywords) == sorted(RETAINED)
+    assert keywords - {"DeviceSerialNumber"} <= deidentification.RETAINED
+    assert {str(read_object(deidentified, kind).ContentDate) for kind in ("SEG", "SR", "PROB")} == {
+        "19000101"
+    }
     serials = {
-        str(one.value)
+        str(element.value)
         for kind in ("SEG", "SR", "PROB")
-        for one in every(held(hidden, kind))
-        if one.keyword == "DeviceSerialNumber"
+        for element in elements(read_object(deidentified, kind))
+        if element.keyword == "DeviceSerialNumber"
     }
     assert serials == {"REMOVED"}
 
 
-def test_whatever_else_a_source_states_is_removed(looked):
-    made = tiny_dicom.op(FUNDUS)
-    made.private_block(0x0011, "CAMERA", create=True).add_new(1, "LO", "Erika")
-    made.OtherPatientIDs, made.PatientComments, made.EthnicGroup = "PAT-4711", "Erika", "Lake"
-    made.OperatorsName, made.StationName = "Ärztin^Anna", "Lake 1"
-    made.RequestAttributesSequence = [pydicom.Dataset()]
-    made.RequestAttributesSequence[0].RequestedProcedureDescription = "of Erika"
-    folder = looked(made, replace(ALL, secret=SECRET))
+def test_all_other_attributes_of_a_source_are_removed(process):
+    dataset = tiny_dicom.op(FUNDUS)
+    dataset.private_block(0x0011, "CAMERA", create=True).add_new(1, "LO", "Erika")
+    dataset.OtherPatientIDs, dataset.PatientComments, dataset.EthnicGroup = "PAT-4711", "Erika", "Lake"
+    dataset.OperatorsName, dataset.StationName = "Ärztin^Anna", "Lake 1"
+    dataset.RequestAttributesSequence = [pydicom.Dataset()]
+    dataset.RequestAttributesSequence[0].RequestedProcedureDescription = "of Erika"
+    folder = process(dataset, replace(ALL, secret=SECRET))
 
     for kind in ("SEG", "SR", "PROB"):
         content = (folder / f"dicom/eye_{kind}.dcm").read_bytes()
         assert not [term for term in TERMS if term.encode() in content]
 
 
-# ---- what is asked for
+# ---- requests
 
 
-def test_a_report_brings_its_segments():
-    assert kinds_of(["sr"]) == ("seg", "sr")
-    assert kinds_of(["prob", "seg"]) == ("seg", "prob")
+def test_a_report_requires_its_segments():
+    assert with_required_kinds(["sr"]) == ("seg", "sr")
+    assert with_required_kinds(["prob", "seg"]) == ("seg", "prob")
 
 
-def test_a_photograph_that_is_no_dicom_fails_alone_and_before_it_is_looked_at(model, tmp_path):
+def test_a_photograph_that_is_no_dicom_object_fails_alone(model, tmp_path):
     tiny_package.photograph(tmp_path / "in" / "plain.png")
     tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "in" / "eye.dcm")
     tiny_dicom.save(tiny_dicom.op(FUNDUS, 1, StudyInstanceUID=...), tmp_path / "in" / "lost.dcm")
@@ -459,7 +477,7 @@ def test_a_photograph_that_is_no_dicom_fails_alone_and_before_it_is_looked_at(mo
     ]
 
 
-def test_resume_keeps_objects_and_makes_those_that_are_missing(model, tmp_path):
+def test_resuming_keeps_objects_and_writes_missing_ones(model, tmp_path):
     path = tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "eye.dcm")
     out = tmp_path / "out"
     model.predict([path], out)
@@ -467,45 +485,45 @@ def test_resume_keeps_objects_and_makes_those_that_are_missing(model, tmp_path):
 
     model.predict([path], out, objects=ALL, resume=True)
     first = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
-    model.predict([path], out, objects=replace(ALL, made=datetime(2027, 1, 1)), resume=True)
-    kept = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
+    model.predict([path], out, objects=replace(ALL, created=datetime(2027, 1, 1)), resume=True)
+    second = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
     (out / "dicom/eye_SR.dcm").unlink()
     model.predict([path], out, objects=ALL, resume=True)
-    mended = {file.name for file in (out / "dicom").iterdir()}
+    completed = {file.name for file in (out / "dicom").iterdir()}
     model.predict([path], out, objects=replace(ALL, secret=SECRET), resume=True)
-    other = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
+    deidentified = {file.name: file.read_bytes() for file in (out / "dicom").iterdir()}
     model.predict([path], out, resume=True)
 
     assert len(first) == 3
-    assert kept == first
-    assert mended == set(first)
-    assert all(other[name] != first[name] for name in first)
-    assert not list((out / "dicom").iterdir()), "not asked for any more"
+    assert second == first
+    assert completed == set(first)
+    assert all(deidentified[name] != first[name] for name in first)
+    assert not list((out / "dicom").iterdir()), "no longer requested"
 
 
-def test_nothing_is_written_for_a_photograph_without_a_study(looked):
-    made = tiny_dicom.op(FUNDUS)
-    del made.SeriesInstanceUID
+def test_nothing_is_written_for_a_photograph_without_a_series(process):
+    dataset = tiny_dicom.op(FUNDUS)
+    del dataset.SeriesInstanceUID
 
     with pytest.raises(PhotographError, match="states no SeriesInstanceUID"):
-        looked(made)
+        process(dataset)
 
 
-def test_a_header_is_read_by_others(tmp_path):
+def test_a_header_is_a_readable_dicom_file(tmp_path):
     photograph = foveate.read(tiny_dicom.save(tiny_dicom.op(FUNDUS), tmp_path / "eye.dcm"))
 
     assert pydicom.dcmread(BytesIO(photograph.origin.header)).StudyID == "S1"
 
 
 def test_tripwire_highdicom_still_fails_on_ophthalmic_photography():
-    """When this fails, the copy that passes for VL Photographic can go."""
+    """When this fails, the copy with the class VL Photographic is no longer needed."""
     source = tiny_dicom.op(FUNDUS)
     mask = np.zeros((1, *FUNDUS.shape[:2]), np.uint8)
     description = highdicom.seg.SegmentDescription(
         segment_number=1,
         segment_label="any",
         segmented_property_category=codes.ABNORMAL,
-        segmented_property_type=codes.of_lesion("HE"),
+        segmented_property_type=codes.lesion_concept("HE"),
         algorithm_type="MANUAL",
     )
 

@@ -1,4 +1,4 @@
-"""What a map's file says is what was meant, and a mask follows from it bit for bit."""
+"""A map's file holds the map without loss, and the mask follows from it bit for bit."""
 
 import io
 import zipfile
@@ -20,33 +20,33 @@ sides = st.integers(1, 40)
 
 
 def native(height, width, seed):
-    """A map with flat parts, as maps have."""
+    """Return a map with flat parts, as real maps have."""
     rng = np.random.default_rng(seed)
-    found = rng.integers(0, 65536, (height, width), np.uint16)
-    found[rng.random((height, width)) < 0.5] = 0
-    return found
+    levels = rng.integers(0, 65536, (height, width), np.uint16)
+    levels[rng.random((height, width)) < 0.5] = 0
+    return levels
 
 
-def test_eight_bits_are_the_nearest_to_every_level():
-    every = np.arange(65536, dtype=np.uint16).reshape(1024, 64)
+def test_eight_bit_levels_are_the_nearest_to_every_level():
+    all_levels = np.arange(65536, dtype=np.uint16).reshape(1024, 64)
 
-    stored = maps.quantise(every, "png")
+    stored = maps.quantise(all_levels, "png")
 
     nearest = [round(Fraction(int(p) * 255, 65535)) for p in range(65536)]
     np.testing.assert_array_equal(stored.ravel(), nearest)
 
 
 def test_all_other_formats_keep_sixteen_bits():
-    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    all_levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 
     for format in ("png16", "tiff", "npz"):
-        np.testing.assert_array_equal(maps.quantise(every, format), every)
+        np.testing.assert_array_equal(maps.quantise(all_levels, format), all_levels)
 
 
 @laws
 @given(thresholds, formats)
 def test_the_level_is_the_first_whose_probability_reaches_the_threshold(threshold, format):
-    top = maps.maximum(format)
+    top = maps.max_level(format)
 
     level = maps.level(threshold, format)
 
@@ -57,7 +57,7 @@ def test_the_level_is_the_first_whose_probability_reaches_the_threshold(threshol
 
 @pytest.mark.parametrize("format", maps.FORMATS)
 def test_a_threshold_that_is_a_level_is_that_level(format):
-    top = maps.maximum(format)
+    top = maps.max_level(format)
 
     for level in (1, 2, 51, 127, 128, 254, 255, top - 1, top):
         assert maps.level(level / top, format) == level
@@ -71,34 +71,34 @@ def test_a_threshold_outside_its_range_is_refused(threshold):
 
 @laws
 @given(sides, sides, seeds, formats)
-def test_what_is_decoded_is_what_was_encoded(height, width, seed, format):
+def test_a_decoded_map_equals_the_encoded_map(height, width, seed, format):
     stored = maps.quantise(native(height, width, seed), format)
 
-    found = maps.decode(maps.encode(stored, format), format)
+    decoded = maps.decode(maps.encode(stored, format), format)
 
-    assert found.dtype == stored.dtype
-    np.testing.assert_array_equal(found, stored)
+    assert decoded.dtype == stored.dtype
+    np.testing.assert_array_equal(decoded, stored)
 
 
-def test_other_programs_read_the_same_numbers():
-    whole = native(60, 70, 1)
+def test_other_programs_read_the_same_levels():
+    levels = native(60, 70, 1)
 
     for format, dtype in (("png", np.uint8), ("png16", np.uint16), ("tiff", np.uint16)):
-        stored = maps.quantise(whole, format)
-        read = np.array(Image.open(io.BytesIO(maps.encode(stored, format))))
-        np.testing.assert_array_equal(read.astype(dtype), stored)
-    with np.load(io.BytesIO(maps.encode(whole, "npz"))) as arrays:
+        stored = maps.quantise(levels, format)
+        pixels = np.array(Image.open(io.BytesIO(maps.encode(stored, format))))
+        np.testing.assert_array_equal(pixels.astype(dtype), stored)
+    with np.load(io.BytesIO(maps.encode(levels, "npz"))) as arrays:
         assert arrays.files == ["probability"]
-        np.testing.assert_array_equal(arrays["probability"], whole)
+        np.testing.assert_array_equal(arrays["probability"], levels)
 
 
 def test_equal_maps_give_equal_bytes_at_any_time(monkeypatch):
-    whole = native(30, 40, 2)
-    before = {format: maps.encode(maps.quantise(whole, format), format) for format in maps.FORMATS}
+    levels = native(30, 40, 2)
+    files = {format: maps.encode(maps.quantise(levels, format), format) for format in maps.FORMATS}
     monkeypatch.setattr("time.time", lambda: 2e9)
 
-    assert before == {format: maps.encode(maps.quantise(whole, format), format) for format in maps.FORMATS}
-    (entry,) = zipfile.ZipFile(io.BytesIO(before["npz"])).infolist()
+    assert files == {format: maps.encode(maps.quantise(levels, format), format) for format in maps.FORMATS}
+    (entry,) = zipfile.ZipFile(io.BytesIO(files["npz"])).infolist()
     assert entry.date_time == maps.EARLIEST
 
 
@@ -115,16 +115,16 @@ def test_a_mask_is_the_decoded_map_at_or_above_its_level(seed, threshold, format
 
 
 @pytest.mark.parametrize("format", maps.FORMATS)
-def test_bytes_that_are_no_map_of_the_format_are_refused(format):
-    other = maps.encode(maps.quantise(native(4, 4, 0), "png16" if format == "png" else "png"), "png")
+def test_content_that_is_no_map_of_the_format_is_refused(format):
+    other_depth = maps.encode(maps.quantise(native(4, 4, 0), "png16" if format == "png" else "png"), "png")
 
-    for content in (b"", b"nonsense", other):
+    for content in (b"", b"nonsense", other_depth):
         with pytest.raises(OutputError, match=f"map in format {format}"):
             maps.decode(content, format)
 
 
 def test_a_colour_picture_is_no_map():
-    content = maps.picture(np.zeros((4, 4, 3), np.uint8), ".png", [])
+    content = maps.encode_picture(np.zeros((4, 4, 3), np.uint8), ".png", [])
 
     with pytest.raises(OutputError, match="no uint8 map"):
         maps.decode(content, "png")
@@ -132,4 +132,4 @@ def test_a_colour_picture_is_no_map():
 
 def test_a_picture_that_its_format_cannot_hold_is_refused():
     with pytest.raises(OutputError, match=r"70000 x 1 px do not fit a \.jpg file"):
-        maps.picture(np.zeros((70_000, 1, 3), np.uint8), ".jpg", [])
+        maps.encode_picture(np.zeros((70_000, 1, 3), np.uint8), ".jpg", [])

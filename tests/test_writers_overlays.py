@@ -1,9 +1,9 @@
-"""Outlines lie around lesions, never on them, and each lesion has one."""
+"""Outlines run around lesions, never over them, and each lesion has one."""
 
 import cv2
 import numpy as np
 import pytest
-import tiny_finding
+import tiny_result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import laws, seeds
@@ -15,14 +15,14 @@ from foveate.writers import contours, overlays
 from foveate.writers.overlays import Caption
 
 few = settings(laws, max_examples=12)
-"""Each draws a picture."""
+"""Each example draws a picture."""
 
 EX, MA, HE, SE = lesions.RETINOPATHY
 STRIP = np.full((7, 90, 3), 33, np.uint8)
 
 
 def blobs(seed, shape=(70, 90)):
-    """Discs, rectangles and single pixels at random, some with holes, some at the rim."""
+    """Return discs and single pixels at random, some with holes, some at the border."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(shape, np.uint8)
     for _ in range(rng.integers(1, 7)):
@@ -35,34 +35,34 @@ def blobs(seed, shape=(70, 90)):
     return mask.astype(bool)
 
 
-def found(mask, minimum_area=1):
+def lesion_regions(mask, minimum_area=1):
     return regions.find(mask.astype(np.uint8) * 255, 1, "EX", minimum_area, None)
 
 
 def traced(mask, minimum_area=1):
-    return contours.trace(mask, found(mask, minimum_area))
+    return contours.trace(mask, lesion_regions(mask, minimum_area))
 
 
-def drawn(mask, lesion=EX, ground=128):
+def draw(mask, lesion=EX, ground=128):
     pixels = np.full((*mask.shape, 3), ground, np.uint8)
     strip = np.zeros((1, mask.shape[1], 3), np.uint8)
-    return pixels, overlays.draw(pixels, [overlays.mark(traced(mask), lesion)], strip)[:-1]
+    return pixels, overlays.draw(pixels, [overlays.outlined_area(traced(mask), lesion)], strip)[:-1]
 
 
 @few
 @given(seeds)
-def test_tracing_keeps_exactly_the_regions(seed):
+def test_tracing_retains_exactly_the_regions(seed):
     mask = blobs(seed)
-    kept = {region.box: region for region in found(mask, 6)}
+    by_box = {region.box: region for region in lesion_regions(mask, 6)}
 
     result = traced(mask, 6)
 
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     large = [label for label in range(1, count) if (labels == label).sum() >= 6]
-    specks = [label for label in range(1, count) if label not in large and box(labels == label) not in kept]
+    specks = [label for label in range(1, count) if label not in large and box(labels == label) not in by_box]
     assert not result.mask[np.isin(labels, specks)].any()
     assert result.mask[np.isin(labels, large)].all()
-    assert [outline.region for outline in result.outlines] == list(found(mask, 6))
+    assert [outline.region for outline in result.outlines] == list(lesion_regions(mask, 6))
 
 
 def box(mask):
@@ -74,22 +74,22 @@ def box(mask):
 
 @few
 @given(seeds)
-def test_outlines_and_holes_filled_give_the_mask_back(seed):
+def test_filled_outlines_without_their_holes_are_the_mask(seed):
     mask = blobs(seed)
     result = np.zeros(mask.shape, np.uint8)
     for outline in traced(mask).outlines:
-        alone = cv2.fillPoly(np.zeros_like(result), [outline.outer], 1)
+        filled = cv2.fillPoly(np.zeros_like(result), [outline.outer], 1)
         for hole in outline.holes:
             inner = cv2.fillPoly(np.zeros_like(result), [hole], 1)
-            alone[(inner == 1) & ~mask] = 0
-        result |= alone
+            filled[(inner == 1) & ~mask] = 0
+        result |= filled
 
     assert (result.astype(bool) >= mask).all()
     assert not (result.astype(bool) & ~mask & ~enclosed(mask)).any()
 
 
 def enclosed(mask):
-    """What lies in holes."""
+    """Return the pixels in holes."""
     outside = np.pad(mask.astype(np.uint8), 1)
     cv2.floodFill(outside, None, (0, 0), 2, flags=4)
     return (outside[1:-1, 1:-1] == 0) & ~mask
@@ -107,7 +107,7 @@ def test_a_region_within_the_hole_of_another_keeps_its_outline():
     np.testing.assert_array_equal(result.mask.astype(bool), mask)
 
 
-def test_a_region_within_a_speck_too_small_to_count_stays():
+def test_a_region_within_a_speck_that_is_too_small_stays():
     mask = np.zeros((30, 30), bool)
     mask[2:22, 2:22] = True
     mask[3:21, 3:21] = False  # a ring of 76 px
@@ -121,14 +121,14 @@ def test_a_region_within_a_speck_too_small_to_count_stays():
 
 @few
 @given(seeds, st.sampled_from(lesions.RETINOPATHY))
-def test_no_lesion_pixel_is_painted_and_every_region_is_marked(seed, lesion):
+def test_no_lesion_pixel_is_painted_and_every_region_is_outlined(seed, lesion):
     mask = blobs(seed)
 
-    before, after = drawn(mask, lesion)
+    before, after = draw(mask, lesion)
 
     np.testing.assert_array_equal(before[mask], after[mask])
     painted = (before != after).any(axis=2)
-    for region in found(mask):
+    for region in lesion_regions(mask):
         near = (
             slice(max(0, region.box.top - 12), region.box.bottom + 12),
             slice(max(0, region.box.left - 12), region.box.right + 12),
@@ -142,7 +142,7 @@ def test_far_from_lesions_nothing_changes(seed):
     mask = np.zeros((200, 260), bool)
     mask[60:130, 80:170] = blobs(seed)
 
-    before, after = drawn(mask)
+    before, after = draw(mask)
 
     near = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)) == 1
     np.testing.assert_array_equal(before[~near], after[~near])
@@ -150,22 +150,23 @@ def test_far_from_lesions_nothing_changes(seed):
 
 @few
 @given(seeds, st.integers(8, 60))
-def test_drawing_some_rows_at_a_time_is_drawing_all_at_once(seed, rows):
-    marks = [
-        overlays.mark(traced(blobs(seed + number)), lesion) for number, lesion in enumerate((EX, MA, SE))
+def test_drawing_a_few_rows_at_a_time_equals_drawing_all_at_once(seed, rows):
+    areas = [
+        overlays.outlined_area(traced(blobs(seed + number)), lesion)
+        for number, lesion in enumerate((EX, MA, SE))
     ]
     pixels = np.full((70, 90, 3), 90, np.uint8)
-    whole = overlays.draw(pixels, marks, STRIP)
+    at_once = overlays.draw(pixels, areas, STRIP)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlays, "ROWS", rows)
-        np.testing.assert_array_equal(overlays.draw(pixels, marks, STRIP), whole)
+        np.testing.assert_array_equal(overlays.draw(pixels, areas, STRIP), at_once)
 
 
-def test_the_photograph_is_left_alone_and_the_legend_lies_below():
+def test_the_photograph_is_unchanged_and_the_legend_is_below_it():
     pixels = np.full((70, 90, 3), 90, np.uint8)
 
-    result = overlays.draw(pixels, [overlays.mark(traced(blobs(1)), EX)], STRIP)
+    result = overlays.draw(pixels, [overlays.outlined_area(traced(blobs(1)), EX)], STRIP)
 
     assert result.shape == (77, 90, 3)
     np.testing.assert_array_equal(result[70:], STRIP)
@@ -178,36 +179,36 @@ def test_an_outline_shows_on_black_and_on_white(ground):
     mask[20:40, 20:40] = True
 
     for lesion in lesions.RETINOPATHY:
-        _, after = drawn(mask, lesion, ground)
+        _, after = draw(mask, lesion, ground)
         luma = after.astype(float).mean(axis=2)
-        assert luma.max() - luma.min() > 80  # of 255: plain to see
+        assert luma.max() - luma.min() > 80  # of 255: clearly visible
 
 
-def test_a_small_lesion_gets_a_ring_some_pixels_away():
+def test_a_small_lesion_gets_a_ring_a_few_pixels_away():
     mask = np.zeros((600, 1300), bool)  # a line is one px wide
     mask[300:303, 600:603] = True
 
-    before, after = drawn(mask)
+    before, after = draw(mask)
 
     painted = (before != after).any(axis=2)
     rows, columns = np.nonzero(painted)
-    away = np.hypot(rows - 301, columns - 601)
-    assert away.min() > 3
-    assert away.max() < 9
+    distance = np.hypot(rows - 301, columns - 601)
+    assert distance.min() > 3
+    assert distance.max() < 9
     angles = np.degrees(np.arctan2(rows - 301, columns - 601)) // 20
     assert set(range(-9, 9)) <= set(angles)  # all around
 
 
-def test_styles_differ_where_colours_might_not():
+def test_styles_differ_even_if_colours_do_not():
     mask = np.zeros((100, 100), bool)
     mask[20:60, 20:60] = True
     grey = {}
     for lesion in lesions.RETINOPATHY:
-        same = lesions.Lesion(code=lesion.code, name=lesion.name, colour=(200, 200, 200))
-        grey[lesion.code] = drawn(mask, same)[1]
+        grey_lesion = lesions.Lesion(code=lesion.code, name=lesion.name, colour=(200, 200, 200))
+        grey[lesion.code] = draw(mask, grey_lesion)[1]
     mask[20:60, 20:60] = False
     mask[30:37, 30:37] = True
-    large = [drawn(mask, lesions.Lesion(code=code, name="x", colour=(9, 9, 9)))[1] for code in ("EX", "MA")]
+    large = [draw(mask, lesions.Lesion(code=code, name="x", colour=(9, 9, 9)))[1] for code in ("EX", "MA")]
 
     assert (grey["EX"] != grey["SE"]).any()
     assert (large[0] != large[1]).any()
@@ -241,23 +242,23 @@ def test_a_narrow_legend_takes_more_lines():
     assert heights == sorted(heights)
     assert heights[0] < heights[-1]
     right = overlays.legend(250, captions, "word " * 60)[:, -3:]
-    assert (right == overlays.GROUND).all()  # nothing runs over the rim
+    assert (right == overlays.GROUND).all()  # no text runs over the border
 
 
 def test_a_jpeg_keeps_its_colours_in_order():
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[..., 0], pixels[..., 1], pixels[..., 2] = 200, 100, 20
 
-    read = cv2.imdecode(np.frombuffer(overlays.jpeg(pixels), np.uint8), cv2.IMREAD_COLOR_RGB)
+    decoded = cv2.imdecode(np.frombuffer(overlays.jpeg(pixels), np.uint8), cv2.IMREAD_COLOR_RGB)
 
-    assert np.abs(read.astype(int) - pixels).max() < 6
+    assert np.abs(decoded.astype(int) - pixels).max() < 6
 
 
 def test_the_tiny_photograph_is_drawn_where_its_lesions_are():
-    finding = tiny_finding.finding()
-    mask = finding.probabilities.maps[0] >= 32_768
+    result = tiny_result.photograph_result()
+    mask = result.probabilities.maps[0] >= 32_768
 
-    before, after = drawn(mask)
+    before, after = draw(mask)
 
     rows, columns = np.nonzero((before != after).any(axis=2))
     assert rows.min() >= 34

@@ -1,4 +1,4 @@
-"""The page opens anywhere, asks nothing of a network, and no name in it does harm."""
+"""The page opens anywhere, requests nothing from a network, and no name in it does harm."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 import pytest
-import tiny_finding
+import tiny_result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,14 +18,14 @@ from strategies import laws
 from foveate import lesions, writers
 from foveate.analysis import regions
 from foveate.writers import contours, page
-from foveate.writers.results import Burden, Row
+from foveate.writers.results import LesionLoad, SummaryRow
 
 VOID = {"meta", "input", "img", "br"}
 EVIL = "<img src=x onerror=alert(1)>\"'&</script>"
 
 
 class Page(HTMLParser):
-    """Elements with their attributes and texts; complains of what is not closed."""
+    """Elements with their attributes and texts; fails if an element is not closed."""
 
     def __init__(self, content):
         super().__init__()
@@ -50,18 +50,18 @@ class Page(HTMLParser):
 
 
 def row(name="a", *, fraction=0.01, **changes):
-    burden = Burden(count=7 if fraction else 0, area_px=int(fraction * 1e6), area_fraction=fraction)
-    return Row(name=name, status="ok", key=name, digest="0" * 64, burdens={"EX": burden}, **changes)
+    load = LesionLoad(count=7 if fraction else 0, area_px=int(fraction * 1e6), area_fraction=fraction)
+    return SummaryRow(name=name, status="ok", key=name, digest="0" * 64, loads={"EX": load}, **changes)
 
 
-FAILED = Row(name="bad", status="failed", error="bad.jpg: cannot be read")
+FAILED = SummaryRow(name="bad", status="failed", error="bad.jpg: cannot be read")
 
 
 def index(rows, codes=("EX",)):
-    return page.index(rows, codes, tiny_finding.MAKER)
+    return page.index(rows, codes, tiny_result.PROVENANCE)
 
 
-def test_every_element_is_closed_and_every_id_is_single():
+def test_every_element_is_closed_and_every_id_is_unique():
     parsed = Page(index([row("a"), FAILED, row("b", quality=("blur", "new"))]))
 
     ids = [attrs["id"] for _, attrs, _ in parsed.elements if "id" in attrs]
@@ -84,7 +84,7 @@ def test_every_control_has_a_name():
     assert parsed.all("html")[0]["lang"] == "en"
 
 
-def test_nothing_comes_from_a_network_or_another_file_than_the_results():
+def test_nothing_is_loaded_from_a_network_or_from_outside_the_results():
     content = index([row("a"), row("b")])
     parsed = Page(content)
 
@@ -96,23 +96,23 @@ def test_nothing_comes_from_a_network_or_another_file_than_the_results():
     assert "connect-src 'none'" in parsed.all("meta")[3]["content"]
 
 
-def test_the_notice_and_the_model_are_said():
+def test_the_notice_and_the_model_are_shown():
     texts = " ".join(text for _, text in Page(index([row("a")])).texts)
 
     assert writers.NOTICE in texts
     assert "model tiny 1.2" in texts
 
 
-@pytest.mark.parametrize("where", ["name", "error", "model"])
-def test_no_name_becomes_markup(where):
-    maker = tiny_finding.MAKER
-    rows = [row(EVIL if where == "name" else "a")]
-    if where == "error":
-        rows = [Row(name="b", status="failed", error=EVIL)]
-    if where == "model":
-        maker = writers.Maker(name=EVIL, version="1", digest=EVIL)
+@pytest.mark.parametrize("part", ["name", "error", "model"])
+def test_no_name_becomes_markup(part):
+    provenance = tiny_result.PROVENANCE
+    rows = [row(EVIL if part == "name" else "a")]
+    if part == "error":
+        rows = [SummaryRow(name="b", status="failed", error=EVIL)]
+    if part == "model":
+        provenance = writers.Provenance(name=EVIL, version="1", digest=EVIL)
 
-    parsed = Page(page.index(rows, ("EX",), maker))
+    parsed = Page(page.index(rows, ("EX",), provenance))
 
     assert not any("onerror" in attrs for attrs in parsed.all("img"))
     assert len(parsed.all("script")) == 1
@@ -121,19 +121,19 @@ def test_no_name_becomes_markup(where):
 
 @settings(laws, max_examples=10)
 @given(st.text(min_size=1, max_size=20).filter(lambda text: "/" not in text))
-def test_any_name_is_shown_as_it_is_and_linked_to_its_files(name):
+def test_any_name_is_shown_unchanged_and_linked_to_its_files(name):
     parsed = Page(index([row(name)]))
 
-    shown = [text for tag, text in parsed.texts if tag == "span"]
+    names = [text for tag, text in parsed.texts if tag == "span"]
     readable = name.encode("utf-8", "backslashreplace").decode()
-    if "\r" not in readable and "\0" not in readable:  # HTML itself takes these for others
-        assert readable in shown
+    if "\r" not in readable and "\0" not in readable:  # HTML itself replaces these
+        assert readable in names
     link = next(attrs for attrs in parsed.all("a") if "data-show" in attrs)
     assert unquote(link["href"]) == f"overlays/{name}.jpg"
     assert not re.search(r"[^\w/.~%-]", link["href"] + link["data-show"])
 
 
-def test_a_failure_is_a_row_that_leads_nowhere():
+def test_a_failure_is_a_row_without_links():
     parsed = Page(index([FAILED]))
 
     texts = [text for _, text in parsed.texts]
@@ -143,7 +143,7 @@ def test_a_failure_is_a_row_that_leads_nowhere():
     assert "1 failed" in texts
 
 
-def test_values_for_sorting_are_those_of_the_table():
+def test_values_for_sorting_are_the_values_in_the_table():
     parsed = Page(index([row("a", fraction=0.25), row("b", fraction=0.0), row("c")], ("EX", "MA")))
 
     values = [attrs["data-values"] for attrs in parsed.all("tr") if "data-values" in attrs]
@@ -153,7 +153,7 @@ def test_values_for_sorting_are_those_of_the_table():
     assert "none" in texts
 
 
-def test_quality_is_said_in_words():
+def test_quality_is_shown_in_words():
     texts = [text for _, text in Page(index([row("a", quality=("blur", "newcode"))])).texts]
 
     assert "blurred" in texts
@@ -163,39 +163,39 @@ def test_quality_is_said_in_words():
 
 def test_a_thousand_photographs_stay_below_two_megabytes():
     codes = ("EX", "MA", "HE", "SE")
-    burden = Burden(count=117, area_px=120_000, area_fraction=0.01234567)
+    load = LesionLoad(count=117, area_px=120_000, area_fraction=0.01234567)
     rows = [
-        Row(
+        SummaryRow(
             name=f"clinic-{number % 7}/2024/photograph_{number:05d}",
             key=f"clinic-{number % 7}/2024/photograph_{number:05d}",
             status="ok",
             quality=("blur",),
-            burdens=dict.fromkeys(codes, burden),
+            loads=dict.fromkeys(codes, load),
         )
         for number in range(1000)
     ]
 
-    content = page.index(rows, codes, tiny_finding.MAKER)
+    content = page.index(rows, codes, tiny_result.PROVENANCE)
 
     assert len(content) < 2_000_000
     assert content.count(b"<img src=") == content.count(b'loading="lazy"') == 1000
 
 
 def rings(region):
-    """The outlines of a region as points, decoded as the page does."""
+    """Yield the outlines of a region as points, decoded as on the page."""
     for steps in region[10]:
         yield np.cumsum(np.array(steps).reshape(-1, 2), axis=0).astype(np.int32)
 
 
-def numbers(script):
-    """What a script hands to the page."""
+def script_values(script):
+    """Return the values that a script gives to the page."""
     text = script.decode("ascii")
     assert text.startswith("foveate(document.currentScript,{")
     assert text.endswith("})\n")
     return json.loads(text[len("foveate(document.currentScript,") : -2])
 
 
-def test_sketched_outlines_lie_on_the_regions():
+def test_outlines_on_the_page_fill_the_regions():
     rng = np.random.default_rng(3)
     mask = np.zeros((300, 400), np.uint8)
     for _ in range(12):
@@ -209,68 +209,70 @@ def test_sketched_outlines_lie_on_the_regions():
             1,
             -1,
         )
-    found = regions.find(mask, 1, "EX", 1, None)
-    traced = contours.trace(mask.astype(bool), found)
+    lesion_regions = regions.find(mask, 1, "EX", 1, None)
+    traced = contours.trace(mask.astype(bool), lesion_regions)
 
-    sketch = page.sketch(traced, lesions.EX)
+    layer = page.page_layer(traced, lesions.EX)
 
-    again = np.zeros_like(mask)
-    for region in sketch.regions:
+    filled = np.zeros_like(mask)
+    for region in layer.regions:
         outer, *holes = rings(region)
-        cv2.fillPoly(again, [outer], 1)
+        cv2.fillPoly(filled, [outer], 1)
         for hole in holes:
-            cv2.fillPoly(again, [hole], 0)
-            cv2.polylines(again, [hole], True, 1)
-    assert (again != mask).mean() < 0.002
-    areas = [region[1] for region in sketch.regions]
+            cv2.fillPoly(filled, [hole], 0)
+            cv2.polylines(filled, [hole], True, 1)
+    assert (filled != mask).mean() < 0.002
+    areas = [region[1] for region in layer.regions]
     assert areas == sorted(areas, reverse=True)
-    assert {region[0] for region in sketch.regions} == {region.id for region in found}
+    assert {region[0] for region in layer.regions} == {region.id for region in lesion_regions}
 
 
-def test_only_the_largest_regions_are_sketched(monkeypatch):
-    monkeypatch.setattr(page, "DRAWN", 3)
+def test_only_the_largest_regions_are_on_the_page(monkeypatch):
+    monkeypatch.setattr(page, "MAX_REGIONS", 3)
     mask = np.zeros((50, 50), bool)
     for number in range(6):
         mask[8 * number, : number + 1] = True
 
-    found = regions.find(mask.astype(np.uint8), 1, "EX", 1, None)
-    sketch = page.sketch(contours.trace(mask, found), lesions.EX)
+    lesion_regions = regions.find(mask.astype(np.uint8), 1, "EX", 1, None)
+    layer = page.page_layer(contours.trace(mask, lesion_regions), lesions.EX)
 
-    assert [region[1] for region in sketch.regions] == [6, 5, 4]
+    assert [region[1] for region in layer.regions] == [6, 5, 4]
 
 
-def test_the_script_holds_the_photographs_numbers_and_nothing_that_runs(tmp_path):
-    writers.write(tmp_path, tiny_finding.finding(name=EVIL, quality=("blur",)))
+def test_the_script_holds_the_photographs_values_and_no_code_of_its_name(tmp_path):
+    writers.write(tmp_path, tiny_result.photograph_result(name=EVIL, quality=("blur",)))
 
-    shown = numbers((tmp_path / "page" / "clinic" / "left.js").read_bytes())
+    values = script_values((tmp_path / "page" / "clinic" / "left.js").read_bytes())
 
-    assert shown["name"] == EVIL
-    assert (shown["width"], shown["height"]) == (240, 180)
-    assert shown["field"] == [2, 0, 236, 180]
-    assert shown["quality"] == ["blurred"]
-    assert [layer["code"] for layer in shown["lesions"]] == ["EX", "MA", "HE", "SE"]
-    (bar,) = shown["lesions"][0]["regions"]
+    assert values["name"] == EVIL
+    assert (values["width"], values["height"]) == (240, 180)
+    assert values["field"] == [2, 0, 236, 180]
+    assert values["quality"] == ["blurred"]
+    assert [layer["code"] for layer in values["lesions"]] == ["EX", "MA", "HE", "SE"]
+    (bar,) = values["lesions"][0]["regions"]
     assert bar[:8] == [1, 640, 70.0, 50.0, 50, 40, 40, 20]
     outer, hole = rings(bar)
     assert cv2.boundingRect(outer.reshape(-1, 1, 2)) == (50, 40, 40, 20)
     assert cv2.boundingRect(hole.reshape(-1, 1, 2)) == (59, 45, 22, 10)
 
 
-@pytest.mark.parametrize(("shape", "wanted"), [((90, 160), (90, 160)), ((60, 8640), (30, 4320))])
-def test_the_display_copy_is_the_photograph_or_smaller(shape, wanted):
+@pytest.mark.parametrize(("shape", "expected"), [((90, 160), (90, 160)), ((60, 8640), (30, 4320))])
+def test_the_display_copy_is_the_photograph_or_smaller(shape, expected):
     pixels = np.full((*shape, 3), (200, 90, 30), np.uint8)
 
-    photo, thumbnail = (np.array(Image.open(io.BytesIO(content))) for content in page.pictures(pixels))
+    display, thumbnail = (
+        np.array(Image.open(io.BytesIO(content))) for content in page.display_pictures(pixels)
+    )
 
-    assert photo.shape == (*wanted, 3)
+    assert display.shape == (*expected, 3)
     assert max(thumbnail.shape) <= page.THUMBNAIL_SIDE
-    assert np.abs(photo.mean(axis=(0, 1)) - (200, 90, 30)).max() < 4
+    assert np.abs(display.mean(axis=(0, 1)) - (200, 90, 30)).max() < 4
 
 
-def test_what_the_page_links_to_is_there(tmp_path):
+def test_every_file_that_the_page_links_to_exists(tmp_path):
     keys = ("clinic/left", "a b&c/ü '\"#%3F", "caf\udce9")
-    rows = [writers.write(tmp_path, tiny_finding.finding(key)) for key in keys]
-    writers.finish(tmp_path, rows, ("EX", "MA", "HE", "SE"), tiny_finding.MAKER)
+    rows = [writers.write(tmp_path, tiny_result.photograph_result(key)) for key in keys]
+    writers.write_summary(tmp_path, rows, ("EX", "MA", "HE", "SE"), tiny_result.PROVENANCE)
 
     parsed = Page((tmp_path / "index.html").read_bytes())
 
@@ -279,7 +281,7 @@ def test_what_the_page_links_to_is_there(tmp_path):
     assert len(links) == 3 * len(keys) + 1
     for link in links:
         assert (tmp_path / unquote(link, errors="surrogateescape")).is_file()
-        if link.endswith(".js"):  # the page's script makes these of it
+        if link.endswith(".js"):  # the page's script derives these names from it
             stem = unquote(link.removeprefix("page/").removesuffix(".js"), errors="surrogateescape")
-            for made in (f"page/{stem}_photo.jpg", f"regions/{stem}.csv", f"regions/{stem}.json"):
-                assert (tmp_path / made).is_file()
+            for path in (f"page/{stem}_photo.jpg", f"regions/{stem}.csv", f"regions/{stem}.json"):
+                assert (tmp_path / path).is_file()

@@ -1,31 +1,31 @@
-"""One photograph's files belong together: complete or not there, and the same from run to run."""
+"""One photograph's files are complete or count as missing, and are the same from run to run."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny_finding
-from tiny_finding import CODES, SHAPE, finding, order, tree
+import tiny_result
+from tiny_result import CODES, SHAPE, photograph_result, predict_request, tree
 
-from foveate import writers
+from foveate import atomic_files, writers
 from foveate.errors import LesionError, OutputError
 from foveate.types import Box, Decision, Frame, Probabilities
-from foveate.writers import files, maps, photograph_files
+from foveate.writers import maps, photograph_files
 
 DIGEST = "cd" * 32
 
 
-def lay(out, **changes):
-    """Write the tiny photograph and the tables over it."""
+def write_all(out, **changes):
+    """Write the tiny photograph's files and the summary."""
     writers.prepare(out)
-    row = writers.write(out, finding(**changes))
-    writers.finish(out, [row], CODES, tiny_finding.MAKER)
+    row = writers.write(out, photograph_result(**changes))
+    writers.write_summary(out, [row], CODES, tiny_result.PROVENANCE)
     return row
 
 
-def test_the_layout_is_the_documented_one(tmp_path):
-    lay(tmp_path)
+def test_the_layout_is_as_documented(tmp_path):
+    write_all(tmp_path)
 
     assert sorted(tree(tmp_path)) == sorted(
         [
@@ -45,50 +45,50 @@ def test_the_layout_is_the_documented_one(tmp_path):
 
 @pytest.mark.parametrize("format", maps.FORMATS)
 def test_a_mask_is_the_stored_map_at_the_level_that_the_json_states(tmp_path, format):
-    lay(tmp_path, format=format)
+    write_all(tmp_path, format=format)
     content = json.loads((tmp_path / "regions/clinic/left.json").read_bytes())
 
     for number, code in enumerate(CODES):
         entry = content["lesions"][code]
         stored = maps.decode((tmp_path / entry["map"]).read_bytes(), format)
         mask = maps.decode((tmp_path / entry["mask"]).read_bytes(), "png")
-        np.testing.assert_array_equal(stored, maps.quantise(tiny_finding.maps()[number], format))
+        np.testing.assert_array_equal(stored, maps.quantise(tiny_result.maps()[number], format))
         np.testing.assert_array_equal(mask == 255, stored >= entry["stored_level"])
         assert entry["mask_px"] == (mask == 255).sum()
 
 
 @pytest.mark.parametrize("format", maps.FORMATS)
 def test_every_file_is_the_same_from_run_to_run(tmp_path, format):
-    for folder in ("one", "two"):
-        lay(tmp_path / folder, format=format)
+    for folder in ("first", "second"):
+        write_all(tmp_path / folder, format=format)
 
-    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    assert tree(tmp_path / "first") == tree(tmp_path / "second")
 
 
 def test_writing_again_changes_nothing(tmp_path):
-    lay(tmp_path)
+    write_all(tmp_path)
     before = tree(tmp_path)
 
-    lay(tmp_path)
+    write_all(tmp_path)
 
     assert tree(tmp_path) == before
 
 
-def test_only_the_lesions_decided_on_are_written(tmp_path):
-    chosen = replace(finding(), decisions={"HE": Decision(threshold=0.5, minimum_area=4)})
+def test_only_lesions_with_a_decision_are_written(tmp_path):
+    result = replace(photograph_result(), decisions={"HE": Decision(threshold=0.5, minimum_area=4)})
 
-    row = writers.write(tmp_path, chosen)
+    row = writers.write(tmp_path, result)
 
-    assert list(row.burdens) == ["HE"]
+    assert list(row.loads) == ["HE"]
     assert [path.name for path in (tmp_path / "maps").rglob("*.png")] == ["left_HE.png"]
 
 
 def test_a_decision_without_a_map_is_refused():
     with pytest.raises(LesionError, match="'XX' but no map"):
-        replace(finding(), decisions={"XX": Decision(threshold=0.5, minimum_area=4)})
+        replace(photograph_result(), decisions={"XX": Decision(threshold=0.5, minimum_area=4)})
 
 
-def test_a_map_at_another_scale_lands_where_the_photograph_shows_it(tmp_path):
+def test_a_map_at_another_scale_is_written_in_the_photographs_pixels(tmp_path):
     small = np.zeros((1, 40, 50), np.uint16)
     small[0, 10:15, 20:30] = 60_000
     coarse = Probabilities(
@@ -100,7 +100,11 @@ def test_a_map_at_another_scale_lands_where_the_photograph_shows_it(tmp_path):
 
     writers.write(
         tmp_path,
-        replace(finding(), probabilities=coarse, decisions={"EX": Decision(threshold=0.5, minimum_area=5)}),
+        replace(
+            photograph_result(),
+            probabilities=coarse,
+            decisions={"EX": Decision(threshold=0.5, minimum_area=5)},
+        ),
     )
 
     content = json.loads((tmp_path / "regions/clinic/left.json").read_bytes())
@@ -110,10 +114,10 @@ def test_a_map_at_another_scale_lands_where_the_photograph_shows_it(tmp_path):
     assert content["looked_at"]["model_px_per_px"] == {"x": 0.5, "y": 0.5}
 
 
-def test_the_earlier_row_is_the_one_that_was_written(tmp_path):
-    row = lay(tmp_path)
+def test_the_reusable_row_is_the_row_that_was_written(tmp_path):
+    row = write_all(tmp_path)
 
-    assert writers.earlier(tmp_path, order(), DIGEST) == row
+    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) == row
 
 
 @pytest.mark.parametrize(
@@ -122,82 +126,84 @@ def test_the_earlier_row_is_the_one_that_was_written(tmp_path):
         {"name": "right"},
         {"settings": {"region": "whole", "thresholds": {"EX": 0.5}}},
         {"format": "png16"},
-        {"maker": replace(tiny_finding.MAKER, digest="ff" * 32)},
-        {"maker": replace(tiny_finding.MAKER, version="2")},
+        {"provenance": replace(tiny_result.PROVENANCE, digest="ff" * 32)},
+        {"provenance": replace(tiny_result.PROVENANCE, version="2")},
     ],
 )
-def test_another_order_is_not_done_yet(tmp_path, changes):
-    lay(tmp_path)
+def test_a_result_of_another_request_is_not_reusable(tmp_path, changes):
+    write_all(tmp_path)
 
-    assert writers.earlier(tmp_path, order(**changes), DIGEST) is None
+    assert writers.reusable_row(tmp_path, predict_request(**changes), DIGEST) is None
 
 
-def test_another_photograph_or_version_is_not_done_yet(tmp_path, monkeypatch):
-    lay(tmp_path)
+def test_a_result_of_another_photograph_or_version_is_not_reusable(tmp_path, monkeypatch):
+    write_all(tmp_path)
 
-    assert writers.earlier(tmp_path, order(), "00" * 32) is None
-    assert writers.earlier(tmp_path, order("clinic/right"), DIGEST) is None
+    assert writers.reusable_row(tmp_path, predict_request(), "00" * 32) is None
+    assert writers.reusable_row(tmp_path, predict_request("clinic/right"), DIGEST) is None
     monkeypatch.setattr(photograph_files, "version", lambda: "99")
-    assert writers.earlier(tmp_path, order(), DIGEST) is None
+    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is None
 
 
-def test_a_result_that_lacks_any_file_is_not_done(tmp_path):
-    lay(tmp_path)
+def test_a_result_that_lacks_any_file_is_not_reusable(tmp_path):
+    write_all(tmp_path)
     for path in [name for name in tree(tmp_path) if "/" in name]:
-        kept = (tmp_path / path).read_bytes()
+        content = (tmp_path / path).read_bytes()
         (tmp_path / path).unlink()
-        assert writers.earlier(tmp_path, order(), DIGEST) is None, path
-        (tmp_path / path).write_bytes(kept)
+        assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is None, path
+        (tmp_path / path).write_bytes(content)
 
-    assert writers.earlier(tmp_path, order(), DIGEST) is not None
+    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is not None
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"3", b"{}", b'{"lesions": 3}', b'{"photograph": {}}', b"\xff"]
 )
-def test_a_json_that_is_none_of_ours_counts_as_none(tmp_path, content):
-    files.write(tmp_path / "regions" / "clinic" / "left.json", content)
+def test_a_foreign_json_file_counts_as_no_result(tmp_path, content):
+    atomic_files.write_file(tmp_path / "regions" / "clinic" / "left.json", content)
 
-    assert writers.earlier(tmp_path, order(), DIGEST) is None
-    assert writers.others(tmp_path, order("x"), DIGEST) == ()
-    writers.write(tmp_path, finding())
-    assert writers.earlier(tmp_path, order(), DIGEST) is not None
+    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is None
+    assert writers.existing_rows(tmp_path, predict_request("x"), DIGEST) == ()
+    writers.write(tmp_path, photograph_result())
+    assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is not None
 
 
-def test_wherever_writing_stops_the_result_is_not_complete_and_the_next_run_mends_it(tmp_path, monkeypatch):
-    lay(tmp_path / "whole")
-    whole = tree(tmp_path / "whole")
+def test_wherever_writing_stops_the_result_is_not_reusable_and_the_next_run_completes_it(
+    tmp_path, monkeypatch
+):
+    write_all(tmp_path / "whole")
+    complete = tree(tmp_path / "whole")
     out = tmp_path / "out"
     count = 0
-    lay(out)  # what is there already must not pass for the new one
+    write_all(out)  # the old files must not pass for the new ones
     for stop in range(100):
         calls = iter(range(100))
 
-        def write(path, content, calls=calls, stop=stop, real=files.write):
+        def write(path, content, calls=calls, stop=stop, real=atomic_files.write_file):
             if next(calls) == stop:
                 raise OutputError("stop")
             real(path, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "write", write)
+            patch.setattr(atomic_files, "write_file", write)
             try:
-                writers.write(out, finding())
+                writers.write(out, photograph_result())
             except OutputError:
                 count += 1
             else:
                 break
-        assert writers.earlier(out, order(), DIGEST) is None
-        assert tree(out).items() <= whole.items()  # no part of a file, and none of another
+        assert writers.reusable_row(out, predict_request(), DIGEST) is None
+        assert tree(out).items() <= complete.items()  # no partial file, and no old file
 
     assert count == 14  # 4 maps, 4 masks, overlay, 3 of the page, CSV, JSON
-    assert tree(out) == whole
+    assert tree(out) == complete
 
 
-def test_a_format_or_lesion_that_is_no_longer_wanted_leaves_no_file(tmp_path):
-    lay(tmp_path, format="tiff")
-    fewer = {"MA": Decision(threshold=0.5, minimum_area=4)}
+def test_no_file_of_an_earlier_format_or_lesion_stays(tmp_path):
+    write_all(tmp_path, format="tiff")
+    decisions = {"MA": Decision(threshold=0.5, minimum_area=4)}
 
-    writers.write(tmp_path, replace(finding(), decisions=fewer))
+    writers.write(tmp_path, replace(photograph_result(), decisions=decisions))
 
     assert sorted(name for name in tree(tmp_path) if name.startswith("ma")) == [
         "maps/clinic/left_MA.png",
@@ -205,31 +211,33 @@ def test_a_format_or_lesion_that_is_no_longer_wanted_leaves_no_file(tmp_path):
     ]
 
 
-def test_clearing_removes_one_photograph_and_no_other(tmp_path):
+def test_clearing_removes_only_the_files_of_that_photograph(tmp_path):
     for key in ("clinic/left", "clinic/left_EX", "clinic/left2"):
-        writers.write(tmp_path, finding(key))
-    others = {name for name in tree(tmp_path) if "left_EX_" in name or "left_EX." in name or "left2" in name}
-    others -= {"maps/clinic/left_EX.png", "masks/clinic/left_EX.png"}
+        writers.write(tmp_path, photograph_result(key))
+    remaining = {
+        name for name in tree(tmp_path) if "left_EX_" in name or "left_EX." in name or "left2" in name
+    }
+    remaining -= {"maps/clinic/left_EX.png", "masks/clinic/left_EX.png"}
 
     writers.clear(tmp_path, "clinic/left")
 
-    assert set(tree(tmp_path)) == others
-    assert writers.earlier(tmp_path, order("clinic/left_EX"), DIGEST) is not None
+    assert set(tree(tmp_path)) == remaining
+    assert writers.reusable_row(tmp_path, predict_request("clinic/left_EX"), DIGEST) is not None
 
 
-def test_the_json_goes_before_what_it_vouches_for(tmp_path, monkeypatch):
-    lay(tmp_path)
-    gone = []
-    monkeypatch.setattr(files, "remove", gone.append)
+def test_the_json_is_removed_before_the_other_files(tmp_path, monkeypatch):
+    write_all(tmp_path)
+    removed = []
+    monkeypatch.setattr(atomic_files, "remove", removed.append)
 
     writers.clear(tmp_path, "clinic/left")
 
-    assert gone[0] == tmp_path / "regions/clinic/left.json"
-    assert tmp_path / "maps/clinic/left_EX.png" in gone
+    assert removed[0] == tmp_path / "regions/clinic/left.json"
+    assert tmp_path / "maps/clinic/left_EX.png" in removed
 
 
-def test_clearing_after_a_kill_takes_the_lesions_named(tmp_path):
-    lay(tmp_path)
+def test_clearing_after_a_kill_removes_the_named_lesions(tmp_path):
+    write_all(tmp_path)
     (tmp_path / "regions/clinic/left.json").unlink()
 
     writers.clear(tmp_path, "clinic/left", CODES)
@@ -238,44 +246,48 @@ def test_clearing_after_a_kill_takes_the_lesions_named(tmp_path):
     writers.clear(tmp_path / "nothing", "clinic/left", CODES)
 
 
-def test_the_others_are_all_but_this_one(tmp_path):
-    rows = [writers.write(tmp_path, finding(key)) for key in ("b", "a.jpg", "clinic/c")]
+def test_the_existing_rows_are_those_of_all_other_photographs(tmp_path):
+    rows = [writers.write(tmp_path, photograph_result(key)) for key in ("b", "a.jpg", "clinic/c")]
 
-    assert writers.others(tmp_path, order("b"), DIGEST) == (rows[1], rows[2])
-    assert writers.others(tmp_path, order("new"), DIGEST) == (rows[1], rows[0], rows[2])
-    assert writers.others(tmp_path / "nothing", order("new"), DIGEST) == ()
+    assert writers.existing_rows(tmp_path, predict_request("b"), DIGEST) == (rows[1], rows[2])
+    assert writers.existing_rows(tmp_path, predict_request("new"), DIGEST) == (rows[1], rows[0], rows[2])
+    assert writers.existing_rows(tmp_path / "nothing", predict_request("new"), DIGEST) == ()
 
 
 def test_results_that_do_not_belong_into_one_table_are_refused(tmp_path):
-    writers.write(tmp_path, finding("a"))
+    writers.write(tmp_path, photograph_result("a"))
 
     with pytest.raises(OutputError, match=r"a\.json: made by another model or with other settings"):
-        writers.others(tmp_path, order("b", format="npz"), DIGEST)
+        writers.existing_rows(tmp_path, predict_request("b", format="npz"), DIGEST)
     with pytest.raises(OutputError, match=r"a\.json: belongs to another photograph"):
-        writers.others(tmp_path, order("a"), "00" * 32)
-    assert writers.others(tmp_path, order("a", format="npz"), DIGEST) == ()  # about to be replaced
+        writers.existing_rows(tmp_path, predict_request("a"), "00" * 32)
+    assert (
+        writers.existing_rows(tmp_path, predict_request("a", format="npz"), DIGEST) == ()
+    )  # about to be replaced
 
 
 @pytest.mark.parametrize("key", ["../out", "a/../../b"])
 def test_no_name_leads_out_of_the_folder(tmp_path, key):
     with pytest.raises(OutputError):
-        writers.write(tmp_path / "out", finding(key))
+        writers.write(tmp_path / "out", photograph_result(key))
 
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
-def test_preparing_sweeps_what_a_killed_run_left(tmp_path):
-    left = [tmp_path / folder / ".foveate-0123456789abcdef.part" for folder in ("", "maps/clinic", "page")]
-    theirs = tmp_path / "notes" / ".foveate-0123456789abcdef.part"
-    for path in (*left, theirs):
-        files.write(path, b"")
+def test_preparing_removes_what_a_killed_run_left(tmp_path):
+    leftovers = [
+        tmp_path / folder / ".foveate-0123456789abcdef.part" for folder in ("", "maps/clinic", "page")
+    ]
+    foreign = tmp_path / "notes" / ".foveate-0123456789abcdef.part"
+    for path in (*leftovers, foreign):
+        atomic_files.write_file(path, b"")
 
     writers.prepare(tmp_path)
 
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [foreign]
 
 
-def test_preparing_names_a_folder_that_cannot_be(tmp_path):
+def test_preparing_names_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "out").write_bytes(b"")
 
     with pytest.raises(OutputError, match="out"):

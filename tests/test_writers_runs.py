@@ -1,31 +1,31 @@
-"""run.json holds the times, and whatever is needed to do the same again."""
+"""run.json holds the times, and everything that is needed to repeat the run."""
 
 import json
 from datetime import datetime, timedelta, timezone
 
-import tiny_finding
+import tiny_result
 
 from foveate.writers import runs
-from foveate.writers.results import Row
-from foveate.writers.runs import Run
+from foveate.writers.results import SummaryRow
+from foveate.writers.runs import PredictRun
 
 ROWS = (
-    Row(name="a", status="ok", digest="11" * 32),
-    Row(name="b", status="failed", error="b.jpg: cannot be read"),
-    Row(name="c", status="ok", digest="22" * 32),
+    SummaryRow(name="a", status="ok", digest="11" * 32),
+    SummaryRow(name="b", status="failed", error="b.jpg: cannot be read"),
+    SummaryRow(name="c", status="ok", digest="22" * 32),
 )
 
 
 def content(**changes):
-    run = Run(
+    run = PredictRun(
         started=datetime(2026, 3, 1, 1, 30, tzinfo=timezone(timedelta(hours=2))),
         seconds=61.23456,
-        maker=tiny_finding.MAKER,
+        provenance=tiny_result.PROVENANCE,
         settings={"region": "field", "field": (1, 2, 3)},
         versions={"onnxruntime": "1.30"},
         rows=ROWS,
         seconds_each={"a": 1.23456, "b": 0.5},
-        seconds_of={"looking": 1.5},
+        seconds_by_phase={"looking": 1.5},
         workers=2,
         skipped=4,
         **changes,
@@ -44,15 +44,15 @@ def test_times_are_in_utc():
 
 
 def test_photographs_are_counted_and_listed():
-    listed = content()["photographs"]
+    photographs = content()["photographs"]
 
-    assert {key: value for key, value in listed.items() if key != "each"} == {
+    assert {key: value for key, value in photographs.items() if key != "each"} == {
         "ok": 2,
         "failed": 1,
         "done_before": 1,
         "skipped_files": 4,
     }
-    assert listed["each"] == [
+    assert photographs["each"] == [
         {"name": "a", "status": "ok", "sha256": "11" * 32, "seconds": 1.235},
         {"name": "b", "status": "failed", "error": "b.jpg: cannot be read", "seconds": 0.5},
         {"name": "c", "status": "ok", "sha256": "22" * 32, "seconds": None},
@@ -60,9 +60,9 @@ def test_photographs_are_counted_and_listed():
 
 
 def test_versions_model_and_settings_are_named():
-    found = content()
+    run_json = content()
 
-    assert found["versions"].keys() >= {"python", "numpy", "opencv", "pillow", "onnxruntime"}
-    assert found["model"] == {"name": "tiny", "version": "1.2", "sha256": "ab" * 32}
-    assert found["settings"] == {"region": "field", "field": [1, 2, 3]}
-    assert "not a medical device" in found["notice"]
+    assert run_json["versions"].keys() >= {"python", "numpy", "opencv", "pillow", "onnxruntime"}
+    assert run_json["model"] == {"name": "tiny", "version": "1.2", "sha256": "ab" * 32}
+    assert run_json["settings"] == {"region": "field", "field": [1, 2, 3]}
+    assert "not a medical device" in run_json["notice"]

@@ -1,4 +1,4 @@
-"""The tables say what was found, in x and y, and no text in them does harm."""
+"""The tables state regions in x and y, and no text in them does harm."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import tiny_finding
+import tiny_result
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws
@@ -16,33 +16,33 @@ from foveate.analysis import regions
 from foveate.geometry import field_of_view
 from foveate.types import Box, Decision, Field, Frame
 from foveate.writers import maps, tables
-from foveate.writers.results import Burden, Row, Tally, minimum_area
+from foveate.writers.results import LesionLoad, LesionSummary, SummaryRow, minimum_area
 
 texts = st.text(max_size=30)
-"""Anything that a file may be called, and more; lone surrogates stand for bytes that are no UTF-8."""
+"""All possible file names, and more; lone surrogates stand for bytes that are not UTF-8."""
 
 
 def document(**changes):
-    finding = tiny_finding.finding(**changes)
-    tallies = {}
-    for number, code in enumerate(finding.lesions):
-        stored = maps.quantise(finding.probabilities.maps[number], "png")
-        found = regions.find(stored, 128, code, 4, finding.photograph.spacing)
-        tallies[code] = Tally(
-            decision=finding.decisions[code],
+    result = tiny_result.photograph_result(**changes)
+    summaries = {}
+    for number, code in enumerate(result.lesions):
+        stored = maps.quantise(result.probabilities.maps[number], "png")
+        lesion_regions = regions.find(stored, 128, code, 4, result.photograph.spacing)
+        summaries[code] = LesionSummary(
+            decision=result.decisions[code],
             level=128,
             minimum_area=4,
             mask_px=int((stored >= 128).sum()),
-            regions=found,
+            regions=lesion_regions,
         )
-    return tables.document(finding, tallies)
+    return tables.document(result, summaries)
 
 
-def read(content):
+def read_csv(content):
     return list(csv.reader(io.StringIO(content.decode(), newline="")))
 
 
-def test_places_are_x_and_y_in_json_and_csv():
+def test_coordinates_are_x_and_y_in_json_and_csv():
     content = document()
 
     (dot, _) = [region for region in content["regions"] if region["lesion"] == "MA"]
@@ -55,12 +55,12 @@ def test_places_are_x_and_y_in_json_and_csv():
     assert content["frame"] == (
         "EXIF-oriented, origin top left, x to the right, y down, pixel centres at +0.5"
     )
-    line = dict(zip(tables.COLUMNS, read(tables.to_csv(content))[1], strict=True))
+    line = dict(zip(tables.COLUMNS, read_csv(tables.to_csv(content))[1], strict=True))
     assert (line["centroid_x"], line["centroid_y"]) == ("70.00", "50.00")
-    assert [line[f"box_{what}"] for what in ("x", "y", "width", "height")] == ["50", "40", "40", "20"]
+    assert [line[f"box_{name}"] for name in ("x", "y", "width", "height")] == ["50", "40", "40", "20"]
 
 
-def test_sums_are_those_of_the_regions_and_the_mask_is_counted_apart():
+def test_sums_are_over_the_regions_and_the_mask_is_counted_separately():
     entry = document()["lesions"]["EX"]
 
     assert entry["count"] == 1
@@ -72,10 +72,10 @@ def test_sums_are_those_of_the_regions_and_the_mask_is_counted_apart():
 
 def test_the_fraction_is_of_the_fields_pixels():
     content = document()
-    finding = tiny_finding.finding()
-    whole = Box(top=0, left=0, bottom=180, right=240)
+    result = tiny_result.photograph_result()
+    photograph_box = Box(top=0, left=0, bottom=180, right=240)
 
-    pixels = int(field_of_view.mask(finding.field, whole).sum())
+    pixels = int(field_of_view.mask(result.field, photograph_box).sum())
 
     assert content["field"]["area_px"] == pixels
     assert content["lesions"]["EX"]["area_fraction"] == pytest.approx(640 / pixels, abs=1e-8)
@@ -83,29 +83,29 @@ def test_the_fraction_is_of_the_fields_pixels():
 
 @laws
 @given(st.integers(0, 700), st.integers(1, 90), st.floats(70, 400))
-def test_the_field_is_counted_whole_however_it_is_cut(top, height, radius):
+def test_the_field_is_counted_completely_wherever_its_box_begins(top, height, radius):
     box = Box(top=top, left=3, bottom=top + height * 8, right=300)
     disc = Field(centre=(top + 20.0, 150.0), radius=radius, box=box)
 
-    assert tables.area(disc) == int(field_of_view.mask(disc, box).sum())
+    assert tables.field_area(disc) == int(field_of_view.mask(disc, box).sum())
 
 
 def test_square_millimetres_appear_only_where_the_spacing_is_known():
-    without, known = document(), document(spacing=0.01)
+    unscaled, scaled = document(), document(spacing=0.01)
 
-    assert without["lesions"]["EX"]["area_mm2"] is None
-    assert without["regions"][0]["area_mm2"] is None
-    assert known["lesions"]["EX"]["area_mm2"] == pytest.approx(640e-4)
-    assert known["regions"][0]["area_mm2"] == pytest.approx(640e-4)
+    assert unscaled["lesions"]["EX"]["area_mm2"] is None
+    assert unscaled["regions"][0]["area_mm2"] is None
+    assert scaled["lesions"]["EX"]["area_mm2"] == pytest.approx(640e-4)
+    assert scaled["regions"][0]["area_mm2"] == pytest.approx(640e-4)
     column = tables.COLUMNS.index("area_mm2")
-    assert read(tables.to_csv(without))[1][column] == ""
-    assert read(tables.to_csv(known))[1][column] == "0.064000"
+    assert read_csv(tables.to_csv(unscaled))[1][column] == ""
+    assert read_csv(tables.to_csv(scaled))[1][column] == "0.064000"
 
 
-def test_json_and_csv_tell_the_same():
+def test_json_and_csv_hold_the_same_values():
     content = document(spacing=0.02)
 
-    lines = [dict(zip(tables.COLUMNS, line, strict=True)) for line in read(tables.to_csv(content))[1:]]
+    lines = [dict(zip(tables.COLUMNS, line, strict=True)) for line in read_csv(tables.to_csv(content))[1:]]
 
     assert len(lines) == len(content["regions"]) > 3
     for line, region in zip(lines, content["regions"], strict=True):
@@ -116,7 +116,7 @@ def test_json_and_csv_tell_the_same():
         assert float(line["max_probability"]) == region["max_probability"]
 
 
-def test_the_json_is_what_was_put_in_with_a_region_a_line():
+def test_the_json_is_the_document_with_one_region_per_line():
     content = document(quality=("blur", "small"))
 
     text = tables.to_json(content).decode()
@@ -124,8 +124,8 @@ def test_the_json_is_what_was_put_in_with_a_region_a_line():
     assert json.loads(text) == content
     assert text.endswith("}\n")
     assert sum('"id":' in line for line in text.splitlines()) == len(content["regions"])
-    nothing = tables.to_json(content | {"regions": []})
-    assert json.loads(nothing)["regions"] == []
+    empty = tables.to_json(content | {"regions": []})
+    assert json.loads(empty)["regions"] == []
 
 
 def test_the_json_holds_what_is_needed_to_use_the_map():
@@ -153,29 +153,29 @@ def test_a_row_is_read_back_from_the_json():
 
     assert row == tables.row_of(content, "clinic/left")
     assert (row.name, row.status, row.quality, row.digest) == ("clinic/left", "ok", ("blur",), "cd" * 32)
-    assert row.burdens["EX"].area_px == 640
-    assert list(row.burdens) == ["EX", "MA", "HE", "SE"]
+    assert row.loads["EX"].area_px == 640
+    assert list(row.loads) == ["EX", "MA", "HE", "SE"]
 
 
-def test_settings_come_back_as_json_has_them():
-    assert tables.plain({"field": (1.0, 2.0, 3.0), "lesions": ("EX",)}) == {
+def test_settings_are_compared_as_json_holds_them():
+    assert tables.json_values({"field": (1.0, 2.0, 3.0), "lesions": ("EX",)}) == {
         "field": [1.0, 2.0, 3.0],
         "lesions": ["EX"],
     }
 
 
-def test_the_summary_has_a_row_for_each_photograph_and_failures_too():
+def test_the_summary_has_a_row_for_each_photograph_failures_included():
     rows = [
-        Row(
+        SummaryRow(
             name="b",
             status="ok",
             quality=("blur", "cut"),
-            burdens={
-                "EX": Burden(count=3, area_px=70, area_fraction=0.00001234),
-                "MA": Burden(count=0, area_px=0, area_fraction=0.0),
+            loads={
+                "EX": LesionLoad(count=3, area_px=70, area_fraction=0.00001234),
+                "MA": LesionLoad(count=0, area_px=0, area_fraction=0.0),
             },
         ),
-        Row(name="a", status="failed", error='a.jpg: "truncated", sorry'),
+        SummaryRow(name="a", status="failed", error='a.jpg: "truncated", sorry'),
     ]
 
     content = tables.summary(rows, ("EX", "MA"))
@@ -190,66 +190,66 @@ def test_the_summary_has_a_row_for_each_photograph_and_failures_too():
 
 @laws
 @given(st.lists(st.tuples(texts, texts), max_size=5))
-def test_any_name_and_error_survive_the_summary(pairs):
-    rows = [Row(name=name, status="failed", error=error) for name, error in pairs]
+def test_any_name_and_error_is_read_back_from_the_summary(pairs):
+    rows = [SummaryRow(name=name, status="failed", error=error) for name, error in pairs]
 
-    lines = read(tables.summary(rows, ("EX",)))
+    lines = read_csv(tables.summary(rows, ("EX",)))
 
     assert all(len(line) == 7 for line in lines)
     assert [(line[0], line[2]) for line in lines[1:]] == [
-        (tables.guarded(name), tables.guarded(error)) for name, error in pairs
+        (tables.without_formula(name), tables.without_formula(error)) for name, error in pairs
     ]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
-def test_no_spreadsheet_takes_a_name_for_a_formula(start):
+def test_no_spreadsheet_runs_a_name_as_a_formula(start):
     name = f"{start}cmd|' /C calc'!A0"
 
-    (line,) = read(tables.summary([Row(name=name, status="ok")], ()))[1:]
+    (line,) = read_csv(tables.summary([SummaryRow(name=name, status="ok")], ()))[1:]
 
     assert line[0] == f"'{name}"
-    assert tables.guarded("left eye = bad") == "left eye = bad"
+    assert tables.without_formula("left eye = bad") == "left eye = bad"
 
 
-def test_a_name_that_is_no_unicode_is_written_with_escapes():
+def test_a_name_that_is_not_unicode_is_written_with_escapes():
     name = "caf\udce9"
 
-    assert b"caf\\udce9" in tables.summary([Row(name=name, status="ok")], ())
+    assert b"caf\\udce9" in tables.summary([SummaryRow(name=name, status="ok")], ())
     text = tables.to_json(document(name=name))
     assert json.loads(text)["photograph"]["name"] == name
     assert "Ünï" in tables.to_json(document(name="Ünï")).decode()
 
 
 @pytest.mark.parametrize(
-    ("scale", "area", "wanted"),
+    ("scale", "area", "expected"),
     [(1.0, 12, 12), (0.5, 12, 48), (2.0, 12, 3), (2.0, 1, 1), (4.0, 0, 1), (1.0, 1, 1)],
 )
-def test_the_minimum_area_is_brought_to_the_photographs_pixels(scale, area, wanted):
+def test_the_minimum_area_is_converted_to_the_photographs_pixels(scale, area, expected):
     frame = Frame(
         box=Box(top=10, left=20, bottom=110, right=220), shape=(round(100 * scale), round(200 * scale))
     )
 
-    assert minimum_area(Decision(threshold=0.5, minimum_area=area), frame) == wanted
+    assert minimum_area(Decision(threshold=0.5, minimum_area=area), frame) == expected
 
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
     [(0.0, "0.00 %"), (1e-9, "<0.01 %"), (0.00006, "0.01 %"), (0.0123, "1.23 %"), (1.0, "100.00 %")],
 )
-def test_what_is_there_is_never_shown_as_nothing(fraction, text):
-    assert tables.share(fraction) == text
+def test_a_positive_share_is_never_shown_as_zero(fraction, text):
+    assert tables.percentage(fraction) == text
 
 
-def test_captions_say_number_and_area():
-    known = document(spacing=0.1)["lesions"]
+def test_captions_state_number_and_area():
+    entries = document(spacing=0.1)["lesions"]
 
-    assert tables.caption(known["EX"]).startswith("hard exudates: 1 · 6.40 sq mm, 1.")
-    assert tables.caption(known["SE"]) == "soft exudates: none"
+    assert tables.caption(entries["EX"]).startswith("hard exudates: 1 · 6.40 sq mm, 1.")
+    assert tables.caption(entries["SE"]) == "soft exudates: none"
     assert "sq mm" not in tables.caption(document()["lesions"]["EX"])
 
 
 def test_numbers_do_not_depend_on_how_they_were_computed():
     region = regions.find(np.full((3, 3), 200, np.uint8), 1, "EX", 1, None)[0]
-    off = replace(region, mean_probability=region.mean_probability + 1e-12)
+    nearly_equal = replace(region, mean_probability=region.mean_probability + 1e-12)
 
-    assert tables._region(off) == tables._region(region)
+    assert tables._region_entry(nearly_equal) == tables._region_entry(region)

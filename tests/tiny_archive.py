@@ -1,4 +1,4 @@
-"""A real Orthanc on loopback for tests and benchmarks: DICOMweb, a password, and nothing that outlives it.
+"""A real Orthanc on loopback for tests and benchmarks: DICOMweb, a password, and no lasting files.
 
 Needs Debian's packages orthanc and orthanc-dicomweb; Orthanc (GPL) runs as a process of its own.
 """
@@ -17,8 +17,8 @@ USER, PASSWORD = "clinic", "lake"
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 
-PATIENCE = 30.0
-"""Seconds in which it must answer, or end."""
+TIMEOUT = 30.0
+"""Seconds within which it must respond, or end."""
 
 
 def installed() -> bool:
@@ -26,17 +26,17 @@ def installed() -> bool:
 
 
 class Orthanc:
-    """One archive, in a folder of its own; can be killed and started again on the same port."""
+    """An archive in its own folder; it can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, *, largest: int | None = None):
-        """Write its configuration; `start` starts it.
+    def __init__(self, folder: Path, *, max_file_bytes: int | None = None):
+        """Write the configuration; `start` starts the archive.
 
         Args:
-            folder: for all that it keeps.
-            largest: bytes that a file of it may have: what is larger meets a disk that takes no more.
+            folder: for all its files.
+            max_file_bytes: largest size of its files; writing more fails as on a full disk.
         """
         self.folder = folder
-        self.largest = largest
+        self.max_file_bytes = max_file_bytes
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/dicom-web"
         self.process = None
@@ -67,15 +67,17 @@ class Orthanc:
         self.kill()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the archive, and wait until it responds."""
         log = (self.folder / "log.txt").open("ab")
-        limit = "" if self.largest is None else f"trap '' XFSZ; ulimit -f {self.largest // 512}; "
+        limit = (
+            "" if self.max_file_bytes is None else f"trap '' XFSZ; ulimit -f {self.max_file_bytes // 512}; "
+        )
         command = f'{limit}exec Orthanc "$0"'
         self.process = subprocess.Popen(
             ["sh", "-c", command, str(self.folder / "orthanc.json")], stdout=log, stderr=log
         )
         log.close()
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.ConnectionError):
                 if requests.get(f"{self.url}/studies", auth=(USER, PASSWORD), timeout=5).ok:
@@ -86,21 +88,21 @@ class Orthanc:
         raise RuntimeError((self.folder / "log.txt").read_text()[-2000:])
 
     def kill(self) -> None:
-        """Kill it, as a power cut would."""
+        """Kill the archive, as a power cut does."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT)
             self.process = None
 
     def put(self, content: bytes) -> None:
-        """Put an object into it, as a camera would."""
-        answer = requests.post(
+        """Put an object into the archive, as a camera does."""
+        response = requests.post(
             f"http://127.0.0.1:{self.port}/instances", data=content, auth=(USER, PASSWORD), timeout=60
         )
-        answer.raise_for_status()
+        response.raise_for_status()
 
     def count(self) -> int:
-        """How many objects it holds."""
+        """Return the number of objects in the archive."""
         return self._statistics()["CountInstances"]
 
     def _statistics(self) -> dict:

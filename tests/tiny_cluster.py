@@ -1,4 +1,4 @@
-"""What tests of the cluster share: small folders of eyes, programmes, a crew that does as a script says."""
+"""Helpers of the cluster's tests: small folders of eyes, jobs, an executor that follows a script."""
 
 import json
 from collections import deque
@@ -7,27 +7,31 @@ from contextlib import contextmanager
 import tiny_package
 
 from foveate import models
-from foveate.cluster.inventory import Item
-from foveate.cluster.job import Programme
-from foveate.cluster.ledger import Entry
-from foveate.cluster.worker import Done, Joined
-from foveate.engines.choice import Choice
+from foveate.cluster import Placement
+from foveate.cluster.inventory import WorkItem
+from foveate.cluster.job import ClusterJob
+from foveate.cluster.ledger import LedgerEntry
+from foveate.cluster.worker import ShardResult, WorkerReady
+from foveate.engines.choice import EngineChoice
 from foveate.version import version
-from foveate.writers import Burden, Row
+from foveate.writers import LesionLoad, SummaryRow
 
-ONE_THREAD = Choice(engine="onnx", threads=1)
+ONE_THREAD = EngineChoice(engine="onnx", threads=1)
+
+one_worker = Placement(workers=1).start_executor
+"""Starts one worker in this process."""
 
 
-def folder(place, count=4):
-    """Write some drawn eyes into two folders, and a file that is no photograph."""
+def write_eyes(folder, count=4):
+    """Write some drawn eyes into two folders, and a file that is not a photograph; return the folder."""
     for number in range(count):
-        tiny_package.photograph(place / f"clinic{number % 2}" / f"eye{number:03}.png", seed=number)
-    (place / "notes.txt").write_text("no photograph")
-    return place
+        tiny_package.photograph(folder / f"clinic{number % 2}" / f"eye{number:03}.png", seed=number)
+    (folder / "notes.txt").write_text("no photograph")
+    return folder
 
 
-def programme(source, target, model, **changes):
-    return Programme(
+def cluster_job(source, target, model, **changes):
+    return ClusterJob(
         **{
             "source": str(source),
             "target": str(target),
@@ -39,95 +43,96 @@ def programme(source, target, model, **changes):
 
 
 def results(out):
-    """Everything that a run wrote, but for what only a run by workers has and what holds times."""
-    own = ("manifest", "run.json", "summary.parquet")
+    """Return every file of a run but those that only a run by workers has and those that hold times."""
+    excluded = ("manifest", "run.json", "summary.parquet")
     files = (path for path in out.rglob("*") if path.is_file())
-    named = {path.relative_to(out).as_posix(): path for path in files}
-    return {name: path.read_bytes() for name, path in named.items() if name.split("/")[0] not in own}
+    by_name = {path.relative_to(out).as_posix(): path for path in files}
+    return {name: path.read_bytes() for name, path in by_name.items() if name.split("/")[0] not in excluded}
 
 
-def said(log):
-    """The events of a log."""
+def logged_events(log):
+    """Return the events of a log."""
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def row(name, **changes):
-    """A row as a photograph without lesions has."""
-    burdens = {
-        code: Burden(count=0, area_px=0, area_fraction=0.0, area_mm2=None)
+    """Return the row of a photograph without lesions."""
+    loads = {
+        code: LesionLoad(count=0, area_px=0, area_fraction=0.0, area_mm2=None)
         for code in tiny_package.CONTRACT.lesions
     }
-    return Row(
-        **{"name": name, "status": "ok", "key": name, "digest": "d" * 64, "burdens": burdens, **changes}
+    return SummaryRow(
+        **{"name": name, "status": "ok", "key": name, "digest": "d" * 64, "loads": loads, **changes}
     )
 
 
-def done(item: Item, **changes) -> Entry:
-    """An entry as of a photograph that went well at its first try."""
-    return Entry(
+def success(item: WorkItem, **changes) -> LedgerEntry:
+    """Return the entry of a photograph that succeeded at this attempt."""
+    return LedgerEntry(
         **{
             "row": row(item.name),
             "stamp": item.stamp,
             "worker": "w1",
             "seconds": {"looking": 1.0},
-            "tries": item.tries + 1,
+            "attempts": item.failed_attempts + 1,
             **changes,
         }
     )
 
 
-class Scripted:
-    """A crew whose workers answer at once: what `answer` returns for a shard, or raises.
+class ScriptedExecutor:
+    """An executor whose workers answer at once: what `answer` returns for a shard, or raises.
 
     Args:
         answer: called with a shard; returns entries, or an event.
-        workers: that join.
+        workers: that become ready.
     """
 
     def __init__(self, answer, workers=1, **facts):
-        self.sent = []
-        self.most = 0
-        """Shards that were under way at the same time."""
+        self.submitted = []
+        self.most_running = 0
+        """Most shards that ran at the same time."""
         self._answer = answer
         self._workers = workers
-        self._events = deque(self._joined(f"w{number + 1}", **facts) for number in range(workers))
-        self._under_way = deque()
+        self._events = deque(ready_event(f"w{number + 1}", **facts) for number in range(workers))
+        self._running = deque()
 
     @contextmanager
-    def __call__(self, assignment, package):
+    def start(self, assignment, package):
         self.assignment = assignment
         yield self
 
-    def room(self):
-        return 2 * self._workers - len(self._under_way)
+    def capacity(self):
+        return 2 * self._workers - len(self._running)
 
-    def send(self, shard):
-        self.sent.append(shard)
-        self._under_way.append(shard)
-        self.most = max(self.most, len(self._under_way))
+    def submit(self, shard):
+        self.submitted.append(shard)
+        self._running.append(shard)
+        self.most_running = max(self.most_running, len(self._running))
 
-    def next(self, seconds):
+    def next_event(self, timeout):
         if self._events:
             return self._events.popleft()
-        shard = self._under_way.popleft()
+        shard = self._running.popleft()
         answer = self._answer(shard)
         if isinstance(answer, tuple):
-            return Done(worker="w1", shard=shard, entries=answer, peak_mb=100)
+            return ShardResult(worker="w1", shard=shard, entries=answer, peak_mb=100)
         return answer
 
     def close(self):
         return []
 
-    @staticmethod
-    def _joined(name, **facts):
-        return Joined(
-            **{
-                "worker": name,
-                "host": "here",
-                "process": 1,
-                "foveate": version(),
-                "label": "fake",
-                "versions": {},
-                **facts,
-            }
-        )
+
+def ready_event(name, **facts):
+    """Return the event of a worker that is ready."""
+    return WorkerReady(
+        **{
+            "worker": name,
+            "host": "here",
+            "process": 1,
+            "foveate": version(),
+            "label": "fake",
+            "versions": {},
+            **facts,
+        }
+    )

@@ -1,7 +1,7 @@
-"""A model package small enough for tests, and photographs that it can look at.
+"""A model package small enough for tests, and photographs for it.
 
-Its two graphs are 1x1 convolutions with weights that can be read off below, so that every probability can be
-computed by hand; they lie in a safetensors file, as those of a real package do. Needs onnx, not torch.
+Its two graphs are 1x1 convolutions with the weights below, so that every probability can be computed by hand.
+The weights lie in a safetensors file, as in a real package. Needs onnx, not torch.
 """
 
 import json
@@ -14,10 +14,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from foveate import models
-from foveate.engines import Glance
-from foveate.types import Contract, Decision
+from foveate.engines import GlobalOutput
+from foveate.types import Decision, ModelContract
 
-CONTRACT = Contract(
+CONTRACT = ModelContract(
     lesions=("EX", "MA"),
     mean=(127.5, 127.5, 127.5),
     std=(127.5, 127.5, 127.5),  # levels become -1 to 1
@@ -30,14 +30,14 @@ CONTRACT = Contract(
 
 WEIGHTS = {
     "features_w": np.array([[1, 0, 0], [0, 1, 0]], np.float32),  # f_g is the view's red and green
-    "glance_w": np.array([[0, 4], [-4, 0]], np.float32),
-    "glance_b": np.array([-2, -2], np.float32),
-    "look_w": np.array(
+    "global_w": np.array([[0, 4], [-4, 0]], np.float32),
+    "global_b": np.array([-2, -2], np.float32),
+    "local_w": np.array(
         [[0, 8, 0, 0.5, 0], [-8, 0, 0, 0, 0.5]], np.float32
     ),  # EX is bright green, MA dark red
-    "look_b": np.array([-4, -4], np.float32),
+    "local_b": np.array([-4, -4], np.float32),
 }
-"""Rows are outputs; columns of `look_w` are the window's R, G, B and the two features of the view."""
+"""Rows are outputs; the columns of `local_w` are the window's R, G, B and the two features of the view."""
 
 MANIFEST = models.Manifest(
     name="tiny",
@@ -55,7 +55,7 @@ MANIFEST = models.Manifest(
 
 
 def build(folder: Path, **changes) -> Path:
-    """Write a whole package into a folder; changes go into the manifest."""
+    """Write a whole package into a folder; `changes` replace fields of the manifest."""
     folder.mkdir(parents=True)
     places = _write_weights(folder / "weights.safetensors")
     for name, graph in (("global.onnx", _global()), ("local.onnx", _local())):
@@ -68,30 +68,30 @@ def build(folder: Path, **changes) -> Path:
 
 @dataclass
 class Red:
-    """A fake engine: each pixel's probability is its red level / 255. It remembers what it was shown."""
+    """A fake engine: each pixel's probability is its red level / 255. It records its inputs."""
 
     label = "red"
 
-    contract: Contract = CONTRACT
+    contract: ModelContract = CONTRACT
     views: list = field(default_factory=list)
     batches: list = field(default_factory=list)
-    """How many windows each look was given."""
+    """The number of windows of each batch."""
 
-    def glance(self, view):
+    def run_global(self, view):
         self.views.append(view)
         side = self.contract.view_side
-        return Glance(
+        return GlobalOutput(
             probabilities=np.zeros((len(self.contract.lesions), side, side), np.float32), features=view[0]
         )
 
-    def look(self, windows, pieces, rows, columns):
-        self.batches.append(len(windows))
-        red = windows * self.contract.std[0] + self.contract.mean[0]
+    def run_local(self, batch):
+        self.batches.append(len(batch))
+        red = batch.windows * self.contract.std[0] + self.contract.mean[0]
         return np.clip(red[:, [0] * len(self.contract.lesions)] / 255, 0, 1).astype(np.float32)
 
 
 def fake(digest: str = "0" * 64, **changes) -> models.Package:
-    """A package for a fake engine: no file lies behind it; changes go into its contract."""
+    """Return a package without files for a fake engine; `changes` replace fields of its contract."""
     contract = replace(CONTRACT, **changes)
     return models.Package(
         folder=Path("nowhere"),
@@ -104,10 +104,10 @@ def fake(digest: str = "0" * 64, **changes) -> models.Package:
     )
 
 
-def looked(windows, features):
-    """What local.onnx should answer: windows N 3 S S, features of the view at their pixels N 2 S S."""
+def local_output(windows, features):
+    """Return the expected output of local.onnx for windows N 3 S S and features at their pixels N 2 S S."""
     stacked = np.concatenate([windows, features], axis=1)
-    logits = np.einsum("kc,nchw->nkhw", WEIGHTS["look_w"], stacked) + WEIGHTS["look_b"][:, None, None]
+    logits = np.einsum("kc,nchw->nkhw", WEIGHTS["local_w"], stacked) + WEIGHTS["local_b"][:, None, None]
     return 1 / (1 + np.exp(-logits))
 
 
@@ -135,7 +135,7 @@ def photograph(path: Path, **drawn) -> Path:
 
 
 def _write_weights(path: Path) -> dict[str, tuple[str, int, int]]:
-    """Write a safetensors file; return where each weight lies in it."""
+    """Write a safetensors file; return the file, offset and length of each weight."""
     header, end = {}, 0
     for name, values in WEIGHTS.items():
         header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [end, end + values.nbytes]}
@@ -153,7 +153,7 @@ def _write_weights(path: Path) -> dict[str, tuple[str, int, int]]:
 
 
 def _point_outside(graph: onnx.ModelProto, places: dict[str, tuple[str, int, int]]) -> None:
-    """Take the weights out of a graph and let it point into the safetensors file."""
+    """Replace the weights of a graph by references into the safetensors file."""
     for tensor in graph.graph.initializer:
         if tensor.name in places:
             tensor.ClearField("raw_data")
@@ -166,7 +166,7 @@ def _global() -> onnx.ModelProto:
     return _model(
         [
             helper.make_node("Conv", ["view", "features_w"], ["features"]),
-            helper.make_node("Conv", ["features", "glance_w", "glance_b"], ["logits"]),
+            helper.make_node("Conv", ["features", "global_w", "global_b"], ["logits"]),
             helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
         ],
         {"view": [1, 3, 64, 64]},
@@ -181,9 +181,9 @@ def _local() -> onnx.ModelProto:
             helper.make_node("Unsqueeze", ["columns", "axis"], ["columns1"]),
             helper.make_node("Transpose", ["columns1"], ["columns2"], perm=[0, 1, 3, 2]),
             helper.make_node("MatMul", ["rows1", "pieces"], ["half"]),
-            helper.make_node("MatMul", ["half", "columns2"], ["seen"]),
-            helper.make_node("Concat", ["windows", "seen"], ["both"], axis=1),
-            helper.make_node("Conv", ["both", "look_w", "look_b"], ["logits"]),
+            helper.make_node("MatMul", ["half", "columns2"], ["sampled"]),
+            helper.make_node("Concat", ["windows", "sampled"], ["both"], axis=1),
+            helper.make_node("Conv", ["both", "local_w", "local_b"], ["logits"]),
             helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
         ],
         {

@@ -15,12 +15,12 @@ from starlette.testclient import TestClient
 from foveate.inference.api import load
 from foveate.server.http.app import create
 from foveate.server.jobs import events, worker, worker_pool
-from foveate.server.jobs.queue import Crew
+from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.options import Limits, Options
 
 
 class Inline:
-    """A `Hand` that works in the thread that asks it."""
+    """A `Worker` that works in the thread that calls it."""
 
     def __init__(self, model=None):
         self._model = model
@@ -31,16 +31,16 @@ class Inline:
         """Cleared: tasks wait."""
         self.hold.set()
 
-    def introduce(self):
-        return worker.introduce(self._model) if self._model else {}
+    def handshake(self):
+        return worker.describe(self._model) if self._model else None
 
-    def do(self, task, watch, seconds):
+    def do(self, task, progress, seconds):
         with self._lock:
             self.cancelled.clear()
             while not self.hold.wait(0.01):
                 if self.cancelled.is_set() or self.closed:
                     raise worker_pool.CancelledError
-            return worker.do(task, self._model, watch)
+            return worker.do(task, self._model, progress)
 
     def cancel(self):
         self.cancelled.set()
@@ -51,13 +51,13 @@ class Inline:
 
 @contextmanager
 def running(data: Path, model: Path, *, base="http://127.0.0.1:8000", **changes):
-    """Yield a client of a server, and the looker that works for it."""
-    looker = changes.pop("wrap", lambda hand: hand)(Inline(load(model, engine="onnx", threads=1)))
+    """Yield a client of a server; `client.predictor` is the worker that predicts."""
+    predictor = changes.pop("wrap", lambda worker: worker)(Inline(load(model, engine="onnx", threads=1)))
     limits = changes.pop("limits", Limits())
     options = Options(data=data, model=model, threads=1, limits=limits, **changes)
-    app = create(options, lambda _: Crew(desk=Inline(), lookers=[looker]))
+    app = create(options, lambda _: WorkerPool(io_worker=Inline(), inference_workers=[predictor]))
     with TestClient(app, base_url=base, raise_server_exceptions=False) as client:
-        client.looker = looker
+        client.predictor = predictor
         client.service = app.routes.state.service
         yield client
 
@@ -107,7 +107,9 @@ def stream(client):
     queue: SimpleQueue = SimpleQueue()
 
     async def listen():
-        stream = await client.service.news.listen(events.spelt("hello", {}), batch=None, photograph=None)
+        stream = await client.service.events.subscribe(
+            events.format_event("hello", {}), batch=None, photograph=None
+        )
         async for text in stream:
             queue.put(text)
 

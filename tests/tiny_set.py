@@ -20,9 +20,9 @@ from foveate.training import cache
 from foveate.training.augmentation import Limits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
-from foveate.types import Contract, Decision
+from foveate.types import ModelContract, Decision
 
-CONTRACT = Contract(
+CONTRACT = ModelContract(
     lesions=("EX", "MA", "HE", "SE"),
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
@@ -116,7 +116,7 @@ def network() -> LocalGlobalUNet:
 
 def correcting() -> LocalGlobalUNet:
     """Build the same with a fusion that is added to LocalNet's logits."""
-    return nets.build(replace(NETWORK, corrects=True), len(CONTRACT.lesions))
+    return nets.build(replace(NETWORK, residual_fusion=True), len(CONTRACT.lesions))
 
 
 def seeded(build=network, seed=0) -> LocalGlobalUNet:

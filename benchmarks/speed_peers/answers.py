@@ -1,4 +1,4 @@
-"""What a candidate gives back: how it is run, and what one run says.
+"""The values that a candidate returns: how it is run, and the result of one run.
 
 Knows:   the two values that pass between a candidate and the process it runs in.
 Ignores: what is computed.
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What one run says beside its time."""
+    """The result of one run beside its time."""
 
     maps: Callable[[], np.ndarray] | None = None
     """Makes probabilities, K h w, canvas px; called only where somebody compares them."""

@@ -24,7 +24,7 @@ def processors():
 def cpu():
     """Return the seconds of all processors that this process and its ended children used so far."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def forget_peak():
@@ -33,7 +33,7 @@ def forget_peak():
         Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
 
 
-def saved(answer, path):
+def save_maps(answer, path):
     np.savez_compressed(path, maps=answer.maps().astype(np.float32))
 
 
@@ -42,8 +42,8 @@ def main():
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not belong into the pipe
 
-    def say(**told):
-        print(json.dumps(told), file=pipe, flush=True)
+    def send(**message):
+        print(json.dumps(message), file=pipe, flush=True)
 
     try:
         module = importlib.import_module(f"speed_peers.{spec['module']}")
@@ -51,25 +51,25 @@ def main():
         if opened.warm:
             opened.run()
     except Exception as error:  # whatever it is: the table says it, and the others go on
-        say(failed=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        send(failed=" ".join(f"{type(error).__name__}: {error}".split())[:300])
         raise
     forget_peak()
-    say(what=opened.what, pid=os.getpid())
+    send(what=opened.what, pid=os.getpid())
     for line in sys.stdin:
         path = json.loads(line)["save"]
-        used, begun = cpu(), time.perf_counter()
+        used, start = cpu(), time.perf_counter()
         try:
             answer = opened.run()
         except Exception as error:
-            say(failed=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+            send(failed=" ".join(f"{type(error).__name__}: {error}".split())[:300])
             raise
-        took, used = time.perf_counter() - begun, cpu() - used
+        elapsed, used = time.perf_counter() - start, cpu() - used
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of those that have ended
-        say(wall=took, cpu=used, ended=peak, seconds=dict(answer.seconds), figures=dict(answer.figures))
+        send(wall=elapsed, cpu=used, ended=peak, seconds=dict(answer.seconds), figures=dict(answer.figures))
         sys.stdin.readline()  # the peak of memory is read before anything is saved
         if path is not None:
-            saved(answer, path)
-            say(saved=path)
+            save_maps(answer, path)
+            send(saved=path)
         del answer
 
 

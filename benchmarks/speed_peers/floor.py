@@ -25,9 +25,10 @@ from onnx import TensorProto, helper
 
 import foveate
 from foveate import models
-from foveate.engines import processors
+from foveate.engines.threads import available_processors
 from foveate.geometry import feature_sampling
-from foveate.inference import pipeline
+from foveate.inference.prepared_canvas import prepare_canvas
+from foveate.inference.window_planning import cover_windows
 from speed_peers.answers import Answer, Opened
 
 BURSTS = 3
@@ -54,8 +55,8 @@ class Layer:
         """Return an ONNX model of this layer alone, random weights inside."""
         generator = np.random.default_rng(0)
         weights = self.inputs[1:] if self.kind == "Conv" else ()
-        given = self.inputs[: len(self.inputs) - len(weights)]
-        names = [f"given{k}" for k in range(len(given))]
+        inputs = self.inputs[: len(self.inputs) - len(weights)]
+        names = [f"inputs{k}" for k in range(len(inputs))]
         constants = [
             helper.make_tensor(
                 f"weight{k}",
@@ -67,19 +68,22 @@ class Layer:
             for k, shape in enumerate(weights)
         ]
         node = helper.make_node(
-            self.kind, [*names, *[one.name for one in constants]], ["made"], **dict(self.attributes)
+            self.kind,
+            [*names, *[constant.name for constant in constants]],
+            ["output"],
+            **dict(self.attributes),
         )
         floats = [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in zip(names, given, strict=True)
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in zip(names, inputs, strict=True)
         ]
-        made = helper.make_tensor_value_info("made", TensorProto.FLOAT, self.output)
-        graph = helper.make_graph([node], "layer", floats, [made], constants)
+        output = helper.make_tensor_value_info("output", TensorProto.FLOAT, self.output)
+        graph = helper.make_graph([node], "layer", floats, [output], constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
     def feed(self):
         generator = np.random.default_rng(1)
-        given = self.inputs[:1] if self.kind == "Conv" else self.inputs
-        return {f"given{k}": generator.standard_normal(shape, np.float32) for k, shape in enumerate(given)}
+        inputs = self.inputs[:1] if self.kind == "Conv" else self.inputs
+        return {f"inputs{k}": generator.standard_normal(shape, np.float32) for k, shape in enumerate(inputs)}
 
 
 def floor(photograph, model, engine, precision):
@@ -92,29 +96,30 @@ def floor(photograph, model, engine, precision):
         precision: 'float32' or 'bf16'.
     """
     package, pixels = models.load(model), foveate.read(photograph)
-    counted = _counted(package, pixels)
+    pass_layers = _count_layers(package, pixels)
     time = {"onnx": _in_onnxruntime, "openvino": _in_openvino}[engine]
     best = {}
 
     def run():
-        for layer in {**counted.glance, **counted.look}:
+        for layer in {**pass_layers.global_net, **pass_layers.local_net}:
             best[layer] = min(best.get(layer, math.inf), time(layer, precision))
-        glance, look = (
+        global_net, local_net = (
             sum(number * best[layer] for layer, number in layers.items())
-            for layers in (counted.glance, counted.look)
+            for layers in (pass_layers.global_net, pass_layers.local_net)
         )
         adds = [
-            sum(n * layer.multiply_adds for layer, n in ls.items()) for ls in (counted.glance, counted.look)
+            sum(n * layer.multiply_adds for layer, n in ls.items())
+            for ls in (pass_layers.global_net, pass_layers.local_net)
         ]
-        glances = package.contract.glances
-        total = glances * adds[0] + counted.windows * adds[1]
-        seconds = glances * glance + counted.windows * look
+        tta_views = package.contract.tta_views
+        total = tta_views * adds[0] + pass_layers.windows * adds[1]
+        seconds = tta_views * global_net + pass_layers.windows * local_net
         return Answer(
             figures={
                 "floor": seconds,
-                "floor_field": glances * glance + counted.windows * counted.share * look,
+                "floor_field": tta_views * global_net + pass_layers.windows * pass_layers.share * local_net,
                 "multiply_adds": total,
-                "glance_multiply_adds": glances * adds[0],
+                "glance_multiply_adds": tta_views * adds[0],
                 "rate": total / seconds,
                 "layers": len(best),
             }
@@ -124,12 +129,12 @@ def floor(photograph, model, engine, precision):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Counted:
+class _PassLayers:
     """The layers of one pass."""
 
-    glance: dict[Layer, int]
+    global_net: dict[Layer, int]
     """Of GlobalNet, and how often each stands in it."""
-    look: dict[Layer, int]
+    local_net: dict[Layer, int]
     """Of LocalNet and the fusion, on one window."""
     windows: float
     """How many windows the canvas holds without overlap, parts counted."""
@@ -137,22 +142,22 @@ class _Counted:
     """Of the canvas that is field."""
 
 
-def _counted(package, pixels):
+def _count_layers(package, pixels):
     contract = package.contract
-    laid = pipeline._laid(pixels, pipeline.DEFAULTS, contract)  # as every photograph is
-    frame, inside = laid.frame, laid.inside
-    window = pipeline.tiled(inside, frame.shape, contract).window
-    sight = feature_sampling.sample_at((0, 0), window, frame.shape, contract.view_side)
+    prepared = prepare_canvas(pixels, contract)  # as for every photograph
+    frame, inside = prepared.frame, prepared.inside
+    window = cover_windows(prepared).window
+    sampling = feature_sampling.window_sampling((0, 0), window, frame.shape, contract.view_side)
     side = contract.view_side
     with_piece = {
         "windows": (1, 3, *window),
-        "pieces": (1, _channels(package), sight.rows.shape[1], sight.columns.shape[1]),
-        "rows": (1, *sight.rows.shape),
-        "columns": (1, *sight.columns.shape),
+        "pieces": (1, _channels(package), sampling.rows.shape[1], sampling.columns.shape[1]),
+        "rows": (1, *sampling.rows.shape),
+        "columns": (1, *sampling.columns.shape),
     }
-    return _Counted(
-        glance=_layers(package.folder / "global.onnx", {"view": (1, 3, side, side)}),
-        look=_layers(package.folder / "local.onnx", with_piece),
+    return _PassLayers(
+        global_net=_layers(package.folder / "global.onnx", {"view": (1, 3, side, side)}),
+        local_net=_layers(package.folder / "local.onnx", with_piece),
         windows=math.prod(frame.shape) / math.prod(window),
         share=float(inside.mean()),
     )
@@ -168,29 +173,35 @@ def _channels(package):
 def _layers(path, shapes):
     """Return the distinct layers of a graph at these shapes of its inputs, and how often each occurs."""
     model = onnx.load(path)
-    known = _shapes(model, shapes)
-    found = collections.Counter()
+    known_shapes = _shapes(model, shapes)
+    layers = collections.Counter()
     for node in model.graph.node:
         if node.op_type not in ("Conv", "MatMul"):
             continue
-        attributes = tuple((one.name, _hashable(helper.get_attribute_value(one))) for one in node.attribute)
-        inputs = tuple(known[name] for name in node.input)
-        layer = Layer(kind=node.op_type, inputs=inputs, output=known[node.output[0]], attributes=attributes)
-        found[layer] += 1
-    return dict(found)
+        attributes = tuple(
+            (attribute.name, _hashable(helper.get_attribute_value(attribute))) for attribute in node.attribute
+        )
+        inputs = tuple(known_shapes[name] for name in node.input)
+        layer = Layer(
+            kind=node.op_type, inputs=inputs, output=known_shapes[node.output[0]], attributes=attributes
+        )
+        layers[layer] += 1
+    return dict(layers)
 
 
 def _shapes(model, shapes):
     """Return the shapes of all that a graph's layers take and make, by one run of it on zeros."""
-    given = {value.name for value in model.graph.input}
-    known = {one.name: tuple(one.dims) for one in model.graph.initializer} | shapes
+    inputs = {value.name for value in model.graph.input}
+    known_shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer} | shapes
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul")]
-    asked = sorted({name for node in layers for name in (*node.input, *node.output)} - set(known) - given)
+    names = sorted(
+        {name for node in layers for name in (*node.input, *node.output)} - set(known_shapes) - inputs
+    )
     del model.graph.output[:]
-    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    made = session.run(asked, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
-    return known | {name: one.shape for name, one in zip(asked, made, strict=True)}
+    values = session.run(names, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    return known_shapes | {name: value.shape for name, value in zip(names, values, strict=True)}
 
 
 def _hashable(value):
@@ -203,7 +214,7 @@ def _in_onnxruntime(layer, precision):
         raise ValueError(f"onnxruntime computes in float32, not in {precision}")
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = processors()
+        options.intra_op_num_threads = available_processors()
         options.log_severity_level = 4
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
@@ -231,7 +242,7 @@ def _in_openvino(layer, precision):
     core = openvino.Core()
     options = {
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bf16": "bf16"}[precision],
-        "INFERENCE_NUM_THREADS": processors(),
+        "INFERENCE_NUM_THREADS": available_processors(),
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,
@@ -246,9 +257,10 @@ def _in_openvino(layer, precision):
         for _ in range(RUNS):
             request.infer(feed, share_inputs=True)
         spans = [
-            one.real_time.total_seconds()
-            for one in request.profiling_info
-            if one.node_type in ("Convolution", "GroupConvolution", "MatMul", "FullyConnected", "Subgraph")
+            layer_profile.real_time.total_seconds()
+            for layer_profile in request.profiling_info
+            if layer_profile.node_type
+            in ("Convolution", "GroupConvolution", "MatMul", "FullyConnected", "Subgraph")
         ]
         best = min(best, sum(spans))
     if not 0 < best < math.inf:

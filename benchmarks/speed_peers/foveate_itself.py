@@ -17,10 +17,10 @@ from PIL import Image
 
 import foveate
 from foveate import photographs
-from foveate.cli.predict import MOST_WORKERS
-from foveate.engines import processors
+from foveate.cli.predict import MAX_WORKERS
+from foveate.engines.threads import available_processors
 from foveate.geometry import canvas
-from foveate.inference.pipeline import Settings
+from foveate.inference.settings import Settings
 from speed_peers.answers import Answer, Opened
 
 QUALITY = 90
@@ -65,13 +65,13 @@ def to_files(photograph, load, effort="full", count=1):
         photograph: its path.
         load: options of `foveate.load`, the model among them.
         effort: of the run.
-        count: of photographs; more than one are looked at as `foveate predict` does, side by side.
+        count: of photographs; more than one are processed side by side, as by `foveate predict`.
     """
     model = foveate.load(**load)
     folder = _Folder()
     for number in range(count):
         shutil.copyfile(photograph, folder.inside / f"{number:03d}{photograph.suffix}")
-    workers = min(MOST_WORKERS, processors(), count)
+    workers = min(MAX_WORKERS, available_processors(), count)
 
     def run():
         report = model.predict(
@@ -81,14 +81,14 @@ def to_files(photograph, load, effort="full", count=1):
             raise RuntimeError(report.failures[0].error)
         each = list(report.seconds_each.values())
         figures = {"photographs": count, "slowest": max(each), "quickest": min(each)}
-        return Answer(seconds=dict(report.seconds_of), figures=figures)
+        return Answer(seconds=dict(report.seconds_by_phase), figures=figures)
 
     what = model.engine.label + (f", {workers} workers" if count > 1 else "")
     return Opened(run=run, what=what, warm=count == 1)
 
 
 def of_megapixels(photograph, load, megapixels):
-    """Read, look and write one after another, the photograph scaled so that the canvas is scaled as well."""
+    """Read, segment and write in turn; the photograph is scaled so that the canvas is scaled as well."""
     model, folder = foveate.load(**load), _Folder()
     height, width = foveate.read(photograph).shape
     factor = math.sqrt(megapixels * 1e6 / (height * width))
@@ -99,15 +99,15 @@ def of_megapixels(photograph, load, megapixels):
     model = replace(model, package=replace(model.package, contract=contract))
 
     def run():
-        begun = time.perf_counter()
+        start = time.perf_counter()
         pixels = photographs.read(path)
-        read = time.perf_counter()
+        loaded = time.perf_counter()
         result = model.segment(pixels)
-        seen = time.perf_counter()
+        segmented = time.perf_counter()
         result.save(folder.next())
         written = time.perf_counter()
         canvas = math.prod(result.segmentation.probabilities.frame.shape)
-        seconds = {"reading": read - begun, "looking": seen - read, "writing": written - seen}
+        seconds = {"reading": loaded - start, "looking": segmented - loaded, "writing": written - segmented}
         return Answer(seconds=seconds, figures={"megapixels": megapixels, "canvas": canvas / 1e6})
 
     return Opened(run=run, what=model.engine.label, warm=False)
@@ -122,12 +122,12 @@ class _Folder:
     """Photographs and a new folder of results for each run; both go with the process."""
 
     def __init__(self):
-        self._kept = tempfile.TemporaryDirectory()
+        self._folder = tempfile.TemporaryDirectory()
         self._numbers = itertools.count()
-        self.inside = Path(self._kept.name) / "in"
+        self.inside = Path(self._folder.name) / "in"
         self.inside.mkdir()
 
     def next(self):
         number = next(self._numbers)
-        shutil.rmtree(Path(self._kept.name) / f"out{number - 1}", ignore_errors=True)
-        return Path(self._kept.name) / f"out{number}"
+        shutil.rmtree(Path(self._folder.name) / f"out{number - 1}", ignore_errors=True)
+        return Path(self._folder.name) / f"out{number}"

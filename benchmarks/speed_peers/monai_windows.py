@@ -15,8 +15,9 @@ from monai.inferers import sliding_window_inference
 import foveate
 from foveate import models
 from foveate.geometry import canvas, dihedral, feature_sampling
-from foveate.inference import pipeline
-from foveate.inference.preprocessing import prepare
+from foveate.inference.prepared_canvas import prepare_canvas
+from foveate.inference.preprocessing import normalise
+from foveate.nets import GlobalPieces
 from foveate.training.trainer import keep_memory
 from speed_peers import networks
 from speed_peers.answers import Answer, Opened
@@ -30,7 +31,7 @@ AS_IT_COMES = 4
 BATCHES = (1, 2, 4, 8, 16)
 """That are tried for the best."""
 
-TRIED = 1152
+TRIAL_SIDE = 1152
 """Side of the corner that batches are tried on, px: 8 x 8 windows, which all of BATCHES divide."""
 
 
@@ -45,7 +46,7 @@ def search(photograph, model, precision="float32"):
     keep_memory()
     seconds = {}
     for batch in BATCHES:
-        run = _runner(photograph, model, batch, _context(precision), channels_last=True, part=TRIED)
+        run = _runner(photograph, model, batch, _context(precision), channels_last=True, part=TRIAL_SIDE)
         run()
         seconds[batch] = min(_timed(run) for _ in range(2))
     best = min(seconds, key=seconds.get)
@@ -54,9 +55,9 @@ def search(photograph, model, precision="float32"):
 
 def at_its_best(photograph, model, batch, precision="float32"):
     """The batch that was found best, channels last, memory kept, inference mode."""
-    kept = "memory kept" if keep_memory() else "memory not kept"
+    memory = "memory kept" if keep_memory() else "memory not kept"
     run = _runner(photograph, model, batch, _context(precision), channels_last=True)
-    what = f"eager PyTorch {precision}, {batch} windows a batch, channels last, {kept}"
+    what = f"eager PyTorch {precision}, {batch} windows a batch, channels last, {memory}"
     return Opened(run=run, what=what, warm=False)
 
 
@@ -72,9 +73,9 @@ def _context(precision):
 
 
 def _timed(run):
-    begun = time.perf_counter()
+    start = time.perf_counter()
     run()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _runner(photograph, model, batch, context, *, channels_last, part=None):
@@ -82,35 +83,38 @@ def _runner(photograph, model, batch, context, *, channels_last, part=None):
     networks.use_all_processors()
     package, pixels = models.load(model), foveate.read(photograph)
     contract = package.contract
-    network = networks.packed(package)
+    network = networks.load_network(package)
     order = torch.channels_last if channels_last else torch.contiguous_format
     network = network.to(memory_format=order)
 
     def run():
         with context():
-            seen = pipeline.located(pixels, "auto", contract.field)
-            frame = canvas.fit_frame(canvas.part_box(contract.part, pixels.shape, seen), seen, contract)
-            picture = canvas.extract_canvas(pixels.pixels, frame)
+            prepared = prepare_canvas(pixels, contract)
+            frame, picture = prepared.frame, prepared.unpadded
             features = _features(
                 network,
-                prepare(canvas.global_view(picture, contract.view_side)[None], contract),
+                normalise(canvas.global_view(picture, contract.view_side)[None], contract),
                 contract,
                 order,
             )
-            features = features / contract.glances
+            features = features / contract.tta_views
 
-            def predict(windows, places):
-                sights = [_sight(place, contract, frame.shape) for place in places]
-                pieces = [_piece(features, sight) for sight in sights]
+            def predict(windows, positions):
+                samplings = [_sampling(position, contract, frame.shape) for position in positions]
+                pieces = [_piece(features, sampling) for sampling in samplings]
                 rows, columns = (
-                    torch.stack([torch.from_numpy(getattr(sight, axis)) for sight in sights])
+                    torch.stack([torch.from_numpy(getattr(sampling, axis)) for sampling in samplings])
                     for axis in ("rows", "columns")
                 )
                 windows = windows.contiguous(memory_format=order)
-                return network.look(windows, torch.stack(pieces), rows, columns).sigmoid().float()
+                return (
+                    network.forward_local(windows, GlobalPieces(torch.stack(pieces), rows, columns))
+                    .sigmoid()
+                    .float()
+                )
 
             maps = sliding_window_inference(
-                torch.from_numpy(prepare(picture[:part, :part][None], contract)),
+                torch.from_numpy(normalise(picture[:part, :part][None], contract)),
                 roi_size=contract.window_side,
                 sw_batch_size=batch,
                 predictor=predict,
@@ -124,23 +128,23 @@ def _runner(photograph, model, batch, context, *, channels_last, part=None):
 
 
 def _features(network, view, contract, order):
-    """Add up what GlobalNet makes of the view in all the ways that the package glances."""
+    """Add up GlobalNet's features of all test-time views of the package."""
     total = 0
-    for way in dihedral.DIHEDRAL[: contract.glances]:
-        turned = torch.from_numpy(dihedral.apply(view, way)).contiguous(memory_format=order)
-        features, _ = network.glance(turned)
-        total = total + torch.from_numpy(dihedral.invert(features.float().numpy(), way))[0]
+    for view_number in dihedral.DIHEDRAL[: contract.tta_views]:
+        turned = torch.from_numpy(dihedral.apply(view, view_number)).contiguous(memory_format=order)
+        features, _ = network.forward_global(turned)
+        total = total + torch.from_numpy(dihedral.invert(features.float().numpy(), view_number))[0]
     return total
 
 
-def _sight(place, contract, shape):
-    """Return how a window reads the features; MONAI tells its place as slices, rows and columns last."""
-    *_, rows, columns = place
-    return feature_sampling.sample_at(
+def _sampling(position, contract, shape):
+    """Return how a window samples the features; MONAI gives its position as slices, rows and columns last."""
+    *_, rows, columns = position
+    return feature_sampling.window_sampling(
         (rows.start, columns.start), contract.window_side, shape, contract.view_side
     )
 
 
-def _piece(features, sight):
-    top, left = sight.corner
-    return features[:, top : top + sight.rows.shape[1], left : left + sight.columns.shape[1]]
+def _piece(features, sampling):
+    top, left = sampling.corner
+    return features[:, top : top + sampling.rows.shape[1], left : left + sampling.columns.shape[1]]

@@ -8,28 +8,13 @@ import os
 import sys
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from foveate import nets
-from foveate.nets import NetworkPlan, StreamPlan
+from foveate.engines import pytorch
 
-
-def packed(package):
-    """Return the network of a package, ready to run: the weights that its graphs run with."""
-    plan = _plan(package.manifest["training"]["recipe"]["network"])
-    network = nets.folded(nets.build(plan, len(package.contract.lesions), read=None))
-    weights = load_file(package.folder / "weights.safetensors")
-    network.load_state_dict({name: weight.float() for name, weight in weights.items()})
-    return network.eval().requires_grad_(False)
-
-
-def _plan(stored):
-    streams = {
-        name: StreamPlan(**{**stored[name], "decoder": tuple(stored[name]["decoder"])})
-        for name in ("global_net", "local_net")
-    }
-    return NetworkPlan(**{**stored, **streams})
+load_network = pytorch.load_network
+"""Return the network of a package, ready to run, with the weights of its graphs."""
 
 
 def multiply_adds(network, run):
@@ -60,15 +45,17 @@ def multiply_adds(network, run):
     return total
 
 
-def close_look(network, contract):
+def run_local(network, contract):
     """Return how to run LocalNet and the fusion on one window, for `multiply_adds`."""
     side, reach = contract.window_side, 64  # of the piece: any will do, only convolutions are counted
     channels = network.global_net.channels
-    return lambda: network.look(
+    return lambda: network.forward_local(
         torch.zeros(1, 3, side, side),
-        torch.zeros(1, channels, reach, reach),
-        torch.zeros(1, side, reach),
-        torch.zeros(1, side, reach),
+        nets.GlobalPieces(
+            torch.zeros(1, channels, reach, reach),
+            torch.zeros(1, side, reach),
+            torch.zeros(1, side, reach),
+        ),
     )
 
 

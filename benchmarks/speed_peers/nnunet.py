@@ -13,8 +13,7 @@ from torch import nn
 
 import foveate
 from foveate import models
-from foveate.geometry import canvas
-from foveate.inference import pipeline
+from foveate.inference.prepared_canvas import prepare_canvas
 from speed_peers import networks
 from speed_peers.answers import Answer, Opened
 
@@ -43,15 +42,16 @@ def windows(photograph, model, mirroring):
     networks.use_all_processors()
     package, pixels = models.load(model), foveate.read(photograph)
     contract = package.contract
-    own = networks.packed(package)
-    goal = networks.multiply_adds(own, networks.close_look(own, contract)) / contract.window_side**2
-    network, width, cost = _like(goal, 1 + len(contract.lesions))
+    local_global = networks.load_network(package)
+    goal = (
+        networks.multiply_adds(local_global, networks.run_local(local_global, contract))
+        / contract.window_side**2
+    )
+    network, width, cost = _unet_of_cost(goal, 1 + len(contract.lesions))
     predictor = _predictor(network, package, mirroring)
 
     def run():
-        seen = pipeline.located(pixels, "auto", contract.field)
-        frame = canvas.fit_frame(canvas.part_box(contract.part, pixels.shape, seen), seen, contract)
-        picture = np.moveaxis(canvas.extract_canvas(pixels.pixels, frame), -1, 0).astype(np.float32)
+        picture = np.moveaxis(prepare_canvas(pixels, contract).unpadded, -1, 0).astype(np.float32)
         mean, spread = picture.mean(axis=(1, 2)), picture.std(axis=(1, 2))
         picture = (picture - mean[:, None, None]) / spread[:, None, None]
         predictor.predict_sliding_window_return_logits(torch.from_numpy(picture[:, None]))
@@ -64,14 +64,14 @@ def windows(photograph, model, mirroring):
     return Opened(run=run, what=what, warm=False)
 
 
-def _like(goal, classes):
+def _unet_of_cost(goal, classes):
     """Return the plain U-Net whose cost a pixel is nearest to the goal, its width and its cost."""
-    found = []
+    candidates = []
     for width in range(4, 36, 2):
         network = _unet(width, classes)
         cost = networks.multiply_adds(network, lambda n=network: n(torch.zeros(1, 3, 128, 128))) / 128**2
-        found.append((abs(cost - goal), width, cost))
-    _, width, cost = min(found)
+        candidates.append((abs(cost - goal), width, cost))
+    _, width, cost = min(candidates)
     return _unet(width, classes).eval(), width, cost
 
 

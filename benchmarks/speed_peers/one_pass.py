@@ -10,7 +10,7 @@ import torch
 import foveate
 from foveate import models
 from foveate.geometry import canvas
-from foveate.inference import pipeline
+from foveate.inference.prepared_canvas import find_field
 from foveate.training.trainer import keep_memory
 from speed_peers import networks
 from speed_peers.answers import Answer, Opened
@@ -37,7 +37,7 @@ def single(photograph, model, best):
         model: name or folder of a package: how its field is found.
         best: channels last and memory kept, or as it comes.
     """
-    kept = keep_memory() if best else False
+    is_memory_kept = keep_memory() if best else False
     networks.use_all_processors()
     unet = _library().Unet(
         encoder_name="se_resnext50_32x4d", encoder_weights=None, in_channels=3, classes=CLASSES
@@ -47,15 +47,15 @@ def single(photograph, model, best):
     rule, pixels = models.load(model).contract.field, foveate.read(photograph)
 
     def run():
-        seen = pipeline.located(pixels, "auto", rule)
-        small = canvas.resample(pixels.pixels[seen.box.slices], (SIDE, SIDE))
+        field = find_field(pixels, "auto", rule)
+        small = canvas.resample(pixels.pixels[field.box.slices], (SIDE, SIDE))
         picture = torch.from_numpy(np.moveaxis(small, -1, 0)[None].astype(np.float32) / 255)
         with torch.inference_mode():
             unet(picture.contiguous(memory_format=order)).softmax(dim=1)
         return Answer()
 
-    how = f", channels last, {'memory kept' if kept else 'memory not kept'}" if best else ""
-    return Opened(run=run, what=f"eager PyTorch float32{how}")
+    suffix = f", channels last, {'memory kept' if is_memory_kept else 'memory not kept'}" if best else ""
+    return Opened(run=run, what=f"eager PyTorch float32{suffix}")
 
 
 def _library():

@@ -8,8 +8,8 @@
 
 Research software, not a medical device.
 
-Names are looked up when they are first used: `foveate --help` and other small things need not wait for the
-libraries that compute.
+A name is imported when it is first used, so that `foveate --help` and the like do not wait for the libraries
+that compute.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from foveate.errors import FoveateError
     from foveate.inference.api import Model, Result, load
-    from foveate.inference.pipeline import Settings
+    from foveate.inference.settings import Settings
     from foveate.photographs import from_array, read
     from foveate.version import __version__
 
@@ -28,7 +28,7 @@ _HOMES = {
     "FoveateError": "errors",
     "Model": "inference.api",
     "Result": "inference.api",
-    "Settings": "inference.pipeline",
+    "Settings": "inference.settings",
     "__version__": "version",
     "from_array": "photographs",
     "load": "inference.api",

@@ -1,7 +1,7 @@
-"""Ask a Foveate server from Python: submit photographs, wait, fetch what was found.
+"""Use a Foveate server from Python: submit photographs, wait, fetch the results.
 
-Knows:   the server's HTTP API (docs/http-api.md), and that a full queue is to be tried again.
-Ignores: how anything is found, and how answers are made.
+Knows:   the server's HTTP API (docs/http-api.md), and that a request is repeated while the queue is full.
+Ignores: how lesions are found, and how the server works.
 
     from foveate.client import Client
 
@@ -10,7 +10,7 @@ Ignores: how anything is found, and how answers are made.
     print(photograph.lesions["EX"].count)
     client.download(photograph.id, "left.zip")
 
-It needs nothing but Python.
+It needs only the standard library.
 """
 
 import contextlib
@@ -29,48 +29,48 @@ from foveate.errors import ServerError
 
 State = Literal["queued", "looking", "done", "failed"]
 
-ASK = 20.0
-"""Seconds that one question after a result waits for it on the server's side."""
+LONG_POLL_SECONDS = 20.0
+"""Seconds that the server may wait for a result before it responds to a request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lesion:
-    """What there is of one lesion in a photograph, at its present threshold, corrections included."""
+class ServerLesion:
+    """The regions of one lesion in a photograph, at the current threshold, with corrections."""
 
     name: str
     threshold: float
     """Probability from which a pixel is lesion."""
     count: int
-    """Regions."""
+    """Number of regions."""
     area_px: int
-    """Their pixels."""
+    """Pixels of the regions."""
     area_fraction: float
-    """Their share of the field of view, 0 to 1."""
+    """Share of the field of view, 0 to 1."""
     area_mm2: float | None
-    """Where the spacing is known."""
+    """None if the spacing is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Photograph:
-    """A photograph as the server knows it."""
+class ServerPhotograph:
+    """A photograph on the server."""
 
     id: str
     name: str
     state: State
     error: str | None
-    """One line, where it failed."""
+    """One line, if it failed."""
     width: int
     height: int
     quality: tuple[str, ...]
-    """Codes of what may spoil the result."""
-    lesions: Mapping[str, Lesion]
-    """By code; empty until it is done."""
-    told: Mapping[str, Any]
-    """All that the server said, as docs/http-api.md has it."""
+    """Codes of image quality problems."""
+    lesions: Mapping[str, ServerLesion]
+    """By code; empty until the photograph is done."""
+    response: Mapping[str, Any]
+    """The server's whole response, as described in docs/http-api.md."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Region:
+class ServerRegion:
     """One region, px of the photograph."""
 
     id: int
@@ -83,20 +83,20 @@ class Region:
     mean_probability: float
     max_probability: float
     verdict: str | None
-    """What a person said of it."""
+    """A person's judgement."""
 
 
 class Client:
-    """Asks one server; several threads may share it, since each question has a connection of its own.
+    """Client of one server; threads may share it, since each request has its own connection.
 
     Args:
         address: of the server, such as 'http://127.0.0.1:8000'.
-        token: where the server wants one.
-        timeout: seconds that the server may be silent.
-        patience: seconds to go on trying where the queue is full.
+        token: if the server requires one.
+        timeout: seconds to wait for the server's next byte.
+        patience: seconds to repeat a request while the queue is full.
 
     Raises:
-        ServerError: the address is none.
+        ServerError: the address is invalid.
     """
 
     def __init__(
@@ -108,7 +108,9 @@ class Client:
                 f"{address!r} is no address of a server; give one such as http://127.0.0.1:8000"
             )
         self._host, self._port = parts.hostname, parts.port
-        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection_type = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
         self._address = address
         self._prefix = parts.path.rstrip("/")
         self._headers = {"Connection": "close"}
@@ -117,227 +119,243 @@ class Client:
         self._timeout = timeout
         self._patience = patience
 
-    def submit(self, path: str | Path, *, batch: str | None = None, field: str = "auto") -> Photograph:
-        """Submit a photograph; where the queue is full, try again until patience ends.
+    def submit(self, path: str | Path, *, batch: str | None = None, field: str = "auto") -> ServerPhotograph:
+        """Submit a photograph; while the queue is full, try again for `patience` seconds.
 
         Args:
             path: of a JPEG, PNG or TIFF file.
-            batch: identifier of a batch that it belongs to.
-            field: where the field of view is: 'auto', 'full', or 'X,Y,RADIUS' in px of the photograph.
+            batch: identifier of the batch that it belongs to.
+            field: position of the field of view: 'auto', 'full', or 'X,Y,RADIUS' in px of the photograph.
 
         Raises:
-            ServerError: it is refused, or cannot be read here.
+            ServerError: it is refused, or the file cannot be read.
         """
         path = Path(path)
         headers = {"Content-Type": "application/octet-stream", "Foveate-Name": quote(path.name, safe="")}
-        where = "/api/photographs?" + urlencode(
+        route = "/api/photographs?" + urlencode(
             {"field": field} | ({} if batch is None else {"batch": batch})
         )
-        until = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._patience
         while True:
             try:
                 with path.open("rb") as file:
                     size = {"Content-Length": str(path.stat().st_size)}
-                    return _photograph(self._ask("POST", where, file, headers | size))
+                    return _photograph(self._request_json("POST", route, file, headers | size))
             except OSError as error:
                 raise ServerError(f"{path}: cannot be read ({error.strerror}); check the path") from error
             except ServerError as error:
-                if error.status != 429 or time.monotonic() + error.retry_after > until:
+                if error.status != 429 or time.monotonic() + error.retry_after > deadline:
                     raise
                 time.sleep(error.retry_after)
 
-    def photograph(self, id: str) -> Photograph:
-        """Return a photograph as it is now.
+    def photograph(self, id: str) -> ServerPhotograph:
+        """Return a photograph's current state.
 
         Raises:
-            ServerError: there is none.
+            ServerError: there is no such photograph.
         """
-        return _photograph(self._ask("GET", f"/api/photographs/{_quoted(id)}"))
+        return _photograph(self._request_json("GET", f"/api/photographs/{_quoted(id)}"))
 
-    def wait(self, id: str, *, seconds: float = 3600.0) -> Photograph:
+    def wait(self, id: str, *, seconds: float = 3600.0) -> ServerPhotograph:
         """Wait until a photograph is done.
 
         Raises:
-            ServerError: it failed, it is gone, or it is not done after so many seconds.
+            ServerError: it failed, it was deleted, or it is not done after `seconds`.
         """
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
-            left = max(0.0, min(ASK, until - time.monotonic()))
-            found = _photograph(self._ask("GET", f"/api/photographs/{_quoted(id)}?wait={left:.1f}"))
-            if found.state == "done":
-                return found
-            if found.state == "failed":
-                raise ServerError(f"{found.name}: {found.error}")
-            if time.monotonic() >= until:
-                raise ServerError(f"{found.name}: not done after {seconds:g} s; wait longer")
+            remaining = max(0.0, min(LONG_POLL_SECONDS, deadline - time.monotonic()))
+            photograph = _photograph(
+                self._request_json("GET", f"/api/photographs/{_quoted(id)}?wait={remaining:.1f}")
+            )
+            if photograph.state == "done":
+                return photograph
+            if photograph.state == "failed":
+                raise ServerError(f"{photograph.name}: {photograph.error}")
+            if time.monotonic() >= deadline:
+                raise ServerError(f"{photograph.name}: not done after {seconds:g} s; wait longer")
 
-    def photographs(self, *, batch: str | None = None, sort: str = "submitted") -> tuple[Photograph, ...]:
+    def photographs(
+        self, *, batch: str | None = None, sort: str = "submitted"
+    ) -> tuple[ServerPhotograph, ...]:
         """Return all photographs, or those of a batch.
 
         Args:
             batch: identifier.
-            sort: 'submitted', 'name', 'burden' or 'count'; the last two with the most first.
+            sort: 'submitted', 'name', 'burden' or 'count'; the last two from high to low.
 
         Raises:
             ServerError: the server refuses.
         """
         order = "desc" if sort in {"burden", "count"} else "asc"
-        asked = {"sort": sort, "order": order, "limit": "1000"} | ({} if batch is None else {"batch": batch})
-        found: list[Photograph] = []
-        while True:
-            query = urlencode(asked | {"offset": str(len(found))})
-            told = self._ask("GET", f"/api/photographs?{query}")
-            found += [_photograph(one) for one in told["photographs"]]
-            if not told["photographs"] or len(found) >= told["total"]:
-                return tuple(found)
+        parameters = {"sort": sort, "order": order, "limit": "1000"} | (
+            {} if batch is None else {"batch": batch}
+        )
+        entries = self._all_pages("/api/photographs", "photographs", parameters)
+        return tuple(_photograph(entry) for entry in entries)
 
     def regions(
         self, id: str, *, lesion: str | None = None, threshold: float | None = None
-    ) -> tuple[Region, ...]:
+    ) -> tuple[ServerRegion, ...]:
         """Return the regions of a photograph, in reading order.
 
         Args:
             id: of the photograph.
             lesion: code; None for all.
-            threshold: of that lesion, in (0, 1]; the present one if None.
+            threshold: of that lesion, in (0, 1]; None for the current one.
 
         Raises:
             ServerError: it is not done, or the lesion is unknown.
         """
-        asked = {"limit": "5000"}
-        asked |= {} if lesion is None else {"lesion": lesion}
-        asked |= {} if threshold is None else {"threshold": repr(threshold)}
-        found: list[Region] = []
-        while True:
-            query = urlencode(asked | {"offset": str(len(found))})
-            told = self._ask("GET", f"/api/photographs/{_quoted(id)}/regions?{query}")
-            found += [_region(one) for one in told["regions"]]
-            if not told["regions"] or len(found) >= told["total"]:
-                return tuple(found)
+        parameters = {"limit": "5000"}
+        parameters |= {} if lesion is None else {"lesion": lesion}
+        parameters |= {} if threshold is None else {"threshold": repr(threshold)}
+        entries = self._all_pages(f"/api/photographs/{_quoted(id)}/regions", "regions", parameters)
+        return tuple(_region(entry) for entry in entries)
 
-    def choose(self, id: str, thresholds: Mapping[str, float]) -> Photograph:
-        """Choose thresholds of a photograph; lesions not named get the model's.
+    def choose(self, id: str, thresholds: Mapping[str, float]) -> ServerPhotograph:
+        """Set thresholds of a photograph; lesions that are not named get the model's.
 
         Raises:
-            ServerError: it is not done, or a threshold is out of its range.
+            ServerError: it is not done, or a threshold is out of range.
         """
         return _photograph(
-            self._send("PATCH", f"/api/photographs/{_quoted(id)}", {"thresholds": dict(thresholds)})
+            self._send_json("PATCH", f"/api/photographs/{_quoted(id)}", {"thresholds": dict(thresholds)})
         )
 
     def download(self, id: str, to: str | Path, *, parts: Sequence[str] = ()) -> None:
-        """Save a photograph's files, as `foveate predict` writes them, as a zip.
+        """Save a photograph's files, as `foveate predict` writes them, as a ZIP archive.
 
         Args:
             id: of the photograph.
             to: file to write.
-            parts: such as 'masks', 'overlays'; everything if empty.
+            parts: such as 'masks', 'overlays'; all if empty.
 
         Raises:
             ServerError: it is not done, or the file cannot be written.
         """
         query = "?" + urlencode({"parts": ",".join(parts)}) if parts else ""
         partial = Path(f"{to}.part")
-        where = f"/api/photographs/{_quoted(id)}/download{query}"
+        route = f"/api/photographs/{_quoted(id)}/download{query}"
         try:
-            with self._answer("GET", where, None, {}) as answer, partial.open("wb") as file:
-                shutil.copyfileobj(answer, file)
+            with self._open("GET", route, None, {}) as response, partial.open("wb") as file:
+                shutil.copyfileobj(response, file)
             partial.replace(to)
         except OSError as error:
             raise ServerError(f"{to}: cannot be written ({error.strerror}); choose another place") from error
 
     def batch(self, name: str) -> str:
-        """Make a batch and return its identifier.
+        """Create a batch and return its identifier.
 
         Raises:
             ServerError: the server refuses.
         """
-        made: str = self._send("POST", "/api/batches", {"name": name})["id"]
-        return made
+        identifier: str = self._send_json("POST", "/api/batches", {"name": name})["id"]
+        return identifier
 
     def delete(self, id: str) -> None:
-        """Delete a photograph and all that was made of it.
+        """Delete a photograph and its results.
 
         Raises:
-            ServerError: there is none.
+            ServerError: there is no such photograph.
         """
-        self._ask("DELETE", f"/api/photographs/{_quoted(id)}")
+        self._request_json("DELETE", f"/api/photographs/{_quoted(id)}")
 
-    def _send(self, method: str, where: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        return self._ask(method, where, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    def _send_json(self, method: str, route: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        return self._request_json(
+            method, route, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
 
-    def _ask(
+    def _all_pages(self, route: str, key: str, parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        """Return the entries of a list that the server returns in pages."""
+        entries: list[Mapping[str, Any]] = []
+        while True:
+            query = urlencode({**parameters, "offset": str(len(entries))})
+            page = self._request_json("GET", f"{route}?{query}")
+            entries += page[key]
+            if not page[key] or len(entries) >= page["total"]:
+                return entries
+
+    def _request_json(
         self,
         method: str,
-        where: str,
+        route: str,
         body: bytes | IO[bytes] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Any:  # noqa: ANN401 JSON is of any kind
-        with self._answer(method, where, body, headers) as answer:
-            content = answer.read()
+    ) -> Any:  # noqa: ANN401 JSON has any type
+        """Return the JSON of a response; None if it is empty."""
+        with self._open(method, route, body, headers) as response:
+            content = response.read()
         return json.loads(content) if content else None
 
-    def _answer(
-        self, method: str, where: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str]
+    def _open(
+        self, method: str, route: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
-        """Return an answer that is no error; it holds its connection, which ends with it."""
-        connection = self._kind(self._host, self._port, timeout=self._timeout)
+        """Return a response that is no error; closing it closes its connection.
+
+        Raises:
+            ServerError: the server cannot be reached, or the response is an error.
+        """
+        connection = self._connection_type(self._host, self._port, timeout=self._timeout)
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
-                connection.request(method, self._prefix + where, body, {**self._headers, **headers})
-            answer = connection.getresponse()
+                connection.request(method, self._prefix + route, body, {**self._headers, **headers})
+            response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ServerError(
                 f"{self._address}: cannot be reached ({error}); is the server running?"
             ) from error
-        if answer.status < 400:
-            return answer
-        with answer:
-            raise _refusal(answer)
+        if response.status < 400:
+            return response
+        with response:
+            raise _server_error(response)
 
 
-def _refusal(answer: http.client.HTTPResponse) -> ServerError:
-    """Return the error that an answer speaks of."""
-    content = answer.read()
+def _server_error(response: http.client.HTTPResponse) -> ServerError:
+    """Return the error that a response states."""
+    content = response.read()
     try:
-        told = json.loads(content)["error"]
-        line, code = str(told["message"]), str(told["code"])
+        error = json.loads(content)["error"]
+        message, code = str(error["message"]), str(error["code"])
     except (ValueError, KeyError, TypeError):
-        line, code = f"{answer.status} {answer.reason}", "unknown"
-    waiting = answer.headers.get("Retry-After", "")
+        message, code = f"{response.status} {response.reason}", "unknown"
+    delay = response.headers.get("Retry-After", "")
     return ServerError(
-        line, status=answer.status, code=code, retry_after=float(waiting) if waiting.isdigit() else 1.0
+        message, status=response.status, code=code, retry_after=float(delay) if delay.isdigit() else 1.0
     )
 
 
-def _photograph(told: Mapping[str, Any]) -> Photograph:
-    result = told["result"] or {"quality": (), "lesions": {}}
-    kept = ("name", "threshold", "count", "area_px", "area_fraction", "area_mm2")
-    return Photograph(
-        id=told["id"],
-        name=told["name"],
-        state=told["state"],
-        error=None if told["error"] is None else told["error"]["message"],
-        width=told["width"],
-        height=told["height"],
+def _photograph(response: Mapping[str, Any]) -> ServerPhotograph:
+    result = response["result"] or {"quality": (), "lesions": {}}
+    keys = ("name", "threshold", "count", "area_px", "area_fraction", "area_mm2")
+    lesions = {
+        code: ServerLesion(**{key: entry[key] for key in keys}) for code, entry in result["lesions"].items()
+    }
+    return ServerPhotograph(
+        id=response["id"],
+        name=response["name"],
+        state=response["state"],
+        error=None if response["error"] is None else response["error"]["message"],
+        width=response["width"],
+        height=response["height"],
         quality=tuple(result["quality"]),
-        lesions={code: Lesion(**{key: one[key] for key in kept}) for code, one in result["lesions"].items()},
-        told=told,
+        lesions=lesions,
+        response=response,
     )
 
 
-def _region(told: Mapping[str, Any]) -> Region:
-    box, centroid = told["box"], told["centroid"]
-    return Region(
-        id=told["id"],
-        lesion=told["lesion"],
-        area_px=told["area_px"],
+def _region(entry: Mapping[str, Any]) -> ServerRegion:
+    box, centroid = entry["box"], entry["centroid"]
+    return ServerRegion(
+        id=entry["id"],
+        lesion=entry["lesion"],
+        area_px=entry["area_px"],
         centroid=(centroid["y"], centroid["x"]),
         box=(box["y"], box["x"], box["y"] + box["height"], box["x"] + box["width"]),
-        mean_probability=told["mean_probability"],
-        max_probability=told["max_probability"],
-        verdict=told["verdict"],
+        mean_probability=entry["mean_probability"],
+        max_probability=entry["max_probability"],
+        verdict=entry["verdict"],
     )
 
 

@@ -1,6 +1,6 @@
-"""Items worked on several at a time, each by a worker of its own, or one step ahead; results in their order.
+"""Threads for independent work: a pool whose results keep their order, and a prefetching iterator.
 
-Knows:   threads, and how work under way is ended.
+Knows:   threads, and how work in progress is cancelled.
 Ignores: what the work is.
 """
 
@@ -12,41 +12,41 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-AHEAD = 2
-"""Items a worker that may be under way or finished and not asked for: while the oldest takes its time, the
-others have something to do."""
+ITEMS_PER_WORKER = 2
+"""Most items for each worker that are in progress, or finished and not yet taken. With more than one, the
+other workers stay busy while the oldest item takes long."""
 
 Item = TypeVar("Item")
 Worker = TypeVar("Worker")
 Result = TypeVar("Result")
 
 
-class Ended(BaseException):  # no error: nobody but `Abreast` catches it
-    """Work is to end where it stands, since its results are no longer wanted."""
+class WorkCancelled(BaseException):  # no Exception, so that the work does not catch it by mistake
+    """The work in progress must stop, since its results are no longer needed."""
 
 
 @contextmanager
-def ahead(results: Iterable[Result]) -> Iterator[Iterator[Result]]:
-    """Give what an iterator yields, made by a thread of its own one step ahead of whoever takes it.
+def prefetch(results: Iterable[Result]) -> Iterator[Iterator[Result]]:
+    """Provide the results of an iterator, computed by a thread one step ahead of the caller.
 
-    What the iterator raises is raised in its place. On leaving, the step under way is waited for, and the
-    iterator is closed: no thread is left.
+    An exception of the iterator is raised in its place. On leaving, the context waits for the step in
+    progress and closes the iterator, so that no thread is left.
     """
-    steps, nothing = iter(results), object()
-    with _closed(steps), ThreadPoolExecutor(1, "foveate-ahead") as pool:
+    steps, end = iter(results), object()
+    with _closing(steps), ThreadPoolExecutor(1, "foveate-prefetch") as pool:
 
-        def taken() -> Iterator[Result]:
-            waiting = pool.submit(next, steps, nothing)
-            while (found := waiting.result()) is not nothing:
-                waiting = pool.submit(next, steps, nothing)
-                yield found  # type: ignore[misc]  # what is not nothing is a result
+        def prefetched() -> Iterator[Result]:
+            future = pool.submit(next, steps, end)
+            while (result := future.result()) is not end:
+                future = pool.submit(next, steps, end)
+                yield result  # type: ignore[misc]  # it is a Result unless it is the end
 
-        yield taken()
+        yield prefetched()
 
 
 @contextmanager
-def _closed(steps: Iterator[Result]) -> Iterator[None]:
-    """Close an iterator on leaving, if it can be."""
+def _closing(steps: Iterator[Result]) -> Iterator[None]:
+    """Close an iterator on leaving, if it is a generator."""
     try:
         yield
     finally:
@@ -54,65 +54,68 @@ def _closed(steps: Iterator[Result]) -> Iterator[None]:
             steps.close()
 
 
-class Abreast(Generic[Item, Worker, Result]):
-    """Work done by a fixed number of workers.
+class OrderedPool(Generic[Item, Worker, Result]):
+    """A fixed number of workers that process items and return the results in the items' order.
 
-    One worker works in the caller's own thread, so that an interrupt stops it at once. Several have threads
-    of their own: work that computes outside of Python's lock then uses as many processors. No more than AHEAD
-    items a worker are under way or finished and not asked for: memory does not grow with the items.
+    A single worker runs in the caller's own thread, so that an interrupt stops it at once. Several workers
+    run in threads of their own; work that releases Python's lock then uses as many processors. At most
+    ITEMS_PER_WORKER items for each worker are in progress or finished and not yet taken, so that memory does
+    not grow with the number of items.
 
     Args:
-        work: called with an item and a worker; it calls `check` every now and then.
-        workers: whatever the work needs that only one may use at a time.
+        work: function of an item and a worker; it should call `check` every now and then.
+        workers: resources that only one item may use at a time.
     """
 
     def __init__(self, work: Callable[[Item, Worker], Result], workers: Sequence[Worker]) -> None:
         self._work = work
         self._workers = workers
-        self._free: SimpleQueue[Worker] = SimpleQueue()
+        self._free_workers: SimpleQueue[Worker] = SimpleQueue()
         for worker in workers:
-            self._free.put(worker)
-        self._ending = threading.Event()
-        self._under_way: deque[Future[Result]] = deque()
-        self._pool = ThreadPoolExecutor(len(workers), "foveate-abreast") if len(workers) > 1 else None
+            self._free_workers.put(worker)
+        self._cancelled = threading.Event()
+        self._futures: deque[Future[Result]] = deque()
+        self._pool = ThreadPoolExecutor(len(workers), "foveate-pool") if len(workers) > 1 else None
 
     def results(self, items: Iterable[Item]) -> Iterator[Result]:
-        """Yield what comes of each item, in their order; whatever the work raises is raised in its place."""
+        """Yield the result of each item, in the items' order; what the work raises is raised in its place."""
         if self._pool is None:
             for item in items:
                 yield self._work(item, self._workers[0])
             return
         for item in items:
-            self._under_way.append(self._pool.submit(self._do, item))
-            if len(self._under_way) == AHEAD * len(self._workers):
-                yield self._next()
-        while self._under_way:
-            yield self._next()
+            self._futures.append(self._pool.submit(self._run, item))
+            if len(self._futures) == ITEMS_PER_WORKER * len(self._workers):
+                yield self._oldest_result()
+        while self._futures:
+            yield self._oldest_result()
 
     def check(self) -> None:
-        """Raise Ended where the work under way is no longer wanted."""
-        if self._ending.is_set():
-            raise Ended
+        """Raise WorkCancelled if the work in progress is no longer needed."""
+        if self._cancelled.is_set():
+            raise WorkCancelled
 
     def end(self) -> list[Result]:
-        """End what is under way and wait for it; return the results that were finished all the same."""
-        self._ending.set()
+        """Cancel the work in progress and wait for it; return the results that were finished nevertheless."""
+        self._cancelled.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        left = [one for one in self._under_way if not one.cancelled() and one.exception() is None]
-        self._under_way.clear()
-        return [one.result() for one in left]
+        finished = [
+            future for future in self._futures if not future.cancelled() and future.exception() is None
+        ]
+        self._futures.clear()
+        return [future.result() for future in finished]
 
-    def _do(self, item: Item) -> Result:
-        worker = self._free.get()
+    def _run(self, item: Item) -> Result:
+        worker = self._free_workers.get()
         try:
             self.check()
             return self._work(item, worker)
         finally:
-            self._free.put(worker)
+            self._free_workers.put(worker)
 
-    def _next(self) -> Result:
-        """Wait for the oldest item; it stays under way if the wait itself is interrupted."""
-        result = self._under_way[0].result()
-        self._under_way.popleft()
+    def _oldest_result(self) -> Result:
+        """Wait for the oldest item; it stays in the queue if the wait itself is interrupted."""
+        result = self._futures[0].result()
+        self._futures.popleft()
         return result

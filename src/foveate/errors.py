@@ -1,25 +1,25 @@
-"""Every error that Foveate raises on purpose.
+"""The errors that Foveate raises on purpose.
 
 Knows:   what can go wrong, as one tree.
-Ignores: where it goes wrong, and who shows it.
+Ignores: where it goes wrong, and how it is shown.
 
 Each message is one line: what was wrong (with both values), where, and what to do about it.
 
 FoveateError
-├── PhotographError        a file is no photograph that can be read
-├── FieldError             no field of view, or one that makes no sense
-├── GeometryError          windows, views or maps that do not fit together
-├── PackageError           a model package is missing, altered or of another format
-├── LesionError            a lesion code that nobody defined
-├── SettingError           an option or recipe value outside its range
+├── PhotographError        a file cannot be read as a photograph
+├── FieldError             no field of view is found, or the given one is invalid
+├── GeometryError          windows, views or maps do not fit together
+├── PackageError           a model package is missing, altered, or of another format
+├── LesionError            a lesion code is unknown
+├── SettingError           an option or a recipe value is outside its range
 ├── OutputError            results cannot be written
-├── ArchiveError           a DICOM archive refuses
+├── ArchiveError           a DICOM archive refuses a request
 ├── ArchiveAwayError       a DICOM archive does not answer
-├── DatasetError           a set of photographs and masks does not lie as its layout says
-├── TrainingError          a run cannot start, go on, or resume
-├── ExportError            a trained network and its package disagree
-├── ServerError            a Foveate server refuses, or cannot be reached
-└── ClusterError           a cluster or a bucket cannot be reached, or its workers do not fit
+├── DatasetError           a data set does not match its layout
+├── TrainingError          a training run cannot start, continue or resume
+├── ExportError            a trained network and its package give different results
+├── ServerError            a Foveate server refuses a request, or cannot be reached
+└── ClusterError           a cluster or a bucket cannot be reached, or its workers are unsuitable
 """
 
 
@@ -28,11 +28,11 @@ class FoveateError(Exception):
 
 
 class PhotographError(FoveateError):
-    """A file is no photograph that can be read: empty, truncated, too large, of an unknown kind."""
+    """A file cannot be read as a photograph: it is empty, truncated, too large or of an unknown type."""
 
 
 class FieldError(FoveateError):
-    """No round field of view was found, or the one given does not touch the photograph."""
+    """No round field of view is found, or the given one lies outside the photograph."""
 
 
 class GeometryError(FoveateError):
@@ -44,7 +44,7 @@ class PackageError(FoveateError):
 
 
 class LesionError(FoveateError):
-    """A lesion code is unknown to the vocabulary or to the model."""
+    """A lesion code is invalid, or unknown to the model."""
 
 
 class SettingError(FoveateError):
@@ -52,41 +52,41 @@ class SettingError(FoveateError):
 
 
 class OutputError(FoveateError):
-    """Results cannot be written: no permission, no space, or the place is taken."""
+    """Results cannot be written: no permission, no space, or the path exists already."""
 
 
 class ArchiveError(FoveateError):
-    """A DICOM archive refuses: another password, no room, no such service, nothing to store."""
+    """A DICOM archive refuses a request: wrong password, no space, no such service, nothing to store."""
 
 
 class ArchiveAwayError(FoveateError):
-    """A DICOM archive does not answer now; it may later."""
+    """A DICOM archive does not answer; a later attempt may succeed."""
 
 
 class DatasetError(FoveateError):
-    """A set of photographs and masks does not lie on disk as its layout says."""
+    """The files of a data set do not match its layout."""
 
 
 class TrainingError(FoveateError):
-    """A training run cannot start, go on, or resume."""
+    """A training run cannot start, continue or resume."""
 
 
 class ExportError(FoveateError):
-    """A trained network and the package made from it disagree."""
+    """A trained network and the package made from it give different results."""
 
 
 class ServerError(FoveateError):
-    """A Foveate server refuses what a client asks of it, or cannot be reached."""
+    """A Foveate server refuses a request, or cannot be reached."""
 
     def __init__(self, line: str, *, status: int = 0, code: str = "", retry_after: float = 1.0) -> None:
         super().__init__(line)
         self.status = status
-        """Of HTTP; 0 where there was no answer."""
+        """HTTP status code; 0 where there was no answer."""
         self.code = code
-        """As docs/http-api.md lists them."""
+        """Error code, as listed in docs/http-api.md."""
         self.retry_after = retry_after
-        """Seconds after which to try again, where that makes sense."""
+        """Seconds after which to try again, where another attempt may succeed."""
 
 
 class ClusterError(FoveateError):
-    """A cluster or a bucket cannot be reached, or the workers there do not fit what is asked for."""
+    """A cluster or a bucket cannot be reached, or its workers do not meet the requirements."""

@@ -1,7 +1,7 @@
-"""The vocabulary: which lesions there are, what they are called and how they are drawn.
+"""The lesions: their codes, names and colours.
 
 Knows:   codes, names, colours.
-Ignores: how a lesion is found, and which model knows which.
+Ignores: how a lesion is found, and which lesions a model finds.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from foveate.errors import LesionError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesion:
-    """One kind of lesion."""
+    """A type of lesion."""
 
     code: str
-    """Two to eight capitals, as in file names and tables: 'EX'."""
+    """Capitals and digits, as in file names and tables: 'EX'."""
     name: str
-    """What a clinician calls it, in lower case."""
+    """Name that clinicians use, in lower case."""
     colour: tuple[int, int, int]
-    """sRGB, 0 to 255, from the palette of Okabe and Ito (2008): told apart by colour-blind readers."""
+    """sRGB, 0 to 255, from the palette of Okabe and Ito (2008), which colour-blind readers can
+    distinguish."""
 
 
 EX = Lesion(code="EX", name="hard exudates", colour=(240, 228, 66))
@@ -28,37 +29,41 @@ HE = Lesion(code="HE", name="haemorrhages", colour=(0, 158, 115))
 SE = Lesion(code="SE", name="soft exudates", colour=(255, 255, 255))
 
 RETINOPATHY = (EX, MA, HE, SE)
-"""The paper's four lesions in the order of its Table 1 (Yan et al., ISBI 2019)."""
+"""The paper's four lesions, in the order of its Table 1 (Yan et al., ISBI 2019)."""
 
 SPARE_COLOURS = ((204, 121, 167), (213, 94, 0), (0, 114, 178), (230, 159, 0))
-"""The rest of the palette, for lesions that a model brings along and we have no name for."""
+"""The rest of the palette, for the other lesions of a model."""
 
 
 def of(codes: Sequence[str]) -> tuple[Lesion, ...]:
-    """Return the lesion for each code; a code that we have no name for is named by its code.
+    """Return the lesion of each code; an unknown lesion gets its code as its name, and a spare colour.
 
     Raises:
         LesionError: a code is empty, repeated, or holds other letters than A-Z and digits.
     """
-    known = {lesion.code: lesion for lesion in RETINOPATHY}
+    by_code = {lesion.code: lesion for lesion in RETINOPATHY}
     spare = iter(SPARE_COLOURS * len(codes))
-    found = []
+    result = []
     for code in codes:
         if not (code.isascii() and code.isalnum() and code.isupper()) or codes.count(code) > 1:
             raise LesionError(f"lesion code {code!r} in {list(codes)}: use each code once, in capitals")
-        if code not in known:
-            known[code] = Lesion(code=code, name=code, colour=next(spare))
-        found.append(known[code])
-    return tuple(found)
+        if code not in by_code:
+            by_code[code] = Lesion(code=code, name=code, colour=next(spare))
+        result.append(by_code[code])
+    return tuple(result)
 
 
-def chosen(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Return the wanted codes in the model's order.
+def select(codes: Sequence[str], available: Sequence[str]) -> tuple[str, ...]:
+    """Return some of a model's codes, in the model's order.
+
+    Args:
+        codes: the codes to select.
+        available: all codes of the model.
 
     Raises:
-        LesionError: a wanted code is not among the known ones.
+        LesionError: the model does not have one of the codes.
     """
-    for code in wanted:
-        if code not in known:
-            raise LesionError(f"lesion {code!r} is unknown to this model; it knows {', '.join(known)}")
-    return tuple(code for code in known if code in wanted)
+    for code in codes:
+        if code not in available:
+            raise LesionError(f"lesion {code!r} is unknown to this model; it knows {', '.join(available)}")
+    return tuple(code for code in available if code in codes)

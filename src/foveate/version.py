@@ -1,6 +1,6 @@
-"""Which Foveate this is.
+"""Foveate's version.
 
-Knows:   what the installation says.
+Knows:   the metadata of the installed package.
 Ignores: everything else.
 """
 
@@ -8,7 +8,7 @@ from importlib import metadata
 
 
 def version() -> str:
-    """Return Foveate's version; '0+source' where the code runs without having been installed."""
+    """Return Foveate's version; '0+source' if the code runs without being installed."""
     try:
         return metadata.version("foveate")
     except metadata.PackageNotFoundError:

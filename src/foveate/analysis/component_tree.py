@@ -1,12 +1,14 @@
-"""A map -> how many regions, and how many pixels, each of its 255 levels would give.
+"""Count the regions and their pixels at all 255 thresholds of an 8-bit map at once.
 
-Knows:   that regions only grow and merge as the level falls, so that one pass from the top counts them all.
-Ignores: which level is chosen, and what a region looks like.
+Knows:   that regions only grow and merge as the threshold falls, so that one pass from the top counts them
+all.
+Ignores: which threshold is chosen, and the shape of a region.
 
-The counts are exactly those of `regions.find` at every level, in one pass: runs of equal pixels join in
-falling order of their level, and a forest (union-find) remembers which region each belongs to.
+The counts equal those of `regions.find` at every grey level. Runs of equal pixels join in falling order of
+their grey level, and a union-find forest stores which region each run belongs to.
 
-Shape letters: H W photograph, P lit pixels, N runs of equal pixels in a row, E pairs of them that touch.
+Shape letters: H W photograph, P nonzero pixels, N runs of equal pixels in a row, E pairs of touching runs,
+R roots.
 """
 
 from collections.abc import Iterator
@@ -18,187 +20,199 @@ from jaxtyping import Int32, Int64, UInt8
 from foveate.errors import SettingError
 
 LEVELS = 256
-"""Of an 8-bit map; 0 is none that a pixel could be lesion from."""
+"""Grey levels of an 8-bit map. Level 0 is no threshold, since every pixel would be lesion."""
 
 ROWS = 256
-"""Rows searched for neighbours at a time: bounds the memory where much is lit."""
+"""Rows in which neighbours are searched at a time, to bound the memory of maps with many nonzero pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """What each level would give; index n is level n, and 0 stays 0."""
+class RegionCounts:
+    """Regions and pixels by threshold: entry n belongs to grey level n, and entry 0 is 0."""
 
     regions: Int64[np.ndarray, " 256"]
     """Regions of at least the minimum area."""
     area_px: Int64[np.ndarray, " 256"]
-    """Their pixels together."""
+    """Pixels in these regions."""
     mask_px: Int64[np.ndarray, " 256"]
-    """All pixels at or above the level."""
+    """All pixels at or above the grey level."""
 
 
-def count(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> Counts:
-    """Count the regions of every level.
+def count_regions(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> RegionCounts:
+    """Count the regions at every grey level.
 
     Args:
-        stored: the map as an 8-bit file holds it.
+        stored: the map as an 8-bit file stores it.
         minimum_area: smaller regions are left out, px of the photograph.
 
     Raises:
         SettingError: the minimum area is below 1.
 
-    Source: Najman and Couprie 2006, doi:10.1109/TIP.2006.877518, whose component tree this counts without
-    building it; all pairs of one level are joined at a time, as arrays (our choice: no loop over pixels).
+    Source: the component tree of Najman and Couprie 2006, doi:10.1109/TIP.2006.877518, counted without
+    building it. All pairs of a grey level are joined at a time, as arrays (our choice: no loop over pixels).
     """
     if minimum_area < 1:
         raise SettingError(f"the minimum area is {minimum_area} px; give 1 or more")
     pixels = np.bincount(stored.ravel(), minlength=LEVELS)
     mask_px = np.cumsum(pixels[::-1])[::-1].copy()
     mask_px[0] = 0
-    lit = _lit(stored)
+    runs = _find_runs(stored)
     regions, area_px = np.zeros(LEVELS, np.int64), np.zeros(LEVELS, np.int64)
-    forest = _Forest(lit.areas, minimum_area)
-    for level in range(LEVELS - 1, 0, -1):
-        if len(lit.runs[level]):  # without new pixels nothing comes to touch
-            forest.add(lit.runs[level])
-            forest.join(*lit.pairs[level])
-        regions[level], area_px[level] = forest.regions, forest.area_px
-    return Counts(regions=regions, area_px=area_px, mask_px=mask_px)
+    forest = _Forest(runs.areas, minimum_area)
+    for grey_level in range(LEVELS - 1, 0, -1):
+        if len(runs.by_level[grey_level]):  # without new runs no others come to touch
+            forest.add(runs.by_level[grey_level])
+            forest.join(*runs.pairs[grey_level])
+        regions[grey_level], area_px[grey_level] = forest.regions, forest.area_px
+    return RegionCounts(regions=regions, area_px=area_px, mask_px=mask_px)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Lit:
+class _Runs:
     """Runs of equal pixels above 0, numbered in reading order."""
 
     areas: Int64[np.ndarray, " N"]
-    """Pixels of each."""
-    runs: list[Int64[np.ndarray, " _"]]
-    """By level: the runs that have it."""
+    """Pixels of each run."""
+    by_level: list[Int64[np.ndarray, " _"]]
+    """For each grey level: the runs that have it."""
     pairs: list[Int32[np.ndarray, "2 _"]]
-    """By level: runs that come to touch there, the lower of both levels."""
+    """For each grey level: the pairs of touching runs of which it is the lower level."""
 
 
-def _lit(stored: UInt8[np.ndarray, "H W"]) -> _Lit:
-    areas, levels, pairs, lower = [], [], [], []
+def _find_runs(stored: UInt8[np.ndarray, "H W"]) -> _Runs:
+    areas, levels, pairs, lower_levels = [], [], [], []
     first = 0
-    for piece in _pieces(stored):
-        areas.append(piece.areas)
-        levels.append(piece.levels)
-        pairs.append(piece.pairs + first)
-        lower.append(piece.lower)
-        first += len(piece.areas)
-    by_level = _sorted(np.concatenate(levels))
-    by_lower = _sorted(np.concatenate(lower))
-    every = np.concatenate(pairs, axis=1).astype(np.int32)
-    return _Lit(areas=np.concatenate(areas), runs=by_level, pairs=[every[:, here] for here in by_lower])
+    for block in _row_blocks(stored):
+        areas.append(block.areas)
+        levels.append(block.levels)
+        pairs.append(block.pairs + first)
+        lower_levels.append(block.lower_levels)
+        first += len(block.areas)
+    all_pairs = np.concatenate(pairs, axis=1).astype(np.int32)
+    return _Runs(
+        areas=np.concatenate(areas),
+        by_level=_indices_by_level(np.concatenate(levels)),
+        pairs=[all_pairs[:, indices] for indices in _indices_by_level(np.concatenate(lower_levels))],
+    )
 
 
-def _sorted(levels: UInt8[np.ndarray, " N"]) -> list[Int64[np.ndarray, " _"]]:
-    """Return, for each level, the places that hold it."""
-    order = np.argsort(levels, kind="stable")  # a radix sort: levels are bytes
+def _indices_by_level(levels: UInt8[np.ndarray, " N"]) -> list[Int64[np.ndarray, " _"]]:
+    """Return, for each grey level, the indices of the elements that have it."""
+    order = np.argsort(levels, kind="stable")  # numpy sorts bytes by radix
     return np.split(order, np.cumsum(np.bincount(levels, minlength=LEVELS))[:-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Piece:
-    """The runs of some rows, numbered from 0, and how they touch each other and those of the row below."""
+class _RowBlock:
+    """The runs of some rows, numbered from 0, and the pairs that touch, also with the row below."""
 
     areas: Int64[np.ndarray, " N"]
     levels: UInt8[np.ndarray, " N"]
     pairs: Int64[np.ndarray, "2 E"]
-    lower: UInt8[np.ndarray, " E"]
-    """The lower level of each pair."""
+    lower_levels: UInt8[np.ndarray, " E"]
+    """The lower grey level of each pair."""
 
 
-def _pieces(stored: UInt8[np.ndarray, "H W"]) -> Iterator[_Piece]:
-    """Yield some rows at a time; the row below is looked at too, and its runs get the numbers that follow."""
+def _row_blocks(stored: UInt8[np.ndarray, "H W"]) -> Iterator[_RowBlock]:
+    """Yield some rows at a time; the runs of the row below are numbered after those of the block."""
     width = stored.shape[1]
     for top in range(0, len(stored), ROWS):
         flat = stored[top : top + ROWS + 1].ravel()
-        places = np.flatnonzero(flat)
-        levels = flat[places]
-        begins = np.ones(len(places), bool)
-        begins[1:] = (np.diff(places) > 1) | (levels[1:] != levels[:-1]) | (places[1:] % width == 0)
-        numbers = np.cumsum(begins) - 1
-        own = int(np.searchsorted(places, ROWS * width))  # pixels above the row below
+        positions = np.flatnonzero(flat)
+        levels = flat[positions]
+        is_start = np.ones(len(positions), bool)
+        is_start[1:] = (np.diff(positions) > 1) | (levels[1:] != levels[:-1]) | (positions[1:] % width == 0)
+        run_of_pixel = np.cumsum(is_start) - 1
+        own = int(np.searchsorted(positions, ROWS * width))  # pixels of the block, without the row below
         touching = [
-            _neighbours(places, own, width, down, right) for down, right in ((0, 1), (1, -1), (1, 0), (1, 1))
+            _neighbours(positions, own, width, down, right)
+            for down, right in ((0, 1), (1, -1), (1, 0), (1, 1))
         ]
-        pairs = np.concatenate([_once(numbers[pair]) for pair in touching], axis=1)
-        of_run = levels[begins]
-        yield _Piece(
-            areas=np.bincount(numbers[:own]),
-            levels=of_run[: numbers[own - 1] + 1 if own else 0],
+        pairs = np.concatenate([_distinct_pairs(run_of_pixel[pair]) for pair in touching], axis=1)
+        run_levels = levels[is_start]
+        yield _RowBlock(
+            areas=np.bincount(run_of_pixel[:own]),
+            levels=run_levels[: run_of_pixel[own - 1] + 1 if own else 0],
             pairs=pairs,
-            lower=of_run[pairs].min(axis=0),
+            lower_levels=run_levels[pairs].min(axis=0),
         )
 
 
 def _neighbours(
-    places: Int64[np.ndarray, " P"], own: int, width: int, down: int, right: int
+    positions: Int64[np.ndarray, " P"], own: int, width: int, down: int, right: int
 ) -> Int64[np.ndarray, "2 E"]:
-    """Return which of the first `own` lit pixels have a lit one so far below and beside, and those."""
-    columns = places[:own] % width
+    """Return the pairs of nonzero pixels at an offset, as indices into `positions`.
+
+    Args:
+        positions: flat indices of nonzero pixels, ascending.
+        own: number of pixels, from the first one, whose neighbours are searched.
+        width: width of a row.
+        down: offset of the neighbour, rows.
+        right: offset of the neighbour, columns.
+    """
+    columns = positions[:own] % width
     inside = np.flatnonzero((columns + right >= 0) & (columns + right < width))
-    wanted = places[inside] + (down * width + right)
-    found = np.searchsorted(places, wanted)
-    found[found == len(places)] = 0  # which is never the one wanted: that lies behind
-    met = places[found] == wanted
-    return np.stack([inside[met], found[met]])
+    targets = positions[inside] + (down * width + right)
+    candidates = np.searchsorted(positions, targets)
+    candidates[candidates == len(positions)] = 0  # never a match, since the target lies behind it
+    is_match = positions[candidates] == targets
+    return np.stack([inside[is_match], candidates[is_match]])
 
 
-def _once(pairs: Int64[np.ndarray, "2 E"]) -> Int64[np.ndarray, "2 E2"]:
-    """Drop pairs of a run with itself, and most of those that come again: two long runs touch many times."""
-    kept = pairs[0] != pairs[1]
-    kept[1:] &= (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
-    return pairs[:, kept]
+def _distinct_pairs(pairs: Int64[np.ndarray, "2 E"]) -> Int64[np.ndarray, "2 E2"]:
+    """Drop the pairs of a run with itself, and most repeated pairs, which long touching runs have."""
+    distinct = pairs[0] != pairs[1]
+    distinct[1:] &= (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
+    return pairs[:, distinct]
 
 
 class _Forest:
-    """Which region each run belongs to, as trees of runs: a root stands for its region."""
+    """Union-find forest of runs: the root of a tree stands for a region."""
 
     def __init__(self, areas: Int64[np.ndarray, " N"], minimum_area: int) -> None:
         self.regions = 0
-        """Of at least the minimum area."""
+        """Regions of at least the minimum area."""
         self.area_px = 0
-        """Their pixels."""
-        self._minimum = minimum_area
+        """Pixels in these regions."""
+        self._minimum_area = minimum_area
         self._parent = np.arange(len(areas), dtype=np.int32)
         self._area = areas.copy()
 
     def add(self, runs: Int64[np.ndarray, " N"]) -> None:
-        """Let runs join, each a region of its own so far."""
+        """Add runs, each as a region of its own."""
         self._account(runs, 1)
 
-    def join(self, ones: Int32[np.ndarray, " E"], others: Int32[np.ndarray, " E"]) -> None:
-        """Make one region of those that pairs of runs belong to."""
-        ones, others = self._roots(ones), self._roots(others)
-        touched = np.unique(np.concatenate([ones, others]))
-        self._account(touched, -1)
-        while len(ones):
-            apart = ones != others
-            ones, others = ones[apart], others[apart]
-            # The lower root takes the higher one in; where several want it, one of them succeeds.
-            self._parent[np.maximum(ones, others)] = np.minimum(ones, others)
-            ones, others = self._roots(ones), self._roots(others)
-        roots = self._roots(touched)
-        moved = touched != roots
-        np.add.at(self._area, roots[moved], self._area[touched[moved]])
-        self._account(touched[~moved], 1)
+    def join(self, first: Int32[np.ndarray, " E"], second: Int32[np.ndarray, " E"]) -> None:
+        """Merge the regions of each pair of runs."""
+        first, second = self._roots(first), self._roots(second)
+        changed = np.unique(np.concatenate([first, second]))
+        self._account(changed, -1)
+        while len(first):
+            is_separate = first != second
+            first, second = first[is_separate], second[is_separate]
+            # The lower root adopts the higher one; of several that would adopt the same one, one succeeds.
+            self._parent[np.maximum(first, second)] = np.minimum(first, second)
+            first, second = self._roots(first), self._roots(second)
+        roots = self._roots(changed)
+        is_merged = changed != roots
+        np.add.at(self._area, roots[is_merged], self._area[changed[is_merged]])
+        self._account(changed[~is_merged], 1)
 
     def _account(self, roots: Int32[np.ndarray, " R"] | Int64[np.ndarray, " R"], sign: int) -> None:
+        """Add some regions to the counts, or subtract them."""
         areas = self._area[roots]
-        large = areas >= self._minimum
-        self.regions += sign * int(np.count_nonzero(large))
-        self.area_px += sign * int(areas[large].sum())
+        is_large = areas >= self._minimum_area
+        self.regions += sign * int(np.count_nonzero(is_large))
+        self.area_px += sign * int(areas[is_large].sum())
 
     def _roots(self, runs: Int32[np.ndarray, " E"]) -> Int32[np.ndarray, " E"]:
-        """Return the roots of runs, and let the runs point there from now on."""
+        """Return the roots of runs, and shorten the paths to them."""
         parent = self._parent
         roots: Int32[np.ndarray, " E"] = parent[runs]
         while True:
-            above = parent[roots]
-            if np.array_equal(above, roots):
+            grandparents = parent[roots]
+            if np.array_equal(grandparents, roots):
                 break
-            roots = parent[above]
+            roots = parent[grandparents]
         parent[runs] = roots
         return roots

@@ -1,271 +1,201 @@
-"""`foveate predict --on`: a run over a folder or a bucket, by workers here or on a cluster.
+"""`foveate predict --on`: a run over a folder or a bucket, by workers on this machine or on a cluster.
 
-Knows:   what the options mean together, how a long run is shown, and what is said at its end.
-Ignores: how it is done.
+Knows:   which call the options become, how a long run is shown, and what is printed at its end.
+Ignores: how the run is done.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from foveate.cli.options import UsageError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-if TYPE_CHECKING:
-    from foveate.cluster.job import Report, Standing
-    from foveate.cluster.plans import Plan
-    from foveate.engines.choice import Choice
-    from foveate.inference.pipeline import Settings
-    from foveate.models import Package
-    from foveate.writers import Format
+from foveate import models
+from foveate.cli.options.predict import PredictOptions, parse_share
+from foveate.cli.predict import make_settings
+from foveate.cluster import Placement, driver, estimates
+from foveate.cluster.driver import StatusCallback
+from foveate.cluster.estimates import RunEstimate
+from foveate.cluster.inventory import Share
+from foveate.cluster.job import MAX_ATTEMPTS, ClusterJob, ClusterReport, RunStatus
+from foveate.engines.choice import EngineChoice
+from foveate.writers import NOTICE
 
-PERIOD = 30.0
+LINE_SECONDS = 30.0
 """Seconds between lines, where there is no terminal to show a bar on."""
 
-CREWS = (1, 10, 100, 1000)
-"""Workers whose hours a plan tells, beside those asked for."""
+WORKER_COUNTS = (1, 10, 100, 1000)
+"""Workers for which an estimate says the hours, beside the number asked for."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wishes:
-    """Options of predict that only a run by workers has."""
-
-    on: str | None
-    shard: str | None
-    tries: int | None
-    log: str | None
-    plan: bool
-    workers: int | None
-    as_json: bool
-
-    @property
-    def any(self) -> bool:
-        """Whether a run by workers, or its plan, is meant."""
-        return self.on is not None or self.plan
-
-    def require_sense(self, paths: Sequence[str], *, resume: bool) -> None:
-        """See that the options make sense together, before anything that takes time.
-
-        Raises:
-            UsageError: they do not.
-        """
-        if self.any:
-            _require_one(paths)
-            share(self.shard)
-            if self.shard is not None and not (resume or self.plan):
-                raise UsageError("--shard needs --resume: each part goes on with what others have begun.")
-            return
-        given = {"--shard": self.shard, "--tries": self.tries, "--log": self.log}
-        if named := [name for name, value in given.items() if value is not None]:
-            raise UsageError(f"{named[0]} is for a run by workers; give --on local or --on ray://HOST.")
-
-
-def share(text: str | None) -> tuple[int, int]:
-    """'2/8' -> the second of eight parts; nothing is all, the first of one.
-
-    Raises:
-        UsageError: it is no such part.
-    """
-    index, slash, of = ("1/1" if text is None else text).partition("/")
-    if not (slash and index.isdecimal() and of.isdecimal() and 1 <= int(index) <= int(of)):
-        raise UsageError(f"--shard {text!r}: give I/N with I from 1 to N, such as 3/16.")
-    return int(index), int(of)
-
-
-def run(
-    wishes: Wishes,
-    *,
-    paths: Sequence[str],
-    out: str,
-    package: "Package",
-    choice: "Choice",
-    settings: "Settings",
-    format: "Format",
-    resume: bool,
-) -> int:
-    """Run or plan; print what came of it and return the exit code.
+def predict_on_workers(source: str, options: PredictOptions) -> int:
+    """Run or estimate, print the outcome and return the exit code.
 
     Args:
-        wishes: which of both, and by whom.
-        paths: one source.
-        out: the target.
-        package: the model.
-        choice: engine, precision, threads of each worker.
-        settings: what a person chose.
-        format: of the probability maps.
-        resume: go on with what the target holds.
+        source: address of a folder or bucket with photographs.
+        options: consistent.
 
     Raises:
-        FoveateError: as `driver.run` and `plans.estimate`.
+        UsageError: an option is misspelt.
+        FoveateError: as `driver.run` and `estimates.estimate`.
     """
-    from foveate.errors import ClusterError  # noqa: PLC0415, with what computes
-
-    try:
-        from foveate.cluster import Where, driver, inventory, job, plans  # noqa: PLC0415, an optional extra
-    except ImportError as error:
-        raise ClusterError(f"--on needs {error.name}; pip install 'foveate[cluster]'") from None
-    index, of = share(wishes.shard)
-    asked = job.Programme(
-        source=paths[0],
-        target=out,
-        package=package,
-        choice=choice,
-        settings=settings,
-        format=format,
-        resume=resume,
-        share=inventory.Share(index=index, of=of),
-        tries=job.TRIES if wishes.tries is None else wishes.tries,
-    )
-    where = Where(on=wishes.on or "local", workers=wishes.workers)
-    if wishes.plan:
-        _print_plan(plans.estimate(asked), wishes)
+    job = _make_job(source, options)
+    placement = Placement(on=options.cluster.on or "local", workers=options.workers)
+    if options.cluster.plan:
+        _print_estimate(estimates.estimate(job), options)
         return 0
-    with _shown() as tell, redirect_stdout(sys.stderr):  # Ray prints what dies on stdout
-        report = driver.run(asked, where, log=wishes.log, tell=tell)
-    _print(report, out, wishes)
-    return 1 if report.standing.failed else 0
+    with _status_display() as show, redirect_stdout(sys.stderr):  # Ray prints the death of workers on stdout
+        report = driver.run(job, placement.start_executor, log=options.cluster.log, on_status=show)
+    _print_report(report, options)
+    return 1 if report.status.failed else 0
 
 
-def _require_one(paths: Sequence[str]) -> None:
-    """See that there is one place that photographs come from.
-
-    Raises:
-        UsageError: there is not one, or it is no place.
-    """
-    if len(paths) != 1:
-        raise UsageError(f"--on: {len(paths)} paths; give one folder or one s3://BUCKET/PREFIX.")
-    if "://" not in paths[0] and not Path(paths[0]).is_dir():
-        raise UsageError(f"--on: {paths[0]} is no folder; give one folder or one s3://BUCKET/PREFIX.")
+def _make_job(source: str, options: PredictOptions) -> ClusterJob:
+    index, of = parse_share(options.cluster.shard)
+    device = options.device
+    return ClusterJob(
+        source=source,
+        target=options.out,
+        package=models.load(models.DEFAULT if options.model is None else options.model),
+        choice=EngineChoice(engine=device.engine, precision=device.precision, threads=device.threads),
+        settings=make_settings(options),
+        format=options.format,
+        resume=options.resume,
+        share=Share(index=index, of=of),
+        max_attempts=MAX_ATTEMPTS if options.cluster.tries is None else options.cluster.tries,
+    )
 
 
 @contextmanager
-def _shown() -> "Iterator[Callable[[Standing], None]]":
-    """Yield what a run is to tell its standing to: a bar on a terminal, a line now and then elsewhere."""
+def _status_display() -> Iterator[StatusCallback]:
+    """Yield a function that shows the status of a run: a bar on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _StatusLines()
         return
-    from rich.console import Console  # noqa: PLC0415, where there is a terminal
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    columns = (BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+    columns = (BarColumn(), TextColumn("{task.fields[status]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, told="getting workers together")
+        task = bar.add_task("", total=None, status="starting workers")
 
-        def tell(standing: "Standing") -> None:
-            bar.update(task, total=standing.total, completed=standing.done, told=told(standing))
+        def show(status: RunStatus) -> None:
+            bar.update(task, total=status.total, completed=status.done, status=format_status(status))
 
-        yield tell
+        yield show
 
 
-class _Lines:
+class _StatusLines:
     """Prints a line now and then."""
 
     def __init__(self) -> None:
-        self._due = time.monotonic()
+        self._next_line = time.monotonic()
 
-    def __call__(self, standing: "Standing") -> None:
-        if time.monotonic() >= self._due or standing.done == standing.total:
-            self._due = time.monotonic() + PERIOD
-            print(told(standing), file=sys.stderr, flush=True)
+    def __call__(self, status: RunStatus) -> None:
+        if time.monotonic() >= self._next_line or status.done == status.total:
+            self._next_line = time.monotonic() + LINE_SECONDS
+            print(format_status(status), file=sys.stderr, flush=True)
 
 
-def told(standing: "Standing") -> str:
-    """Say in one line how far a run is."""
-    parts = [f"{standing.done}/{standing.total} photographs"]
-    parts += [f"{standing.kept} of them before"] * bool(standing.kept)
-    parts += [f"{standing.failed} set aside"] * bool(standing.failed)
-    parts += [f"{standing.again} tried again"] * bool(standing.again)
-    parts += [f"{standing.lost} workers lost"] * bool(standing.lost)
-    parts += [f"{standing.workers} workers", f"{standing.rate * 60:.1f} a minute"]
-    if standing.seconds_left is not None and standing.done < standing.total:
-        parts.append(f"{duration(standing.seconds_left)} left")
+def format_status(status: RunStatus) -> str:
+    """Return how far a run is, in one line."""
+    parts = [f"{status.done}/{status.total} photographs"]
+    parts += [f"{status.done_before} of them before"] * bool(status.done_before)
+    parts += [f"{status.failed} set aside"] * bool(status.failed)
+    parts += [f"{status.retries} tried again"] * bool(status.retries)
+    parts += [f"{status.workers_lost} workers lost"] * bool(status.workers_lost)
+    parts += [f"{status.workers} workers", f"{status.rate * 60:.1f} a minute"]
+    if status.seconds_left is not None and status.done < status.total:
+        parts.append(f"{format_duration(status.seconds_left)} left")
     return ", ".join(parts)
 
 
-def duration(seconds: float) -> str:
-    """Say how long something takes: '45 s', '12 min', '3 h 05 min'."""
+def format_duration(seconds: float) -> str:
+    """Return a duration in few words: '45 s', '12 min', '3 h 05 min'."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _print(report: "Report", target: str, wishes: Wishes) -> None:
-    """Say what became of all photographs, and where to look."""
-    standing, place = report.standing, target.rstrip("/")
-    if wishes.as_json:
-        found = {
-            "out": target,
-            "summary": f"{place}/summary.csv" if report.tables else None,
-            "ok": standing.ok + standing.kept,
-            "done_before": standing.kept,
-            "failed": standing.failed,
-            "skipped": report.skipped,
-            "tries_that_failed": standing.again,
-            "workers_lost": standing.lost,
-            "seconds": round(standing.seconds, 3),
-            "starting_seconds": round(report.starting, 3),
-        }
-        print(json.dumps(found))
-        return
-    from foveate.writers import NOTICE  # noqa: PLC0415, with what computes
-
-    line = f"{standing.ok + standing.kept} photographs done"
-    line += f", {standing.kept} of them by earlier runs" if standing.kept else ""
-    line += f", {standing.failed} set aside with their errors" if standing.failed else ""
-    line += f", {report.skipped} other files skipped" if report.skipped else ""
-    print(f"{line}; {standing.seconds:.1f} s after {report.starting:.1f} s of starting")
-    if report.tables:
-        print(f"Look at {place}/summary.csv and {place}/summary.parquet")
-    else:
-        print("When all parts are done, the same line without --shard writes the tables")
-    print(NOTICE)
-
-
-def _print_plan(plan: "Plan", wishes: Wishes) -> None:
-    """Say what a run would cost."""
-    crews = sorted({*CREWS, *([wishes.workers] if wishes.workers else [])})
-    if wishes.as_json:
-        print(json.dumps(_plan_record(plan, crews)))
-        return
-    done = f", {plan.photographs - plan.left} of them done" if plan.left < plan.photographs else ""
-    print(f"{plan.photographs} photographs{done}, {size(float(plan.size))}")
-    if plan.each is None:
-        print(f"none of {plan.failed} photographs tried could be looked at, so no time can be told")
-        return
-    print(
-        f"{plan.each:.2f} s a photograph ({min(plan.seconds):.2f} to {max(plan.seconds):.2f}, "
-        f"{len(plan.seconds)} measured here, by one worker alone, {plan.label})"
-    )
-    print(f"{size(plan.left * plan.results)} of results to be written")
-    for crew in crews:
-        print(f"{crew:5} worker{'s' * (crew > 1)}: {duration((plan.hours(crew) or 0.0) * 3600)}")
-    print("on machines like this one, starting and a bucket's own time apart; docs/cluster.md says what else")
-
-
-def _plan_record(plan: "Plan", crews: Sequence[int]) -> dict[str, object]:
-    return {
-        "photographs": plan.photographs,
-        "bytes": plan.size,
-        "left": plan.left,
-        "skipped": plan.skipped,
-        "seconds_each": plan.each,
-        "measured": [round(seconds, 3) for seconds in plan.seconds],
-        "sample_failed": plan.failed,
-        "result_bytes_each": round(plan.results),
-        "engine": plan.label,
-        "hours": {str(crew): plan.hours(crew) for crew in crews},
-    }
-
-
-def size(count: float) -> str:
-    """Say how much a number of bytes is: '1.2 GB'."""
+def format_size(count: float) -> str:
+    """Return a number of bytes in few words: '1.2 GB'."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+
+
+def _print_report(report: ClusterReport, options: PredictOptions) -> None:
+    """Print the outcome of all photographs, and where the results are."""
+    if options.as_json:
+        print(json.dumps(_report_record(report, options.out)))
+        return
+    status = report.status
+    line = f"{status.ok + status.done_before} photographs done"
+    line += f", {status.done_before} of them by earlier runs" if status.done_before else ""
+    line += f", {status.failed} set aside with their errors" if status.failed else ""
+    line += f", {report.skipped} other files skipped" if report.skipped else ""
+    print(f"{line}; {status.seconds:.1f} s after {report.startup_seconds:.1f} s of starting")
+    if report.has_tables:
+        target = options.out.rstrip("/")
+        print(f"Look at {target}/summary.csv and {target}/summary.parquet")
+    else:
+        print("When all parts are done, the same line without --shard writes the tables")
+    print(NOTICE)
+
+
+def _report_record(report: ClusterReport, target: str) -> dict[str, object]:
+    status = report.status
+    return {
+        "out": target,
+        "summary": f"{target.rstrip('/')}/summary.csv" if report.has_tables else None,
+        "ok": status.ok + status.done_before,
+        "done_before": status.done_before,
+        "failed": status.failed,
+        "skipped": report.skipped,
+        "tries_that_failed": status.retries,
+        "workers_lost": status.workers_lost,
+        "seconds": round(status.seconds, 3),
+        "starting_seconds": round(report.startup_seconds, 3),
+    }
+
+
+def _print_estimate(estimate: RunEstimate, options: PredictOptions) -> None:
+    """Print what a run would cost."""
+    counts = sorted({*WORKER_COUNTS, *([options.workers] if options.workers else [])})
+    if options.as_json:
+        print(json.dumps(_estimate_record(estimate, counts)))
+        return
+    done = estimate.photographs - estimate.remaining
+    note = f", {done} of them done" if done else ""
+    print(f"{estimate.photographs} photographs{note}, {format_size(float(estimate.size))}")
+    if estimate.seconds_per_photograph is None:
+        print(f"none of {estimate.failed} photographs tried could be looked at, so no time can be told")
+        return
+    print(
+        f"{estimate.seconds_per_photograph:.2f} s a photograph ({min(estimate.seconds):.2f} to "
+        f"{max(estimate.seconds):.2f}, {len(estimate.seconds)} measured here, by one worker alone, "
+        f"{estimate.engine})"
+    )
+    print(f"{format_size(estimate.remaining * estimate.result_bytes)} of results to be written")
+    for count in counts:
+        duration = format_duration((estimate.hours(count) or 0.0) * 3600)
+        print(f"{count:5} worker{'s' * (count > 1)}: {duration}")
+    print("on machines like this one, starting and a bucket's own time apart; docs/cluster.md says what else")
+
+
+def _estimate_record(estimate: RunEstimate, counts: Sequence[int]) -> dict[str, object]:
+    return {
+        "photographs": estimate.photographs,
+        "bytes": estimate.size,
+        "left": estimate.remaining,
+        "skipped": estimate.skipped,
+        "seconds_each": estimate.seconds_per_photograph,
+        "measured": [round(seconds, 3) for seconds in estimate.seconds],
+        "sample_failed": estimate.failed,
+        "result_bytes_each": round(estimate.result_bytes),
+        "engine": estimate.engine,
+        "hours": {str(count): estimate.hours(count) for count in counts},
+    }

@@ -1,81 +1,55 @@
 """`foveate compare`: the paper's Table 1 on photographs that were held back.
 
-Knows:   its options, which calls they become, and the names of its files.
+Knows:   which calls its options become, and the names of its files.
 Ignores: how rows are trained and scored.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from foveate import atomic_files
+from foveate.cli import progress_steps
+from foveate.cli.options import UsageError, parse_codes
+from foveate.cli.options.evaluate import CompareOptions
+from foveate.cli.options.training import TrainingOptions
+from foveate.cli.train import make_plan
+from foveate.datasets import layouts
+from foveate.lesions import select as select_lesions
+from foveate.training import comparison, runner
+from foveate.training.comparison import LesionComparison, figure, tables
 
-from foveate.cli import options
-from foveate.cli.training_options import Course, Fold, require_torch
 
+def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> None:
+    """Train what is missing, compare the networks, write the results and print Table 1.
 
-def compare(
-    recipe: Annotated[str, Parameter(metavar="RECIPE")],
-    /,
-    *,
-    course: Course,
-    out: Annotated[Path, Parameter(metavar="DIR")],
-    run: Annotated[Path | None, Parameter(metavar="RUN")] = None,
-    fold: Fold = None,
-    on: Annotated[str | None, Parameter(metavar="SPLIT")] = None,
-    lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None,
-    tiling: Literal["model", "paper"] = "model",
-) -> None:
-    """Train GlobalNet alone, LocalNet alone and both fused, at equal steps, and print the paper's Table 1.
-
-    With --minutes, the streams alone take as many steps as the joint stage.
-
-    Parameters
-    ----------
-    recipe
-        Name of a recipe, such as idrid-lite0.
-    out
-        Folder of the results: comparison.md, comparison.json, figure-2-<LESION>.png.
-    run
-        Folder of the run: what it lacks is trained, what is finished stays as it is. OUT/run, if not given.
-    fold
-        The fold that is held back from training, and compared on; 'none' to train on all photographs.
-    on
-        Another split of the layout to compare on, such as test, in place of the fold held back.
-    lesions
-        Lesions to compare; all of the recipe's, if not given.
-    tiling
-        How photographs are cut: as the model does, or in the paper's 143 patches without overlap.
+    Raises:
+        UsageError: an option is misspelt, or there are no photographs to compare on.
+        FoveateError: the comparison cannot be done.
     """
-    require_torch()
-    # What computes is imported here, so that --help need not wait for it.
-    from foveate.cli import progress_steps  # noqa: PLC0415
-    from foveate.datasets import layouts  # noqa: PLC0415
-    from foveate.lesions import chosen  # noqa: PLC0415
-    from foveate.training import comparison, runner  # noqa: PLC0415
-    from foveate.training.comparison import figure, tables  # noqa: PLC0415
-    from foveate.writers import files  # noqa: PLC0415
-
-    files.prove(out)
-    plan = course.plan(recipe, run or out / "run", fold)
-    codes = chosen(options.codes(lesions) or plan.recipe.contract.lesions, plan.recipe.contract.lesions)
-    if on is None and plan.recipe.held_back is None:
-        raise options.UsageError("compare: nothing is held back; name photographs to compare on with --on.")
-    others = layouts.cases(course.data, layouts.named(course.layout), on) if on is not None else ()
-    comparison.require_unseen(others, [*plan.cases, *plan.healthy])  # these two before hours are spent
-    if tiling == "paper":
-        comparison.require_crop(others or plan.cases)
+    out = options.out
+    atomic_files.require_writable(out)
+    plan = make_plan(recipe, training, options.run or out / "run", options.fold)
+    trained_lesions = plan.recipe.contract.lesions
+    lesions = select_lesions(parse_codes(options.lesions) or trained_lesions, trained_lesions)
+    if options.on is None and plan.recipe.held_back is None:
+        raise UsageError("compare: nothing is held back; name photographs to compare on with --on.")
+    layout = layouts.named(training.layout)
+    unseen = () if options.on is None else layouts.cases(training.data, layout, options.on)
+    comparison.require_unseen(unseen, [*plan.cases, *plan.healthy])  # checked before hours of training
+    if options.tiling == "paper":
+        comparison.require_crop(unseen or plan.cases)
     progress_steps.show(runner.train(replace(plan, stages=comparison.lacking(plan.folder), resume=True)))
     trained = runner.recalled(plan.recipe, plan.folder)
     _, held_back = runner.divided(trained, runner.looked_through(trained, plan.cases))
-    cases = runner.looked_through(trained, others) if others else held_back
-    found = comparison.compare(
+    cases = runner.looked_through(trained, unseen) if unseen else held_back
+    comparisons = comparison.compare(
         trained,
         plan.folder,
         cases,
-        lesions=codes,
-        tiling=tiling,
+        lesions=lesions,
+        tiling=options.tiling,
         tell=lambda row, done, name: print(
             f"{row} [{done}/{len(cases)}] {name}", file=sys.stderr, flush=True
         ),
@@ -83,15 +57,20 @@ def compare(
     about = {
         "recipe": trained.name,
         "photographs compared on": len(cases),
-        "split": "the fold held back" if on is None else on,
+        "split": "the fold held back" if options.on is None else options.on,
         "fold held back": trained.held_back,
-        "tiling": tiling,
+        "tiling": options.tiling,
         "steps": comparison.steps(plan.folder),
     }
-    for lesion, one in found.items():
-        if one.patch:
-            files.write(out / f"figure-2-{lesion}.png", figure.png(one.patch))
-    files.write(out / "comparison.md", tables.page(found, about).encode())
-    files.write(out / "comparison.json", tables.record(found, about).encode())
-    print(tables.table_1(found))
+    _write(out, comparisons, about)
+    print(tables.table_1(comparisons))
     print(f"Look at {out / 'comparison.md'}")
+
+
+def _write(out: Path, comparisons: Mapping[str, LesionComparison], about: Mapping[str, object]) -> None:
+    """Write the figures and tables."""
+    for lesion, lesion_comparison in comparisons.items():
+        if lesion_comparison.patch:
+            atomic_files.write_file(out / f"figure-2-{lesion}.png", figure.png(lesion_comparison.patch))
+    atomic_files.write_file(out / "comparison.md", tables.page(comparisons, about).encode())
+    atomic_files.write_file(out / "comparison.json", tables.record(comparisons, about).encode())

@@ -1,4 +1,4 @@
-"""How training is shown while it goes on: a bar on a terminal, else a line now and then; always on stderr.
+"""Progress of a training: a bar on a terminal, else a line now and then; always on stderr.
 
 Knows:   terminals.
 Ignores: what is being trained.
@@ -15,16 +15,16 @@ from foveate.training import curves
 from foveate.training.recipe import StageName
 from foveate.training.trainer import Progress as Step
 
-SECONDS = 30
-"""Between two lines of a log: a day's log stays readable."""
+LINE_SECONDS = 30
+"""Time between two lines of a log, so that a day's log stays readable."""
 
 
 def show(steps: Iterable[tuple[StageName, Step]], *, quiet: bool = False) -> None:
-    """Run through the steps and show them.
+    """Run through the steps and show their progress.
 
     Args:
         steps: of all stages.
-        quiet: show nothing: of several processes one is enough.
+        quiet: show nothing; one of several processes is enough.
     """
     if quiet:
         for _ in steps:
@@ -56,21 +56,25 @@ def _show_bar(steps: Iterable[tuple[StageName, Step]]) -> None:
 
 
 def _print_lines(steps: Iterable[tuple[StageName, Step]]) -> None:
-    last, begun = -float("inf"), time.monotonic()
-    first: dict[StageName, int] = {}
+    last_line, stage_start = -float("inf"), time.monotonic()
+    first_step: dict[StageName, int] = {}
     for stage, step in steps:
         now = time.monotonic()
-        if stage not in first:
-            first[stage], begun = step.step, now
-        if now - last > SECONDS or step.step == step.steps:
-            left = _left(now - begun, step.step - first[stage], step.steps - step.step)
-            print(f"{stage} {step.step}/{step.steps} loss {step.loss:.4f}{left}", file=sys.stderr, flush=True)
-            last = now
+        if stage not in first_step:
+            first_step[stage], stage_start = step.step, now
+        if now - last_line > LINE_SECONDS or step.step == step.steps:
+            time_left = _time_left(now - stage_start, step.step - first_step[stage], step.steps - step.step)
+            print(
+                f"{stage} {step.step}/{step.steps} loss {step.loss:.4f}{time_left}",
+                file=sys.stderr,
+                flush=True,
+            )
+            last_line = now
 
 
-def _left(seconds: float, taken: int, remaining: int) -> str:
+def _time_left(seconds: float, steps: int, remaining: int) -> str:
     """Return how long the remaining steps will take, once some steps were timed."""
-    if not taken or not remaining:
+    if not steps or not remaining:
         return ""
-    minutes = seconds / taken * remaining / 60
+    minutes = seconds / steps * remaining / 60
     return f", {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"

@@ -1,7 +1,7 @@
-"""How a run is shown when it is done.
+"""The report of a run at its end.
 
 Knows:   tables for people, JSON for programs.
-Ignores: what was done.
+Ignores: how the run was done.
 """
 
 import json
@@ -12,25 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from foveate.inference.batch import Report
-from foveate.writers import NOTICE, Row
+from foveate.writers import NOTICE, SummaryRow
 
-ROWS = 20
-"""Photographs that the table shows: a screenful; all stand in summary.csv and index.html."""
+MAX_ROWS = 20
+"""Photographs that the table shows: a screenful; summary.csv and index.html have all of them."""
 
 
 def print_table(report: Report, out: Path) -> None:
-    """Print the first photographs' burdens, what became of all, and where to look."""
+    """Print the first photographs' lesions, the outcome of all, and where the results are."""
     console = Console(highlight=False, markup=False)
-    codes = list(dict.fromkeys(code for row in report.rows for code in row.burdens))
+    codes = list(dict.fromkeys(code for row in report.rows for code in row.loads))
     table = Table("photograph", *codes, "remarks")
-    for row in report.rows[:ROWS]:
+    for row in report.rows[:MAX_ROWS]:
         table.add_row(
-            Text(row.name, overflow="fold"), *(_burden(row, code) for code in codes), Text(_remark(row))
+            Text(row.name, overflow="fold"), *(_load_cell(row, code) for code in codes), Text(_remark(row))
         )
     console.print(table)
-    if len(report.rows) > ROWS:
-        console.print(f"... and {len(report.rows) - ROWS} more in {out / 'summary.csv'}", soft_wrap=True)
-    console.print(_sum(report), soft_wrap=True)
+    if len(report.rows) > MAX_ROWS:
+        console.print(f"... and {len(report.rows) - MAX_ROWS} more in {out / 'summary.csv'}", soft_wrap=True)
+    console.print(_outcome(report), soft_wrap=True)
     if any(row.status == "ok" and row.name in report.seconds_each for row in report.rows):
         console.print(_pace(report), soft_wrap=True)
     console.print(f"Look at {out / 'index.html'}", soft_wrap=True)
@@ -38,8 +38,8 @@ def print_table(report: Report, out: Path) -> None:
 
 
 def print_json(report: Report, out: Path) -> None:
-    """Print all photographs' burdens as one JSON object; areas in its px, fractions of its field."""
-    found = {
+    """Print all photographs as one JSON object; areas in px of the photograph, fractions of its field."""
+    content = {
         "out": str(out),
         "index": str(out / "index.html"),
         "summary": str(out / "summary.csv"),
@@ -47,26 +47,21 @@ def print_json(report: Report, out: Path) -> None:
         "failed": len(report.failures),
         "skipped": report.skipped,
         "seconds": round(report.seconds, 3),
-        "seconds_of": {phase: round(seconds, 3) for phase, seconds in report.seconds_of.items()},
-        "photographs": [_photograph(row) for row in report.rows],
+        "seconds_of": {phase: round(seconds, 3) for phase, seconds in report.seconds_by_phase.items()},
+        "photographs": [_photograph_record(row) for row in report.rows],
     }
-    print(json.dumps(found))
+    print(json.dumps(content))
 
 
-def print_error(error: Exception) -> None:
-    """Print why nothing, or not all, could be done, as one JSON object."""
-    print(json.dumps({"error": str(error)}))
-
-
-def _photograph(row: Row) -> dict[str, object]:
+def _photograph_record(row: SummaryRow) -> dict[str, object]:
     lesions = {
         code: {
-            "count": burden.count,
-            "area_px": burden.area_px,
-            "area_fraction": burden.area_fraction,
-            "area_mm2": burden.area_mm2,
+            "count": load.count,
+            "area_px": load.area_px,
+            "area_fraction": load.area_fraction,
+            "area_mm2": load.area_mm2,
         }
-        for code, burden in row.burdens.items()
+        for code, load in row.loads.items()
     }
     return {
         "photograph": row.name,
@@ -77,20 +72,20 @@ def _photograph(row: Row) -> dict[str, object]:
     }
 
 
-def _burden(row: Row, code: str) -> str:
-    """Number of regions and their share of the field."""
-    burden = row.burdens.get(code)
-    if burden is None:
+def _load_cell(row: SummaryRow, code: str) -> str:
+    """Return the number of regions and their share of the field."""
+    load = row.loads.get(code)
+    if load is None:
         return ""
-    return f"{burden.count} ({burden.area_fraction:.2%})" if burden.count else "-"
+    return f"{load.count} ({load.area_fraction:.2%})" if load.count else "-"
 
 
-def _remark(row: Row) -> str:
+def _remark(row: SummaryRow) -> str:
     return "failed" if row.status == "failed" else ", ".join(row.quality)
 
 
-def _sum(report: Report) -> str:
-    """Say in one line what became of all photographs."""
+def _outcome(report: Report) -> str:
+    """Return the outcome of all photographs in one line."""
     before = sum(row.status == "ok" and row.name not in report.seconds_each for row in report.rows)
     parts = [_count(len(report.rows) - len(report.failures), "photograph") + " done"]
     parts += [f"{before} of them by an earlier run"] * bool(before)
@@ -100,14 +95,16 @@ def _sum(report: Report) -> str:
 
 
 def _pace(report: Report) -> str:
-    """Say how fast the photographs of this run were done, and what took the time."""
+    """Return the speed of this run, and the time that each phase took."""
     done = len(report.seconds_each)
     pace = 60 * done / max(report.seconds, 1e-3)
-    phases = ", ".join(f"{phase} {seconds / done:.2f} s" for phase, seconds in report.seconds_of.items())
+    phases = ", ".join(
+        f"{phase} {seconds / done:.2f} s" for phase, seconds in report.seconds_by_phase.items()
+    )
     each = f"{phases} each" if done > 1 else phases
-    beside = f", {report.workers} side by side" if report.workers > 1 else ""
-    return f"{pace:.1f} photographs a minute{beside}: {each}"
+    side_by_side = f", {report.workers} side by side" if report.workers > 1 else ""
+    return f"{pace:.1f} photographs a minute{side_by_side}: {each}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

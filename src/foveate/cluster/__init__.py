@@ -1,9 +1,9 @@
-"""Photographs by the million: from a folder or a bucket, to a folder or a bucket, by workers anywhere.
+"""Photographs by the million: from a folder or a bucket to a folder or a bucket, by workers anywhere.
 
-Knows:   which crew an address means.
-Ignores: how a run goes (`drive`), and what a person types.
+Knows:   which executor an address means.
+Ignores: how a run goes (`driver`), and what a person types.
 
-    drive.run(programme, Where(on="ray://local", workers=2))
+    driver.run(job, Placement(on="ray://local", workers=2).start_executor)
 
 `--on local` needs nothing but pyarrow; Ray and fsspec are imported where an address asks for them.
 """
@@ -12,22 +12,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from foveate.cluster.crews import Crew, Threads
-from foveate.cluster.worker import Assignment, Worker
-from foveate.engines import processors
+from foveate.cluster.executors import Executor, ThreadExecutor
+from foveate.cluster.worker import Assignment, ShardWorker
+from foveate.engines.threads import available_processors
 from foveate.errors import ClusterError, SettingError
 from foveate.models import Package
 
 LOCAL = "local"
 """Workers are threads of this process."""
 
-RAY = "ray://"
-"""Workers are actors of a Ray cluster; `on_ray` says what may follow."""
+RAY_SCHEME = "ray://"
+"""Workers are actors of a Ray cluster; `ray_executor` says what may follow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Where:
-    """Who works: called with what to do, it gets the workers together."""
+class Placement:
+    """Where workers run, and how many."""
 
     on: str = LOCAL
     """'local', 'ray://local', 'ray://auto' or 'ray://HOST[:PORT]'."""
@@ -35,49 +35,53 @@ class Where:
     """None for as many as there are processors for."""
 
     def __post_init__(self) -> None:
-        if self.on != LOCAL and not (self.on.startswith(RAY) and self.on != RAY):
+        if self.on != LOCAL and not (self.on.startswith(RAY_SCHEME) and self.on != RAY_SCHEME):
             raise SettingError(f"on is {self.on}; give local, ray://local, ray://auto or ray://HOST[:PORT]")
         if self.workers is not None and self.workers < 1:
             raise SettingError(f"workers is {self.workers}; give 1 or more")
 
     @contextmanager
-    def __call__(self, assignment: Assignment, package: Package) -> Iterator[Crew]:
-        """Yield the workers; at the end they are gone.
+    def start_executor(self, assignment: Assignment, package: Package) -> Iterator[Executor]:
+        """Yield the workers, and end them afterwards.
 
         Raises:
             ClusterError: the cluster cannot be reached, or Ray is not installed.
         """
         if self.on == LOCAL:
-            yield from self._here(assignment, package)
+            yield from self._start_threads(assignment, package)
         else:
-            yield from self._on_ray(assignment, package)
+            yield from self._start_actors(assignment, package)
 
-    def _here(self, assignment: Assignment, package: Package) -> Iterator[Crew]:
-        count = self.most(assignment)
-        crew = Threads([Worker(f"w{number}", assignment, package) for number in range(1, count + 1)])
+    def _start_threads(self, assignment: Assignment, package: Package) -> Iterator[Executor]:
+        count = self._worker_count(assignment)
+        executor = ThreadExecutor(
+            [ShardWorker(f"w{number}", assignment, package) for number in range(1, count + 1)]
+        )
         try:
-            yield crew
+            yield executor
         finally:
-            crew.close()
+            executor.close()
 
-    def _on_ray(self, assignment: Assignment, package: Package) -> Iterator[Crew]:
+    def _start_actors(self, assignment: Assignment, package: Package) -> Iterator[Executor]:
         try:
-            from foveate.cluster import on_ray  # noqa: PLC0415, an optional extra
+            from foveate.cluster import ray_executor  # noqa: PLC0415, an optional extra
         except ImportError as error:
             raise ClusterError(
                 f"{self.on}: {error.name} is not installed; pip install 'foveate[cluster]'"
             ) from None
-        count = self.most(assignment)
-        with on_ray.joined(self.on, count * (assignment.choice.threads or 1)):
-            alone = self.on == f"{RAY}local"
-            crew = on_ray.RayCrew(assignment, package, count if alone else self.workers)
+        count = self._worker_count(assignment)
+        with ray_executor.cluster_connection(self.on, count * (assignment.choice.threads or 1)):
+            is_own_cluster = self.on == f"{RAY_SCHEME}local"
+            executor = ray_executor.RayExecutor(
+                assignment, package, count if is_own_cluster else self.workers
+            )
             try:
-                yield crew
+                yield executor
             finally:
-                crew.close()
+                executor.close()
 
-    def most(self, assignment: Assignment) -> int:
-        """Return how many workers were asked for, or as many as this machine has processors for."""
+    def _worker_count(self, assignment: Assignment) -> int:
+        """Return how many workers are asked for, or as many as this machine has processors for."""
         if self.workers is not None:
             return self.workers
-        return max(1, processors() // (assignment.choice.threads or 1))
+        return max(1, available_processors() // (assignment.choice.threads or 1))

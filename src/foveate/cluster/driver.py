@@ -1,9 +1,9 @@
-"""The head of a run: photographs go out in shards, and something is done about whatever comes back.
+"""The driver of a run: it submits the photographs in shards, and handles each event that comes back.
 
-Knows:   in which order a run goes; retries, what is set aside, when a run must end.
-Ignores: where workers are, what stores are made of, and how a photograph is looked at.
+Knows:   the order of a run, retries, when a photograph is recorded as failed, when a run must end.
+Ignores: where workers are, what stores are made of, and how a photograph is processed.
 
-Whatever stops a run at whatever moment, another with `resume` finishes it; no photograph is then written a
+A run that was stopped at any moment is finished by another with `resume`. No photograph is then written a
 second time, and the tables are those of a run that nothing stopped.
 """
 
@@ -16,232 +16,246 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from foveate.cluster import job, journal, ledger, stores, summaries
-from foveate.cluster.crews import Crew, Event, Lost
-from foveate.cluster.inventory import Inventory, Item
-from foveate.cluster.job import Programme, Report, Standing
-from foveate.cluster.journal import Journal
-from foveate.cluster.ledger import Entry, Ledger
-from foveate.cluster.stores import Store
-from foveate.cluster.worker import Assignment, Done, Joined, Shard, failed
+from foveate.cluster import event_log, ledger, summaries
+from foveate.cluster.addresses import open_store
+from foveate.cluster.event_log import EventLog
+from foveate.cluster.executors import Executor, ExecutorEvent, WorkerLost
+from foveate.cluster.inventory import Inventory, WorkItem
+from foveate.cluster.job import (
+    ClusterJob,
+    ClusterReport,
+    RunStatus,
+    list_photographs,
+    make_assignment,
+    mark_finished,
+    remove_partial_files,
+    require_free_target,
+)
+from foveate.cluster.ledger import Ledger, LedgerEntry
+from foveate.cluster.stores import FileStore
+from foveate.cluster.worker import Assignment, Shard, ShardResult, WorkerReady, failure_entry
 from foveate.errors import ClusterError, OutputError
 from foveate.inference import batch
+from foveate.inference.settings import check_settings
 from foveate.models import Package
 from foveate.version import version
-from foveate.writers import Order
+from foveate.writers import PredictRequest
 
-SHARD = 16
-"""Photographs that are handed out together at most: a shard takes a minute or so, its messages milliseconds.
-Our choice."""
+MAX_SHARD_SIZE = 16
+"""Most photographs of a shard: it takes a minute or so, and its messages milliseconds. Our choice."""
 
-PARTS = 4
-"""A shard is at most this part of what each worker still has before it: towards the end shards shrink to one
-photograph, so that no worker is left alone with a large one. Source: guided self-scheduling,
+SHRINK_FACTOR = 4
+"""A shard is at most one part in so many of what each worker has left to do. Towards the end shards shrink to
+one photograph, so that no worker is left alone with a large one. Source: guided self-scheduling,
 Polychronopoulos and Kuck 1987, doi:10.1109/TC.1987.5009495; there it is 1."""
 
-BEATEN = 10
-"""So many photographs set aside in a row because the target refuses them end a run."""
+MAX_REFUSALS = 10
+"""Photographs in a row that fail because the target refuses them, after which a run ends."""
 
-WAKE_SECONDS = 1.0
-"""After so long without an event, whoever watches is told all the same."""
+POLL_SECONDS = 1.0
+"""After so long without an event, the status is reported all the same."""
 
-START_SECONDS = 900
-"""In which the first worker must join: a cluster that grows on demand takes minutes to add a machine."""
+STARTUP_SECONDS = 900
+"""In which the first worker must be ready: a cluster that grows on demand takes minutes to add a machine."""
 
-CrewOf = Callable[[Assignment, Package], AbstractContextManager[Crew]]
-"""Gets workers together, and lets them go at the end."""
+ExecutorFactory = Callable[[Assignment, Package], AbstractContextManager[Executor]]
+"""Starts workers, and ends them when the context ends."""
 
-Tell = Callable[[Standing], None]
-"""Told as a run goes on."""
+StatusCallback = Callable[[RunStatus], None]
 
 
 def run(
-    asked: Programme, crew_of: CrewOf, *, log: str | None = None, tell: Tell = lambda standing: None
-) -> Report:
-    """Look at all photographs of a source and write their results to a target.
+    job: ClusterJob,
+    start_executor: ExecutorFactory,
+    *,
+    log: str | None = None,
+    on_status: StatusCallback = lambda status: None,
+) -> ClusterReport:
+    """Process all photographs of a source and write their results to a target.
 
-    A photograph that fails is tried again, after all others; after its last try it is set aside with its
-    error. Where a worker dies, the photographs that it had go to others, each by itself, so that one that
-    kills workers is found out.
+    A photograph that fails is tried again after all others; after its last attempt it is recorded as failed
+    with its error. Where a worker dies, its photographs go to other workers one by one, so that a photograph
+    that kills workers is identified.
 
     Args:
-        asked: what is to be done.
-        crew_of: gets the workers.
+        job: what is to be done.
+        start_executor: starts the workers.
         log: a file for JSON lines, 'stderr' for standard error, None for none.
-        tell: called as the run goes on.
+        on_status: called as the run goes on.
 
     Raises:
         PhotographError: the source holds no photograph.
         LesionError, SettingError: the settings do not fit the model; nothing was computed.
         OutputError: the target is not free, or refuses to be written.
-        ClusterError: the cluster or a bucket cannot be reached, or workers do not fit.
+        ClusterError: the cluster or a bucket cannot be reached, or workers do not match.
     """
-    batch.require(asked.package, asked.settings)  # refused now rather than at the first photograph
-    target = stores.opened(asked.target)
-    job.require_free(asked, target)
+    check_settings(job.package, job.settings)  # refused now rather than at the first photograph
+    target = open_store(job.target)
+    require_free_target(job, target)
     started = datetime.now(UTC)
     name = ledger.run_name(started)
     with ExitStack() as stack:
-        told = stack.enter_context(journal.opened(log, name))
-        inventory = stack.enter_context(job.listed(asked))
-        begun = time.monotonic()
-        crew = stack.enter_context(crew_of(job.assigned(asked), asked.package))
-        head = Head(
-            Duty(asked=asked, inventory=inventory, target=target, crew=crew, told=told, tell=tell), name
+        events = stack.enter_context(event_log.open_event_log(log, name))
+        inventory = stack.enter_context(list_photographs(job))
+        startup = time.monotonic()
+        executor = stack.enter_context(start_executor(make_assignment(job), job.package))
+        context = DriverContext(
+            job=job, inventory=inventory, target=target, executor=executor, log=events, on_status=on_status
         )
+        driver = Driver(context, name)
         try:
-            head.start(begun)
-            head.work()
+            driver.start(startup)
+            driver.process_all()
         except BaseException as error:
-            head.stopped(error)
+            driver.abort(error)
             raise
-        if asked.share.of == 1:
-            job.tidy(target)
-            summaries.write(inventory, target, head.order(), head.report(), started)
-        head.ended()
-        return head.report()
+        if job.share.of == 1:
+            remove_partial_files(target)
+            summaries.write(inventory, target, driver.request(), driver.report(), started)
+        driver.log_end()
+        return driver.report()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Duty:
-    """What a head of a run is given."""
+class DriverContext:
+    """What a driver works with."""
 
-    asked: Programme
+    job: ClusterJob
     inventory: Inventory
-    target: Store
-    crew: Crew
-    told: Journal
-    tell: Tell
+    target: FileStore
+    executor: Executor
+    log: EventLog
+    on_status: StatusCallback
 
 
-class Head:
-    """Hands out shards until every photograph is done or set aside.
+class Driver:
+    """Submits shards until every photograph is done or recorded as failed.
 
     Args:
-        duty: all it works with.
+        context: what it works with.
         name: of the run.
     """
 
-    def __init__(self, duty: Duty, name: str) -> None:
-        self._asked = duty.asked
-        self._inventory = duty.inventory
-        self._target = duty.target
-        self._crew = duty.crew
-        self._told = duty.told
-        self._tell = duty.tell
-        self._book = Ledger(duty.target, name)
-        self._again: deque[Item] = deque()
-        self._under_way: dict[int, Shard] = {}
-        self._numbers = 0
-        self._fresh = duty.inventory.waiting()
-        self._left = 0
-        self._ready: dict[str, Joined] = {}
-        self._first: Joined | None = None
+    def __init__(self, context: DriverContext, name: str) -> None:
+        self._job = context.job
+        self._inventory = context.inventory
+        self._target = context.target
+        self._executor = context.executor
+        self._log = context.log
+        self._on_status = context.on_status
+        self._manifest = Ledger(context.target, name)
+        self._retry_items: deque[WorkItem] = deque()
+        self._running: dict[int, Shard] = {}
+        self._last_number = 0
+        self._pending = context.inventory.pending()
+        self._pending_count = 0
+        self._ready: dict[str, WorkerReady] = {}
+        self._first: WorkerReady | None = None
         self._counts: Counter[str] = Counter()
-        self._total = duty.inventory.total()[0]
-        self._beaten = 0
-        self._since = time.monotonic()
-        self._starting = 0.0
+        self._total = context.inventory.total()[0]
+        self._refusals = 0
+        self._started = time.monotonic()
+        self._startup_seconds = 0.0
 
-    def start(self, begun: float) -> None:
-        """Wait for a worker, see that the target was begun with the same order, find out what is done.
+    def start(self, startup: float) -> None:
+        """Wait for a worker, check that the target was begun with the same request, find what is done.
 
         Args:
-            begun: when the workers were called, by the monotonic clock.
+            startup: when the workers were started, by the monotonic clock.
         """
         while self._first is None:
-            event = self._crew.next(WAKE_SECONDS)
+            event = self._executor.next_event(POLL_SECONDS)
             if event is not None:
-                self._meet(event)
-            elif time.monotonic() - begun > START_SECONDS:
+                self._handle(event)
+            elif time.monotonic() - startup > STARTUP_SECONDS:
                 raise ClusterError(
-                    f"no worker has joined in {START_SECONDS} s; see that the cluster has processors to spare"
+                    f"no worker has joined in {STARTUP_SECONDS} s; "
+                    "see that the cluster has processors to spare"
                 )
-        self._since = time.monotonic()
-        self._starting = self._since - begun
-        self._told.know(self._book.agree(self.order()))
-        if self._asked.resume:
-            self._counts["kept"] = job.resumed(self._inventory, self._book, self._target)
-        self._told.say("began", **self._facts())
-        self._watched()
+        self._started = time.monotonic()
+        self._startup_seconds = self._started - startup
+        self._log.set_key(self._manifest.match_request(self.request()))
+        if self._job.resume:
+            self._counts["done_before"] = mark_finished(self._inventory, self._manifest, self._target)
+        self._log_start()
+        self._report_status()
 
-    def work(self) -> None:
-        """Hand out all photographs, and see to what comes back."""
-        self._left = self._inventory.left()[0]
-        while self._left or self._again or self._under_way:
-            while self._crew.room() > 0 and (self._left or self._again):
-                self._send(self._next_items())
-            event = self._crew.next(WAKE_SECONDS)
+    def process_all(self) -> None:
+        """Submit all photographs, and handle what comes back."""
+        self._pending_count = self._inventory.remaining()[0]
+        while self._pending_count or self._retry_items or self._running:
+            while self._executor.capacity() > 0 and (self._pending_count or self._retry_items):
+                self._submit(self._next_items())
+            event = self._executor.next_event(POLL_SECONDS)
             if event is not None:
-                self._meet(event)
-            self._watched()
-        self._book.put()
+                self._handle(event)
+            self._report_status()
+        self._manifest.flush()
 
-    def stopped(self, error: BaseException) -> None:
-        """Keep what is complete, and send the workers home."""
-        for done in self._crew.close():
-            for entry in done.entries:
+    def abort(self, error: BaseException) -> None:
+        """Keep what is complete, and end the workers."""
+        for result in self._executor.close():
+            for entry in result.entries:
                 if entry.row.status == "ok":
-                    self._note(entry)
+                    self._record(entry)
         with contextlib.suppress(OutputError, ClusterError):  # most likely why the run ends
-            self._book.put()
+            self._manifest.flush()
         counts = self._counts
-        self._told.say("stopped", why=type(error).__name__, ok=counts["ok"], failed=counts["failed"])
+        self._log.write("stopped", why=type(error).__name__, ok=counts["ok"], failed=counts["failed"])
 
-    def ended(self) -> None:
-        """Say in the log that all is done."""
-        standing = self._standing()
-        self._told.say(
+    def log_end(self) -> None:
+        """Write to the log that all is done."""
+        status = self._status()
+        self._log.write(
             "ended",
-            ok=standing.ok,
-            failed=standing.failed,
-            kept=standing.kept,
-            seconds=round(standing.seconds, 3),
-            starting=round(self._starting, 3),
-            driver_peak_mb=journal.peak_mb(),
+            ok=status.ok,
+            failed=status.failed,
+            kept=status.done_before,
+            seconds=round(status.seconds, 3),
+            starting=round(self._startup_seconds, 3),
+            driver_peak_mb=event_log.peak_memory_mb(),
         )
 
-    def order(self) -> Order:
+    def request(self) -> PredictRequest:
         """Return what is asked for each photograph."""
-        asked = self._asked
-        return batch.order("", asked.package, self._one().label, asked.settings, asked.format)
+        label = self._first_worker().label
+        return batch.predict_request("", self._job.package, label, self._job.settings, self._job.format)
 
-    def report(self) -> Report:
-        """Return what came of the run so far."""
-        return Report(
-            standing=self._standing(),
+    def report(self) -> ClusterReport:
+        """Return the outcome of the run so far."""
+        return ClusterReport(
+            status=self._status(),
             skipped=self._inventory.skipped,
-            starting=self._starting,
-            tables=self._asked.share.of == 1,
-            versions=self._one().versions,
+            startup_seconds=self._startup_seconds,
+            has_tables=self._job.share.of == 1,
+            versions=self._first_worker().versions,
         )
 
-    def _next_items(self) -> tuple[Item, ...]:
-        """Return what goes out next: first whatever nobody has had, then what failed, one by one."""
-        if not self._left:
-            return (self._again.popleft(),)
-        count = size(self._left, len(self._ready))
-        items = tuple(itertools.islice(self._fresh, count))
-        self._left -= len(items)
+    def _next_items(self) -> tuple[WorkItem, ...]:
+        """Return what is submitted next: first what was never submitted, then the failures one by one."""
+        if not self._pending_count:
+            return (self._retry_items.popleft(),)
+        count = shard_size(self._pending_count, len(self._ready))
+        items = tuple(itertools.islice(self._pending, count))
+        self._pending_count -= len(items)
         return items
 
-    def _send(self, items: tuple[Item, ...]) -> None:
-        self._numbers += 1
-        shard = Shard(number=self._numbers, items=items)
-        self._under_way[shard.number] = shard
-        self._crew.send(shard)
+    def _submit(self, items: tuple[WorkItem, ...]) -> None:
+        self._last_number += 1
+        shard = Shard(number=self._last_number, items=items)
+        self._running[shard.number] = shard
+        self._executor.submit(shard)
 
-    def _meet(self, event: Event) -> None:
-        """See to an event."""
-        if isinstance(event, Joined):
-            self._join(event)
-        elif isinstance(event, Lost):
-            self._lose(event)
+    def _handle(self, event: ExecutorEvent) -> None:
+        if isinstance(event, WorkerReady):
+            self._add_worker(event)
+        elif isinstance(event, WorkerLost):
+            self._resubmit(event)
         else:
-            self._take(event)
+            self._finish(event)
 
-    def _join(self, worker: Joined) -> None:
-        """Count a worker in, unless it would not do what the others do."""
+    def _add_worker(self, worker: WorkerReady) -> None:
+        """Count a worker, unless its results would differ from the other workers'."""
         first = worker if self._first is None else self._first
         if (worker.foveate, worker.label) != (version(), first.label):
             raise ClusterError(
@@ -250,111 +264,121 @@ class Head:
             )
         self._first = first
         self._ready[worker.worker] = worker
-        self._told.say("joined", worker=worker.worker, host=worker.host, process=worker.process)
+        self._log.write("joined", worker=worker.worker, host=worker.host, process=worker.process)
 
-    def _lose(self, lost: Lost) -> None:
-        """Take back what a worker had that died: each photograph goes out again, by itself.
+    def _resubmit(self, lost: WorkerLost) -> None:
+        """Take back the shard of a worker that died: each photograph is submitted again, by itself.
 
-        Which of several killed it, if one did, cannot be known; of one alone the death counts as a failure.
+        Which of several photographs killed the worker cannot be known; for one alone the death is a failure.
         """
         self._ready.pop(lost.worker, None)
         items = () if lost.shard is None else lost.shard.items
-        self._counts["lost"] += lost.first
-        self._told.say("lost", worker=lost.worker, why=lost.why, photographs=len(items))
+        self._counts["workers_lost"] += lost.first
+        self._log.write("lost", worker=lost.worker, why=lost.error_type, photographs=len(items))
         if lost.shard is not None:
-            del self._under_way[lost.shard.number]
+            del self._running[lost.shard.number]
         if len(items) > 1:
-            self._again.extend(replace(item, lies=True) for item in items)
+            self._retry_items.extend(replace(item, has_result=True) for item in items)
         for item in items if len(items) == 1 else ():
-            where = stores.opened(self._asked.source).shown(item.path)
-            told = f"{where}: the worker that looked at it died ({lost.why}); start fewer beside each other"
-            self._settle(item, failed(item, told, kind=lost.why, worker=lost.worker))
-
-    def _take(self, done: Done) -> None:
-        """Take in what a worker has done."""
-        del self._under_way[done.shard.number]
-        for item, entry in zip(done.shard.items, done.entries, strict=True):
+            path = open_store(self._job.source).display_path(item.path)
+            error = (
+                f"{path}: the worker that looked at it died ({lost.error_type}); "
+                "start fewer beside each other"
+            )
+            entry = failure_entry(item, error, error_type=lost.error_type, worker=lost.worker)
             self._settle(item, entry)
-        self._told.say("shard", worker=done.worker, photographs=len(done.entries), peak_mb=done.peak_mb)
 
-    def _settle(self, item: Item, entry: Entry) -> None:
-        """Note what came of a photograph, or have it tried again.
-
-        Raises:
-            OutputError: no other photograph can be done, as on a full disk.
-            ClusterError: the same, as where a bucket cannot be reached.
-        """
-        if entry.row.status == "failed" and entry.tries < self._asked.tries:
-            self._counts["again"] += 1
-            self._told.say("again", photograph=self._told.name(item.name), kind=entry.kind, tries=entry.tries)
-            self._again.append(replace(item, tries=entry.tries, lies=True))
-            return
-        refused = entry.kind == OutputError.__name__
-        self._beaten = self._beaten + 1 if refused else 0
-        if entry.stop or self._beaten >= BEATEN:
-            kind = OutputError if refused else ClusterError
-            raise kind(entry.stop or entry.row.error)
-        self._note(entry)
-
-    def _note(self, entry: Entry) -> None:
-        """Write down what came of a photograph."""
-        text = ledger.line(entry)
-        self._inventory.put(entry.row.name, text)
-        self._book.add(text)
-        self._counts[entry.row.status] += 1
-        self._told.say(
-            "photograph",
-            photograph=self._told.name(entry.row.name),
-            status=entry.row.status,
-            kind=entry.kind,
-            tries=entry.tries,
-            worker=entry.worker,
-            seconds={what: round(seconds, 3) for what, seconds in entry.seconds.items()},
-            lay=entry.lay,
+    def _finish(self, result: ShardResult) -> None:
+        """Record a finished shard."""
+        del self._running[result.shard.number]
+        for item, entry in zip(result.shard.items, result.entries, strict=True):
+            self._settle(item, entry)
+        self._log.write(
+            "shard", worker=result.worker, photographs=len(result.entries), peak_mb=result.peak_mb
         )
 
-    def _facts(self) -> dict[str, object]:
-        """What the log says of a run that begins."""
-        total, size_bytes = self._inventory.total()
-        share = self._asked.share
-        return {
-            "foveate": version(),
-            "model": self._asked.package.digest,
-            "engine": self._one().label,
-            "photographs": total,
-            "bytes": size_bytes,
-            "left": self._inventory.left()[0],
-            "share": f"{share.index}/{share.of}",
-        }
+    def _settle(self, item: WorkItem, entry: LedgerEntry) -> None:
+        """Record the outcome of a photograph, or queue it for another attempt.
 
-    def _one(self) -> Joined:
-        """The worker that joined first."""
+        Raises:
+            OutputError: no other photograph can be processed, as on a full disk.
+            ClusterError: the same, as where a bucket cannot be reached.
+        """
+        if entry.row.status == "failed" and entry.attempts < self._job.max_attempts:
+            self._counts["retries"] += 1
+            self._log.write(
+                "again",
+                photograph=self._log.pseudonym(item.name),
+                kind=entry.error_type,
+                tries=entry.attempts,
+            )
+            self._retry_items.append(replace(item, failed_attempts=entry.attempts, has_result=True))
+            return
+        is_refused = entry.error_type == OutputError.__name__
+        self._refusals = self._refusals + 1 if is_refused else 0
+        if entry.fatal_error or self._refusals >= MAX_REFUSALS:
+            error_class = OutputError if is_refused else ClusterError
+            raise error_class(entry.fatal_error or entry.row.error)
+        self._record(entry)
+
+    def _record(self, entry: LedgerEntry) -> None:
+        """Write the outcome of a photograph to inventory, manifest and log."""
+        line = ledger.encode(entry)
+        self._inventory.set_line(entry.row.name, line)
+        self._manifest.add(line)
+        self._counts[entry.row.status] += 1
+        self._log.write(
+            "photograph",
+            photograph=self._log.pseudonym(entry.row.name),
+            status=entry.row.status,
+            kind=entry.error_type,
+            tries=entry.attempts,
+            worker=entry.worker,
+            seconds={phase: round(seconds, 3) for phase, seconds in entry.seconds.items()},
+            lay=entry.reused,
+        )
+
+    def _log_start(self) -> None:
+        total, size_bytes = self._inventory.total()
+        share = self._job.share
+        self._log.write(
+            "began",
+            foveate=version(),
+            model=self._job.package.digest,
+            engine=self._first_worker().label,
+            photographs=total,
+            bytes=size_bytes,
+            left=self._inventory.remaining()[0],
+            share=f"{share.index}/{share.of}",
+        )
+
+    def _first_worker(self) -> WorkerReady:
         if self._first is None:
             raise ClusterError("no worker has joined yet")
         return self._first
 
-    def _standing(self) -> Standing:
+    def _status(self) -> RunStatus:
         counts = self._counts
-        return Standing(
+        return RunStatus(
             total=self._total,
-            kept=counts["kept"],
+            done_before=counts["done_before"],
             ok=counts["ok"],
             failed=counts["failed"],
-            again=counts["again"],
-            lost=counts["lost"],
+            retries=counts["retries"],
+            workers_lost=counts["workers_lost"],
             workers=len(self._ready),
-            seconds=time.monotonic() - self._since,
+            seconds=time.monotonic() - self._started,
         )
 
-    def _watched(self) -> None:
-        self._tell(self._standing())
+    def _report_status(self) -> None:
+        self._on_status(self._status())
 
 
-def size(left: int, workers: int) -> int:
-    """Return how many photographs go out together.
+def shard_size(pending: int, workers: int) -> int:
+    """Return how many photographs the next shard has.
 
     Args:
-        left: photographs that nobody has had.
+        pending: photographs that were never submitted.
         workers: that are ready.
     """
-    return max(1, min(SHARD, left // (PARTS * max(1, workers))))
+    return max(1, min(MAX_SHARD_SIZE, pending // (SHRINK_FACTOR * max(1, workers))))

@@ -1,11 +1,11 @@
-"""All photographs of a run, in order, with their names and what came of them: on disk, not in memory.
+"""All photographs of a run, in order, with their names and outcomes: on disk, not in memory.
 
 Knows:   which files of a store are photographs, their order, what their results are called, what is done.
-Ignores: how anything is done, and by whom.
+Ignores: how and by whom a photograph is processed.
 
-A scratch database of this machine that goes with the run: what must outlive it is in the `ledger`. Order and
-names are those of `photographs.sources`, which holds everything in memory and therefore cannot be asked
-about a million files; a test holds that both say the same.
+The inventory is a scratch database of this machine that ends with the run; what must outlive the run is in
+the `ledger`. Order and names are those of `photographs.list_files`, which holds everything in memory and
+therefore cannot list a million files; a test checks that both agree.
 """
 
 import itertools
@@ -17,46 +17,46 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from foveate.cluster.stores import Found
+from foveate.cluster.stores import StoredFile
 from foveate.photographs import SUFFIXES
 
 TABLE = """
 CREATE TABLE photographs (
     number INTEGER PRIMARY KEY,
-    place BLOB NOT NULL,
+    sort_key BLOB NOT NULL,
     path BLOB NOT NULL,
     size INTEGER NOT NULL,
     stamp TEXT NOT NULL,
     name BLOB NOT NULL,
-    alike BLOB NOT NULL,
-    mine INTEGER NOT NULL,
-    lies INTEGER NOT NULL DEFAULT 0,
+    name_key BLOB NOT NULL,
+    in_share INTEGER NOT NULL,
+    has_result INTEGER NOT NULL DEFAULT 0,
     line TEXT
 )
 """
-"""`place` sorts as wanted, `alike` is equal for names that some disk takes for one, `lies` says whether a
-result lies in the target, `line` is the ledger's."""
+"""`name_key` is equal for names that some disk takes for the same, `has_result` says whether a result exists
+in the target, and `line` is the ledger's line."""
 
-TOGETHER = 1000
-"""Rows read or written by one statement. Our choice."""
+CHUNK_ROWS = 1000
+"""Rows that one statement reads. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """Which part of the photographs a run does, so that several runs without a common head do all."""
+    """One of several parts of the photographs, so that independent runs process all of them together."""
 
     index: int = 1
     """1 to `of`."""
     of: int = 1
 
-    def holds(self, path: str) -> bool:
-        """Whether a photograph is of this part: by its path alone, whatever else there is."""
-        return zlib.crc32(_packed(path)) % self.of == self.index - 1
+    def contains(self, path: str) -> bool:
+        """Return whether a photograph belongs to this part: a function of its path alone."""
+        return zlib.crc32(_to_bytes(path)) % self.of == self.index - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
-    """One photograph that is to be looked at."""
+class WorkItem:
+    """One photograph to be processed."""
 
     path: str
     """In the source."""
@@ -66,207 +66,225 @@ class Item:
     """Of the source's file."""
     size: int
     """Bytes."""
-    tries: int = 0
-    """That failed."""
-    lies: bool = False
-    """A result may lie in the target already: to be looked for first."""
+    failed_attempts: int = 0
+    has_result: bool = False
+    """Whether a result may exist in the target already, so that it is checked first."""
 
 
 class Inventory:
-    """The photographs of a store; used as a context, at whose end it is gone.
+    """The photographs of a store; a context manager that removes its database at the end.
 
     Args:
-        found: all files, in any order.
-        share: which of them are this run's.
+        files: all files, in any order.
+        share: which of them belong to this run.
     """
 
-    def __init__(self, found: Iterable[Found], share: Share) -> None:
+    def __init__(self, files: Iterable[StoredFile], share: Share) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="foveate-")
-        self._rows = sqlite3.connect(Path(self._folder.name) / "inventory.sqlite", isolation_level=None)
-        for line in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", TABLE):
-            self._rows.execute(line)
+        self._database = sqlite3.connect(Path(self._folder.name) / "inventory.sqlite", isolation_level=None)
+        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", TABLE):
+            self._database.execute(statement)
         self.skipped: int = 0
-        """Files that are no photographs, by their ending."""
+        """Files that are not photographs, judged by their suffix."""
         self._share = share
-        self._fill(found)
-        self._name()
+        self._fill(files)
+        self._make_names_unique()
 
     def __enter__(self) -> "Inventory":
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        self._rows.close()
+    def __exit__(self, *exception: object) -> None:
+        self._database.close()
         self._folder.cleanup()
 
     def is_empty(self) -> bool:
-        """Whether there is no photograph, of whatever share."""
-        return self._rows.execute("SELECT 1 FROM photographs LIMIT 1").fetchone() is None
+        """Return whether there is no photograph in any share."""
+        return self._database.execute("SELECT 1 FROM photographs LIMIT 1").fetchone() is None
 
     def total(self) -> tuple[int, int]:
         """Return the number of photographs of this share, and their bytes."""
-        return self._numbers("SELECT count(*), total(size) FROM photographs WHERE mine")
+        return self._count_and_size("SELECT count(*), total(size) FROM photographs WHERE in_share")
 
-    def left(self) -> tuple[int, int]:
+    def remaining(self) -> tuple[int, int]:
         """Return the number and bytes of those of them that are not done."""
-        return self._numbers("SELECT count(*), total(size) FROM photographs WHERE mine AND line IS NULL")
+        return self._count_and_size(
+            "SELECT count(*), total(size) FROM photographs WHERE in_share AND line IS NULL"
+        )
 
-    def waiting(self) -> Iterator[Item]:
-        """Yield the photographs of this share that are not done, in order; new lines may be put meanwhile."""
+    def pending(self) -> Iterator[WorkItem]:
+        """Yield the photographs of this share that are not done, in order; lines may be set meanwhile."""
         number = 0
         while True:
-            rows = self._rows.execute(
-                "SELECT number, path, name, stamp, size, lies FROM photographs "
-                "WHERE number > ? AND mine AND line IS NULL ORDER BY number LIMIT ?",
-                (number, TOGETHER),
+            rows = self._database.execute(
+                "SELECT number, path, name, stamp, size, has_result FROM photographs "
+                "WHERE number > ? AND in_share AND line IS NULL ORDER BY number LIMIT ?",
+                (number, CHUNK_ROWS),
             ).fetchall()
-            for number, path, name, stamp, size, lies in rows:  # noqa: B007, the last number is where to go on
-                yield Item(
-                    path=_unpacked(path), name=_unpacked(name), stamp=stamp, size=size, lies=bool(lies)
+            for number, path, name, stamp, size, has_result in rows:  # noqa: B007, the next chunk starts there
+                yield WorkItem(
+                    path=_to_text(path),
+                    name=_to_text(name),
+                    stamp=stamp,
+                    size=size,
+                    has_result=bool(has_result),
                 )
-            if len(rows) < TOGETHER:
+            if len(rows) < CHUNK_ROWS:
                 return
 
-    def sample(self, count: int) -> list[Item]:
-        """Return some photographs that are not done, spread evenly over the order."""
-        total = self.left()[0]
-        most = min(count, total)
-        wanted = {int((at + 0.5) * total / most) for at in range(most)}
-        return [item for at, item in enumerate(self.waiting()) if at in wanted]
+    def sample(self, count: int) -> list[WorkItem]:
+        """Return so many photographs that are not done, spread evenly over the order."""
+        total = self.remaining()[0]
+        size = min(count, total)
+        positions = {int((index + 0.5) * total / size) for index in range(size)}
+        return [item for position, item in enumerate(self.pending()) if position in positions]
 
-    def lies(self, name: str) -> bool:
-        """Note that a result lies in the target; return whether any photograph is called so."""
-        changed = self._rows.execute("UPDATE photographs SET lies=1 WHERE name=?", (_packed(name),))
-        return changed.rowcount > 0
-
-    def kept(self, name: str, stamp: str, line: str) -> bool:
-        """Note what an earlier run did, if the file is the same and the result lies there; say whether."""
-        changed = self._rows.execute(
-            "UPDATE photographs SET line=? WHERE name=? AND stamp=? AND lies AND stamp<>''",
-            (line, _packed(name), stamp),
+    def mark_result(self, name: str) -> bool:
+        """Note that a result exists in the target; return whether any photograph has this name."""
+        update = self._database.execute(
+            "UPDATE photographs SET has_result=1 WHERE name=?", (_to_bytes(name),)
         )
-        return changed.rowcount > 0
+        return update.rowcount > 0
 
-    def put(self, name: str, line: str) -> None:
-        """Note what came of a photograph."""
-        self._rows.execute("UPDATE photographs SET line=? WHERE name=?", (line, _packed(name)))
+    def mark_done(self, name: str, stamp: str, line: str) -> bool:
+        """Note what an earlier run did, if the file is the same and the result exists; return whether so."""
+        update = self._database.execute(
+            "UPDATE photographs SET line=? WHERE name=? AND stamp=? AND has_result AND stamp<>''",
+            (line, _to_bytes(name), stamp),
+        )
+        return update.rowcount > 0
+
+    def set_line(self, name: str, line: str) -> None:
+        """Note the outcome of a photograph."""
+        self._database.execute("UPDATE photographs SET line=? WHERE name=?", (line, _to_bytes(name)))
 
     def lines(self) -> Iterator[str]:
-        """Yield what came of the photographs, of all shares, in their order."""
+        """Yield the outcomes of the photographs of all shares, in their order."""
         number = 0
         while True:
-            rows = self._rows.execute(
+            rows = self._database.execute(
                 "SELECT number, line FROM photographs WHERE number > ? AND line IS NOT NULL "
                 "ORDER BY number LIMIT ?",
-                (number, TOGETHER),
+                (number, CHUNK_ROWS),
             ).fetchall()
-            for number, line in rows:  # noqa: B007, the last number is where to go on
+            for number, line in rows:  # noqa: B007, the next chunk starts there
                 yield line
-            if len(rows) < TOGETHER:
+            if len(rows) < CHUNK_ROWS:
                 return
 
-    def _numbers(self, query: str) -> tuple[int, int]:
-        count, size = self._rows.execute(query).fetchone()
+    def _count_and_size(self, query: str) -> tuple[int, int]:
+        count, size = self._database.execute(query).fetchone()
         return int(count), int(size)
 
-    def _fill(self, found: Iterable[Found]) -> None:
-        """Take the photographs in, sorted; of two ways to one file the first counts."""
-        self._teach("named", _named)
-        self._teach("alike_of", lambda name: unicodedata.normalize("NFC", name).casefold())
-        self._teach("file_of", lambda path: path.rpartition("/")[2])
-        self._rows.create_function("mine_of", 1, lambda path: self._share.holds(_unpacked(path)))
-        self._rows.execute("BEGIN")
-        self._rows.execute(
-            "CREATE TEMP TABLE found (place BLOB, path BLOB, real BLOB, size INTEGER, stamp TEXT, wanted)"
+    def _fill(self, files: Iterable[StoredFile]) -> None:
+        """Insert the photographs, sorted; of several paths to one file the first is used."""
+        self._add_function("name_of", _without_suffix)
+        self._add_function("name_key_of", lambda name: unicodedata.normalize("NFC", name).casefold())
+        self._add_function("file_of", lambda path: path.rpartition("/")[2])
+        self._database.create_function("in_share_of", 1, lambda path: self._share.contains(_to_text(path)))
+        self._database.execute("BEGIN")
+        self._database.execute(
+            "CREATE TEMP TABLE listed "
+            "(sort_key BLOB, path BLOB, real BLOB, size INTEGER, stamp TEXT, is_photograph)"
         )
-        self._rows.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", map(_met, found))
-        self._rows.execute(
+        self._database.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?)", map(_listed_row, files))
+        self._database.execute(
             "CREATE TEMP TABLE files AS "
-            "SELECT min(place) AS place, path, size, stamp, wanted FROM found GROUP BY real"
+            "SELECT min(sort_key) AS sort_key, path, size, stamp, is_photograph FROM listed GROUP BY real"
         )
-        self._rows.execute(
-            "INSERT INTO photographs (place, path, size, stamp, name, alike, mine) "
-            "SELECT place, path, size, stamp, named(path), alike_of(named(path)), mine_of(path) "
-            "FROM files WHERE wanted ORDER BY place"
+        self._database.execute(
+            "INSERT INTO photographs (sort_key, path, size, stamp, name, name_key, in_share) "
+            "SELECT sort_key, path, size, stamp, name_of(path), name_key_of(name_of(path)), "
+            "in_share_of(path) FROM files WHERE is_photograph ORDER BY sort_key"
         )
-        (self.skipped,) = self._rows.execute("SELECT count(*) FROM files WHERE NOT wanted").fetchone()
-        for table in ("found", "files"):
-            self._rows.execute(f"DROP TABLE {table}")
-        self._rows.execute("CREATE INDEX by_alike ON photographs (alike)")
+        (self.skipped,) = self._database.execute(
+            "SELECT count(*) FROM files WHERE NOT is_photograph"
+        ).fetchone()
+        for table in ("listed", "files"):
+            self._database.execute(f"DROP TABLE {table}")
+        self._database.execute("CREATE INDEX by_name_key ON photographs (name_key)")
 
-    def _name(self) -> None:
-        """Lengthen names that are alike, as `photographs` does: by their endings, and what is alike still by
-        numbers."""
+    def _make_names_unique(self) -> None:
+        """Lengthen equal names as `photographs` does: by their suffixes, then by numbers."""
         lengthen = (
-            "UPDATE photographs SET name=path, alike=alike_of(path) WHERE name<>path AND alike IN "
-            f"(SELECT alike FROM photographs WHERE alike IN ({TWICE}) "
-            "GROUP BY alike HAVING count(DISTINCT file_of(path)) > 1)"
+            "UPDATE photographs SET name=path, name_key=name_key_of(path) WHERE name<>path AND name_key IN "
+            f"(SELECT name_key FROM photographs WHERE name_key IN ({REPEATED_NAMES}) "
+            "GROUP BY name_key HAVING count(DISTINCT file_of(path)) > 1)"
         )
-        while self._rows.execute(lengthen).rowcount > 0:
+        while self._database.execute(lengthen).rowcount > 0:
             pass
-        self._number()
-        self._rows.execute("CREATE INDEX by_name ON photographs (name)")
-        self._rows.execute("COMMIT")
+        self._number_repeated_names()
+        self._database.execute("CREATE INDEX by_name ON photographs (name)")
+        self._database.execute("COMMIT")
 
-    def _number(self) -> None:
-        """Append ~2, ~3, ... to a name that is alike to one before it."""
-        alike = f"SELECT number, name, alike FROM photographs WHERE alike IN ({TWICE}) ORDER BY number"
-        met: set[bytes] = set()
-        taken: set[bytes] = set()
-        for number, name, same in self._rows.execute(alike).fetchall():
-            if same not in met:
-                met.add(same)
+    def _number_repeated_names(self) -> None:
+        """Append ~2, ~3, ... to a name that equals an earlier one."""
+        repeated = (
+            "SELECT number, name, name_key FROM photographs "
+            f"WHERE name_key IN ({REPEATED_NAMES}) ORDER BY number"
+        )
+        first_keys: set[bytes] = set()
+        new_keys: set[bytes] = set()
+        for number, name, key in self._database.execute(repeated).fetchall():
+            if key not in first_keys:
+                first_keys.add(key)
                 continue
-            free = next(name_ for name_ in _numbered(_unpacked(name)) if not self._is_taken(name_, taken))
-            taken.add(self._alike(free))
-            self._rows.execute("UPDATE photographs SET name=? WHERE number=?", (_packed(free), number))
+            candidates = (f"{_to_text(name)}~{suffix}" for suffix in itertools.count(2))
+            unused = next(candidate for candidate in candidates if not self._is_used(candidate, new_keys))
+            new_keys.add(self._name_key(unused))
+            self._database.execute(
+                "UPDATE photographs SET name=? WHERE number=?", (_to_bytes(unused), number)
+            )
 
-    def _is_taken(self, name: str, taken: set[bytes]) -> bool:
-        same = self._alike(name)
-        query = self._rows.execute("SELECT 1 FROM photographs WHERE alike=?", (same,))
-        return same in taken or query.fetchone() is not None
+    def _is_used(self, name: str, new_keys: set[bytes]) -> bool:
+        key = self._name_key(name)
+        query = self._database.execute("SELECT 1 FROM photographs WHERE name_key=?", (key,))
+        return key in new_keys or query.fetchone() is not None
 
-    def _alike(self, name: str) -> bytes:
-        (same,) = self._rows.execute("SELECT alike_of(?)", (_packed(name),)).fetchone()
-        return bytes(same)
+    def _name_key(self, name: str) -> bytes:
+        (key,) = self._database.execute("SELECT name_key_of(?)", (_to_bytes(name),)).fetchone()
+        return bytes(key)
 
-    def _teach(self, name: str, function: Callable[[str], str]) -> None:
-        """Let the database call a function on texts."""
-        self._rows.create_function(
-            name, 1, lambda text: _packed(function(_unpacked(text))), deterministic=True
+    def _add_function(self, name: str, function: Callable[[str], str]) -> None:
+        """Let SQL statements call a function of texts."""
+        self._database.create_function(
+            name, 1, lambda text: _to_bytes(function(_to_text(text))), deterministic=True
         )
 
 
-TWICE = "SELECT alike FROM photographs GROUP BY alike HAVING count(*) > 1"
-"""Names that some disk would take for one."""
+REPEATED_NAMES = "SELECT name_key FROM photographs GROUP BY name_key HAVING count(*) > 1"
+"""Names that some disk would take for the same."""
 
 
-def _met(one: Found) -> tuple[bytes, bytes, bytes, int, str, bool]:
-    """Return a file as the database takes it."""
-    wanted = PurePosixPath(one.path).suffix.lower() in SUFFIXES
-    return _place(one.path), _packed(one.path), _packed(one.real), one.size, one.stamp, wanted
+def _listed_row(file: StoredFile) -> tuple[bytes, bytes, bytes, int, str, bool]:
+    """Return a file as a row of the table `listed`."""
+    is_photograph = PurePosixPath(file.path).suffix.lower() in SUFFIXES
+    return (
+        _sort_key(file.path),
+        _to_bytes(file.path),
+        _to_bytes(file.real),
+        file.size,
+        file.stamp,
+        is_photograph,
+    )
 
 
-def _numbered(name: str) -> Iterator[str]:
-    return (f"{name}~{number}" for number in itertools.count(2))
-
-
-def _named(path: str) -> str:
-    """Return a path without ending; '...jpg', which would leave dots, keeps it."""
+def _without_suffix(path: str) -> str:
+    """Return a path without its suffix; '...jpg' keeps it, since only dots would remain."""
     folder, slash, file = path.rpartition("/")
     stem = PurePosixPath(file).stem
     return f"{folder}{slash}{stem if stem.strip('.') else file}"
 
 
-def _place(path: str) -> bytes:
-    """Return what sorts a folder's files by name before those of the folders in it."""
+def _sort_key(path: str) -> bytes:
+    """Return a key that sorts a folder's files by name, before the files of its subfolders."""
     *folders, file = path.split("/")
-    return b"".join(b"\2" + _packed(part) + b"\0" for part in folders) + b"\1" + _packed(file)
+    return b"".join(b"\2" + _to_bytes(part) + b"\0" for part in folders) + b"\1" + _to_bytes(file)
 
 
-def _packed(text: str) -> bytes:
-    """Return a text as bytes that sort as it does; undecodable bytes of a name survive."""
+def _to_bytes(text: str) -> bytes:
+    """Return a text as bytes that sort as it does; undecodable bytes of a file's name survive."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def _unpacked(text: bytes) -> str:
+def _to_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogatepass")

@@ -1,13 +1,14 @@
-"""What of a run is done, kept beside its results so that another run can go on: the manifest.
+"""The manifest of a target: which photographs are done, kept beside the results so that a run can be resumed.
 
-Knows:   its files, and what a line says of a photograph.
-Ignores: whether the results lie there; `drive` looks for that.
+Knows:   the manifest's files, and what a line says of a photograph.
+Ignores: whether the results exist; `job` checks that.
 
-TARGET/manifest/order.json          what was asked for; another run that asks for anything else is refused
-TARGET/manifest/<run>-<part>.jsonl  a line a photograph, as they were done; later lines replace earlier ones
+TARGET/manifest/order.json          what was asked for; a run that asks for anything else is refused
+TARGET/manifest/<run>-<part>.jsonl  one line for each photograph, in the order of completion; the last line of
+                                    a photograph counts
 
-A bucket knows no appending, so lines are gathered and put as one object now and then. Lines that are not put
-yet when a driver is killed cost nothing but a look: the result that lies there vouches for itself.
+A bucket has no appending, so lines are collected and written as one object now and then. Lines that are not
+yet written when a driver is killed cost only a check: the existing result vouches for itself.
 """
 
 import json
@@ -17,46 +18,46 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from foveate.cluster.stores import Store
+from foveate.cluster.stores import FileStore
 from foveate.errors import OutputError
 from foveate.version import version
-from foveate.writers import Burden, Order, Row, tables
+from foveate.writers import LesionLoad, PredictRequest, SummaryRow, tables
 
-ORDER = "manifest/order.json"
+REQUEST_FILE = "manifest/order.json"
 
-LINES = 1000
-"""After so many lines they are put. Our choice: a million photographs make a thousand objects."""
+FLUSH_LINES = 1000
+"""Lines after which they are written. Our choice: a million photographs make a thousand objects."""
 
-SECONDS = 10
-"""Or after so much time, where they come slowly: what is looked for again after a kill stays a handful."""
+FLUSH_SECONDS = 10
+"""Time after which they are written, where they come slowly: after a kill only a handful is checked again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """What came of one photograph."""
+class LedgerEntry:
+    """The outcome of one photograph."""
 
-    row: Row
+    row: SummaryRow
     stamp: str
-    """Of the source's file; another one means that it may have changed since."""
+    """Of the source's file; a different one means that the file may have changed since."""
     worker: str
     seconds: Mapping[str, float]
-    """What was done -> how long it took, the last try's."""
-    tries: int = 1
-    """It took, the last included."""
-    lay: bool = False
-    """The result lay there already and was not written again."""
-    stop: str = ""
+    """Phase -> how long it took in the last attempt."""
+    attempts: int = 1
+    """How many it took, the last included."""
+    reused: bool = False
+    """Whether the result existed already and was not written again."""
+    fatal_error: str = ""
     """Why every other photograph would fail as well, where that is so."""
-    kind: str = ""
+    error_type: str = ""
     """Name of the error's class, where it failed."""
 
 
-def line(entry: Entry) -> str:
+def encode(entry: LedgerEntry) -> str:
     """Return an entry as one line of JSON."""
     row = entry.row
     lesions = {
-        code: [burden.count, burden.area_px, burden.area_fraction, burden.area_mm2]
-        for code, burden in row.burdens.items()
+        code: [load.count, load.area_px, load.area_fraction, load.area_mm2]
+        for code, load in row.loads.items()
     }
     content = {
         "photograph": row.name,
@@ -66,26 +67,25 @@ def line(entry: Entry) -> str:
         "quality": row.quality,
         "sha256": row.digest,
         "lesions": lesions,
-        "tries": entry.tries,
+        "tries": entry.attempts,
         "worker": entry.worker,
-        "seconds": {what: round(seconds, 3) for what, seconds in entry.seconds.items()},
+        "seconds": {phase: round(seconds, 3) for phase, seconds in entry.seconds.items()},
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
-def row(text: str) -> Row:
-    """Return what the summary says of a photograph, from its line."""
-    content = json.loads(text)
-    done = content["status"] == "ok"
-    return Row(
+def decode_row(line: str) -> SummaryRow:
+    """Return a photograph's row of the summary from its line."""
+    content = json.loads(line)
+    return SummaryRow(
         name=content["photograph"],
         status=content["status"],
         error=content["error"],
         quality=tuple(content["quality"]),
-        key=content["photograph"] if done else "",
+        key=content["photograph"] if content["status"] == "ok" else "",
         digest=content["sha256"],
-        burdens={
-            code: Burden(count=count, area_px=area, area_fraction=float(fraction), area_mm2=mm2)
+        loads={
+            code: LesionLoad(count=count, area_px=area, area_fraction=float(fraction), area_mm2=mm2)
             for code, (count, area, fraction, mm2) in content["lesions"].items()
         },
     )
@@ -99,91 +99,92 @@ class Ledger:
         run: the run's name; later runs have later names.
     """
 
-    def __init__(self, store: Store, run: str) -> None:
+    def __init__(self, store: FileStore, run: str) -> None:
         self._store = store
         self._run = run
         self._lines: list[str] = []
         self._part = 0
-        self._put_at = time.monotonic()
+        self._flushed_at = time.monotonic()
 
-    def agree(self, order: Order) -> str:
-        """Write what is asked for, or see that it is what the target was begun with.
+    def match_request(self, request: PredictRequest) -> str:
+        """Write what is asked for, or check that the target was begun with the same.
 
         Args:
-            order: of any photograph.
+            request: of any photograph.
 
         Returns:
-            The key by which logs name photographs: it stays with the results, so that a log tells nothing.
+            The key of the photographs' pseudonyms in logs. It stays with the results, so that a log alone
+            names nobody.
 
         Raises:
             OutputError: the target was begun with another model, version, settings or format.
         """
-        asked = {
+        requested = {
             "foveate": version(),
-            "model": tables.model(order.maker),
-            "settings": tables.plain(order.settings),
-            "format": order.format,
+            "model": tables.model_entry(request.provenance),
+            "settings": tables.json_values(request.settings),
+            "format": request.format,
         }
-        found = self._order()
-        if found is None:
+        stored = self._read_request()
+        if stored is None:
             key = secrets.token_hex(16)
-            content = json.dumps(asked | {"key": key}, indent=2) + "\n"
-            self._store.write(ORDER, content.encode("ascii"))
+            content = json.dumps(requested | {"key": key}, indent=2) + "\n"
+            self._store.write(REQUEST_FILE, content.encode("ascii"))
             return key
-        for what, wanted in asked.items():
-            if found.get(what) != wanted:
+        for name, value in requested.items():
+            if stored.get(name) != value:
                 raise OutputError(
-                    f"{self._store.shown()}: was begun with {what} {_told(found.get(what))}, and now "
-                    f"{_told(wanted)} is asked for; ask for the same, or choose another --out"
+                    f"{self._store.display_path()}: was begun with {name} {_to_json(stored.get(name))}, and "
+                    f"now {_to_json(value)} is asked for; ask for the same, or choose another --out"
                 )
-        return str(found["key"])
+        return str(stored["key"])
 
-    def lines(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (name, stamp, line) of every photograph that an earlier run has done, oldest first."""
-        parts = sorted(
-            found.path for found in self._store.listing("manifest") if found.path.endswith(".jsonl")
-        )
-        for part in parts:
-            for text in (self._store.read(part) or b"").decode("ascii").splitlines():
-                content = json.loads(text)
+    def successes(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (name, stamp, line) of every photograph that an earlier run finished, oldest first."""
+        files = self._store.list_files("manifest")
+        for path in sorted(file.path for file in files if file.path.endswith(".jsonl")):
+            for line in (self._store.read(path) or b"").decode("ascii").splitlines():
+                content = json.loads(line)
                 if content["status"] == "ok":
-                    yield content["photograph"], content["source"], text
+                    yield content["photograph"], content["source"], line
 
-    def add(self, text: str) -> None:
-        """Take a line; put what was gathered, if it is time."""
-        self._lines.append(text)
-        if len(self._lines) >= LINES or time.monotonic() - self._put_at >= SECONDS:
-            self.put()
+    def add(self, line: str) -> None:
+        """Add a line; write the collected lines if it is time."""
+        self._lines.append(line)
+        if len(self._lines) >= FLUSH_LINES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
 
-    def put(self) -> None:
-        """Write the lines gathered so far.
+    def flush(self) -> None:
+        """Write the lines collected so far.
 
         Raises:
             OutputError, ClusterError: the target refuses, or cannot be reached.
         """
-        self._put_at = time.monotonic()
+        self._flushed_at = time.monotonic()
         if self._lines:
             path = f"manifest/{self._run}-{self._part:06}.jsonl"
-            self._store.write(path, "".join(f"{text}\n" for text in self._lines).encode("ascii"))
+            self._store.write(path, "".join(f"{line}\n" for line in self._lines).encode("ascii"))
             self._part += 1
             self._lines = []
 
-    def _order(self) -> dict[str, object] | None:
-        text = self._store.read(ORDER)
+    def _read_request(self) -> dict[str, object] | None:
+        text = self._store.read(REQUEST_FILE)
         if text is None:
             return None
         try:
-            found: dict[str, object] = json.loads(text)
-            str(found["key"])
+            content: dict[str, object] = json.loads(text)
+            str(content["key"])
         except (ValueError, KeyError, TypeError):
-            raise OutputError(f"{self._store.shown(ORDER)}: is none of ours; choose another --out") from None
-        return found
+            raise OutputError(
+                f"{self._store.display_path(REQUEST_FILE)}: is none of ours; choose another --out"
+            ) from None
+        return content
 
 
 def run_name(now: datetime) -> str:
-    """Return a run's name: when it began, in UTC, and a few letters so that no two are alike."""
+    """Return a run's name: its start in UTC, and a few letters so that no two are alike."""
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def _told(value: object) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)

@@ -1,10 +1,10 @@
-"""What speaks of all photographs: summary.csv, summary.parquet, index.html, run.json.
+"""The files about all photographs: summary.csv, summary.parquet, index.html, run.json.
 
 Knows:   the columns of the Parquet file; that no table of millions of rows is ever held.
-Ignores: how the photographs were done.
+Ignores: how the photographs were processed.
 
-summary.csv and index.html are those of a run on a single machine, byte for byte. Rows come from the
-inventory, in the order of the photographs; the tables are made in a scratch folder and put as a whole.
+summary.csv and index.html are byte for byte those of a run on a single machine. Rows come from the inventory
+in the order of the photographs; the tables are made in a scratch folder and uploaded as a whole.
 
 | column of summary.parquet | type    |                                                                 |
 |---------------------------|---------|-----------------------------------------------------------------|
@@ -29,89 +29,91 @@ import pyarrow.parquet as pq
 
 from foveate.cluster import ledger
 from foveate.cluster.inventory import Inventory
-from foveate.cluster.job import Report
-from foveate.cluster.stores import Store
-from foveate.writers import Order, Row, page, runs, tables
+from foveate.cluster.job import ClusterReport
+from foveate.cluster.stores import FileStore
+from foveate.writers import PredictRequest, SummaryRow, page, runs, tables
 
-GROUP = 20_000
-"""Rows of a group of the Parquet file, and at most so many are held: some 20 MB."""
+GROUP_ROWS = 20_000
+"""Rows of a group of the Parquet file, and most rows that are held: some 20 MB."""
 
 PAGE_ROWS = 5000
-"""Most photographs that index.html shows: a browser opens so many lines at once; of more there is no page."""
+"""Most photographs that index.html shows: as many as a browser opens at once; for more there is no page."""
 
 
-def write(inventory: Inventory, target: Store, order: Order, report: Report, started: datetime) -> None:
-    """Write all that speaks of the whole run.
+def write(
+    inventory: Inventory, target: FileStore, request: PredictRequest, report: ClusterReport, started: datetime
+) -> None:
+    """Write the files about the whole run.
 
     Args:
-        inventory: the photographs and what came of them.
-        target: where to.
-        order: what was asked for each.
-        report: what came of the run.
+        inventory: the photographs and their outcomes.
+        target: where to write.
+        request: what was asked for each photograph.
+        report: the outcome of the run.
         started: when it began, with its time zone.
 
     Raises:
         OutputError, ClusterError: the target refuses, or cannot be reached.
     """
-    codes = tuple(str(code) for code in _lesions(order))
+    codes = tuple(str(code) for code in _lesions(request))
     with tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
         folder = Path(scratch)
         with (folder / "summary.csv").open("wb") as file:
             file.writelines(tables.summary_lines(rows(inventory), codes))
-        parquet(folder / "summary.parquet", rows(inventory), codes)
-        target.take(folder, ["summary.csv"])
-        target.take(folder, ["summary.parquet"])
-    if report.standing.total <= PAGE_ROWS:
-        target.write("index.html", page.index(list(rows(inventory)), codes, order.maker))
+        write_parquet(folder / "summary.parquet", rows(inventory), codes)
+        target.upload(folder, ["summary.csv"])
+        target.upload(folder, ["summary.parquet"])
+    if report.status.total <= PAGE_ROWS:
+        target.write("index.html", page.index(list(rows(inventory)), codes, request.provenance))
     else:
         target.remove(["index.html"])
-    target.write("run.json", record(order, report, started))
+    target.write("run.json", run_json(request, report, started))
 
 
-def rows(inventory: Inventory) -> Iterator[Row]:
-    """Yield what came of each photograph, in their order."""
-    return (ledger.row(line) for line in inventory.lines())
+def rows(inventory: Inventory) -> Iterator[SummaryRow]:
+    """Yield the row of each photograph, in their order."""
+    return (ledger.decode_row(line) for line in inventory.lines())
 
 
-def parquet(path: Path, every: Iterable[Row], codes: Sequence[str]) -> None:
+def write_parquet(path: Path, rows: Iterable[SummaryRow], codes: Sequence[str]) -> None:
     """Write the rows as Parquet, a group at a time.
 
     Args:
         path: of the file.
-        every: row, in the order wanted.
+        rows: in the order of the file.
         codes: of the lesions that get columns.
     """
     schema = _schema(codes)
-    waiting = iter(every)
+    iterator = iter(rows)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        while group := [_flat(row, codes) for row in islice(waiting, GROUP)]:
+        while group := [_parquet_row(row, codes) for row in islice(iterator, GROUP_ROWS)]:
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def record(order: Order, report: Report, started: datetime) -> bytes:
-    """Return run.json: as of a run on a single machine, but without the list of photographs."""
-    standing, settings = report.standing, {**order.settings, "format": order.format}
+def run_json(request: PredictRequest, report: ClusterReport, started: datetime) -> bytes:
+    """Return run.json: as for a run on a single machine, but without the list of photographs."""
+    status, settings = report.status, {**request.settings, "format": request.format}
     seconds = (datetime.now(UTC) - started).total_seconds()
-    content = runs.head(order.maker, settings, report.versions, started, seconds) | {
+    content = runs.run_header(request.provenance, settings, report.versions, started, seconds) | {
         "photographs": {
-            "ok": standing.ok + standing.kept,
-            "failed": standing.failed,
-            "done_before": standing.kept,
+            "ok": status.ok + status.done_before,
+            "failed": status.failed,
+            "done_before": status.done_before,
             "skipped_files": report.skipped,
         },
         "cluster": {
-            "workers": standing.workers,
-            "starting_seconds": round(report.starting, 3),
-            "tries_that_failed": standing.again,
-            "workers_lost": standing.lost,
+            "workers": status.workers,
+            "starting_seconds": round(report.startup_seconds, 3),
+            "tries_that_failed": status.retries,
+            "workers_lost": status.workers_lost,
         },
     }
     return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _lesions(order: Order) -> Sequence[object]:
-    found = order.settings["lesions"]
-    return found if isinstance(found, list | tuple) else ()
+def _lesions(request: PredictRequest) -> Sequence[object]:
+    lesions = request.settings["lesions"]
+    return lesions if isinstance(lesions, list | tuple) else ()
 
 
 def _schema(codes: Sequence[str]) -> pa.Schema:
@@ -128,9 +130,9 @@ def _schema(codes: Sequence[str]) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _flat(row: Row, codes: Sequence[str]) -> dict[str, object]:
-    """Return a row as the Parquet file has it."""
-    found: dict[str, object] = {
+def _parquet_row(row: SummaryRow, codes: Sequence[str]) -> dict[str, object]:
+    """Return a row's cells by column of the Parquet file; missing ones are null."""
+    cells: dict[str, object] = {
         "photograph": _text(row.name),
         "status": row.status,
         "error": _text(row.error),
@@ -138,15 +140,15 @@ def _flat(row: Row, codes: Sequence[str]) -> dict[str, object]:
         "sha256": row.digest or None,
     }
     for code in codes:
-        burden = row.burdens.get(code)
-        if burden is not None:
-            found[f"{code}_count"] = burden.count
-            found[f"{code}_area_px"] = burden.area_px
-            found[f"{code}_area_fraction"] = burden.area_fraction
-            found[f"{code}_area_mm2"] = burden.area_mm2
-    return found
+        load = row.loads.get(code)
+        if load is not None:
+            cells[f"{code}_count"] = load.count
+            cells[f"{code}_area_px"] = load.area_px
+            cells[f"{code}_area_fraction"] = load.area_fraction
+            cells[f"{code}_area_mm2"] = load.area_mm2
+    return cells
 
 
 def _text(text: str) -> str:
-    """Return a text as Unicode: undecodable bytes of a name as escapes."""
+    """Return a text as valid Unicode: undecodable bytes of a name become escapes."""
     return tables.utf8(text).decode()

@@ -1,14 +1,13 @@
-"""One worker: a model, opened once, that looks at photographs of a source and writes to a target.
+"""One worker: a model, opened once, that predicts photographs of a source and writes results to a target.
 
-Knows:   that a photograph comes from a store and its results go to one; what a failure leaves behind.
-Ignores: who hands out the photographs, and what becomes of those that fail.
+Knows:   how a photograph comes from a store and its results go to one; what a failure leaves behind.
+Ignores: who submits the photographs, and what becomes of those that fail.
 
-A photograph is done by `batch.one`, as in a run on a single machine: the same files come out. Where the
-target is a folder, they are written right there; for a bucket they are made in a scratch folder and put, the
-regions' JSON, which vouches for the rest, last.
+A photograph is processed by `batch.process_photograph`, as in a run on a single machine, so that the same
+files come out. Where the target is a folder, they are written there directly. For a bucket they are made in a
+scratch folder and uploaded; the regions' JSON, which vouches for the other files, comes last.
 """
 
-import hashlib
 import os
 import platform
 import shutil
@@ -21,46 +20,46 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foveate import writers
-from foveate.cluster import stores
-from foveate.cluster.inventory import Item
-from foveate.cluster.journal import peak_mb
-from foveate.cluster.ledger import Entry
-from foveate.concurrency import Ended
-from foveate.engines import choice as choices
-from foveate.engines.choice import Choice
+from foveate.cluster.addresses import open_store
+from foveate.cluster.event_log import peak_memory_mb
+from foveate.cluster.inventory import WorkItem
+from foveate.cluster.ledger import LedgerEntry
+from foveate.concurrency import WorkCancelled
+from foveate.engines.choice import EngineChoice, open_engine
 from foveate.errors import ClusterError, FoveateError
 from foveate.inference import batch
-from foveate.inference.pipeline import Settings
+from foveate.inference.settings import Settings
 from foveate.models import Package
-from foveate.photographs import Source
+from foveate.paths import file_digest
+from foveate.photographs import PhotographFile
 from foveate.version import version
-from foveate.writers import Format, Row, maps, places
+from foveate.writers import Format, SummaryRow, maps, result_paths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """What all workers of a run do: plain values, so that it can be sent."""
+    """What all workers of a run do, as plain values that can be sent to other machines."""
 
     source: str
-    """Address of a store."""
+    """Address of the store with the photographs."""
     target: str
-    """The same."""
-    choice: Choice
-    """Engine and precision by name: a rule might choose otherwise on another machine."""
+    """Address of the store for the results."""
+    choice: EngineChoice
+    """Engine and precision by name: the rule might choose differently on another machine."""
     settings: Settings
     format: Format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """Photographs that are handed out together."""
+    """Photographs that go to a worker together."""
 
     number: int
-    items: tuple[Item, ...]
+    items: tuple[WorkItem, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Joined:
+class WorkerReady:
     """A worker is ready."""
 
     worker: str
@@ -71,23 +70,23 @@ class Joined:
     label: str
     """Of its engine."""
     versions: Mapping[str, str]
-    """Of what computes."""
+    """Versions of the libraries that compute, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
-    """A worker has gone through a shard."""
+class ShardResult:
+    """A worker has processed a shard."""
 
     worker: str
     shard: Shard
-    entries: tuple[Entry, ...]
-    """One a photograph, failures included; fewer only where the run ends."""
+    entries: tuple[LedgerEntry, ...]
+    """One for each photograph, failures included; fewer only where the run ends."""
     peak_mb: int
-    """Most memory that the worker's process ever took."""
+    """Most memory that the worker's process ever used, MB."""
 
 
-class Worker:
-    """A model, open, between a source and a target.
+class ShardWorker:
+    """An opened model between a source and a target.
 
     Args:
         name: for the manifest and the log.
@@ -96,21 +95,21 @@ class Worker:
 
     Raises:
         ClusterError: a store cannot be opened.
-        SettingError, PackageError: the engine is not there, or refuses the model.
+        SettingError, PackageError: the engine is missing, or refuses the model.
     """
 
     def __init__(self, name: str, assignment: Assignment, package: Package) -> None:
-        opened = choices.open(package, assignment.choice)
+        opened = open_engine(package, assignment.choice)
         self._name = name
-        self._source = stores.opened(assignment.source)
-        self._target = stores.opened(assignment.target)
+        self._source = open_store(assignment.source)
+        self._target = open_store(assignment.target)
         self._engine = opened.engine
         self._versions = opened.versions
         self._scratch = tempfile.TemporaryDirectory(prefix="foveate-")
-        here = Path(self._scratch.name)
-        self._job = batch.Job(
+        scratch = Path(self._scratch.name)
+        self._job = batch.BatchJob(
             paths=(),
-            out=here / "results" if self._target.folder is None else self._target.folder,
+            out=scratch / "results" if self._target.folder is None else self._target.folder,
             package=package,
             engine=self._engine,
             versions=opened.versions,
@@ -119,12 +118,12 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Remove what lies on this machine only for the work's sake."""
+        """Remove scratch files from this machine."""
         self._scratch.cleanup()
 
-    def joined(self) -> Joined:
-        """Say who is ready."""
-        return Joined(
+    def ready_event(self) -> WorkerReady:
+        """Return the event that says who is ready."""
+        return WorkerReady(
             worker=self._name,
             host=platform.node(),
             process=os.getpid(),
@@ -133,113 +132,119 @@ class Worker:
             versions=dict(self._versions),
         )
 
-    def look(self, shard: Shard, check: Callable[[], None] = lambda: None) -> Done:
-        """Look at all photographs of a shard; one that fails costs the others nothing.
+    def process(self, shard: Shard, check: Callable[[], None] = lambda: None) -> ShardResult:
+        """Process all photographs of a shard; a failure does not affect the other photographs.
 
         Args:
-            shard: what to look at.
-            check: called every now and then; where it raises Ended, the rest is left.
+            shard: the photographs.
+            check: called every now and then; when it raises Ended, the remaining photographs are left out.
         """
-        entries: list[Entry] = []
+        entries: list[LedgerEntry] = []
         try:
             for item in shard.items:
-                entries.append(self._entry(item, check))  # noqa: PERF401, those before an end are kept
-        except Ended:
+                entries.append(self._process_item(item, check))  # noqa: PERF401, an end keeps those before it
+        except WorkCancelled:
             pass
-        return Done(worker=self._name, shard=shard, entries=tuple(entries), peak_mb=peak_mb())
+        return ShardResult(worker=self._name, shard=shard, entries=tuple(entries), peak_mb=peak_memory_mb())
 
-    def _entry(self, item: Item, check: Callable[[], None]) -> Entry:
-        """Do one photograph, whatever comes of it."""
-        begun = time.monotonic()
+    def _process_item(self, item: WorkItem, check: Callable[[], None]) -> LedgerEntry:
+        """Process one photograph and return its entry, whatever happens."""
+        start = time.monotonic()
         try:
-            with self._source.fetched(item.path, Path(self._scratch.name)) as file:
-                return self._looked(item, file, time.monotonic() - begun, check)
+            with self._source.local_copy(item.path, Path(self._scratch.name)) as file:
+                return self._predict(item, file, time.monotonic() - start, check)
         except FoveateError as error:
-            stop = str(error) if isinstance(error, ClusterError) else ""
-            return self._failed(item, str(error), type(error).__name__, stop)
-        except Exception as error:  # a bug that one photograph of a million brings out costs no other
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            said = " ".join(str(error).split())
-            what = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {said}"
-            return self._failed(
-                item, f"{self._source.shown(item.path)}: {what}; please report this", type(error).__name__, ""
+            fatal_error = str(error) if isinstance(error, ClusterError) else ""
+            return self._failure(item, str(error), type(error).__name__, fatal_error)
+        except Exception as error:  # a bug that one photograph of a million brings out fails that one alone
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            error_type, message = type(error).__name__, " ".join(str(error).split())
+            text = (
+                f"{self._source.display_path(item.path)}: {error_type} in "
+                f"{Path(frame.filename).name}:{frame.lineno}: {message}; please report this"
             )
+            return self._failure(item, text, error_type, "")
 
-    def _looked(self, item: Item, file: Path, fetching: float, check: Callable[[], None]) -> Entry:
-        """Look at a photograph that lies on this machine."""
-        if self._target.folder is None and item.lies and (row := self._lying(item, file)) is not None:
-            return self._made(item, row, {}, lay=True)
-        source = Source(path=file, name=item.name)
-        job = replace(self._job, resume=item.lies and self._target.folder is not None)
-        outcome = batch.one(job, self._engine, source, lambda share: check())
+    def _predict(
+        self, item: WorkItem, file: Path, fetch_seconds: float, check: Callable[[], None]
+    ) -> LedgerEntry:
+        """Predict a photograph that is a file of this machine, and write its results to the target."""
+        if (
+            self._target.folder is None
+            and item.has_result
+            and (row := self._stored_row(item, file)) is not None
+        ):
+            return self._success(item, row, {}, reused=True)
+        source = PhotographFile(path=file, name=item.name)
+        job = replace(self._job, resume=item.has_result and self._target.folder is not None)
+        outcome = batch.process_photograph(job, self._engine, source, lambda share: check())
         if outcome.row.status == "failed":
-            error = outcome.row.error.replace(str(file), self._source.shown(item.path))
-            stop = error if outcome.stop is not None else ""
-            return self._failed(item, error, outcome.kind, stop)
-        seconds = {"fetching": fetching, **outcome.seconds}
+            error = outcome.row.error.replace(str(file), self._source.display_path(item.path))
+            return self._failure(item, error, outcome.error_type, "" if outcome.stop is None else error)
+        seconds = {"fetching": fetch_seconds, **outcome.seconds}
         if self._target.folder is None:
             with _timed(seconds, "storing"):
-                self._store(outcome.row)
-        return self._made(item, outcome.row, seconds, lay=not outcome.computed)
+                self._upload(outcome.row)
+        return self._success(item, outcome.row, seconds, reused=outcome.is_reused)
 
-    def _lying(self, item: Item, file: Path) -> Row | None:
-        """Return the row of a result that lies in the bucket and would come out the same again.
+    def _stored_row(self, item: WorkItem, file: Path) -> SummaryRow | None:
+        """Return the row of the bucket's result, None where a new run would differ from it.
 
-        One that would not is removed: what is written next may fail.
+        A result that would differ is removed, since writing the new one may fail.
         """
         job = self._job
-        order = batch.order(item.name, job.package, self._engine.label, job.settings, job.format)
-        text = self._target.read(places.regions_file(item.name, ".json"))
-        row = None if text is None else writers.vouched(text, order, _digest(file))
+        request = batch.predict_request(item.name, job.package, self._engine.label, job.settings, job.format)
+        text = self._target.read(result_paths.regions_file(item.name, ".json"))
+        row = None if text is None else writers.reusable_row_from_json(text, request, file_digest(file))
         if text is not None and row is None:
             self._target.remove(self._files(item.name, job.package.contract.lesions))
         return row
 
-    def _store(self, row: Row) -> None:
-        """Put a photograph's files into the bucket and remove them here."""
-        made = self._job.out
+    def _upload(self, row: SummaryRow) -> None:
+        """Put a photograph's files into the bucket and remove them from this machine."""
+        folder = self._job.out
         try:
-            self._target.take(made, self._files(row.key, tuple(row.burdens)))
+            self._target.upload(folder, self._files(row.key, tuple(row.loads)))
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _files(self, key: str, lesions: Sequence[str]) -> tuple[str, ...]:
-        return places.of(key, lesions, maps.SUFFIX[self._job.format])
+        return result_paths.photograph_files(key, lesions, maps.SUFFIX[self._job.format])
 
-    def _made(self, item: Item, row: Row, seconds: Mapping[str, float], *, lay: bool) -> Entry:
-        return Entry(
+    def _success(
+        self, item: WorkItem, row: SummaryRow, seconds: Mapping[str, float], *, reused: bool
+    ) -> LedgerEntry:
+        return LedgerEntry(
             row=row,
             stamp=item.stamp,
             worker=self._name,
             seconds=dict(seconds),
-            tries=item.tries + 1,
-            lay=lay,
+            attempts=item.failed_attempts + 1,
+            reused=reused,
         )
 
-    def _failed(self, item: Item, error: str, kind: str, stop: str) -> Entry:
-        return failed(item, error, kind=kind, worker=self._name, stop=stop)
+    def _failure(self, item: WorkItem, error: str, error_type: str, fatal_error: str) -> LedgerEntry:
+        return failure_entry(item, error, error_type=error_type, worker=self._name, fatal_error=fatal_error)
 
 
-def failed(item: Item, error: str, *, kind: str, worker: str, stop: str = "") -> Entry:
-    """Return what came of a photograph that failed once more."""
-    return Entry(
-        row=Row(name=item.name, status="failed", error=error),
+def failure_entry(
+    item: WorkItem, error: str, *, error_type: str, worker: str, fatal_error: str = ""
+) -> LedgerEntry:
+    """Return the entry of a photograph that failed once more."""
+    return LedgerEntry(
+        row=SummaryRow(name=item.name, status="failed", error=error),
         stamp=item.stamp,
         worker=worker,
         seconds={},
-        tries=item.tries + 1,
-        stop=stop,
-        kind=kind,
+        attempts=item.failed_attempts + 1,
+        fatal_error=fatal_error,
+        error_type=error_type,
     )
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
-    begun = time.monotonic()
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Note how long the body takes."""
+    start = time.monotonic()
     yield
-    seconds[what] = time.monotonic() - begun
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    seconds[phase] = time.monotonic() - start

@@ -1,16 +1,17 @@
-"""Is a set sound? Every photograph and every mask read once, one at a time, and told what is wrong.
+"""Check a data set: read every photograph and every mask once and report what is wrong.
 
 Knows:   what spoils training or an evaluation: files that cannot be read, do not fit, or are there twice.
-Ignores: how the answer is shown.
+Ignores: how the report is presented.
 
-| wrong: the set must be mended         | to be looked at                                  |
+| wrong: the set must be corrected      | to be looked at                                  |
 |---------------------------------------|--------------------------------------------------|
 | a photograph that cannot be read      | two photographs of what seems to be the same eye |
 | no field found, where one should be   | a lesion that no photograph of a split has       |
 | a mask that cannot be read            |                                                  |
 | a mask of another size                |                                                  |
 | a mask above 30 %                     |                                                  |
-| a mask without photograph             |                                                  |
+| a mask without photograph             | other files in a folder of masks                 |
+| no folder of masks for a lesion       | a mask with several levels or colours            |
 | the same file, or the same pixels, twice |                                               |
 
 Shape letters: H W photograph.
@@ -25,77 +26,80 @@ import numpy as np
 from jaxtyping import Bool
 
 from foveate import photographs
-from foveate.datasets import Case, contact, facts, is_annotated, likeness, read_mask
+from foveate.datasets import Case, contact, facts, is_annotated, likeness, masks
 from foveate.datasets.contact import Thumbnail
-from foveate.datasets.facts import Amount, Facts
-from foveate.datasets.folders import Layout, Listing, listing, present
+from foveate.datasets.facts import CaseFacts, LesionArea
+from foveate.datasets.folders import Layout, SplitListing, list_split, present
 from foveate.errors import FoveateError
 from foveate.geometry import field_of_view
+from foveate.paths import display_path
 from foveate.types import Photograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
-    """Something that is wrong, or that somebody should look at."""
+class Problem:
+    """Something that is wrong, or that a person should look at."""
 
     split: str
-    what: str
-    """One line that names the file, and the mend where there is one."""
+    """Name of the split."""
+    message: str
+    """One line that names the file, and the remedy where there is one."""
     is_wrong: bool = True
-    """Whether the set must be mended."""
+    """Whether the set must be corrected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Checked:
-    """One photograph."""
+class CheckedCase:
+    """The result for one photograph."""
 
     split: str
+    """Name of the split."""
     case: Case
-    facts: Facts | None
+    facts: CaseFacts | None
     """None where the photograph cannot be read."""
-    troubles: tuple[Trouble, ...]
-    """With this photograph and its masks alone."""
+    problems: tuple[Problem, ...]
+    """Problems of this photograph and its masks alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Total:
-    """One lesion over all photographs that could be read."""
+class Totals:
+    """Totals of one lesion over all photographs that could be read."""
 
     annotated: int
-    """Photographs that were looked through for it."""
-    having: int
+    """Photographs that were annotated for it."""
+    present: int
     """Photographs that have it."""
     empty: int
     """Photographs whose mask is empty."""
     regions: int
     pixels: int
     share: float
-    """Of the pixels of the photographs that were looked through for it."""
+    """Share of the pixels of the photographs that were annotated for it."""
     largest: float
-    """Largest share of one photograph."""
+    """Largest share in one photograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
-    """What a check found."""
+class CheckReport:
+    """The results of a check."""
 
     layout: Layout
     splits: tuple[str, ...]
-    checked: tuple[Checked, ...]
-    troubles: tuple[Trouble, ...]
-    """With photographs alone, then with several of them."""
+    checked: tuple[CheckedCase, ...]
+    problems: tuple[Problem, ...]
+    """Problems of single photographs, then of several."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing must be mended."""
-        return not any(trouble.is_wrong for trouble in self.troubles)
+        """Whether nothing must be corrected."""
+        return not any(problem.is_wrong for problem in self.problems)
 
 
-Tell = Callable[[int, int, str], None]
-"""Called with the number of photographs done, of all, and the name of the one just done."""
+Progress = Callable[[int, int, str], None]
+"""Called with the number of photographs done, their total, and the name of the last one."""
 
-Keep = Callable[[int, bytes], None]
-"""Called with the number of a contact sheet, from 1, and its JPEG."""
+SaveSheet = Callable[[int, bytes], None]
+"""Called with the number of each contact sheet, from 1, and its JPEG."""
 
 
 def check(
@@ -103,86 +107,108 @@ def check(
     layout: Layout,
     splits: Sequence[str] = (),
     *,
-    keep: Keep = lambda number, sheet: None,
-    tell: Tell = lambda done, total, name: None,
-) -> Report:
-    """Read a set, one photograph at a time, and say what is wrong with it.
+    save_sheet: SaveSheet = lambda number, jpeg: None,
+    progress: Progress = lambda done, total, name: None,
+) -> CheckReport:
+    """Read a set, one photograph at a time, and report what is wrong with it.
 
     Args:
-        root: the set's folder.
-        layout: how it should lie there.
-        splits: to check; all that are there if none is given.
-        keep: gets the contact sheets.
-        tell: is told how far it is.
+        root: folder of the set.
+        layout: its expected layout.
+        splits: the splits to check; none means all that are present.
+        save_sheet: receives the contact sheets.
+        progress: called after each photograph.
 
     Raises:
-        DatasetError: the folder is not laid out so; what is wrong with single files is in the report.
+        DatasetError: the folder does not have this layout. Problems of single files are in the report.
     """
-    chosen = tuple(splits) or present(root, layout)
-    listed = {split: listing(root, layout, split) for split in chosen}
-    checked: list[Checked] = []
-    total = sum(len(one.cases) for one in listed.values())
+    split_names = tuple(splits) or present(root, layout)
+    listings = {split: list_split(root, layout, split) for split in split_names}
+    checked: list[CheckedCase] = []
+    total = sum(len(listing.cases) for listing in listings.values())
 
     def thumbnails() -> Iterator[Thumbnail]:
-        for split, one in listed.items():
-            for case in one.cases:
-                found, thumbnail = examine(case, layout, split)
-                checked.append(found)
-                tell(len(checked), total, case.name)
+        for split, listing in listings.items():
+            for case in listing.cases:
+                result, thumbnail = check_case(case, layout, split)
+                checked.append(result)
+                progress(len(checked), total, case.name)
                 yield thumbnail
 
-    for number, sheet in enumerate(contact.sheets(thumbnails(), layout.kinds), 1):
-        keep(number, contact.jpeg(sheet))
-    troubles = [trouble for one in checked for trouble in one.troubles]
-    troubles += [*_orphans(listed), *_doubles(checked), *_absent(checked, layout, chosen)]
-    return Report(layout=layout, splits=chosen, checked=tuple(checked), troubles=tuple(troubles))
+    for number, page in enumerate(contact.contact_sheets(thumbnails(), layout.kinds), 1):
+        save_sheet(number, contact.jpeg(page))
+    problems = [problem for result in checked for problem in result.problems]
+    problems += [
+        *_folder_problems(listings),
+        *_duplicates(checked),
+        *_absent_lesions(checked, layout, split_names),
+    ]
+    return CheckReport(layout=layout, splits=split_names, checked=tuple(checked), problems=tuple(problems))
 
 
-def examine(case: Case, layout: Layout, split: str) -> tuple[Checked, Thumbnail]:
-    """Read one photograph and its masks; what is wrong with them is told, not raised."""
+def check_case(case: Case, layout: Layout, split: str) -> tuple[CheckedCase, Thumbnail]:
+    """Read one photograph and its masks; problems are returned, not raised."""
     wrong: list[str] = []
+    doubtful: list[str] = []
     try:
         photograph = photographs.read(case.photograph)
     except FoveateError as error:
         wrong.append(str(error))
-        found, picture = None, contact.blank()
+        facts_of_case, picture = None, contact.blank()
     else:
-        masks = _masks(case, photograph, wrong)
-        amounts = {
-            code: facts.amount(masks.get(code))
+        planes = _masks(case, photograph, wrong, doubtful)
+        areas = {
+            code: facts.lesion_area(planes.get(code))
             for code in layout.lesions
-            if is_annotated(case, code) and (code in masks or code not in case.masks)
+            if is_annotated(case, code) and (code in planes or code not in case.masks)
         }
-        found = facts.told(case, photograph, amounts)
-        picture = contact.thumbnail(photograph.pixels, masks, layout.kinds)
+        facts_of_case = facts.of_photograph(case, photograph, areas)
+        picture = contact.thumbnail(photograph.pixels, planes, layout.kinds)
         if layout.field == "find":
             _require_field(photograph, wrong)
-    troubles = tuple(Trouble(split=split, what=what) for what in wrong)
+    problems = tuple(
+        Problem(split=split, message=message, is_wrong=is_wrong)
+        for messages, is_wrong in ((wrong, True), (doubtful, False))
+        for message in messages
+    )
     return (
-        Checked(split=split, case=case, facts=found, troubles=troubles),
+        CheckedCase(split=split, case=case, facts=facts_of_case, problems=problems),
         Thumbnail(name=case.name, picture=picture, is_wrong=bool(wrong)),
     )
 
 
-def totals(report: Report) -> dict[str, Total]:
-    """Add up each lesion."""
-    return {lesion: _total(report.checked, lesion) for lesion in report.layout.lesions}
+def lesion_totals(report: CheckReport) -> dict[str, Totals]:
+    """Return the totals of each lesion."""
+    return {lesion: _lesion_totals(report.checked, lesion) for lesion in report.layout.lesions}
 
 
-def sizes(report: Report) -> Counter[tuple[int, int]]:
-    """Count photographs by (H, W)."""
-    return Counter(one.facts.shape for one in report.checked if one.facts is not None)
+def size_counts(report: CheckReport) -> Counter[tuple[int, int]]:
+    """Return the number of photographs of each (H, W)."""
+    return Counter(result.facts.shape for result in report.checked if result.facts is not None)
 
 
-def _masks(case: Case, photograph: Photograph, wrong: list[str]) -> dict[str, Bool[np.ndarray, "H W"]]:
-    """Read a case's masks; appends what is wrong with those that cannot be used."""
-    found = {}
+def _masks(
+    case: Case, photograph: Photograph, wrong: list[str], doubtful: list[str]
+) -> dict[str, Bool[np.ndarray, "H W"]]:
+    """Read the masks of a case.
+
+    Args:
+        case: the case.
+        photograph: its photograph.
+        wrong: receives the errors of masks that cannot be used.
+        doubtful: receives a line for each mask whose levels may not all be lesion.
+    """
+    usable = {}
     for code, path in case.masks.items():
         try:
-            found[code] = read_mask(path, photograph.shape, case.lesion_from)
+            mask = masks.load(path)
+            usable[code] = masks.fit(mask, photograph.shape, case.lesion_from)
         except FoveateError as error:
             wrong.append(str(error))
-    return found
+            continue
+        if (doubt := masks.ambiguity(mask, case.lesion_from)) is not None:
+            doubtful.append(f"{display_path(path)}: {doubt}")
+    return usable
 
 
 def _require_field(photograph: Photograph, wrong: list[str]) -> None:
@@ -192,64 +218,87 @@ def _require_field(photograph: Photograph, wrong: list[str]) -> None:
         wrong.append(f"{photograph.source}: {error}")
 
 
-def _orphans(listed: Mapping[str, Listing]) -> list[Trouble]:
-    return [
-        Trouble(
-            split=split, what=f"{path}: a mask without its photograph; restore the photograph, or remove it"
-        )
-        for split, one in listed.items()
-        for path in one.orphans
-    ]
+def _folder_problems(listings: Mapping[str, SplitListing]) -> list[Problem]:
+    """Return the problems of the folders of masks; a folder of several splits is reported once."""
+    problems: dict[str, Problem] = {}
+    for split, listing in listings.items():
+        lines = [(line, True) for line in (*listing.unreadable, *listing.missing.values())]
+        lines += [
+            (
+                f"{display_path(path)}: a mask without its photograph; restore the photograph, correct the "
+                "name, or remove the mask",
+                True,
+            )
+            for path in listing.orphans
+        ]
+        lines += [
+            (
+                f"{display_path(path)}: in a folder of masks, but no mask by the layout's names; correct the "
+                "name, or remove it",
+                False,
+            )
+            for path in listing.unused
+        ]
+        for line, is_wrong in lines:
+            problems.setdefault(line, Problem(split=split, message=line, is_wrong=is_wrong))
+    return list(problems.values())
 
 
-def _doubles(checked: Sequence[Checked]) -> list[Trouble]:
-    """Say which photographs are there twice, and which seem to show the same eye."""
-    read = [(one, one.facts) for one in checked if one.facts is not None]
-    seen: dict[str, int] = {}
-    troubles = []
-    for index, (one, known) in enumerate(read):
-        for digest, words in ((known.digest, "the same file as"), (known.levels, "the very pixels of")):
-            if seen.setdefault(digest, index) != index:
-                troubles.append(_pair(one, read[seen[digest]][0], words, is_wrong=True))
+def _duplicates(checked: Sequence[CheckedCase]) -> list[Problem]:
+    """Return which photographs are there twice, and which seem to show the same eye."""
+    read = [(result, result.facts) for result in checked if result.facts is not None]
+    first_with: dict[str, int] = {}
+    problems = []
+    for index, (result, facts_of_case) in enumerate(read):
+        for digest, relation in (
+            (facts_of_case.digest, "the same file as"),
+            (facts_of_case.levels, "the very pixels of"),
+        ):
+            if first_with.setdefault(digest, index) != index:
+                problems.append(_duplicate(result, read[first_with[digest]][0], relation, is_wrong=True))
                 break
-    for low, high, like in likeness.pairs([known.fingerprint for _, known in read]):
-        (one, first), (other, second) = read[low], read[high]
+    for low, high, like in likeness.pairs([facts_of_case.fingerprint for _, facts_of_case in read]):
+        (earlier, first), (later, second) = read[low], read[high]
         if first.levels != second.levels and (first.eye is None or first.eye != second.eye):
-            words = f"seems to show the same eye (likeness {like:.2f}) as"
-            troubles.append(_pair(other, one, words, is_wrong=False))
-    return troubles
+            relation = f"seems to show the same eye (likeness {like:.2f}) as"
+            problems.append(_duplicate(later, earlier, relation, is_wrong=False))
+    return problems
 
 
-def _pair(one: Checked, earlier: Checked, words: str, *, is_wrong: bool) -> Trouble:
-    across = "" if one.split == earlier.split else f" (splits {earlier.split} and {one.split})"
-    mend = "; remove one of the two" if is_wrong else "; keep both in one fold"
-    what = f"{one.case.photograph}: {words} {earlier.case.photograph}{across}{mend}"
-    return Trouble(split=one.split, what=what, is_wrong=is_wrong)
+def _duplicate(later: CheckedCase, earlier: CheckedCase, relation: str, *, is_wrong: bool) -> Problem:
+    across = "" if later.split == earlier.split else f" (splits {earlier.split} and {later.split})"
+    remedy = "; remove one of the two" if is_wrong else "; keep both in one fold"
+    message = f"{later.case.photograph}: {relation} {earlier.case.photograph}{across}{remedy}"
+    return Problem(split=later.split, message=message, is_wrong=is_wrong)
 
 
-def _absent(checked: Sequence[Checked], layout: Layout, splits: Sequence[str]) -> list[Trouble]:
-    found = []
+def _absent_lesions(checked: Sequence[CheckedCase], layout: Layout, splits: Sequence[str]) -> list[Problem]:
+    problems = []
     for split in splits:
-        here = [one for one in checked if one.split == split]
+        in_split = [result for result in checked if result.split == split]
         for lesion in layout.lesions:
-            total = _total(here, lesion)
-            if not total.having:
-                what = f"{lesion} is in none of {total.annotated} photographs that were looked through for it"
-                found.append(Trouble(split=split, what=f"split {split}: {what}", is_wrong=False))
-    return found
+            total = _lesion_totals(in_split, lesion)
+            if not total.present:
+                message = (
+                    f"{lesion} is in none of {total.annotated} photographs that were looked through for it"
+                )
+                problems.append(Problem(split=split, message=f"split {split}: {message}", is_wrong=False))
+    return problems
 
 
-def _total(checked: Sequence[Checked], lesion: str) -> Total:
-    known = [one.facts for one in checked if one.facts is not None and lesion in one.facts.amounts]
-    drawn: list[Amount] = [one.amounts[lesion] for one in known]
-    areas = [one.shape[0] * one.shape[1] for one in known]
-    pixels = sum(amount.pixels for amount in drawn)
-    return Total(
-        annotated=len(known),
-        having=sum(amount.pixels > 0 for amount in drawn),
-        empty=sum(amount.is_drawn and not amount.pixels for amount in drawn),
-        regions=sum(amount.regions for amount in drawn),
+def _lesion_totals(checked: Sequence[CheckedCase], lesion: str) -> Totals:
+    with_facts = [
+        result.facts for result in checked if result.facts is not None and lesion in result.facts.areas
+    ]
+    areas: list[LesionArea] = [case.areas[lesion] for case in with_facts]
+    sizes = [case.shape[0] * case.shape[1] for case in with_facts]
+    pixels = sum(area.pixels for area in areas)
+    return Totals(
+        annotated=len(with_facts),
+        present=sum(area.pixels > 0 for area in areas),
+        empty=sum(area.has_mask and not area.pixels for area in areas),
+        regions=sum(area.regions for area in areas),
         pixels=pixels,
-        share=pixels / sum(areas) if areas else 0.0,
-        largest=max((amount.pixels / area for amount, area in zip(drawn, areas, strict=True)), default=0.0),
+        share=pixels / sum(sizes) if sizes else 0.0,
+        largest=max((area.pixels / size for area, size in zip(areas, sizes, strict=True)), default=0.0),
     )

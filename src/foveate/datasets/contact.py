@@ -1,6 +1,6 @@
-"""Contact sheets: every photograph of a set, small, with its lesions outlined and its name.
+"""Contact sheets: a thumbnail of every photograph of a set, with its name and the outlines of its lesions.
 
-Knows:   how a photograph is made small so that its smallest lesion still shows.
+Knows:   how a photograph is reduced so that its smallest lesion remains visible.
 Ignores: where photographs come from, and what is wrong with them.
 
 Shape letters: H W photograph, h w thumbnail, P Q page.
@@ -19,19 +19,19 @@ from foveate.lesions import Lesion
 from foveate.writers import overlays
 
 SIDE = 320
-"""Longest side of a thumbnail, px: one sheet fits on a screen, and a haemorrhage is recognised."""
+"""Longest side of a thumbnail, px: a sheet fits on a screen, and a haemorrhage is recognisable."""
 
 COLUMNS, ROWS = 6, 10
-"""Thumbnails on a sheet: IDRiD's 54 fit on one, and a sheet stays below 40 MB while it is made."""
+"""Thumbnails on a sheet: the 54 of IDRiD fit on one, and a sheet takes less than 40 MB of memory."""
 
 TITLE = 22
 """Height of the line below a thumbnail, px."""
 
 GAP = 4
-"""Between thumbnails, px."""
+"""Space between thumbnails, px."""
 
-GROUND, INK, ALARM = (17, 17, 17), (240, 240, 240), (255, 140, 120)
-"""Colours of the sheet, of names, and of the names of photographs with which something is wrong."""
+BACKGROUND, TEXT_COLOUR, WARNING_COLOUR = (17, 17, 17), (240, 240, 240), (255, 140, 120)
+"""Colours of the sheet, of names, and of the names of photographs with a problem."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,21 +39,22 @@ class Thumbnail:
     """One photograph on a sheet."""
 
     name: str
+    """Name of the case."""
     picture: UInt8[np.ndarray, "h w 3"]
     """Longest side `SIDE`."""
     is_wrong: bool = False
-    """Whether its name is shown in the colour of alarm."""
+    """Whether the photograph has a problem, so that its name gets the warning colour."""
 
 
 def thumbnail(
     pixels: UInt8[np.ndarray, "H W 3"], masks: Mapping[str, Bool[np.ndarray, "H W"]], kinds: Sequence[Lesion]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a photograph made small, each lesion outlined in its colour; not a pixel of a lesion gets lost.
+    """Return a reduced photograph with each lesion outlined in its colour; no lesion pixel is lost.
 
     Args:
-        pixels: of the photograph.
-        masks: lesion -> where it is drawn; lesions may be absent.
-        kinds: what is outlined, the last on top.
+        pixels: pixels of the photograph.
+        masks: lesion -> its mask; lesions may be absent.
+        kinds: the lesions to outline, the last on top.
     """
     height, width = pixels.shape[:2]
     scale = SIDE / max(height, width)
@@ -61,9 +62,9 @@ def thumbnail(
     picture = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     for kind in kinds:
         if kind.code in masks:
-            lesion = _shrunk(masks[kind.code], picture.shape[:2])
-            ring = cv2.dilate(lesion, np.ones((3, 3), np.uint8)) > lesion
-            picture[ring] = kind.colour
+            mask = _shrink_mask(masks[kind.code], picture.shape[:2])
+            outline = cv2.dilate(mask, np.ones((3, 3), np.uint8)) > mask
+            picture[outline] = kind.colour
     return picture
 
 
@@ -72,40 +73,46 @@ def blank() -> UInt8[np.ndarray, "h w 3"]:
     return np.full((SIDE * 2 // 3, SIDE, 3), 60, np.uint8)
 
 
-def sheets(thumbnails: Iterable[Thumbnail], kinds: Sequence[Lesion]) -> Iterator[UInt8[np.ndarray, "P Q 3"]]:
-    """Yield sheets of up to `COLUMNS` x `ROWS` thumbnails, each with a legend; no more than one in memory."""
-    rest = iter(thumbnails)
-    while on_sheet := list(islice(rest, COLUMNS * ROWS)):
-        yield _sheet(on_sheet, kinds)
+def contact_sheets(
+    thumbnails: Iterable[Thumbnail], kinds: Sequence[Lesion]
+) -> Iterator[UInt8[np.ndarray, "P Q 3"]]:
+    """Yield sheets of up to `COLUMNS` x `ROWS` thumbnails with a legend; only one is in memory at a time."""
+    remaining = iter(thumbnails)
+    while page_thumbnails := list(islice(remaining, COLUMNS * ROWS)):
+        yield _draw_sheet(page_thumbnails, kinds)
 
 
-def jpeg(sheet: UInt8[np.ndarray, "P Q 3"]) -> bytes:
-    """Encode a sheet."""
-    return overlays.jpeg(sheet)
+def jpeg(page: UInt8[np.ndarray, "P Q 3"]) -> bytes:
+    """Return a sheet as JPEG."""
+    return overlays.jpeg(page)
 
 
-def _shrunk(mask: Bool[np.ndarray, "H W"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
-    """Return 1 wherever any pixel of the mask falls."""
+def _shrink_mask(mask: Bool[np.ndarray, "H W"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
+    """Return a reduced mask that is 1 wherever any pixel of the mask falls."""
     small = np.zeros(shape, np.uint8)
     rows, columns = np.nonzero(mask)
     small[rows * shape[0] // mask.shape[0], columns * shape[1] // mask.shape[1]] = 1
     return small
 
 
-def _sheet(on_sheet: Sequence[Thumbnail], kinds: Sequence[Lesion]) -> UInt8[np.ndarray, "P Q 3"]:
-    tall = max(len(one.picture) for one in on_sheet)
-    step = (SIDE + GAP, tall + TITLE + GAP)
-    lines = -(-len(on_sheet) // COLUMNS)
-    page = Image.new("RGB", (GAP + COLUMNS * step[0], 2 * TITLE + lines * step[1]), GROUND)
+def _draw_sheet(page_thumbnails: Sequence[Thumbnail], kinds: Sequence[Lesion]) -> UInt8[np.ndarray, "P Q 3"]:
+    height = max(len(thumbnail.picture) for thumbnail in page_thumbnails)
+    step = (SIDE + GAP, height + TITLE + GAP)
+    lines = -(-len(page_thumbnails) // COLUMNS)
+    page = Image.new("RGB", (GAP + COLUMNS * step[0], 2 * TITLE + lines * step[1]), BACKGROUND)
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(14)
     _draw_legend(pen, font, kinds)
-    for number, one in enumerate(on_sheet):
+    for number, thumbnail in enumerate(page_thumbnails):
         left = GAP + number % COLUMNS * step[0]
         top = 2 * TITLE + number // COLUMNS * step[1]
-        page.paste(Image.fromarray(one.picture), (left, top))
-        title = _fitted(one.name, font)
+        page.paste(Image.fromarray(thumbnail.picture), (left, top))
+        title = _fit_title(thumbnail.name, font)
         pen.text(
-            (left, top + tall + TITLE / 2), title, fill=ALARM if one.is_wrong else INK, font=font, anchor="lm"
+            (left, top + height + TITLE / 2),
+            title,
+            fill=WARNING_COLOUR if thumbnail.is_wrong else TEXT_COLOUR,
+            font=font,
+            anchor="lm",
         )
     return np.array(page)
 
@@ -118,12 +125,12 @@ def _draw_legend(pen: ImageDraw.ImageDraw, font: Font, kinds: Sequence[Lesion]) 
     for kind in kinds:
         pen.rectangle((left, 14, left + 16, 30), outline=kind.colour, width=3)
         words = f"{kind.code}  {kind.name}"
-        pen.text((left + 24, 22), words, fill=INK, font=font, anchor="lm")
+        pen.text((left + 24, 22), words, fill=TEXT_COLOUR, font=font, anchor="lm")
         left += 24 + round(font.getlength(words)) + 24
 
 
-def _fitted(name: str, font: Font) -> str:
-    """Cut a name at its beginning until it fits below a thumbnail: names differ at their ends."""
+def _fit_title(name: str, font: Font) -> str:
+    """Return a name, cut at its beginning until it fits below a thumbnail: names differ at their ends."""
     title = name
     while font.getlength(title) > SIDE and len(title) > 2:
         title = "…" + title[2:]

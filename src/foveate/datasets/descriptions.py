@@ -1,7 +1,7 @@
-"""A layout of your own, described by a small TOML file: another set, another task, and no code.
+"""Read the layout of a data set from a TOML file, so that a new set or task needs no code.
 
-Knows:   the keys of the description and what each may say.
-Ignores: the folders that it speaks of.
+Knows:   the keys of the description and their valid values.
+Ignores: the folders that it describes.
 
     name = "leaves"
     field = "whole"                              # "find": a round lit field, as eyes have (the default)
@@ -37,87 +37,103 @@ def read(path: Path) -> Layout:
     """Read a description.
 
     Raises:
-        DatasetError: the file cannot be read, is no TOML, or makes no layout; one line that names the
-            file, the key, and what it should be.
+        DatasetError: the file cannot be read, is no TOML, or describes no layout. The message is one line
+            that
+            names the file, the key, and its valid values.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DatasetError(f"{path}: no description of a layout could be read ({error})") from error
     try:
-        return _layout(told, path.stem)
+        return _layout(value, path.stem)
     except (DatasetError, LesionError) as error:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def _layout(told: Mapping[str, Any], name: str) -> Layout:
-    _require_keys(told, "the description", KEYS)
-    kinds = _kinds(_typed(told, "lesions", dict))
+def _layout(value: Mapping[str, Any], name: str) -> Layout:
+    _require_keys(value, "the description", KEYS)
+    kinds = _kinds(_get(value, "lesions", dict))
     codes = tuple(kind.code for kind in kinds)
-    splits = _typed(told, "splits", dict)
+    splits = _get(value, "splits", dict)
     if not splits:
         raise DatasetError("no split; add a table such as [splits.train]")
     return Layout(
-        name=_typed(told, "name", str, name),
+        name=_get(value, "name", str, name),
         kinds=kinds,
         splits={split: (_folders(split, place, codes),) for split, place in splits.items()},
-        field=_field(told.get("field", "find")),
-        eye=_expression(told.get("eye")),
-        lesion_from=_share(told.get("lesion_from", 0.0)),
-        title=_typed(told, "title", str, ""),
-        licence=_typed(told, "licence", str, "not stated"),
-        attribution=_typed(told, "attribution", str, "not stated"),
+        field=_field(value.get("field", "find")),
+        eye=_eye_pattern(value.get("eye")),
+        lesion_from=_share(value.get("lesion_from", 0.0)),
+        title=_get(value, "title", str, ""),
+        licence=_get(value, "licence", str, "not stated"),
+        attribution=_get(value, "attribution", str, "not stated"),
     )
 
 
-def _kinds(told: Mapping[str, Any]) -> tuple[Lesion, ...]:
-    if not told:
+def _kinds(value: Mapping[str, Any]) -> tuple[Lesion, ...]:
+    if not value:
         raise DatasetError('no lesion; add one to the table [lesions], such as RUST = "rust"')
-    return tuple(_kind(known, told[known.code]) for known in lesions.of(list(told)))
+    return tuple(_kind(annotated, value[annotated.code]) for annotated in lesions.of(list(value)))
 
 
-def _kind(known: Lesion, told: object) -> Lesion:
-    """Return a lesion as described; a colour that is not given is our own."""
-    where = f"lesions.{known.code}"
-    if isinstance(told, str):
-        return Lesion(code=known.code, name=told, colour=known.colour)
-    if not isinstance(told, dict):
-        raise DatasetError(f'{where} is {told!r}; give a name, or {{ name = "...", colour = [R, G, B] }}')
-    _require_keys(told, where, LESION_KEYS)
-    colour = told.get("colour", list(known.colour))
-    if not (isinstance(colour, list) and len(colour) == 3 and all(_is_level(level) for level in colour)):
+def _kind(annotated: Lesion, value: object) -> Lesion:
+    """Return a lesion as described; the default colour is ours."""
+    where = f"lesions.{annotated.code}"
+    if isinstance(value, str):
+        return Lesion(code=annotated.code, name=value, colour=annotated.colour)
+    if not isinstance(value, dict):
+        raise DatasetError(f'{where} is {value!r}; give a name, or {{ name = "...", colour = [R, G, B] }}')
+    _require_keys(value, where, LESION_KEYS)
+    colour = value.get("colour", list(annotated.colour))
+    if not (
+        isinstance(colour, list) and len(colour) == 3 and all(_is_colour_level(level) for level in colour)
+    ):
         raise DatasetError(f"{where}.colour is {colour!r}; give red, green and blue, each 0 to 255")
     red, green, blue = colour
-    return Lesion(code=known.code, name=_typed(told, "name", str, known.name), colour=(red, green, blue))
+    return Lesion(
+        code=annotated.code, name=_get(value, "name", str, annotated.name), colour=(red, green, blue)
+    )
 
 
-def _folders(split: str, told: object, codes: tuple[str, ...]) -> Folders:
+def _folders(split: str, value: object, codes: tuple[str, ...]) -> Folders:
     where = f"splits.{split}"
-    if not isinstance(told, dict):
-        raise DatasetError(f"{where} is {told!r}; give a table with photographs and masks")
-    _require_keys(told, where, SPLIT_KEYS)
-    known = told.get("annotated", list(codes))
-    if not (isinstance(known, list) and known and set(map(str, known)) <= set(codes)):
-        raise DatasetError(f"{where}.annotated is {known!r}; give codes among {', '.join(codes)}")
-    masks = told.get("masks")
+    if not isinstance(value, dict):
+        raise DatasetError(f"{where} is {value!r}; give a table with photographs and masks")
+    _require_keys(value, where, SPLIT_KEYS)
+    annotated = value.get("annotated", list(codes))
+    if not (isinstance(annotated, list) and annotated and set(map(str, annotated)) <= set(codes)):
+        raise DatasetError(f"{where}.annotated is {annotated!r}; give codes among {', '.join(codes)}")
+    masks = value.get("masks")
     if isinstance(masks, str):
-        if len(known) > 1 and "{lesion}" not in masks:
+        if len(annotated) > 1 and "{lesion}" not in masks:
             raise DatasetError(
                 f"{where}.masks is {masks!r}; without {{lesion}} all lesions have the same mask"
             )
-        masks = dict.fromkeys(known, masks)
+        masks = dict.fromkeys(annotated, masks)
     if not (isinstance(masks, dict) and masks and all(isinstance(mask, str) for mask in masks.values())):
         raise DatasetError(f"{where}.masks is {masks!r}; give a pattern such as 'masks/{{name}}_{{lesion}}'")
-    _require_keys(masks, f"{where}.masks", known)
+    _require_keys(masks, f"{where}.masks", annotated)
+    _require_own_masks(
+        {code: mask.replace("{lesion}", code) for code, mask in masks.items()}, f"{where}.masks"
+    )
     return Folders(
-        photographs=_inside(_typed(told, "photographs", str, where=where), f"{where}.photographs"),
+        photographs=_relative_pattern(_get(value, "photographs", str, where=where), f"{where}.photographs"),
         masks={code: (_mask(mask, code, f"{where}.masks"),) for code, mask in masks.items()},
-        annotated=tuple(code for code in codes if code in known),
+        annotated=tuple(code for code in codes if code in annotated),
     )
 
 
+def _require_own_masks(patterns: Mapping[str, str], where: str) -> None:
+    """Refuse a table that names the same masks for two lesions."""
+    first: dict[str, str] = {}
+    for code, pattern in patterns.items():
+        if first.setdefault(pattern, code) != code:
+            raise DatasetError(f"{where} gives {first[pattern]} and {code} the same masks {pattern!r}")
+
+
 def _mask(pattern: str, code: str, where: str) -> str:
-    """Return a mask's pattern for one lesion."""
+    """Return the pattern of the masks of one lesion."""
     try:
         used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
     except ValueError as error:
@@ -131,62 +147,62 @@ def _mask(pattern: str, code: str, where: str) -> str:
         )
     if "name" not in used:
         raise DatasetError(f"{where} is {pattern!r}; without {{name}} all photographs have the same mask")
-    return _inside(pattern, where).replace("{lesion}", code)
+    return _relative_pattern(pattern, where).replace("{lesion}", code)
 
 
-def _inside(pattern: str, where: str) -> str:
+def _relative_pattern(pattern: str, where: str) -> str:
     path = PurePosixPath(pattern)
     if not pattern or path.is_absolute() or ".." in path.parts:
         raise DatasetError(f"{where} is {pattern!r}; give a path below the set's folder, with '/'")
     return pattern
 
 
-def _field(told: object) -> Literal["find", "whole"]:
-    if told == "find":
+def _field(value: object) -> Literal["find", "whole"]:
+    if value == "find":
         return "find"
-    if told == "whole":
+    if value == "whole":
         return "whole"
-    raise DatasetError(f'field is {told!r}; give "find" (a round lit field) or "whole" (all is field)')
+    raise DatasetError(f'field is {value!r}; give "find" (a round lit field) or "whole" (all is field)')
 
 
-def _expression(told: object) -> str | None:
-    if told is None:
+def _eye_pattern(value: object) -> str | None:
+    if value is None:
         return None
     try:
-        if not isinstance(told, str) or re.compile(told).groups < 1:
+        if not isinstance(value, str) or re.compile(value).groups < 1:
             raise DatasetError(
-                f"eye is {told!r}; give a regular expression with one group, such as '/(P[0-9]+)_'"
+                f"eye is {value!r}; give a regular expression with one group, such as '/(P[0-9]+)_'"
             )
     except re.error as error:
-        raise DatasetError(f"eye is {told!r}, no regular expression ({error})") from error
-    return told
-
-
-def _share(told: object) -> float:
-    if isinstance(told, bool) or not isinstance(told, int | float) or not 0 <= told <= 1:
-        raise DatasetError(f"lesion_from is {told!r}; give a share of the full level, 0 to 1")
-    return float(told)
-
-
-def _is_level(told: object) -> bool:
-    return isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= 255
-
-
-def _typed(told: Mapping[str, Any], key: str, kind: type, default: object = None, where: str = "") -> Any:  # noqa: ANN401
-    """Return a key's value, which must be of a kind; the default, if there is one, where it is not given."""
-    value = told.get(key, default)
-    place = f"{where}.{key}" if where else key
-    if value is None:
-        raise DatasetError(f"{place} is missing; it must be {_KINDS[kind]}")
-    if not isinstance(value, kind):
-        raise DatasetError(f"{place} is {value!r}; it must be {_KINDS[kind]}")
+        raise DatasetError(f"eye is {value!r}, no regular expression ({error})") from error
     return value
 
 
-_KINDS: Mapping[type, str] = {str: "a text", dict: "a table"}
+def _share(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DatasetError(f"lesion_from is {value!r}; give a share of the full level, 0 to 1")
+    return float(value)
 
 
-def _require_keys(told: Mapping[str, Any], where: str, keys: Iterable[str]) -> None:
-    for key in told:
+def _is_colour_level(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _get(value: Mapping[str, Any], key: str, kind: type, default: object = None, where: str = "") -> Any:  # noqa: ANN401
+    """Return the value of a key after checking its type; the default where the key is missing."""
+    entry = value.get(key, default)
+    place = f"{where}.{key}" if where else key
+    if entry is None:
+        raise DatasetError(f"{place} is missing; it must be {_TYPE_NAMES[kind]}")
+    if not isinstance(entry, kind):
+        raise DatasetError(f"{place} is {entry!r}; it must be {_TYPE_NAMES[kind]}")
+    return entry
+
+
+_TYPE_NAMES: Mapping[type, str] = {str: "a text", dict: "a table"}
+
+
+def _require_keys(value: Mapping[str, Any], where: str, keys: Iterable[str]) -> None:
+    for key in value:
         if key not in keys:
             raise DatasetError(f"{where} says {key!r}, which means nothing there; there is {', '.join(keys)}")

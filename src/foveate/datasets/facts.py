@@ -1,6 +1,6 @@
-"""What is known of one photograph of a set, from one reading of its files.
+"""The facts of one photograph of a set, from one reading of its files.
 
-Knows:   how lesions are counted, and by what two photographs are found to be one.
+Knows:   how lesions are counted, and how duplicates of a photograph are recognised.
 Ignores: what is wrong with a set, and how it is divided.
 
 Shape letters: H W photograph.
@@ -20,68 +20,69 @@ from foveate.types import Photograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Amount:
-    """How much of a lesion is drawn in a photograph."""
+class LesionArea:
+    """The size of a lesion in one photograph."""
 
     pixels: int
+    """Lesion pixels."""
     regions: int
     """8-connected groups of pixels."""
-    is_drawn: bool
+    has_mask: bool
     """Whether there is a mask, empty or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """One photograph."""
+class CaseFacts:
+    """The facts of one photograph."""
 
     name: str
-    """Of the case."""
+    """Name of the case."""
     eye: str | None
-    """Of the case."""
+    """Eye of the case."""
     shape: tuple[int, int]
     """(H, W), px."""
     digest: str
     """SHA-256 of the file."""
     levels: str
-    """SHA-256 of the pixels and their (H, W): the same whatever the file."""
+    """SHA-256 of the pixels and their (H, W), independent of the file format."""
     fingerprint: Float32[np.ndarray, "S S"]
-    """As in `likeness`; blank, which is like nothing, where no round field is to be found: what stays the
-    same there is the scene, not an eye."""
-    amounts: Mapping[str, Amount]
-    """Lesion -> how much; lesions that were not looked for are absent."""
+    """As in `likeness`. Blank, which matches nothing, where photographs have no round field: what two of them
+    share is the scene, not an eye."""
+    areas: Mapping[str, LesionArea]
+    """Lesion -> its area; lesions that were not annotated are absent."""
 
 
-def of(case: Case, lesions: tuple[str, ...]) -> Facts:
-    """Read one case.
+def read(case: Case, lesions: tuple[str, ...]) -> CaseFacts:
+    """Read one case and return its facts.
 
     Raises:
         PhotographError, DatasetError: the photograph or a mask cannot be used.
     """
     photograph = photographs.read(case.photograph)
     masks = {code: read_mask(path, photograph.shape, case.lesion_from) for code, path in case.masks.items()}
-    amounts = {code: amount(masks.get(code)) for code in lesions if is_annotated(case, code)}
-    return told(case, photograph, amounts)
+    areas = {code: lesion_area(masks.get(code)) for code in lesions if is_annotated(case, code)}
+    return of_photograph(case, photograph, areas)
 
 
-def told(case: Case, photograph: Photograph, amounts: Mapping[str, Amount]) -> Facts:
-    """Return what is known of a photograph that has been read."""
-    return Facts(
+def of_photograph(case: Case, photograph: Photograph, areas: Mapping[str, LesionArea]) -> CaseFacts:
+    """Return the facts of a photograph that is already in memory."""
+    return CaseFacts(
         name=case.name,
         eye=case.eye,
         shape=photograph.shape,
         digest=photograph.digest,
         levels=_digest(photograph),
         fingerprint=likeness.blank() if case.field == "whole" else likeness.fingerprint(photograph.pixels),
-        amounts=amounts,
+        areas=areas,
     )
 
 
-def amount(mask: Bool[np.ndarray, "H W"] | None) -> Amount:
-    """Count a mask; None is no mask."""
+def lesion_area(mask: Bool[np.ndarray, "H W"] | None) -> LesionArea:
+    """Return the size of the lesion in a mask; None means no mask."""
     if mask is None:
-        return Amount(pixels=0, regions=0, is_drawn=False)
+        return LesionArea(pixels=0, regions=0, has_mask=False)
     count, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    return Amount(pixels=int(mask.sum()), regions=count - 1, is_drawn=True)
+    return LesionArea(pixels=int(mask.sum()), regions=count - 1, has_mask=True)
 
 
 def _digest(photograph: Photograph) -> str:

@@ -1,258 +1,428 @@
-"""A layout: which folders of a set hold photographs, and where each photograph's masks are.
+"""Layouts: which folders of a set hold photographs, and where the masks of each photograph are.
 
-Knows:   patterns of paths, and what is wrong with a folder that does not fit them.
-Ignores: pixels, and which sets there are.
+Knows:   patterns of paths, and what is wrong with a folder that does not match them.
+Ignores: pixels, and which sets exist.
 """
 
+import difflib
 import filecmp
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from foveate.datasets import Case
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
-from foveate.photographs import SUFFIXES
+from foveate.paths import display_path
+from foveate.photographs import SUFFIXES, is_hidden
 
 ENDINGS = SUFFIXES | {".bmp", ".gif"}
-"""Of masks, in lower case. JPEG is among them so that it is refused by name, not taken for no mask."""
+"""Suffixes of masks, in lower case. JPEG is included so that it is refused by name instead of ignored."""
+
+
+DOCUMENTS = frozenset(
+    {".txt", ".md", ".csv", ".pdf", ".htm", ".html", ".xls", ".xlsx", ".doc", ".docx", ".log"}
+)
+"""Suffixes of files in a folder of masks that are no masks."""
+
+SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that an operating system leaves in folders."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Folders:
-    """Folders of a set whose photographs were looked through for the same lesions.
+    """Folders of a set whose photographs were annotated for the same lesions.
 
-    Paths are below the set's folder, with '/'.
+    Paths are relative to the folder of the set, with '/'.
     """
 
     photographs: str
-    """Pattern of the photographs, such as 'train/image/*'; '**' stands for any number of folders."""
+    """Pattern of the photographs, such as 'train/image/*'; '**' matches any number of folders."""
     masks: Mapping[str, tuple[str, ...]]
-    """Lesion -> its masks: '{name}' stands for the photograph's name without ending, '{folder}' for the
-    folders that the pattern's wildcards met. Without ending, any of `ENDINGS` will do. Of several the first
-    that is there counts."""
+    """Lesion -> patterns of its masks. '{name}' stands for the name of the photograph without suffix,
+    '{folder}' for the folders that the wildcards of the pattern matched. A pattern without suffix matches any
+    of `ENDINGS`. Of several patterns the first that matches a file counts."""
     annotated: tuple[str, ...]
-    """Lesions that were looked for: no mask means no lesion. Nothing is known of any other."""
+    """Annotated lesions: for them, no mask means no lesion. Nothing is known of any other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """How a set lies on disk."""
+    """The folders and properties of a set."""
 
     name: str
     kinds: tuple[Lesion, ...]
-    """Lesions that the set knows, in the order of tables."""
+    """Lesions of the set, in the order of tables."""
     splits: Mapping[str, tuple[Folders, ...]]
-    """Name of a split -> where its photographs are. The first is the one to train on."""
+    """Name of a split -> its folders. The first split is the one to train on."""
     field: Literal["find", "whole"] = "find"
-    """Whether photographs show a round lit field that is to be found, or are all field."""
+    """Whether the round lit field must be found in each photograph, or the whole photograph is field."""
     roots: tuple[str, ...] = (".",)
-    """Folders, below the one that the user names, that may be the set's."""
+    """Folders, relative to the one that the user names, that may be the folder of the set."""
     eye: str | None = None
-    """Regular expression, searched in a photograph's path below the set's folder; its first group is the
-    eye."""
+    """Regular expression that is searched in the path of a photograph, relative to the folder of the set; its
+    first group is the eye."""
     lesion_from: float = 0.0
     """As in `Case`."""
     title: str = ""
-    """What the set is called where a model that learned from it says so; its name, if empty."""
+    """Name of the set in the card of a model that was trained on it; if empty, `name`."""
     licence: str = "not stated"
-    """Of the photographs and masks, SPDX where there is one."""
+    """Licence of the photographs and masks, SPDX where there is one."""
     attribution: str = "not stated"
-    """How the licence wants the set to be named."""
+    """How the licence requires the set to be cited."""
 
     @property
     def lesions(self) -> tuple[str, ...]:
-        """Codes of the lesions that the set knows."""
+        """Codes of the lesions of the set."""
         return tuple(kind.code for kind in self.kinds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
-    """What a split holds."""
+class SplitListing:
+    """The files of a split."""
 
     cases: tuple[Case, ...]
-    """By name."""
+    """Sorted by name."""
     orphans: tuple[Path, ...]
-    """Masks that belong to no photograph."""
+    """Masks by their names that belong to no photograph."""
+    unused: tuple[Path, ...]
+    """Other files in the folders of masks that belong to no photograph."""
+    missing: Mapping[str, str]
+    """Lesion -> a line that names its folders of masks, none of which exists."""
+    unreadable: tuple[str, ...]
+    """Lines that name the folders of masks that cannot be listed."""
 
 
 def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
-    """List the photographs of one split, by name.
+    """Return the photographs of one split, sorted by name.
 
     Args:
         root: the folder that the set was unpacked to.
-        layout: how the set lies on disk.
-        split: one of the layout's.
+        layout: the layout of the set.
+        split: a split of the layout.
 
     Raises:
-        DatasetError: no such split, or the folder is not laid out so.
+        DatasetError: no such split, the folder does not have this layout, or a folder cannot be listed.
     """
-    return listing(root, layout, split).cases
+    listing = list_split(root, layout, split)
+    if listing.unreadable:
+        raise DatasetError(listing.unreadable[0])
+    return listing.cases
+
+
+def warnings(root: Path, layout: Layout, split: str, lesions: Sequence[str]) -> tuple[str, ...]:
+    """Return what may make masks of a split count as absent: a line each.
+
+    Args:
+        root: the folder that the set was unpacked to.
+        layout: the layout of the set.
+        split: a split of the layout.
+        lesions: the lesions that are used; folders of others may be missing.
+    """
+    listing = list_split(root, layout, split)
+    missing = [line for lesion, line in listing.missing.items() if lesion in lesions]
+    files = [*listing.orphans, *listing.unused]
+    if not files:
+        return tuple(missing)
+    more = f" and {len(files) - 1} more files there" if len(files) > 1 else ""
+    return (
+        *missing,
+        f"{display_path(files[0])}{more}: in a folder of masks, but of no photograph by its name",
+    )
 
 
 def present(root: Path, layout: Layout) -> tuple[str, ...]:
-    """Return the splits of which a folder of photographs is there.
+    """Return the splits whose folder of photographs exists.
 
     Raises:
-        DatasetError: none is.
+        DatasetError: there is none.
     """
-    base = _base(root, layout)
+    base = _set_folder(root, layout)
     return tuple(
         split
-        for split, places in layout.splits.items()
-        if any((base / fixed(place.photographs)).is_dir() for place in places)
+        for split, folder_sets in layout.splits.items()
+        if any((base / fixed_folder(folders.photographs)).is_dir() for folders in folder_sets)
     )
 
 
-def listing(root: Path, layout: Layout, split: str) -> Listing:
-    """List the photographs of one split, and the masks that belong to none.
+def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
+    """Return the photographs of one split, and the masks that belong to no photograph.
 
-    Photographs of one name in several of the split's folders are one case, with the masks and lesions of
-    both, if their files are equal.
+    Photographs with the same name in several folders of the split are one case, with the masks and lesions of
+    both, if their files are equal. Names are compared in the Unicode form NFC; hidden files are left out.
 
     Raises:
-        DatasetError: no such split, the folder is not laid out so, or two photographs share a name.
+        DatasetError: no such split, the folder does not have this layout, or two photographs share a name.
     """
     if split not in layout.splits:
         raise DatasetError(f"{layout.name} has no split {split!r}; it has {', '.join(layout.splits)}")
-    base, places = _base(root, layout), layout.splits[split]
-    found: dict[str, Case] = {}
-    for case in (case for place in places for case in _of(base, layout, place)):
-        found[case.name] = _merged(found[case.name], case) if case.name in found else case
-    if not found:
-        wanted = " or ".join(f"'{place.photographs}'" for place in places)
-        raise DatasetError(f"{base}: no photographs of split {split}: nothing matches {wanted}")
-    taken = {path for case in found.values() for path in (case.photograph, *case.masks.values())}
-    return Listing(
-        cases=tuple(found[name] for name in sorted(found)),
-        orphans=tuple(sorted({path for place in places for path in _masks(base, place)} - taken)),
+    base, folder_sets = _set_folder(root, layout), layout.splits[split]
+    masks = _MaskFolders(base=base)
+    by_name: dict[str, Case] = {}
+    for case in (case for folders in folder_sets for case in _folder_cases(masks, layout, folders)):
+        by_name[case.name] = _merge_cases(by_name[case.name], case) if case.name in by_name else case
+    if not by_name:
+        patterns = " or ".join(f"'{folders.photographs}'" for folders in folder_sets)
+        raise DatasetError(f"{base}: no photographs of split {split}: nothing matches {patterns}")
+    used = {path for case in by_name.values() for path in (case.photograph, *case.masks.values())}
+    used |= _used_by_others(masks, layout, split)
+    left = {path for folders in folder_sets for path in _files_beside_masks(base, folders)} - used
+    orphans = _orphans(left, base, folder_sets, by_name.values())
+    return SplitListing(
+        cases=tuple(by_name[name] for name in sorted(by_name)),
+        orphans=tuple(sorted(orphans)),
+        unused=tuple(sorted(left - orphans)),
+        missing={lesion: line for folders in folder_sets for lesion, line in _missing(base, folders).items()},
+        unreadable=tuple(masks.unreadable),
     )
 
 
-def fixed(pattern: str) -> Path:
-    """Return the folders of a pattern before its first wildcard or placeholder."""
+def same_name(name: str) -> str:
+    """Return a name in the Unicode form NFC, in which equal names are equal texts."""
+    return unicodedata.normalize("NFC", name)
+
+
+def fixed_folder(pattern: str) -> Path:
+    """Return the part of a pattern before its first wildcard or placeholder."""
     parts = Path(pattern).parts[:-1]
     varying = next((n for n, part in enumerate(parts) if re.search(r"[*?\[{]", part)), len(parts))
     return Path(*parts[:varying])
 
 
-def _base(root: Path, layout: Layout) -> Path:
-    """Return the set's own folder: the first of the layout's roots that holds photographs' folders."""
-    wanted = dict.fromkeys(fixed(place.photographs) for places in layout.splits.values() for place in places)
+def _set_folder(root: Path, layout: Layout) -> Path:
+    """Return the folder of the set: the first root of the layout that contains a folder of photographs."""
+    expected = dict.fromkeys(
+        fixed_folder(folders.photographs) for folder_sets in layout.splits.values() for folders in folder_sets
+    )
     for base in (root / below for below in layout.roots):
-        if any((base / folder).is_dir() for folder in wanted):
+        if any((base / folder).is_dir() for folder in expected):
             return base
-    named = " or ".join(f"'{folder.as_posix()}'" for folder in wanted)
+    named = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
     raise DatasetError(
         f"{root}: not laid out as {layout.name}: no folder {named} in it; give the folder that the set was "
         "unpacked to, or another layout"
     )
 
 
-def _of(base: Path, layout: Layout, place: Folders) -> Iterator[Case]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _MaskFolders:
+    """The folders of masks of a set, each listed once."""
+
+    base: Path
+    """The folder of the set."""
+    listings: dict[Path, dict[str, Path]] = field(default_factory=dict)
+    """Folder -> its masks by their names in NFC, with and without suffix."""
+    unreadable: list[str] = field(default_factory=list)
+    """Lines that name the folders that cannot be listed."""
+
+    def find(self, pattern: str, name: str, folder: str) -> Path | None:
+        """Return the mask of a photograph by a pattern of its layout, None where there is none."""
+        mask = self.base / pattern.format(name=name, folder=folder)
+        if mask.parent not in self.listings:
+            self.listings[mask.parent] = self._list(self._existing(mask.parent))
+        return self.listings[mask.parent].get(same_name(mask.name))
+
+    def _existing(self, folder: Path) -> Path:
+        """Return a folder as it is spelt on disk, which may be in another Unicode form."""
+        spelt = self.base
+        for part in folder.relative_to(self.base).parts:
+            spelt = next(
+                (path for path in _inside(spelt / part, spelt) if same_name(path.name) == same_name(part)),
+                spelt / part,
+            )
+        return spelt
+
+    def _list(self, folder: Path) -> dict[str, Path]:
+        masks: dict[str, Path] = {}
+        try:
+            inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            self.unreadable.append(
+                f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); ask for permission "
+                "to read it"
+            )
+            return {}
+        for path in inside:
+            if path.suffix.lower() in ENDINGS and not is_hidden(path.name) and _is_file(path):
+                stem = same_name(path.stem)
+                if stem in masks:
+                    raise DatasetError(
+                        f"{display_path(path)}: also there as {masks[stem].name}; keep one of the two masks"
+                    )
+                masks |= {stem: path, same_name(path.name): path}
+        return masks
+
+
+def _inside(expected: Path, folder: Path) -> Iterable[Path]:
+    """Return the expected path where it exists, else all paths of its folder."""
+    if expected.exists() or not folder.is_dir():
+        return (expected,)
+    return sorted(folder.iterdir())
+
+
+def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iterator[Case]:
     """Yield the cases of some folders."""
-    stems: dict[Path, dict[str, Path]] = {}
-    photographs = [
-        path
-        for path in sorted(base.glob(place.photographs))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
-    if photographs and place.masks and not any(True for _ in _mask_folders(base, place)):
-        wanted = ", ".join(f"'{fixed(names[0]).as_posix()}'" for names in place.masks.values())
-        raise DatasetError(f"{base}: photographs, but no folder of masks ({wanted}); unpack all of the set")
-    made = [_case(base, layout, place, path, stems) for path in photographs]
-    _require_fit(base, place, made)
-    masks = {mask for case in made for mask in case.masks.values()}  # which may lie beside photographs
-    yield from (case for case in made if case.photograph not in masks)
+    base = masks.base
+    photographs = [path for path in _matches(base, folders.photographs) if path.suffix.lower() in SUFFIXES]
+    if photographs and folders.masks and not any(True for _ in _mask_folders(base, folders)):
+        expected = ", ".join(f"'{fixed_folder(names[0]).as_posix()}'" for names in folders.masks.values())
+        raise DatasetError(f"{base}: photographs, but no folder of masks ({expected}); unpack all of the set")
+    listed = [_case(masks, layout, folders, path) for path in photographs]
+    _require_matching_masks(base, folders, listed)
+    mask_files = {mask for case in listed for mask in case.masks.values()}  # which may be beside photographs
+    yield from (case for case in listed if case.photograph not in mask_files)
 
 
-def _require_fit(base: Path, place: Folders, made: Sequence[Case]) -> None:
+def _require_matching_masks(base: Path, folders: Folders, listed: Sequence[Case]) -> None:
     """Refuse masks of which none belongs to a photograph: a misspelt pattern would make all eyes healthy."""
-    if not made or any(case.masks for case in made):
+    if not listed or any(case.masks for case in listed):
         return
-    photographs = {case.photograph for case in made}
-    for folder in _mask_folders(base, place):
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in ENDINGS and path not in photographs:
-                names = ", ".join(f"'{name}'" for names in place.masks.values() for name in names)
+    photographs = {case.photograph for case in listed}
+    for folder in _mask_folders(base, folders):
+        for path in _files_below(folder):
+            if path.suffix.lower() not in DOCUMENTS and path not in photographs:
+                names = ", ".join(f"'{name}'" for names in folders.masks.values() for name in names)
                 raise DatasetError(
-                    f"{path}: neither this nor another mask there belongs to a photograph by the layout's "
-                    f"{names}"
+                    f"{display_path(path)}: neither this nor another mask there belongs to a photograph by "
+                    f"the layout's {names}; masks end in {', '.join(sorted(ENDINGS))}"
                 )
 
 
-def _case(base: Path, layout: Layout, place: Folders, path: Path, stems: dict[Path, dict[str, Path]]) -> Case:
-    """Return the case of a photograph; `stems` remembers the folders of masks that were listed."""
-    below = path.relative_to(base)
-    folder = below.parent.relative_to(fixed(place.photographs))
-    masks = {}
-    for lesion, names in place.masks.items():
-        for name in names:
-            mask = base / name.format(name=path.stem, folder=folder.as_posix())
-            if mask.parent not in stems:
-                stems[mask.parent] = _by_stem(mask.parent)
-            if mask.name in stems[mask.parent]:
-                masks[lesion] = stems[mask.parent][mask.name]
-                break
+def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> Case:
+    """Return the case of a photograph."""
+    below = path.relative_to(masks.base)
+    folder = below.parent.relative_to(fixed_folder(folders.photographs))
+    found = {
+        lesion: next(filter(None, (masks.find(name, path.stem, folder.as_posix()) for name in names)), None)
+        for lesion, names in folders.masks.items()
+    }
     eye = re.search(layout.eye, below.as_posix()) if layout.eye else None
     return Case(
-        name="_".join((*folder.parts, path.stem)),
+        name=same_name("_".join((*folder.parts, path.stem))),
         photograph=path,
-        masks=masks,
-        annotated=place.annotated,
+        masks={lesion: mask for lesion, mask in found.items() if mask is not None},
+        annotated=folders.annotated,
         eye=eye[1] if eye else None,
         lesion_from=layout.lesion_from,
         field=layout.field,
     )
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """List a folder's masks by their names, with and without ending."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in ENDINGS and path.is_file():
-            if path.stem in found:
-                raise DatasetError(
-                    f"{path}: also there as {found[path.stem].name}; keep one of the two masks"
-                )
-            found |= {path.stem: path, path.name: path}
-    return found
+def _matches(base: Path, pattern: str) -> list[Path]:
+    """Return the files that a pattern matches, without hidden ones."""
+    return [
+        path
+        for path in sorted(base.glob(pattern))
+        if not any(map(is_hidden, path.relative_to(base).parts)) and _is_file(path)
+    ]
 
 
-def _mask_folders(base: Path, place: Folders) -> Iterator[Path]:
-    """Yield the folders that masks may be in."""
-    for name in dict.fromkeys(name for names in place.masks.values() for name in names):
-        if (base / fixed(name)).is_dir():
-            yield base / fixed(name)
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a file; False also where its folder cannot be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
-def _masks(base: Path, place: Folders) -> Iterator[Path]:
-    """Yield everything in the folders of masks that a mask could be by its name."""
-    for names in place.masks.values():
-        for name in names:
-            pattern = re.sub(r"\{\w+\}", "*", name)
-            for path in base.glob(pattern if Path(name).suffix.lower() in ENDINGS else f"{pattern}.*"):
-                if path.suffix.lower() in ENDINGS and path.is_file():
-                    yield path
+def _files_below(folder: Path) -> list[Path]:
+    return _matches(folder, "**/*")
 
 
-def _merged(one: Case, other: Case) -> Case:
-    """Return one case of a photograph that lies in two folders.
+def _mask_folders(base: Path, folders: Folders) -> Iterator[Path]:
+    """Yield the existing folders of masks."""
+    for name in dict.fromkeys(name for names in folders.masks.values() for name in names):
+        if (base / fixed_folder(name)).is_dir():
+            yield base / fixed_folder(name)
+
+
+def _missing(base: Path, folders: Folders) -> dict[str, str]:
+    """Return, for each lesion without any folder of masks, a line that names the folder."""
+    missing = {}
+    for lesion, names in folders.masks.items():
+        expected = [base / fixed_folder(name) for name in names]
+        if any(folder.is_dir() for folder in expected):
+            continue
+        beside = [path.name for path in _inside(expected[0], expected[0].parent) if path.is_dir()]
+        alike = difflib.get_close_matches(expected[0].name, beside, 1)
+        hint = f" (there is '{alike[0]}')" if alike else ""
+        missing[lesion] = (
+            f"{display_path(expected[0])}: no such folder{hint}, so {lesion} counts as absent from all "
+            "photographs; unpack all of the set, or correct the name"
+        )
+    return missing
+
+
+def _files_beside_masks(base: Path, folders: Folders) -> Iterator[Path]:
+    """Yield the files in the folders of masks that could be masks.
+
+    Where a folder also holds photographs, only files are meant whose names fit a pattern of masks.
+    """
+    photographs = base / fixed_folder(folders.photographs)
+    for name in dict.fromkeys(name for names in folders.masks.values() for name in names):
+        folder = base / fixed_folder(name)
+        pattern = re.sub(r"\{\w+\}", "*", name)
+        pattern = pattern if Path(name).suffix.lower() in ENDINGS else f"{pattern}.*"
+        is_shared = photographs.is_relative_to(folder) or folder.is_relative_to(photographs)
+        for path in _matches(base, pattern) if is_shared else _files_below(folder):
+            if path.suffix.lower() not in DOCUMENTS and path.name.lower() not in SYSTEM_FILES:
+                yield path
+
+
+def _used_by_others(masks: _MaskFolders, layout: Layout, split: str) -> set[Path]:
+    """Return the files of the other splits, whose masks may be in the same folders."""
+    used: set[Path] = set()
+    for folders in (folders for name, sets in layout.splits.items() if name != split for folders in sets):
+        for path in _matches(masks.base, folders.photographs):
+            if path.suffix.lower() in SUFFIXES:
+                case = _case(masks, layout, folders, path)
+                used |= {case.photograph, *case.masks.values()}
+    return used
+
+
+def _orphans(
+    left: set[Path], base: Path, folder_sets: Sequence[Folders], listed: Iterable[Case]
+) -> set[Path]:
+    """Return the files that are masks by their names: they fit a pattern, or begin as a photograph's mask."""
+    names = {Path(name).name for folders in folder_sets for names in folders.masks.values() for name in names}
+    patterns = [re.sub(r"\\\{\w+\\\}", ".*", re.escape(_without_suffix(name))) for name in names]
+    stems = {case.photograph.stem for case in listed}
+    beginnings = tuple(
+        same_name(_without_suffix(name).format(name=stem, folder="")).casefold()
+        for name in names
+        for stem in stems
+    )
+    return {
+        path
+        for path in left
+        if any(re.fullmatch(pattern, path.stem) for pattern in patterns)
+        or same_name(path.stem).casefold().startswith(beginnings)
+    }
+
+
+def _without_suffix(name: str) -> str:
+    """Return a pattern without the suffix of a mask."""
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in ENDINGS else name
+
+
+def _merge_cases(first: Case, second: Case) -> Case:
+    """Return one case for a photograph that is in two folders.
 
     Raises:
         DatasetError: they are different photographs, or both folders have a mask of the same lesion.
     """
-    if not filecmp.cmp(one.photograph, other.photograph, shallow=False):
+    if not filecmp.cmp(first.photograph, second.photograph, shallow=False):
         raise DatasetError(
-            f"{other.photograph}: another photograph is called {one.name} as well, {one.photograph}; "
+            f"{second.photograph}: another photograph is called {first.name} as well, {first.photograph}; "
             "rename one and its masks"
         )
-    if both := one.masks.keys() & other.masks.keys():
+    if both := first.masks.keys() & second.masks.keys():
         lesion = min(both)
         raise DatasetError(
-            f"{other.masks[lesion]}: {one.masks[lesion]} is of the same lesion; keep one of the two"
+            f"{second.masks[lesion]}: {first.masks[lesion]} is of the same lesion; keep one of the two"
         )
-    known = tuple(dict.fromkeys((*(one.annotated or ()), *(other.annotated or ()))))
-    return replace(one, masks={**one.masks, **other.masks}, annotated=known)
+    annotated = tuple(dict.fromkeys((*(first.annotated or ()), *(second.annotated or ()))))
+    return replace(first, masks={**first.masks, **second.masks}, annotated=annotated)

@@ -1,10 +1,11 @@
-"""Photographs with a grade of retinopathy and no masks: healthy eyes to learn from, and eyes to judge with.
+"""Photographs with a grade of retinopathy and without masks: healthy eyes for training, and eyes for testing.
 
-Knows:   IDRiD's grading part as it is published, and which half of it is for what.
-Ignores: how a healthy eye is learned from, and how a judgement is made.
+Knows:   the grading part of IDRiD as it is published, and the purpose of each half of it.
+Ignores: how training uses a healthy eye, and how a model is tested.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,38 +13,41 @@ from pathlib import Path
 
 from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
-from foveate.datasets.splits import Hand
+from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
 
 LABELS = "labels.csv"
-"""In the folder of graded photographs: 'file', 'retinopathy_grade' and more."""
+"""The table in a folder of graded photographs, with the columns 'file', 'retinopathy_grade' and more."""
 
-LEARN, JUDGE = 0, 1
+TRAIN_HALF, TEST_HALF = 0, 1
 """The halves of `splits/idrid-graded.json`."""
 
 PREFIX = "healthy-"
-"""How a healthy eye's name begins as a case, so that it is not taken for one of the data set's."""
+"""Prefix of the case name of a healthy eye, which keeps it apart from the cases of the data set."""
+
+GRADE_COLUMN = re.compile(r"grade|grading|level|diagnosis|severity", re.IGNORECASE)
+"""Names of the column of grades in the tables of published sets."""
 
 HEALTHY = 0
 """No apparent retinopathy, by the International Clinical Diabetic Retinopathy scale."""
 
 ONE_EYE = (("IDRiD_043", "IDRiD_401"),)
-"""Shots of one eye, as far as correlation of thumbnails can tell (`likeness`)."""
+"""Photographs of one eye, by the correlation of thumbnails (`likeness`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Graded:
+class GradedPhotograph:
     """One photograph and its grade."""
 
     name: str
-    """The file's, without ending."""
+    """File name without suffix."""
     photograph: Path
     grade: int
-    """Of retinopathy, 0 (none apparent) to 4 (proliferative)."""
+    """Grade of retinopathy, 0 (none apparent) to 4 (proliferative)."""
 
 
-def graded(folder: Path) -> list[Graded]:
-    """Return the photographs that a folder's labels.csv names, in the order of their names.
+def list_photographs(folder: Path) -> list[GradedPhotograph]:
+    """Return the photographs in the labels.csv of a folder, sorted by name.
 
     Raises:
         DatasetError: no such file, a column or a value is missing, a grade is no number from 0 to 4, or a
@@ -51,21 +55,21 @@ def graded(folder: Path) -> list[Graded]:
     """
     path = folder / LABELS
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: unreadable labels ({error}); restore the file") from error
-    found = sorted((_read(path, row) for row in rows), key=lambda one: one.name)
-    _refuse_twins(path, [one.name for one in found])
-    return found
+    listed = sorted((_read_row(path, row) for row in rows), key=lambda photograph: photograph.name)
+    _refuse_duplicates(path, [photograph.name for photograph in listed])
+    return listed
 
 
-def _refuse_twins(place: Path, names: Sequence[str]) -> None:
-    if twins := [name for name, times in Counter(names).items() if times > 1]:
-        raise DatasetError(f"{place}: photograph {twins[0]} is there twice; take one out, or rename it")
+def _refuse_duplicates(source: Path, names: Sequence[str]) -> None:
+    if duplicates := [name for name, times in Counter(names).items() if times > 1]:
+        raise DatasetError(f"{source}: photograph {duplicates[0]} is there twice; take one out, or rename it")
 
 
-def _read(path: Path, row: Mapping[str, str | None]) -> Graded:
+def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
     try:
         file, grade = row["file"], row["retinopathy_grade"]
     except KeyError as error:
@@ -75,17 +79,17 @@ def _read(path: Path, row: Mapping[str, str | None]) -> Graded:
     photograph = path.parent / file
     if not photograph.is_file():
         raise DatasetError(f"{path}: {photograph} is not there; unpack the set again")
-    return Graded(name=photograph.stem, photograph=photograph, grade=int(grade))
+    return GradedPhotograph(name=photograph.stem, photograph=photograph, grade=int(grade))
 
 
-def healthy(folder: Path, split: Path | None) -> list[Case]:
-    """Return eyes without any lesion, as cases to learn from: looked through for everything, no masks.
+def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
+    """Return eyes without any lesion as cases for training: annotated for everything, without masks.
 
     Args:
-        folder: with a labels.csv, those of grade 0 that the split leaves to learn from; without, all
-            photographs in it and below.
-        split: folds LEARN and JUDGE of the graded photographs; None takes all of them but those of
-            `examples/`.
+        folder: with a labels.csv, the photographs of grade 0 in the training half; without, all photographs
+            in it and below.
+        split: file of the halves TRAIN_HALF and TEST_HALF of the graded photographs; None takes all of them
+            except those of `examples/`.
 
     Raises:
         DatasetError: as `graded` and `splits.read`; a photograph is in neither half, two have one name, or
@@ -93,40 +97,73 @@ def healthy(folder: Path, split: Path | None) -> list[Case]:
         PhotographError: the folder is not there, or holds no photograph.
     """
     if (folder / LABELS).exists():
-        found = [one for one in graded(folder) if one.grade == HEALTHY]
-        halves = (
-            splits.read(split) if split is not None else dict.fromkeys((one.name for one in found), LEARN)
+        found = [photograph for photograph in list_photographs(folder) if photograph.grade == HEALTHY]
+        divide = (
+            splits.read(split)
+            if split is not None
+            else dict.fromkeys((photograph.name for photograph in found), TRAIN_HALF)
         )
-        if lost := [one.name for one in found if one.name not in halves]:
+        if lost := [photograph.name for photograph in found if photograph.name not in divide]:
             raise DatasetError(f"{folder}: {lost[0]} is in neither half of {split}; add it there")
-        named = [(one.name, one.photograph) for one in found if halves[one.name] == LEARN]
+        named = [
+            (photograph.name, photograph.photograph)
+            for photograph in found
+            if divide[photograph.name] == TRAIN_HALF
+        ]
     else:
-        sources = photographs.sources([str(folder)]).photographs
+        _refuse_grades(folder)
+        sources = photographs.list_files([str(folder)]).photographs
         named = [(source.name.replace("/", "-"), source.path) for source in sources]
-    kept = sorted((name, path) for name, path in named if path.stem not in SET_ASIDE)
-    if not kept:
+    usable = sorted((name, path) for name, path in named if path.stem not in SET_ASIDE)
+    if not usable:
         raise DatasetError(f"{folder}: no photograph of a healthy eye to learn from; name another folder")
-    _refuse_twins(folder, [name for name, _ in kept])
-    return [Case(name=f"{PREFIX}{name}", photograph=path, masks={}) for name, path in kept]
+    _refuse_duplicates(folder, [name for name, _ in usable])
+    return [Case(name=f"{PREFIX}{name}", photograph=path, masks={}) for name, path in usable]
 
 
-def halves(listed: Sequence[Graded], seed: int) -> dict[str, int]:
-    """Deal graded photographs to LEARN and JUDGE, as many of each grade to either.
+def _refuse_grades(folder: Path) -> None:
+    """Refuse a folder in which a table of grades shows that not all eyes are healthy.
 
-    Those of one eye stay together; those of `examples/` are judged with.
+    Raises:
+        DatasetError: there is such a table.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() == ".csv" and not photographs.is_hidden(path.name) and _has_grades(path):
+            raise DatasetError(
+                f"{path}: a table of grades, so not all eyes there need be healthy; name a folder of healthy "
+                f"eyes alone, or save the table as {folder / LABELS} with columns file and retinopathy_grade"
+            )
+
+
+def _has_grades(path: Path) -> bool:
+    """Return whether the first line of a table names a column of grades."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, csv.Error):
+        return False
+    return any(GRADE_COLUMN.search(name) for name in header)
+
+
+def divide(listed: Sequence[GradedPhotograph], seed: int) -> dict[str, int]:
+    """Divide graded photographs into TRAIN_HALF and TEST_HALF, with equally many of each grade.
+
+    Photographs of one eye stay together; those of `examples/` are in the test half.
 
     Args:
         listed: all photographs of the set.
-        seed: fixes the deal.
+        seed: seed of the division.
     """
     bound = [set(SET_ASIDE), *map(set, ONE_EYE)]
-    groups = [[one for one in listed if one.name in names] for names in bound]
-    groups += [[one] for one in listed if not any(one.name in names for names in bound)]
-    dealt = splits.deal_hands([_hand(group) for group in groups if group], 2, seed)
-    shown = next((dealt[name] for name in sorted(SET_ASIDE) if name in dealt), JUDGE)
-    return {name: JUDGE if fold == shown else LEARN for name, fold in dealt.items()}
+    groups = [[photograph for photograph in listed if photograph.name in names] for names in bound]
+    groups += [[photograph] for photograph in listed if not any(photograph.name in names for names in bound)]
+    dealt = splits.assign_folds([_group(group) for group in groups if group], 2, seed)
+    example_half = next((dealt[name] for name in sorted(SET_ASIDE) if name in dealt), TEST_HALF)
+    return {name: TEST_HALF if fold == example_half else TRAIN_HALF for name, fold in dealt.items()}
 
 
-def _hand(group: Sequence[Graded]) -> Hand:
-    having = Counter(f"grade {one.grade}" for one in group)
-    return Hand(names=tuple(sorted(one.name for one in group)), having=having, burdens=having)
+def _group(group: Sequence[GradedPhotograph]) -> PhotographGroup:
+    grades = Counter(f"grade {photograph.grade}" for photograph in group)
+    return PhotographGroup(
+        names=tuple(sorted(photograph.name for photograph in group)), photographs=grades, areas=grades
+    )

@@ -1,6 +1,6 @@
-"""IDRiD, 'A. Segmentation', by its parts.
+"""The parts of IDRiD, 'A. Segmentation'.
 
-Knows:   nothing of its own; the folders are in `layouts.IDRID`.
+Knows:   the names of the parts; the folders are in `layouts.IDRID`.
 Ignores: pixels.
 """
 
@@ -11,12 +11,12 @@ from foveate.datasets import Case, layouts
 
 
 def cases(root: Path, part: Literal["train", "test"]) -> tuple[Case, ...]:
-    """List the photographs of one part, by name.
+    """Return the photographs of one part, sorted by name.
 
     Args:
         root: the folder that holds 'A. Segmentation', or that has a folder 'idrid' which does.
 
     Raises:
-        DatasetError: the folder is not laid out as IDRiD is.
+        DatasetError: the folder does not have the layout of IDRiD.
     """
     return layouts.cases(root, layouts.IDRID, part)

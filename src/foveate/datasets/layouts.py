@@ -1,7 +1,7 @@
-"""The layouts of published sets, as values, and those of your own, by a description.
+"""The layouts of published sets, and access to layouts that a TOML file describes.
 
 Knows:   folder names and file names of IDRiD, DDR, FGADR and e-ophtha.
-Ignores: how a layout is read.
+Ignores: how a set is listed by its layout.
 
 | layout   | splits            | verified                                                                    |
 |----------|-------------------|-----------------------------------------------------------------------------|
@@ -10,7 +10,7 @@ Ignores: how a layout is read.
 | fgadr    | train             | the same, three readers; that edges are soft from one that counted levels   |
 | e-ophtha | train             | the same, six readers and one listing of the files                          |
 
-None but IDRiD's training part was read here from the download; `foveate data check` says whether yours fits.
+Only the training part of IDRiD was verified on the download; `foveate data check` tells whether yours fits.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from foveate.datasets import descriptions
-from foveate.datasets.folders import Folders, Layout, cases, listing, present
+from foveate.datasets.folders import Folders, Layout, cases, list_split, present, warnings
 from foveate.errors import DatasetError
 from foveate.lesions import EX, HE, MA, RETINOPATHY, SE
 
@@ -31,9 +31,10 @@ __all__ = [
     "Folders",
     "Layout",
     "cases",
-    "listing",
+    "list_split",
     "named",
     "present",
+    "warnings",
 ]
 
 CODES = tuple(kind.code for kind in RETINOPATHY)
@@ -48,7 +49,7 @@ _IDRID_MASKS = {
 _FGADR_MASKS = {
     EX.code: "HardExudate_Masks",
     MA.code: "Microaneurysms_Masks",
-    HE.code: "Hemohedge_Masks",  # so spelt in the release
+    HE.code: "Hemohedge_Masks",  # the spelling of the release
     SE.code: "SoftExudate_Masks",
 }
 
@@ -66,7 +67,7 @@ def _idrid(part: str) -> tuple[Folders, ...]:
 
 
 def _ddr(part: str) -> tuple[Folders, ...]:
-    """In the validation part the masks' folder is called 'segmentation label'; elsewhere 'label'."""
+    """Return the folders of a part; the validation part names its folder of masks 'segmentation label'."""
     return (
         Folders(
             photographs=f"{part}/image/*",
@@ -80,7 +81,7 @@ def _ddr(part: str) -> tuple[Folders, ...]:
 
 
 def _e_ophtha(code: str, suffix: str) -> tuple[Folders, ...]:
-    """One of its two sets: eyes with a lesion, and 'healthy' ones, which are so for this lesion alone."""
+    """Return the folders of the set of one lesion: eyes with it, and eyes without it ('healthy')."""
     top = f"e_optha_{code}"
     return (
         Folders(
@@ -131,7 +132,7 @@ FGADR = Layout(
         )
     },
     roots=(".", "Seg-set"),
-    lesion_from=0.5,  # edges are smoothed, levels 1 to 254: the middle, as others read it
+    lesion_from=0.5,  # edges are smoothed, levels 1 to 254: half, as in other readers
 )
 """FGADR, 'Seg-set': 1842 photographs of 1280 x 1280 px, one a person; released in one part.
 
@@ -142,12 +143,12 @@ E_OPHTHA = Layout(
     name="e-ophtha",
     kinds=(EX, MA),
     splits={"train": (*_e_ophtha("EX", "_EX"), *_e_ophtha("MA", ""))},
-    eye=r"/(E\d+)/",  # a folder an examination: both eyes of one person, kept together
+    eye=r"/(E\d+)/",  # one folder for each examination: both eyes of one person
 )
 """e-ophtha: one set drawn for exudates, one for microaneurysms (and small haemorrhages); published unsplit.
 
-An eye that is 'healthy' in the set of exudates may have microaneurysms: the same person is found in both. So
-nothing is taken as absent that was not looked for; `datasets.annotated` leaves the other photographs out.
+An eye that is 'healthy' in the set of exudates may have microaneurysms: the same person is in both sets. So
+a lesion counts as absent only where it was annotated; `datasets.annotated` leaves the other photographs out.
 
 Source: Decencière et al. 2013, doi:10.1016/j.irbm.2013.01.010.
 """
@@ -161,7 +162,7 @@ def named(name: str) -> Layout:
     """Return a layout by its name, or the one that a TOML file describes (docs/data.md).
 
     Raises:
-        DatasetError: no layout of that name, or the description makes no sense.
+        DatasetError: no layout of that name, or the description is invalid.
     """
     if name in LAYOUTS:
         return LAYOUTS[name]

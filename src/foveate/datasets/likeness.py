@@ -1,14 +1,14 @@
-"""Which photographs show the same eye: near-duplicates, and shots of one eye from about the same direction.
+"""Find photographs of the same eye: near-duplicates, and shots of one eye from about the same direction.
 
-Knows:   what stays the same between two shots: where the vessels run.
-Ignores: files, and what follows from a likeness.
+Knows:   what two shots of an eye have in common: the course of its vessels.
+Ignores: files, and how the result is used.
 
 A hash of a coarse picture cannot tell eyes apart: among 143 photographs of different eyes, 64-bit difference
-hashes came as close as 0 bits. Here the fine structure of the field's middle is compared, wherever it has
-moved to. Measured on 223 photographs (214 of IDRiD, 8 of HRF, one other): the likest two eyes have 0.64,
-the one pair of shots of the same eye among them 0.77; 0.76 and more remain after a shift by a tenth of the
-radius, 0.72 after a turn by three degrees as well, 0.85 after JPEG of quality 20. Shots further apart
-are not found, nor are the two eyes of one person.
+hashes came as close as 0 bits. Instead, the fine structure of the middle of the field is compared under any
+shift. Measured on 223 photographs (214 of IDRiD, 8 of HRF, one other): the most similar two eyes have 0.64,
+the only pair of shots of the same eye 0.77. After a shift by a tenth of the radius 0.76 and more remain, with
+a rotation by three degrees as well 0.72, after JPEG of quality 20 0.85. Shots further apart are not found,
+and neither are the two eyes of one person.
 
 Shape letters: H W photograph, S fingerprint, N photographs.
 """
@@ -23,28 +23,28 @@ from foveate.errors import FieldError
 from foveate.geometry import field_of_view
 
 SIDE = 64
-"""Of a fingerprint, px: vessels are one or two wide."""
+"""Side of a fingerprint, px: vessels are one or two px wide."""
 
 REACH = 1.3
-"""Side of the square that is compared, in radii of the field: it lies within the field even where that is cut
+"""Side of the square that is compared, in radii of the field: it is inside the field even where that is cut
 at top and bottom."""
 
 GRAIN = 3.0
-"""Standard deviation of the blur that is subtracted, fingerprint px: takes light away, leaves vessels."""
+"""Standard deviation of the blur that is subtracted, fingerprint px: it removes light and keeps vessels."""
 
-ALIKE = 0.7
-"""Correlation from which two photographs are taken for the same eye; between 0.64 and 0.77, see above."""
+SAME_EYE = 0.7
+"""Correlation from which two photographs are of the same eye; between 0.64 and 0.77, see above."""
 
 
 def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"]:
-    """Return the fine structure of a photograph's middle: light, size and border taken away, of length 1.
+    """Return the fine structure of the middle of a photograph, without light, size and border, of length 1.
 
-    The middle is the field's where there is a round lit one, else the photograph's.
+    The middle is that of the field where there is a round lit one, else that of the photograph.
     """
     height, width = pixels.shape[:2]
     try:
-        found = field_of_view.find(pixels)
-        centre, side = found.centre, REACH * found.radius
+        field = field_of_view.find(pixels)
+        centre, side = field.centre, REACH * field.radius
     except FieldError:
         centre, side = (height / 2, width / 2), float(min(height, width))
     scale = SIDE / side
@@ -62,57 +62,57 @@ def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"
 
 
 def blank() -> Float32[np.ndarray, "S S"]:
-    """Return the fingerprint of a photograph without any structure: its likeness to all others is 0."""
+    """Return the fingerprint of a photograph without structure: its likeness to any other is 0."""
     return np.zeros((SIDE, SIDE), np.float32)
 
 
 def likenesses(
-    one: Float32[np.ndarray, "S S"], others: Float32[np.ndarray, "N S S"]
+    reference: Float32[np.ndarray, "S S"], fingerprints: Float32[np.ndarray, "N S S"]
 ) -> Float32[np.ndarray, " N"]:
-    """Return how like a fingerprint others are, -1 to 1: the correlation where they fit best when shifted."""
-    spectra = np.fft.rfft2(others) * np.conj(np.fft.rfft2(one))
-    shifted = np.fft.irfft2(spectra, s=one.shape)
-    return np.asarray(shifted.max(axis=(1, 2)), np.float32)
+    """Return the likeness of fingerprints to a reference, -1 to 1: their correlation at the best shift."""
+    spectra = np.fft.rfft2(fingerprints) * np.conj(np.fft.rfft2(reference))
+    correlations = np.fft.irfft2(spectra, s=reference.shape)
+    return np.asarray(correlations.max(axis=(1, 2)), np.float32)
 
 
-def pairs(prints: Sequence[Float32[np.ndarray, "S S"]]) -> list[tuple[int, int, float]]:
-    """Return which fingerprints are of the same eye, as (index, higher index, likeness)."""
-    found = []
-    stack = np.stack(prints) if prints else np.empty((0, SIDE, SIDE), np.float32)
+def pairs(fingerprints: Sequence[Float32[np.ndarray, "S S"]]) -> list[tuple[int, int, float]]:
+    """Return the pairs of fingerprints of the same eye as (index, higher index, likeness)."""
+    same = []
+    stack = np.stack(fingerprints) if fingerprints else np.empty((0, SIDE, SIDE), np.float32)
     for index in range(len(stack) - 1):
-        for other in range(index + 1, len(stack), 512):  # so many at a time: 16 MB
-            like = likenesses(stack[index], stack[other : other + 512])
-            found += [(index, other + int(n), float(like[n])) for n in np.flatnonzero(like >= ALIKE)]
-    return found
+        for start in range(index + 1, len(stack), 512):  # 512 at a time take 16 MB
+            like = likenesses(stack[index], stack[start : start + 512])
+            same += [(index, start + int(n), float(like[n])) for n in np.flatnonzero(like >= SAME_EYE)]
+    return same
 
 
 def groups(count: int, tied: Sequence[tuple[int, int]], names: Sequence[Hashable | None]) -> list[list[int]]:
-    """Put together what is tied, directly or through others, or has the same name.
+    """Group items that are tied, directly or through other items, or that have the same name.
 
     Args:
-        count: of the things.
+        count: number of items.
         tied: pairs of indices.
-        names: of each thing; None is no name.
+        names: the name of each item; None is no name.
 
     Returns:
-        Lists of indices, each in order, by their first.
+        Lists of indices, each sorted, in the order of their first index.
     """
     first: dict[Hashable, int] = {}
     links = list(tied)
     for index, name in enumerate(names):
         if name is not None:
             links.append((first.setdefault(name, index), index))
-    leader = list(range(count))
-    for one, other in links:
-        low, high = sorted((_leader(leader, one), _leader(leader, other)))
-        leader[high] = low
-    together: dict[int, list[int]] = {}
+    parents = list(range(count))
+    for a, b in links:
+        low, high = sorted((_root(parents, a), _root(parents, b)))
+        parents[high] = low
+    members: dict[int, list[int]] = {}
     for index in range(count):
-        together.setdefault(_leader(leader, index), []).append(index)
-    return list(together.values())
+        members.setdefault(_root(parents, index), []).append(index)
+    return list(members.values())
 
 
-def _leader(leader: Sequence[int], index: int) -> int:
-    while leader[index] != index:
-        index = leader[index]
+def _root(parents: Sequence[int], index: int) -> int:
+    while parents[index] != index:
+        index = parents[index]
     return index

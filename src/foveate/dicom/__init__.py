@@ -1,8 +1,8 @@
-"""A DICOM archive: photographs out of it, results into it.
+"""Fetch photographs from a DICOM archive, and store results there.
 
-Knows:   that it speaks DICOMweb, and that what is in it already is never stored again.
+Knows:   DICOMweb; an object that the archive already holds is never stored again.
 Ignores: how lesions are found. Needs the extra `dicom`.
 
-`connection` asks, fetches and stores; `transfer` pulls photographs into a folder and pushes results; `watch`
-does both as photographs come, with the model between.
+`connection` queries, fetches and stores; `transfer` pulls photographs into a folder and pushes results from
+one; `watch` processes photographs as they arrive.
 """

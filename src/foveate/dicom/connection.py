@@ -1,7 +1,7 @@
-"""One DICOMweb service: what is in it, out of it, into it.
+"""Query, fetch from and store into one DICOMweb service.
 
-Knows:   QIDO-RS, WADO-RS and STOW-RS through dicomweb-client, and what each refusal means to who reads it.
-Ignores: which photographs are wanted, and where they are put.
+Knows:   QIDO-RS, WADO-RS and STOW-RS through dicomweb-client, and what each error means for the user.
+Ignores: which photographs are fetched, and where they are saved.
 
 Source: PS3.18; failure reasons of STOW-RS are those of PS3.4 annex B.2.3 and PS3.18 table I.2-2.
 """
@@ -19,100 +19,102 @@ import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import add_certs_to_session, create_session, create_session_from_user_pass
-from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from foveate.errors import ArchiveAwayError, ArchiveError
-from foveate.photographs import TAKEN
+from foveate.photographs import PHOTOGRAPH_CLASSES
 
 TIMEOUT = (10, 120)
-"""Seconds to wait for a connection, and for the next byte of an answer: disks may be slow."""
+"""Seconds to wait for a connection, and for the next byte of a response: disks may be slow."""
 
-ONE_PIECE = 1 << 31
-"""Bytes of a request that is sent as it is: in chunks it could not be sent again."""
+MAX_UNCHUNKED = 1 << 31
+"""Bytes up to which a request is sent without chunks: a chunked request cannot be sent again."""
 
-PHOTOGRAPHIC = frozenset({"OP", "XC", "OT", "SC"})
-"""Modalities of series in which photographs may lie."""
+PHOTOGRAPH_MODALITIES = frozenset({"OP", "XC", "OT", "SC"})
+"""Modalities of series that may hold photographs."""
 
-RESULTS = frozenset({"SEG", "SR"})
-"""Modalities of series in which results lie."""
+RESULT_MODALITIES = frozenset({"SEG", "SR"})
+"""Modalities of series that hold results."""
 
-_NO_ROOM = range(0xA700, 0xA800)
-"""STOW-RS: failure reasons that mean 'out of resources'."""
+STUDY_UID, SERIES_UID, MODALITY = "0020000D", "0020000E", "00080060"
+SOP_INSTANCE_UID, SOP_CLASS_UID, NUMBER_OF_FRAMES = "00080018", "00080016", "00280008"
+FAILED_SOP_SEQUENCE, FAILURE_REASON = "00081198", "00081197"
+"""Tags of attributes in DICOM's JSON model."""
 
-_AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
-"""Answers of what stands before an archive while the archive itself is away."""
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+"""Failure reasons of STOW-RS that mean 'out of resources'."""
 
+_UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+"""Status codes of a proxy whose archive does not respond."""
 
-_WIRE = (
+_NETWORK_ERRORS = (
     *("Connection refused", "Name or service not known", "timed out", "reset by peer"),
     *("self-signed certificate", "self signed certificate", "CERTIFICATE_VERIFY_FAILED", "closed"),
 )
-"""What errors of the network say that a reader understands."""
+"""Parts of network errors' texts that a user understands."""
 
-_MEANT: Mapping[HTTPStatus, str] = {
+_REMEDIES: Mapping[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "refuses this user or password; check --user and --password-file",
     HTTPStatus.FORBIDDEN: "refuses this user; ask who runs it for permission",
     HTTPStatus.NOT_FOUND: "has nothing there; give the root of the service, such as http://host:8042/dicom-web",
     HTTPStatus.INSUFFICIENT_STORAGE: "has no room left; ask who runs it, then try again",
 }
-"""Refusals that say what to do."""
+"""Status code -> what it means, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
-    """Who asks."""
+class Credentials:
+    """How to log in."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     """Sent as 'Authorization: Bearer'."""
-    authority: Path | None = None
-    """Certificates by which the archive's own is checked, where it is none of the system's."""
+    ca_file: Path | None = None
+    """Certificates of the authority that signed the archive's, if the system does not trust it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
-    """One object in the archive."""
+class ArchiveObject:
+    """One object in the archive, from a query."""
 
     study: str
     series: str
     uid: str
-    kind: str
-    """SOP Class UID."""
+    sop_class: str
     frames: int
-    """1 where that is not stated."""
+    """1 if the archive does not state it."""
 
 
 class Archive:
-    """A DICOMweb service that is asked as one user."""
+    """A DICOMweb service, used with one user's credentials."""
 
-    def __init__(self, url: str, access: Access = Access()) -> None:
-        """Prepare to ask; nothing is sent yet.
+    def __init__(self, url: str, credentials: Credentials = Credentials()) -> None:
+        """Set up a session; nothing is sent yet.
 
         Args:
             url: of the service, such as http://host:8042/dicom-web.
-            access: who asks.
+            credentials: how to log in.
 
         Raises:
-            ArchiveError: the address makes no sense, or the authority's file is missing.
+            ArchiveError: the address is invalid, or the file of certificates is missing.
         """
         self.url = url.rstrip("/")
         session = (
             create_session()
-            if access.user is None
-            else create_session_from_user_pass(access.user, access.password or "")
+            if credentials.user is None
+            else create_session_from_user_pass(credentials.user, credentials.password or "")
         )
-        session.trust_env = False  # neither ~/.netrc nor a proxy gets the patient's data
-        if access.token is not None:
-            session.headers["Authorization"] = f"Bearer {access.token}"
-        if access.authority is not None:
-            if not access.authority.is_file():
-                raise ArchiveError(f"{access.authority}: no such file; name the authority's certificates")
-            session = add_certs_to_session(session, ca_bundle=str(access.authority))
+        session.trust_env = False  # no proxy, and no password from ~/.netrc, for patient data
+        if credentials.token is not None:
+            session.headers["Authorization"] = f"Bearer {credentials.token}"
+        if credentials.ca_file is not None:
+            if not credentials.ca_file.is_file():
+                raise ArchiveError(f"{credentials.ca_file}: no such file; name the authority's certificates")
+            session = add_certs_to_session(session, ca_bundle=str(credentials.ca_file))
         try:
             self._client = DICOMwebClient(
-                self.url, session=session, chunk_size=ONE_PIECE, timeout=TIMEOUT, permissive_uid=True
+                self.url, session=session, chunk_size=MAX_UNCHUNKED, timeout=TIMEOUT, permissive_uid=True
             )
         except ValueError:
             raise ArchiveError(f"{url}: is no address; give one such as http://host:8042/dicom-web") from None
@@ -123,92 +125,91 @@ class Archive:
         """Return the UIDs of studies, sorted.
 
         Args:
-            date: 'YYYYMMDD', or a range 'YYYYMMDD-YYYYMMDD' of which one end may be left out; all, if None.
+            date: 'YYYYMMDD', or a range 'YYYYMMDD-YYYYMMDD' of which one end may be left out; None for all.
 
         Raises:
-            ArchiveError, ArchiveAwayError: the archive refuses, or does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
         """
         filters = {} if date is None else {"StudyDate": date}
-        with self._answers():
-            found = self._client.search_for_studies(search_filters=filters, get_remaining=True)
-        return tuple(sorted({_text(one, "0020000D") for one in found}))
+        with self._translated_errors():
+            studies = self._client.search_for_studies(search_filters=filters, get_remaining=True)
+        return tuple(sorted({_first_value(study, STUDY_UID) for study in studies}))
 
-    def objects(self, study: str, modalities: frozenset[str]) -> tuple[Held, ...]:
-        """Return the objects of a study's series of some modalities, in the order of their UIDs.
+    def objects(self, study: str, modalities: frozenset[str]) -> tuple[ArchiveObject, ...]:
+        """Return the objects of a study's series that have one of the modalities, sorted by UID.
 
         Raises:
-            ArchiveError, ArchiveAwayError: the archive refuses, or does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
         """
-        held: list[Held] = []
-        with self._answers():
+        objects: list[ArchiveObject] = []
+        with self._translated_errors():
             for series in self._client.search_for_series(study, fields=["Modality"], get_remaining=True):
-                if _text(series, "00080060") in modalities:
-                    held += self._of_series(study, _text(series, "0020000E"))
-        return tuple(sorted(held, key=lambda one: one.uid))
+                if _first_value(series, MODALITY) in modalities:
+                    objects += self._series_objects(study, _first_value(series, SERIES_UID))
+        return tuple(sorted(objects, key=lambda item: item.uid))
 
-    def photographs(self, study: str) -> tuple[Held, ...]:
-        """Return what may be photographs by its class; whether it is one, its header tells."""
-        return tuple(one for one in self.objects(study, PHOTOGRAPHIC) if one.kind in TAKEN)
+    def photographs(self, study: str) -> tuple[ArchiveObject, ...]:
+        """Return the objects of a study whose class allows a photograph; only the header proves it."""
+        candidates = self.objects(study, PHOTOGRAPH_MODALITIES)
+        return tuple(candidate for candidate in candidates if candidate.sop_class in PHOTOGRAPH_CLASSES)
 
     def results(self, study: str) -> frozenset[str]:
-        """Return the UIDs of the results that lie in a study, whoever made them."""
-        return frozenset(one.uid for one in self.objects(study, RESULTS))
+        """Return the UIDs of all results in a study, also of other software."""
+        return frozenset(result.uid for result in self.objects(study, RESULT_MODALITIES))
 
-    def fetch(self, held: Held) -> bytes:
+    def fetch(self, item: ArchiveObject) -> bytes:
         """Return an object as a DICOM file, in the transfer syntax in which it is stored.
 
         Raises:
-            ArchiveError, ArchiveAwayError: the archive refuses or sends something else; it does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses or sends something else, or does not respond.
         """
-        with self._answers():
-            found = self._client.retrieve_instance(held.study, held.series, held.uid)
-        if str(found.get("SOPInstanceUID")) != held.uid:
-            raise ArchiveError(f"{self.url}: sent another object than {held.uid}; ask who runs it")
+        with self._translated_errors():
+            dataset = self._client.retrieve_instance(item.study, item.series, item.uid)
+        if str(dataset.get("SOPInstanceUID")) != item.uid:
+            raise ArchiveError(f"{self.url}: sent another object than {item.uid}; ask who runs it")
         content = BytesIO()
-        pydicom.dcmwrite(content, found, enforce_file_format=True)
+        pydicom.dcmwrite(content, dataset, enforce_file_format=True)
         return content.getvalue()
 
     def store(self, content: bytes) -> None:
-        """Store one object; the archive has all of it, or nothing.
+        """Store one object completely or not at all.
 
         Raises:
-            ArchiveError, ArchiveAwayError: the archive refuses, or does not answer.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
         """
-        made = pydicom.dcmread(BytesIO(content))
-        with self._answers():
-            answer = self._client.store_instances([made])
-        failed = answer.get("FailedSOPSequence") or ()
-        stored = {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence") or ()}
-        if failed or str(made.SOPInstanceUID) not in stored:
-            raise self._not_stored(made, [int(item.get("FailureReason", 0) or 0) for item in failed])
-
-    def _of_series(self, study: str, series: str) -> Iterator[Held]:
-        for one in self._client.search_for_instances(
-            study, series, fields=["SOPClassUID", "NumberOfFrames"], get_remaining=True
-        ):
-            yield Held(
-                study=study,
-                series=series,
-                uid=_text(one, "00080018"),
-                kind=_text(one, "00080016"),
-                frames=max(1, int(_text(one, "00280008") or 1)),
+        dataset = pydicom.dcmread(BytesIO(content))
+        with self._translated_errors():
+            response = self._client.store_instances([dataset])
+        failed = response.get("FailedSOPSequence") or ()
+        stored = {str(item.ReferencedSOPInstanceUID) for item in response.get("ReferencedSOPSequence") or ()}
+        if failed or str(dataset.SOPInstanceUID) not in stored:
+            reason = _failure_text([int(item.get("FailureReason", 0) or 0) for item in failed])
+            raise ArchiveError(
+                f"{self.url}: did not store {dataset.SOPInstanceUID} ({reason}); ask who runs it"
             )
 
-    def _not_stored(self, made: Dataset, reasons: Sequence[int]) -> ArchiveError:
-        return ArchiveError(
-            f"{self.url}: did not store {made.SOPInstanceUID} ({_why(reasons)}); ask who runs it"
-        )
+    def _series_objects(self, study: str, series: str) -> Iterator[ArchiveObject]:
+        for instance in self._client.search_for_instances(
+            study, series, fields=["SOPClassUID", "NumberOfFrames"], get_remaining=True
+        ):
+            yield ArchiveObject(
+                study=study,
+                series=series,
+                uid=_first_value(instance, SOP_INSTANCE_UID),
+                sop_class=_first_value(instance, SOP_CLASS_UID),
+                frames=max(1, int(_first_value(instance, NUMBER_OF_FRAMES) or 1)),
+            )
 
     @contextmanager
-    def _answers(self) -> Iterator[None]:
-        """Turn what goes wrong on the way into an ArchiveError of one line."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Turn errors of the network and of the service into an ArchiveError of one line."""
         try:
             yield
         except requests.exceptions.HTTPError as error:
-            raise self._refused(error.response) from None
+            raise self._refusal(error.response) from None
         except requests.exceptions.SSLError as error:
             raise ArchiveError(
-                f"{self.url}: its certificate is not accepted ({_inner(error)}); name the authority by --ca"
+                f"{self.url}: its certificate is not accepted ({_reason(error)}); name the authority by --ca"
             ) from None
         except requests.exceptions.InvalidURL:
             raise ArchiveError(
@@ -216,7 +217,7 @@ class Archive:
             ) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             raise ArchiveAwayError(
-                f"{self.url}: does not answer ({_inner(error)}); check that it runs and the address"
+                f"{self.url}: does not answer ({_reason(error)}); check that it runs and the address"
             ) from None
         except (
             requests.exceptions.RequestException,
@@ -226,54 +227,54 @@ class Archive:
             IndexError,
         ) as error:
             raise ArchiveError(
-                f"{self.url}: answers what is no DICOMweb ({_inner(error)}); give the root of the "
+                f"{self.url}: answers what is no DICOMweb ({_reason(error)}); give the root of the "
                 "service, such as http://host:8042/dicom-web"
             ) from None
 
-    def _refused(self, response: requests.Response | None) -> ArchiveError | ArchiveAwayError:
-        """Return the error for an answer that is a refusal."""
+    def _refusal(self, response: requests.Response | None) -> ArchiveError | ArchiveAwayError:
+        """Return the error for a response with an error status."""
         if response is None:
             return ArchiveError(f"{self.url}: refuses; ask who runs it")
         status = response.status_code
-        if status in _AWAY:
+        if status in _UNAVAILABLE:
             return ArchiveAwayError(f"{self.url}: does not answer now ({status} {response.reason})")
-        if status in _MEANT:
-            return ArchiveError(f"{self.url}: {_MEANT[HTTPStatus(status)]}")
-        if codes := _reasons(response):
+        if status in _REMEDIES:
+            return ArchiveError(f"{self.url}: {_REMEDIES[HTTPStatus(status)]}")
+        if codes := _failure_codes(response):
             return ArchiveError(
-                f"{self.url}: did not store it ({_why(codes)}); ask who runs it, then try again"
+                f"{self.url}: did not store it ({_failure_text(codes)}); ask who runs it, then try again"
             )
         return ArchiveError(f"{self.url}: refuses ({status} {response.reason}); ask who runs it")
 
 
-def _why(codes: Sequence[int]) -> str:
-    """Say why an object was not stored."""
+def _failure_text(codes: Sequence[int]) -> str:
+    """Return in words why an object was not stored, from failure reasons of STOW-RS."""
     code = codes[0] if codes else 0
-    if code in _NO_ROOM:
+    if code in _OUT_OF_RESOURCES:
         return "it has no room left"
     return f"reason {code:04X}" if code else "it gives no reason: its disk may be full"
 
 
-def _reasons(response: requests.Response) -> list[int]:
-    """Return the failure reasons that a refusal to store states."""
+def _failure_codes(response: requests.Response) -> list[int]:
+    """Return the failure reasons that a response of STOW-RS states."""
     try:
-        answer = response.json()
-        items = answer.get("00081198", {}).get("Value", [])
-        return [int(item["00081197"]["Value"][0]) for item in items]
+        content = response.json()
+        items = content.get(FAILED_SOP_SEQUENCE, {}).get("Value", [])
+        return [int(item[FAILURE_REASON]["Value"][0]) for item in items]
     except (ValueError, KeyError, IndexError, AttributeError, TypeError):
         return []
 
 
-def _text(found: Mapping[str, Any], tag: str) -> str:
-    """Return an attribute's first value in DICOM's JSON, '' where there is none."""
-    values = found.get(tag, {}).get("Value") or [""]
+def _first_value(attributes: Mapping[str, Any], tag: str) -> str:
+    """Return an attribute's first value in DICOM's JSON model, '' if there is none."""
+    values = attributes.get(tag, {}).get("Value") or [""]
     return str(values[0])
 
 
-def _inner(error: BaseException) -> str:
-    """Say in a few words what went wrong on the wire."""
+def _reason(error: BaseException) -> str:
+    """Return the reason of a network error in a few words."""
     text = " ".join(str(error).split())
-    for words in _WIRE:
+    for words in _NETWORK_ERRORS:
         if words in text:
             return words.lower()
     return text[:120] or type(error).__name__

@@ -1,14 +1,14 @@
-"""Photographs are looked at as they come into an archive, and their results stored there.
+"""Process photographs as they arrive in an archive, and store their results there.
 
-Knows:   what is new, what waits for the archive to come back, and what is set aside.
-Ignores: how lesions are found, and how an archive is spoken to.
+Knows:   which photographs are new, which have to wait for the archive, and which are set aside.
+Ignores: how lesions are found, and the archive's protocol.
 
-What is done is remembered by the archive alone: results have UIDs that follow from the work, so that a
-photograph whose results lie there is done, whoever did it. A watcher that is killed, or whose archive is,
-loses nothing: what is missing is found again by the next look. Photographs that cannot be read or looked at
-are set aside in OUT/set-aside.json with their error; who deletes a line there has it tried again.
+The archive alone remembers what is done. The UIDs of results are derived from the request, so a photograph is
+done if its results are in the archive, whoever stored them. If a watcher or its archive is killed, nothing is
+lost: the next query finds what is missing. Photographs that cannot be read or processed are recorded in
+OUT/set-aside.json with their errors; deleting an entry there lets the watcher try the photograph again.
 
-On disk lies only what is under way.
+The disk holds only unfinished work.
 """
 
 import json
@@ -19,156 +19,164 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from foveate import photographs
+from foveate import atomic_files, photographs
 from foveate.dicom import transfer
-from foveate.dicom.connection import Archive, Held
+from foveate.dicom.connection import Archive, ArchiveObject
 from foveate.errors import ArchiveAwayError, ArchiveError, FoveateError, OutputError
 from foveate.inference import batch
 from foveate.inference.api import Model
-from foveate.inference.pipeline import DEFAULTS, Settings, segment
-from foveate.types import Origin
-from foveate.writers import Objects, Order, extra, files
+from foveate.inference.pipeline import segment
+from foveate.inference.settings import DEFAULTS, Settings
+from foveate.paths import display_path
+from foveate.types import DicomOrigin
+from foveate.writers import DicomRequest, PredictRequest, dicom_extra
 
 SET_ASIDE = "set-aside.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """What is watched, and what is done with what comes."""
+class WatchTask:
+    """What to watch, and how to process new photographs."""
 
     archive: Archive
     model: Model
     out: Path
-    """Folder for what is under way."""
-    objects: Objects
-    """What is stored of each photograph."""
+    """Folder for unfinished work."""
+    objects: DicomRequest
+    """Objects to store for each photograph."""
     settings: Settings = DEFAULTS
     date: str | None = None
-    """Studies of these dates only, as in `Archive.studies`."""
+    """Only studies of these dates, as in `Archive.studies`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """Something that a person wants to know."""
+class WatchEvent:
+    """A message for the user."""
 
     text: str
     """One line."""
     failed: bool = False
 
 
-Tell = Callable[[Event], None]
+OnEvent = Callable[[WatchEvent], None]
 
 
-def watch(task: Task, every: float, stop: Callable[[], bool], tell: Tell = lambda event: None) -> None:
-    """Look, do what is new, wait, look again, until told to stop.
+def watch(
+    task: WatchTask, every: float, stop: Callable[[], bool], on_event: OnEvent = lambda event: None
+) -> None:
+    """Query the archive and process new photographs, again and again, until stopped.
 
-    While the archive does not answer it is asked again; all other refusals end the watch.
+    While the archive does not respond, the queries go on; all other errors of the archive end the watch.
 
     Args:
-        task: what is watched.
-        every: seconds between two looks.
-        stop: asked after every photograph and every wait.
-        tell: called as things happen.
+        task: what to watch.
+        every: seconds between two queries.
+        stop: called after every photograph and every wait; True ends the watch.
+        on_event: called with each event.
 
     Raises:
-        ArchiveError: the archive refuses, as by a wrong password or a full disk.
+        ArchiveError: the archive refuses, as with a wrong password or a full disk.
         OutputError: the folder cannot be written.
     """
-    away = False
+    reported_away = False
 
-    def answered(event: Event) -> None:
-        nonlocal away
-        away = False  # so that a second outage within one look is told as well
-        tell(event)
+    def forward(event: WatchEvent) -> None:
+        nonlocal reported_away
+        reported_away = False  # the archive responded: report the next outage as well
+        on_event(event)
 
     while not stop():
         try:
-            once(task, answered, stop)
-            away = False
+            process_new(task, forward, stop)
+            reported_away = False
         except ArchiveAwayError as error:
-            if not away:
-                tell(Event(text=f"{error}; asked again every {every:g} s", failed=True))
-            away = True
+            if not reported_away:
+                on_event(WatchEvent(text=f"{error}; asked again every {every:g} s", failed=True))
+            reported_away = True
         time.sleep(every)
 
 
-def once(task: Task, tell: Tell = lambda event: None, stop: Callable[[], bool] = lambda: False) -> int:
-    """Look once and do all photographs whose results are not in the archive; return how many were done.
+def process_new(
+    task: WatchTask, on_event: OnEvent = lambda event: None, stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Query once, and process the photographs whose results are not in the archive; return their number.
 
     Raises:
         ArchiveError: the archive refuses.
-        ArchiveAwayError: it does not answer.
+        ArchiveAwayError: it does not respond.
         OutputError: the folder cannot be written.
     """
-    files.prove(task.out)
-    files.sweep(task.out)
-    aside = _aside(task.out)
-    done = 0
-    for held in _new(task, aside):
+    atomic_files.require_writable(task.out)
+    atomic_files.remove_leftovers(task.out)
+    set_aside = _read_set_aside(task.out)
+    count = 0
+    for photograph in _unprocessed(task, set_aside):
         if stop():
             break
         try:
-            _do(task, held)
+            _process(task, photograph)
         except (ArchiveError, ArchiveAwayError, OutputError):
             raise
         except (FoveateError, MemoryError) as error:
-            aside[held.uid] = str(error) or "not enough memory"
-            files.write(task.out / SET_ASIDE, json.dumps(aside, indent=2, ensure_ascii=False).encode())
-            tell(Event(text=f"set aside {held.uid}: {aside[held.uid]}", failed=True))
+            set_aside[photograph.uid] = str(error) or "not enough memory"
+            _write_set_aside(task.out, set_aside)
+            text = f"set aside {photograph.uid}: {set_aside[photograph.uid]}"
+            on_event(WatchEvent(text=text, failed=True))
             continue
-        done += 1
-        tell(Event(text=f"stored results of {held.uid}"))
-    return done
+        count += 1
+        on_event(WatchEvent(text=f"stored results of {photograph.uid}"))
+    return count
 
 
-def _new(task: Task, aside: dict[str, str]) -> Iterator[Held]:
-    """Yield the photographs that want doing."""
+def _unprocessed(task: WatchTask, set_aside: dict[str, str]) -> Iterator[ArchiveObject]:
+    """Yield the photographs that lack results in the archive and are not set aside."""
     for study in task.archive.studies(date=task.date):
-        there: frozenset[str] | None = None
-        for held in task.archive.photographs(study):
-            if held.uid in aside:
+        results: frozenset[str] | None = None
+        for photograph in task.archive.photographs(study):
+            if photograph.uid in set_aside:
                 continue
-            if there is None:
-                there = task.archive.results(study)
-            if not set(_names(task, held)) <= there:
-                yield held
+            if results is None:
+                results = task.archive.results(study)
+            if not set(_result_uids(task, photograph)) <= results:
+                yield photograph
 
 
-def _names(task: Task, held: Held) -> Iterator[str]:
-    """Yield the UIDs that all results of an object will have."""
-    derived = extra.dicom().names.derived
-    for frame in _frames(held):
-        origin = Origin(uid=held.uid, frame=frame, laterality=None, field_degrees=None, header=b"")
-        asked = _order(task, _called(held, frame))
+def _result_uids(task: WatchTask, photograph: ArchiveObject) -> Iterator[str]:
+    """Yield the UIDs that all results of an object have."""
+    derived_uid = dicom_extra.load_writer().uids.derived_uid
+    for frame in _frames(photograph):
+        origin = DicomOrigin(uid=photograph.uid, frame=frame, laterality=None, field_degrees=None, header=b"")
+        request = _request(task, _result_name(photograph, frame))
         for kind in task.objects.kinds:
-            yield derived(origin, asked, kind)
+            yield derived_uid(origin, request, kind)
 
 
-def _frames(held: Held) -> tuple[int | None, ...]:
-    return (None,) if held.frames == 1 else tuple(range(1, held.frames + 1))
+def _frames(photograph: ArchiveObject) -> tuple[int | None, ...]:
+    """Return the numbers of an object's frames, from 1; (None,) if it has only one."""
+    return (None,) if photograph.frames == 1 else tuple(range(1, photograph.frames + 1))
 
 
-def _called(held: Held, frame: int | None) -> str:
-    return held.uid if frame is None else f"{held.uid}_frame-{frame}"
+def _result_name(photograph: ArchiveObject, frame: int | None) -> str:
+    return photograph.uid if frame is None else f"{photograph.uid}_frame-{frame}"
 
 
-def _order(task: Task, name: str) -> Order:
+def _request(task: WatchTask, name: str) -> PredictRequest:
     model = task.model
-    return batch.order(name, model.package, model.engine.label, task.settings, "png", objects=task.objects)
+    return batch.predict_request(name, model.package, model.engine.label, task.settings, "png", objects=task.objects)
 
 
-def _do(task: Task, held: Held) -> None:
-    """Fetch an object, look at each of its photographs, store the results; leave nothing on the disk."""
-    now = replace(task.objects, made=datetime.now())
-    folder = task.out / held.uid
-    path = transfer.place(task.out, held)
+def _process(task: WatchTask, photograph: ArchiveObject) -> None:
+    """Fetch an object, process each of its frames, store the results; leave no file on the disk."""
+    objects = replace(task.objects, created=datetime.now())
+    folder = task.out / photograph.uid
+    path = transfer.photograph_path(task.out, photograph)
     try:
         if not path.is_file():
-            files.write(path, task.archive.fetch(held))
-        for frame in _frames(held):
-            photograph = photographs.read(path, frame=frame)
-            seen = segment(photograph, task.model.package, task.model.engine, task.settings)
-            batch.save(seen, folder, name=_called(held, frame), objects=now)
+            atomic_files.write_file(path, task.archive.fetch(photograph))
+        for frame in _frames(photograph):
+            pixels = photographs.read(path, frame=frame)
+            segmentation = segment(pixels, task.model.package, task.model.engine, task.settings)
+            batch.save(segmentation, folder, name=_result_name(photograph, frame), objects=objects)
         transfer.push(task.archive, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -177,13 +185,22 @@ def _do(task: Task, held: Held) -> None:
             path.parent.rmdir()
 
 
-def _aside(out: Path) -> dict[str, str]:
-    """Return the photographs that are set aside: UID -> error."""
+def _read_set_aside(out: Path) -> dict[str, str]:
+    """Return the photographs that are set aside: UID -> error.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
     path = out / SET_ASIDE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise OutputError(f"{files.shown(path)}: cannot be read ({error}); mend or delete it") from None
-    return {str(uid): str(error) for uid, error in found.items()}
+        raise OutputError(f"{display_path(path)}: cannot be read ({error}); mend or delete it") from None
+    return {str(uid): str(error) for uid, error in content.items()}
+
+
+def _write_set_aside(out: Path, set_aside: dict[str, str]) -> None:
+    content = json.dumps(set_aside, indent=2, ensure_ascii=False)
+    atomic_files.write_file(out / SET_ASIDE, content.encode())

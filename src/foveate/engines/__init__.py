@@ -1,87 +1,95 @@
-"""What runs a network: the one seam between the flow and whatever computes.
+"""Engines: what runs a network, behind one protocol.
 
-Knows:   what goes in and comes out, by shape and range.
-Ignores: how it is computed, and where windows come from.
+Knows:   what goes in and what comes out, by shape and range.
+Ignores: how it is computed, and where windows lie.
 
 Shape letters: V view side, K lesions, C channels of GlobalNet's features, N windows, S T their sides,
 G G2 rows and columns of the piece of the features that a window needs.
 """
 
-import os
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
-from foveate.errors import SettingError
+from foveate.geometry.feature_sampling import FeatureSampling
 
 Precision = Literal["float32", "bf16", "float16"]
-"""In which a network's features are computed."""
+"""The type of numbers that a network's features are computed in."""
 
 Device = Literal["cpu", "cuda"]
-"""The processor, or the first CUDA device."""
+"""The CPU, or the first CUDA device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Glance:
-    """What GlobalNet makes of the whole photograph."""
+class GlobalOutput:
+    """GlobalNet's output for one global view."""
 
     probabilities: Float32[np.ndarray, "K V V"]
-    """0 to 1: the coarse maps."""
+    """The coarse maps, 0 to 1."""
     features: Float32[np.ndarray, "C V V"]
-    """Of its decoder: f_g in the paper."""
+    """Its decoder's features: f_g in the paper."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowBatch:
+    """The inputs of LocalNet and the fusion for some windows of one size."""
+
+    windows: Float32[np.ndarray, "N 3 S T"]
+    """Normalised pixels."""
+    pieces: Float32[np.ndarray, "N C G G2"]
+    """For each window, the piece of the global features that shows its place."""
+    rows: Float32[np.ndarray, "N S G"]
+    """Weights that read a piece at the rows of its window (`FeatureSampling.rows`)."""
+    columns: Float32[np.ndarray, "N T G2"]
+    """The same for columns."""
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.windows)
+
+    @classmethod
+    def gather(
+        cls,
+        windows: Float32[np.ndarray, "N 3 S T"],
+        features: Float32[np.ndarray, "C V V"],
+        samplings: Sequence[FeatureSampling],
+    ) -> "WindowBatch":
+        """Cut each window's piece out of the global features.
+
+        Args:
+            windows: normalised pixels.
+            features: of GlobalNet.
+            samplings: where each window's piece lies and how it is read; pieces are equally large.
+        """
+        pieces = [
+            features[:, top : top + sampling.rows.shape[1], left : left + sampling.columns.shape[1]]
+            for sampling in samplings
+            for top, left in [sampling.corner]
+        ]
+        return cls(
+            windows=windows,
+            pieces=np.stack(pieces),
+            rows=np.stack([sampling.rows for sampling in samplings]),
+            columns=np.stack([sampling.columns for sampling in samplings]),
+        )
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """A trained network, ready to run. One caller at a time."""
+    """A trained network, ready to run. Several threads may call it."""
 
     @property
     def label(self) -> str:
-        """What computes, and how precisely: maps of two engines with one label are the same to rounding."""
+        """Name the library and the precision; two engines with one label give the same maps to rounding."""
         ...
 
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet on a photograph's prepared view, or on that view turned or mirrored."""
+    def run_global(self, view: Float32[np.ndarray, "1 3 V V"]) -> GlobalOutput:
+        """Run GlobalNet on a photograph's normalised global view."""
         ...
 
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet and the fusion on prepared windows.
-
-        Args:
-            windows: prepared pixels.
-            pieces: of GlobalNet's features, one a window.
-            rows: how to read a piece at the window's rows, as `feature_sampling.sample_at` says.
-            columns: the same for columns.
-
-        Returns:
-            Probabilities, 0 to 1.
-        """
+    def run_local(self, batch: WindowBatch) -> Float32[np.ndarray, "N K S T"]:
+        """Run LocalNet and the fusion on some windows; return probabilities, 0 to 1."""
         ...
-
-
-def processors() -> int:
-    """Return how many processors this process may use; named, so that no engine pins threads to others."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def counted(threads: int | None) -> int:
-    """Return how many threads to compute with: those asked for, one for each of `processors` if None.
-
-    Raises:
-        SettingError: they are fewer than 1.
-    """
-    count = processors() if threads is None else threads
-    if count < 1:
-        raise SettingError(f"threads is {count}; give 1 or more")
-    return count

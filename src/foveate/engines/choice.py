@@ -1,6 +1,6 @@
-"""Which engine runs a package, in which precision: as asked for, or by a rule.
+"""Which engine runs a package, in which precision: the user's choice, or a rule.
 
-Knows:   the engines there are, and what each needs of the machine.
+Knows:   the engines that exist, and what each needs of the machine.
 Ignores: how they compute.
 """
 
@@ -16,41 +16,41 @@ from foveate.errors import SettingError
 from foveate.models import Package
 
 EngineName = Literal["onnx", "openvino", "torch"]
-"""ONNX Runtime, which is always there, OpenVINO, or PyTorch, the only one for CUDA."""
+"""ONNX Runtime, which is always installed, OpenVINO, or PyTorch, the only one for CUDA."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """What a person asked for; None leaves it to the rule."""
+class EngineChoice:
+    """What a user chose; None leaves the choice to the rule (`resolve`)."""
 
     engine: EngineName | None = None
     precision: Precision | None = None
     device: Device = "cpu"
     """Where to compute; only PyTorch computes on CUDA."""
     threads: int | None = None
-    """To compute with; all processors if None."""
+    """Number of threads to compute with; one for each available CPU if None."""
 
 
-RULE = Choice()
-"""Nothing asked for."""
+NO_CHOICE = EngineChoice()
+"""Everything is left to the rule."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
-    """An engine that is ready, and what it is."""
+class OpenedEngine:
+    """An engine that is ready to run, and what it consists of."""
 
     engine: Engine
     versions: Mapping[str, str]
-    """Of what computes, by name."""
-    is_shareable: bool = False
-    """Whether several threads may use the engine at a time."""
+    """Versions of the libraries and hardware that compute, by name."""
+    is_concurrent: bool = False
+    """Whether it computes for several callers at a time; if not, workers need an engine each."""
 
 
-def settled(choice: Choice) -> tuple[EngineName, Precision]:
-    """Return engine and precision.
+def resolve(choice: EngineChoice) -> tuple[EngineName, Precision]:
+    """Return the engine and the precision.
 
-    The rule: OpenVINO in bf16 where it is installed and the processor computes in bf16 by itself, twice as
-    fast as anything in float32; ONNX Runtime in float32 otherwise (docs/results/speed.md).
+    The rule: OpenVINO in bf16 where it is installed and the CPU computes in bf16 natively, because that is
+    twice as fast as anything in float32; ONNX Runtime in float32 otherwise (docs/results/speed.md).
 
     Raises:
         SettingError: the engine does not compute in that precision, or is not installed.
@@ -63,8 +63,8 @@ def settled(choice: Choice) -> tuple[EngineName, Precision]:
     if precision == "float16":
         raise SettingError("float16 is for CUDA; choose --engine torch --device cuda, or --precision bf16")
     if engine is None:
-        there = importlib.util.find_spec("openvino") is not None
-        if precision == "bf16" or (precision is None and there and openvino.computes_bf16()):
+        is_installed = importlib.util.find_spec("openvino") is not None
+        if precision == "bf16" or (precision is None and is_installed and openvino.computes_bf16()):
             return "openvino", "bf16"
         return "onnx", "float32"
     if engine == "onnx":
@@ -74,30 +74,30 @@ def settled(choice: Choice) -> tuple[EngineName, Precision]:
     return "openvino", precision or ("bf16" if openvino.computes_bf16() else "float32")
 
 
-def open(package: Package, choice: Choice = RULE) -> Opened:
-    """Open a package with the engine that was chosen.
+def open_engine(package: Package, choice: EngineChoice = NO_CHOICE) -> OpenedEngine:
+    """Open a package with the chosen engine.
 
     Raises:
         PackageError: the engine refuses a graph.
-        SettingError: as `settled`; threads is below 1.
+        SettingError: as `resolve`; threads is below 1.
     """
-    name, precision = settled(choice)
+    name, precision = resolve(choice)
     if name == "torch":
-        engine, versions = _pytorch().open(
+        network_engine, versions = _import_pytorch().open(
             package, device=choice.device, precision=precision, threads=choice.threads
         )
-        return Opened(engine=engine, versions=versions, is_shareable=True)
+        return OpenedEngine(engine=network_engine, versions=versions, is_concurrent=True)
     if name == "onnx":
-        plain = onnx.open(package, threads=choice.threads)
-        return Opened(engine=plain, versions={"onnxruntime": onnx.version(), "threads": str(plain.threads)})
-    compiled = openvino.open(package, precision=precision, threads=choice.threads)
-    return Opened(
-        engine=compiled, versions={"openvino": openvino.version(), "threads": str(compiled.threads)}
-    )
+        engine = onnx.open(package, threads=choice.threads)
+        version = {"onnxruntime": onnx.version()}
+    else:
+        engine = openvino.open(package, precision=precision, threads=choice.threads)
+        version = {"openvino": openvino.version()}
+    return OpenedEngine(engine=engine, versions={**version, "threads": str(engine.threads)})
 
 
-def _pytorch() -> ModuleType:
-    """Return the module that runs models in PyTorch, which is an optional extra.
+def _import_pytorch() -> ModuleType:
+    """Import the module that runs models in PyTorch, which is an optional extra.
 
     Raises:
         SettingError: torch is not installed.

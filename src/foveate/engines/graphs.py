@@ -1,6 +1,6 @@
-"""A package's two graphs, opened: an engine, whichever library runs them.
+"""An engine made of a package's two graphs, whichever library runs them.
 
-Knows:   the names of the graphs' inputs, and which output is what.
+Knows:   the names of the graphs' inputs, and the order of their outputs.
 Ignores: how a graph is opened and run.
 
 Shape letters as in `foveate.engines`.
@@ -13,23 +13,23 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from foveate.engines import Glance
+from foveate.engines import GlobalOutput, WindowBatch
 
 
 @runtime_checkable
 class Graph(Protocol):
-    """One open graph."""
+    """One open graph. Several threads may run it."""
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        """Return the outputs for inputs by their names, in the graph's order.
+        """Return the outputs for inputs by name, in the graph's order.
 
         Raises:
-            PackageError: the graph cannot run on them.
+            PackageError: the graph cannot run on these inputs.
         """
         ...
 
-    def rest(self) -> None:
-        """Give back the memory that the last run still holds: the next one is not soon."""
+    def release_memory(self) -> None:
+        """Free the memory that the last run left allocated, because the next run is not soon."""
         ...
 
 
@@ -38,35 +38,34 @@ class GraphEngine:
     """Two open graphs: an `Engine`."""
 
     label: str
-    """What computes, and how precisely."""
+    """The library and the precision."""
     global_graph: Graph
     """GlobalNet."""
     local_graph: Graph
     """LocalNet and the fusion."""
     threads: int
-    """That each graph computes with."""
+    """Number of threads that each graph computes with."""
 
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet on a photograph's prepared view; see `Engine.glance`.
+    def run_global(self, view: Float32[np.ndarray, "1 3 V V"]) -> GlobalOutput:
+        """Run GlobalNet on a photograph's normalised global view.
 
         Raises:
             PackageError: the graph cannot run on it.
         """
         probabilities, features = self.global_graph.run({"view": view})
-        return Glance(probabilities=probabilities[0], features=features[0])
+        return GlobalOutput(probabilities=probabilities[0], features=features[0])
 
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet and the fusion on prepared windows; see `Engine.look`.
+    def run_local(self, batch: WindowBatch) -> Float32[np.ndarray, "N K S T"]:
+        """Run LocalNet and the fusion on some windows; return probabilities, 0 to 1.
 
         Raises:
             PackageError: the graph cannot run on them.
         """
-        self.global_graph.rest()
-        feed = {"windows": windows, "pieces": pieces, "rows": rows, "columns": columns}
+        self.global_graph.release_memory()
+        feed = {
+            "windows": batch.windows,
+            "pieces": batch.pieces,
+            "rows": batch.rows,
+            "columns": batch.columns,
+        }
         return self.local_graph.run(feed)[0]

@@ -1,4 +1,4 @@
-"""Run a model package's two graphs with ONNX Runtime, on the processor.
+"""Run a model package's two graphs with ONNX Runtime, on the CPU.
 
 Knows:   ONNX Runtime, and the names of a package's graphs, inputs and outputs.
 Ignores: what the numbers mean.
@@ -10,74 +10,74 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as raised
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from foveate.engines import counted
 from foveate.engines.graphs import GraphEngine
+from foveate.engines.threads import thread_count
 from foveate.errors import PackageError
 from foveate.models import Package
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
+class _GraphSpec:
     """What one of a package's graphs is called and how it is run."""
 
-    name: str
-    """Of its file."""
+    file: str
+    """Name of its file."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     """In the order that `_Graph.run` returns them."""
     options: Mapping[str, str]
-    """ONNX Runtime's, of each run."""
+    """ONNX Runtime's options of each run."""
 
 
-GLOBAL = _Plan(
-    name="global.onnx",
+GLOBAL = _GraphSpec(
+    file="global.onnx",
     inputs=("view",),
     outputs=("probabilities", "features"),
     options={"memory.enable_memory_arena_shrinkage": "cpu:0"},
 )
-"""GlobalNet. It runs once a photograph: what it computed in goes back to the system, or it would keep 150 MB
-through all that follows."""
+"""GlobalNet. It runs once a photograph: its memory goes back to the system after each run, because it would
+otherwise hold 150 MB during all that follows."""
 
-LOCAL = _Plan(
-    name="local.onnx",
+LOCAL = _GraphSpec(
+    file="local.onnx",
     inputs=("windows", "pieces", "rows", "columns"),
     outputs=("probabilities",),
     options={},
 )
-"""LocalNet and the fusion. It keeps its memory from window to window, and is a fifth faster for it."""
+"""LocalNet and the fusion. It keeps its memory from window to window, which makes it a fifth faster."""
 
 FATAL = 4
-"""ONNX Runtime's log level: what goes wrong reaches the caller as an error, nothing is printed beside it."""
+"""ONNX Runtime's log level: an error reaches the caller as an exception, and nothing else is printed."""
 
 ERRORS = (
-    raised.EPFail,
-    raised.Fail,
-    raised.InvalidArgument,
-    raised.InvalidGraph,
-    raised.InvalidProtobuf,
-    raised.NoModel,
-    raised.NoSuchFile,
-    raised.NotImplemented,
-    raised.RuntimeException,
+    ort_errors.EPFail,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
     ValueError,  # a feed that lacks an input
 )
-"""What ONNX Runtime raises; it gives them no common base."""
+"""ONNX Runtime's exceptions, which have no common base class."""
 
 
 def open(package: Package, *, threads: int | None = None) -> GraphEngine:
-    """Open a package's graphs. The same numbers each time on one machine with one number of threads.
+    """Open a package's graphs; on one machine, the same number of threads gives the same bits each time.
 
     Args:
-        package: whose files were checked by `models.load`.
-        threads: to compute with; all the processors that this process may use, if None.
+        package: from `models.load`, which checks its files.
+        threads: number of threads to compute with; one for each available CPU if None.
 
     Raises:
-        PackageError: a graph cannot be opened, or its inputs and outputs have other names.
+        PackageError: a graph cannot be opened, or its inputs and outputs have unexpected names.
         SettingError: threads is below 1.
     """
-    count = counted(threads)
+    count = thread_count(threads)
     return GraphEngine(
         label="onnxruntime float32",
         global_graph=_open(package.folder, GLOBAL, count),
@@ -86,9 +86,14 @@ def open(package: Package, *, threads: int | None = None) -> GraphEngine:
     )
 
 
+def version() -> str:
+    """Return ONNX Runtime's version."""
+    return str(onnxruntime.__version__)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Graph:
-    """One open graph."""
+    """One open graph; ONNX Runtime's sessions may be run by several threads at a time."""
 
     path: Path
     """Its file, for messages."""
@@ -96,59 +101,55 @@ class _Graph:
     outputs: tuple[str, ...]
     """Names, in the order that `run` returns them."""
     options: onnxruntime.RunOptions
-    """How each run is done."""
+    """Options of each run."""
 
     def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Return the outputs for these inputs.
+        """Return the outputs for inputs by name.
 
         Raises:
-            PackageError: ONNX Runtime refuses them.
+            PackageError: ONNX Runtime refuses the inputs.
         """
         try:
-            found: list[np.ndarray] = self.session.run(self.outputs, dict(feed), self.options)
+            outputs: list[np.ndarray] = self.session.run(self.outputs, dict(feed), self.options)
         except ERRORS as error:
-            raise _broken(self.path, error) from None
-        return found
+            raise _graph_error(self.path, error) from None
+        return outputs
 
-    def rest(self) -> None:
-        """Do nothing: what a run shall give back, it gives back at its end (`GLOBAL`)."""
+    def release_memory(self) -> None:
+        """Do nothing: `GLOBAL` frees its memory at the end of each run."""
 
 
-def _open(folder: Path, plan: _Plan, threads: int) -> _Graph:
+def _open(folder: Path, spec: _GraphSpec, threads: int) -> _Graph:
     """Open one graph and check its names."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1  # the graphs are chains: there is nothing to run side by side
+    options.inter_op_num_threads = 1  # the graphs are chains: no two nodes could run in parallel
     options.use_deterministic_compute = True
-    path = folder / plan.name
+    path = folder / spec.file
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except ERRORS as error:
-        raise _broken(path, error) from None
-    for what, wanted, found in (
-        ("inputs", plan.inputs, session.get_inputs()),
-        ("outputs", plan.outputs, session.get_outputs()),
+        raise _graph_error(path, error) from None
+    for side, expected, nodes in (
+        ("inputs", spec.inputs, session.get_inputs()),
+        ("outputs", spec.outputs, session.get_outputs()),
     ):
-        names = sorted(value.name for value in found)
-        if names != sorted(wanted):
+        names = sorted(node.name for node in nodes)
+        if names != sorted(expected):
             raise PackageError(
-                f"{path}: its {what} are {', '.join(names)}, not {', '.join(sorted(wanted))}; export it again"
+                f"{path}: its {side} are {', '.join(names)}, not {', '.join(sorted(expected))}; "
+                "export it again"
             )
-    run = onnxruntime.RunOptions()
-    for key, value in plan.options.items():
-        run.add_run_config_entry(key, value)
-    return _Graph(path=path, session=session, outputs=plan.outputs, options=run)
+    run_options = onnxruntime.RunOptions()
+    for key, value in spec.options.items():
+        run_options.add_run_config_entry(key, value)
+    return _Graph(path=path, session=session, outputs=spec.outputs, options=run_options)
 
 
-def _broken(path: Path, error: Exception) -> PackageError:
-    """Say in one line which graph ONNX Runtime refuses and why."""
-    why = " ".join(str(error).split())
+def _graph_error(path: Path, error: Exception) -> PackageError:
+    """Return an error that says in one line which graph ONNX Runtime refuses and why."""
+    reason = " ".join(str(error).split())
     return PackageError(
-        f"{path}: ONNX Runtime {onnxruntime.__version__} cannot run it ({why[:300]}); export it again"
+        f"{path}: ONNX Runtime {onnxruntime.__version__} cannot run it ({reason[:300]}); export it again"
     )
-
-
-def version() -> str:
-    """Return ONNX Runtime's version."""
-    return str(onnxruntime.__version__)

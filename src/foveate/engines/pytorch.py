@@ -1,9 +1,9 @@
-"""A model package's network in PyTorch, on the processor or a CUDA device: `pip install 'foveate[train]'`.
+"""Run a model package's network with PyTorch, on the CPU or a CUDA device: `pip install 'foveate[train]'`.
 
-Knows:   how a package says what its network is, where its weights lie, and torch's devices and precisions.
+Knows:   how a package describes its network, where its weights lie, and torch's devices and precisions.
 Ignores: photographs, and what the numbers mean.
 
-It is imported only when it is chosen: the base predicts without torch.
+It is imported only when it is chosen: the base package predicts without torch.
 Shape letters as in `foveate.engines`.
 """
 
@@ -17,22 +17,23 @@ from jaxtyping import Float32
 from safetensors.torch import load_file
 
 from foveate import nets
-from foveate.engines import Device, Glance, Precision, counted
+from foveate.engines import Device, GlobalOutput, Precision, WindowBatch
+from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package
-from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
+from foveate.nets import GlobalPieces, LocalGlobalUNet, NetworkPlan
 
-TYPES: Mapping[Precision, torch.dtype] = {
+DTYPES: Mapping[Precision, torch.dtype] = {
     "float32": torch.float32,
     "bf16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""Precision -> what torch calls it."""
+"""Precision -> torch's name of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchEngine:
-    """A network on a device: an `Engine`. Several callers may use it at a time: it keeps nothing."""
+    """A network on a device: an `Engine`. It keeps no state, so several callers may run it at a time."""
 
     network: LocalGlobalUNet
     """In evaluation mode, on the device."""
@@ -41,41 +42,42 @@ class TorchEngine:
 
     @property
     def label(self) -> str:
-        """What computes, how precisely, and where."""
+        """Name the library, the precision and the device."""
         return f"torch {self.precision} on {self.device}"
 
     @torch.inference_mode()
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet on a photograph's prepared view; see `Engine.glance`."""
-        with self._precisely():
-            features, logits = self.network.glance(self._there(view))
-        return Glance(probabilities=_array(logits.float().sigmoid())[0], features=_array(features)[0])
+    def run_global(self, view: Float32[np.ndarray, "1 3 V V"]) -> GlobalOutput:
+        """Run GlobalNet on a photograph's normalised global view."""
+        with self._autocast():
+            features, logits = self.network.forward_global(self._pictures(view))
+        return GlobalOutput(
+            probabilities=_to_numpy(logits.float().sigmoid())[0], features=_to_numpy(features)[0]
+        )
 
     @torch.inference_mode()
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet and the fusion on prepared windows; see `Engine.look`."""
-        with self._precisely():
-            logits = self.network.look(
-                self._there(windows),
-                *(torch.from_numpy(each).to(self.device) for each in (pieces, rows, columns)),
-            )
-        return _array(logits.float().sigmoid())
+    def run_local(self, batch: WindowBatch) -> Float32[np.ndarray, "N K S T"]:
+        """Run LocalNet and the fusion on some windows; return probabilities, 0 to 1."""
+        pieces = to_tensors(batch, self.device)
+        with self._autocast():
+            logits = self.network.forward_local(self._pictures(batch.windows), pieces)
+        return _to_numpy(logits.float().sigmoid())
 
-    def _there(self, pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:
-        """Bring pictures to the device, in the order of memory that convolutions like."""
+    def _pictures(self, pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:
+        """Copy pictures to the device, in the memory format that makes convolutions fast."""
         return torch.from_numpy(pictures).to(self.device).contiguous(memory_format=torch.channels_last)
 
-    def _precisely(self) -> AbstractContextManager[object]:
-        """Compute in the precision that was chosen; sampling of features stays in float32 (`nets.sample`)."""
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Compute in the chosen precision; `nets.sample_pieces` stays in float32."""
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device, dtype=TYPES[self.precision])
+        return torch.autocast(self.device, dtype=DTYPES[self.precision])
+
+
+def to_tensors(batch: WindowBatch, device: str = "cpu") -> GlobalPieces:
+    """Return a batch's pieces of the global features, and the weights that read them, as tensors."""
+    return GlobalPieces(
+        *(torch.from_numpy(array).to(device) for array in (batch.pieces, batch.rows, batch.columns))
+    )
 
 
 def open(
@@ -90,61 +92,51 @@ def open(
     Args:
         package: says what its network is.
         device: 'cpu' or 'cuda'.
-        precision: 'float32', or 'bf16' and 'float16', which are half precision; float32 on the processor and
-            float16 on CUDA, if None.
-        threads: of the processor, to compute with; all processors if None. They are the process's.
+        precision: 'float32', 'bf16', or on CUDA 'float16'; if None, float32 on the CPU and float16 on CUDA.
+        threads: number of CPU threads of this process to compute with; one for each available CPU if None.
 
     Raises:
         PackageError: the package does not say what its network is.
-        SettingError: there is no CUDA device, the processor is to compute in float16, or threads is below 1.
+        SettingError: there is no CUDA device, float16 is chosen for the CPU, or threads is below 1.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingError("no CUDA device is there, or torch was built without CUDA; choose --device cpu")
-    chosen: Precision = precision or ("float32" if device == "cpu" else "float16")
-    if device == "cpu" and chosen == "float16":
+    precision = precision or ("float32" if device == "cpu" else "float16")
+    if device == "cpu" and precision == "float16":
         raise SettingError("processors do not compute in float16 in PyTorch; choose --precision bf16")
-    count = counted(threads)
+    count = thread_count(threads)
     torch.set_num_threads(count)
-    built = network(package).to(device)
-    built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as torch documents it
+    network = load_network(package).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as torch documents it
     versions = {"torch": torch.__version__, "threads": str(count)}
     if device == "cuda":
         versions["cuda_device"] = torch.cuda.get_device_name()
-    return TorchEngine(network=built, device=device, precision=chosen), versions
+    return TorchEngine(network=network, device=device, precision=precision), versions
 
 
-def network(package: Package) -> LocalGlobalUNet:
-    """Return a package's network with the weights that its graphs run with, ready to run.
+def load_network(package: Package) -> LocalGlobalUNet:
+    """Return a package's network with the weights of its graphs, in evaluation mode.
 
     Raises:
-        PackageError: the manifest does not say what the network is, or the weights belong to another.
+        PackageError: the manifest does not say what the network is, or the weights belong to another one.
     """
-    where = package.folder / "manifest.json"
+    path = package.folder / "manifest.json"
     try:
         training: object = package.manifest["training"]
-        stored = training["recipe"]["network"]  # type: ignore[index]  # whatever it is, KeyError or TypeError
-        plan = _plan(stored)
-        built = nets.folded(nets.build(plan, len(package.contract.lesions), read=None))
+        stored = training["recipe"]["network"]  # type: ignore[index]  # if not a mapping: KeyError or TypeError
+        plan = NetworkPlan.from_stored(stored)
+        network = nets.fold_batch_norm(nets.build(plan, len(package.contract.lesions), read_weights=None))
         weights = load_file(package.folder / "weights.safetensors")
-        built.load_state_dict({name: weight.float() for name, weight in weights.items()})
-    except (KeyError, TypeError, RuntimeError, SettingError) as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        network.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    except (AttributeError, KeyError, TypeError, RuntimeError, SettingError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise PackageError(
-            f"{where}: does not say what network the weights belong to ({why}); choose another --engine"
+            f"{path}: does not say what network the weights belong to ({reason}); choose another --engine"
         ) from None
-    return built.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
-def _plan(stored: Mapping[str, object]) -> NetworkPlan:
-    """Return a network as numbers from what a recipe's record holds of it."""
-    streams = {}
-    for name in ("global_net", "local_net"):
-        numbers = dict(stored[name])  # type: ignore[call-overload]  # a mapping, or TypeError
-        streams[name] = StreamPlan(**{**numbers, "decoder": tuple(numbers["decoder"])})
-    return NetworkPlan(**{**stored, **streams})  # type: ignore[arg-type]
-
-
-def _array(found: torch.Tensor) -> Float32[np.ndarray, "..."]:
-    """Bring what was computed back to the processor."""
-    there: Float32[np.ndarray, "..."] = found.float().contiguous().cpu().numpy()
-    return there
+def _to_numpy(tensor: torch.Tensor) -> Float32[np.ndarray, "..."]:
+    """Copy a tensor to the CPU as a float32 array."""
+    array: Float32[np.ndarray, "..."] = tensor.float().contiguous().cpu().numpy()
+    return array

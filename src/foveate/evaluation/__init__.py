@@ -1,28 +1,27 @@
-"""How good a model, or any other system's maps, are on whole photographs with known lesions.
+"""Evaluate a model, or the maps of any other system, on whole photographs with known lesions.
 
-Knows:   cases, the same `segment` as everybody uses, maps that were written by others, scores pooled over
-         photographs, reports.
+Knows:   cases, the pipeline's `segment`, map files of other systems, figures of pooled photographs, reports.
 Ignores: how a model was trained, and the command line.
 
-`evaluation.networks`, which runs networks of torch, is imported by those who need it: all else does without.
+Only `evaluation.networks` needs torch, so it is not imported here.
 """
 
-from foveate.evaluation.evaluate import LesionOutcome, Trial, evaluate
-from foveate.evaluation.report import LesionScore, score, tabulate
-from foveate.evaluation.sources import Shown, Source, of_folder, of_model
-from foveate.evaluation.whole import CaseCounts, count
+from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome, evaluate
+from foveate.evaluation.histograms import CaseHistogram, count_pixels
+from foveate.evaluation.scores import LesionScore, score, tabulate
+from foveate.evaluation.sources import CaseMaps, MapSource, maps_from_folder, maps_from_model
 
 __all__ = [
-    "CaseCounts",
+    "CaseHistogram",
+    "CaseMaps",
+    "EvaluationSpec",
     "LesionOutcome",
     "LesionScore",
-    "Shown",
-    "Source",
-    "Trial",
-    "count",
+    "MapSource",
+    "count_pixels",
     "evaluate",
-    "of_folder",
-    "of_model",
+    "maps_from_folder",
+    "maps_from_model",
     "score",
     "tabulate",
 ]

@@ -1,11 +1,11 @@
-"""Photographs held back -> where LocalNet needs to look at less than full effort.
+"""Choose the cut-offs of the windows that LocalNet visits at less than full effort, on held-out photographs.
 
-Knows:   by which rule cut-offs are chosen, and what the choice costs in average precision.
-Ignores: how a window's interest is worked out, and how networks run.
+Knows:   the rule by which cut-offs are chosen, and what the choice costs in average precision.
+Ignores: how the interest of a window is computed, and how networks run.
 
-The rule, our choice (docs/decisions/0014-gaze.md): of SHARES the smallest share of each lesion's drawn area
-that the cells looked at must hold, such that no lesion's average precision falls by more than an effort's
-limit. Maps are compared at 8 bits, as they are written by default.
+The rule is our choice (docs/decisions/0014-gaze.md). The visited cells must contain a share of each lesion's
+annotated area. Of SHARES the smallest is taken with which no lesion's average precision falls by more than
+the limit of the effort. Maps are compared at 8 bits, as they are written by default.
 
 Shape letters: H W photograph, h w canvas, N cells, L levels of a map.
 """
@@ -25,278 +25,293 @@ from foveate.datasets import Case, truth
 from foveate.engines import Engine
 from foveate.errors import DatasetError
 from foveate.geometry import canvas
-from foveate.inference.pipeline import Segmentation, Settings, glimpsed, segment
+from foveate.inference.pipeline import Segmentation, coarse_maps, segment
+from foveate.inference.settings import Settings
 from foveate.models import Package
-from foveate.types import Effort, Gaze, Glances, Interest, Spots
-from foveate.writers.maps import Stored, quantise
+from foveate.types import BlobPolarity, Effort, LesionCriterion, SelectionRule, TtaViews
+from foveate.writers.maps import LevelMap, quantise
 
 LEVELS = 256
-"""Of an 8-bit map."""
+"""Number of levels of an 8-bit map."""
 
 SHARES = (0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4)
-"""Of a lesion's drawn area, that are tried."""
+"""Shares of a lesion's annotated area that are tried."""
 
-GLANCES: Glances = 4
-"""At less than full effort, where full effort takes more: as good as eight (decision 0014)."""
+REDUCED_TTA_VIEWS: TtaViews = 4
+"""Test-time views of GlobalNet at less than full effort: as good as eight (decision 0014)."""
 
-SAVING = 0.9
-"""Spots count only where the cells are fewer than this share of those without them: less is chance."""
+LEAST_SAVING = 0.9
+"""Spots are used only where the cells are fewer than this share of those without them: less is chance."""
 
-NEVER = -1e9
-"""A cut-off that every cell reaches; the opposite is one that none does."""
+LOWEST_CUTOFF = -1e9
+"""A cut-off that every cell reaches; its negative is one that no cell reaches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """By how much the average precision of a lesion may fall."""
+    """Largest allowed fall of a lesion's average precision."""
 
-    most: float
-    of: Mapping[str, float]
-    """Lesion code -> another limit."""
+    default: float
+    by_lesion: Mapping[str, float]
+    """Lesion code -> its own limit."""
 
-    def met(self, losses: Mapping[str, float]) -> bool:
-        """Say whether no lesion loses more than it may."""
-        return all(loss <= self.of.get(lesion, self.most) for lesion, loss in losses.items())
+    def allows(self, losses: Mapping[str, float]) -> bool:
+        """Return whether no lesion loses more than its limit."""
+        return all(loss <= self.by_lesion.get(lesion, self.default) for lesion, loss in losses.items())
 
 
 LIMITS: Mapping[Effort, Limit] = MappingProxyType(
     {
-        "balanced": Limit(
-            most=0.005, of={"MA": 0.01}
-        ),  # what a second look at the same photograph may change
-        "fast": Limit(most=0.015, of={"MA": 0.03}),
+        # as much as a second photograph of the same eye may change
+        "balanced": Limit(default=0.005, by_lesion={"MA": 0.01}),
+        "fast": Limit(default=0.015, by_lesion={"MA": 0.03}),
     }
 )
-"""By effort."""
+"""Effort -> its limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Glimpsed:
-    """One photograph held back: what calls for a look at each cell, and what a look brings there."""
+class CoarseResult:
+    """GlobalNet's result in each cell of a held-out photograph, and pixel counts of both networks' maps."""
 
     name: str
-    """Of the case."""
+    """Name of the case."""
     coarse: Mapping[str, Float32[np.ndarray, " N"]]
-    """Lesion -> GlobalNet's largest probability in each cell."""
-    standing_out: Float32[np.ndarray, "N 2"]
-    """Of the dark and the bright spot that stand out most."""
+    """Lesion -> largest probability of GlobalNet in each cell."""
+    blob_contrast: Float32[np.ndarray, "N 2"]
+    """Response of the strongest dark spot and of the strongest bright spot in each cell."""
     area: Mapping[str, Int64[np.ndarray, " N"]]
-    """Lesion -> drawn pixels in each cell."""
-    looked: Mapping[str, Int64[np.ndarray, "N 2 L"]]
-    """Lesion -> lesion and other pixels of each cell by level, in the map of a close look."""
-    glanced: Mapping[str, Int64[np.ndarray, "N 2 L"]]
-    """The same in GlobalNet's map."""
-    full: Mapping[str, Int64[np.ndarray, "2 L"]]
-    """The same of all cells at full effort."""
+    """Lesion -> annotated pixels in each cell."""
+    local_counts: Mapping[str, Int64[np.ndarray, "N 2 L"]]
+    """Lesion -> lesion and background pixels of each cell by level, in the map of a visited cell."""
+    global_counts: Mapping[str, Int64[np.ndarray, "N 2 L"]]
+    """The same in the map of GlobalNet."""
+    full_counts: Mapping[str, Int64[np.ndarray, "2 L"]]
+    """The same over all cells at full effort."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What looking at some cells only comes to, photographs pooled."""
+class EffortOutcome:
+    """The result of visiting some of the cells only, photographs pooled."""
 
     share: float
-    """Of the cells, looked at."""
-    kept: Mapping[str, float]
-    """Lesion -> share of its drawn area in the cells looked at; lesions without any are left out."""
+    """Share of the cells that are visited."""
+    covered: Mapping[str, float]
+    """Lesion -> share of its annotated area in the visited cells; lesions without any area are left out."""
     losses: Mapping[str, float]
-    """Lesion -> by how much its average precision falls below that at full effort."""
+    """Lesion -> loss of average precision against full effort."""
 
 
 def choose(
     package: Package,
     engine: Engine,
     cases: Sequence[Case],
-    tell: Callable[[str], None] = lambda name: None,
-) -> dict[Effort, Gaze]:
-    """Choose where to look at less than full effort.
+    progress: Callable[[str], None] = lambda name: None,
+) -> dict[Effort, SelectionRule]:
+    """Choose which windows are visited at less than full effort.
 
     Args:
-        package: the model; what its manifest says of gaze does not count.
-        engine: that runs it.
+        package: the model; the rules in its manifest are ignored.
+        engine: the engine that runs it.
         cases: photographs that it did not learn from, with their masks.
-        tell: called with the name of each photograph that was looked at.
+        progress: called with the name of each photograph that is done.
 
     Returns:
-        Effort -> gaze; an effort is missing where no share of SHARES keeps within its limit.
+        Effort -> rule; an effort is missing where no share of SHARES keeps within its limit.
 
     Raises:
         DatasetError: there is no photograph.
         FoveateError: a photograph or mask cannot be used.
     """
-    return chosen(list(glimpses(package, engine, cases, tell)), glances(package))
+    return choose_from_results(
+        list(coarse_results(package, engine, cases, progress)), reduced_tta_views(package)
+    )
 
 
-def glimpses(
+def coarse_results(
     package: Package,
     engine: Engine,
     cases: Sequence[Case],
-    tell: Callable[[str], None] = lambda name: None,
-) -> Iterator[Glimpsed]:
-    """Look at each photograph twice, at full effort and with few glances at every cell; count pixels."""
+    progress: Callable[[str], None] = lambda name: None,
+) -> Iterator[CoarseResult]:
+    """Segment each photograph twice, at full effort and with few test-time views; count pixels by cell."""
     for case in cases:
-        yield _glimpsed(package, engine, case)
-        tell(case.name)
+        yield _coarse_result(package, engine, case)
+        progress(case.name)
 
 
-def chosen(seen: Sequence[Glimpsed], ways: Glances) -> dict[Effort, Gaze]:
+def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dict[Effort, SelectionRule]:
     """Choose cut-offs by the rule; see `choose`.
 
     Args:
-        seen: the photographs held back.
-        ways: how often GlobalNet glanced at them.
+        results: the held-out photographs.
+        views: number of test-time views of GlobalNet.
 
     Raises:
         DatasetError: there is no photograph.
     """
-    if not seen:
+    if not results:
         raise DatasetError("no photograph held back to choose where to look on; give a split with some")
-    tried = {share: cutoffs(seen, share) for share in SHARES}
-    losses = {share: outcome(seen, interests).losses for share, interests in tried.items()}
-    found: dict[Effort, Gaze] = {}
+    tried = {share: cutoffs(results, share) for share in SHARES}
+    losses = {share: outcome(results, criteria).losses for share, criteria in tried.items()}
+    rules: dict[Effort, SelectionRule] = {}
     for effort, limit in LIMITS.items():
-        good = [share for share in SHARES if limit.met(losses[share])]
-        if good:
-            found[effort] = Gaze(glances=ways, interests=MappingProxyType(tried[min(good)]))
-    return found
+        allowed = [share for share in SHARES if limit.allows(losses[share])]
+        if allowed:
+            rules[effort] = SelectionRule(tta_views=views, criteria=MappingProxyType(tried[min(allowed)]))
+    return rules
 
 
-def cutoffs(seen: Sequence[Glimpsed], share: float) -> dict[str, Interest]:
-    """Return, for each lesion, the spots and the cut-off that keep a share of its drawn area in fewest cells.
+def cutoffs(results: Sequence[CoarseResult], share: float) -> dict[str, LesionCriterion]:
+    """Return, for each lesion, the spots and the cut-off that cover a share of its area with fewest cells.
 
-    A lesion that no photograph shows calls for nothing that the others do not.
+    A lesion that no photograph shows selects no cell.
     """
-    return {lesion: _cutoff(seen, lesion, share) for lesion in seen[0].coarse}
+    return {lesion: _cutoff(results, lesion, share) for lesion in results[0].coarse}
 
 
-def outcome(seen: Sequence[Glimpsed], interests: Mapping[str, Interest]) -> Outcome:
-    """Return what looking where some interests call comes to."""
-    return pooled(seen, [window_selection.worth(one.coarse, one.standing_out, interests) for one in seen])
+def outcome(results: Sequence[CoarseResult], criteria: Mapping[str, LesionCriterion]) -> EffortOutcome:
+    """Return the result of visiting the cells that some criteria select."""
+    return pool(
+        results,
+        [window_selection.select_cells(case.coarse, case.blob_contrast, criteria) for case in results],
+    )
 
 
-def pooled(seen: Sequence[Glimpsed], visits: Sequence[Bool[np.ndarray, " N"]]) -> Outcome:
-    """Return what looking at some cells comes to.
+def pool(results: Sequence[CoarseResult], visits: Sequence[Bool[np.ndarray, " N"]]) -> EffortOutcome:
+    """Return the result of visiting some cells.
 
     Args:
-        seen: the photographs.
-        visits: which cells of each are looked at.
+        results: the photographs.
+        visits: which cells of each photograph are visited.
     """
-    kept, losses = {}, {}
-    for lesion in seen[0].coarse:
-        area = sum(int(one.area[lesion].sum()) for one in seen)
-        full = _precision(np.sum([one.full[lesion] for one in seen], axis=0))
+    covered, losses = {}, {}
+    for lesion in results[0].coarse:
+        area = sum(int(case.area[lesion].sum()) for case in results)
+        full = _average_precision(np.sum([case.full_counts[lesion] for case in results], axis=0))
         if area == 0 or full is None:
             continue
         mixed = [
-            one.looked[lesion][visit].sum(axis=0) + one.glanced[lesion][~visit].sum(axis=0)
-            for one, visit in zip(seen, visits, strict=True)
+            case.local_counts[lesion][visit].sum(axis=0) + case.global_counts[lesion][~visit].sum(axis=0)
+            for case, visit in zip(results, visits, strict=True)
         ]
-        held = sum(int(one.area[lesion][visit].sum()) for one, visit in zip(seen, visits, strict=True))
-        kept[lesion] = held / area
-        losses[lesion] = full - (_precision(np.sum(mixed, axis=0)) or 0.0)
+        inside = sum(int(case.area[lesion][visit].sum()) for case, visit in zip(results, visits, strict=True))
+        covered[lesion] = inside / area
+        losses[lesion] = full - (_average_precision(np.sum(mixed, axis=0)) or 0.0)
     cells = sum(len(visit) for visit in visits)
-    return Outcome(share=sum(int(visit.sum()) for visit in visits) / cells, kept=kept, losses=losses)
+    return EffortOutcome(
+        share=sum(int(visit.sum()) for visit in visits) / cells, covered=covered, losses=losses
+    )
 
 
-def crossed(seen: Sequence[Glimpsed], effort: Effort) -> Outcome | None:
-    """Return what an effort comes to where each photograph's cut-offs are chosen on the others.
+def cross_validate(results: Sequence[CoarseResult], effort: Effort) -> EffortOutcome | None:
+    """Return the result of an effort where the cut-offs of each photograph are chosen on all the others.
 
     Returns:
-        None where the others allow no such effort for some photograph.
+        None where, for some photograph, the others do not allow the effort.
     """
     visits = []
-    for number, one in enumerate(seen):
-        others = chosen([*seen[:number], *seen[number + 1 :]], GLANCES)
-        if effort not in others:
+    for number, case in enumerate(results):
+        rules = choose_from_results([*results[:number], *results[number + 1 :]], REDUCED_TTA_VIEWS)
+        if effort not in rules:
             return None
-        visits.append(window_selection.worth(one.coarse, one.standing_out, others[effort].interests))
-    return pooled(seen, visits)
+        visits.append(window_selection.select_cells(case.coarse, case.blob_contrast, rules[effort].criteria))
+    return pool(results, visits)
 
 
-def _cutoff(seen: Sequence[Glimpsed], lesion: str, share: float) -> Interest:
+def _cutoff(results: Sequence[CoarseResult], lesion: str, share: float) -> LesionCriterion:
     """Return the spots and the cut-off of one lesion."""
-    area = np.concatenate([one.area[lesion] for one in seen])
+    area = np.concatenate([case.area[lesion] for case in results])
     if not area.any():
-        return Interest(cutoff=-NEVER)
-    best: tuple[float, Interest] | None = None
-    for spots in get_args(Spots):  # 'none' comes first
-        called = np.concatenate([_interest(one, lesion, spots) for one in seen])
-        order = np.argsort(-called, kind="stable")
+        return LesionCriterion(cutoff=-LOWEST_CUTOFF)
+    best: tuple[float, LesionCriterion] | None = None
+    for blobs in get_args(BlobPolarity):  # 'none' comes first
+        interest = np.concatenate([_interest(case, lesion, blobs) for case in results])
+        order = np.argsort(-interest, kind="stable")
         enough = int(np.searchsorted(np.cumsum(area[order]), math.ceil(share * area.sum())))
-        cutoff = math.floor(called[order[enough]] * 1e4) / 1e4  # as short in the manifest as it is sure
-        cells = int(np.count_nonzero(called >= cutoff))
+        cutoff = (
+            math.floor(interest[order[enough]] * 1e4) / 1e4
+        )  # rounded down, so that it is short in the manifest
+        cells = int(np.count_nonzero(interest >= cutoff))
         if best is None or cells < best[0]:
-            worth_more = SAVING if spots == "none" else 1.0
-            best = worth_more * cells, Interest(cutoff=cutoff, spots=spots)
+            threshold = LEAST_SAVING * cells if blobs == "none" else cells
+            best = threshold, LesionCriterion(cutoff=cutoff, blobs=blobs)
     assert best is not None
     return best[1]
 
 
-def _interest(one: Glimpsed, lesion: str, spots: Spots) -> Float64[np.ndarray, " N"]:
-    return window_selection.interest(one.coarse[lesion], one.standing_out, spots)
+def _interest(result: CoarseResult, lesion: str, blobs: BlobPolarity) -> Float64[np.ndarray, " N"]:
+    return window_selection.selection_score(result.coarse[lesion], result.blob_contrast, blobs)
 
 
-def glances(package: Package) -> Glances:
-    """Return how often GlobalNet glances at less than full effort."""
-    return GLANCES if package.contract.glances > GLANCES else package.contract.glances
+def reduced_tta_views(package: Package) -> TtaViews:
+    """Return the number of test-time views of GlobalNet at less than full effort."""
+    return REDUCED_TTA_VIEWS if package.contract.tta_views > REDUCED_TTA_VIEWS else package.contract.tta_views
 
 
-def _glimpsed(package: Package, engine: Engine, case: Case) -> Glimpsed:
-    """Look at one photograph twice and count."""
+def _coarse_result(package: Package, engine: Engine, case: Case) -> CoarseResult:
+    """Segment one photograph twice and count its pixels by cell."""
     photograph = photographs.read(case.photograph)
     codes = package.contract.lesions
-    everywhere = Gaze(glances=glances(package), interests=dict.fromkeys(codes, Interest(cutoff=NEVER)))
+    all_windows = SelectionRule(
+        tta_views=reduced_tta_views(package),
+        criteria=dict.fromkeys(codes, LesionCriterion(cutoff=LOWEST_CUTOFF)),
+    )
     full = segment(photograph, package, engine)
     close = segment(
-        photograph, replace(package, gazes={"balanced": everywhere}), engine, Settings(effort="balanced")
+        photograph,
+        replace(package, selection_rules={"balanced": all_windows}),
+        engine,
+        Settings(effort="balanced"),
     )
-    calls, glanced = glimpsed(photograph, package, engine, everywhere.glances)
+    scores, global_maps = coarse_maps(photograph, package, engine, all_windows.tta_views)
     planes = _on_canvas(truth(case, codes, photograph.shape), full)
-    divided = calls.divided
-    index = _cell_of_each_pixel(divided, full.probabilities.frame.shape)
+    cells = scores.cells
+    index = _cell_indices(cells, full.probabilities.frame.shape)
     counts = {
         name: {
-            lesion: _counted(quantise(maps[number], "png"), planes[number], index, len(divided.first))
+            lesion: _count_by_cell(quantise(maps[number], "png"), planes[number], index, len(cells.first))
             for number, lesion in enumerate(codes)
         }
         for name, maps in (
-            ("looked", close.probabilities.maps),
-            ("glanced", glanced),
+            ("local", close.probabilities.maps),
+            ("global", global_maps),
             ("full", full.probabilities.maps),
         )
     }
-    return Glimpsed(
+    return CoarseResult(
         name=case.name,
-        coarse=calls.coarse,
-        standing_out=calls.standing_out,
-        area={lesion: each[:, 0].sum(axis=1) for lesion, each in counts["looked"].items()},
-        looked=counts["looked"],
-        glanced=counts["glanced"],
-        full={lesion: each.sum(axis=0) for lesion, each in counts["full"].items()},
+        coarse=scores.coarse,
+        blob_contrast=scores.blob_contrast,
+        area={lesion: each[:, 0].sum(axis=1) for lesion, each in counts["local"].items()},
+        local_counts=counts["local"],
+        global_counts=counts["global"],
+        full_counts={lesion: each.sum(axis=0) for lesion, each in counts["full"].items()},
     )
 
 
-def _on_canvas(planes: Bool[np.ndarray, "K H W"], seen: Segmentation) -> Bool[np.ndarray, "K h w"]:
-    """Bring masks to the canvas: a pixel is lesion where half of it is."""
-    frame = seen.probabilities.frame
+def _on_canvas(planes: Bool[np.ndarray, "K H W"], segmentation: Segmentation) -> Bool[np.ndarray, "K h w"]:
+    """Resample masks to the canvas: a pixel is lesion where at least half of it is."""
+    frame = segmentation.probabilities.frame
     cut = planes[(slice(None), *frame.box.slices)].astype(np.uint8)
     return np.stack([canvas.resample(plane * np.uint8(255), frame.shape) > 127 for plane in cut])
 
 
-def _cell_of_each_pixel(divided: window_selection.Cells, shape: tuple[int, int]) -> Int64[np.ndarray, "h w"]:
-    """Return the number of each pixel's cell; one more than there are where it is in none."""
-    index = np.full(shape, len(divided.first), np.int64)
-    for number, ((top, left), (bottom, right)) in enumerate(zip(divided.first, divided.last, strict=True)):
+def _cell_indices(cells: window_selection.GridCells, shape: tuple[int, int]) -> Int64[np.ndarray, "h w"]:
+    """Return the index of the cell of each pixel; the number of cells where a pixel is in none."""
+    index = np.full(shape, len(cells.first), np.int64)
+    for number, ((top, left), (bottom, right)) in enumerate(zip(cells.first, cells.last, strict=True)):
         index[top:bottom, left:right] = number
     return index
 
 
-def _counted(
-    levels: Stored,
+def _count_by_cell(
+    levels: LevelMap,
     plane: Bool[np.ndarray, "h w"],
     index: Int64[np.ndarray, "h w"],
     cells: int,
 ) -> Int64[np.ndarray, "N 2 L"]:
-    """Count lesion and other pixels by cell and level."""
+    """Count lesion and background pixels by cell and level."""
     places = index * LEVELS + levels
     size = (cells + 1) * LEVELS
     every = np.bincount(places.ravel(), minlength=size)
@@ -304,7 +319,9 @@ def _counted(
     return np.stack([lesion, every - lesion]).reshape(2, cells + 1, LEVELS)[:, :cells].swapaxes(0, 1)
 
 
-def _precision(counts: Int64[np.ndarray, "2 L"]) -> float | None:
-    """Return the average precision of an 8-bit map's counts."""
-    floors = metrics.thresholds.floors(np.dtype(np.uint8))
-    return metrics.average_precision(metrics.Counts(positives=counts[0], negatives=counts[1], floors=floors))
+def _average_precision(counts: Int64[np.ndarray, "2 L"]) -> float | None:
+    """Return the average precision of an 8-bit map from its counts."""
+    bin_edges = metrics.thresholds.bin_edges(np.dtype(np.uint8))
+    return metrics.average_precision(
+        metrics.PixelCounts(positives=counts[0], negatives=counts[1], bin_edges=bin_edges)
+    )

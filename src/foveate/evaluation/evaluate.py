@@ -1,7 +1,7 @@
-"""A system, model or folder of maps, on photographs with known lesions: one photograph at a time.
+"""Score a system (a model or a folder of maps) on photographs with known lesions, one photograph at a time.
 
-Knows:   which photographs, lesions and pixels are scored, and in which order things are done.
-Ignores: how a figure is computed, and how it is shown.
+Knows:   which photographs, lesions and pixels are scored, and the order of the work.
+Ignores: how a figure is computed, and how it is presented.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,126 +12,151 @@ from foveate.datasets import Case, is_annotated, truth
 from foveate.errors import DatasetError, FoveateError, LesionError
 from foveate.evaluation import figures, gallery, measures
 from foveate.evaluation.gallery import Gallery, Picture
-from foveate.evaluation.measures import Compared, Measures
-from foveate.evaluation.sources import Shown, Source
-from foveate.metrics import Counts
+from foveate.evaluation.measures import MapComparison, Measures
+from foveate.evaluation.sources import CaseMaps, MapSource
+from foveate.metrics import PixelCounts
 from foveate.types import Part
+
+LEVEL_ONE = frozenset({1 / 255, 1 / 65535})
+"""Probabilities of level 1 in maps of 8 and of 16 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
-    """What is evaluated on what."""
+class EvaluationSpec:
+    """What is evaluated, and on which photographs."""
 
-    source: Source
-    """Makes or reads maps."""
+    source: MapSource
+    """Computes or reads maps."""
     cases: Sequence[Case]
-    """Photographs and masks."""
+    """Photographs with masks."""
     thresholds: Mapping[str, float]
     """Lesion -> probability from which a pixel is lesion, in (0, 1]; only these lesions are scored."""
     region: Part = "whole"
-    """Pixels that are scored."""
+    """Which pixels are scored."""
     resamples: int = metrics.RESAMPLES
-    """Of the bootstrap over photographs."""
+    """Number of bootstrap samples of the photographs."""
     seed: int = 0
-    """Of the same."""
+    """Seed of the bootstrap."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LesionOutcome:
-    """What came of one lesion."""
+    """The results of one lesion."""
 
     figures: figures.Tree
-    """As in metrics.json."""
-    pooled: Counts
-    """Of all photographs: the exact precision-recall curve."""
+    """The figures, as in metrics.json."""
+    pooled: PixelCounts
+    """Counts of all photographs: the exact precision-recall curve."""
     each: tuple[Measures, ...]
-    """One a photograph: what another system is compared by (`metrics.paired_interval`)."""
+    """One for each photograph: `metrics.paired_interval` compares two systems by them."""
     gallery: Gallery
-    """Of the best and the worst."""
+    """Pictures of the best and the worst photographs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sofar:
-    """One lesion while photographs are seen."""
+class _Accumulated:
+    """The results of one lesion over the photographs so far."""
 
-    pooled: Counts
+    pooled: PixelCounts
     each: tuple[Measures, ...]
     gallery: Gallery
 
 
 def evaluate(
-    trial: Trial, tell: Callable[[int, str], None] = lambda done, name: None
+    spec: EvaluationSpec, progress: Callable[[int, str], None] = lambda done, name: None
 ) -> dict[str, LesionOutcome]:
-    """Score a system on all photographs; each is in memory alone.
+    """Score a system on all photographs, with one photograph in memory at a time.
 
     Args:
-        trial: what is evaluated on what.
-        tell: called with the number of photographs done and the name of the last one.
+        spec: what is evaluated, and on which photographs.
+        progress: called with the number of photographs done and the name of the last one.
 
     Returns:
-        Lesion -> what came of it, in the order of the thresholds.
+        Lesion -> its results, in the order of the thresholds.
 
     Raises:
         DatasetError: there is no photograph; a mask or map cannot be used.
         LesionError: no lesion is scored.
         FoveateError: a photograph cannot be used; the message says which.
     """
-    if not trial.cases:
+    if not spec.cases:
         raise DatasetError("no photograph to evaluate on; choose another --split")
-    if not trial.thresholds:
+    if not spec.thresholds:
         raise LesionError("no lesion to evaluate; the set and the system have none in common")
-    sofar: dict[str, _Sofar] = {}
-    for done, case in enumerate(trial.cases, start=1):
+    accumulated: dict[str, _Accumulated] = {}
+    for done, case in enumerate(spec.cases, start=1):
         try:
-            sofar = _seen(trial, case, sofar)
+            accumulated |= _score_case(spec, case, accumulated)
         except FoveateError as error:
             raise type(error)(f"{case.name}: {error}") from error
-        tell(done, case.name)
-    return {lesion: _outcome(trial, lesion, sofar[lesion]) for lesion in trial.thresholds if lesion in sofar}
-
-
-def _seen(trial: Trial, case: Case, sofar: Mapping[str, _Sofar]) -> dict[str, _Sofar]:
-    """Return what is known after one more photograph; lesions it was not looked through for are left out."""
-    wanted = {
-        lesion: threshold for lesion, threshold in trial.thresholds.items() if is_annotated(case, lesion)
+        progress(done, case.name)
+    _require_full_levels(accumulated)
+    return {
+        lesion: _outcome(spec, lesion, accumulated[lesion])
+        for lesion in spec.thresholds
+        if lesion in accumulated
     }
-    if not wanted:
-        return dict(sofar)
-    shown = trial.source(case)
-    where = measures.inside(trial.region, shown)
-    known = dict(sofar)
-    for lesion, threshold in wanted.items():
-        (plane,) = truth(case, (lesion,), shown.photograph.shape)
-        compared = measures.compare(shown.stored(lesion), plane, where, threshold)
-        seams = None if shown.seams is None else shown.seams(lesion)
-        one = measures.measure(case.name, compared, seams)
-        before = known.get(lesion)
-        known[lesion] = _Sofar(
-            pooled=compared.counts if before is None else before.pooled + compared.counts,
-            each=(one,) if before is None else (*before.each, one),
-            gallery=_hung(Gallery() if before is None else before.gallery, shown, compared, one),
+
+
+def _require_full_levels(accumulated: Mapping[str, _Accumulated]) -> None:
+    """Refuse maps of levels 0 and 1: these are probabilities near 0, and masks are meant.
+
+    Raises:
+        DatasetError: the largest level of all maps of a lesion is 1.
+    """
+    for lesion, results in accumulated.items():
+        highest = max(measured.highest for measured in results.each)
+        if highest in LEVEL_ONE:
+            raise DatasetError(
+                f"the maps of {lesion} hold levels 0 and 1 only, probabilities up to {highest:.2g}; "
+                "write 0 and 255, or floats of 0 and 1"
+            )
+
+
+def _score_case(
+    spec: EvaluationSpec, case: Case, accumulated: Mapping[str, _Accumulated]
+) -> dict[str, _Accumulated]:
+    """Return the results so far, this photograph included, of the lesions that it was annotated for."""
+    thresholds = {
+        lesion: threshold for lesion, threshold in spec.thresholds.items() if is_annotated(case, lesion)
+    }
+    if not thresholds:
+        return {}
+    maps = spec.source(case)
+    scored = measures.scored_pixels(spec.region, maps)
+    updated = {}
+    for lesion, threshold in thresholds.items():
+        (plane,) = truth(case, (lesion,), maps.photograph.shape)
+        comparison = measures.compare(maps.load_map(lesion), plane, scored, threshold)
+        seams = None if maps.measure_seams is None else maps.measure_seams(lesion)
+        measured = measures.measure(case.name, comparison, seams)
+        before = accumulated.get(lesion)
+        updated[lesion] = _Accumulated(
+            pooled=comparison.counts if before is None else before.pooled + comparison.counts,
+            each=(measured,) if before is None else (*before.each, measured),
+            gallery=_add_picture(Gallery() if before is None else before.gallery, maps, comparison, measured),
         )
-    return known
+    return updated
 
 
-def _hung(shelf: Gallery, shown: Shown, compared: Compared, one: Measures) -> Gallery:
-    """Return the gallery with a photograph, if it has the lesion and is among the best or worst."""
-    score = one.areas["exact"]
+def _add_picture(pictures: Gallery, maps: CaseMaps, comparison: MapComparison, measured: Measures) -> Gallery:
+    """Return the gallery with a photograph, if it has the lesion and is among the best or the worst."""
+    score = measured.areas["exact"]
     if score is None:
-        return shelf
+        return pictures
 
     def draw() -> Picture:
-        overview, closeup = gallery.draw(shown.photograph.pixels, compared.truth, compared.marked)
-        return Picture(name=one.photograph, score=score, overview=overview, closeup=closeup)
+        overview, closeup = gallery.draw(maps.photograph.pixels, comparison.truth, comparison.predicted)
+        return Picture(name=measured.photograph, score=score, overview=overview, closeup=closeup)
 
-    return shelf.having(score, draw)
+    return pictures.add(score, draw)
 
 
-def _outcome(trial: Trial, lesion: str, seen: _Sofar) -> LesionOutcome:
-    drawn = metrics.draws(len(seen.each), trial.resamples, trial.seed)
+def _outcome(spec: EvaluationSpec, lesion: str, accumulated: _Accumulated) -> LesionOutcome:
+    draws = metrics.resample_photographs(len(accumulated.each), spec.resamples, spec.seed)
     return LesionOutcome(
-        figures=figures.lesion(seen.each, seen.pooled, trial.thresholds[lesion], drawn),
-        pooled=seen.pooled,
-        each=seen.each,
-        gallery=seen.gallery,
+        figures=figures.lesion(accumulated.each, accumulated.pooled, spec.thresholds[lesion], draws),
+        pooled=accumulated.pooled,
+        each=accumulated.each,
+        gallery=accumulated.gallery,
     )

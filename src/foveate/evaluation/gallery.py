@@ -1,7 +1,7 @@
 """Pictures of the photographs on which a lesion is found best and worst.
 
-Knows:   how truth and map are drawn on a photograph, and which few of many pictures are kept.
-Ignores: where they are shown.
+Knows:   how the truth and the prediction are drawn on a photograph, and which few of many pictures are kept.
+Ignores: the page that shows them.
 
 Shape letters: H W photograph, h w close-up.
 """
@@ -17,27 +17,27 @@ from foveate.geometry import canvas
 from foveate.types import Box
 from foveate.writers import overlays
 
-KEPT = 2
-"""Best and worst photographs shown of each lesion."""
+SHOWN_AT_EACH_END = 2
+"""Number of best photographs, and of worst ones, that are shown of each lesion."""
 
 SIDE = 384
-"""Side of the close-up, px of the photograph: a microaneurysm of 10 px is still seen."""
+"""Side of the close-up, px of the photograph: a microaneurysm of 10 px is still visible."""
 
 ENLARGED = 2
-"""Times that the close-up is enlarged, so that outlines do not hide what they mark."""
+"""Magnification of the close-up, so that outlines do not hide what they mark."""
 
 OVERVIEW = 480
-"""Longest side of the whole photograph, px."""
+"""Longest side of the overview, px."""
 
 CELL = 32
-"""Px of the photograph by which the place of the close-up is chosen."""
+"""Grid on which the position of the close-up is chosen, px of the photograph."""
 
 QUALITY = 80
-"""Of the JPEGs: a page with 16 of each stays at some 2 MB."""
+"""Quality of the JPEGs: a page with 16 of each has some 2 MB."""
 
-TRUTH, FOUND = (86, 200, 255), (255, 90, 200)
-"""Outlines (sRGB) of what is drawn by hand and of what is found: sky blue and pink, apart for colour-blind
-readers too, and seen on orange ground."""
+TRUTH_COLOUR, PREDICTION_COLOUR = (86, 200, 255), (255, 90, 200)
+"""sRGB of the outlines of the truth and of the prediction: sky blue and pink, which colour-blind readers
+can tell apart and which stand out on an orange fundus."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,45 +45,45 @@ class Picture:
     """One photograph of the gallery."""
 
     name: str
-    """Of the case."""
+    """Name of the case."""
     score: float
-    """Exact area below this photograph's own precision-recall curve."""
+    """Exact area under the precision-recall curve of this photograph alone."""
     overview: bytes
-    """JPEG of the whole photograph with the close-up's frame."""
+    """JPEG of the whole photograph with the frame of the close-up."""
     closeup: bytes
-    """JPEG of the part with most lesion, both outlines drawn."""
+    """JPEG of the part with most lesion pixels, with both outlines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gallery:
-    """The best and the worst of the photographs seen so far, each sorted, the most extreme first."""
+    """The best and the worst photographs so far, each sorted with the most extreme first."""
 
     best: tuple[Picture, ...] = ()
     worst: tuple[Picture, ...] = ()
 
-    def having(self, score: float, draw: Callable[[], Picture]) -> "Gallery":
-        """Return the gallery after another photograph, which is drawn only if it is shown."""
-        high = len(self.best) < KEPT or score > self.best[-1].score
-        low = len(self.worst) < KEPT or score < self.worst[-1].score
+    def add(self, score: float, draw: Callable[[], Picture]) -> "Gallery":
+        """Return the gallery with another photograph; `draw` is called only if the photograph gets in."""
+        high = len(self.best) < SHOWN_AT_EACH_END or score > self.best[-1].score
+        low = len(self.worst) < SHOWN_AT_EACH_END or score < self.worst[-1].score
         if not (high or low):
             return self
         picture = draw()
-        best = sorted([*self.best, picture] if high else self.best, key=lambda one: -one.score)
-        worst = sorted([*self.worst, picture] if low else self.worst, key=lambda one: one.score)
-        return Gallery(best=tuple(best[:KEPT]), worst=tuple(worst[:KEPT]))
+        best = sorted([*self.best, picture] if high else self.best, key=lambda shot: -shot.score)
+        worst = sorted([*self.worst, picture] if low else self.worst, key=lambda shot: shot.score)
+        return Gallery(best=tuple(best[:SHOWN_AT_EACH_END]), worst=tuple(worst[:SHOWN_AT_EACH_END]))
 
     @property
-    def low(self) -> tuple[Picture, ...]:
-        """The worst that are not among the best: where there are few photographs, one may be both."""
-        shown = {picture.name for picture in self.best}
-        return tuple(picture for picture in self.worst if picture.name not in shown)
+    def worst_only(self) -> tuple[Picture, ...]:
+        """The worst that are not also among the best, as happens where there are few photographs."""
+        best = {picture.name for picture in self.best}
+        return tuple(picture for picture in self.worst if picture.name not in best)
 
 
 def draw(
-    pixels: UInt8[np.ndarray, "H W 3"], truth: Bool[np.ndarray, "H W"], marked: Bool[np.ndarray, "H W"]
+    pixels: UInt8[np.ndarray, "H W 3"], truth: Bool[np.ndarray, "H W"], predicted: Bool[np.ndarray, "H W"]
 ) -> tuple[bytes, bytes]:
-    """Return overview and close-up as JPEG."""
-    box = busiest(truth | marked)
+    """Return the overview and the close-up as JPEG."""
+    box = densest_box(truth | predicted)
     height, width = pixels.shape[:2]
     factor = min(1.0, OVERVIEW / max(height, width))
     small = np.ascontiguousarray(
@@ -93,23 +93,26 @@ def draw(
         (round(x * factor), round(y * factor)) for x, y in ((box.left, box.top), (box.right, box.bottom))
     ]
     cv2.rectangle(small, corners[0], corners[1], (255, 255, 255), 2)
-    return overlays.jpeg(small, QUALITY), overlays.jpeg(_closeup(pixels, truth, marked, box), QUALITY)
+    return overlays.jpeg(small, QUALITY), overlays.jpeg(_closeup(pixels, truth, predicted, box), QUALITY)
 
 
-def busiest(mask: Bool[np.ndarray, "H W"]) -> Box:
-    """Return the square of SIDE px, less in smaller photographs, that holds most of a mask, by CELL px."""
+def densest_box(mask: Bool[np.ndarray, "H W"]) -> Box:
+    """Return the box that holds most pixels of a mask, on a grid of CELL px.
+
+    Its sides are SIDE px, or those of the photograph where they are shorter.
+    """
     height, width = mask.shape
     rows, columns = min(SIDE, height), min(SIDE, width)
     sums = cv2.integral(mask.view(np.uint8))
     tops = np.unique(np.append(np.arange(0, height - rows + 1, CELL), height - rows))
     lefts = np.unique(np.append(np.arange(0, width - columns + 1, CELL), width - columns))
-    held = (
+    pixels = (
         sums[np.ix_(tops + rows, lefts + columns)]
         - sums[np.ix_(tops, lefts + columns)]
         - sums[np.ix_(tops + rows, lefts)]
         + sums[np.ix_(tops, lefts)]
     )
-    row, column = np.unravel_index(int(held.argmax()), held.shape)
+    row, column = np.unravel_index(int(pixels.argmax()), pixels.shape)
     top, left = int(tops[row]), int(lefts[column])
     return Box(top=top, left=left, bottom=top + rows, right=left + columns)
 
@@ -117,13 +120,14 @@ def busiest(mask: Bool[np.ndarray, "H W"]) -> Box:
 def _closeup(
     pixels: UInt8[np.ndarray, "H W 3"],
     truth: Bool[np.ndarray, "H W"],
-    marked: Bool[np.ndarray, "H W"],
+    predicted: Bool[np.ndarray, "H W"],
     box: Box,
 ) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the part of a photograph in a box, enlarged, with the outlines of both masks."""
     rows, columns = box.shape
     shape = (rows * ENLARGED, columns * ENLARGED)
     large = np.ascontiguousarray(canvas.resample(np.ascontiguousarray(pixels[box.slices]), shape))
-    for mask, colour in ((truth, TRUTH), (marked, FOUND)):
+    for mask, colour in ((truth, TRUTH_COLOUR), (predicted, PREDICTION_COLOUR)):
         enlarged = mask[box.slices].astype(np.uint8).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
         contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(large, contours, -1, colour, ENLARGED)

@@ -1,7 +1,7 @@
-"""One photograph's map against its mask: everything that figures of many photographs are summed from.
+"""The counts of one photograph's map against its mask, from which the figures of all photographs are summed.
 
-Knows:   which pixels are scored; what is counted of one lesion in one photograph.
-Ignores: where maps come from, and what the sums come to.
+Knows:   which pixels are scored, and what is counted of one lesion in one photograph.
+Ignores: where maps come from, and how the sums become figures.
 
 Shape letters: H W photograph, S bins of a sketch, C columns.
 """
@@ -13,111 +13,117 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from foveate import metrics
-from foveate.evaluation.sources import Shown, everywhere
+from foveate.evaluation.sources import CaseMaps, full_box
 from foveate.geometry import canvas, field_of_view
-from foveate.metrics import Counts, Detection
+from foveate.metrics import LesionDetections, PixelCounts
 from foveate.metrics.froc import THRESHOLDS, Matching
-from foveate.metrics.thresholds import Map
+from foveate.metrics.thresholds import StoredMap
 from foveate.types import Part
 
-NAMES = tuple(metrics.ESTIMATORS)
-"""Of the three areas below the precision-recall curve."""
+ESTIMATOR_NAMES = tuple(metrics.ESTIMATORS)
+"""Names of the three estimates of the area under the precision-recall curve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measures:
-    """One lesion in one photograph: some 60 kB, whatever the photograph's size."""
+    """The counts of one lesion in one photograph: some 60 kB, whatever the size of the photograph."""
 
     photograph: str
     """Name of the case."""
     lesion_pixels: int
+    """Scored pixels that are lesion."""
     pixels: int
-    """Scored, lesion and other."""
+    """Scored pixels."""
     areas: Mapping[str, float | None]
-    """Estimator -> area below this photograph's own curve; None where it has no lesion."""
-    sketch: Int64[np.ndarray, "2 S"]
-    """Lesion and other pixels in the bins of `metrics.SKETCH`."""
+    """Estimator -> area under the curve of this photograph alone; None where it has no lesion."""
+    interval_bins: Int64[np.ndarray, "2 S"]
+    """Lesion pixels and background pixels in the bins of `metrics.SKETCH`."""
     official: Float64[np.ndarray, " 67"]
-    """Sums at the challenge's thresholds, as `metrics.at_thresholds` makes them."""
+    """Sums at the challenge's thresholds, from `metrics.at_thresholds`."""
     coarse: Float64[np.ndarray, " 23"]
     """The same at eleven thresholds."""
     confusion: Float64[np.ndarray, " 3"]
-    """True positives, false positives and false negatives at the lesion's threshold, pixels."""
-    detection: Mapping[Matching, Detection]
-    """At `thresholds(the lesion's own)`."""
+    """True positives, false positives and false negatives at the lesion's own threshold, pixels."""
+    detection: Mapping[Matching, LesionDetections]
+    """Lesions found at `search_thresholds(the lesion's own threshold)`."""
     calibration: Float64[np.ndarray, " 30"]
-    """As `metrics.calibration.row` makes it."""
+    """A row of `metrics.calibration.table_row`."""
     highest: float
-    """Probability of the surest pixel: the photograph's own score for the lesion."""
+    """Highest probability of any pixel: the score of the whole photograph for the lesion."""
     seams: Float64[np.ndarray, " 4"] | None
-    """As `metrics.seams.row` makes it; None where nobody knows the windows."""
+    """A row of `metrics.seams.table_row`; None where the windows are unknown."""
 
 
-def thresholds(own: float) -> tuple[float, ...]:
-    """Return the thresholds at which lesions are searched, falling: the fixed ones and the lesion's own."""
+def search_thresholds(own: float) -> tuple[float, ...]:
+    """Return the thresholds for lesion detection, falling: the fixed ones and the lesion's own."""
     return tuple(sorted({*THRESHOLDS, own}, reverse=True))
 
 
-def inside(part: Part, shown: Shown) -> Bool[np.ndarray, "H W"] | None:
-    """Return the pixels that are scored; None for all.
+def scored_pixels(part: Part, maps: CaseMaps) -> Bool[np.ndarray, "H W"] | None:
+    """Return a mask of the pixels that are scored; None means all.
 
     Raises:
         FieldError: no field is found.
         GeometryError: the photograph is smaller than the paper's crop.
     """
-    shape = shown.photograph.shape
+    shape = maps.photograph.shape
     if part == "whole":
         return None
     if part == "field":
-        return field_of_view.mask(shown.field(), everywhere(shape))
+        return field_of_view.mask(maps.find_field(), full_box(shape))
     mask = np.zeros(shape, bool)
-    mask[canvas.part_box(part, shape, field_of_view.full(shape)).slices] = True
+    mask[canvas.part_box(part, shape, field_of_view.full_frame(shape)).slices] = True
     return mask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Compared:
-    """One lesion's map and mask, nothing marked or drawn outside of what is scored."""
+class MapComparison:
+    """One lesion's map and mask, both empty outside the scored pixels."""
 
-    stored: Map
+    map: StoredMap
+    """As stored."""
     truth: Bool[np.ndarray, "H W"]
-    marked: Bool[np.ndarray, "H W"]
-    """Where the map reaches the threshold."""
-    counts: Counts
-    """Of the pixels that are scored."""
+    """Lesion pixels by the mask."""
+    predicted: Bool[np.ndarray, "H W"]
+    """Lesion pixels by the map: where it reaches the threshold."""
+    counts: PixelCounts
+    """Counts of the scored pixels."""
     threshold: float
     """Probability from which a pixel is lesion."""
 
 
 def compare(
-    stored: Map, truth: Bool[np.ndarray, "H W"], where: Bool[np.ndarray, "H W"] | None, threshold: float
-) -> Compared:
-    """Lay a map beside its mask.
+    stored: StoredMap,
+    truth: Bool[np.ndarray, "H W"],
+    scored: Bool[np.ndarray, "H W"] | None,
+    threshold: float,
+) -> MapComparison:
+    """Compare a map with its mask.
 
     Args:
-        stored: in the photograph's frame.
+        stored: the map in the photograph's frame.
         truth: lesion pixels.
-        where: pixels that are scored, None for all.
-        threshold: in (0, 1].
+        scored: pixels that are scored, None for all.
+        threshold: probability from which a pixel is lesion, in (0, 1].
     """
-    counts = metrics.histogram(stored, truth, where)
-    if where is not None:
-        stored = np.where(where, stored, stored.dtype.type(0))
-        truth = truth & where
-    marked = metrics.thresholds.marked(stored, threshold)
-    return Compared(stored=stored, truth=truth, marked=marked, counts=counts, threshold=threshold)
+    counts = metrics.histogram(stored, truth, scored)
+    if scored is not None:
+        stored = np.where(scored, stored, stored.dtype.type(0))
+        truth = truth & scored
+    predicted = metrics.thresholds.binarise(stored, threshold)
+    return MapComparison(map=stored, truth=truth, predicted=predicted, counts=counts, threshold=threshold)
 
 
-def measure(name: str, compared: Compared, seams: Float64[np.ndarray, " 4"] | None) -> Measures:
-    """Count what figures are summed from.
+def measure(name: str, comparison: MapComparison, seams: Float64[np.ndarray, " 4"] | None) -> Measures:
+    """Count everything that figures are summed from.
 
     Args:
-        name: of the case.
-        compared: map and mask.
-        seams: jumps at borders of windows, if anybody knows them.
+        name: name of the case.
+        comparison: its map and mask.
+        seams: jumps at the borders of windows, None where the windows are unknown.
     """
-    counts, truth, marked = compared.counts, compared.truth, compared.marked
-    hits = int(np.count_nonzero(marked & truth))
+    counts, truth, predicted = comparison.counts, comparison.truth, comparison.predicted
+    hits = int(np.count_nonzero(predicted & truth))
     lesion = int(counts.positives.sum())
     occupied = np.flatnonzero(counts.positives + counts.negatives)
     return Measures(
@@ -125,12 +131,14 @@ def measure(name: str, compared: Compared, seams: Float64[np.ndarray, " 4"] | No
         lesion_pixels=lesion,
         pixels=lesion + int(counts.negatives.sum()),
         areas={key: estimator(counts) for key, estimator in metrics.ESTIMATORS.items()},
-        sketch=counts.sketch(),
-        official=metrics.at_thresholds(counts, metrics.OFFICIAL),
-        coarse=metrics.at_thresholds(counts, metrics.COARSE),
-        confusion=np.array([hits, np.count_nonzero(marked) - hits, lesion - hits], np.float64),
-        detection=metrics.detect(compared.stored, truth, thresholds(compared.threshold)),
-        calibration=metrics.calibration.row(counts),
-        highest=metrics.thresholds.probability(int(counts.floors[occupied[-1]])) if len(occupied) else 0.0,
+        interval_bins=counts.interval_bins(),
+        official=metrics.threshold_sums(counts, metrics.OFFICIAL_THRESHOLDS),
+        coarse=metrics.threshold_sums(counts, metrics.COARSE_THRESHOLDS),
+        confusion=np.array([hits, np.count_nonzero(predicted) - hits, lesion - hits], np.float64),
+        detection=metrics.detect(comparison.map, truth, search_thresholds(comparison.threshold)),
+        calibration=metrics.calibration.table_row(counts),
+        highest=metrics.thresholds.to_probability(int(counts.bin_edges[occupied[-1]]))
+        if len(occupied)
+        else 0.0,
         seams=seams,
     )

@@ -1,6 +1,6 @@
-"""Engines of the paper's Table 1, so that training is validated by the very way that predicts.
+"""Engines for the three rows of the paper's Table 1, so that the pipeline that predicts validates training.
 
-Knows:   the Engine protocol, and what each of the three rows leaves out.
+Knows:   the Engine protocol, and which network each row leaves out.
 Ignores: photographs.
 
 Shape letters as in `foveate.engines`.
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from foveate.engines import Engine, Glance
-from foveate.engines.pytorch import TorchEngine
-from foveate.nets import LocalGlobalUNet, sample
+from foveate.engines import Engine, GlobalOutput, WindowBatch
+from foveate.engines.pytorch import TorchEngine, to_tensors
+from foveate.nets import LocalGlobalUNet, sample_pieces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoarseEngine:
-    """GlobalNet alone, its coarse maps read at each window's pixels: an `Engine`."""
+    """An `Engine` of GlobalNet alone: each window is cut out of its coarse maps."""
 
     network: LocalGlobalUNet
     """In evaluation mode."""
@@ -30,62 +30,48 @@ class CoarseEngine:
     """As `Engine.label`."""
 
     @torch.inference_mode()
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Run GlobalNet; its coarse maps are what the windows see."""
-        _, logits = self.network.glance(_tensor(view))
+    def run_global(self, view: Float32[np.ndarray, "1 3 V V"]) -> GlobalOutput:
+        """Run GlobalNet; its coarse maps take the place of the features."""
+        _, logits = self.network.forward_global(_tensor(view))
         coarse = logits.sigmoid()[0].numpy()
-        return Glance(probabilities=coarse, features=coarse)
+        return GlobalOutput(probabilities=coarse, features=coarse)
 
     @torch.inference_mode()
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Enlarge the coarse maps; the windows' pixels are not looked at."""
-        found: Float32[np.ndarray, "N K S T"] = sample(
-            *(torch.from_numpy(a) for a in (pieces, rows, columns))
-        ).numpy()
-        return found
+    def run_local(self, batch: WindowBatch) -> Float32[np.ndarray, "N K S T"]:
+        """Enlarge the coarse maps; the pixels of the windows are ignored."""
+        probabilities: Float32[np.ndarray, "N K S T"] = sample_pieces(to_tensors(batch)).numpy()
+        return probabilities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalEngine:
-    """LocalNet alone: an `Engine`."""
+    """An `Engine` of LocalNet alone."""
 
     network: LocalGlobalUNet
     """In evaluation mode."""
     label: str = "torch float32"
     """As `Engine.label`."""
 
-    def glance(self, view: Float32[np.ndarray, "1 3 V V"]) -> Glance:
-        """Look at nothing."""
+    def run_global(self, view: Float32[np.ndarray, "1 3 V V"]) -> GlobalOutput:
+        """Return empty maps: there is no GlobalNet."""
         empty = np.zeros((1, *view.shape[2:]), np.float32)
-        return Glance(probabilities=empty, features=empty)
+        return GlobalOutput(probabilities=empty, features=empty)
 
     @torch.inference_mode()
-    def look(
-        self,
-        windows: Float32[np.ndarray, "N 3 S T"],
-        pieces: Float32[np.ndarray, "N C G G2"],
-        rows: Float32[np.ndarray, "N S G"],
-        columns: Float32[np.ndarray, "N T G2"],
-    ) -> Float32[np.ndarray, "N K S T"]:
-        """Run LocalNet; the pieces are not looked at."""
-        _, logits = self.network.local_net(_tensor(windows))
-        found: Float32[np.ndarray, "N K S T"] = logits.sigmoid().contiguous().numpy()
-        return found
+    def run_local(self, batch: WindowBatch) -> Float32[np.ndarray, "N K S T"]:
+        """Run LocalNet; the features of GlobalNet are ignored."""
+        _, logits = self.network.local_net(_tensor(batch.windows))
+        probabilities: Float32[np.ndarray, "N K S T"] = logits.sigmoid().contiguous().numpy()
+        return probabilities
 
 
 Row = Literal["GlobalNet", "LocalNet", "fused"]
-"""Of the paper's Table 1."""
+"""A row of the paper's Table 1."""
 
 ROWS: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
     {"GlobalNet": CoarseEngine, "LocalNet": LocalEngine, "fused": TorchEngine}
 )
-"""What makes a row's maps from a network."""
+"""The engine of each row, made from a network."""
 
 
 def _tensor(pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:

@@ -1,33 +1,35 @@
-"""An evaluation as files: metrics.json, metrics.csv and report.html.
+"""Write the results of an evaluation: metrics.json, metrics.csv and report.html.
 
-Knows:   their names; each appears whole or not at all.
-Ignores: what stands in them.
+Knows:   the names of the files; each appears whole or not at all.
+Ignores: their content.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from foveate.evaluation import page, tables
-from foveate.evaluation.evaluate import LesionOutcome, Trial
-from foveate.evaluation.tables import About
-from foveate.writers import files
+from foveate import atomic_files
+from foveate.evaluation import html_report, tables
+from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
+from foveate.evaluation.tables import EvaluationInfo
 
 
 def prepare(out: Path) -> None:
-    """Make the folder and prove that it can be written, before time is spent.
+    """Make the folder and check that it is writable, before any time is spent.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the folder cannot be written.
     """
-    files.prove(out)
+    atomic_files.require_writable(out)
 
 
-def write(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About, out: Path) -> None:
-    """Write all three; those of an earlier evaluation are replaced.
+def write(
+    outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: EvaluationInfo, out: Path
+) -> None:
+    """Write all three files; those of an earlier evaluation are replaced.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    files.write(out / "metrics.csv", tables.table(outcomes))
-    files.write(out / "report.html", page.report(outcomes, trial, about))
-    files.write(out / "metrics.json", tables.metrics_json(outcomes, trial, about))
+    atomic_files.write_file(out / "metrics.csv", tables.metrics_csv(outcomes))
+    atomic_files.write_file(out / "report.html", html_report.report(outcomes, spec, info))
+    atomic_files.write_file(out / "metrics.json", tables.metrics_json(outcomes, spec, info))

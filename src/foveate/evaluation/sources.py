@@ -1,11 +1,12 @@
-"""Where the maps that are evaluated come from: a model that looks now, or files that any system wrote.
+"""Sources of the maps that are evaluated: a model that runs now, or files that any system wrote.
 
-Knows:   how a model's maps reach the photograph's frame; how maps lie in a folder and what they may hold.
-Ignores: masks, and what is worked out from the maps.
+Knows:   how a model's maps reach the photograph's frame, how map files are named and what they may hold.
+Ignores: masks, and which figures are computed from the maps.
 
 Shape letters: H W photograph.
 """
 
+import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,84 +15,103 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import Float64
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate import metrics, photographs
 from foveate.datasets import Case
+from foveate.datasets.folders import same_name
 from foveate.engines import Engine
 from foveate.errors import DatasetError
 from foveate.geometry import canvas, field_of_view, stitching
-from foveate.inference.pipeline import FieldChoice, Segmentation, Settings, located, segment
-from foveate.metrics.thresholds import Map
+from foveate.inference.pipeline import Segmentation, segment
+from foveate.inference.prepared_canvas import find_field
+from foveate.inference.settings import FieldChoice, Settings
+from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.types import Box, Field, FieldRule, Photograph
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
-"""How map files may end."""
+"""Suffixes of map files, in lower case."""
 
-DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, cv2.error)
-"""What NumPy and OpenCV raise on files that are not as their format has it."""
+EXIF_ORIENTATION = 0x0112
+"""Tag of the orientation of a picture."""
+
+DAMAGED = (
+    SyntaxError,
+    Image.DecompressionBombError,
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    zipfile.BadZipFile,
+    cv2.error,
+)
+"""What NumPy and OpenCV raise on files that violate their format."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """One photograph and its maps, each worked out or read when it is asked for."""
+class CaseMaps:
+    """One photograph and the functions that compute or read its maps."""
 
     photograph: Photograph
-    field: Callable[[], Field]
-    """Finds the field of view, px of the photograph."""
-    stored: Callable[[str], Map]
-    """Lesion -> its map in the photograph's frame."""
-    seams: Callable[[str], Float64[np.ndarray, " 4"]] | None
-    """Lesion -> jumps at borders of windows (`metrics.seams`); None where nobody knows the windows."""
+    find_field: Callable[[], Field]
+    """Return the field of view, px of the photograph."""
+    load_map: Callable[[str], StoredMap]
+    """Return the map of a lesion in the photograph's frame."""
+    measure_seams: Callable[[str], Float64[np.ndarray, " 4"]] | None
+    """Return the jumps of a lesion's map at the borders of windows (`metrics.seams`); None where the
+    windows are unknown."""
 
 
-Source = Callable[[Case], Shown]
-"""What is evaluated."""
+MapSource = Callable[[Case], CaseMaps]
+"""A system that is evaluated."""
 
 
-def of_model(package: Package, engine: Engine, settings: Settings) -> Source:
+def maps_from_model(package: Package, engine: Engine, settings: Settings) -> MapSource:
     """Return a source that segments each photograph, as `foveate predict` does."""
 
-    def show(case: Case) -> Shown:
+    def maps_of(case: Case) -> CaseMaps:
         photograph = photographs.read(case.photograph)
-        seen = segment(photograph, package, engine, settings)
-        return Shown(
+        segmentation = segment(photograph, package, engine, settings)
+        return CaseMaps(
             photograph=photograph,
-            field=lambda: seen.field,
-            stored=lambda lesion: stitching.native(seen.probabilities, lesion),
-            seams=lambda lesion: _seams(seen, lesion),
+            find_field=lambda: segmentation.field,
+            load_map=lambda lesion: stitching.native_map(segmentation.probabilities, lesion),
+            measure_seams=lambda lesion: _seams(segmentation, lesion),
         )
 
-    return show
+    return maps_of
 
 
-def of_folder(folder: Path, field: FieldChoice = "auto", rule: FieldRule = "find") -> Source:
+def maps_from_folder(folder: Path, field: FieldChoice = "auto", rule: FieldRule = "find") -> MapSource:
     """Return a source that reads `<photograph>_<LESION>` with one of SUFFIXES from a folder.
 
     Args:
-        folder: with the maps; those of `foveate predict` lie in its maps/, in the photographs' own folders
-            where these lie deeper.
-        field: where the field of view is, for those who ask.
+        folder: the folder of the maps. `foveate predict` writes them to maps/ in its output folder, below the
+            photographs' own subfolders where there are any.
+        field: the field of view, for scoring inside it.
         rule: what 'auto' means for these photographs.
     """
 
-    def show(case: Case) -> Shown:
+    def maps_of(case: Case) -> CaseMaps:
         photograph = photographs.read(case.photograph)
-        return Shown(
+        return CaseMaps(
             photograph=photograph,
-            field=lambda: located(photograph, field, rule),
-            stored=lambda lesion: read_map(_only(folder, _names(case, lesion)), photograph.shape),
-            seams=None,
+            find_field=lambda: find_field(photograph, field, rule),
+            load_map=lambda lesion: read_map(_only(folder, _names(case, lesion)), photograph.shape),
+            measure_seams=None,
         )
 
-    return show
+    return maps_of
 
 
-def read_map(path: Path, shape: tuple[int, int]) -> Map:
-    """Read a map: grey PNG or TIFF of 8 or 16 bits, TIFF of floats, NumPy array; levels or probabilities.
+def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
+    """Read a map: grey PNG or TIFF of 8 or 16 bits, TIFF of floats, or a NumPy array.
 
     Args:
-        path: an .npz holds one array, or one that is called 'probability'.
+        path: path of the file; an .npz holds one array, or one named 'probability'.
         shape: (H, W) that the map must have, px.
 
     Returns:
@@ -101,9 +121,11 @@ def read_map(path: Path, shape: tuple[int, int]) -> Map:
         DatasetError: unreadable, of another size, not grey, of another type, or no probabilities.
     """
     try:
-        stored = _content(path)
+        content = _content(path)
     except DAMAGED as error:
-        raise DatasetError(f"{path}: unreadable map ({error}); write it anew") from error
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{path}: unreadable map ({reason}); write it anew") from error
+    stored = content.astype(content.dtype.newbyteorder("="), copy=False)
     if stored.shape != shape:
         raise DatasetError(
             f"{path}: the map is {_by(stored.shape)}, its photograph {_by(shape)}; write one grey map of the "
@@ -119,63 +141,92 @@ def read_map(path: Path, shape: tuple[int, int]) -> Map:
 
 
 def _content(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False))
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             name = "probability" if len(arrays.files) > 1 else arrays.files[0]
             return np.asarray(arrays[name])
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise ValueError(f"no {path.suffix} picture")
-    return np.asarray(pixels)
+    return _decode_picture(path)
+
+
+def _decode_picture(path: Path) -> np.ndarray:
+    """Return the levels of a picture, upright.
+
+    Raises:
+        ValueError: it is empty, no picture, or holds several.
+    """
+    content = path.read_bytes()
+    if not content:
+        raise ValueError("the file is empty")
+    opener = TiffImageFile if content[:2] in (b"II", b"MM") else PngImageFile
+    with opener(io.BytesIO(content)) as image:
+        pages = getattr(image, "n_frames", 1)
+        if pages > 1:
+            raise ValueError(f"holds {pages} pictures")
+        orientation = 1 if opener is TiffImageFile else image.getexif().get(EXIF_ORIENTATION, 1)
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            return np.asarray(image)  # big-endian BigTIFF: OpenCV does not read it
+    return np.asarray(photographs.turn_upright(pixels, orientation))
 
 
 def _names(case: Case, lesion: str) -> tuple[str, ...]:
-    """Return what a map may be called, without ending: as the case, and as `foveate predict` calls it.
+    """Return the possible names of a map, without suffix: after the case, and as `foveate predict` names it.
 
-    The latter are ends of the photograph's path, at least as deep as the case's name: where that is P1_p0,
-    P1/p0 or images/P1/p0, by the folder that `predict` was given.
+    `foveate predict` uses the end of the photograph's path. For the case P1_p0 that is P1/p0 or images/P1/p0,
+    depending on the folder that it was given.
     """
     path = case.photograph.with_suffix("")
     parts = path.relative_to(path.anchor).parts
-    ends = [parts[-depth:] for depth in range(1, len(parts) + 1)]
-    own = [depth for depth, end in enumerate(ends) if "_".join(end) == case.name]
-    names = ["/".join(end) for end in ends[own[0] :]] if own else []
+    tails = [parts[-depth:] for depth in range(1, len(parts) + 1)]
+    matches = [index for index, tail in enumerate(tails) if "_".join(tail) == case.name]
+    names = ["/".join(tail) for tail in tails[matches[0] :]] if matches else []
     return tuple(f"{name}_{lesion}" for name in dict.fromkeys([case.name, *names]))
 
 
 def _only(folder: Path, names: Sequence[str]) -> Path:
-    """Return the one file of those names.
+    """Return the path of the only file with one of some names.
 
     Raises:
         DatasetError: there is none, or several.
     """
-    found = [name + suffix for name in names for suffix in SUFFIXES if (folder / (name + suffix)).is_file()]
-    if not found:
-        same = [name for name in names if name.replace("/", "_") == names[0]]
+    files = [file for name in names for file in _files_named(folder, name)]
+    if not files:
+        possible = [name for name in names if name.replace("/", "_") == names[0]]
         raise DatasetError(
-            f"{folder}: no map {' or '.join(same)} ({', '.join(SUFFIXES)}); write one for every "
+            f"{folder}: no map {' or '.join(possible)} ({', '.join(SUFFIXES)}); write one for every "
             "photograph and lesion, or choose lesions with --lesions"
         )
-    if len(found) > 1:
-        raise DatasetError(f"{folder}: {found[0]} beside {found[1]}; keep one map")
-    return folder / found[0]
+    if len(files) > 1:
+        raise DatasetError(f"{folder}: {files[0]} beside {files[1]}; keep one map")
+    return folder / files[0]
 
 
-def _seams(seen: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:
-    """Measure jumps at the borders of a model's windows, on its canvas and in the field."""
-    probabilities = seen.probabilities
+def _files_named(folder: Path, name: str) -> list[str]:
+    """Return the paths of the maps of a name below a folder, with '/', whatever their Unicode form."""
+    parent, _, stem = name.rpartition("/")
+    inside = folder / parent
+    if not inside.is_dir():
+        return []
+    files = sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [path.relative_to(folder).as_posix() for path in files if same_name(path.stem) == same_name(stem)]
+
+
+def _seams(segmentation: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:
+    """Measure the jumps of a map at the borders of windows, on the canvas and inside the field."""
+    probabilities = segmentation.probabilities
     shape = probabilities.frame.shape
     levels = probabilities.maps[probabilities.lesions.index(lesion)]
     box = probabilities.frame.box
-    inside = field_of_view.mask(seen.field, box)
+    inside = field_of_view.mask(segmentation.field, box)
     within = canvas.resample(inside.astype(np.uint8), shape) > 0
-    return metrics.seams.row(levels, within, seen.tiling.corners, seen.tiling.window)
+    return metrics.seams.table_row(levels, within, segmentation.tiling.corners, segmentation.tiling.window)
 
 
-def everywhere(shape: tuple[int, int]) -> Box:
-    """Return the box of a whole photograph."""
+def full_box(shape: tuple[int, int]) -> Box:
+    """Return the box of a whole photograph of (H, W) px."""
     return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 

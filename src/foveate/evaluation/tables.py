@@ -1,9 +1,10 @@
-"""What came of an evaluation, for programs: metrics.json and metrics.csv.
+"""The results of an evaluation for programs: metrics.json and metrics.csv.
 
-Knows:   how figures are spelt there.
-Ignores: how they were computed.
+Knows:   the keys and columns of both files.
+Ignores: how figures were computed.
 
-Both are the same, byte for byte, for the same maps, masks and settings: they hold no times and no paths.
+Both files are the same, byte for byte, for the same maps, masks and settings: they hold no times and no
+paths.
 """
 
 import csv
@@ -14,122 +15,124 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from foveate import metrics
-from foveate.evaluation.evaluate import LesionOutcome, Trial
+from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.figures import Tree
-from foveate.evaluation.measures import Measures, thresholds
-from foveate.evaluation.operating_points import Familiar
+from foveate.evaluation.measures import Measures, search_thresholds
+from foveate.evaluation.selection import PreviouslySeen
 from foveate.metrics import Estimate
 from foveate.metrics.bootstrap import COVERAGE
 from foveate.types import Effort
 from foveate.version import version
-from foveate.writers import NOTICE, Maker
+from foveate.writers import NOTICE, Provenance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class About:
-    """What was evaluated, in words."""
+class EvaluationInfo:
+    """What was evaluated, for the reader of the results."""
 
-    maker: Maker | None
+    provenance: Provenance | None
     """The model; None where maps were read."""
     layout: str
-    """Of the set."""
+    """Name of the layout of the set."""
     split: str
-    """Which photographs of it, as asked."""
+    """Name of the split, as the user gave it."""
     left_out: Mapping[str, str]
     """Lesion -> why it is not scored."""
-    familiar: Familiar | None = None
+    previously_seen: PreviouslySeen | None = None
     """What the model has met before; None where maps were read, or its manifest names no photographs."""
-
     engine: str | None = None
-    """What computed, and how precisely; None where maps were read."""
+    """Name and precision of the engine; None where maps were read."""
     effort: Effort | None = None
-    """At which the model looked; None where maps were read."""
+    """Effort at which the model ran; None where maps were read."""
 
     @property
     def system(self) -> str:
-        """The model's name and version, and its effort where it is not full; or that maps were read."""
-        if self.maker is None:
+        """Name and version of the model, and its effort unless it is full; or that maps were read."""
+        if self.provenance is None:
             return "maps that were read"
         effort = "" if self.effort in (None, "full") else f", effort {self.effort}"
-        return f"{self.maker.name} {self.maker.version}{effort}"
+        return f"{self.provenance.name} {self.provenance.version}{effort}"
 
 
-def metrics_json(outcomes: Mapping[str, LesionOutcome], trial: Trial, about: About) -> bytes:
+def metrics_json(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: EvaluationInfo) -> bytes:
     """Return metrics.json."""
-    maker = about.maker
+    provenance = info.provenance
     document = {
         "foveate": version(),
         "notice": NOTICE,
-        "system": about.system,
-        "model": maker and {"name": maker.name, "version": maker.version, "sha256": maker.digest},
-        "engine": about.engine,
-        "effort": about.effort,
-        "layout": about.layout,
-        "split": about.split,
-        "region": trial.region,
-        "photographs": len(trial.cases),
-        "seen_in_training": about.familiar and about.familiar.seen_in_training,
-        "thresholds_chosen_on": about.familiar and about.familiar.thresholds_chosen_on,
-        "intervals": {"coverage": COVERAGE, "resamples": trial.resamples, "seed": trial.seed},
-        "places": metrics.thresholds.TOP + 1,
-        "lesions": {lesion: plain(outcome.figures) for lesion, outcome in outcomes.items()},
-        "left_out": dict(about.left_out),
+        "system": info.system,
+        "model": provenance
+        and {"name": provenance.name, "version": provenance.version, "sha256": provenance.digest},
+        "engine": info.engine,
+        "effort": info.effort,
+        "layout": info.layout,
+        "split": info.split,
+        "region": spec.region,
+        "photographs": len(spec.cases),
+        "seen_in_training": info.previously_seen and info.previously_seen.in_training,
+        "thresholds_chosen_on": info.previously_seen and info.previously_seen.in_threshold_selection,
+        "intervals": {"coverage": COVERAGE, "resamples": spec.resamples, "seed": spec.seed},
+        "places": metrics.thresholds.MAX_INDEX + 1,
+        "lesions": {lesion: to_json(outcome.figures) for lesion, outcome in outcomes.items()},
+        "left_out": dict(info.left_out),
         "each": [
             {
                 "photograph": case.name,
                 "lesions": {
-                    lesion: own(one, trial.thresholds[lesion])
+                    lesion: case_figures(measures, spec.thresholds[lesion])
                     for lesion, outcome in outcomes.items()
-                    for one in outcome.each
-                    if one.photograph == case.name
+                    for measures in outcome.each
+                    if measures.photograph == case.name
                 },
             }
-            for case in trial.cases
+            for case in spec.cases
         ],
     }
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def own(one: Measures, threshold: float) -> dict[str, object]:
-    """Return one photograph's own figures of a lesion."""
-    detected = one.detection["one_pixel"]
-    index = thresholds(threshold).index(threshold)
-    dice, iou = (_number(of(one.confusion[None])[0]) for of in (metrics.dices, metrics.ious))
+def case_figures(measures: Measures, threshold: float) -> dict[str, object]:
+    """Return the figures of a lesion in one photograph."""
+    detection = measures.detection["one_pixel"]
+    index = search_thresholds(threshold).index(threshold)
+    dice, iou = (
+        _number(metric(measures.confusion[None])[0]) for metric in (metrics.dice_scores, metrics.iou_scores)
+    )
     return {
-        "lesion_pixels": one.lesion_pixels,
-        "aupr": dict(one.areas),
+        "lesion_pixels": measures.lesion_pixels,
+        "aupr": dict(measures.areas),
         "dice": dice,
         "iou": iou,
-        "lesions": int(detected.lesions.sum()),
-        "found": int(detected.hits[index].sum()),
-        "false_positives": int(detected.false[index]),
-        "highest": one.highest,
+        "lesions": int(detection.lesions.sum()),
+        "found": int(detection.true_positives[index].sum()),
+        "false_positives": int(detection.false_positives[index]),
+        "highest": measures.highest,
     }
 
 
-def plain(value: object) -> object:
-    """Return a tree of figures as JSON can hold it; an estimate without a value says why."""
+def to_json(value: object) -> object:
+    """Return a tree of figures in types of JSON; an estimate without a value states the reason."""
     if isinstance(value, Estimate):
-        found: dict[str, object] = {"value": value.value, "low": value.low, "high": value.high}
-        return found | ({"reason": value.reason} if value.value is None else {})
+        estimate: dict[str, object] = {"value": value.value, "low": value.low, "high": value.high}
+        return estimate | ({"reason": value.reason} if value.value is None else {})
     if isinstance(value, Mapping):
-        return {name: plain(branch) for name, branch in value.items()}
-    return [plain(branch) for branch in value] if isinstance(value, list) else value
+        return {name: to_json(branch) for name, branch in value.items()}
+    return [to_json(branch) for branch in value] if isinstance(value, list) else value
 
 
-def table(outcomes: Mapping[str, LesionOutcome]) -> bytes:
-    """Return metrics.csv: a row for each figure that has an interval."""
+def metrics_csv(outcomes: Mapping[str, LesionOutcome]) -> bytes:
+    """Return metrics.csv: a row for each figure with an interval."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
     writer.writerow(["lesion", "figure", "value", "low", "high", "reason"])
     for lesion, outcome in outcomes.items():
-        for name, leaf in _leaves(plain(outcome.figures), ""):
+        for name, leaf in _leaves(to_json(outcome.figures), ""):
             writer.writerow([lesion, name, *(leaf.get(key) for key in ("value", "low", "high", "reason"))])
     return text.getvalue().encode()
 
 
 def _leaves(value: object, name: str) -> Iterator[tuple[str, Tree]]:
-    """Yield every estimate of a plain tree by its path, such as 'aupr.exact'."""
+    """Yield every estimate of a tree with its path, such as 'aupr.exact'."""
     if isinstance(value, Mapping) and "value" in value:
         yield name, value
     elif isinstance(value, Mapping):
@@ -145,23 +148,23 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def brief(lesion: str, outcome: LesionOutcome) -> tuple[str, dict[str, str]]:
-    """Return a lesion and its first figures as text, for a terminal: name -> value and interval."""
-    told = json.loads(json.dumps(plain(outcome.figures)))
-    detected = told["detection"]["one_pixel"]
-    return lesion, {
-        "AUPR exact": _told(told["aupr"]["exact"]),
-        "official_33": _told(told["aupr"]["official_33"]),
-        "coarse_11": _told(told["aupr"]["coarse_11"]),
-        "Dice": _told(told["dice"]),
-        "lesions found": _told(detected["sensitivity"]),
-        "false a photograph": _told(detected["false_positives_per_photograph"]),
+def headline(outcome: LesionOutcome) -> dict[str, str]:
+    """Return the main figures of a lesion as text for a terminal: name -> value and interval."""
+    figures = json.loads(json.dumps(to_json(outcome.figures)))
+    detection = figures["detection"]["one_pixel"]
+    return {
+        "AUPR exact": _format_estimate(figures["aupr"]["exact"]),
+        "official_33": _format_estimate(figures["aupr"]["official_33"]),
+        "coarse_11": _format_estimate(figures["aupr"]["coarse_11"]),
+        "Dice": _format_estimate(figures["dice"]),
+        "lesions found": _format_estimate(detection["sensitivity"]),
+        "false a photograph": _format_estimate(detection["false_positives_per_photograph"]),
     }
 
 
-def _told(found: Mapping[str, float | None]) -> str:
-    """A value and its interval below it; a dash where there is no value."""
-    if found["value"] is None:
+def _format_estimate(estimate: Mapping[str, float | None]) -> str:
+    """Return a value with its interval on the next line; a dash where there is no value."""
+    if estimate["value"] is None:
         return "-"
-    ends = "" if found["low"] is None else f"\n{found['low']:.3f} to {found['high']:.3f}"
-    return f"{found['value']:.3f}{ends}"
+    interval = "" if estimate["low"] is None else f"\n{estimate['low']:.3f} to {estimate['high']:.3f}"
+    return f"{estimate['value']:.3f}{interval}"

@@ -1,6 +1,6 @@
-"""The canvas, and GlobalNet's view of it: the part of a photograph that is analysed, at the model's scale.
+"""The canvas: the part of a photograph that is analysed, at the model's scale; and GlobalNet's view of it.
 
-Knows:   boxes, scales, and which pixel of the photograph shows the same place as which of the canvas.
+Knows:   boxes, scales, and how coordinates of the photograph and of the canvas correspond.
 Ignores: files, networks, and what is in the picture.
 
 photograph --frame--> canvas (model's scale) --global_view--> 640 x 640 for GlobalNet
@@ -17,24 +17,24 @@ import numpy as np
 from jaxtyping import Float64, Num, UInt8
 
 from foveate.errors import GeometryError
-from foveate.types import Box, Contract, Field, Frame, Part
+from foveate.types import Box, Field, Frame, ModelContract, Part
 
 PAPER_CROP = (2816, 3328)
 """(rows, columns) of the paper's centre crop of a 2848 x 4288 photograph (section 2.2)."""
 
 
 def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
-    """Return the box of the photograph that is looked at.
+    """Return the box of the photograph that is analysed.
 
     Args:
         part: 'field' for the field's box, 'paper' for the centre crop, 'whole' for everything.
         shape: (H, W) of the photograph.
-        field: its field of view.
+        field: field of view of the photograph.
 
     Raises:
         GeometryError: the photograph is smaller than the paper's crop.
 
-    Source: the crop is Yan et al. 2019, section 2.2; the field's box as default is our choice.
+    Source: the crop is that of Yan et al. 2019, section 2.2; the field's box as default is our choice.
     """
     if part == "field":
         return field.box
@@ -50,10 +50,10 @@ def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
     return Box(top=top, left=left, bottom=top + height, right=left + width)
 
 
-def fit_frame(box: Box, field: Field, contract: Contract) -> Frame:
-    """Lay a canvas over a box so that the field has the diameter that the model was trained at.
+def fit_frame(box: Box, field: Field, contract: ModelContract) -> Frame:
+    """Return the frame of a box in which the field has the diameter that the model was trained at.
 
-    Within the contract's tolerance nothing is resampled: the canvas is the box.
+    Within the contract's tolerance nothing is resampled, and the canvas has the box's shape.
 
     Source: our choice (docs/decisions/0003-scale-by-the-field.md).
     """
@@ -65,25 +65,25 @@ def fit_frame(box: Box, field: Field, contract: Contract) -> Frame:
 
 
 def to_canvas(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.ndarray, "P 2"]:
-    """Map continuous (row, column) places of the photograph to the canvas."""
+    """Map continuous (row, column) coordinates of the photograph to the canvas."""
     return (points - (frame.box.top, frame.box.left)) * frame.scale
 
 
 def to_photograph(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[np.ndarray, "P 2"]:
-    """Map continuous (row, column) places of the canvas to the photograph: the inverse of `to_canvas`."""
+    """Map continuous (row, column) coordinates of the canvas to the photograph; it inverts `to_canvas`."""
     return points / frame.scale + (frame.box.top, frame.box.left)
 
 
 def resample(picture: Num[np.ndarray, "H W ..."], shape: tuple[int, int]) -> Num[np.ndarray, "h w ..."]:
-    """Stretch a picture to a shape: the mean over each new pixel where it shrinks, bilinear where it grows.
+    """Resample a picture to a shape: the mean over each new pixel if it shrinks, bilinear if it grows.
 
-    The outer edges of both pictures coincide, as `Frame.scale` has it. Nothing is copied where the shape is
-    the same already. What lies at a place stays there: to float precision where the picture grows or shrinks
-    by a whole number; to an eighth of an old pixel where it shrinks by another, since the mean takes old
-    pixels for flat. Growing repeats the rim beyond the centres of the outermost old pixels.
+    The outer edges of both pictures coincide, as in `Frame.scale`. A picture that has the shape already is
+    returned without a copy. Objects stay in place: to float precision where the picture grows, or shrinks by
+    a whole number; to an eighth of an old pixel where it shrinks by another factor, since the mean treats old
+    pixels as flat. Growing repeats the rim beyond the centres of the outermost old pixels.
 
     Args:
-        picture: of one to four channels, or without an axis for them.
+        picture: a picture with one to four channels, or without a channel axis.
         shape: (h, w) in pixels.
 
     Source: OpenCV's INTER_AREA and INTER_LINEAR, half-pixel centres.
@@ -91,18 +91,20 @@ def resample(picture: Num[np.ndarray, "H W ..."], shape: tuple[int, int]) -> Num
     if picture.shape[:2] == shape:
         return picture
     shrinks = shape[0] <= picture.shape[0] and shape[1] <= picture.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=how)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, (shape[1], shape[0]), interpolation=interpolation)
     return resized.reshape(*shape, *picture.shape[2:])  # OpenCV drops an axis of one channel
 
 
 def extract_canvas(pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
-    """Cut the frame's box from a photograph and bring it to the model's scale."""
+    """Crop a photograph to the frame's box, and resample it to the model's scale."""
     return resample(pixels[frame.box.slices], frame.shape)
 
 
 def global_view(picture: Num[np.ndarray, "h w ..."], side: int) -> Num[np.ndarray, "V V ..."]:
-    """Return GlobalNet's view: all of the canvas in a square of `side` px, each axis by its own factor.
+    """Return GlobalNet's view: the whole canvas, resampled to a square of `side` px.
+
+    Each axis has its own factor.
 
     Source: Yan et al. 2019, section 2.2 (2816 x 3328 to 640 x 640, so anisotropic).
     """

@@ -10,25 +10,24 @@ import numpy as np
 from jaxtyping import Num
 
 Symmetry = tuple[int, bool]
-"""Quarter turns against the clock, 0 to 3, and whether left and right are then swapped."""
+"""Quarter turns against the clock, 0 to 3, and whether left and right are swapped afterwards."""
 
 DIHEDRAL: tuple[Symmetry, ...] = tuple(
     (quarters, mirrored) for mirrored in (False, True) for quarters in range(4)
 )
-"""All eight ways to lay a square down; the first leaves it as it is."""
+"""All eight symmetries; the first is the identity, and the first four are the turns."""
 
 
-def apply(picture: Num[np.ndarray, "... V V"], way: Symmetry) -> Num[np.ndarray, "... V V"]:
-    """Turn and mirror a square picture, rows and columns on its last axes."""
-    quarters, mirrored = way
+def apply(picture: Num[np.ndarray, "... V V"], symmetry: Symmetry) -> Num[np.ndarray, "... V V"]:
+    """Turn and mirror a square picture whose last two axes are rows and columns."""
+    quarters, mirrored = symmetry
     turned: Num[np.ndarray, "... V V"] = np.rot90(picture, quarters, axes=(-2, -1))
     return np.ascontiguousarray(turned[..., ::-1] if mirrored else turned)
 
 
-def invert(picture: Num[np.ndarray, "... V V"], way: Symmetry) -> Num[np.ndarray, "... V V"]:
+def invert(picture: Num[np.ndarray, "... V V"], symmetry: Symmetry) -> Num[np.ndarray, "... V V"]:
     """Undo `apply`."""
-    quarters, mirrored = way
-    back: Num[np.ndarray, "... V V"] = np.rot90(
-        picture[..., ::-1] if mirrored else picture, -quarters, (-2, -1)
-    )
-    return np.ascontiguousarray(back)
+    quarters, mirrored = symmetry
+    turned = picture[..., ::-1] if mirrored else picture
+    upright: Num[np.ndarray, "... V V"] = np.rot90(turned, -quarters, axes=(-2, -1))
+    return np.ascontiguousarray(upright)

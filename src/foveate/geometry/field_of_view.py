@@ -64,7 +64,7 @@ def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     return field
 
 
-def full(shape: tuple[int, int]) -> Field:
+def full_frame(shape: tuple[int, int]) -> Field:
     """Take the whole photograph for the field: the disc through its corners.
 
     Args:
@@ -80,7 +80,7 @@ def full(shape: tuple[int, int]) -> Field:
     return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=box)
 
 
-def given(centre: tuple[float, float], radius: float, shape: tuple[int, int]) -> Field:
+def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, int]) -> Field:
     """Take a disc that a person named.
 
     Args:

@@ -1,11 +1,12 @@
-"""Windows that cover a canvas, and how they are cut from it.
+"""Tile a canvas with windows, and extract them.
 
 Knows:   where windows lie and which sizes they have.
 Ignores: files, networks, and what is in the picture.
 
 The paper calls the windows of its grid patches; here they may be larger than its 256 x 256 px.
 
-Shape letters: h w canvas, S T sides of a window, N windows, r c the canvas in steps.
+Shape letters: h w canvas, S T sides of a window, N windows, n windows along one axis, r c the canvas in
+blocks.
 """
 
 import math
@@ -17,18 +18,18 @@ from jaxtyping import Bool, Int64, Num
 from foveate.errors import GeometryError
 
 WINDOW_OVERHEAD_PIXELS = 8192
-"""What a window costs beside its pixels, in pixels: fewer larger windows are preferred to as many pixels in
-more."""
+"""Fixed cost of a window, in pixels: of two tilings with equally many pixels, fewer and larger windows
+win."""
 
 
 def regular_grid(shape: tuple[int, int], side: int, overlap: int) -> Int64[np.ndarray, "N 2"]:
-    """Return the top-left corners, in reading order, of windows that cover a canvas.
+    """Return the top-left corners, in reading order, of square windows that cover a canvas.
 
-    Neighbours share at least `overlap` px; they are spread evenly, the outermost flush with the rim. With
-    overlap 0 and a canvas of whole windows it is the paper's grid: 13 x 11 for its crop.
+    Neighbours share at least `overlap` px. The windows are spread evenly, with the outermost flush with the
+    rim. With overlap 0 and a canvas of whole windows it is the paper's grid: 13 x 11 for its crop.
 
     Raises:
-        GeometryError: a window is larger than the canvas, or the overlap leaves no step.
+        GeometryError: a window is larger than the canvas, or the overlap is not below the side.
     """
     if not 0 <= overlap < side:
         raise GeometryError(f"windows of {side} px cannot overlap by {overlap} px; choose 0 to {side - 1}")
@@ -39,7 +40,7 @@ def regular_grid(shape: tuple[int, int], side: int, overlap: int) -> Int64[np.nd
 
 
 def _starts(length: int, side: int, overlap: int) -> Int64[np.ndarray, " n"]:
-    """Where windows begin along one axis."""
+    """Return the first pixels of windows that cover one axis."""
     count = 1 + math.ceil((length - side) / (side - overlap))
     return np.round(np.linspace(0, length - side, count)).astype(np.int64)
 
@@ -49,81 +50,99 @@ class Tiling:
     """Windows of one size that together show all of the field."""
 
     window: tuple[int, int]
-    """(rows, columns) of each, canvas px."""
+    """(rows, columns) of each window, canvas px."""
     corners: Int64[np.ndarray, "N 2"]
-    """(row, column) of each one's first pixel, in reading order."""
+    """(row, column) of each window's first pixel, in reading order."""
 
 
 def cover_field(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, largest: int) -> Tiling:
-    """Choose the windows that show all of the field with the fewest pixels.
+    """Return the tiling that covers the field with the fewest pixels.
 
-    They lie in bands of rows, each band's from the first to the last column where the field is. Sizes and
-    corners are multiples of `step`, so that a network that halves its picture sees the same grid in all.
+    The windows form rows, each of which spans the columns from the first to the last pixel of the field in
+    it. Sizes and corners are multiples of `step`, so that the grid of a network with strides is the same in
+    all windows.
 
     Args:
-        inside: the field; both sides are multiples of `step`.
+        inside: mask of the field; both sides are multiples of `step`.
         step: canvas px.
-        overlap: canvas px that neighbours share at least; a multiple of `step`.
-        largest: pixels of a window at most, where one of two steps beyond the overlap fits.
+        overlap: overlap of neighbours at least, canvas px; a multiple of `step`.
+        largest: most pixels of a window; a window of one step beyond the overlap is always allowed.
 
     Returns:
-        Of several equally good tilings the one with the fewest windows.
+        The cheapest tiling; the cost is that of all pixels, plus WINDOW_OVERHEAD_PIXELS for each window.
 
     Raises:
-        GeometryError: nothing is inside.
+        GeometryError: the mask is empty.
 
     Source: our choice.
     """
-    height, width = inside.shape
-    blocks = inside.reshape(height // step, step, width // step, step)
-    lit: Bool[np.ndarray, "r c"] = np.logical_or.reduce(blocks, axis=(1, 3))
-    rows = np.flatnonzero(lit.any(axis=1))
+    pixels = inside.reshape(inside.shape[0] // step, step, inside.shape[1] // step, step)
+    blocks: Bool[np.ndarray, "r c"] = np.logical_or.reduce(pixels, axis=(1, 3))
+    rows = np.flatnonzero(blocks.any(axis=1))
     if not len(rows):
-        raise GeometryError("no pixel of the canvas is inside the field; nothing is to be looked at")
-    shared, most, extra = overlap // step, largest // step**2, WINDOW_OVERHEAD_PIXELS / step**2
-    best: tuple[float, tuple[int, int], list[_Band]] | None = None
-    for tall in range(min(len(lit), shared + 1), len(lit) + 1):
-        bands = _bands(lit, _starts_of((int(rows[0]), int(rows[-1]) + 1), tall, shared, len(lit)), tall)
-        reach = np.array([(band.left, band.right) for band in bands])
-        smallest = min(lit.shape[1], shared + 1)
-        wide = np.arange(smallest, lit.shape[1] + 1)
-        wide = wide[(tall * wide <= most) | (wide == smallest)]
-        counts = np.maximum(1, -(-((reach[:, 1] - reach[:, 0])[:, np.newaxis] - shared) // (wide - shared)))
-        costs = counts.sum(axis=0) * (tall * wide + extra)
-        if best is None or costs.min() < best[0]:
-            best = float(costs.min()), (tall, int(wide[costs.argmin()])), bands
+        raise GeometryError("no pixel of the canvas is inside the field, so no window shows it")
+    shared, most, overhead = overlap // step, largest // step**2, WINDOW_OVERHEAD_PIXELS / step**2
+    first_row, last_row = int(rows[0]), int(rows[-1]) + 1
+    best: tuple[float, tuple[int, int], list[_WindowRow]] | None = None
+    for height in range(min(len(blocks), shared + 1), len(blocks) + 1):
+        starts = _spread((first_row, last_row), height, shared, len(blocks))
+        window_rows = _window_rows(blocks, starts, height)
+        cost, width = _cheapest_width(window_rows, blocks.shape[1], height, (shared, most, overhead))
+        if best is None or cost < best[0]:
+            best = cost, (height, width), window_rows
     assert best is not None
-    _, (tall, across), bands = best
+    _, (height, width), window_rows = best
     corners = [
-        (band.row, column)
-        for band in bands
-        for column in _starts_of((band.left, band.right), across, shared, lit.shape[1])
+        (row.top, column)
+        for row in window_rows
+        for column in _spread((row.left, row.right), width, shared, blocks.shape[1])
     ]
-    return Tiling(window=(tall * step, across * step), corners=np.array(corners, np.int64) * step)
+    return Tiling(window=(height * step, width * step), corners=np.array(corners, np.int64) * step)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Band:
-    """Rows of a canvas in which windows lie side by side, and where the field is in them; in steps."""
+class _WindowRow:
+    """A row of windows side by side, and the columns that the field spans in it; in blocks."""
 
-    row: int
+    top: int
     left: int
     right: int
 
 
-def _bands(lit: Bool[np.ndarray, "r c"], starts: list[int], tall: int) -> list[_Band]:
-    """Return the bands that show anything of the field."""
-    found = []
-    for row in starts:
-        columns = np.flatnonzero(lit[row : row + tall].any(axis=0))
+def _window_rows(blocks: Bool[np.ndarray, "r c"], starts: list[int], height: int) -> list[_WindowRow]:
+    """Return the rows of windows that show anything of the field."""
+    window_rows = []
+    for top in starts:
+        columns = np.flatnonzero(blocks[top : top + height].any(axis=0))
         if len(columns):
-            found.append(_Band(row=row, left=int(columns[0]), right=int(columns[-1]) + 1))
-    return found
+            window_rows.append(_WindowRow(top=top, left=int(columns[0]), right=int(columns[-1]) + 1))
+    return window_rows
 
 
-def _starts_of(reach: tuple[int, int], size: int, shared: int, length: int) -> list[int]:
-    """Return where windows begin that cover a range: as few as can be, evenly, none beyond the canvas."""
-    start, stop = reach
+def _cheapest_width(
+    window_rows: list[_WindowRow], columns: int, height: int, limits: tuple[int, int, float]
+) -> tuple[float, int]:
+    """Return the cost of the cheapest windows of a height, and their width; in blocks.
+
+    Args:
+        window_rows: the rows of windows.
+        columns: width of the canvas.
+        height: height of the windows.
+        limits: overlap at least, most blocks of a window, and the fixed cost of a window.
+    """
+    shared, most, overhead = limits
+    smallest = min(columns, shared + 1)
+    widths = np.arange(smallest, columns + 1)
+    widths = widths[(height * widths <= most) | (widths == smallest)]
+    spans = np.array([row.right - row.left for row in window_rows])[:, np.newaxis]
+    counts = np.maximum(1, -(-(spans - shared) // (widths - shared)))
+    costs = counts.sum(axis=0) * (height * widths + overhead)
+    return float(costs.min()), int(widths[costs.argmin()])
+
+
+def _spread(span: tuple[int, int], size: int, shared: int, length: int) -> list[int]:
+    """Return the starts of the fewest windows that cover a span, spread evenly and within the canvas."""
+    start, stop = span
     count = max(1, math.ceil((stop - start - shared) / (size - shared)))
     first = min(start, length - size)
     return [round(place) for place in np.linspace(first, max(first, stop - size), count).tolist()]
@@ -137,7 +156,7 @@ def extract_windows(
     Args:
         picture: the canvas.
         corners: (row, column) of each window's first pixel.
-        side: of the windows, px; (rows, columns) where they are no squares.
+        side: side of the windows, px; (rows, columns) where they are not square.
 
     Raises:
         GeometryError: a window leaves the canvas.
@@ -149,5 +168,5 @@ def extract_windows(
 
 
 def window_shape(side: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (rows, columns) of a window of which only the side may be said, where it is a square."""
+    """Return (rows, columns) of a window; an int means a square window."""
     return (side, side) if isinstance(side, int) else side

@@ -1,4 +1,4 @@
-"""Foveate in three lines of Python: load a model, look at a photograph, save or use what was seen.
+"""Foveate in three lines of Python: load a model, segment a photograph, save or use the result.
 
 Knows:   which steps a caller wants together.
 Ignores: how each is done.
@@ -21,36 +21,37 @@ from jaxtyping import Bool, Float32
 
 from foveate import models, photographs, writers
 from foveate.analysis import regions
-from foveate.engines import Device, Engine, Precision, processors
-from foveate.engines import choice as choices
-from foveate.engines.choice import Choice, EngineName
+from foveate.engines import Device, Engine, Precision
+from foveate.engines.choice import EngineChoice, EngineName, open_engine
+from foveate.engines.threads import available_processors
 from foveate.errors import OutputError, SettingError
 from foveate.geometry import stitching
 from foveate.inference import batch
-from foveate.inference.batch import Job, Progress, Report
-from foveate.inference.pipeline import DEFAULTS, FieldChoice, Segmentation, Settings, segment
+from foveate.inference.batch import BatchJob, Progress, Report
+from foveate.inference.pipeline import Segmentation, segment
+from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
 from foveate.types import Decision, Effort, Field, Part, Photograph, Region
-from foveate.writers import Format, Objects, Row, extra, maps, results
+from foveate.writers import DicomRequest, Format, SummaryRow, dicom_extra, maps, results
 
-NOTHING: Mapping[str, float] = MappingProxyType({})
-"""No threshold chosen."""
+NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
+"""The package's own thresholds apply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A model package, open and ready to look at photographs."""
+    """A model package, open and ready to segment photographs. Several threads may use it."""
 
     package: Package
-    """What it was trained on, its thresholds, where it comes from."""
+    """Training data, thresholds, and origin."""
     engine: Engine
     """Runs its network."""
     versions: Mapping[str, str]
-    """Of what computes, by name."""
-    another: Callable[[int], Engine]
+    """Versions of what computes, by name."""
+    open_worker_engine: Callable[[int], Engine]
     """Number of threads -> an engine of the same package and label that may run beside this one."""
     threads: int | None = None
-    """That were asked for when it was opened; None for all processors."""
+    """Number of threads that the caller of `load` chose; None for one for each available CPU."""
 
     def segment(
         self,
@@ -59,28 +60,28 @@ class Model:
         part: Part | None = None,
         field: FieldChoice = "auto",
         lesions: Sequence[str] | None = None,
-        thresholds: Mapping[str, float] = NOTHING,
+        thresholds: Mapping[str, float] = NO_THRESHOLDS,
         effort: Effort = "full",
     ) -> "Result":
         """Find the lesions of one photograph.
 
         Args:
             photograph: from `foveate.read` or `foveate.from_array`.
-            part: which part is looked at: 'field' (the field's box), 'paper' (the paper's centre crop) or
+            part: which part is analysed: 'field' (the field's box), 'paper' (the paper's centre crop) or
                 'whole'; None for the part that the model was trained on.
             field: where the field of view is: 'auto', 'full', or (row, column, radius) in px.
-            lesions: codes to report; None for all that the model knows.
-            thresholds: code -> probability in (0, 1], in place of the package's own.
-            effort: 'full', or 'balanced' or 'fast' to look closely only where a glance calls for it.
+            lesions: codes of the lesions to report; None for all lesions of the model.
+            thresholds: code -> probability in (0, 1] that replaces the package's own threshold.
+            effort: 'full', or 'balanced' or 'fast' to run LocalNet only where GlobalNet calls for it.
 
         Raises:
             LesionError, SettingError: a choice does not fit the model.
-            FieldError: no field of view is found, or the one given makes no sense.
+            FieldError: no field of view is found, or the given one makes no sense.
             GeometryError: the photograph is too small or too large for the model's scale.
         """
         codes = None if lesions is None else tuple(lesions)
-        chosen = Settings(part=part, field=field, lesions=codes, thresholds=thresholds, effort=effort)
-        return Result(segmentation=segment(photograph, self.package, self.engine, chosen))
+        settings = Settings(part=part, field=field, lesions=codes, thresholds=thresholds, effort=effort)
+        return Result(segmentation=segment(photograph, self.package, self.engine, settings))
 
     def predict(
         self,
@@ -91,37 +92,36 @@ class Model:
         format: Format = "png",
         resume: bool = False,
         workers: int = 1,
-        objects: Objects | None = None,
+        objects: DicomRequest | None = None,
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
-        """Find the lesions of many photographs and write everything to a folder, as `foveate predict` does.
+        """Find the lesions of many photographs and write all results to a folder, as `foveate predict` does.
 
         Args:
             paths: files, folders and globs.
-            out: folder of the results; must hold none, unless `resume`.
-            settings: what a person chose.
+            out: folder of the results; it must hold none, unless `resume`.
+            settings: what the user chose.
             format: of the probability maps.
-            resume: go on with the run that the folder holds.
-            workers: photographs that are looked at side by side, where there are so many; they share the
-                model's threads.
-            objects: DICOM objects that are written as well, of photographs that are DICOM.
-            tell: called as the run goes on.
+            resume: continue the run that the folder holds.
+            workers: number of photographs to process at the same time; they share the model's threads.
+            objects: DICOM objects to write as well, for photographs that are DICOM.
+            tell: called as the run advances.
 
         Raises:
             FoveateError: as `batch.run`; a photograph that fails raises nothing but is listed in the report.
             SettingError: workers is below 1.
         """
-        batch.require(self.package, settings)
-        named = [str(path) for path in paths]
-        count = len(photographs.sources(named, without=Path(out)).photographs)
-        first, *beside = self._engines(min(workers, count))
+        check_settings(self.package, settings)
+        texts = [str(path) for path in paths]
+        count = len(photographs.list_files(texts, without=Path(out)).photographs)
+        engine, *more_engines = self._worker_engines(min(workers, count))
         return batch.run(
-            Job(
-                paths=named,
+            BatchJob(
+                paths=texts,
                 out=Path(out),
                 package=self.package,
-                engine=first,
-                beside=beside,
+                engine=engine,
+                more_engines=more_engines,
                 versions=self.versions,
                 settings=settings,
                 format=format,
@@ -131,22 +131,22 @@ class Model:
             tell,
         )
 
-    def _engines(self, workers: int) -> list[Engine]:
-        """Return an engine for each worker: the one that is open, or several with a share of its threads."""
+    def _worker_engines(self, workers: int) -> list[Engine]:
+        """Return an engine for each worker: the open one, or several that share its number of threads."""
         if workers < 1:
             raise SettingError(f"workers is {workers}; give 1 or more")
         if workers == 1:
             return [self.engine]
-        threads = max(1, (self.threads or processors()) // workers)
-        return [self.another(threads) for _ in range(workers)]
+        threads = max(1, (self.threads or available_processors()) // workers)
+        return [self.open_worker_engine(threads) for _ in range(workers)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a model sees in one photograph; maps, masks and regions are worked out when they are asked for."""
+    """What a model finds in one photograph; maps, masks and regions are computed when they are used."""
 
     segmentation: Segmentation
-    """The probabilities at the model's scale, and all that they came from."""
+    """The probabilities at the model's scale, and everything that they depend on."""
 
     @property
     def lesions(self) -> tuple[str, ...]:
@@ -155,12 +155,12 @@ class Result:
 
     @property
     def field(self) -> Field:
-        """The field of view, px of the photograph."""
+        """The field of view, photograph px."""
         return self.segmentation.field
 
     @property
     def quality(self) -> tuple[str, ...]:
-        """Codes of what may make the result unreliable: 'blur', 'cut', 'exposure', 'small'. They warn."""
+        """Codes of image quality problems: 'blur', 'cut', 'exposure', 'small'. They are warnings."""
         return self.segmentation.quality
 
     @property
@@ -171,36 +171,37 @@ class Result:
     def map(self, lesion: str, *, format: Format = "png") -> Float32[np.ndarray, "H W"]:
         """Return a lesion's probabilities, 0 to 1, in the photograph's own pixels, as a file would hold them.
 
-        The mask is where they reach the threshold, exactly.
+        The mask is exactly where they reach the threshold.
 
         Raises:
             LesionError: the lesion is not among the reported ones.
         """
-        return self._stored(lesion, format) / np.float32(maps.maximum(format))
+        return self._level_map(lesion, format) / np.float32(maps.max_level(format))
 
     def mask(self, lesion: str, *, format: Format = "png") -> Bool[np.ndarray, "H W"]:
-        """Return the pixels of a lesion, those of regions below the minimum area included.
+        """Return the mask of a lesion, regions below the minimum area included.
 
         Raises:
             LesionError: the lesion is not among the reported ones.
         """
-        stored = self._stored(lesion, format)
-        return stored >= maps.level(self.decisions[lesion].threshold, format)
+        levels = self._level_map(lesion, format)
+        return levels >= maps.level(self.decisions[lesion].threshold, format)
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
         """All regions, lesion by lesion, as the tables of the default format list them."""
         segmentation = self.segmentation
-        found: list[Region] = []
-        for lesion, decision in self.decisions.items():
-            found += regions.find(
-                self._stored(lesion, "png"),
+        return tuple(
+            region
+            for lesion, decision in self.decisions.items()
+            for region in regions.find(
+                self._level_map(lesion, "png"),
                 maps.level(decision.threshold, "png"),
                 lesion,
                 results.minimum_area(decision, segmentation.probabilities.frame),
                 segmentation.photograph.spacing,
             )
-        return tuple(found)
+        )
 
     def save(
         self,
@@ -208,46 +209,47 @@ class Result:
         *,
         name: str | None = None,
         format: Format = "png",
-        objects: Objects | None = None,
-    ) -> Row:
+        objects: DicomRequest | None = None,
+    ) -> SummaryRow:
         """Write maps, masks, overlay and tables of this photograph, as `foveate predict` does.
 
         The folder may hold results of other photographs, if the same model made them with the same settings;
-        the summary and the page then show all. Saving the same photograph again replaces it. There is no
-        run.json, since there was no run.
+        the summary and the page then show all of them. Saving a photograph again replaces its results. There
+        is no run.json, because there was no run.
 
         Args:
-            out: folder of the results; made if need be.
-            name: what the photograph is called there, a relative path with '/'; the name of its file without
-                ending, if None.
+            out: folder of the results; it is created if necessary.
+            name: the photograph's name there, a relative path with '/'; if None, the name of its file without
+                suffix.
             format: of the probability maps.
-            objects: DICOM objects that are written as well, of a photograph that is DICOM.
+            objects: DICOM objects to write as well, for a photograph that is DICOM.
 
         Raises:
-            PhotographError: DICOM objects are asked for, and the photograph is none.
-            OutputError: the folder cannot be written, holds another photograph of that name, or results of
-                another model or other settings.
+            PhotographError: DICOM objects are requested, and the photograph is not DICOM.
+            OutputError: the folder cannot be written, or it holds another photograph of that name, or results
+                of another model or other settings.
         """
-        folder, called = Path(out), _called(self.segmentation.photograph, name)
-        asked = batch.order(
-            called,
-            self.segmentation.package,
-            self.segmentation.engine,
-            self.segmentation.settings,
+        segmentation, folder = self.segmentation, Path(out)
+        result_name = _result_name(segmentation.photograph, name)
+        request = batch.predict_request(
+            result_name,
+            segmentation.package,
+            segmentation.engine,
+            segmentation.settings,
             format,
             objects=objects,
         )
-        extra.require(self.segmentation.photograph, asked)
+        dicom_extra.require_source(segmentation.photograph, request)
         writers.prepare(folder)
-        others = writers.others(folder, asked, self.segmentation.photograph.digest)
-        row = batch.save(self.segmentation, folder, name=called, format=format, objects=objects)
-        rows = sorted((*others, row), key=lambda one: one.name)
-        writers.finish(folder, rows, self.lesions, asked.maker)
+        existing = writers.existing_rows(folder, request, segmentation.photograph.digest)
+        row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
+        rows = sorted((*existing, row), key=lambda row: row.name)
+        writers.write_summary(folder, rows, self.lesions, request.provenance)
         return row
 
-    def _stored(self, lesion: str, format: Format) -> maps.Stored:
-        """A lesion's map as a file of a format holds it."""
-        return maps.quantise(stitching.native(self.segmentation.probabilities, lesion), format)
+    def _level_map(self, lesion: str, format: Format) -> maps.LevelMap:
+        """Return a lesion's map as a file of a format holds it."""
+        return maps.quantise(stitching.native_map(self.segmentation.probabilities, lesion), format)
 
 
 def load(
@@ -262,10 +264,10 @@ def load(
 
     Args:
         where: name of a package that comes with Foveate, a package's folder, or a zip of one.
-        engine: 'onnx', 'openvino' or 'torch'; chosen by the rule of `engines.choice.settled` if None.
+        engine: 'onnx', 'openvino' or 'torch'; if None, chosen by the rule of `engines.choice.resolve`.
         device: 'cpu' or 'cuda'; only PyTorch computes on CUDA.
-        precision: 'float32', 'bf16' or, on CUDA, 'float16'; chosen by the same rule if None.
-        threads: to compute with; all processors if None.
+        precision: 'float32', 'bf16' or, on CUDA, 'float16'; if None, chosen by the same rule.
+        threads: number of threads to compute with; one for each available CPU if None.
 
     Raises:
         PackageError: there is no such package, or a file of it is missing or altered.
@@ -273,33 +275,31 @@ def load(
             1.
     """
     package = models.load(where)
-    choice = Choice(engine=engine, precision=precision, device=device, threads=threads)
-    opened = choices.open(package, choice)
+    choice = EngineChoice(engine=engine, precision=precision, device=device, threads=threads)
+    opened = open_engine(package, choice)
 
-    def another(count: int) -> Engine:
-        if opened.is_shareable:
+    def open_worker_engine(count: int) -> Engine:
+        if opened.is_concurrent:
             return opened.engine
-        return choices.open(package, replace(choice, threads=count)).engine
+        return open_engine(package, replace(choice, threads=count)).engine
 
     return Model(
         package=package,
         engine=opened.engine,
         versions=opened.versions,
-        another=another,
+        open_worker_engine=open_worker_engine,
         threads=threads,
     )
 
 
-def _called(photograph: Photograph, name: str | None) -> str:
-    """Return what a photograph is called in a folder of results.
+def _result_name(photograph: Photograph, name: str | None) -> str:
+    """Return the photograph's name in a folder of results.
 
     Raises:
         OutputError: the name leads out of the folder, or there is none.
     """
-    called = Path(photograph.source).stem if name is None else name
-    path = PurePosixPath(called)
+    text = Path(photograph.source).stem if name is None else name
+    path = PurePosixPath(text)
     if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise OutputError(
-            f"{called!r} is no name for results; give a relative path such as name='clinic/left'"
-        )
+        raise OutputError(f"{text!r} is no name for results; give a relative path such as name='clinic/left'")
     return str(path)

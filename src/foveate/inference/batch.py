@@ -1,14 +1,14 @@
-"""Many photographs -> their results and a summary, in a folder that can be gone on with.
+"""Many photographs -> their results and a summary, in a folder that a later run can resume.
 
-Knows:   what happens to each photograph in turn, what a failure means for the others, when a folder is free.
-Ignores: how a photograph is looked at, what is in the files, and who watches.
+Knows:   what happens to each photograph in turn, what a failure means for the others, and when a folder is
+         free.
+Ignores: how a photograph is segmented, what is in the files, and who watches.
 
-Whatever stops a run at whatever moment, `resume` finishes it, and the folder is then the same as if nothing
-had happened, but for the times in run.json.
+Whenever a run is interrupted, `resume` finishes it. The folder is then the same as after an uninterrupted
+run, the times in run.json aside.
 """
 
 import errno
-import hashlib
 import math
 import os
 import time
@@ -21,187 +21,231 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from foveate import photographs, writers
-from foveate.concurrency import Abreast
+from foveate import atomic_files, photographs, writers
+from foveate.concurrency import OrderedPool
 from foveate.engines import Engine
 from foveate.errors import FoveateError, OutputError, PhotographError
-from foveate.inference.pipeline import DEFAULTS, Segmentation, Settings, chosen_gaze, decisions, segment
+from foveate.inference.pipeline import Segmentation, segment
+from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
-from foveate.photographs import Source, Sources
-from foveate.writers import Finding, Format, Maker, Objects, Order, Row, Run, extra, files, places
+from foveate.paths import display_path, file_digest
+from foveate.photographs import PhotographFile, PhotographFiles
+from foveate.writers import (
+    DicomRequest,
+    Format,
+    PhotographResult,
+    PredictRequest,
+    PredictRun,
+    Provenance,
+    SummaryRow,
+    dicom_extra,
+    result_paths,
+)
 
-RESULTS = (*places.FOLDERS, "summary.csv", "index.html", "run.json")
-"""What a run leaves in its folder; a folder that holds none of it is free."""
+RESULTS = (*result_paths.FOLDERS, "summary.csv", "index.html", "run.json")
+"""What a run writes into its folder; a folder that holds none of it is free."""
 
 Phase = Literal["reading", "looking", "writing"]
-"""What is done with a photograph, in this order."""
+"""The steps of a photograph, in this order."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
-DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-"""Refusals of the operating system that will meet every later photograph as well: the run stops."""
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Errors of the operating system that every later photograph would meet as well: the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """What is to be done: which photographs, by which model, to where."""
+class BatchJob:
+    """Which photographs to process, with which model, and where to write the results."""
 
     paths: Sequence[str]
     """Files, folders and globs."""
     out: Path
-    """Folder of the results; made if need be."""
+    """Folder of the results; it is created if necessary."""
     package: Package
     engine: Engine
     """Runs the package's network."""
-    beside: Sequence[Engine] = ()
-    """More engines of the same package and label: a photograph is looked at on each, all at a time."""
+    more_engines: Sequence[Engine] = ()
+    """Engines of the same package and label; each processes a photograph at the same time."""
     versions: Mapping[str, str]
-    """Of what computes, by name, for run.json."""
+    """Versions of what computes, by name, for run.json."""
     settings: Settings = DEFAULTS
     format: Format = "png"
-    """Of the probability maps."""
+    """Format of the probability maps."""
     resume: bool = False
-    """Go on with the run that the folder holds: what would come out the same again is kept."""
-    objects: Objects | None = None
-    """DICOM objects that are written as well."""
+    """Continue the run that the folder holds: results that would come out the same are kept."""
+    objects: DicomRequest | None = None
+    """DICOM objects to write as well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """The progress of a run."""
 
     done: int
     """Photographs finished, failures included."""
     total: int
     """Photographs of the run."""
     share: float
-    """Of the photographs under way, added up: 0 to 1 for each."""
+    """Sum over the photographs in progress, 0 to 1 for each."""
     name: str
-    """Of a photograph under way, or of the one just finished."""
-    row: Row | None = None
-    """What came of the photograph just finished."""
+    """Name of a photograph in progress, or of the one just finished."""
+    row: SummaryRow | None = None
+    """The result of the photograph just finished."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What came of a run."""
+    """The outcome of a run."""
 
-    rows: tuple[Row, ...]
-    """One a photograph, failures included, in order."""
+    rows: tuple[SummaryRow, ...]
+    """One for each photograph, failures included, in order."""
     skipped: int
-    """Files in the folders that are no photographs."""
+    """Files in the folders that are not photographs."""
     seconds: float
     """From start to end."""
     seconds_each: Mapping[str, float]
-    """Photograph's name -> seconds; none for those that an earlier run had done."""
-    seconds_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """'reading', 'looking', 'writing' -> seconds, added up over all photographs, side by side or not."""
+    """Photograph's name -> seconds; photographs that an earlier run finished are absent."""
+    seconds_by_phase: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Phase -> seconds, added up over all photographs, also over those processed at the same time."""
     workers: int = 1
-    """Photographs that were looked at side by side."""
+    """Photographs processed at the same time."""
 
     @property
-    def failures(self) -> tuple[Row, ...]:
-        """Photographs that have no result."""
+    def failures(self) -> tuple[SummaryRow, ...]:
+        """Photographs without a result."""
         return tuple(row for row in self.rows if row.status == "failed")
 
 
-def run(job: Job, tell: Callable[[Progress], None] = lambda progress: None) -> Report:
-    """Look at many photographs and write their results.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """The outcome of one photograph."""
 
-    A photograph that fails is listed with its error, and the others are done all the same. Where the run ends
-    early (a full disk, an interrupt), what is complete is kept and stands in the summary.
+    row: SummaryRow
+    is_reused: bool = False
+    """Whether an earlier run had finished it."""
+    stop: Exception | None = None
+    """Why no other photograph can be processed either."""
+    error_type: str = ""
+    """Name of the error's class, if it failed."""
+    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Phase -> seconds, for the phases that it reached."""
+
+
+def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None) -> Report:
+    """Segment many photographs and write their results.
+
+    A photograph that fails is listed with its error, and the others are processed all the same. If the run
+    ends early (a full disk, an interrupt), complete results are kept and stand in the summary.
 
     Args:
-        job: what is to be done.
-        tell: called as the run goes on.
+        job: what to do.
+        tell: called as the run advances.
 
     Raises:
         PhotographError: the paths name no photograph.
         LesionError, SettingError: the settings do not fit the model; nothing was computed.
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
-    require(job.package, job.settings)  # refused now rather than at the first photograph
+    check_settings(job.package, job.settings)  # fail now rather than at the first photograph
     if job.objects is not None:
-        extra.dicom()  # the same
-    found = _sources(job)
-    _require_free(job, found)
+        dicom_extra.load_writer()  # the same
+    files = _list_photographs(job)
+    _require_free(job, files)
     writers.prepare(job.out)
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes: list[Outcome] = []
 
     def report() -> Report:
-        computed = [one for one in outcomes if one.computed]
-        return Report(
-            rows=tuple(one.row for one in outcomes),
-            skipped=found.skipped,
-            seconds=time.monotonic() - clock,
-            seconds_each={one.row.name: math.fsum(one.seconds.values()) for one in computed},
-            seconds_of={
-                phase: math.fsum(one.seconds.get(phase, 0.0) for one in computed) for phase in PHASES
-            },
-            workers=1 + len(job.beside),
-        )
+        return _report(job, outcomes, files.skipped, time.monotonic() - clock)
 
-    _open(job, _run(job, report(), started))
-    watched = _Watched(tell=tell, total=len(found.photographs))
-    abreast: Abreast[Source, Engine, Outcome] = Abreast(
-        lambda source, engine: one(job, engine, source, watched.of(source.name, abreast.check)),
-        [job.engine, *job.beside],
+    _begin_folder(job, _run_record(job, report(), started))
+    tracker = _ProgressTracker(tell=tell, total=len(files.photographs))
+    pool: OrderedPool[PhotographFile, Engine, Outcome] = OrderedPool(
+        lambda file, engine: process_photograph(job, engine, file, tracker.callback(file.name, pool.check)),
+        [job.engine, *job.more_engines],
     )
     try:
-        for outcome in abreast.results(found.photographs):
+        for outcome in pool.results(files.photographs):
             outcomes.append(outcome)
             if outcome.stop is not None:
                 raise outcome.stop
-            watched.finished(outcome.row)
+            tracker.finish(outcome.row)
     finally:
-        outcomes += abreast.end()
-        _close(job, _run(job, report(), started))
+        outcomes += pool.end()
+        _finish_folder(job, _run_record(job, report(), started))
     return report()
 
 
-def require(package: Package, settings: Settings) -> None:
-    """Raise unless the settings fit the model.
+def process_photograph(
+    job: BatchJob, engine: Engine, file: PhotographFile, progress: Callable[[float], None]
+) -> Outcome:
+    """Read and segment one photograph and write its results, unless an earlier run did.
 
-    Raises:
-        LesionError, SettingError: they do not.
+    A failure becomes a row of the summary, and leaves no file of the photograph behind.
+
+    Args:
+        job: says how; its paths are not used.
+        engine: an engine of the job's package.
+        file: the photograph.
+        progress: called with the share that is done; whatever it raises ends the photograph.
     """
-    decisions(package, settings)
-    chosen_gaze(package, settings.effort)
+    clock = _PhaseClock()
+    try:
+        row = _reusable_row(job, file)
+        if row is not None:
+            return Outcome(row=row, is_reused=True)
+        with clock.phase("reading"):
+            photograph = photographs.read(file.path, frame=file.frame)
+            dicom_extra.require_source(photograph, _request(job, file.name))
+        with clock.phase("looking"):
+            segmentation = segment(photograph, job.package, engine, job.settings, progress=progress)
+        with clock.phase("writing"):
+            _clear(job, file)
+            row = save(segmentation, job.out, name=file.name, format=job.format, objects=job.objects)
+        return Outcome(row=row, seconds=clock.seconds)
+    except (FoveateError, MemoryError) as error:
+        _clear(job, file)
+        row = SummaryRow(name=file.name, status="failed", error=_error_line(file, error))
+        stop = error if _is_disk_error(error) else None
+        return Outcome(row=row, stop=stop, error_type=type(error).__name__, seconds=clock.seconds)
+    except BaseException:  # an interrupt or a bug, which the caller reports; incomplete files are removed
+        _clear(job, file)
+        raise
 
 
-def order(
+def predict_request(
     name: str,
     package: Package,
     engine: str,
     settings: Settings,
     format: Format,
     *,
-    objects: Objects | None = None,
-) -> Order:
-    """Return what is asked for one photograph: all that decides its files, and nothing else.
+    objects: DicomRequest | None = None,
+) -> PredictRequest:
+    """Return the request for one photograph: everything that decides its files, and nothing else.
 
     Args:
-        name: of the photograph in tables and of its files: a relative path with '/', without ending.
+        name: of the photograph in tables and of its files: a relative path with '/', without suffix.
         package: the model.
-        engine: its `label`; two engines round differently.
-        settings: what a person chose.
+        engine: `Engine.label`, because two engines round differently.
+        settings: what the user chose.
         format: of the probability maps.
-        objects: DICOM objects that are written as well.
+        objects: DICOM objects to write as well.
 
     Raises:
         LesionError, SettingError: the settings do not fit the model.
     """
-    decided = decisions(package, settings)
-    return Order(
+    decisions = lesion_decisions(package, settings)
+    return PredictRequest(
         name=name,
         key=name,
-        maker=Maker(name=package.name, version=package.version, digest=package.digest),
+        provenance=Provenance(name=package.name, version=package.version, digest=package.digest),
         settings={
             "region": settings.part or package.contract.part,
             "field": settings.field if isinstance(settings.field, str) else list(settings.field),
-            "lesions": list(decided),
-            "thresholds": {code: decision.threshold for code, decision in decided.items()},
+            "lesions": list(decisions),
+            "thresholds": {code: decision.threshold for code, decision in decisions.items()},
             "engine": engine,
             "effort": settings.effort,
         },
@@ -216,76 +260,77 @@ def save(
     *,
     name: str,
     format: Format = "png",
-    objects: Objects | None = None,
-) -> Row:
-    """Write all files of one photograph; the summary and the page are left to whoever knows the others.
+    objects: DicomRequest | None = None,
+) -> SummaryRow:
+    """Write all files of one photograph, but not the summary and the page of the whole folder.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    finding = Finding(
-        order=order(
-            name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
-        ),
+    request = predict_request(
+        name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
+    )
+    result = PhotographResult(
+        request=request,
         photograph=segmentation.photograph,
         field=segmentation.field,
         probabilities=segmentation.probabilities,
         decisions=segmentation.decisions,
         quality=segmentation.quality,
     )
-    return writers.write(out, finding)
+    return writers.write(out, result)
 
 
-def _sources(job: Job) -> Sources:
-    """Return the photographs that are meant; what lies in the output folder is never looked for.
+def _list_photographs(job: BatchJob) -> PhotographFiles:
+    """Return the photographs that the paths name; the output folder is never searched.
 
     Raises:
         OutputError: a path leads into the output folder.
     """
-    found = photographs.sources([os.fspath(path) for path in job.paths], without=job.out)
-    closed = Path(os.path.realpath(job.out))
-    for source in found.photographs:
-        if Path(os.path.realpath(source.path)).is_relative_to(closed):
+    files = photographs.list_files([os.fspath(path) for path in job.paths], without=job.out)
+    out = Path(os.path.realpath(job.out))
+    for file in files.photographs:
+        if Path(os.path.realpath(file.path)).is_relative_to(out):
             raise OutputError(
-                f"{source.path}: lies in the output folder {job.out}, where it could be overwritten; "
+                f"{file.path}: lies in the output folder {job.out}, where it could be overwritten; "
                 "choose another --out"
             )
-    return found
+    return files
 
 
-def _require_free(job: Job, found: Sources) -> None:
-    """Raise OutputError where results would mix with those of another run, or with files that are not ours.
+def _require_free(job: BatchJob, files: PhotographFiles) -> None:
+    """Raise OutputError if results would mix with those of another run, or with the user's own files.
 
-    An earlier run is gone on with only when that is asked for, and only if it holds no photograph that this
-    one does not: its results would stay, made by who knows which settings, and stand in no table.
+    An earlier run is continued only on request, and only if it holds no photograph that this run does not:
+    the results of such a photograph would stay, made with unknown settings, and stand in no table.
     """
-    taken = [name for name in RESULTS if (job.out / name).exists()]
-    if not taken:
+    present = [name for name in RESULTS if (job.out / name).exists()]
+    if not present:
         return
     if not job.resume:
         raise OutputError(
-            f"{job.out}: already holds {taken[0]}; go on with that run by --resume, or choose another --out"
+            f"{job.out}: already holds {present[0]}; go on with that run by --resume, or choose another --out"
         )
-    if "run.json" not in taken:  # it is the first thing that a run writes
+    if "run.json" not in present:  # it is the first file that a run writes
         raise OutputError(
-            f"{job.out}: holds {taken[0]} but no run.json, so no run to --resume; choose another --out"
+            f"{job.out}: holds {present[0]} but no run.json, so no run to --resume; choose another --out"
         )
-    others = sorted(_finished(job.out) - {source.name for source in found.photographs})
-    if others:
+    foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
+    if foreign:
         raise OutputError(
-            f"{job.out}: holds results of {len(others)} photographs that are not among those given, such as "
-            f"{others[0]}; give them as well, or choose another --out"
+            f"{job.out}: holds results of {len(foreign)} photographs that are not among those given, such as "
+            f"{foreign[0]}; give them as well, or choose another --out"
         )
 
 
-def _finished(out: Path) -> set[str]:
-    """Keys of the photographs whose results in a folder are complete."""
+def _finished_names(out: Path) -> set[str]:
+    """Return the names of the photographs whose results in a folder are complete."""
     folder = out / "regions"
     return {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.json")}
 
 
-class _Watched:
-    """How far a run is, put together from photographs that are looked at side by side."""
+class _ProgressTracker:
+    """Adds up the progress of photographs that are processed at the same time."""
 
     def __init__(self, tell: Callable[[Progress], None], total: int) -> None:
         self._tell = tell
@@ -294,159 +339,126 @@ class _Watched:
         self._shares: dict[str, float] = {}
         self._lock = Lock()
 
-    def of(self, name: str, check: Callable[[], None]) -> Callable[[float], None]:
-        """Return what one photograph is to tell its share to.
+    def callback(self, name: str, check: Callable[[], None]) -> Callable[[float], None]:
+        """Return the progress callback of one photograph.
 
         Args:
             name: of the photograph.
-            check: called each time; raises where the run ends.
+            check: called each time; it raises an exception if the run ends.
         """
 
-        def watch(share: float) -> None:
+        def update(share: float) -> None:
             check()
             with self._lock:
                 self._shares[name] = share
-                self._say(name)
+                self._publish(name)
 
-        return watch
+        return update
 
-    def finished(self, row: Row) -> None:
-        """Tell what came of a photograph."""
+    def finish(self, row: SummaryRow) -> None:
+        """Count a photograph as finished."""
         with self._lock:
             self._done += 1
             self._shares.pop(row.name, None)
-            self._say(row.name, row)
+            self._publish(row.name, row)
 
-    def _say(self, name: str, row: Row | None = None) -> None:
+    def _publish(self, name: str, row: SummaryRow | None = None) -> None:
         share = math.fsum(self._shares.values())
         self._tell(Progress(done=self._done, total=self._total, share=share, name=name, row=row))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What came of one photograph."""
-
-    row: Row
-    computed: bool = True
-    """Now; not kept from an earlier run."""
-    stop: Exception | None = None
-    """Why no other photograph can be done."""
-    kind: str = ""
-    """Name of the error's class, where it failed."""
-    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Phase -> seconds, as far as it came."""
-
-
-def one(job: Job, engine: Engine, source: Source, watch: Callable[[float], None]) -> Outcome:
-    """Do one photograph, unless that was done before; a failure becomes a row, and leaves no file behind.
-
-    Args:
-        job: what is asked for; its paths do not matter here.
-        engine: of the job's package; nobody else uses it meanwhile.
-        source: the photograph.
-        watch: called with the share that is done; whatever it raises ends the photograph.
-    """
-    clock = _Clock()
-    try:
-        kept = _kept(job, source)
-        if kept is not None:
-            return Outcome(row=kept, computed=False)
-        with clock.of("reading"):
-            photograph = photographs.read(source.path, frame=source.frame)
-            extra.require(photograph, _order(job, source.name))
-        with clock.of("looking"):
-            segmentation = segment(photograph, job.package, engine, job.settings, watch=watch)
-        with clock.of("writing"):
-            _clear(job, source)
-            row = save(segmentation, job.out, name=source.name, format=job.format, objects=job.objects)
-        return Outcome(row=row, seconds=clock.seconds)
-    except (FoveateError, MemoryError) as error:
-        _clear(job, source)
-        row = Row(name=source.name, status="failed", error=_told(source, error))
-        stop = error if _is_of_the_disk(error) else None
-        return Outcome(row=row, stop=stop, kind=type(error).__name__, seconds=clock.seconds)
-    except BaseException:  # an interrupt or a bug, which is for others to tell; what is half-done goes
-        _clear(job, source)
-        raise
-
-
-class _Clock:
-    """Times the phases of one photograph."""
+class _PhaseClock:
+    """Measures the phases of one photograph."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def of(self, phase: Phase) -> Iterator[None]:
-        """Time what is done within."""
-        begun = time.monotonic()
+    def phase(self, phase: Phase) -> Iterator[None]:
+        """Measure the time of the block."""
+        start = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[phase] = time.monotonic() - begun
+            self.seconds[phase] = time.monotonic() - start
 
 
-def _is_of_the_disk(error: Exception) -> bool:
-    """Whether the operating system refused what it will refuse every later photograph as well."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK
+def _is_disk_error(error: Exception) -> bool:
+    """Return whether the operating system reported an error that every later photograph would meet."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS
 
 
-def _kept(job: Job, source: Source) -> Row | None:
-    """Return the row of a result that lies there already and would come out the same again."""
-    if not (job.resume and source.path.is_file()):
+def _reusable_row(job: BatchJob, file: PhotographFile) -> SummaryRow | None:
+    """Return the row of an existing result that would come out the same again."""
+    if not (job.resume and file.path.is_file()):
         return None
     try:
-        with source.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:  # reading the photograph, which comes next, says in its own words what is wrong
+        digest = file_digest(file.path)
+    except OSError:  # reading the photograph, which comes next, reports the error in its own words
         return None
-    return writers.earlier(job.out, _order(job, source.name), digest)
+    return writers.reusable_row(job.out, _request(job, file.name), digest)
 
 
-def _order(job: Job, name: str) -> Order:
-    """Return what is asked for one photograph of a run."""
-    return order(name, job.package, job.engine.label, job.settings, job.format, objects=job.objects)
+def _request(job: BatchJob, name: str) -> PredictRequest:
+    """Return the request for one photograph of a run."""
+    return predict_request(name, job.package, job.engine.label, job.settings, job.format, objects=job.objects)
 
 
-def _clear(job: Job, source: Source) -> None:
-    """Remove what lies there of a photograph, of lesions as well that are not asked for now."""
-    writers.clear(job.out, source.name, job.package.contract.lesions)
+def _clear(job: BatchJob, file: PhotographFile) -> None:
+    """Remove all existing results of a photograph, also of lesions that are not reported now."""
+    writers.clear(job.out, file.name, job.package.contract.lesions)
 
 
-def _told(source: Source, error: FoveateError | MemoryError) -> str:
-    """Say in one line which photograph failed, why, and what to do."""
-    if isinstance(error, PhotographError):  # names the file itself
+def _error_line(file: PhotographFile, error: FoveateError | MemoryError) -> str:
+    """Return one line that says which photograph failed, why, and what to do."""
+    if isinstance(error, PhotographError):  # it names the file itself
         return str(error)
     if isinstance(error, MemoryError):
-        return f"{files.shown(source.path)}: not enough memory to look at it; free some, or scale it down"
-    return f"{files.shown(source.path)}: {error}"
+        return f"{display_path(file.path)}: not enough memory to look at it; free some, or scale it down"
+    return f"{display_path(file.path)}: {error}"
 
 
-def _open(job: Job, run: Run) -> None:
-    """Mark the folder as ours; take away what speaks of an earlier run and would soon be wrong."""
-    writers.record(job.out, run)
+def _begin_folder(job: BatchJob, run: PredictRun) -> None:
+    """Claim the folder with run.json, and remove the summary of an earlier run, which would soon be wrong."""
+    writers.write_run(job.out, run)
     for name in ("summary.csv", "index.html"):
-        files.remove(job.out / name)
+        atomic_files.remove(job.out / name)
 
 
-def _close(job: Job, run: Run) -> None:
-    """Write what speaks of all photographs."""
-    writers.finish(job.out, run.rows, tuple(decisions(job.package, job.settings)), run.maker)
-    writers.record(job.out, run)
+def _finish_folder(job: BatchJob, run: PredictRun) -> None:
+    """Write the files about all photographs."""
+    lesions = tuple(lesion_decisions(job.package, job.settings))
+    writers.write_summary(job.out, run.rows, lesions, run.provenance)
+    writers.write_run(job.out, run)
 
 
-def _run(job: Job, report: Report, started: datetime) -> Run:
-    """Return what run.json says."""
-    asked = _order(job, "")
-    return Run(
+def _report(job: BatchJob, outcomes: Sequence[Outcome], skipped: int, seconds: float) -> Report:
+    """Return the outcome of a run so far."""
+    computed = [outcome for outcome in outcomes if not outcome.is_reused]
+    return Report(
+        rows=tuple(outcome.row for outcome in outcomes),
+        skipped=skipped,
+        seconds=seconds,
+        seconds_each={outcome.row.name: math.fsum(outcome.seconds.values()) for outcome in computed},
+        seconds_by_phase={
+            phase: math.fsum(outcome.seconds.get(phase, 0.0) for outcome in computed) for phase in PHASES
+        },
+        workers=1 + len(job.more_engines),
+    )
+
+
+def _run_record(job: BatchJob, report: Report, started: datetime) -> PredictRun:
+    """Return the content of run.json."""
+    request = _request(job, "")
+    return PredictRun(
         started=started,
         seconds=report.seconds,
-        maker=asked.maker,
-        settings={**asked.settings, "format": job.format},
+        provenance=request.provenance,
+        settings={**request.settings, "format": job.format},
         versions=job.versions,
         rows=report.rows,
         seconds_each=report.seconds_each,
-        seconds_of=report.seconds_of,
+        seconds_by_phase=report.seconds_by_phase,
         workers=report.workers,
         skipped=report.skipped,
     )

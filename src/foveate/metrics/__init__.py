@@ -1,11 +1,12 @@
-"""How good a map is: arrays in, numbers out.
+"""Scores of probability maps: arrays in, numbers out.
 
-Knows:   counts by probability, precision and recall, Dice, lesions found, calibration, intervals.
-Ignores: files, networks, which photographs were looked at, and what a good score is.
+Knows:   pixel counts by probability, precision and recall, Dice, FROC, calibration, confidence intervals.
+Ignores: files, networks, which photographs are evaluated, and what a good score is.
 
-Figures of pixels are worked out from `Counts`: how many lesion and other pixels a map shows at each place of
-one ruler. They are exact for maps of 8 and 16 bits, and add up: that pools photographs. All figures are
-functions of sums over photographs, so that an interval is a matrix product (`resampling`).
+Pixel scores are computed from `PixelCounts`: the lesion and the background pixels of a map at each index of
+one fine threshold grid (`thresholds`). They are exact for maps of 8 and 16 bits, and counts of photographs
+can be added. All scores are functions of sums over photographs, so that a confidence interval is a matrix
+product (`bootstrap`).
 """
 
 from foveate.metrics import calibration, froc, seams, thresholds
@@ -13,71 +14,79 @@ from foveate.metrics.bootstrap import (
     RESAMPLES,
     Estimate,
     Statistic,
-    draws,
     estimate,
     interval,
     paired_interval,
+    resample_photographs,
 )
-from foveate.metrics.counts import COARSE, OFFICIAL, SKETCH, Counts, histogram, pool, sketches
-from foveate.metrics.froc import Detection, detect
+from foveate.metrics.counts import (
+    COARSE_THRESHOLDS,
+    INTERVAL_BIN_EDGES,
+    OFFICIAL_THRESHOLDS,
+    PixelCounts,
+    histogram,
+    interval_table,
+    pool,
+)
+from foveate.metrics.froc import LesionDetections, detect
 from foveate.metrics.precision_recall import (
     ESTIMATORS,
-    Curve,
-    at_thresholds,
+    PrecisionRecallCurve,
     average_precision,
     average_precisions,
-    best_dice_level,
+    best_dice_threshold,
     coarse_11,
     coarse_11_areas,
     dice,
-    dices,
-    ends,
-    ious,
+    dice_scores,
+    iou_scores,
     official_33,
     official_33_areas,
     precision_recall,
+    quantisation_error,
     ratios,
-    rounding,
+    saturated_share,
+    threshold_sums,
 )
 from foveate.metrics.ranking import image_auc
 
 __all__ = [
-    "COARSE",
+    "COARSE_THRESHOLDS",
     "ESTIMATORS",
-    "OFFICIAL",
+    "INTERVAL_BIN_EDGES",
+    "OFFICIAL_THRESHOLDS",
     "RESAMPLES",
-    "SKETCH",
-    "Counts",
-    "Curve",
-    "Detection",
     "Estimate",
+    "LesionDetections",
+    "PixelCounts",
+    "PrecisionRecallCurve",
     "Statistic",
-    "at_thresholds",
     "average_precision",
     "average_precisions",
-    "best_dice_level",
+    "best_dice_threshold",
     "calibration",
     "coarse_11",
     "coarse_11_areas",
     "detect",
     "dice",
-    "dices",
-    "draws",
-    "ends",
+    "dice_scores",
     "estimate",
     "froc",
     "histogram",
     "image_auc",
     "interval",
-    "ious",
+    "interval_table",
+    "iou_scores",
     "official_33",
     "official_33_areas",
     "paired_interval",
     "pool",
     "precision_recall",
+    "quantisation_error",
     "ratios",
-    "rounding",
+    "resample_photographs",
+    "saturated_share",
     "seams",
-    "sketches",
+    "threshold_sums",
     "thresholds",
 ]

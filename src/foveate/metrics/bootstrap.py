@@ -1,13 +1,13 @@
-"""How sure a score is: an interval by drawing the photographs anew.
+"""Confidence intervals of scores by the bootstrap over photographs.
 
-Knows:   that photographs, not pixels, are independent of one another; that two systems are compared on the
-         same draws.
+Knows:   that photographs, not pixels, are independent of one another, and that two systems are compared on
+         the same bootstrap samples.
 Ignores: what the statistic means.
 
-A pooled score is a function of sums over photographs. A table holds what is summed, one row a photograph;
-drawing photographs anew is one matrix product.
+A pooled score is a function of sums over photographs. A table holds the summands, one row for each
+photograph, so the sums of all bootstrap samples are one matrix product.
 
-Shape letters: P Q photographs, R draws, C D columns.
+Shape letters: P Q photographs, R bootstrap samples, C D columns.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,35 +22,39 @@ COVERAGE = 0.95
 """Share of the resampled scores that lie in the interval."""
 
 RESAMPLES = 2000
-"""Draws; with 2000 the standard error of either end is some 1.5 % of the interval's width."""
+"""Bootstrap samples; with 2000 the standard error of either end is some 1.5 % of the interval's width."""
 
 ENTRIES = 1 << 21
-"""Numbers that are pooled at a time: bounds the memory to some 16 MB an array."""
+"""Numbers that are pooled at a time; this bounds the memory to some 16 MB for each array."""
 
 Statistic = Callable[[Float64[np.ndarray, "R C"]], Float64[np.ndarray, " R"]]
-"""Rows of sums -> a score each; not a number where it means nothing."""
+"""Function from rows of sums to a score for each row; not a number where the score is undefined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A score and how sure it is."""
+    """A score and its confidence interval."""
 
     value: float | None
-    """None where it means nothing."""
+    """None where the score is undefined."""
     low: float | None = None
-    """Lower end of the 95 % interval; None where no draw means anything."""
+    """Lower end of the 95 % interval; None where the score is undefined in all samples."""
     high: float | None = None
     """Upper end."""
     reason: str = ""
     """Why there is no value."""
 
 
-def draws(photographs: int, resamples: int = RESAMPLES, seed: int = 0) -> Int64[np.ndarray, "R P"]:
-    """Return how often each photograph is drawn, with replacement, as many in all as there are.
+def resample_photographs(
+    photographs: int, resamples: int = RESAMPLES, seed: int = 0
+) -> Int64[np.ndarray, "R P"]:
+    """Draw bootstrap samples, and return how often each photograph is drawn in each.
+
+    Every sample has as many photographs as there are, drawn with replacement.
 
     Raises:
         GeometryError: there is no photograph.
-        SettingError: fewer than one draw.
+        SettingError: fewer than one sample.
     """
     if photographs < 1:
         raise GeometryError("no photographs to draw from; score at least one")
@@ -61,114 +65,117 @@ def draws(photographs: int, resamples: int = RESAMPLES, seed: int = 0) -> Int64[
 
 
 def estimate(
-    table: Float64[np.ndarray, "P C"], statistic: Statistic, drawn: Int64[np.ndarray, "R P"], reason: str
+    table: Float64[np.ndarray, "P C"], statistic: Statistic, draws: Int64[np.ndarray, "R P"], reason: str
 ) -> Estimate:
     """Return the score of all photographs and its 95 % interval.
 
     Args:
-        table: what is summed, one row a photograph.
-        statistic: of the sums.
-        drawn: from `draws`; the same for all scores that are to be compared.
-        reason: said where the score means nothing.
+        table: the summands, one row for each photograph.
+        statistic: the score as a function of the sums.
+        draws: bootstrap samples of `resample_photographs`; the same for all scores that are compared.
+        reason: why the score has no value where it is undefined.
 
     Source: percentile bootstrap, Efron 1979, doi:10.1214/aos/1176344552.
     """
     (value,) = statistic(table.sum(axis=0, keepdims=True)).tolist()
     if np.isnan(value):
         return Estimate(value=None, reason=reason)
-    low, high = _ends(_scores(table, statistic, drawn)) or (None, None)
+    low, high = _percentiles(_scores(table, statistic, draws)) or (None, None)
     return Estimate(value=value, low=low, high=high)
 
 
 def interval(
     table: Float64[np.ndarray, "P C"], statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the 95 % interval of a pooled score over photographs drawn anew, with replacement.
+    """Return the 95 % interval of a pooled score.
 
     Args:
-        table: what is summed, one row a photograph.
-        statistic: of the sums, as `average_precisions`.
-        resamples: draws.
-        seed: of the draws.
+        table: the summands, one row for each photograph.
+        statistic: the score as a function of the sums, such as `average_precisions`.
+        resamples: number of bootstrap samples.
+        seed: seed of the random numbers.
 
     Returns:
-        (low, high). Draws in which the statistic means nothing are left out; None where all are.
+        (low, high). Samples in which the score is undefined are left out; None where it is undefined in all.
 
     Raises:
         GeometryError: there is no photograph.
-        SettingError: fewer than one draw.
+        SettingError: fewer than one sample.
 
     Source: as `estimate`.
     """
-    return _ends(_scores(table, statistic, draws(len(table), resamples, seed)))
+    return _percentiles(_scores(table, statistic, resample_photographs(len(table), resamples, seed)))
 
 
 def paired_interval(
-    one: Float64[np.ndarray, "P C"],
-    other: Float64[np.ndarray, "Q D"],
+    first: Float64[np.ndarray, "P C"],
+    second: Float64[np.ndarray, "Q D"],
     statistic: Statistic,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Return how much higher one system scores than the other, both on the same photographs in every draw.
+    """Return by how much the first system scores higher than the second, with a 95 % interval.
 
-    What makes a photograph hard for both cancels out: the interval is narrower than the two systems' own
-    suggest. It does not hold 0 where one is better on all but 5 % of the draws.
+    Both systems are scored on the same photographs in every sample. Photographs that are hard for both cancel
+    out, so the interval is narrower than the two systems' own intervals suggest. It excludes 0 where one
+    system is better in all but 5 % of the samples.
 
     Args:
-        one: sums of one system, one row a photograph.
-        other: sums of the other, the same photographs in the same order.
-        statistic: of the sums.
-        resamples: draws.
-        seed: of the draws.
+        first: summands of the first system, one row for each photograph.
+        second: summands of the second system, the same photographs in the same order.
+        statistic: the score as a function of the sums.
+        resamples: number of bootstrap samples.
+        seed: seed of the random numbers.
 
     Raises:
-        GeometryError: the two tables do not show the same number of photographs, or none.
-        SettingError: fewer than one draw.
+        GeometryError: the two tables differ in shape, or there is no photograph.
+        SettingError: fewer than one sample.
 
     Source: paired percentile bootstrap, Efron and Tibshirani 1993, chapter 16.
     """
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         raise GeometryError(
-            f"{one.shape[0]} photographs beside {other.shape[0]}, {one.shape[1]} columns beside "
-            f"{other.shape[1]}; compare both systems on the same photographs"
+            f"{first.shape[0]} photographs beside {second.shape[0]}, {first.shape[1]} columns beside "
+            f"{second.shape[1]}; compare both systems on the same photographs"
         )
-    drawn = draws(len(one), resamples, seed)
-    found = [
-        statistic(table.sum(axis=0, keepdims=True))[0] for table in (one, other)
-    ]  # all photographs, each once
-    if np.isnan(found).any():
+    draws = resample_photographs(len(first), resamples, seed)
+    # Once over all photographs: the difference itself, without resampling.
+    values = [statistic(table.sum(axis=0, keepdims=True))[0] for table in (first, second)]
+    if np.isnan(values).any():
         return Estimate(value=None, reason="the score means nothing for at least one of the two")
-    difference = _scores(one, statistic, drawn) - _scores(other, statistic, drawn)
-    low, high = _ends(difference) or (None, None)
-    return Estimate(value=float(found[0] - found[1]), low=low, high=high)
+    difference = _scores(first, statistic, draws) - _scores(second, statistic, draws)
+    low, high = _percentiles(difference) or (None, None)
+    return Estimate(value=float(values[0] - values[1]), low=low, high=high)
 
 
-def share(part: Float64[np.ndarray, " R"], whole: Float64[np.ndarray, " R"]) -> Float64[np.ndarray, " R"]:
-    """Divide, as statistics do; not a number where the whole is 0."""
-    found: Float64[np.ndarray, " R"] = np.full(len(part), np.nan)
-    np.divide(part, whole, out=found, where=whole > 0)
-    return found
+def divide_or_nan(
+    part: Float64[np.ndarray, " R"], whole: Float64[np.ndarray, " R"]
+) -> Float64[np.ndarray, " R"]:
+    """Divide element by element; not a number where the whole is 0."""
+    quotient: Float64[np.ndarray, " R"] = np.full(len(part), np.nan)
+    np.divide(part, whole, out=quotient, where=whole > 0)
+    return quotient
 
 
 def _scores(
-    table: Float64[np.ndarray, "P C"], statistic: Statistic, drawn: Int64[np.ndarray, "R P"]
+    table: Float64[np.ndarray, "P C"], statistic: Statistic, draws: Int64[np.ndarray, "R P"]
 ) -> Float64[np.ndarray, " R"]:
-    return np.concatenate([statistic(pooled) for pooled in _pooled(table, drawn)])
+    return np.concatenate([statistic(pooled) for pooled in _pooled(table, draws)])
 
 
 def _pooled(
-    table: Float64[np.ndarray, "P C"], drawn: Int64[np.ndarray, "R P"]
+    table: Float64[np.ndarray, "P C"], draws: Int64[np.ndarray, "R P"]
 ) -> Iterator[Float64[np.ndarray, "r C"]]:
-    """Yield the sums of some draws at a time. Sums of pixels stay below 2**53: they are exact."""
-    at_once = max(1, ENTRIES // table.shape[1])
-    for start in range(0, len(drawn), at_once):
-        yield drawn[start : start + at_once].astype(np.float64) @ table
+    """Yield the sums of some bootstrap samples at a time; pixel sums stay below 2**53, so they are exact."""
+    batch = max(1, ENTRIES // table.shape[1])
+    for start in range(0, len(draws), batch):
+        yield draws[start : start + batch].astype(np.float64) @ table
 
 
-def _ends(scores: Float64[np.ndarray, " R"]) -> tuple[float, float] | None:
-    meant = scores[~np.isnan(scores)]
-    if not len(meant):
+def _percentiles(scores: Float64[np.ndarray, " R"]) -> tuple[float, float] | None:
+    """Return the two ends of the percentile interval, without the samples in which the score is undefined."""
+    defined = scores[~np.isnan(scores)]
+    if not len(defined):
         return None
-    low, high = np.quantile(meant, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]).tolist()
+    low, high = np.quantile(defined, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]).tolist()
     return low, high

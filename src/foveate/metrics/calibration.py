@@ -1,10 +1,10 @@
-"""Whether a probability means what it says: of the pixels at .7, are seven in ten lesion?
+"""Calibration: whether seven in ten pixels of probability .7 are lesion.
 
-Knows:   reliability bins, the expected calibration error, and how probabilities are put right.
-Ignores: maps, photographs.
+Knows:   reliability bins, the expected calibration error, and Platt scaling.
+Ignores: maps and photographs.
 
-Shape letters: G bins, R pools of photographs, P photographs, C = 3 G columns, N probabilities,
-B bins.
+Shape letters: G reliability bins, R pools of photographs, P photographs, C = 3 G columns, N probabilities,
+B bins of a histogram.
 """
 
 import math
@@ -15,64 +15,68 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from foveate.errors import SettingError
-from foveate.metrics.bootstrap import share
-from foveate.metrics.counts import Counts, pool
-from foveate.metrics.thresholds import TOP
+from foveate.metrics.bootstrap import divide_or_nan
+from foveate.metrics.counts import PixelCounts, pool
+from foveate.metrics.thresholds import MAX_INDEX
 
-EDGES: Int64[np.ndarray, " G"] = np.arange(10) * (TOP // 10)
-"""Places where the ten bins of equal width begin; the last holds 1."""
+EDGES: Int64[np.ndarray, " G"] = np.arange(10) * (MAX_INDEX // 10)
+"""Lower edges of the ten reliability bins, which are of equal width; the last bin includes 1."""
 
 
-def row(counts: Counts) -> Float64[np.ndarray, " C"]:
-    """Return what is summed over photographs: pixels, sum of probabilities and lesion pixels of each bin."""
-    positives, negatives = counts.binned(EDGES)
+def table_row(counts: PixelCounts) -> Float64[np.ndarray, " C"]:
+    """Return the numbers that are summed over photographs.
+
+    Returns:
+        For the G bins: pixels, then sums of probabilities, then lesion pixels.
+    """
+    positives, negatives = counts.rebin(EDGES)
     pixels = counts.positives + counts.negatives
-    mass = np.add.reduceat(pixels * (counts.floors / TOP), np.searchsorted(counts.floors, EDGES))
-    mass[positives + negatives == 0] = 0  # an empty bin's sum is that of the next place
-    return np.concatenate([positives + negatives, mass, positives]).astype(np.float64)
+    sums = np.add.reduceat(pixels * (counts.bin_edges / MAX_INDEX), np.searchsorted(counts.bin_edges, EDGES))
+    sums[positives + negatives == 0] = 0  # reduceat gives an empty bin the value of the next element
+    return np.concatenate([positives + negatives, sums, positives]).astype(np.float64)
 
 
-def errors(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
-    """Return the expected calibration error: the mean over pixels of how far their bin is off.
+def expected_errors(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
+    """Return the expected calibration error: the mean over pixels of the error of their bin.
 
-    A bin is off by the difference between its mean probability and its share of lesion.
+    The error of a bin is the difference between its mean probability and its share of lesion pixels.
 
     Args:
-        table: rows as `row` makes them.
+        table: rows as `table_row` makes them.
 
     Returns:
         0 to 1; not a number without pixels.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 5.
     """
-    pixels, mass, positives = np.split(table, 3, axis=1)
+    pixels, sums, positives = np.split(table, 3, axis=1)
     total = pixels.sum(axis=1)
-    gap = np.abs(mass - positives).sum(axis=1)
-    return share(gap, total)
+    error = np.abs(sums - positives).sum(axis=1)
+    return divide_or_nan(error, total)
 
 
-def errors_above_lowest(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
-    """Return `errors` over the pixels of at least .1: the many that are surely none would hide all others."""
-    kept = np.concatenate([part[:, 1:] for part in np.split(table, 3, axis=1)], axis=1)
-    return errors(kept)
+def expected_errors_above_lowest(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
+    """Return `expected_errors` of the pixels of at least .1, which the many background pixels would hide."""
+    rest = np.concatenate([part[:, 1:] for part in np.split(table, 3, axis=1)], axis=1)
+    return expected_errors(rest)
 
 
 NEWTON_STEPS = 50
-"""Far more than the handful that it takes to converge."""
+"""Limit of Newton steps; a handful suffices to converge."""
 
-CONVERGED = 1e-9
-"""A step of the weights, which are of the size of 1, that changes nothing any more."""
+TOLERANCE = 1e-9
+"""Newton's method has converged when no weight changes by more; the weights are of the order of 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scaling:
-    """How one lesion's logits are put right: the new logit is `slope` times the old one plus `shift`.
+class PlattScaling:
+    """A correction of one lesion's logits: the new logit is `slope` times the old one plus `shift`.
 
     Source: Platt 1999, 'Probabilistic outputs for support vector machines'.
     """
 
     slope: float
-    """Above 0, so that no two pixels change their order."""
+    """Above 0, so that the order of pixels does not change."""
     shift: float
 
     def __post_init__(self) -> None:
@@ -80,91 +84,93 @@ class Scaling:
         if not self.slope > 0:
             raise SettingError(f"a scaling's slope is {self.slope:g}; it is above 0")
 
-    def of(self, counts: Counts) -> Counts:
-        """Return what the counts of maps become, to the nearest place of the ruler."""
-        floors = np.rint(self(counts.floors / TOP) * TOP).astype(np.int64)
-        return Counts(positives=counts.positives, negatives=counts.negatives, floors=floors)
+    def of_counts(self, counts: PixelCounts) -> PixelCounts:
+        """Return the counts of the scaled maps, with edges rounded to the nearest index of the grid."""
+        edges = np.rint(self(counts.bin_edges / MAX_INDEX) * MAX_INDEX).astype(np.int64)
+        return PixelCounts(positives=counts.positives, negatives=counts.negatives, bin_edges=edges)
 
     def __call__(self, probabilities: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
-        """Return what probabilities in [0, 1] become; 0 and 1 stay what they are."""
+        """Scale probabilities in [0, 1]; 0 and 1 stay the same."""
         with np.errstate(divide="ignore"):  # the logits of 0 and 1 are infinite
             logits = np.log(probabilities) - np.log1p(-probabilities)
-        return _chance(self.slope * logits + self.shift)
+        return _sigmoid(self.slope * logits + self.shift)
 
 
-def fit(counts: Counts) -> Scaling | None:
-    """Return the scaling under which what was seen is likeliest; None where there is nothing to learn.
+def fit(counts: PixelCounts) -> PlattScaling | None:
+    """Return the scaling of maximum likelihood; None where it cannot be determined.
 
-    Pixels at exactly 0 or 1 are left out: no scaling moves them, and most of them lie outside the field.
-    Where pixels of no lesion are sure of themselves and lesion pixels are not, the likeliest slope is not
-    above 0, and there is nothing to learn either.
+    Pixels at exactly 0 or 1 are left out: no scaling moves them, and most of them lie outside the field. The
+    scaling cannot be determined without lesion or without background pixels, or where the likeliest slope is
+    not above 0, that is where background pixels score higher than lesion pixels.
 
     Args:
-        counts: of photographs that the network did not learn from.
+        counts: counts of photographs that the network was not trained on.
 
-    Source: logistic regression by Newton's method, as Platt 1999; without his prior counts, since pixels are
-    many (our choice).
+    Source: logistic regression by Newton's method, as Platt 1999; without his prior counts, since there are
+    many pixels (our choice).
     """
-    inner = slice(1, -1) if counts.floors[-1] == TOP else slice(1, None)
-    hits, others = (each[inner].astype(np.float64) for each in (counts.positives, counts.negatives))
-    if not hits.sum() or not others.sum():
+    inner = slice(1, -1) if counts.bin_edges[-1] == MAX_INDEX else slice(1, None)
+    positives, negatives = (
+        histogram[inner].astype(np.float64) for histogram in (counts.positives, counts.negatives)
+    )
+    if not positives.sum() or not negatives.sum():
         return None
-    chances = counts.floors[inner] / TOP
-    logits = np.log(chances) - np.log1p(-chances)
-    pixels = hits + others
-    middle = np.average(logits, weights=pixels)
-    width = math.sqrt(np.average((logits - middle) ** 2, weights=pixels)) or 1.0
-    design = np.stack(
-        [(logits - middle) / width, np.ones_like(logits)]
-    )  # so that both weights are of one size
-    slope, level = _likeliest(design, hits, others).tolist()
-    slope /= width
-    return Scaling(slope=slope, shift=level - slope * middle) if slope > 0 else None
+    probabilities = counts.bin_edges[inner] / MAX_INDEX
+    logits = np.log(probabilities) - np.log1p(-probabilities)
+    pixels = positives + negatives
+    mean = np.average(logits, weights=pixels)
+    spread = math.sqrt(np.average((logits - mean) ** 2, weights=pixels)) or 1.0
+    design = np.stack([(logits - mean) / spread, np.ones_like(logits)])  # both weights are of the order of 1
+    slope, intercept = _logistic_regression(design, positives, negatives).tolist()
+    slope /= spread
+    return PlattScaling(slope=slope, shift=intercept - slope * mean) if slope > 0 else None
 
 
-def _likeliest(
-    design: Float64[np.ndarray, "2 B"], hits: Float64[np.ndarray, " B"], others: Float64[np.ndarray, " B"]
+def _logistic_regression(
+    design: Float64[np.ndarray, "2 B"],
+    positives: Float64[np.ndarray, " B"],
+    negatives: Float64[np.ndarray, " B"],
 ) -> Float64[np.ndarray, " 2"]:
-    """Return the weights of a logistic regression: Newton's method, steps halved until they are no worse."""
+    """Return the weights of maximum likelihood by Newton's method with step halving."""
 
-    def unlikeliness(weights: Float64[np.ndarray, " 2"]) -> float:
+    def negative_log_likelihood(weights: Float64[np.ndarray, " 2"]) -> float:
         logits = weights @ design
-        return float(hits @ np.logaddexp(0, -logits) + others @ np.logaddexp(0, logits))
+        return float(positives @ np.logaddexp(0, -logits) + negatives @ np.logaddexp(0, logits))
 
-    weights, pixels = np.zeros(2), hits + others
+    weights, pixels = np.zeros(2), positives + negatives
     for _ in range(NEWTON_STEPS):
-        likely = _chance(weights @ design)
-        gradient = design @ (hits - pixels * likely)
-        curvature = (design * (pixels * likely * (1 - likely))) @ design.T
-        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
-        before = unlikeliness(weights)
-        while unlikeliness(weights + step) > before and np.abs(step).max() > CONVERGED:
+        predicted = _sigmoid(weights @ design)
+        gradient = design @ (positives - pixels * predicted)
+        hessian = (design * (pixels * predicted * (1 - predicted))) @ design.T
+        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+        loss = negative_log_likelihood(weights)
+        while negative_log_likelihood(weights + step) > loss and np.abs(step).max() > TOLERANCE:
             step = step / 2
         weights = weights + step
-        if np.abs(step).max() <= CONVERGED:
+        if np.abs(step).max() <= TOLERANCE:
             break
     return weights
 
 
-def held_out(each: Sequence[Counts]) -> Float64[np.ndarray, "P C"]:
-    """Return `row` of each photograph, scaled as `fit` says of all the others: what others may expect.
+def leave_one_out(each: Sequence[PixelCounts]) -> Float64[np.ndarray, "P C"]:
+    """Return the `table_row` of each photograph after the scaling that is fitted to all other photographs.
 
     Args:
-        each: one a photograph; where nothing is learned from the others, it stays as it is.
+        each: counts of each photograph. Where no scaling can be fitted, its counts are used as they are.
     """
     total, rows = pool(each), []
-    for own in each:
-        rest = Counts(
-            positives=total.positives - own.positives,
-            negatives=total.negatives - own.negatives,
-            floors=total.floors,
+    for counts in each:
+        rest = PixelCounts(
+            positives=total.positives - counts.positives,
+            negatives=total.negatives - counts.negatives,
+            bin_edges=total.bin_edges,
         )
         scaling = fit(rest)
-        rows.append(row(own if scaling is None else scaling.of(own)))
+        rows.append(table_row(counts if scaling is None else scaling.of_counts(counts)))
     return np.array(rows)
 
 
-def _chance(logits: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
+def _sigmoid(logits: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
     """Return the probabilities of logits, without overflow."""
-    found: Float64[np.ndarray, " N"] = np.exp(-np.logaddexp(0, -logits))
-    return found
+    probabilities: Float64[np.ndarray, " N"] = np.exp(-np.logaddexp(0, -logits))
+    return probabilities

@@ -1,10 +1,9 @@
-"""How many lesion and other pixels a map shows at each place of the ruler.
+"""Histograms of a map's pixels by probability, apart for lesion and background.
 
-Knows:   counting, adding up photographs, merging bins into a sketch.
-Ignores: what is worked out from the counts.
+Knows:   how pixels are counted, how the counts of photographs are added, and how bins are merged.
+Ignores: what is computed from the counts.
 
-Shape letters: H W photograph, B bins from low to high, S bins of a sketch, T thresholds,
-P photographs, C columns.
+Shape letters: H W photograph, B bins from low to high, S wider bins, T thresholds, P photographs, C columns.
 """
 
 from collections.abc import Sequence
@@ -15,133 +14,142 @@ from jaxtyping import Bool, Float64, Int64
 
 from foveate.errors import GeometryError
 from foveate.metrics import thresholds
-from foveate.metrics.thresholds import STEPS, TOP, Map
+from foveate.metrics.thresholds import MAX_INDEX, STEPS, StoredMap
 
 ROWS = 512
-"""Rows of a map that are counted at a time: bounds the memory for wider numbers."""
+"""Rows of a map that are counted at a time, to bound the memory for wider integers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Counts:
-    """Pixels by probability, apart for lesion and other: all that pooled scores need to know of a map."""
+class PixelCounts:
+    """Lesion and background pixels by probability: all that pooled scores need from a map."""
 
     positives: Int64[np.ndarray, " B"]
     """Lesion pixels in each bin."""
     negatives: Int64[np.ndarray, " B"]
-    """Other pixels in each bin."""
-    floors: Int64[np.ndarray, " B"]
-    """Place on the ruler of each bin, rising from 0."""
+    """Background pixels in each bin."""
+    bin_edges: Int64[np.ndarray, " B"]
+    """Lower edge of each bin, rising from 0, as an index on the threshold grid."""
 
-    def __add__(self, other: "Counts") -> "Counts":
-        """Pool the pixels of both; a map of 8 bits has some of the places of one of 16, and that of floats.
+    def __add__(self, other: "PixelCounts") -> "PixelCounts":
+        """Pool the pixels of two maps; the bins of one must be among those of the other.
+
+        That is so for maps of 8 bits, 16 bits and floats, in this order.
 
         Raises:
-            GeometryError: one has places that the other has not, and the other way round.
+            GeometryError: each has bins that the other lacks.
         """
-        wide, narrow = (self, other) if len(self.floors) >= len(other.floors) else (other, self)
-        where = np.searchsorted(wide.floors, narrow.floors)
-        if where[-1] == len(wide.floors) or not np.array_equal(wide.floors[where], narrow.floors):
+        wide, narrow = (self, other) if len(self.bin_edges) >= len(other.bin_edges) else (other, self)
+        where = np.searchsorted(wide.bin_edges, narrow.bin_edges)
+        if where[-1] == len(wide.bin_edges) or not np.array_equal(wide.bin_edges[where], narrow.bin_edges):
             raise GeometryError(
-                f"counts over {len(wide.floors)} and {len(narrow.floors)} bins do not add up; "
-                "count both maps by their formats' places"
+                f"counts over {len(wide.bin_edges)} and {len(narrow.bin_edges)} bins do not add up; "
+                "count both maps by the bins of their formats"
             )
         positives, negatives = wide.positives.copy(), wide.negatives.copy()
         positives[where] += narrow.positives
         negatives[where] += narrow.negatives
-        return Counts(positives=positives, negatives=negatives, floors=wide.floors)
+        return PixelCounts(positives=positives, negatives=negatives, bin_edges=wide.bin_edges)
 
-    def reaching(
+    def at_or_above(
         self, thresholds: Int64[np.ndarray, " T"]
     ) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " T"]]:
-        """Return how many lesion and other pixels lie at or above each place; a place above TOP has none."""
-        first = np.searchsorted(self.floors, thresholds)
-        return _from(self.positives, first), _from(self.negatives, first)
+        """Return the true and the false positives of each threshold, which is an index on the grid.
 
-    def binned(
-        self, floors: Int64[np.ndarray, " S"]
+        A threshold above MAX_INDEX has none.
+        """
+        first = np.searchsorted(self.bin_edges, thresholds)
+        return _sums_from(self.positives, first), _sums_from(self.negatives, first)
+
+    def rebin(
+        self, bin_edges: Int64[np.ndarray, " S"]
     ) -> tuple[Int64[np.ndarray, " S"], Int64[np.ndarray, " S"]]:
-        """Return lesion and other pixels in wider bins, each from its floor to the next; the first is 0."""
-        hits, others = self.reaching(floors)
-        return -np.diff(hits, append=0), -np.diff(others, append=0)
+        """Return lesion and background pixels in wider bins, given by their lower edges; the first is 0."""
+        positives, negatives = self.at_or_above(bin_edges)
+        return -np.diff(positives, append=0), -np.diff(negatives, append=0)
 
-    def sketch(self) -> Int64[np.ndarray, "2 S"]:
-        """Return lesion and other pixels in the bins of SKETCH: what intervals are computed from."""
-        return np.stack(self.binned(SKETCH))
+    def interval_bins(self) -> Int64[np.ndarray, "2 S"]:
+        """Return lesion and background pixels in the bins from which intervals are computed."""
+        return np.stack(self.rebin(INTERVAL_BIN_EDGES))
 
 
-def sketches(each: Sequence[Int64[np.ndarray, "2 S"]]) -> Float64[np.ndarray, "P C"]:
-    """Return a table for `average_precisions`: a row a photograph, lesion pixels by bin, then others.
+def interval_table(each: Sequence[Int64[np.ndarray, "2 S"]]) -> Float64[np.ndarray, "P C"]:
+    """Return a table for `average_precisions`: each row holds lesion pixels, then background pixels.
 
-    Bins in which no photograph has a pixel are left out: they change nothing.
+    Bins in which no photograph has a pixel are left out, since they change nothing.
+
+    Args:
+        each: `PixelCounts.interval_bins` of each photograph.
     """
     rows = np.array(each, np.float64)
     used = rows.any(axis=(0, 1))
     return np.ascontiguousarray(rows[:, :, used]).reshape(len(rows), -1)
 
 
-def _from(counts: Int64[np.ndarray, " B"], first: Int64[np.ndarray, " T"]) -> Int64[np.ndarray, " T"]:
-    """Return the sums of a histogram from each bin on."""
+def _sums_from(counts: Int64[np.ndarray, " B"], first: Int64[np.ndarray, " T"]) -> Int64[np.ndarray, " T"]:
+    """Return the sums of a histogram from each of some bins to its end."""
     below = np.concatenate([[0], np.cumsum(counts)])
-    found: Int64[np.ndarray, " T"] = below[-1] - below[first]
-    return found
+    sums: Int64[np.ndarray, " T"] = below[-1] - below[first]
+    return sums
 
 
 def histogram(
-    stored: Map, truth: Bool[np.ndarray, "H W"], inside: Bool[np.ndarray, "H W"] | None = None
-) -> Counts:
-    """Count the pixels of one map at each place that its dtype can use.
+    stored: StoredMap, truth: Bool[np.ndarray, "H W"], inside: Bool[np.ndarray, "H W"] | None = None
+) -> PixelCounts:
+    """Count the pixels of one map at each index that its dtype can take.
 
     Args:
         stored: the map as it is written: levels, or probabilities in [0, 1].
-        truth: lesion pixels.
-        inside: pixels that are scored; all of them where None.
+        truth: mask of the lesion pixels.
+        inside: mask of the pixels that are scored; None scores all of them.
     """
-    floors = thresholds.floors(stored.dtype)
-    everything, positives = np.zeros_like(floors), np.zeros_like(floors)
+    bin_edges = thresholds.bin_edges(stored.dtype)
+    total, positives = np.zeros_like(bin_edges), np.zeros_like(bin_edges)
     for top in range(0, len(stored), ROWS):
         rows = slice(top, top + ROWS)
         levels, lesion = stored[rows].ravel(), truth[rows].ravel()
         if inside is not None:
-            kept = inside[rows].ravel()
-            levels, lesion = levels[kept], lesion[kept]
-        index = thresholds.places(levels) if levels.dtype.kind == "f" else levels.astype(np.int64)
-        everything += np.bincount(index, minlength=len(floors))
-        positives += np.bincount(index[lesion], minlength=len(floors))
-    return Counts(positives=positives, negatives=everything - positives, floors=floors)
+            scored = inside[rows].ravel()
+            levels, lesion = levels[scored], lesion[scored]
+        index = thresholds.to_indices(levels) if levels.dtype.kind == "f" else levels.astype(np.int64)
+        total += np.bincount(index, minlength=len(bin_edges))
+        positives += np.bincount(index[lesion], minlength=len(bin_edges))
+    return PixelCounts(positives=positives, negatives=total - positives, bin_edges=bin_edges)
 
 
-def pool(several: Sequence[Counts]) -> Counts:
+def pool(counts: Sequence[PixelCounts]) -> PixelCounts:
     """Add up the counts of several photographs.
 
     Raises:
         GeometryError: there are none.
     """
-    if not several:
+    if not counts:
         raise GeometryError("no counts to pool; score at least one photograph")
-    total = several[0]
-    for counts in several[1:]:
-        total = total + counts
+    total = counts[0]
+    for summand in counts[1:]:
+        total = total + summand
     return total
 
 
-OFFICIAL = np.arange(33) * (TOP // 32)
-"""Places of the challenge's thresholds 0, 1/32 ... 1, for p >= t."""
+OFFICIAL_THRESHOLDS = np.arange(33) * (MAX_INDEX // 32)
+"""Indices of the challenge's thresholds 0, 1/32 ... 1, for p >= t."""
 
-COARSE = np.arange(11) * (TOP // 10) + 1
-"""Places just above 0, .1 ... 1, for p > t; the last lies beyond the ruler."""
+COARSE_THRESHOLDS = np.arange(11) * (MAX_INDEX // 10) + 1
+"""Indices just above 0, .1 ... 1, for p > t; the last one lies beyond the grid."""
 
 
-def _sketch_floors() -> Int64[np.ndarray, " S"]:
-    """Lay out the bins of a sketch."""
-    even = np.rint(np.linspace(0, TOP, 1025)).astype(np.int64)  # finer than the levels of 8 bits
+def _interval_bin_edges() -> Int64[np.ndarray, " S"]:
+    """Return the lower edges of the bins from which intervals are computed."""
+    even = np.rint(np.linspace(0, MAX_INDEX, 1025)).astype(np.int64)  # finer than the levels of 8 bits
     near = np.rint(np.geomspace(1, STEPS / 16, 1490)).astype(np.int64)  # up to where even bins are as dense
-    floors: Int64[np.ndarray, " S"] = np.unique(
-        np.concatenate([even, OFFICIAL, COARSE[:-1], 2 * near, TOP - 2 * near, [1, TOP]])
+    thresholds = [OFFICIAL_THRESHOLDS, COARSE_THRESHOLDS[:-1]]
+    edges: Int64[np.ndarray, " S"] = np.unique(
+        np.concatenate([even, *thresholds, 2 * near, MAX_INDEX - 2 * near, [1, MAX_INDEX]])
     )
-    return floors
+    return edges
 
 
-SKETCH = _sketch_floors()
-"""Floors of the at most 4,096 bins a photograph that intervals are computed from: 0 and 1 and every threshold
-of both coarse estimators exactly, every level of 8 bits in a bin of its own, the rest spread evenly, and
-geometrically towards 0 and 1, where maps of networks crowd."""
+INTERVAL_BIN_EDGES = _interval_bin_edges()
+"""Lower edges of the bins, at most 4,096, from which intervals are computed. 0, 1 and every threshold of both
+coarse estimators are edges, and every level of 8 bits has a bin of its own. The others are spread evenly, and
+geometrically towards 0 and 1, where networks' maps crowd."""

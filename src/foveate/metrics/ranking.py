@@ -1,31 +1,33 @@
-"""Whether photographs with a lesion rank above those without: image-level area under the ROC curve.
+"""Image-level detection: the area under the ROC curve of photographs with and without a lesion.
 
-Knows:   one score a photograph, and which photographs have the lesion.
+Knows:   one score for each photograph, and which photographs have the lesion.
 Ignores: where the score comes from.
 
-Shape letters: P photographs, R draws.
+Shape letters: P photographs, R bootstrap samples.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from foveate.metrics.bootstrap import Statistic, share
+from foveate.metrics.bootstrap import Statistic, divide_or_nan
 
 
-def image_auc(scores: Float64[np.ndarray, " P"], sick: Bool[np.ndarray, " P"]) -> Statistic:
-    """Return the statistic: the chance that a photograph with the lesion scores above one without; ties half.
+def image_auc(scores: Float64[np.ndarray, " P"], has_lesion: Bool[np.ndarray, " P"]) -> Statistic:
+    """Return the statistic 'area under the ROC curve': how often a photograph with the lesion scores higher.
 
-    Its rows say how often each photograph counts: a table of ones on the diagonal makes them. Not a number
-    where either kind is missing.
+    It is the share of pairs of a photograph with and one without the lesion in which the first scores higher;
+    ties count half. The rows that the statistic takes hold the weight of each photograph, so that an identity
+    matrix is the table of single photographs. It is not a number where either kind is missing.
 
-    Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747: equals the area under the ROC curve.
+    Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
     """
-    above = (scores[sick, np.newaxis] > scores[~sick]) + 0.5 * (scores[sick, np.newaxis] == scores[~sick])
+    positive, negative = scores[has_lesion, np.newaxis], scores[~has_lesion]
+    wins = (positive > negative) + 0.5 * (positive == negative)
 
     def statistic(weights: Float64[np.ndarray, "R P"]) -> Float64[np.ndarray, " R"]:
-        ill, well = weights[:, sick], weights[:, ~sick]
-        won = ((ill @ above) * well).sum(axis=1)
-        pairs = ill.sum(axis=1) * well.sum(axis=1)
-        return share(won, pairs)
+        positive_weights, negative_weights = weights[:, has_lesion], weights[:, ~has_lesion]
+        won = ((positive_weights @ wins) * negative_weights).sum(axis=1)
+        pairs = positive_weights.sum(axis=1) * negative_weights.sum(axis=1)
+        return divide_or_nan(won, pairs)
 
     return statistic

@@ -1,6 +1,6 @@
-"""Whether the borders of windows show: the mean jump of a map across them, beside that everywhere else.
+"""Visible seams: the mean jump of a map across the borders of windows, compared with that everywhere else.
 
-Knows:   neighbouring pixels, and at which rows and columns windows begin and end.
+Knows:   neighbouring pixels, and the rows and columns at which windows begin and end.
 Ignores: networks, and how windows are stitched.
 
 Shape letters: h w canvas, N windows.
@@ -9,59 +9,61 @@ Shape letters: h w canvas, N windows.
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt16
 
-from foveate.metrics.bootstrap import share
-from foveate.metrics.thresholds import floors
+from foveate.metrics.bootstrap import divide_or_nan
+from foveate.metrics.thresholds import bin_edges
 
 ROWS = 256
-"""Rows compared at a time: bounds the memory for wider numbers."""
+"""Rows compared at a time, to bound the memory for wider integers."""
 
 
-def row(
+def table_row(
     levels: UInt16[np.ndarray, "h w"],
     inside: Bool[np.ndarray, "h w"],
     corners: Int64[np.ndarray, "N 2"],
     side: int | tuple[int, int],
 ) -> Float64[np.ndarray, " 4"]:
-    """Return what is summed over photographs.
+    """Return the numbers that are summed over photographs.
 
     Args:
-        levels: one lesion's map, on the canvas that the windows lie on.
-        inside: pixels that are compared, each with its neighbour if that is inside, too.
-        corners: (row, column) of the windows' first pixels, a grid.
-        side: of the windows, px; (rows, columns) where they are no squares.
+        levels: one lesion's map, on the canvas on which the windows lie.
+        inside: mask of the pixels that are compared; a pair counts where both neighbours are inside.
+        corners: (row, column) of the windows' first pixels, which form a grid.
+        side: side of the windows, px; (rows, columns) where they are not square.
 
     Returns:
-        Sum of jumps across borders and number of pixel pairs there, then the same elsewhere; as probability.
+        Sum of the jumps across borders and number of pixel pairs there, then the same elsewhere; jumps as
+        probability.
     """
-    found = np.zeros(4)
+    total = np.zeros(4)
     for axis, length in enumerate((side, side) if isinstance(side, int) else side):
         starts = np.unique(corners[:, axis])
         borders = np.union1d(starts, starts + length)
-        found += _across(np.moveaxis(levels, axis, 0), np.moveaxis(inside, axis, 0), borders)
-    return found / [len(floors(levels.dtype)) - 1, 1, len(floors(levels.dtype)) - 1, 1]
+        total += _sum_jumps(np.moveaxis(levels, axis, 0), np.moveaxis(inside, axis, 0), borders)
+    highest = len(bin_edges(levels.dtype)) - 1
+    return total / [highest, 1, highest, 1]
 
 
 def ratio(table: Float64[np.ndarray, "R 4"]) -> Float64[np.ndarray, " R"]:
-    """Return the mean jump across borders over that elsewhere: 1 where no seam shows.
+    """Return the mean jump across borders divided by that elsewhere; 1 means that no seam shows.
 
-    Not a number where there is no border inside, or the maps do not change anywhere else.
+    It is not a number where there is no border inside, or where the maps are constant elsewhere.
     """
-    jumps, pairs, others, other_pairs = table.T
-    return share(jumps * other_pairs, pairs * others)
+    jumps, pairs, inner_jumps, inner_pairs = table.T
+    return divide_or_nan(jumps * inner_pairs, pairs * inner_jumps)
 
 
-def _across(
+def _sum_jumps(
     levels: UInt16[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"], borders: Int64[np.ndarray, " B"]
 ) -> Float64[np.ndarray, " 4"]:
-    """Compare each row with the one before it; `borders` are rows at which a window begins or has ended."""
+    """Compare each row with the one before; at the rows in `borders` a window begins or has ended."""
     at_border = np.isin(np.arange(1, len(levels)), borders)
     jumps, pairs = np.zeros(len(at_border)), np.zeros(len(at_border))
     for top in range(0, len(at_border), ROWS):
-        above, below = slice(top, top + ROWS), slice(top + 1, top + 1 + ROWS)
-        both = inside[above][: len(levels[below])] & inside[below]
-        change = np.abs(levels[below].astype(np.int32) - levels[above][: len(levels[below])])
-        jumps[top : top + ROWS] = np.where(both, change, 0).sum(axis=1)
-        pairs[top : top + ROWS] = both.sum(axis=1)
+        upper, lower = slice(top, top + ROWS), slice(top + 1, top + 1 + ROWS)
+        is_compared = inside[upper][: len(levels[lower])] & inside[lower]
+        change = np.abs(levels[lower].astype(np.int32) - levels[upper][: len(levels[lower])])
+        jumps[top : top + ROWS] = np.where(is_compared, change, 0).sum(axis=1)
+        pairs[top : top + ROWS] = is_compared.sum(axis=1)
     return np.array(
         [jumps[at_border].sum(), pairs[at_border].sum(), jumps[~at_border].sum(), pairs[~at_border].sum()]
     )

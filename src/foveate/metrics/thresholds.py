@@ -1,13 +1,14 @@
-"""One ruler for the probabilities of all kinds of maps: where each lies, and where thresholds fall.
+"""A fine grid of thresholds that is shared by all kinds of probability maps.
 
-Knows:   how maps of 8 bits, 16 bits and floats become places on one ruler, whole numbers without loss.
-Ignores: what is counted at a place.
+Knows:   how levels of 8 and 16 bits and floats become indices on the grid, which are whole numbers.
+Ignores: what is counted at an index.
 
-The ruler has STEPS steps from 0 to 1. Every multiple of 1 / STEPS has a place of its own (even numbers), all
-that lies between two of them shares one (odd numbers): 0 and 1, every level of an 8- or 16-bit map, the 33
-thresholds k / 32 and the 11 thresholds k / 10 have places of their own, so that both `p >= t` and `p > t`
-are read off exactly. Floats that share an odd place count as tied; where many crowd in one, as below 4.8e-7
-or above 1 - 4.8e-7, their order is lost (`curves.rounding` says what that can change).
+The grid divides the interval from 0 to 1 into STEPS steps. Index 2 k stands for the probability k / STEPS
+exactly; index 2 k + 1 stands for all probabilities strictly between k / STEPS and (k + 1) / STEPS. Levels of
+8 and 16 bits, the 33 thresholds k / 32 and the 11 thresholds k / 10 are multiples of 1 / STEPS. So both `p >=
+t` and `p > t` can be evaluated exactly for them. Floats that share an odd index count as tied. Where many of
+them crowd at one index, as below 4.8e-7 or above 1 - 4.8e-7, their order is lost;
+`precision_recall.quantisation_error` returns how much that can matter.
 
 Shape letters: H W photograph, N pixels, B bins.
 """
@@ -20,72 +21,72 @@ from jaxtyping import Bool, Float, Int64, UInt8, UInt16
 from foveate.errors import GeometryError, SettingError
 
 STEPS = 32 * 65535
-"""The smallest number from 2**20 on that 255, 65535, 32 and 10 divide."""
+"""The smallest number above 2**20 that 255, 65535, 32 and 10 divide."""
 
-TOP = 2 * STEPS
-"""Place of probability 1; place p stands for probability p / TOP (the middle of what it holds)."""
+MAX_INDEX = 2 * STEPS
+"""Index of probability 1. Index i stands for probability i / MAX_INDEX, the middle of what it covers."""
 
-Map = (
+StoredMap = (
     Bool[np.ndarray, "H W"] | UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"] | Float[np.ndarray, "H W"]
 )
-"""A map as it is stored: whole numbers, whose largest possible value is probability 1, or probabilities."""
+"""A probability map as it is stored: levels, of which the dtype's largest is probability 1, or floats."""
 
 
-def place(probability: float) -> int:
-    """Return the lowest place that holds nothing below a probability: `p >= t` is `place of p >= place(t)`.
+def to_index(probability: float) -> int:
+    """Return the lowest index that covers no probability below a threshold.
 
-    A threshold between two multiples of 1 / STEPS shares its place with what lies between them; it is exact
-    for whole-number maps all the same.
+    Then `p >= t` is the same as `to_index(p) >= to_index(t)`. A threshold between two multiples of 1 / STEPS
+    shares its index with its neighbours; for maps of whole numbers the comparison is exact all the same.
 
     Raises:
         SettingError: the probability is not in [0, 1].
     """
     if not 0 <= probability <= 1:
-        raise SettingError(f"probability {probability:g} lies on no ruler; give 0 to 1")
+        raise SettingError(f"{probability:g} is no probability; give 0 to 1")
     steps = probability * STEPS
     return 2 * math.floor(steps) + (steps > math.floor(steps))
 
 
-def probability(place: int) -> float:
-    """Return the probability that a place stands for, 0 to 1."""
-    return place / TOP
+def to_probability(index: int) -> float:
+    """Return the probability that an index stands for, 0 to 1."""
+    return index / MAX_INDEX
 
 
-def places(levels: Float[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
-    """Return the place of each probability in [0, 1]; products are rounded as float64 is."""
-    steps = levels.astype(np.float64) * STEPS
+def to_indices(probabilities: Float[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
+    """Return the index of each probability in [0, 1], computed in float64."""
+    steps = probabilities.astype(np.float64) * STEPS
     whole = np.floor(steps)
-    found: Int64[np.ndarray, " N"] = 2 * whole.astype(np.int64) + (steps > whole)
-    return found
+    indices: Int64[np.ndarray, " N"] = 2 * whole.astype(np.int64) + (steps > whole)
+    return indices
 
 
-def floors(dtype: np.dtype) -> Int64[np.ndarray, " B"]:
-    """Return the places that a map of a dtype can use, rising from 0 to TOP.
+def bin_edges(dtype: np.dtype) -> Int64[np.ndarray, " B"]:
+    """Return the indices that a map of a dtype can take, rising from 0 to MAX_INDEX.
 
     Raises:
         GeometryError: maps have no such dtype.
     """
     if dtype.kind == "f":
-        return np.arange(TOP + 1)
+        return np.arange(MAX_INDEX + 1)
     levels = {np.dtype(bool): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(dtype)
     if levels is None:
         raise GeometryError(
             f"a map of {dtype}; give 8 or 16 bits without sign, or floating point from 0 to 1"
         )
-    return np.arange(levels + 1) * (TOP // levels)
+    return np.arange(levels + 1) * (MAX_INDEX // levels)
 
 
-def marked(stored: Map, threshold: float) -> Bool[np.ndarray, "H W"]:
-    """Return the pixels of a map whose probability is at least a threshold in [0, 1], exactly."""
+def binarise(stored: StoredMap, threshold: float) -> Bool[np.ndarray, "H W"]:
+    """Return a mask of the pixels whose probability is at least a threshold in [0, 1], exactly."""
     if stored.dtype.kind == "f":
         return np.asarray(stored >= threshold)
     if stored.dtype == np.bool_:
         return stored if threshold > 0 else np.ones_like(stored)
-    return stored >= level(threshold, stored.dtype)
+    return stored >= lowest_level(threshold, stored.dtype)
 
 
-def level(threshold: float, dtype: np.dtype) -> int:
-    """Return the smallest level of a whole-number map whose probability, level / largest, reaches it."""
-    top = int(np.iinfo(dtype).max)
-    near = max(0, math.floor(threshold * top) - 1)  # may be off by one in floating point: count up
-    return next(stored for stored in range(near, top + 1) if stored / top >= threshold)
+def lowest_level(threshold: float, dtype: np.dtype) -> int:
+    """Return the smallest level of a map of whole numbers whose probability reaches a threshold."""
+    highest = int(np.iinfo(dtype).max)
+    start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
+    return next(level for level in range(start, highest + 1) if level / highest >= threshold)

@@ -1,4 +1,4 @@
-"""Model packages: a trained network together with all that must be known to use it.
+"""Model packages: a trained network together with everything that is needed to use it.
 
 Knows:   what a package holds, how it is checked, and which ones come with Foveate.
 Ignores: how a network was trained, and what runs it.
@@ -11,8 +11,8 @@ from foveate.models.package import (
     Package,
     load,
     shipped,
-    unwritten,
-    with_gazes,
+    unsaved_package,
+    with_selection_rules,
     write_manifest,
 )
 
@@ -26,7 +26,7 @@ __all__ = [
     "TrainingData",
     "load",
     "shipped",
-    "unwritten",
-    "with_gazes",
+    "unsaved_package",
+    "with_selection_rules",
     "write_manifest",
 ]

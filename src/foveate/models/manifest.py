@@ -1,7 +1,7 @@
 """manifest.json <-> values: what a model package says about itself.
 
-Knows:   the keys, kinds and ranges of format 1.
-Ignores: where a package lies, and whether its other files are whole.
+Knows:   the keys, types and ranges of format 1.
+Ignores: where a package lies, and whether its other files are intact.
 """
 
 import json
@@ -14,67 +14,77 @@ from typing import TypeVar, get_args
 
 from foveate import lesions
 from foveate.errors import LesionError, PackageError
-from foveate.types import Contract, Decision, Effort, FieldRule, Gaze, Glances, Interest, Part, Spots
+from foveate.types import (
+    BlobPolarity,
+    Decision,
+    Effort,
+    FieldRule,
+    LesionCriterion,
+    ModelContract,
+    Part,
+    SelectionRule,
+    TtaViews,
+)
 
 FORMAT = 1
-"""Raised when an older Foveate would misread a newer manifest; another number is refused."""
+"""It is increased when an older Foveate would misread a newer manifest; other numbers are refused."""
 
 CONNECTIVITY = 8
-"""Pixels that touch at a corner are one region: the only rule that `regions` knows."""
+"""Pixels that touch at a corner belong to one region: the only rule that `regions` has."""
 
 T = TypeVar("T")
 
-KINDS: dict[type, str] = {
+TYPE_NAMES: dict[type, str] = {
     str: "a text",
     int: "a whole number",
     float: "a number",
     dict: "an object",
     list: "a list",
 }
-"""What each kind of value is called in messages."""
+"""Type -> its name in messages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingData:
-    """The photographs a network learned from, as their licence wants them named."""
+    """The photographs that a network was trained on, named as their licence requires."""
 
     name: str
-    """Of the data set or sets."""
+    """Name of the data set or sets."""
     licence: str
-    """Under which they were given."""
+    """Licence of the photographs."""
     attribution: str
-    """Whom to name, and where they are from."""
+    """The authors, and where the photographs come from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """All that a package says about itself, but for the digests of its files."""
+    """Everything that a package says about itself, the digests of its files aside."""
 
     name: str
-    """Letters, digits, '.', '_' and '-'; what `--model` takes."""
+    """Letters, digits, '.', '_' and '-'; the name that `--model` takes."""
     version: str
-    """Of the weights."""
+    """Version of the weights."""
     licence: str
-    """Of the weights, as an SPDX identifier."""
+    """Licence of the weights, as an SPDX identifier."""
     intended_use: str
-    """What it is for and what it must not be used for, in a sentence or two."""
-    contract: Contract
-    """What it must be fed."""
+    """What it is for, and what it must not be used for, in a sentence or two."""
+    contract: ModelContract
+    """What the network was trained on and its input must be."""
     decisions: Mapping[str, Decision]
-    """One a lesion of the contract."""
+    """One for each lesion of the contract."""
     data: TrainingData
-    """What it learned from."""
+    """What it was trained on."""
     training: Mapping[str, object]
-    """How it was trained and what it scored: a record of the recipe's own."""
-    gazes: Mapping[Effort, Gaze] = field(default_factory=lambda: MappingProxyType({}))
-    """Where LocalNet looks at less than full effort; none where that was never worked out."""
+    """How it was trained and its scores, in the recipe's own format."""
+    selection_rules: Mapping[Effort, SelectionRule] = field(default_factory=lambda: MappingProxyType({}))
+    """Effort -> the windows that LocalNet processes; empty if no rules were fitted."""
 
 
 def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
     """Return manifest.json for a package with these files (name -> SHA-256), the same bytes each time.
 
     Raises:
-        PackageError: a value is out of its range.
+        PackageError: a value is out of range.
     """
     contract = manifest.contract
     record = {
@@ -96,14 +106,14 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
             "overlap": contract.overlap,
             "step": contract.step,
             "part": contract.part,
-            "glances": contract.glances,
+            "glances": contract.tta_views,
         },
         "field": {
             "rule": contract.field,
             "diameter_px": contract.field_diameter,
             "scale_tolerance": contract.scale_tolerance,
         },
-        **_gaze_record(manifest.gazes),
+        **_encode_rules(manifest.selection_rules),
         "data": {
             "name": manifest.data.name,
             "licence": manifest.data.licence,
@@ -117,152 +127,159 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
     return text
 
 
-def decode(text: bytes, where: str) -> tuple[Manifest, Mapping[str, str]]:
-    """Return what manifest.json says, and the digests of the package's files: the inverse of `encode`.
+def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
+    """Return the manifest and the digests of the package's files: the inverse of `encode`.
 
     Args:
         text: the file's bytes.
-        where: its path, for messages.
+        source: its path, for messages.
 
     Raises:
-        PackageError: it is no JSON object, of another format, a key is missing, or a value is of another kind
-            or out of its range. The message names the manifest and the key.
+        PackageError: it is no JSON object, it has another format, a key is missing, or a value has another
+            type or is out of range. The message names the manifest and the key.
     """
-    page = _Page(where, record(text, where))
-    if (number := page.take("format", int)) != FORMAT:
-        raise page.error(
+    reader = _Reader(source, parse(text, source))
+    if (number := reader.value("format", int)) != FORMAT:
+        raise reader.error(
             "format", f"is {number}; this Foveate reads format {FORMAT}: install the one that fits it"
         )
-    page.require("connectivity", page.take("connectivity", int) == CONNECTIVITY, f"must be {CONNECTIVITY}")
-    name = page.take("name", str)
-    page.require(
+    reader.require(
+        "connectivity", reader.value("connectivity", int) == CONNECTIVITY, f"must be {CONNECTIVITY}"
+    )
+    name = reader.value("name", str)
+    reader.require(
         "name", re.fullmatch(r"[\w.-]+", name, re.ASCII) is not None, "must be letters, digits, . _ -"
     )
-    contract = _contract(page)
+    contract = _contract(reader)
     manifest = Manifest(
         name=name,
-        version=page.take("version", str),
-        licence=page.take("licence", str),
-        intended_use=page.take("intended_use", str),
+        version=reader.value("version", str),
+        licence=reader.value("licence", str),
+        intended_use=reader.value("intended_use", str),
         contract=contract,
-        decisions=_decisions(page, contract.lesions),
+        decisions=_decisions(reader, contract.lesions),
         data=TrainingData(
-            name=page.take("data.name", str),
-            licence=page.take("data.licence", str),
-            attribution=page.take("data.attribution", str),
+            name=reader.value("data.name", str),
+            licence=reader.value("data.licence", str),
+            attribution=reader.value("data.attribution", str),
         ),
-        training=MappingProxyType(page.take("training", dict)),
-        gazes=_gazes(page, contract.lesions),
+        training=MappingProxyType(reader.value("training", dict)),
+        selection_rules=_rules(reader, contract.lesions),
     )
-    return manifest, _files(page)
+    return manifest, _files(reader)
 
 
-def record(text: bytes, where: str) -> dict[str, object]:
-    """Return a manifest's JSON object as it stands.
+def parse(text: bytes, source: str) -> dict[str, object]:
+    """Return the JSON object of a manifest, unchecked.
 
     Raises:
         PackageError: it is no JSON object.
     """
     try:
-        found = json.loads(text)
-    except ValueError as error:  # bytes that are no UTF-8, or text that is no JSON
-        raise PackageError(f"{where}: no JSON ({error}); export the package again") from None
-    if not isinstance(found, dict):
-        raise PackageError(
-            f"{where}: {KINDS.get(type(found), 'a value')}, not an object; export the package again"
-        )
-    return found
+        content = json.loads(text)
+    except ValueError as error:  # bytes that are not UTF-8, or text that is not JSON
+        raise PackageError(f"{source}: no JSON ({error}); export the package again") from None
+    if not isinstance(content, dict):
+        type_name = TYPE_NAMES.get(type(content), "a value")
+        raise PackageError(f"{source}: {type_name}, not an object; export the package again")
+    return content
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """A manifest being read: each value is taken by its key ('views.overlap'), and checked."""
+class _Reader:
+    """Reads the values of a manifest by their keys ('views.overlap'), and checks them."""
 
-    where: str
+    source: str
     """Path, for messages."""
-    record: dict[str, object]
+    content: dict[str, object]
 
-    def take(self, key: str, kind: type[T]) -> T:
-        """Return the value of a key, which must be there and of a kind; a whole number is a number too."""
-        value: object = self.record
+    def value(self, key: str, kind: type[T]) -> T:
+        """Return the value of a key, which must exist and have a type; a whole number is a number, too."""
+        value: object = self.content
         for part in key.split("."):
             if not isinstance(value, dict) or part not in value:
                 raise self.error(key, "is missing; export the package again")
             value = value[part]
-        return self.of_kind(key, value, kind)
+        return self.typed(key, value, kind)
 
-    def among(self, key: str, choices: tuple[T, ...], older: T) -> T:
-        """Return one of some words or numbers; a package written before there was a choice does not say it.
+    def choice_or(self, key: str, choices: tuple[T, ...], default: T) -> T:
+        """Return one of some words or numbers, or a default.
 
         Args:
-            older: what such a package means.
+            key: packages that are older than this choice lack it.
+            choices: the allowed values.
+            default: what those packages mean.
         """
         section, _, name = key.partition(".")
-        if name not in self.take(section, dict):
-            return older
-        return self.one_of(key, choices)
+        if name not in self.value(section, dict):
+            return default
+        return self.choice(key, choices)
 
-    def one_of(self, key: str, choices: tuple[T, ...]) -> T:
+    def choice(self, key: str, choices: tuple[T, ...]) -> T:
         """Return the value of a key, which must be one of some words or numbers."""
-        chosen = self.take(key, type(choices[0]))
+        chosen = self.value(key, type(choices[0]))
         self.require(
             key, chosen in choices, f"is {_short(chosen)}, not one of {', '.join(map(str, choices))}"
         )
         return chosen
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
-        """Return a list of so many numbers."""
-        values = self.take(key, list)
+        """Return a list of `count` numbers."""
+        values = self.value(key, list)
         self.require(key, len(values) == count, f"must be {count} numbers")
-        return tuple(self.of_kind(key, value, float) for value in values)
+        return tuple(self.typed(key, value, float) for value in values)
 
-    def of_kind(self, key: str, value: object, kind: type[T]) -> T:
-        """Return a value that must be of a kind."""
+    def typed(self, key: str, value: object, kind: type[T]) -> T:
+        """Return a value, which must have a type."""
         if kind is float and type(value) is int:
             value = float(value)
-        good = type(value) is kind and not (isinstance(value, float) and not math.isfinite(value))
-        if not good or not isinstance(value, kind):  # True is an int, too, but no whole number
-            raise self.error(key, f"is {_short(value)}, not {KINDS[kind]}; export the package again")
+        is_valid = type(value) is kind and not (isinstance(value, float) and not math.isfinite(value))
+        if not is_valid or not isinstance(value, kind):  # True is an int for Python, but no whole number
+            raise self.error(key, f"is {_short(value)}, not {TYPE_NAMES[kind]}; export the package again")
         return value
 
-    def require(self, key: str, good: bool, must: str) -> None:
-        """Raise unless a value is good."""
-        if not good:
-            value: object = self.record
+    def require(self, key: str, is_valid: bool, rule: str) -> None:
+        """Raise an error unless a value is valid."""
+        if not is_valid:
+            value: object = self.content
             for part in key.split("."):
-                value = value[part]  # type: ignore[index]  # taken before, so it is there
-            raise self.error(key, f"is {_short(value)}; it {must}: export the package again")
+                value = value[part]  # type: ignore[index]  # it was read before, so it exists
+            raise self.error(key, f"is {_short(value)}; it {rule}: export the package again")
 
-    def error(self, key: str, what: str) -> PackageError:
-        return PackageError(f"{self.where}: {key!r} {what}")
+    def error(self, key: str, problem: str) -> PackageError:
+        """Return an error that names the manifest and the key."""
+        return PackageError(f"{self.source}: {key!r} {problem}")
 
 
 def _short(value: object) -> str:
-    """A value as JSON has it, cut where a line would grow too long to read."""
+    """Return a value as JSON, shortened if a line would become too long to read."""
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _contract(page: _Page) -> Contract:
-    """Return what the network must be fed."""
-    codes = [page.of_kind("lesions", code, str) for code in page.take("lesions", list)]
-    page.require("lesions", bool(codes), "must name at least one")
+def _contract(reader: _Reader) -> ModelContract:
+    """Return the contract."""
+    codes = [reader.typed("lesions", code, str) for code in reader.value("lesions", list)]
+    reader.require("lesions", bool(codes), "must name at least one")
     try:
         lesions.of(codes)
     except LesionError as error:
-        raise page.error("lesions", f"holds a {error}") from None
-    mean, std = (page.numbers(f"normalisation.{key}", 3) for key in ("mean", "std"))
-    page.require("normalisation.std", min(std) > 0, "must be above 0")
+        raise reader.error("lesions", f"holds a {error}") from None
+    mean, std = (reader.numbers(f"normalisation.{key}", 3) for key in ("mean", "std"))
+    reader.require("normalisation.std", min(std) > 0, "must be above 0")
     view, window, overlap = (
-        page.take(f"views.{key}", int) for key in ("view_side", "window_side", "overlap")
+        reader.value(f"views.{key}", int) for key in ("view_side", "window_side", "overlap")
     )
-    page.require("views.view_side", view >= 2, "must be at least 2 px, to interpolate between")
-    page.require("views.window_side", window >= 1, "must be at least 1 px")
-    page.require("views.overlap", 0 <= overlap < window, f"must be 0 to {window - 1} px")
-    diameter, tolerance = page.take("field.diameter_px", float), page.take("field.scale_tolerance", float)
-    page.require("field.diameter_px", diameter >= window, f"must be at least a window of {window} px")
-    page.require("field.scale_tolerance", tolerance >= 0, "must not be negative")
-    return Contract(
+    reader.require("views.view_side", view >= 2, "must be at least 2 px, to interpolate between")
+    reader.require("views.window_side", window >= 1, "must be at least 1 px")
+    reader.require("views.overlap", 0 <= overlap < window, f"must be 0 to {window - 1} px")
+    diameter, tolerance = (
+        reader.value("field.diameter_px", float),
+        reader.value("field.scale_tolerance", float),
+    )
+    reader.require("field.diameter_px", diameter >= window, f"must be at least a window of {window} px")
+    reader.require("field.scale_tolerance", tolerance >= 0, "must not be negative")
+    return ModelContract(
         lesions=tuple(codes),
         mean=(mean[0], mean[1], mean[2]),
         std=(std[0], std[1], std[2]),
@@ -271,85 +288,87 @@ def _contract(page: _Page) -> Contract:
         overlap=overlap,
         field_diameter=diameter,
         scale_tolerance=tolerance,
-        field=page.among("field.rule", get_args(FieldRule), "find"),
-        part=page.among("views.part", get_args(Part), "field"),
-        step=_step(page, window),
-        glances=page.among("views.glances", get_args(Glances), 1),
+        field=reader.choice_or("field.rule", get_args(FieldRule), "find"),
+        part=reader.choice_or("views.part", get_args(Part), "field"),
+        step=_step(reader, window),
+        tta_views=reader.choice_or("views.glances", get_args(TtaViews), 1),
     )
 
 
-def _step(page: _Page, window: int) -> int | None:
-    """Return of what windows' sides may be multiples; an older package does not say: windows of one size."""
-    if page.take("views", dict).get("step") is None:
+def _step(reader: _Reader, window: int) -> int | None:
+    """Return the step that divides the sides of windows; older packages have none, and one size of window."""
+    if reader.value("views", dict).get("step") is None:
         return None
-    step = page.take("views.step", int)
-    page.require("views.step", step >= 1 and window % step == 0, f"must divide a window of {window} px")
+    step = reader.value("views.step", int)
+    reader.require("views.step", step >= 1 and window % step == 0, f"must divide a window of {window} px")
     return step
 
 
-def _decisions(page: _Page, codes: tuple[str, ...]) -> Mapping[str, Decision]:
+def _decisions(reader: _Reader, codes: tuple[str, ...]) -> Mapping[str, Decision]:
     """Return threshold and minimum area of each lesion."""
-    named = page.take("decisions", dict)
-    page.require("decisions", set(named) == set(codes), f"must name {', '.join(codes)} and nothing else")
-    found = {}
+    named = reader.value("decisions", dict)
+    reader.require("decisions", set(named) == set(codes), f"must name {', '.join(codes)} and nothing else")
+    decisions = {}
     for code in codes:
-        threshold = page.take(f"decisions.{code}.threshold", float)
-        area = page.take(f"decisions.{code}.minimum_area", int)
-        page.require(f"decisions.{code}.threshold", 0 < threshold <= 1, "must be above 0 and at most 1")
-        page.require(f"decisions.{code}.minimum_area", area >= 1, "must be at least 1 px")
-        found[code] = Decision(threshold=threshold, minimum_area=area)
-    return MappingProxyType(found)
+        threshold = reader.value(f"decisions.{code}.threshold", float)
+        area = reader.value(f"decisions.{code}.minimum_area", int)
+        reader.require(f"decisions.{code}.threshold", 0 < threshold <= 1, "must be above 0 and at most 1")
+        reader.require(f"decisions.{code}.minimum_area", area >= 1, "must be at least 1 px")
+        decisions[code] = Decision(threshold=threshold, minimum_area=area)
+    return MappingProxyType(decisions)
 
 
-def _gaze_record(gazes: Mapping[Effort, Gaze]) -> dict[str, object]:
-    """Return gazes as plain values that JSON can hold; nothing where there are none."""
+def _encode_rules(rules: Mapping[Effort, SelectionRule]) -> dict[str, object]:
+    """Return selection rules as JSON values under the key 'gaze'; nothing if there are none."""
     efforts = {
         effort: {
-            "glances": gaze.glances,
+            "glances": rule.tta_views,
             "interests": {
-                code: {"cutoff": interest.cutoff, "spots": interest.spots}
-                for code, interest in gaze.interests.items()
+                code: {"cutoff": criterion.cutoff, "spots": criterion.blobs}
+                for code, criterion in rule.criteria.items()
             },
         }
-        for effort, gaze in gazes.items()
+        for effort, rule in rules.items()
     }
     return {"gaze": efforts} if efforts else {}
 
 
-def _gazes(page: _Page, codes: tuple[str, ...]) -> Mapping[Effort, Gaze]:
-    """Return where LocalNet looks, by effort; an older package does not say."""
-    if "gaze" not in page.record:
+def _rules(reader: _Reader, codes: tuple[str, ...]) -> Mapping[Effort, SelectionRule]:
+    """Return the selection rules by effort; older packages have none."""
+    if "gaze" not in reader.content:
         return MappingProxyType({})
-    known = tuple(effort for effort in get_args(Effort) if effort != "full")
-    named = page.take("gaze", dict)
-    page.require("gaze", set(named) <= set(known), f"may name {', '.join(known)} and nothing else")
+    efforts = tuple(effort for effort in get_args(Effort) if effort != "full")
+    content = reader.value("gaze", dict)
+    reader.require("gaze", set(content) <= set(efforts), f"may name {', '.join(efforts)} and nothing else")
     return MappingProxyType(
-        {effort: _gaze(page, f"gaze.{effort}", codes) for effort in known if effort in named}
+        {effort: _rule(reader, f"gaze.{effort}", codes) for effort in efforts if effort in content}
     )
 
 
-def _gaze(page: _Page, key: str, codes: tuple[str, ...]) -> Gaze:
-    """Return where LocalNet looks at one effort."""
-    named = page.take(f"{key}.interests", dict)
-    page.require(f"{key}.interests", set(named) == set(codes), f"must name {', '.join(codes)} and no other")
-    interests = {
-        code: Interest(
-            cutoff=page.take(f"{key}.interests.{code}.cutoff", float),
-            spots=page.one_of(f"{key}.interests.{code}.spots", get_args(Spots)),
+def _rule(reader: _Reader, key: str, codes: tuple[str, ...]) -> SelectionRule:
+    """Return the selection rule of one effort."""
+    named = reader.value(f"{key}.interests", dict)
+    reader.require(f"{key}.interests", set(named) == set(codes), f"must name {', '.join(codes)} and no other")
+    criteria = {
+        code: LesionCriterion(
+            cutoff=reader.value(f"{key}.interests.{code}.cutoff", float),
+            blobs=reader.choice(f"{key}.interests.{code}.spots", get_args(BlobPolarity)),
         )
         for code in codes
     }
-    glances = page.one_of(f"{key}.glances", get_args(Glances))
-    return Gaze(glances=glances, interests=MappingProxyType(interests))
+    tta_views = reader.choice(f"{key}.glances", get_args(TtaViews))
+    return SelectionRule(tta_views=tta_views, criteria=MappingProxyType(criteria))
 
 
-def _files(page: _Page) -> Mapping[str, str]:
-    """Return the digest of each file of the package; plain names only, so that none leads elsewhere."""
-    found = {}
-    for name, value in page.take("files", dict).items():
-        plain = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != "manifest.json"
-        page.require("files", bool(plain), "must hold plain file names beside manifest.json")
-        digest = page.of_kind("files", value, str)
-        page.require("files", bool(re.fullmatch("[0-9a-f]{64}", digest)), "must hold a SHA-256 for each file")
-        found[name] = digest
-    return MappingProxyType(found)
+def _files(reader: _Reader) -> Mapping[str, str]:
+    """Return the digest of each file of the package; only plain names, so that none leads elsewhere."""
+    digests = {}
+    for name, value in reader.value("files", dict).items():
+        is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != "manifest.json"
+        reader.require("files", bool(is_safe), "must hold plain file names beside manifest.json")
+        digest = reader.typed("files", value, str)
+        reader.require(
+            "files", bool(re.fullmatch("[0-9a-f]{64}", digest)), "must hold a SHA-256 for each file"
+        )
+        digests[name] = digest
+    return MappingProxyType(digests)

@@ -1,6 +1,6 @@
 """A model package on disk: a folder, or a zip of one, checked before it is used.
 
-Knows:   which files a package holds, where the shipped ones lie, and that every digest must be right.
+Knows:   which files a package holds, where the shipped packages lie, and that every digest must be right.
 Ignores: what is in the graphs and weights, and what runs them.
 """
 
@@ -16,54 +16,56 @@ from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
+from foveate import atomic_files
 from foveate.errors import PackageError
-from foveate.models.manifest import Manifest, decode, encode, record
-from foveate.types import Contract, Decision, Effort, Gaze
+from foveate.models.manifest import Manifest, decode, encode, parse
+from foveate.paths import file_digest
+from foveate.types import Decision, Effort, ModelContract, SelectionRule
 
 DEFAULT = "idrid-half"
-"""The package that is used where none is named."""
+"""The package that is used if none is named."""
 
 MANIFEST = "manifest.json"
-"""Names all others, with their digests."""
+"""The file that names all other files, with their digests."""
 
 FILES = ("global.onnx", "local.onnx", "weights.safetensors", "example.npz")
-"""What every package holds beside its manifest: two graphs, their weights, an input with its output."""
+"""The files of every package beside its manifest: two graphs, their weights, and an input with its output."""
 
-LARGEST = 1 << 30
-"""Bytes that a zip may unpack to: forty times the largest package that is shipped, and no bomb."""
+LARGEST_FILE = 1 << 30
+"""Bytes that a file of a zip may unpack to: forty times the largest shipped package, to refuse zip bombs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class Package:
-    """A model package whose files were all found whole."""
+    """A model package whose files are all present and unaltered."""
 
     folder: Path
-    """Where its files lie; for a zip a temporary folder that goes when the package does."""
+    """Folder of its files; for a zip, a temporary folder that is deleted together with this object."""
     name: str
-    """As `--model` takes it."""
+    """The name that `--model` takes."""
     version: str
-    """Of the weights."""
-    contract: Contract
-    """What the network must be fed."""
+    """Version of the weights."""
+    contract: ModelContract
+    """What the network was trained on and its input must be."""
     decisions: Mapping[str, Decision]
-    """How each lesion's map becomes regions."""
+    """Lesion -> how its map becomes regions."""
     digest: str
-    """SHA-256 of manifest.json, which holds all other digests: names the package to the last bit."""
+    """SHA-256 of manifest.json, which holds all other digests: it identifies the package to the last bit."""
     manifest: Mapping[str, object]
-    """manifest.json as it stands."""
-    gazes: Mapping[Effort, Gaze] = field(default_factory=lambda: MappingProxyType({}))
-    """Where LocalNet looks at less than full effort; none where the package does not say."""
+    """The content of manifest.json."""
+    selection_rules: Mapping[Effort, SelectionRule] = field(default_factory=lambda: MappingProxyType({}))
+    """Effort -> the windows that LocalNet processes; empty if the package has no such rules."""
 
 
 def shipped() -> tuple[str, ...]:
     """Return the names of the packages that come with Foveate, sorted."""
-    return tuple(sorted(path.parent.name for path in _shelf().glob(f"*/{MANIFEST}")))
+    return tuple(sorted(path.parent.name for path in _shipped_folder().glob(f"*/{MANIFEST}")))
 
 
-def unwritten(name: str, contract: Contract) -> Package:
-    """Return a package that is not written yet, for a network that is still in training.
+def unsaved_package(name: str, contract: ModelContract) -> Package:
+    """Return a package without files, for a network that is still in training.
 
-    Its contract is what counts for maps; its thresholds are all 0.5.
+    Maps depend on its contract only; its thresholds are all 0.5.
     """
     return Package(
         folder=Path(),
@@ -79,69 +81,68 @@ def unwritten(name: str, contract: Contract) -> Package:
 def load(where: str | Path = DEFAULT) -> Package:
     """Open a model package and check every file of it.
 
-    A text that is a shipped package's name means that package; everything else is a path.
+    The name of a shipped package means that package; everything else is a path.
 
     Args:
         where: name of a shipped package, a package's folder, or a zip of one.
 
     Raises:
-        PackageError: there is no such package; its manifest is wrong; a file is missing or altered.
+        PackageError: there is no such package, its manifest is invalid, or a file is missing or altered.
     """
     if isinstance(where, str) and where in shipped():
-        return _open(_shelf() / where, "reinstall Foveate")
+        return _open(_shipped_folder() / where, "reinstall Foveate")
     path = Path(where)
     if path.is_dir():
         return _open(path, "export the package again, or copy it again")
     if path.is_file():
         return _open_zip(path)
-    known = ", ".join(shipped()) or "none"
+    names = ", ".join(shipped()) or "none"
     raise PackageError(
-        f"{where}: no such model package; give a folder, a zip, or one that is shipped ({known})"
+        f"{where}: no such model package; give a folder, a zip, or one that is shipped ({names})"
     )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json for a folder that holds a package's other files: computes their digests. Atomic.
+    """Write manifest.json, with the digests of all other files, into a package's folder. The write is atomic.
 
     Raises:
-        PackageError: a file that every package holds is missing, or a value is out of its range.
+        PackageError: a file that every package holds is missing, or a value is out of range.
+        OutputError: the manifest cannot be written.
     """
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise PackageError(f"{folder}: {', '.join(missing)} missing; write every file before the manifest")
-    others = (path for path in folder.glob("[!.]*") if path.name != MANIFEST and path.is_file())
-    text = encode(manifest, {path.name: _digest(path) for path in others})
-    draft = folder / f".{MANIFEST}.part"
-    draft.write_bytes(text)
-    draft.replace(folder / MANIFEST)
+    paths = (path for path in folder.glob("[!.]*") if path.name != MANIFEST and path.is_file())
+    text = encode(manifest, {path.name: file_digest(path) for path in paths})
+    atomic_files.write_file(folder / MANIFEST, text)
 
 
-def with_gazes(package: Package, gazes: Mapping[Effort, Gaze]) -> Package:
-    """Write into a package's manifest where LocalNet looks at less than full effort, and open it again.
+def with_selection_rules(package: Package, selection_rules: Mapping[Effort, SelectionRule]) -> Package:
+    """Write selection rules into a package's manifest, and open the package again.
 
-    Everything else stays as it is; the package's digest changes with its manifest.
+    Everything else stays; the package's digest changes with its manifest.
 
     Raises:
-        PackageError: the manifest cannot be read or written anew.
+        PackageError: the manifest cannot be read or written.
     """
     manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
-    write_manifest(package.folder, replace(manifest, gazes=gazes))
+    write_manifest(package.folder, replace(manifest, selection_rules=selection_rules))
     return load(package.folder)
 
 
-def _shelf() -> Path:
-    """Where the shipped packages lie: a real folder, since ONNX Runtime opens the weights by their path."""
+def _shipped_folder() -> Path:
+    """Return the folder of the shipped packages, on disk: ONNX Runtime opens weights by their path."""
     return Path(str(resources.files("foveate.models"))) / "shipped"
 
 
-def _open(folder: Path, mend: str) -> Package:
-    """Check a package's folder."""
+def _open(folder: Path, remedy: str) -> Package:
+    """Check a package's folder and open it; `remedy` ends each error message."""
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise PackageError(f"{path}: {error.strerror}; {mend}") from None
+        raise PackageError(f"{path}: {error.strerror}; {remedy}") from None
     manifest, digests = decode(text, str(path))
-    _require_whole(folder, digests, mend)
+    _require_whole(folder, digests, remedy)
     return Package(
         folder=folder,
         name=manifest.name,
@@ -149,30 +150,31 @@ def _open(folder: Path, mend: str) -> Package:
         contract=manifest.contract,
         decisions=manifest.decisions,
         digest=hashlib.sha256(text).hexdigest(),
-        manifest=MappingProxyType(record(text, str(path))),
-        gazes=manifest.gazes,
+        manifest=MappingProxyType(parse(text, str(path))),
+        selection_rules=manifest.selection_rules,
     )
 
 
-def _require_whole(folder: Path, digests: Mapping[str, str], mend: str) -> None:
-    """Raise PackageError for the first file that is not named, missing, or not what its digest says."""
+def _require_whole(folder: Path, digests: Mapping[str, str], remedy: str) -> None:
+    """Raise PackageError for the first file that is not named, is missing, or has another digest."""
     for name in FILES:
         if name not in digests:
-            raise PackageError(f"{folder / MANIFEST}: 'files' does not name {name}; {mend}")
-    for name, wanted in digests.items():
+            raise PackageError(f"{folder / MANIFEST}: 'files' does not name {name}; {remedy}")
+    for name, expected in digests.items():
         path = folder / name
         try:
-            found = _digest(path)
+            digest = file_digest(path)
         except OSError as error:
-            raise PackageError(f"{path}: {error.strerror}; {mend}") from None
-        if found != wanted:
+            raise PackageError(f"{path}: {error.strerror}; {remedy}") from None
+        if digest != expected:
             raise PackageError(
-                f"{path}: altered: its SHA-256 is {found[:12]}..., the manifest says {wanted[:12]}...; {mend}"
+                f"{path}: altered: its SHA-256 is {digest[:12]}..., the manifest says {expected[:12]}...; "
+                f"{remedy}"
             )
 
 
 def _open_zip(path: Path) -> Package:
-    """Unpack a zip to a temporary folder and check that; the folder goes when the package does."""
+    """Unpack a zip to a temporary folder and open that; the folder is deleted together with the package."""
     folder = Path(tempfile.mkdtemp(prefix="foveate-"))
     try:
         _unpack(path, folder)
@@ -187,8 +189,8 @@ def _open_zip(path: Path) -> Package:
 def _unpack(path: Path, folder: Path) -> None:
     """Copy the manifest and the files it names out of a zip.
 
-    They lie at the zip's root or all in one folder. No path is ever taken from the zip: each file is looked
-    up by a plain name that the manifest gives, so that nothing can be written elsewhere.
+    They lie at the zip's root or all in one folder. Paths in the zip are not trusted: each file is read by a
+    plain name from the manifest, so that nothing can be written elsewhere.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -214,14 +216,8 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     entry = archive.getinfo(name)
     if entry.flag_bits & 1:
         raise PackageError(f"{archive.filename}: {name} is encrypted; zip it without a password")
-    if entry.file_size > LARGEST:
+    if entry.file_size > LARGEST_FILE:
         raise PackageError(
-            f"{archive.filename}: {name} would unpack to {entry.file_size} bytes, over {LARGEST}"
+            f"{archive.filename}: {name} would unpack to {entry.file_size} bytes, over {LARGEST_FILE}"
         )
     return archive.read(entry)
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,29 +1,30 @@
 """The networks: layers and shapes, nothing of files, photographs or training.
 
 Knows:   U-Net, pretrained encoders, GlobalNet, LocalNet and their fusion.
-Ignores: where pixels come from and how weights are found.
+Ignores: where pixels come from and how weights are trained.
 
 Shape letters: N pictures or windows, P photographs, C channels, K lesions, S T sides, V view side,
 G sides of the piece of the global features that a window needs.
 """
 
-from foveate.nets.calibrated import SAME, Line, scaled
+from foveate.nets.calibration import IDENTITY, LogitLine, calibrate
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
-from foveate.nets.folding import CONVOLUTIONS, folded, unfold
-from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream, sample
+from foveate.nets.folding import CONVOLUTIONS, fold_batch_norm, load_folded
+from foveate.nets.local_global import Fusion, GlobalPieces, LocalGlobalUNet, Stream, sample_pieces
 from foveate.nets.plans import NetworkPlan, StreamPlan, build
 from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import UNet
 
 __all__ = [
     "CONVOLUTIONS",
+    "IDENTITY",
     "LITE0",
     "MOBILENET_V2",
-    "SAME",
     "EncoderUNet",
     "Fusion",
-    "Line",
+    "GlobalPieces",
     "LocalGlobalUNet",
+    "LogitLine",
     "MobileEncoder",
     "NetworkPlan",
     "Stream",
@@ -31,9 +32,9 @@ __all__ = [
     "TimmEncoder",
     "UNet",
     "build",
-    "folded",
+    "calibrate",
+    "fold_batch_norm",
+    "load_folded",
     "load_imagenet",
-    "sample",
-    "scaled",
-    "unfold",
+    "sample_pieces",
 ]

@@ -1,10 +1,11 @@
 """ImageNet encoders in the U-Net's place ('our framework can also work with other network backbones').
 
-Knows:   EfficientNet-Lite0 and MobileNetV2, their weights' order, and a decoder that ends at full resolution.
+Knows:   EfficientNet-Lite0 and MobileNetV2, the order of their weights, and a decoder with skip connections.
 Ignores: what the features are used for.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,10 +19,10 @@ from foveate.nets.unet import block
 
 
 class SameConv(nn.Module):
-    """A convolution padded as TensorFlow's SAME pads an even input: with stride 2 one pixel less before than
-    after.
+    """A convolution padded as TensorFlow's SAME pads an even input.
 
-    The weights were trained so; padding alike on both sides shifts every feature by half a pixel a stage.
+    With stride 2 there is one pixel less before the input than after it. The weights were trained with this
+    padding; equal padding on both sides would shift every feature by half a pixel a stage.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class SameConv(nn.Module):
 
 
 class EvenConv(nn.Module):
-    """A convolution padded alike on all sides, as torchvision pads: with stride 2 its first tap lies before
-    the input's first pixel.
+    """A convolution padded equally on all sides, as torchvision pads.
+
+    With stride 2 its first tap lies before the input's first pixel.
     """
 
     def __init__(
@@ -60,16 +62,14 @@ class EvenConv(nn.Module):
 
 
 def convolve(convolution: nn.Conv2d, features: Float[Tensor, "N C S T"]) -> Float[Tensor, "N D S2 T2"]:
-    """Apply a convolution, in float32 where it goes channel by channel.
+    """Apply a convolution, in float32 where it is depthwise.
 
-    There bf16 saves no time, and its gradient takes four times as long on a CPU.
+    In a depthwise convolution bf16 saves no time, and its gradient takes four times as long on a CPU.
     """
-    if convolution.groups == 1:
-        mixed: Tensor = convolution(features)
-        return mixed
-    with torch.autocast(features.device.type, enabled=False):
-        each: Tensor = convolution(features.float())
-        return each
+    is_depthwise = convolution.groups > 1
+    with torch.autocast(features.device.type, enabled=False) if is_depthwise else nullcontext():
+        output: Tensor = convolution(features.float() if is_depthwise else features)
+    return output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,20 +77,20 @@ class Design:
     """A network of inverted residuals as numbers."""
 
     name: str
-    """As people write it."""
+    """The published name."""
     stages: tuple[tuple[int, int, int, int, int], ...]
     """(repeats, kernel, stride, expansion, channels) of each stage."""
     stem: int
     """Channels of the first convolution, 3x3 with stride 2."""
     convolution: Callable[..., nn.Module]
-    """How it pads: SameConv or EvenConv."""
+    """SameConv or EvenConv, by how it pads."""
     epsilon: float
-    """Of batch normalisation."""
+    """Epsilon of batch normalisation."""
     momentum: float
-    """Of its running statistics: the share of the newest batch."""
+    """Momentum of its running statistics: the share of the newest batch."""
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
-        """Return a normalisation."""
+        """Return a batch normalisation."""
         return nn.BatchNorm2d(channels, eps=self.epsilon, momentum=self.momentum)
 
 
@@ -135,10 +135,10 @@ DESIGNS: Mapping[str, Design] = MappingProxyType({"efficientnet-lite0": LITE0, "
 
 
 class InvertedResidual(nn.Module):
-    """Expand, convolve each channel, project; the input is added where shapes agree.
+    """Expand, convolve depthwise, project; the input is added where the shapes agree.
 
     Args:
-        design: how it pads and normalises.
+        design: says how to pad and normalise.
         channels_in: of the input.
         stage: (kernel, stride, expansion, channels out).
 
@@ -170,14 +170,14 @@ class InvertedResidual(nn.Module):
 
 
 class MobileEncoder(nn.Module):
-    """A network of inverted residuals as far as `halvings` goes; returns the last features of each size.
+    """The first stages of a network of inverted residuals; it returns the last features of each size.
 
     Args:
         design: LITE0 or MOBILENET_V2.
         halvings: 2 to 5; the last features are 2**halvings times smaller than the input.
 
     Raises:
-        SettingError: another number of halvings.
+        SettingError: the number of halvings is outside that range.
     """
 
     def __init__(self, design: Design, halvings: int) -> None:
@@ -196,93 +196,96 @@ class MobileEncoder(nn.Module):
         width = design.stem
         for repeats, kernel, stride, expansion, channels in design.stages[: self.taps[-1]]:
             blocks = [InvertedResidual(design, width, (kernel, stride, expansion, channels))]
-            again = (kernel, 1, expansion, channels)
-            blocks += [InvertedResidual(design, channels, again) for _ in range(repeats - 1)]
+            repeated = (kernel, 1, expansion, channels)
+            blocks += [InvertedResidual(design, channels, repeated) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(*blocks))
             width = channels
 
     def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> list[Tensor]:
         """Return features at 1/2, 1/4, ... 1/2**halvings of the input's side."""
         features = self.stem(pictures)
-        kept = []
+        pyramid = []
         for number, stage in enumerate(self.stages, start=1):
             features = stage(features)
             if number in self.taps:
-                kept.append(features)
-        return kept
+                pyramid.append(features)
+        return pyramid
 
 
 def _taps(design: Design) -> tuple[int, ...]:
-    """Return, for each halving, the number of the last stage before the next one halves."""
+    """Return, for each halving, the number of the last stage before the next stage halves."""
     strides = [stride for _, _, stride, _, _ in design.stages]
     return tuple(n for n in range(1, len(strides) + 1) if n == len(strides) or strides[n] == 2)
 
 
 class EncoderUNet(nn.Module):
-    """A U-Net with any encoder, whose last skip is the picture itself, or which ends a halving before that.
+    """A U-Net with any encoder; at output stride 1 its last skip connection is the picture itself.
 
-    Such encoders begin at half resolution or less, where a microaneurysm is two or three pixels wide; the
-    picture beside the last features brings the full resolution back.
+    Such encoders begin at half resolution or less, where a microaneurysm is two or three pixels wide. The
+    skip connection from the picture restores the full resolution.
 
     Args:
-        encoder: as far as it goes; it need not have features at every size.
-        widths: channels of the decoder's blocks, from the coarsest on, one a doubling.
-        ends: how many times smaller than the picture the last features are, a power of 2.
+        encoder: returns features of decreasing size; it need not have features at every size.
+        widths: channels of the decoder's blocks, the coarsest first, one for each doubling.
+        output_stride: how many times smaller than the picture the last features are, a power of 2.
 
     Raises:
-        SettingError: the counts disagree.
+        SettingError: the number of widths does not fit the encoder and the output stride.
 
     Source: Yan et al. 2019, section 3.2 (other backbones); the decoder is our choice.
     """
 
-    def __init__(self, encoder: MobileEncoder | TimmEncoder, widths: tuple[int, ...], ends: int = 1) -> None:
+    def __init__(
+        self, encoder: MobileEncoder | TimmEncoder, widths: tuple[int, ...], output_stride: int = 1
+    ) -> None:
         super().__init__()
-        beside = {1: 3} | dict(zip(encoder.reductions, encoder.widths, strict=True))
-        self.stride = max(beside)
-        if 2 ** len(widths) * ends != self.stride:
+        skip_widths = {1: 3} | dict(zip(encoder.reductions, encoder.widths, strict=True))
+        self.stride = max(skip_widths)
+        if 2 ** len(widths) * output_stride != self.stride:
             raise SettingError(
-                f"from 1/{self.stride} to 1/{ends} a decoder doubles "
-                f"{(self.stride // ends).bit_length() - 1} times and needs as many widths, not {len(widths)}"
+                f"from 1/{self.stride} to 1/{output_stride} a decoder doubles "
+                f"{(self.stride // output_stride).bit_length() - 1} times and needs as many widths, not "
+                f"{len(widths)}"
             )
         self.encoder = encoder
         self.channels = widths[-1]
-        self.sizes = tuple(ends * 2**n for n in reversed(range(len(widths))))
-        below = [beside[self.stride], *widths[:-1]]
+        self.reductions = tuple(output_stride * 2**n for n in reversed(range(len(widths))))
+        inputs = [skip_widths[self.stride], *widths[:-1]]
         self.decoder = nn.ModuleList(
-            block(low + beside.get(size, 0), width)
-            for low, size, width in zip(below, self.sizes, widths, strict=True)
+            block(channels + skip_widths.get(reduction, 0), width)
+            for channels, reduction, width in zip(inputs, self.reductions, widths, strict=True)
         )
 
     def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> Float[Tensor, "N C S2 T2"]:
-        """Return the decoder's last features, `ends` times smaller; S and T are multiples of `stride`."""
+        """Return the decoder's last features; S and T must be multiples of `stride`."""
         encoded: list[Tensor] = self.encoder(pictures)
-        at = {1: pictures} | dict(zip(self.encoder.reductions, encoded, strict=True))
-        features = at[self.stride]
-        for size, merge in zip(self.sizes, self.decoder, strict=True):
-            enlarged = nn.functional.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = merge(torch.cat([enlarged, at[size]], dim=1) if size in at else enlarged)
+        skips = {1: pictures} | dict(zip(self.encoder.reductions, encoded, strict=True))
+        features = skips[self.stride]
+        for reduction, merge in zip(self.reductions, self.decoder, strict=True):
+            features = nn.functional.interpolate(features, scale_factor=2.0, mode="nearest")
+            if reduction in skips:
+                features = torch.cat([features, skips[reduction]], dim=1)
+            features = merge(features)
         return features
 
 
 def load_imagenet(encoder: MobileEncoder, weights: Mapping[str, Tensor]) -> None:
-    """Copy ImageNet weights into an encoder, by position: names differ, order and shapes do not.
+    """Copy ImageNet weights into an encoder by position, because names differ while order and shapes agree.
 
     Args:
-        encoder: as far as it goes; the rest of the weights is left.
-        weights: the state of the whole classifier, in its own order.
+        encoder: may have fewer stages than the classifier; the rest of the weights is not used.
+        weights: `state_dict` of the whole classifier, in its own order.
 
     Raises:
-        SettingError: a shape differs, so that these are not the design's weights.
+        SettingError: a shape differs, so these are not the design's weights.
     """
-    name_of_it = encoder.design.name
+    design = encoder.design.name
     counters = "num_batches_tracked"
     source = [tensor for name, tensor in weights.items() if not name.endswith(counters)]
     target = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(counters)}
     if len(source) < len(target):
-        raise SettingError(f"{len(source)} tensors are too few for {name_of_it}'s {len(target)}")
+        raise SettingError(f"{len(source)} tensors are too few for {design}'s {len(target)}")
     for (name, tensor), loaded in zip(target.items(), source, strict=False):
         if tensor.shape != loaded.shape:
-            raise SettingError(
-                f"no {name_of_it}: {name} is {tuple(tensor.shape)}, given {tuple(loaded.shape)}"
-            )
+            raise SettingError(f"no {design}: {name} is {tuple(tensor.shape)}, given {tuple(loaded.shape)}")
         tensor.copy_(loaded)

@@ -1,11 +1,12 @@
-"""A network as numbers: which backbone in each stream, how deep, how wide.
+"""A network as numbers: which backbone each stream has, how deep and how wide.
 
-Knows:   the names of the backbones, what each needs to be said, and how a plan becomes a network.
+Knows:   the names of the backbones, which numbers each has, and how a plan becomes a network.
 Ignores: which plan is good for what (`recipes/`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -16,14 +17,18 @@ from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream
 from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import UNet
 
-TIMM = "timm:"
-"""What the name of an encoder of timm's begins with."""
+TIMM_PREFIX = "timm:"
+"""The start of a backbone's name that means an encoder of timm's."""
 
-DECODER = (128, 64, 48, 32, 16)
-"""Channels of the decoder behind encoders other than the U-Net's, the coarsest first; a shallower one has the
-last of them. Our choice: narrow, so that two processor cores can train them."""
+DECODER_WIDTHS = (128, 64, 48, 32, 16)
+"""Channels of the decoder behind encoders other than the U-Net's, the coarsest first; a shallower decoder has
+the last of them. Our choice: narrow, so that two CPUs can train them."""
 
-Reader = Callable[[str, str | None], Mapping[str, Tensor]]
+STORED_NAMES: Mapping[str, str] = MappingProxyType({"output_stride": "ends", "residual_fusion": "corrects"})
+"""Field -> its name in recipe.json, in manifests and in `--set`. These names never change, so that old runs
+and packages stay readable."""
+
+WeightReader = Callable[[str, str | None], Mapping[str, Tensor]]
 """(backbone, file or None) -> its ImageNet weights."""
 
 
@@ -40,35 +45,37 @@ class StreamPlan:
     cap: int = 1024
     """U-Net: channels double with each pooling, but not beyond this (our choice: Ronneberger's)."""
     decoder: tuple[int, ...] = ()
-    """Other backbones: channels of the decoder's blocks, the coarsest first; () for those of DECODER."""
-    ends: int = 1
+    """Other backbones: channels of the decoder's blocks, the coarsest first; () for DECODER_WIDTHS."""
+    output_stride: int = 1
     """Other backbones: how many times smaller than the picture the decoder's last features are, 1 or 2; the
     maps have the picture's size all the same (docs/decisions/0013-half-resolution.md)."""
     imagenet: bool = False
     """Other backbones: whether the encoder starts from ImageNet weights."""
     weights: str | None = None
-    """File of those weights; None for the one that their package brings. Nothing is downloaded."""
+    """File of those weights; None for the one that their Python package holds. Nothing is downloaded."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a backbone nobody knows, or numbers that do not belong to it."""
-        if self.backbone not in ("unet", *DESIGNS) and not self.backbone.removeprefix(TIMM).strip():
+        """Raise SettingError for an unknown backbone, or numbers that it does not have."""
+        if self.backbone not in ("unet", *DESIGNS) and not self.backbone.removeprefix(TIMM_PREFIX).strip():
             raise SettingError(f"backbone '{self.backbone}' names no encoder; write e.g. timm:resnet34")
-        if self.backbone not in ("unet", *DESIGNS) and not self.backbone.startswith(TIMM):
+        if self.backbone not in ("unet", *DESIGNS) and not self.backbone.startswith(TIMM_PREFIX):
             raise SettingError(f"backbone '{self.backbone}' is none of unet, {', '.join(DESIGNS)}, timm:NAME")
         if self.backbone == "unet" and (self.decoder or self.imagenet or self.weights):
             raise SettingError("a unet has width and cap, no decoder's widths and no ImageNet weights")
         if self.poolings < 1:
             raise SettingError(f"{self.backbone} with {self.poolings} poolings; at least 1")
-        if self.ends not in (1, 2) or (self.backbone == "unet" and self.ends != 1):
-            raise SettingError(f"{self.backbone} ends at 1/{self.ends}; a unet ends at 1, others at 1 or 2")
+        if self.output_stride not in (1, 2) or (self.backbone == "unet" and self.output_stride != 1):
+            raise SettingError(
+                f"{self.backbone} ends at 1/{self.output_stride}; a unet ends at 1, others at 1 or 2"
+            )
         if self.doublings < 1:
             raise SettingError(
-                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.ends}: nothing is left to "
-                "decode; raise poolings, or lower ends"
+                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.output_stride}: nothing "
+                "is left to decode; raise poolings, or lower ends"
             )
         if self.decoder and len(self.decoder) != self.doublings:
             raise SettingError(
-                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.ends}: it needs "
+                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.output_stride}: it needs "
                 f"{self.doublings} decoder widths, not {len(self.decoder)}"
             )
         if self.weights and not self.imagenet:
@@ -77,13 +84,23 @@ class StreamPlan:
     @property
     def doublings(self) -> int:
         """How often the decoder doubles the side."""
-        return self.poolings - self.ends // 2
+        return self.poolings - self.output_stride // 2
 
     @property
-    def channels(self) -> tuple[int, ...]:
-        """Of the decoder's blocks, the coarsest first, for backbones other than the U-Net."""
-        widths = (DECODER[:1] * self.poolings + DECODER[1:])[-self.poolings :]
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels of the decoder's blocks, the coarsest first, for backbones other than the U-Net."""
+        widths = (DECODER_WIDTHS[:1] * self.poolings + DECODER_WIDTHS[1:])[-self.poolings :]
         return self.decoder or widths[: self.doublings]
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, object]) -> "StreamPlan":
+        """Return a plan from JSON values under their stored names.
+
+        Raises:
+            KeyError, TypeError, SettingError: they are no plan's.
+        """
+        values = _field_names(stored)
+        return cls(**values | {"decoder": tuple(values["decoder"])})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,64 +108,88 @@ class NetworkPlan:
     """GlobalNet, LocalNet and their fusion as numbers."""
 
     global_net: StreamPlan
-    """Sees the whole."""
+    """Sees the whole photograph."""
     local_net: StreamPlan
     """Sees windows."""
     fusion_width: int
     """Channels of the fusion's two 3x3 convolutions (the paper names none)."""
-    corrects: bool = False
+    residual_fusion: bool = False
     """Whether the fusion's output is added to LocalNet's logits and starts at 0, so that the fused network
-    begins as good as LocalNet; false is the paper's (docs/decisions/0011-fusion-corrects.md)."""
+    starts as good as LocalNet; false is the paper's (docs/decisions/0011-fusion-corrects.md)."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a fusion of no channels, or a GlobalNet that ends before its view's size."""
-        if self.global_net.ends != 1:
-            raise SettingError(f"global_net ends at 1/{self.global_net.ends}; only local_net may end early")
+        """Raise SettingError for a fusion of no channels, or a GlobalNet whose features are not full size."""
+        if self.global_net.output_stride != 1:
+            raise SettingError(
+                f"global_net ends at 1/{self.global_net.output_stride}; only local_net may end early"
+            )
         if self.fusion_width < 1:
             raise SettingError(f"fusion_width is {self.fusion_width}; at least 1 channel")
 
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, object]) -> "NetworkPlan":
+        """Return a plan from JSON values under their stored names, as a recipe's record holds them.
 
-def build(plan: NetworkPlan, lesions: int, read: Reader | None = pretrained.read) -> LocalGlobalUNet:
+        Raises:
+            KeyError, TypeError, SettingError: they are no plan's.
+        """
+        streams = {
+            name: StreamPlan.from_stored(stored[name])  # type: ignore[arg-type]
+            for name in ("global_net", "local_net")
+        }
+        return cls(**_field_names(stored) | streams)  # type: ignore[arg-type]
+
+
+def _field_names(stored: Mapping[str, object]) -> dict[str, object]:
+    """Return stored values under the names of their fields."""
+    fields = {name: field for field, name in STORED_NAMES.items()}
+    return {fields.get(name, name): value for name, value in stored.items()}
+
+
+def build(
+    plan: NetworkPlan, lesions: int, read_weights: WeightReader | None = pretrained.read_weights
+) -> LocalGlobalUNet:
     """Build a network with its first weights: random ones, and ImageNet's where the plan says so.
 
     Args:
         plan: the network.
         lesions: K, the number of maps.
-        read: finds ImageNet weights; None leaves them out, where trained weights are loaded next or only
-            shapes are asked for.
+        read_weights: reads ImageNet weights; None leaves them out, where trained weights are loaded next or
+            only shapes matter.
 
     Raises:
-        SettingError: no lesion, numbers that a backbone cannot have, weights or timm are not there.
+        SettingError: there is no lesion, a backbone cannot have these numbers, or weights are missing.
     """
     if lesions < 1:
         raise SettingError(f"a network for {lesions} lesions; at least 1")
-    global_net = _stream(plan.global_net, lesions, read)
-    local_net = _stream(plan.local_net, lesions, read)
+    global_net = _stream(plan.global_net, lesions, read_weights)
+    local_net = _stream(plan.local_net, lesions, read_weights)
     fusion = Fusion(
         local_net.channels,
         global_net.channels,
         lesions,
         width=plan.fusion_width,
-        ends=local_net.ends,
-        corrects=plan.corrects,
+        output_stride=local_net.output_stride,
+        residual=plan.residual_fusion,
     )
     return LocalGlobalUNet(global_net, local_net, fusion)
 
 
-def _stream(plan: StreamPlan, lesions: int, read: Reader | None) -> Stream:
+def _stream(plan: StreamPlan, lesions: int, read_weights: WeightReader | None) -> Stream:
     if plan.backbone == "unet":
         return Stream(UNet(plan.width, plan.poolings, plan.cap), plan.width, lesions)
-    backbone = EncoderUNet(_encoder(plan, read), plan.channels, plan.ends)
-    return Stream(backbone, plan.channels[-1], lesions, plan.ends)
+    backbone = EncoderUNet(_encoder(plan, read_weights), plan.decoder_widths, plan.output_stride)
+    return Stream(backbone, plan.decoder_widths[-1], lesions, plan.output_stride)
 
 
-def _encoder(plan: StreamPlan, read: Reader | None) -> MobileEncoder | TimmEncoder:
-    """Return the encoder of any backbone but the U-Net, ImageNet weights loaded."""
-    if plan.backbone.startswith(TIMM):
+def _encoder(plan: StreamPlan, read_weights: WeightReader | None) -> MobileEncoder | TimmEncoder:
+    """Return the encoder of any backbone but the U-Net, with ImageNet weights if the plan has them."""
+    if plan.backbone.startswith(TIMM_PREFIX):
         if plan.imagenet and plan.weights is None:
             raise SettingError(f"{plan.backbone}: name the file of its weights; nothing is downloaded")
-        return TimmEncoder(plan.backbone.removeprefix(TIMM), plan.poolings, plan.weights if read else None)
+        name = plan.backbone.removeprefix(TIMM_PREFIX)
+        return TimmEncoder(name, plan.poolings, plan.weights if read_weights else None)
     encoder = MobileEncoder(DESIGNS[plan.backbone], plan.poolings)
-    if plan.imagenet and read is not None:
-        load_imagenet(encoder, read(plan.backbone, plan.weights))
+    if plan.imagenet and read_weights is not None:
+        load_imagenet(encoder, read_weights(plan.backbone, plan.weights))
     return encoder

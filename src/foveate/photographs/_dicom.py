@@ -1,23 +1,23 @@
-"""A DICOM object -> one upright photograph and what the object states beside its pixels.
+"""Read a DICOM object as an upright photograph with the facts of its header.
 
-Knows:   which objects are colour photographs of a fundus, what of their header is kept, and spacing.
-Ignores: how pixels are packed, and what becomes of results. Needs the extra `dicom`.
+Knows:   which objects are colour photographs of a fundus, which parts of the header are kept, and spacing.
+Ignores: how pixels are stored, and the results. Needs the extra `dicom`.
 
-| in the object                                    | what becomes of it                                   |
+| in the object                                    | result                                               |
 |--------------------------------------------------|------------------------------------------------------|
 | Ophthalmic Photography 8 and 16 bit              | read                                                 |
-| VL Photographic, Secondary Capture (also         | read, where nothing in them speaks of something else |
+| VL Photographic, Secondary Capture (also         | read, unless the header describes something else     |
 | multi-frame true colour)                         |                                                      |
-| any other SOP class                              | refused by its name                                  |
+| any other SOP class                              | refused by name                                      |
 | modality other than OP, XC, OT, SC               | refused                                              |
 | infrared, red-free, one colour, angiography,     | refused: by ImageType, filters, channel, contrast    |
 | autofluorescence                                 | agent, and as grey                                   |
 | anterior segment, camera that sees no fundus     | refused: by AnatomicRegion, AcquisitionDeviceType    |
 | MONOCHROME1, MONOCHROME2                         | refused: grey                                        |
-| several frames                                   | each is a photograph of its own                      |
+| several frames                                   | each is a separate photograph                        |
 | PixelSpacing of Ophthalmic Photography           | millimetres on the retina, as its definition says    |
-| PixelSpacing of the others                       | only with PixelSpacingCalibrationType beside it      |
-| PixelSpacing by which the picture would span     | none: it speaks of a sensor, paper or a screen       |
+| PixelSpacing of the others                       | only together with PixelSpacingCalibrationType       |
+| PixelSpacing by which the picture would span     | none: it describes a sensor, paper or a screen       |
 | more than 100 mm                                 |                                                      |
 | pixels that are not square                       | refused: a field of view would be no disc            |
 | PatientOrientation, ICC profile, overlays        | ignored                                              |
@@ -44,24 +44,24 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from foveate.errors import PhotographError
-from foveate.photographs._decoding import quiet, require_colours, require_size
-from foveate.photographs._dicom_pixels import levels
-from foveate.photographs._extra import OPHTHALMIC, TAKEN
-from foveate.types import Origin
+from foveate.photographs._decoding import require_colours, require_size, suppress_warnings
+from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES
+from foveate.photographs._dicom_pixels import decode_frame
+from foveate.types import DicomOrigin
 
 MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
-"""Of what is read: ophthalmic, external camera, other, secondary capture (retired), not stated."""
+"""Modalities that are read: ophthalmic, external camera, other, secondary capture (retired), not stated."""
 
 LONGEST_SIDE_MM = 100
-"""No photograph shows more of a retina, which lies in an eye 24 mm long."""
+"""Largest extent of a photograph on the retina: an eye is 24 mm long."""
 
 _NUMBER_OF_FRAMES = 0x00280008
 
-_META = 4096
-"""Bytes at the beginning in which the file meta information names the transfer syntax."""
+_HEAD_BYTES = 4096
+"""Number of bytes at the beginning of a file that contain the transfer syntax."""
 
-BULK = 1 << 16
-"""Bytes from which an element of the header is left out: profiles, icons, tables."""
+LARGE_ELEMENT = 1 << 16
+"""Size from which an element of the header is left out, bytes: profiles, icons, tables."""
 
 _COLOUR = "give the colour photograph"
 
@@ -78,7 +78,7 @@ _TYPES: Mapping[str, str] = {
     "IR": "an infrared photograph",
     "INFRARED": "an infrared photograph",
 }
-"""Values of ImageType (PS3.3 C.8.17.2.1.1, and what cameras write beside it) -> what the picture is."""
+"""Values of ImageType (PS3.3 C.8.17.2.1.1, and other values that cameras write) -> what the picture is."""
 
 _FILTERS: Mapping[str, str] = {
     "445169002": "infrared",
@@ -88,7 +88,7 @@ _FILTERS: Mapping[str, str] = {
     "445340000": "yellow-green",
     "422915004": "blue-green",
 }
-"""CID 4204 Ophthalmic Filter, SCT -> colour; no filter and polarising ones are left out."""
+"""CID 4204 Ophthalmic Filter, SCT -> colour; no filter and polarising filters are left out."""
 
 _CHANNELS: Mapping[str, str] = {
     "414497003": "infrared",
@@ -98,7 +98,7 @@ _CHANNELS: Mapping[str, str] = {
     "405738005": "blue alone",
     "405739002": "red-free",
 }
-"""CID 4206 Ophthalmic Channel Description, SCT -> what was let through."""
+"""CID 4206 Ophthalmic Channel Description, SCT -> the light that the channel records."""
 
 _DEVICES: Mapping[str, str] = {
     "397247004": "a slit lamp",
@@ -108,7 +108,7 @@ _DEVICES: Mapping[str, str] = {
     "409899004": "a specular microscope",
     "102321001": "an operating microscope",
 }
-"""CID 4202 Ophthalmic Photography Acquisition Device, SCT -> those that do not photograph a fundus."""
+"""CID 4202 Ophthalmic Photography Acquisition Device, SCT -> devices that do not photograph a fundus."""
 
 _ELSEWHERE: Mapping[str, str] = {
     "31636006": "the anterior chamber",
@@ -125,83 +125,87 @@ _ELSEWHERE: Mapping[str, str] = {
     "78076003": "the lens",
     "18619003": "the sclera",
 }
-"""CID 4209 Ophthalmic Anatomic Structure Imaged, SCT -> those that lie before the fundus."""
+"""CID 4209 Ophthalmic Anatomic Structure Imaged, SCT -> structures in front of the fundus."""
 
 _DAMAGED = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
     *(NotImplementedError, OverflowError, RecursionError, LookupError, SyntaxError),
     *(struct.error, zlib.error, InvalidDicomError, BytesLengthException),
 )
-"""What pydicom and the codecs raise on objects that are not as the standard has them."""
+"""What pydicom and the codecs raise on objects that violate the standard."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
-    """One frame of an object."""
+class DicomFrame:
+    """One decoded frame of an object."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
+    """sRGB levels, read-only."""
     spacing: float | None
-    origin: Origin
+    """Millimetres on the retina that one pixel spans, where the object states it."""
+    origin: DicomOrigin
 
 
-def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Taken:
+def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> DicomFrame:
     """Decode one photograph.
 
     Args:
         file: a DICOM file, open for reading.
-        name: of the file, for messages.
-        limit: most pixels that are decoded.
-        frame: which one, from 1; None where the object holds only one.
+        name: name of the file, for messages.
+        limit: largest number of pixels that is decoded.
+        frame: number of the frame, from 1; None where the object holds only one.
 
     Raises:
         PhotographError: the object is refused by the table above, or cannot be decoded.
     """
-    with _damage_named(name), quiet():
-        held = _opened(file, name, limit)
-        _require_photograph(held, name)
-        spacing = _spacing(held, name)
-        count = _frames(held)
-        chosen = _chosen(count, frame, name)
-        require_size((int(held.get("Rows", 0) or 0), int(held.get("Columns", 0) or 0)), name, limit)
-        pixels = levels(held, chosen - 1, name)
-        origin = _origin(held, chosen if count > 1 else None)
+    with _damage_as_photograph_error(name), suppress_warnings():
+        dataset = _read_dataset(file, name, limit)
+        _require_photograph(dataset, name)
+        spacing = _pixel_spacing(dataset, name)
+        count = _frame_count(dataset)
+        number = _select_frame(count, frame, name)
+        require_size((int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)), name, limit)
+        pixels = decode_frame(dataset, number - 1, name)
+        origin = _origin(dataset, number if count > 1 else None)
     require_colours(pixels, name)
     pixels.flags.writeable = False
-    return Taken(pixels=pixels, spacing=spacing, origin=origin)
+    return DicomFrame(pixels=pixels, spacing=spacing, origin=origin)
 
 
-def frames(file: BufferedReader) -> int:
-    """Return how many photographs an object holds by its header, 1 where that cannot be read."""
-    head = file.read(_META)
+def count_frames(file: BufferedReader) -> int:
+    """Return the number of photographs in an object by its header; 1 where that cannot be read."""
+    head = file.read(_HEAD_BYTES)
     file.seek(0)
     try:
-        with quiet():
+        with suppress_warnings():
             if DeflatedExplicitVRLittleEndian.encode() in head:
-                return _frames(_beginning(file, head))
-            return _frames(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"]))
+                return _frame_count(_read_deflated_head(file, head))
+            return _frame_count(
+                pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+            )
     except _DAMAGED:
         return 1
 
 
-def _beginning(file: BufferedReader, head: bytes) -> Dataset:
-    """Return what a deflated object states up to its number of frames; no more of it is unpacked."""
-    file.seek(_meta_end(head))
+def _read_deflated_head(file: BufferedReader, head: bytes) -> Dataset:
+    """Return the header of a deflated object up to its number of frames, without unpacking the rest."""
+    file.seek(_dataset_start(head))
     unpacked = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(1 << 20), 1 << 24)
     return read_dataset(
         BytesIO(unpacked), False, True, stop_when=lambda tag, representation, length: tag > _NUMBER_OF_FRAMES
     )
 
 
-def _meta_end(head: bytes) -> int:
-    """Return where the data set begins: by the standard, the file meta information begins with its length."""
+def _dataset_start(head: bytes) -> int:
+    """Return the offset of the data set: the file meta information begins with its own length."""
     (length,) = struct.unpack_from("<I", head, 140)
     return 144 + int(length)
 
 
-def _opened(file: BufferedReader, name: str, limit: int) -> Dataset:
-    """Return the object; its pixels stay as they are stored."""
+def _read_dataset(file: BufferedReader, name: str, limit: int) -> Dataset:
+    """Return the object without decoding its pixels."""
     file.seek(0)
-    head = file.read(_META)
+    head = file.read(_HEAD_BYTES)
     if DeflatedExplicitVRLittleEndian.encode() in head:
         _require_bounded(file, head, name, limit)
     file.seek(0)
@@ -209,16 +213,16 @@ def _opened(file: BufferedReader, name: str, limit: int) -> Dataset:
 
 
 def _require_bounded(file: BufferedReader, head: bytes, name: str, limit: int) -> None:
-    """Raise PhotographError where a deflated object would unpack to more than any photograph takes.
+    """Raise PhotographError where a deflated object would unpack to more bytes than any photograph takes.
 
     Args:
         file: the object.
         head: its first bytes.
-        name: for messages.
-        limit: most pixels of a photograph.
+        name: name of the file, for messages.
+        limit: largest number of pixels of a photograph.
     """
-    most = 6 * limit + (1 << 26)  # three 16-bit levels a pixel, and a generous header
-    file.seek(_meta_end(head))
+    most = 6 * limit + (1 << 26)  # three 16-bit levels for each pixel, and a large header
+    file.seek(_dataset_start(head))
     inflate, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while piece := file.read(1 << 16):
         while piece and not inflate.eof:
@@ -230,104 +234,104 @@ def _require_bounded(file: BufferedReader, head: bytes, name: str, limit: int) -
                 )
 
 
-def _require_photograph(held: Dataset, name: str) -> None:
-    """Raise PhotographError unless an object states a colour photograph and nothing against it."""
-    kind = UID(str(held.get("SOPClassUID", "")))
-    if kind not in TAKEN:
-        what = kind.name.removesuffix(" Storage") if kind else "an object of no stated class"
+def _require_photograph(dataset: Dataset, name: str) -> None:
+    """Raise PhotographError unless the header describes a colour photograph of a fundus."""
+    sop_class = UID(str(dataset.get("SOPClassUID", "")))
+    if sop_class not in PHOTOGRAPH_CLASSES:
+        what = sop_class.name.removesuffix(" Storage") if sop_class else "an object of no stated class"
         raise PhotographError(
             f"{name}: is DICOM {what}, which is not read; give Ophthalmic Photography, VL Photographic or "
             "Secondary Capture"
         )
-    modality = str(held.get("Modality", "") or "")
+    modality = str(dataset.get("Modality", "") or "")
     if modality not in MODALITIES:
         raise PhotographError(
             f"{name}: has the modality {modality}; give a colour photograph of the fundus (OP)"
         )
-    if "PixelData" not in held:
+    if "PixelData" not in dataset:
         raise PhotographError(f"{name}: holds no pixels; ask the archive for the whole object")
-    if (light := _other_light(held)) is not None:
-        raise PhotographError(f"{name}: is {light}; lesions are told apart by colour: {_COLOUR}")
-    if (scene := _other_scene(held)) is not None:
-        raise PhotographError(f"{name}: {scene}; give a photograph of the fundus")
+    if (reason := _unsuitable_light(dataset)) is not None:
+        raise PhotographError(f"{name}: is {reason}; lesions are told apart by colour: {_COLOUR}")
+    if (reason := _unsuitable_scene(dataset)) is not None:
+        raise PhotographError(f"{name}: {reason}; give a photograph of the fundus")
 
 
-def _other_light(held: Dataset) -> str | None:
-    """Say by what an object is no photograph in white light, or None."""
-    for value in _values(held, "ImageType")[2:]:
+def _unsuitable_light(dataset: Dataset) -> str | None:
+    """Return why an object is no photograph in white light; None where it is one."""
+    for value in _values(dataset, "ImageType")[2:]:
         if value.upper() in _TYPES:
             return _TYPES[value.upper()]
-    if held.get("ContrastBolusAgentSequence") or str(held.get("ContrastBolusAgent", "") or ""):
+    if dataset.get("ContrastBolusAgentSequence") or str(dataset.get("ContrastBolusAgent", "") or ""):
         return "an angiogram (a contrast agent is stated)"
     for sequence in ("LightPathFilterTypeStackCodeSequence", "ImagePathFilterTypeStackCodeSequence"):
-        colour = _meaning(held, sequence, _FILTERS)
+        colour = _meaning(dataset, sequence, _FILTERS)
         if colour is not None:
             return f"a photograph through a filter ({colour})"
-    if (channel := _meaning(held, "ChannelDescriptionCodeSequence", _CHANNELS)) is not None:
+    if (channel := _meaning(dataset, "ChannelDescriptionCodeSequence", _CHANNELS)) is not None:
         return f"a photograph of one channel ({channel})"
-    grey = str(held.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
+    grey = str(dataset.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
     return "grey: infrared, red-free, autofluorescence or an angiogram" if grey else None
 
 
-def _other_scene(held: Dataset) -> str | None:
-    """Say by what an object shows no fundus, or None."""
-    if (device := _meaning(held, "AcquisitionDeviceTypeCodeSequence", _DEVICES)) is not None:
+def _unsuitable_scene(dataset: Dataset) -> str | None:
+    """Return why an object shows no fundus; None where it may show one."""
+    if (device := _meaning(dataset, "AcquisitionDeviceTypeCodeSequence", _DEVICES)) is not None:
         return f"was taken by {device}"
-    if (region := _meaning(held, "AnatomicRegionSequence", _ELSEWHERE)) is not None:
+    if (region := _meaning(dataset, "AnatomicRegionSequence", _ELSEWHERE)) is not None:
         return f"shows {region}"
     return None
 
 
-def _values(held: Dataset, keyword: str) -> list[str]:
-    """Return an attribute's values as texts; none where it is absent or empty."""
-    value = held.get(keyword)
+def _values(dataset: Dataset, keyword: str) -> list[str]:
+    """Return the values of an attribute as texts; an empty list where it is absent or empty."""
+    value = dataset.get(keyword)
     if value is None:
         return []
-    return [value] if isinstance(value, str) else [str(one) for one in value]
+    return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
-def _meaning(held: Dataset, keyword: str, known: Mapping[str, str]) -> str | None:
-    """Return what a sequence's first known code means; older objects' codes of SNOMED RT are known too.
+def _meaning(dataset: Dataset, keyword: str, meanings: Mapping[str, str]) -> str | None:
+    """Return the meaning of the first known code of a sequence, in SNOMED CT or, in older objects, SNOMED RT.
 
     Args:
-        held: the object.
-        keyword: of a sequence of codes.
-        known: code of SNOMED CT -> meaning.
+        dataset: the object.
+        keyword: keyword of a sequence of codes.
+        meanings: code of SNOMED CT -> meaning.
     """
-    for item in held.get(keyword) or ():
+    for item in dataset.get(keyword) or ():
         stated = Code(str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")), "")
-        for value, meaning in known.items():
+        for value, meaning in meanings.items():
             if stated == Code(value, "SCT", ""):
                 return meaning
     return None
 
 
-def _frames(held: Dataset) -> int:
-    return max(1, int(held.get("NumberOfFrames", 1) or 1))
+def _frame_count(dataset: Dataset) -> int:
+    return max(1, int(dataset.get("NumberOfFrames", 1) or 1))
 
 
-def _chosen(count: int, frame: int | None, name: str) -> int:
-    """Return which frame is meant, from 1."""
+def _select_frame(count: int, frame: int | None, name: str) -> int:
+    """Return the number of the requested frame, from 1."""
     if frame is None and count > 1:
         raise PhotographError(
             f"{name}: holds {count} photographs; say which by frame=1 to {count}, or let 'foveate predict', "
             "without --on, look at all"
         )
-    chosen = 1 if frame is None else frame
-    if not 1 <= chosen <= count:
+    number = 1 if frame is None else frame
+    if not 1 <= number <= count:
         raise PhotographError(
-            f"{name}: holds {count} photographs, and no frame {chosen}; choose 1 to {count}"
+            f"{name}: holds {count} photographs, and no frame {number}; choose 1 to {count}"
         )
-    return chosen
+    return number
 
 
-def _spacing(held: Dataset, name: str) -> float | None:
-    """Return the millimetres on the retina that a pixel spans, where the object states them.
+def _pixel_spacing(dataset: Dataset, name: str) -> float | None:
+    """Return the millimetres on the retina that one pixel spans, where the object states them.
 
-    Rows and columns may differ by 1 %: their geometric mean then keeps areas as they are.
+    Rows and columns may differ by 1 %: their geometric mean preserves areas.
     """
-    aspect = [float(value) for value in _values(held, "PixelAspectRatio")]
-    spacing = [float(value) for value in _values(held, "PixelSpacing")]
+    aspect = [float(value) for value in _values(dataset, "PixelAspectRatio")]
+    spacing = [float(value) for value in _values(dataset, "PixelSpacing")]
     for pair, unit in ((aspect, ""), (spacing, " mm")):
         if len(pair) == 2 and min(pair) > 0 and max(pair) > 1.01 * min(pair):
             raise PhotographError(
@@ -335,46 +339,46 @@ def _spacing(held: Dataset, name: str) -> float | None:
             )
     if len(spacing) != 2 or min(spacing) <= 0:
         return None
-    if held.SOPClassUID not in OPHTHALMIC and not held.get("PixelSpacingCalibrationType"):
+    if dataset.SOPClassUID not in OPHTHALMIC_CLASSES and not dataset.get("PixelSpacingCalibrationType"):
         return None
     across = float(np.sqrt(spacing[0] * spacing[1]))
-    longest = across * max(int(held.get("Rows", 0) or 0), int(held.get("Columns", 0) or 0))
+    longest = across * max(int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0))
     return across if longest <= LONGEST_SIDE_MM else None
 
 
-def _origin(held: Dataset, frame: int | None) -> Origin:
-    """Return what an object states beside its pixels."""
-    side = str(held.get("ImageLaterality") or held.get("Laterality") or "")
-    degrees = held.get("HorizontalFieldOfView")
-    return Origin(
-        uid=str(held.SOPInstanceUID),
+def _origin(dataset: Dataset, frame: int | None) -> DicomOrigin:
+    """Return the facts of the header that identify and locate the photograph."""
+    side = str(dataset.get("ImageLaterality") or dataset.get("Laterality") or "")
+    degrees = dataset.get("HorizontalFieldOfView")
+    return DicomOrigin(
+        uid=str(dataset.SOPInstanceUID),
         frame=frame,
         laterality="R" if side == "R" else "L" if side == "L" else None,
         field_degrees=None if degrees is None else float(degrees),
-        header=_header(held),
+        header=_header(dataset),
     )
 
 
-def _header(held: Dataset) -> bytes:
-    """Return a header as a DICOM file without pixels, private elements, and whatever is large."""
-    kept = Dataset()
-    for element in held:
-        small = not isinstance(element.value, bytes) or len(element.value) < BULK
+def _header(dataset: Dataset) -> bytes:
+    """Return the header as a DICOM file without pixels, private elements and large elements."""
+    header = Dataset()
+    for element in dataset:
+        small = not isinstance(element.value, bytes) or len(element.value) < LARGE_ELEMENT
         if not element.tag.is_private and element.tag.group < 0x5000 and small:
-            kept.add(element)
-    kept.remove_private_tags()
-    kept.file_meta = pydicom.dataset.FileMetaDataset()
-    kept.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    kept.file_meta.MediaStorageSOPClassUID = held.SOPClassUID
-    kept.file_meta.MediaStorageSOPInstanceUID = held.SOPInstanceUID
+            header.add(element)
+    header.remove_private_tags()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    header.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     content = BytesIO()
-    dcmwrite(content, kept, enforce_file_format=True)
+    dcmwrite(content, header, enforce_file_format=True)
     return content.getvalue()
 
 
 @contextmanager
-def _damage_named(name: str) -> Iterator[None]:
-    """Turn what pydicom and codecs raise on a bad object into a PhotographError of one line."""
+def _damage_as_photograph_error(name: str) -> Iterator[None]:
+    """Turn the exceptions of pydicom and codecs on a bad object into a PhotographError of one line."""
     try:
         yield
     except _DAMAGED as error:

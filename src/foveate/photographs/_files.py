@@ -1,9 +1,10 @@
-"""Open a file and say what it holds.
+"""Open a file and recognise its format.
 
-Knows:   the first bytes of formats, read or not, and what a user can do about each.
+Knows:   the first bytes of file formats, supported or not, and what a user can do about each.
 Ignores: pixels.
 """
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 from foveate.errors import PhotographError
+from foveate.paths import display_path
 
-Form = Literal["JPEG", "PNG", "TIFF", "DICOM"]
+FileFormat = Literal["JPEG", "PNG", "TIFF", "DICOM"]
 """The formats that are read."""
 
-_HEAD = 132
-"""Bytes looked at: DICOM has its mark at 128 to 131."""
+_HEAD_BYTES = 132
+"""Number of bytes that are examined: the mark of DICOM is at 128 to 131."""
 
-_READ: tuple[tuple[bytes, Form], ...] = (
+_SIGNATURES: tuple[tuple[bytes, FileFormat], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"II*\0", "TIFF"),
@@ -30,7 +32,7 @@ _READ: tuple[tuple[bytes, Form], ...] = (
 
 _CONVERT = "convert it to JPEG, PNG or TIFF"
 
-_REFUSED = (
+_REFUSED_SIGNATURES = (
     (b"GIF8", "a GIF", _CONVERT),
     (b"BM", "a BMP bitmap", _CONVERT),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture", _CONVERT),
@@ -45,56 +47,62 @@ _REFUSED = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first"),
     (b"Rar!", "a RAR archive", "unpack it first"),
 )
-"""Beginnings of what people hand in by mistake, what it is, and what to do."""
-
-
-def said(path: Path) -> str:
-    """Return a path for a message of one line: line breaks and undecodable bytes are escaped."""
-    name = str(path)
-    return name if name.isprintable() else ascii(name)
+"""First bytes of files that people pass by mistake, what the file is, and what to do."""
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[BufferedReader, Form]]:
-    """Open a file whose content is of a format that is read; yield it, at its beginning, and the format.
+def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
+    """Open a file of a supported format; yield it, at its beginning, with its format.
 
     Raises:
-        PhotographError: it is missing, no regular file, not readable, empty, or holds something else.
+        PhotographError: the file is missing, no regular file, not readable, empty, or of another format.
     """
     try:
-        kind = path.stat().st_mode
-        if not stat.S_ISREG(kind):  # a pipe or a device may never end
-            what = "is a folder" if stat.S_ISDIR(kind) else "is no regular file"
-            raise PhotographError(f"{said(path)}: {what}; name a photograph's file")
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe or a device may have no end
+            raise PhotographError(f"{display_path(path)}: {_describe_irregular(path, mode)}")
         file = path.open("rb")
     except FileNotFoundError:
-        raise PhotographError(f"{said(path)}: no such file; check the path") from None
+        raise PhotographError(f"{display_path(path)}: no such file; check the path") from None
     except PermissionError:
-        raise PhotographError(f"{said(path)}: may not be read; ask for permission to read it") from None
+        raise PhotographError(
+            f"{display_path(path)}: may not be read; ask for permission to read it"
+        ) from None
     except OSError as error:
-        raise PhotographError(f"{said(path)}: cannot be opened ({error.strerror}); check the path") from None
+        raise PhotographError(
+            f"{display_path(path)}: cannot be opened ({error.strerror}); check the path"
+        ) from None
     with file:
-        head = file.read(_HEAD)
+        head = file.read(_HEAD_BYTES)
         file.seek(0)
-        yield file, _form(head, said(path))
+        yield file, _file_format(head, display_path(path))
 
 
-def _form(head: bytes, name: str) -> Form:
-    """Return the format that a file of this beginning has."""
+def _describe_irregular(path: Path, mode: int) -> str:
+    """Return what is wrong with a path that is no regular file, and what to do about it."""
+    if not stat.S_ISDIR(mode):
+        return "is no regular file; name a photograph's file"
+    if not os.access(path, os.R_OK | os.X_OK):
+        return "the folder cannot be listed; ask for permission to read it, or leave it out"
+    return "is a folder; name a photograph's file"
+
+
+def _file_format(head: bytes, name: str) -> FileFormat:
+    """Return the format of a file that begins with these bytes."""
     if not head:
         raise PhotographError(f"{name}: the file is empty; copy it again from its source")
-    if head[128:] == b"DICM":  # before TIFF: a DICOM file may carry a TIFF's header as well
+    if head[128:] == b"DICM":  # before TIFF: a DICOM file may also hold a TIFF header
         return "DICOM"
-    for beginning, form in _READ:
-        if head.startswith(beginning) and head[8:10] != b"CR":  # Canon's raw files pass for TIFF
-            return form
-    what, mend = _named(head)
+    for beginning, format_name in _SIGNATURES:
+        if head.startswith(beginning) and head[8:10] != b"CR":  # the raw files of Canon look like TIFF
+            return format_name
+    what, mend = _describe(head)
     raise PhotographError(f"{name}: is {what}, which is not read; {mend}")
 
 
-def _named(head: bytes) -> tuple[str, str]:
-    """Say what a file is that is not read, and what to do about it."""
-    for beginning, what, mend in _REFUSED:
+def _describe(head: bytes) -> tuple[str, str]:
+    """Return what an unsupported file is, and what to do about it."""
+    for beginning, what, mend in _REFUSED_SIGNATURES:
         if head.startswith(beginning):
             return what, mend
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
@@ -111,7 +119,7 @@ def _named(head: bytes) -> tuple[str, str]:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether a beginning reads as text: UTF-8 without control characters; the last character may be torn."""
+    """Return whether bytes are text: UTF-8 without control characters; the last character may be cut."""
     try:
         words = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:

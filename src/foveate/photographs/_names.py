@@ -1,6 +1,6 @@
-"""What the results of each photograph are called: names without ending that never meet.
+"""Name the results of each photograph: unique names without suffix.
 
-Knows:   paths, and which names some disk takes for one and the same.
+Knows:   paths, and which names some file systems treat as equal.
 Ignores: files.
 """
 
@@ -12,76 +12,80 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where a file lies, and which part of that is its name by right."""
+class FileLocation:
+    """The path of a file, divided into a root and the part that names it."""
 
     root: Path
-    """The folder that the user gave, or the one that holds the file given; absolute, no links."""
+    """The folder that the user gave, or the parent of the file that they gave; absolute, without links."""
     relative: Path
-    """The file below the root."""
+    """Path of the file below the root."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Label:
-    """A name in the making."""
+    """A name while it is made unique."""
 
     above: tuple[str, ...]
-    """Folders that are not yet part of the name, from the top."""
+    """Parent folders that are not yet part of the name, from the top."""
     folders: tuple[str, ...]
-    """Folders that are."""
+    """Folders that are part of the name."""
     stem: str
-    """What stands for the file: its own name without ending, or with it."""
+    """Last part of the name: the file name without suffix, or with it."""
     file: str
-    """Its own name with ending."""
+    """File name with suffix."""
 
     @property
     def name(self) -> str:
+        """The name so far."""
         return "/".join((*self.folders, self.stem))
 
     @property
     def place(self) -> str:
+        """The name with all parent folders: unique for the files of a folder that share a stem."""
         return "/".join((*self.above, *self.folders, self.stem))
 
 
-def names(places: Sequence[Place]) -> tuple[str, ...]:
-    """Name each file by its path below its root, without ending; lengthen the names that are alike.
+def unique_names(places: Sequence[FileLocation]) -> tuple[str, ...]:
+    """Name each file by its path below its root, without suffix; lengthen names that are equal.
 
-    First files of one folder that share a name get their endings ('a.jpg', 'a.png'), then files of several
-    folders the names of their parents ('left/a', 'right/a'), and what is alike still, because a disk may not
-    tell upper from lower case, '~2', '~3'.
+    First, files of one folder that share a name keep their suffixes ('a.jpg', 'a.png'). Then files of several
+    folders get the names of their parents ('left/a', 'right/a'). Names that are still equal, on a file system
+    that ignores case, get '~2', '~3'.
 
     Returns:
-        Relative paths with '/', no '..', in the order of the places.
+        Relative paths with '/', without '..', in the order of the locations.
     """
     labels = [_label(place) for place in places]
-    labels = _lengthened(labels, _whole, lambda label: (label.place, label.file))
-    labels = _lengthened(labels, _deeper, lambda label: (label.name, _alike(label.place)))
-    return _numbered([label.name for label in labels])
+    labels = _lengthen(labels, _use_file_name, lambda label: (label.place, label.file))
+    labels = _lengthen(labels, _add_parent, lambda label: (label.name, _comparison_key(label.place)))
+    return _number_equal_names([label.name for label in labels])
 
 
-def _label(place: Place) -> _Label:
+def _label(place: FileLocation) -> _Label:
     relative = place.relative
     return _Label(
         above=place.root.parts[1:],
-        folders=tuple(part for part in relative.parts[:-1] if part != ".."),  # a glob may hold '..'
-        stem=relative.stem if relative.stem.strip(".") else relative.name,  # '...jpg' would leave '..'
+        folders=tuple(part for part in relative.parts[:-1] if part != ".."),  # a glob may contain '..'
+        stem=relative.stem if relative.stem.strip(".") else relative.name,  # the stem of '...jpg' is '..'
         file=relative.name,
     )
 
 
-def _lengthened(
-    labels: list[_Label], lengthen: Callable[[_Label], _Label], says: Callable[[_Label], tuple[str, str]]
+def _lengthen(
+    labels: list[_Label],
+    lengthen: Callable[[_Label], _Label],
+    text_and_owner: Callable[[_Label], tuple[str, str]],
 ) -> list[_Label]:
-    """Lengthen labels, until that helps no more, where one text belongs to several things.
+    """Lengthen labels whose text belongs to several owners, until no label changes any more.
 
     Args:
-        labels: one a file.
-        lengthen: makes a label longer, or leaves it.
-        says: a label's text, and what that should belong to alone.
+        labels: one for each file.
+        lengthen: returns a longer label, or the same.
+        text_and_owner: returns the text of a label, and the only thing that may have this text.
     """
     while True:
-        texts = [_alike(says(label)[0]) for label in labels]
-        belongs = {(text, says(label)[1]) for text, label in zip(texts, labels, strict=True)}
+        texts = [_comparison_key(text_and_owner(label)[0]) for label in labels]
+        belongs = {(text, text_and_owner(label)[1]) for text, label in zip(texts, labels, strict=True)}
         owners = Counter(text for text, _ in belongs)
         longer = [
             lengthen(label) if owners[text] > 1 else label for text, label in zip(texts, labels, strict=True)
@@ -91,33 +95,33 @@ def _lengthened(
         labels = longer
 
 
-def _whole(label: _Label) -> _Label:
-    """Let the file's whole name stand for it."""
+def _use_file_name(label: _Label) -> _Label:
+    """Return a label with the suffix of the file."""
     return replace(label, stem=label.file)
 
 
-def _deeper(label: _Label) -> _Label:
-    """Take one more parent into a name, while there is one."""
+def _add_parent(label: _Label) -> _Label:
+    """Return a label with one more parent folder, if there is one."""
     if not label.above:
         return label
     return replace(label, above=label.above[:-1], folders=(label.above[-1], *label.folders))
 
 
-def _alike(name: str) -> str:
-    """Equal for names that some disk takes for one and the same."""
+def _comparison_key(name: str) -> str:
+    """Return a key that is equal for names that some file systems treat as equal."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _numbered(found: Sequence[str]) -> tuple[str, ...]:
-    """Append ~2, ~3, ... to a name that is alike to one before it."""
-    reserved = {_alike(name) for name in found}
-    taken: set[str] = set()
+def _number_equal_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Append ~2, ~3, ... to names that are equal to an earlier one."""
+    reserved = {_comparison_key(name) for name in names}
+    used: set[str] = set()
     numbered = []
-    for name in found:
-        free, number = name, 1
-        while _alike(free) in (taken if number == 1 else taken | reserved):
+    for name in names:
+        candidate, number = name, 1
+        while _comparison_key(candidate) in (used if number == 1 else used | reserved):
             number += 1
-            free = f"{name}~{number}"
-        taken.add(_alike(free))
-        numbered.append(free)
+            candidate = f"{name}~{number}"
+        used.add(_comparison_key(candidate))
+        numbered.append(candidate)
     return tuple(numbered)

@@ -115,12 +115,12 @@ def roots(folders: tuple[Path, ...]) -> Mapping[str, Path]:
     Raises:
         SettingError: one is no folder, or two have the same name.
     """
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for folder in folders:
         real = folder.resolve()
         if not real.is_dir():
             raise SettingError(f"--root {folder}: no such folder; check the path")
-        if not real.name or real.name in found:
+        if not real.name or real.name in by_name:
             raise SettingError(f"--root {folder}: there is one called {real.name!r} already; rename one")
-        found[real.name] = real
-    return MappingProxyType(found)
+        by_name[real.name] = real
+    return MappingProxyType(by_name)

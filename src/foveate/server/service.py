@@ -1,28 +1,28 @@
-"""Everything that the server is made of, put together.
+"""The running server: all its parts, put together.
 
-Knows:   who needs whom, and in which order they start and stop.
+Knows:   which part needs which, and in which order they start and stop.
 Ignores: HTTP.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from foveate.server.exports.downloads import Making
-from foveate.server.http.errors import not_found
-from foveate.server.http.guard import Sessions
-from foveate.server.http.metrics import Metrics
-from foveate.server.http.presenters import Teller
-from foveate.server.jobs.events import News
-from foveate.server.jobs.queue import Crew, Jobs
-from foveate.server.jobs.tasks import Facts
-from foveate.server.jobs.worker_pool import Process
+from foveate.server.errors import not_found
+from foveate.server.exports.downloads import Exports
+from foveate.server.jobs.events import EventBroker
+from foveate.server.jobs.progress import ProgressRegister
+from foveate.server.jobs.protocol import ModelInfo
+from foveate.server.jobs.queue import JobQueue
+from foveate.server.jobs.worker_pool import WorkerPool
+from foveate.server.metrics import Metrics
 from foveate.server.options import Options
+from foveate.server.presenters import Presenter
 from foveate.server.review.corrections import Corrections, require_done
 from foveate.server.review.layers import Memory
 from foveate.server.review.references import References
-from foveate.server.storage.data_dir import Shelf
-from foveate.server.storage.database import Record, Store
+from foveate.server.sessions import Sessions
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database, Record
 from foveate.server.storage.tiles import Packs
 
 
@@ -31,18 +31,18 @@ class Service:
     """A server that runs."""
 
     options: Options
-    model: Facts
-    """Name, version, digest and thresholds of the model that looks."""
-    store: Store
-    shelf: Shelf
-    jobs: Jobs
+    model: ModelInfo
+    """The model that predicts."""
+    database: Database
+    data_dir: DataDir
+    jobs: JobQueue
     memory: Memory
     packs: Packs
     corrections: Corrections
     references: References
-    making: Making
-    teller: Teller
-    news: News
+    exports: Exports
+    presenter: Presenter
+    events: EventBroker
     metrics: Metrics
     sessions: Sessions
 
@@ -50,95 +50,103 @@ class Service:
         """Return a photograph.
 
         Raises:
-            Problem: there is none.
+            ServiceError: there is none.
         """
-        found = self.store.get(identifier)
-        if found is None:
+        record = self.database.get(identifier)
+        if record is None:
             raise not_found("photograph")
-        return found
+        return record
 
     def done(self, identifier: str) -> Record:
         """Return a photograph that is done.
 
         Raises:
-            Problem: there is none, or it is not done.
+            ServiceError: there is none, or it is not done.
         """
-        found = self.record(identifier)
-        require_done(found)
-        return found
+        record = self.record(identifier)
+        require_done(record)
+        return record
 
-    def tell(self, record: Record) -> None:
-        """Tell whoever listens that a photograph has changed."""
-        self.news.tell("photograph", self.teller.photograph(record).model_dump(mode="json"))
+    def publish(self, record: Record) -> None:
+        """Tell the subscribers that a photograph has changed."""
+        self.presenter.publish(record)
 
     def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all that was made of it; say whether it was there."""
-        found = self.jobs.delete(identifier)
+        """Delete a photograph and all its files; return whether it was there."""
+        existed = self.jobs.delete(identifier)
         self.memory.forget(identifier)
-        place = self.shelf.place(identifier)
-        for pack in (place.tiles, place.map_tiles):
+        directory = self.data_dir.photograph(identifier)
+        for pack in (directory.tiles, directory.map_tiles):
             self.packs.forget(pack)
-        return found
+        return existed
 
     def close(self) -> None:
-        """Stop; what is under way is begun again when the server is."""
-        self.news.close()
+        """Stop; what is under way is started again with the server."""
+        self.events.close()
         self.jobs.close()
-        self.store.close()
-        self.shelf.close()
+        self.database.close()
+        self.data_dir.close()
 
 
-def hired(options: Options) -> Crew:
-    """Start the processes that work for a server."""
-    return Crew(
-        desk=Process(options, looks=False),
-        lookers=[Process(options, looks=True) for _ in range(options.workers)],
-    )
-
-
-def start(options: Options, crew: Crew, news: News, metrics: Metrics, sessions: Sessions) -> Service:
-    """Put a server together and let it begin.
+def start(
+    options: Options, workers: WorkerPool, events: EventBroker, metrics: Metrics, sessions: Sessions
+) -> Service:
+    """Put a server together and start its queue.
 
     Raises:
         FoveateError: the model cannot be opened, or the data folder cannot be used.
     """
-    introduced: list[Any] = [hand.introduce() for hand in (crew.desk, *crew.lookers)]
-    model = introduced[1]
-    shelf = Shelf(options.data)
+    data_dir = DataDir(options.data)
     try:
-        store = Store(shelf.database)
+        return _start(options, workers, events, metrics, sessions, data_dir)
     except BaseException:
-        shelf.close()
+        data_dir.close()
         raise
+
+
+def _start(
+    options: Options,
+    workers: WorkerPool,
+    events: EventBroker,
+    metrics: Metrics,
+    sessions: Sessions,
+    data_dir: DataDir,
+) -> Service:
+    workers.io_worker.handshake()
+    models = [worker.handshake() for worker in workers.inference_workers]
+    model = models[0]
+    assert model is not None
+    database = Database(data_dir.database)
     memory = Memory(options.limits.memory)
-    corrections = Corrections(store, shelf, memory)
-    late: list[Service] = []
-    jobs = Jobs(
-        store,
-        shelf,
-        crew,
+    corrections = Corrections(database, data_dir, memory)
+    progress = ProgressRegister()
+    presenter = Presenter(database, events, progress, options.limits.keep)
+    jobs = JobQueue(
+        database,
+        data_dir,
+        workers,
         options.limits,
-        news=news,
+        events=events,
         metrics=metrics,
-        tell=lambda record: late[0].tell(record),  # noqa: PLW0108 it is there only later
+        progress=progress,
+        on_change=presenter.publish,
     )
     service = Service(
         options=options,
         model=model,
-        store=store,
-        shelf=shelf,
+        database=database,
+        data_dir=data_dir,
         jobs=jobs,
         memory=memory,
         packs=Packs(),
         corrections=corrections,
-        references=References(shelf, memory, corrections),
-        making=Making(store, shelf, jobs, corrections, model["field"]),
-        teller=Teller(store, jobs.progress, options.limits.keep),
-        news=news,
+        references=References(data_dir, memory, corrections),
+        exports=Exports(database, data_dir, jobs, corrections, model.field),
+        presenter=presenter,
+        events=events,
         metrics=metrics,
         sessions=sessions,
     )
-    late.append(service)
     jobs.start()
     return service
 

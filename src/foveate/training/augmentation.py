@@ -1,7 +1,7 @@
-"""What is done to a sample before it is learned from: drawn first, then applied to picture and masks alike.
+"""Augmentation: parameters are sampled first, then applied to picture and masks alike.
 
 Knows:   rotations, zooms, flips, colours, noise.
-Ignores: which sample is wanted and where it lies on disk.
+Ignores: which sample is augmented and where it is stored.
 
 Shape letters: S T sides, h w canvas, K lesions.
 """
@@ -16,65 +16,65 @@ from jaxtyping import Float64, Num, UInt8
 from foveate.errors import SettingError
 
 LARGEST_ZOOM = 0.34
-"""Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that is made smaller and turned by 45 degrees
-then sees no further than one side from its centre, as far as `samples.window` cuts."""
+"""Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that shrinks and turns by 45 degrees then shows
+pixels at most one side from its centre, which is as far as `cache.window_sample` crops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How far augmentation may go; `Limits()` draws the eight quarter turns and mirrors and nothing else."""
+    """Limits of augmentation; `Limits()` allows the eight quarter turns and mirrors and nothing else."""
 
     turn: float | int = 0.0
-    """Free rotation beside the quarter turn, at most this many degrees either way; 45 makes any likely."""
+    """Largest free rotation beside the quarter turn, degrees in either direction; with 45 every angle occurs."""
     zoom: float = 0.0
-    """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the smallest is its reciprocal."""
+    """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the largest reduction is its reciprocal."""
     mirrors: bool = True
-    """Whether half of the samples are mirrored; the paper's fused net is not (section 2.2)."""
+    """Whether half of the samples are mirrored; the paper does not for the fused net (section 2.2)."""
     free_share: float = 0.5
-    """Share of samples that get free rotation and zoom. The others keep every pixel, as inference does."""
+    """Share of samples with free rotation and zoom. The others keep every pixel, as inference does."""
     colour: float = 0.0
-    """Standard deviation of each channel's gain and of gamma's logarithm; half of the common gain's."""
+    """Standard deviation of each channel's gain and of gamma's logarithm; the common gain has twice this."""
     noise: float | int = 0.0
     """Largest standard deviation of Gaussian noise, levels of 255."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a value outside its range."""
+        """Raise SettingError where a value is outside its range."""
         if not (0 <= self.turn <= 180 and 0 <= self.zoom <= LARGEST_ZOOM and 0 <= self.free_share <= 1):
             raise SettingError(f"turn 0 to 180, zoom 0 to {LARGEST_ZOOM}, free_share 0 to 1, not {self}")
-        if min(self.colour, self.noise) < 0:
-            raise SettingError(f"colour and noise are spreads, not below 0: {self}")
+        if not min(self.colour, self.noise) >= 0 or not math.isfinite(self.colour + self.noise):
+            raise SettingError(f"colour and noise are standard deviations, not below 0: {self}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warp:
-    """One drawn change, to be applied to a picture and to its masks."""
+    """The parameters of one augmentation, applied to a picture and to its masks."""
 
     quarters: int
-    """Quarter turns against the clock, 0 to 3, before the mirror."""
+    """Quarter turns anticlockwise, 0 to 3, before the mirror."""
     mirror: bool
     """Whether left and right are swapped."""
     angle: float
-    """Further turn against the clock, radians."""
+    """Further rotation anticlockwise, radians."""
     zoom: float
-    """How much larger things become; 1 leaves them."""
+    """Enlargement; 1 changes nothing."""
     levels: UInt8[np.ndarray, "256 3"]
-    """What each level of R, G, B becomes."""
+    """New level of each level of R, G and B."""
     noise: float
     """Standard deviation of Gaussian noise, levels."""
     noise_seed: int
-    """Fixes the noise."""
+    """Seed of the noise."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether pixels only change places, without interpolation."""
+        """Whether pixels only move, without interpolation."""
         return self.angle == 0 and self.zoom == 1
 
 
-def draw(generator: np.random.Generator, limits: Limits) -> Warp:
-    """Draw a change within the limits.
+def sample_warp(generator: np.random.Generator, limits: Limits) -> Warp:
+    """Sample a warp within the limits.
 
-    Source: Yan et al. 2019, section 2.2 (rotation, zoom, flips, noise; quarter turns only for the fused net);
-    colours are our choice, since cameras differ more than the data set shows.
+    Source: Yan et al. 2019, section 2.2 (rotation, zoom, flips, noise; quarter turns only for the fused net).
+    Colour changes are our choice, since cameras differ more than the data set shows.
     """
     free = generator.random() < limits.free_share
     angle, zoom = generator.uniform(-1, 1, 2) * (math.radians(limits.turn), limits.zoom) * free
@@ -93,10 +93,10 @@ def draw(generator: np.random.Generator, limits: Limits) -> Warp:
 
 
 def turn(picture: Num[np.ndarray, "S T ..."], warp: Warp) -> Num[np.ndarray, "S2 T2 ..."]:
-    """Apply the quarter turns and the mirror: a view of the same pixels in another order."""
-    turned = np.rot90(picture, warp.quarters)
-    placed: Num[np.ndarray, "S2 T2 ..."] = turned[:, ::-1] if warp.mirror else turned
-    return placed
+    """Apply the quarter turns and the mirror; the result is a view of the same pixels."""
+    rotated = np.rot90(picture, warp.quarters)
+    result: Num[np.ndarray, "S2 T2 ..."] = rotated[:, ::-1] if warp.mirror else rotated
+    return result
 
 
 def turn_shape(shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def turn_shape(shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
 
 
 def turn_corner(corner: tuple[int, int], side: int, shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
-    """Return where the first pixel of a square window lies once the picture of the given shape is turned."""
+    """Return the (row, column) of a square window's first pixel after `turn` of the picture of the given shape."""
     row, column = corner
     height, width = shape
     for _ in range(warp.quarters):
@@ -115,43 +115,44 @@ def turn_corner(corner: tuple[int, int], side: int, shape: tuple[int, int], warp
 
 
 def recolour(pixels: UInt8[np.ndarray, "S T 3"], warp: Warp) -> UInt8[np.ndarray, "S T 3"]:
-    """Change the colours and add the noise; black stays black, since the camera's surround always is."""
-    changed = cv2.LUT(np.ascontiguousarray(pixels), warp.levels[None])
+    """Change the colours and add the noise; black stays black, as the camera's surround always is."""
+    recoloured = cv2.LUT(np.ascontiguousarray(pixels), warp.levels[None])
     if warp.noise == 0:
-        return changed
+        return recoloured
     noise = np.random.default_rng(warp.noise_seed).standard_normal(pixels.shape, np.float32) * warp.noise
     noise[pixels.max(axis=-1) == 0] = 0
-    noisy: UInt8[np.ndarray, "S T 3"] = np.rint(np.clip(changed + noise, 0, 255)).astype(np.uint8)
+    noisy: UInt8[np.ndarray, "S T 3"] = np.rint(np.clip(recoloured + noise, 0, 255)).astype(np.uint8)
     return noisy
 
 
-def affine(warp: Warp, spread: tuple[int, int]) -> Float64[np.ndarray, "2 2"]:
-    """Return the matrix that takes an (x, y) offset in the new picture to one in the old.
+def affine(warp: Warp, extent: tuple[int, int]) -> Float64[np.ndarray, "2 2"]:
+    """Return the matrix that maps an (x, y) offset in the new picture to one in the old.
 
     Args:
-        spread: (height, width) of what the picture shows, in any one unit. A picture squeezed to a square
-            turns as what it shows would.
+        extent: (height, width) of what the picture shows, in any common unit. A picture squeezed to a square
+            rotates as what it shows would.
     """
     cosine, sine = math.cos(warp.angle) / warp.zoom, math.sin(warp.angle) / warp.zoom
-    aspect = spread[0] / spread[1]
+    aspect = extent[0] / extent[1]
     return np.array([[cosine, -sine * aspect], [sine / aspect, cosine]])
 
 
-def resampled(
+def resample_square(
     picture: Num[np.ndarray, "S T ..."],
     matrix: Float64[np.ndarray, "2 3"],
     side: int,
     *,
     nearest: bool = False,
 ) -> Num[np.ndarray, "V V ..."]:
-    """Return a square picture that shows at (x, y) the old one's `matrix @ (x, y, 1)`; black beyond its rim.
+    """Return a square picture whose pixel (x, y) shows `matrix @ (x, y, 1)` of the old one; black beyond its edge.
 
     Args:
-        matrix: between pixel indices (centre of the first pixel: 0), as OpenCV has it.
+        picture: the old picture.
+        matrix: maps pixel indices (centre of the first pixel: 0) as OpenCV does.
         side: of the new picture, px.
-        nearest: for masks, whose values must not be mixed.
+        nearest: take the nearest pixel: the values of masks must not be mixed.
     """
-    how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    changed = cv2.warpAffine(picture, matrix, (side, side), flags=how | cv2.WARP_INVERSE_MAP)
-    square: Num[np.ndarray, "V V ..."] = changed.reshape(side, side, *picture.shape[2:])
-    return square  # with its last axis, which OpenCV drops where it has one channel
+    interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    warped = cv2.warpAffine(picture, matrix, (side, side), flags=interpolation | cv2.WARP_INVERSE_MAP)
+    square: Num[np.ndarray, "V V ..."] = warped.reshape(side, side, *picture.shape[2:])
+    return square  # OpenCV drops a last axis of one channel

@@ -1,6 +1,6 @@
-"""What a step learns from: canvases kept ready on disk, and windows and views drawn from them.
+"""Cases prepared for training: canvases kept on disk, and the views and windows cropped from them.
 
-Knows:   cases, canvases, how windows and views are cut from them, and where lesions are.
+Knows:   cases, canvases, how windows and views are cropped from them, and where lesions are.
 Ignores: networks and losses.
 
 Shape letters: h w canvas, K lesions, S window side, V view side, N samples.
@@ -21,158 +21,169 @@ from foveate import photographs
 from foveate.datasets import Case, truth
 from foveate.errors import SettingError, TrainingError
 from foveate.geometry import canvas
-from foveate.inference.pipeline import located
+from foveate.inference.prepared_canvas import prepare_canvas
+from foveate.paths import file_digest
 from foveate.training import augmentation
 from foveate.training.augmentation import Warp
-from foveate.types import Contract
+from foveate.types import ModelContract
 
-KEPT_PLACES = 20_000
-"""Lesion pixels remembered a case and lesion, to centre windows on; a random choice where there are more."""
+MAX_LESION_PIXELS = 20_000
+"""Pixels kept for each case and lesion, as centres of windows; a random choice where there are more."""
 
 ARRAYS = ("pixels", "bits", "fine_view", "fine_truth")
-"""Files of a sheet that are mapped, one array each."""
+"""Arrays of a cached case that are mapped from disk, each from a file of its own."""
 
-DRAFT = ".draft-"
-"""How the names of unfinished sheets' folders begin."""
+LESION_PIXELS = "places.npz"
+"""File of `CachedCase.lesion_pixels`."""
 
-SECONDS_OF_A_DRAFT = 3600
-"""A sheet is made in seconds: a draft that nobody wrote into for an hour is a killed process's."""
+DRAFT_PREFIX = ".draft-"
+"""How the names of folders with unfinished cases begin."""
 
-FINE = 2
-"""Ready-made views are this many times finer than GlobalNet's, so that turning and zooming blurs nothing."""
+DRAFT_EXPIRY_SECONDS = 3600
+"""A case is cached in seconds: an older draft belongs to a process that was killed."""
+
+VIEW_OVERSAMPLING = 2
+"""Cached views are this many times finer than GlobalNet's, so that rotation and zoom do not blur them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sheet:
+class CachedCase:
     """One case at the model's scale, mapped from disk."""
 
     name: str
-    """Of the case."""
+    """Name of the case."""
     pixels: UInt8[np.ndarray, "h w 3"]
     """The canvas."""
     bits: UInt8[np.ndarray, "h w"]
-    """Bit k is set where lesion k is drawn."""
+    """Bit k is set where lesion k is marked."""
     fine_view: UInt8[np.ndarray, "F F 3"]
-    """The canvas squeezed to a square of FINE times GlobalNet's side."""
+    """The canvas squeezed to a square of VIEW_OVERSAMPLING times GlobalNet's side."""
     fine_truth: UInt8[np.ndarray, "F F K"]
     """Share of lesion in each of its pixels, times 255."""
-    places: Mapping[str, Int32[np.ndarray, "n 2"]]
+    lesion_pixels: Mapping[str, Int32[np.ndarray, "n 2"]]
     """Lesion -> (row, column) of some of its pixels; lesions that the case does not have are absent."""
     is_healthy: bool = False
-    """Whether it is of those eyes that are known to have no lesion at all, and are there for nothing else."""
+    """Whether this is a healthy eye beside the data set, known to have no lesion."""
 
 
-def lay_out(case: Case, contract: Contract, folder: Path) -> Sheet:
-    """Return a case's sheet, made at the first call and kept under `folder` by the digest of its files.
+def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
+    """Return a case from the cache, prepared at the first call.
 
-    Of the contract only what a sheet shows counts: runs that differ in windows or normalisation share sheets.
+    A cached case depends only on those numbers of the contract that change its canvas or view: runs that
+    differ in windows or normalisation can share it. Several processes may cache the same case side by side.
 
-    Processes that lay out the same case side by side do not disturb each other.
+    Args:
+        case: its photograph and masks.
+        contract: of the model.
+        folder: of the cache; the case is stored there under the digest of its files.
 
     Raises:
-        PhotographError, FieldError, DatasetError: as reading, finding and masks do.
+        PhotographError, FieldError, DatasetError: the photograph or a mask cannot be used.
         SettingError: the contract has more lesions than a byte has bits.
-        TrainingError: the sheet cannot be written; nothing of it is left behind.
+        TrainingError: the cache cannot be written; nothing of the case is left behind.
     """
     if len(contract.lesions) > 8:
-        raise SettingError(f"{len(contract.lesions)} lesions; a sheet keeps at most 8, one a bit")
+        raise SettingError(f"{len(contract.lesions)} lesions; a cached case holds at most 8, one a bit")
+    path = folder / f"{case.name}-{_digest(case, contract)}"
+    if not (path / "done").exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT_PREFIX) as temporary:
+                draft = Path(temporary) / "sheet"
+                draft.mkdir()  # with the usual permissions, which a temporary folder does not have
+                _write_arrays(case, contract, draft)
+                _publish(draft, path)
+        except OSError as error:
+            raise TrainingError(
+                f"{folder}: the cached copy of {case.name} cannot be written ({error}); free some space (a large "
+                "photograph takes 50 MB) and start again"
+            ) from error
+    return open_case(path, case.name)
+
+
+def _digest(case: Case, contract: ModelContract) -> str:
+    """Return 16 hex digits that differ for all cases whose arrays differ."""
     lesions = sorted(case.masks)
-    files = [case.photograph, *(case.masks[lesion] for lesion in lesions)]
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    shown = (
+    digests = [file_digest(path) for path in (case.photograph, *(case.masks[lesion] for lesion in lesions))]
+    canvas_numbers = (
         contract.field,
         contract.part,
         contract.field_diameter,
         contract.scale_tolerance,
         contract.view_side,
     )
-    key = hashlib.sha256(repr((contract.lesions, shown, case.lesion_from, lesions, digests)).encode())
-    place = folder / f"{case.name}-{key.hexdigest()[:16]}"
-    if not (place / "done").exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT) as draft:
-                sheet = Path(draft) / "sheet"
-                sheet.mkdir()  # with everybody's usual rights, which a temporary folder does not have
-                _make(case, contract, sheet)
-                _settle(sheet, place)
-        except OSError as error:
-            raise TrainingError(
-                f"{folder}: the sheet of {case.name} cannot be written ({error}); free some space (a large "
-                "photograph takes 50 MB) and start again"
-            ) from error
-    return opened(place, case.name)
+    key = repr((contract.lesions, canvas_numbers, case.lesion_from, lesions, digests))
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def sweep(folder: Path) -> None:
-    """Remove drafts of processes that were killed; those of others that lay out now are younger.
+def remove_drafts(folder: Path) -> None:
+    """Remove the drafts of processes that were killed; the drafts of running processes are younger.
 
     Raises:
-        TrainingError: one cannot be removed.
+        TrainingError: a draft cannot be removed.
     """
-    for draft in folder.glob(f"{DRAFT}*"):
+    for draft in folder.glob(f"{DRAFT_PREFIX}*"):
         try:
-            touched = max(path.stat().st_mtime for path in (draft, *draft.rglob("*")))
-            if time.time() - touched > SECONDS_OF_A_DRAFT:
+            modified = max(path.stat().st_mtime for path in (draft, *draft.rglob("*")))
+            if time.time() - modified > DRAFT_EXPIRY_SECONDS:
                 shutil.rmtree(draft)
-        except FileNotFoundError:  # finished or swept by another process in between
+        except FileNotFoundError:  # finished or removed by another process meanwhile
             continue
         except OSError as error:
             raise TrainingError(f"{draft} cannot be removed ({error}); remove it and start again") from error
 
 
-def opened(place: Path, name: str) -> Sheet:
-    """Return a sheet that lies in a folder, mapped from disk.
+def open_case(path: Path, name: str) -> CachedCase:
+    """Return a cached case, mapped from disk.
 
     Args:
-        place: the folder, finished.
+        path: its folder, complete.
         name: of the case.
     """
-    with np.load(place / "places.npz") as stored:
-        places = {lesion: stored[lesion] for lesion in stored.files}
-    arrays = {each: np.load(place / f"{each}.npy", mmap_mode="r") for each in ARRAYS}
-    return Sheet(name=name, places=places, **arrays)
+    with np.load(path / LESION_PIXELS) as stored:
+        lesion_pixels = {lesion: stored[lesion] for lesion in stored.files}
+    arrays = {array: np.load(path / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
+    return CachedCase(name=name, lesion_pixels=lesion_pixels, **arrays)
 
 
-def _make(case: Case, contract: Contract, place: Path) -> None:
-    """Read, cut and squeeze one case, and save the arrays; 'done' is written last."""
+def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:
+    """Prepare a case and save its arrays; the file 'done' is written last."""
     photograph = photographs.read(case.photograph)
-    shape = photograph.shape
-    found = located(photograph, "auto", contract.field)
-    laid = canvas.fit_frame(canvas.part_box(contract.part, shape, found), found, contract)
-    masks = truth(case, contract.lesions, shape)[:, *laid.box.slices]
-    planes = [canvas.resample(plane.astype(np.uint8) * 255, laid.shape) for plane in masks]
+    prepared = prepare_canvas(photograph, contract)
+    frame, pixels = prepared.frame, prepared.unpadded
+    masks = truth(case, contract.lesions, photograph.shape)[:, *frame.box.slices]
+    planes = [canvas.resample(plane.astype(np.uint8) * 255, frame.shape) for plane in masks]
     bits = sum((plane >= 128).astype(np.uint8) << k for k, plane in enumerate(planes))
-    pixels = canvas.extract_canvas(photograph.pixels, laid)
-    side = FINE * contract.view_side
-    np.save(place / "pixels.npy", pixels)
-    np.save(place / "bits.npy", bits)
-    np.save(place / "fine_view.npy", canvas.global_view(pixels, side))
-    np.save(
-        place / "fine_truth.npy", np.stack([canvas.global_view(plane, side) for plane in planes], axis=-1)
-    )
+    side = VIEW_OVERSAMPLING * contract.view_side
+    np.save(path / "pixels.npy", pixels)
+    np.save(path / "bits.npy", bits)
+    np.save(path / "fine_view.npy", canvas.global_view(pixels, side))
+    np.save(path / "fine_truth.npy", np.stack([canvas.global_view(plane, side) for plane in planes], axis=-1))
     generator = np.random.default_rng(0)
-    places = {}
+    lesion_pixels = {}
     for k, lesion in enumerate(contract.lesions):
         marked = np.argwhere(bits >> k & 1).astype(np.int32)
         if len(marked):
-            places[lesion] = generator.permutation(marked)[:KEPT_PLACES]
-    np.savez(place / "places.npz", **places)  # type: ignore[arg-type]  # its stub takes arrays for a switch
-    (place / "done").touch()
+            lesion_pixels[lesion] = generator.permutation(marked)[:MAX_LESION_PIXELS]
+    np.savez(path / LESION_PIXELS, **lesion_pixels)  # type: ignore[arg-type]  # its stub takes arrays for a flag
+    (path / "done").touch()
 
 
-def _settle(draft: Path, place: Path) -> None:
-    """Give a finished draft its name, unless another process was faster."""
+def _publish(draft: Path, path: Path) -> None:
+    """Give a finished draft its name, unless another process was faster.
+
+    A finished case is never replaced: other processes may have mapped its files.
+    """
     try:
-        draft.rename(place)
-    except OSError:  # the place is taken: a folder cannot replace one that holds files
-        if not (place / "done").exists():
+        draft.rename(path)
+    except OSError:  # a folder cannot replace one that holds files
+        if not (path / "done").exists():
             raise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One view or window as a network learns from it."""
+    """One view or window as a network is trained on it."""
 
     pixels: UInt8[np.ndarray, "S S 3"]
     """sRGB levels."""
@@ -180,92 +191,96 @@ class Sample:
     """Share of lesion in each pixel, 0 to 1."""
 
 
-def view(sheet: Sheet, contract: Contract, warp: Warp) -> Sample:
-    """Return GlobalNet's view of a sheet, changed by a warp."""
+def view_sample(case: CachedCase, contract: ModelContract, warp: Warp) -> Sample:
+    """Return GlobalNet's view of a case, augmented by a warp."""
     side = contract.view_side
-    height, width = sheet.bits.shape
-    spread = (width, height) if warp.quarters % 2 else (height, width)
-    linear = augmentation.affine(warp, spread) * FINE
+    height, width = case.bits.shape
+    extent = (width, height) if warp.quarters % 2 else (height, width)
+    linear = augmentation.affine(warp, extent) * VIEW_OVERSAMPLING
     centre = (side - 1) / 2
-    matrix = np.column_stack([linear, (FINE * side - 1) / 2 - linear @ (centre, centre)])
+    matrix = np.column_stack([linear, (VIEW_OVERSAMPLING * side - 1) / 2 - linear @ (centre, centre)])
     pixels, shares = (
-        augmentation.resampled(np.ascontiguousarray(augmentation.turn(picture, warp)), matrix, side)
-        for picture in (sheet.fine_view, sheet.fine_truth)
+        augmentation.resample_square(np.ascontiguousarray(augmentation.turn(picture, warp)), matrix, side)
+        for picture in (case.fine_view, case.fine_truth)
     )
     return Sample(
         pixels=augmentation.recolour(pixels, warp), truth=np.moveaxis(shares, -1, 0).astype(np.float32) / 255
     )
 
 
-def window(sheet: Sheet, centre: tuple[int, int], contract: Contract, warp: Warp) -> Sample:
-    """Return a window around a place of the canvas, changed by a warp; black where it leaves the canvas."""
+def window_sample(case: CachedCase, centre: tuple[int, int], contract: ModelContract, warp: Warp) -> Sample:
+    """Return the window around a point of the canvas, augmented by a warp; black where it leaves the canvas."""
     side = contract.window_side
-    reach = side if not warp.is_exact else side // 2  # a turned and zoomed-out window sees further
-    pixels, bits = (_around(picture, centre, reach) for picture in (sheet.pixels, sheet.bits))
+    reach = side if not warp.is_exact else side // 2  # a rotated and reduced window shows pixels further away
+    pixels, bits = (_crop_around(picture, centre, reach) for picture in (case.pixels, case.bits))
     pixels, bits = (np.ascontiguousarray(augmentation.turn(picture, warp)) for picture in (pixels, bits))
     if not warp.is_exact:
         linear = augmentation.affine(warp, (1, 1))
         middle = (side - 1) / 2
         matrix = np.column_stack([linear, (2 * reach - 1) / 2 - linear @ (middle, middle)])
-        pixels = augmentation.resampled(pixels, matrix, side)
-        bits = augmentation.resampled(bits, matrix, side, nearest=True)
-    return Sample(pixels=augmentation.recolour(pixels, warp), truth=unpack(bits, len(contract.lesions)))
+        pixels = augmentation.resample_square(pixels, matrix, side)
+        bits = augmentation.resample_square(bits, matrix, side, nearest=True)
+    return Sample(pixels=augmentation.recolour(pixels, warp), truth=unpack_bits(bits, len(contract.lesions)))
 
 
-def corner_around(place: tuple[int, int], side: int, shape: tuple[int, int]) -> tuple[int, int]:
-    """Return the corner of the window centred on a place, moved so that it lies within the canvas."""
+def window_corner(centre: tuple[int, int], side: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the corner of the window around a point, moved so that it lies within the canvas."""
     row, column = (
-        min(max(0, centre - side // 2), length - side) for centre, length in zip(place, shape, strict=True)
+        min(max(0, position - side // 2), length - side) for position, length in zip(centre, shape, strict=True)
     )
     return row, column
 
 
-def turned_window(sheet: Sheet, corner: tuple[int, int], contract: Contract, warp: Warp) -> Sample:
-    """Return the window at a corner of the unturned canvas, turned and recoloured, nothing interpolated."""
-    here = np.s_[corner[0] : corner[0] + contract.window_side, corner[1] : corner[1] + contract.window_side]
-    bits = augmentation.turn(sheet.bits[here], warp)
+def exact_window_sample(
+    case: CachedCase, corner: tuple[int, int], contract: ModelContract, warp: Warp
+) -> Sample:
+    """Return the window at a corner of the unturned canvas, turned and recoloured without interpolation."""
+    row, column = corner
+    window = np.s_[row : row + contract.window_side, column : column + contract.window_side]
+    bits = augmentation.turn(case.bits[window], warp)
     return Sample(
-        pixels=augmentation.recolour(augmentation.turn(sheet.pixels[here], warp), warp),
-        truth=unpack(bits, len(contract.lesions)),
+        pixels=augmentation.recolour(augmentation.turn(case.pixels[window], warp), warp),
+        truth=unpack_bits(bits, len(contract.lesions)),
     )
 
 
-def unpack(bits: UInt8[np.ndarray, "S T"], lesions: int) -> Float32[np.ndarray, "K S T"]:
-    """Return one map of 0 and 1 a lesion."""
+def unpack_bits(bits: UInt8[np.ndarray, "S T"], lesions: int) -> Float32[np.ndarray, "K S T"]:
+    """Return one map of 0 and 1 for each lesion."""
     return np.stack([bits >> k & 1 for k in range(lesions)]).astype(np.float32)
 
 
-def _around(
+def _crop_around(
     picture: UInt8[np.ndarray, "h w ..."], centre: tuple[int, int], reach: int
 ) -> UInt8[np.ndarray, "S S ..."]:
-    """Cut the square from `reach` px before a place to `reach` px behind it; zeros beyond the rim."""
-    piece = np.zeros((2 * reach, 2 * reach, *picture.shape[2:]), picture.dtype)
-    inner, outer = [], []
-    for place, length in zip(centre, picture.shape[:2], strict=True):
-        start, stop = (min(max(0, edge), length) for edge in (place - reach, place + reach))
-        outer.append(slice(start, stop))
-        inner.append(slice(start - place + reach, stop - place + reach))
-    piece[tuple(inner)] = picture[tuple(outer)]
-    return piece
+    """Return the square from `reach` px before a point to `reach` px after it; zeros beyond the picture."""
+    crop = np.zeros((2 * reach, 2 * reach, *picture.shape[2:]), picture.dtype)
+    target, source = [], []
+    for position, length in zip(centre, picture.shape[:2], strict=True):
+        start, stop = (min(max(0, edge), length) for edge in (position - reach, position + reach))
+        source.append(slice(start, stop))
+        target.append(slice(start - position + reach, stop - position + reach))
+    crop[tuple(target)] = picture[tuple(source)]
+    return crop
 
 
-def places(
-    sheets: Sequence[Sheet], lesion_share: float, reach: int, count: int, generator: np.random.Generator
-) -> list[tuple[Sheet, tuple[int, int]]]:
-    """Draw sheets and the centres of windows in them.
+def sample_centres(
+    cases: Sequence[CachedCase], lesion_share: float, reach: int, count: int, generator: np.random.Generator
+) -> list[tuple[CachedCase, tuple[int, int]]]:
+    """Sample cases and the centres of windows in them.
 
-    A share of the windows is centred near a pixel of a drawn lesion: the lesion first, then a case that has
-    it, then the pixel, so that rare lesions are seen as often as common ones. The others lie anywhere.
+    A share of the windows is centred near a pixel of a random lesion: the lesion is chosen first, then a case
+    that has it, then the pixel, so that rare lesions are seen as often as common ones. The other windows lie
+    anywhere.
 
     Args:
-        sheets: to draw from.
-        lesion_share: of the windows that are centred near a lesion, 0 to 1.
-        reach: how far from that pixel their centres may lie, along each axis, canvas px.
-        count: of windows.
-        generator: draws.
+        cases: to choose from.
+        lesion_share: share of the windows that are centred near a lesion, 0 to 1.
+        reach: largest distance of their centres from that pixel along each axis, canvas px.
+        count: number of windows.
+        generator: the source of randomness.
 
     Returns:
-        Sheets, and places that may lie beyond a canvas by `reach`.
+        Cases and centres; a centre may lie beyond the canvas by `reach`.
 
     Raises:
         SettingError: the share is outside 0 to 1.
@@ -274,18 +289,18 @@ def places(
     """
     if not 0 <= lesion_share <= 1:
         raise SettingError(f"lesion_share is {lesion_share}; a share lies between 0 and 1")
-    present = sorted({lesion for sheet in sheets for lesion in sheet.places})
-    drawn = []
+    present = sorted({lesion for case in cases for lesion in case.lesion_pixels})
+    centres = []
     for _ in range(count):
         if present and generator.random() < lesion_share:
             lesion = present[generator.integers(len(present))]
-            having = [sheet for sheet in sheets if lesion in sheet.places]
-            sheet = having[int(generator.integers(len(having)))]
-            near = sheet.places[lesion][generator.integers(len(sheet.places[lesion]))]
+            candidates = [case for case in cases if lesion in case.lesion_pixels]
+            case = candidates[int(generator.integers(len(candidates)))]
+            pixel = case.lesion_pixels[lesion][generator.integers(len(case.lesion_pixels[lesion]))]
             offset = generator.integers(-reach, reach + 1, 2)
-            drawn.append((sheet, (int(near[0] + offset[0]), int(near[1] + offset[1]))))
+            centres.append((case, (int(pixel[0] + offset[0]), int(pixel[1] + offset[1]))))
         else:
-            sheet = sheets[int(generator.integers(len(sheets)))]
-            height, width = sheet.bits.shape
-            drawn.append((sheet, (int(generator.integers(height)), int(generator.integers(width)))))
-    return drawn
+            case = cases[int(generator.integers(len(cases)))]
+            height, width = case.bits.shape
+            centres.append((case, (int(generator.integers(height)), int(generator.integers(width)))))
+    return centres

@@ -1,10 +1,10 @@
-"""A model from beginning to end: trained with each fold held back, then on all photographs, then released.
+"""Make a model from beginning to end: train with each fold held back, then on all photographs, then release.
 
-Knows:   which runs there are, where they lie, and that the model is judged by those that held a fold back.
-Ignores: how a run is trained, and how a package is made of it.
+Knows:   which runs there are, where they lie, and that the runs that held a fold back validate the model.
+Ignores: how a run is trained, and how a package is made from it.
 
-The folder holds fold-N, a run for each fold held back; all, the run whose weights are shipped; and package.
-Everything is gone on with where it lies already, so that the same call after a kill loses two minutes.
+The folder holds fold-N, a run for each fold held back; all, the run whose weights are released; and package.
+Finished work is reused; an interruption repeats at most two minutes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,60 +16,62 @@ from foveate.errors import SettingError
 from foveate.evaluation.networks import ROWS
 from foveate.training import release, runner
 from foveate.training.recipe import Recipe, StageName
-from foveate.training.runner import Plan
+from foveate.training.runner import TrainingPlan
 from foveate.training.trainer import Progress
 
 ALL, PACKAGE = "all", "package"
-"""Folders of the programme beside those of the folds."""
+"""Folders beside those of the folds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Programme:
-    """What is to be made."""
+class CrossValidation:
+    """A model to be made, with the runs that validate it."""
 
     recipe: Recipe
-    """As it is published."""
-    plan: Plan
-    """Of the run on all photographs, with all that was changed; its folder is the programme's."""
+    """As published."""
+    plan: TrainingPlan
+    """Of the run on all photographs, with all overrides; its folder holds all runs."""
     folds: Sequence[int]
     """To hold back, one after another."""
     layout: Layout
-    """Of the set."""
+    """Of the data set."""
     version: str
     """Of the package's weights."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError where no fold is named, or one twice."""
+        """Raise SettingError where no fold is given, or one twice."""
         if not self.folds or len(set(self.folds)) < len(self.folds):
             raise SettingError(f"folds are {list(self.folds)}; name one or more, each once")
 
 
-def runs(whole: Programme) -> list[Plan]:
-    """Return the runs in their order: what is held back is known before hours go into all photographs."""
-    folder, plan = whole.plan.folder, whole.plan
-    by_fold = [
-        replace(plan, folder=folder / f"fold-{n}", recipe=replace(plan.recipe, held_back=n))
-        for n in whole.folds
+def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
+    """Return the plans of all runs; those that hold a fold back come first, since they show soonest what fails."""
+    folder, plan = validation.plan.folder, validation.plan
+    fold_plans = [
+        replace(plan, folder=folder / f"fold-{fold}", recipe=replace(plan.recipe, held_back=fold))
+        for fold in validation.folds
     ]
-    return [*by_fold, replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))]
+    return [*fold_plans, replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))]
 
 
-def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
-    """Train what a run lacks and yield after every step; raises as `runner.train`."""
+def train(plan: TrainingPlan) -> Iterator[tuple[StageName, Progress]]:
+    """Train what a run lacks; yield after every step. Raises as `runner.train`."""
     return runner.train(replace(plan, resume=True))
 
 
-def finish(whole: Programme) -> Path:
+def write_package(validation: CrossValidation) -> Path:
     """Write the package of the run on all photographs and return its folder.
 
     Raises:
         TrainingError: a run is not finished, or does not belong to the others.
-        ExportError, DatasetError: as `release.write`.
+        ExportError, DatasetError: as `release.write_package`.
     """
-    *folds, everything = (
-        release.recalled(whole.recipe, one.folder, one.cases, whole.layout) for one in runs(whole)
+    *fold_runs, shipped = (
+        release.load_run(validation.recipe, plan.folder, plan.cases, validation.layout)
+        for plan in run_plans(validation)
     )
-    judged = release.Judged(shipped=everything, by=folds)
-    folder = whole.plan.folder / PACKAGE
-    release.write(judged, {row: release.validate(judged, row) for row in ROWS}, whole.version, folder)
+    inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
+    folder = validation.plan.folder / PACKAGE
+    histograms = {row: release.validate(inputs, row) for row in ROWS}
+    release.write_package(inputs, histograms, validation.version, folder)
     return folder

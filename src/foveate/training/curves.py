@@ -1,23 +1,23 @@
-"""The curves of a stage: a row a step and a row an epoch, as CSV, and for TensorBoard where it is installed.
+"""Learning curves of a stage: a record a step and a record an epoch, as CSV and for TensorBoard.
 
-Knows:   what the rows hold.
-Ignores: when they are written.
+Knows:   what the records hold and how they are written as text.
+Ignores: when they are written, and into which folder.
 """
 
 import importlib.util
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from foveate.errors import TrainingError
 
-HEADER = "step,rate,loss\n"
-EPOCHS = "epoch,steps,rate,loss\n"
+STEP_HEADER = "step,rate,loss\n"
+EPOCH_HEADER = "epoch,steps,rate,loss\n"
 
 
-class Row(NamedTuple):
+class StepRecord(NamedTuple):
     """One step."""
 
     step: int
@@ -28,92 +28,90 @@ class Row(NamedTuple):
     """Equation 1, or one stream's part of it."""
 
     def line(self) -> str:
-        """Return it as CSV."""
+        """Return the record as a line of CSV."""
         return f"{self.step},{self.rate:.6g},{self.loss:.6g}\n"
 
 
-class Epoch(NamedTuple):
-    """The steps of one epoch, or those of it that were taken."""
+class EpochRecord(NamedTuple):
+    """The steps of one epoch, or those of them that were taken."""
 
     number: int
     """From 1."""
     steps: int
-    """That begin in it."""
+    """Number of steps that begin in it."""
     rate: float
-    """Learning rate of the last one."""
+    """Learning rate of the last step."""
     loss: float
-    """Mean of its steps."""
+    """Mean loss of its steps."""
 
     def line(self) -> str:
-        """Return it as CSV."""
+        """Return the record as a line of CSV."""
         return f"{self.number},{self.steps},{self.rate:.6g},{self.loss:.6g}\n"
 
 
-def logged(path: Path, step: int) -> list[Row]:
-    """Return the log's rows up to a step; what a killed run logged after its checkpoint is taken again."""
-    if not path.exists():
-        return []
-    lines = (line.split(",") for line in path.read_text().splitlines())
-    rows = (Row(int(line[0]), float(line[1]), float(line[2])) for line in lines if line[0].isdigit())
-    return [row for row in rows if row.step <= step]
+def parse_steps(text: str, last_step: int) -> list[StepRecord]:
+    """Return the records of a CSV up to a step: a run repeats what it logged after its last checkpoint."""
+    lines = (line.split(",") for line in text.splitlines())
+    records = (StepRecord(int(line[0]), float(line[1]), float(line[2])) for line in lines if line[0].isdigit())
+    return [record for record in records if record.step <= last_step]
 
 
-def by_step(rows: Sequence[Row]) -> str:
+def steps_csv(records: Sequence[StepRecord]) -> str:
     """Return the CSV of all steps."""
-    return HEADER + "".join(row.line() for row in rows)
+    return STEP_HEADER + "".join(record.line() for record in records)
 
 
-def by_epoch(rows: Sequence[Row], epoch: float) -> str:
-    """Return the CSV of all epochs, the last one perhaps unfinished: the mean loss of each.
-
-    Args:
-        rows: one a step.
-        epoch: steps of one, not always a whole number: a step belongs to the epoch that it begins in.
-    """
-    groups = itertools.groupby(rows, lambda row: _number(row.step, epoch))
-    return EPOCHS + "".join(_mean(number, list(group)).line() for number, group in groups)
-
-
-def ended(rows: Sequence[Row], epoch: float) -> Epoch | None:
-    """Return the epoch that the last row ends; None if another step will belong to it.
+def epochs_csv(records: Sequence[StepRecord], epoch: float) -> str:
+    """Return the CSV of all epochs with the mean loss of each; the last epoch may be incomplete.
 
     Args:
-        rows: one a step, at least one.
-        epoch: as for `by_epoch`.
+        records: one for each step.
+        epoch: steps of an epoch, not always a whole number: a step belongs to the epoch in which it begins.
     """
-    step = rows[-1].step
-    number = _number(step, epoch)
-    if _number(step + 1, epoch) == number:
+    groups = itertools.groupby(records, lambda record: _epoch_number(record.step, epoch))
+    return EPOCH_HEADER + "".join(_epoch_record(number, list(group)).line() for number, group in groups)
+
+
+def finished_epoch(records: Sequence[StepRecord], epoch: float) -> EpochRecord | None:
+    """Return the epoch that the last record completes; None if the next step still belongs to it.
+
+    Args:
+        records: one for each step, at least one.
+        epoch: as for `epochs_csv`.
+    """
+    step = records[-1].step
+    number = _epoch_number(step, epoch)
+    if _epoch_number(step + 1, epoch) == number:
         return None
-    backwards = itertools.takewhile(lambda row: _number(row.step, epoch) == number, reversed(rows))
-    return _mean(number, list(backwards)[::-1])
+    backwards = itertools.takewhile(lambda record: _epoch_number(record.step, epoch) == number, reversed(records))
+    return _epoch_record(number, list(backwards)[::-1])
 
 
-def _number(step: int, epoch: float) -> int:
+def _epoch_number(step: int, epoch: float) -> int:
     return int((step - 1) / epoch) + 1
 
 
-def _mean(number: int, rows: Sequence[Row]) -> Epoch:
-    loss = sum(row.loss for row in rows) / len(rows)
-    return Epoch(number=number, steps=len(rows), rate=rows[-1].rate, loss=loss)
+def _epoch_record(number: int, records: Sequence[StepRecord]) -> EpochRecord:
+    loss = sum(record.loss for record in records) / len(records)
+    return EpochRecord(number=number, steps=len(records), rate=records[-1].rate, loss=loss)
 
 
 def has_tensorboard() -> bool:
-    """Say whether TensorBoard is installed."""
+    """Return whether TensorBoard is installed."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
-class Board:
-    """What takes the rows for TensorBoard; where it is not installed, nothing is done with them.
+class TensorBoardLog:
+    """Writes records for TensorBoard; where TensorBoard is not installed, it does nothing.
 
-    Its writer keeps rows back for minutes: `flush` when a checkpoint is written, `close` at the end.
+    TensorBoard's writer keeps records back for minutes: call `flush` with each checkpoint and `close` at the end.
 
     Args:
         folder: of the event files.
-        step: steps done; what a killed run wrote beyond them is hidden.
+        step: number of steps done; TensorBoard hides what a killed run wrote for later steps.
 
     Raises:
-        TrainingError: here and in each call, if the folder cannot be written.
+        TrainingError: by the constructor and by each method, if the folder cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -125,24 +123,28 @@ class Board:
             with self._writing():
                 self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def tell(self, row: Row, epoch: Epoch | None = None) -> None:
-        """Take a step and the epoch that it ends; the epoch stands at that step, where `step` can hide it."""
-        told = {"loss": row.loss, "rate": row.rate}
+    def add_step(self, record: StepRecord, epoch: EpochRecord | None = None) -> None:
+        """Add a step and the epoch that it completes; the epoch is stored at that step, so that it can be hidden."""
+        values = {"loss": record.loss, "rate": record.rate}
         if epoch is not None:
-            told |= {"epoch/loss": epoch.loss, "epoch/rate": epoch.rate, "epoch/number": float(epoch.number)}
+            values |= {"epoch/loss": epoch.loss, "epoch/rate": epoch.rate, "epoch/number": float(epoch.number)}
+        self.add_values(values, record.step)
+
+    def add_values(self, values: Mapping[str, float], step: int) -> None:
+        """Add named values at a step."""
         if self.writer is not None:
             with self._writing():
-                for name, value in told.items():
-                    self.writer.add_scalar(name, value, row.step)
+                for name, value in values.items():
+                    self.writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Bring to the disk what was told so far."""
+        """Write everything added so far to the disk."""
         if self.writer is not None:
             with self._writing():
                 self.writer.flush()
 
     def close(self) -> None:
-        """Bring everything to the disk; nothing can be told after."""
+        """Write everything to the disk; nothing can be added afterwards."""
         if self.writer is not None:
             with self._writing():
                 self.writer.close()

@@ -1,9 +1,10 @@
-"""Where a run computes: on which device, and in how many processes side by side.
+"""Where a run computes: the device, and the processes that share the work.
 
-Knows:   devices, torch's processes, and what they tell each other.
+Knows:   devices, torch's process groups, and what processes exchange.
 Ignores: what is computed.
 
-Several GPUs or machines are several processes, one a GPU, as `torchrun` starts them; the first one writes.
+Several GPUs or machines are used by several processes, one for each GPU, as `torchrun` starts them. The first
+process writes the files.
 """
 
 import os
@@ -21,83 +22,88 @@ from foveate.errors import SettingError
 
 Device = Literal["cpu", "cuda"]
 
-PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other: one may lay out a thousand photographs more than another."""
+TIMEOUT = timedelta(hours=2)
+"""How long processes wait for each other: one may have to cache a thousand photographs more than another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Where a run computes; nothing of it changes what is computed, beyond rounding."""
+    """Where a run computes; it does not change what is computed, beyond rounding."""
 
     device: Device = "cpu"
-    """CUDA's for a GPU; with several processes each takes the one of its number on its machine."""
+    """'cuda' for a GPU; of several processes on a machine, each uses the GPU of its number."""
     workers: int = 0
-    """Processes that draw samples ahead; 0 draws between the steps."""
+    """Processes that prepare samples in advance; with 0 they are prepared between the steps."""
     channels_last: bool = True
-    """How pictures lie in memory: what processors and GPUs with tensor cores like best."""
+    """Memory format of pictures; processors and GPUs with tensor cores are fastest with channels last."""
     rank: int = 0
     """Number of this process, from 0."""
-    ranks: int = 1
-    """Processes that compute side by side."""
+    world_size: int = 1
+    """Number of processes that compute together."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for a device that is not there, or workers below 0."""
+        """Raise SettingError for a device that does not exist, or a number of workers below 0."""
         if self.workers < 0:
             raise SettingError(f"workers are {self.workers}; 0 or more")
         if self.device == "cuda":
             _require_gpus(1)
 
     @property
-    def layout(self) -> torch.memory_format:
-        """Return how pictures lie in memory."""
+    def is_first(self) -> bool:
+        """Whether this is the process that writes the files."""
+        return self.rank == 0
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Return the memory format of pictures and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def placed(self, network: nn.Module) -> nn.Module:
-        """Bring a network to the device; on several GPUs its normalisations count over all of them."""
-        moved: nn.Module = network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
-        if self.device == "cuda" and self.ranks > 1:
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network to the device; on several GPUs, batch normalisation uses the samples of all."""
+        moved: nn.Module = network.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        if self.device == "cuda" and self.world_size > 1:
             return nn.SyncBatchNorm.convert_sync_batchnorm(moved)  # type: ignore[no-untyped-call,no-any-return]
         return moved
 
-    def wrapped(self, module: nn.Module) -> nn.Module:
-        """Return the module whose backward pass takes the mean of all processes' gradients."""
-        return DistributedDataParallel(module) if self.ranks > 1 else module
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return the module whose backward pass averages the gradients of all processes."""
+        return DistributedDataParallel(module) if self.world_size > 1 else module
 
-    def added(self, tensor: Tensor) -> Tensor:
-        """Return the sum over all processes; without gradient."""
-        if self.ranks == 1:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum over all processes, without gradient."""
+        if self.world_size == 1:
             return tensor
         total = tensor.detach().clone()
         distributed.all_reduce(total)
         return total
 
-    def agreed(self, number: int) -> int:
-        """Return the first process's number in all of them."""
-        told = torch.tensor(number, device=self.device)
-        if self.ranks > 1:
-            distributed.broadcast(told, 0)
-        return int(told)
+    def broadcast(self, number: int) -> int:
+        """Return the first process's number in all processes."""
+        shared = torch.tensor(number, device=self.device)
+        if self.world_size > 1:
+            distributed.broadcast(shared, 0)
+        return int(shared)
 
-    def meet(self) -> None:
-        """Wait until all processes are here."""
-        if self.ranks > 1:
+    def barrier(self) -> None:
+        """Wait until all processes have reached this point."""
+        if self.world_size > 1:
             distributed.barrier()
 
 
-HERE = Machine()
+LOCAL = Machine()
 """One process on the CPU."""
 
 
 @contextmanager
-def joined(environment: Mapping[str, str], device: Device) -> Iterator[None]:
+def process_group(environment: Mapping[str, str], device: Device) -> Iterator[None]:
     """Join the processes that `torchrun` started, if it did, and leave them at the end.
 
     Args:
-        environment: of this process; torchrun says in it how many there are.
-        device: CPU processes speak through gloo, GPUs through NCCL.
+        environment: of this process; torchrun writes the number of processes into it.
+        device: processes communicate through gloo on CPUs and through NCCL on GPUs.
 
     Raises:
-        SettingError: fewer GPUs than processes on this machine, or torchrun did not say where to meet.
+        SettingError: this machine has fewer GPUs than processes, or torchrun did not give a meeting address.
     """
     if int(environment.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -107,7 +113,7 @@ def joined(environment: Mapping[str, str], device: Device) -> Iterator[None]:
         _require_gpus(max(number + 1, int(environment.get("LOCAL_WORLD_SIZE", "1"))))
         torch.cuda.set_device(number)
     try:
-        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+        distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     except ValueError as error:  # a variable of its environment is missing
         raise SettingError(
             f"WORLD_SIZE is {environment['WORLD_SIZE']}, but the processes cannot meet ({error}); "
@@ -120,7 +126,7 @@ def joined(environment: Mapping[str, str], device: Device) -> Iterator[None]:
 
 
 def _require_gpus(processes: int) -> None:
-    """Raise SettingError where processes of this machine would have no GPU of their own."""
+    """Raise SettingError where this machine's processes would not have a GPU each."""
     if not torch.cuda.is_available():
         raise SettingError(
             "device is cuda, but torch finds no GPU; use --device cpu or a build of torch for CUDA"
@@ -133,28 +139,28 @@ def _require_gpus(processes: int) -> None:
         )
 
 
-def found(device: Device, workers: int = 0, *, channels_last: bool = True) -> Machine:
-    """Return the machine as it is, after `joined`.
+def current_machine(device: Device, workers: int = 0, *, channels_last: bool = True) -> Machine:
+    """Return the machine with this process's rank; within `process_group`.
 
     Raises:
         SettingError: as `Machine`.
     """
-    several = distributed.is_available() and distributed.is_initialized()
+    has_group = distributed.is_available() and distributed.is_initialized()
     return Machine(
         device=device,
         workers=workers,
         channels_last=channels_last,
-        rank=distributed.get_rank() if several else 0,
-        ranks=distributed.get_world_size() if several else 1,
+        rank=distributed.get_rank() if has_group else 0,
+        world_size=distributed.get_world_size() if has_group else 1,
     )
 
 
 def describe(machine: Machine) -> dict[str, str | int | None]:
-    """Return what a run's record says of where it was computed."""
+    """Return what a run's record says about the machine."""
     return {
         "device": machine.device,
         "gpu": torch.cuda.get_device_name() if machine.device == "cuda" else None,
-        "processes": machine.ranks,
+        "processes": machine.world_size,
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "workers": machine.workers,

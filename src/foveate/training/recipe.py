@@ -1,56 +1,70 @@
-"""What a recipe must say: all the numbers of a training run.
+"""The numbers that a recipe holds: everything that defines a training run.
 
-Knows:   their names, units and ranges, and how many steps an epoch is.
+Knows:   the names, units and ranges of these numbers, and how many steps an epoch has.
 Ignores: their values (`recipes/`), and how a run uses them.
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from foveate.errors import SettingError
-from foveate.nets import NetworkPlan
+from foveate.nets import NetworkPlan, plans
 from foveate.training.augmentation import Limits
 from foveate.training.losses import Loss
-from foveate.types import Contract
+from foveate.types import ModelContract
 
 StageName = Literal["global", "local", "fusion", "joint", "global-alone", "local-alone"]
 STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")
-"""In the paper's order: pre-train both streams, then the fusion alone, then everything (section 2.2)."""
+"""In the paper's order: pre-train both streams, then train the fusion alone, then everything (section 2.2)."""
 
-ALONE: tuple[StageName, ...] = ("global-alone", "local-alone")
-"""Not the paper's: a pre-trained stream goes on by itself with the joint stage's numbers, draws and steps, so
-that what fusion brings can be told from what more training brings (`comparison`)."""
+ALONE_STAGES: tuple[StageName, ...] = ("global-alone", "local-alone")
+"""Not in the paper: a pre-trained stream continues by itself with the joint stage's numbers, samples and steps.
+They separate what fusion gains from what longer training gains (`comparison`)."""
+
+STORED_NAMES: Mapping[str, str] = MappingProxyType(
+    {"tta_views": "glances", **plans.STORED_NAMES}
+)
+"""Field -> its name in recipe.json, in manifests and in --set, where the two differ. Names in files never
+change: old runs must stay readable."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """One stage of a run: so many steps, or so many epochs; the command line may give minutes instead."""
+    """One stage of a run: a number of steps or of epochs. The command line may give minutes instead."""
 
     photographs: int
-    """Drawn a step; for the local stage each window has a photograph of its own."""
+    """Photographs a step. In the local stage each window comes from a photograph of its own."""
     windows: int
-    """A photograph and step; 1 for the global stage, which sees no windows, and for the local one."""
+    """Windows of each photograph in a step. 1 for the global stage, which sees no windows, and the local one."""
     rate: float
-    """Learning rate at the start; decays to 0 polynomially."""
+    """Learning rate at the start; it decays to 0 polynomially."""
     steps: int | None = None
-    """Weight updates; None where epochs are named."""
+    """Weight updates; None where epochs are given."""
     epochs: float | None = None
-    """Times that every photograph is seen, each with the recipe's `patches` windows; None where steps are."""
+    """How often every photograph is seen, each time with the recipe's `patches` windows; None where steps are
+    given."""
     limits: Limits = field(default_factory=Limits)
-    """Of augmentation; fused stages may turn by quarters only."""
+    """Limits of augmentation. The fused stages may turn by quarter turns only."""
     accumulate: int = 1
-    """Parts that a step's samples go through the network in: less memory, the same gradient."""
+    """Parts in which the samples of a step pass through the network: less memory, the same gradient."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for counts below 1, a rate not above 0, both of steps and epochs, or neither."""
+        """Check the numbers.
+
+        Raises:
+            SettingError: a count is below 1, the rate is not above 0, or not exactly one of steps and epochs is
+                given.
+        """
         if (self.steps is None) == (self.epochs is None):
             raise SettingError(f"a stage says either steps or epochs, not both, not neither: {self}")
         counts = (1 if self.steps is None else self.steps, self.photographs, self.windows)
-        if min(counts) < 1 or self.rate <= 0:
+        if min(counts) < 1 or not (math.isfinite(self.rate) and self.rate > 0):
             raise SettingError(f"steps, photographs, windows at least 1 and rate above 0: {self}")
-        if self.epochs is not None and self.epochs <= 0:
+        if self.epochs is not None and not (math.isfinite(self.epochs) and self.epochs > 0):
             raise SettingError(f"epochs are above 0, not {self.epochs}")
         if not 1 <= self.accumulate <= self.photographs:
             raise SettingError(
@@ -61,55 +75,61 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """All the numbers of one published model."""
+    """All numbers of one published model."""
 
     name: str
     """Also the name of the model package."""
-    contract: Contract
-    """What the network is fed, in training and ever after."""
+    contract: ModelContract
+    """What the network receives, in training and in every prediction."""
     network: NetworkPlan
-    """Both streams and their fusion; built with as many maps as the contract has lesions."""
+    """Both streams and their fusion, built with one map for each lesion of the contract."""
     stages: dict[StageName, Stage]
     """All four."""
     loss: Loss
-    """Its weights."""
+    """The loss and its weights."""
     lesion_share: float
-    """Share of windows centred near a lesion's pixel, 0 to 1 (the paper: 0)."""
+    """Share of windows centred near a lesion pixel, 0 to 1 (the paper: 0)."""
     healthy_share: float = 0.0
     """Share of the fused stages' photographs that are healthy eyes, from 0 up to 1, where the command line
-    names some; 0 leaves them out. The streams alone do not meet them (our choice)."""
+    gives some; 0 leaves them out. The streams' own stages do not use them (our choice)."""
     power: float
-    """Of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
+    """Exponent of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
     averaging: float
-    """Decay a step of the weights' exponential moving average, which is kept; 0 keeps the last weights."""
+    """Decay of the weights' exponential moving average, for each step. The average is what is kept; 0 keeps the
+    last weights."""
     split: Path | None = None
-    """JSON file of folds; None where the run deals them, or the command line names a file."""
+    """JSON file of folds; None where the run assigns them or the command line names a file."""
     healthy_split: Path | None = None
-    """JSON file that says which graded photographs may be learned from (`datasets.graded`); None: all."""
+    """JSON file that says which graded photographs may be used for training (`datasets.graded`); None: all."""
     held_back: int | None = 0
-    """The fold that is not trained on; None trains on all (the paper, which had test photographs apart)."""
+    """The fold that is not trained on; None trains on all (the paper, which had separate test photographs)."""
     any_lesions: bool = False
-    """Whether the data set's layout says what is looked for, and whether its photographs have a round field,
-    in place of the contract."""
+    """Whether the data set's layout, and not the contract, names the lesions and says whether photographs have
+    a round field."""
     cases: Literal["all", "with-lesion"] = "all"
     """Photographs to train on: all, or those that have a lesion of the contract (the paper)."""
     sampling: Literal["drawn", "dealt"] = "drawn"
-    """'drawn': every step draws anew. 'dealt': photographs and the windows of a grid without overlap are
-    dealt like cards, so that an epoch sees each once: the paper's 'cropped uniformly'."""
+    """'drawn': every step draws at random, with replacement. 'dealt': an epoch is a random permutation of all
+    photographs and of the windows of a grid without overlap, so that each is seen once: the paper's 'cropped
+    uniformly'."""
     patches: int = 143
-    """Windows a photograph and epoch: 13 x 11 of 256 px make up the paper's crop."""
+    """Windows of each photograph in an epoch: 13 x 11 windows of 256 px cover the paper's crop."""
     optimiser: Literal["adam", "adamw"] = "adamw"
-    """'adam' takes lambda 3 as the L2 norm's gradient (the paper), 'adamw' as decoupled decay."""
+    """'adam' applies lambda 3 as the L2 norm's gradient (the paper), 'adamw' as decoupled decay."""
     warm_up: float = 0.02
-    """Share of a stage's steps over which the rate climbs, since new decoders behind trained encoders start
+    """Share of a stage's steps over which the learning rate rises. New decoders behind trained encoders start
     with large gradients (our choice; the paper: 0)."""
     precision: Literal["bf16", "float32"] = "bf16"
-    """In which the networks compute; weights, loss and optimiser stay in float32."""
+    """In which the networks compute. Weights, loss and optimiser stay in float32."""
     seed: int = 0
-    """Fixes first weights, draws and augmentation."""
+    """Fixes initial weights, samples and augmentation."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError where stages are missing, leave register, or numbers disagree."""
+        """Check that the numbers fit together.
+
+        Raises:
+            SettingError: a stage is missing, a fused stage turns freely, or numbers contradict each other.
+        """
         if missing := set(STAGES) - set(self.stages):
             raise SettingError(f"recipe {self.name}: no stage {', '.join(sorted(missing))}")
         for name in ("fusion", "joint"):
@@ -133,11 +153,17 @@ class Recipe:
                 f"recipe {self.name}: patches at least 1, warm_up and averaging from 0 up to 1, not "
                 f"{self.patches}, {self.warm_up}, {self.averaging}"
             )
-        self._refuse_sides()
-        self._refuse_step()
+        if not 0 <= self.lesion_share <= 1:
+            raise SettingError(
+                f"recipe {self.name}: lesion_share is {self.lesion_share}; a share lies between 0 and 1"
+            )
+        if not (math.isfinite(self.power) and self.power >= 0):
+            raise SettingError(f"recipe {self.name}: power is {self.power}; give a number of at least 0")
+        self._check_sides()
+        self._check_window_step()
 
-    def _refuse_step(self) -> None:
-        """Raise SettingError where LocalNet cannot take windows of any multiple of the contract's step."""
+    def _check_window_step(self) -> None:
+        """Raise SettingError where LocalNet cannot take windows of every multiple of the contract's step."""
         step, stride = self.contract.step, 2**self.network.local_net.poolings
         if step is not None and (step % stride or self.contract.window_side % step):
             raise SettingError(
@@ -145,16 +171,16 @@ class Recipe:
                 f"stride, that divides the window of {self.contract.window_side} px"
             )
 
-    def _refuse_sides(self) -> None:
-        """Raise SettingError where a stream cannot halve its pictures as often as it must.
+    def _check_sides(self) -> None:
+        """Raise SettingError where a stream cannot halve its input as often as it must.
 
-        Twice the stride at least: of one pixel a channel, batch normalisation has nothing to take a mean of.
+        A side must be at least twice the stride: batch normalisation cannot average a single pixel a channel.
         """
         for side, key, stream, poolings in (
             (self.contract.view_side, "view_side", "global_net", self.network.global_net.poolings),
             (self.contract.window_side, "window_side", "local_net", self.network.local_net.poolings),
         ):
-            stride = 2 ** min(poolings, side.bit_length())  # the second is too deep already
+            stride = 2 ** min(poolings, side.bit_length())  # more poolings than bits are too many already
             if side < 2 * stride or side % stride:
                 raise SettingError(
                     f"recipe {self.name}: contract.{key} is {side}, and {stream} halves it {poolings} times; "
@@ -162,20 +188,20 @@ class Recipe:
                 )
 
 
-def drawn_as(stage: StageName) -> StageName:
-    """Return the stage whose numbers and draws a stage has: its own, or the joint stage's."""
-    return "joint" if stage in ALONE else stage
+def base_stage(stage: StageName) -> StageName:
+    """Return the stage whose numbers and samples a stage uses: its own, or the joint stage's."""
+    return "joint" if stage in ALONE_STAGES else stage
 
 
-def epoch(recipe: Recipe, stage: StageName, photographs: int) -> float:
+def steps_per_epoch(recipe: Recipe, stage: StageName, photographs: int) -> float:
     """Return how many steps show a stage every photograph once, each with the recipe's number of windows.
 
-    The global stage sees no windows: there an epoch is every photograph's view once.
+    The global stage sees no windows: its epoch shows the view of every photograph once.
 
     Args:
-        photographs: that are trained on.
+        photographs: number of photographs that are trained on.
     """
-    numbers = recipe.stages[drawn_as(stage)]
+    numbers = recipe.stages[base_stage(stage)]
     if stage == "global":
         return photographs / numbers.photographs
     if stage == "local":
@@ -183,10 +209,23 @@ def epoch(recipe: Recipe, stage: StageName, photographs: int) -> float:
     return photographs * math.ceil(recipe.patches / numbers.windows) / numbers.photographs
 
 
-def steps_of(recipe: Recipe, stage: StageName, photographs: int) -> int:
+def stage_steps(recipe: Recipe, stage: StageName, photographs: int) -> int:
     """Return how many steps a stage takes where the command line gives no minutes."""
-    numbers = recipe.stages[drawn_as(stage)]
+    numbers = recipe.stages[base_stage(stage)]
     if numbers.steps is not None:
         return numbers.steps
     assert numbers.epochs is not None
-    return max(1, math.ceil(numbers.epochs * epoch(recipe, stage, photographs)))
+    return max(1, math.ceil(numbers.epochs * steps_per_epoch(recipe, stage, photographs)))
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as JSON values under their stored names; split files appear by their file names."""
+    splits = {"split": recipe.split, "healthy_split": recipe.healthy_split}
+    values: dict[str, Any] = _with_stored_names(asdict(recipe))
+    return values | {key: path and path.name for key, path in splits.items()}
+
+
+def _with_stored_names(value: Any) -> Any:  # noqa: ANN401  any value of a recipe
+    if not isinstance(value, dict):
+        return value
+    return {STORED_NAMES.get(key, key): _with_stored_names(held) for key, held in value.items()}

@@ -1,11 +1,11 @@
-"""A finished run -> a shipped model: validated, calibrated, thresholds chosen, exported, described.
+"""Release a finished run as a model package: validate, calibrate, choose thresholds, export, describe.
 
-Knows:   by which rules probabilities are put right and thresholds and smallest areas are chosen, and what a
-         package's record says.
+Knows:   the rules by which probabilities are calibrated and thresholds and smallest areas are chosen, and what
+         a package records.
 Ignores: how the network was trained.
 
-A model is judged on photographs that it did not learn from: those that its own run held back, or, where it
-learned from all, those that other runs of the recipe held back from networks like it (cross-validation).
+A model is validated on photographs that it was not trained on: those that its own run held back or, where it was
+trained on all, those that other runs of the recipe held back from equal networks (cross-validation).
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,170 +23,181 @@ from foveate import evaluation, metrics, models, nets, photographs
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
-from foveate.evaluation import CaseCounts, LesionScore, effort_cutoffs
+from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs
 from foveate.evaluation.networks import ROWS, Row
-from foveate.metrics.calibration import Scaling
+from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
-from foveate.training import export, run_record, runner, trainer
+from foveate.training import export, recipe as recipes, run_record, runner, trainer
 from foveate.training.recipe import Recipe, StageName
-from foveate.types import Decision, Effort, Gaze
+from foveate.training.run_folder import RunFolder
+from foveate.training.run_record import StartPackage
+from foveate.types import Decision, Effort, SelectionRule
 
 SMALLEST_SHARE = 0.05
-"""The smallest regions that are counted are as large as this share of the drawn lesions is at most."""
+"""The smallest area of a region is the largest one that excludes at most this share of the annotated lesions."""
 
-STARTS: Mapping[StageName, tuple[StageName, ...]] = {
+WEIGHT_STAGES: Mapping[StageName, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
     "joint": ("joint",),
 }
-"""Stages whose weights make up the network after a stage."""
+"""Last stage -> the stages whose weights make up the network after it."""
 
-NO_DEVICE = "Not a medical device: it must not be used to diagnose, to screen, or to decide on treatment."
+NOT_A_DEVICE = "Not a medical device: it must not be used to diagnose, to screen, or to decide on treatment."
+
+Scalings = Mapping[str, PlattScaling]
+"""Lesion -> the calibration of its probabilities; lesions without one stay as they are."""
+
+CALIBRATED_ROWS: tuple[Row, ...] = ("GlobalNet", "fused")
+"""Maps that a package produces: where LocalNet processes no window, GlobalNet's map is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trained:
-    """A recipe, the folder of its finished run, and the photographs of both sides of its split."""
+class FinishedRun:
+    """A finished run: its recipe, its folder, and the photographs on both sides of its split."""
 
     recipe: Recipe
     folder: Path
     """Of the run."""
     stage: StageName
-    """The last one whose weights are used: 'fusion' or 'joint'."""
-    learned: Sequence[Case]
+    """The last stage whose weights are used: 'fusion' or 'joint'."""
+    training_cases: Sequence[Case]
     """Photographs that were trained on."""
     held_back: Sequence[Case]
     """Photographs that were not."""
     layout: Layout
-    """Of the set: what its lesions are called, its licence and attribution."""
+    """Of the data set: the names of its lesions, its licence and attribution."""
     healthy: Sequence[str] = ()
-    """Names of the eyes without any lesion that were learned from beside them."""
-    start: Mapping[str, Any] | None = None
-    """The package that the run began with, as `training.starts` describes it."""
+    """Names of the eyes without any lesion that were trained on as well."""
+    start: StartPackage | None = None
+    """The package that the run began with."""
 
     @property
-    def seen(self) -> tuple[str, ...]:
-        """Names of all photographs that the weights learned from, those of the package before included."""
-        before = () if self.start is None else self.start["photographs"]
-        return tuple(sorted({*before, *(case.name for case in self.learned)}))
+    def trained_photographs(self) -> tuple[str, ...]:
+        """Return the names of all photographs that the weights depend on, those of the first package included."""
+        earlier = () if self.start is None else self.start.photographs
+        return tuple(sorted({*earlier, *(case.name for case in self.training_cases)}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """A run whose model is shipped, and the runs whose photographs held back say how good it is."""
+class ReleaseInputs:
+    """The run whose model is released, and the runs whose photographs held back validate it."""
 
-    shipped: Trained
-    by: Sequence[Trained]
+    shipped: FinishedRun
+    validation_runs: Sequence[FinishedRun]
     """The same run, or others of the recipe."""
 
     def __post_init__(self) -> None:
-        """Raise TrainingError where nothing was held back, something twice, or the networks differ."""
+        """Check that the runs belong together.
+
+        Raises:
+            TrainingError: no photograph was held back, one was held back twice, or the networks differ.
+        """
         names = self.held_back
         if not names:
             raise TrainingError(
                 f"{self.shipped.folder}: no photograph was held back to choose thresholds on; train with a "
                 "--fold, or name runs that were with --judged-by"
             )
-        if twice := [name for name, times in Counter(names).items() if times > 1]:
-            raise TrainingError(f"{twice[0]} was held back by two of the runs; name runs of different folds")
-        for one in self.by:
-            ours, theirs = self.shipped.recipe, one.recipe
-            if (ours.network, ours.contract) != (theirs.network, theirs.contract):
+        if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+            raise TrainingError(
+                f"{duplicates[0]} was held back by two of the runs; name runs of different folds"
+            )
+        for run in self.validation_runs:
+            shipped, validating = self.shipped.recipe, run.recipe
+            if (shipped.network, shipped.contract) != (validating.network, validating.contract):
                 raise TrainingError(
-                    f"{one.folder}: another network or contract than {self.shipped.folder}'s; name runs of "
+                    f"{run.folder}: another network or contract than {self.shipped.folder}'s; name runs of "
                     "one recipe, with the same --set"
                 )
 
     @property
     def held_back(self) -> tuple[str, ...]:
-        """Names of all photographs that it is judged on."""
-        return tuple(case.name for one in self.by for case in one.held_back)
+        """Return the names of all photographs that validate the model."""
+        return tuple(case.name for run in self.validation_runs for case in run.held_back)
 
 
-Scalings = Mapping[str, Scaling]
-"""Lesion -> how its probabilities are put right; a lesion that is not there stays as it is."""
-
-CALIBRATED: tuple[Row, ...] = ("GlobalNet", "fused")
-"""Maps that a package makes: where LocalNet does not look, GlobalNet's are shown."""
-
-
-def recalled(
+def load_run(
     recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName = "joint"
-) -> Trained:
-    """Return a finished run as its folder tells of it.
+) -> FinishedRun:
+    """Return a finished run as its folder records it.
 
     Args:
-        recipe: of the run's name, as it is published.
+        recipe: the published recipe of the run's name.
         folder: of the run.
-        cases: all of its data set.
-        layout: of the set.
-        stage: the last one whose weights are used.
+        cases: all photographs of its data set.
+        layout: of the data set.
+        stage: the last stage whose weights are used.
 
     Raises:
-        TrainingError, SettingError: as `runner.recalled`.
-        DatasetError: as `runner.divided`.
+        TrainingError, SettingError: as `runner.load_recipe`.
+        DatasetError: as `runner.split_cases`.
     """
-    numbers = runner.recalled(recipe, folder)
-    learned, held_back = runner.divided(numbers, runner.looked_through(numbers, cases))
-    kept = run_record.settings(folder)
-    return Trained(
-        recipe=numbers,
+    trained_recipe = runner.load_recipe(recipe, folder)
+    training_cases, held_back = runner.split_cases(
+        trained_recipe, runner.require_annotated(trained_recipe, cases)
+    )
+    run = RunFolder(folder)
+    settings = run.read_settings()
+    return FinishedRun(
+        recipe=trained_recipe,
         folder=folder,
         stage=stage,
-        learned=learned,
+        training_cases=training_cases,
         held_back=held_back,
         layout=layout,
-        healthy=run_record.healthy(folder, cases),
-        start=None if kept is None else kept.get("start"),
+        healthy=run_record.healthy_names(run.read_digests(), cases),
+        start=None if settings is None else settings.start,
     )
 
 
-def network(trained: Trained) -> LocalGlobalUNet:
-    """Build a run's network with the weights it ended with.
+def build_network(run: FinishedRun) -> LocalGlobalUNet:
+    """Return a run's network with its final weights.
 
     Raises:
         TrainingError: a stage is not finished.
     """
-    recipe = trained.recipe
-    built = nets.build(recipe.network, len(recipe.contract.lesions), read=None)  # trained weights follow
-    for stage in STARTS[trained.stage]:
-        trainer.load(built, trained.folder, stage)
-    return built
+    recipe = run.recipe
+    network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
+    for stage in WEIGHT_STAGES[run.stage]:
+        trainer.load_weights(network, RunFolder(run.folder), stage)
+    return network
 
 
-def validate(judged: Judged, row: Row = "fused") -> list[CaseCounts]:
-    """Segment the photographs held back with one row of Table 1, weights as they ship, and count pixels."""
-    found: list[CaseCounts] = []
-    for trained in judged.by:
-        engine = ROWS[row](network=export.halved(network(trained)))
-        package = models.unwritten(trained.recipe.name, trained.recipe.contract)
-        found += evaluation.count(trained.held_back, package, engine)
-    return found
+def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
+    """Count the pixels of all photographs held back, segmented by one row of Table 1 with weights as released."""
+    histograms: list[CaseHistogram] = []
+    for run in inputs.validation_runs:
+        engine = ROWS[row](network=export.round_to_half(build_network(run)))
+        package = models.unsaved_package(run.recipe.name, run.recipe.contract)
+        histograms += evaluation.count_pixels(run.held_back, package, engine)
+    return histograms
 
 
-def calibrated(counted: Sequence[CaseCounts]) -> dict[str, Scaling]:
-    """Return how probabilities are put right: as the photographs held back have it likeliest."""
+def fit_calibration(histograms: Sequence[CaseHistogram]) -> dict[str, PlattScaling]:
+    """Return each lesion's calibration with the highest likelihood on the photographs held back."""
     fitted = {
-        lesion: metrics.calibration.fit(metrics.pool([case.counts[lesion] for case in counted]))
-        for lesion in counted[0].counts
+        lesion: metrics.calibration.fit(metrics.pool([case.counts[lesion] for case in histograms]))
+        for lesion in histograms[0].counts
     }
     return {lesion: scaling for lesion, scaling in fitted.items() if scaling is not None}
 
 
-def decide(trained: Trained, found: Mapping[str, LesionScore], scalings: Scalings) -> dict[str, Decision]:
+def choose_decisions(
+    run: FinishedRun, scores: Mapping[str, LesionScore], scalings: Scalings
+) -> dict[str, Decision]:
     """Choose how maps become regions.
 
-    Threshold: the one at which Dice, pooled over the photographs held back, is highest, as the calibrated
-    maps have it. Smallest area: 5 % of the regions drawn in the photographs that were trained on are smaller.
-    Both are our choice.
+    The threshold maximises Dice, pooled over the photographs held back, on the calibrated maps. The smallest
+    area excludes 5 % of the regions annotated in the photographs that were trained on. Both are our choice.
 
     Raises:
-        DatasetError: a lesion occurs on neither side.
+        DatasetError: a lesion occurs on neither side of the split.
     """
-    areas = _areas(trained)
+    areas = _annotated_areas(run)
     decisions = {}
-    for lesion in trained.recipe.contract.lesions:
-        threshold = found[lesion].threshold
+    for lesion in run.recipe.contract.lesions:
+        threshold = scores[lesion].threshold
         if threshold is None or not len(areas[lesion]):
             raise DatasetError(
                 f"lesion {lesion} occurs in no photograph, so that no threshold can be chosen; name a set "
@@ -200,122 +210,133 @@ def decide(trained: Trained, found: Mapping[str, LesionScore], scalings: Scaling
     return decisions
 
 
-def write(judged: Judged, counted: Mapping[Row, Sequence[CaseCounts]], version: str, folder: Path) -> None:
+def write_package(
+    inputs: ReleaseInputs, histograms: Mapping[Row, Sequence[CaseHistogram]], version: str, folder: Path
+) -> None:
     """Write the model package of a run.
 
     Args:
-        judged: the run, and those that judge it.
-        counted: row of Table 1 -> what `validate` counted; 'fused' decides.
+        inputs: the run, and those that validate it.
+        histograms: row of Table 1 -> the result of `validate`; 'fused' decides on thresholds.
         version: of the weights.
         folder: of the package.
 
     Raises:
         ExportError: torch and ONNX Runtime disagree.
-        DatasetError: as `decide`.
+        DatasetError: as `choose_decisions`.
     """
-    trained = judged.shipped
-    recipe, layout = trained.recipe, trained.layout
-    scalings = {row: calibrated(counted[row]) for row in CALIBRATED}
-    rows = {row: evaluation.score(cases) for row, cases in counted.items()}
+    run = inputs.shipped
+    recipe, layout = run.recipe, run.layout
+    scalings = {row: fit_calibration(histograms[row]) for row in CALIBRATED_ROWS}
+    scores = {row: evaluation.score(cases) for row, cases in histograms.items()}
     manifest = Manifest(
         name=recipe.name,
         version=version,
         licence=layout.licence,
-        intended_use=f"Research on {_named(trained)} in photographs like those it learned from. {NO_DEVICE}",
+        intended_use=(
+            f"Research on {_lesion_names(run)} in photographs like those it learned from. {NOT_A_DEVICE}"
+        ),
         contract=recipe.contract,
-        decisions=decide(trained, rows["fused"], scalings["fused"]),
-        gazes=gazes(judged, scalings),
+        decisions=choose_decisions(run, scores["fused"], scalings["fused"]),
+        selection_rules=choose_selection_rules(inputs, scalings),
         data=TrainingData(
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
         ),
         training={
-            "recipe": trainer.describe(recipe),
-            "stage": trained.stage,
-            "start": None if trained.start is None else dict(trained.start),
-            "photographs": list(trained.seen),
-            "healthy": list(trained.healthy),
+            "recipe": recipes.describe(recipe),
+            "stage": run.stage,
+            "start": None if run.start is None else run.start.to_json(),
+            "photographs": list(run.trained_photographs),
+            "healthy": list(run.healthy),
             "validation": {
-                "photographs": list(judged.held_back),
-                "learned_from_them": sorted(set(judged.held_back) & set(trained.seen)),
+                "photographs": list(inputs.held_back),
+                "learned_from_them": sorted(set(inputs.held_back) & set(run.trained_photographs)),
                 "pixels": "all of each photograph, native resolution, pooled",
                 "rows": {
-                    row: {code: dataclasses.asdict(one) for code, one in table.items()}
-                    for row, table in rows.items()
+                    row: {lesion: dataclasses.asdict(score) for lesion, score in table.items()}
+                    for row, table in scores.items()
                 },
-                "calibration": {row: calibration(counted[row], scalings[row]) for row in CALIBRATED},
+                "calibration": {
+                    row: describe_calibration(histograms[row], scalings[row]) for row in CALIBRATED_ROWS
+                },
             },
         },
     )
-    export.export(_put_right(trained, scalings), manifest, folder)
+    export.export(_calibrated_network(run, scalings), manifest, folder)
 
 
-def gazes(judged: Judged, scalings: Mapping[Row, Scalings]) -> Mapping[Effort, Gaze]:
-    """Choose where to look at less than full effort, on the photographs held back (`evaluation.gaze`).
+def choose_selection_rules(
+    inputs: ReleaseInputs, scalings: Mapping[Row, Scalings]
+) -> Mapping[Effort, SelectionRule]:
+    """Choose the windows of less than full effort on the photographs held back (`evaluation.effort_cutoffs`).
 
-    Nowhere, where the network takes no windows of other sizes than in training.
+    There are no rules where the network takes no windows of other sizes than in training.
     """
-    recipe = judged.shipped.recipe
+    recipe = inputs.shipped.recipe
     if recipe.contract.step is None:
         return {}
-    package = models.unwritten(recipe.name, recipe.contract)
-    seen: list[effort_cutoffs.Glimpsed] = []
-    for one in judged.by:
-        engine = ROWS["fused"](network=export.halved(_put_right(one, scalings)))
-        seen += effort_cutoffs.glimpses(package, engine, one.held_back)
-    return effort_cutoffs.chosen(seen, effort_cutoffs.glances(package))
+    package = models.unsaved_package(recipe.name, recipe.contract)
+    results: list[effort_cutoffs.CoarseResult] = []
+    for run in inputs.validation_runs:
+        engine = ROWS["fused"](network=export.round_to_half(_calibrated_network(run, scalings)))
+        results += effort_cutoffs.coarse_results(package, engine, run.held_back)
+    return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
 
 
-def _put_right(trained: Trained, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
-    """Return a run's network with its maps calibrated."""
-    lesions = trained.recipe.contract.lesions
-    fused, coarse = (_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
-    return nets.scaled(network(trained), fused=fused, coarse=coarse)
+def _calibrated_network(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
+    """Return a run's network whose maps are calibrated."""
+    lesions = run.recipe.contract.lesions
+    fused, coarse = (_logit_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
+    return nets.calibrate(build_network(run), fused=fused, coarse=coarse)
 
 
-def calibration(counted: Sequence[CaseCounts], scalings: Scalings) -> dict[str, dict[str, float | None]]:
-    """Return, for each lesion, its scaling and the calibration error before and after.
+def describe_calibration(
+    histograms: Sequence[CaseHistogram], scalings: Scalings
+) -> dict[str, dict[str, float | None]]:
+    """Return, for each lesion, its calibration and the calibration error before and after.
 
-    'after' is of each photograph scaled as the others say. Both are of the pixels of at least .1.
+    For the error after, each photograph is calibrated on the other photographs. Both errors are of the pixels
+    with a probability of at least .1.
     """
-    found = {}
-    for lesion in counted[0].counts:
-        each = [case.counts[lesion] for case in counted]
+    record = {}
+    for lesion in histograms[0].counts:
+        counts = [case.counts[lesion] for case in histograms]
         scaling = scalings.get(lesion)
-        before = np.sum([metrics.calibration.row(one) for one in each], axis=0)
-        after = metrics.calibration.held_out(each).sum(axis=0)
-        found[lesion] = {
+        before = np.sum([metrics.calibration.table_row(case_counts) for case_counts in counts], axis=0)
+        after = metrics.calibration.leave_one_out(counts).sum(axis=0)
+        record[lesion] = {
             "slope": None if scaling is None else scaling.slope,
             "shift": None if scaling is None else scaling.shift,
-            "error_before": _error(before),
-            "error_after": _error(after),
+            "error_before": _calibration_error(before),
+            "error_after": _calibration_error(after),
         }
-    return found
+    return record
 
 
-def _error(row: Float64[np.ndarray, " C"]) -> float | None:
-    error = float(metrics.calibration.errors_above_lowest(row[np.newaxis])[0])
+def _calibration_error(row: Float64[np.ndarray, " C"]) -> float | None:
+    error = float(metrics.calibration.expected_errors_above_lowest(row[np.newaxis])[0])
     return error if math.isfinite(error) else None
 
 
-def _lines(lesions: Sequence[str], scalings: Scalings) -> list[nets.Line]:
+def _logit_lines(lesions: Sequence[str], scalings: Scalings) -> list[nets.LogitLine]:
     """Return slope and shift of each lesion, in their order."""
-    each = [scalings.get(lesion) for lesion in lesions]
-    return [nets.SAME if one is None else (one.slope, one.shift) for one in each]
+    ordered = [scalings.get(lesion) for lesion in lesions]
+    return [nets.IDENTITY if scaling is None else (scaling.slope, scaling.shift) for scaling in ordered]
 
 
-def _named(trained: Trained) -> str:
-    """Return the recipe's lesions as the set calls them."""
-    names = {kind.code: kind.name for kind in trained.layout.kinds}
-    return ", ".join(names.get(code, code) for code in trained.recipe.contract.lesions)
+def _lesion_names(run: FinishedRun) -> str:
+    """Return the names that the data set's layout has for the recipe's lesions."""
+    names = {kind.code: kind.name for kind in run.layout.kinds}
+    return ", ".join(names.get(code, code) for code in run.recipe.contract.lesions)
 
 
-def _areas(trained: Trained) -> dict[str, np.ndarray]:
-    """Return the areas of all regions drawn in the photographs that were trained on, px."""
-    lesions = trained.recipe.contract.lesions
+def _annotated_areas(run: FinishedRun) -> dict[str, np.ndarray]:
+    """Return the areas of all regions annotated in the photographs that were trained on, px."""
+    lesions = run.recipe.contract.lesions
     areas: dict[str, list[np.ndarray]] = {lesion: [] for lesion in lesions}
-    for case in trained.learned:
+    for case in run.training_cases:
         shape = photographs.read(case.photograph).shape
         for lesion, plane in zip(lesions, truth(case, lesions, shape), strict=True):
             _, _, stats, _ = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)
             areas[lesion].append(stats[1:, cv2.CC_STAT_AREA])
-    return {lesion: np.concatenate(each) for lesion, each in areas.items()}
+    return {lesion: np.concatenate(arrays) for lesion, arrays in areas.items()}

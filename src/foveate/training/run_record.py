@@ -1,120 +1,162 @@
-"""What a run's folder says of how it came about: its split, its settings, its machine, its data.
+"""What a run records about itself: its settings, its split, its data, and each of its starts.
 
-Knows:   files of a run beside those of the stages, and what each must hold to be believed.
-Ignores: how anything is trained.
-
-split.json        which photographs were held back: the folds, and the number of the one held back
-settings.json     the recipe's name and what was changed in it, so that the run can be loaded again
-starts/           a file for each start of the run: time, command, versions, machine
-data.json         SHA-256 of every photograph and mask, of healthy eyes too
+Knows:   what these records hold and how they become JSON.
+Ignores: in which files they lie (`run_folder`), and how anything is trained.
 """
 
-import hashlib
-import json
-import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from foveate.datasets import Case, graded
-from foveate.errors import TrainingError
-from foveate.training import distributed as machines
+from foveate.paths import file_digest
+from foveate.timestamps import utc_timestamp
+from foveate.training import distributed
 from foveate.training.distributed import Machine
-from foveate.training.trainer import RECIPE, write
+from foveate.types import FieldRule
 from foveate.version import version
 
-SPLIT, SETTINGS = "split.json", "settings.json"
-STARTS, DATA = "starts", "data.json"
-
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "timm")
-"""Whose versions may change what is computed."""
+"""Packages whose versions may change what is computed."""
 
 
-def keep(folder: Path, name: str, content: Mapping[str, Any], what: str) -> None:
-    """Write a file of a run, or see that the one there says the same, once a stage was begun.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartPackage:
+    """The model package that a run began with, identified to the last bit."""
 
-    Raises:
-        TrainingError: it says something else.
-    """
-    text = json.dumps(content, indent=1) + "\n"
-    path = folder / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or not (folder / RECIPE).exists():
-        write(path, lambda temporary: temporary.write_text(text))
-    elif path.read_text() != text:
-        raise TrainingError(f"{path}: the run was begun with {what}; choose another --out, or give the same")
+    name: str
+    version: str
+    digest: str
+    photographs: tuple[str, ...]
+    """Names of the photographs that it was trained on."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self) | {"photographs": list(self.photographs)}
 
-def add_start(folder: Path, command: Sequence[str], machine: Machine) -> None:
-    """Write when, with what and where this start of a run is made, in a file of its own."""
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace(":", "-")
-    path = folder / STARTS / f"{now}-{os.getpid()}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(environment(command, machine), indent=1) + "\n"
-    write(path, lambda temporary: temporary.write_text(text))
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the record that `to_json` gave."""
+        return cls(**{**content, "photographs": tuple(content["photographs"])})
 
 
-def environment(command: Sequence[str], machine: Machine) -> dict[str, Any]:
-    """Return when, with what and where a run is started."""
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": list(command),
-        "foveate": version(),
-        "python": sys.version.split()[0],
-        "system": platform.platform(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "machine": machines.describe(machine),
-    }
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """What a run was begun with, so that its recipe can be restored."""
+
+    recipe: str
+    """Name of the published recipe."""
+    overrides: Mapping[str, str]
+    """Dotted name -> value, as --set gave them."""
+    lesions: tuple[str, ...]
+    field: FieldRule
+    start: StartPackage | None = None
+    """Absent from the file where the run began with no package."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        start = {} if self.start is None else {"start": self.start.to_json()}
+        return {
+            "recipe": self.recipe,
+            "set": dict(self.overrides),
+            "lesions": list(self.lesions),
+            "field": self.field,
+        } | start
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the settings that `to_json` gave."""
+        start = content.get("start")
+        return cls(
+            recipe=content["recipe"],
+            overrides=content["set"],
+            lesions=tuple(content["lesions"]),
+            field=content["field"],
+            start=None if start is None else StartPackage.from_json(start),
+        )
 
 
-def digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """Return SHA-256 of each case's photograph and masks, as 64 hex digits."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSplit:
+    """The folds of a run."""
+
+    about: str
+    """Where they come from."""
+    folds: Mapping[str, int]
+    """Photograph -> fold."""
+    held_back: int | None
+    """The fold that is not trained on, if any."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the split as JSON values."""
+        return {"about": self.about, "folds": dict(self.folds), "held_back": self.held_back}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the split that `to_json` gave."""
+        return cls(about=content["about"], folds=content["folds"], held_back=content["held_back"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStart:
+    """When, with which software and on which machine a run was started."""
+
+    time: str
+    """ISO 8601, UTC."""
+    command: tuple[str, ...]
+    machine: Mapping[str, str | int | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values, with the versions of everything that computes."""
+        return {
+            "time": self.time,
+            "command": list(self.command),
+            "foveate": version(),
+            "python": sys.version.split()[0],
+            "system": platform.platform(),
+            "packages": dict(_versions(PACKAGES)),
+            "machine": dict(self.machine),
+        }
+
+
+def start_now(command: Sequence[str], machine: Machine) -> RunStart:
+    """Return the record of a start at this moment."""
+    return RunStart(
+        time=utc_timestamp(datetime.now(UTC)), command=tuple(command), machine=distributed.describe(machine)
+    )
+
+
+def file_digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
+    """Return the SHA-256 of each case's photograph and masks, 64 hex digits each."""
     return {
         case.name: {
-            "photograph": _digest(case.photograph),
-            "masks": {lesion: _digest(path) for lesion, path in sorted(case.masks.items())},
+            "photograph": file_digest(case.photograph),
+            "masks": {lesion: file_digest(path) for lesion, path in sorted(case.masks.items())},
         }
         for case in cases
     }
 
 
-def healthy(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
-    """Return the names of the healthy eyes that a run learned from, as their files have them.
+def healthy_names(digests: Mapping[str, Any], cases: Sequence[Case]) -> tuple[str, ...]:
+    """Return the names of the healthy eyes that a run was trained on, as their files are called.
 
     Args:
-        folder: of the run; one that keeps no digests is of before there were healthy eyes.
-        cases: all of its data set, as they were when it was trained.
+        digests: name -> digests, of the run; empty for runs from before healthy eyes were supported.
+        cases: all photographs of the run's data set.
     """
-    path = folder / DATA
-    seen = json.loads(path.read_text()) if path.exists() else {}
-    known = {case.name for case in cases}
-    beside = [name for name in seen if name.startswith(graded.PREFIX) and name not in known]
-    return tuple(name.removeprefix(graded.PREFIX) for name in beside)
+    set_names = {case.name for case in cases}
+    healthy = [name for name in digests if name.startswith(graded.PREFIX) and name not in set_names]
+    return tuple(name.removeprefix(graded.PREFIX) for name in healthy)
 
 
-def split(folder: Path) -> tuple[Path, int | None] | None:
-    """Return a run's file of folds and the number of the one held back, if any; None if it keeps none."""
-    path = folder / SPLIT
-    return (path, json.loads(path.read_text())["held_back"]) if path.exists() else None
-
-
-def settings(folder: Path) -> dict[str, Any] | None:
-    """Return what a run was begun with: 'recipe', 'set', 'lesions', 'field'; None if it keeps nothing."""
-    path = folder / SETTINGS
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def _versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Yield the name and version of each package that is installed."""
+    for package in packages:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue

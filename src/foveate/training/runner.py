@@ -1,7 +1,7 @@
-"""All stages of a run, in their order.
+"""Train all stages of a run, in their order.
 
-Knows:   which photographs are trained on, when a folder may be gone on with, what is written down first.
-Ignores: what a stage does.
+Knows:   which photographs are trained on, when a folder may be continued, and what is recorded first.
+Ignores: what happens within a stage.
 """
 
 import math
@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import torch
 
+from foveate import atomic_files
 from foveate.datasets import SET_ASIDE, Case, annotated, splits
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.models import Package
@@ -22,62 +23,66 @@ from foveate.training import (
     overrides,
     run_record,
     sample_pictures,
-    sampler,
     trainer,
     warm_start,
 )
-from foveate.training.cache import Sheet
-from foveate.training.distributed import HERE, Device, Machine
+from foveate.training.cache import CachedCase
+from foveate.training.distributed import LOCAL, Device, Machine
 from foveate.training.recipe import STAGES, Recipe, StageName
+from foveate.training.run_folder import RunFolder
+from foveate.training.run_record import RunSettings, RunSplit
+from foveate.training.sampler import StepDataset
 from foveate.training.trainer import Progress
 from foveate.types import FieldRule
-from foveate.writers import files
-
-SHEETS = "sheets"
-"""Folder of a run that keeps its photographs ready, 50 MB each. May be deleted when the run is done."""
 
 EXAMPLE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(sorted(SET_ASIDE))})(?![0-9])")
-"""An example photograph's name, also as a part of one: 'examples_IDRiD_226', 'IDRiD_376_small'."""
+"""The name of an example photograph, also as part of a name: 'examples_IDRiD_226', 'IDRiD_376_small'."""
 
 FOLDS = 5
-"""That a run deals itself: four fifths to learn from are nearly all, one fifth still holds every lesion."""
+"""Number of folds that a run assigns by itself: four fifths are nearly all photographs to train on, and one
+fifth still has every lesion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class TrainingPlan:
     """What is to be trained, and where."""
 
     recipe: Recipe
-    """With all that was changed in it; where its split is None, the run deals one."""
+    """With all overrides applied; where its split is None, the run assigns folds."""
     cases: Sequence[Case]
-    """All of the data set; the recipe's split says which are trained on."""
+    """All photographs of the data set; the recipe's split says which are trained on."""
     folder: Path
-    """Of the run; made if need be. Several processes must all see it."""
+    """Of the run, created if necessary. All processes must be able to read it."""
     healthy: Sequence[Case] = ()
-    """Eyes without any lesion, to learn from beside them (`Recipe.healthy_share`); none is ever held back."""
+    """Eyes without any lesion, trained on beside them (`Recipe.healthy_share`); none is ever held back."""
     stages: tuple[StageName, ...] = STAGES
-    """Those to train now; finished ones are passed over."""
+    """Stages to train now; finished ones are skipped."""
     start: Package | None = None
-    """A model package whose weights the network begins with, in place of random and ImageNet ones."""
+    """A model package whose weights the network begins with, instead of random and ImageNet weights."""
     minutes: float | None = None
-    """For each stage, in place of the recipe's number of steps."""
+    """Time for each stage, instead of the recipe's number of steps."""
     device: Device = "cpu"
-    """What computes."""
+    """Where the network computes."""
     threads: int | None = None
-    """To compute with; torch's own choice if None."""
+    """Threads to compute with; None for torch's own choice."""
     workers: int = 0
-    """Processes that draw samples ahead."""
+    """Processes that prepare samples in advance."""
     channels_last: bool = True
-    """How pictures lie in memory."""
+    """Memory format of pictures."""
     resume: bool = False
-    """Go on with the run that the folder holds."""
+    """Continue the run that the folder holds."""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """What was changed in the recipe of its name, to be written down."""
+    """The overrides of the published recipe, to be recorded."""
     command: Sequence[str] = ()
-    """The command line, to be written down."""
+    """The command line, to be recorded."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError for no thread, minutes that are no time, or healthy eyes of no use."""
+        """Check the options.
+
+        Raises:
+            SettingError: no thread, minutes that are no time, or healthy eyes that the recipe does not use or
+                that have a photograph's name.
+        """
         if self.threads is not None and self.threads < 1:
             raise SettingError(f"threads are {self.threads}; at least 1, or leave --threads out")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
@@ -87,205 +92,211 @@ class Plan:
                 f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share}, so healthy eyes "
                 "would not be learned from; --set healthy_share=0.15, say, or leave --healthy out"
             )
-        if twice := {case.name for case in self.cases} & {case.name for case in self.healthy}:
+        if duplicates := {case.name for case in self.cases} & {case.name for case in self.healthy}:
             raise SettingError(
-                f"{min(twice)} is a photograph of the set and a healthy eye beside it; rename one of them"
+                f"{min(duplicates)} is a photograph of the set and a healthy eye beside it; rename one of them"
             )
 
+    @property
+    def run(self) -> RunFolder:
+        """Return the folder of the run with the names of its files."""
+        return RunFolder(self.folder)
 
-def adapted(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) -> Recipe:
-    """Return a recipe for any lesions with those of a data set in its contract; another one as it is.
+
+def adapt_to_layout(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) -> Recipe:
+    """Return a recipe for any lesions with those of a data set; a recipe for its own lesions is not changed.
 
     Args:
-        recipe: any.
-        lesions: codes that the set's layout knows.
-        field: whether its photographs have a round field to be found.
+        recipe: any recipe.
+        lesions: codes of the lesions that the set's layout describes.
+        field: whether its photographs have a round field of view.
     """
     if not recipe.any_lesions:
         return recipe
     return replace(recipe, contract=replace(recipe.contract, lesions=lesions, field=field))
 
 
-def recalled(recipe: Recipe, folder: Path) -> Recipe:
-    """Return a recipe as a run's folder was trained by it: with its settings, lesions and split.
+def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
+    """Return a recipe as it was trained in a run's folder: with the run's overrides, lesions and split.
 
     Args:
-        recipe: of the run's name, as it is published.
+        recipe: the published recipe of the run's name.
         folder: of the run.
 
     Raises:
-        TrainingError: the run is another recipe's.
-        SettingError: a setting is no longer known.
+        TrainingError: the run has another recipe.
+        SettingError: an override is no longer known.
     """
-    kept = run_record.settings(folder)
-    if kept is not None:
-        if kept["recipe"] != recipe.name:
+    run = RunFolder(folder)
+    settings, split = run.read_settings(), run.read_split()
+    if settings is not None:
+        if settings.recipe != recipe.name:
             raise TrainingError(
-                f"{folder} holds a run of recipe {kept['recipe']}, not {recipe.name}; name that recipe, or "
+                f"{folder} holds a run of recipe {settings.recipe}, not {recipe.name}; name that recipe, or "
                 "another run"
             )
-        recipe = adapted(overrides.override(recipe, kept["set"]), tuple(kept["lesions"]), kept["field"])
-    split = run_record.split(folder)
-    return recipe if split is None else replace(recipe, split=split[0], held_back=split[1])
+        recipe = overrides.override(recipe, settings.overrides)
+        recipe = adapt_to_layout(recipe, settings.lesions, settings.field)
+    return recipe if split is None else replace(recipe, split=run.split, held_back=split.held_back)
 
 
-def looked_through(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Return the cases that were annotated for all lesions of a recipe; of the others the truth is not known.
+def require_annotated(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Return the cases that were annotated for all lesions of a recipe; the truth of the others is not known.
 
     Raises:
-        TrainingError: none was.
+        TrainingError: there is none.
     """
     lesions = recipe.contract.lesions
-    found = annotated(cases, lesions)
-    if not found:
+    usable = annotated(cases, lesions)
+    if not usable:
         raise TrainingError(
             f"no photograph was looked through for {', '.join(lesions)}; choose another recipe or set"
         )
-    return found
+    return usable
 
 
-def divided(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+def split_cases(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     """Return the cases to train on and those held back, by the recipe's split.
 
     Raises:
         DatasetError: a photograph is in no fold.
-        TrainingError: a photograph of `examples/` is among the cases, or there is no split.
+        TrainingError: a photograph of `examples/` is among the cases, or the recipe has no split.
     """
     if recipe.split is None:
         raise TrainingError(f"recipe {recipe.name} has no split; name one with --split")
-    return _parted(recipe, cases, splits.read(recipe.split), recipe.split.name)
+    return _split_by_folds(recipe, cases, splits.read(recipe.split), recipe.split.name)
 
 
-def _parted(
-    recipe: Recipe, cases: Sequence[Case], folds: Mapping[str, int], name: str
+def _split_by_folds(
+    recipe: Recipe, cases: Sequence[Case], folds: Mapping[str, int], split_name: str
 ) -> tuple[list[Case], list[Case]]:
-    """Return the cases to train on and those held back; `name` is the split's, for messages."""
+    """Return the cases to train on and those held back; the split's name is for messages."""
     _refuse_examples(cases)
     if recipe.held_back is None:
         return list(cases), []
     try:
-        learned, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
+        training, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
     except DatasetError as error:
         raise DatasetError(
-            f"{name}: {error}; name a split of this set with --split ('foveate data split' makes one)"
+            f"{split_name}: {error}; name a split of this set with --split ('foveate data split' makes one)"
         ) from error
     by_name = {case.name: case for case in cases}
-    return [by_name[name] for name in learned], [by_name[name] for name in held_back]
+    return [by_name[name] for name in training], [by_name[name] for name in held_back]
 
 
 def _refuse_examples(cases: Sequence[Case]) -> None:
-    """Raise TrainingError where a photograph of `examples/` is to be learned from."""
+    """Raise TrainingError where a photograph of `examples/` would be trained on."""
     for case in cases:
-        if spoilt := EXAMPLE.search(case.name):
+        if match := EXAMPLE.search(case.name):
             raise TrainingError(
-                f"{spoilt.group()} is an example photograph and set aside from all training; leave it out"
+                f"{match.group()} is an example photograph and set aside from all training; leave it out"
             )
 
 
-def train(plan: Plan) -> Iterator[tuple[StageName, Progress]]:
-    """Train the stages that are not finished and yield after every step.
+def train(plan: TrainingPlan) -> Iterator[tuple[StageName, Progress]]:
+    """Train the stages that are not finished; yield after every step.
 
     Raises:
-        TrainingError: the folder holds a run and `resume` is not set, or one of other settings, split or
+        TrainingError: the folder holds a run and `resume` is not set, or a run of other settings, split or
             data, or a stage fails.
         DatasetError: the cases do not fit the split, or a mask cannot be used.
-        SettingError: the device is not there, or a step is too small for so many processes.
-        OutputError: nothing can be written into the folder.
+        SettingError: the device does not exist, or a step is too small for so many processes.
+        OutputError: the folder cannot be written.
     """
-    if _is_begun(plan.folder) and not plan.resume:
+    if plan.run.is_begun() and not plan.resume:
         raise TrainingError(f"{plan.folder} holds a run; go on with it by --resume, or choose another --out")
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    here = distributed.found(plan.device, plan.workers, channels_last=plan.channels_last)
-    here.meet()  # all have looked into the folder before the first one writes
-    plan = replace(plan, cases=looked_through(plan.recipe, plan.cases))
-    recipe = _settled(plan, here)
-    sheets = _laid_out(plan, recipe, here)
+    machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
+    machine.barrier()  # all processes have checked the folder before the first one writes
+    plan = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
+    recipe = _begin_run(plan, machine)
+    cases = _cache_cases(plan, recipe, machine)
     for stage in plan.stages:
-        if not trainer.is_finished(plan.folder, stage):
-            if here.rank == 0:
-                _picture(plan.folder, recipe, sheets, stage)
+        if not plan.run.is_finished(stage):
+            if machine.is_first:
+                _write_samples(plan.run, recipe, cases, stage)
             for progress in trainer.train_stage(
-                recipe, sheets, plan.folder, stage, start=plan.start, minutes=plan.minutes, machine=here
+                recipe, cases, plan.run, stage, start=plan.start, minutes=plan.minutes, machine=machine
             ):
                 yield stage, progress
 
 
-def _settled(plan: Plan, here: Machine) -> Recipe:
-    """Return the recipe with a split, once the first process has written down how the run begins."""
-    recipe, folder = plan.recipe, plan.folder
-    path = recipe.split or folder / run_record.SPLIT
-    recipe = replace(recipe, split=path)
-    if here.rank == 0:
-        about, folds = _folds(plan)
-        _, held_back = _parted(recipe, plan.cases, folds, path.name)
+def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
+    """Return the recipe with a split, after the first process has recorded how the run begins."""
+    run = plan.run
+    split_path = plan.recipe.split or run.split
+    recipe = replace(plan.recipe, split=split_path)
+    if machine.is_first:
+        split = _choose_split(plan)
+        _, held_back = _split_by_folds(recipe, plan.cases, split.folds, split_path.name)
         if plan.start is not None:
             warm_start.require_unseen(plan.start, recipe, held_back)
-        files.prove(folder)
-        split = {"about": about, "folds": folds, "held_back": recipe.held_back}
-        run_record.keep(folder, run_record.SPLIT, split, "another split")
-        kept = {
-            "recipe": recipe.name,
-            "set": dict(plan.settings),
-            "lesions": list(recipe.contract.lesions),
-            "field": recipe.contract.field,
-        } | ({} if plan.start is None else {"start": warm_start.described(plan.start)})
-        run_record.keep(folder, run_record.SETTINGS, kept, "other settings")
-        seen = run_record.digests([*plan.cases, *plan.healthy])
-        run_record.keep(folder, run_record.DATA, seen, "other photographs or masks")
-        run_record.add_start(folder, plan.command, here)
-    here.meet()
+        atomic_files.require_writable(plan.folder)
+        run.keep_split(split)
+        run.keep_settings(
+            RunSettings(
+                recipe=recipe.name,
+                overrides=plan.settings,
+                lesions=recipe.contract.lesions,
+                field=recipe.contract.field,
+                start=None if plan.start is None else warm_start.describe(plan.start),
+            )
+        )
+        run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy]))
+        run.add_start(run_record.start_now(plan.command, machine))
+    machine.barrier()
     return recipe
 
 
-def _is_begun(folder: Path) -> bool:
-    """Say whether a folder holds a run; one that may not be looked into is told of when it is written to."""
-    try:
-        return (folder / trainer.RECIPE).exists()
-    except OSError:
-        return False
-
-
-def _folds(plan: Plan) -> tuple[str, dict[str, int]]:
-    """Return the recipe's folds, or some dealt by its seed, and which of the two they are."""
-    recipe = plan.recipe
-    if recipe.split is not None:
-        return f"as in {recipe.split.name}", splits.read(recipe.split)
-    about = f"dealt by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
-    if _is_begun(plan.folder):
-        return about, splits.read(plan.folder / run_record.SPLIT)
-    return about, splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
-
-
-def _laid_out(plan: Plan, recipe: Recipe, here: Machine) -> list[Sheet]:
-    """Return the sheets of all photographs to learn from; processes lay out a share each.
+def _choose_split(plan: TrainingPlan) -> RunSplit:
+    """Return the recipe's folds, or those that the run has, or new ones assigned by the recipe's seed.
 
     Raises:
-        TrainingError: none of them has a lesion, and the recipe takes only those that have; or a healthy eye
-            is a photograph of `examples/`.
+        DatasetError: there are too few photographs to hold a fold back.
     """
-    learned, _ = divided(recipe, plan.cases)
+    recipe = plan.recipe
+    if recipe.split is not None:
+        about, folds = f"as in {recipe.split.name}", splits.read(recipe.split)
+    elif plan.run.is_begun() and (split := plan.run.read_split()) is not None:
+        about, folds = split.about, dict(split.folds)
+    elif recipe.held_back is None and len(plan.cases) < FOLDS:
+        about, folds = "no folds: all photographs are trained on", {}
+    else:
+        about = f"dealt by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
+        folds = splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
+    return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
+
+
+def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:
+    """Return all photographs to train on from the cache; each process fills a share of it.
+
+    Raises:
+        TrainingError: none of them has a lesion, and the recipe needs one; or a healthy eye is a photograph of
+            `examples/`.
+    """
+    training, _ = split_cases(recipe, plan.cases)
     _refuse_examples(plan.healthy)
-    folder = plan.folder / SHEETS
-    if here.rank == 0:
-        cache.sweep(folder)
-    for case in [*learned, *plan.healthy][here.rank :: here.ranks]:
-        cache.lay_out(case, recipe.contract, folder)
-    here.meet()
-    sheets = [cache.lay_out(case, recipe.contract, folder) for case in learned]
+    folder = plan.run.cache
+    if machine.is_first:
+        cache.remove_drafts(folder)
+    for case in [*training, *plan.healthy][machine.rank :: machine.world_size]:
+        cache.cache_case(case, recipe.contract, folder)
+    machine.barrier()
+    cached = [cache.cache_case(case, recipe.contract, folder) for case in training]
     if recipe.cases == "with-lesion":
-        sheets = [sheet for sheet in sheets if sheet.places]
-    if not sheets:
+        cached = [case for case in cached if case.lesion_pixels]
+    if not cached:
         raise TrainingError(
             f"no photograph to learn from has any of {', '.join(recipe.contract.lesions)}; choose another "
             "recipe or set"
         )
-    healthy = [cache.lay_out(case, recipe.contract, folder) for case in plan.healthy]
-    return [*sheets, *(replace(sheet, is_healthy=True) for sheet in healthy)]
+    healthy = [cache.cache_case(case, recipe.contract, folder) for case in plan.healthy]
+    return [*cached, *(replace(case, is_healthy=True) for case in healthy)]
 
 
-def _picture(folder: Path, recipe: Recipe, sheets: Sequence[Sheet], stage: StageName) -> None:
-    """Write what the stage's first step learns from, for a person to look at."""
-    first = sampler.Steps(sheets, recipe, stage, HERE)[0]
-    picture = sample_pictures.jpeg(sample_pictures.sheet(first, recipe.contract.lesions))
-    trainer.write(folder / f"{stage}-samples.jpg", lambda path: path.write_bytes(picture))
+def _write_samples(run: RunFolder, recipe: Recipe, cases: Sequence[CachedCase], stage: StageName) -> None:
+    """Write a picture of the samples of the stage's first step, for people to check."""
+    items = StepDataset(cases, recipe, stage, LOCAL)[0]
+    picture = sample_pictures.contact_sheet(items, recipe.contract.lesions)
+    run.write_samples(stage, sample_pictures.jpeg(picture))

@@ -1,6 +1,6 @@
-"""What each step learns from: chosen as a pure function of (seed, stage, step), then made, then shared out.
+"""Choose the samples of each step as a pure function of (seed, stage, step), and share them among processes.
 
-Knows:   which photographs, windows and changes a step has, and how processes divide them.
+Knows:   which photographs, windows and augmentations a step has, and how processes divide them.
 Ignores: networks and losses.
 
 Shape letters: S window side, V view side.
@@ -17,174 +17,185 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from foveate.errors import SettingError
-from foveate.geometry import feature_sampling, tiling
+from foveate.geometry import tiling
+from foveate.geometry.feature_sampling import FeatureSampling, window_sampling
 from foveate.training import augmentation, cache
 from foveate.training.augmentation import Warp
-from foveate.training.cache import Sample, Sheet
+from foveate.training.cache import CachedCase, Sample
 from foveate.training.distributed import Machine
-from foveate.training.recipe import Recipe, StageName, drawn_as
+from foveate.training.recipe import Recipe, StageName, base_stage
 
 Item = TypeVar("Item")
 
-DECK, GRID = 1, 2
-"""Keep the generators of decks and of grids apart from each other and from those of steps, which end in 0."""
+PHOTOGRAPH_STREAM, GRID_STREAM = 1, 2
+"""Parts of seeds that keep the generators of epochs and of grids apart from each other and from those of
+steps, whose seeds are shorter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """One photograph's part in a step, before a pixel is touched."""
+class SampleSpec:
+    """What a step takes from one photograph, before any pixel is read."""
 
-    sheet: Sheet
+    case: CachedCase
     """The photograph."""
     warp: Warp
-    """How it is changed."""
-    places: tuple[tuple[int, int], ...]
+    """Its augmentation."""
+    positions: tuple[tuple[int, int], ...]
     """Canvas px. Local stage: the window's centre. Fused stages: the windows' corners, before turning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """One photograph's part in a step: its view, windows of it, or both, turned alike."""
+class TrainingItem:
+    """What a step takes from one photograph: its view, windows of it, or both, turned alike."""
 
     view: Sample | None
     """None in the local stage."""
     windows: tuple[Sample, ...]
-    """None in the global stage."""
-    sights: tuple[feature_sampling.FeatureSampling, ...]
-    """How each window sees the view, in the fused stages."""
+    """Empty in the global stage."""
+    samplings: tuple[FeatureSampling, ...]
+    """Where each window lies in the view, in the fused stages."""
 
 
-def count(recipe: Recipe, stage: StageName) -> int:
-    """Return how many choices a step of a stage has."""
-    numbers = recipe.stages[drawn_as(stage)]
+def items_per_step(recipe: Recipe, stage: StageName) -> int:
+    """Return the number of `SampleSpec`s of a step."""
+    numbers = recipe.stages[base_stage(stage)]
     return numbers.photographs * numbers.windows if stage == "local" else numbers.photographs
 
 
-def choose(sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int) -> list[Choice]:
-    """Choose what a step learns from.
+def sample_specs(
+    cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, step: int
+) -> list[SampleSpec]:
+    """Choose the samples of a step.
 
     Args:
+        cases: all that are trained on, healthy eyes included.
+        recipe: says how samples are chosen.
+        stage: of the run.
         step: from 0.
     """
-    stage = drawn_as(stage)
+    stage = base_stage(stage)
     generator = np.random.default_rng([recipe.seed, ord(stage[0]), step])
     if recipe.sampling == "dealt":
-        return _dealt(of_the_set(sheets), recipe, stage, step, generator)
-    return _drawn(sheets, recipe, stage, step, generator)
+        return _epoch_specs(without_healthy(cases), recipe, stage, step, generator)
+    return _random_specs(cases, recipe, stage, generator)
 
 
-def of_the_set(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """Return the sheets of the data set's own photographs: healthy eyes beside them count for no epoch."""
-    return [sheet for sheet in sheets if not sheet.is_healthy]
+def without_healthy(cases: Sequence[CachedCase]) -> list[CachedCase]:
+    """Return the data set's own photographs: the healthy eyes beside them count for no epoch."""
+    return [case for case in cases if not case.is_healthy]
 
 
-def _drawn(
-    sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int, generator: np.random.Generator
-) -> list[Choice]:
-    """Choose anew at each step, by the recipe's share of windows near lesions."""
-    numbers, number = recipe.stages[stage], count(recipe, stage)
+def _random_specs(
+    cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, generator: np.random.Generator
+) -> list[SampleSpec]:
+    """Choose with replacement at each step, with the recipe's share of windows near lesions."""
+    numbers, count = recipe.stages[stage], items_per_step(recipe, stage)
     if stage == "global":
-        own = of_the_set(sheets)
-        chosen = generator.choice(len(own), number, replace=number > len(own))
+        own = without_healthy(cases)
+        indices = generator.choice(len(own), count, replace=count > len(own))
         return [
-            Choice(sheet=own[i], warp=augmentation.draw(generator, numbers.limits), places=()) for i in chosen
+            SampleSpec(case=own[i], warp=augmentation.sample_warp(generator, numbers.limits), positions=())
+            for i in indices
         ]
-    firsts = _firsts(sheets, recipe, stage, number, generator)
-    choices = []
-    for sheet, place in firsts:
-        warp = augmentation.draw(generator, numbers.limits)
+    specs = []
+    for case, centre in _photographs_and_centres(cases, recipe, stage, count, generator):
+        warp = augmentation.sample_warp(generator, numbers.limits)
         if stage == "local":
-            choices.append(Choice(sheet=sheet, warp=warp, places=(place,)))
+            specs.append(SampleSpec(case=case, warp=warp, positions=(centre,)))
         else:
-            near = _places([sheet], recipe, numbers.windows, generator)
-            side, shape = recipe.contract.window_side, sheet.bits.shape
-            corners = tuple(cache.corner_around(middle, side, shape) for _, middle in near)
-            choices.append(Choice(sheet=sheet, warp=warp, places=corners))
-    return choices
+            centres = _centres([case], recipe, numbers.windows, generator)
+            side, shape = recipe.contract.window_side, case.bits.shape
+            corners = tuple(cache.window_corner(position, side, shape) for _, position in centres)
+            specs.append(SampleSpec(case=case, warp=warp, positions=corners))
+    return specs
 
 
-def _firsts(
-    sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, number: int, generator: np.random.Generator
-) -> list[tuple[Sheet, tuple[int, int]]]:
-    """Draw the step's photographs, each with a window; in the fused stages some of them healthy eyes."""
-    own, healthy = of_the_set(sheets), [sheet for sheet in sheets if sheet.is_healthy]
+def _photographs_and_centres(
+    cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, count: int, generator: np.random.Generator
+) -> list[tuple[CachedCase, tuple[int, int]]]:
+    """Choose the step's photographs, each with a window; in the fused stages some are healthy eyes."""
+    own, healthy = without_healthy(cases), [case for case in cases if case.is_healthy]
     if stage == "local" or not recipe.healthy_share or not healthy:
-        return _places(own, recipe, number, generator)
-    kinds = [healthy if generator.random() < recipe.healthy_share else own for _ in range(number)]
-    return [_places(kind, recipe, 1, generator)[0] for kind in kinds]
+        return _centres(own, recipe, count, generator)
+    pools = [healthy if generator.random() < recipe.healthy_share else own for _ in range(count)]
+    return [_centres(pool, recipe, 1, generator)[0] for pool in pools]
 
 
-def _places(
-    sheets: Sequence[Sheet], recipe: Recipe, number: int, generator: np.random.Generator
-) -> list[tuple[Sheet, tuple[int, int]]]:
-    """Draw windows; those near a lesion lie up to a quarter of a side off it, since lesions are anywhere."""
+def _centres(
+    cases: Sequence[CachedCase], recipe: Recipe, count: int, generator: np.random.Generator
+) -> list[tuple[CachedCase, tuple[int, int]]]:
+    """Choose windows; a lesion lies up to a quarter of a side off their centre, so that it may be anywhere."""
     reach = recipe.contract.window_side // 4
-    return cache.places(sheets, recipe.lesion_share, reach, number, generator)
+    return cache.sample_centres(cases, recipe.lesion_share, reach, count, generator)
 
 
-def _dealt(
-    sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, step: int, generator: np.random.Generator
-) -> list[Choice]:
-    """Deal photographs, or groups of windows of them, without putting any back until the epoch is over."""
-    numbers, number = recipe.stages[stage], count(recipe, stage)
-    together = {"global": recipe.patches, "local": 1}.get(stage, numbers.windows)
-    groups = -(-recipe.patches // together)
-    side, choices = recipe.contract.window_side, []
-    for deck, card in _cards([recipe.seed, ord(stage[0])], groups * len(sheets), step * number, number):
-        group, which = divmod(card, len(sheets))
-        sheet = sheets[which]
-        places: tuple[tuple[int, int], ...] = ()
+def _epoch_specs(
+    cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, step: int, generator: np.random.Generator
+) -> list[SampleSpec]:
+    """Choose photographs, or groups of their windows, without replacement until the epoch is over."""
+    numbers, count = recipe.stages[stage], items_per_step(recipe, stage)
+    group_size = {"global": recipe.patches, "local": 1}.get(stage, numbers.windows)
+    groups = -(-recipe.patches // group_size)
+    side, specs, seed = recipe.contract.window_side, [], [recipe.seed, ord(stage[0])]
+    for epoch, position in _epoch_positions(seed, groups * len(cases), step * count, count):
+        group, index = divmod(position, len(cases))
+        case = cases[index]
+        positions: tuple[tuple[int, int], ...] = ()
         if stage != "global":
-            grid = tiling.regular_grid(sheet.bits.shape, side, 0)
-            order = np.random.default_rng([recipe.seed, ord(stage[0]), deck, GRID, which]).permutation(
-                len(grid)
-            )
-            mine = [grid[order[n % len(grid)]] for n in range(group * together, (group + 1) * together)]
+            grid = tiling.regular_grid(case.bits.shape, side, 0)
+            order = np.random.default_rng([*seed, epoch, GRID_STREAM, index]).permutation(len(grid))
+            corners = [grid[order[n % len(grid)]] for n in range(group * group_size, (group + 1) * group_size)]
             offset = side // 2 if stage == "local" else 0
-            places = tuple((int(row) + offset, int(column) + offset) for row, column in mine)
-        choices.append(Choice(sheet=sheet, warp=augmentation.draw(generator, numbers.limits), places=places))
-    return choices
+            positions = tuple((int(row) + offset, int(column) + offset) for row, column in corners)
+        warp = augmentation.sample_warp(generator, numbers.limits)
+        specs.append(SampleSpec(case=case, warp=warp, positions=positions))
+    return specs
 
 
-def _cards(key: list[int], size: int, start: int, number: int) -> list[tuple[int, int]]:
-    """Return (deck, card) of some cards of decks that are shuffled and dealt one after another."""
-    decks = {n // size for n in range(start, start + number)}
-    shuffled = {deck: np.random.default_rng([*key, deck, DECK]).permutation(size) for deck in decks}
-    return [(n // size, int(shuffled[n // size][n % size])) for n in range(start, start + number)]
+def _epoch_positions(seed: list[int], size: int, start: int, count: int) -> list[tuple[int, int]]:
+    """Return (epoch, position) of consecutive items, where each epoch is a permutation of all positions."""
+    epochs = {n // size for n in range(start, start + count)}
+    permutations = {epoch: epoch_permutation(seed, epoch, size) for epoch in epochs}
+    return [(n // size, int(permutations[n // size][n % size])) for n in range(start, start + count)]
 
 
-def make(choice: Choice, recipe: Recipe, stage: StageName) -> Drawn:
-    """Cut, turn and recolour what was chosen."""
-    contract, sheet, warp = recipe.contract, choice.sheet, choice.warp
+def epoch_permutation(seed: list[int], epoch: int, size: int) -> np.ndarray:
+    """Return the order of an epoch's `size` positions."""
+    return np.random.default_rng([*seed, epoch, PHOTOGRAPH_STREAM]).permutation(size)
+
+
+def materialise(spec: SampleSpec, recipe: Recipe, stage: StageName) -> TrainingItem:
+    """Crop, turn and recolour the samples of a spec."""
+    contract, case, warp = recipe.contract, spec.case, spec.warp
     if stage == "global":
-        return Drawn(view=cache.view(sheet, contract, warp), windows=(), sights=())
+        return TrainingItem(view=cache.view_sample(case, contract, warp), windows=(), samplings=())
     if stage == "local":
-        windows = tuple(cache.window(sheet, place, contract, warp) for place in choice.places)
-        return Drawn(view=None, windows=windows, sights=())
-    view = None if stage == "local-alone" else cache.view(sheet, contract, warp)
+        windows = tuple(cache.window_sample(case, centre, contract, warp) for centre in spec.positions)
+        return TrainingItem(view=None, windows=windows, samplings=())
+    view = None if stage == "local-alone" else cache.view_sample(case, contract, warp)
     if stage == "global-alone":
-        return Drawn(view=view, windows=(), sights=())
-    side, shape = contract.window_side, sheet.bits.shape
-    return Drawn(
+        return TrainingItem(view=view, windows=(), samplings=())
+    side, shape = contract.window_side, case.bits.shape
+    return TrainingItem(
         view=view,
-        windows=tuple(cache.turned_window(sheet, corner, contract, warp) for corner in choice.places),
-        sights=tuple(
-            feature_sampling.sample_at(
+        windows=tuple(cache.exact_window_sample(case, corner, contract, warp) for corner in spec.positions),
+        samplings=tuple(
+            window_sampling(
                 augmentation.turn_corner(corner, side, shape, warp),
                 side,
                 augmentation.turn_shape(shape, warp),
                 contract.view_side,
             )
-            for corner in choice.places
+            for corner in spec.positions
         ),
     )
 
 
-def divided(items: Sequence[Item], parts: int) -> list[list[Item]]:
-    """Divide items into parts in their order, as evenly as can be.
+def split_evenly(items: Sequence[Item], parts: int) -> list[list[Item]]:
+    """Divide items into consecutive parts of equal size, or sizes that differ by one.
 
     Raises:
-        SettingError: fewer items than parts.
+        SettingError: there are fewer items than parts.
     """
     if len(items) < parts:
         raise SettingError(
@@ -195,56 +206,59 @@ def divided(items: Sequence[Item], parts: int) -> list[list[Item]]:
     return [list(items[start:stop]) for start, stop in itertools.pairwise(edges)]
 
 
-class Steps:
-    """Step -> what this process learns from in it; travels to other processes as the places of its sheets."""
+class StepDataset:
+    """Step -> this process's samples. Pickling stores the paths of the cached cases, not their arrays."""
 
-    def __init__(self, sheets: Sequence[Sheet], recipe: Recipe, stage: StageName, machine: Machine) -> None:
-        self.sheets, self.recipe, self.stage = tuple(sheets), recipe, stage
-        self.rank, self.ranks = machine.rank, machine.ranks
+    def __init__(
+        self, cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, machine: Machine
+    ) -> None:
+        self.cases, self.recipe, self.stage = tuple(cases), recipe, stage
+        self.rank, self.world_size = machine.rank, machine.world_size
 
-    def __getitem__(self, step: int) -> tuple[Drawn, ...]:
+    def __getitem__(self, step: int) -> tuple[TrainingItem, ...]:
         """Return this process's share of a step."""
-        choices = divided(choose(self.sheets, self.recipe, self.stage, step), self.ranks)[self.rank]
-        return tuple(make(choice, self.recipe, self.stage) for choice in choices)
+        specs = sample_specs(self.cases, self.recipe, self.stage, step)
+        own = split_evenly(specs, self.world_size)[self.rank]
+        return tuple(materialise(spec, self.recipe, self.stage) for spec in own)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Name the files of the sheets: 150 MB each would be copied otherwise."""
-        files = [Path(str(getattr(sheet.pixels, "filename"))) for sheet in self.sheets]  # noqa: B009
-        sheets = zip(files, self.sheets, strict=True)
-        return vars(self) | {
-            "sheets": [(file.parent, sheet.name, sheet.is_healthy) for file, sheet in sheets]
-        }
+        """Return paths in place of the arrays, which have 150 MB a photograph."""
+        files = [Path(str(getattr(case.pixels, "filename"))) for case in self.cases]  # noqa: B009
+        stored = [
+            (file.parent, case.name, case.is_healthy) for file, case in zip(files, self.cases, strict=True)
+        ]
+        return vars(self) | {"cases": stored}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the files."""
+        """Open the cached cases at their paths."""
         vars(self).update(state)
-        self.sheets = tuple(
-            replace(cache.opened(place, name), is_healthy=is_healthy)
-            for place, name, is_healthy in state["sheets"]
+        self.cases = tuple(
+            replace(cache.open_case(path, name), is_healthy=is_healthy)
+            for path, name, is_healthy in state["cases"]
         )
 
 
-def ahead(steps: Steps, wanted: range, workers: int) -> Iterator[tuple[Drawn, ...]]:
-    """Return what the wanted steps learn from, drawn by so many processes ahead of time, or by this one.
+def load_steps(dataset: StepDataset, steps: range, workers: int) -> Iterator[tuple[TrainingItem, ...]]:
+    """Return the samples of some steps, prepared by worker processes in advance, or by this process.
 
-    They are not forked from this one, since OpenCV's threads do not survive that, but from a fresh one that
-    has imported what they need, or started afresh where there is no such way.
+    Workers are not forked from this process, since OpenCV's threads do not survive a fork. They come from a
+    fork server that has imported what they need, or are spawned where there is no fork server.
     """
     if workers == 0:
-        return (steps[step] for step in wanted)
+        return (dataset[step] for step in steps)
     has_server = "forkserver" in multiprocessing.get_all_start_methods()
-    way = multiprocessing.get_context("forkserver" if has_server else "spawn")
-    way.set_forkserver_preload([__name__])
-    loader: DataLoader[tuple[Drawn, ...]] = DataLoader(
-        steps,  # type: ignore[arg-type]  # anything that can be asked for a step will do
+    context = multiprocessing.get_context("forkserver" if has_server else "spawn")
+    context.set_forkserver_preload([__name__])
+    loader: DataLoader[tuple[TrainingItem, ...]] = DataLoader(
+        dataset,  # type: ignore[arg-type]  # any object with __getitem__ will do
         batch_size=None,
-        sampler=wanted,
+        sampler=steps,
         num_workers=workers,
-        multiprocessing_context=way,
-        collate_fn=_as_it_is,
+        multiprocessing_context=context,
+        collate_fn=_identity,
     )
     return iter(loader)
 
 
-def _as_it_is(drawn: Item) -> Item:
-    return drawn
+def _identity(item: Item) -> Item:
+    return item

@@ -1,9 +1,10 @@
-"""One stage of a run: which weights learn, what goes through the network, how the rate falls.
+"""One stage of a run: which weights are trained, what passes through the network, how the learning rate falls.
 
-Knows:   the four stages of the paper's training strategy, and each stream's last stage alone.
-Ignores: files (`run` keeps them), and what a step draws (`draws`).
+Knows:   the four stages of the paper's training strategy, and the additional stage of each stream alone.
+Ignores: files (`run_folder`), and how samples are chosen (`sampler`).
 
-Shape letters: P photographs, N windows, K lesions, S window side, V view side, C channels, G sides of pieces.
+Shape letters: P photographs, N windows, K lesions, S window side, V view side, C channels, G G2 sides of a
+window's piece of the global features.
 """
 
 from collections.abc import Sequence
@@ -14,22 +15,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foveate.geometry import feature_sampling
-from foveate.inference.preprocessing import prepare
-from foveate.nets import LocalGlobalUNet
+from foveate.geometry.feature_sampling import FeatureSampling
+from foveate.inference.preprocessing import normalise
+from foveate.nets import GlobalPieces, LocalGlobalUNet
 from foveate.training.cache import Sample
-from foveate.training.distributed import HERE, Machine
-from foveate.training.losses import Whole, overlap
-from foveate.training.recipe import Recipe, StageName, drawn_as
-from foveate.training.sampler import Drawn
-from foveate.types import Contract
+from foveate.training.distributed import LOCAL, Machine
+from foveate.training.losses import BatchTotals, overlap_sums
+from foveate.training.recipe import Recipe, StageName, base_stage
+from foveate.training.sampler import TrainingItem
+from foveate.types import ModelContract
 
 Pair = tuple[Tensor, Tensor]
-"""What goes in (N 3 S S) and what should come out (N K S S)."""
+"""Input pictures (N 3 S S) and their truth (N K S S)."""
 
 
-def trainable(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
-    """Return the part of the network whose weights a stage changes.
+def trained_part(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
+    """Return the part of the network that a stage trains.
 
     Source: Yan et al. 2019, section 2.2, training strategy.
     """
@@ -44,60 +45,60 @@ def trainable(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
     return parts[stage]
 
 
-def set_modes(network: LocalGlobalUNet, stage: StageName, *, moving: bool = True) -> None:
-    """Let the stage's weights learn and freeze all others, batch-norm statistics included.
+def set_modes(network: LocalGlobalUNet, stage: StageName, *, update_statistics: bool = True) -> None:
+    """Let the stage's weights be trained and freeze all others, batch-norm statistics included.
 
-    In the fused stages no statistics move at all: a step sees windows of few photographs, whose running
-    statistics would fit no photograph (our choice, docs/decisions/0004-frozen-statistics.md).
+    In the fused stages no statistics are updated: a step sees windows of few photographs, whose statistics
+    would fit no photograph (our choice, docs/decisions/0004-frozen-statistics.md).
 
     Args:
         network: changed in place.
-        stage: what is trained next.
-        moving: whether a stream's own stage moves its statistics; not where it has none of its own yet
-            (`start`).
+        stage: the next stage.
+        update_statistics: whether a stream's own stage updates its statistics; False where the network begins
+            with a package, whose normalisations are folded into its weights (`warm_start`).
     """
     network.eval().requires_grad_(False)
-    learning = trainable(network, stage).requires_grad_(True)
-    if moving and stage in ("global", "local"):
-        learning.train()
-    if stage == "joint" and not network.fusion.corrects:
-        network.local_net.head.requires_grad_(False)  # its maps are in no loss of equation 1
+    trained = trained_part(network, stage).requires_grad_(True)
+    if update_statistics and stage in ("global", "local"):
+        trained.train()
+    if stage == "joint" and not network.fusion.residual:
+        network.local_net.head.requires_grad_(False)  # its maps are in no term of equation 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What goes through the network together."""
+    """What passes through the network together."""
 
     view: Pair | None
     """None in the local stage."""
     windows: Pair | None
     """None in the global stage."""
-    sights: tuple[tuple[feature_sampling.FeatureSampling, ...], ...]
-    """How each view's windows see it, in the fused stages."""
+    samplings: tuple[tuple[FeatureSampling, ...], ...]
+    """Where the windows of each view lie in it, in the fused stages."""
 
 
-def batch(drawn: Sequence[Drawn], contract: Contract, machine: Machine = HERE) -> Batch:
-    """Stack what was drawn and bring it to where the network is."""
-    seen = [one.view for one in drawn if one.view is not None]
-    windows = [window for one in drawn for window in one.windows]
+def make_batch(items: Sequence[TrainingItem], contract: ModelContract, machine: Machine = LOCAL) -> Batch:
+    """Stack items and move them to the network's device."""
+    views = [item.view for item in items if item.view is not None]
+    windows = [window for item in items for window in item.windows]
     return Batch(
-        view=collate(seen, contract, machine) if seen else None,
+        view=collate(views, contract, machine) if views else None,
         windows=collate(windows, contract, machine) if windows else None,
-        sights=tuple(one.sights for one in drawn),
+        samplings=tuple(item.samplings for item in items),
     )
 
 
-def collate(drawn: Sequence[Sample], contract: Contract, machine: Machine = HERE) -> Pair:
-    """Prepare samples as inference does and stack them."""
-    pictures = torch.from_numpy(prepare(np.stack([sample.pixels for sample in drawn]), contract))
-    truth = torch.from_numpy(np.stack([sample.truth for sample in drawn]))
-    laid = pictures.contiguous(memory_format=machine.layout)
-    return laid.to(machine.device), truth.to(machine.device)
+def collate(samples: Sequence[Sample], contract: ModelContract, machine: Machine = LOCAL) -> Pair:
+    """Normalise samples as inference does, and stack them."""
+    pictures = torch.from_numpy(normalise(np.stack([sample.pixels for sample in samples]), contract))
+    truth = torch.from_numpy(np.stack([sample.truth for sample in samples]))
+    formatted = pictures.contiguous(memory_format=machine.memory_format)
+    return formatted.to(machine.device), truth.to(machine.device)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """Maps that are punished, and how much."""
+class Supervision:
+    """Maps that enter the loss, with their truth and weight."""
 
     weight: float
     """In equation 1."""
@@ -106,10 +107,10 @@ class Judged:
 
 
 class StepLoss(nn.Module):
-    """A network and what a stage punishes it for, as one module: what several processes wrap."""
+    """A network and the loss of a stage as one module, which several processes can wrap."""
 
     def __init__(
-        self, network: LocalGlobalUNet, recipe: Recipe, stage: StageName, machine: Machine = HERE
+        self, network: LocalGlobalUNet, recipe: Recipe, stage: StageName, machine: Machine = LOCAL
     ) -> None:
         super().__init__()
         self.network = network
@@ -117,93 +118,89 @@ class StepLoss(nn.Module):
         self.stage = stage
         self.machine = machine
 
-    def forward(self, batch: Batch, share: float = 1.0, sums: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch, or what a part of one adds to it.
+    def forward(self, batch: Batch, share: float = 1.0, totals: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch, or what a part of one contributes to it.
 
         Args:
-            batch: all of the step's samples, or some of them.
-            share: of the step's samples that these are.
-            sums: `overlaps` of the whole step, where they are known already.
+            batch: all samples of the step, or some of them.
+            share: share of the step's samples that the batch holds.
+            totals: `overlaps` of the whole step (n 3 K), where they are known already.
         """
-        judged = self._judged(batch)
+        supervisions = self.run_network(batch)
         if share == 1:
-            return self._summed([one.weight * self.recipe.loss(one.logits, one.truth) for one in judged])
-        if sums is None:
-            sums = self.machine.added(self._overlaps(judged))
-        wholes = [Whole(share=share, overlap=of) for of in sums]
-        return self._summed(
-            [
-                one.weight * self.recipe.loss(one.logits, one.truth, whole)
-                for one, whole in zip(judged, wholes, strict=True)
-            ]
+            parts: Sequence[BatchTotals | None] = [None] * len(supervisions)
+        else:
+            if totals is None:
+                totals = self.machine.all_reduce_sum(_overlaps(supervisions))
+            parts = [BatchTotals(share=share, overlap=overlap) for overlap in totals]
+        first, *rest = (
+            supervision.weight * self.recipe.loss(supervision.logits, supervision.truth, part)
+            for supervision, part in zip(supervisions, parts, strict=True)
         )
+        return sum(rest, start=first)
 
     @torch.no_grad()
     def overlaps(self, batch: Batch) -> Float[Tensor, "n 3 K"]:
-        """Return `loss.overlap` of each of the maps that are punished; batch-norm statistics do not move."""
+        """Return `losses.overlap_sums` of each supervised map, without updating batch-norm statistics."""
         norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        moving = [norm for norm in norms if norm.training and norm.track_running_stats]
-        for norm in moving:
+        updated = [norm for norm in norms if norm.training and norm.track_running_stats]
+        for norm in updated:
             norm.track_running_stats = False
         try:
-            return self._overlaps(self._judged(batch))
+            return _overlaps(self.run_network(batch))
         finally:
-            for norm in moving:
+            for norm in updated:
                 norm.track_running_stats = True
 
-    def _overlaps(self, judged: Sequence[Judged]) -> Float[Tensor, "n 3 K"]:
-        return torch.stack([overlap(one.logits.detach().float(), one.truth) for one in judged])
-
-    def _summed(self, losses: Sequence[Tensor]) -> Tensor:
-        first, *others = losses
-        for loss in others:
-            first = first + loss
-        return first
-
-    def _judged(self, batch: Batch) -> list[Judged]:
-        """Run the network: one of the streams, or both and the fusion, which is equation 1."""
+    def run_network(self, batch: Batch) -> list[Supervision]:
+        """Return the maps of a stream, or of both streams and the fusion: the terms of equation 1."""
         network, loss = self.network, self.recipe.loss
         if batch.windows is None:
             assert batch.view is not None
             pictures, truth = batch.view
-            return [Judged(weight=1.0, logits=network.global_net(pictures)[1], truth=truth)]
+            return [Supervision(weight=1.0, logits=network.global_net(pictures)[1], truth=truth)]
         windows, truth = batch.windows
         if batch.view is None:
-            return [Judged(weight=1.0, logits=network.local_net(windows)[1], truth=truth)]
+            return [Supervision(weight=1.0, logits=network.local_net(windows)[1], truth=truth)]
         view, view_truth = batch.view
         with torch.set_grad_enabled(self.stage == "joint" and torch.is_grad_enabled()):
-            features, coarse = network.glance(view)
-            pieces, rows, columns = _pieces(features, batch.sights)
+            features, coarse = network.forward_global(view)
+            pieces = _crop_pieces(features, batch.samplings)
             local_features, _ = network.local_net(windows)
-        logits = network.fuse(local_features, pieces, rows, columns)
+        logits = network.fuse(local_features, pieces)
         return [
-            Judged(weight=loss.lambda_local, logits=logits, truth=truth),
-            Judged(weight=loss.lambda_global, logits=coarse, truth=view_truth),
+            Supervision(weight=loss.lambda_local, logits=logits, truth=truth),
+            Supervision(weight=loss.lambda_global, logits=coarse, truth=view_truth),
         ]
 
 
-def _pieces(
-    features: Float[Tensor, "P C V V"], sights: Sequence[Sequence[feature_sampling.FeatureSampling]]
-) -> tuple[Float[Tensor, "N C G G2"], Float[Tensor, "N S G"], Float[Tensor, "N S G2"]]:
-    """Cut every window's piece of its photograph's features; narrower ones are filled up, with weight 0."""
-    flat = [(p, sight) for p, group in enumerate(sights) for sight in group]
-    depth = max(sight.rows.shape[1] for _, sight in flat)
-    width = max(sight.columns.shape[1] for _, sight in flat)
-    padded = nn.functional.pad(features, (0, width, 0, depth))
+def _overlaps(supervisions: Sequence[Supervision]) -> Float[Tensor, "n 3 K"]:
+    return torch.stack([overlap_sums(item.logits.detach().float(), item.truth) for item in supervisions])
+
+
+def _crop_pieces(
+    features: Float[Tensor, "P C V V"], samplings: Sequence[Sequence[FeatureSampling]]
+) -> GlobalPieces:
+    """Crop every window's piece of its photograph's features; smaller pieces are padded, with weight 0."""
+    flat = [(photograph, sampling) for photograph, group in enumerate(samplings) for sampling in group]
+    height = max(sampling.rows.shape[1] for _, sampling in flat)
+    width = max(sampling.columns.shape[1] for _, sampling in flat)
+    padded = nn.functional.pad(features, (0, width, 0, height))
     pieces = [
-        padded[p, :, s.corner[0] : s.corner[0] + depth, s.corner[1] : s.corner[1] + width] for p, s in flat
+        padded[photograph, :, top : top + height, left : left + width]
+        for photograph, (top, left) in ((photograph, sampling.corner) for photograph, sampling in flat)
     ]
-    rows = [np.pad(s.rows, ((0, 0), (0, depth - s.rows.shape[1]))) for _, s in flat]
-    columns = [np.pad(s.columns, ((0, 0), (0, width - s.columns.shape[1]))) for _, s in flat]
-    down, across = (torch.from_numpy(np.stack(each)).to(features.device) for each in (rows, columns))
-    return torch.stack(pieces), down, across
+    rows = [np.pad(sampling.rows, ((0, 0), (0, height - sampling.rows.shape[1]))) for _, sampling in flat]
+    columns = [np.pad(sampling.columns, ((0, 0), (0, width - sampling.columns.shape[1]))) for _, sampling in flat]
+    weights = (torch.from_numpy(np.stack(axis)).to(features.device) for axis in (rows, columns))
+    return GlobalPieces(torch.stack(pieces), *weights)
 
 
-def rate(recipe: Recipe, stage: StageName, step: int, steps: int) -> float:
-    """Return the learning rate of a step: a climb over the recipe's warm-up, then polynomial decay to 0.
+def learning_rate(recipe: Recipe, stage: StageName, step: int, steps: int) -> float:
+    """Return the learning rate of a step: it rises over the recipe's warm-up, then decays polynomially to 0.
 
     Source: the decay is Yan et al. 2019, section 3.1.
     """
-    climb = min(1.0, (step + 1) / max(1, round(recipe.warm_up * steps)))
-    remaining: float = (1 - step / steps) ** recipe.power
-    return recipe.stages[drawn_as(stage)].rate * climb * remaining
+    warm_up = min(1.0, (step + 1) / max(1, round(recipe.warm_up * steps)))
+    decay: float = (1 - step / steps) ** recipe.power
+    return recipe.stages[base_stage(stage)].rate * warm_up * decay

@@ -1,7 +1,8 @@
-"""Where a network begins when it does not begin anew: with the weights of a model package.
+"""Start a network from the weights of a model package.
 
-Knows:   which of a package's weights fit a network, and that they must not have seen what is held back.
-Ignores: what is trained from there on.
+Knows:   which of a package's weights fit a network, and that the package must not have been trained on the
+         photographs that are held back.
+Ignores: how training continues from there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,82 +17,92 @@ from foveate.errors import TrainingError
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
 from foveate.training.recipe import Recipe
+from foveate.training.run_record import StartPackage
 
 WEIGHTS = "weights.safetensors"
-"""Of a package; normalisations are folded into them (`nets.folded`)."""
+"""A package's weights; normalisations are folded into them (`nets.fold_batch_norm`)."""
 
-LAST = MappingProxyType({"fused": "fusion.layers.4", "GlobalNet": "global_net.head"})
+CALIBRATED_LAYERS = MappingProxyType({"fused": "fusion.layers.4", "GlobalNet": "global_net.head"})
 """Row of Table 1 -> the convolution that `release` calibrates."""
 
 
-def take(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
-    """Give a network a package's weights, wherever both have a layer of the same name and shape.
+def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
+    """Copy a package's weights into a network, wherever both have a layer of the same name and shape.
 
-    The package's calibration is taken back: the loss would spend its first steps on that.
+    The package's calibration is undone: otherwise the first steps would only do that.
+
+    Args:
+        network: changed in place.
+        package: the model to start from.
 
     Returns:
-        Names of the layers that the package has no weights for; they begin as the recipe says.
+        Names of the layers without weights in the package; they keep the recipe's initial weights.
 
     Raises:
-        TrainingError: one of the streams gets no weights at all: nothing would be gone on from.
+        TrainingError: one of the streams gets no weights at all: there would be nothing to start from.
     """
-    left = set(nets.unfold(load_file(package.folder / WEIGHTS), network))
+    missing = set(nets.load_folded(load_file(package.folder / WEIGHTS), network))
     for stream in ("global_net", "local_net"):
         layers = {name for name, layer in network.named_modules() if isinstance(layer, nets.CONVOLUTIONS)}
-        if {name for name in layers if name.startswith(f"{stream}.backbone.")} <= left:
+        if {name for name in layers if name.startswith(f"{stream}.backbone.")} <= missing:
             raise TrainingError(
                 f"package {package.name} has no weights for {stream} of this recipe; start from a package "
                 "with such a network, or leave --start out"
             )
-    fused, coarse = (_taken_back(package, row, changed=layer not in left) for row, layer in LAST.items())
-    network.load_state_dict(nets.scaled(network, fused=fused, coarse=coarse).state_dict())
-    return tuple(sorted(left))
+    fused, coarse = (
+        _inverse_calibration(package, row) if layer not in missing else []
+        for row, layer in CALIBRATED_LAYERS.items()
+    )
+    same = [nets.IDENTITY] * len(package.contract.lesions)
+    network.load_state_dict(nets.calibrate(network, fused=fused or same, coarse=coarse or same).state_dict())
+    return tuple(sorted(missing))
 
 
-def _taken_back(package: Package, row: str, *, changed: bool) -> list[nets.Line]:
-    """Return what undoes the calibration of a row's maps, by the manifest; nothing where it has none."""
+def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
+    """Return the scalings that undo the calibration of a row's maps, as the manifest states it."""
     validation = _mapping(_mapping(package.manifest, "training"), "validation")
-    each = _mapping(_mapping(validation, "calibration"), row) if changed else {}
-    lines = [_mapping(each, code) for code in package.contract.lesions]
+    by_lesion = _mapping(_mapping(validation, "calibration"), row)
+    scalings = [_mapping(by_lesion, lesion) for lesion in package.contract.lesions]
     return [
-        (1 / one["slope"], -one["shift"] / one["slope"]) if one.get("slope") else nets.SAME for one in lines
+        (1 / scaling["slope"], -scaling["shift"] / scaling["slope"]) if scaling.get("slope") else nets.IDENTITY
+        for scaling in scalings
     ]
 
 
-def _mapping(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return what stands under a key, nothing where it is no mapping or is not there."""
-    found = of.get(key)
-    return found if isinstance(found, Mapping) else {}
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the mapping under a key; an empty one where there is none."""
+    value = content.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
-    """Refuse a package that learned from what is held back, which would say nothing any more.
+    """Refuse a package that was trained on photographs held back: they would no longer measure anything.
 
     Raises:
-        TrainingError: it did, or it finds other lesions.
+        TrainingError: the package was trained on one of them, or it finds other lesions.
     """
     if package.contract.lesions != recipe.contract.lesions:
         raise TrainingError(
             f"package {package.name} finds {', '.join(package.contract.lesions)}, and recipe {recipe.name} "
             f"{', '.join(recipe.contract.lesions)}; start from a package that finds the same"
         )
-    if spoilt := sorted({case.name for case in held_back} & set(learned(package))):
+    if shared := sorted({case.name for case in held_back} & set(trained_photographs(package))):
         raise TrainingError(
-            f"package {package.name} learned from {spoilt[0]}, which is held back here; hold back another "
+            f"package {package.name} learned from {shared[0]}, which is held back here; hold back another "
             "fold, or train on all with --fold none"
         )
 
 
-def learned(package: Package) -> tuple[str, ...]:
-    """Return the names of the photographs that a package learned from, by its manifest."""
+def trained_photographs(package: Package) -> tuple[str, ...]:
+    """Return the names of the photographs that a package was trained on, as its manifest states them."""
     return tuple(_mapping(package.manifest, "training").get("photographs", ()))
 
 
-def described(package: Package) -> dict[str, Any]:
-    """Return what names a package to the last bit, and what it learned from."""
-    return {
-        "name": package.name,
-        "version": package.version,
-        "digest": package.digest,
-        "photographs": list(learned(package)),
-    }
+def describe(package: Package) -> StartPackage:
+    """Return what a run records about the package that it begins with."""
+    return StartPackage(
+        name=package.name,
+        version=package.version,
+        digest=package.digest,
+        photographs=trained_photographs(package),
+    )

@@ -1,64 +1,84 @@
-"""Results as files: maps, masks, overlays, tables, and a page to look at them.
+"""Results as files: maps, masks, overlays, tables, and a page to view them.
 
-Knows:   the output folder's layout; each file appears whole or not at all, and all but run.json are the same,
-         byte for byte, from run to run.
+Knows:   the layout of the output folder. Each file appears whole or not at all, and all but run.json are
+         byte-identical from run to run.
 Ignores: how photographs are read and lesions are found.
 
-`prepare`; for each photograph `earlier` or `write`, `clear` where it failed; `finish`, `record`.
+Call `prepare` first; for each photograph `reusable_row` or `write`, and `clear` if it failed; at the end
+`write_summary` and `write_run`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from foveate.writers import files, page, runs, tables
+from foveate import atomic_files
+from foveate.writers import page, runs, tables
 from foveate.writers.maps import FORMATS, Format
-from foveate.writers.photograph_files import clear, earlier, others, prepare, vouched, write
-from foveate.writers.results import NOTICE, Burden, Finding, Maker, ObjectKind, Objects, Order, Row
-from foveate.writers.runs import Run
+from foveate.writers.photograph_files import (
+    clear,
+    existing_rows,
+    prepare,
+    reusable_row,
+    reusable_row_from_json,
+    write,
+)
+from foveate.writers.results import (
+    NOTICE,
+    DicomRequest,
+    LesionLoad,
+    ObjectKind,
+    PhotographResult,
+    PredictRequest,
+    Provenance,
+    SummaryRow,
+)
+from foveate.writers.runs import PredictRun
 
 __all__ = [
     "FORMATS",
     "NOTICE",
-    "Burden",
-    "Finding",
+    "DicomRequest",
     "Format",
-    "Maker",
+    "LesionLoad",
     "ObjectKind",
-    "Objects",
-    "Order",
-    "Row",
-    "Run",
+    "PhotographResult",
+    "PredictRequest",
+    "PredictRun",
+    "Provenance",
+    "SummaryRow",
     "clear",
-    "earlier",
-    "finish",
-    "others",
+    "existing_rows",
     "prepare",
-    "record",
-    "vouched",
+    "reusable_row",
+    "reusable_row_from_json",
     "write",
+    "write_run",
+    "write_summary",
 ]
 
 
-def finish(out: Path, rows: Sequence[Row], lesions: Sequence[str], maker: Maker) -> None:
+def write_summary(
+    out: Path, rows: Sequence[SummaryRow], lesions: Sequence[str], provenance: Provenance
+) -> None:
     """Write summary.csv and index.html.
 
     Args:
         out: the output folder.
-        rows: all photographs in the order wanted, failures and those done before included.
-        lesions: codes that get columns.
-        maker: the model.
+        rows: all photographs in the requested order, failures and existing results included.
+        lesions: codes of the lesions that get columns.
+        provenance: the model.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    files.write(out / "summary.csv", tables.summary(rows, lesions))
-    files.write(out / "index.html", page.index(rows, lesions, maker))
+    atomic_files.write_file(out / "summary.csv", tables.summary(rows, lesions))
+    atomic_files.write_file(out / "index.html", page.index(rows, lesions, provenance))
 
 
-def record(out: Path, run: Run) -> None:
+def write_run(out: Path, run: PredictRun) -> None:
     """Write run.json, the only file that holds times.
 
     Raises:
         OutputError: it cannot be written.
     """
-    files.write(out / "run.json", runs.to_json(run))
+    atomic_files.write_file(out / "run.json", runs.to_json(run))

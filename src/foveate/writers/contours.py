@@ -1,4 +1,4 @@
-"""The outlines of regions, found once for the overlay and for the page.
+"""Outlines of regions, traced once for the overlay and the pages.
 
 Knows:   which outline in a mask belongs to which region.
 Ignores: how outlines are drawn.
@@ -27,12 +27,12 @@ class Outline:
     outer: Points
     """Its outermost pixels, in order."""
     holes: tuple[Points, ...]
-    """Of each hole, the region's pixels around it."""
+    """For each hole, the region's pixels around it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Traced:
-    """A mask without what is too small to count, and the outlines of the rest."""
+class TracedMask:
+    """A mask without the specks that are too small to count, and the outlines of its regions."""
 
     mask: UInt8[np.ndarray, "H W"]
     """1 on every pixel of a counted region, 0 elsewhere."""
@@ -40,32 +40,33 @@ class Traced:
     """In the order of the regions' ids."""
 
 
-def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> Traced:
-    """Find the outlines of a lesion's regions.
+def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> TracedMask:
+    """Return the outlines of a lesion's regions, and the mask without its specks.
 
-    The mask also holds specks below the minimum area, which are no regions: a group is taken for a region
-    where one has its very box. (A speck whose box equals a region's is drawn with it; nobody will see one.)
+    The mask also holds specks below the minimum area, which are no regions. A component is a region if a
+    region has exactly its box. (A speck with the same box as a region is drawn with it, which nobody will
+    notice.)
     """
     counted = mask.astype(np.uint8)
-    contours, tree = cv2.findContours(counted, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours, hierarchy = cv2.findContours(counted, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     by_box = {region.box: region for region in regions}
     owners: dict[int, Region] = {}
     holes: dict[int, list[Points]] = {}
     for index, contour in enumerate(contours):
-        parent = int(tree[0, index, 3])
+        parent = int(hierarchy[0, index, 3])
         if parent >= 0:
             holes.setdefault(parent, []).append(np.asarray(contour))
-        elif (region := by_box.get(_box(contour))) is not None:
+        elif (region := by_box.get(_bounding_box(contour))) is not None:
             owners[index] = region
         else:
-            cv2.drawContours(counted, contours, index, 0, cv2.FILLED, hierarchy=tree, maxLevel=1)
-    found = [
+            cv2.drawContours(counted, contours, index, 0, cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
+    outlines = [
         Outline(region=region, outer=np.asarray(contours[index]), holes=tuple(holes.get(index, ())))
         for index, region in owners.items()
     ]
-    return Traced(mask=counted, outlines=tuple(sorted(found, key=lambda outline: outline.region.id)))
+    return TracedMask(mask=counted, outlines=tuple(sorted(outlines, key=lambda outline: outline.region.id)))
 
 
-def _box(contour: Points) -> Box:
+def _bounding_box(contour: Points) -> Box:
     left, top, width, height = cv2.boundingRect(contour)
     return Box(top=top, left=left, bottom=top + height, right=left + width)

@@ -1,10 +1,10 @@
 """Probability maps as files, and the masks that follow from them.
 
 Knows:   which levels a format stores, and what probability a stored level stands for.
-Ignores: where a map comes from, and what its regions are.
+Ignores: how a map was computed, and what its regions are.
 
-A mask is the stored map, level for level, at or above `level(threshold)`: whoever reads the file and compares
-gets the same mask, bit for bit. Equal maps give equal bytes.
+A mask is where the stored map is at or above `level(threshold)`: comparing the levels of the map file gives
+the same mask, bit for bit. Equal maps give equal bytes.
 
 Shape letters: H W photograph.
 """
@@ -21,33 +21,33 @@ from jaxtyping import Bool, UInt8, UInt16
 from foveate.errors import OutputError, SettingError
 
 Format = Literal["png", "png16", "tiff", "npz"]
-"""How maps are stored: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
+"""File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SUFFIX: dict[Format, str] = {"png": ".png", "png16": ".png", "tiff": ".tiff", "npz": ".npz"}
-"""How the files end."""
+"""Format -> suffix of the file name."""
 
-Stored = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
-"""A map as a file holds it: levels 0 to `maximum(format)`."""
+LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+"""A map as a file holds it: levels 0 to `max_level(format)`."""
 
 ROWS = 256
-"""How many rows are converted at a time: bounds the memory for 32-bit numbers."""
+"""Rows converted at a time: bounds the memory for 32-bit numbers."""
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The date in every .npz: the first that a zip file can state; the true one would make equal maps differ."""
+"""Date in every .npz, the first that a zip file can state: with the true date equal maps would differ."""
 
 
-def maximum(format: Format) -> int:
+def max_level(format: Format) -> int:
     """Return the level that stands for probability 1."""
     return 255 if format == "png" else 65535
 
 
-def quantise(native: UInt16[np.ndarray, "H W"], format: Format) -> Stored:
-    """Bring a map of levels 0 to 65535 to the levels of a format, rounded to the nearest.
+def quantise(native: UInt16[np.ndarray, "H W"], format: Format) -> LevelMap:
+    """Convert a map of levels 0 to 65535 to the levels of a format, rounded to the nearest.
 
-    To 8 bits that is round(p * 255 / 65535) = round(p / 257), exact in whole numbers; 257 is odd, so that
-    no level lies halfway.
+    For 8 bits that is round(p * 255 / 65535) = round(p / 257), exact in whole numbers: 257 is odd, so no
+    level lies halfway.
     """
     if format != "png":
         return native
@@ -65,81 +65,77 @@ def level(threshold: float, format: Format) -> int:
     """
     if not 0 < threshold <= 1:
         raise SettingError(f"the threshold is {threshold:g}; choose more than 0 and at most 1")
-    top = maximum(format)
-    near = math.floor(threshold * top)  # may be off by one in floating point: count up from just below
-    return next(stored for stored in range(max(1, near - 1), top + 1) if stored / top >= threshold)
+    top = max_level(format)
+    near = math.floor(threshold * top)  # may be off by one in floating point: start just below it
+    return next(candidate for candidate in range(max(1, near - 1), top + 1) if candidate / top >= threshold)
 
 
-def encode(stored: Stored, format: Format) -> bytes:
-    """Return the bytes of a file that holds the map without loss.
+def encode(stored: LevelMap, format: Format) -> bytes:
+    """Return the content of a file that holds the map without loss.
 
-    PNG: OpenCV's defaults (fast filter, run-length strategy) beat all levels of zlib that we tried on such
-    maps, in time and size. TIFF: horizontal prediction halves it. npz: zlib level 1; more costs twice the
-    time for 1 %.
+    PNG: OpenCV's defaults (fast filter, run-length strategy) are faster and give smaller files than all zlib
+    levels that we tried on such maps. TIFF: horizontal prediction halves the size. npz: zlib level 1; a
+    higher level takes twice the time and saves 1 %.
     """
     if format == "npz":
         return _npz(stored)
     if format == "tiff":
-        deflate = [
-            cv2.IMWRITE_TIFF_COMPRESSION,
-            8,
-            cv2.IMWRITE_TIFF_PREDICTOR,
-            2,
-        ]  # 8: Adobe's, as all readers know
-        return picture(stored, ".tiff", deflate)
-    return picture(stored, ".png", [])
+        # 8 is Adobe's deflate, which all readers know; 2 is horizontal prediction
+        deflate = [cv2.IMWRITE_TIFF_COMPRESSION, 8, cv2.IMWRITE_TIFF_PREDICTOR, 2]
+        return encode_picture(stored, ".tiff", deflate)
+    return encode_picture(stored, ".png", [])
 
 
-def decode(content: bytes, format: Format) -> Stored:
-    """Return the map that a file holds.
+def decode(content: bytes, format: Format) -> LevelMap:
+    """Return the map from a file's content.
 
     Raises:
-        OutputError: the bytes hold no map of this format.
+        OutputError: the content is no map of this format.
     """
-    stored = _of_npz(content) if format == "npz" else _of_picture(content)
-    wanted = np.uint8 if format == "png" else np.uint16
-    if stored is None or stored.ndim != 2 or stored.dtype != wanted:
-        raise OutputError(f"the file holds no {np.dtype(wanted).name} map in format {format}; write it anew")
+    stored = _decode_npz(content) if format == "npz" else _decode_picture(content)
+    dtype = np.uint8 if format == "png" else np.uint16
+    if stored is None or stored.ndim != 2 or stored.dtype != dtype:
+        raise OutputError(f"the file holds no {np.dtype(dtype).name} map in format {format}; write it anew")
     return stored
 
 
 def encode_mask(mask: Bool[np.ndarray, "H W"]) -> bytes:
-    """Return a mask as 8-bit grey PNG, 0 and 255: one bit would save a third but confuses some readers."""
-    return picture(mask.astype(np.uint8) * np.uint8(255), ".png", [])
+    """Return a mask as 8-bit grey PNG, 0 and 255; 1 bit would save a third, but confuses some readers."""
+    return encode_picture(mask.astype(np.uint8) * np.uint8(255), ".png", [])
 
 
-def picture(
+def encode_picture(
     pixels: UInt8[np.ndarray, "H W ..."] | UInt16[np.ndarray, "H W"], suffix: str, options: list[int]
 ) -> bytes:
-    """Encode a picture (colours as blue, green, red) with OpenCV.
+    """Encode a picture (blue, green, red, as OpenCV has it).
 
     Raises:
-        OutputError: the format cannot hold it, such as a JPEG of more than 65535 px a side.
+        OutputError: the format cannot hold it, such as a JPEG with a side of more than 65535 px.
     """
     try:
-        done, content = cv2.imencode(suffix, pixels, options)
+        encoded, content = cv2.imencode(suffix, pixels, options)
     except cv2.error:
-        done = False
-    if not done:
+        encoded = False
+    if not encoded:
         raise OutputError(
             f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit a {suffix} file; cut the photograph"
         )
     return content.tobytes()
 
 
-def _npz(stored: Stored) -> bytes:
+def _npz(stored: LevelMap) -> bytes:
     array = io.BytesIO()
     np.lib.format.write_array(array, stored, allow_pickle=False)
     entry = zipfile.ZipInfo("probability.npy", EARLIEST)
-    entry.create_system = 3  # Unix, whatever machine it is: the bytes shall not depend on it
+    entry.create_system = 3  # Unix on every machine, so that the bytes do not depend on it
     entry.external_attr = 0o644 << 16
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr(entry, array.getbuffer(), zipfile.ZIP_DEFLATED, 1)
-    return whole.getvalue()
+    return file.getvalue()
 
 
-def _of_npz(content: bytes) -> np.ndarray | None:
+def _decode_npz(content: bytes) -> np.ndarray | None:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return np.asarray(arrays["probability"])
@@ -147,6 +143,6 @@ def _of_npz(content: bytes) -> np.ndarray | None:
         return None
 
 
-def _of_picture(content: bytes) -> np.ndarray | None:
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    return None if found is None else np.asarray(found)
+def _decode_picture(content: bytes) -> np.ndarray | None:
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    return None if picture is None else np.asarray(picture)

@@ -1,12 +1,12 @@
-"""The photograph with the lesions' outlines drawn on it, and a legend below.
+"""Draw the lesions' outlines on a photograph, and a legend below it.
 
-Knows:   how to draw so that colour-blind readers tell the lesions apart and nothing hides what it marks.
+Knows:   how to draw so that colour-blind readers tell the lesions apart and no line covers a lesion.
 Ignores: how lesions are found, and how many of them make a disease.
 
-Each outline runs around a lesion, never over it: a thin dark seam, the lesion's colour, a dark halo, so
-that it shows on bright and on dark ground. Lesions too small for an outline get a ring some pixels away.
-Besides their colours, microaneurysms always get rings where they are not large, and soft exudates a double
-line.
+Each outline runs around a lesion, never over it. It consists of a thin dark seam, a line in the lesion's
+colour and a dark halo, so that it is visible on bright and on dark ground. Lesions too small for an outline
+get a ring a few pixels away. Besides their colours, microaneurysms get rings unless they are large, and soft
+exudates a double line.
 
 Shape letters: H W photograph, B packed columns (H rows of W bits), S rows of the legend.
 """
@@ -23,41 +23,41 @@ from PIL import Image, ImageDraw, ImageFont
 from foveate.geometry import canvas
 from foveate.lesions import Lesion
 from foveate.writers import maps
-from foveate.writers.contours import Traced
+from foveate.writers.contours import TracedMask
 
 Style = Literal["line", "double", "rings"]
 
 STYLES: dict[str, Style] = {"MA": "rings", "SE": "double"}
-"""Lesions drawn otherwise than with a single line, so that colour is not all that tells them apart."""
+"""Lesions that are not drawn with a single line, so that colour is not the only difference."""
 
-SIDE_A_LINE = 1000
-"""Photograph px (long side) for each px of line width: about one px on a screen that shows all of it."""
+SIDE_PER_LINE = 1000
+"""Photograph px (long side) for each px of line width: about 1 px on a screen that shows all of it."""
 
 SMALL = 5
-"""A region gets a ring where its box is narrower than this many line widths: an outline would dwarf it."""
+"""A region gets a ring if its box is narrower than this many line widths: an outline would dwarf it."""
 
 SMALL_RINGS = 12
 """The same for lesions drawn as rings: 48 px in a photograph of 4288 px, more than any microaneurysm has."""
 
 HALO = 0.65
-"""How dark the halo and the seam are, 0 to 1: seen on the optic disc, yet what lies below stays readable."""
+"""Darkness of the halo and the seam, 0 to 1: visible on the optic disc, but the photograph shows through."""
 
 ROWS = 256
-"""Rows drawn at a time: bounds the memory for distances."""
+"""Rows drawn at a time: bounds the memory for distance maps."""
 
 QUALITY = 90
-"""Of the JPEG: differences to 95 could not be seen in ours at three quarters of its size."""
+"""JPEG quality: in our overlays no difference from 95 was visible, at three quarters of the size."""
 
 GROUND, INK, FAINT = (17, 17, 17), (240, 240, 240), (170, 170, 170)
-"""Colours of the legend: ground, text, small print."""
+"""Colours of the legend: background, text, small print."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
-    """What is drawn around for one lesion, packed into bits so that those of all lesions fit into memory."""
+class OutlinedArea:
+    """The pixels that one lesion's outlines run around, as bits, so that all lesions fit into memory."""
 
     lesion: Lesion
-    shape: UInt8[np.ndarray, "H B"]
+    bits: UInt8[np.ndarray, "H B"]
     """Rows of bits: the lesion's pixels, and discs in place of small regions."""
 
 
@@ -71,141 +71,140 @@ class Caption:
 
 
 def line_width(shape: tuple[int, int]) -> int:
-    """Return the width of an outline in px, by the photograph's (H, W)."""
-    return max(1, round(max(shape) / SIDE_A_LINE))
+    """Return the width of an outline in px, from the photograph's (H, W)."""
+    return max(1, round(max(shape) / SIDE_PER_LINE))
 
 
-def mark(traced: Traced, lesion: Lesion) -> Mark:
-    """Prepare what is drawn around: counted pixels, small regions widened to discs, small holes closed."""
-    shape = traced.mask.copy()
-    width = line_width(shape.shape)
+def outlined_area(traced: TracedMask, lesion: Lesion) -> OutlinedArea:
+    """Return the counted pixels, with discs in place of small regions, and small holes filled."""
+    area = traced.mask.copy()
+    width = line_width(area.shape)
     small = width * (SMALL_RINGS if STYLES.get(lesion.code) == "rings" else SMALL)
     for outline in traced.outlines:
         box = outline.region.box
         for hole in outline.holes:
             if max(cv2.boundingRect(hole)[2:]) < width * SMALL:
-                cv2.drawContours(shape, [hole], 0, 1, cv2.FILLED)
+                cv2.drawContours(area, [hole], 0, 1, cv2.FILLED)
         if max(box.shape) < small:
             half = np.hypot(*box.shape) / 2
             centre = ((box.left + box.right - 1) * 8, (box.top + box.bottom - 1) * 8)  # in 16ths of a px
-            cv2.circle(shape, centre, round(16 * (half + 1.5 * width)), 1, cv2.FILLED, shift=4)
-    return Mark(lesion=lesion, shape=np.packbits(shape, axis=1))
+            cv2.circle(area, centre, round(16 * (half + 1.5 * width)), 1, cv2.FILLED, shift=4)
+    return OutlinedArea(lesion=lesion, bits=np.packbits(area, axis=1))
 
 
 def draw(
-    pixels: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark], strip: UInt8[np.ndarray, "S W 3"]
+    pixels: UInt8[np.ndarray, "H W 3"], areas: Sequence[OutlinedArea], strip: UInt8[np.ndarray, "S W 3"]
 ) -> UInt8[np.ndarray, "H+S W 3"]:
-    """Return the photograph with all outlines, and the legend below it.
+    """Return the photograph with all outlines, and the legend `strip` below it.
 
     No pixel of a lesion is painted by its own outline.
     """
     height = len(pixels)
-    canvas = np.empty((height + len(strip), *pixels.shape[1:]), np.uint8)
-    canvas[:height], canvas[height:] = pixels, strip
+    canvas = np.concatenate([pixels, strip])
     for top in range(0, height, ROWS):
-        _draw_rows(canvas[:height], marks, top)
+        _draw_rows(canvas[:height], areas, top)
     return canvas
 
 
 def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY) -> bytes:
-    """Encode a picture (red, green, blue) as JPEG without halving the resolution of its colours.
+    """Encode a picture (red, green, blue) as JPEG at full colour resolution.
 
     Raises:
         OutputError: a side is longer than JPEG can state, 65535 px.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
-    return maps.picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
+    return maps.encode_picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
 
 
-def _draw_rows(canvas: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark], top: int) -> None:
-    """Draw on `ROWS` rows of the canvas: all halos first, so that none darkens another lesion's line."""
+def _draw_rows(canvas: UInt8[np.ndarray, "H W 3"], areas: Sequence[OutlinedArea], top: int) -> None:
+    """Draw on `ROWS` rows of the canvas: all halos first, so that no halo darkens another lesion's line."""
     height, columns = canvas.shape[:2]
     width = line_width((height, columns))
-    reach = 4 * width + 4  # px beyond which nothing is drawn, with room to spare
+    reach = 4 * width + 4  # px; nothing is drawn farther from a lesion
     first, last = max(0, top - reach), min(height, top + ROWS + reach)
     lines = []
     rows = canvas[top : top + ROWS]
-    for one in marks:
-        shape = np.unpackbits(one.shape[first:last], axis=1, count=columns)
-        filled = np.flatnonzero(shape.any(axis=0))
+    for area in areas:
+        pixels = np.unpackbits(area.bits[first:last], axis=1, count=columns)
+        filled = np.flatnonzero(pixels.any(axis=0))
         if not len(filled):
             continue
-        across = slice(max(0, filled[0] - reach), filled[-1] + reach + 1)
-        away = cv2.distanceTransform(1 - shape[:, across], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        away = away[top - first :][: len(rows)]
-        line, halo = _strokes(away, width, STYLES.get(one.lesion.code, "line"))
-        _paint(rows[:, across], halo * HALO, (0, 0, 0))
-        lines.append((across, line, one.lesion.colour))
-    for across, line, colour in lines:
-        _paint(rows[:, across], line, colour)
+        span = slice(max(0, filled[0] - reach), filled[-1] + reach + 1)
+        distance = cv2.distanceTransform(1 - pixels[:, span], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        distance = distance[top - first :][: len(rows)]
+        line, halo = _strokes(distance, width, STYLES.get(area.lesion.code, "line"))
+        _paint(rows[:, span], halo * HALO, (0, 0, 0))
+        lines.append((span, line, area.lesion.colour))
+    for span, line, colour in lines:
+        _paint(rows[:, span], line, colour)
 
 
 def _strokes(
-    away: Float32[np.ndarray, "h w"], width: int, style: Style
+    distance: Float32[np.ndarray, "h w"], width: int, style: Style
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return how much line and halo cover each pixel, 0 to 1, by its distance from what is drawn around.
+    """Return how much the line and the halo cover each pixel, 0 to 1, from its distance to the area, px.
 
-    The nearest pixel outside has distance 1, so that a band from a to b covers clip(d - a) of its inner
-    edge and clip(b + 1 - d) of its outer one.
+    The nearest pixel outside the area has distance 1. So a band from a to b covers clip(d - a) at its inner
+    edge and clip(b + 1 - d) at its outer edge.
     """
     seam = float(max(1, width // 2))
     bands = [(seam, seam + width)]
     if style == "double":
         bands = [(seam, seam + 0.7 * width), (seam + 1.3 * width, seam + 2 * width)]
-    line = np.add.reduce([_band(away, *band) for band in bands])
-    return line, _band(away, 0.0, bands[-1][1] + seam)
+    line = np.add.reduce([_band(distance, *band) for band in bands])
+    return line, _band(distance, 0.0, bands[-1][1] + seam)
 
 
-def _band(away: Float32[np.ndarray, "h w"], inner: float, outer: float) -> Float32[np.ndarray, "h w"]:
-    covered = np.clip(away - np.float32(inner), 0, 1) * np.clip(np.float32(outer + 1) - away, 0, 1)
-    return covered.astype(np.float32)
+def _band(distance: Float32[np.ndarray, "h w"], inner: float, outer: float) -> Float32[np.ndarray, "h w"]:
+    cover = np.clip(distance - np.float32(inner), 0, 1) * np.clip(np.float32(outer + 1) - distance, 0, 1)
+    return cover.astype(np.float32)
 
 
 def _paint(
     rows: UInt8[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"], colour: tuple[int, int, int]
 ) -> None:
-    """Blend a colour into rows of the canvas."""
-    where = np.nonzero(cover)
-    share = cover[where][:, None]
-    mixed = rows[where] * (1 - share) + np.array(colour, np.float32) * share
-    rows[where] = np.round(mixed).astype(np.uint8)
+    """Blend a colour into rows of the canvas, as much as `cover` says, 0 to 1."""
+    covered = np.nonzero(cover)
+    share = cover[covered][:, None]
+    blend = rows[covered] * (1 - share) + np.array(colour, np.float32) * share
+    rows[covered] = np.round(blend).astype(np.uint8)
 
 
 def legend(width: int, captions: Sequence[Caption], notice: str) -> UInt8[np.ndarray, "S {width} 3"]:
     """Return a strip as wide as the photograph: a swatch and a text for each lesion, and small print.
 
-    Entries flow into as many lines as they need.
+    Entries wrap into as many lines as they need.
 
     Args:
         width: of the photograph, px.
-        captions: what is drawn.
-        notice: what the reader must know; wrapped at spaces.
+        captions: one for each lesion drawn.
+        notice: the small print; wrapped at spaces.
     """
     size = max(12, width // 90)  # px; smaller than 12 cannot be read at any zoom
-    finer = 3 if size < 24 else 1  # letters of few pixels come out better when drawn large and reduced
-    large = _drawn_legend(width * finer, size * finer, captions, notice)
-    strip: UInt8[np.ndarray, "S W 3"] = canvas.resample(large, (len(large) // finer, width))
+    scale = 3 if size < 24 else 1  # small letters are clearer when drawn large and reduced
+    large = _draw_legend(width * scale, size * scale, captions, notice)
+    strip: UInt8[np.ndarray, "S W 3"] = canvas.resample(large, (len(large) // scale, width))
     return strip
 
 
-def _drawn_legend(
+def _draw_legend(
     width: int, size: int, captions: Sequence[Caption], notice: str
 ) -> UInt8[np.ndarray, "S {width} 3"]:
     """Draw the strip with letters of `size` px."""
     font, small = ImageFont.load_default(size), ImageFont.load_default(size * 5 // 6)
     margin, step = size, size * 7 // 4
-    places, row, column = [], margin // 2, margin
+    corners, row, column = [], margin // 2, margin
     for caption in captions:
-        needed = round(2.4 * size + font.getlength(caption.text))
-        if column > margin and column + needed > width - margin:
+        length = round(2.4 * size + font.getlength(caption.text))
+        if column > margin and column + length > width - margin:
             row, column = row + step, margin
-        places.append((column, row))
-        column += needed + 2 * size
+        corners.append((column, row))
+        column += length + 2 * size
     row += step * bool(captions)
-    small_print = _wrapped(notice, small, width - 2 * margin)
+    small_print = _wrap(notice, small, width - 2 * margin)
     picture = Image.new("RGB", (width, row + len(small_print) * step + margin // 2), GROUND)
     pen = ImageDraw.Draw(picture)
-    for caption, (left, top) in zip(captions, places, strict=True):
+    for caption, (left, top) in zip(captions, corners, strict=True):
         _swatch(pen, caption.lesion, (left, top), size)
         pen.text((left + 2.4 * size, top + step / 2), caption.text, fill=INK, font=font, anchor="lm")
     for number, text in enumerate(small_print):
@@ -213,7 +212,7 @@ def _drawn_legend(
     return np.array(picture)
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -225,7 +224,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
 
 
 def _swatch(pen: ImageDraw.ImageDraw, lesion: Lesion, corner: tuple[int, int], size: int) -> None:
-    """Draw a sample of a lesion's line: two small rings, a double ellipse or a single one."""
+    """Draw a sample of a lesion's line: two small rings, a double ellipse or a single ellipse."""
     left, top = corner
     middle, line = top + size * 7 / 8, max(1, size // 7)
     style = STYLES.get(lesion.code, "line")
@@ -239,10 +238,6 @@ def _swatch(pen: ImageDraw.ImageDraw, lesion: Lesion, corner: tuple[int, int], s
     )
     if style == "double":
         inset = 1.8 * line
-        box = (
-            left + inset,
-            middle - 0.5 * size + inset,
-            left + 1.8 * size - inset,
-            middle + 0.5 * size - inset,
-        )
+        top, bottom = middle - 0.5 * size + inset, middle + 0.5 * size - inset
+        box = (left + inset, top, left + 1.8 * size - inset, bottom)
         pen.ellipse(box, outline=lesion.colour, width=line)

@@ -1,11 +1,11 @@
-"""One photograph's result -> its files, one lesion at a time.
+"""Write the files of one photograph's result, one lesion at a time.
 
 Knows:   which files belong to a photograph, in which order they are written, and when a result is complete.
-Ignores: how each is encoded.
+Ignores: how each file is encoded.
 
-The regions' JSON is written last and removed first: where it lies, everything else of that photograph lies
-too. Memory beside the photograph: two maps and their regions' labels, then one copy to draw on; masks wait as
-bits.
+The regions' JSON is written last and removed first: if it exists, all other files of that photograph exist.
+Memory beside the photograph: two maps and the labels of their regions, then one copy to draw on; the outlined
+areas are kept as bits.
 """
 
 import json
@@ -16,236 +16,253 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import lesions
+from foveate import atomic_files, lesions
 from foveate.analysis import regions
 from foveate.errors import OutputError
 from foveate.geometry import stitching
 from foveate.lesions import Lesion
+from foveate.paths import display_path
 from foveate.version import version
-from foveate.writers import contours, extra, files, maps, overlays, page, places, tables
-from foveate.writers.overlays import Caption, Mark
-from foveate.writers.page import Sketch
-from foveate.writers.results import NOTICE, OBJECTS, Drawn, Finding, Order, Row, Tally, minimum_area
+from foveate.writers import contours, dicom_extra, maps, overlays, page, result_paths, tables
+from foveate.writers.overlays import Caption, OutlinedArea
+from foveate.writers.page import PageLayer
+from foveate.writers.results import (
+    NOTICE,
+    OBJECT_KINDS,
+    DicomLesion,
+    LesionSummary,
+    PhotographResult,
+    PredictRequest,
+    SummaryRow,
+    minimum_area,
+)
 
-ABREAST = 2
-"""Lesions that are encoded and measured side by side: most of it is done outside of Python's lock. More would
-take more memory."""
+LESION_THREADS = 2
+"""Lesions that are encoded and measured at a time, mostly outside of Python's lock. More would take more
+memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Written:
-    """What is kept of one lesion once its map and mask are on the disk."""
+class _LesionOutput:
+    """What the files of all lesions need of one lesion, after its map and mask are written."""
 
-    tally: Tally
-    mark: Mark
-    sketch: Sketch
-    drawn: Drawn | None
-    """What DICOM objects show of it, where they are asked for."""
+    summary: LesionSummary
+    area: OutlinedArea
+    layer: PageLayer
+    dicom: DicomLesion | None
+    """Pixels for DICOM objects, if they are requested."""
 
 
 def prepare(out: Path) -> None:
-    """Make the output folder, prove that it can be written, and remove what a killed run left half-done.
+    """Create the output folder, check that it can be written, and remove what a killed run left unfinished.
 
     Raises:
         OutputError: it cannot be written.
     """
-    files.prove(out)
-    files.sweep(out, deep=False)  # people give folders that hold other things, too: only our own are searched
-    for folder in places.FOLDERS:
-        files.sweep(out / folder)
+    atomic_files.require_writable(out)
+    atomic_files.remove_leftovers(out, deep=False)  # the folder may hold other things: search only our own
+    for folder in result_paths.FOLDERS:
+        atomic_files.remove_leftovers(out / folder)
 
 
-def earlier(out: Path, order: Order, digest: str) -> Row | None:
-    """Return the row of a result that lies there already and would come out the same again, or None.
+def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow | None:
+    """Return the row of an existing result that a new run would only repeat, or None.
 
-    Same: the photograph's digest, the order in all its parts, and Foveate's version; and every file is there.
+    That is so if the photograph's digest, the whole request and Foveate's version are the same, and all files
+    exist.
 
     Args:
         out: the output folder.
-        order: what is asked for now.
-        digest: SHA-256 of the photograph as it is now.
+        request: the present request.
+        digest: present SHA-256 of the photograph.
     """
-    content = _read(out, order.key)
-    row = None if content is None else _vouched(content, order, digest)
+    content = _read_json(out, request.key)
+    row = None if content is None else _matching_row(content, request, digest)
     if row is None:
         return None
-    objects = () if order.objects is None else order.objects.kinds
-    expected = places.of(order.key, tuple(row.burdens), maps.SUFFIX[order.format], objects)
-    return row if all(places.within(out, path).is_file() for path in expected) else None
+    kinds = () if request.objects is None else request.objects.kinds
+    suffix = maps.SUFFIX[request.format]
+    expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
+    return row if all(result_paths.resolve(out, path).is_file() for path in expected) else None
 
 
-def vouched(text: bytes, order: Order, digest: str) -> Row | None:
-    """Return the row of a result whose regions' JSON is given, if it would come out the same again, or None.
+def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) -> SummaryRow | None:
+    """Return the row of a result that a new run would only repeat, from its regions' JSON, or None.
 
-    For results that lie in no folder of this machine: the JSON, written last, vouches for the other files.
+    For results in a store that is no local folder: the JSON is written last, so the other files exist.
 
     Args:
         text: the regions' JSON.
-        order: what is asked for now.
-        digest: SHA-256 of the photograph as it is now.
+        request: the present request.
+        digest: present SHA-256 of the photograph.
     """
-    content = _parsed(text, order.key)
-    return None if content is None else _vouched(content, order, digest)
+    content = _parse_json(text, request.key)
+    return None if content is None else _matching_row(content, request, digest)
 
 
-def others(out: Path, order: Order, digest: str) -> tuple[Row, ...]:
-    """Return the rows of all other photographs whose results lie there, by key.
+def existing_rows(out: Path, request: PredictRequest, digest: str) -> tuple[SummaryRow, ...]:
+    """Return the rows of all other photographs whose results are in a folder, by key.
 
     Args:
         out: the output folder.
-        order: what is asked for one photograph.
+        request: the request for one photograph.
         digest: SHA-256 of that photograph.
 
     Raises:
-        OutputError: results of another model, version or settings lie there, or of another photograph under
-            the same key: they do not belong into one table.
+        OutputError: the folder holds results of another model, version or settings, or of another photograph
+            under the same key: they do not belong into the same table.
     """
     folder, rows = out / "regions", []
     for path in sorted(folder.rglob("*.json")):
         key = path.relative_to(folder).with_suffix("").as_posix()
-        content = _read(out, key)
+        content = _read_json(out, key)
         if content is None:
             continue
-        if key == order.key and content["photograph"]["sha256"] != digest:
-            raise OutputError(
-                f"{files.shown(path)}: belongs to another photograph; choose another name or folder"
-            )
-        if key != order.key and not _as_ordered(content, order):
-            raise OutputError(
-                f"{files.shown(path)}: made by another model or with other settings; choose another folder"
-            )
-        if key != order.key:
+        if key != request.key:
+            if not _has_same_origin(content, request):
+                raise OutputError(
+                    f"{display_path(path)}: made by another model or with other settings; "
+                    "choose another folder"
+                )
             rows.append(tables.row_of(content, key))
+        elif content["photograph"]["sha256"] != digest:
+            raise OutputError(
+                f"{display_path(path)}: belongs to another photograph; choose another name or folder"
+            )
     return tuple(rows)
 
 
-def write(out: Path, finding: Finding) -> Row:
-    """Write everything of one photograph and return its row of the summary.
+def write(out: Path, result: PhotographResult) -> SummaryRow:
+    """Write all files of one photograph and return its row of the summary.
 
-    What an earlier run wrote under the same key goes first.
+    Files that an earlier run wrote under the same key are removed first.
 
     Raises:
-        OutputError: a file cannot be written; those written so far stay, the regions' JSON is not among them.
+        OutputError: a file cannot be written; those written before stay, and the regions' JSON is not one of
+            them.
     """
-    key, pixels = finding.order.key, finding.photograph.pixels
-    clear(out, key, finding.lesions)
-    wanted = [one for one in lesions.of(finding.probabilities.lesions) if one.code in finding.decisions]
-    with ThreadPoolExecutor(ABREAST, "foveate-writing") as pool:
-        made_of = pool.map(lambda one: _write_lesion(out, finding, one), wanted)
-        written = {one.code: made for one, made in zip(wanted, made_of, strict=True)}
-    content = tables.document(finding, {code: one.tally for code, one in written.items()})
-    _write_overlay(out, finding, content, [one.mark for one in written.values()])
-    outlines, photo, thumbnail = places.page_files(key)
-    for path, picture in zip((photo, thumbnail), page.pictures(pixels), strict=True):
-        _put(out, path, picture)
-    _put(out, outlines, page.script(content, [one.sketch for one in written.values()]))
-    kept = {code: one.drawn for code, one in written.items()}
-    for kind, made in extra.encoded(finding, kept, content["field"]["area_px"]).items():
-        _put(out, places.object_file(key, kind), made)
-    _put(out, places.regions_file(key, ".csv"), tables.to_csv(content))
-    _put(out, places.regions_file(key, ".json"), tables.to_json(content))
+    key = result.request.key
+    clear(out, key, result.lesions)
+    selected = lesions.of(result.lesions)
+    with ThreadPoolExecutor(LESION_THREADS, "foveate-writing") as pool:
+        outputs = list(pool.map(lambda lesion: _write_lesion(out, result, lesion), selected))
+    by_code = dict(zip(result.lesions, outputs, strict=True))
+    content = tables.document(result, {code: output.summary for code, output in by_code.items()})
+    _write_overlay(out, result, content, [output.area for output in outputs])
+    _write_page_files(out, result, content, [output.layer for output in outputs])
+    objects = {code: output.dicom for code, output in by_code.items() if output.dicom is not None}
+    for kind, file in dicom_extra.encode(result, objects, content["field"]["area_px"]).items():
+        _write(out, result_paths.object_file(key, kind), file)
+    _write(out, result_paths.regions_file(key, ".csv"), tables.to_csv(content))
+    _write(out, result_paths.regions_file(key, ".json"), tables.to_json(content))
     return tables.row_of(content, key)
 
 
 def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
-    """Remove what an earlier run wrote for a photograph: the JSON, which vouches for the rest, first.
+    """Remove the files of a photograph that an earlier run wrote, the JSON first.
 
     Args:
         out: the output folder.
         key: the photograph's.
-        codes: lesions whose files go even where no JSON names them, as after a run that was killed.
+        codes: lesions whose files are removed even if no JSON names them, as after a killed run.
 
     Raises:
         OutputError: a file cannot be removed.
     """
-    content = _read(out, key) or {}
-    files.remove(places.within(out, places.regions_file(key, ".json")))
-    named = content.get("lesions", {})
-    every = {
-        *codes,
-        *(code for code in named if code.isalnum()),
-    }  # whatever the JSON says, we stay in our folders
+    content = _read_json(out, key) or {}
+    atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(key, ".json")))
+    # the JSON may hold any text: only codes that lead to files in our folders
+    all_codes = {*codes, *(code for code in content.get("lesions", {}) if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
-        for path in places.of(key, sorted(every), suffix, OBJECTS):
-            files.remove(places.within(out, path))
+        for path in result_paths.photograph_files(key, sorted(all_codes), suffix, OBJECT_KINDS):
+            atomic_files.remove(result_paths.resolve(out, path))
 
 
-def _write_lesion(out: Path, finding: Finding, lesion: Lesion) -> _Written:
-    """Write one lesion's map and mask; find its regions and their outlines."""
-    order, decision = finding.order, finding.decisions[lesion.code]
-    stored = maps.quantise(stitching.native(finding.probabilities, lesion.code), order.format)
-    _put(
-        out,
-        places.map_file(order.key, lesion.code, maps.SUFFIX[order.format]),
-        maps.encode(stored, order.format),
-    )
-    level = maps.level(decision.threshold, order.format)
-    smallest = minimum_area(decision, finding.probabilities.frame)
-    found = regions.find(stored, level, lesion.code, smallest, finding.photograph.spacing)
+def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _LesionOutput:
+    """Write one lesion's map and mask; return its regions and outlines."""
+    request, decision = result.request, result.decisions[lesion.code]
+    stored = maps.quantise(stitching.native_map(result.probabilities, lesion.code), request.format)
+    map_file = result_paths.map_file(request.key, lesion.code, maps.SUFFIX[request.format])
+    _write(out, map_file, maps.encode(stored, request.format))
+    level = maps.level(decision.threshold, request.format)
+    smallest = minimum_area(decision, result.probabilities.frame)
+    lesion_regions = regions.find(stored, level, lesion.code, smallest, result.photograph.spacing)
     mask = stored >= level
-    levels = extra.levels(stored, order)
+    dicom_levels = dicom_extra.dicom_levels(stored, request)
     del stored
-    _put(out, places.mask_file(order.key, lesion.code), maps.encode_mask(mask))
-    tally = Tally(
+    _write(out, result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
+    summary = LesionSummary(
         decision=decision,
         level=level,
         minimum_area=smallest,
         mask_px=int(np.count_nonzero(mask)),
-        regions=found,
+        regions=lesion_regions,
     )
-    traced = contours.trace(mask, found)
-    return _Written(
-        tally=tally,
-        mark=overlays.mark(traced, lesion),
-        sketch=page.sketch(traced, lesion),
-        drawn=extra.drawn(tally, mask, levels, order),
+    traced = contours.trace(mask, lesion_regions)
+    dicom = DicomLesion(summary=summary, mask=mask, levels=dicom_levels)
+    return _LesionOutput(
+        summary=summary,
+        area=overlays.outlined_area(traced, lesion),
+        layer=page.page_layer(traced, lesion),
+        dicom=None if request.objects is None else dicom,
     )
 
 
-def _write_overlay(out: Path, finding: Finding, content: tables.Document, marks: Sequence[Mark]) -> None:
-    maker, pixels = finding.order.maker, finding.photograph.pixels
-    captions = [
-        Caption(lesion=one.lesion, text=tables.caption(content["lesions"][one.lesion.code])) for one in marks
-    ]
-    notice = f"Foveate {version()}, model {maker.name} {maker.version}. {NOTICE}"
-    drawn = overlays.draw(pixels, marks, overlays.legend(pixels.shape[1], captions, notice))
-    _put(out, places.overlay_file(finding.order.key), overlays.jpeg(drawn))
+def _write_overlay(
+    out: Path, result: PhotographResult, content: tables.Document, areas: Sequence[OutlinedArea]
+) -> None:
+    provenance, pixels = result.request.provenance, result.photograph.pixels
+    entries = content["lesions"]
+    captions = [Caption(lesion=area.lesion, text=tables.caption(entries[area.lesion.code])) for area in areas]
+    notice = f"Foveate {version()}, model {provenance.name} {provenance.version}. {NOTICE}"
+    overlay = overlays.draw(pixels, areas, overlays.legend(pixels.shape[1], captions, notice))
+    _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay))
 
 
-def _put(out: Path, relative: str, content: bytes) -> None:
-    files.write(places.within(out, relative), content)
+def _write_page_files(
+    out: Path, result: PhotographResult, content: tables.Document, layers: Sequence[PageLayer]
+) -> None:
+    outlines, display, thumbnail = result_paths.page_files(result.request.key)
+    pictures = page.display_pictures(result.photograph.pixels)
+    for path, picture in zip((display, thumbnail), pictures, strict=True):
+        _write(out, path, picture)
+    _write(out, outlines, page.photograph_script(content, layers))
 
 
-def _as_ordered(content: tables.Document, order: Order) -> bool:
-    """Say whether a result was made by the model, settings, format and version that an order asks for."""
-    wanted = {
+def _write(out: Path, relative: str, content: bytes) -> None:
+    atomic_files.write_file(result_paths.resolve(out, relative), content)
+
+
+def _has_same_origin(content: tables.Document, request: PredictRequest) -> bool:
+    """Return whether a result was made by the requested model, settings, format and Foveate's version."""
+    expected = {
         "foveate": version(),
-        "settings": tables.plain(order.settings),
-        "format": order.format,
-        "model": tables.model(order.maker),
+        "settings": tables.json_values(request.settings),
+        "format": request.format,
+        "model": tables.model_entry(request.provenance),
     }
-    return wanted.items() <= content.items() and content.get("dicom") == tables.objects(order)
+    return expected.items() <= content.items() and content.get("dicom") == tables.dicom_entry(request)
 
 
-def _vouched(content: tables.Document, order: Order, digest: str) -> Row | None:
-    row = tables.row_of(content, order.key) if _as_ordered(content, order) else None
-    return row if row is not None and (row.name, row.digest) == (order.name, digest) else None
+def _matching_row(content: tables.Document, request: PredictRequest, digest: str) -> SummaryRow | None:
+    row = tables.row_of(content, request.key) if _has_same_origin(content, request) else None
+    return row if row is not None and (row.name, row.digest) == (request.name, digest) else None
 
 
-def _read(out: Path, key: str) -> tables.Document | None:
-    """Return a photograph's JSON, or None where none lies or it is none of ours."""
-    path = places.within(out, places.regions_file(key, ".json"))
+def _read_json(out: Path, key: str) -> tables.Document | None:
+    """Return a photograph's JSON, or None if there is no file or it is not ours."""
+    path = result_paths.resolve(out, result_paths.regions_file(key, ".json"))
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise OutputError(files.refusal(path, error)) from error
-    return _parsed(text, key)
+        raise atomic_files.output_error(path, error) from error
+    return _parse_json(text, key)
 
 
-def _parsed(text: bytes, key: str) -> tables.Document | None:
-    """Return a photograph's JSON, or None where it is none of ours."""
+def _parse_json(text: bytes, key: str) -> tables.Document | None:
+    """Return a photograph's JSON, or None if it is not ours."""
     try:
         content: tables.Document = json.loads(text)
         tables.row_of(content, key)

@@ -1,4 +1,4 @@
-"""What the writers are given, and what they hand back.
+"""The values that the writers receive and return.
 
 Knows:   the values of one photograph's result.
 Ignores: how any of them becomes a file.
@@ -28,67 +28,67 @@ Status = Literal["ok", "failed"]
 ObjectKind = Literal["seg", "sr", "prob"]
 """DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
 
-OBJECTS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+OBJECT_KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Maker:
+class Provenance:
     """The model package that made a result."""
 
     name: str
     version: str
     digest: str
-    """SHA-256 of its manifest, which holds the digests of the rest: 64 hex digits."""
+    """SHA-256 of its manifest, which holds the digests of its other files: 64 hex digits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Objects:
-    """Which DICOM objects are written of a photograph, and how."""
+class DicomRequest:
+    """Which DICOM objects are written for a photograph, and how."""
 
     kinds: tuple[ObjectKind, ...]
-    """In the order of `OBJECTS`; a report is never without the Segmentation that it points into."""
-    made: datetime
-    """What they state as the time of their making, without zone, as DICOM has it."""
+    """In the order of `OBJECT_KINDS`; with a report there is always the Segmentation that it refers to."""
+    created: datetime
+    """Creation time that the objects state; without a time zone, as DICOM has it."""
     secret: bytes | None = field(default=None, repr=False)
-    """Where given, nothing that names the patient is written, and UIDs are replaced through it."""
+    """If given, nothing that names the patient is written, and UIDs are replaced by keyed hashes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """What was asked for one photograph: the same order and the same photograph give the same bytes."""
+class PredictRequest:
+    """What is requested for one photograph: an equal request and photograph give the same bytes."""
 
     name: str
-    """The photograph as tables show it: a relative path with '/', 'clinic/left'."""
+    """The photograph's name in tables: a relative path with '/', such as 'clinic/left'."""
     key: str
-    """Where its results lie: a relative path with '/', 'clinic/left'; no two photographs share one."""
-    maker: Maker
+    """Stem of its result files: a relative path with '/', such as 'clinic/left'; unique in a folder."""
+    provenance: Provenance
     settings: Mapping[str, object]
     """What else decides the result, as plain values that JSON can hold: no paths, no times."""
     format: Format = "png"
-    """Of the probability maps."""
-    objects: Objects | None = None
-    """DICOM objects beside the other files; only of a photograph that was read from DICOM."""
+    """Format of the probability maps."""
+    objects: DicomRequest | None = None
+    """DICOM objects beside the other files; only for a photograph that was read from DICOM."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """One photograph, looked at."""
+class PhotographResult:
+    """One photograph with its probability maps, before they become files."""
 
-    order: Order
+    request: PredictRequest
     photograph: Photograph
     field: Field
     probabilities: Probabilities
     decisions: Mapping[str, Decision]
     """Lesion code -> how its map becomes regions; only these lesions are written."""
     quality: tuple[str, ...] = ()
-    """Codes of what may spoil the result; they warn."""
+    """Codes of image quality problems; they are warnings."""
 
     def __post_init__(self) -> None:
         for code in self.decisions:
             if code not in self.probabilities.lesions:
-                known = ", ".join(self.probabilities.lesions)
+                available = ", ".join(self.probabilities.lesions)
                 raise LesionError(
-                    f"there is a threshold for lesion {code!r} but no map; there are maps of {known}"
+                    f"there is a threshold for lesion {code!r} but no map; there are maps of {available}"
                 )
 
     @property
@@ -98,8 +98,8 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tally:
-    """What one lesion's map came to."""
+class LesionSummary:
+    """The mask and the regions that follow from one lesion's map."""
 
     decision: Decision
     level: int
@@ -112,54 +112,54 @@ class Tally:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """What DICOM objects show of one lesion."""
+class DicomLesion:
+    """What DICOM objects hold of one lesion."""
 
-    tally: Tally
+    summary: LesionSummary
     mask: Bool[np.ndarray, "H W"]
-    """As the PNG has it, specks included."""
+    """The mask of the PNG file, specks included."""
     levels: UInt8[np.ndarray, "H W"] | None
-    """Its map in 8 bits, where that was asked for."""
+    """The map in 8 bits, if it was requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Burden:
-    """How much of one lesion a photograph shows: its counted regions together."""
+class LesionLoad:
+    """How much of one lesion a photograph shows: all its counted regions together."""
 
     count: int
     area_px: int
     """Pixels of the photograph."""
     area_fraction: float
-    """Of the field's pixels, 0 to 1."""
+    """Share of the field's pixels, 0 to 1."""
     area_mm2: float | None = None
     """Only where the photograph states its spacing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """What the summary says of one photograph."""
+class SummaryRow:
+    """A photograph's row of the summary."""
 
     name: str
-    """As in `Order`."""
+    """As in `PredictRequest`."""
     status: Status
     error: str = ""
-    """One line, where it failed."""
+    """One line, if it failed."""
     quality: tuple[str, ...] = ()
     key: str = ""
-    """As in `Order`; empty where it failed."""
+    """As in `PredictRequest`; empty if it failed."""
     digest: str = ""
-    """Of the photograph; empty where it failed."""
-    burdens: Mapping[str, Burden] = field(default_factory=dict)
-    """By lesion code; empty where it failed."""
+    """SHA-256 of the photograph; empty if it failed."""
+    loads: Mapping[str, LesionLoad] = field(default_factory=dict)
+    """By lesion code; empty if it failed."""
 
 
 def minimum_area(decision: Decision, frame: Frame) -> int:
-    """Return the smallest region that counts, px of the photograph: at least 1."""
+    """Return the area of the smallest region that counts, px of the photograph: at least 1."""
     rows, columns = frame.scale
     return max(1, round(decision.minimum_area / (rows * columns)))
 
 
-def kinds_of(asked: Sequence[ObjectKind]) -> tuple[ObjectKind, ...]:
-    """Return the objects that are written where some are asked for: a report brings its Segmentation."""
-    wanted = {*asked, *(("seg",) if "sr" in asked else ())}
-    return tuple(kind for kind in OBJECTS if kind in wanted)
+def with_required_kinds(kinds: Sequence[ObjectKind]) -> tuple[ObjectKind, ...]:
+    """Return kinds of objects with those that they refer to: a report needs its Segmentation."""
+    required = {*kinds, *(("seg",) if "sr" in kinds else ())}
+    return tuple(kind for kind in OBJECT_KINDS if kind in required)

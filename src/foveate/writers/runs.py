@@ -1,55 +1,56 @@
-"""run.json: what ran, on what, with what, and how long it took.
+"""run.json: which software ran, with which settings, on which photographs, and how long it took.
 
 Knows:   versions, digests, settings, times. No other file holds a time.
-Ignores: what was found.
+Ignores: which lesions were found.
 """
 
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 import PIL
 
+from foveate.timestamps import utc_timestamp
 from foveate.version import version
 from foveate.writers import tables
-from foveate.writers.results import NOTICE, Maker, Row
+from foveate.writers.results import NOTICE, Provenance, SummaryRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """One call of predict."""
+class PredictRun:
+    """One run of predict."""
 
     started: datetime
     """With its time zone."""
     seconds: float
     """From the start to the last result."""
-    maker: Maker
+    provenance: Provenance
     settings: Mapping[str, object]
-    """All that was asked for, as plain values that JSON can hold."""
+    """The whole request, as plain values that JSON can hold."""
     versions: Mapping[str, str]
-    """Of what computed, by name: the engine and the like. Foveate's and those of the writers are added."""
-    rows: Sequence[Row]
+    """Name -> version of the engine and the like. Those of Foveate and of the writers are added."""
+    rows: Sequence[SummaryRow]
     """All photographs, failures included."""
     seconds_each: Mapping[str, float]
-    """Photograph's name -> how long it took in this run; none for those an earlier run had done."""
-    seconds_of: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """What was done with photographs -> seconds, added up over all of them."""
+    """Photograph's name -> seconds in this run; none for those that an earlier run had finished."""
+    seconds_by_phase: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Phase -> seconds, added up over all photographs."""
     workers: int = 1
-    """Photographs that were looked at side by side."""
+    """Photographs that were processed at a time."""
     skipped: int = 0
-    """Files in the folders that are no photographs."""
+    """Files in the folders that are not photographs."""
 
 
-def to_json(run: Run) -> bytes:
+def to_json(run: PredictRun) -> bytes:
     """Return run.json's content, times in UTC."""
-    content = head(run.maker, run.settings, run.versions, run.started, run.seconds)
+    content = run_header(run.provenance, run.settings, run.versions, run.started, run.seconds)
     content["times"] |= {
-        "by_phase": {phase: round(seconds, 3) for phase, seconds in run.seconds_of.items()},
+        "by_phase": {phase: round(seconds, 3) for phase, seconds in run.seconds_by_phase.items()},
         "workers": run.workers,
     }
     content |= {
@@ -64,46 +65,41 @@ def to_json(run: Run) -> bytes:
     return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def head(
-    maker: Maker,
+def run_header(
+    provenance: Provenance,
     settings: Mapping[str, object],
     versions: Mapping[str, str],
     started: datetime,
     seconds: float,
 ) -> tables.Document:
-    """Return what run.json says of a run before it speaks of photographs.
+    """Return the entries of run.json that describe the run as a whole.
 
     Args:
         maker: the model.
-        settings: all that was asked for.
-        versions: of what computed, by name.
+        settings: the whole request.
+        versions: name -> version of the engine and the like.
         started: with its time zone.
         seconds: from the start to the last result.
     """
-    begun = started.astimezone(UTC)
     return {
         "foveate": version(),
         "notice": NOTICE,
-        "model": tables.model(maker),
-        "settings": tables.plain(settings),
+        "model": tables.model_entry(provenance),
+        "settings": tables.json_values(settings),
         "versions": dict(sorted((_own_versions() | dict(versions)).items())),
         "times": {
-            "started": _stamp(begun),
-            "finished": _stamp(begun + timedelta(seconds=seconds)),
+            "started": utc_timestamp(started),
+            "finished": utc_timestamp(started + timedelta(seconds=seconds)),
             "seconds": round(seconds, 3),
         },
     }
 
 
-def _photograph(row: Row, seconds: float | None) -> dict[str, object]:
-    """Return a photograph's entry; seconds are null where an earlier run had done it."""
+def _photograph(row: SummaryRow, seconds: float | None) -> dict[str, object]:
+    """Return a photograph's entry; seconds are null if an earlier run had finished it."""
     outcome: dict[str, object] = {"sha256": row.digest} if row.status == "ok" else {"error": row.error}
     rounded = None if seconds is None else round(seconds, 3)
     return {"name": row.name, "status": row.status} | outcome | {"seconds": rounded}
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _own_versions() -> dict[str, str]:

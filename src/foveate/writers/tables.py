@@ -1,14 +1,13 @@
-"""Regions and burdens as JSON and CSV.
+"""Regions and lesion loads as JSON and CSV.
 
-Knows:   columns, keys, units, and how numbers and names are spelt.
+Knows:   columns, keys, units, and the format of numbers and names.
 Ignores: how regions were found.
 
-Inside, places are (row, column); here, and only here and in the page, they become x (to the right) and y
-(down).
+In the code, points are (row, column). Only here and in the page they become x (to the right) and y (down).
 
 CSV: UTF-8, comma, RFC 4180 quoting, lines end with '\\n'. A text that a spreadsheet would run as a formula
 (it begins with = + - @, tab or line break) gets an apostrophe in front, as spreadsheets themselves do; JSON
-holds it unchanged. A file name that is no valid Unicode is written with escapes, as in '\\udce9.jpg'.
+holds it unchanged. A file name that is not valid Unicode is written with escapes, as in '\\udce9.jpg'.
 """
 
 import hmac
@@ -20,68 +19,83 @@ from foveate import lesions
 from foveate.geometry.field_of_view import mask
 from foveate.types import Box, Field, Photograph, Region
 from foveate.version import version
-from foveate.writers import maps, places
-from foveate.writers.results import NOTICE, Burden, Finding, Maker, Order, Row, Tally
+from foveate.writers import maps, result_paths
+from foveate.writers.results import (
+    NOTICE,
+    LesionLoad,
+    LesionSummary,
+    PhotographResult,
+    PredictRequest,
+    Provenance,
+    SummaryRow,
+)
 
 FRAME = "EXIF-oriented, origin top left, x to the right, y down, pixel centres at +0.5"
-"""How places in the JSON are to be read."""
+"""How coordinates in the JSON are defined."""
 
 COLUMNS = (
     *("id", "lesion", "area_px", "area_mm2", "centroid_x", "centroid_y"),
     *("box_x", "box_y", "box_width", "box_height", "mean_probability", "max_probability"),
 )
-"""Of a photograph's regions; area_mm2 is empty where the spacing is unknown."""
+"""Columns of a photograph's regions; area_mm2 is empty if the spacing is unknown."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet may take for the beginning of a formula (OWASP, 'CSV Injection')."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""Characters with which a formula may begin in a spreadsheet (OWASP, 'CSV Injection')."""
 
 Document = dict[str, Any]
 """A photograph's JSON: plain values only."""
 
 
-def document(finding: Finding, tallies: Mapping[str, Tally]) -> Document:
-    """Return all that is known of one photograph's result, as plain values."""
-    photograph, order = finding.photograph, finding.order
+def document(result: PhotographResult, summaries: Mapping[str, LesionSummary]) -> Document:
+    """Return a photograph's JSON: all of its result as plain values.
+
+    Args:
+        result: the photograph's.
+        summaries: lesion code -> its regions.
+    """
+    photograph, request = result.photograph, result.request
     height, width = photograph.shape
-    rows, columns = finding.probabilities.frame.scale
-    field_px = area(finding.field)
-    made = objects(order)
+    rows, columns = result.probabilities.frame.scale
+    field_px = field_area(result.field)
+    objects = dicom_entry(request)
     return {
         "foveate": version(),
         "notice": NOTICE,
         "photograph": {
-            "name": order.name,
+            "name": request.name,
             "sha256": photograph.digest,
             "width": width,
             "height": height,
             "spacing_mm": photograph.spacing,
-            **_stated(photograph),
+            **_acquisition(photograph),
         },
         "frame": FRAME,
-        "field": _disc(finding.field) | {"area_px": field_px},
-        "looked_at": _rectangle(finding.probabilities.frame.box)
+        "field": _disc(result.field) | {"area_px": field_px},
+        "looked_at": _rectangle(result.probabilities.frame.box)
         | {"model_px_per_px": {"x": round(columns, 6), "y": round(rows, 6)}},
-        "quality": list(finding.quality),
-        "model": model(order.maker),
-        "settings": plain(order.settings),
-        "format": order.format,
-        **({} if made is None else {"dicom": made}),
-        "lesions": {code: _lesion(finding, code, tally, field_px) for code, tally in tallies.items()},
-        "regions": [_region(region) for tally in tallies.values() for region in tally.regions],
+        "quality": list(result.quality),
+        "model": model_entry(request.provenance),
+        "settings": json_values(request.settings),
+        "format": request.format,
+        **({} if objects is None else {"dicom": objects}),
+        "lesions": {
+            code: _lesion_entry(result, code, summary, field_px) for code, summary in summaries.items()
+        },
+        "regions": [_region_entry(region) for summary in summaries.values() for region in summary.regions],
     }
 
 
-def objects(order: Order) -> Document | None:
-    """Return which DICOM objects were asked for, and whether they name the patient; None where none were."""
-    asked = order.objects
-    if asked is None:
+def dicom_entry(request: PredictRequest) -> Document | None:
+    """Return which DICOM objects were requested, and whether they name the patient; None if none were."""
+    objects = request.objects
+    if objects is None:
         return None
-    secret = None if asked.secret is None else hmac.digest(asked.secret, b"foveate", "sha256").hex()[:16]
-    return {"objects": list(asked.kinds), "deidentified_by": secret}
+    secret = None if objects.secret is None else hmac.digest(objects.secret, b"foveate", "sha256").hex()[:16]
+    return {"objects": list(objects.kinds), "deidentified_by": secret}
 
 
-def _stated(photograph: Photograph) -> Document:
-    """Return what a DICOM object states of the eye; nothing for other photographs."""
+def _acquisition(photograph: Photograph) -> Document:
+    """Return what a DICOM object states of the eye; an empty entry for other photographs."""
     origin = photograph.origin
     if origin is None:
         return {}
@@ -92,13 +106,13 @@ def _stated(photograph: Photograph) -> Document:
     }
 
 
-def model(maker: Maker) -> Document:
-    """Return who made a result."""
-    return {"name": maker.name, "version": maker.version, "sha256": maker.digest}
+def model_entry(provenance: Provenance) -> Document:
+    """Return the entry of the model that made a result."""
+    return {"name": provenance.name, "version": provenance.version, "sha256": provenance.digest}
 
 
 def to_json(content: Document) -> bytes:
-    """Return a photograph's JSON as UTF-8: indented, each region on a line of its own."""
+    """Encode a photograph's JSON: indented, each region on a line of its own."""
     head = {key: value for key, value in content.items() if key != "regions"}
     text = json.dumps(head, indent=2, ensure_ascii=False, allow_nan=False)
     regions = ",\n    ".join(json.dumps(region, allow_nan=False) for region in content["regions"])
@@ -127,92 +141,94 @@ def to_csv(content: Document) -> bytes:
     return _csv(lines)
 
 
-def row_of(content: Document, key: str) -> Row:
-    """Return what the summary says of a photograph, from its JSON.
+def row_of(content: Document, key: str) -> SummaryRow:
+    """Return a photograph's row of the summary, from its JSON.
 
     Raises:
-        KeyError, TypeError, AttributeError: the JSON is of another kind.
+        KeyError, TypeError, AttributeError: the JSON has another structure.
     """
-    return Row(
+    return SummaryRow(
         name=content["photograph"]["name"],
         status="ok",
         quality=tuple(content["quality"]),
         key=key,
         digest=content["photograph"]["sha256"],
-        burdens={
-            code: Burden(
-                count=one["count"],
-                area_px=one["area_px"],
-                area_fraction=one["area_fraction"],
-                area_mm2=one["area_mm2"],
+        loads={
+            code: LesionLoad(
+                count=entry["count"],
+                area_px=entry["area_px"],
+                area_fraction=entry["area_fraction"],
+                area_mm2=entry["area_mm2"],
             )
-            for code, one in content["lesions"].items()
+            for code, entry in content["lesions"].items()
         },
     )
 
 
-def summary(rows: Iterable[Row], codes: Sequence[str]) -> bytes:
+def summary(rows: Iterable[SummaryRow], codes: Sequence[str]) -> bytes:
     """Return summary.csv: a row for each photograph, failures included.
 
     Args:
-        rows: in the order wanted.
-        codes: of the lesions that get columns.
+        rows: in the requested order.
+        codes: codes of the lesions that get columns.
     """
     return b"".join(summary_lines(rows, codes))
 
 
-def summary_lines(rows: Iterable[Row], codes: Sequence[str]) -> Iterator[bytes]:
-    """Yield summary.csv line by line, its head first: millions of rows need not be held at once.
+def summary_lines(rows: Iterable[SummaryRow], codes: Sequence[str]) -> Iterator[bytes]:
+    """Yield summary.csv line by line, its header first, so that millions of rows need no memory.
 
     Args:
-        rows: in the order wanted.
-        codes: of the lesions that get columns.
+        rows: in the requested order.
+        codes: codes of the lesions that get columns.
     """
-    counted = [f"{code}_{what}" for code in codes for what in ("count", "area_px", "area_fraction")]
-    yield _csv([["photograph", "status", "error", "quality", *counted]])
+    quantities = ("count", "area_px", "area_fraction")
+    columns = [f"{code}_{quantity}" for code in codes for quantity in quantities]
+    yield _csv([["photograph", "status", "error", "quality", *columns]])
     for row in rows:
         numbers: list[object] = []
         for code in codes:
-            burden = row.burdens.get(code)
-            numbers += ["", "", ""] if burden is None else _numbers(burden)
-        yield _csv([[guarded(row.name), row.status, guarded(row.error), ";".join(row.quality), *numbers]])
+            load = row.loads.get(code)
+            numbers += ["", "", ""] if load is None else _load_values(load)
+        name, error = without_formula(row.name), without_formula(row.error)
+        yield _csv([[name, row.status, error, ";".join(row.quality), *numbers]])
 
 
 def caption(lesion: Document) -> str:
-    """Return one lesion's line of a legend, from its entry in the JSON: name, number, area."""
+    """Return a lesion's line of a legend, from its entry in the JSON: name, number, area."""
     if not lesion["count"]:
         return f"{lesion['name']}: none"
     absolute = "" if lesion["area_mm2"] is None else f"{lesion['area_mm2']:.2f} sq mm, "
-    return f"{lesion['name']}: {lesion['count']} · {absolute}{share(lesion['area_fraction'])} of field"
+    return f"{lesion['name']}: {lesion['count']} · {absolute}{percentage(lesion['area_fraction'])} of field"
 
 
-def share(fraction: float) -> str:
-    """Return a share of the field for readers: two decimals of a per cent, and never 0 for what is there."""
+def percentage(fraction: float) -> str:
+    """Return a share of the field in per cent, with two decimals; never 0 unless it is 0."""
     return "<0.01 %" if 0 < fraction < 0.00005 else f"{fraction:.2%}".replace("%", " %")
 
 
-def guarded(text: str) -> str:
+def without_formula(text: str) -> str:
     """Return a text that no spreadsheet runs as a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def utf8(text: str) -> bytes:
-    """Encode; what is no Unicode (undecodable bytes of a name) becomes an escape, in JSON a valid one."""
+    """Encode a text; undecodable bytes of a file name become escapes, which are valid in JSON."""
     return text.encode("utf-8", "backslashreplace")
 
 
-def plain(settings: Mapping[str, object]) -> Document:
-    """Return settings as JSON gives them back: lists for tuples, strings for keys.
+def json_values(settings: Mapping[str, object]) -> Document:
+    """Return settings as they are after a round trip through JSON: lists for tuples, strings for keys.
 
     Raises:
-        TypeError: a value that JSON does not know.
+        TypeError: JSON cannot hold a value.
     """
-    found: Document = json.loads(json.dumps(dict(settings), sort_keys=True))
-    return found
+    values: Document = json.loads(json.dumps(dict(settings), sort_keys=True))
+    return values
 
 
-def area(field: Field) -> int:
-    """Count the field's pixels, some rows at a time; rows below its box hold none."""
+def field_area(field: Field) -> int:
+    """Return the number of the field's pixels, counted a few rows at a time to save memory."""
     box = field.box
     return sum(
         int(mask(field, Box(top=top, left=box.left, bottom=top + 256, right=box.right)).sum())
@@ -220,30 +236,30 @@ def area(field: Field) -> int:
     )
 
 
-def _lesion(finding: Finding, code: str, tally: Tally, field_px: int) -> Document:
-    """Return one lesion's entry. Fractions to 8 decimals: one pixel of 100 million still shows."""
-    order, spacing = finding.order, finding.photograph.spacing
-    total = sum(region.area_px for region in tally.regions)
+def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, field_px: int) -> Document:
+    """Return a lesion's entry. Fractions have 8 decimals: one pixel of 100 million is not 0."""
+    request, spacing = result.request, result.photograph.spacing
+    area_px = sum(region.area_px for region in summary.regions)
     return {
         "name": lesions.of([code])[0].name,
-        "threshold": tally.decision.threshold,
-        "stored_level": tally.level,
-        "stored_maximum": maps.maximum(order.format),
+        "threshold": summary.decision.threshold,
+        "stored_level": summary.level,
+        "stored_maximum": maps.max_level(request.format),
         "connectivity": 8,
-        "minimum_area_model_px": tally.decision.minimum_area,
-        "minimum_area_px": tally.minimum_area,
-        "count": len(tally.regions),
-        "area_px": total,
-        "area_fraction": round(total / field_px, 8),
-        "area_mm2": None if spacing is None else round(total * spacing**2, 6),
-        "mask_px": tally.mask_px,
-        "map": places.map_file(order.key, code, maps.SUFFIX[order.format]),
-        "mask": places.mask_file(order.key, code),
+        "minimum_area_model_px": summary.decision.minimum_area,
+        "minimum_area_px": summary.minimum_area,
+        "count": len(summary.regions),
+        "area_px": area_px,
+        "area_fraction": round(area_px / field_px, 8),
+        "area_mm2": None if spacing is None else round(area_px * spacing**2, 6),
+        "mask_px": summary.mask_px,
+        "map": result_paths.map_file(request.key, code, maps.SUFFIX[request.format]),
+        "mask": result_paths.mask_file(request.key, code),
     }
 
 
-def _region(region: Region) -> Document:
-    """Return a region's entry: (row, column) becomes (x, y)."""
+def _region_entry(region: Region) -> Document:
+    """Return a region's entry, with (x, y) in place of (row, column)."""
     row, column = region.centroid
     return {
         "id": region.id,
@@ -272,8 +288,8 @@ def _rectangle(box: Box) -> Document:
     return {"x": box.left, "y": box.top, "width": width, "height": height}
 
 
-def _numbers(burden: Burden) -> list[object]:
-    return [burden.count, burden.area_px, f"{burden.area_fraction:.8f}"]
+def _load_values(load: LesionLoad) -> list[object]:
+    return [load.count, load.area_px, f"{load.area_fraction:.8f}"]
 
 
 def _csv(lines: Iterable[Sequence[object]]) -> bytes:
@@ -281,7 +297,7 @@ def _csv(lines: Iterable[Sequence[object]]) -> bytes:
 
 
 def _quoted(cell: str) -> str:
-    """Quote a cell where need be; Python's csv would leave a lone '\\r' bare, as our lines end with '\\n'."""
-    if not any(mark in cell for mark in ',"\r\n'):
+    """Quote a cell if necessary; Python's csv would not quote a lone '\\r', as our lines end with '\\n'."""
+    if not any(character in cell for character in ',"\r\n'):
         return cell
     return '"' + cell.replace('"', '""') + '"'

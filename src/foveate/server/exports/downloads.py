@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from foveate import lesions
-from foveate.server.http import errors, presenters
-from foveate.server.jobs.queue import Jobs
+from foveate import atomic_files, lesions
+from foveate.server import errors, presenters
+from foveate.server.jobs.protocol import ExportPhotographTask, ExportTask
+from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.corrections import Corrections, level_of, threshold_of
 from foveate.server.storage import names
-from foveate.server.storage.data_dir import Shelf
-from foveate.server.storage.database import Record, Store
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database, Record
 from foveate.version import version
-from foveate.writers import files, maps, places, tables
+from foveate.writers import maps, result_paths, tables
 from foveate.writers import page as pages
-from foveate.writers.results import NOTICE, Maker
+from foveate.writers.results import NOTICE, Provenance
 
 PARTS = ("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html")
 """What a zip of results may hold."""
@@ -32,12 +33,14 @@ Entry = tuple[str, Path | bytes]
 """A name in a zip, and what lies there."""
 
 
-class Making:
+class Exports:
     """Makes files on demand."""
 
-    def __init__(self, store: Store, shelf: Shelf, jobs: Jobs, corrections: Corrections, field: str) -> None:
-        self._store = store
-        self._shelf = shelf
+    def __init__(
+        self, store: Database, data_dir: DataDir, jobs: JobQueue, corrections: Corrections, field: str
+    ) -> None:
+        self._database = store
+        self._data_dir = data_dir
         self._jobs = jobs
         self._corrections = corrections
         self._field = field
@@ -49,47 +52,49 @@ class Making:
         Raises:
             Problem: they cannot be made.
         """
-        place = self._shelf.place(record.id)
-        corrected = self._store.corrected(record.id)
-        edits = [edit for edit in self._store.edits(record.id) if not edit.undone]
+        place = self._data_dir.photograph(record.id)
+        corrected = self._database.corrected(record.id)
+        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if not edits and not record.thresholds and record.spacing_mm is None:
             return place.results
-        wanted = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
-        out = place.made / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+        selected = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
+        out = place.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
         with self._lock:
             if not out.is_dir():
-                for older in place.made.iterdir() if place.made.is_dir() else ():
-                    self._shelf.delete(older)
+                for older in place.exports.iterdir() if place.exports.is_dir() else ():
+                    self._data_dir.delete(older)
                 self._make(record, out, corrected)
         return out
 
     def _make(self, record: Record, out: Path, corrected: frozenset[str]) -> None:
-        place = self._shelf.place(record.id)
-        held = {lesion: self._shelf.incoming / f"{uuid.uuid4().hex}.png" for lesion in corrected}
+        place = self._data_dir.photograph(record.id)
+        png_paths = {lesion: self._data_dir.incoming / f"{uuid.uuid4().hex}.png" for lesion in corrected}
         try:
-            for lesion, path in held.items():
-                files.write(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
-            writing = {
-                "key": record.key,
-                "facts": record.facts,
-                "thresholds": {
-                    lesion: threshold_of(record.facts, record.thresholds, lesion)
-                    for lesion in record.facts["lesions"]
-                },
-                "spacing": record.spacing_mm,
-                "edits": self.journal(record),
-                "corrected": {lesion: str(path) for lesion, path in held.items()},
-            }
+            for lesion, path in png_paths.items():
+                atomic_files.write_file(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
             out.parent.mkdir(exist_ok=True)
-            task = {"task": "write", "folder": str(place.folder), "out": str(out), "writing": writing}
-            self._jobs.at_desk(task)
+            self._jobs.run_io_task(
+                ExportTask(
+                    folder=place.folder,
+                    out=out,
+                    key=record.key,
+                    facts=record.predicted,
+                    thresholds={
+                        lesion: threshold_of(record.predicted, record.thresholds, lesion)
+                        for lesion in record.predicted.lesions
+                    },
+                    spacing=record.spacing_mm,
+                    journal=self.journal(record),
+                    corrected=png_paths,
+                )
+            )
         finally:
-            for path in held.values():
+            for path in png_paths.values():
                 path.unlink(missing_ok=True)
 
     def journal(self, record: Record) -> dict[str, Any]:
         """Return who corrected what, and which model had seen it; empty where nobody did."""
-        edits = [edit for edit in self._store.edits(record.id) if not edit.undone]
+        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if not edits:
             return {}
         hidden = {"pixels", "replaces"}
@@ -97,10 +102,10 @@ class Making:
             "foveate": version(),
             "notice": NOTICE,
             "photograph": {"name": record.key, "sha256": record.sha256},
-            "model": record.facts["model"],
+            "model": record.predicted.model.model_dump(),
             "thresholds": {
-                lesion: threshold_of(record.facts, record.thresholds, lesion)
-                for lesion in record.facts["lesions"]
+                lesion: threshold_of(record.predicted, record.thresholds, lesion)
+                for lesion in record.predicted.lesions
             },
             "reviewed": record.reviewed,
             "revision": record.revision,
@@ -136,19 +141,19 @@ class Making:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
 
         def entries() -> Iterator[Entry]:
-            rows, maker = [], None
+            rows, provenance = [], None
             chosen = frozenset(PARTS) - {"summary.csv", "index.html"}
             for record in records:
                 folder = self.results(record)
                 yield from _within(folder, chosen)
-                content = json.loads((folder / places.regions_file(record.key, ".json")).read_bytes())
+                content = json.loads((folder / result_paths.regions_file(record.key, ".json")).read_bytes())
                 rows.append(tables.row_of(content, record.key))
-                told = content["model"]
-                maker = Maker(name=told["name"], version=told["version"], digest=told["sha256"])
-            codes = list(dict.fromkeys(code for row in rows for code in row.burdens))
-            assert maker is not None
+                model = content["model"]
+                provenance = Provenance(name=model["name"], version=model["version"], digest=model["sha256"])
+            codes = list(dict.fromkeys(code for row in rows for code in row.loads))
+            assert provenance is not None
             yield "summary.csv", tables.summary(rows, codes)
-            yield "index.html", pages.index(rows, codes, maker)
+            yield "index.html", pages.index(rows, codes, provenance)
 
         return self._zip(entries())
 
@@ -158,34 +163,41 @@ class Making:
         Raises:
             Problem: there is nothing that a person has looked through.
         """
-        chosen = [record for record in records if record.reviewed or self._store.corrected(record.id)]
+        chosen = [record for record in records if record.reviewed or self._database.corrected(record.id)]
         if not chosen:
             raise errors.not_ready("nobody has corrected or reviewed any of these photographs yet")
-        codes = list(dict.fromkeys(code for record in chosen for code in record.facts["lesions"]))
+        codes = list(dict.fromkeys(code for record in chosen for code in record.predicted.lesions))
 
         def entries() -> Iterator[Entry]:
-            taken: set[str] = set()
+            keys: set[str] = set()
             yield "corrections.toml", self._layout(codes)
             for record in chosen:
-                key = names.apart(record.key, frozenset(taken))
-                taken.add(key)
+                key = names.unused_key(record.key, frozenset(keys))
+                keys.add(key)
                 yield f"photographs/{key}.png", self._photograph(record)
-                for code in record.facts["lesions"]:
+                for code in record.predicted.lesions:
                     stored = self._corrections.corrected(record, code)
-                    mask = stored >= level_of(record.facts, record.thresholds, code)
+                    mask = stored >= level_of(record.predicted, record.thresholds, code)
                     yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
-                told = self.journal(record) or {"model": record.facts["model"], "reviewed": True, "edits": []}
-                yield f"corrections/{key}.json", tables.utf8(json.dumps(told, indent=2, ensure_ascii=False))
+                journal = self.journal(record) or {
+                    "model": record.predicted.model.model_dump(),
+                    "reviewed": True,
+                    "edits": [],
+                }
+                yield (
+                    f"corrections/{key}.json",
+                    tables.utf8(json.dumps(journal, indent=2, ensure_ascii=False)),
+                )
 
         return self._zip(entries())
 
     def _photograph(self, record: Record) -> Path:
         """Return the photograph as PNG: the same pixels, none of the file's metadata."""
-        place = self._shelf.place(record.id)
+        place = self._data_dir.photograph(record.id)
         out = place.folder / "photograph.png"
         with self._lock:
             if not out.is_file():
-                self._jobs.at_desk({"task": "export", "folder": str(place.folder), "out": str(out)})
+                self._jobs.run_io_task(ExportPhotographTask(folder=place.folder, out=out))
         return out
 
     def _layout(self, codes: Sequence[str]) -> bytes:
@@ -204,7 +216,7 @@ class Making:
 
     def _zip(self, entries: Iterable[Entry]) -> Path:
         """Return a new zip; whoever gets it deletes it. What is packed already is stored as it is."""
-        path = self._shelf.incoming / f"{uuid.uuid4().hex}.zip"
+        path = self._data_dir.incoming / f"{uuid.uuid4().hex}.zip"
         try:
             with zipfile.ZipFile(path, "x") as archive:
                 for name, what in entries:
@@ -223,18 +235,18 @@ class Making:
         return path
 
 
-def parts(told: str | None) -> frozenset[str]:
+def parts(names: str | None) -> frozenset[str]:
     """'masks,overlays' -> what goes into a zip; everything where nothing is said.
 
     Raises:
         Problem: there is no such part.
     """
-    if told is None:
+    if names is None:
         return frozenset(PARTS)
-    wanted = frozenset(part.strip() for part in told.split(","))
-    if not wanted <= set(PARTS):
-        raise errors.invalid(f"parts is {told[:100]!r}; choose among {', '.join(PARTS)}")
-    return wanted
+    selected = frozenset(part.strip() for part in names.split(","))
+    if not selected <= set(PARTS):
+        raise errors.invalid(f"parts is {names[:100]!r}; choose among {', '.join(PARTS)}")
+    return selected
 
 
 def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:

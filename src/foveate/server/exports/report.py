@@ -12,9 +12,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from foveate.server.http import schemas
+from foveate.server import schemas
 from foveate.writers.results import NOTICE
-from foveate.writers.tables import share
+from foveate.writers.tables import percentage
 
 STYLE = """
 @page { size: A4; margin: 14mm }
@@ -52,7 +52,7 @@ QUALITY = {
 
 
 def html(
-    told: schemas.Photograph,
+    photograph: schemas.Photograph,
     overlay: bytes,
     burdens: Mapping[str, schemas.FieldBurden],
     state: schemas.CorrectionState,
@@ -65,20 +65,20 @@ def html(
         burdens: of the ETDRS grid's fields; empty where none was placed.
         state: of its corrections.
     """
-    result = told.result
+    result = photograph.result
     assert result is not None
     picture = base64.b64encode(overlay).decode()
     parts = [
-        f"<header><h1>{escape(told.name)}</h1><div>Foveate · {escape(told.finished or '')}</div></header>",
+        f"<header><h1>{escape(photograph.name)}</h1><div>Foveate · {escape(photograph.finished or '')}</div></header>",
         f'<p class="notice">{escape(NOTICE)}</p>',
         f'<img alt="The photograph with outlines of what was found" src="data:image/jpeg;base64,{picture}">',
         _lesions(result.lesions),
         _quality(result.quality),
         _corrections(state),
         _grid(burdens, list(result.lesions)),
-        _origin(told, result),
+        _origin(photograph, result),
     ]
-    head = f"<title>{escape(told.name)} · Foveate</title><style>{STYLE}</style>"
+    head = f"<title>{escape(photograph.name)} · Foveate</title><style>{STYLE}</style>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width">{head}</head>'
@@ -86,17 +86,17 @@ def html(
     )
 
 
-def _lesions(found: Mapping[str, schemas.LesionFound]) -> str:
+def _lesions(results: Mapping[str, schemas.LesionResult]) -> str:
     rows = [
         (
-            one.name,
-            str(one.count),
-            f"{one.area_px:,}",
-            "" if one.area_mm2 is None else f"{one.area_mm2:.3f}",
-            share(one.area_fraction),
-            f"{one.threshold:.3f}" + (" (chosen)" if one.level != one.model_level else ""),
+            result.name,
+            str(result.count),
+            f"{result.area_px:,}",
+            "" if result.area_mm2 is None else f"{result.area_mm2:.3f}",
+            percentage(result.area_fraction),
+            f"{result.threshold:.3f}" + (" (chosen)" if result.level != result.model_level else ""),
         )
-        for one in found.values()
+        for result in results.values()
     ]
     return _table(("Lesion", "Regions", "Area, px", "mm²", "Of the field", "Threshold"), rows)
 
@@ -104,8 +104,8 @@ def _lesions(found: Mapping[str, schemas.LesionFound]) -> str:
 def _quality(codes: Sequence[str]) -> str:
     if not codes:
         return "<p>Quality: nothing was found that may spoil the result.</p>"
-    told = "; ".join(QUALITY.get(code, code) for code in codes)
-    return f"<p><strong>Quality:</strong> {escape(told)}.</p>"
+    photograph = "; ".join(QUALITY.get(code, code) for code in codes)
+    return f"<p><strong>Quality:</strong> {escape(photograph)}.</p>"
 
 
 def _corrections(state: schemas.CorrectionState) -> str:
@@ -122,18 +122,23 @@ def _grid(burdens: Mapping[str, schemas.FieldBurden], codes: Sequence[str]) -> s
     rows = [
         (
             field.replace("_", " "),
-            *(f"{one['count']} · {one['area_px']:,} px" for one in (burden.lesions[code] for code in codes)),
+            *(
+                f"{result['count']} · {result['area_px']:,} px"
+                for result in (burden.lesions[code] for code in codes)
+            ),
         )
         for field, burden in burdens.items()
     ]
     return f"<h2>ETDRS grid, placed by hand</h2>{_table(('Field', *codes), rows)}"
 
 
-def _origin(told: schemas.Photograph, result: schemas.Result) -> str:
-    spacing = "spacing not known" if told.spacing_mm is None else f"{told.spacing_mm:g} mm a pixel"
+def _origin(photograph: schemas.Photograph, result: schemas.Result) -> str:
+    spacing = (
+        "spacing not known" if photograph.spacing_mm is None else f"{photograph.spacing_mm:g} mm a pixel"
+    )
     line = (
         f"Model {result.model.name} {result.model.version}, SHA-256 {result.model.sha256[:16]}. Photograph "
-        f"{told.width} x {told.height} px, {spacing}, SHA-256 {told.sha256[:16]}."
+        f"{photograph.width} x {photograph.height} px, {spacing}, SHA-256 {photograph.sha256[:16]}."
     )
     return f'<p class="small">{escape(line)}</p>'
 

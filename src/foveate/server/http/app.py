@@ -5,7 +5,9 @@ Ignores: what a route does.
 """
 
 import contextlib
+import logging
 import mimetypes
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 
 from anyio import CapacityLimiter, to_thread
@@ -18,17 +20,20 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from foveate.errors import FoveateError, OutputError
-from foveate.server import service
-from foveate.server.http import errors
+from foveate.server import errors, service
+from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
-from foveate.server.http.guard import Guard, Sessions
-from foveate.server.http.metrics import Metrics
+from foveate.server.http.guard import Guard
 from foveate.server.http.routes import batches, corrections, files, findings, photographs, pictures
 from foveate.server.http.routes import service as about
-from foveate.server.jobs.events import News
-from foveate.server.jobs.queue import Crew
+from foveate.server.jobs.events import EventBroker
+from foveate.server.jobs.worker_pool import WorkerPool, spawn_workers
+from foveate.server.metrics import Metrics
 from foveate.server.options import Options
+from foveate.server.sessions import Sessions
 from foveate.version import version
+
+LOG = logging.getLogger("foveate.server")
 
 CODES = {
     400: "bad_request",
@@ -42,39 +47,38 @@ CODES = {
 class Application:
     """The ASGI application: guarded, with what a server needs to stop it."""
 
-    def __init__(self, guard: Guard, app: FastAPI, news: News) -> None:
+    def __init__(self, guard: Guard, app: FastAPI, events: EventBroker) -> None:
         self._guard = guard
         self.routes = app
-        self.news = news
+        self.events = events
 
     @property
     def failure(self) -> FoveateError | None:
         """Why it could not start, where it could not."""
-        found: FoveateError | None = getattr(self.routes.state, "failure", None)
-        return found
+        failure: FoveateError | None = getattr(self.routes.state, "failure", None)
+        return failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         await self._guard(scope, receive, send)
 
 
-def create(options: Options, hire: Callable[[Options], Crew] = service.hired) -> Application:
+def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_workers) -> Application:
     """Make the application; its lifespan starts the workers and stops them.
 
     Args:
         options: how it runs.
         hire: starts whoever works for it.
     """
-    news, metrics, sessions = News(), Metrics(), Sessions(options.token)
+    events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        crew = hire(options)
+        workers = spawn(options)
         try:
-            running = await to_thread.run_sync(service.start, options, crew, news, metrics, sessions)
+            running = await to_thread.run_sync(service.start, options, workers, events, metrics, sessions)
         except BaseException as error:
-            for hand in (crew.desk, *crew.lookers):
-                hand.close()
+            await to_thread.run_sync(workers.close)
             app.state.failure = error if isinstance(error, FoveateError) else None
             raise
         app.state.service = running
@@ -98,7 +102,7 @@ def create(options: Options, hire: Callable[[Options], Crew] = service.hired) ->
         app.include_router(routes.router)
     _handle_errors(app)
     _serve_page(app)
-    return Application(Guard(app, options, sessions, metrics), app, news)
+    return Application(Guard(app, options, sessions, metrics), app, events)
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -116,21 +120,29 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        told = error.errors()[0]
-        where = ".".join(str(part) for part in told["loc"] if part != "body")
-        malformed = told["type"] == "json_invalid"
-        line = "the body is no JSON" if malformed else f"{where}: {told['msg']}".strip(": ")
+        details = error.errors()[0]
+        where = ".".join(str(part) for part in details["loc"] if part != "body")
+        malformed = details["type"] == "json_invalid"
+        line = "the body is no JSON" if malformed else f"{where}: {details['msg']}".strip(": ")
         return Problem(400 if malformed else 422, "bad_request" if malformed else "invalid", line).response()
 
     @app.exception_handler(FoveateError)
     async def foveate(request: Request, error: FoveateError) -> Response:
+        if isinstance(error, ServiceError):
+            return Problem.of(error).response()
         if isinstance(error, OutputError):
-            return errors.no_space().response()
-        return errors.invalid(str(error)).response()
+            return Problem.of(errors.no_space()).response()
+        return Problem.of(errors.invalid(str(error))).response()
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def database(request: Request, error: sqlite3.OperationalError) -> Response:
+        """Report a database that cannot be written, which is a full disk nearly always."""
+        LOG.error("the database refuses: %s", error)
+        return Problem.of(errors.no_space()).response()
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return errors.internal().response()  # it is raised again after that, and `Guard` logs it
+        return Problem.of(errors.internal()).response()  # it is raised again after that, and `Guard` logs it
 
 
 def _serve_page(app: FastAPI) -> None:

@@ -1,18 +1,38 @@
-"""What may go wrong with a request, and the one body that says so.
+"""Errors as HTTP responses: which status a code has, and the one body that reports it.
 
-Knows:   statuses, codes and the body.
-Ignores: what was asked for.
+Knows:   statuses and the body.
+Ignores: what was requested.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from starlette.responses import JSONResponse
 
-CRASHED = "an error in Foveate itself; see the server's log"
+from foveate.server.errors import ServiceError
+
+STATUS: Mapping[str, int] = MappingProxyType(
+    {
+        "not_found": 404,
+        "not_ready": 409,
+        "stale": 409,
+        "too_many_pixels": 413,
+        "invalid": 422,
+        "unreadable": 422,
+        "refused": 422,
+        "no_field": 422,
+        "queue_full": 429,
+        "busy": 429,
+        "internal": 500,
+        "stopping": 503,
+        "no_space": 507,
+    }
+)
+"""Code of a `ServiceError` -> HTTP status."""
 
 
 class Problem(Exception):
-    """A request that is refused: its status, a code for programs and a line for people."""
+    """A response that reports an error: its status, a code for programs and a line for people."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -23,49 +43,13 @@ class Problem(Exception):
         self.message = message
         self.headers = dict(headers or {})
 
+    @classmethod
+    def of(cls, error: ServiceError) -> "Problem":
+        """Return the response to an error of the server."""
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return cls(STATUS.get(error.code, 500), error.code, error.message, headers)
+
     def response(self) -> JSONResponse:
-        """Return the answer that says so."""
+        """Return the response as Starlette sends it."""
         body = {"error": {"status": self.status, "code": self.code, "message": self.message}}
         return JSONResponse(body, self.status, headers=self.headers | {"Cache-Control": "no-store"})
-
-
-def not_found(what: str) -> Problem:
-    """No such thing, or it is gone."""
-    return Problem(404, "not_found", f"no such {what}; it may have been deleted, or have expired")
-
-
-def not_ready(message: str) -> Problem:
-    """It cannot be had yet."""
-    return Problem(409, "not_ready", message)
-
-
-def invalid(message: str) -> Problem:
-    """A value outside its range."""
-    return Problem(422, "invalid", message)
-
-
-def full(waiting: int, seconds: int) -> Problem:
-    """The queue takes no more."""
-    line = f"{waiting} photographs wait already; try again in {seconds} s"
-    return Problem(429, "queue_full", line, {"Retry-After": str(seconds)})
-
-
-def busy(what: str, seconds: int = 2) -> Problem:
-    """Too much of a kind at once."""
-    line = f"too many {what} at once; try again in {seconds} s"
-    return Problem(429, "busy", line, {"Retry-After": str(seconds)})
-
-
-def stopping() -> Problem:
-    """The server is about to go."""
-    return Problem(503, "stopping", "the server is stopping; try again later", {"Retry-After": "5"})
-
-
-def internal() -> Problem:
-    """A bug: what it was stands in the log, since its message might hold a name."""
-    return Problem(500, "internal", CRASHED)
-
-
-def no_space() -> Problem:
-    """The disk is full."""
-    return Problem(507, "no_space", "the server's disk is full; delete photographs, or ask for more space")

@@ -15,31 +15,21 @@ Ignores: what is asked for.
 
 import asyncio
 import contextlib
-import hmac
 import logging
-import secrets
-import threading
 import time
 import traceback
-from collections import OrderedDict
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foveate.server.http import errors
+from foveate.server import errors
+from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
-from foveate.server.http.metrics import Metrics
+from foveate.server.metrics import Metrics
 from foveate.server.options import Options
-
-COOKIE = "foveate_session"
-
-SESSION_SECONDS = 12 * 3600
-"""A working day."""
-
-SESSIONS = 1000
-"""At a time; the oldest gives way."""
+from foveate.server.sessions import COOKIE, Sessions
 
 JSON_BYTES = 2 << 20
 """Of a body that is no file: a stroke of 10,000 points takes 0.4 MB."""
@@ -72,49 +62,6 @@ HEADERS = {
 LOG = logging.getLogger("foveate.server")
 
 
-class Sessions:
-    """Who came in with the token; forgotten when the server ends."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-        self._open: OrderedDict[str, float] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @property
-    def token_required(self) -> bool:
-        """Whether there is a token at all."""
-        return self._token is not None
-
-    def knows(self, token: str) -> bool:
-        """Whether a token is the right one."""
-        return self._token is not None and hmac.compare_digest(token.encode(), self._token.encode())
-
-    def open(self) -> str:
-        """Let someone in; return the session's name."""
-        name = secrets.token_urlsafe()
-        with self._lock:
-            self._open[name] = time.monotonic() + SESSION_SECONDS
-            while len(self._open) > SESSIONS:
-                self._open.popitem(last=False)
-        return name
-
-    def close(self, name: str) -> None:
-        """End a session."""
-        with self._lock:
-            self._open.pop(name, None)
-
-    def admits(self, headers: Headers) -> bool:
-        """Whether a request comes from someone who is in."""
-        if self._token is None:
-            return True
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self.knows(token.strip()):
-            return True
-        name = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        with self._lock:
-            return self._open.get(name, 0.0) > time.monotonic()
-
-
 class Guard:
     """Stands before the application."""
 
@@ -135,20 +82,22 @@ class Guard:
             return
         incoming = _Incoming(receive)
         receive = incoming.receive
-        answer = _Answer(scope, send, incoming, self._metrics)
+        answer = _Response(scope, send, incoming, self._metrics)
         self._under_way += 1
         try:
             await self._checked(scope, receive, answer)
         except Problem as problem:
             await _say(problem, scope, receive, answer)
+        except ServiceError as error:
+            await _say(Problem.of(error), scope, receive, answer)
         except Exception as error:  # a bug: said without its message, which might hold a name
             where = "".join(traceback.format_tb(error.__traceback__))
             LOG.error("%s while answering\n%s", type(error).__name__, where)
-            await _say(errors.internal(), scope, receive, answer)
+            await _say(Problem.of(errors.internal()), scope, receive, answer)
         finally:
             self._under_way -= 1
 
-    async def _checked(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _checked(self, scope: Scope, receive: Receive, answer: "_Response") -> None:
         headers = Headers(scope=scope)
         self._check(scope, headers)
         if self._under_way > AT_ONCE:
@@ -166,7 +115,7 @@ class Guard:
             raise Problem(
                 403, "cross_site", "requests must come from this server's own page, or from no page"
             )
-        if _is_open(path) or self._sessions.admits(headers):
+        if _is_open(path) or admits(self._sessions, headers):
             return
         raise Problem(
             401,
@@ -217,11 +166,11 @@ class _Incoming:
                     size += len((await self.receive()).get("body", b""))
 
 
-class _Answer:
+class _Response:
     """An answer on its way: our headers are added, and it is counted."""
 
     def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
-        self.begun = False
+        self.is_started = False
         self._scope = scope
         self._send = send
         self._incoming = incoming
@@ -231,7 +180,7 @@ class _Answer:
     async def send(self, message: Message) -> None:
         """Send a part of it."""
         if message["type"] == "http.response.start":
-            self.begun = True
+            self.is_started = True
             if message["status"] >= 400:
                 await self._incoming.drain()
             headers = MutableHeaders(scope=message)
@@ -243,19 +192,25 @@ class _Answer:
         await self._send(message)
 
 
-async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-    if not answer.begun:
+async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Response") -> None:
+    if not answer.is_started:
         await problem.response()(scope, receive, answer.send)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:
     """Return a `receive` that gives a message that was read already, and then what follows."""
-    waiting = [message]
+    messages = [message]
 
-    async def again() -> Message:
-        return waiting.pop() if waiting else await receive()
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return again
+    return replayed
+
+
+def admits(sessions: Sessions, headers: Headers) -> bool:
+    """Return whether a request may pass, by its token or the session in its cookie."""
+    session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    return sessions.admits(headers.get("authorization", ""), session)
 
 
 def hostname(host: str) -> str:
@@ -294,10 +249,10 @@ def _is_file(scope: Scope) -> bool:
 
 def require_length(headers: Headers, limit: int) -> None:
     """Raise a Problem where a body says that it is too long."""
-    told = headers.get("content-length", "0")
-    if not told.isdigit():
+    length = headers.get("content-length", "0")
+    if not length.isdigit():
         raise Problem(400, "bad_request", "Content-Length is no number")
-    if int(told) > limit:
+    if int(length) > limit:
         raise too_many_bytes(limit)
 
 

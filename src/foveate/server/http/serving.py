@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a second Ctrl-C waits for nobody. The signal is not raised again afterwards."""
-        self._application.news.close()
+        self._application.events.close()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 

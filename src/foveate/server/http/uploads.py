@@ -14,8 +14,9 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from foveate.inference.pipeline import FieldChoice
-from foveate.server.http import errors, guard
+from foveate.inference.settings import FieldChoice
+from foveate.server import errors
+from foveate.server.http import guard
 from foveate.server.http.errors import Problem
 from foveate.server.options import Limits
 
@@ -47,8 +48,8 @@ async def receive(request: Request, target: Path, limits: Limits) -> None:
 
 def require_type(request: Request, *kinds: str) -> None:
     """Raise a Problem where the body is of another content type."""
-    told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if told not in kinds:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in kinds:
         raise Problem(415, "unsupported_media_type", f"send the file itself, as {', '.join(kinds)}")
 
 

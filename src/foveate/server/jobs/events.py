@@ -1,6 +1,6 @@
-"""What happens, told to whoever listens: server-sent events.
+"""Server-sent events: what happens, published to every subscriber.
 
-Knows:   who listens to what, and how an event is spelt.
+Knows:   who has subscribed to what, and the text form of an event.
 Ignores: what happens.
 """
 
@@ -12,58 +12,58 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from foveate.server.http import errors
+from foveate.server import errors
 
-LISTENERS = 128
+SUBSCRIBERS = 128
 """At a time: each holds a connection open."""
 
 BACKLOG = 1000
-"""Events that one listener may be behind; one that is further behind is cut off, and reads the list again."""
+"""Events that a subscriber may be behind; one that is further behind is disconnected and must read the list again."""
 
 HEARTBEAT = 15.0
-"""Seconds between signs of life, so that proxies keep the connection."""
+"""Seconds between two keep-alive comments, so that proxies keep the connection."""
 
 
 @dataclass(eq=False, slots=True)
-class _Listener:
+class _Subscriber:
     loop: asyncio.AbstractEventLoop
     batch: str | None
     photograph: str | None
     queue: asyncio.Queue[str | None] = field(default_factory=lambda: asyncio.Queue(BACKLOG + 1))
 
-    def wants(self, told: Mapping[str, Any]) -> bool:
+    def is_concerned(self, payload: Mapping[str, Any]) -> bool:
         if self.photograph is not None:
-            return told.get("id") == self.photograph
-        return self.batch is None or self.batch in (told.get("batch"), told.get("id"))
+            return payload.get("id") == self.photograph
+        return self.batch is None or self.batch in (payload.get("batch"), payload.get("id"))
 
 
-class News:
-    """Tells every listener; any thread may tell."""
+class EventBroker:
+    """Delivers events to subscribers; any thread may publish."""
 
     def __init__(self) -> None:
-        self._listeners: set[_Listener] = set()
+        self._subscribers: set[_Subscriber] = set()
         self._lock = threading.Lock()
         self._closed = False
 
-    def tell(self, event: str, told: Mapping[str, Any]) -> None:
-        """Tell all who want to hear it."""
+    def publish(self, event: str, payload: Mapping[str, Any]) -> None:
+        """Deliver an event to the subscribers that it concerns."""
         with self._lock:
-            wanting = [one for one in self._listeners if one.wants(told)]
-        if not wanting:
+            receivers = [subscriber for subscriber in self._subscribers if subscriber.is_concerned(payload)]
+        if not receivers:
             return
-        text = spelt(event, told)
-        for listener in wanting:
-            _call(listener, text)
+        text = format_event(event, payload)
+        for subscriber in receivers:
+            _deliver(subscriber, text)
 
     def close(self) -> None:
-        """Tell nobody any more: all streams end."""
+        """End all streams, for good."""
         with self._lock:
             self._closed = True
-            listeners = list(self._listeners)
-        for listener in listeners:
-            _call(listener, None)
+            subscribers = list(self._subscribers)
+        for subscriber in subscribers:
+            _deliver(subscriber, None)
 
-    async def listen(self, first: str, *, batch: str | None, photograph: str | None) -> AsyncIterator[str]:
+    async def subscribe(self, first: str, *, batch: str | None, photograph: str | None) -> AsyncIterator[str]:
         """Return a stream of events, and then nothing when the server stops.
 
         Args:
@@ -72,43 +72,43 @@ class News:
             photograph: only what concerns it.
 
         Raises:
-            Problem: too many listen, or the server is stopping.
+            ServiceError: there are too many subscribers, or the server is stopping.
         """
-        listener = _Listener(asyncio.get_running_loop(), batch, photograph)
+        subscriber = _Subscriber(asyncio.get_running_loop(), batch, photograph)
         with self._lock:
             if self._closed:
                 raise errors.stopping()
-            if len(self._listeners) >= LISTENERS:
+            if len(self._subscribers) >= SUBSCRIBERS:
                 raise errors.busy("listeners", 10)
-        return self._stream(listener, first)
+        return self._stream(subscriber, first)
 
-    async def _stream(self, listener: _Listener, first: str) -> AsyncIterator[str]:
+    async def _stream(self, subscriber: _Subscriber, first: str) -> AsyncIterator[str]:
         with self._lock:  # only now: a stream that nobody begins to read is never left
-            self._listeners.add(listener)
+            self._subscribers.add(subscriber)
         try:
             yield first
             while True:
                 try:
-                    text = await asyncio.wait_for(listener.queue.get(), HEARTBEAT)
+                    text = await asyncio.wait_for(subscriber.queue.get(), HEARTBEAT)
                 except TimeoutError:
-                    text = ": still here\n\n"
+                    text = ": keep-alive\n\n"
                 if text is None:
                     return
                 yield text
         finally:
             with self._lock:
-                self._listeners.discard(listener)
+                self._subscribers.discard(subscriber)
 
 
-def spelt(event: str, told: Mapping[str, Any]) -> str:
-    """Return an event as the stream has it."""
-    return f"event: {event}\ndata: {json.dumps(told)}\n\n"
+def format_event(event: str, payload: Mapping[str, Any]) -> str:
+    """Return an event in the text form of server-sent events."""
+    return f"event: {event}\ndata: {json.dumps(payload)}\n\n"
 
 
-def _call(listener: _Listener, text: str | None) -> None:
+def _deliver(subscriber: _Subscriber, text: str | None) -> None:
     def put() -> None:
-        if not listener.queue.full():
-            listener.queue.put_nowait(text if listener.queue.qsize() < BACKLOG else None)
+        if not subscriber.queue.full():
+            subscriber.queue.put_nowait(text if subscriber.queue.qsize() < BACKLOG else None)
 
     with contextlib.suppress(RuntimeError):  # its loop is closed: it is gone
-        listener.loop.call_soon_threadsafe(put)
+        subscriber.loop.call_soon_threadsafe(put)

@@ -1,380 +1,385 @@
-"""Photographs in, results out: who waits, who is looked at, and what becomes of those that fail.
+"""The queue of photographs: who waits, who is being predicted, and what becomes of those that fail.
 
-Knows:   the queue, its bound, what a lost or slow worker means, when results expire.
-Ignores: HTTP, and how a photograph is looked at.
+Knows:   the queue, its limit, what a lost or slow worker means, when results expire.
+Ignores: HTTP, and how a photograph is predicted.
 
-Every photograph that is accepted ends as done, or as failed with a reason: the queue lies on the disk, what
-was under way when the server ended is begun again, and one that ends a worker three times is given up.
+Every photograph that is accepted ends as done, or as failed with a reason: the queue is kept on the disk, what
+was under way when the server ended is started again, and one that ends a worker three times is given up.
+No error ends a thread of the queue: after a full disk or a database error it waits and goes on.
 """
 
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from foveate.inference.pipeline import FieldChoice
-from foveate.server.http import errors
-from foveate.server.http.metrics import Metrics
-from foveate.server.jobs import worker_pool
-from foveate.server.jobs.events import News
-from foveate.server.jobs.tasks import Facts, Refused
-from foveate.server.jobs.worker_pool import Hand
+from foveate.errors import OutputError
+from foveate.inference.settings import FieldChoice
+from foveate.server import errors
+from foveate.server.errors import ServiceError
+from foveate.server.jobs.events import EventBroker
+from foveate.server.jobs.progress import ProgressRegister
+from foveate.server.jobs.protocol import Prediction, PredictTask, ReceivedFacts, ReceiveTask, Task
+from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
+from foveate.server.metrics import Metrics
 from foveate.server.options import Limits
-from foveate.server.review.corrections import present_of
+from foveate.server.review.corrections import current_counts_of
 from foveate.server.storage import names
-from foveate.server.storage.data_dir import Place, Shelf
-from foveate.server.storage.database import Record, Store
+from foveate.server.storage.data_dir import DataDir, PhotographDir
+from foveate.server.storage.database import Database, Record
+from foveate.server.storage.facts import Failure
+from foveate.types import Part
 
 ATTEMPTS = 3
-"""A photograph that took a worker, or the server, down so often is given up."""
+"""Attempts before a photograph that ends its worker, or the server, is recorded as failed."""
 
-SWEEP = 60.0
-"""Seconds between two looks for what has expired."""
+SWEEP_SECONDS = 60.0
+"""Between two searches for expired photographs."""
 
-GUESS = 10.0
-"""Seconds that a photograph is expected to take before one was looked at."""
+RETRY_SECONDS = 5.0
+"""Pause of a thread after the disk or the database has failed."""
+
+EXPECTED_SECONDS = 10.0
+"""That a photograph is expected to take before one was predicted."""
+
+CLOSE_SECONDS = 3.0
+"""That the threads may take to end when the server stops."""
 
 LOG = logging.getLogger("foveate.server")
 
-STATUS = {"too_many_pixels": 413, "unreadable": 422, "refused": 422, "no_field": 422, "no_space": 507}
-"""Of what the desk refuses."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """What someone submits."""
+    """A photograph as it is submitted."""
 
     name: str
     """As people read it."""
     batch: str | None = None
     field: FieldChoice = "auto"
-    region: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crew:
-    """Everyone who works for the server."""
-
-    desk: Hand
-    """Receives photographs and writes files."""
-    lookers: Sequence[Hand]
-
-
-@dataclass(eq=False, slots=True)
-class _Under:
-    """A photograph that is looked at."""
-
-    hand: Hand
-    progress: float = 0.0
+    region: Part | None = None
 
 
 @dataclass(eq=False)
-class _Waiting:
+class Reservations:
     """Photographs that are being received: they have a place in the queue already."""
 
     receiving: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Jobs:
-    """The queue and those who work on it."""
+class JobQueue:
+    """The queue, and the threads that work on it."""
 
     def __init__(
         self,
-        store: Store,
-        shelf: Shelf,
-        working: Crew,
+        database: Database,
+        data_dir: DataDir,
+        workers: WorkerPool,
         limits: Limits,
         *,
-        news: News,
+        events: EventBroker,
         metrics: Metrics,
-        tell: Callable[[Record], None],
+        progress: ProgressRegister,
+        on_change: Callable[[Record], None],
     ) -> None:
-        self._store = store
-        self._shelf = shelf
-        self._crew = working
+        """Build the queue; `start` lets it begin.
+
+        Args:
+            database: keeps the queue.
+            data_dir: holds the photographs' folders.
+            workers: receive and predict.
+            limits: of the queue, of a photograph's time, of the disk.
+            events: told of deletions, progress and the queue's length.
+            metrics: counts what is finished.
+            progress: holds the share of each photograph under way.
+            on_change: called with a photograph that has changed.
+        """
+        self._database = database
+        self._data_dir = data_dir
+        self._workers = workers
         self._limits = limits
-        self._news = news
+        self._events = events
         self._metrics = metrics
-        self._tell = tell
-        self._desk = threading.Lock()
-        self._waiting = _Waiting()
-        self._under: dict[str, _Under] = {}
+        self._progress = progress
+        self._on_change = on_change
+        self._io_lock = threading.Lock()
+        self._reservations = Reservations()
+        self._running: dict[str, Worker] = {}
         self._wake = threading.Condition()
         self._closing = threading.Event()
-        self._seconds = GUESS
+        self._seconds = EXPECTED_SECONDS
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin again what was under way, and look at whatever waits."""
-        self._store.resume()
-        self._shelf.keep_only(frozenset(self._store.identifiers()))
-        for hand in self._crew.lookers:
-            self._begin(self._work, hand)
-        self._begin(self._sweep)
+        """Put what was under way back into the queue, and start the threads."""
+        self._database.resume()
+        self._data_dir.keep_only(frozenset(self._database.identifiers()))
+        for worker in self._workers.inference_workers:
+            self._start_thread(self._work, worker)
+        self._start_thread(self._sweep)
 
     def close(self) -> None:
-        """Stop; what is under way is begun again when the server is."""
+        """Stop; what is under way is started again with the server."""
         self._closing.set()
         with self._wake:
             self._wake.notify_all()
-        for hand in (*self._crew.lookers, self._crew.desk):
-            hand.close()
+        self._workers.close()
+        until = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
-            thread.join(timeout=10)
+            thread.join(timeout=max(0.0, until - time.monotonic()))
 
-    def queue(self) -> dict[str, int]:
-        """Return how many wait, and how many are looked at."""
-        return {"waiting": self._store.states()["queued"], "under_way": len(self._under)}
-
-    def progress(self, identifier: str) -> float:
-        """Return the share of a photograph under way that is done."""
-        under = self._under.get(identifier)
-        return under.progress if under else 0.0
+    def lengths(self) -> dict[str, int]:
+        """Return how many photographs wait, and how many are being predicted."""
+        return {"waiting": self._database.states()["queued"], "under_way": len(self._running)}
 
     # Submitting
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
+    def reserve(self) -> Iterator[None]:
         """Hold a place in the queue while a photograph is received.
 
         Raises:
-            Problem: the queue or the disk is full.
+            ServiceError: the queue or the disk is full.
         """
-        with self._waiting.lock:
-            waiting = self._store.states()["queued"] + self._waiting.receiving
+        with self._reservations.lock:
+            waiting = self._database.states()["queued"] + self._reservations.receiving
             if waiting >= self._limits.waiting:
-                seconds = max(1, min(60, round(self._seconds / len(self._crew.lookers))))
-                raise errors.full(waiting, seconds)
-            if self._shelf.free() < self._limits.free:
+                seconds = max(1, min(60, round(self._seconds / len(self._workers.inference_workers))))
+                raise errors.queue_full(waiting, seconds)
+            if self._data_dir.free() < self._limits.free:
                 raise errors.no_space()
-            self._waiting.receiving += 1
+            self._reservations.receiving += 1
         try:
             yield
         finally:
-            with self._waiting.lock:
-                self._waiting.receiving -= 1
+            with self._reservations.lock:
+                self._reservations.receiving -= 1
 
-    def submit(self, upload: Path, wanted: Submission) -> Record:
-        """Receive a photograph that lies on our disk, and put it into the queue.
+    def submit(self, upload: Path, submission: Submission) -> Record:
+        """Receive a photograph that lies on the server's disk, and put it into the queue.
 
         Args:
             upload: the file; it is moved.
-            wanted: what is to become of it.
+            submission: its name and how it is to be analysed.
 
         Raises:
-            Problem: it is no photograph that can be read, or there is no such batch.
+            ServiceError: it is no photograph that can be read, or there is no such batch.
         """
         identifier = uuid.uuid4().hex
-        place = self._shelf.place(identifier)
-        if wanted.batch is not None and self._store.batch(wanted.batch) is None:
+        directory = self._data_dir.photograph(identifier)
+        if submission.batch is not None and self._database.batch(submission.batch) is None:
             raise errors.not_found("batch")
         try:
-            place.folder.mkdir()
-            upload.rename(place.upload)
-            told = self.at_desk(
-                {"task": "receive", "folder": str(place.folder), "pixels": self._limits.pixels}
-            )
-            record = self._add(identifier, wanted, told)
+            directory.folder.mkdir()
+            upload.rename(directory.upload)
+            received = self.run_io_task(ReceiveTask(folder=directory.folder, pixels=self._limits.pixels))
+            assert isinstance(received, ReceivedFacts)
+            record = self._add(identifier, submission, received)
         except BaseException:
-            self._shelf.delete(place.folder)
+            self._data_dir.delete(directory.folder)
             raise
-        self._tell(record)
-        self._stir()
+        self._on_change(record)
+        self._notify()
         return record
 
-    def _add(self, identifier: str, wanted: Submission, told: Facts) -> Record:
-        with self._waiting.lock:  # so that two of a batch do not get one key
-            key = names.key(wanted.name)
-            if wanted.batch is not None:
-                key = names.apart(key, self._store.keys(wanted.batch))
-            return self._store.add(
+    def _add(self, identifier: str, submission: Submission, received: ReceivedFacts) -> Record:
+        """Put a photograph into the database under a key that its batch does not use yet."""
+        with self._reservations.lock:  # so that two of a batch do not get one key
+            key = names.key(submission.name)
+            if submission.batch is not None:
+                key = names.unused_key(key, self._database.keys(submission.batch))
+            return self._database.add(
                 {
                     "id": identifier,
-                    "batch": wanted.batch,
-                    "name": wanted.name,
+                    "batch": submission.batch,
+                    "name": submission.name,
                     "key": key,
-                    "field": wanted.field,
-                    "region": wanted.region,
+                    "field": submission.field,
+                    "region": submission.region,
                     "submitted": time.time(),
-                    **told,
+                    **received.model_dump(),
                 }
             )
 
-    def again(self, record: Record, choice: FieldChoice, region: str | None) -> Record:
+    def resubmit(self, record: Record, choice: FieldChoice, region: Part | None) -> Record:
         """Put a photograph that is done or failed into the queue again.
 
         Raises:
-            Problem: it waits or is looked at, the queue is full, or it is gone.
+            ServiceError: it is in the queue or being predicted, the queue is full, or it is gone.
         """
-        if record.state in {"queued", "looking"}:
-            raise errors.not_ready("it is in the queue already; wait for it")
-        with self.place():
-            changed = self._store.update(
-                record.id,
-                state="queued",
-                field=choice,
-                region=region,
-                attempts=0,
-                started=None,
-                finished=None,
-                error=None,
-                facts=None,
-                revision=0,
-                count=None,
-                area_fraction=None,
-            )
+        with self.reserve():
+            changed = self._database.requeue(record.id, choice, region)
         if changed is None:
-            raise errors.not_found("photograph")
-        self._shelf.delete(self._shelf.place(record.id).made)  # of the earlier look
-        self._tell(changed)
-        self._stir()
+            if self._database.get(record.id) is None:
+                raise errors.not_found("photograph")
+            raise errors.not_ready("it is in the queue already; wait for it")
+        self._data_dir.delete(self._data_dir.photograph(record.id).exports)  # of the earlier prediction
+        self._on_change(changed)
+        self._notify()
         return changed
 
-    def at_desk(self, task: Facts) -> Facts:
-        """Let the desk do a task; one at a time.
+    def run_io_task(self, task: Task) -> ReceivedFacts | Prediction | None:
+        """Let the I/O worker do a task and return its result; one task at a time.
 
         Raises:
-            Problem: it is refused, or cannot be done.
+            ServiceError: it is refused, or cannot be done.
         """
-        with self._desk:
+        with self._io_lock:
             if self._closing.is_set():
                 raise errors.stopping()
             try:
-                return self._crew.desk.do(task, lambda share: None, self._limits.seconds)
-            except Refused as refused:
-                raise errors.Problem(
-                    STATUS.get(refused.code, 500), _public(refused.code), refused.message
-                ) from refused
-            except (worker_pool.LostError, worker_pool.TooSlowError, worker_pool.CancelledError) as error:
+                return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
+            except ServiceError as error:
+                raise errors.internal() if error.code == "crashed" else error from error
+            except (LostError, TooSlowError, CancelledError) as error:
                 if self._closing.is_set():
                     raise errors.stopping() from error
-                LOG.warning("the desk was lost (%s) and is replaced", type(error).__name__)
+                LOG.warning("the I/O worker was lost (%s) and is replaced", type(error).__name__)
                 line = "it takes too much time or memory to read; export it again, or scale it down"
-                raise errors.Problem(422, "unreadable", line) from error
+                raise ServiceError("unreadable", line) from error
 
     # Deleting
 
     def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all that was made of it; say whether it was there."""
-        record = self._store.get(identifier)
-        if record is None or not self._store.delete(identifier):
+        """Delete a photograph and all its files; return whether it was there."""
+        record = self._database.get(identifier)
+        if record is None or not self._database.delete(identifier):
             return False
-        under = self._under.get(identifier)
-        if under is not None:
-            under.hand.cancel()
-        self._shelf.delete(self._shelf.place(identifier).folder)
-        self._news.tell("deleted", {"id": identifier, "batch": record.batch})
+        worker = self._running.get(identifier)
+        if worker is not None:
+            worker.cancel()
+        self._data_dir.delete(self._data_dir.photograph(identifier).folder)
+        self._events.publish("deleted", {"id": identifier, "batch": record.batch})
         return True
 
     # Working
 
-    def _begin(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+    def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _stir(self) -> None:
+    def _notify(self) -> None:
         with self._wake:
             self._wake.notify_all()
-        self._news.tell("queue", self.queue())
+        self._events.publish("queue", self.lengths())
 
-    def _work(self, hand: Hand) -> None:
-        """Look at one photograph after another."""
+    def _persistently(self, action: Callable[[], Result]) -> Result | None:
+        """Do something that needs the disk, again and again until it succeeds; None if the server stops first."""
         while not self._closing.is_set():
-            record = self._store.take(time.time())
+            try:
+                return action()
+            except (sqlite3.Error, OSError, OutputError) as error:
+                LOG.error("%s in the queue; it goes on in %g s", type(error).__name__, RETRY_SECONDS)
+                self._closing.wait(RETRY_SECONDS)
+        return None
+
+    def _work(self, worker: Worker) -> None:
+        """Predict one photograph after another."""
+        while not self._closing.is_set():
+            record = self._persistently(lambda: self._database.take(time.time()))
             if record is None:
                 with self._wake:
                     if not self._closing.is_set():
                         self._wake.wait(timeout=1.0)
                 continue
-            try:
-                self._look(hand, record)
-            except Exception as error:  # whatever it was: the queue goes on
-                LOG.error("%s while looking at a photograph", type(error).__name__)
-                self._fail(record, "crashed", errors.CRASHED)
-            finally:
-                self._under.pop(record.id, None)
-                if self._store.get(record.id) is None:  # deleted meanwhile: what was written since goes too
-                    self._shelf.delete(self._shelf.place(record.id).folder)
-            self._news.tell("queue", self.queue())
+            self._predict_and_record(worker, record)
 
-    def _look(self, hand: Hand, record: Record) -> None:
-        place = self._shelf.place(record.id)
-        under = self._under[record.id] = _Under(hand)
-        self._tell(record)
+    def _predict_and_record(self, worker: Worker, record: Record) -> None:
+        """Predict a photograph; whatever happens, its state is recorded."""
+        try:
+            self._predict(worker, record)
+        except Exception as error:  # whatever it was: the queue goes on
+            LOG.error("%s while predicting a photograph", type(error).__name__)
+            self._persistently(lambda: self._fail(record, "crashed", errors.CRASHED))
+        finally:
+            self._running.pop(record.id, None)
+            self._progress.clear(record.id)
+            self._persistently(lambda: self._delete_remains(record.id))
+        self._persistently(lambda: self._events.publish("queue", self.lengths()))
+
+    def _delete_remains(self, identifier: str) -> None:
+        """Delete what was written of a photograph that was deleted meanwhile."""
+        if self._database.get(identifier) is None:
+            self._data_dir.delete(self._data_dir.photograph(identifier).folder)
+
+    def _predict(self, worker: Worker, record: Record) -> None:
+        directory = self._data_dir.photograph(record.id)
+        self._running[record.id] = worker
+        self._on_change(record)
         if record.attempts > ATTEMPTS:
-            self._fail(
-                record, "crashed", f"it ended a worker {ATTEMPTS} times; scale it down, or send it to us"
-            )
+            line = f"it ended a worker {ATTEMPTS} times; scale it down, or send it to us"
+            self._persistently(lambda: self._fail(record, "crashed", line))
             return
 
-        def watch(share: float) -> None:
-            under.progress = share
-            told = {"id": record.id, "batch": record.batch, "progress": round(share, 3)}
-            self._news.tell("progress", told)
+        def progress(share: float) -> None:
+            self._progress.set(record.id, share)
+            payload = {"id": record.id, "batch": record.batch, "progress": round(share, 3)}
+            self._events.publish("progress", payload)
 
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
-            facts = hand.do(self._task(record, place), watch, self._limits.seconds)
-        except Refused as refused:
-            self._fail(record, refused.code, refused.message)
-        except worker_pool.TooSlowError:
+            prediction = worker.do(self._task(record, directory), progress, self._limits.seconds)
+            assert isinstance(prediction, Prediction)
+        except ServiceError as error:
+            code, message = error.code, error.message
+            self._persistently(lambda: self._fail(record, code, message))
+        except TooSlowError:
             line = f"it took longer than {self._limits.seconds:g} s; scale it down"
-            self._fail(record, "too_slow", line)
-        except (worker_pool.LostError, worker_pool.CancelledError):
+            self._persistently(lambda: self._fail(record, "too_slow", line))
+        except (LostError, CancelledError):
             if not self._closing.is_set():
                 LOG.warning("a worker ended in the middle of a photograph and is replaced")
-            self._store.update(record.id, state="queued", started=None)
+            self._persistently(lambda: self._database.update(record.id, state="queued", started=None))
         else:
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - started
             self._seconds += (seconds - self._seconds) / 4
-            self._done(record, facts, seconds)
+            self._persistently(lambda: self._finish(record, prediction, seconds))
 
-    def _task(self, record: Record, place: Place) -> Facts:
-        look = {
-            "key": record.key,
-            "field": record.field,
-            "region": record.region,
-            "pixels": self._limits.pixels,
-        }
-        return {"task": "look", "folder": str(place.folder), "look": look}
+    def _task(self, record: Record, directory: PhotographDir) -> PredictTask:
+        return PredictTask(
+            folder=directory.folder,
+            key=record.key,
+            field=record.field,
+            region=record.region,
+            pixels=self._limits.pixels,
+        )
 
-    def _done(self, record: Record, facts: Facts, seconds: float) -> None:
-        counts = facts.pop("counts")
-        latest = self._store.get(record.id)
+    def _finish(self, record: Record, prediction: Prediction, seconds: float) -> None:
+        """Record a prediction; nothing if the photograph was deleted meanwhile."""
+        latest = self._database.get(record.id)
         if latest is None:
             return
-        present = present_of(facts, counts, latest.thresholds)
-        finished = self._store.finish(record.id, facts, counts, present, time.time())
-        self._metrics.looked(seconds, "done")
+        facts, counts = prediction.facts, prediction.counts
+        current = current_counts_of(facts, counts, latest.thresholds)
+        finished = self._database.finish(record.id, facts, counts, current, time.time())
+        self._metrics.photograph_finished(seconds, "done")
         if finished is not None:
-            self._tell(finished)
+            self._on_change(finished)
 
     def _fail(self, record: Record, code: str, message: str) -> None:
-        self._metrics.looked(0.0, "failed")
-        error = {"code": code, "message": message}
-        failed = self._store.update(record.id, state="failed", error=error, finished=time.time())
+        """Record that a photograph has failed, and why."""
+        failure = Failure(code=code, message=message)
+        failed = self._database.update(record.id, state="failed", error=failure, finished=time.time())
+        self._metrics.photograph_finished(0.0, "failed")
         if failed is not None:
-            self._tell(failed)
+            self._on_change(failed)
 
     def _sweep(self) -> None:
         """Delete what has expired, every now and then."""
-        while not self._closing.wait(SWEEP if self._limits.keep else None):
-            self.expire(time.time())
+        while not self._closing.wait(SWEEP_SECONDS if self._limits.keep else None):
+            self._persistently(lambda: self.expire(time.time()))
 
     def expire(self, now: float) -> None:
-        """Delete what has expired by a time."""
+        """Delete what has expired by a time, in seconds since 1970."""
         if self._limits.keep is not None:
-            for identifier in self._store.expired(now - self._limits.keep.total_seconds()):
+            for identifier in self._database.expired(now - self._limits.keep.total_seconds()):
                 self.delete(identifier)
-
-
-def _public(code: str) -> str:
-    """Return the code as the API has it."""
-    return "internal" if code == "crashed" else code

@@ -1,141 +1,156 @@
-"""The process that decodes, looks and writes, so that the server answers meanwhile and outlives any crash.
+"""The worker process: it decodes, predicts and writes, so that the server responds meanwhile and outlives any crash.
 
-Knows:   how tasks come in and results go out: a line of JSON each, over stdin and stdout.
+Knows:   how tasks arrive and replies leave: a line of JSON each, over stdin and stdout.
 Ignores: what a task does, and which comes next.
 
-Run as `python -m foveate.server.jobs.worker CONFIG`. When whoever started it is gone, however that
-came, its stdin ends, and it ends at once: no worker is left behind by a server that was killed.
+Run as `python -m foveate.server.jobs.worker CONFIG`. When the process that started it is gone, for whatever
+reason, stdin ends and the worker ends at once: a server that was killed leaves no worker behind.
 """
 
-import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TextIO
 
-from foveate import models
 from foveate.errors import FoveateError
 from foveate.inference import api
 from foveate.inference.api import Model
+from foveate.server.errors import CRASHED, ServiceError
 from foveate.server.jobs import tasks
-from foveate.server.jobs.tasks import Facts, Refused
-from foveate.server.storage.data_dir import Place
+from foveate.server.jobs.protocol import (
+    TASKS,
+    Cancel,
+    Cancelled,
+    Done,
+    ExportPhotographTask,
+    ExportTask,
+    Message,
+    ModelInfo,
+    Prediction,
+    PredictTask,
+    Progress,
+    Ready,
+    ReceivedFacts,
+    ReceiveTask,
+    Refused,
+    Task,
+    WorkerConfig,
+)
 
-Watch = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 
 
-class Cancelled(Exception):
-    """The task under way is no longer wanted."""
+class TaskCancelled(Exception):
+    """The task under way is no longer needed."""
 
 
-def open_model(told: Mapping[str, Any]) -> Model:
-    """Open the model that the server was started with.
+def open_model(config: WorkerConfig) -> Model | None:
+    """Open the model that the server was started with; None for a worker that has none.
 
     Raises:
         FoveateError: there is no such model, or it does not run here.
     """
-    return api.load(
-        told["model"], engine=told["engine"], precision=told["precision"], threads=told["threads"]
+    if config.model is None:
+        return None
+    return api.load(config.model, engine=config.engine, precision=config.precision, threads=config.threads)
+
+
+def describe(model: Model) -> ModelInfo:
+    """Return which model it is."""
+    package = model.package
+    return ModelInfo(
+        name=package.name,
+        version=package.version,
+        sha256=package.digest,
+        field=package.contract.field,
+        thresholds={code: package.decisions[code].threshold for code in package.contract.lesions},
     )
 
 
-def introduce(model: Model) -> Facts:
-    """Say which model it is."""
-    package = model.package
-    return {
-        "name": package.name,
-        "version": package.version,
-        "sha256": package.digest,
-        "field": package.contract.field,
-        "thresholds": {code: package.decisions[code].threshold for code in package.contract.lesions},
-    }
-
-
-def do(task: Mapping[str, Any], model: Model | None, watch: Watch) -> Facts:
-    """Do one task.
+def do(task: Task, model: Model | None, progress: ProgressCallback) -> ReceivedFacts | Prediction | None:
+    """Do one task and return its result.
 
     Raises:
-        Refused: as `tasks`.
-        KeyError: there is no such task.
+        ServiceError: it cannot be done.
+        ValueError: the task needs a model, and this worker has none.
     """
-    place = Place(folder=Path(task["folder"]))
-    if task["task"] == "receive":
-        return tasks.receive(place, task["pixels"])
-    if task["task"] == "write":
-        tasks.write(place, tasks.Writing.of(task["writing"]), Path(task["out"]))
-        return {}
-    if task["task"] == "export":
-        tasks.export(place, Path(task["out"]))
-        return {}
-    if task["task"] == "look" and model is not None:
-        return tasks.look(place, tasks.Look.of(task["look"]), model, watch)
-    raise KeyError(task["task"])
+    match task:
+        case ReceiveTask():
+            return tasks.receive(task)
+        case PredictTask():
+            if model is None:
+                raise ValueError("this worker has no model")
+            return tasks.predict(task, model, progress)
+        case ExportTask():
+            tasks.export(task)
+        case ExportPhotographTask():
+            tasks.export_photograph(task)
+    return None
 
 
 class _Inbox:
-    """What comes in over stdin, read in a thread of its own so that a cancel or the end is seen at once."""
+    """Messages from stdin, read in a thread of its own so that a cancel or the end is seen at once."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.tasks: queue.SimpleQueue[Facts] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self.cancelled = threading.Event()
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
     def _read(self, stream: TextIO) -> None:
         for line in stream:
-            told = json.loads(line)
-            if "cancel" in told:
+            message = TASKS.validate_json(line)
+            if isinstance(message, Cancel):
                 self.cancelled.set()
             else:
                 self.cancelled.clear()
-                self.tasks.put(told)
-        os._exit(0)  # whoever started us is gone: nothing that we do is wanted
+                self.tasks.put(message)
+        os._exit(0)  # the server is gone: nobody needs the result
 
 
 def main() -> None:
     """Do tasks until stdin ends."""
-    told = json.loads(sys.argv[1])
+    config = WorkerConfig.model_validate_json(sys.argv[1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not be taken for a result
+    os.dup2(2, 1)  # whatever a library prints must not be mistaken for a reply
     inbox = _Inbox(sys.stdin)
 
-    def say(what: Facts) -> None:
-        out.write(json.dumps(what) + "\n")
+    def reply(message: Message) -> None:
+        out.write(message.model_dump_json() + "\n")
         out.flush()
 
-    def watch(share: float) -> None:
+    def progress(share: float) -> None:
         if inbox.cancelled.is_set():
-            raise Cancelled
-        say({"progress": share})
+            raise TaskCancelled
+        reply(Progress(share=share))
 
     try:
-        model = open_model(told) if told["model"] is not None else None
+        model = open_model(config)
     except FoveateError as error:
-        say({"refused": {"code": "model", "message": str(error)}})
+        reply(Refused(code="model", message=str(error)))
         return
-    say({"done": introduce(model) if model is not None else {"models": list(models.shipped())}})
+    reply(Ready(model=None if model is None else describe(model)))
     while True:
-        say(_outcome(inbox.tasks.get(), model, watch))
+        reply(_outcome(inbox.tasks.get(), model, progress))
 
 
-def _outcome(task: Facts, model: Model | None, watch: Watch) -> Facts:
-    """Do a task and say what came of it."""
+def _outcome(task: Task, model: Model | None, progress: ProgressCallback) -> Done | Refused | Cancelled:
+    """Do a task and return how it ended."""
     try:
-        return {"done": do(task, model, watch)}
-    except Refused as refused:
-        return {"refused": {"code": refused.code, "message": refused.message}}
-    except Cancelled:
-        return {"cancelled": True}
-    except Exception as error:  # a bug: the task fails, the next one may not
+        return Done(result=do(task, model, progress))
+    except ServiceError as error:
+        return Refused(code=error.code, message=error.message)
+    except TaskCancelled:
+        return Cancelled()
+    except Exception as error:  # a bug: this task fails, the next one may not
         # Where it happened, without its message, which might hold a name.
         print(
             f"{type(error).__name__} in a worker\n" + "".join(traceback.format_tb(error.__traceback__)),
             file=sys.stderr,
         )
-        return {"refused": {"code": "crashed", "message": "an error in Foveate itself; see the server's log"}}
+        return Refused(code="crashed", message=CRASHED)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,52 @@
-"""The processes that work for the server: one desk that receives and writes, and some that look.
+"""The worker processes: one that receives and writes files, and some that predict.
 
-Knows:   how to start one, hand it a task, hear how far it is, and replace it when it is lost.
+Knows:   how to start a worker, send it a task, follow its progress, and replace it when it is lost.
 Ignores: what the tasks are.
 """
 
 import contextlib
-import json
 import os
 import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from pydantic import ValidationError
+
 import foveate
 from foveate.errors import FoveateError
-from foveate.server.jobs.tasks import Facts, Refused
+from foveate.server.errors import ServiceError
+from foveate.server.jobs.protocol import (
+    REPLIES,
+    Cancel,
+    Cancelled,
+    Done,
+    Message,
+    ModelInfo,
+    Prediction,
+    Progress,
+    Ready,
+    ReceivedFacts,
+    Refused,
+    Task,
+    WorkerConfig,
+)
 from foveate.server.options import Options
 
-Watch = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 
-STARTING = 120.0
-"""Seconds that a process may take to open its model."""
+Reply = Ready | Progress | Done | Refused | Cancelled
 
-GRACE = 3.0
-"""Seconds to heed a cancel in: a window takes less."""
+START_SECONDS = 120.0
+"""That a process may take to open its model."""
+
+CANCEL_SECONDS = 3.0
+"""Grace period after a cancellation; a window takes less."""
 
 
 class LostError(Exception):
@@ -35,100 +54,142 @@ class LostError(Exception):
 
 
 class TooSlowError(Exception):
-    """The task took longer than it may; the process was ended."""
+    """The task exceeded its time limit; the process was ended."""
 
 
 class CancelledError(Exception):
-    """The task was no longer wanted."""
+    """The task was cancelled."""
 
 
 @runtime_checkable
-class Hand(Protocol):
+class Worker(Protocol):
     """Does one task at a time."""
 
-    def introduce(self) -> Facts:
-        """Say what it is, once it is ready.
+    def handshake(self) -> ModelInfo | None:
+        """Wait until the worker is ready and return the model that it opened; None if it has none.
 
         Raises:
             FoveateError: it cannot start.
         """
         ...
 
-    def do(self, task: Facts, watch: Watch, seconds: float) -> Facts:
-        """Do a task.
+    def do(self, task: Task, progress: ProgressCallback, seconds: float) -> ReceivedFacts | Prediction | None:
+        """Do a task and return its result.
 
         Args:
             task: what to do.
-            watch: told the share that is done.
-            seconds: that it may take.
+            progress: called with the share that is done, 0 to 1.
+            seconds: time limit.
 
         Raises:
-            Refused: it cannot be done, by name.
+            ServiceError: the task cannot be done.
             LostError, TooSlowError, CancelledError: as they say.
         """
         ...
 
     def cancel(self) -> None:
-        """Let the task under way, if any, end in CancelledError."""
+        """End the task under way, if any, in CancelledError."""
         ...
 
     def close(self) -> None:
-        """End it for good."""
+        """End the worker for good."""
         ...
 
 
-class Process:
-    """A `Hand` that is a process of its own; a lost one is replaced when the next task comes."""
+@dataclass(frozen=True, kw_only=True)
+class WorkerPool:
+    """All workers of a server."""
 
-    def __init__(self, options: Options, *, looks: bool) -> None:
-        self._config = {
-            "model": str(options.model) if looks else None,
-            "engine": options.engine,
-            "precision": options.precision,
-            "threads": options.threads,
-        }
+    io_worker: Worker
+    """Receives photographs and writes files."""
+    inference_workers: Sequence[Worker]
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """Every worker."""
+        return (self.io_worker, *self.inference_workers)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            worker.close()
+
+
+def spawn_workers(options: Options) -> WorkerPool:
+    """Start the worker processes of a server."""
+    return WorkerPool(
+        io_worker=WorkerProcess(options, loads_model=False),
+        inference_workers=[WorkerProcess(options, loads_model=True) for _ in range(options.workers)],
+    )
+
+
+class WorkerProcess:
+    """A `Worker` that is a process of its own; a lost one is replaced when the next task comes."""
+
+    def __init__(self, options: Options, *, loads_model: bool) -> None:
+        self._config = WorkerConfig(
+            model=str(options.model) if loads_model else None,
+            engine=options.engine,
+            precision=options.precision,
+            threads=options.threads,
+        )
         self._lock = threading.Lock()
         self._closed = False
         self._cancelled = False
         self._start()
-        self._facts: Facts | None = None
+        self._ready: Ready | None = None
 
-    def introduce(self) -> Facts:
-        """Wait until it is ready, and say which model it opened."""
-        if self._facts is None:
+    def handshake(self) -> ModelInfo | None:
+        """Wait until the worker is ready and return the model that it opened; see `Worker.handshake`."""
+        if self._ready is None:
             try:
-                self._facts = self._answer(lambda share: None, STARTING)
-            except Refused as refused:
-                raise FoveateError(refused.message) from refused
+                reply = self._receive(lambda share: None, START_SECONDS)
+            except ServiceError as error:
+                raise FoveateError(error.message) from error
             except (LostError, TooSlowError) as error:
                 raise FoveateError("a worker did not start; see the lines above") from error
-        return self._facts
+            assert isinstance(reply, Ready)
+            self._ready = reply
+        return self._ready.model
 
-    def do(self, task: Facts, watch: Watch, seconds: float) -> Facts:
-        """Hand it a task and wait for what comes of it."""
+    def do(self, task: Task, progress: ProgressCallback, seconds: float) -> ReceivedFacts | Prediction | None:
+        """Send the task and wait for its result; see `Worker.do`."""
         with self._lock:
             self._cancelled = False
             if self._process.poll() is not None and not self._closed:
                 _end(self._process)
                 self._start()
-                self._facts = None
-        self.introduce()
+                self._ready = None
+        self._await_start()
         try:
-            self._tell(task)
-            return self._answer(watch, seconds)
+            self._send(task)
+            reply = self._receive(progress, seconds)
+            assert isinstance(reply, Done)
+            return reply.result
         finally:
             self._cancelled = False
 
+    def _await_start(self) -> None:
+        """Wait for the handshake; a process that is lost while it starts is lost as in any task.
+
+        Raises:
+            LostError: the process ended before it was ready, or was closed.
+        """
+        try:
+            self.handshake()
+        except FoveateError as error:
+            raise LostError from error
+
     def cancel(self) -> None:
-        """Ask it to stop, and end it where it does not."""
+        """Ask the process to stop its task, and end the process if it does not."""
         with self._lock:
             self._cancelled = True
         try:
-            self._tell({"cancel": True})
+            self._send(Cancel())
         except LostError:
             return
         process = self._process
-        timer = threading.Timer(GRACE, lambda: process.kill() if self._cancelled else None)
+        timer = threading.Timer(CANCEL_SECONDS, lambda: process.kill() if self._cancelled else None)
         timer.daemon = True
         timer.start()
 
@@ -142,65 +203,63 @@ class Process:
         source = str(Path(foveate.__file__).parent.parent)
         paths = [source, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "foveate.server.jobs.worker", json.dumps(self._config)],
+            [sys.executable, "-m", "foveate.server.jobs.worker", self._config.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
         )
-        self._answers: queue.SimpleQueue[Facts | None] = queue.SimpleQueue()
-        threading.Thread(target=_listen, args=(self._process, self._answers), daemon=True).start()
+        self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        threading.Thread(target=_read_replies, args=(self._process, self._replies), daemon=True).start()
 
-    def _tell(self, what: Facts) -> None:
+    def _send(self, message: Message) -> None:
         pipe = self._process.stdin
         assert pipe is not None
         try:
-            pipe.write(json.dumps(what) + "\n")
+            pipe.write(message.model_dump_json() + "\n")
             pipe.flush()
         except (BrokenPipeError, ValueError) as error:
             raise LostError from error
 
-    def _answer(self, watch: Watch, seconds: float) -> Facts:
-        """Wait for the end of a task."""
+    def _receive(self, progress: ProgressCallback, seconds: float) -> Ready | Done:
+        """Wait for the end of a task, or of the start."""
         until = time.monotonic() + seconds
         while True:
             try:
-                told = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+                reply = self._replies.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 self._process.kill()
                 self._process.wait()
                 raise TooSlowError from None
-            if told is None:
-                self._process.wait()
-                raise CancelledError if self._cancelled else LostError
-            if "progress" in told:
-                watch(told["progress"])
-            elif "refused" in told:
-                raise Refused(told["refused"]["code"], told["refused"]["message"])
-            elif "cancelled" in told:
-                raise CancelledError
-            else:
-                done: Facts = told["done"]
-                return done
+            match reply:
+                case None:
+                    self._process.wait()
+                    raise CancelledError if self._cancelled else LostError
+                case Progress():
+                    progress(reply.share)
+                case Refused():
+                    raise ServiceError(reply.code, reply.message)
+                case Cancelled():
+                    raise CancelledError
+                case _:
+                    return reply
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End a process, if it has not ended, and whatever leads to it."""
+    """End a process that has not ended, and close its pipes."""
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:
-            with contextlib.suppress(OSError):  # what was still to be sent to it
+            with contextlib.suppress(OSError):  # something was still to be sent to it
                 stream.close()
 
 
-def _listen(process: "subprocess.Popen[str]", answers: "queue.SimpleQueue[Facts | None]") -> None:
-    """Pass on what a process says; None when it has ended."""
+def _read_replies(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[Reply | None]") -> None:
+    """Pass on what a process replies; None when it has ended."""
     assert process.stdout is not None
-    try:
+    with contextlib.suppress(ValueError, ValidationError):  # closed meanwhile, or a torn line
         for line in process.stdout:
-            answers.put(json.loads(line))
-    except ValueError:  # closed under us, or torn in the middle of a line
-        pass
-    answers.put(None)
+            replies.put(REPLIES.validate_json(line))
+    replies.put(None)

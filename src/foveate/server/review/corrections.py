@@ -21,13 +21,15 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from foveate.analysis import component_tree
-from foveate.server.http import errors
+from foveate.server import errors
+from foveate.server.errors import ServiceError
 from foveate.server.review import layers, strokes
 from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Layer, Memory, Patch
 from foveate.server.review.strokes import Covered
 from foveate.server.storage import database
-from foveate.server.storage.data_dir import Shelf
-from foveate.server.storage.database import Edit, Present, Record, Store
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import CurrentCounts, Database, Edit, Record
+from foveate.server.storage.facts import LevelCounts, PhotographFacts
 from foveate.types import Box
 from foveate.writers import maps
 
@@ -35,7 +37,7 @@ Tool = Literal["brush", "eraser", "restore"]
 
 Verdict = Literal["accepted", "rejected", "questionable", "none"]
 
-SAID = {
+LABEL_OF = {
     "brush": PAINTED,
     "eraser": ERASED,
     "restore": NOTHING,
@@ -51,7 +53,7 @@ SMALL = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class Attribution:
     """Who says something, and about which state of things."""
 
     author: str
@@ -72,7 +74,7 @@ class Stroke:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class RegionVerdict:
     """A verdict on one region."""
 
     lesion: str
@@ -105,9 +107,9 @@ class Changed:
     """Of the pixels that changed."""
 
 
-def present_of(
-    facts: Mapping[str, Any], counts: Mapping[str, Any], thresholds: Mapping[str, float]
-) -> dict[str, Present]:
+def current_counts_of(
+    facts: PhotographFacts, counts: Mapping[str, LevelCounts], thresholds: Mapping[str, float]
+) -> dict[str, CurrentCounts]:
     """Return what each lesion comes to where nobody corrected it.
 
     Args:
@@ -115,25 +117,27 @@ def present_of(
         counts: of all levels, by lesion.
         thresholds: chosen in place of the model's.
     """
-    found = {}
-    for lesion in facts["lesions"]:
-        level, one = level_of(facts, thresholds, lesion), counts[lesion]
-        found[lesion] = Present(
-            level=level,
-            count=one["regions"][level],
-            area_px=one["area_px"][level],
-            mask_px=one["mask_px"][level],
-        )
-    return found
+    return {
+        lesion: counts_at(counts[lesion], level_of(facts, thresholds, lesion)) for lesion in facts.lesions
+    }
 
 
-def threshold_of(facts: Mapping[str, Any], thresholds: Mapping[str, float], lesion: str) -> float:
+def counts_at(counts: LevelCounts, level: int) -> CurrentCounts:
+    """Return what a lesion comes to at one stored level."""
+    return CurrentCounts(
+        level=level,
+        count=counts.regions[level],
+        area_px=counts.area_px[level],
+        mask_px=counts.mask_px[level],
+    )
+
+
+def threshold_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: str) -> float:
     """Return the probability from which a pixel is lesion, as it was chosen."""
-    chosen: float = thresholds.get(lesion, facts["lesions"][lesion]["threshold"])
-    return chosen
+    return thresholds.get(lesion, facts.lesions[lesion].threshold)
 
 
-def level_of(facts: Mapping[str, Any], thresholds: Mapping[str, float], lesion: str) -> int:
+def level_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: str) -> int:
     """Return the same as a stored level."""
     return maps.level(threshold_of(facts, thresholds, lesion), "png")
 
@@ -141,9 +145,9 @@ def level_of(facts: Mapping[str, Any], thresholds: Mapping[str, float], lesion: 
 class Corrections:
     """The journals of all photographs."""
 
-    def __init__(self, database: Store, shelf: Shelf, memory: Memory) -> None:
-        self._store = database
-        self._shelf = shelf
+    def __init__(self, database: Database, data_dir: DataDir, memory: Memory) -> None:
+        self._database = database
+        self._data_dir = data_dir
         self._memory = memory
         self._locks: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
         self._guard = threading.Lock()
@@ -152,7 +156,7 @@ class Corrections:
 
     def model(self, record: Record, lesion: str) -> UInt8[np.ndarray, "H W"]:
         """Return the model's map, as its file holds it."""
-        path = self._shelf.place(record.id).map_file(record.key, lesion)
+        path = self._data_dir.photograph(record.id).map_file(record.key, lesion)
         return self._memory.get((record.id, "map", lesion), lambda: maps.decode(path.read_bytes(), "png"))
 
     def corrected(self, record: Record, lesion: str) -> UInt8[np.ndarray, "H W"]:
@@ -165,18 +169,18 @@ class Corrections:
         """Return a lesion's layer of edits, whether there are any or not."""
 
         def make() -> Layer:
-            patches = [_patch(edit, edit.after) for edit in self._store.painted(record.id, lesion)]
+            patches = [_patch(edit, edit.after) for edit in self._database.painted(record.id, lesion)]
             return Layer(self.model(record, lesion), [patch for patch in patches if patch is not None])
 
         return self._memory.get((record.id, "layer", lesion), make)
 
     def is_corrected(self, record: Record, lesion: str) -> bool:
         """Say whether any pixel of a lesion is corrected."""
-        return record.revision > 0 and lesion in self._store.corrected(record.id)
+        return record.revision > 0 and lesion in self._database.corrected(record.id)
 
     # Edits
 
-    def stroke(self, identifier: str, stroke: Stroke, said: Said) -> Changed:
+    def stroke(self, identifier: str, stroke: Stroke, attribution: Attribution) -> Changed:
         """Draw.
 
         Raises:
@@ -187,12 +191,12 @@ class Corrections:
             shape = (record.height, record.width)
             covered = strokes.covered(stroke.points, stroke.diameter, shape)
             told = {"tool": stroke.tool, "diameter": stroke.diameter}
-            patch = self._laid(record, stroke.lesion, covered, SAID[stroke.tool])
+            patch = self._patch_for(record, stroke.lesion, covered, LABEL_OF[stroke.tool])
             return _Step(kind="stroke", lesion=stroke.lesion, told=told, patch=patch)
 
-        return self._edit(identifier, stroke.lesion, make, said)
+        return self._edit(identifier, stroke.lesion, make, attribution)
 
-    def judge(self, identifier: str, judged: Judged, said: Said) -> Changed:
+    def judge(self, identifier: str, verdict: RegionVerdict, attribution: Attribution) -> Changed:
         """Say of a region whether it is one.
 
         Raises:
@@ -200,25 +204,27 @@ class Corrections:
         """
 
         def make(record: Record) -> _Step:
-            covered, met = self._region(record, judged)
+            covered, met = self._region(record, verdict)
             told = {
-                "level": judged.level,
-                "x": judged.x,
-                "y": judged.y,
-                "verdict": judged.verdict,
-                "note": judged.note,
+                "level": verdict.level,
+                "x": verdict.x,
+                "y": verdict.y,
+                "verdict": verdict.verdict,
+                "note": verdict.note,
                 "replaces": met,
                 "box": _corners(covered.box),
                 "pixels": base64.b64encode(zlib.compress(np.packbits(covered.pixels).tobytes())).decode(),
             }
             patch = None
-            if judged.verdict != "questionable":
-                patch = self._laid(record, judged.lesion, covered, SAID[judged.verdict])
-            return _Step(kind="verdict", lesion=judged.lesion, told=told, patch=patch)
+            if verdict.verdict != "questionable":
+                patch = self._patch_for(record, verdict.lesion, covered, LABEL_OF[verdict.verdict])
+            return _Step(kind="verdict", lesion=verdict.lesion, told=told, patch=patch)
 
-        return self._edit(identifier, judged.lesion, make, said)
+        return self._edit(identifier, verdict.lesion, make, attribution)
 
-    def mask(self, identifier: str, lesion: str, mask: Bool[np.ndarray, "H W"], said: Said) -> Changed:
+    def mask(
+        self, identifier: str, lesion: str, mask: Bool[np.ndarray, "H W"], attribution: Attribution
+    ) -> Changed:
         """Take a whole mask for what is lesion and what is not.
 
         Raises:
@@ -231,26 +237,28 @@ class Corrections:
             pixels = np.where(mask, PAINTED, ERASED)
             return _Step(kind="mask", lesion=lesion, told={}, patch=Patch(box=whole, pixels=pixels))
 
-        return self._edit(identifier, lesion, make, said)
+        return self._edit(identifier, lesion, make, attribution)
 
-    def _edit(self, identifier: str, lesion: str, make: Callable[[Record], _Step], said: Said) -> Changed:
+    def _edit(
+        self, identifier: str, lesion: str, make: Callable[[Record], _Step], attribution: Attribution
+    ) -> Changed:
         """Do one step, put it into the journal, and only then show it.
 
         Raises:
             Problem: the photograph is gone or not done, the lesion is unknown, or the revision is stale.
         """
         with self._alone(identifier):
-            record = self._ready(identifier, said.revision)
+            record = self._ready(identifier, attribution.revision)
             require_lesion(record, lesion)
             step = make(record)
             before = None if step.patch is None else self.layer(record, lesion).lifted(step.patch.box)
-            number = 1 + sum(not edit.undone for edit in self._store.edits(identifier))
+            number = 1 + sum(not edit.undone for edit in self._database.edits(identifier))
             edit = Edit(
                 number=number,
                 undone=False,
                 kind=step.kind,
                 lesion=lesion,
-                author=said.author,
+                author=attribution.author,
                 time=time.time(),
                 told=step.told,
                 box=None if step.patch is None else _corners(step.patch.box),
@@ -267,10 +275,10 @@ class Corrections:
         """
         with self._alone(identifier):
             record = self._ready(identifier, revision)
-            done = [edit for edit in self._store.edits(identifier) if not edit.undone]
+            done = [edit for edit in self._database.edits(identifier) if not edit.undone]
             if not done:
                 raise errors.not_ready("there is nothing to undo")
-            last = self._store.edit(identifier, done[-1].number)
+            last = self._database.edit(identifier, done[-1].number)
             return self._commit(
                 record,
                 replace(last, undone=True),
@@ -287,10 +295,10 @@ class Corrections:
         """
         with self._alone(identifier):
             record = self._ready(identifier, revision)
-            undone = [edit for edit in self._store.edits(identifier) if edit.undone]
+            undone = [edit for edit in self._database.edits(identifier) if edit.undone]
             if not undone:
                 raise errors.not_ready("there is nothing to redo")
-            first = self._store.edit(identifier, undone[0].number)
+            first = self._database.edit(identifier, undone[0].number)
             return self._commit(
                 record,
                 replace(first, undone=False),
@@ -307,14 +315,16 @@ class Corrections:
         """
         with self._alone(identifier):
             record = self._ready(identifier, None)
-            counts = {lesion: self._store.counts(identifier, lesion) for lesion in record.facts["lesions"]}
-            present = present_of(record.facts, counts, record.thresholds)
-            with self._store.change() as connection:
+            counts = {
+                lesion: self._database.counts(identifier, lesion) for lesion in record.predicted.lesions
+            }
+            present = current_counts_of(record.predicted, counts, record.thresholds)
+            with self._database.change() as connection:
                 database.drop_edits(connection, identifier)
-                database.put_present(connection, identifier, present)
+                database.put_current_counts(connection, identifier, present)
                 changed = database.put(connection, identifier, revision=record.revision + 1)
             self._memory.forget(identifier, "layer")
-            return Changed(record=_there(changed))
+            return Changed(record=_is_present(changed))
 
     def choose(self, identifier: str, thresholds: Mapping[str, float]) -> Record:
         """Choose thresholds; lesions not named get the model's.
@@ -327,85 +337,86 @@ class Corrections:
             for lesion in thresholds:
                 require_lesion(record, lesion)
             chosen = replace(record, thresholds=thresholds)
-            present = {lesion: self.at_present(chosen, lesion) for lesion in record.facts["lesions"]}
-            with self._store.change() as connection:
+            present = {lesion: self.at_present(chosen, lesion) for lesion in record.predicted.lesions}
+            with self._database.change() as connection:
                 database.put(connection, identifier, thresholds=dict(thresholds))
-                database.put_present(connection, identifier, present)
+                database.put_current_counts(connection, identifier, present)
                 changed = database.put(connection, identifier)
-            return _there(changed)
+            return _is_present(changed)
 
     def _commit(
         self, record: Record, edit: Edit, patch: Patch | None, before: Patch | None, *, new: bool
     ) -> Changed:
         """Lay a patch, count anew, and keep both; where that fails, the patch is lifted again."""
         layer = None
-        present: dict[str, Present] = {}
+        present: dict[str, CurrentCounts] = {}
         if patch is not None:
             layer = self.layer(record, edit.lesion)
-            earlier = self._store.present(record.id)[edit.lesion]
-            present[edit.lesion] = _laid(record, edit.lesion, layer, patch, earlier)
+            earlier = self._database.present(record.id)[edit.lesion]
+            present[edit.lesion] = _patch_for(record, edit.lesion, layer, patch, earlier)
         try:
-            with self._store.change() as connection:
+            with self._database.change() as connection:
                 if new:
                     database.put_edit(connection, record.id, edit)
                 else:
                     database.mark_undone(connection, record.id, edit.number, undone=edit.undone)
-                database.put_present(connection, record.id, present)
+                database.put_current_counts(connection, record.id, present)
                 changed = database.put(connection, record.id, revision=record.revision + 1)
         except BaseException:
             if layer is not None and before is not None:
-                layer.lay(before)
+                layer.apply(before)
             raise
         box = None if patch is None else patch.box
-        return Changed(record=_there(changed), lesion=edit.lesion, box=box)
+        return Changed(record=_is_present(changed), lesion=edit.lesion, box=box)
 
     # What there is
 
-    def at_present(self, record: Record, lesion: str) -> Present:
+    def at_present(self, record: Record, lesion: str) -> CurrentCounts:
         """Return what a lesion comes to at its present threshold."""
         if self.is_corrected(record, lesion):
             return _counted(record, lesion, self.corrected(record, lesion))
-        counts = self._store.counts(record.id, lesion)
-        return present_of(
-            {"lesions": {lesion: record.facts["lesions"][lesion]}}, {lesion: counts}, record.thresholds
-        )[lesion]
+        counts = self._database.counts(record.id, lesion)
+        return counts_at(counts, level_of(record.predicted, record.thresholds, lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
         """Return the verdicts that hold, in the order in which they were given."""
-        given = [edit for edit in self._store.edits(identifier) if edit.kind == "verdict" and not edit.undone]
+        given = [
+            edit for edit in self._database.edits(identifier) if edit.kind == "verdict" and not edit.undone
+        ]
         replaced = {number for edit in given for number in edit.told["replaces"]}
         return [edit for edit in given if edit.number not in replaced and edit.told["verdict"] != "none"]
 
-    def _region(self, record: Record, judged: Judged) -> tuple[Covered, list[int]]:
+    def _region(self, record: Record, verdict: RegionVerdict) -> tuple[Covered, list[int]]:
         """Return the pixels that a verdict is about, and the numbers of earlier verdicts on them."""
-        if not (0 <= judged.y < record.height and 0 <= judged.x < record.width):
-            raise errors.invalid(f"pixel ({judged.x}, {judged.y}) lies outside the photograph")
-        earlier = [edit for edit in self.verdicts(record.id) if edit.lesion == judged.lesion]
-        same = [edit for edit in earlier if (edit.told["x"], edit.told["y"]) == (judged.x, judged.y)]
+        if not (0 <= verdict.y < record.height and 0 <= verdict.x < record.width):
+            raise errors.invalid(f"pixel ({verdict.x}, {verdict.y}) lies outside the photograph")
+        earlier = [edit for edit in self.verdicts(record.id) if edit.lesion == verdict.lesion]
+        same = [edit for edit in earlier if (edit.told["x"], edit.told["y"]) == (verdict.x, verdict.y)]
         if same and same[-1].told["verdict"] != "questionable":
-            return _judged_pixels(same[-1]), [edit.number for edit in same]
-        found = region_at(self.corrected(record, judged.lesion), judged.level, judged.y, judged.x)
+            return _verdict_pixels(same[-1]), [edit.number for edit in same]
+        found = region_at(self.corrected(record, verdict.lesion), verdict.level, verdict.y, verdict.x)
         if found is None:
-            raise errors.not_found(f"region of {judged.lesion} at pixel ({judged.x}, {judged.y})")
+            raise errors.not_found(f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})")
         met = [edit.number for edit in earlier if holds(found, edit.told["y"], edit.told["x"])]
         return found, met
 
-    def _laid(self, record: Record, lesion: str, covered: Covered | None, said: np.uint8) -> Patch | None:
+    def _patch_for(
+        self, record: Record, lesion: str, covered: Covered | None, attribution: np.uint8
+    ) -> Patch | None:
         """Return the patch that says something of some pixels, and of the others what was said before."""
         if covered is None:
             return None
         patch = self.layer(record, lesion).lifted(covered.box)
-        patch.pixels[covered.pixels] = said
+        patch.pixels[covered.pixels] = attribution
         return patch
 
     def _ready(self, identifier: str, revision: int | None) -> Record:
-        record = self._store.get(identifier)
+        record = self._database.get(identifier)
         if record is None:
             raise errors.not_found("photograph")
         require_done(record)
         if revision is not None and revision != record.revision:
-            raise errors.Problem(
-                409,
+            raise ServiceError(
                 "stale",
                 f"the corrections are at revision {record.revision}, not {revision}; read them again",
             )
@@ -453,16 +464,16 @@ def holds(covered: Covered, row: int, column: int) -> bool:
 
 def require_done(record: Record) -> None:
     """Raise a Problem where nothing was found yet."""
-    if record.state == "failed":
-        raise errors.not_ready(f"it failed: {record.error['message']}")
+    if record.error is not None:
+        raise errors.not_ready(f"it failed: {record.error.message}")
     if record.state != "done":
         raise errors.not_ready("it is not looked at yet; wait until its state is done")
 
 
 def require_lesion(record: Record, lesion: str) -> None:
     """Raise a Problem where the model does not know a lesion."""
-    if lesion not in record.facts["lesions"]:
-        known = ", ".join(record.facts["lesions"])
+    if lesion not in record.predicted.lesions:
+        known = ", ".join(record.predicted.lesions)
         raise errors.invalid(f"lesion {lesion!r} is unknown to the model; it knows {known}")
 
 
@@ -474,12 +485,12 @@ def require_size(shape: tuple[int, ...], record: Record) -> None:
         )
 
 
-def _counted(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"]) -> Present:
+def _counted(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"]) -> CurrentCounts:
     """Count one level of a corrected map."""
-    level = level_of(record.facts, record.thresholds, lesion)
+    level = level_of(record.predicted, record.thresholds, lesion)
     lit = (stored >= level).view(np.uint8)
-    counts = component_tree.count(lit, record.facts["lesions"][lesion]["minimum_area_px"])
-    return Present(
+    counts = component_tree.count_regions(lit, record.predicted.lesions[lesion].minimum_area_px)
+    return CurrentCounts(
         level=level,
         count=int(counts.regions[1]),
         area_px=int(counts.area_px[1]),
@@ -487,20 +498,22 @@ def _counted(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"]) -> P
     )
 
 
-def _laid(record: Record, lesion: str, layer: Layer, patch: Patch, earlier: Present) -> Present:
+def _patch_for(
+    record: Record, lesion: str, layer: Layer, patch: Patch, earlier: CurrentCounts
+) -> CurrentCounts:
     """Lay a patch and count anew: where it is small, only the regions that it meets.
 
     No other region changes: whatever comes to touch, or parts, does so in the patch or beside it.
     """
     box = patch.box
     if patch.pixels.size > SMALL:
-        layer.lay(patch)
+        layer.apply(patch)
         return _counted(record, lesion, layer.corrected.finest)
-    smallest = record.facts["lesions"][lesion]["minimum_area_px"]
+    smallest = record.predicted.lesions[lesion].minimum_area_px
     before = _meeting(layer.corrected.finest, earlier.level, box, smallest)
-    layer.lay(patch)
+    layer.apply(patch)
     after = _meeting(layer.corrected.finest, earlier.level, box, smallest)
-    return Present(
+    return CurrentCounts(
         level=earlier.level,
         count=earlier.count + after.count - before.count,
         area_px=earlier.area_px + after.area_px - before.area_px,
@@ -508,7 +521,7 @@ def _laid(record: Record, lesion: str, layer: Layer, patch: Patch, earlier: Pres
     )
 
 
-def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: int) -> Present:
+def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: int) -> CurrentCounts:
     """Count the regions that meet a box or touch it, and the lit pixels in it."""
     lit = (stored >= level).view(np.uint8)
     inside = int(np.count_nonzero(lit[box.slices]))
@@ -520,7 +533,7 @@ def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: i
             area, _, _, _ = cv2.floodFill(lit, None, (left + column, top + row), 2, flags=8)
             if area >= smallest:
                 count, area_px = count + 1, area_px + int(area)
-    return Present(level=level, count=count, area_px=area_px, mask_px=inside)
+    return CurrentCounts(level=level, count=count, area_px=area_px, mask_px=inside)
 
 
 def _patch(edit: Edit, content: bytes | None) -> Patch | None:
@@ -529,7 +542,7 @@ def _patch(edit: Edit, content: bytes | None) -> Patch | None:
     return layers.unpacked(content, _box(edit.box))
 
 
-def _judged_pixels(edit: Edit) -> Covered:
+def _verdict_pixels(edit: Edit) -> Covered:
     """Return the pixels that a verdict was about."""
     box = _box(edit.told["box"])
     bits = np.frombuffer(zlib.decompress(base64.b64decode(edit.told["pixels"])), np.uint8)
@@ -538,7 +551,7 @@ def _judged_pixels(edit: Edit) -> Covered:
     return Covered(box=box, pixels=pixels)
 
 
-def _there(record: Record | None) -> Record:
+def _is_present(record: Record | None) -> Record:
     if record is None:
         raise errors.not_found("photograph")
     return record

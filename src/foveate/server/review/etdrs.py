@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from foveate.geometry import field_of_view
-from foveate.server.http import errors
+from foveate.server import errors
 from foveate.types import Box, Field, Region
 
 RADII_MM = (0.5, 1.5, 3.0)
@@ -77,7 +77,7 @@ class Grid:
         )
 
 
-def visible(grid: Grid, seen: Field, area: int) -> list[int]:
+def visible(grid: Grid, visible: Field, area: int) -> list[int]:
     """Count the pixels of each field of the grid that lie in the field of view.
 
     Args:
@@ -86,8 +86,8 @@ def visible(grid: Grid, seen: Field, area: int) -> list[int]:
         area: its pixels; those that lie in no field are the rest.
     """
     counted = np.zeros(len(FIELDS), np.int64)
-    for box in _strips(_met(grid, seen.box)):
-        rows, columns = np.nonzero(field_of_view.mask(seen, box))
+    for box in _strips(_met(grid, visible.box)):
+        rows, columns = np.nonzero(field_of_view.mask(visible, box))
         counted += _binned(grid, rows + box.top, columns + box.left)
     inside = [int(number) for number in counted[:-1]]
     return [*inside, area - sum(inside)]
@@ -107,19 +107,19 @@ def _met(grid: Grid, box: Box) -> Box:
 
 def lesion_pixels(grid: Grid, counted: UInt8[np.ndarray, "H W"]) -> list[int]:
     """Count in each field the pixels of a mask that holds 1 where there is lesion."""
-    found = np.zeros(len(FIELDS), np.int64)
+    numbers = np.zeros(len(FIELDS), np.int64)
     height, width = counted.shape
     for box in _strips(Box(top=0, left=0, bottom=height, right=width)):
         rows, columns = np.nonzero(counted[box.slices])
-        found += _binned(grid, rows + box.top, columns)
-    return [int(number) for number in found]
+        numbers += _binned(grid, rows + box.top, columns)
+    return [int(number) for number in numbers]
 
 
-def region_counts(grid: Grid, found: Sequence[Region]) -> list[int]:
+def region_counts(grid: Grid, numbers: Sequence[Region]) -> list[int]:
     """Count the regions whose centroid lies in each field."""
-    if not found:
+    if not numbers:
         return [0] * len(FIELDS)
-    centres = np.array([region.centroid for region in found], np.float64)
+    centres = np.array([region.centroid for region in numbers], np.float64)
     counted = np.bincount(grid.fields(centres[:, 0], centres[:, 1]), minlength=len(FIELDS))
     return [int(number) for number in counted]
 
@@ -137,8 +137,8 @@ def named(
         field: {
             "pixels": pixels[place],
             "lesions": {
-                lesion: {what: counted[place] for what, counted in told.items()}
-                for lesion, told in numbers.items()
+                lesion: {measure: by_field[place] for measure, by_field in measures.items()}
+                for lesion, measures in numbers.items()
             },
         }
         for place, field in enumerate(FIELDS)

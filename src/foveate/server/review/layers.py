@@ -52,7 +52,7 @@ class Layer:
         """What it takes beside the model's map."""
         return self.edits.nbytes + self.corrected.nbytes
 
-    def lay(self, patch: Patch) -> None:
+    def apply(self, patch: Patch) -> None:
         """Put a patch on it."""
         before = self.edits.finest[patch.box.slices]
         self._painted += _more(patch.pixels, before, PAINTED)
@@ -75,15 +75,15 @@ class Layer:
         return self._erased
 
 
-def _more(now: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"], said: np.uint8) -> int:
-    return int(np.count_nonzero(now == said)) - int(np.count_nonzero(before == said))
+def _more(now: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"], attribution: np.uint8) -> int:
+    return int(np.count_nonzero(now == attribution)) - int(np.count_nonzero(before == attribution))
 
 
 def _corrected(model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    found = model.copy()
-    found[edits == ERASED] = 0
-    found[edits == PAINTED] = 255
-    return found
+    corrected = model.copy()
+    corrected[edits == ERASED] = 0
+    corrected[edits == PAINTED] = 255
+    return corrected
 
 
 def packed(pixels: UInt8[np.ndarray, "h w"]) -> bytes:
@@ -107,7 +107,7 @@ class Sized(Protocol):
         ...
 
 
-Held = TypeVar("Held", bound=Sized)
+Cached = TypeVar("Cached", bound=Sized)
 
 
 class Memory:
@@ -115,40 +115,42 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: OrderedDict[Hashable, Sized] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Sized] = OrderedDict()
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
 
-    def get(self, key: Hashable, make: Callable[[], Held]) -> Held:
+    def get(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
         """Return what is kept under a key, or make and keep it; several who ask at once wait for one."""
         with self._lock:
-            if key in self._held:
+            if key in self._entries:
                 return self._touched(key)
             mine = self._making.setdefault(key, threading.Lock())
         with mine:
             with self._lock:
-                if key in self._held:
+                if key in self._entries:
                     return self._touched(key)
             try:
                 made = make()
                 with self._lock:
-                    self._held[key] = made
-                    while len(self._held) > 1 and self._nbytes() > self._limit:
-                        self._held.popitem(last=False)
+                    self._entries[key] = made
+                    while len(self._entries) > 1 and self._nbytes() > self._limit:
+                        self._entries.popitem(last=False)
             finally:
                 with self._lock:
                     self._making.pop(key, None)
             return made
 
-    def _touched(self, key: Hashable) -> Held:  # type: ignore[type-var]  # each key holds one kind
-        self._held.move_to_end(key)
-        return self._held[key]  # type: ignore[return-value]
+    def _touched(self, key: Hashable) -> Cached:  # type: ignore[type-var]  # each key holds one kind
+        self._entries.move_to_end(key)
+        return self._entries[key]  # type: ignore[return-value]
 
     def _nbytes(self) -> int:
-        return sum(one.nbytes for one in self._held.values())
+        return sum(entry.nbytes for entry in self._entries.values())
 
     def forget(self, *first: Hashable) -> None:
         """Drop all keys, tuples, that begin so."""
         with self._lock:
-            for key in [key for key in self._held if isinstance(key, tuple) and key[: len(first)] == first]:
-                del self._held[key]
+            for key in [
+                key for key in self._entries if isinstance(key, tuple) and key[: len(first)] == first
+            ]:
+                del self._entries[key]

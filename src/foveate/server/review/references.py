@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 
-from foveate import datasets
+from foveate import atomic_files, datasets
 from foveate.analysis.component_tree import LEVELS
 from foveate.errors import DatasetError
-from foveate.server.http import errors
+from foveate.server import errors
+from foveate.server.errors import ServiceError
 from foveate.server.review.corrections import (
     Corrections,
     level_of,
@@ -25,10 +26,10 @@ from foveate.server.review.corrections import (
     require_size,
 )
 from foveate.server.review.layers import Memory
-from foveate.server.storage.data_dir import Shelf
+from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Record
 from foveate.server.storage.tiles import Pyramid
-from foveate.writers import files, maps
+from foveate.writers import maps
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -40,7 +41,7 @@ MOST = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class ReferenceMask:
     """One mask."""
 
     mask_px: int
@@ -56,20 +57,20 @@ def read(path: Path, record: Record) -> Bool[np.ndarray, "H W"]:
     try:
         with Image.open(path, formats=FORMATS) as header:
             require_size(header.size[::-1], record)
-        return datasets.marked(path)
+        return datasets.lesion_pixels(path)
     except DatasetError as error:
         line = str(error).removeprefix(f"{path}: ")
-        raise errors.Problem(422, "unreadable", line) from error
+        raise ServiceError("unreadable", line) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         line = "no mask that can be read; send a PNG of the photograph's size"
-        raise errors.Problem(422, "unreadable", line) from error
+        raise ServiceError("unreadable", line) from error
 
 
 class References:
     """The masks of all photographs."""
 
-    def __init__(self, shelf: Shelf, memory: Memory, corrections: Corrections) -> None:
-        self._shelf = shelf
+    def __init__(self, data_dir: DataDir, memory: Memory, corrections: Corrections) -> None:
+        self._data_dir = data_dir
         self._memory = memory
         self._corrections = corrections
 
@@ -83,10 +84,12 @@ class References:
         require_done(record)
         require_lesion(record, lesion)
         require_size(mask.shape, record)
-        known = self.names(record)
-        if name not in known and len(known) >= MOST:
+        codes = self.names(record)
+        if name not in codes and len(codes) >= MOST:
             raise errors.invalid(f"there are {MOST} graders already; delete one")
-        files.write(self._shelf.place(record.id).reference(name, lesion), maps.encode_mask(mask))
+        atomic_files.write_file(
+            self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
+        )
         self._memory.forget(record.id, "reference")
 
     def snapshot(self, record: Record, name: str) -> None:
@@ -96,21 +99,21 @@ class References:
             Problem: as `put`.
         """
         require_done(record)
-        for lesion in record.facts["lesions"]:
-            level = level_of(record.facts, record.thresholds, lesion)
+        for lesion in record.predicted.lesions:
+            level = level_of(record.predicted, record.thresholds, lesion)
             self.put(record, name, lesion, self._corrections.corrected(record, lesion) >= level)
 
     def delete(self, record: Record, name: str) -> bool:
         """Delete all masks of a name; say whether there were any."""
         found = self.names(record).get(name, ())
         for lesion in found:
-            self._shelf.delete(self._shelf.place(record.id).reference(name, lesion))
+            self._data_dir.delete(self._data_dir.photograph(record.id).reference(name, lesion))
         self._memory.forget(record.id, "reference")
         return bool(found)
 
     def names(self, record: Record) -> dict[str, tuple[str, ...]]:
         """Return, by name, the lesions of which there is a mask."""
-        folder = self._shelf.place(record.id).references
+        folder = self._data_dir.photograph(record.id).references
         found: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.glob("*.png")):
             name, _, lesion = path.stem.rpartition("_")
@@ -119,30 +122,30 @@ class References:
 
     def pyramid(self, record: Record, name: str, lesion: str) -> Pyramid | None:
         """Return a mask at all zooms, or None where there is none."""
-        path = self._shelf.place(record.id).reference(name, lesion)
+        path = self._data_dir.photograph(record.id).reference(name, lesion)
         if not NAME.fullmatch(name) or not path.is_file():
             return None
         key = (record.id, "reference", name, lesion)
         return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
 
-    def drawn(self, record: Record, name: str, lesion: str) -> Drawn:
+    def outline(self, record: Record, name: str, lesion: str) -> ReferenceMask:
         """Count a mask's pixels and regions."""
-        found = self._found(record, name, lesion)
+        found = self._reference_path(record, name, lesion)
         count, _ = cv2.connectedComponents(found, connectivity=8)
-        return Drawn(mask_px=int(np.count_nonzero(found)), regions=count - 1)
+        return ReferenceMask(mask_px=int(np.count_nonzero(found)), regions=count - 1)
 
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]
     ) -> tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]:
         """Return, for each level of a map, how many pixels lie in both, in it alone, in the mask alone."""
-        mask = self._found(record, name, lesion) > 0
+        mask = self._reference_path(record, name, lesion) > 0
         inside = _at_or_above(stored[mask])
         true, every = inside, _at_or_above(stored.ravel())
         missed = int(np.count_nonzero(mask)) - true
         missed[0] = 0
         return true, every - true, missed
 
-    def _found(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
+    def _reference_path(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
         found = self.pyramid(record, name, lesion)
         if found is None:
             raise errors.not_found("mask to compare with")

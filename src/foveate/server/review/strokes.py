@@ -1,18 +1,27 @@
-"""A brush's stroke -> the pixels that it covers.
+"""The pixels that a brush stroke covers.
 
-Knows:   that a pixel is covered where its centre is within half a diameter of the line, or it holds a point.
+Knows:   that a pixel is covered if its centre is within half a diameter of the line, or if it holds a point.
 Ignores: what is done to the pixels.
 
-(x, y) is what people draw in; (row, column) begins here. Shape letters: P points, h w box.
+A stroke is a chain of straight segments. The part of a row that is within a radius of a segment is one interval,
+so that a stroke of many long segments costs one interval a segment and row, however wide the brush is.
+
+(x, y) is what people draw in; (row, column) begins here. Shape letters: P points, S segments, R rows, h w box.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from foveate.types import Box
+
+STRIP = 64
+"""Rows that are covered at a time: bounds the memory of a stroke of many segments."""
+
+SLACK = 1e-6
+"""By which an interval may be too long, in px; the exact distance then decides about its ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,14 +30,14 @@ class Covered:
 
     box: Box
     pixels: Bool[np.ndarray, "h w"]
-    """Which of the box."""
+    """Which pixels of the box are covered."""
 
 
 def covered(points: Sequence[tuple[float, float]], diameter: float, shape: tuple[int, int]) -> Covered | None:
-    """Return the pixels that a stroke covers; None where all of it lies outside.
+    """Return the pixels that a stroke covers, or None if all of it lies outside the photograph.
 
     Args:
-        points: (x, y), px from the outer edge of the first pixel; one or more.
+        points: (x, y), px from the outer edge of the first pixel; at least one.
         diameter: of the brush, px.
         shape: (H, W) of the photograph.
     """
@@ -36,44 +45,102 @@ def covered(points: Sequence[tuple[float, float]], diameter: float, shape: tuple
     box = _box(line.min(axis=0) - diameter / 2, line.max(axis=0) + diameter / 2, shape)
     if box is None:
         return None
+    segments = _Segments(start=line, along=np.diff(line, axis=0, append=line[-1:]), radius=diameter / 2)
     pixels = np.zeros(box.shape, bool)
-    for start, end in zip(line, [*line[1:], line[-1]], strict=True):
-        _cover(pixels, box, (start, end), diameter / 2)
-    for row, column in np.floor(line).astype(int):
-        if box.top <= row < box.bottom and box.left <= column < box.right:
-            pixels[row - box.top, column - box.left] = True
+    for top in range(box.top, box.bottom, STRIP):
+        rows = np.arange(top, min(top + STRIP, box.bottom))
+        pixels[top - box.top :][: len(rows)] = _strip(segments.near(rows), rows, box)
+    _cover_points(pixels, box, line)
     return Covered(box=box, pixels=pixels) if pixels.any() else None
 
 
-def _cover(
-    pixels: Bool[np.ndarray, "h w"],
-    box: Box,
-    line: tuple[Float64[np.ndarray, " 2"], Float64[np.ndarray, " 2"]],
-    radius: float,
-) -> None:
-    """Cover what lies within a radius of one straight line."""
-    start, end = line
-    near = _box(np.minimum(start, end) - radius, np.maximum(start, end) + radius, (box.bottom, box.right))
-    if near is None:
-        return
-    near = Box(
-        top=max(near.top, box.top), left=max(near.left, box.left), bottom=near.bottom, right=near.right
-    )
-    rows = np.arange(near.top, near.bottom)[:, None] + 0.5
-    columns = np.arange(near.left, near.right)[None, :] + 0.5
-    along = end - start
-    length = float(along @ along)
-    share = 0.0 if length == 0 else ((rows - start[0]) * along[0] + (columns - start[1]) * along[1]) / length
-    share = np.clip(share, 0.0, 1.0)
-    away = (rows - start[0] - share * along[0]) ** 2 + (columns - start[1] - share * along[1]) ** 2
-    here = np.s_[near.top - box.top : near.bottom - box.top, near.left - box.left : near.right - box.left]
-    pixels[here] |= away <= radius**2
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Segments:
+    """Straight segments, and the radius within which they cover; (row, column), px."""
+
+    start: Float64[np.ndarray, "S 2"]
+    along: Float64[np.ndarray, "S 2"]
+    """From the start of each segment to its end."""
+    radius: float
+
+    def near(self, rows: Int64[np.ndarray, " R"]) -> "_Segments":
+        """Return the segments that may cover a pixel of some consecutive rows."""
+        first, second = self.start[:, 0], self.start[:, 0] + self.along[:, 0]
+        meets = (np.minimum(first, second) - self.radius <= rows[-1] + 1) & (
+            np.maximum(first, second) + self.radius >= rows[0]
+        )
+        return _Segments(start=self.start[meets], along=self.along[meets], radius=self.radius)
+
+    def covers(
+        self, rows: Float64[np.ndarray, " R"], columns: Float64[np.ndarray, "S R"]
+    ) -> Bool[np.ndarray, "S R"]:
+        """Return whether each segment covers the pixel whose centre lies at a row and a column."""
+        (along_row, along_column), length = self.along.T[:, :, None], (self.along**2).sum(axis=1)[:, None]
+        down, right = rows - self.start[:, :1], columns - self.start[:, 1:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(length > 0, (down * along_row + right * along_column) / length, 0.0)
+        share = np.clip(share, 0.0, 1.0)
+        distance: Float64[np.ndarray, "S R"] = (down - share * along_row) ** 2 + (
+            right - share * along_column
+        ) ** 2
+        return np.asarray(distance <= self.radius**2)
+
+    def intervals(
+        self, rows: Float64[np.ndarray, " R"]
+    ) -> tuple[Float64[np.ndarray, "S R"], Float64[np.ndarray, "S R"]]:
+        """Return where each segment begins and ceases to cover each row; an empty interval ends before it begins.
+
+        What a segment covers is convex: the hull of a disc at either end. It reaches furthest to one side where
+        one of the discs does, or the straight edge between them.
+        """
+        left = np.full((len(self.start), len(rows)), np.inf)
+        right = np.full_like(left, -np.inf)
+        for centre in (self.start, self.start + self.along):
+            half = self.radius**2 - (rows - centre[:, :1]) ** 2
+            half = np.where(half > -SLACK, np.sqrt(np.maximum(half, 0.0)), -np.inf)
+            np.minimum(left, centre[:, 1:] - half, out=left)
+            np.maximum(right, centre[:, 1:] + half, out=right)
+        length = np.hypot(*self.along.T)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            across = self.radius * self.along[:, ::-1] * (-1.0, 1.0) / length  # to one long edge
+            for side in (across, -across):
+                share = (rows - self.start[:, :1] - side[:, :1]) / self.along[:, :1]
+                column = self.start[:, 1:] + side[:, 1:] + share * self.along[:, 1:]
+                on_edge = (share >= 0) & (share <= 1)  # never for a point or a level segment: its discs suffice
+                left = np.where(on_edge, np.minimum(left, column), left)
+                right = np.where(on_edge, np.maximum(right, column), right)
+        return left, right
+
+
+def _strip(segments: _Segments, rows: Int64[np.ndarray, " R"], box: Box) -> Bool[np.ndarray, "R w"]:
+    """Return which pixels of some rows of the box any segment covers."""
+    centres, width = rows + 0.5, box.right - box.left
+    left, right = segments.intervals(centres)
+    first = np.ceil(np.clip(left, -1e9, 1e9) - 0.5 - SLACK)
+    last = np.floor(np.clip(right, -1e9, 1e9) - 0.5 + SLACK)
+    for _ in range(2):
+        first += (first <= last) & ~segments.covers(centres, first + 0.5)
+        last -= (first <= last) & ~segments.covers(centres, last + 0.5)
+    begin = np.clip(first - box.left, 0, width).astype(np.int64)
+    end = np.clip(last + 1 - box.left, begin, width).astype(np.int64)
+    row_starts = np.arange(len(rows)) * (width + 1)
+    size = len(rows) * (width + 1)
+    changes = np.bincount((row_starts + begin).ravel(), minlength=size)
+    changes -= np.bincount((row_starts + end).ravel(), minlength=size)
+    return np.asarray(changes.reshape(len(rows), -1).cumsum(axis=1)[:, :width] > 0)
+
+
+def _cover_points(pixels: Bool[np.ndarray, "h w"], box: Box, line: Float64[np.ndarray, "P 2"]) -> None:
+    """Cover the pixels that hold a point, so that the thinnest brush leaves a mark."""
+    rows, columns = np.floor(line).astype(int).T
+    inside = (rows >= box.top) & (rows < box.bottom) & (columns >= box.left) & (columns < box.right)
+    pixels[rows[inside] - box.top, columns[inside] - box.left] = True
 
 
 def _box(
     first: Float64[np.ndarray, " 2"], last: Float64[np.ndarray, " 2"], shape: tuple[int, int]
 ) -> Box | None:
-    """Return the pixels between two corners that lie in a photograph of a shape."""
+    """Return the pixels between two corners that lie in a photograph of a shape, or None if there are none."""
     top, left = (max(0, int(edge)) for edge in np.floor(first))
     bottom, right = (min(side, int(edge) + 1) for edge, side in zip(np.floor(last), shape, strict=True))
     return Box(top=top, left=left, bottom=bottom, right=right) if top < bottom and left < right else None

@@ -1,21 +1,23 @@
-"""Where everything of a photograph lies on the server's disk.
+"""The data folder: where each file of a photograph is kept on the server's disk.
 
-Knows:   the layout of the data folder, and that deleting means that nothing is left of it.
+Knows:   the layout of the data folder, and that deletion leaves nothing behind.
 Ignores: what the files hold.
 
-DATA/foveate.sqlite3                     who waits, what was found, every correction
+DATA/foveate.sqlite3                     the queue, the results' figures, every correction
 DATA/lock                                held by the one server that uses the folder
 DATA/incoming/                           uploads under way; empty when the server starts
 DATA/photographs/<id>/upload             the file as it was sent
                      /photo.tiles        its tiles            /thumbnail.jpg
                      /results/           what `foveate predict` writes
-                     /seen.npz           what writing it again at other thresholds takes
+                     /seen.npz           what it takes to write the results again at other thresholds
                      /maps.tiles         tiles of the maps, all lesions of a tile in one picture
                      /references/<name>_<LESION>.png
-                     /made/<settings>/   files at other thresholds, or with corrections
+                     /made/<settings>/   exports at other thresholds, or with corrections
+DATA/unknown/<id>/                       results that the database does not know; for a person to look at
 DATA/gone/                               what is being deleted
 """
 
+import logging
 import shutil
 import sys
 import uuid
@@ -23,16 +25,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from foveate import atomic_files
 from foveate.errors import OutputError
-from foveate.writers import files
 
 if sys.platform != "win32":
     import fcntl
 
+LOG = logging.getLogger("foveate.server")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """One photograph's folder."""
+class PhotographDir:
+    """The folder of one photograph."""
 
     folder: Path
 
@@ -43,12 +47,12 @@ class Place:
 
     @property
     def tiles(self) -> Path:
-        """Pack of the photograph."""
+        """Tile pack of the photograph."""
         return self.folder / "photo.tiles"
 
     @property
     def thumbnail(self) -> Path:
-        """256 px on its long side."""
+        """JPEG, 256 px on its long side."""
         return self.folder / "thumbnail.jpg"
 
     @property
@@ -57,7 +61,7 @@ class Place:
         return self.folder / "results"
 
     @property
-    def seen(self) -> Path:
+    def segmentation_file(self) -> Path:
         """The probabilities at the model's scale, and what belongs to them."""
         return self.folder / "seen.npz"
 
@@ -67,13 +71,13 @@ class Place:
         return self.folder / "references"
 
     @property
-    def made(self) -> Path:
-        """Files that were made when asked for."""
+    def exports(self) -> Path:
+        """Files that were written on request."""
         return self.folder / "made"
 
     @property
     def map_tiles(self) -> Path:
-        """Pack of the maps, all lesions of a tile in one picture."""
+        """Tile pack of the maps, all lesions of a tile in one picture."""
         return self.folder / "maps.tiles"
 
     def map_file(self, key: str, lesion: str) -> Path:
@@ -81,15 +85,15 @@ class Place:
         return self.results / "maps" / f"{key}_{lesion}.png"
 
     def reference(self, name: str, lesion: str) -> Path:
-        """One mask to compare with."""
+        """A mask to compare with."""
         return self.references / f"{name}_{lesion}.png"
 
 
-class Shelf:
+class DataDir:
     """The data folder, for one server at a time.
 
     Raises:
-        OutputError: it cannot be written, or another server uses it.
+        OutputError: it cannot be written, another server uses it, or it holds photographs without a database.
     """
 
     def __init__(self, data: Path) -> None:
@@ -97,12 +101,26 @@ class Shelf:
         self.photographs = data / "photographs"
         self.incoming = data / "incoming"
         self._gone = data / "gone"
+        self._unknown = data / "unknown"
         for folder in (self.photographs, self.incoming, self._gone):
-            files.prove(folder)
-        self._lock = _locked(data)
+            atomic_files.require_writable(folder)
+        self._lock = _lock(data)
+        try:
+            self._require_database()
+        except OutputError:
+            self._lock.close()
+            raise
         self.data.chmod(0o700)  # patients' photographs: for the one who runs the server only
         for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
             _remove(leftover)
+
+    def _require_database(self) -> None:
+        """Raise OutputError if the folder holds photographs but no database: a new one would know none of them."""
+        if not self.database.exists() and any(self.photographs.iterdir()):
+            raise OutputError(
+                f"{self.data}: holds photographs, but {self.database.name} is missing; put it back, or choose "
+                "another --data"
+            )
 
     def close(self) -> None:
         """Let another server use it."""
@@ -110,12 +128,12 @@ class Shelf:
 
     @property
     def database(self) -> Path:
-        """The file of all that is no picture."""
+        """The SQLite file."""
         return self.data / "foveate.sqlite3"
 
-    def place(self, identifier: str) -> Place:
-        """Return a photograph's folder, whether it is there or not."""
-        return Place(folder=self.photographs / identifier)
+    def photograph(self, identifier: str) -> PhotographDir:
+        """Return the folder of a photograph, whether it exists or not."""
+        return PhotographDir(folder=self.photographs / identifier)
 
     def delete(self, path: Path) -> None:
         """Delete a file or folder: out of sight at once, off the disk before this returns."""
@@ -127,21 +145,31 @@ class Shelf:
         _remove(aside)
 
     def keep_only(self, identifiers: frozenset[str]) -> None:
-        """Delete the folders of photographs that nobody knows, as after a server that was killed."""
+        """Remove the folders of photographs that the database does not know.
+
+        An upload that was never accepted, since the server was killed meanwhile, is deleted. Results are set
+        aside in DATA/unknown: the database may be an older copy.
+        """
         for folder in self.photographs.iterdir():
-            if folder.name not in identifiers:
+            if folder.name in identifiers:
+                continue
+            if not PhotographDir(folder=folder).results.exists():
                 self.delete(folder)
+                continue
+            self._unknown.mkdir(exist_ok=True)
+            folder.rename(self._unknown / f"{folder.name}-{uuid.uuid4().hex[:8]}")
+            LOG.warning("results of a photograph that the database does not know are set aside in unknown/")
 
     def free(self) -> int:
         """Return the bytes that the disk has left."""
         return shutil.disk_usage(self.data).free
 
 
-def _locked(data: Path) -> IO[bytes]:
-    """Return a file that nobody else holds; the system lets go of it when its process ends, however it does.
+def _lock(data: Path) -> IO[bytes]:
+    """Return a locked file; the system releases it when its process ends, in whatever way.
 
     Raises:
-        OutputError: somebody else does.
+        OutputError: another process holds the lock.
     """
     file = (data / "lock").open("wb")
     if sys.platform != "win32":  # where files that are open cannot be replaced anyway

@@ -11,78 +11,18 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from foveate.errors import OutputError
+from foveate.inference.settings import FieldChoice
+from foveate.server.storage import migrations
+from foveate.server.storage.facts import Failure, LevelCounts, PhotographFacts, StoredFacts
+from foveate.types import Part
 
 State = Literal["queued", "looking", "done", "failed"]
-
-VERSION = 1
-"""Of the tables."""
-
-TABLES = """
-CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
-CREATE TABLE photographs (
-    id TEXT PRIMARY KEY,
-    number INTEGER UNIQUE NOT NULL,
-    batch TEXT REFERENCES batches(id),
-    name TEXT NOT NULL,
-    key TEXT NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    field TEXT NOT NULL,
-    region TEXT,
-    sha256 TEXT NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    spacing_mm REAL,
-    submitted REAL NOT NULL,
-    started REAL,
-    finished REAL,
-    error TEXT,
-    reviewed INTEGER NOT NULL DEFAULT 0,
-    grid TEXT,
-    thresholds TEXT NOT NULL DEFAULT '{}',
-    facts TEXT,
-    revision INTEGER NOT NULL DEFAULT 0,
-    count INTEGER,
-    area_fraction REAL
-);
-CREATE INDEX photographs_by_state ON photographs (state, number);
-CREATE INDEX photographs_by_batch ON photographs (batch, number);
-CREATE TABLE present (
-    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
-    lesion TEXT NOT NULL,
-    level INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    area_px INTEGER NOT NULL,
-    mask_px INTEGER NOT NULL,
-    PRIMARY KEY (photograph, lesion)
-);
-CREATE TABLE counts (
-    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
-    lesion TEXT NOT NULL,
-    counts TEXT NOT NULL,
-    PRIMARY KEY (photograph, lesion)
-);
-CREATE TABLE edits (
-    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    undone INTEGER NOT NULL DEFAULT 0,
-    kind TEXT NOT NULL,
-    lesion TEXT NOT NULL,
-    author TEXT NOT NULL,
-    time REAL NOT NULL,
-    told TEXT NOT NULL,
-    box TEXT,
-    before BLOB,
-    after BLOB,
-    PRIMARY KEY (photograph, number)
-);
-"""
 
 EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
 """Of a step, but for its pixels."""
@@ -111,9 +51,9 @@ class Record:
     state: State
     attempts: int
     """How often it was begun."""
-    field: Any
-    """'auto', 'full', or [row, column, radius]."""
-    region: str | None
+    field: FieldChoice
+    """'auto', 'full', or (row, column, radius), px."""
+    region: Part | None
     sha256: str
     width: int
     height: int
@@ -122,15 +62,15 @@ class Record:
     """Seconds since 1970, as all times here."""
     started: float | None
     finished: float | None
-    error: Any
-    """{'code', 'message'} where it failed."""
+    error: Failure | None
+    """Why there is no result, if it failed."""
     reviewed: bool
     grid: Any
     """{'fovea', 'disc'} where one was placed."""
     thresholds: Mapping[str, float]
     """That a person chose in place of the model's."""
-    facts: Any
-    """What `tasks.look` returned, but for the counts; None until done."""
+    facts: PhotographFacts | None
+    """What the model says; None until done."""
     revision: int
     """Of the corrections; 0: never corrected."""
     count: int | None
@@ -138,12 +78,18 @@ class Record:
     area_fraction: float | None
     """Their share of the field."""
 
+    @property
+    def predicted(self) -> PhotographFacts:
+        """What the model says of a photograph that is done."""
+        assert self.facts is not None, "asked of a photograph that is not done"
+        return self.facts
+
 
 JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Present:
+class CurrentCounts:
     """What a lesion comes to at its present threshold, corrections included."""
 
     level: int
@@ -186,11 +132,11 @@ class Query:
     offset: int = 0
 
 
-class Store:
+class Database:
     """The database. Any thread may call; one at a time gets through.
 
     Raises:
-        OutputError: the file cannot be opened, or was made by another version.
+        OutputError: the file cannot be opened, or was made by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -200,13 +146,7 @@ class Store:
             self._connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
-            (found,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if found == 0:
-                self._connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version={VERSION}; COMMIT;")
-            elif found != VERSION:
-                raise OutputError(
-                    f"{path}: of version {found}, this Foveate reads {VERSION}; choose another --data"
-                )
+            migrations.migrate(self._connection, path)
         except sqlite3.Error as error:
             raise OutputError(
                 f"{path}: cannot be used as a database ({error}); choose another --data"
@@ -224,10 +164,11 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # a full disk has rolled it back already
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         with self._lock:
@@ -293,11 +234,11 @@ class Store:
     def some(self, query: Query) -> tuple[list[Record], int]:
         """Return some photographs, and how many there are in all."""
         where, values = ["1"], []
-        for column, wanted in (("batch", query.batch), ("state", query.state)):
-            if wanted is not None:
+        for column, value in (("batch", query.batch), ("state", query.state)):
+            if value is not None:
                 where.append(f"photographs.{column} = ?")
-                values.append(wanted)
-        by, way = SORTS[query.sort], "DESC" if query.descending else "ASC"
+                values.append(value)
+        by, direction = SORTS[query.sort], "DESC" if query.descending else "ASC"
         join = ""
         if query.lesion is not None and query.sort in {"burden", "count"}:
             by = {"burden": "present.area_px * 1.0 / (width * height)", "count": "present.count"}[query.sort]
@@ -305,7 +246,7 @@ class Store:
             values.insert(0, query.lesion)
         base = f"FROM photographs {join} WHERE {' AND '.join(where)}"
         rows = self._rows(
-            f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {way}, number {way} LIMIT ? OFFSET ?",
+            f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {direction}, number {direction} LIMIT ? OFFSET ?",
             *values,
             query.limit,
             query.offset,
@@ -361,12 +302,37 @@ class Store:
                 "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'looking'"
             ).rowcount
 
+    def requeue(self, identifier: str, field: FieldChoice, region: Part | None) -> Record | None:
+        """Put a photograph that is done or failed at its old place in the queue.
+
+        Returns:
+            The photograph; None if it is gone, queued or being predicted.
+        """
+        values = {
+            "state": "queued",
+            "field": field,
+            "region": region,
+            "attempts": 0,
+            "started": None,
+            "finished": None,
+            "error": None,
+            "facts": None,
+            "revision": 0,
+            "count": None,
+            "area_fraction": None,
+        }
+        with self.change() as database:
+            (ready,) = database.execute(
+                "SELECT count(*) FROM photographs WHERE id = ? AND state IN ('done', 'failed')", (identifier,)
+            ).fetchone()
+            return _update(database, identifier, values) if ready else None
+
     def position(self, record: Record) -> int:
         """Return a queued photograph's place in the queue, from 1."""
-        ((ahead,),) = self._rows(
+        ((before,),) = self._rows(
             "SELECT count(*) FROM photographs WHERE state = 'queued' AND number < ?", record.number
         )
-        return int(ahead) + 1
+        return int(before) + 1
 
     def positions(self) -> dict[str, int]:
         """Return the places of all queued photographs."""
@@ -376,9 +342,9 @@ class Store:
     def finish(
         self,
         identifier: str,
-        facts: Mapping[str, Any],
-        counts: Mapping[str, Any],
-        present: Mapping[str, Present],
+        facts: PhotographFacts,
+        counts: Mapping[str, LevelCounts],
+        present: Mapping[str, CurrentCounts],
         now: float,
     ) -> Record | None:
         """Keep what was found, as one step: from then on it is done. None where the photograph is gone."""
@@ -389,28 +355,27 @@ class Store:
                 return None
             database.executemany(
                 "INSERT OR REPLACE INTO counts VALUES (?, ?, ?)",
-                [(identifier, lesion, json.dumps(one)) for lesion, one in counts.items()],
+                [(identifier, lesion, levels.model_dump_json()) for lesion, levels in counts.items()],
             )
-            put_present(database, identifier, present)
+            put_current_counts(database, identifier, present)
             return _get(database, identifier)
 
     # What is counted
 
-    def counts(self, identifier: str, lesion: str) -> dict[str, list[int]]:
+    def counts(self, identifier: str, lesion: str) -> LevelCounts:
         """Return the counts of all levels of the model's map of a photograph that is done."""
         found = self._rows(
             "SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion
         )
-        told: dict[str, list[int]] = json.loads(found[0][0])
-        return told
+        return LevelCounts.model_validate_json(found[0][0])
 
-    def present(self, identifier: str) -> dict[str, Present]:
+    def present(self, identifier: str) -> dict[str, CurrentCounts]:
         """Return what each lesion comes to at present."""
         rows = self._rows(
             "SELECT lesion, level, count, area_px, mask_px FROM present WHERE photograph = ?", identifier
         )
         return {
-            row["lesion"]: Present(
+            row["lesion"]: CurrentCounts(
                 level=row["level"], count=row["count"], area_px=row["area_px"], mask_px=row["mask_px"]
             )
             for row in rows
@@ -452,7 +417,9 @@ class Store:
         return frozenset(row[0] for row in rows)
 
 
-def put_present(database: sqlite3.Connection, identifier: str, present: Mapping[str, Present]) -> None:
+def put_current_counts(
+    database: sqlite3.Connection, identifier: str, present: Mapping[str, CurrentCounts]
+) -> None:
     """Within a change: keep what lesions come to at present, and the sums that lists sort by."""
     database.executemany(
         "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
@@ -515,9 +482,14 @@ def _get(database: sqlite3.Connection, identifier: str) -> Record:
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as columns hold them."""
     return {
-        column: json.dumps(value) if column in JSON_COLUMNS and value is not None else value
+        column: _json(value) if column in JSON_COLUMNS and value is not None else value
         for column, value in values.items()
     }
+
+
+def _json(value: object) -> str:
+    """Return a value as a JSON column holds it."""
+    return value.model_dump_json() if isinstance(value, StoredFacts) else json.dumps(value)
 
 
 def _record(row: sqlite3.Row) -> Record:
@@ -525,6 +497,10 @@ def _record(row: sqlite3.Row) -> Record:
         column: json.loads(row[column]) if column in JSON_COLUMNS and row[column] is not None else row[column]
         for column in row.keys()  # noqa: SIM118 iterating a row yields its values
     }
+    for column, kind in (("facts", PhotographFacts), ("error", Failure)):
+        values[column] = None if values[column] is None else kind.model_validate(values[column])
+    if isinstance(values["field"], list):
+        values["field"] = tuple(values["field"])
     return Record(**{**values, "reviewed": bool(values["reviewed"])})
 
 

@@ -24,30 +24,30 @@ def of_header(value: str | None) -> str:
 def of_file(name: str) -> str:
     """Return what people read: the last part of a path, without its ending."""
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    kept = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
-    stem, dot, ending = kept.rpartition(".")
-    named = stem if dot and stem and len(ending) <= 5 else kept
+    letters = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
+    stem, dot, ending = letters.rpartition(".")
+    named = stem if dot and stem and len(ending) <= 5 else letters
     return named[:LONGEST].strip() or UNNAMED
 
 
 def of_batch(name: str) -> str:
     """Return what people read of a batch's name."""
-    kept = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
-    return kept[:LONGEST]
+    letters = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
+    return letters[:LONGEST]
 
 
 def key(name: str) -> str:
     """Return what files are called: ASCII letters, digits, '-', '_', '.', and no dot in front."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in plain)
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in ascii_name)
     return safe.lstrip(".")[:LONGEST].rstrip(".") or UNNAMED
 
 
-def apart(wanted: str, taken: frozenset[str]) -> str:
+def unused_key(key: str, keys: frozenset[str]) -> str:
     """Return a key that is not taken, whatever the case of letters: 'left', 'left-2', 'left-3' ..."""
-    lower = {one.lower() for one in taken}
-    number, found = 1, wanted
-    while found.lower() in lower:
+    lower = {key_taken.lower() for key_taken in keys}
+    number, candidate = 1, key
+    while candidate.lower() in lower:
         number += 1
-        found = f"{wanted}-{number}"
-    return found
+        candidate = f"{key}-{number}"
+    return candidate

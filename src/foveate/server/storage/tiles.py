@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from foveate import atomic_files
 from foveate.types import Box
-from foveate.writers import files, maps, overlays
+from foveate.writers import maps, overlays
 
 SIZE = 512
 """Side of a tile, px: smaller ones cost requests, larger ones what lies off the screen."""
@@ -96,10 +97,10 @@ def highest(finer: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
     """Halve a map: each pixel the maximum of 2 x 2, so that nothing small vanishes."""
     height, width = finer.shape
     even = np.pad(finer, [(0, height % 2), (0, width % 2)]) if height % 2 or width % 2 else finer
-    found: UInt8[np.ndarray, "h w"] = np.maximum(
+    coarse: UInt8[np.ndarray, "h w"] = np.maximum(
         np.maximum(even[::2, ::2], even[1::2, ::2]), np.maximum(even[::2, 1::2], even[1::2, 1::2])
     )
-    return found
+    return coarse
 
 
 class Pyramid:
@@ -195,7 +196,7 @@ def stack(pyramids: Sequence[Pyramid | None], level: int, row: int, column: int)
     picture = np.zeros((len(pyramids) * STACKED, STACKED), np.uint8)
     for number, pyramid in enumerate(pyramids):
         if pyramid is not None:
-            _lay(picture, number, pyramid, (level, row, column))
+            _place(picture, number, pyramid, (level, row, column))
     return grey(picture)
 
 
@@ -214,11 +215,11 @@ def restack(tile: bytes, pyramids: Sequence[Pyramid | None], level: int, row: in
     for number, pyramid in enumerate(pyramids):
         if pyramid is not None:
             picture[number * STACKED : (number + 1) * STACKED] = 0
-            _lay(picture, number, pyramid, (level, row, column))
+            _place(picture, number, pyramid, (level, row, column))
     return grey(picture)
 
 
-def _lay(
+def _place(
     picture: UInt8[np.ndarray, "H W"], number: int, pyramid: Pyramid, place: tuple[int, int, int]
 ) -> None:
     """Put a map's tile, with its margin, to its place in a stack."""
@@ -240,9 +241,9 @@ def _cut(
 
 def _pack(path: Path, sizes: Sequence[Level], tiles: Iterator[bytes]) -> None:
     contents = list(tiles)
-    ends = np.cumsum([len(content) for content in contents]).tolist()
-    header = {"sizes": [(level.height, level.width) for level in sizes], "ends": ends}
-    files.write(path, b"".join([json.dumps(header).encode(), b"\n", *contents]))
+    end_offsets = np.cumsum([len(content) for content in contents]).tolist()
+    header = {"sizes": [(level.height, level.width) for level in sizes], "ends": end_offsets}
+    atomic_files.write_file(path, b"".join([json.dumps(header).encode(), b"\n", *contents]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,7 +253,7 @@ class _Header:
     sizes: tuple[Level, ...]
     firsts: tuple[int, ...]
     """Number of each level's first tile."""
-    ends: tuple[int, ...]
+    end_offsets: tuple[int, ...]
     """Where each tile ends, bytes after the first line."""
     start: int
     """Where the first tile begins in the file."""
@@ -278,9 +279,9 @@ class Packs:
         if not size.has(row, column):
             return None
         number = header.firsts[level] + row * size.columns + column
-        begin = header.ends[number - 1] if number else 0
+        begin = header.end_offsets[number - 1] if number else 0
         with path.open("rb") as file:
-            return os.pread(file.fileno(), header.ends[number] - begin, header.start + begin)
+            return os.pread(file.fileno(), header.end_offsets[number] - begin, header.start + begin)
 
     def forget(self, path: Path) -> None:
         """Forget a pack that was written anew or removed."""
@@ -294,12 +295,14 @@ class Packs:
                 return self._headers[path]
         with path.open("rb") as file:
             line = file.readline()
-        told = json.loads(line)
-        sizes = tuple(Level(height=height, width=width) for height, width in told["sizes"])
+        header = json.loads(line)
+        sizes = tuple(Level(height=height, width=width) for height, width in header["sizes"])
         firsts = [0]
         for size in sizes[:-1]:
             firsts.append(firsts[-1] + size.rows * size.columns)
-        header = _Header(sizes=sizes, firsts=tuple(firsts), ends=tuple(told["ends"]), start=len(line))
+        header = _Header(
+            sizes=sizes, firsts=tuple(firsts), end_offsets=tuple(header["ends"]), start=len(line)
+        )
         with self._lock:
             self._headers[path] = header
             while len(self._headers) > HEADERS:

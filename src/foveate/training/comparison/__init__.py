@@ -23,19 +23,19 @@ from PIL import Image
 from foveate import metrics, models, nets
 from foveate.datasets import DAMAGED, Case, truth
 from foveate.errors import DatasetError, SettingError, TrainingError
-from foveate.evaluation import LesionOutcome, of_model
-from foveate.evaluation.evaluate import Trial, evaluate
+from foveate.evaluation import LesionOutcome, maps_from_model
+from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
 from foveate.evaluation.networks import ROWS, Row
-from foveate.evaluation.sources import Shown, Source
+from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.geometry import canvas, tiling
-from foveate.inference.pipeline import DEFAULTS
-from foveate.metrics import Counts, Estimate
+from foveate.inference.settings import DEFAULTS
+from foveate.metrics import PixelCounts, Estimate
 from foveate.metrics.froc import DIAMETERS
 from foveate.nets import LocalGlobalUNet
 from foveate.training import trainer
 from foveate.training.recipe import ALONE, STAGES, Recipe, StageName
-from foveate.types import Contract
+from foveate.types import ModelContract
 
 OTHERS: tuple[Row, ...] = ("GlobalNet", "LocalNet")
 """Rows that the fused network is compared with."""
@@ -93,7 +93,7 @@ def network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
     Raises:
         TrainingError: the stage is not finished.
     """
-    built = nets.build(recipe.network, len(recipe.contract.lesions), read=None)
+    built = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
     trainer.load(built, folder, ENDS[row])
     return built.eval()
 
@@ -146,7 +146,7 @@ def require_unseen(cases: Sequence[Case], learned: Sequence[Case]) -> None:
             raise TrainingError(f"{case.name} is trained on; compare on photographs that are not")
 
 
-def tiled(contract: Contract, tiling: Literal["model", "paper"]) -> Contract:
+def tiled(contract: ModelContract, tiling: Literal["model", "paper"]) -> ModelContract:
     """Return how photographs are cut: as the model does, or in the paper's 143 patches side by side."""
     return contract if tiling == "model" else replace(contract, part="paper", overlap=0, step=None)
 
@@ -174,12 +174,12 @@ def compare(
         TrainingError: a stage is not finished.
         FoveateError: a photograph or mask cannot be used; the message says which.
     """
-    package = models.unwritten(recipe.name, tiled(recipe.contract, tiling))
+    package = models.unsaved_package(recipe.name, tiled(recipe.contract, tiling))
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
     clips: dict[Row, Clips] = {}
     for row, engine in ROWS.items():
-        clips[row] = Clips(of_model(package, engine(network=network(recipe, folder, row)), DEFAULTS))
-        trial = Trial(source=clips[row].show, cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
+        clips[row] = Clips(maps_from_model(package, engine(network=network(recipe, folder, row)), DEFAULTS))
+        trial = EvaluationSpec(source=clips[row].show, cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
         outcomes[row] = evaluate(trial, lambda done, name, row=row: tell(row, done, name))  # type: ignore[misc]
     return {lesion: _column(lesion, outcomes, clips) for lesion in lesions if lesion in outcomes["fused"]}
 
@@ -196,16 +196,16 @@ class _Clip:
 class Clips:
     """A source that keeps, of each photograph it shows, a patch with most of each lesion."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: MapSource) -> None:
         self.source = source
         self.kept: dict[tuple[str, str], _Clip] = {}
 
-    def show(self, case: Case) -> Shown:
+    def show(self, case: Case) -> CaseMaps:
         """Show a photograph, and keep a patch of each map that is asked for."""
         shown = self.source(case)
 
         def stored(lesion: str) -> UInt16[np.ndarray, "H W"]:
-            found: UInt16[np.ndarray, "H W"] = shown.stored(lesion)
+            found: UInt16[np.ndarray, "H W"] = shown.load_map(lesion)
             (plane,) = truth(case, (lesion,), shown.photograph.shape)
             if plane.any():
                 here = busiest(plane)
@@ -216,7 +216,7 @@ class Clips:
                 )
             return found
 
-        return replace(shown, stored=stored)
+        return replace(shown, load_map=stored)
 
 
 def busiest(plane: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
@@ -234,12 +234,12 @@ def _column(
 ) -> LesionComparison:
     each = {row: found[lesion].each for row, found in outcomes.items()}
     sketches = _sketches(each)
-    drawn = metrics.draws(len(each["fused"]))
+    drawn = metrics.resample_photographs(len(each["fused"]))
     scored = {row: _area(sketches[row], outcomes[row][lesion].pooled, drawn) for row in outcomes}
     areas = {row: area for row, (area, _) in scored.items()}
     strata = range(len(DIAMETERS) + 1)
     rows = {
-        row: [np.stack([one.detection["one_pixel"].row(stratum) for one in seen]) for stratum in strata]
+        row: [np.stack([one.detection["one_pixel"].table_row(stratum) for one in seen]) for stratum in strata]
         for row, seen in each.items()
     }
     statistic = metrics.froc.sensitivity_at(RATE)
@@ -271,7 +271,7 @@ def _column(
 
 def _sketches(each: Mapping[Row, Sequence[Measures]]) -> dict[Row, Float64[np.ndarray, "P C"]]:
     """Return the rows' sketches over the same bins, so that they can be compared."""
-    together = metrics.sketches([one.sketch for seen in each.values() for one in seen])
+    together = metrics.interval_table([one.interval_bins for seen in each.values() for one in seen])
     return dict(zip(each, np.split(together, len(each)), strict=True))
 
 
@@ -280,7 +280,7 @@ def _minus(one: float | None, other: float | None) -> float | None:
 
 
 def _area(
-    table: Float64[np.ndarray, "P C"], pooled: Counts, drawn: Int64[np.ndarray, "R P"]
+    table: Float64[np.ndarray, "P C"], pooled: PixelCounts, drawn: Int64[np.ndarray, "R P"]
 ) -> tuple[Estimate, float | None]:
     """Return exact average precision, its interval from sketches, and how far off their own value is."""
     sketched = metrics.estimate(table, metrics.average_precisions, drawn, "no photograph has this lesion")

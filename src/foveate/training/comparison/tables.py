@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from foveate.evaluation.networks import ROWS, Row
-from foveate.evaluation.page import PAPER
+from foveate.evaluation.html_report import PAPER
 from foveate.metrics import Estimate
 from foveate.metrics.froc import DIAMETERS
 from foveate.training.comparison import OTHERS, RATE, LesionComparison

@@ -9,7 +9,7 @@ from foveate.nets import NetworkPlan, StreamPlan
 from foveate.training.augmentation import Limits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
-from foveate.types import Contract
+from foveate.types import ModelContract
 
 SPLIT = Path(__file__).parent / "splits" / "idrid.json"
 """The folds of idrid-lite0, so that recipes compare."""
@@ -36,9 +36,9 @@ LOSS = Loss(
 """Equations 1 and 2. None of our choices has been compared with others on validation yet."""
 
 
-def contract(lesions: tuple[str, ...]) -> Contract:
+def contract(lesions: tuple[str, ...]) -> ModelContract:
     """Return how photographs are shown: section 2.2."""
-    return Contract(
+    return ModelContract(
         lesions=lesions,
         mean=(127.0, 127.0, 127.0),  # the paper names none: about -1 to 1
         std=(128.0, 128.0, 128.0),

@@ -26,8 +26,8 @@ def idrid_half() -> Recipe:
         name="idrid-half",
         network=replace(
             NETWORK,
-            local_net=replace(NETWORK.local_net, decoder=(64, 48, 32), ends=2),
-            corrects=True,
+            local_net=replace(NETWORK.local_net, decoder=(64, 48, 32), output_stride=2),
+            residual_fusion=True,
         ),
         stages={  # as many steps as the hours allowed, from idrid-lite0's weights on; the paper: 60 epochs
             "global": Stage(steps=700, photographs=2, windows=1, rate=2e-3, limits=PRETRAINING),  # left out

@@ -13,9 +13,9 @@ from foveate.nets import NetworkPlan, StreamPlan
 from foveate.training.augmentation import Limits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
-from foveate.types import Contract
+from foveate.types import ModelContract
 
-CONTRACT = Contract(
+CONTRACT = ModelContract(
     lesions=("EX", "MA", "HE", "SE"),
     mean=(127.0, 127.0, 127.0),  # as the ImageNet weights were trained
     std=(128.0, 128.0, 128.0),
@@ -25,7 +25,7 @@ CONTRACT = Contract(
     step=16,  # LocalNet's four halvings: windows may be larger than in training
     field_diameter=3480.0,  # median over the 54, as field.find measures
     scale_tolerance=0.15,  # so that no IDRiD photograph is resampled (the largest is 11 % wider)
-    glances=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs agree: docs/decisions/0010
+    tta_views=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs agree: docs/decisions/0010
 )
 
 NETWORK = NetworkPlan(  # decoder widths: our choice, narrow, so that two processor cores can train them

@@ -11,9 +11,9 @@ from foveate.nets import NetworkPlan, StreamPlan
 from foveate.training.augmentation import Limits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
-from foveate.types import Contract
+from foveate.types import ModelContract
 
-CONTRACT = Contract(
+CONTRACT = ModelContract(
     lesions=("EX", "MA", "HE", "SE"),  # the layout's take their place
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),

@@ -2,7 +2,7 @@
 (() => {
   const RINGS = { rings: 11, line: 4, double: 4 }; // screen px below which a region is drawn as a ring
   const LINE = 1.6, HALO = 3.4, DEEPEST = 24; // line and halo in screen px; largest magnification
-  const PAGE = 200; // regions listed before one asks for more
+  const PAGE = 200; // regions listed at first
   const get = (id) => document.getElementById(id);
   const make = (tag, more = {}, ...inside) => {
     const element = Object.assign(document.createElement(tag), more);
@@ -13,18 +13,18 @@
 
   const table = get("photographs").tBodies[0];
   const rows = [...table.rows];
-  rows.forEach((row, place) => { row.place = place; });
+  rows.forEach((row, index) => { row.index = index; });
   const panes = [...document.querySelectorAll(".pane")];
   const images = panes.map((pane) => pane.querySelector("img"));
   const canvases = panes.map((pane) => pane.querySelector("canvas"));
   const crosses = panes.map((pane) => pane.querySelector(".cross"));
   const tip = document.querySelector(".tip");
 
-  let shown = null; // the photograph's numbers
-  let current = null; // its row
-  let picked = null; // [layer, region] that was chosen in the list
-  const view = { x: 0, y: 0, scale: 1 }; // the place at the panes' centre, photograph px; screen px for each of them
-  const off = new Set(); // lesions switched off; stays when the photograph changes
+  let photograph = null; // its values, from its script
+  let current = null; // its row in the table
+  let selected = null; // [layer, region] selected in the list of regions
+  const view = { x: 0, y: 0, scale: 1 }; // the panes' centre, photograph px; screen px per photograph px
+  const off = new Set(); // codes of hidden lesions; kept when the photograph changes
 
   // ---- the list of photographs ----
 
@@ -33,7 +33,7 @@
     heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
       const falling = head.getAttribute("aria-sort") !== "descending" && value.falls(column)
         || head.getAttribute("aria-sort") === "ascending";
-      heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+      heads.forEach((cell) => cell.setAttribute("aria-sort", "none"));
       head.setAttribute("aria-sort", falling ? "descending" : "ascending");
       redraw(column, falling ? -1 : 1);
     }));
@@ -46,44 +46,44 @@
   };
   const nameOf = (row) => row.querySelector(".name").textContent;
   sortable(get("photographs"), { falls: (column) => column > 0 }, (column, sign) => {
-    rows.sort((one, other) => sign * (column === 0
-      ? names.compare(nameOf(one), nameOf(other)) : valueOf(one, column) - valueOf(other, column))
-      || one.place - other.place);
+    rows.sort((a, b) => sign * (column === 0
+      ? names.compare(nameOf(a), nameOf(b)) : valueOf(a, column) - valueOf(b, column))
+      || a.index - b.index);
     table.append(...rows);
-    where();
+    updatePosition();
   });
 
-  const kinds = {
+  const filters = {
     all: () => true,
     lesions: (row) => row.dataset.values?.split(" ").some((share) => share > 0),
     quality: (row) => row.dataset.quality > 0,
     failed: (row) => row.classList.contains("failed"),
   };
   function filter() {
-    const wanted = get("find").value.toLowerCase();
-    const kind = kinds[get("kind").value];
+    const query = get("find").value.toLowerCase();
+    const matches = filters[get("kind").value];
     let count = 0;
     for (const row of rows) {
-      row.hidden = !(kind(row) && nameOf(row).toLowerCase().includes(wanted));
+      row.hidden = !(matches(row) && nameOf(row).toLowerCase().includes(query));
       count += !row.hidden;
     }
     get("matching").textContent = count === rows.length ? "" : `${count} of ${rows.length}`;
-    where();
+    updatePosition();
   }
   get("find").addEventListener("input", filter);
   get("kind").addEventListener("change", filter);
   get("filters").hidden = rows.length < 6;
 
-  const looked = () => rows.filter((row) => !row.hidden && row.querySelector("[data-show]"));
-  function where() {
-    const list = looked();
-    const place = list.indexOf(current);
-    get("position").textContent = place < 0 ? "" : `${place + 1} / ${list.length}`;
-    get("previous").disabled = place <= 0;
-    get("next").disabled = place < 0 || place === list.length - 1;
+  const viewableRows = () => rows.filter((row) => !row.hidden && row.querySelector("[data-show]"));
+  function updatePosition() {
+    const list = viewableRows();
+    const index = list.indexOf(current);
+    get("position").textContent = index < 0 ? "" : `${index + 1} / ${list.length}`;
+    get("previous").disabled = index <= 0;
+    get("next").disabled = index < 0 || index === list.length - 1;
   }
   function step(by) {
-    const list = looked();
+    const list = viewableRows();
     const row = list[list.indexOf(current) + by];
     if (row) choose(row);
   }
@@ -104,16 +104,16 @@
     current = row;
     row.classList.add("chosen");
     const list = get("list");
-    const away = row.offsetTop - list.scrollTop;
-    if (away < 40 || away > list.clientHeight - 60) list.scrollTop = row.offsetTop - 60;
-    history.replaceState(null, "", `#${row.place + 1}`);
+    const offset = row.offsetTop - list.scrollTop;
+    if (offset < 40 || offset > list.clientHeight - 60) list.scrollTop = row.offsetTop - 60;
+    history.replaceState(null, "", `#${row.index + 1}`);
     get("viewer").hidden = false;
-    get("shown").textContent = nameOf(row);
+    get("photograph-name").textContent = nameOf(row);
     get("message").textContent = "";
-    shown = picked = null;
+    photograph = selected = null;
     images.forEach((image) => { image.hidden = true; });
     redraw();
-    where();
+    updatePosition();
     const path = row.querySelector("[data-show]").dataset.show;
     const script = make("script", { src: path });
     script.row = row;
@@ -123,27 +123,27 @@
     document.head.append(script);
   }
 
-  window.foveate = (script, numbers) => {
+  window.foveate = (script, values) => {
     script.remove();
-    if (script.row !== current) return; // another photograph was chosen meanwhile
-    shown = numbers;
-    for (const layer of shown.lesions) {
+    if (script.row !== current) return; // another photograph was chosen in the meantime
+    photograph = values;
+    for (const layer of photograph.lesions) {
       for (const region of layer.regions) region.path = outline(region[10]);
     }
     const base = script.row.querySelector("[data-show]");
     const photo = base.dataset.show.replace(/\.js$/, "_photo.jpg");
     images.forEach((image) => {
       image.src = photo;
-      image.style.width = `${shown.width}px`;
-      image.style.height = `${shown.height}px`;
+      image.style.width = `${photograph.width}px`;
+      image.style.height = `${photograph.height}px`;
       image.hidden = false;
     });
     images[0].onerror = () => { get("message").textContent = `${photo} is missing: keep index.html together with the folders beside it.`; };
-    get("warnings").replaceChildren(...shown.quality.map((text) => make("span", { className: "warning", textContent: text })));
+    get("warnings").replaceChildren(...photograph.quality.map((text) => make("span", { className: "warning", textContent: text })));
     const tables = base.dataset.show.replace(/^page\//, "regions/").replace(/\.js$/, "");
     get("links").replaceChildren(...[["overlay", base.getAttribute("href")], ["CSV", `${tables}.csv`], ["JSON", `${tables}.json`]]
       .map(([text, href]) => make("a", { textContent: text, href })));
-    panes.forEach((pane) => { pane.style.aspectRatio = clamp(shown.field[2] / shown.field[3], 0.8, 2); });
+    panes.forEach((pane) => { pane.style.aspectRatio = clamp(photograph.field[2] / photograph.field[3], 0.8, 2); });
     layers();
     fit();
     list();
@@ -154,7 +154,7 @@
     for (const ring of rings) {
       let [x, y] = [ring[0] + 0.5, ring[1] + 0.5];
       path.moveTo(x, y);
-      for (let at = 2; at < ring.length; at += 2) path.lineTo(x += ring[at], y += ring[at + 1]);
+      for (let i = 2; i < ring.length; i += 2) path.lineTo(x += ring[i], y += ring[i + 1]);
       path.closePath();
     }
     return path;
@@ -168,7 +168,7 @@
 
   function layers() {
     get("layers").querySelectorAll("label").forEach((label) => label.remove());
-    shown.lesions.forEach((layer, number) => {
+    photograph.lesions.forEach((layer, number) => {
       const box = make("input", { type: "checkbox", checked: !off.has(layer.code) });
       box.addEventListener("change", () => {
         off[box.checked ? "delete" : "add"](layer.code);
@@ -181,27 +181,27 @@
     });
   }
 
-  // ---- moving about ----
+  // ---- pan and zoom ----
 
   const size = () => [panes[0].clientWidth, panes[0].clientHeight];
-  function whole() {
+  function photographScale() { // the scale at which the whole photograph fits the panes
     const [width, height] = size();
-    return Math.min(width / shown.width, height / shown.height);
+    return Math.min(width / photograph.width, height / photograph.height);
   }
-  function snug() { // the scale at which the field of view fills the panes
+  function fieldScale() { // the scale at which the field of view fills the panes
     const [width, height] = size();
-    return Math.min(width / shown.field[2], height / shown.field[3]);
+    return Math.min(width / photograph.field[2], height / photograph.field[3]);
   }
   function fit() {
-    if (!shown) return;
-    const [left, top, width, height] = shown.field;
-    Object.assign(view, { x: left + width / 2, y: top + height / 2, scale: snug() });
+    if (!photograph) return;
+    const [left, top, width, height] = photograph.field;
+    Object.assign(view, { x: left + width / 2, y: top + height / 2, scale: fieldScale() });
     redraw();
   }
   function zoom(factor, x = size()[0] / 2, y = size()[1] / 2) {
-    if (!shown) return;
+    if (!photograph) return;
     const [width, height] = size();
-    const scale = clamp(view.scale * factor, whole(), Math.max(DEEPEST, whole()));
+    const scale = clamp(view.scale * factor, photographScale(), Math.max(DEEPEST, photographScale()));
     view.x += (x - width / 2) * (1 / view.scale - 1 / scale);
     view.y += (y - height / 2) * (1 / view.scale - 1 / scale);
     view.scale = scale;
@@ -213,38 +213,38 @@
     redraw();
   }
   function keepInside() {
-    for (const [axis, length, pane] of [["x", shown.width, size()[0]], ["y", shown.height, size()[1]]]) {
+    for (const [axis, length, pane] of [["x", photograph.width, size()[0]], ["y", photograph.height, size()[1]]]) {
       const half = Math.min(length, pane / view.scale) / 2;
       view[axis] = clamp(view[axis], half, length - half);
     }
   }
 
   const fingers = new Map();
-  const at = (pane, event) => {
+  const positionIn = (pane, event) => {
     const box = pane.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
   panes.forEach((pane, index) => {
     pane.addEventListener("wheel", (event) => {
-      if (!shown || (event.deltaY > 0 && view.scale <= snug() * 1.001)) return; // nothing to shrink: the page scrolls
+      if (!photograph || (event.deltaY > 0 && view.scale <= fieldScale() * 1.001)) return; // already at the smallest scale: let the page scroll
       event.preventDefault();
-      zoom(Math.exp(-clamp(event.deltaY * (event.deltaMode ? 16 : 1), -200, 200) / 500), ...at(pane, event));
+      zoom(Math.exp(-clamp(event.deltaY * (event.deltaMode ? 16 : 1), -200, 200) / 500), ...positionIn(pane, event));
     }, { passive: false });
     pane.addEventListener("pointerdown", (event) => {
       if (event.button) return;
-      fingers.set(event.pointerId, at(pane, event));
+      fingers.set(event.pointerId, positionIn(pane, event));
       pane.setPointerCapture(event.pointerId);
     });
     pane.addEventListener("pointermove", (event) => {
-      const now = at(pane, event);
+      const now = positionIn(pane, event);
       point(index, now);
       const before = fingers.get(event.pointerId);
-      if (!before || !shown) return;
-      const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
-      if (other) {
-        const spread = ([x, y]) => Math.max(8, Math.hypot(x - other[0], y - other[1]));
+      if (!before || !photograph) return;
+      const secondFinger = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
+      if (secondFinger) {
+        const distance = ([x, y]) => Math.max(8, Math.hypot(x - secondFinger[0], y - secondFinger[1]));
         move((now[0] - before[0]) / 2, (now[1] - before[1]) / 2);
-        zoom(spread(now) / spread(before), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
+        zoom(distance(now) / distance(before), (now[0] + secondFinger[0]) / 2, (now[1] + secondFinger[1]) / 2);
       } else {
         move(now[0] - before[0], now[1] - before[1]);
       }
@@ -257,16 +257,16 @@
       crosses.forEach((cross) => { cross.style.display = "none"; });
       tip.hidden = true;
     });
-    pane.addEventListener("dblclick", (event) => zoom(2, ...at(pane, event)));
+    pane.addEventListener("dblclick", (event) => zoom(2, ...positionIn(pane, event)));
     pane.addEventListener("keydown", (event) => {
-      const way = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
-      if (!way || !shown) return;
+      const direction = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
+      if (!direction || !photograph) return;
       event.preventDefault();
-      move(...way);
+      move(...direction);
     });
   });
   addEventListener("keydown", (event) => {
-    if (!shown || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select")) return;
+    if (!photograph || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select")) return;
     const number = Number(event.key);
     if (event.key === "+" || event.key === "=") zoom(1.4);
     else if (event.key === "-") zoom(1 / 1.4);
@@ -286,7 +286,7 @@
   let shape = "";
   new ResizeObserver(() => {
     const now = size().join();
-    if (!shown || now === shape) return;
+    if (!photograph || now === shape) return;
     shape = now;
     fit();
   }).observe(panes[0]);
@@ -294,19 +294,19 @@
   function point(index, [x, y]) {
     const cross = crosses[1 - index];
     crosses[index].style.display = "none";
-    cross.style.display = shown ? "block" : "none";
+    cross.style.display = photograph ? "block" : "none";
     cross.style.left = `${x}px`;
     cross.style.top = `${y}px`;
     const [width, height] = size();
-    const found = shown && under(view.x + (x - width / 2) / view.scale, view.y + (y - height / 2) / view.scale);
-    tip.hidden = !found;
-    if (!found) return;
-    const [layer, region] = found;
+    const hit = photograph && regionAt(view.x + (x - width / 2) / view.scale, view.y + (y - height / 2) / view.scale);
+    tip.hidden = !hit;
+    if (!hit) return;
+    const [layer, region] = hit;
     tip.textContent = `${layer.name} ${region[0]}: ${area(region)}, probability ${region[8].toFixed(2)}`;
     tip.style.left = `${clamp(x + 14, 0, Math.max(0, width - tip.offsetWidth - 4))}px`;
     tip.style.top = `${y > height - 50 ? y - 34 : y + 16}px`;
   }
-  function under(x, y) {
+  function regionAt(x, y) {
     const reach = 4 / view.scale;
     let best = null;
     for (const layer of visible()) {
@@ -321,44 +321,44 @@
 
   // ---- drawing ----
 
-  const visible = () => (shown ? shown.lesions.filter((layer) => !off.has(layer.code)) : []);
-  let waiting = false;
+  const visible = () => (photograph ? photograph.lesions.filter((layer) => !off.has(layer.code)) : []);
+  let frameRequested = false;
   function redraw() {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => { waiting = false; draw(); });
+    if (frameRequested) return;
+    frameRequested = true;
+    requestAnimationFrame(() => { frameRequested = false; draw(); });
   }
   function draw() {
     const [width, height] = size();
-    const dense = devicePixelRatio || 1;
+    const pixelRatio = devicePixelRatio || 1;
     const pens = canvases.map((canvas) => {
-      const wanted = [Math.round(width * dense), Math.round(height * dense)];
-      if (canvas.width !== wanted[0] || canvas.height !== wanted[1]) [canvas.width, canvas.height] = wanted;
+      const resolution = [Math.round(width * pixelRatio), Math.round(height * pixelRatio)];
+      if (canvas.width !== resolution[0] || canvas.height !== resolution[1]) [canvas.width, canvas.height] = resolution;
       const pen = canvas.getContext("2d");
       pen.setTransform(1, 0, 0, 1, 0, 0);
       pen.clearRect(0, 0, canvas.width, canvas.height);
       return pen;
     });
-    if (!shown) return;
+    if (!photograph) return;
     keepInside();
     const { scale } = view;
     const [left, top] = [width / 2 - view.x * scale, height / 2 - view.y * scale];
     images.forEach((image) => { image.style.transform = `translate(${left}px, ${top}px) scale(${scale})`; });
     panes.forEach((pane) => {
-      pane.classList.toggle("zoomed", scale > snug() * 1.001);
+      pane.classList.toggle("zoomed", scale > fieldScale() * 1.001);
       pane.classList.toggle("coarse", scale >= 8);
     });
     get("zoom").textContent = `${Math.round(scale * 100)} %`;
-    pens.forEach((pen) => pen.setTransform(dense * scale, 0, 0, dense * scale, dense * left, dense * top));
+    pens.forEach((pen) => pen.setTransform(pixelRatio * scale, 0, 0, pixelRatio * scale, pixelRatio * left, pixelRatio * top));
     pens[1].globalAlpha = get("opacity").value / 100;
     lesions(pens[1], [-left / scale, -top / scale, (width - left) / scale, (height - top) / scale]);
-    if (picked) pens.forEach((pen) => frame(pen, picked[1]));
+    if (selected) pens.forEach((pen) => frame(pen, selected[1]));
   }
   function lesions(pen, [west, north, east, south]) {
     const px = 1 / view.scale; // a screen px in photograph px
-    const seen = visible().map((layer) => [layer, layer.regions.filter(([, , , , left, top, width, height]) =>
+    const inView = visible().map((layer) => [layer, layer.regions.filter(([, , , , left, top, width, height]) =>
       left < east && left + width > west && top < south && top + height > north)]);
-    for (const [layer, regions] of seen) {
+    for (const [layer, regions] of inView) {
       if (get("fill").checked) {
         pen.fillStyle = `${layer.colour}73`; // 45 %
         for (const region of regions) pen.fill(region.path, "evenodd");
@@ -370,8 +370,8 @@
       for (const region of regions) pen.stroke(ring(layer, region, px) || region.path);
     };
     pen.lineJoin = "round";
-    for (const [layer, regions] of seen) stroke(layer, regions, "#0009", layer.style === "double" ? HALO + 2 : HALO);
-    for (const [layer, regions] of seen) {
+    for (const [layer, regions] of inView) stroke(layer, regions, "#0009", layer.style === "double" ? HALO + 2 : HALO);
+    for (const [layer, regions] of inView) {
       stroke(layer, regions, layer.colour, layer.style === "double" ? LINE + 2 : LINE);
       if (layer.style === "double") stroke(layer, regions, "#301008", 1.2);
     }
@@ -401,8 +401,8 @@
 
   // ---- the list of regions ----
 
-  const area = (region) => (shown.spacing === null ? `${region[1]} px`
-    : `${(region[1] * shown.spacing ** 2).toFixed(4)} mm²`);
+  const area = (region) => (photograph.spacing === null ? `${region[1]} px`
+    : `${(region[1] * photograph.spacing ** 2).toFixed(4)} mm²`);
   let order = { column: 1, sign: -1 };
   let limit = PAGE;
   const columns = [null, 1, 8, 9, 2, 3];
@@ -411,35 +411,35 @@
     list();
   });
   function list() {
-    const every = visible().flatMap((layer) => layer.regions.map((region) => [layer, region]));
+    const entries = visible().flatMap((layer) => layer.regions.map((region) => [layer, region]));
     const { column, sign } = order;
-    const key = ([layer, region]) => (column ? region[columns[column]] : shown.lesions.indexOf(layer) * 1e7 + region[0]);
-    every.sort((one, other) => sign * (key(one) - key(other)));
-    get("regions").tBodies[0].replaceChildren(...every.slice(0, limit).map(line));
+    const key = ([layer, region]) => (column ? region[columns[column]] : photograph.lesions.indexOf(layer) * 1e7 + region[0]);
+    entries.sort((a, b) => sign * (key(a) - key(b)));
+    get("regions").tBodies[0].replaceChildren(...entries.slice(0, limit).map(line));
     const total = visible().reduce((sum, layer) => sum + layer.count, 0);
-    get("listed").textContent = total > every.length ? `${total}, of which the ${every.length} largest are shown; all are in the CSV` : `${total}`;
-    get("more").hidden = every.length <= limit;
-    get("more").textContent = `Show all ${every.length}`;
+    get("listed").textContent = total > entries.length ? `${total}, of which the ${entries.length} largest are photograph; all are in the CSV` : `${total}`;
+    get("more").hidden = entries.length <= limit;
+    get("more").textContent = `Show all ${entries.length}`;
   }
   get("more").addEventListener("click", () => { limit = Infinity; list(); limit = PAGE; });
   function line([layer, region]) {
-    const go = make("button", { type: "button", title: "Zoom to it" }, swatch(layer), `${layer.name} ${region[0]}`);
-    go.addEventListener("click", () => show(layer, region));
+    const button = make("button", { type: "button", title: "Zoom to it" }, swatch(layer), `${layer.name} ${region[0]}`);
+    button.addEventListener("click", () => show(layer, region));
     const cell = (text) => make("td", { className: "number", textContent: text });
-    return make("tr", {}, make("td", {}, go), cell(area(region)), cell(region[8].toFixed(3)), cell(region[9].toFixed(3)),
+    return make("tr", {}, make("td", {}, button), cell(area(region)), cell(region[8].toFixed(3)), cell(region[9].toFixed(3)),
       cell(region[2].toFixed(1)), cell(region[3].toFixed(1)));
   }
   function show(layer, region) {
     const [width, height] = size();
-    const [, , x, y, , , across, down] = region;
-    picked = [layer, region];
-    const wanted = Math.min(width, height) / Math.max(200, 3 * across, 3 * down); // with some retina around it
-    Object.assign(view, { x, y, scale: clamp(wanted, whole(), DEEPEST) });
+    const [, , x, y, , , regionWidth, regionHeight] = region;
+    selected = [layer, region];
+    const scale = Math.min(width, height) / Math.max(200, 3 * regionWidth, 3 * regionHeight); // with some retina around it
+    Object.assign(view, { x, y, scale: clamp(scale, photographScale(), DEEPEST) });
     panes[1].scrollIntoView({ block: "nearest", behavior: "smooth" });
     redraw();
   }
 
-  const start = rows.find((row) => row.place === Number(location.hash.slice(1)) - 1 && row.querySelector("[data-show]"));
+  const start = rows.find((row) => row.index === Number(location.hash.slice(1)) - 1 && row.querySelector("[data-show]"));
   const first = start || rows.find((row) => row.querySelector("[data-show]"));
   if (first) choose(first);
 })();

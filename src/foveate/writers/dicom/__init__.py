@@ -1,7 +1,7 @@
-"""One photograph's result -> DICOM objects that belong to its patient and study.
+"""One photograph's result as DICOM objects that belong to its patient and study.
 
-Knows:   which objects are made, in which order; the same work gives the same bytes at the same moment.
-Ignores: where they lie or go. Needs the extra `dicom`.
+Knows:   which objects are made, and in which order; an equal request gives the same bytes.
+Ignores: where the objects are stored or sent. Needs the extra `dicom`.
 """
 
 from collections.abc import Mapping
@@ -12,69 +12,72 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
 from foveate.version import version
-from foveate.writers.dicom import codes, identity, names, segmentation
-from foveate.writers.dicom.report import Measured, report
-from foveate.writers.dicom.source import Source, required
-from foveate.writers.results import Drawn, Finding, ObjectKind, Objects
+from foveate.writers.dicom import codes, deidentification, segmentation, uids
+from foveate.writers.dicom.report import ReportContent, measurement_report
+from foveate.writers.dicom.source import DicomSource, require_source
+from foveate.writers.results import DicomLesion, DicomRequest, ObjectKind, PhotographResult
 
-IMPLEMENTATION = "2.25.190537095904587056210914975774095189162"
-"""Foveate's Implementation Class UID: drawn once."""
+IMPLEMENTATION_UID = "2.25.190537095904587056210914975774095189162"
+"""Foveate's Implementation Class UID: drawn at random, once."""
 
 
-def encode(finding: Finding, drawn: Mapping[str, Drawn], field_px: int) -> dict[ObjectKind, bytes]:
-    """Return the DICOM files that an order asks for.
+def encode(
+    result: PhotographResult, lesions: Mapping[str, DicomLesion], field_px: int
+) -> dict[ObjectKind, bytes]:
+    """Return the requested DICOM objects as files.
 
     Args:
-        finding: of a photograph that was read from DICOM.
-        drawn: lesion code -> what was found, in the order of segments.
+        result: of a photograph that was read from DICOM.
+        lesions: lesion code -> its mask and regions, in the order of the segments.
         field_px: pixels of the field of view.
 
     Raises:
-        PhotographError: the photograph was not read from DICOM, or names no study.
+        PhotographError: the photograph was not read from DICOM, or states no study.
     """
-    objects = finding.order.objects
-    source = required(finding.photograph.origin, finding.photograph.source)
-    if objects is None:
+    request = result.request.objects
+    source = require_source(result.photograph.origin, result.photograph.source)
+    if request is None:
         return {}
-    found = _objects(source, finding, drawn, field_px)
-    return {kind: _encoded(found[kind], objects) for kind in objects.kinds}
+    datasets = _datasets(source, result, lesions, field_px)
+    return {kind: _encode_file(datasets[kind], request) for kind in request.kinds}
 
 
-def _objects(
-    source: Source, finding: Finding, drawn: Mapping[str, Drawn], field_px: int
+def _datasets(
+    source: DicomSource, result: PhotographResult, lesions: Mapping[str, DicomLesion], field_px: int
 ) -> dict[ObjectKind, Dataset]:
-    order = finding.order
-    kinds = () if order.objects is None else order.objects.kinds
-    made: dict[ObjectKind, Dataset] = {}
+    request = result.request
+    kinds = () if request.objects is None else request.objects.kinds
+    datasets: dict[ObjectKind, Dataset] = {}
     if "seg" in kinds:
-        made["seg"] = segmentation.masks(source, order, [(code, one.mask) for code, one in drawn.items()])
+        masks = {code: lesion.mask for code, lesion in lesions.items()}
+        datasets["seg"] = segmentation.mask_segmentation(source, request, masks)
     if "sr" in kinds:
-        tallies = {code: one.tally for code, one in drawn.items()}
-        measured = Measured(finding=finding, tallies=tallies, field_px=field_px)
-        made["sr"] = report(source, measured, made["seg"])
+        summaries = {code: lesion.summary for code, lesion in lesions.items()}
+        content = ReportContent(result=result, summaries=summaries, field_px=field_px)
+        datasets["sr"] = measurement_report(source, content, datasets["seg"])
     if "prob" in kinds:
-        levels = [(code, one.levels) for code, one in drawn.items() if one.levels is not None]
-        made["prob"] = segmentation.maps(source, order, levels)
-    return made
+        levels = {code: lesion.levels for code, lesion in lesions.items() if lesion.levels is not None}
+        datasets["prob"] = segmentation.map_segmentation(source, request, levels)
+    return datasets
 
 
-def _encoded(made: Dataset, objects: Objects) -> bytes:
-    """Return an object as a file: at the order's time, without the patient where that is asked for."""
-    moment = objects.made
-    syntax = made.file_meta.TransferSyntaxUID
-    made.CodingSchemeIdentificationSequence = codes.schemes()
-    for what in ("InstanceCreation", "Content"):
-        setattr(made, f"{what}Date", f"{moment:%Y%m%d}")
-        setattr(made, f"{what}Time", f"{moment:%H%M%S}")
-    for equipment in made.get("ContributingEquipmentSequence", ()):
+def _encode_file(dataset: Dataset, request: DicomRequest) -> bytes:
+    """Return an object as a file, with the request's creation time, de-identified if that is requested."""
+    moment = request.created
+    syntax = dataset.file_meta.TransferSyntaxUID
+    dataset.CodingSchemeIdentificationSequence = codes.scheme_identification()
+    for prefix in ("InstanceCreation", "Content"):
+        setattr(dataset, f"{prefix}Date", f"{moment:%Y%m%d}")
+        setattr(dataset, f"{prefix}Time", f"{moment:%H%M%S}")
+    for equipment in dataset.get("ContributingEquipmentSequence", ()):
         if equipment.get("ManufacturerModelName") == "highdicom":
             equipment.ContributionDateTime = f"{moment:%Y%m%d%H%M%S}"
-    final = made if objects.secret is None else identity.hidden(made, objects.secret)
+    final = dataset if request.secret is None else deidentification.deidentify(dataset, request.secret)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = final.SOPClassUID
     meta.MediaStorageSOPInstanceUID = final.SOPInstanceUID
-    meta.ImplementationClassUID = UID(IMPLEMENTATION)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
     meta.ImplementationVersionName = f"FOVEATE {version()}"[:16]
     final.file_meta = meta
     content = BytesIO()
@@ -82,4 +85,4 @@ def _encoded(made: Dataset, objects: Objects) -> bytes:
     return content.getvalue()
 
 
-__all__ = ["encode", "names", "required"]
+__all__ = ["encode", "require_source", "uids"]

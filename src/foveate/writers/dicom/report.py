@@ -1,6 +1,6 @@
-"""Counts and areas -> a DICOM structured report (TID 1500 Measurement Report).
+"""Write counts and areas as a DICOM structured report (TID 1500 Measurement Report).
 
-Knows:   which measurements stand there, in which units, and how they point into the Segmentation.
+Knows:   which measurements it holds, in which units, and how they refer to the Segmentation.
 Ignores: how lesions were found, and who may see the patient's name.
 """
 
@@ -25,140 +25,145 @@ from highdicom.sr import (
 )
 from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes as known
+from pydicom.sr.codedict import codes as standard_codes
 
 from foveate.version import version
 from foveate.writers import maps
-from foveate.writers.dicom import codes, names, segmentation
-from foveate.writers.dicom.source import Source
-from foveate.writers.results import NOTICE, Finding, Order, Tally
+from foveate.writers.dicom import codes, segmentation, uids
+from foveate.writers.dicom.source import DicomSource
+from foveate.writers.results import NOTICE, LesionSummary, PhotographResult, PredictRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """What the report is about."""
+class ReportContent:
+    """The result that the report states."""
 
-    finding: Finding
-    tallies: Mapping[str, Tally]
-    """Lesion code -> its regions; in the order of the Segmentation's segments."""
+    result: PhotographResult
+    summaries: Mapping[str, LesionSummary]
+    """Lesion code -> its regions, in the order of the Segmentation's segments."""
     field_px: int
     """Pixels of the field of view."""
 
 
-def report(source: Source, measured: Measured, segments: Dataset) -> Dataset:
-    """Return the report: for each lesion its number, area, share, threshold, and the segment that shows it.
+def measurement_report(source: DicomSource, content: ReportContent, segments: Dataset) -> Dataset:
+    """Return the report: for each lesion its count, area, share, threshold, and a reference to its segment.
 
-    Areas are in pixels; in square millimetres as well only where the photograph states its spacing.
+    Areas are in pixels, and also in square millimetres if the photograph states its spacing.
 
     Args:
         source: the photograph.
-        measured: what was found.
-        segments: the Segmentation, which the report points into.
+        content: the result to report.
+        segments: the Segmentation that the report refers to.
     """
-    order, origin = measured.finding.order, source.origin
-    content = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_observer(order)),
+    request, origin = content.result.request, source.origin
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(request)),
         procedure_reported=codes.IMAGING,
         imaging_measurements=[
-            _group(source, measured, code, number, segments)
-            for number, code in enumerate(measured.tallies, start=1)
+            _lesion_group(source, content, code, number, segments)
+            for number, code in enumerate(content.summaries, start=1)
         ],
-        title=known.DCM.ImagingMeasurementReport,
+        title=standard_codes.DCM.ImagingMeasurementReport,
     )
-    _remark(content, codes.NOTICE, NOTICE)
-    for remark in measured.finding.quality:
-        _remark(content, codes.QUALITY, remark)
-    made = ComprehensiveSR(
+    _add_text(report, codes.NOTICE, NOTICE)
+    for quality_code in content.result.quality:
+        _add_text(report, codes.QUALITY, quality_code)
+    dataset = ComprehensiveSR(
         evidence=[source.header, segments],
-        content=content[0],
-        series_instance_uid=names.derived(origin, order, "sr series"),
-        series_number=segmentation.SERIES["sr"],
-        sop_instance_uid=names.derived(origin, order, "sr"),
+        content=report[0],
+        series_instance_uid=uids.derived_uid(origin, request, "sr series"),
+        series_number=segmentation.SERIES_NUMBERS["sr"],
+        sop_instance_uid=uids.derived_uid(origin, request, "sr"),
         instance_number=1,
         manufacturer="The Foveate developers",
         is_complete=True,
     )
-    made.SeriesDescription = f"Foveate: {segmentation.WHAT['sr'].lower()}"
-    return made
+    dataset.SeriesDescription = f"Foveate: {segmentation.TITLES['sr'].lower()}"
+    return dataset
 
 
-def _observer(order: Order) -> ObserverContext:
-    """Return who measured: the model."""
+def _observer(request: PredictRequest) -> ObserverContext:
+    """Return the model as the observing device."""
     return ObserverContext(
-        observer_type=known.DCM.Device,
+        observer_type=standard_codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=names.of_maker(order),
+            uid=uids.model_uid(request),
             name="Foveate",
             manufacturer_name="The Foveate developers",
-            model_name=f"{order.maker.name} {order.maker.version}",
-            serial_number=order.maker.digest,
+            model_name=f"{request.provenance.name} {request.provenance.version}",
+            serial_number=request.provenance.digest,
         ),
     )
 
 
-def _group(
-    source: Source, measured: Measured, code: str, number: int, segments: Dataset
+def _lesion_group(
+    source: DicomSource, content: ReportContent, code: str, number: int, segments: Dataset
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
-    """Return one lesion's measurements, and which segment they are of."""
-    order, origin = measured.finding.order, source.origin
+    """Return one lesion's measurements, with a reference to its segment."""
+    request, origin = content.result.request, source.origin
     frames = None if origin.frame is None else [origin.frame]
     segment = ReferencedSegmentationFrame(
         sop_class_uid=str(segments.SOPClassUID),
         sop_instance_uid=str(segments.SOPInstanceUID),
         frame_number=number,
         segment_number=number,
-        source_image=SourceImageForSegmentation(source.kind, origin.uid, frames),
+        source_image=SourceImageForSegmentation(source.sop_class, origin.uid, frames),
     )
-    # Either a frame or a segment may be named, not both (PS3.3 table 10-3); viewers go by the segment.
+    # A reference may name a frame or a segment, not both (PS3.3 table 10-3); viewers use the segment.
     del segment[0].ReferencedSOPSequence[0].ReferencedFrameNumber
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            uid=names.derived(origin, order, f"tracking {code}"), identifier=code
+            uid=uids.derived_uid(origin, request, f"tracking {code}"), identifier=code
         ),
         referenced_segment=segment,
-        finding_type=codes.of_lesion(code),
+        finding_type=codes.lesion_concept(code),
         finding_category=codes.ABNORMAL,
         finding_sites=[
             FindingSite(
                 codes.RETINA,
-                laterality=None if origin.laterality is None else codes.SIDES[origin.laterality],
+                laterality=None if origin.laterality is None else codes.LATERALITIES[origin.laterality],
             )
         ],
-        algorithm_id=_algorithm(order),
-        measurements=_measurements(measured, measured.tallies[code]),
+        algorithm_id=_algorithm(request),
+        measurements=_measurements(content, content.summaries[code]),
     )
 
 
-def _measurements(measured: Measured, tally: Tally) -> list[Measurement]:
-    area = sum(region.area_px for region in tally.regions)
-    spacing = measured.finding.photograph.spacing
-    stated = [
-        (codes.NUMBER, len(tally.regions), codes.ONE),
+def _measurements(content: ReportContent, summary: LesionSummary) -> list[Measurement]:
+    area = sum(region.area_px for region in summary.regions)
+    spacing = content.result.photograph.spacing
+    values = [
+        (codes.COUNT, len(summary.regions), codes.NO_UNITS),
         (codes.AREA_PX, area, codes.PIXELS),
-        (codes.SHARE, round(100 * area / measured.field_px, 6), codes.PERCENT),
-        (codes.THRESHOLD, tally.decision.threshold, codes.ONE),
-        (codes.SMALLEST, tally.minimum_area, codes.PIXELS),
+        (codes.AREA_FRACTION, round(100 * area / content.field_px, 6), codes.PERCENT),
+        (codes.THRESHOLD, summary.decision.threshold, codes.NO_UNITS),
+        (codes.MINIMUM_AREA, summary.minimum_area, codes.PIXELS),
     ]
     if spacing is not None:
-        stated.insert(2, (codes.AREA, round(area * spacing**2, 6), codes.MM2))
-    return [Measurement(name=name, value=value, unit=unit) for name, value, unit in stated]
+        values.insert(2, (codes.AREA, round(area * spacing**2, 6), codes.MM2))
+    return [Measurement(name=name, value=value, unit=unit) for name, value, unit in values]
 
 
-def _algorithm(order: Order) -> AlgorithmIdentification:
-    """Return what computed, to the last bit; thresholds stand apart."""
-    top = maps.maximum(order.format)
-    settings = [f"{key}={value}" for key, value in order.settings.items() if key != "thresholds"]
+def _algorithm(request: PredictRequest) -> AlgorithmIdentification:
+    """Return the software, model and settings that decide the result; thresholds are measurements."""
+    top = maps.max_level(request.format)
+    settings = [f"{key}={value}" for key, value in request.settings.items() if key != "thresholds"]
     return AlgorithmIdentification(
-        name=f"Foveate {order.maker.name}",
-        version=order.maker.version,
-        parameters=[f"foveate={version()}", f"sha256={order.maker.digest}", *settings, f"levels={top}"],
-        family=known.DCM.ArtificialIntelligence,
+        name=f"Foveate {request.provenance.name}",
+        version=request.provenance.version,
+        parameters=[
+            f"foveate={version()}",
+            f"sha256={request.provenance.digest}",
+            *settings,
+            f"levels={top}",
+        ],
+        family=standard_codes.DCM.ArtificialIntelligence,
         manufacturer="The Foveate developers",
     )
 
 
-def _remark(content: MeasurementReport, name: CodedConcept, text: str) -> None:
-    """Add a text at the end of the report's root."""
-    content[0].ContentSequence.append(
+def _add_text(report: MeasurementReport, name: CodedConcept, text: str) -> None:
+    """Append a text to the report's root."""
+    report[0].ContentSequence.append(
         TextContentItem(name=name, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
     )

@@ -1,7 +1,7 @@
 """The photograph that DICOM objects refer to.
 
-Knows:   what must be stated of it.
-Ignores: what was found in it.
+Knows:   which attributes it must have.
+Ignores: which lesions were found in it.
 """
 
 from dataclasses import dataclass
@@ -11,36 +11,36 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from foveate.errors import PhotographError
-from foveate.types import Origin
-from foveate.writers.dicom import identity
+from foveate.types import DicomOrigin
+from foveate.writers.dicom import deidentification
 
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-"""Without these nothing can refer to a photograph."""
+"""Attributes without which no object can refer to a photograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """A photograph as its object states it."""
+class DicomSource:
+    """The DICOM object of a photograph."""
 
     header: Dataset
-    """Without pixels; all that must be there although it may be empty is there."""
-    origin: Origin
+    """Without pixels; attributes of type 2 are present, although they may be empty."""
+    origin: DicomOrigin
 
     @property
-    def kind(self) -> str:
-        """SOP Class UID."""
+    def sop_class(self) -> str:
+        """SOP Class UID of the photograph."""
         return str(self.header.SOPClassUID)
 
 
-def required(origin: Origin | None, name: str) -> Source:
-    """Return what DICOM objects refer to.
+def require_source(origin: DicomOrigin | None, name: str) -> DicomSource:
+    """Return the object that DICOM results refer to.
 
     Args:
         origin: the photograph's.
-        name: the same, for messages.
+        name: the photograph's, for messages.
 
     Raises:
-        PhotographError: it was not read from DICOM, or states no study.
+        PhotographError: the photograph was not read from DICOM, or states no study.
     """
     if origin is None:
         raise PhotographError(f"{name}: is no DICOM object, so that none can refer to it; leave out --dicom")
@@ -50,7 +50,7 @@ def required(origin: Origin | None, name: str) -> Source:
         raise PhotographError(
             f"{name}: states no {missing[0]}, so that no object can refer to it; leave out --dicom"
         )
-    for keyword in identity.PATIENT_AND_STUDY:
+    for keyword in deidentification.PATIENT_AND_STUDY:
         if keyword not in header:
             setattr(header, keyword, "")
-    return Source(header=header, origin=origin)
+    return DicomSource(header=header, origin=origin)

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 from fastapi import Depends, Path
 from starlette.requests import Request
 
-from foveate.server.http import schemas
+from foveate.server import schemas
 from foveate.server.service import Service
 
 
 def _service(request: Request) -> Service:
-    found: Service = request.app.state.service
-    return found
+    running: Service = request.app.state.service
+    return running
 
 
-Here = Annotated[Service, Depends(_service)]
+Services = Annotated[Service, Depends(_service)]
 """The server that a request came to."""
 
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]

@@ -14,14 +14,14 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server.exports import downloads, report
-from foveate.server.http.routes import Here, Id, refusals
+from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.http.routes.corrections import state_of
 from foveate.server.http.routes.findings import grid_of
 from foveate.server.service import Service
 from foveate.server.storage import names
 from foveate.server.storage.database import Query as Wanted
 from foveate.server.storage.database import Record
-from foveate.writers import overlays, places
+from foveate.writers import overlays, result_paths
 
 router = APIRouter(prefix="/api", tags=["files"], responses=refusals(404, 409, 507))
 
@@ -37,49 +37,58 @@ EVERY = 1_000_000
 
 
 @router.get("/photographs/{id}/download", response_class=FileResponse, responses=ZIP)
-def download(here: Here, id: Id, parts: Annotated[str | None, Query(max_length=200)] = None) -> FileResponse:
+def download(
+    services: Services, id: Id, parts: Annotated[str | None, Query(max_length=200)] = None
+) -> FileResponse:
     """Return a photograph's files as the command line writes them, at the present thresholds."""
-    wanted, record = downloads.parts(parts), here.done(id)
-    return sent_zip(here.making.zip_results(record, wanted), record.key)
+    selected, record = downloads.parts(parts), services.done(id)
+    return zip_response(services.exports.zip_results(record, selected), record.key)
 
 
 @router.get("/photographs/{id}/training", response_class=FileResponse, responses=ZIP)
-def training(here: Here, id: Id) -> FileResponse:
+def training(services: Services, id: Id) -> FileResponse:
     """Return a photograph and its corrected masks as a set to train on."""
-    record = here.done(id)
-    return sent_zip(here.making.zip_training([record]), f"{record.key}-training")
+    record = services.done(id)
+    return zip_response(services.exports.zip_training([record]), f"{record.key}-training")
 
 
 @router.get("/training", response_class=FileResponse, responses=ZIP)
 def all_training(
-    here: Here, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
+    services: Services, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
 ) -> FileResponse:
     """Return all photographs that a person has looked through as a set to train on."""
-    return sent_zip(here.making.zip_training(done_of(here, batch)), "training")
+    return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
 
 
 @router.get("/photographs/{id}/overlay.jpg", response_class=Response)
-def overlay(here: Here, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None) -> Response:
+def overlay(
+    services: Services, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None
+) -> Response:
     """Return the photograph with outlines of what there is at present."""
-    content = _overlay(here, here.done(id), width)
+    content = _overlay(services, services.done(id), width)
     return Response(content, media_type="image/jpeg")
 
 
 @router.get("/photographs/{id}/report", response_class=HTMLResponse)
-def printed(here: Here, id: Id) -> HTMLResponse:
+def printed(services: Services, id: Id) -> HTMLResponse:
     """Return one page to print."""
-    record = here.done(id)
-    burdens = {} if record.grid is None else grid_of(here, record).fields
+    record = services.done(id)
+    burdens = {} if record.grid is None else grid_of(services, record).fields
     page = report.html(
-        here.teller.photograph(record), _overlay(here, record, PRINTED), burdens, state_of(here, record)
+        services.presenter.photograph(record),
+        _overlay(services, record, PRINTED),
+        burdens,
+        state_of(services, record),
     )
     return HTMLResponse(page, headers={"Content-Security-Policy": report.POLICY})
 
 
-def _overlay(here: Service, record: Record, width: int | None) -> bytes:
-    folder = here.making.results(record)
+def _overlay(services: Service, record: Record, width: int | None) -> bytes:
+    folder = services.exports.results(record)
     corrected = folder / "corrected"
-    content = ((corrected if corrected.is_dir() else folder) / places.overlay_file(record.key)).read_bytes()
+    content = (
+        (corrected if corrected.is_dir() else folder) / result_paths.overlay_file(record.key)
+    ).read_bytes()
     if width is None or width >= record.width:
         return content
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -89,14 +98,14 @@ def _overlay(here: Service, record: Record, width: int | None) -> bytes:
     return overlays.jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8))
 
 
-def done_of(here: Service, batch: str | None) -> list[Record]:
+def done_of(services: Service, batch: str | None) -> list[Record]:
     """Return all photographs that are done, or those of a batch."""
-    return here.store.some(Wanted(batch=batch, state="done", limit=EVERY))[0]
+    return services.database.some(Wanted(batch=batch, state="done", limit=EVERY))[0]
 
 
-def sent_zip(path: FilePath, called: str) -> FileResponse:
+def zip_response(path: FilePath, filename: str) -> FileResponse:
     """Send a zip under a name, and delete it afterwards."""
     gone = BackgroundTask(path.unlink, missing_ok=True)
     return FileResponse(
-        path, media_type="application/zip", filename=f"{names.key(called)}.zip", background=gone
+        path, media_type="application/zip", filename=f"{names.key(filename)}.zip", background=gone
     )

@@ -17,8 +17,9 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from foveate.server.http import errors, schemas, uploads
-from foveate.server.http.routes import Here, Id, refusals
+from foveate.server import errors, schemas
+from foveate.server.http import uploads
+from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.jobs.queue import Submission
 from foveate.server.review import etdrs
 from foveate.server.review.corrections import require_done, require_lesion
@@ -53,7 +54,7 @@ async def submit(
     *,
     request: Request,
     response: Response,
-    here: Here,
+    services: Services,
     batch: BatchId = None,
     field: Annotated[str, Query(max_length=100)] = "auto",
     region: schemas.Region | None = None,
@@ -61,42 +62,42 @@ async def submit(
 ) -> schemas.Photograph:
     """Submit a photograph: the body is its file."""
     uploads.require_type(request, *TYPES)
-    wanted = Submission(
+    submission = Submission(
         name=names.of_header(foveate_name), batch=batch, field=uploads.field(field), region=region
     )
-    async with _place(here) as upload:
-        await uploads.receive(request, upload, here.options.limits)
-        record = await _door(request, lambda: here.jobs.submit(upload, wanted))
+    async with _place(services) as upload:
+        await uploads.receive(request, upload, services.options.limits)
+        record = await _door(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
-    return await to_thread.run_sync(here.teller.photograph, record)
+    return await to_thread.run_sync(services.presenter.photograph, record)
 
 
 @router.post("/from-path", status_code=201, responses=refusals(404, 507))
 async def submit_path(
-    request: Request, response: Response, here: Here, body: schemas.FromPath
+    request: Request, response: Response, services: Services, body: schemas.FromPath
 ) -> schemas.Photograph:
     """Submit a photograph that lies below one of the server's folders."""
-    choice, roots = uploads.field(body.field), here.options.roots
-    most = here.options.limits.bytes
-    async with _place(here) as upload:
+    choice, roots = uploads.field(body.field), services.options.roots
+    most = services.options.limits.bytes
+    async with _place(services) as upload:
         name = await _door(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
-        wanted = Submission(name=names.of_file(name), batch=body.batch, field=choice, region=body.region)
-        record = await _door(request, lambda: here.jobs.submit(upload, wanted))
+        submission = Submission(name=names.of_file(name), batch=body.batch, field=choice, region=body.region)
+        record = await _door(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
-    return await to_thread.run_sync(here.teller.photograph, record)
+    return await to_thread.run_sync(services.presenter.photograph, record)
 
 
 @contextlib.asynccontextmanager
-async def _place(here: Service) -> AsyncIterator[Path]:
+async def _place(services: Service) -> AsyncIterator[Path]:
     """Hold a place in the queue, and a path for the file; what is left of it goes."""
-    held = here.jobs.place()
-    await to_thread.run_sync(held.__enter__)
-    upload = here.shelf.incoming / uuid.uuid4().hex
+    reservation = services.jobs.reserve()
+    await to_thread.run_sync(reservation.__enter__)
+    upload = services.data_dir.incoming / uuid.uuid4().hex
     try:
         yield upload
     finally:
         upload.unlink(missing_ok=True)
-        held.__exit__(None, None, None)
+        reservation.__exit__(None, None, None)
 
 
 async def _door(request: Request, work: Callable[[], Done]) -> Done:
@@ -110,7 +111,7 @@ async def _door(request: Request, work: Callable[[], Done]) -> Done:
 @router.get("", response_model=schemas.Photographs)
 def listed(
     *,
-    here: Here,
+    services: Services,
     batch: BatchId = None,
     state: database.State | None = None,
     sort: Literal["submitted", "name", "burden", "count"] = "submitted",
@@ -129,23 +130,25 @@ def listed(
         limit=limit,
         offset=offset,
     )
-    found, total = here.store.some(query)
-    positions = here.store.positions()
-    told = schemas.Photographs(
-        photographs=[here.teller.photograph(one, positions) for one in found], total=total
+    records, total = services.database.some(query)
+    positions = services.database.positions()
+    page = schemas.Photographs(
+        photographs=[services.presenter.photograph(record, positions) for record in records], total=total
     )
     # Written once, not checked again against what it was just made as: lists are asked for all the time.
-    return Response(told.model_dump_json(), media_type="application/json")
+    return Response(page.model_dump_json(), media_type="application/json")
 
 
 @router.get("/{id}", responses=refusals(404))
-async def one(
-    here: Here, id: Id, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = 0.0
+async def photograph(
+    services: Services,
+    id: Id,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = 0.0,
 ) -> schemas.Photograph:
     """Return a photograph; if asked to, once it is done or failed."""
 
     def now() -> schemas.Photograph:
-        return here.teller.photograph(here.record(id))
+        return services.presenter.photograph(services.record(id))
 
     until = asyncio.get_running_loop().time() + wait
     found = await to_thread.run_sync(now)
@@ -156,67 +159,67 @@ async def one(
 
 
 @router.delete("/{id}", status_code=204, responses=refusals(404))
-def delete(here: Here, id: Id) -> Response:
+def delete(services: Services, id: Id) -> Response:
     """Delete a photograph and all that was made of it."""
-    if not here.delete(id):
+    if not services.delete(id):
         raise errors.not_found("photograph")
     return Response(status_code=204)
 
 
 @router.patch("/{id}", responses=refusals(404, 409))
-def change(here: Here, id: Id, body: schemas.Changes) -> schemas.Photograph:
+def change(services: Services, id: Id, body: schemas.Changes) -> schemas.Photograph:
     """Change what a person may say of a photograph."""
-    record = here.record(id)
-    told = body.model_fields_set
-    if "thresholds" in told and "levels" in told:
+    record = services.record(id)
+    fields_set = body.model_fields_set
+    if "thresholds" in fields_set and "levels" in fields_set:
         raise errors.invalid("give thresholds or levels, not both")
-    _change_plain(here, record, body)
-    if told & {"thresholds", "levels"}:
+    _change_fields(services, record, body)
+    if fields_set & {"thresholds", "levels"}:
         levels = {lesion: level / 255 for lesion, level in (body.levels or {}).items()}
-        here.corrections.choose(id, body.thresholds or levels)
-    changed = here.record(id)
-    here.tell(changed)
-    return here.teller.photograph(changed)
+        services.corrections.choose(id, body.thresholds or levels)
+    changed = services.record(id)
+    services.publish(changed)
+    return services.presenter.photograph(changed)
 
 
-def _change_plain(here: Service, record: Record, body: schemas.Changes) -> None:
+def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:
     """Change all but the thresholds."""
-    told = body.model_fields_set
+    fields_set = body.model_fields_set
     values: dict[str, object] = {}
-    if "reviewed" in told and body.reviewed is not None:
+    if "reviewed" in fields_set and body.reviewed is not None:
         values["reviewed"] = int(body.reviewed)
-    if "spacing_mm" in told:
+    if "spacing_mm" in fields_set:
         values["spacing_mm"] = body.spacing_mm
-    if "grid" in told:
+    if "grid" in fields_set:
         if body.grid is not None:
             placed(record, body.grid)
         values["grid"] = None if body.grid is None else body.grid.model_dump()
-    if told & {"thresholds", "levels"}:
+    if fields_set & {"thresholds", "levels"}:
         require_done(record)
         for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
             require_lesion(record, lesion)
     if values:
-        here.store.update(record.id, **values)
+        services.database.update(record.id, **values)
 
 
-def placed(record: Record, told: schemas.Grid) -> etdrs.Grid:
+def placed(record: Record, fields_set: schemas.Grid) -> etdrs.Grid:
     """Return a grid as it lies in a photograph.
 
     Raises:
         Problem: fovea and disc are too close.
     """
     return etdrs.Grid(
-        fovea=(told.fovea.y, told.fovea.x),
-        disc=(told.disc.y, told.disc.x),
+        fovea=(fields_set.fovea.y, fields_set.fovea.x),
+        disc=(fields_set.disc.y, fields_set.disc.x),
         spacing=record.spacing_mm,
     )
 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))
-def again(*, here: Here, id: Id, body: schemas.Again) -> schemas.Photograph:
+def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.Photograph:
     """Look at a photograph again, in another way."""
-    record = here.record(id)
-    changed = here.jobs.again(record, uploads.field(body.field), body.region)
-    here.memory.forget(id)
-    here.packs.forget(here.shelf.place(id).map_tiles)
-    return here.teller.photograph(changed)
+    record = services.record(id)
+    changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
+    services.memory.forget(id)
+    services.packs.forget(services.data_dir.photograph(id).map_tiles)
+    return services.presenter.photograph(changed)

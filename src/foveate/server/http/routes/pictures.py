@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from foveate.server.http import errors
-from foveate.server.http.routes import Code, Grader, Here, Id, refusals
+from foveate.server import errors
+from foveate.server.http.routes import Code, Grader, Id, Services, refusals
 from foveate.server.review.corrections import require_lesion
 from foveate.server.service import Service
 from foveate.server.storage import tiles
@@ -35,52 +35,70 @@ JPEG, PNG = _picture("image/jpeg"), _picture("image/png")
 
 
 @router.get("/tiles/{level}/{column}_{row}.jpg", response_class=Response, responses=JPEG)
-def photograph(*, here: Here, id: Id, level: Number, column: Number, row: Number) -> Response:
+def photograph(*, services: Services, id: Id, level: Number, column: Number, row: Number) -> Response:
     """Return a tile of the photograph."""
-    here.record(id)
-    return _sent(_packed(here, here.shelf.place(id).tiles, (level, row, column)), "image/jpeg")
+    services.record(id)
+    return _image_response(
+        _packed(services, services.data_dir.photograph(id).tiles, (level, row, column)), "image/jpeg"
+    )
 
 
 @router.get("/thumbnail.jpg", response_class=Response, responses=JPEG)
-def thumbnail(here: Here, id: Id) -> Response:
+def thumbnail(services: Services, id: Id) -> Response:
     """Return the photograph, 256 px on its long side."""
-    here.record(id)
+    services.record(id)
     try:
-        return _sent(here.shelf.place(id).thumbnail.read_bytes(), "image/jpeg")
+        return _image_response(services.data_dir.photograph(id).thumbnail.read_bytes(), "image/jpeg")
     except FileNotFoundError:
         raise errors.not_found("photograph") from None
 
 
 @router.get("/maps/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
-def model_map(*, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number) -> Response:
+def model_map(
+    *, services: Services, id: Id, lesion: Code, level: Number, column: Number, row: Number
+) -> Response:
     """Return a tile of the model's probabilities of a lesion."""
-    return _tile(here, id, lesion, "model", (level, row, column))
+    return _tile(services, id, lesion, "model", (level, row, column))
 
 
 @router.get("/corrected/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
 def corrected_map(
-    *, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
+    *,
+    services: Services,
+    id: Id,
+    lesion: Code,
+    level: Number,
+    column: Number,
+    row: Number,
+    revision: Revision = None,
 ) -> Response:
     """Return a tile of them with corrections."""
-    return _tile(here, id, lesion, "corrected", (level, row, column))
+    return _tile(services, id, lesion, "corrected", (level, row, column))
 
 
 @router.get("/edits/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
 def edits(
-    *, here: Here, id: Id, lesion: Code, level: Number, column: Number, row: Number, revision: Revision = None
+    *,
+    services: Services,
+    id: Id,
+    lesion: Code,
+    level: Number,
+    column: Number,
+    row: Number,
+    revision: Revision = None,
 ) -> Response:
     """Return a tile of what a person changed."""
-    return _tile(here, id, lesion, "edits", (level, row, column))
+    return _tile(services, id, lesion, "edits", (level, row, column))
 
 
 @router.get(
     "/references/{reference}/{lesion}/{level}/{column}_{row}.png", response_class=Response, responses=PNG
 )
 def reference(
-    *, here: Here, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
+    *, services: Services, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:
     """Return a tile of a mask to compare with."""
-    found = here.references.pyramid(here.done(id), reference, lesion)
+    found = services.references.pyramid(services.done(id), reference, lesion)
     if found is None:
         raise errors.not_found("mask to compare with")
     return _of(found, (level, row, column))
@@ -89,7 +107,7 @@ def reference(
 @router.get("/stack/{layer}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
 def stack(
     *,
-    here: Here,
+    services: Services,
     id: Id,
     layer: Annotated[str, Path(pattern=r"^(model|corrected|edits|reference-[A-Za-z0-9_-]{1,40})$")],
     level: Number,
@@ -98,59 +116,61 @@ def stack(
     revision: Revision = None,
 ) -> Response:
     """Return the tiles of all lesions in one picture."""
-    record, place = here.done(id), (level, row, column)
+    record, place = services.done(id), (level, row, column)
     if layer in {"model", "corrected"}:
-        tile = _packed(here, here.shelf.place(id).map_tiles, place)
-        changed = here.store.corrected(id) if layer == "corrected" else frozenset()
+        tile = _packed(services, services.data_dir.photograph(id).map_tiles, place)
+        changed = services.database.corrected(id) if layer == "corrected" else frozenset()
         if tile is None or not changed:
-            return _sent(tile, "image/png")
+            return _image_response(tile, "image/png")
         made = [
-            here.corrections.layer(record, lesion).corrected if lesion in changed else None
-            for lesion in record.facts["lesions"]
+            services.corrections.layer(record, lesion).corrected if lesion in changed else None
+            for lesion in record.predicted.lesions
         ]
-        return _sent(tiles.restack(tile, made, *place), "image/png")
-    made = [_pyramid(here, record, lesion, layer) for lesion in record.facts["lesions"]]
-    if layer.startswith("reference-") and not any(one is not None for one in made):
+        return _image_response(tiles.restack(tile, made, *place), "image/png")
+    made = [_pyramid(services, record, lesion, layer) for lesion in record.predicted.lesions]
+    if layer.startswith("reference-") and not any(content is not None for content in made):
         raise errors.not_found("mask to compare with")
     sizes = tiles.levels((record.height, record.width))
     if level >= len(sizes) or not sizes[level].has(row, column):
         raise errors.not_found("tile")
-    return _sent(tiles.stack(made, *place), "image/png")
+    return _image_response(tiles.stack(made, *place), "image/png")
 
 
-def _packed(here: Service, pack: FilePath, place: tuple[int, int, int]) -> bytes | None:
+def _packed(services: Service, pack: FilePath, place: tuple[int, int, int]) -> bytes | None:
     """Return a tile of a pack; None where there is none, or no pack: it was deleted just now."""
     try:
-        return here.packs.tile(pack, *place)
+        return services.packs.tile(pack, *place)
     except FileNotFoundError:
         return None
 
 
-def _tile(here: Service, identifier: str, lesion: str, layer: str, place: tuple[int, int, int]) -> Response:
-    record = here.done(identifier)
+def _tile(
+    services: Service, identifier: str, lesion: str, layer: str, place: tuple[int, int, int]
+) -> Response:
+    record = services.done(identifier)
     require_lesion(record, lesion)
-    found = _pyramid(here, record, lesion, layer)
+    found = _pyramid(services, record, lesion, layer)
     return Response(status_code=204) if found is None else _of(found, place)
 
 
-def _pyramid(here: Service, record: Record, lesion: str, layer: str) -> Pyramid | None:
+def _pyramid(services: Service, record: Record, lesion: str, layer: str) -> Pyramid | None:
     """Return a layer of a lesion at all zooms; None where there is nothing in it."""
     if layer.startswith("reference-"):
-        return here.references.pyramid(record, layer.removeprefix("reference-"), lesion)
-    corrected = here.corrections.is_corrected(record, lesion)
+        return services.references.pyramid(record, layer.removeprefix("reference-"), lesion)
+    corrected = services.corrections.is_corrected(record, lesion)
     if layer == "edits":
-        return here.corrections.layer(record, lesion).edits if corrected else None
+        return services.corrections.layer(record, lesion).edits if corrected else None
     if layer == "corrected" and corrected:
-        return here.corrections.layer(record, lesion).corrected
-    make: Callable[[], Pyramid] = lambda: Pyramid(here.corrections.model(record, lesion))  # noqa: E731
-    return here.memory.get((record.id, "pyramid", lesion), make)
+        return services.corrections.layer(record, lesion).corrected
+    make: Callable[[], Pyramid] = lambda: Pyramid(services.corrections.model(record, lesion))  # noqa: E731
+    return services.memory.get((record.id, "pyramid", lesion), make)
 
 
 def _of(found: Pyramid, place: tuple[int, int, int]) -> Response:
-    return _sent(found.tile(*place) if found.has(*place) else None, "image/png")
+    return _image_response(found.tile(*place) if found.has(*place) else None, "image/png")
 
 
-def _sent(tile: bytes | None, kind: str) -> Response:
+def _image_response(tile: bytes | None, kind: str) -> Response:
     if tile is None:
         raise errors.not_found("tile")
     return Response(tile, media_type=kind) if tile else Response(status_code=204)

@@ -1,0 +1,190 @@
+"""Write files and folders atomically: whole or not at all.
+
+Knows:   temporary names, renaming, and what to do about the operating system's refusals.
+Ignores: what the files hold.
+
+A file or folder appears under its own name only after all of it is on the disk. A process that is killed at
+any moment leaves at most temporary entries, which `remove_leftovers` removes.
+"""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foveate.errors import OutputError
+from foveate.paths import display_path
+
+TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
+"""Names of unfinished entries, without the final name, which may already have the maximal length."""
+
+REMEDIES = {
+    errno.ENOSPC: "no space is left there; free some, or choose another folder with --out",
+    errno.EDQUOT: "your quota there is used up; free some space, or choose another folder with --out",
+    errno.EACCES: "you may not write there; choose another folder with --out, or ask for permission",
+    errno.EPERM: "you may not write there; choose another folder with --out, or ask for permission",
+    errno.EROFS: "the disk is read-only; choose another folder with --out",
+    errno.ENAMETOOLONG: "the name is too long for this disk; shorten the photograph's name or its folder's",
+    errno.EISDIR: "a folder of that name is in the way; move it, or choose another folder with --out",
+    errno.ENOTDIR: "a file is in the way of a folder; move it, or choose another folder with --out",
+    errno.EEXIST: "a file is in the way of a folder; move it, or choose another folder with --out",
+}
+"""What to do about an operating system's error, by its number."""
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: a reader sees the old file or the new one, never a part.
+
+    Missing parent folders are created. The content is flushed to the disk before the file gets its name, so
+    that a power cut leaves no empty file under the final name.
+
+    Raises:
+        OutputError: the operating system refuses; the old file stays, and nothing else is left behind.
+    """
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; the file written there replaces `path` when the block ends.
+
+    Use it for content that is too large to hold in memory. Where the block raises, the old file stays.
+
+    Raises:
+        OutputError: the operating system refuses; the old file stays, and nothing else is left behind.
+    """
+    temporary = _temporary(path.parent)
+    with _errors_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.open("xb").close()
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty draft folder; with what it then holds, it replaces `path` when the block ends.
+
+    The old folder is moved aside first, and deleted only after the draft has its name. Where that fails, it
+    is put back; after a kill between these two steps, `remove_leftovers` puts it back. Where the block
+    raises, the old folder stays.
+
+    Raises:
+        OutputError: the operating system refuses, or a file is in the way; the old folder stays.
+    """
+    workspace = _temporary(path.parent)
+    draft, aside = workspace / "new", workspace / "old" / path.name
+    with _errors_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.mkdir(parents=True)
+            yield draft
+            for file in draft.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            _exchange(draft, path, aside)
+        finally:
+            _remove_workspace(workspace)
+
+
+def _exchange(draft: Path, path: Path, aside: Path) -> None:
+    """Move the old folder aside, if there is one, and the draft into its place."""
+    if path.exists():
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        aside.parent.mkdir()
+        path.rename(aside)
+    draft.rename(path)
+
+
+def _remove_workspace(workspace: Path) -> None:
+    """Remove what `replace_directory` has left, and put back an old folder that nothing has replaced."""
+    for aside in (workspace / "old").glob("*"):
+        original = workspace.parent / aside.name
+        if not original.exists():
+            aside.rename(original)
+    shutil.rmtree(workspace, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it exists.
+
+    Raises:
+        OutputError: the operating system refuses.
+    """
+    with _errors_for(path):
+        path.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Create a folder if it is missing, and write a file into it and remove it again.
+
+    Raises:
+        OutputError: that fails.
+    """
+    probe = _temporary(folder)
+    write_file(probe, b"\n")
+    remove(probe)
+
+
+def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
+    """Remove the temporary files and folders of a killed run. No other run may be writing there meanwhile.
+
+    A folder that was moved aside and not yet replaced is put back.
+
+    Args:
+        folder: where to search; it need not exist.
+        deep: search the folders below it, too.
+
+    Returns:
+        The number of files and folders removed.
+
+    Raises:
+        OutputError: the operating system refuses.
+    """
+    pattern = ".foveate-*.part"
+    candidates = folder.rglob(pattern) if deep else folder.glob(pattern)
+    leftovers = [path for path in candidates if TEMPORARY.fullmatch(path.name)]
+    for path in leftovers:
+        if path.is_dir():
+            with _errors_for(path):
+                _remove_workspace(path)
+        else:
+            remove(path)
+    return len(leftovers)
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Return an error of one line that says which file cannot be written, why, and what to do."""
+    reason = error.strerror or type(error).__name__
+    remedy = REMEDIES.get(error.errno or 0, "check the disk, or choose another folder with --out")
+    return OutputError(f"{display_path(path)}: cannot be written ({reason}): {remedy}")
+
+
+@contextmanager
+def _errors_for(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors into an OutputError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def _temporary(folder: Path) -> Path:
+    """Return a new temporary path in the same folder, so that renaming is one step of the file system."""
+    return folder / f".foveate-{secrets.token_hex(8)}.part"
+
+
+def _flush(path: Path) -> None:
+    """Force a file's content to the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,277 @@
+"""The commands, as a person types them.
+
+Knows:   their names, arguments and help.
+Ignores: what a command does; a module of its own does it, and its options are in `options`.
+
+What computes is imported when a command runs, so that `--help` answers at once. Cyclopts' own lazy commands
+would not do: their help is blank until they are imported, or loses all but its first line.
+"""
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from foveate.cli.options import require_extra
+from foveate.cli.options.data import DEFAULT_CHECK, CheckOptions, SplitOptions
+from foveate.cli.options.dicom import NO_LOGIN, LoginOptions, PullOptions, WatchOptions
+from foveate.cli.options.evaluate import CompareOptions, EvaluateOptions
+from foveate.cli.options.predict import PredictOptions
+from foveate.cli.options.serve import DEFAULT_SERVER, ServeOptions
+from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
+from foveate.cli.output import errors_as_json
+from foveate.version import version
+
+app = App(
+    name="foveate",
+    help="Find the lesions of diabetic retinopathy in fundus photographs at native resolution. "
+    "Research software, not a medical device.",
+    version=f"foveate {version()}",
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+
+models = App(name="models", help="List the model packages that come with Foveate.")
+data = App(name="data", help="Check a set of photographs and masks, and divide it into folds.")
+dicom = App(name="dicom", help="Fetch photographs from a DICOM archive, and store results in it (DICOMweb).")
+for group in (models, data, dicom):
+    app.command(group)
+
+Recipe = Annotated[str, Parameter(metavar="RECIPE")]
+Folder = Annotated[Path, Parameter(metavar="DIR")]
+Url = Annotated[str, Parameter(metavar="URL")]
+
+
+@app.command(usage="Usage: foveate predict PATH... --out DIR [OPTIONS]")
+def predict(
+    *paths: Annotated[str, Parameter(metavar="PATH", negative="")],
+    options: PredictOptions,
+) -> int:
+    """Find the lesions of photographs and write maps, masks, overlays and tables.
+
+    Parameters
+    ----------
+    paths
+        JPEG, PNG, TIFF and DICOM files, folders (with all folders below them) and globs.
+    """
+    options.require_consistent(paths)
+    with errors_as_json(options.as_json):
+        if options.cluster.is_requested:
+            require_extra("cluster", "--on", "pyarrow")
+            from foveate.cli.cluster import predict_on_workers
+
+            return predict_on_workers(paths[0], options)
+        from foveate.cli.predict import predict_on_this_machine
+
+        return predict_on_this_machine(paths, options)
+
+
+@models.default
+def list_models() -> None:
+    """List the model packages that come with Foveate."""
+    from foveate.cli.models import print_shipped_models
+
+    print_shipped_models()
+
+
+@models.command
+def show(name: Annotated[str, Parameter(metavar="NAME|FOLDER")], /) -> None:
+    """Print what a model package says about itself: its purpose, its training data, its thresholds.
+
+    Parameters
+    ----------
+    name
+        A model package that comes with Foveate, a package's folder or a zip of one.
+    """
+    from foveate.cli.models import print_model
+
+    print_model(name)
+
+
+@app.command(usage="Usage: foveate evaluate --data DIR --out DIR [OPTIONS]")
+def evaluate(*, options: EvaluateOptions) -> None:
+    """Score a model, or maps that any other system wrote, on photographs with known lesions."""
+    options.require_consistent()
+    from foveate.cli.evaluate import evaluate
+
+    evaluate(options)
+
+
+@data.command(usage="Usage: foveate data check DIR [OPTIONS]")
+def check(folder: Folder, /, *, options: CheckOptions = DEFAULT_CHECK) -> int:
+    """Read every photograph and mask of a set and report what is wrong; the exit code is 1 if anything is.
+
+    Parameters
+    ----------
+    folder
+        The folder that the set was unpacked to.
+    """
+    from foveate.cli.data import check_set
+
+    return check_set(folder, options)
+
+
+@data.command(usage="Usage: foveate data split DIR --out FILE [OPTIONS]")
+def split(folder: Folder, /, *, options: SplitOptions) -> None:
+    """Assign the photographs of a split to folds, so that each has every lesion, and save the assignment.
+
+    Photographs of one eye, as far as names or likeness show it, share a fold.
+
+    Parameters
+    ----------
+    folder
+        The folder that the set was unpacked to.
+    """
+    from foveate.cli.data import split_set
+
+    split_set(folder, options)
+
+
+@dicom.command(usage="Usage: foveate dicom pull URL --out DIR (--study UID | --date DATE) [OPTIONS]")
+def pull(url: Url, /, *, options: PullOptions) -> int:
+    """Fetch the photographs of studies to DIR, a folder a study; files that exist are not fetched again.
+
+    Parameters
+    ----------
+    url
+        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+    """
+    options.require_consistent()
+    _require_dicom()
+    from foveate.cli.dicom import pull
+
+    return pull(url, options)
+
+
+@dicom.command(usage="Usage: foveate dicom push DIR URL [OPTIONS]")
+def push(folder: Folder, url: Url, /, *, login: LoginOptions = NO_LOGIN) -> int:
+    """Store the DICOM results of a folder in the archive; objects that exist are not stored again.
+
+    Parameters
+    ----------
+    folder
+        What `foveate predict --dicom` has written.
+    url
+        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+    """
+    login.require_consistent()
+    _require_dicom()
+    from foveate.cli.dicom import push
+
+    return push(folder, url, login)
+
+
+@dicom.command(usage="Usage: foveate dicom watch URL --out DIR [OPTIONS]")
+def watch(url: Url, /, *, options: WatchOptions) -> int:
+    """Process photographs as they come into the archive, and store their results there, until interrupted.
+
+    Parameters
+    ----------
+    url
+        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+    """
+    options.require_consistent()
+    _require_dicom()
+    from foveate.cli.dicom import watch
+
+    return watch(url, options)
+
+
+@dicom.command(usage="Usage: foveate dicom key FILE")
+def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
+    """Make a new secret, in a file that only you can read, for results without the patient.
+
+    Parameters
+    ----------
+    file
+        File to write; it must not exist yet. Keep it apart: whoever has it can tell which UID replaced which.
+    """
+    from foveate.cli.dicom_key import make_key
+
+    return make_key(file)
+
+
+@app.command
+def train(recipe: Recipe, /, *, training: TrainingOptions, options: TrainOptions) -> None:
+    """Train a network by a recipe, in the paper's three stages; a killed run is resumed where it was.
+
+    Under torchrun the same command computes in several processes, on several GPUs or machines.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, such as idrid-lite0.
+    """
+    _require_torch()
+    from foveate.cli.train import train
+
+    train(recipe, training, options)
+
+
+@app.command
+def release(recipe: Recipe, /, *, options: ReleaseOptions) -> None:
+    """Validate a finished run on the photographs held back, calibrate it, and write its model package.
+
+    Parameters
+    ----------
+    recipe
+        Name of the recipe that was trained.
+    """
+    _require_torch()
+    from foveate.cli.train import release
+
+    release(recipe, options)
+
+
+@app.command
+def programme(recipe: Recipe, /, *, training: TrainingOptions, options: CrossValidationOptions) -> None:
+    """Make a model: train with each fold held back, then on all photographs, and write its package.
+
+    Finished work in --out is reused: the same command after a kill repeats at most two minutes.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, such as idrid-half.
+    """
+    _require_torch()
+    from foveate.cli.train import cross_validate
+
+    cross_validate(recipe, training, options)
+
+
+@app.command
+def compare(recipe: Recipe, /, *, training: TrainingOptions, options: CompareOptions) -> None:
+    """Train GlobalNet alone, LocalNet alone and both fused, at equal steps, and print the paper's Table 1.
+
+    With --minutes, the streams alone take as many steps as the joint stage.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe, such as idrid-lite0.
+    """
+    _require_torch()
+    from foveate.cli.compare import compare
+
+    compare(recipe, training, options)
+
+
+@app.command
+def serve(*, options: ServeOptions = DEFAULT_SERVER) -> None:
+    """Serve a page to view photographs and results with, and an HTTP API."""
+    require_extra("serve", "the server", "fastapi", "uvicorn")
+    from foveate.cli.serve import serve
+
+    serve(options)
+
+
+def _require_torch() -> None:
+    require_extra("train", "training", "torch")
+
+
+def _require_dicom() -> None:
+    require_extra("dicom", "a DICOM archive", "pydicom", "highdicom", "dicomweb_client")

@@ -1,0 +1,32 @@
+"""`foveate dicom key`.
+
+Knows:   how a secret is made.
+Ignores: what it is used for.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from foveate.errors import OutputError
+
+KEY_BYTES = 32
+"""Length of a new secret: that of the digest that is made with it."""
+
+
+def make_key(path: Path) -> int:
+    """Write a new secret to a file that only its owner can read, and return the exit code.
+
+    Raises:
+        OutputError: the file exists, or cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be made ({error.strerror}); choose another name or folder"
+        ) from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    print(f"{path}: a new secret; results made with it can be told from each other, never whose they are")
+    return 0

@@ -1,0 +1,153 @@
+"""Options of commands as values: how they are spelt, and what each means.
+
+Knows:   how lists, thresholds, fields and dates are spelt on the command line; options that commands share.
+Ignores: which values make sense; the code that uses them says so.
+
+The options of a command are a dataclass in a module of this package; the text below a field is its help.
+Nothing here imports what computes, so that `--help` answers at once.
+"""
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from foveate.errors import SettingError
+
+if TYPE_CHECKING:
+    from foveate.inference.settings import FieldChoice
+
+ModelName = Annotated[str | None, Parameter(metavar="NAME|FOLDER")]
+
+Count = Annotated[int | None, Parameter(metavar="N")]
+
+
+class UsageError(Exception):
+    """An option is misspelt, or options contradict each other: exit code 2, as for an unknown option."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineOptions:
+    """What computes, for commands that need no GPU."""
+
+    engine: Literal["onnx", "openvino"] | None = None
+    """What computes; chosen by the rule of `foveate predict`, if not given."""
+    precision: Literal["float32", "bf16"] | None = None
+    """Precision of the network's arithmetic; chosen by the same rule."""
+    threads: Count = None
+    """Threads to compute with; as many as there are processors, if not given."""
+
+
+DEFAULT_ENGINE = EngineOptions()
+
+
+def parse_codes(text: str | None) -> tuple[str, ...] | None:
+    """'EX,MA' -> ('EX', 'MA'); None stays None.
+
+    Raises:
+        UsageError: a code is empty.
+    """
+    if text is None:
+        return None
+    codes = tuple(part.strip() for part in text.split(","))
+    if "" in codes:
+        raise UsageError(f"--lesions {text!r}: give codes such as EX,MA.")
+    return codes
+
+
+def parse_thresholds(text: str | None) -> dict[str, float]:
+    """'EX=0.4,MA=0.3' -> {'EX': 0.4, 'MA': 0.3}.
+
+    Raises:
+        UsageError: a part is not CODE=NUMBER, or a code is repeated.
+    """
+    thresholds: dict[str, float] = {}
+    for part in text.split(",") if text is not None else ():
+        code, equals, number = (piece.strip() for piece in part.partition("="))
+        if not code or not equals or code in thresholds or not _is_finite_number(number):
+            raise UsageError(f"--threshold {text!r}: give each code once, such as EX=0.4,MA=0.3.")
+        thresholds[code] = float(number)
+    return thresholds
+
+
+def parse_field(text: str) -> "FieldChoice":
+    """'auto', 'full', or 'ROW,COL,RADIUS' -> (row, column, radius) in px of the photograph.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "auto":
+        return "auto"
+    if text == "full":
+        return "full"
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(_is_finite_number(number) for number in numbers):
+        raise UsageError(f"--field {text!r}: give auto, full, or ROW,COL,RADIUS in pixels of the photograph.")
+    row, column, radius = (float(number) for number in numbers)
+    return row, column, radius
+
+
+def parse_date(text: str | None) -> str | None:
+    """Check '20260131', '20260101-20260131', '20260101-' or '-20260131': DICOM's days and ranges of days.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text is None:
+        return None
+    days = text.split("-")
+    if len(days) > 2 or not any(days) or not all(_is_day(day) for day in days if day):
+        raise UsageError(
+            f"--date {text!r}: give YYYYMMDD, or YYYYMMDD-YYYYMMDD, of which one may be left out."
+        )
+    return text
+
+
+def read_first_line(path: Path) -> str:
+    """Return a file's first line: a password or token, which the command line would show to everyone.
+
+    Raises:
+        SettingError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None
+
+
+def require_extra(extra: str, purpose: str, *modules: str) -> None:
+    """Check that the modules of an optional extra are installed.
+
+    Args:
+        extra: name of the extra.
+        purpose: what needs it, to begin the message with.
+        modules: names of top-level modules that the extra brings.
+
+    Raises:
+        SettingError: one is missing.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise SettingError(
+                f"{purpose} needs {module}, which is not installed; pip install 'foveate[{extra}]'"
+            )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"\d{8}", text)) and datetime.strptime(text, "%Y%m%d").year > 0
+    except ValueError:
+        return False
+
+
+def _is_finite_number(text: str) -> bool:
+    try:
+        return abs(float(text)) < float("inf")
+    except ValueError:
+        return False

@@ -1,0 +1,106 @@
+"""Standard output and standard error as every command uses them: a reader that goes away stops no work.
+
+Knows:   closed and broken streams, characters that a terminal cannot show, JSON on stdout.
+Ignores: what is printed.
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from foveate.errors import FoveateError
+
+
+class _ForgivingStream(io.TextIOBase):
+    """A text stream that drops what is written once its reader is gone.
+
+    Args:
+        stream: the stream to write to; None where the process was started without it.
+    """
+
+    def __init__(self, stream: io.TextIOBase | TextIO | None) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8" if self._stream is None else self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return None if self._stream is None else self._stream.errors
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise io.UnsupportedOperation("the stream is closed")
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+            except (OSError, ValueError):  # the pipe is broken, or the file closed
+                self._drop()
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._drop()
+
+    def _drop(self) -> None:
+        """Write to nowhere from now on; what the stream still holds would fail again when Python exits."""
+        stream, self._stream = self._stream, None
+        try:
+            descriptor = stream.fileno() if stream is not None else None
+        except (OSError, ValueError):
+            return
+        if descriptor is not None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
+@contextmanager
+def forgiving_streams() -> Iterator[None]:
+    """Let all prints of this process succeed, whatever happens to stdout and stderr.
+
+    Characters that a terminal cannot show, as in some files' names, are printed as escapes.
+    """
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _ForgivingStream(before[0]), _ForgivingStream(before[1])
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def errors_as_json(is_enabled: bool) -> Iterator[None]:
+    """Print an error of ours as one JSON object on stdout, before it is handled as usual."""
+    try:
+        yield
+    except FoveateError as error:
+        if is_enabled:
+            print(json.dumps({"error": str(error)}))
+        raise

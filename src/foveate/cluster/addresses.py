@@ -1,0 +1,30 @@
+"""The store at an address: a folder, or a prefix of a bucket.
+
+Knows:   which kind of store an address means, and what a bucket needs.
+Ignores: what the store is used for.
+"""
+
+from pathlib import Path
+
+from foveate.cluster.stores import BUCKET_SCHEME, FileStore, FolderStore
+from foveate.errors import ClusterError
+
+
+def open_store(address: str) -> FileStore:
+    """Return the store at an address: 's3://bucket/prefix', or a folder, which need not exist.
+
+    Raises:
+        ClusterError: the kind of address is unknown, or the library for it is not installed.
+    """
+    if address.startswith(BUCKET_SCHEME):
+        try:
+            from foveate.cluster.buckets import BucketStore  # noqa: PLC0415, an optional extra
+        except ImportError as error:
+            raise ClusterError(
+                f"{address}: buckets need {error.name}; pip install 'foveate[cluster]'"
+            ) from None
+        return BucketStore(address)
+    scheme, colon, _ = address.partition("://")
+    if colon:
+        raise ClusterError(f"{address}: {scheme}:// is not known; give a folder or s3://BUCKET/PREFIX")
+    return FolderStore(Path(address))

@@ -1,0 +1,95 @@
+"""The log of a run: each event as a line of JSON, for machines.
+
+Knows:   events, and what a log may contain.
+Ignores: what causes the events.
+
+A log travels further than the results do. Therefore it has no name of a photograph, no path and no error's
+text, any of which may name a patient. A photograph appears as a keyed hash of its name, whose key is kept in
+the target (`manifest/order.json`), and an error as the name of its class. Names of machines and process
+numbers of workers do appear.
+
+| event       | beside `time`, `run`, `event`                                                        |
+|-------------|--------------------------------------------------------------------------------------|
+| began       | foveate, model, engine, photographs, bytes, left, workers, share                     |
+| joined      | worker, host, process                                                                |
+| lost        | worker, why (a class), photographs (of the shard that came back)                     |
+| photograph  | photograph (hash), status, kind, tries, worker, seconds, lay                         |
+| again       | photograph (hash), kind, tries                                                       |
+| shard       | worker, photographs, peak_mb (most memory that the worker ever used)                 |
+| ended       | ok, failed, kept, seconds, starting (seconds until the first worker), driver_peak_mb |
+| stopped     | why (a class), ok, failed                                                            |
+"""
+
+import hashlib
+import hmac
+import io
+import json
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from foveate import atomic_files
+from foveate.timestamps import utc_timestamp
+
+STDERR = "stderr"
+"""In place of a file's name: standard error, where containers look for logs."""
+
+
+class EventLog:
+    """Writes one line for each event.
+
+    Args:
+        stream: where to write; None to write nothing.
+        run: the run's name.
+    """
+
+    def __init__(self, stream: io.TextIOBase | TextIO | None, run: str) -> None:
+        self._stream = stream
+        self._run = run
+        self._key = b""
+
+    def set_key(self, key: str) -> None:
+        """Set the key of the photographs' pseudonyms, as hex digits."""
+        self._key = bytes.fromhex(key)
+
+    def write(self, event: str, **facts: object) -> None:
+        """Write an event at once."""
+        if self._stream is not None:
+            moment = utc_timestamp(datetime.now(UTC), "milliseconds")
+            line = json.dumps({"time": moment, "run": self._run, "event": event, **facts})
+            print(line, file=self._stream, flush=True)
+
+    def pseudonym(self, photograph: str) -> str:
+        """Return the photograph's name in the log: 16 hex digits."""
+        text = photograph.encode("utf-8", "surrogatepass")
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:16]
+
+
+@contextmanager
+def open_event_log(destination: str | None, run: str) -> Iterator[EventLog]:
+    """Yield a log that appends to a file of this machine; 'stderr' for standard error, None for no log.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if destination is None or destination == STDERR:
+        yield EventLog(None if destination is None else sys.stderr, run)
+        return
+    path = Path(destination)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="ascii")
+    except OSError as error:
+        raise atomic_files.output_error(path, error) from error
+    with file:
+        yield EventLog(file, run)
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory that this process ever used, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)  # bytes there, KiB elsewhere

@@ -1,0 +1,346 @@
+"""An executor whose workers are actors of a Ray cluster.
+
+Knows:   how a cluster is joined or started, how actors die and are replaced.
+Ignores: photographs, and what is done about a shard that came back.
+
+| `--on`             | meaning                                                                         |
+|--------------------|---------------------------------------------------------------------------------|
+| `ray://local`      | a cluster of this machine alone, started for the run and ended with it          |
+| `ray://auto`       | the cluster that this machine is a node of (RAY_ADDRESS, or a local raylet)     |
+| `ray://HOST[:PORT]`| a cluster elsewhere, through its Ray Client server; port 10001 if none is given |
+
+Ray's servers listen on all interfaces of a machine and ask for a token, which Ray itself makes and keeps in
+the home folder: whoever has it may run any code.
+
+Foveate must be installed on every node in the same version; the model package is sent. Ray retries nothing
+that an actor does: `driver` knows what a retry means, Ray does not.
+"""
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from foveate import models
+from foveate.cluster.executors import SHARDS_PER_WORKER, ExecutorEvent, WorkerLost
+from foveate.cluster.worker import Assignment, Shard, ShardResult, ShardWorker, WorkerReady
+from foveate.errors import ClusterError, FoveateError
+from foveate.models import Package
+
+SCHEME = "ray://"
+
+OBJECT_STORE_BYTES = 256 << 20
+"""Shared memory of a cluster that we start: it holds one model package and some lists."""
+
+RETRY_SECONDS = 0.5
+"""Pause before a worker that died is asked again whether it is back."""
+
+MAX_MISSED = 40
+"""Unanswered questions to every worker that end a run: a Python process starts within 20 seconds."""
+
+CLOSE_SECONDS = 5
+"""That workers have to remove scratch files before they are ended."""
+
+CLIENT_PORT = 10001
+"""Default port of a Ray Client server."""
+
+DEATH_ERRORS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.NodeDiedError,
+)
+"""Raised where a worker, or its node, died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageFiles:
+    """The files of a model package, to be sent: file's name -> content."""
+
+    files: Mapping[str, bytes]
+
+    def unpack(self, folder: Path) -> Package:
+        """Write the files into a folder and open the package."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        return models.load(folder)
+
+
+def pack(package: Package) -> PackageFiles:
+    """Return the files of a package's folder that are not hidden."""
+    return PackageFiles(
+        files={path.name: path.read_bytes() for path in package.folder.glob("[!.]*") if path.is_file()}
+    )
+
+
+class WorkerActor:
+    """What runs in a process of the cluster.
+
+    Args:
+        name: of the worker.
+        assignment: what to do.
+    """
+
+    def __init__(self, name: str, assignment: Assignment) -> None:
+        self._name = name
+        self._assignment = assignment
+        self._worker: ShardWorker | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="foveate-")
+
+    def open_model(self, files: PackageFiles) -> WorkerReady:
+        """Open the model, unless it is open already, and return the event that says so.
+
+        A call of its own rather than part of the constructor, so that an error arrives unchanged.
+        """
+        if self._worker is None:
+            self._worker = ShardWorker(self._name, self._assignment, files.unpack(Path(self._folder.name)))
+        return self._worker.ready_event()
+
+    def close(self) -> None:
+        """Remove scratch files."""
+        if self._worker is not None:
+            self._worker.close()
+        self._folder.cleanup()
+
+    def process(self, shard: Shard) -> ShardResult | None:
+        """Process a shard; None where this process has just replaced one that died."""
+        return None if self._worker is None else self._worker.process(shard)
+
+
+@dataclass(slots=True)
+class _ActorSlot:
+    """One actor, as the executor knows it."""
+
+    name: str
+    handle: Any
+    is_ready: bool = False
+    running: int = 0
+    """Shards that it has."""
+    missed: int = 0
+    """Unanswered questions since its last answer."""
+    retry_at: float | None = None
+    """When to ask again."""
+
+
+@dataclass(slots=True)
+class _PendingCall:
+    """What a reference of Ray's belongs to."""
+
+    slot: _ActorSlot
+    shard: Shard | None
+    """None for the question whether the worker is ready."""
+
+
+class RayExecutor:
+    """Workers on a cluster.
+
+    Args:
+        assignment: what they do.
+        package: the model.
+        workers: their number; None for as many as the cluster has processors for.
+    """
+
+    def __init__(self, assignment: Assignment, package: Package, workers: int | None) -> None:
+        self._threads = assignment.choice.threads or 1
+        self._actor_class = ray.remote(WorkerActor).options(
+            num_cpus=self._threads, max_restarts=-1, max_task_retries=0
+        )
+        self._assignment = assignment
+        self._package_files = ray.put(pack(package))
+        self._pending: dict[Any, _PendingCall] = {}
+        self._finished: deque[Any] = deque()
+        count = max(1, _processor_count() // self._threads) if workers is None else workers
+        self._slots = [self._start_actor(f"w{number}") for number in range(1, count + 1)]
+
+    def capacity(self) -> int:
+        return sum(SHARDS_PER_WORKER - slot.running for slot in self._slots if slot.is_ready)
+
+    def submit(self, shard: Shard) -> None:
+        slot = min((slot for slot in self._slots if slot.is_ready), key=lambda slot: slot.running)
+        self._pending[slot.handle.process.remote(shard)] = _PendingCall(slot=slot, shard=shard)
+        slot.running += 1
+
+    def next_event(self, timeout: float) -> ExecutorEvent | None:
+        self._retry_lost_actors()
+        if not self._pending:
+            time.sleep(min(timeout, RETRY_SECONDS))
+            return None
+        if any(slot.retry_at is not None for slot in self._slots):
+            timeout = min(timeout, RETRY_SECONDS)
+        if not self._finished:
+            self._finished.extend(self._wait(timeout))
+        return self._event(self._finished.popleft()) if self._finished else None
+
+    def close(self) -> list[ShardResult]:
+        references = [reference for reference, call in self._pending.items() if call.shard is not None]
+        self._pending.clear()
+        self._finished.clear()
+        finished = ray.wait(references, num_returns=len(references), timeout=0)[0] if references else []
+        results = []
+        for reference in finished:
+            with contextlib.suppress(ray.exceptions.RayError, FoveateError):  # a resumed run repeats it
+                results.append(ray.get(reference))
+        closing = [slot.handle.close.remote() for slot in self._slots if slot.is_ready and not slot.running]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
+        for slot in self._slots:
+            ray.kill(slot.handle)
+        self._slots = []
+        return [result for result in results if result is not None]
+
+    def _wait(self, timeout: float) -> "list[ray.ObjectRef[Any]]":
+        """Wait for an answer and return all that have come: asking for each of thousands would take long."""
+        references = list(self._pending)
+        if not ray.wait(references, num_returns=1, timeout=timeout)[0]:
+            return []
+        return ray.wait(references, num_returns=len(references), timeout=0)[0]
+
+    def _start_actor(self, name: str) -> _ActorSlot:
+        slot = _ActorSlot(name=name, handle=self._actor_class.remote(name, self._assignment))
+        self._ask_ready(slot)
+        return slot
+
+    def _ask_ready(self, slot: _ActorSlot) -> None:
+        slot.retry_at = None
+        self._pending[slot.handle.open_model.remote(self._package_files)] = _PendingCall(
+            slot=slot, shard=None
+        )
+
+    def _retry_lost_actors(self) -> None:
+        for slot in self._slots:
+            if slot.retry_at is not None and time.monotonic() >= slot.retry_at:
+                self._ask_ready(slot)
+
+    def _event(self, reference: "ray.ObjectRef[Any]") -> ExecutorEvent | None:
+        """Return what a finished call means; each call counts for itself, even where its worker died.
+
+        Of two shards of a worker that died, Ray may have given the second to the process that replaced it.
+        """
+        call = self._pending.pop(reference)
+        slot = call.slot
+        if call.shard is not None:
+            slot.running -= 1
+        try:
+            answer: WorkerReady | ShardResult | None = ray.get(reference)
+        except DEATH_ERRORS as error:
+            return self._handle_death(slot, call.shard, error)
+        except ray.exceptions.RayTaskError as error:
+            raise _translated(error, slot.name) from None
+        if answer is None:
+            return WorkerLost(worker=slot.name, shard=call.shard, error_type="RayActorError", first=False)
+        if isinstance(answer, WorkerReady):
+            slot.is_ready, slot.missed = True, 0
+        return answer
+
+    def _handle_death(self, slot: _ActorSlot, shard: Shard | None, error: Exception) -> WorkerLost | None:
+        """Ask a worker that died until it is back; Ray starts a process for it, perhaps on another node.
+
+        Raises:
+            ClusterError: none of the workers comes back.
+        """
+        if shard is None:
+            slot.missed += 1
+            if min(slot.missed for slot in self._slots) >= MAX_MISSED:
+                raise ClusterError(
+                    f"no worker stays alive ({_first_line(error)}); give each more memory, or see Ray's logs"
+                )
+        if isinstance(error, ray.exceptions.ActorDiedError):  # Ray will not restart it
+            slot.handle = self._actor_class.remote(slot.name, self._assignment)
+        if slot.is_ready or shard is None:
+            slot.retry_at = time.monotonic() + RETRY_SECONDS
+        first, slot.is_ready = slot.is_ready, False
+        if shard is None and not first:  # it was never ready
+            return None
+        return WorkerLost(worker=slot.name, shard=shard, error_type=type(error).__name__, first=first)
+
+
+@contextmanager
+def cluster_connection(address: str, processors: int) -> Iterator[None]:
+    """Join a cluster, or start one; leave or end it afterwards.
+
+    Args:
+        address: as `--on` takes it.
+        processors: of a cluster that is started on this machine.
+
+    Raises:
+        ClusterError: it cannot be reached.
+    """
+    if address == f"{SCHEME}auto" and ray.is_initialized():  # by a program that uses Foveate as a library
+        yield
+        return
+    with _sigterm_handler_preserved():
+        _init(address, processors)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _init(address: str, processors: int) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        if address == f"{SCHEME}local":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Foveate sends nothing over any network
+            ray.init(
+                address="local",
+                num_cpus=processors,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        elif address == f"{SCHEME}auto":
+            ray.init(address="auto", **quiet)
+        else:
+            host = address.removeprefix(SCHEME)
+            with warnings.catch_warnings(action="ignore"):  # the error that follows says the same
+                ray.init(address=address if ":" in host else f"{address}:{CLIENT_PORT}", **quiet)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterError(
+            f"{address}: no Ray cluster can be joined there ({_first_line(error)}); check the address, that "
+            f"Ray {ray.__version__} runs there, and RAY_AUTH_MODE=token with its token if it asks for one"
+        ) from error
+
+
+def _processor_count() -> int:
+    """Return how many processors the cluster has."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return int(resources.get("CPU", 0))
+
+
+@contextmanager
+def _sigterm_handler_preserved() -> Iterator[None]:
+    """Restore this process's handler of SIGTERM, which Ray replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _translated(error: ray.exceptions.RayTaskError, worker: str) -> FoveateError:
+    """Return the error that a worker raised: ours unchanged, any other by its last line."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, FoveateError):
+        return type(cause)(f"worker {worker}: {cause}")
+    last_line = str(error).strip().splitlines()[-1]
+    return ClusterError(
+        f"worker {worker} failed: {last_line}; is Foveate with its extras installed on every node?"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

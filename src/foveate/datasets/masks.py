@@ -1,0 +1,214 @@
+"""Read masks: which pixels of a file are lesion, the same for every type of file.
+
+Knows:   levels, palettes, orientation and pages of mask files, and which masks are implausible.
+Ignores: cases, and where masks are.
+
+| in the file                          | result                                                           |
+|--------------------------------------|------------------------------------------------------------------|
+| grey or colour                       | lesion where any level is above 0, or reaches `lesion_from`      |
+| transparency                         | ignored: alpha is 255 everywhere in one official IDRiD mask      |
+| palette with a black entry           | lesion where the colour is not black, so that dark red counts    |
+| palette without a black entry        | lesion where the index is not 0                                  |
+| palette whose used entries are black | refused: no entry can be told apart from the background          |
+| EXIF orientation                     | applied, as for photographs                                      |
+| several pages                        | refused                                                          |
+| JPEG without `lesion_from`           | refused: faint levels around a lesion are no lesion              |
+| `lesion_from`, levels up to 15       | refused: class indices, or 0 and 1; no pixel would be lesion     |
+
+Shape letters: H W photograph.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from foveate.errors import DatasetError
+from foveate.paths import display_path
+from foveate.photographs import exif_orientation, turn_upright
+
+LARGEST_SHARE = 0.30
+"""Largest share of its photograph that a mask may cover: above it, the file was misread or is no lesion mask.
+The largest mask of IDRiD covers 14.9 %."""
+
+DAMAGED = (OSError, EOFError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises on files that violate their format."""
+
+LOSSY = frozenset({"JPEG", "MPO"})
+"""Formats that blur the edges of a mask: faint levels around a lesion are no lesion."""
+
+FULL_LEVEL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+"""The level of full certainty, by the type of a grey or coloured mask."""
+
+LARGEST_CLASS = 15
+"""Levels up to this are class indices, or 0 and 1, and no shares of the full level."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Mask:
+    """The content of a mask file."""
+
+    path: Path
+    levels: Shaped[np.ndarray, "H W ..."]
+    """Levels of grey or of colours, upright, in native byte order; of a palette, whether the entry is
+    lesion."""
+    colours: int
+    """Number of different entries of a palette that are lesion; 0 where there is no palette."""
+    is_lossy: bool
+
+
+def read_mask(path: Path, shape: tuple[int, int], lesion_from: float = 0.0) -> Bool[np.ndarray, "H W"]:
+    """Read which pixels of a mask are lesion.
+
+    Args:
+        path: path of the mask.
+        shape: (H, W) that the mask must have, px.
+        lesion_from: share of the full level from which grey or colour counts, 0 to 1; 0 means any level above
+            0.
+
+    Raises:
+        DatasetError: refused by the table above, unreadable, of another size than its photograph, or lesion
+            nearly everywhere.
+    """
+    return fit(load(path), shape, lesion_from)
+
+
+def lesion_pixels(path: Path, lesion_from: float = 0.0) -> Bool[np.ndarray, "H W"]:
+    """Read which pixels of a mask are lesion, without checks of its size and of their share.
+
+    Raises:
+        DatasetError: refused by the table above, or unreadable.
+    """
+    return lesion_of(load(path), lesion_from)
+
+
+def fit(mask: Mask, shape: tuple[int, int], lesion_from: float) -> Bool[np.ndarray, "H W"]:
+    """Return the lesion pixels of a mask that fits its photograph; see `read_mask`."""
+    lesion = lesion_of(mask, lesion_from)
+    name = display_path(mask.path)
+    if lesion.shape != shape:
+        raise DatasetError(f"{name}: the mask is {lesion.shape}, its photograph {shape}; both must agree")
+    if lesion.mean() > LARGEST_SHARE:
+        raise DatasetError(
+            f"{name}: {lesion.mean():.0%} of the photograph is lesion, over the {LARGEST_SHARE:.0%} that is "
+            "believed; is the mask inverted?"
+        )
+    return lesion
+
+
+def load(path: Path) -> Mask:
+    """Read the content of a mask file.
+
+    Raises:
+        DatasetError: unreadable, of several pages, or with a palette that tells nothing apart.
+    """
+    try:
+        with Image.open(path) as image:
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1:
+                raise DatasetError(
+                    f"{display_path(path)}: holds {pages} pictures; save the one that is the mask by itself"
+                )
+            image.load()
+            return _content(path, image)
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"{display_path(path)}: unreadable mask ({reason}); restore the file") from error
+
+
+def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
+    """Return which pixels of a mask are lesion.
+
+    Raises:
+        DatasetError: refused by the table above.
+    """
+    name, levels = display_path(mask.path), mask.levels
+    if mask.is_lossy and lesion_from == 0:
+        raise DatasetError(
+            f"{name}: a JPEG smears a mask's edges; save it as PNG, or let the layout say lesion_from = 0.5"
+        )
+    if levels.dtype == np.bool_ or lesion_from == 0:
+        return _any_channel(levels > 0)
+    if levels.dtype not in FULL_LEVEL:
+        raise DatasetError(
+            f"{name}: levels are {levels.dtype}, whose full level is not known; save it as PNG"
+        )
+    full, highest = FULL_LEVEL[levels.dtype], int(levels.max())
+    if 0 < highest <= LARGEST_CLASS and not mask.is_lossy:
+        raise DatasetError(
+            f"{name}: its largest level is {highest} of {full}, below lesion_from = {lesion_from:g} of the "
+            "full level; save a mask of 0 and 255 for each lesion, or let the layout leave out lesion_from"
+        )
+    return _any_channel(levels >= lesion_from * full)
+
+
+def ambiguity(mask: Mask, lesion_from: float) -> str | None:
+    """Return why a person should look at the levels of a mask, None where they are unambiguous.
+
+    A mask without `lesion_from` should have one level, or one colour, above 0.
+    """
+    if mask.colours > 1:
+        return f"{mask.colours} colours count as lesion alike; save a mask of its own for each lesion"
+    if lesion_from > 0 or mask.levels.dtype == np.bool_:
+        return None
+    grey = mask.levels if mask.levels.ndim == 2 else _grey(mask.levels)
+    if grey is None:
+        return "several colours count as lesion alike; save a mask of its own for each lesion"
+    levels = np.unique(grey[grey > 0])
+    if len(levels) < 2:
+        return None
+    if levels[-1] <= LARGEST_CLASS:
+        named = ", ".join(map(str, levels))
+        return f"levels {named} count as lesion alike; if they are classes, save a mask for each lesion"
+    return (
+        f"{len(levels)} levels from {levels[0]} to {levels[-1]} count as lesion alike; for soft edges let "
+        "the layout say lesion_from = 0.5"
+    )
+
+
+def _content(path: Path, image: Image.Image) -> Mask:
+    """Return the content of an opened picture."""
+    is_lossy = image.format in LOSSY
+    colours = 0
+    if image.mode == "P":
+        levels, colours = _palette_lesion(path, image)
+    else:
+        has_alpha = image.mode in ("RGBA", "LA", "PA")
+        levels = np.asarray(image.convert("RGB") if has_alpha else image)
+    if not isinstance(image, TiffImageFile):  # Pillow turns a TIFF upright while loading it
+        levels = turn_upright(levels, exif_orientation(image.info.get("exif", b"")))
+    native = levels.astype(levels.dtype.newbyteorder("="), copy=False)
+    return Mask(path=path, levels=np.ascontiguousarray(native), colours=colours, is_lossy=is_lossy)
+
+
+def _palette_lesion(path: Path, image: Image.Image) -> tuple[Bool[np.ndarray, "H W"], int]:
+    """Return which pixels of a palette picture are lesion, and how many entries of the palette they use."""
+    indices = np.asarray(image)
+    used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
+    palette = np.zeros((256, 3), np.uint8)
+    entries = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    palette[: len(entries)] = entries
+    is_lesion: Bool[np.ndarray, " 256"] = palette.any(axis=1)
+    if len(used) > 1 and not is_lesion[used].any():
+        raise DatasetError(
+            f"{display_path(path)}: entries {', '.join(map(str, used))} of its palette are black; save it "
+            "as grey PNG of 0 and 255"
+        )
+    if is_lesion[used].all():
+        is_lesion = np.arange(256) > 0
+    return is_lesion[indices], int(is_lesion[used].sum())
+
+
+def _any_channel(lesion: Shaped[np.ndarray, "H W ..."]) -> Bool[np.ndarray, "H W"]:
+    return np.asarray(lesion.any(axis=-1) if lesion.ndim == 3 else lesion)
+
+
+def _grey(levels: Shaped[np.ndarray, "H W C"]) -> Shaped[np.ndarray, "H W"] | None:
+    """Return a picture of one colour as grey: its highest channel; None where it has several colours."""
+    highest = levels.max(axis=-1)
+    lit = highest > 0
+    channels = levels[lit] > 0
+    return highest if len(np.unique(channels, axis=0)) < 2 else None

@@ -1,0 +1,136 @@
+"""From a photograph to its canvas: the part to analyse, at the model's scale, and the field within it.
+
+Knows:   the order of the steps: field of view, part, scale, padding.
+Ignores: how each step is done, and what the canvas is for. Prediction and training use the same function.
+
+Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to whole steps.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+
+from foveate.errors import GeometryError
+from foveate.geometry import canvas, field_of_view
+from foveate.inference.settings import FieldChoice
+from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Part, Photograph
+
+LARGEST_CANVAS = 120_000_000
+"""Pixels. As many as the largest photograph that is read: a small field in a large photograph would be
+enlarged beyond that."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedCanvas:
+    """The part of a photograph that is analysed, at the model's scale."""
+
+    contract: ModelContract
+    """The model that the canvas is made for."""
+    field: Field
+    """The field of view, photograph px."""
+    frame: Frame
+    """How the canvas, without padding, lies in the photograph."""
+    picture: UInt8[np.ndarray, "h2 w2 3"]
+    """The pixels; black below and to the right of the canvas, so that both sides are multiples of a step."""
+    inside: Bool[np.ndarray, "h2 w2"]
+    """The mask of the field."""
+
+    @property
+    def unpadded(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The pixels without padding."""
+        height, width = self.frame.shape
+        return self.picture[:height, :width]
+
+
+def prepare_canvas(
+    photograph: Photograph,
+    contract: ModelContract,
+    *,
+    field_choice: FieldChoice = "auto",
+    part: Part | None = None,
+) -> PreparedCanvas:
+    """Find the field of view and cut the canvas out of a photograph.
+
+    Args:
+        photograph: as read.
+        contract: says the scale and the step.
+        field_choice: the user's choice of the field of view.
+        part: which part is analysed; None for the part that the model was trained on.
+
+    Raises:
+        FieldError: no field of view is found, or the given one makes no sense.
+        GeometryError: the photograph is smaller than the part, or the canvas would be too large.
+    """
+    field = find_field(photograph, field_choice, contract.field)
+    box = canvas.part_box(part or contract.part, photograph.shape, field)
+    frame = canvas.fit_frame(box, field, contract)
+    _require_bounded(frame, field, contract)
+    whole_canvas = Box(top=0, left=0, bottom=frame.shape[0], right=frame.shape[1])
+    inside = field_of_view.mask(_to_canvas(field, frame), whole_canvas)
+    return PreparedCanvas(
+        contract=contract,
+        field=field,
+        frame=frame,
+        picture=_pad(canvas.extract_canvas(photograph.pixels, frame), contract.step),
+        inside=_pad(inside, contract.step),
+    )
+
+
+def find_field(photograph: Photograph, choice: FieldChoice, rule: FieldRule) -> Field:
+    """Return the field of view, found or as the user gave it.
+
+    Args:
+        photograph: as read.
+        choice: the user's choice.
+        rule: what 'auto' means for photographs of this kind.
+
+    Raises:
+        FieldError: no field of view is found, or the given one makes no sense.
+    """
+    if choice == "full" or (choice == "auto" and rule == "whole"):
+        return field_of_view.full_frame(photograph.shape)
+    if choice == "auto":
+        return field_of_view.find(photograph.pixels)
+    row, column, radius = choice
+    return field_of_view.from_circle((row, column), radius, photograph.shape)
+
+
+def _require_bounded(frame: Frame, field: Field, contract: ModelContract) -> None:
+    """Raise GeometryError if the canvas would be larger than any photograph that is read."""
+    if math.prod(frame.shape) > LARGEST_CANVAS:
+        height, width = frame.shape
+        raise GeometryError(
+            f"a field of {field.diameter:.0f} px, brought to the model's {contract.field_diameter:.0f} px, "
+            f"makes a canvas of {height} x {width} px, over {LARGEST_CANVAS:,} px; choose --region field or "
+            "a larger --field"
+        )
+
+
+def _to_canvas(field: Field, frame: Frame) -> Field:
+    """Return a field in canvas coordinates, so that `field_of_view.mask` alone defines what is inside.
+
+    A canvas has whole pixels, so its two scales differ by up to half a pixel over its length. The disc of
+    their mean is off by half a canvas pixel at most at the rim; a field is widened by 1 % of its radius.
+    """
+    rows, columns = frame.scale
+    points = np.array(
+        [field.centre, (field.box.top, field.box.left), (field.box.bottom, field.box.right)], np.float64
+    )
+    (row, column), first, last = canvas.to_canvas(points, frame)
+    (top, left), (bottom, right) = (np.rint(corner).astype(int).tolist() for corner in (first, last))
+    return Field(
+        centre=(float(row), float(column)),
+        radius=field.radius * math.sqrt(rows * columns),
+        box=Box(top=top, left=left, bottom=bottom, right=right),
+    )
+
+
+def _pad(array: Shaped[np.ndarray, "h w ..."], step: int | None) -> Shaped[np.ndarray, "h2 w2 ..."]:
+    """Add zeros below and to the right until both sides are multiples of a step."""
+    height, width = array.shape[:2]
+    below, right = (0, 0) if step is None else (-height % step, -width % step)
+    if not below and not right:
+        return array
+    return np.pad(array, [(0, below), (0, right), *[(0, 0)] * (array.ndim - 2)])

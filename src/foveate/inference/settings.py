@@ -1,0 +1,94 @@
+"""What a user may choose for a photograph, and whether it fits the model.
+
+Knows:   the settings, and which of them a model package allows.
+Ignores: what they do to a photograph.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from foveate import lesions
+from foveate.errors import LesionError, SettingError
+from foveate.models import Package
+from foveate.types import Decision, Effort, Part, SelectionRule
+
+FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
+"""'auto' (as in training), 'full' (the whole photograph), or a disc: (row, column, radius), photograph px."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a user may choose; everything else is the model package's."""
+
+    part: Part | None = None
+    """Which part of the photograph is analysed; None for the part that the model was trained on."""
+    field: FieldChoice = "auto"
+    """Where the field of view is."""
+    lesions: tuple[str, ...] | None = None
+    """Codes of the lesions to report; None for all lesions of the model."""
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    """Lesion code -> probability in (0, 1] that replaces the package's own threshold."""
+    effort: Effort = "full"
+    """How much of the photograph LocalNet processes."""
+
+
+DEFAULTS = Settings()
+"""The settings of a user who chooses nothing."""
+
+
+def check_settings(package: Package, settings: Settings) -> None:
+    """Raise an error unless the settings fit the model.
+
+    Raises:
+        LesionError, SettingError: they do not.
+    """
+    lesion_decisions(package, settings)
+    selection_rule(package, settings.effort)
+
+
+def lesion_decisions(package: Package, settings: Settings) -> Mapping[str, Decision]:
+    """Return the decision of each reported lesion: the package's own, with the user's thresholds.
+
+    Raises:
+        LesionError: the model does not know a lesion, or no lesion is left.
+        SettingError: a threshold is out of range, or belongs to a lesion that is not reported.
+    """
+    available = package.contract.lesions
+    codes = available if settings.lesions is None else lesions.select(settings.lesions, available)
+    if not codes:
+        raise LesionError(f"no lesion is asked for; choose among {', '.join(available)}")
+    lesions.select(tuple(settings.thresholds), available)
+    for code, threshold in settings.thresholds.items():
+        if code not in codes:
+            raise SettingError(
+                f"a threshold for {code}, which is not among the lesions asked for: {', '.join(codes)}"
+            )
+        if not 0 < threshold <= 1:
+            raise SettingError(f"threshold {code}={threshold:g}; give a probability above 0 and at most 1")
+    own = package.decisions
+    return MappingProxyType(
+        {
+            code: replace(own[code], threshold=settings.thresholds.get(code, own[code].threshold))
+            for code in codes
+        }
+    )
+
+
+def selection_rule(package: Package, effort: Effort) -> SelectionRule | None:
+    """Return the rule that selects the windows at an effort; None where all windows are processed.
+
+    Raises:
+        SettingError: the package has no rule for this effort.
+    """
+    if effort == "full":
+        return None
+    if effort not in package.selection_rules:
+        efforts = ", ".join(("full", *package.selection_rules))
+        raise SettingError(
+            f"model {package.name} {package.version} does not say where to look at effort {effort}; "
+            f"choose --effort {efforts}"
+        )
+    return package.selection_rules[effort]

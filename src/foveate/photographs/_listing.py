@@ -1,0 +1,240 @@
+"""List the photographs that a user's paths stand for.
+
+Knows:   files, folders and globs.
+Ignores: what is in the files.
+"""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from foveate.errors import PhotographError
+from foveate.paths import display_path
+from foveate.photographs._dicom_loader import count_frames
+from foveate.photographs._names import FileLocation, unique_names
+
+RESULT_MARKS = ("run.json", "metrics.json", "check.json")
+"""Files that Foveate writes into its folders of results."""
+
+_MARK_BYTES = 256
+"""Number of bytes at the beginning of such a file that contain its key 'foveate'."""
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"}) | DICOM_SUFFIXES
+"""Suffixes, in lower case, of photographs in a folder; a file that the user names needs none of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhotographFile:
+    """One photograph that is to be read."""
+
+    path: Path
+    """Path of the file, starting from the user's path."""
+    name: str
+    """Name of its results: a relative path with '/', without suffix. No two names of a run are equal, even on
+    file systems that ignore case, and none leads out of the output folder."""
+    frame: int | None = None
+    """Number of the photograph in a DICOM object that holds several, from 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhotographFiles:
+    """All photographs that a user's paths stand for."""
+
+    photographs: tuple[PhotographFile, ...]
+    """In the order of the paths; in a folder, its own files by name before those of its subfolders."""
+    skipped: int
+    """Number of files in folders or matched by globs that have no suffix of a photograph."""
+    result_folders: int = 0
+    """Number of folders that were left out because they hold results of Foveate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """A file that a path of the user stands for, photograph or not."""
+
+    path: Path
+    """Path of the file, starting from the user's path."""
+    place: FileLocation
+    """The parts of the path that can name it."""
+    is_named: bool
+    """Whether the user named this file itself, so that its suffix does not matter."""
+    frame: int | None = None
+    """As in `Source`."""
+
+    @property
+    def is_photograph(self) -> bool:
+        """Whether the file is taken for a photograph."""
+        return self.is_named or self.path.suffix.lower() in SUFFIXES
+
+
+def list_files(paths: Sequence[str], *, without: Path | None = None) -> PhotographFiles:
+    """Return the photographs that a user's paths stand for, and the names of their results.
+
+    A file stands for itself, whatever its suffix. A folder stands for all photographs below it, and so does a
+    folder that a glob matches; hidden files and folders are left out, links are followed, and no folder is
+    visited twice. Folders in which Foveate wrote results are left out and counted. A glob may contain `*`,
+    `?`, `[...]` and `**`. A file that is reached twice is listed once.
+
+    A name is the path below the given folder (below the fixed part of a glob; of a file its own name) without
+    suffix. Where two names would be equal, files of one folder keep their suffixes, and files of several
+    folders get as many names of their parents as needed. A DICOM object with several frames stands for as
+    many photographs, 'eye_frame-1', 'eye_frame-2', ...
+
+    Args:
+        paths: files, folders and globs.
+        without: a folder that is left out: the one for results, which are pictures too.
+
+    Raises:
+        PhotographError: a path or glob matches nothing, or a folder holds no photograph or cannot be listed.
+
+    Source: our choice.
+    """
+    walk = _Walk(excluded=None if without is None else os.path.realpath(without))
+    chosen: dict[str, _Candidate] = {}
+    skipped: set[str] = set()
+    for path in paths:
+        candidates: dict[str, _Candidate] = {}
+        for candidate in walk.candidates(path):
+            candidates.setdefault(os.path.realpath(candidate.path), candidate)
+        photographs = {real: candidate for real, candidate in candidates.items() if candidate.is_photograph}
+        if not photographs:
+            results = f" and {len(walk.results)} folders with results of Foveate" if walk.results else ""
+            raise PhotographError(
+                f"{display_path(path)}: holds no photograph, {len(candidates)} other files{results}; "
+                f"photographs end in {', '.join(sorted(SUFFIXES))}"
+            )
+        for real, candidate in photographs.items():
+            chosen.setdefault(real, candidate)
+        skipped |= candidates.keys() - photographs.keys()
+    files = tuple(file for candidate in chosen.values() for file in _expand_frames(candidate))
+    return PhotographFiles(
+        photographs=tuple(
+            PhotographFile(path=candidate.path, name=name, frame=candidate.frame)
+            for candidate, name in zip(
+                files, unique_names([candidate.place for candidate in files]), strict=True
+            )
+        ),
+        skipped=len(skipped - chosen.keys()),
+        result_folders=len(walk.results),
+    )
+
+
+def _expand_frames(candidate: _Candidate) -> Iterator[_Candidate]:
+    """Yield a candidate for each photograph that a file holds."""
+    dicom = candidate.path.suffix.lower() in DICOM_SUFFIXES or candidate.path.suffix.lower() not in SUFFIXES
+    count = count_frames(candidate.path) if dicom else 1
+    if count == 1:
+        yield candidate
+        return
+    relative = candidate.place.relative
+    for frame in range(1, count + 1):
+        name = f"{relative.stem}_frame-{frame}{relative.suffix}"
+        place = replace(candidate.place, relative=relative.with_name(name))
+        yield replace(candidate, place=place, frame=frame)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Walk:
+    """A search for files; it remembers the folders that it visited and those that it left out."""
+
+    excluded: str | None
+    """Real path of a folder that is left out: the one for results."""
+    visited: set[str] = field(default_factory=set)
+    """Real paths of the folders that were searched, so that loops of links end."""
+    results: set[str] = field(default_factory=set)
+    """Real paths of the folders that were left out because they hold results of Foveate."""
+
+    def candidates(self, given: str) -> Iterator[_Candidate]:
+        """Yield the files that one path of the user stands for, photographs or not."""
+        path = Path(given)
+        if path.is_dir():
+            if self._is_excluded(path):
+                raise PhotographError(
+                    f"{display_path(path)}: is in the folder for the results; choose another --out"
+                )
+            self.visited.clear()
+            yield from self._below(path, path)
+        elif os.path.lexists(path):
+            yield _candidate(path, path.parent, is_named=True)
+        elif glob.has_magic(given):
+            self.visited.clear()
+            yield from self._matches(path)
+        else:
+            raise PhotographError(f"{display_path(path)}: no such file or folder; check the path")
+
+    def _matches(self, pattern: Path) -> Iterator[_Candidate]:
+        """Yield the files that a glob matches, and those in the folders that it matches."""
+        matched = glob.glob(str(pattern), recursive=True)  # noqa: PTH207, Path.glob takes no absolute pattern
+        matches = sorted((Path(match) for match in matched), key=lambda path: path.parts)
+        if not matches:
+            raise PhotographError(f"{display_path(pattern)}: matches nothing; check the pattern")
+        magic = [glob.has_magic(part) for part in pattern.parts].index(True)
+        root = Path(*pattern.parts[:magic])
+        for path in matches:
+            below = path.relative_to(root).parents
+            if any(self._holds_results(root / parent) for parent in below if parent != Path()):
+                continue
+            if path.is_dir():
+                yield from self._below(path, root)
+            elif not self._is_excluded(path):
+                yield _candidate(path, root, is_named=False)
+
+    def _below(self, folder: Path, root: Path) -> Iterator[_Candidate]:
+        """Yield all files below a folder."""
+        real = os.path.realpath(folder)
+        if real in self.visited or self._is_excluded(folder) or self._holds_results(folder):
+            return
+        self.visited.add(real)
+        try:
+            inside = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+        except OSError as error:
+            if folder == root:
+                raise PhotographError(
+                    f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); "
+                    "ask for permission to read it, or leave it out"
+                ) from None
+            yield _candidate(folder, root, is_named=True)  # reading it will report the folder by name
+            return
+        folders = {path for path in inside if path.is_dir()}
+        for path in inside:
+            if path not in folders:
+                yield _candidate(path, root, is_named=False)
+        for path in sorted(folders):
+            yield from self._below(path, root)
+
+    def _holds_results(self, folder: Path) -> bool:
+        """Return whether a folder is left out because of results in it; it is counted then."""
+        if not holds_results(folder):
+            return False
+        self.results.add(os.path.realpath(folder))
+        return True
+
+    def _is_excluded(self, path: Path) -> bool:
+        """Return whether a path leads into the folder that is left out."""
+        return self.excluded is not None and f"{os.path.realpath(path)}/".startswith(f"{self.excluded}/")
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, and therefore left out everywhere."""
+    return name.startswith(".")
+
+
+def holds_results(folder: Path) -> bool:
+    """Return whether Foveate wrote results into a folder: its pictures are no photographs to work on."""
+    for name in RESULT_MARKS:
+        try:
+            with (folder / name).open("rb") as file:
+                if b'"foveate"' in file.read(_MARK_BYTES):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _candidate(path: Path, root: Path, *, is_named: bool) -> _Candidate:
+    place = FileLocation(root=Path(os.path.realpath(root)), relative=path.relative_to(root))
+    return _Candidate(path=path, place=place, is_named=is_named)

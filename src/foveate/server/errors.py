@@ -1,0 +1,61 @@
+"""Why the server refuses: a code for programs and a line for people.
+
+Knows:   the codes, and when it is worth trying again.
+Ignores: HTTP; `http.errors` says which status a code has.
+"""
+
+from foveate.errors import FoveateError
+
+CRASHED = "an error in Foveate itself; see the server's log"
+
+
+class ServiceError(FoveateError):
+    """A request that cannot be granted."""
+
+    def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:
+        """Keep the code, the message of one line, and the seconds after which to try again, if that helps."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+def not_found(what: str) -> ServiceError:
+    """Return the error for a thing that does not exist, or no longer."""
+    return ServiceError("not_found", f"no such {what}; it may have been deleted, or have expired")
+
+
+def not_ready(message: str) -> ServiceError:
+    """Return the error for something that cannot be had yet."""
+    return ServiceError("not_ready", message)
+
+
+def invalid(message: str) -> ServiceError:
+    """Return the error for a value outside its range."""
+    return ServiceError("invalid", message)
+
+
+def queue_full(waiting: int, seconds: int) -> ServiceError:
+    """Return the error for a queue that takes no more."""
+    line = f"{waiting} photographs wait already; try again in {seconds} s"
+    return ServiceError("queue_full", line, retry_after=seconds)
+
+
+def busy(what: str, seconds: int = 2) -> ServiceError:
+    """Return the error for too many requests of a kind at once."""
+    return ServiceError("busy", f"too many {what} at once; try again in {seconds} s", retry_after=seconds)
+
+
+def stopping() -> ServiceError:
+    """Return the error of a server that is about to stop."""
+    return ServiceError("stopping", "the server is stopping; try again later", retry_after=5)
+
+
+def internal() -> ServiceError:
+    """Return the error for a bug; the log says what it was, since its message might hold a name."""
+    return ServiceError("internal", CRASHED)
+
+
+def no_space() -> ServiceError:
+    """Return the error for a full disk."""
+    return ServiceError("no_space", "the server's disk is full; delete photographs, or ask for more space")

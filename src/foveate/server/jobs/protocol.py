@@ -1,0 +1,176 @@
+"""Messages between the server and its worker processes.
+
+Knows:   every task and every reply, and their one JSON form.
+Ignores: how a message travels, and how a task is done.
+
+A message is one line of JSON. `TASKS` and `REPLIES` are the only (de)serialisers.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from foveate.inference.settings import FieldChoice
+from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.types import Part
+
+
+class Message(BaseModel):
+    """A frozen value that travels as JSON; fields that it does not know are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerConfig(Message):
+    """How a worker process is started."""
+
+    model: str | None
+    """Name or folder of the model that it opens; None for a worker that only reads and writes files."""
+    engine: Literal["onnx", "openvino", "torch"] | None = None
+    precision: Literal["float32", "bf16", "float16"] | None = None
+    threads: int | None = None
+
+
+class ModelInfo(Message):
+    """The model that a worker has opened."""
+
+    name: str
+    version: str
+    sha256: str
+    """Digest of the package, 64 hex digits."""
+    field: Literal["find", "whole"]
+    """How the model's photographs have their field of view."""
+    thresholds: dict[str, float]
+    """Lesion -> the model's own threshold, a probability."""
+
+
+# Tasks
+
+
+class ReceiveTask(Message):
+    """Read an upload and make its tiles."""
+
+    task: Literal["receive"] = "receive"
+    folder: Path
+    """Of the photograph."""
+    pixels: int
+    """Most that are decoded."""
+
+
+class PredictTask(Message):
+    """Find the lesions of a photograph and write its files."""
+
+    task: Literal["predict"] = "predict"
+    folder: Path
+    key: str
+    """Name of its files."""
+    field: FieldChoice
+    """'auto', 'full', or (row, column, radius), px of the photograph."""
+    region: Part | None
+    """Part of the photograph that is analysed; None for the model's own."""
+    pixels: int
+    """Most that are decoded."""
+
+
+class ExportTask(Message):
+    """Write a photograph's files at other thresholds, and with corrections."""
+
+    task: Literal["export"] = "export"
+    folder: Path
+    out: Path
+    """Folder that appears as a whole."""
+    key: str
+    facts: PhotographFacts
+    thresholds: dict[str, float]
+    """Lesion -> probability from which a pixel is lesion."""
+    spacing: float | None
+    """Millimetres that a pixel spans."""
+    journal: dict[str, Any]
+    """Who corrected what and when, as it is written to corrections/<key>.json; empty if nobody did."""
+    corrected: dict[str, Path]
+    """Lesion -> PNG of its corrected map; lesions without corrections are left out."""
+
+
+class ExportPhotographTask(Message):
+    """Write a photograph as PNG without metadata."""
+
+    task: Literal["export-photograph"] = "export-photograph"
+    folder: Path
+    out: Path
+
+
+Task = ReceiveTask | PredictTask | ExportTask | ExportPhotographTask
+
+
+class Cancel(Message):
+    """Stop the task under way."""
+
+    task: Literal["cancel"] = "cancel"
+
+
+# What tasks return
+
+
+class ReceivedFacts(Message):
+    """What is known of an upload that was read."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+class Prediction(Message):
+    """What a prediction returns."""
+
+    facts: PhotographFacts
+    counts: dict[str, LevelCounts]
+    """By lesion."""
+
+
+# Replies
+
+
+class Ready(Message):
+    """The worker has started."""
+
+    reply: Literal["ready"] = "ready"
+    model: ModelInfo | None
+    """None for a worker without a model."""
+
+
+class Progress(Message):
+    """How much of the task is done."""
+
+    reply: Literal["progress"] = "progress"
+    share: float
+    """0 to 1."""
+
+
+class Done(Message):
+    """The task is done."""
+
+    reply: Literal["done"] = "done"
+    result: ReceivedFacts | Prediction | None = None
+
+
+class Refused(Message):
+    """The task cannot be done."""
+
+    reply: Literal["refused"] = "refused"
+    code: str
+    """As in `errors.ServiceError`."""
+    message: str
+
+
+class Cancelled(Message):
+    """The task was stopped."""
+
+    reply: Literal["cancelled"] = "cancelled"
+
+
+TASKS: TypeAdapter[Task | Cancel] = TypeAdapter(Annotated[Task | Cancel, Field(discriminator="task")])
+
+REPLIES: TypeAdapter[Ready | Progress | Done | Refused | Cancelled] = TypeAdapter(
+    Annotated[Ready | Progress | Done | Refused | Cancelled, Field(discriminator="reply")]
+)

@@ -1,0 +1,147 @@
+"""Database record -> API response.
+
+Knows:   which column of a record becomes which key, and how times are written.
+Ignores: who asks.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from foveate import lesions
+from foveate.lesions import Lesion
+from foveate.server import schemas
+from foveate.server.jobs.events import EventBroker
+from foveate.server.jobs.progress import ProgressRegister
+from foveate.server.review import corrections
+from foveate.server.storage import tiles
+from foveate.server.storage.database import CurrentCounts, Database, Record
+from foveate.timestamps import utc_timestamp
+from foveate.writers import maps
+
+
+class Presenter:
+    """Describes photographs and batches as the API has them."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: EventBroker,
+        progress: ProgressRegister,
+        keep: timedelta | None,
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._progress = progress
+        self._keep = keep
+
+    def publish(self, record: Record) -> None:
+        """Tell the subscribers that a photograph has changed."""
+        self._events.publish("photograph", self.photograph(record).model_dump(mode="json"))
+
+    def photograph(self, record: Record, positions: Mapping[str, int] | None = None) -> schemas.Photograph:
+        """Return all that the API says of one photograph.
+
+        Args:
+            record: as it is stored.
+            positions: of all queued photographs, if the caller has them already.
+        """
+        position = None
+        if record.state == "queued":
+            position = self._database.position(record) if positions is None else positions.get(record.id)
+        return schemas.Photograph(
+            id=record.id,
+            name=record.name,
+            batch=record.batch,
+            state=record.state,
+            position=position,
+            progress=1.0 if record.state == "done" else round(self._progress.share(record.id), 3),
+            error=None
+            if record.error is None
+            else schemas.Failure(code=record.error.code, message=record.error.message),
+            submitted=stamp(record.submitted),
+            started=None if record.started is None else stamp(record.started),
+            finished=None if record.finished is None else stamp(record.finished),
+            expires=self._expires(record),
+            sha256=record.sha256,
+            width=record.width,
+            height=record.height,
+            spacing_mm=record.spacing_mm,
+            tiles=tile_levels((record.height, record.width)),
+            reviewed=record.reviewed,
+            grid=None if record.grid is None else schemas.Grid(**record.grid),
+            result=self._result(record) if record.state == "done" else None,
+        )
+
+    def batch(self, row: Mapping[str, Any]) -> schemas.Batch:
+        """Return what the API says of a batch."""
+        return schemas.Batch(
+            id=row["id"],
+            name=row["name"],
+            created=stamp(row["created"]),
+            photographs=self._database.states(row["id"]),
+        )
+
+    def _expires(self, record: Record) -> str | None:
+        if self._keep is None or record.finished is None:
+            return None
+        return stamp(record.finished + self._keep.total_seconds())
+
+    def _result(self, record: Record) -> schemas.Result:
+        facts, present = record.predicted, self._database.present(record.id)
+        kinds = lesions_by_code(list(facts.lesions))
+        lesion_results = {code: _lesion(record, kinds[code], present[code]) for code in facts.lesions}
+        return schemas.Result(
+            model=schemas.Maker.model_validate(facts.model.model_dump()),
+            field=schemas.FieldOfView.model_validate(facts.field.model_dump()),
+            quality=list(facts.quality),
+            revision=record.revision,
+            corrected=record.revision > 0 and bool(self._database.corrected(record.id)),
+            lesions=lesion_results,
+            burden=schemas.Burden(
+                count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)
+            ),
+        )
+
+
+def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.LesionResult:
+    code = kind.code
+    facts, field_px = record.predicted.lesions[code], record.predicted.field.area_px
+    spacing = record.spacing_mm
+    return schemas.LesionResult(
+        name=facts.name,
+        colour=kind.colour,
+        threshold=corrections.threshold_of(record.predicted, record.thresholds, code),
+        level=present.level,
+        model_threshold=facts.threshold,
+        model_level=maps.level(facts.threshold, "png"),
+        minimum_area_px=facts.minimum_area_px,
+        count=present.count,
+        area_px=present.area_px,
+        area_fraction=round(present.area_px / field_px, 8),
+        area_mm2=None if spacing is None else round(present.area_px * spacing**2, 6),
+        mask_px=present.mask_px,
+    )
+
+
+def lesions_by_code(codes: Sequence[str]) -> dict[str, Lesion]:
+    """Return the lesions of some codes: what each is called, and drawn in."""
+    return {lesion.code: lesion for lesion in lesions.of(codes)}
+
+
+@lru_cache(maxsize=64)
+def tile_levels(shape: tuple[int, int]) -> schemas.Tiles:
+    """Tell of the tiles of a photograph of (H, W) px."""
+    return schemas.Tiles(
+        size=tiles.SIZE,
+        levels=[
+            schemas.TileLevel(width=level.width, height=level.height, columns=level.columns, rows=level.rows)
+            for level in tiles.levels(shape)
+        ],
+    )
+
+
+def stamp(seconds: float) -> str:
+    """Spell a time."""
+    return utc_timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,80 @@
+"""The regions of a map, each with a pixel by which it can be named.
+
+Knows:   which pixel of a region comes first.
+Ignores: how regions are found and measured; that is `regions.find`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from foveate.analysis import regions
+from foveate.types import Region
+
+SORTS = {
+    "id": attrgetter("region.id"),
+    "area": attrgetter("region.area_px"),
+    "mean": attrgetter("region.mean_probability"),
+    "max": attrgetter("region.max_probability"),
+}
+"""How lists may be sorted, and by what."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A region that can be named."""
+
+    region: Region
+    inside: tuple[int, int]
+    """(row, column) of its first pixel in reading order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """All regions of a map at a level."""
+
+    listed: tuple[Listed, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes, about."""
+        return 600 * (1 + len(self.listed))
+
+
+def of(
+    stored: UInt8[np.ndarray, "H W"], level: int, lesion: str, minimum_area: int, spacing: float | None
+) -> Listing:
+    """Find the regions of a map, as `regions.find` does, and their first pixels."""
+    regions_found = regions.find(stored, level, lesion, minimum_area, spacing)
+    firsts = _firsts((stored >= level).view(np.uint8), regions_found)
+    return Listing(
+        listed=tuple(
+            Listed(region=region, inside=first) for region, first in zip(regions_found, firsts, strict=True)
+        )
+    )
+
+
+def ordered(listed: Sequence[Listed], by: str, *, descending: bool) -> list[Listed]:
+    """Sort; where regions are equal, the one that comes first in the photograph comes first."""
+    return sorted(listed, key=SORTS[by], reverse=descending)
+
+
+def _firsts(lit: UInt8[np.ndarray, "H W"], regions_found: Sequence[Region]) -> Iterator[tuple[int, int]]:
+    """Yield each region's first pixel: the first of its box's top row whose group fills the box.
+
+    Groups are filled as they are met, so that each pixel is visited once; the regions' ids grow by their
+    first pixels, so that none is passed over.
+    """
+    met: dict[tuple[object, int], tuple[int, int]] = {}
+    for region in regions_found:
+        box, row = region.box, region.box.top
+        while (box, region.area_px) not in met:
+            column = box.left + int(np.argmax(lit[row, box.left : box.right] == 1))
+            area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
+            filled = type(box)(top=top, left=left, bottom=top + height, right=left + width)
+            met[filled, area] = (row, column)
+        yield met[box, region.area_px]

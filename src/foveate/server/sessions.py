@@ -1,0 +1,66 @@
+"""Who may use the server: the token, and the sessions that were opened with it.
+
+Knows:   tokens, cookies and how long a session lasts.
+Ignores: what is requested.
+"""
+
+import hmac
+import secrets
+import threading
+import time
+from collections import OrderedDict
+
+COOKIE = "foveate_session"
+
+SESSION_SECONDS = 12 * 3600
+"""A working day."""
+
+SESSIONS = 1000
+"""At a time; the oldest is closed first."""
+
+
+class Sessions:
+    """Sessions that were opened with the token; gone when the server ends."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+        self._open: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def token_required(self) -> bool:
+        """Return whether there is a token at all."""
+        return self._token is not None
+
+    def knows(self, token: str) -> bool:
+        """Return whether a token is the right one."""
+        return self._token is not None and hmac.compare_digest(token.encode(), self._token.encode())
+
+    def open(self) -> str:
+        """Open a session and return its name."""
+        name = secrets.token_urlsafe()
+        with self._lock:
+            self._open[name] = time.monotonic() + SESSION_SECONDS
+            while len(self._open) > SESSIONS:
+                self._open.popitem(last=False)
+        return name
+
+    def close(self, name: str) -> None:
+        """End a session."""
+        with self._lock:
+            self._open.pop(name, None)
+
+    def admits(self, authorization: str, session: str) -> bool:
+        """Return whether a request may pass.
+
+        Args:
+            authorization: the Authorization header, empty if there is none.
+            session: value of the session's cookie, empty if there is none.
+        """
+        if self._token is None:
+            return True
+        kind, _, token = authorization.partition(" ")
+        if kind.lower() == "bearer" and self.knows(token.strip()):
+            return True
+        with self._lock:
+            return self._open.get(session, 0.0) > time.monotonic()

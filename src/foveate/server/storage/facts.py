@@ -1,0 +1,94 @@
+"""What is stored of a photograph that was predicted.
+
+Knows:   the facts and the counts of a photograph, and their JSON form in the database.
+Ignores: who made them.
+
+Fields that are not named here are kept as they are: the facts are the regions' JSON of `foveate predict`, and
+data folders of older versions hold what those versions wrote.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StoredFacts(BaseModel):
+    """A frozen value that is kept as JSON, unknown fields included."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class ModelName(StoredFacts):
+    """Which model made a result."""
+
+    name: str
+    version: str
+    sha256: str
+    """Digest of the package, 64 hex digits."""
+
+
+class BoxFacts(StoredFacts):
+    """A rectangle of whole pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class FieldFacts(StoredFacts):
+    """The field of view, px of the photograph, rounded."""
+
+    x: float
+    y: float
+    radius: float
+    box: BoxFacts
+    area_px: int
+
+
+class LesionFacts(StoredFacts):
+    """What the model says of one lesion."""
+
+    name: str
+    threshold: float
+    """The model's own, a probability."""
+    minimum_area_px: int
+    """Regions below it are not counted, px of the photograph."""
+    minimum_area_model_px: int
+    """The same at the model's scale."""
+
+
+class PhotographFacts(StoredFacts):
+    """The regions' JSON of a photograph, without the regions, and the field's disc."""
+
+    model: ModelName
+    settings: Mapping[str, Any]
+    """As in the regions' JSON."""
+    quality: tuple[str, ...]
+    field: FieldFacts
+    lesions: Mapping[str, LesionFacts]
+    disc: tuple[float, float, float]
+    """(row, column, radius) of the field, px of the photograph, unrounded."""
+
+    def threshold(self, thresholds: Mapping[str, float], lesion: str) -> float:
+        """Return the probability from which a pixel is lesion: the chosen one, or the model's."""
+        return thresholds.get(lesion, self.lesions[lesion].threshold)
+
+
+class LevelCounts(StoredFacts):
+    """What each stored level of a map, 0 to 255, would give as threshold."""
+
+    regions: list[int]
+    """Regions of at least the smallest area."""
+    area_px: list[int]
+    """Pixels of these regions."""
+    mask_px: list[int]
+    """Pixels of the mask, smaller regions included."""
+
+
+class Failure(StoredFacts):
+    """Why a photograph has no result."""
+
+    code: str
+    message: str

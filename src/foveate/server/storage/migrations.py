@@ -1,0 +1,141 @@
+"""The schema of the database, as numbered steps from an empty file to the present version.
+
+Knows:   each step, and that an older file is brought up to date as one transaction, after a copy was made.
+Ignores: what any table holds.
+
+`PRAGMA user_version` holds the number of the last step that was applied. A step that was ever shipped is never
+changed: what is to be different comes as a new one at the end.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from foveate.errors import OutputError
+
+Step = Callable[[sqlite3.Connection], None]
+
+
+def _sql(script: str) -> Step:
+    """Return a step that executes SQL statements; none may hold a semicolon within a text."""
+
+    def step(connection: sqlite3.Connection) -> None:
+        for statement in filter(None, (part.strip() for part in script.split(";"))):
+            connection.execute(statement)
+
+    return step
+
+
+STEPS: tuple[Step, ...] = (
+    _sql("""
+CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE photographs (
+    id TEXT PRIMARY KEY,
+    number INTEGER UNIQUE NOT NULL,
+    batch TEXT REFERENCES batches(id),
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    field TEXT NOT NULL,
+    region TEXT,
+    sha256 TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    spacing_mm REAL,
+    submitted REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    error TEXT,
+    reviewed INTEGER NOT NULL DEFAULT 0,
+    grid TEXT,
+    thresholds TEXT NOT NULL DEFAULT '{}',
+    facts TEXT,
+    revision INTEGER NOT NULL DEFAULT 0,
+    count INTEGER,
+    area_fraction REAL
+);
+CREATE INDEX photographs_by_state ON photographs (state, number);
+CREATE INDEX photographs_by_batch ON photographs (batch, number);
+CREATE TABLE present (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    lesion TEXT NOT NULL,
+    level INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    area_px INTEGER NOT NULL,
+    mask_px INTEGER NOT NULL,
+    PRIMARY KEY (photograph, lesion)
+);
+CREATE TABLE counts (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    lesion TEXT NOT NULL,
+    counts TEXT NOT NULL,
+    PRIMARY KEY (photograph, lesion)
+);
+CREATE TABLE edits (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    undone INTEGER NOT NULL DEFAULT 0,
+    kind TEXT NOT NULL,
+    lesion TEXT NOT NULL,
+    author TEXT NOT NULL,
+    time REAL NOT NULL,
+    told TEXT NOT NULL,
+    box TEXT,
+    before BLOB,
+    after BLOB,
+    PRIMARY KEY (photograph, number)
+);
+"""),
+)
+"""In their order; the first makes the tables of version 1."""
+
+VERSION = len(STEPS)
+"""Of the schema that this Foveate reads."""
+
+
+def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Step, ...] = STEPS) -> None:
+    """Bring a database to the present version.
+
+    An older file is copied to PATH.vN first. All steps are one transaction: a process that is killed at any
+    moment leaves the file as it was.
+
+    Args:
+        connection: in autocommit mode.
+        path: of the file, for the copy and for messages.
+        steps: all of them.
+
+    Raises:
+        OutputError: the file was made by a newer Foveate.
+        sqlite3.Error: it cannot be read or written.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(steps):
+        raise OutputError(
+            f"{path}: of version {version}, this Foveate reads up to {len(steps)}; install a newer Foveate, or "
+            "choose another --data"
+        )
+    if version == len(steps):
+        return
+    if version:
+        _copy(connection, path.with_name(f"{path.name}.v{version}"))
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in steps[version:]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version={len(steps)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy the database to another file, in place of an older copy."""
+    path.unlink(missing_ok=True)
+    copy = sqlite3.connect(path)
+    try:
+        connection.backup(copy)
+    finally:
+        copy.close()
+    path.chmod(0o600)

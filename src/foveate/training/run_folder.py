@@ -1,0 +1,230 @@
+"""The folder of a run: the names of its files, and how they are read and written.
+
+Knows:   every file of a run, and in which state of the folder a file may be written.
+Ignores: how a stage is trained, and what a model package needs.
+
+recipe.json           all numbers of the recipe; a folder that holds it is a run's
+settings.json         the recipe's name and what was overridden in it, so that the run can be loaded again
+split.json            the folds, and the number of the one that is held back
+data.json             SHA-256 of every photograph and mask, healthy eyes included
+starts/               a file for each start of the run: time, command, versions, machine
+sheets/               the cached photographs, 50 MB each; may be deleted when the run is finished
+tensorboard/STAGE/    event files
+STAGE.csv             learning rate and loss of each step
+STAGE-epochs.csv      learning rate and mean loss of each epoch
+STAGE-samples.jpg     samples of the stage's first step
+STAGE.checkpoint      everything that a stage needs to continue
+STAGE.safetensors     the averaged weights at the stage's end; a stage that has them is finished
+
+Several stages of one run may be trained side by side. Files are written atomically (`foveate.atomic_files`).
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from foveate import atomic_files
+from foveate.errors import OutputError, TrainingError
+from foveate.training import curves, recipe as recipes
+from foveate.training.curves import StepRecord
+from foveate.training.recipe import Recipe, StageName
+from foveate.training.run_record import RunSettings, RunSplit, RunStart
+
+Json = Mapping[str, Any]
+
+LEFTOVER_AGE = 3600
+"""Seconds after which an unfinished file belongs to a process that was killed: writing one takes seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run's folder, which need not exist yet."""
+
+    path: Path
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of the cached photographs."""
+        return self.path / "sheets"
+
+    def tensorboard(self, stage: StageName) -> Path:
+        """Return the folder of a stage's TensorBoard files."""
+        return self.path / "tensorboard" / stage
+
+    def is_begun(self) -> bool:
+        """Return whether the folder holds a run; False where the folder may not be read: writing will fail."""
+        try:
+            return self._recipe.exists()
+        except OSError:
+            return False
+
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of killed processes; younger ones may belong to another stage's process."""
+        for path in self.path.glob(".*.part"):
+            try:
+                if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
+                    path.unlink()
+            except FileNotFoundError:  # finished or removed by another process
+                continue
+
+    # How the run was begun
+
+    def keep_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe, or check that the run was begun with it.
+
+        Raises:
+            TrainingError: the folder holds a run of another recipe.
+        """
+        text = _json(recipes.describe(recipe))
+        if not self._recipe.exists():
+            atomic_files.write_file(self._recipe, text.encode())
+        elif self._recipe.read_text() != text:
+            raise TrainingError(f"{self._recipe} was written by another recipe or version; choose another --out")
+
+    def keep_settings(self, settings: RunSettings) -> None:
+        """Write the settings, or check that the run was begun with them; raises as `keep_split`."""
+        self._keep(self.path / "settings.json", settings.to_json(), "other settings")
+
+    def keep_split(self, split: RunSplit) -> None:
+        """Write the split, or check that the run was begun with it.
+
+        Raises:
+            TrainingError: the run was begun with another one.
+        """
+        self._keep(self.split, split.to_json(), "another split")
+
+    def keep_digests(self, digests: Json) -> None:
+        """Write the digests of all photographs and masks, or check them; raises as `keep_split`."""
+        self._keep(self.path / "data.json", digests, "other photographs or masks")
+
+    def add_start(self, start: RunStart) -> None:
+        """Write a file about this start of the run."""
+        name = f"{start.time.replace(':', '-')}-{os.getpid()}.json"
+        atomic_files.write_file(self.path / "starts" / name, _json(start.to_json()).encode())
+
+    @property
+    def split(self) -> Path:
+        """Return the file of folds, which other commands read as well."""
+        return self.path / "split.json"
+
+    def read_split(self) -> RunSplit | None:
+        """Return the split; None where the run keeps none."""
+        content = _read_json(self.split)
+        return None if content is None else RunSplit.from_json(content)
+
+    def read_settings(self) -> RunSettings | None:
+        """Return what the run was begun with; None where the run does not say."""
+        content = _read_json(self.path / "settings.json")
+        return None if content is None else RunSettings.from_json(content)
+
+    def read_digests(self) -> Json:
+        """Return name -> digests of all photographs; nothing where the run is older than these records."""
+        return _read_json(self.path / "data.json") or {}
+
+    # Stages
+
+    def is_finished(self, stage: StageName) -> bool:
+        """Return whether a stage's final weights exist."""
+        return self._weights(stage).exists()
+
+    def read_weights(self, stage: StageName) -> dict[str, torch.Tensor]:
+        """Return the final weights of a stage.
+
+        Raises:
+            TrainingError: the stage is not finished.
+        """
+        if not self.is_finished(stage):
+            raise TrainingError(f"{self._weights(stage)} is missing: finish stage '{stage}' first")
+        return load_file(self._weights(stage))
+
+    def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
+        """Write the final weights of a stage, which finishes it."""
+        atomic_files.write_file(self._weights(stage), save(weights))
+
+    def has_checkpoint(self, stage: StageName) -> bool:
+        """Return whether a stage was begun."""
+        return self._checkpoint(stage).exists()
+
+    def read_checkpoint(self, stage: StageName, device: str) -> dict[str, Any]:
+        """Return a stage's checkpoint, its tensors on a device."""
+        content: dict[str, Any] = torch.load(self._checkpoint(stage), map_location=device, weights_only=True)
+        return content
+
+    def write_checkpoint(self, stage: StageName, content: Json) -> None:
+        """Write everything that a stage needs to continue.
+
+        Raises:
+            OutputError: it cannot be written; the last checkpoint stays.
+        """
+        path = self._checkpoint(stage)
+        try:
+            with atomic_files.replace_file(path) as temporary:
+                torch.save(content, temporary)
+        except RuntimeError as error:  # torch's error on a full disk
+            reason = " ".join(str(error).split())
+            raise OutputError(f"{path}: cannot be written ({reason}): free some space and start again") from error
+
+    def read_steps(self, stage: StageName, last_step: int = sys.maxsize) -> list[StepRecord]:
+        """Return the records of a stage's steps up to a step; none where there is no log."""
+        path = self.path / f"{stage}.csv"
+        return curves.parse_steps(path.read_text(), last_step) if path.exists() else []
+
+    def write_curves(self, stage: StageName, records: Sequence[StepRecord], epoch: float) -> None:
+        """Write the records of a stage's steps, and of its epochs of `epoch` steps."""
+        atomic_files.write_file(self.path / f"{stage}.csv", curves.steps_csv(records).encode())
+        atomic_files.write_file(self.path / f"{stage}-epochs.csv", curves.epochs_csv(records, epoch).encode())
+
+    def steps_taken(self, stage: StageName) -> int:
+        """Return how many steps a finished stage took.
+
+        Raises:
+            TrainingError: the stage is not finished, or its log is missing.
+        """
+        records = self.read_steps(stage) if self.is_finished(stage) else []
+        if not records:
+            path = self.path / f"{stage}.csv"
+            raise TrainingError(f"{path}: no steps are logged; finish stage '{stage}' first")
+        return records[-1].step
+
+    def write_samples(self, stage: StageName, jpeg: bytes) -> None:
+        """Write the picture of the samples of a stage's first step."""
+        atomic_files.write_file(self.path / f"{stage}-samples.jpg", jpeg)
+
+    @property
+    def _recipe(self) -> Path:
+        return self.path / "recipe.json"
+
+    def _weights(self, stage: StageName) -> Path:
+        return self.path / f"{stage}.safetensors"
+
+    def _checkpoint(self, stage: StageName) -> Path:
+        return self.path / f"{stage}.checkpoint"
+
+    def _keep(self, path: Path, content: Json, difference: str) -> None:
+        """Write a file, or check its content if a stage was begun; without a stage nothing depends on it yet."""
+        text = _json(content)
+        if not path.exists() or not self._recipe.exists():
+            atomic_files.write_file(path, text.encode())
+        elif path.read_text() != text:
+            raise TrainingError(
+                f"{path}: the run was begun with {difference}; choose another --out, or give the same"
+            )
+
+
+def _json(content: Json) -> str:
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
