@@ -11,14 +11,15 @@ from pathlib import Path
 
 from foveate.evaluation.charts import HEIGHT, WIDTH, Axis, Chart
 from foveate.training import curves
-from foveate.training.recipe import ALONE, STAGES
+from foveate.training.recipe import ALONE_STAGES, STAGES
+from foveate.training.run_folder import RunFolder
 
 GROUPS = 40
 STYLE = """polyline{fill:none} .grid{stroke:#ddd} .loss{stroke:#0072b2;stroke-width:2}
 text{font:12px sans-serif;fill:#333} .name{font-weight:bold}"""
 
 
-def means(rows: list[curves.Row]) -> list[tuple[float, float]]:
+def means(rows: list[curves.StepRecord]) -> list[tuple[float, float]]:
     size = math.ceil(len(rows) / GROUPS)
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     return [(group[-1].step, sum(row.loss for row in group) / len(group)) for group in groups]
@@ -39,8 +40,8 @@ def main() -> None:
     arguments.add_argument("out", type=Path)
     options = arguments.parse_args()
     parts = []
-    for stage in (*STAGES, *ALONE):
-        rows = curves.logged(options.run / f"{stage}.csv", 10**9)
+    for stage in (*STAGES, *ALONE_STAGES):
+        rows = RunFolder(options.run).read_steps(stage)
         if rows:
             position = f'<svg x="{len(parts) * WIDTH}" width="{WIDTH}" height="{HEIGHT}"'
             parts.append(draw_chart(stage, means(rows)).replace("<svg", position, 1))

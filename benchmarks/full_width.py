@@ -22,8 +22,8 @@ from foveate.training import stages
 from foveate.training.cache import Sample
 from foveate.training.recipe import STAGES
 from foveate.training.recipes import RECIPES
-from foveate.training.sampler import Drawn
-from foveate.training.trainer import Learner
+from foveate.training.sampler import TrainingItem
+from foveate.training.trainer import StageTrainer
 
 CANVAS = (2816, 3328)
 """The paper's crop, px."""
@@ -43,10 +43,10 @@ def make_item(recipe, stage):
         noise(side, len(contract.lesions), generator) for side in (contract.view_side, contract.window_side)
     )
     sampling = feature_sampling.window_sampling((0, 0), contract.window_side, CANVAS, contract.view_side)
-    return Drawn(
+    return TrainingItem(
         view=None if stage == "local" else view,
         windows=() if stage == "global" else (window,),
-        sights=(sampling,) if stage in ("fusion", "joint") else (),
+        samplings=(sampling,) if stage in ("fusion", "joint") else (),
     )
 
 
@@ -59,19 +59,19 @@ def step(name, stage, answers):
     network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
     network = network.to(memory_format=torch.channels_last)
     stages.set_modes(network, stage)
-    learner = Learner(network, recipe, stage)
+    learner = StageTrainer(network, recipe, stage)
     item = make_item(recipe, stage)
     start = time.process_time()  # of one thread: what else runs beside it does not count
-    loss = learner.learn([item], recipe.stages[stage].rate)
+    loss = learner.train_step([item], recipe.stages[stage].rate)
     seconds = time.process_time() - start
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answers.put((loss, seconds, kilobytes * 1024, sum(p.numel() for p in learner.learning.parameters())))
+    answers.put((loss, seconds, kilobytes * 1024, sum(p.numel() for p in learner.part.parameters())))
 
 
 def main(names):
     """Print a line for each recipe and stage; return whether all losses are finite."""
     context, finite = multiprocessing.get_context("spawn"), True
-    print(f"{'recipe':12} {'stage':7} {'weights that learn':>18} {'seconds':>8} {'peak GB':>8} {'loss':>8}")
+    print(f"{'recipe':12} {'stage':7} {'weights that train_step':>18} {'seconds':>8} {'peak GB':>8} {'loss':>8}")
     for name in names:
         for stage in STAGES:
             answers = context.Queue()

@@ -26,9 +26,9 @@ from foveate.training import comparison, export, recipes, runner
 
 def held_back(name: str, data: Path, run: Path) -> dict[str, list[PixelCounts]]:
     """Return lesion -> what the fused network of a run shows of each photograph that it held back."""
-    recipe = runner.recalled(recipes.RECIPES[name](), run)
-    _, cases = runner.divided(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
-    engine = ROWS["fused"](network=export.halved(comparison.network(recipe, run, "fused")))
+    recipe = runner.load_recipe(recipes.RECIPES[name](), run)
+    _, cases = runner.split_cases(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
+    engine = ROWS["fused"](network=export.round_to_half(comparison.build_network(recipe, run, "fused")))
     histograms = list(
         evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
     )

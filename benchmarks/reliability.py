@@ -52,9 +52,9 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("out", type=Path)
     options = arguments.parse_args()
-    recipe = runner.recalled(recipes.RECIPES[options.recipe](), options.run)
-    _, cases = runner.divided(recipe, layouts.cases(options.data, layouts.named("idrid"), "train"))
-    engine = ROWS["fused"](network=export.halved(comparison.network(recipe, options.run, "fused")))
+    recipe = runner.load_recipe(recipes.RECIPES[options.recipe](), options.run)
+    _, cases = runner.split_cases(recipe, layouts.cases(options.data, layouts.named("idrid"), "train"))
+    engine = ROWS["fused"](network=export.round_to_half(comparison.build_network(recipe, options.run, "fused")))
     histograms = list(
         evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
     )

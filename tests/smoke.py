@@ -1,8 +1,8 @@
-"""Six steps of each stage on the drawn data set: what `tests/golden/losses.json` holds.
+"""Print the losses of six steps of each stage on the drawn data set, as `tests/golden/losses.json` holds them.
 
     PYTHONPATH=src:tests python tests/smoke.py > tests/golden/losses.json
 
-Do so only where the losses are meant to change, and say why where you write down what changed.
+Do so only if the losses are meant to change, and give the reason in the changelog.
 """
 
 import json
@@ -20,14 +20,15 @@ from foveate.training.recipe import STAGES
 def losses(root):
     """Return each stage's losses in float32, six steps each.
 
-    At a low rate: Adam's first steps are as long in a direction of no gradient but rounding as in any other.
+    The learning rate is low, because Adam's first steps are as long in a direction whose gradient is mere
+    rounding as in any other.
     """
-    sheets = tiny_set.sheets(root)
+    cached_cases = tiny_set.cached_cases(root)
     slow = {name: replace(stage, rate=1e-3) for name, stage in tiny_set.recipe().stages.items()}
     recipe = tiny_set.recipe(stages=slow, precision="float32")
     return {
         stage: [
-            round(progress.loss, 6) for progress in trainer.train_stage(recipe, sheets, root / "run", stage)
+            round(progress.loss, 6) for progress in trainer.train_stage(recipe, cached_cases, root / "run", stage)
         ]
         for stage in STAGES
     }

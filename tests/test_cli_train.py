@@ -53,7 +53,7 @@ def test_a_recipe_is_trained_through_its_stages_with_what_was_set(data, publishe
     assert train(data, published, *settings, "--fold", "1", "--threads", "1") == 0
 
     folder = data / "run"
-    assert all(trainer.is_finished(folder, stage) for stage in STAGES)
+    assert all(RunFolder(folder).is_finished(stage) for stage in STAGES)
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["stages"]["joint"]["steps"] == 2
     assert recipe["contract"]["lesions"] == ["EX", "MA", "HE", "SE"]

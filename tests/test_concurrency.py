@@ -1,4 +1,4 @@
-"""Items side by side: results in order, nobody idle, nothing piled up; an end leaves nothing pool_threads."""
+"""Results keep their order, workers stay busy, memory is bounded, and no thread is left at the end."""
 
 import threading
 from itertools import count

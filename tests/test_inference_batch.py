@@ -408,7 +408,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, 
         monkeypatch, 2 + files_a_photograph + 3
     )  # the probe, run.json, one photograph, a part of the next
 
-    with pytest.raises(OutputError, match=r"No space remaining on device.*; choose another folder|free some"):
+    with pytest.raises(OutputError, match=r"No space left on device.*; choose another folder|free some"):
         run(replace(job, engine=engine))
 
     monkeypatch.undo()
@@ -656,7 +656,7 @@ def test_on_a_real_full_disk_no_file_is_incomplete(job, tmp_path, undisturbed):
     if mounted.returncode:
         pytest.skip("may not mount a tmpfs here")
     try:
-        with pytest.raises(OutputError, match=r"No space remaining on device"):
+        with pytest.raises(OutputError, match=r"No space left on device"):
             run(replace(job, out=disk / "out"))
         whole = tree(undisturbed)
         remaining = tree(disk / "out")

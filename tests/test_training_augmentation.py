@@ -17,7 +17,7 @@ FREE = Limits(turn=45, zoom=0.3, free_share=1.0, colour=0.1, noise=4)
 
 
 def drawn(seed, limits=FREE):
-    return augmentation.draw(np.random.default_rng(seed), limits)
+    return augmentation.sample_warp(np.random.default_rng(seed), limits)
 
 
 def values(warp):
@@ -136,7 +136,7 @@ def test_no_angle_and_no_zoom_is_the_identity():
     np.testing.assert_array_equal(augmentation.affine(shaped(0.0, 1.0), (3, 7)), np.eye(2))
     picture = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
     np.testing.assert_array_equal(
-        augmentation.resampled(picture, about_centre(shaped(0.0, 1.0), 9), 9), picture
+        augmentation.resample_square(picture, about_centre(shaped(0.0, 1.0), 9), 9), picture
     )
 
 
@@ -145,7 +145,7 @@ def test_a_free_turn_by_a_quarter_is_a_quarter_turn_against_the_clock(quarters):
     picture = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
     matrix = about_centre(shaped(quarters * math.pi / 2, 1.0), 9)
 
-    turned = augmentation.resampled(picture, matrix, 9)
+    turned = augmentation.resample_square(picture, matrix, 9)
 
     np.testing.assert_array_equal(turned, np.rot90(picture, quarters))
 
@@ -154,7 +154,7 @@ def test_a_zoom_of_two_makes_things_twice_as_large():
     picture = np.zeros((33, 33), np.uint8)
     picture[14:19, 12:21] = 255  # 5 x 9 px about the centre
 
-    larger = augmentation.resampled(picture, about_centre(shaped(0.0, 2.0), 33), 33) > 127
+    larger = augmentation.resample_square(picture, about_centre(shaped(0.0, 2.0), 33), 33) > 127
 
     assert larger.any(axis=1).sum() in (9, 10, 11)
     assert larger.any(axis=0).sum() in (17, 18, 19)
@@ -178,7 +178,7 @@ def test_a_squeezed_picture_turns_as_what_it_shows(angle, zoom, spread, seed):
 def test_channels_stay_one_or_many(channels):
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, *channels)).astype(np.uint8)
 
-    assert augmentation.resampled(picture, about_centre(shaped(0.3, 1.0), 8), 6).shape == (6, 6, *channels)
+    assert augmentation.resample_square(picture, about_centre(shaped(0.3, 1.0), 8), 6).shape == (6, 6, *channels)
 
 
 @given(seeds)
@@ -186,7 +186,7 @@ def test_nearest_mixes_no_values(seed):
     warp = drawn(seed)
     bits = np.random.default_rng(seed).choice(np.array([0, 5, 9], np.uint8), (16, 16))
 
-    changed = augmentation.resampled(bits, about_centre(warp, 16), 16, nearest=True)
+    changed = augmentation.resample_square(bits, about_centre(warp, 16), 16, nearest=True)
 
     assert set(np.unique(changed)) <= {0, 5, 9}
 

@@ -21,7 +21,7 @@ from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.training import augmentation, cache
 from foveate.training.augmentation import LARGEST_ZOOM, Limits
-from foveate.training.cache import Sheet
+from foveate.training.cache import CachedCase
 
 CONTRACT = tiny_set.CONTRACT
 
@@ -32,17 +32,17 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sheets(root):
-    return tiny_set.sheets(root)
+def cached_cases(root):
+    return tiny_set.cached_cases(root)
 
 
 @pytest.fixture(scope="module")
-def cases(root, sheets):
+def cases(root, cached_cases):
     return idrid.cases(root / "set", "train")
 
 
 def warp(seed, limits=None):
-    return augmentation.draw(np.random.default_rng(seed), limits or Limits())
+    return augmentation.sample_warp(np.random.default_rng(seed), limits or Limits())
 
 
 def unchanged():
@@ -50,57 +50,57 @@ def unchanged():
     return next(w for w in map(warp, range(100)) if w.quarters == 0 and not w.mirror)
 
 
-# sheets
+# cached_cases
 
 
-def test_a_sheet_is_the_canvas_and_the_masks_that_inference_would_see(cases, sheets):
-    assert [sheet.name for sheet in sheets] == [case.name for case in cases]
+def test_a_sheet_is_the_canvas_and_the_masks_that_inference_would_see(cases, cached_cases):
+    assert [cached_case.name for cached_case in cached_cases] == [case.name for case in cases]
     resampled = []
-    for case, sheet in zip(cases, sheets, strict=True):
+    for case, cached_case in zip(cases, cached_cases, strict=True):
         photograph = photographs.read(case.photograph)
         seen = field_of_view.find(photograph.pixels)
         frame = canvas.fit_frame(seen.box, seen, CONTRACT)
         resampled.append(frame.shape != seen.box.shape)
-        np.testing.assert_array_equal(sheet.pixels, canvas.extract_canvas(photograph.pixels, frame))
+        np.testing.assert_array_equal(cached_case.pixels, canvas.extract_canvas(photograph.pixels, frame))
         masks = truth(case, CONTRACT.lesions, photograph.shape)[:, *seen.box.slices]
         for k, (mask, lesion) in enumerate(zip(masks, CONTRACT.lesions, strict=True)):
             share = canvas.resample(mask.astype(np.uint8) * 255, frame.shape)
-            np.testing.assert_array_equal(sheet.bits >> k & 1, share >= 128)
-            assert (lesion in sheet.places) == (lesion in case.masks)
-        assert (sheet.bits < 1 << len(CONTRACT.lesions)).all()
+            np.testing.assert_array_equal(cached_case.bits >> k & 1, share >= 128)
+            assert (lesion in cached_case.lesion_pixels) == (lesion in case.masks)
+        assert (cached_case.bits < 1 << len(CONTRACT.lesions)).all()
     assert resampled == [False, False, True]  # both ways are tried
 
 
-def test_the_fine_view_is_the_view_at_twice_the_side(sheets):
-    for sheet in sheets:
+def test_the_fine_view_is_the_view_at_twice_the_side(cached_cases):
+    for cached_case in cached_cases:
         side = 2 * CONTRACT.view_side
-        np.testing.assert_array_equal(sheet.fine_view, canvas.global_view(np.asarray(sheet.pixels), side))
-        assert sheet.fine_truth.shape == (side, side, len(CONTRACT.lesions))
-        shares = sheet.fine_truth.mean(axis=(0, 1)) / 255
-        drawn = [(sheet.bits >> k & 1).mean() for k in range(len(CONTRACT.lesions))]
+        np.testing.assert_array_equal(cached_case.fine_view, canvas.global_view(np.asarray(cached_case.pixels), side))
+        assert cached_case.fine_truth.shape == (side, side, len(CONTRACT.lesions))
+        shares = cached_case.fine_truth.mean(axis=(0, 1)) / 255
+        drawn = [(cached_case.bits >> k & 1).mean() for k in range(len(CONTRACT.lesions))]
         np.testing.assert_allclose(shares, drawn, rtol=0.1, atol=1e-3)
 
 
-def test_places_are_lesion_pixels(sheets):
-    for sheet in sheets:
-        for lesion, places in sheet.places.items():
+def test_places_are_lesion_pixels(cached_cases):
+    for cached_case in cached_cases:
+        for lesion, places in cached_case.lesion_pixels.items():
             k = CONTRACT.lesions.index(lesion)
-            drawn = sheet.bits >> k & 1
+            drawn = cached_case.bits >> k & 1
             assert drawn[places[:, 0], places[:, 1]].all()
             assert len(np.unique(places, axis=0)) == len(places) == drawn.sum()
 
 
-def test_a_sheet_is_made_once_and_then_read(cases, sheets, root, monkeypatch):
+def test_a_sheet_is_made_once_and_then_read(cases, cached_cases, root, monkeypatch):
     def fail(*_):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(cache, "_make", fail)
-    again = cache.lay_out(cases[0], CONTRACT, root / "sheets")
+    monkeypatch.setattr(cache, "_write_arrays", fail)
+    again = cache.cache_case(cases[0], CONTRACT, root / "sheets")
 
-    np.testing.assert_array_equal(again.pixels, sheets[0].pixels)
+    np.testing.assert_array_equal(again.pixels, cached_cases[0].pixels)
     assert isinstance(again.pixels, np.memmap)
     with pytest.raises(AssertionError, match="made again"):
-        cache.lay_out(cases[0], replace(CONTRACT, view_side=64), root / "sheets")
+        cache.cache_case(cases[0], replace(CONTRACT, view_side=64), root / "sheets")
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_a_sheet_is_made_once_and_then_read(cases, sheets, root, monkeypatch):
 )
 def test_a_sheet_is_made_anew_where_what_it_shows_changes_and_only_there(cases, tmp_path, change, is_new):
     for contract in (tiny_set.CONTRACT, tiny_set.replace(tiny_set.CONTRACT, **change)):
-        cache.lay_out(cases[0], contract, tmp_path)
+        cache.cache_case(cases[0], contract, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1 + is_new
 
 
 def test_another_mask_makes_another_sheet(cases, tmp_path):
     less = replace(cases[0], masks={"EX": cases[0].masks["EX"]})
 
-    whole, part = (cache.lay_out(case, CONTRACT, tmp_path) for case in (cases[0], less))
+    whole, part = (cache.cache_case(case, CONTRACT, tmp_path) for case in (cases[0], less))
 
     assert sorted(part.places) == ["EX"]
     assert sorted(whole.places) == ["EX", "HE", "MA", "SE"]
@@ -135,7 +135,7 @@ def test_a_sheet_that_cannot_be_made_leaves_nothing_behind(cases, tmp_path):
     broken.write_bytes(b"no mask")
 
     with pytest.raises(DatasetError, match=r"mask\.tif"):
-        cache.lay_out(replace(cases[0], masks={"EX": broken}), CONTRACT, tmp_path / "sheets")
+        cache.cache_case(replace(cases[0], masks={"EX": broken}), CONTRACT, tmp_path / "sheets")
 
     assert list((tmp_path / "sheets").iterdir()) == []
 
@@ -148,9 +148,9 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_no_draft(cases, tmp_path, mo
     monkeypatch.setattr(np, writer, refuse)
 
     with pytest.raises(
-        TrainingError, match=r"sheets: the sheet of IDRiD_01 .*No space.*; free some"
+        TrainingError, match=r"sheets: the cached_case of IDRiD_01 .*No space.*; free some"
     ) as caught:
-        cache.lay_out(cases[0], CONTRACT, tmp_path / "sheets")
+        cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
 
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "sheets").iterdir()) == []
@@ -160,37 +160,37 @@ def test_a_file_in_the_way_of_the_sheets_is_said(cases, tmp_path):
     (tmp_path / "sheets").write_text("in the way")
 
     with pytest.raises(TrainingError, match="cannot be written"):
-        cache.lay_out(cases[0], CONTRACT, tmp_path / "sheets")
+        cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
 
 
 def test_drafts_of_killed_processes_are_swept_and_those_under_way_are_not(cases, tmp_path):
-    sheet = cache.lay_out(cases[0], CONTRACT, tmp_path)
+    cached_case = cache.cache_case(cases[0], CONTRACT, tmp_path)
     for name, folder_age, file_age in (("old", 7200, 7200), ("young", 60, 60), ("slow", 7200, 60)):
-        place = tmp_path / f"{cache.DRAFT}{name}" / "sheet"
+        place = tmp_path / f"{cache.DRAFT_PREFIX}{name}" / "sheet"
         place.mkdir(parents=True)
         (place / "pixels.npy").write_bytes(b"half")
         for path, age in ((place / "pixels.npy", file_age), (place, folder_age), (place.parent, folder_age)):
             os.utime(path, (time.time() - age,) * 2)
 
-    cache.sweep(tmp_path)
-    cache.sweep(tmp_path / "nowhere")
+    cache.remove_drafts(tmp_path)
+    cache.remove_drafts(tmp_path / "nowhere")
 
-    done = Path(str(sheet.pixels.filename)).parent.name
+    done = Path(str(cached_case.pixels.filename)).parent.name
     assert {path.name for path in tmp_path.iterdir()} == {done, ".draft-young", ".draft-slow"}
 
 
 def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(cases, tmp_path, monkeypatch):
-    together, make = threading.Barrier(2), cache._make
+    together, make = threading.Barrier(2), cache._write_arrays
 
     def meet(*arguments):
-        together.wait(60)  # both have seen that there is no sheet
+        together.wait(60)  # both have seen that there is no cached_case
         make(*arguments)
         together.wait(60)  # both have made one
 
-    monkeypatch.setattr(cache, "_make", meet)
+    monkeypatch.setattr(cache, "_write_arrays", meet)
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(cache.lay_out(cases[0], CONTRACT, tmp_path)))
+        threading.Thread(target=lambda: found.append(cache.cache_case(cases[0], CONTRACT, tmp_path)))
         for _ in range(2)
     ]
     for thread in threads:
@@ -206,16 +206,16 @@ def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(c
 def test_more_lesions_than_a_byte_has_bits_are_refused(cases, tmp_path):
     many = replace(CONTRACT, lesions=tuple(f"L{number}" for number in range(9)))
 
-    with pytest.raises(SettingError, match="9 lesions; a sheet keeps at most 8"):
-        cache.lay_out(cases[0], many, tmp_path)
+    with pytest.raises(SettingError, match="9 lesions; a cached_case keeps at most 8"):
+        cache.cache_case(cases[0], many, tmp_path)
 
 
 def test_a_network_for_one_lesion_has_sheets_too(cases, tmp_path):
     one = replace(CONTRACT, lesions=("HE",))
-    sheet = cache.lay_out(cases[0], one, tmp_path)
+    cached_case = cache.cache_case(cases[0], one, tmp_path)
 
-    assert cache.view(sheet, one, warp(0)).truth.shape == (1, 32, 32)
-    turned = cache.window(sheet, (80, 80), one, warp(1, Limits(turn=45, free_share=1.0)))
+    assert cache.view_sample(cached_case, one, warp(0)).truth.shape == (1, 32, 32)
+    turned = cache.window_sample(cached_case, (80, 80), one, warp(1, Limits(turn=45, free_share=1.0)))
     assert turned.truth.shape == (1, 32, 32)
 
 
@@ -223,34 +223,34 @@ def test_a_network_for_one_lesion_has_sheets_too(cases, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_an_exact_view_is_inference_s_view_of_the_turned_canvas(sheets, seed):
+def test_an_exact_view_is_inference_s_view_of_the_turned_canvas(cached_cases, seed):
     change = warp(seed)
-    for sheet in sheets:
-        turned = np.ascontiguousarray(augmentation.turn(np.asarray(sheet.pixels), change))
-        bits = np.ascontiguousarray(augmentation.turn(np.asarray(sheet.bits), change))
+    for cached_case in cached_cases:
+        turned = np.ascontiguousarray(augmentation.turn(np.asarray(cached_case.pixels), change))
+        bits = np.ascontiguousarray(augmentation.turn(np.asarray(cached_case.bits), change))
 
-        seen = cache.view(sheet, CONTRACT, change)
+        seen = cache.view_sample(cached_case, CONTRACT, change)
 
         expected = canvas.global_view(turned, CONTRACT.view_side)
         assert np.abs(seen.pixels.astype(int) - expected).max() <= 1
-        for k in range(len(CONTRACT.lesions) if sheet is not sheets[2] else 0):  # whose masks were resampled
+        for k in range(len(CONTRACT.lesions) if cached_case is not cached_cases[2] else 0):  # whose masks were resampled
             share = canvas.global_view((bits >> k & 1) * np.uint8(255), CONTRACT.view_side)
             assert np.abs(seen.truth[k] * 255 - share).max() <= 1.001
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("corner", [(0, 0), (37, 61), (100, 3)])
-def test_an_exact_window_is_the_plain_cut_turned(sheets, seed, corner):
-    sheet, change, side = sheets[0], warp(seed), CONTRACT.window_side
+def test_an_exact_window_is_the_plain_cut_turned(cached_cases, seed, corner):
+    cached_case, change, side = cached_cases[0], warp(seed), CONTRACT.window_side
     cut = augmentation.turn(
-        tiling.extract_windows(np.asarray(sheet.pixels), np.array([corner]), side)[0], change
+        tiling.extract_windows(np.asarray(cached_case.pixels), np.array([corner]), side)[0], change
     )
     bits = augmentation.turn(
-        tiling.extract_windows(np.asarray(sheet.bits), np.array([corner]), side)[0], change
+        tiling.extract_windows(np.asarray(cached_case.bits), np.array([corner]), side)[0], change
     )
 
-    around = cache.window(sheet, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change)
-    there = cache.turned_window(sheet, corner, CONTRACT, change)
+    around = cache.window_sample(cached_case, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change)
+    there = cache.exact_window_sample(cached_case, corner, CONTRACT, change)
 
     for sample in (around, there):
         np.testing.assert_array_equal(sample.pixels, cut)
@@ -258,11 +258,11 @@ def test_an_exact_window_is_the_plain_cut_turned(sheets, seed, corner):
             np.testing.assert_array_equal(sample.truth[k], bits >> k & 1)
 
 
-def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(sheets):
-    sheet = sheets[0]
-    white = replace(sheet, pixels=np.full_like(sheet.pixels, 255), bits=np.full_like(sheet.bits, 15))
+def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(cached_cases):
+    cached_case = cached_cases[0]
+    white = replace(cached_case, pixels=np.full_like(cached_case.pixels, 255), bits=np.full_like(cached_case.bits, 15))
 
-    sample = cache.window(white, (5, 80), CONTRACT, unchanged())
+    sample = cache.window_sample(white, (5, 80), CONTRACT, unchanged())
 
     assert (sample.pixels[:11] == 0).all()  # 16 px reach up from row 5
     assert (sample.pixels[11:] == 255).all()
@@ -271,8 +271,8 @@ def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(sheets
 
 
 @pytest.mark.parametrize("centre", [(-16, 80), (-40, -40), (1000, 80), (80, 1000)])
-def test_a_window_beyond_the_canvas_is_black_all_over(sheets, centre):
-    sample = cache.window(sheets[0], centre, CONTRACT, unchanged())
+def test_a_window_beyond_the_canvas_is_black_all_over(cached_cases, centre):
+    sample = cache.window_sample(cached_cases[0], centre, CONTRACT, unchanged())
 
     assert not sample.pixels.any()
     assert not sample.truth.any()
@@ -284,25 +284,25 @@ def test_a_turned_and_shrunken_window_inside_the_canvas_shows_nothing_but_canvas
     limits = Limits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0)
     white = synthetic(np.full((128, 128), 255, np.uint8))
 
-    sample = cache.window(white, (64, 64), CONTRACT, warp(seed, limits))
+    sample = cache.window_sample(white, (64, 64), CONTRACT, warp(seed, limits))
 
     assert (sample.pixels == 255).all()
 
 
 def synthetic(brightness):
-    """Return a sheet of a grey picture whose first lesion is what is brighter than 150."""
+    """Return a cached_case of a grey picture whose first lesion is what is brighter than 150."""
     pixels = np.repeat(brightness[..., None], 3, axis=2)
     lesion = (brightness > 150).astype(np.uint8)
-    side = cache.FINE * CONTRACT.view_side
+    side = cache.VIEW_OVERSAMPLING * CONTRACT.view_side
     shares = np.zeros((side, side, len(CONTRACT.lesions)), np.uint8)
     shares[..., 0] = canvas.global_view(lesion * 255, side)
-    return Sheet(
+    return CachedCase(
         name="synthetic",
         pixels=pixels,
         bits=lesion,
         fine_view=canvas.global_view(pixels, side),
         fine_truth=shares,
-        places={"EX": np.argwhere(lesion).astype(np.int32)},
+        lesion_pixels={"EX": np.argwhere(lesion).astype(np.int32)},
     )
 
 
@@ -330,7 +330,7 @@ def test_photograph_and_masks_stay_in_register_under_any_warp(seed):
     row, column = np.random.default_rng(seed).integers(-6, 7, 2)
     far, near = synthetic(letter((48 + row, 64 + column), 50)), synthetic(letter((40 + row, 70 + column), 18))
 
-    for sample in (cache.view(far, CONTRACT, change), cache.window(near, (40, 70), CONTRACT, change)):
+    for sample in (cache.view_sample(far, CONTRACT, change), cache.window_sample(near, (40, 70), CONTRACT, change)):
         # At .45 of the way from 60 to 240: half a pixel is common, and would fall to either side of .5.
         bright = (sample.pixels[..., 0] > 141).astype(np.uint8)
         lesion = (sample.truth[0] > 0.45).astype(np.uint8)
@@ -343,7 +343,7 @@ def test_a_freely_turned_view_shows_the_photograph_turned_not_the_squeezed_squar
     """A disc of a wide canvas is an ellipse in the view; turned by any angle it is the same ellipse."""
     rows, columns = np.mgrid[:96, :192] + 0.5
     disc = np.where(np.hypot(rows - 48, columns - 96) < 30, 240, 60).astype(np.uint8)
-    sheet = synthetic(disc)
+    cached_case = synthetic(disc)
     levels = unchanged().levels
     for angle in np.linspace(-0.78, 0.78, 7):
         for quarters in range(4):
@@ -356,26 +356,26 @@ def test_a_freely_turned_view_shows_the_photograph_turned_not_the_squeezed_squar
                 noise=0.0,
                 noise_seed=0,
             )
-            lesion = cache.view(sheet, CONTRACT, change).truth[0]
+            lesion = cache.view_sample(cached_case, CONTRACT, change).truth[0]
             tall, wide = lesion.max(axis=1).sum(), lesion.max(axis=0).sum()
             expected = (20, 10) if quarters % 2 == 0 else (10, 20)  # 60 px of 96 and of 192, in 32
             assert (tall, wide) == pytest.approx(expected, abs=1.1)
 
 
-def test_masks_are_never_recoloured(sheets):
+def test_masks_are_never_recoloured(cached_cases):
     change = warp(5, Limits(colour=0.3, noise=30))
 
-    sample = cache.window(sheets[0], (80, 90), CONTRACT, change)
+    sample = cache.window_sample(cached_cases[0], (80, 90), CONTRACT, change)
 
     assert set(np.unique(sample.truth)) <= {0.0, 1.0}
-    plain = cache.turned_window(sheets[0], (64, 74), CONTRACT, change)
+    plain = cache.exact_window_sample(cached_cases[0], (64, 74), CONTRACT, change)
     np.testing.assert_array_equal(sample.truth, plain.truth)
     np.testing.assert_array_equal(sample.pixels, plain.pixels)
 
 
 @given(st.integers(0, 255), st.integers(1, 8))
 def test_bits_become_one_map_each(bits, lesions):
-    found = cache.unpack(np.array([[bits]], np.uint8), lesions)
+    found = cache.unpack_bits(np.array([[bits]], np.uint8), lesions)
 
     assert found.shape == (lesions, 1, 1)
     assert [int(value) for value in found.ravel()] == [int(d) for d in f"{bits:08b}"[::-1]][:lesions]
@@ -384,54 +384,54 @@ def test_bits_become_one_map_each(bits, lesions):
 # places
 
 
-def far(place, sheet, lesion):
+def far(place, cached_case, lesion):
     """How far a place is from the nearest pixel of a lesion, along the axis where it is further."""
-    return np.abs(sheet.places[lesion] - place).max(axis=1).min()
+    return np.abs(cached_case.lesion_pixels[lesion] - place).max(axis=1).min()
 
 
-def drawn_places(sheets, share, seed=0, count=200, reach=8):
-    return cache.places(sheets, share, reach, count, np.random.default_rng(seed))
+def drawn_places(cached_cases, share, seed=0, count=200, reach=8):
+    return cache.sample_centres(cached_cases, share, reach, count, np.random.default_rng(seed))
 
 
-def test_with_a_share_of_one_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(sheets):
-    drawn = drawn_places(sheets, 1.0)
+def test_with_a_share_of_one_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(cached_cases):
+    drawn = drawn_places(cached_cases, 1.0)
 
-    nearest = [min((far(place, sheet, lesion), lesion) for lesion in sheet.places) for sheet, place in drawn]
+    nearest = [min((far(place, cached_case, lesion), lesion) for lesion in cached_case.lesion_pixels) for cached_case, place in drawn]
     assert max(distance for distance, _ in nearest) <= 8
     counts = {lesion: sum(found == lesion for _, found in nearest) for lesion in CONTRACT.lesions}
     assert min(counts.values()) > 25  # a quarter of 200 each, SE of one photograph included
 
 
-def test_with_a_share_of_none_windows_lie_anywhere(sheets):
-    drawn = drawn_places(sheets, 0.0, count=400)
+def test_with_a_share_of_none_windows_lie_anywhere(cached_cases):
+    drawn = drawn_places(cached_cases, 0.0, count=400)
 
-    for sheet, (row, column) in drawn:
-        assert 0 <= row < sheet.bits.shape[0]
-        assert 0 <= column < sheet.bits.shape[1]
+    for cached_case, (row, column) in drawn:
+        assert 0 <= row < cached_case.bits.shape[0]
+        assert 0 <= column < cached_case.bits.shape[1]
     shares = np.array([[row / s.bits.shape[0], column / s.bits.shape[1]] for s, (row, column) in drawn])
     assert (np.histogram2d(*shares.T, bins=3, range=[[0, 1]] * 2)[0] > 20).all()
-    assert {sheet.name for sheet, _ in drawn} == {sheet.name for sheet in sheets}
+    assert {cached_case.name for cached_case, _ in drawn} == {cached_case.name for cached_case in cached_cases}
 
 
 @given(seeds)
-def test_places_are_a_pure_function_of_the_generator(sheets, seed):
+def test_places_are_a_pure_function_of_the_generator(cached_cases, seed):
     one, other = (
-        [(sheet.name, place) for sheet, place in drawn_places(sheets, 0.5, seed, count=5)] for _ in range(2)
+        [(cached_case.name, place) for cached_case, place in drawn_places(cached_cases, 0.5, seed, count=5)] for _ in range(2)
     )
 
     assert one == other
 
 
-def test_photographs_without_any_lesion_are_drawn_from_anywhere(sheets):
-    healthy = [replace(sheet, places={}) for sheet in sheets]
+def test_photographs_without_any_lesion_are_drawn_from_anywhere(cached_cases):
+    healthy = [replace(cached_case, lesion_pixels={}) for cached_case in cached_cases]
 
     assert len(drawn_places(healthy, 1.0, count=7)) == 7
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
-def test_a_share_outside_0_to_1_is_refused(sheets, share):
+def test_a_share_outside_0_to_1_is_refused(cached_cases, share):
     with pytest.raises(SettingError, match=f"lesion_share is {share}"):
-        drawn_places(sheets, share)
+        drawn_places(cached_cases, share)
 
 
 @given(
@@ -443,7 +443,7 @@ def test_a_share_outside_0_to_1_is_refused(sheets, share):
 def test_a_window_around_any_place_lies_within_the_canvas(side, tall, wide, place):
     shape = (side + tall, side + wide)
 
-    corner = cache.corner_around(place, side, shape)
+    corner = cache.window_corner(place, side, shape)
 
     assert all(0 <= start <= length - side for start, length in zip(corner, shape, strict=True))
     for start, centre, length in zip(corner, place, shape, strict=True):
@@ -455,7 +455,7 @@ def test_a_case_is_named_in_what_goes_wrong_with_it(tmp_path):
     case = Case(name="gone", photograph=tmp_path / "gone.jpg", masks={})
 
     with pytest.raises(OSError, match=r"gone\.jpg"):
-        cache.lay_out(case, CONTRACT, tmp_path)
+        cache.cache_case(case, CONTRACT, tmp_path)
 
 
 def test_a_degree_is_a_degree():

@@ -23,9 +23,9 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("comparison")
     cases = tiny_set.write(root / "set")
     recipe = tiny_set.recipe()
-    sheets = [cache.lay_out(case, recipe.contract, root / "sheets") for case in cases]
-    for stage in comparison.NEEDED:
-        list(trainer.train_stage(recipe, sheets, root / "run", stage))
+    cached_cases = [cache.cache_case(case, recipe.contract, root / "sheets") for case in cases]
+    for stage in comparison.COMPARISON_STAGES:
+        list(trainer.train_stage(recipe, cached_cases, root / "run", stage))
     return recipe, root / "run", cases
 
 
@@ -37,7 +37,7 @@ def found(made):
 
 def test_the_streams_alone_take_as_many_steps_as_the_fused_network(made):
     _, folder, _ = made
-    taken = comparison.steps(folder)
+    taken = comparison.steps_by_stage(folder)
     assert taken["global-alone"] == taken["local-alone"] == taken["joint"] == 6
 
 
@@ -45,27 +45,27 @@ def test_a_stage_that_a_run_left_out_took_no_steps(made, tmp_path):
     _, folder, _ = made
     for name in ("joint.safetensors", "joint.csv"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    assert comparison.steps(tmp_path) == {"joint": 6}
+    assert comparison.steps_by_stage(tmp_path) == {"joint": 6}
 
 
 def test_a_stream_alone_waits_for_the_joint_stage_whose_steps_it_takes(made, tmp_path):
     recipe, folder, cases = made
     for name in ("global", "local"):
         (tmp_path / f"{name}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes())
-    sheets = [cache.lay_out(case, recipe.contract, tmp_path / "sheets") for case in cases]
+    cached_cases = [cache.cache_case(case, recipe.contract, tmp_path / "sheets") for case in cases]
     with pytest.raises(TrainingError, match="joint"):
-        list(trainer.train_stage(recipe, sheets, tmp_path, "global-alone"))
+        list(trainer.train_stage(recipe, cached_cases, tmp_path, "global-alone"))
 
 
 def test_each_row_is_the_network_with_its_own_last_weights(made):
     recipe, folder, _ = made
-    rows = {row: tiny_set.digests(comparison.network(recipe, folder, row)) for row in comparison.ROWS}
+    rows = {row: tiny_set.digests(comparison.build_network(recipe, folder, row)) for row in comparison.ROWS}
     parts = {"GlobalNet": "global_net", "LocalNet": "local_net"}
     for row, part in parts.items():
         own = {name: digest for name, digest in rows[row].items() if name.startswith(part)}
         fused = {name: digest for name, digest in rows["fused"].items() if name.startswith(part)}
         assert own != fused
-        stage = trainer.load_file(folder / f"{comparison.ENDS[row]}.safetensors")
+        stage = load_file(folder / f"{comparison.FINAL_STAGES[row]}.safetensors")
         assert {f"{part}.{name}" for name in stage} == own.keys()
 
 
@@ -87,7 +87,7 @@ def test_the_patch_shows_one_place_in_all_pictures(made, found):
     case = next(case for case in cases if case.name == patch.photograph)
     pixels = np.asarray(Image.open(case.photograph))
     (truth,) = comparison.truth(case, ("EX",), pixels.shape[:2])
-    here = comparison.busiest(truth)
+    here = comparison.densest_patch(truth)
     np.testing.assert_array_equal(patch.truth, truth[here])
     assert np.abs(patch.pixels.astype(int) - pixels[here]).max() <= 1  # two JPEG decoders
     assert patch.truth.any()
@@ -100,30 +100,30 @@ def test_the_busiest_patch_is_the_one_of_the_grid_with_most_lesion():
     plane = np.zeros((512, 768), bool)
     plane[10:20, 10:20] = True
     plane[300:330, 600:630] = True
-    assert comparison.busiest(plane) == (slice(256, 512), slice(512, 768))
+    assert comparison.densest_patch(plane) == (slice(256, 512), slice(512, 768))
 
 
 def test_nothing_is_compared_on_photographs_that_were_trained_on(made):
     _, _, cases = made
-    comparison.require_unseen(cases[:1], cases[1:])
+    comparison.require_not_trained_on(cases[:1], cases[1:])
     with pytest.raises(TrainingError, match=f"{cases[1].name} is trained on"):
-        comparison.require_unseen(cases, cases[1:])
+        comparison.require_not_trained_on(cases, cases[1:])
 
 
 def test_the_papers_tiling_is_143_patches_side_by_side():
     contract = replace(tiny_set.CONTRACT, window_side=256, overlap=64)
-    paper = comparison.tiled(contract, "paper")
+    paper = comparison.with_tiling(contract, "paper")
     assert (paper.overlap, paper.part) == (0, "paper")
     assert len(tiling.regular_grid(canvas.PAPER_CROP, 256, paper.overlap)) == 143
-    assert comparison.tiled(contract, "model") is contract
+    assert comparison.with_tiling(contract, "model") is contract
 
 
 def test_the_figure_holds_five_pictures_in_the_papers_order(found):
     patch = found["EX"].patch
     drawn = np.asarray(Image.open(figure.io.BytesIO(figure.png(patch))).convert("RGB"))
-    side = figure.ENLARGED * patch.truth.shape[0]
+    side = figure.ENLARGEMENT * patch.truth.shape[0]
     cells = [
-        drawn[figure.CAPTION :, left : left + side][:: figure.ENLARGED, :: figure.ENLARGED]
+        drawn[figure.CAPTION_HEIGHT :, left : left + side][:: figure.ENLARGEMENT, :: figure.ENLARGEMENT]
         for left in range(0, 5 * (side + figure.GAP), side + figure.GAP)
     ]
     np.testing.assert_array_equal(cells[0], patch.pixels)
@@ -149,7 +149,7 @@ def test_the_table_has_our_rows_and_the_papers(found):
 )
 def test_a_star_marks_a_difference_whose_interval_leaves_0_out(found, low, high, told):
     column = replace(
-        found["EX"], gains=dict.fromkeys(tables.OTHERS, Estimate(value=0.02, low=low, high=high))
+        found["EX"], gains=dict.fromkeys(tables.STREAM_ROWS, Estimate(value=0.02, low=low, high=high))
     )
     assert f"| {told} |" in tables.table_1({"EX": column})
 

@@ -13,7 +13,7 @@ from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import SettingError
 from foveate.training import cross_validation, recipes, trainer
 from foveate.training.recipe import STAGES
-from foveate.training.runner import Plan
+from foveate.training.runner import TrainingPlan
 
 
 @pytest.fixture
@@ -29,18 +29,18 @@ def split(tmp_path, monkeypatch):
 
 
 def whole(tmp_path, split, folds):
-    plan = Plan(
+    plan = TrainingPlan(
         recipe=tiny_set.recipe(split=split, held_back=None),
         cases=tiny_set.write(tmp_path / "set"),
         folder=tmp_path / "model",
     )
-    return cross_validation.Programme(
+    return cross_validation.CrossValidation(
         recipe=plan.recipe, plan=plan, folds=folds, layout=LAYOUTS["idrid"], version="3"
     )
 
 
 def test_each_fold_is_held_back_from_a_run_of_its_own_and_nothing_from_the_last(tmp_path, split):
-    planned = cross_validation.runs(whole(tmp_path, split, (2, 0)))
+    planned = cross_validation.run_plans(whole(tmp_path, split, (2, 0)))
 
     assert [(one.folder.name, one.recipe.held_back) for one in planned] == [
         ("fold-2", 2),
@@ -77,7 +77,7 @@ def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, c
 
     assert cli.run(command) == 0
 
-    assert all(trainer.is_finished(tmp_path / "model" / "all", stage) for stage in STAGES)
+    assert all(RunFolder(tmp_path / "model" / "all").is_finished(stage) for stage in STAGES)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert "package" in capsys.readouterr().out
     assert models.load(tmp_path / "model" / "package").digest == package.digest  # to the last bit

@@ -12,24 +12,24 @@ pytest.importorskip("torch")
 
 from foveate.errors import TrainingError
 from foveate.training import curves
-from foveate.training.curves import Epoch, Row
+from foveate.training.curves import EpochRecord, StepRecord
 
-ROWS = [Row(step, 0.1 / step, float(step)) for step in range(1, 11)]
+ROWS = [StepRecord(step, 0.1 / step, float(step)) for step in range(1, 11)]
 
 
 def test_what_is_written_is_read_again_up_to_the_checkpoint(tmp_path):
     path = tmp_path / "log.csv"
-    path.write_text(curves.by_step(ROWS) + "half a ro")
+    path.write_text(curves.steps_csv(ROWS) + "half a ro")
 
-    found = curves.logged(path, 7)
+    found = curves.parse_steps(path, 7)
 
     assert [row.step for row in found] == list(range(1, 8))
-    assert curves.by_step(found) == curves.by_step(ROWS[:7])
-    assert curves.logged(tmp_path / "none.csv", 7) == []
+    assert curves.steps_csv(found) == curves.steps_csv(ROWS[:7])
+    assert curves.parse_steps(tmp_path / "none.csv", 7) == []
 
 
 def test_an_epoch_is_the_mean_of_its_steps():
-    assert curves.by_epoch(ROWS, 4.0).splitlines() == [
+    assert curves.epochs_csv(ROWS, 4.0).splitlines() == [
         "epoch,steps,rate,loss",
         "1,4,0.025,2.5",
         "2,4,0.0125,6.5",
@@ -39,17 +39,17 @@ def test_an_epoch_is_the_mean_of_its_steps():
 
 @given(st.floats(0.5, 20))
 def test_every_step_is_in_one_epoch(epoch):
-    lines = curves.by_epoch(ROWS, epoch).splitlines()[1:]
+    lines = curves.epochs_csv(ROWS, epoch).splitlines()[1:]
 
     assert sum(int(line.split(",")[1]) for line in lines) == len(ROWS)
 
 
 @given(st.floats(0.5, 20))
 def test_an_epoch_ends_with_its_last_step_and_is_then_as_in_the_table(epoch):
-    found = [curves.ended(ROWS[:n], epoch) for n in range(1, len(ROWS) + 1)]
+    found = [curves.finished_epoch(ROWS[:n], epoch) for n in range(1, len(ROWS) + 1)]
     lines = [one.line().strip() for one in found if one is not None]
 
-    table = curves.by_epoch(ROWS, epoch).splitlines()[1:]
+    table = curves.epochs_csv(ROWS, epoch).splitlines()[1:]
     assert lines == (table if found[-1] is not None else table[:-1])
 
 
@@ -79,8 +79,8 @@ def test_tensorboard_hears_of_each_step_and_forgets_those_after_the_checkpoint(t
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setattr(curves, "has_tensorboard", lambda: True)
 
-    board = curves.Board(tmp_path, 4)
-    board.tell(Row(5, 0.25, 1.5), Epoch(number=2, steps=3, rate=0.25, loss=2.0))
+    board = curves.TensorBoardLog(tmp_path, 4)
+    board.add_step(StepRecord(5, 0.25, 1.5), EpochRecord(number=2, steps=3, rate=0.25, loss=2.0))
     board.flush()
     board.close()
 
@@ -88,14 +88,14 @@ def test_tensorboard_hears_of_each_step_and_forgets_those_after_the_checkpoint(t
     epoch = [("epoch/loss", 2.0, 5), ("epoch/rate", 0.25, 5), ("epoch/number", 2.0, 5)]
     assert Board.told == [*step, *epoch, "flushed", "closed"]
     with pytest.raises(TrainingError, match="cannot be written"):
-        board.tell(Row(6, 0.25, -1.0))
+        board.add_step(StepRecord(6, 0.25, -1.0))
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "has_tensorboard", lambda: False)
 
-    board = curves.Board(tmp_path / "board", 0)
-    board.tell(ROWS[0])
+    board = curves.TensorBoardLog(tmp_path / "board", 0)
+    board.add_step(ROWS[0])
     board.flush()
     board.close()
 
@@ -105,9 +105,9 @@ def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
 @pytest.mark.filterwarnings("ignore")  # of its own dependencies
 def test_tensorboards_own_writer_takes_the_rows(tmp_path):
-    board = curves.Board(tmp_path, 0)
+    board = curves.TensorBoardLog(tmp_path, 0)
     for row in ROWS:
-        board.tell(row)
+        board.add_step(row)
     board.close()
 
     assert next(path.name for path in tmp_path.iterdir()).startswith("events")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from foveate.errors import SettingError
 from foveate.training import distributed, sampler, stages, trainer
-from foveate.training.distributed import HERE, Machine
+from foveate.training.distributed import LOCAL, Machine
 from foveate.training.losses import Loss
 from foveate.training.recipe import STAGES
 
@@ -32,31 +32,31 @@ def recipe(parts):
     return replace(whole, stages=each, precision="float32", loss=LOSS)
 
 
-def gradient(sheets, here, stage, parts):
+def gradient(cached_cases, here, stage, parts):
     """Return the loss and gradient of a stage's first step, statistics frozen."""
     network = tiny_set.seeded()
     stages.set_modes(network, stage)
     network.eval()
-    learner = trainer.Learner(network, recipe(parts), stage, here)
-    loss = learner._backward(sampler.Steps(sheets, recipe(parts), stage, here)[0])
+    trainer_ = trainer.StageTrainer(network, recipe(parts), stage, here)
+    loss = trainer_.backward(sampler.StepDataset(cached_cases, recipe(parts), stage, here)[0])
     grads = {name: w.grad for name, w in network.named_parameters() if w.grad is not None}
     return loss, grads
 
 
 def compute(root):
     """Do all that is compared, as one of the processes or as the only one, and write it down."""
-    here = distributed.found("cpu")
+    here = distributed.current_machine("cpu")
     cases = tiny_set.idrid.cases(root / "set", "train")
-    sheets = [tiny_set.samples.lay_out(case, tiny_set.CONTRACT, root / "sheets") for case in cases]
-    out = root / f"{here.ranks}-{here.rank}"
+    cached_cases = [tiny_set.cache.cache_case(case, tiny_set.CONTRACT, root / "sheets") for case in cases]
+    out = root / f"{here.world_size}-{here.rank}"
     out.mkdir()
     losses = {}
     for stage in STAGES:
         for parts in (1, 2):
-            losses[f"{stage} {parts}"], grads = gradient(sheets, here, stage, parts)
+            losses[f"{stage} {parts}"], grads = gradient(cached_cases, here, stage, parts)
             save_file(grads, out / f"{stage}-{parts}.safetensors")
     (out / "losses.json").write_text(json.dumps(losses))
-    list(trainer.train_stage(recipe(1), sheets, root / f"run-{here.ranks}", "global", machine=here))
+    list(trainer.train_stage(recipe(1), cached_cases, root / f"run-{here.world_size}", "global", machine=here))
 
 
 def process(root, rank, ranks, port):
@@ -71,7 +71,7 @@ def process(root, rank, ranks, port):
     }
     code = (
         "import os, sys, pathlib, torch, test_training_distributed; torch.set_num_threads(1)\n"
-        "with test_training_distributed.distributed.joined(os.environ, 'cpu'):\n"
+        "with test_training_distributed.distributed.process_group(os.environ, 'cpu'):\n"
         "    test_training_distributed.compute(pathlib.Path(sys.argv[1]))"
     )
     return subprocess.Popen(
@@ -86,7 +86,7 @@ def process(root, rank, ranks, port):
 def computed(tmp_path_factory):
     """Return the folder of what two processes computed and what one did."""
     root = tmp_path_factory.mktemp("machine")
-    tiny_set.sheets(root)
+    tiny_set.cached_cases(root)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -133,13 +133,13 @@ def test_two_processes_write_one_run(computed):
 def test_one_process_neither_waits_nor_adds():
     tensor = torch.ones(2)
 
-    HERE.meet()
-    assert HERE.added(tensor) is tensor
-    assert HERE.agreed(7) == 7
-    assert HERE.wrapped(module := torch.nn.Linear(1, 1)) is module
-    with distributed.joined({}, "cpu"):
-        assert distributed.found("cpu") == HERE
-    assert distributed.describe(HERE)["processes"] == 1
+    LOCAL.barrier()
+    assert LOCAL.all_reduce_sum(tensor) is tensor
+    assert LOCAL.broadcast(7) == 7
+    assert LOCAL.wrap(module := torch.nn.Linear(1, 1)) is module
+    with distributed.process_group({}, "cpu"):
+        assert distributed.current_machine("cpu") == LOCAL
+    assert distributed.describe(LOCAL)["processes"] == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -152,7 +152,7 @@ def test_a_gpu_that_is_not_there_is_said():
 def test_several_processes_without_a_gpu_are_told_before_they_join():
     several = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
 
-    with pytest.raises(SettingError, match="torch finds no GPU"), distributed.joined(several, "cuda"):
+    with pytest.raises(SettingError, match="torch finds no GPU"), distributed.process_group(several, "cuda"):
         pass
 
 
@@ -163,7 +163,7 @@ def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, told,
     several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | told
 
     said = f"{wanted} processes on a machine of 2 GPUs; .* --nproc-per-node 2"
-    with pytest.raises(SettingError, match=said), distributed.joined(several, "cuda"):
+    with pytest.raises(SettingError, match=said), distributed.process_group(several, "cuda"):
         pass
 
 
@@ -173,7 +173,7 @@ def test_processes_that_were_not_told_where_to_meet_say_so(monkeypatch):
 
     with (
         pytest.raises(SettingError, match=r"WORLD_SIZE is 2, .* torchrun"),
-        distributed.joined({"WORLD_SIZE": "2"}, "cpu"),
+        distributed.process_group({"WORLD_SIZE": "2"}, "cpu"),
     ):
         pass
 
@@ -185,10 +185,10 @@ def test_workers_below_none_are_refused():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_finds_the_loss_and_gradient_of_the_processor(tmp_path):
-    sheets = tiny_set.sheets(tmp_path)
+    cached_cases = tiny_set.cached_cases(tmp_path)
     for stage in STAGES:
         (loss, grads), (again, moved) = (
-            gradient(sheets, Machine(device=device), stage, 1) for device in ("cpu", "cuda")
+            gradient(cached_cases, Machine(device=device), stage, 1) for device in ("cpu", "cuda")
         )
         assert again == pytest.approx(loss, rel=1e-3)
         for name, grad in grads.items():

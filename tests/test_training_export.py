@@ -21,7 +21,7 @@ from foveate.engines import onnx as onnx_engine
 from foveate.engines.pytorch import to_tensors
 from foveate.errors import ExportError, PackageError
 from foveate.nets import fold_batch_norm, sample_pieces
-from foveate.training.export import TOLERANCE, WEIGHTS, export, halved, prove
+from foveate.training.export import TOLERANCE, WEIGHTS, export, round_to_half, verify
 from foveate.types import Decision
 
 MANIFEST = replace(
@@ -63,7 +63,7 @@ def pointer(tensor):
 def test_a_package_is_proven_and_loads(exported):
     loaded = models.load(exported)
 
-    assert prove(exported) < TOLERANCE
+    assert verify(exported) < TOLERANCE
     assert loaded.contract == tiny_set.CONTRACT
     assert {path.name for path in exported.iterdir()} == {"manifest.json", *models.FILES}
     assert [path.name for path in exported.parent.iterdir()] == ["package"]
@@ -141,7 +141,7 @@ def test_number_of_windows_and_sides_of_pieces_are_free(exported, network, count
 
     found = onnx_engine.open(models.load(exported), threads=1).run_local(batch)
 
-    wanted = by_torch(halved(network), batch)
+    wanted = by_torch(round_to_half(network), batch)
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
@@ -157,7 +157,7 @@ def test_windows_of_any_whole_steps_are_taken_where_the_contract_names_a_step(ne
 
         found = engine.run_local(batch)
 
-        wanted = by_torch(halved(network), batch)
+        wanted = by_torch(round_to_half(network), batch)
         np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 
@@ -172,7 +172,7 @@ def test_a_fusion_that_corrects_is_exported_as_torch_has_it(tmp_path):
 
     found = onnx_engine.open(models.load(tmp_path / "package"), threads=1).run_local(batch)
 
-    rounded = halved(network)
+    rounded = round_to_half(network)
     features, alone = rounded.local_net(torch.from_numpy(batch.windows))
     correction = rounded.fusion(features, sample_pieces(to_tensors(batch)))
     np.testing.assert_allclose(found, (alone + correction).sigmoid().numpy(), atol=TOLERANCE)
@@ -180,7 +180,7 @@ def test_a_fusion_that_corrects_is_exported_as_torch_has_it(tmp_path):
 
 
 def test_what_is_stored_is_what_halved_gives(exported, network):
-    stored, wanted = load_file(exported / WEIGHTS), halved(network).state_dict()
+    stored, wanted = load_file(exported / WEIGHTS), round_to_half(network).state_dict()
 
     assert stored.keys() == wanted.keys()
     for name, tensor in wanted.items():
@@ -189,7 +189,7 @@ def test_what_is_stored_is_what_halved_gives(exported, network):
 
 def test_halved_rounds_convolution_weights_and_leaves_biases_and_the_network(network):
     before = copy.deepcopy(network.state_dict())
-    exact, rounded = fold_batch_norm(network).state_dict(), halved(network).state_dict()
+    exact, rounded = fold_batch_norm(network).state_dict(), round_to_half(network).state_dict()
 
     assert exact.keys() == rounded.keys()
     for name, tensor in exact.items():
@@ -220,7 +220,7 @@ def test_an_example_that_says_otherwise_proves_nothing(package, key, wrong):
     models.write_manifest(package, MANIFEST)
 
     with pytest.raises(ExportError, match="differ by"):
-        prove(package)
+        verify(package)
 
 
 def test_an_older_package_is_replaced_as_a_whole(package, network, exported):

@@ -13,10 +13,10 @@ from strategies import laws, seeds
 from foveate.errors import SettingError
 from foveate.training.losses import (
     Loss,
-    Whole,
+    BatchTotals,
     dice_loss,
     focal_tversky_loss,
-    overlap,
+    overlap_sums,
     weighted_cross_entropy,
 )
 
@@ -117,7 +117,7 @@ def test_dice_is_pooled_over_the_batch_and_meant_over_the_lesions_in_it(seed, ha
         if y[:, k].sum() > 0
     ]
 
-    assert dice_loss(overlap(logits, truth.double())).item() == pytest.approx(np.mean(each), rel=1e-6)
+    assert dice_loss(overlap_sums(logits, truth.double())).item() == pytest.approx(np.mean(each), rel=1e-6)
 
 
 @laws
@@ -134,14 +134,14 @@ def test_focal_tversky_is_the_papers_formula_over_the_batch(seed, hard):
         if g[:, k].any():
             each.append((1 - (hit + 1) / (hit + 0.7 * missed + 0.3 * false + 1)) ** 0.75)
 
-    assert focal_tversky_loss(overlap(logits, truth)).item() == pytest.approx(np.mean(each), rel=1e-6)
+    assert focal_tversky_loss(overlap_sums(logits, truth)).item() == pytest.approx(np.mean(each), rel=1e-6)
 
 
 def test_a_perfect_answer_leaves_focal_tversky_finite():
     truth = (torch.rand(1, 2, 8, 8) > 0.8).float()
     logits = ((2 * truth - 1) * 200).requires_grad_(True)
 
-    loss = focal_tversky_loss(overlap(logits, truth))
+    loss = focal_tversky_loss(overlap_sums(logits, truth))
     loss.backward()
 
     assert loss.item() < 1e-4
@@ -158,9 +158,9 @@ def test_the_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(seed, cu
 
     whole = loss(together, truth)
     whole.backward()
-    sums = overlap(logits, truth)
+    sums = overlap_sums(logits, truth)
     parts = [
-        loss(apart[of], truth[of], Whole(share=len(truth[of]) / 6, overlap=sums))
+        loss(apart[of], truth[of], BatchTotals(share=len(truth[of]) / 6, overlap=sums))
         for of in (slice(0, cut), slice(cut, 6))
     ]
     for part in parts:
@@ -173,7 +173,7 @@ def test_the_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(seed, cu
 def test_where_no_lesion_occurs_dice_says_nothing():
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
 
-    loss = dice_loss(overlap(logits, torch.zeros(2, 3, 4, 4)))
+    loss = dice_loss(overlap_sums(logits, torch.zeros(2, 3, 4, 4)))
     loss.backward()
 
     assert loss.item() == 0
@@ -216,12 +216,12 @@ def test_an_empty_and_a_full_truth_are_no_exception():
 def test_the_parts_add_up_by_their_weights():
     logits, truth = (tensor.float() for tensor in drawn(0, hard=True))
     loss = Loss(gamma=0.5, dice=3.0, cross_entropy=2.0)
-    entropy, dice = weighted_cross_entropy(logits, truth, 0.5), dice_loss(overlap(logits, truth))
+    entropy, dice = weighted_cross_entropy(logits, truth, 0.5), dice_loss(overlap_sums(logits, truth))
 
     assert loss(logits, truth).item() == pytest.approx((2 * entropy + 3 * dice).item())
     assert replace(loss, dice=0.0)(logits, truth).item() == pytest.approx((2 * entropy).item())
     assert loss(logits.bfloat16(), truth).dtype == torch.float32
-    focal = focal_tversky_loss(overlap(logits, truth))
+    focal = focal_tversky_loss(overlap_sums(logits, truth))
     added = replace(loss, focal_tversky=5.0)(logits, truth)
     assert added.item() == pytest.approx((2 * entropy + 3 * dice + 5 * focal).item())
 

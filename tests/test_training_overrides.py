@@ -147,10 +147,10 @@ def test_every_name_that_is_listed_can_be_set_to_its_own_value():
 
 
 def test_key_and_value_are_parted_at_the_first_sign():
-    assert overrides.pairs(["a.b=1", "c=d=e"]) == {"a.b": "1", "c": "d=e"}
+    assert overrides.parse_pairs(["a.b=1", "c=d=e"]) == {"a.b": "1", "c": "d=e"}
 
 
 @pytest.mark.parametrize("texts", [["a"], ["=1"], ["a=1", "a=2"]])
 def test_a_text_that_is_no_pair_or_comes_twice_is_refused(texts):
     with pytest.raises(SettingError, match="give each KEY=VALUE once"):
-        overrides.pairs(texts)
+        overrides.parse_pairs(texts)

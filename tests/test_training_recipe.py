@@ -12,7 +12,7 @@ import torch
 from foveate import nets
 from foveate.errors import SettingError
 from foveate.training.augmentation import Limits
-from foveate.training.recipe import STAGES, Stage, epoch, steps_of
+from foveate.training.recipe import STAGES, Stage, stage_steps, steps_per_epoch
 
 WHOLE = {"steps": 1, "photographs": 1, "windows": 1, "rate": 1e-3}
 
@@ -146,9 +146,9 @@ def test_an_epoch_is_every_photograph_once_with_its_patches():
     }
     recipe = tiny_set.recipe(stages=stages)
 
-    assert epoch(recipe, "global", 54) == 27
-    assert epoch(recipe, "local", 54) == 54 * 143 / 16
-    assert epoch(recipe, "fusion", 54) == 54 * 13 / 2
-    assert epoch(recipe, "joint", 54) == 54 * 15  # the last group of a photograph begins its windows again
-    assert steps_of(recipe, "joint", 54) == 2 * 54 * 15
-    assert steps_of(recipe, "fusion", 54) == 1
+    assert steps_per_epoch(recipe, "global", 54) == 27
+    assert steps_per_epoch(recipe, "local", 54) == 54 * 143 / 16
+    assert steps_per_epoch(recipe, "fusion", 54) == 54 * 13 / 2
+    assert steps_per_epoch(recipe, "joint", 54) == 54 * 15  # the last group of a photograph begins its windows again
+    assert stage_steps(recipe, "joint", 54) == 2 * 54 * 15
+    assert stage_steps(recipe, "fusion", 54) == 1

@@ -187,8 +187,8 @@ def test_augmentation_is_the_paper_s(lesion):
     fused net 'only rotation with 90, 180, 270 degrees'."""
     stages = RECIPES[f"paper-{lesion.lower()}"]().stages
     generator = np.random.default_rng(0)
-    free = [augmentation.draw(generator, stages["global"].limits) for _ in range(200)]
-    fused = [augmentation.draw(generator, stages["joint"].limits) for _ in range(200)]
+    free = [augmentation.sample_warp(generator, stages["global"].limits) for _ in range(200)]
+    fused = [augmentation.sample_warp(generator, stages["joint"].limits) for _ in range(200)]
 
     assert stages["global"].limits == stages["local"].limits
     assert stages["fusion"].limits == stages["joint"].limits
@@ -246,7 +246,7 @@ def test_the_page_s_settings_can_be_set():
     for line in lines:
         words = line.split()
         texts = [after for word, after in itertools.pairwise(words) if word == "--set"]
-        changed = overrides.override(RECIPES[words[2]](), overrides.pairs(texts))
+        changed = overrides.override(RECIPES[words[2]](), overrides.parse_pairs(texts))
         assert weights(built(changed)) != weights(built(RECIPES[words[2]]()))
 
 

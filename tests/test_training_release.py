@@ -19,11 +19,11 @@ from foveate.types import SelectionRule
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("release")
-    sheets, cases = tiny_set.sheets(root), tiny_set.idrid.cases(root / "set", "train")
+    cached_cases, cases = tiny_set.cached_cases(root), tiny_set.idrid.cases(root / "set", "train")
     recipe = tiny_set.recipe()
     for stage in STAGES:
-        list(trainer.train_stage(recipe, sheets, root / "run", stage))
-    return release.Trained(
+        list(trainer.train_stage(recipe, cached_cases, root / "run", stage))
+    return release.FinishedRun(
         recipe=recipe,
         folder=root / "run",
         stage="joint",
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def judged(trained):
-    return release.Judged(shipped=trained, by=[trained])
+    return release.ReleaseInputs(shipped=trained, by=[trained])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_each_row_of_table_1_is_another_network(tables):
 
 
 def test_thresholds_are_those_of_the_highest_dice_and_areas_a_quantile_of_what_is_drawn(trained, tables):
-    decisions = release.decide(trained, tables["fused"], {})
+    decisions = release.choose_decisions(trained, tables["fused"], {})
     shapes = [photographs.read(case.photograph).shape for case in trained.learned]
     drawn = [read_mask(case.masks["MA"], shape) for case, shape in zip(trained.learned, shapes, strict=True)]
 
@@ -66,7 +66,7 @@ def test_thresholds_are_those_of_the_highest_dice_and_areas_a_quantile_of_what_i
 
 def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, counted):
     scalings = {"EX": PlattScaling(slope=2.0, shift=-1.0)}
-    plain, scaled = (release.decide(trained, tables["fused"], each) for each in ({}, scalings))
+    plain, scaled = (release.choose_decisions(trained, tables["fused"], each) for each in ({}, scalings))
     logit = np.log(plain["EX"].threshold / (1 - plain["EX"].threshold))
 
     assert scaled["EX"].threshold == pytest.approx(1 / (1 + np.exp(1 - 2 * logit)), abs=1e-3)
@@ -75,8 +75,8 @@ def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tabl
 
 def test_the_package_scores_what_was_validated(judged, counted, tables, tmp_path, monkeypatch):
     # Six steps a stage make maps so flat that put right they are others where windows overlap.
-    monkeypatch.setattr(release, "calibrated", lambda counted: {})
-    release.write(judged, counted, "1", tmp_path / "package")
+    monkeypatch.setattr(release, "fit_calibration", lambda counted: {})
+    release.write_package(judged, counted, "1", tmp_path / "package")
 
     package = models.load(tmp_path / "package")
     found = list(evaluation.count(judged.by[0].held_back, package, onnx.open(package, threads=1)))
@@ -99,14 +99,14 @@ def test_the_package_scores_what_was_validated(judged, counted, tables, tmp_path
 
 
 def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(judged, counted, tmp_path):
-    scaling = release.calibrated(counted["fused"])["EX"]
-    release.write(judged, counted, "1", tmp_path / "package")
-    plain = export.halved(release.network(judged.shipped))
+    scaling = release.fit_calibration(counted["fused"])["EX"]
+    release.write_package(judged, counted, "1", tmp_path / "package")
+    plain = export.round_to_half(release.build_network(judged.shipped))
 
     package = models.load(tmp_path / "package")
     with np.load(package.folder / "example.npz") as example:
         put_right = example["probabilities"][:, 0].astype(np.float64)
-        example_of_plain = export._example(plain, judged.shipped.recipe.contract)["probabilities"][:, 0]
+        example_of_plain = export._make_example(plain, judged.shipped.recipe.contract)["probabilities"][:, 0]
     expected = scaling(example_of_plain.astype(np.float64).ravel()).reshape(put_right.shape)
 
     np.testing.assert_allclose(put_right, expected, atol=2e-3)  # weights are rounded after they are scaled
@@ -120,7 +120,7 @@ def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged
     stepped = tiny_set.replace(judged.shipped.recipe.contract, step=16)
     recipe = tiny_set.replace(judged.shipped.recipe, contract=stepped)
     one = tiny_set.replace(judged.shipped, recipe=recipe)
-    scalings = {row: {"EX": PlattScaling(slope=2.0, shift=-1.0)} for row in release.CALIBRATED}
+    scalings = {row: {"EX": PlattScaling(slope=2.0, shift=-1.0)} for row in release.CALIBRATED_ROWS}
     looked = []
 
     def glimpses(package, engine, cases):
@@ -134,10 +134,10 @@ def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged
     monkeypatch.setattr(effort_cutoffs, "coarse_results", glimpses)
     monkeypatch.setattr(effort_cutoffs, "choose_from_results", chosen)
 
-    found = release.selection_rules(release.Judged(shipped=one, by=[one]), scalings)
+    found = release.choose_selection_rules(release.ReleaseInputs(shipped=one, by=[one]), scalings)
 
     assert found == {"fast": SelectionRule(tta_views=stepped.tta_views, criteria={})}
-    plain = release.network(one).global_net.head.bias[0].item()
+    plain = release.build_network(one).global_net.head.bias[0].item()
     ((contract, bias, cases),) = looked
     assert contract == stepped
     assert bias == pytest.approx(2 * plain - 1)
@@ -145,28 +145,28 @@ def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged
 
 
 def test_a_network_of_one_window_size_looks_everywhere(judged):
-    assert release.selection_rules(judged, {row: {} for row in release.CALIBRATED}) == {}
+    assert release.choose_selection_rules(judged, {row: {} for row in release.CALIBRATED_ROWS}) == {}
 
 
 def test_a_stage_that_is_not_finished_is_named(trained, tmp_path):
     with pytest.raises(TrainingError, match=r"fusion|global"):
-        release.network(tiny_set.replace(trained, folder=tmp_path, stage="fusion"))
+        release.build_network(tiny_set.replace(trained, folder=tmp_path, stage="fusion"))
 
 
 def test_after_the_fusion_stage_the_streams_are_those_of_their_own_stages(trained):
-    network = release.network(tiny_set.replace(trained, stage="fusion"))
-    streams = trainer.load_file(trained.folder / "global.safetensors")
+    network = release.build_network(tiny_set.replace(trained, stage="fusion"))
+    streams = load_file(trained.folder / "global.safetensors")
 
     assert all(
         np.array_equal(streams[name], tensor) for name, tensor in network.global_net.state_dict().items()
     )
-    assert export.halved(network) is not network
+    assert export.round_to_half(network) is not network
 
 
 def test_without_photographs_held_back_nothing_is_released(trained):
     nothing = tiny_set.replace(trained, held_back=())
     with pytest.raises(TrainingError, match="no photograph was held back"):
-        release.Judged(shipped=nothing, by=[nothing])
+        release.ReleaseInputs(shipped=nothing, by=[nothing])
 
 
 def test_a_model_that_learned_from_all_is_judged_by_runs_that_did_not(trained):
@@ -174,7 +174,7 @@ def test_a_model_that_learned_from_all_is_judged_by_runs_that_did_not(trained):
     whole = tiny_set.replace(trained, learned=(first, second, third), held_back=())
     by = [tiny_set.replace(trained, held_back=[one]) for one in (first, third)]
 
-    judged = release.Judged(shipped=whole, by=by)
+    judged = release.ReleaseInputs(shipped=whole, by=by)
 
     assert judged.held_back == ("IDRiD_01", "IDRiD_03")
     assert [case.name for case in release.validate(judged)] == ["IDRiD_01", "IDRiD_03"]
@@ -182,11 +182,11 @@ def test_a_model_that_learned_from_all_is_judged_by_runs_that_did_not(trained):
 
 def test_runs_that_do_not_belong_together_do_not_judge_together(trained):
     with pytest.raises(TrainingError, match="IDRiD_01 was held back by two of the runs"):
-        release.Judged(shipped=trained, by=[trained, trained])
+        release.ReleaseInputs(shipped=trained, by=[trained, trained])
     narrow = tiny_set.replace(trained.recipe.network, fusion_width=5)
     other = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, network=narrow))
     with pytest.raises(TrainingError, match="another network or contract"):
-        release.Judged(shipped=trained, by=[other])
+        release.ReleaseInputs(shipped=trained, by=[other])
 
 
 def test_what_the_package_before_learned_from_counts_as_seen(trained):

@@ -11,7 +11,7 @@ import tiny_set
 
 from foveate.errors import TrainingError
 from foveate.training import run_record, trainer
-from foveate.training.distributed import HERE
+from foveate.training.distributed import LOCAL
 
 
 def test_what_is_kept_is_written_once_and_compared_ever_after(tmp_path):
@@ -29,7 +29,7 @@ def test_what_is_kept_is_written_once_and_compared_ever_after(tmp_path):
 
 
 def test_each_start_says_when_with_what_and_where(tmp_path):
-    run_record.add_start(tmp_path, ["foveate", "train"], HERE)
+    run_record.add_start(tmp_path, ["foveate", "train"], LOCAL)
 
     (path,) = (tmp_path / run_record.STARTS).iterdir()
     found = json.loads(path.read_text())

@@ -11,9 +11,9 @@ import tiny_set
 from foveate.datasets import SET_ASIDE, graded
 from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
 from foveate.training import overrides, run_record, runner, trainer
-from foveate.training.distributed import HERE
+from foveate.training.distributed import LOCAL
 from foveate.training.recipe import STAGES
-from foveate.training.runner import Plan
+from foveate.training.runner import TrainingPlan
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def plan(tmp_path):
     cases = tiny_set.write(tmp_path / "set")
     split = tmp_path / "folds.json"
     split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
-    return Plan(recipe=tiny_set.recipe(split=split), cases=cases, folder=tmp_path / "run", minutes=None)
+    return TrainingPlan(recipe=tiny_set.recipe(split=split), cases=cases, folder=tmp_path / "run", minutes=None)
 
 
 def test_the_split_says_what_is_learned_from_and_what_is_held_back(plan):
-    learned, held_back = runner.divided(plan.recipe, plan.cases)
+    learned, held_back = runner.split_cases(plan.recipe, plan.cases)
 
     assert [case.name for case in learned] == ["IDRiD_01", "IDRiD_02"]
     assert [case.name for case in held_back] == ["IDRiD_03"]
@@ -35,7 +35,7 @@ def test_a_photograph_that_is_in_no_fold_is_refused_by_name(plan):
     plan.recipe.split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_03": 0}}))
 
     with pytest.raises(DatasetError, match="IDRiD_02 is in no fold"):
-        runner.divided(plan.recipe, plan.cases)
+        runner.split_cases(plan.recipe, plan.cases)
 
 
 def test_an_example_photograph_is_never_trained_on(plan):
@@ -44,18 +44,18 @@ def test_an_example_photograph_is_never_trained_on(plan):
     plan.recipe.split.write_text(json.dumps({"folds": {case.name: n % 2 for n, case in enumerate(cases)}}))
 
     with pytest.raises(TrainingError, match=f"{name} is an example photograph"):
-        runner.divided(plan.recipe, cases)
+        runner.split_cases(plan.recipe, cases)
 
 
 @pytest.mark.parametrize("name", ["IDRiD_376_small", "examples_IDRiD_226", "IDRiD_339"])
 def test_an_example_photograph_is_known_by_a_part_of_its_name(plan, name):
     with pytest.raises(TrainingError, match="is an example photograph"):
-        runner.divided(plan.recipe, [tiny_set.replace(plan.cases[0], name=name)])
+        runner.split_cases(plan.recipe, [tiny_set.replace(plan.cases[0], name=name)])
 
 
 def test_with_no_fold_held_back_all_photographs_are_learned_from(plan):
     recipe = tiny_set.replace(plan.recipe, held_back=None)
-    assert runner.divided(recipe, plan.cases) == (list(plan.cases), [])
+    assert runner.split_cases(recipe, plan.cases) == (list(plan.cases), [])
 
 
 def test_all_photographs_of_the_examples_are_set_aside():
@@ -68,7 +68,7 @@ def test_stages_run_in_the_papers_order_and_a_finished_run_has_nothing_left_to_d
     seen = [stage for stage, _ in runner.train(plan)]
 
     assert list(dict.fromkeys(seen)) == list(STAGES)
-    assert all(trainer.is_finished(plan.folder, stage) for stage in STAGES)
+    assert all(RunFolder(plan.folder).is_finished(stage) for stage in STAGES)
     assert list(runner.train(tiny_set.replace(plan, resume=True))) == []
 
 
@@ -82,7 +82,7 @@ def test_a_folder_that_holds_a_run_is_not_gone_on_with_unasked(plan):
 def test_held_back_photographs_are_never_laid_out(plan):
     next(runner.train(plan))
 
-    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / runner.SHEETS).iterdir()}
+    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
 
     assert laid_out == {"IDRiD_01", "IDRiD_02"}
 
@@ -128,7 +128,7 @@ def test_a_folder_that_may_not_be_looked_into_is_said_as_one_that_cannot_be_writ
 
 
 def test_a_run_sweeps_drafts_of_sheets_that_a_killed_one_left(plan):
-    draft = plan.folder / runner.SHEETS / ".draft-killed"
+    draft = plan.run.cache / ".draft-killed"
     draft.mkdir(parents=True)
     os.utime(draft, (0, 0))
 
@@ -175,7 +175,7 @@ def test_a_recipe_without_a_split_deals_one_by_its_seed_and_keeps_it(plan, monke
     assert told == [(tiny_set.CONTRACT.lesions, runner.FOLDS, 5)]
     split = json.loads((plan.folder / "split.json").read_text())
     assert split["folds"] == {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}
-    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.folder / runner.SHEETS).iterdir()}
+    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
     assert laid_out == {"IDRiD_01", "IDRiD_02"}
     next(runner.train(tiny_set.replace(bare, resume=True)))
     assert len(told) == 1  # gone on with, the run keeps the folds that it has
@@ -202,11 +202,11 @@ def test_only_photographs_with_a_lesion_are_learned_from_where_the_recipe_says_s
         plan.recipe, cases="with-lesion", contract=replace(tiny_set.CONTRACT, lesions=("SE",)), seed=3
     )
 
-    sheets = runner._laid_out(tiny_set.replace(plan, recipe=soft), soft, HERE)
-    every = runner._laid_out(plan, replace(soft, cases="all"), HERE)
+    cached_cases = runner._cache_cases(tiny_set.replace(plan, recipe=soft), soft, LOCAL)
+    every = runner._cache_cases(plan, replace(soft, cases="all"), LOCAL)
 
-    assert [sheet.name for sheet in sheets] == ["IDRiD_01"]
-    assert [sheet.name for sheet in every] == ["IDRiD_01", "IDRiD_02"]
+    assert [cached_case.name for cached_case in cached_cases] == ["IDRiD_01"]
+    assert [cached_case.name for cached_case in every] == ["IDRiD_01", "IDRiD_02"]
 
 
 def test_where_no_photograph_has_the_lesion_it_is_said(plan):
@@ -220,11 +220,11 @@ def test_where_no_photograph_has_the_lesion_it_is_said(plan):
 def test_photographs_that_were_not_looked_through_for_all_lesions_are_left_out(plan):
     cases = [replace(case, annotated=("EX",)) if n == 1 else case for n, case in enumerate(plan.cases)]
 
-    kept = runner.looked_through(plan.recipe, cases)
+    kept = runner.require_annotated(plan.recipe, cases)
 
     assert [case.name for case in kept] == ["IDRiD_01", "IDRiD_03"]
     with pytest.raises(TrainingError, match="no photograph was looked through for EX, MA, HE, SE"):
-        runner.looked_through(plan.recipe, cases[1:2])
+        runner.require_annotated(plan.recipe, cases[1:2])
 
 
 # other sets, other settings
@@ -233,29 +233,29 @@ def test_photographs_that_were_not_looked_through_for_all_lesions_are_left_out(p
 def test_a_recipe_for_any_lesions_takes_those_of_the_layout_and_another_keeps_its_own():
     recipe = replace(tiny_set.recipe(), any_lesions=True)
 
-    contract = runner.adapted(recipe, ("RUST",), "whole").contract
+    contract = runner.adapt_to_layout(recipe, ("RUST",), "whole").contract
 
     assert (contract.lesions, contract.field) == (("RUST",), "whole")
-    assert runner.adapted(tiny_set.recipe(), ("RUST",), "whole") == tiny_set.recipe()
+    assert runner.adapt_to_layout(tiny_set.recipe(), ("RUST",), "whole") == tiny_set.recipe()
 
 
 def test_a_run_is_recalled_as_it_was_trained(plan):
     settings = {"loss.gamma": "0.5"}
     recipe = overrides.override(replace(plan.recipe, any_lesions=True), settings)
-    trained = runner.adapted(recipe, ("EX", "MA"), "find")
+    trained = runner.adapt_to_layout(recipe, ("EX", "MA"), "find")
     next(runner.train(tiny_set.replace(plan, recipe=trained, settings=settings)))
 
     published = replace(tiny_set.recipe(), any_lesions=True)
-    found = runner.recalled(published, plan.folder)
+    found = runner.load_recipe(published, plan.folder)
 
     assert replace(found, split=trained.split) == trained
-    assert runner.divided(found, plan.cases) == runner.divided(trained, plan.cases)
+    assert runner.split_cases(found, plan.cases) == runner.split_cases(trained, plan.cases)
     with pytest.raises(TrainingError, match="a run of recipe tiny, not other"):
-        runner.recalled(replace(published, name="other"), plan.folder)
+        runner.load_recipe(replace(published, name="other"), plan.folder)
 
 
 def test_a_run_that_kept_nothing_is_the_published_recipe(tmp_path):
-    assert runner.recalled(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
+    assert runner.load_recipe(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
 
 
 # healthy eyes
@@ -273,15 +273,15 @@ def beside(plan, tmp_path):
 
 
 def test_healthy_eyes_are_laid_out_as_such_beside_those_of_the_set(beside):
-    sheets = runner._laid_out(beside, beside.recipe, HERE)
+    cached_cases = runner._cache_cases(beside, beside.recipe, LOCAL)
 
-    assert {sheet.name: sheet.is_healthy for sheet in sheets} == {
+    assert {cached_case.name: cached_case.is_healthy for cached_case in cached_cases} == {
         "IDRiD_01": False,
         "IDRiD_02": False,
         "healthy-eye-8": True,
         "healthy-eye-9": True,
     }
-    assert not any(sheet.bits.any() for sheet in sheets[2:])
+    assert not any(cached_case.bits.any() for cached_case in cached_cases[2:])
 
 
 def test_all_stages_run_with_healthy_eyes_and_the_run_says_which(beside):

@@ -11,7 +11,7 @@ import tiny_set
 from foveate import lesions
 from foveate.training import sample_pictures, sampler
 from foveate.training.cache import Sample
-from foveate.training.distributed import HERE
+from foveate.training.distributed import LOCAL
 from foveate.training.recipe import STAGES
 from foveate.training.sample_pictures import GAP, TILE
 
@@ -42,18 +42,18 @@ def test_without_lesions_the_photograph_is_all_there_is():
 
 @pytest.mark.parametrize(("stage", "tiles"), [("global", 2), ("local", 3), ("fusion", 6), ("joint", 6)])
 def test_a_sheet_has_a_tile_for_each_view_and_window(tmp_path, stage, tiles):
-    drawn = sampler.Steps(tiny_set.sheets(tmp_path), tiny_set.recipe(), stage, HERE)[0]
+    drawn = sampler.StepDataset(tiny_set.cached_cases(tmp_path), tiny_set.recipe(), stage, LOCAL)[0]
 
-    sheet = sample_pictures.sheet(drawn, CODES)
+    cached_case = sample_pictures.contact_sheet(drawn, CODES)
 
-    assert sheet.shape == (TILE, tiles * (TILE + GAP) - GAP, 3)
+    assert cached_case.shape == (TILE, tiles * (TILE + GAP) - GAP, 3)
     assert set(STAGES) >= {stage}
 
 
 def test_tiles_go_on_in_a_second_row():
-    drawn = sampler.Drawn(view=None, windows=tuple(grey() for _ in range(7)), sights=())
+    drawn = sampler.TrainingItem(view=None, windows=tuple(grey() for _ in range(7)), samplings=())
 
-    assert sample_pictures.sheet([drawn], CODES).shape[0] == 2 * (TILE + GAP) - GAP
+    assert sample_pictures.contact_sheet([drawn], CODES).shape[0] == 2 * (TILE + GAP) - GAP
 
 
 def test_the_file_is_a_jpeg_in_the_right_colours():

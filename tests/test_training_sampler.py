@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from foveate.errors import SettingError
 from foveate.geometry import canvas, tiling
 from foveate.training import sampler, trainer
-from foveate.training.distributed import HERE, Machine
-from foveate.training.recipe import ALONE, STAGES, epoch
+from foveate.training.distributed import LOCAL, Machine
+from foveate.training.recipe import ALONE_STAGES, STAGES, steps_per_epoch
 
 SIDE = tiny_set.CONTRACT.window_side
 
 
 @pytest.fixture(scope="module")
-def sheets(tmp_path_factory):
-    return tiny_set.sheets(tmp_path_factory.mktemp("draws"))
+def cached_cases(tmp_path_factory):
+    return tiny_set.cached_cases(tmp_path_factory.mktemp("draws"))
 
 
 def dealt(**changes):
@@ -39,17 +39,17 @@ def same(one, other):
         a is b is None or (np.array_equal(a.pixels, b.pixels) and np.array_equal(a.truth, b.truth))
         for a, b in pairs
     )
-    sights = zip(one.sights, other.sights, strict=True)
+    sights = zip(one.samplings, other.samplings, strict=True)
     return pixels and all(a.corner == b.corner and np.array_equal(a.rows, b.rows) for a, b in sights)
 
 
 @pytest.mark.parametrize("make", [tiny_set.recipe, dealt])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_draw_is_a_pure_function_of_seed_stage_and_step(sheets, stage, make):
-    steps = sampler.Steps(sheets, make(), stage, HERE)
+def test_a_draw_is_a_pure_function_of_seed_stage_and_step(cached_cases, stage, make):
+    steps = sampler.StepDataset(cached_cases, make(), stage, LOCAL)
     there = [steps[step] for step in range(3)]
     back = [steps[step] for step in (2, 1, 0)][::-1]
-    other = sampler.Steps(sheets, make(seed=1), stage, HERE)[0]
+    other = sampler.StepDataset(cached_cases, make(seed=1), stage, LOCAL)[0]
 
     for one, again in zip(there, back, strict=True):
         assert all(same(a, b) for a, b in zip(one, again, strict=True))
@@ -59,12 +59,12 @@ def test_a_draw_is_a_pure_function_of_seed_stage_and_step(sheets, stage, make):
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_the_shares_of_all_processes_are_the_step(sheets, stage, ranks):
+def test_the_shares_of_all_processes_are_the_step(cached_cases, stage, ranks):
     whole = tiny_set.recipe()
     recipe = replace(whole, stages={n: replace(s, photographs=3) for n, s in whole.stages.items()})
-    together = sampler.Steps(sheets, recipe, stage, HERE)[4]
+    together = sampler.StepDataset(cached_cases, recipe, stage, LOCAL)[4]
 
-    shares = [sampler.Steps(sheets, recipe, stage, Machine(rank=r, ranks=ranks))[4] for r in range(ranks)]
+    shares = [sampler.StepDataset(cached_cases, recipe, stage, Machine(rank=r, world_size=ranks))[4] for r in range(ranks)]
 
     apart = [one for share in shares for one in share]
     assert min(map(len, shares)) > 0
@@ -76,16 +76,16 @@ def test_parts_are_even_and_keep_the_order(count, parts):
     items = list(range(count))
     if parts > count:
         with pytest.raises(SettingError, match=f"{count} photographs a step cannot be divided into {parts}"):
-            sampler.divided(items, parts)
+            sampler.split_evenly(items, parts)
         return
-    found = sampler.divided(items, parts)
+    found = sampler.split_evenly(items, parts)
 
     assert [item for part in found for item in part] == items
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
-def test_steps_travel_to_other_processes_as_the_names_of_their_files(sheets):
-    steps = sampler.Steps(sheets, tiny_set.recipe(), "joint", HERE)
+def test_steps_travel_to_other_processes_as_the_names_of_their_files(cached_cases):
+    steps = sampler.StepDataset(cached_cases, tiny_set.recipe(), "joint", LOCAL)
 
     packed = pickle.dumps(steps)
 
@@ -93,12 +93,12 @@ def test_steps_travel_to_other_processes_as_the_names_of_their_files(sheets):
     assert all(same(a, b) for a, b in zip(steps[1], pickle.loads(packed)[1], strict=True))
 
 
-def test_processes_that_draw_ahead_change_no_loss(sheets, tmp_path):
+def test_processes_that_draw_ahead_change_no_loss(cached_cases, tmp_path):
     """Bit for bit: the log and the weights of a stage are the same files."""
     for workers in (0, 2):
         list(
             trainer.train_stage(
-                tiny_set.recipe(), sheets, tmp_path / f"{workers}", "local", machine=Machine(workers=workers)
+                tiny_set.recipe(), cached_cases, tmp_path / f"{workers}", "local", machine=Machine(workers=workers)
             )
         )
 
@@ -110,27 +110,27 @@ def test_processes_that_draw_ahead_change_no_loss(sheets, tmp_path):
 
 
 def steps_an_epoch(recipe, stage, count):
-    found = epoch(recipe, stage, count)
+    found = steps_per_epoch(recipe, stage, count)
     assert found == int(found)
     return int(found)
 
 
-def test_an_epoch_of_the_global_stage_sees_every_photograph_once(sheets):
+def test_an_epoch_of_the_global_stage_sees_every_photograph_once(cached_cases):
     recipe = dealt()
     recipe = replace(
         recipe, stages=recipe.stages | {"global": replace(recipe.stages["global"], photographs=1)}
     )
 
-    seen = [sampler.choose(sheets, recipe, "global", step)[0].sheet.name for step in range(6)]
+    seen = [sampler.sample_specs(cached_cases, recipe, "global", step)[0].case.name for step in range(6)]
 
-    assert sorted(seen[:3]) == sorted(seen[3:]) == [sheet.name for sheet in sheets]
+    assert sorted(seen[:3]) == sorted(seen[3:]) == [cached_case.name for cached_case in cached_cases]
 
 
 @pytest.mark.parametrize(("stage", "numbers"), [("local", (3, 1)), ("fusion", (1, 4)), ("joint", (1, 4))])
-def test_an_epoch_sees_every_window_of_the_grid_once(sheets, stage, numbers):
+def test_an_epoch_sees_every_window_of_the_grid_once(cached_cases, stage, numbers):
     """As many patches as the grid has: each photograph's are all there, none twice."""
-    grid = tiling.regular_grid(sheets[0].bits.shape, SIDE, 0)
-    alike = [replace(sheets[0], name=f"{n}") for n in range(3)]
+    grid = tiling.regular_grid(cached_cases[0].bits.shape, SIDE, 0)
+    alike = [replace(cached_cases[0], name=f"{n}") for n in range(3)]
     recipe = dealt(patches=len(grid) - len(grid) % 4)
     photographs, windows = numbers
     each = replace(recipe.stages[stage], photographs=photographs, windows=windows)
@@ -140,23 +140,23 @@ def test_an_epoch_sees_every_window_of_the_grid_once(sheets, stage, numbers):
 
     for first in (0, count):
         choices = [
-            c for step in range(first, first + count) for c in sampler.choose(alike, recipe, stage, step)
+            c for step in range(first, first + count) for c in sampler.sample_specs(alike, recipe, stage, step)
         ]
-        seen = Counter((c.sheet.name, place) for c in choices for place in c.places)
+        seen = Counter((spec.case.name, place) for c in choices for place in spec.positions)
         assert set(seen.values()) == {1}
         assert len(seen) == 3 * recipe.patches
         assert {(row - offset, column - offset) for _, (row, column) in seen} <= set(
             map(tuple, grid.tolist())
         )
-    assert len(choices[0].places) == windows
+    assert len(choices[0].positions) == windows
 
 
-def test_windows_that_are_seen_together_are_others_in_the_next_epoch(sheets):
+def test_windows_that_are_seen_together_are_others_in_the_next_epoch(cached_cases):
     recipe = dealt(patches=8)
     each = replace(recipe.stages["joint"], photographs=1, windows=4)
     recipe = replace(recipe, stages=recipe.stages | {"joint": each})
 
-    groups = [frozenset(sampler.choose(sheets[:1], recipe, "joint", step)[0].places) for step in range(8)]
+    groups = [frozenset(sampler.sample_specs(cached_cases[:1], recipe, "joint", step)[0].positions) for step in range(8)]
 
     assert len(set(groups)) > 4  # four epochs of two groups each
 
@@ -169,82 +169,82 @@ def test_the_papers_crop_is_dealt_as_its_143_patches():
     assert len(np.unique(grid[:, 1])) == 13
 
 
-def test_fewer_windows_than_patches_are_dealt_again(sheets):
+def test_fewer_windows_than_patches_are_dealt_again(cached_cases):
     recipe = dealt(patches=100)
 
     places = {
         place
         for step in range(99)
-        for c in sampler.choose(sheets[:1], recipe, "local", step)
-        for place in c.places
+        for c in sampler.sample_specs(cached_cases[:1], recipe, "local", step)
+        for place in spec.positions
     }
 
-    assert len(places) == len(tiling.regular_grid(sheets[0].bits.shape, SIDE, 0))
+    assert len(places) == len(tiling.regular_grid(cached_cases[0].bits.shape, SIDE, 0))
 
 
 # healthy eyes
 
 
 @pytest.fixture(scope="module")
-def beside(sheets):
-    """The set's sheets, and two of them once more as healthy eyes."""
+def beside(cached_cases):
+    """The set's cached_cases, and two of them once more as healthy eyes."""
     healthy = [
-        replace(sheet, name=f"healthy-{sheet.name}", is_healthy=True, places={}) for sheet in sheets[:2]
+        replace(cached_case, name=f"healthy-{cached_case.name}", is_healthy=True, lesion_pixels={}) for cached_case in cached_cases[:2]
     ]
-    return [*sheets, *healthy]
+    return [*cached_cases, *healthy]
 
 
-def chosen(sheets, recipe, stage, steps):
-    return [choice for step in range(steps) for choice in sampler.choose(sheets, recipe, stage, step)]
+def chosen(cached_cases, recipe, stage, steps):
+    return [choice for step in range(steps) for choice in sampler.sample_specs(cached_cases, recipe, stage, step)]
 
 
 @pytest.mark.parametrize("stage", ["fusion", "joint"])
 def test_so_many_photographs_of_the_fused_stages_are_healthy_eyes(beside, stage):
     choices = chosen(beside, tiny_set.recipe(healthy_share=0.25), stage, 600)
 
-    share = np.mean([choice.sheet.is_healthy for choice in choices])
+    share = np.mean([spec.case.is_healthy for choice in choices])
     assert share == pytest.approx(0.25, abs=0.05)  # 4 standard errors of 1200 draws
-    assert {choice.sheet.name for choice in choices} == {sheet.name for sheet in beside}
-    assert {len(choice.places) for choice in choices} == {2}
+    assert {spec.case.name for choice in choices} == {cached_case.name for cached_case in beside}
+    assert {len(spec.positions) for choice in choices} == {2}
 
 
 @pytest.mark.parametrize("make", [tiny_set.recipe, dealt])
 @pytest.mark.parametrize("stage", ["global", "local"])
-def test_a_streams_own_stage_draws_as_if_there_were_no_healthy_eyes(sheets, beside, stage, make):
+def test_a_streams_own_stage_draws_as_if_there_were_no_healthy_eyes(cached_cases, beside, stage, make):
     share = {} if make is dealt else {"healthy_share": 0.9}
 
-    assert chosen_as(beside, make(**share), stage) == chosen_as(sheets, make(), stage)
+    assert chosen_as(beside, make(**share), stage) == chosen_as(cached_cases, make(), stage)
 
 
 @pytest.mark.parametrize("stage", ["fusion", "joint"])
-def test_healthy_eyes_are_left_out_where_the_recipe_has_no_share_or_deals(sheets, beside, stage):
+def test_healthy_eyes_are_left_out_where_the_recipe_has_no_share_or_deals(cached_cases, beside, stage):
     for recipe in (tiny_set.recipe(), dealt()):
-        assert chosen_as(beside, recipe, stage) == chosen_as(sheets, recipe, stage)
+        assert chosen_as(beside, recipe, stage) == chosen_as(cached_cases, recipe, stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_share_without_any_healthy_eye_changes_no_draw(sheets, stage):
-    assert chosen_as(sheets, tiny_set.recipe(healthy_share=0.5), stage) == chosen_as(
-        sheets, tiny_set.recipe(), stage
+def test_a_share_without_any_healthy_eye_changes_no_draw(cached_cases, stage):
+    assert chosen_as(cached_cases, tiny_set.recipe(healthy_share=0.5), stage) == chosen_as(
+        cached_cases, tiny_set.recipe(), stage
     )
 
 
-@pytest.mark.parametrize("stage", ALONE)
+@pytest.mark.parametrize("stage", ALONE_STAGES)
 def test_a_stream_alone_has_the_joint_stages_healthy_eyes(beside, stage):
     recipe = tiny_set.recipe(healthy_share=0.5)
 
     assert chosen_as(beside, recipe, stage) == chosen_as(beside, recipe, "joint")
 
 
-def chosen_as(sheets, recipe, stage):
+def chosen_as(cached_cases, recipe, stage):
     """Return which photographs and places some steps have, and how they are turned."""
-    choices = chosen(sheets, recipe, stage, 20)
-    return [(one.sheet.name, one.places, one.warp.quarters, one.warp.noise_seed) for one in choices]
+    choices = chosen(cached_cases, recipe, stage, 20)
+    return [(one.case.name, one.positions, one.warp.quarters, one.warp.noise_seed) for one in choices]
 
 
 def test_healthy_eyes_are_still_known_as_such_in_other_processes(beside):
-    steps = sampler.Steps(beside, tiny_set.recipe(healthy_share=0.5), "joint", HERE)
+    steps = sampler.StepDataset(beside, tiny_set.recipe(healthy_share=0.5), "joint", LOCAL)
 
     there = pickle.loads(pickle.dumps(steps))
 
-    assert [sheet.is_healthy for sheet in there.sheets] == [False, False, False, True, True]
+    assert [cached_case.is_healthy for cached_case in there.cached_cases] == [False, False, False, True, True]

@@ -14,40 +14,40 @@ from foveate.geometry import canvas
 from foveate.nets import Fusion, LocalGlobalUNet, Stream
 from foveate.training import sampler, stages
 from foveate.training.augmentation import Limits
-from foveate.training.cache import FINE, Sheet
-from foveate.training.distributed import HERE
+from foveate.training.cache import VIEW_OVERSAMPLING, CachedCase
+from foveate.training.distributed import LOCAL
 from foveate.training.losses import Loss, weighted_cross_entropy
 from foveate.training.recipe import STAGES, Stage
 from foveate.training.stages import StepLoss
-from foveate.training.trainer import Learner
+from foveate.training.trainer import StageTrainer
 
 CONTRACT = tiny_set.CONTRACT
 
 
 @pytest.fixture(scope="module")
-def sheets(tmp_path_factory):
-    return tiny_set.sheets(tmp_path_factory.mktemp("stages"))
+def cached_cases(tmp_path_factory):
+    return tiny_set.cached_cases(tmp_path_factory.mktemp("stages"))
 
 
-def drawn(sheets, recipe, stage, step=0):
+def drawn(cached_cases, recipe, stage, step=0):
     """Return what a step learns from."""
-    return sampler.Steps(sheets, recipe, stage, HERE)[step]
+    return sampler.StepDataset(cached_cases, recipe, stage, LOCAL)[step]
 
 
-def loss_of_step(network, sheets, recipe, stage, step=0):
+def loss_of_step(network, cached_cases, recipe, stage, step=0):
     """Return a step's loss in one piece."""
-    batch = stages.batch(drawn(sheets, recipe, stage, step), recipe.contract)
+    batch = stages.make_batch(drawn(cached_cases, recipe, stage, step), recipe.contract)
     return StepLoss(network, recipe, stage)(batch)
 
 
-def changed_by(stage, sheets, steps=3):
+def changed_by(stage, cached_cases, steps=3):
     """Return the names of the tensors that some steps of a stage change, and the network."""
     network = tiny_set.seeded()
     stages.set_modes(network, stage)
     before = tiny_set.digests(network)
-    learner = Learner(network, tiny_set.recipe(), stage)
+    trainer_ = StageTrainer(network, tiny_set.recipe(), stage)
     for step in range(steps):
-        learner.learn(drawn(sheets, tiny_set.recipe(), stage, step), 1e-2)
+        trainer_.train_step(drawn(cached_cases, tiny_set.recipe(), stage, step), 1e-2)
     after = tiny_set.digests(network)
     return {name for name in before if before[name] != after[name]}, network
 
@@ -61,15 +61,15 @@ def tensors(network, *, of, statistics):
 # what is frozen
 
 
-def test_the_fusion_stage_changes_every_weight_of_the_fusion_and_no_tensor_of_the_streams(sheets):
-    changed, network = changed_by("fusion", sheets)
+def test_the_fusion_stage_changes_every_weight_of_the_fusion_and_no_tensor_of_the_streams(cached_cases):
+    changed, network = changed_by("fusion", cached_cases)
 
     assert tensors(network, of="global_net", statistics=True)
     assert changed == tensors(network, of="fusion", statistics=False)
 
 
-def test_the_joint_stage_changes_the_weights_of_all_three_and_no_statistic(sheets):
-    changed, network = changed_by("joint", sheets)
+def test_the_joint_stage_changes_the_weights_of_all_three_and_no_statistic(cached_cases):
+    changed, network = changed_by("joint", cached_cases)
 
     parts = ("global_net", "local_net", "fusion")
     weights = set().union(*(tensors(network, of=part, statistics=False) for part in parts))
@@ -78,13 +78,13 @@ def test_the_joint_stage_changes_the_weights_of_all_three_and_no_statistic(sheet
 
 
 @pytest.mark.parametrize("stage", ["fusion", "joint"])
-def test_a_fusion_that_corrects_teaches_localnets_head_in_the_joint_stage_alone(sheets, stage):
+def test_a_fusion_that_corrects_teaches_localnets_head_in_the_joint_stage_alone(cached_cases, stage):
     network = tiny_set.seeded(tiny_set.correcting)
     stages.set_modes(network, stage)
     before = tiny_set.digests(network)
-    learner = Learner(network, tiny_set.recipe(), stage)
+    trainer_ = StageTrainer(network, tiny_set.recipe(), stage)
     for step in range(3):
-        learner.learn(drawn(sheets, tiny_set.recipe(), stage, step), 1e-2)
+        trainer_.train_step(drawn(cached_cases, tiny_set.recipe(), stage, step), 1e-2)
     after = tiny_set.digests(network)
 
     changed = {name for name in before if before[name] != after[name]}
@@ -93,41 +93,41 @@ def test_a_fusion_that_corrects_teaches_localnets_head_in_the_joint_stage_alone(
 
 
 @pytest.mark.parametrize("stage", ["global", "local"])
-def test_a_streams_own_stage_changes_that_stream_with_its_statistics_and_nothing_else(sheets, stage):
-    changed, network = changed_by(stage, sheets)
+def test_a_streams_own_stage_changes_that_stream_with_its_statistics_and_nothing_else(cached_cases, stage):
+    changed, network = changed_by(stage, cached_cases)
 
     own = f"{stage}_net"
     expected = [tensors(network, of=own, statistics=statistics) for statistics in (False, True)]
     assert changed == expected[0] | expected[1]
 
 
-def gradients_of_global_net(stage, sheets, loss):
+def gradients_of_global_net(stage, cached_cases, loss):
     network = tiny_set.seeded()
     stages.set_modes(network, stage)
-    loss_of_step(network, sheets, tiny_set.recipe(loss=loss), stage, 0).backward()
+    loss_of_step(network, cached_cases, tiny_set.recipe(loss=loss), stage, 0).backward()
     return {name: weight.grad for name, weight in network.global_net.named_parameters()}
 
 
-def test_in_the_joint_stage_the_local_loss_alone_teaches_global_net(sheets):
-    gradients = gradients_of_global_net("joint", sheets, Loss(lambda_global=0.0))
+def test_in_the_joint_stage_the_local_loss_alone_teaches_global_net(cached_cases):
+    gradients = gradients_of_global_net("joint", cached_cases, Loss(lambda_global=0.0))
 
     reached = {name for name, gradient in gradients.items() if gradient is not None and gradient.any()}
     assert reached == {name for name in gradients if name.startswith("backbone.")}
 
 
-def test_in_the_fusion_stage_nothing_teaches_global_net(sheets):
-    gradients = gradients_of_global_net("fusion", sheets, Loss())
+def test_in_the_fusion_stage_nothing_teaches_global_net(cached_cases):
+    gradients = gradients_of_global_net("fusion", cached_cases, Loss())
 
     assert all(gradient is None for gradient in gradients.values())
 
 
-def test_the_fused_stages_loss_is_equation_1(sheets):
+def test_the_fused_stages_loss_is_equation_1(cached_cases):
     """lambda 1 L_global + lambda 2 L_local, each equation 2; lambda 3's term is the optimiser's (below)."""
     network = tiny_set.seeded()
     loss = Loss(dice=0.0, cross_entropy=1.0, lambda_global=0.3, lambda_local=0.7)
     recipe = tiny_set.recipe(loss=loss)
-    batch = stages.batch(drawn(sheets, recipe, "joint"), recipe.contract)
-    coarse, fine = stages.StepLoss(network, recipe, "joint")._judged(batch)
+    batch = stages.make_batch(drawn(cached_cases, recipe, "joint"), recipe.contract)
+    coarse, fine = stages.StepLoss(network, recipe, "joint").run_network(batch)
 
     each = [
         weighted_cross_entropy(one.logits.double(), one.truth.double(), loss.gamma) for one in (coarse, fine)
@@ -136,23 +136,23 @@ def test_the_fused_stages_loss_is_equation_1(sheets):
     assert coarse.logits.shape[0] == 4  # windows
     assert fine.logits.shape[0] == 2  # views
     expected = 0.7 * each[0] + 0.3 * each[1]
-    assert loss_of_step(network, sheets, recipe, "joint").item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss_of_step(network, cached_cases, recipe, "joint").item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_adam_takes_lambda_3_as_the_gradient_of_half_the_squared_norm(sheets):
+def test_adam_takes_lambda_3_as_the_gradient_of_half_the_squared_norm(cached_cases):
     recipe = tiny_set.recipe(
         optimiser="adam", precision="float32", loss=Loss(lambda_weights=0.1), averaging=0.0
     )
     network, other = tiny_set.seeded(), tiny_set.seeded()
     for each in (network, other):
         stages.set_modes(each, "fusion")
-    learner = Learner(network, recipe, "fusion")
+    trainer_ = StageTrainer(network, recipe, "fusion")
     plain = torch.optim.Adam(other.fusion.parameters(), lr=1e-2)
     for step in range(3):
-        learner.learn(drawn(sheets, recipe, "fusion", step), 1e-2)
+        trainer_.train_step(drawn(cached_cases, recipe, "fusion", step), 1e-2)
         plain.zero_grad()
         norm = sum((weight**2).sum() for weight in other.fusion.parameters()) / 2
-        (loss_of_step(other, sheets, recipe, "fusion", step) + 0.1 * norm).backward()
+        (loss_of_step(other, cached_cases, recipe, "fusion", step) + 0.1 * norm).backward()
         plain.step()
 
     for one, two in zip(network.fusion.parameters(), other.fusion.parameters(), strict=True):
@@ -163,7 +163,7 @@ def test_adam_takes_lambda_3_as_the_gradient_of_half_the_squared_norm(sheets):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_step_in_parts_has_the_loss_and_the_gradient_of_a_step_in_one(sheets, stage):
+def test_a_step_in_parts_has_the_loss_and_the_gradient_of_a_step_in_one(cached_cases, stage):
     """Batch-norm statistics are frozen here: live ones are those of each part."""
     four = {name: replace(one, photographs=4) for name, one in tiny_set.recipe().stages.items()}
     loss = Loss(focal_tversky=0.5)
@@ -174,9 +174,9 @@ def test_a_step_in_parts_has_the_loss_and_the_gradient_of_a_step_in_one(sheets, 
         network = tiny_set.seeded()
         stages.set_modes(network, stage)
         network.eval()
-        learner = Learner(network, recipe, stage)
-        value = learner._backward(drawn(sheets, recipe, stage))
-        grads = [weight.grad for weight in learner.learning.parameters() if weight.grad is not None]
+        trainer_ = StageTrainer(network, recipe, stage)
+        value = trainer_.backward(drawn(cached_cases, recipe, stage))
+        grads = [weight.grad for weight in trainer_.part.parameters() if weight.grad is not None]
         found.append((value, torch.cat([grad.flatten() for grad in grads])))
 
     (one, gradient), (three, added) = found
@@ -185,38 +185,38 @@ def test_a_step_in_parts_has_the_loss_and_the_gradient_of_a_step_in_one(sheets, 
     assert gradient.abs().max() > 0.01
 
 
-def test_the_pass_that_pools_over_parts_moves_no_statistic(sheets):
+def test_the_pass_that_pools_over_parts_moves_no_statistic(cached_cases):
     recipe = tiny_set.recipe()
     network = tiny_set.seeded()
     stages.set_modes(network, "global")
     before = tiny_set.digests(network)
     step = StepLoss(network, recipe, "global")
 
-    sums = step.overlaps(stages.batch(drawn(sheets, recipe, "global"), recipe.contract))
+    sums = step.overlaps(stages.make_batch(drawn(cached_cases, recipe, "global"), recipe.contract))
 
     assert sums.shape == (1, 3, 4)
     assert tiny_set.digests(network) == before
-    step(stages.batch(drawn(sheets, recipe, "global"), recipe.contract))
+    step(stages.make_batch(drawn(cached_cases, recipe, "global"), recipe.contract))
     assert tiny_set.digests(network) != before
 
 
 @pytest.mark.parametrize(("precision", "kind"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
-def test_networks_compute_in_the_recipes_precision_and_weights_stay_in_float32(sheets, precision, kind):
+def test_networks_compute_in_the_recipes_precision_and_weights_stay_in_float32(cached_cases, precision, kind):
     recipe, seen = tiny_set.recipe(precision=precision), []
     network = tiny_set.seeded()
     stages.set_modes(network, "local")
     network.local_net.head.register_forward_hook(lambda _, __, logits: seen.append(logits.dtype))
 
-    Learner(network, recipe, "local").learn(drawn(sheets, recipe, "local"), 1e-2)
+    StageTrainer(network, recipe, "local").train_step(drawn(cached_cases, recipe, "local"), 1e-2)
 
     assert seen == [kind]
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_pictures_lie_in_memory_as_the_machine_says(sheets, channels_last):
-    machine = replace(HERE, channels_last=channels_last)
-    batch = stages.batch(drawn(sheets, tiny_set.recipe(), "local"), CONTRACT, machine)
+def test_pictures_lie_in_memory_as_the_machine_says(cached_cases, channels_last):
+    machine = replace(LOCAL, channels_last=channels_last)
+    batch = stages.make_batch(drawn(cached_cases, tiny_set.recipe(), "local"), CONTRACT, machine)
 
     pictures, _ = batch.windows
     assert pictures.is_contiguous(memory_format=torch.channels_last) == channels_last
@@ -226,17 +226,17 @@ def test_pictures_lie_in_memory_as_the_machine_says(sheets, channels_last):
 
 
 def map_of_places(number, height, width):
-    """Return a sheet whose every pixel says its row, its column and its sheet."""
+    """Return a cached_case whose every pixel says its row, its column and its cached_case."""
     rows, columns = np.mgrid[:height, :width]
     pixels = np.stack([rows, columns, np.full_like(rows, 100 * number)], axis=-1).astype(np.uint8)
-    side = FINE * CONTRACT.view_side
-    return Sheet(
+    side = VIEW_OVERSAMPLING * CONTRACT.view_side
+    return CachedCase(
         name=f"{number}",
         pixels=pixels,
         bits=np.zeros((height, width), np.uint8),
         fine_view=canvas.global_view(pixels, side),
         fine_truth=np.zeros((side, side, len(CONTRACT.lesions)), np.uint8),
-        places={"EX": np.array([[height // 3, width // 4]], np.int32)},
+        lesion_pixels={"EX": np.array([[height // 3, width // 4]], np.int32)},
     )
 
 
@@ -273,11 +273,11 @@ def test_windows_and_their_sights_show_the_same_place_of_the_same_sheet_however_
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_steps_loss_follows_from_seed_stage_and_step_alone(sheets, stage):
+def test_a_steps_loss_follows_from_seed_stage_and_step_alone(cached_cases, stage):
     network, recipe = tiny_set.seeded(), tiny_set.recipe()
 
     def loss(step, seed=0):
-        return loss_of_step(network, sheets, replace(recipe, seed=seed), stage, step).item()
+        return loss_of_step(network, cached_cases, replace(recipe, seed=seed), stage, step).item()
 
     there = [loss(step) for step in range(3)]
     torch.manual_seed(99)
@@ -288,10 +288,10 @@ def test_a_steps_loss_follows_from_seed_stage_and_step_alone(sheets, stage):
     assert len({*there, loss(0, seed=1)}) == 4
 
 
-def test_the_fused_stages_draw_differently_at_the_same_step(sheets):
+def test_the_fused_stages_draw_differently_at_the_same_step(cached_cases):
     network, recipe = tiny_set.seeded(), tiny_set.recipe()
 
-    losses = {loss_of_step(network, sheets, recipe, name, 0).item() for name in ("fusion", "joint")}
+    losses = {loss_of_step(network, cached_cases, recipe, name, 0).item() for name in ("fusion", "joint")}
 
     assert len(losses) == 2
 
@@ -304,7 +304,7 @@ def test_the_rate_climbs_over_the_first_fiftieth_and_then_decays_to_0(steps, sta
     recipe = tiny_set.recipe()
     peak = round(0.02 * steps) - 1
 
-    rates = np.array([stages.rate(recipe, stage, step, steps) for step in range(steps + 1)])
+    rates = np.array([stages.learning_rate(recipe, stage, step, steps) for step in range(steps + 1)])
 
     assert (np.diff(rates[: peak + 1]) > 0).all()
     assert (np.diff(rates[peak:]) < 0).all()
@@ -315,7 +315,7 @@ def test_the_rate_climbs_over_the_first_fiftieth_and_then_decays_to_0(steps, sta
 def test_without_a_climb_the_rate_is_the_papers_polynomial_decay_from_the_first_step():
     recipe = tiny_set.recipe(warm_up=0.0)
 
-    rates = [stages.rate(recipe, "joint", step, 10) for step in range(10)]
+    rates = [stages.learning_rate(recipe, "joint", step, 10) for step in range(10)]
 
     assert rates == pytest.approx([1e-2 * (1 - step / 10) ** 0.9 for step in range(10)])
 
@@ -323,4 +323,4 @@ def test_without_a_climb_the_rate_is_the_papers_polynomial_decay_from_the_first_
 def test_the_decay_is_a_polynomial_of_the_recipes_power():
     recipe = tiny_set.recipe(power=2.0)
 
-    assert stages.rate(recipe, "joint", 75, 100) == pytest.approx(1e-2 * 0.25**2)
+    assert stages.learning_rate(recipe, "joint", 75, 100) == pytest.approx(1e-2 * 0.25**2)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from foveate import nets
 from foveate.errors import TrainingError
 from foveate.training import run_record, runner, trainer, warm_start
-from foveate.training.runner import Plan
+from foveate.training.runner import TrainingPlan
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def plan(tmp_path, begun):
     split = tmp_path / "folds.json"
     split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
     recipe = tiny_set.recipe(split=split)
-    return Plan(recipe=recipe, cases=cases, folder=tmp_path / "run", start=begun.package)
+    return TrainingPlan(recipe=recipe, cases=cases, folder=tmp_path / "run", start=begun.package)
 
 
 def test_a_network_begins_with_all_of_the_packages_weights(begun):
     network = tiny_set.seeded(seed=6)
 
-    assert warm_start.take(network, begun.package) == ()
+    assert warm_start.load_matching(network, begun.package) == ()
 
     expected = nets.fold_batch_norm(begun.network).state_dict()
     for name, tensor in nets.fold_batch_norm(network).state_dict().items():
@@ -69,7 +69,7 @@ def test_a_packages_calibration_is_taken_back(begun):
     manifest = {"training": {"validation": {"calibration": told}}}
     other = tiny_set.seeded(seed=6)
 
-    warm_start.take(other, tiny_set.replace(begun.package, manifest=manifest))
+    warm_start.load_matching(other, tiny_set.replace(begun.package, manifest=manifest))
 
     for name in (
         "fusion.layers.4.weight",
@@ -86,7 +86,7 @@ def test_a_package_of_quite_another_network_is_refused(begun):
     )
 
     with pytest.raises(TrainingError, match="package tiny has no weights for local_net of this recipe"):
-        warm_start.take(other, begun.package)
+        warm_start.load_matching(other, begun.package)
 
 
 def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(plan, begun):
@@ -99,12 +99,12 @@ def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(
 
     list(runner.train(tiny_set.replace(plan, stages=("fusion",), resume=True)))
 
-    learner = trainer._begin(plan.recipe, plan.folder, "joint", begun.package, runner.HERE)
-    assert torch.equal(learner.network.local_net.head.weight, trained["head.weight"])
+    trainer_ = trainer._create_trainer(plan.recipe, plan.folder, "joint", begun.package, runner.LOCAL)
+    assert torch.equal(trainer_.network.local_net.head.weight, trained["head.weight"])
     view = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(
-            learner.network.global_net(view)[1], begun.network.global_net(view)[1], atol=1e-4, rtol=1e-4
+            trainer_.network.global_net(view)[1], begun.network.global_net(view)[1], atol=1e-4, rtol=1e-4
         )
 
 

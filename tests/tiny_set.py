@@ -100,9 +100,9 @@ def write(root: Path) -> tuple:
     return idrid.cases(root, "train")
 
 
-def sheets(root: Path):
-    """Write the data set and lay its sheets out."""
-    return [cache.lay_out(case, CONTRACT, root / "sheets") for case in write(root / "set")]
+def cached_cases(root: Path):
+    """Write the data set and lay its cached_cases out."""
+    return [cache.cache_case(case, CONTRACT, root / "sheets") for case in write(root / "set")]
 
 
 STREAM = StreamPlan(backbone="unet", poolings=2, width=4)

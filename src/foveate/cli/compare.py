@@ -37,20 +37,20 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         raise UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     layout = layouts.named(training.layout)
     unseen = () if options.on is None else layouts.cases(training.data, layout, options.on)
-    comparison.require_unseen(unseen, [*plan.cases, *plan.healthy])  # checked before hours of training
+    comparison.require_not_trained_on(unseen, [*plan.cases, *plan.healthy])  # checked before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
-    progress_steps.show(runner.train(replace(plan, stages=comparison.lacking(plan.folder), resume=True)))
-    trained = runner.recalled(plan.recipe, plan.folder)
-    _, held_back = runner.divided(trained, runner.looked_through(trained, plan.cases))
-    cases = runner.looked_through(trained, unseen) if unseen else held_back
+    progress_steps.show(runner.train(replace(plan, stages=comparison.missing_stages(plan.folder), resume=True)))
+    trained = runner.load_recipe(plan.recipe, plan.folder)
+    _, held_back = runner.split_cases(trained, runner.require_annotated(trained, plan.cases))
+    cases = runner.require_annotated(trained, unseen) if unseen else held_back
     comparisons = comparison.compare(
         trained,
         plan.folder,
         cases,
         lesions=lesions,
         tiling=options.tiling,
-        tell=lambda row, done, name: print(
+        progress=lambda row, done, name: print(
             f"{row} [{done}/{len(cases)}] {name}", file=sys.stderr, flush=True
         ),
     )
@@ -60,7 +60,7 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         "split": "the fold held back" if options.on is None else options.on,
         "fold held back": trained.held_back,
         "tiling": options.tiling,
-        "steps": comparison.steps(plan.folder),
+        "steps": comparison.steps_by_stage(plan.folder),
     }
     _write(out, comparisons, about)
     print(tables.table_1(comparisons))

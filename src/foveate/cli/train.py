@@ -19,8 +19,8 @@ from foveate.datasets import Case, graded, layouts
 from foveate.evaluation.networks import ROWS
 from foveate.training import cross_validation, distributed, overrides, recipes, runner
 from foveate.training.recipe import STAGES, Recipe
-from foveate.training.release import Judged, recalled, validate, write
-from foveate.training.runner import Plan
+from foveate.training.release import ReleaseInputs, load_run, validate, write_package
+from foveate.training.runner import TrainingPlan
 
 
 def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None:
@@ -55,17 +55,17 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         workers=options.workers,
         resume=True,
     )
-    programme = cross_validation.Programme(
+    programme = cross_validation.CrossValidation(
         recipe=find_recipe(recipe),
         plan=plan,
         folds=options.folds,
         layout=layouts.named(training.layout),
         version=options.version,
     )
-    for run in cross_validation.runs(programme):
+    for run in cross_validation.run_plans(programme):
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
-    print(cross_validation.finish(programme))
+    print(cross_validation.write_package(programme))
 
 
 def release(recipe: str, options: ReleaseOptions) -> None:
@@ -78,19 +78,19 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     layout = layouts.named(options.layout)
     cases = layouts.cases(options.data, layout, next(iter(layout.splits)))
     shipped, *validating = (
-        recalled(find_recipe(recipe), folder, cases, layout, options.stage)
+        load_run(find_recipe(recipe), folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
-    judged = Judged(shipped=shipped, by=validating or [shipped])
+    judged = ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped])
     histograms = {}
     for row in ROWS:
         histograms[row] = validate(judged, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
-    write(judged, histograms, options.version, options.to)
+    write_package(judged, histograms, options.version, options.to)
     print(options.to)
 
 
-def make_plan(name: str, options: TrainingOptions, folder: Path, fold: int | Literal["none"] | None) -> Plan:
+def make_plan(name: str, options: TrainingOptions, folder: Path, fold: int | Literal["none"] | None) -> TrainingPlan:
     """Return what is to be trained.
 
     Args:
@@ -105,12 +105,12 @@ def make_plan(name: str, options: TrainingOptions, folder: Path, fold: int | Lit
     """
     settings = overrides.parse_pairs(options.settings)
     layout = layouts.named(options.layout)
-    recipe = overrides.override(runner.adapted(find_recipe(name), layout.lesions, layout.field), settings)
+    recipe = overrides.override(runner.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings)
     if options.split is not None:
         recipe = replace(recipe, split=options.split)
     if fold is not None:
         recipe = replace(recipe, held_back=None if fold == "none" else fold)
-    return Plan(
+    return TrainingPlan(
         recipe=recipe,
         cases=layouts.cases(options.data, layout, next(iter(layout.splits))),
         folder=folder,

@@ -191,7 +191,7 @@ def _palette_lesion(path: Path, image: Image.Image) -> tuple[Bool[np.ndarray, "H
     palette = np.zeros((256, 3), np.uint8)
     entries = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     palette[: len(entries)] = entries
-    is_lesion: Bool[np.ndarray, " 256"] = palette.any(axis=1)
+    is_lesion: Bool[np.ndarray, " 256"] = np.asarray(palette.any(axis=1))
     if len(used) > 1 and not is_lesion[used].any():
         raise DatasetError(
             f"{display_path(path)}: entries {', '.join(map(str, used))} of its palette are black; save it "

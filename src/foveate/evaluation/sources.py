@@ -210,7 +210,8 @@ def _files_named(folder: Path, name: str) -> list[str]:
     inside = folder / parent
     if not inside.is_dir():
         return []
-    files = sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = [path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+    files.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path))
     return [path.relative_to(folder).as_posix() for path in files if same_name(path.stem) == same_name(stem)]
 
 

@@ -145,7 +145,7 @@ def _spread(span: tuple[int, int], size: int, shared: int, length: int) -> list[
     start, stop = span
     count = max(1, math.ceil((stop - start - shared) / (size - shared)))
     first = min(start, length - size)
-    return [round(place) for place in np.linspace(first, max(first, stop - size), count).tolist()]
+    return [round(start) for start in np.linspace(first, max(first, stop - size), count).tolist()]
 
 
 def extract_windows(

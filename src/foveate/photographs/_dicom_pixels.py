@@ -8,7 +8,9 @@ Ignores: what the picture shows. Needs the extra `dicom`.
 | RGB, 8 bits                                       | unchanged                                           |
 | RGB, 9 to 16 bits stored                          | level / (2 ** BitsStored - 1) x 255, rounded        |
 | PALETTE COLOR, 8- or 16-bit entries               | looked up; 16-bit entries rounded                   |
+| PALETTE COLOR, 8-bit entries in 16-bit words      | looked up; the words are the levels                 |
 | YBR_FULL, YBR_FULL_422                            | to RGB by PS3.3 C.7.6.3.1.2                         |
+| YBR_FULL_422 of odd width, rows padded to pairs   | the padding is cut off                              |
 | YBR_RCT, YBR_ICT (JPEG 2000)                      | to RGB by the codec                                 |
 | JPEG baseline                                     | equal to the same JPEG in a file, bit for bit       |
 | JPEG whose stream and header disagree on colours  | the marks in the stream (JFIF, Adobe, R G B) decide |
@@ -19,6 +21,7 @@ Ignores: what the picture shows. Needs the extra `dicom`.
 Shape letters: H W photograph, P planes: 1 or 3.
 """
 
+from copy import copy
 from io import BytesIO
 
 import numpy as np
@@ -48,6 +51,8 @@ _ROWS = 256
 
 _YBR = ("YBR_FULL", "YBR_FULL_422")
 
+_PALETTE_COLOURS = ("Red", "Green", "Blue")
+
 _RGB_BY_CODEC = ("YBR_RCT", "YBR_ICT")
 
 _J2K = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
@@ -74,7 +79,7 @@ def decode_frame(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
     stored = _decode(dataset, index, name)
     bits = int(dataset.BitsStored)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        stored = apply_color_lut(stored, dataset)
+        stored = _look_up(stored, dataset, name)
         bits = 8 * stored.dtype.itemsize
     if stored.dtype.itemsize not in (1, 2) or stored.shape != (dataset.Rows, dataset.Columns, 3):
         raise PhotographError(
@@ -119,13 +124,67 @@ def _decode(dataset: Dataset, index: int, name: str) -> Stored:
         )
     if syntax in _J2K or syntax in _JLS:
         _require_size(dataset, _frame_stream(dataset, index), name)
-    stored: Stored = decoder.as_array(dataset, index=index, raw=False)[0]
+    columns = int(dataset.Columns)
+    if _has_padded_rows(dataset, syntax):
+        stored: Stored = decoder.as_array(_widened(dataset), index=index, raw=False)[0][:, :columns]
+    else:
+        stored = decoder.as_array(dataset, index=index, raw=False)[0]
     bits = int(dataset.BitsStored)
     if int(stored.max()) >> bits:  # pydicom has cleared unused bits: the stream itself has more
         raise PhotographError(
             f"{name}: its levels reach {stored.max()}, its header says {bits} bits; fetch it again"
         )
     return stored
+
+
+def _has_padded_rows(dataset: Dataset, syntax: UID) -> bool:
+    """Return whether the rows of an uncompressed YBR_FULL_422 object of odd width end with a padding pixel.
+
+    Two neighbours share their colour samples, so such a row is incomplete without it (PS3.3 C.7.6.3.1.2).
+    """
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if dataset.PhotometricInterpretation != "YBR_FULL_422" or syntax.is_compressed or columns % 2 == 0:
+        return False
+    return len(dataset.PixelData) >= int(dataset.get("NumberOfFrames", 1) or 1) * rows * (columns + 1) * 2
+
+
+def _widened(dataset: Dataset) -> Dataset:
+    """Return an object whose rows are wider by one pixel."""
+    wide = copy(dataset)
+    wide.Columns = int(dataset.Columns) + 1
+    return wide
+
+
+def _look_up(stored: Stored, dataset: Dataset, name: str) -> Stored:
+    """Return the colours of indices into a palette: 8-bit levels, or 16-bit levels of which 65535 is full.
+
+    A 16-bit palette without a level above 255 holds 8-bit levels, whatever its descriptor says: as 16-bit
+    levels they would all be black.
+
+    Source: PS3.3 C.7.6.3.1.5 and C.7.6.3.1.6.
+    """
+    if "RedPaletteColorLookupTableData" not in dataset:
+        return apply_color_lut(stored, dataset)
+    entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor
+    count = entries or 1 << 16
+    tables = np.stack([_palette_levels(dataset, colour, count, name) for colour in _PALETTE_COLOURS], axis=-1)
+    if tables.max() <= 255:
+        tables = tables.astype(np.uint8)
+    levels: Stored = tables[np.clip(stored.astype(np.int32) - int(first), 0, count - 1)]
+    return levels
+
+
+def _palette_levels(dataset: Dataset, colour: str, count: int, name: str) -> UInt16[np.ndarray, " N"]:
+    """Return the levels of one colour of a palette, stored as bytes or as 16-bit words."""
+    content = dataset[f"{colour}PaletteColorLookupTableData"].value
+    if not isinstance(content, bytes):
+        return np.asarray(content, np.uint16)
+    if len(content) >= 2 * count:
+        order = "<" if UID(dataset.file_meta.TransferSyntaxUID).is_little_endian else ">"
+        return np.frombuffer(content, f"{order}u2", count).astype(np.uint16)
+    if len(content) < count:
+        raise PhotographError(f"{name}: its palette is too short; fetch it again from its source")
+    return np.frombuffer(content, np.uint8, count).astype(np.uint16)
 
 
 def _frame_stream(dataset: Dataset, index: int) -> bytes:

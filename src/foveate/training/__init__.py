@@ -1,5 +1,5 @@
-"""How the networks learn: samples, augmentation, loss, stages, the run folder.
+"""Training: samples, augmentation, losses, stages, run folders, release.
 
-Knows:   torch, data sets, the same cutting and preparing as inference.
-Ignores: the command line, and the numbers of any one recipe.
+Knows:   torch, data sets, and the same canvas and normalisation as inference.
+Ignores: the command line, and the numbers of any particular recipe.
 """

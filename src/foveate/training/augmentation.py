@@ -16,8 +16,8 @@ from jaxtyping import Float64, Num, UInt8
 from foveate.errors import SettingError
 
 LARGEST_ZOOM = 0.34
-"""Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that shrinks and turns by 45 degrees then shows
-pixels at most one side from its centre, which is as far as `cache.window_sample` crops."""
+"""Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that shrinks and turns by 45 degrees then
+shows pixels at most one side from its centre, which is as far as `cache.window_sample` crops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +25,11 @@ class Limits:
     """Limits of augmentation; `Limits()` allows the eight quarter turns and mirrors and nothing else."""
 
     turn: float | int = 0.0
-    """Largest free rotation beside the quarter turn, degrees in either direction; with 45 every angle occurs."""
+    """Largest free rotation beside the quarter turn, degrees in either direction; with 45 every angle
+    occurs."""
     zoom: float = 0.0
-    """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the largest reduction is its reciprocal."""
+    """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the largest reduction is its
+    reciprocal."""
     mirrors: bool = True
     """Whether half of the samples are mirrored; the paper does not for the fused net (section 2.2)."""
     free_share: float = 0.5
@@ -105,7 +107,7 @@ def turn_shape(shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
 
 
 def turn_corner(corner: tuple[int, int], side: int, shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
-    """Return the (row, column) of a square window's first pixel after `turn` of the picture of the given shape."""
+    """Return the corner of a square window after `turn` of the picture, whose shape was `shape`."""
     row, column = corner
     height, width = shape
     for _ in range(warp.quarters):
@@ -144,7 +146,7 @@ def resample_square(
     *,
     nearest: bool = False,
 ) -> Num[np.ndarray, "V V ..."]:
-    """Return a square picture whose pixel (x, y) shows `matrix @ (x, y, 1)` of the old one; black beyond its edge.
+    """Return a square picture with `matrix @ (x, y, 1)` of the old one at (x, y); black beyond its edge.
 
     Args:
         picture: the old picture.

@@ -95,8 +95,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 _publish(draft, path)
         except OSError as error:
             raise TrainingError(
-                f"{folder}: the cached copy of {case.name} cannot be written ({error}); free some space (a large "
-                "photograph takes 50 MB) and start again"
+                f"{folder}: the cached copy of {case.name} cannot be written ({error}); free some space (a "
+                "large photograph takes 50 MB) and start again"
             ) from error
     return open_case(path, case.name)
 
@@ -209,7 +209,7 @@ def view_sample(case: CachedCase, contract: ModelContract, warp: Warp) -> Sample
 
 
 def window_sample(case: CachedCase, centre: tuple[int, int], contract: ModelContract, warp: Warp) -> Sample:
-    """Return the window around a point of the canvas, augmented by a warp; black where it leaves the canvas."""
+    """Return the window around a point of the canvas, augmented by a warp; black beyond the canvas."""
     side = contract.window_side
     reach = side if not warp.is_exact else side // 2  # a rotated and reduced window shows pixels further away
     pixels, bits = (_crop_around(picture, centre, reach) for picture in (case.pixels, case.bits))
@@ -226,7 +226,8 @@ def window_sample(case: CachedCase, centre: tuple[int, int], contract: ModelCont
 def window_corner(centre: tuple[int, int], side: int, shape: tuple[int, int]) -> tuple[int, int]:
     """Return the corner of the window around a point, moved so that it lies within the canvas."""
     row, column = (
-        min(max(0, position - side // 2), length - side) for position, length in zip(centre, shape, strict=True)
+        min(max(0, position - side // 2), length - side)
+        for position, length in zip(centre, shape, strict=True)
     )
     return row, column
 

@@ -45,7 +45,7 @@ class CrossValidation:
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
-    """Return the plans of all runs; those that hold a fold back come first, since they show soonest what fails."""
+    """Return the plans of all runs. Those that hold a fold back come first: they show what is wrong early."""
     folder, plan = validation.plan.folder, validation.plan
     fold_plans = [
         replace(plan, folder=folder / f"fold-{fold}", recipe=replace(plan.recipe, held_back=fold))

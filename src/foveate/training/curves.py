@@ -52,7 +52,9 @@ class EpochRecord(NamedTuple):
 def parse_steps(text: str, last_step: int) -> list[StepRecord]:
     """Return the records of a CSV up to a step: a run repeats what it logged after its last checkpoint."""
     lines = (line.split(",") for line in text.splitlines())
-    records = (StepRecord(int(line[0]), float(line[1]), float(line[2])) for line in lines if line[0].isdigit())
+    records = (
+        StepRecord(int(line[0]), float(line[1]), float(line[2])) for line in lines if line[0].isdigit()
+    )
     return [record for record in records if record.step <= last_step]
 
 
@@ -83,7 +85,9 @@ def finished_epoch(records: Sequence[StepRecord], epoch: float) -> EpochRecord |
     number = _epoch_number(step, epoch)
     if _epoch_number(step + 1, epoch) == number:
         return None
-    backwards = itertools.takewhile(lambda record: _epoch_number(record.step, epoch) == number, reversed(records))
+    backwards = itertools.takewhile(
+        lambda record: _epoch_number(record.step, epoch) == number, reversed(records)
+    )
     return _epoch_record(number, list(backwards)[::-1])
 
 
@@ -104,7 +108,7 @@ def has_tensorboard() -> bool:
 class TensorBoardLog:
     """Writes records for TensorBoard; where TensorBoard is not installed, it does nothing.
 
-    TensorBoard's writer keeps records back for minutes: call `flush` with each checkpoint and `close` at the end.
+    Its writer keeps records back for minutes: call `flush` with each checkpoint and `close` at the end.
 
     Args:
         folder: of the event files.
@@ -124,10 +128,14 @@ class TensorBoardLog:
                 self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def add_step(self, record: StepRecord, epoch: EpochRecord | None = None) -> None:
-        """Add a step and the epoch that it completes; the epoch is stored at that step, so that it can be hidden."""
+        """Add a step and the epoch that it completes, which is stored at the step and hidden with it."""
         values = {"loss": record.loss, "rate": record.rate}
         if epoch is not None:
-            values |= {"epoch/loss": epoch.loss, "epoch/rate": epoch.rate, "epoch/number": float(epoch.number)}
+            values |= {
+                "epoch/loss": epoch.loss,
+                "epoch/rate": epoch.rate,
+                "epoch/number": float(epoch.number),
+            }
         self.add_values(values, record.step)
 
     def add_values(self, values: Mapping[str, float], step: int) -> None:

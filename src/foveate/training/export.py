@@ -172,8 +172,7 @@ def _make_example(network: LocalGlobalUNet, contract: ModelContract) -> dict[str
         [canvas.resample(np.rot90(noise, k), (window, window)) for k in range(EXAMPLE_WINDOWS)]
     )
     samplings = [
-        window_sampling(corner, window, shape, side)
-        for corner in ((0, 0), (shape[0] - window, window // 2))
+        window_sampling(corner, window, shape, side) for corner in ((0, 0), (shape[0] - window, window // 2))
     ]
     with torch.no_grad():
         features, logits = network.forward_global(torch.from_numpy(normalise(view[None], contract)))

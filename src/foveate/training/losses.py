@@ -57,8 +57,8 @@ class Loss:
     lambda_local: float = 1.0
     """Equation 1's lambda 2."""
     lambda_weights: float = 1e-4
-    """Equation 1's lambda 3: weight of half the squared norm of the network's weights; for AdamW, the decoupled
-    decay."""
+    """Equation 1's lambda 3: weight of half the squared norm of the network's weights; for AdamW, the
+    decoupled decay."""
 
     def __post_init__(self) -> None:
         """Check the weights.
@@ -89,8 +89,8 @@ class Loss:
         Args:
             logits: of a batch, or of a part of one.
             truth: of the same pictures.
-            totals: of the batch, where logits are a part of it. However the batch is divided, the values of all
-                parts then add up to its loss, and their gradients to its gradient.
+            totals: of the batch, where logits are a part of it. However the batch is divided, the values of
+                all parts then add up to its loss, and their gradients to its gradient.
         """
         logits = logits.float()
         entropy = self.cross_entropy * weighted_cross_entropy(logits, truth, self.gamma, self.weighting)
@@ -116,15 +116,15 @@ def weighted_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return equation 2 divided by the number of pixels, averaged over pictures and lesions.
 
-    -|Y-| / (|Y+| + gamma) sum over Y+ of log P(y = 1) - sum over Y- of log P(y = 0). |Y+| and |Y-| are counted
-    in each picture and for each lesion. A pixel that is partly lesion counts in both by its shares.
+    -|Y-| / (|Y+| + gamma) sum over Y+ of log P(y = 1) - sum over Y- of log P(y = 0). |Y+| and |Y-| are
+    counted in each picture and for each lesion. A pixel that is partly lesion counts in both by its shares.
 
     Args:
         logits: predictions before the sigmoid.
         truth: share of lesion in each pixel.
         gamma: 'equation': as a share of the picture's pixels; 'text': a plain number.
-        weighting: with 'text' the weight is |Y-| / (gamma |Y+|), as in the text below the equation; |Y+| is at
-            least one pixel.
+        weighting: with 'text' the weight is |Y-| / (gamma |Y+|), as in the text below the equation; |Y+| is
+            at least one pixel.
 
     Source: Yan et al. 2019, equation 2. It is computed from logits, so that it is finite for all of them.
     """
@@ -159,9 +159,9 @@ def dice_loss(sums: Float[Tensor, "3 K"]) -> Float[Tensor, ""]:
 def focal_tversky_loss(sums: Float[Tensor, "3 K"]) -> Float[Tensor, ""]:
     """Return the focal Tversky loss of `overlap_sums`, averaged over the lesions that occur.
 
-    Source: Abraham and Khan 2019, arXiv:1810.07842, equations 3 and 4, with their .7 for missed pixels, .3 for
-    false positives and 4/3 for gamma. One pixel is added to numerator and denominator, as in `dice_loss`. A
-    perfect prediction has no gradient (our choice: the true gradient is infinite).
+    Source: Abraham and Khan 2019, arXiv:1810.07842, equations 3 and 4, with their .7 for missed pixels,
+    .3 for false positives and 4/3 for gamma. One pixel is added to numerator and denominator, as in
+    `dice_loss`. A perfect prediction has no gradient (our choice: the true gradient is infinite).
     """
     common, predicted, true = sums
     missed, false = true - common, predicted - common

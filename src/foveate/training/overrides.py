@@ -40,8 +40,8 @@ class Override(NamedTuple):
 def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     """Return a recipe in which some values are replaced.
 
-    All overrides are applied together, in any order: the recipe checks numbers that must agree only after each
-    has its new value.
+    All overrides are applied together, in any order: the recipe checks numbers that must agree only after
+    each has its new value.
 
     Args:
         recipe: the recipe to start from; it is not changed.
@@ -49,8 +49,8 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             a list such as '64,32,16'.
 
     Raises:
-        SettingError: a name is unknown (the message lists those that exist), a text is no value of the field's
-            type, or the recipe refuses the value.
+        SettingError: a name is unknown (the message lists those that exist), a text is no value of the
+            field's type, or the recipe refuses the value.
     """
     result: Recipe = _apply(
         recipe, [Override(name.split("."), text, name) for name, text in settings.items()]

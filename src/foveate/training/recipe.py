@@ -19,15 +19,14 @@ from foveate.types import ModelContract
 
 StageName = Literal["global", "local", "fusion", "joint", "global-alone", "local-alone"]
 STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")
-"""In the paper's order: pre-train both streams, then train the fusion alone, then everything (section 2.2)."""
+"""In the paper's order: pre-train both streams, then train the fusion alone, then everything (section
+2.2)."""
 
 ALONE_STAGES: tuple[StageName, ...] = ("global-alone", "local-alone")
-"""Not in the paper: a pre-trained stream continues by itself with the joint stage's numbers, samples and steps.
-They separate what fusion gains from what longer training gains (`comparison`)."""
+"""Not in the paper: a pre-trained stream continues by itself with the joint stage's numbers, samples and
+steps. These stages separate what fusion gains from what longer training gains (`comparison`)."""
 
-STORED_NAMES: Mapping[str, str] = MappingProxyType(
-    {"tta_views": "glances", **plans.STORED_NAMES}
-)
+STORED_NAMES: Mapping[str, str] = MappingProxyType({"tta_views": "glances", **plans.STORED_NAMES})
 """Field -> its name in recipe.json, in manifests and in --set, where the two differ. Names in files never
 change: old runs must stay readable."""
 
@@ -39,7 +38,8 @@ class Stage:
     photographs: int
     """Photographs a step. In the local stage each window comes from a photograph of its own."""
     windows: int
-    """Windows of each photograph in a step. 1 for the global stage, which sees no windows, and the local one."""
+    """Windows of each photograph in a step. 1 for the global stage, which sees no windows, and the local
+    one."""
     rate: float
     """Learning rate at the start; it decays to 0 polynomially."""
     steps: int | None = None
@@ -56,8 +56,8 @@ class Stage:
         """Check the numbers.
 
         Raises:
-            SettingError: a count is below 1, the rate is not above 0, or not exactly one of steps and epochs is
-                given.
+            SettingError: a count is below 1, the rate is not above 0, or not exactly one of steps and epochs
+                is given.
         """
         if (self.steps is None) == (self.epochs is None):
             raise SettingError(f"a stage says either steps or epochs, not both, not neither: {self}")
@@ -95,17 +95,19 @@ class Recipe:
     power: float
     """Exponent of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
     averaging: float
-    """Decay of the weights' exponential moving average, for each step. The average is what is kept; 0 keeps the
-    last weights."""
+    """Decay of the weights' exponential moving average, for each step. The average is what is kept; 0 keeps
+    the last weights."""
     split: Path | None = None
     """JSON file of folds; None where the run assigns them or the command line names a file."""
     healthy_split: Path | None = None
-    """JSON file that says which graded photographs may be used for training (`datasets.graded`); None: all."""
+    """JSON file that says which graded photographs may be used for training (`datasets.graded`); None:
+    all."""
     held_back: int | None = 0
-    """The fold that is not trained on; None trains on all (the paper, which had separate test photographs)."""
+    """The fold that is not trained on; None trains on all (the paper, which had separate test
+    photographs)."""
     any_lesions: bool = False
-    """Whether the data set's layout, and not the contract, names the lesions and says whether photographs have
-    a round field."""
+    """Whether the data set's layout, and not the contract, names the lesions and says whether photographs
+    have a round field."""
     cases: Literal["all", "with-lesion"] = "all"
     """Photographs to train on: all, or those that have a lesion of the contract (the paper)."""
     sampling: Literal["drawn", "dealt"] = "drawn"

@@ -1,11 +1,11 @@
 """Release a finished run as a model package: validate, calibrate, choose thresholds, export, describe.
 
-Knows:   the rules by which probabilities are calibrated and thresholds and smallest areas are chosen, and what
-         a package records.
+Knows:   the rules by which probabilities are calibrated and thresholds and smallest areas are chosen, and
+         what a package records.
 Ignores: how the network was trained.
 
-A model is validated on photographs that it was not trained on: those that its own run held back or, where it was
-trained on all, those that other runs of the recipe held back from equal networks (cross-validation).
+A model is validated on photographs that it was not trained on: those that its own run held back or, where it
+was trained on all, those that other runs of the recipe held back from equal networks (cross-validation).
 """
 
 import dataclasses
@@ -28,14 +28,16 @@ from foveate.evaluation.networks import ROWS, Row
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
-from foveate.training import export, recipe as recipes, run_record, runner, trainer
+from foveate.training import export, run_record, runner, trainer
+from foveate.training import recipe as recipes
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
 from foveate.types import Decision, Effort, SelectionRule
 
 SMALLEST_SHARE = 0.05
-"""The smallest area of a region is the largest one that excludes at most this share of the annotated lesions."""
+"""The smallest area of a region is the largest one that excludes at most this share of the annotated
+lesions."""
 
 WEIGHT_STAGES: Mapping[StageName, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
@@ -74,7 +76,7 @@ class FinishedRun:
 
     @property
     def trained_photographs(self) -> tuple[str, ...]:
-        """Return the names of all photographs that the weights depend on, those of the first package included."""
+        """Return the names of all photographs that were trained on, also by the package at the start."""
         earlier = () if self.start is None else self.start.photographs
         return tuple(sorted({*earlier, *(case.name for case in self.training_cases)}))
 
@@ -165,7 +167,7 @@ def build_network(run: FinishedRun) -> LocalGlobalUNet:
 
 
 def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
-    """Count the pixels of all photographs held back, segmented by one row of Table 1 with weights as released."""
+    """Count the pixels of all photographs held back in the maps of a row of Table 1, weights as released."""
     histograms: list[CaseHistogram] = []
     for run in inputs.validation_runs:
         engine = ROWS[row](network=export.round_to_half(build_network(run)))

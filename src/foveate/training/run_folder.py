@@ -33,7 +33,8 @@ from safetensors.torch import load_file, save
 
 from foveate import atomic_files
 from foveate.errors import OutputError, TrainingError
-from foveate.training import curves, recipe as recipes
+from foveate.training import curves
+from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.run_record import RunSettings, RunSplit, RunStart
@@ -60,14 +61,14 @@ class RunFolder:
         return self.path / "tensorboard" / stage
 
     def is_begun(self) -> bool:
-        """Return whether the folder holds a run; False where the folder may not be read: writing will fail."""
+        """Return whether the folder holds a run; False where it may not be read: writing will fail then."""
         try:
             return self._recipe.exists()
         except OSError:
             return False
 
     def remove_leftovers(self) -> None:
-        """Remove the unfinished files of killed processes; younger ones may belong to another stage's process."""
+        """Remove unfinished files of killed processes; younger ones may belong to another stage's process."""
         for path in self.path.glob(".*.part"):
             try:
                 if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
@@ -87,7 +88,9 @@ class RunFolder:
         if not self._recipe.exists():
             atomic_files.write_file(self._recipe, text.encode())
         elif self._recipe.read_text() != text:
-            raise TrainingError(f"{self._recipe} was written by another recipe or version; choose another --out")
+            raise TrainingError(
+                f"{self._recipe} was written by another recipe or version; choose another --out"
+            )
 
     def keep_settings(self, settings: RunSettings) -> None:
         """Write the settings, or check that the run was begun with them; raises as `keep_split`."""
@@ -170,7 +173,9 @@ class RunFolder:
                 torch.save(content, temporary)
         except RuntimeError as error:  # torch's error on a full disk
             reason = " ".join(str(error).split())
-            raise OutputError(f"{path}: cannot be written ({reason}): free some space and start again") from error
+            raise OutputError(
+                f"{path}: cannot be written ({reason}): free some space and start again"
+            ) from error
 
     def read_steps(self, stage: StageName, last_step: int = sys.maxsize) -> list[StepRecord]:
         """Return the records of a stage's steps up to a step; none where there is no log."""
@@ -209,7 +214,7 @@ class RunFolder:
         return self.path / f"{stage}.checkpoint"
 
     def _keep(self, path: Path, content: Json, difference: str) -> None:
-        """Write a file, or check its content if a stage was begun; without a stage nothing depends on it yet."""
+        """Write a file, or check its content if a stage was begun: before, nothing depends on it."""
         text = _json(content)
         if not path.exists() or not self._recipe.exists():
             atomic_files.write_file(path, text.encode())

@@ -94,7 +94,8 @@ class TrainingPlan:
             )
         if duplicates := {case.name for case in self.cases} & {case.name for case in self.healthy}:
             raise SettingError(
-                f"{min(duplicates)} is a photograph of the set and a healthy eye beside it; rename one of them"
+                f"{min(duplicates)} is a photograph of the set and a healthy eye beside it; "
+                "rename one of them"
             )
 
     @property
@@ -272,8 +273,8 @@ def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[C
     """Return all photographs to train on from the cache; each process fills a share of it.
 
     Raises:
-        TrainingError: none of them has a lesion, and the recipe needs one; or a healthy eye is a photograph of
-            `examples/`.
+        TrainingError: none of them has a lesion, and the recipe needs one; or a healthy eye is a photograph
+            of `examples/`.
     """
     training, _ = split_cases(recipe, plan.cases)
     _refuse_examples(plan.healthy)

@@ -124,7 +124,7 @@ def _photographs_and_centres(
 def _centres(
     cases: Sequence[CachedCase], recipe: Recipe, count: int, generator: np.random.Generator
 ) -> list[tuple[CachedCase, tuple[int, int]]]:
-    """Choose windows; a lesion lies up to a quarter of a side off their centre, so that it may be anywhere."""
+    """Choose windows; their lesion lies up to a quarter of a side off the centre: it may be anywhere."""
     reach = recipe.contract.window_side // 4
     return cache.sample_centres(cases, recipe.lesion_share, reach, count, generator)
 
@@ -144,7 +144,9 @@ def _epoch_specs(
         if stage != "global":
             grid = tiling.regular_grid(case.bits.shape, side, 0)
             order = np.random.default_rng([*seed, epoch, GRID_STREAM, index]).permutation(len(grid))
-            corners = [grid[order[n % len(grid)]] for n in range(group * group_size, (group + 1) * group_size)]
+            corners = [
+                grid[order[n % len(grid)]] for n in range(group * group_size, (group + 1) * group_size)
+            ]
             offset = side // 2 if stage == "local" else 0
             positions = tuple((int(row) + offset, int(column) + offset) for row, column in corners)
         warp = augmentation.sample_warp(generator, numbers.limits)

@@ -1,4 +1,4 @@
-"""One stage of a run: which weights are trained, what passes through the network, how the learning rate falls.
+"""One stage of a run: which weights are trained, what passes through the network, the learning rate.
 
 Knows:   the four stages of the paper's training strategy, and the additional stage of each stream alone.
 Ignores: files (`run_folder`), and how samples are chosen (`sampler`).
@@ -191,7 +191,9 @@ def _crop_pieces(
         for photograph, (top, left) in ((photograph, sampling.corner) for photograph, sampling in flat)
     ]
     rows = [np.pad(sampling.rows, ((0, 0), (0, height - sampling.rows.shape[1]))) for _, sampling in flat]
-    columns = [np.pad(sampling.columns, ((0, 0), (0, width - sampling.columns.shape[1]))) for _, sampling in flat]
+    columns = [
+        np.pad(sampling.columns, ((0, 0), (0, width - sampling.columns.shape[1]))) for _, sampling in flat
+    ]
     weights = (torch.from_numpy(np.stack(axis)).to(features.device) for axis in (rows, columns))
     return GlobalPieces(torch.stack(pieces), *weights)
 

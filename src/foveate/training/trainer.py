@@ -281,7 +281,7 @@ class StageTrainer:
         return loss
 
     def backward(self, items: Sequence[TrainingItem]) -> float:
-        """Accumulate the gradients of the step's samples, in the stage's number of parts; return their loss."""
+        """Accumulate the gradients of the step's samples, in the stage's parts; return their loss."""
         parts = split_evenly(items, self.recipe.stages[base_stage(self.stage)].accumulate)
         count = sampler.items_per_step(self.recipe, self.stage)
         totals = self._totals(parts) if len(parts) > 1 and self.recipe.loss.needs_totals else None
@@ -299,7 +299,8 @@ class StageTrainer:
         """Return the overlap sums over all parts of all processes, by an additional forward pass."""
         with self._autocast():
             overlaps = [
-                self.loss.overlaps(stages.make_batch(part, self.recipe.contract, self.machine)) for part in parts
+                self.loss.overlaps(stages.make_batch(part, self.recipe.contract, self.machine))
+                for part in parts
             ]
         return self.machine.all_reduce_sum(torch.stack(overlaps).sum(dim=0))
 

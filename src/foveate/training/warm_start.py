@@ -64,7 +64,9 @@ def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
     by_lesion = _mapping(_mapping(validation, "calibration"), row)
     scalings = [_mapping(by_lesion, lesion) for lesion in package.contract.lesions]
     return [
-        (1 / scaling["slope"], -scaling["shift"] / scaling["slope"]) if scaling.get("slope") else nets.IDENTITY
+        (1 / scaling["slope"], -scaling["shift"] / scaling["slope"])
+        if scaling.get("slope")
+        else nets.IDENTITY
         for scaling in scalings
     ]
 

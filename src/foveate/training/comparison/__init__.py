@@ -1,13 +1,13 @@
 """The paper's Table 1 on one split: each stream alone, and both fused.
 
-Knows:   what is compared with what, and that it must have seen as much.
-Ignores: how a network is trained, how a figure is computed, and how the table is shown.
+Knows:   which networks are compared, and that all must have been trained equally long.
+Ignores: how a network is trained, how a figure is computed, and how the table is formatted.
 
-The fused network ends with stage 'joint'. To have taken as many steps on as many photographs and windows,
-each stream goes on alone from its own pre-training with what the joint stage draws: stages 'global-alone'
-and 'local-alone'. The weights that all three rows start from are the same.
+The fused network ends with stage 'joint'. To take as many steps on as many photographs and windows, each
+stream continues alone from its own pre-training with the joint stage's samples: stages 'global-alone' and
+'local-alone'. All three rows start from the same weights.
 
-Shape letters: P photographs, R draws, C columns, S side of a patch.
+Shape letters: P photographs, R bootstrap samples, C columns, H W photograph, S side of a patch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,29 +30,30 @@ from foveate.evaluation.networks import ROWS, Row
 from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.geometry import canvas, tiling
 from foveate.inference.settings import DEFAULTS
-from foveate.metrics import PixelCounts, Estimate
+from foveate.metrics import Estimate, PixelCounts
 from foveate.metrics.froc import DIAMETERS
 from foveate.nets import LocalGlobalUNet
 from foveate.training import trainer
-from foveate.training.recipe import ALONE, STAGES, Recipe, StageName
+from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
+from foveate.training.run_folder import RunFolder
 from foveate.types import ModelContract
 
-OTHERS: tuple[Row, ...] = ("GlobalNet", "LocalNet")
+STREAM_ROWS: tuple[Row, ...] = ("GlobalNet", "LocalNet")
 """Rows that the fused network is compared with."""
 
-ENDS: Mapping[Row, StageName] = MappingProxyType(
+FINAL_STAGES: Mapping[Row, StageName] = MappingProxyType(
     {"GlobalNet": "global-alone", "LocalNet": "local-alone", "fused": "joint"}
 )
-"""The stage that a row's weights come from."""
+"""Row -> the stage that its weights come from."""
 
-NEEDED: tuple[StageName, ...] = (*STAGES, *ALONE)
+COMPARISON_STAGES: tuple[StageName, ...] = (*STAGES, *ALONE_STAGES)
 """All stages that a comparison needs, in an order in which they can be trained."""
 
-RATE = 4.0
-"""False regions a photograph at which lesions found are compared by diameter (our choice)."""
+FALSE_REGIONS = 4.0
+"""False regions a photograph at which detected lesions are compared by diameter (our choice)."""
 
-SIDE = 256
-"""Of the patches in the figure, px of the photograph: the paper's."""
+PATCH_SIDE = 256
+"""Side of the patches in the figure, px of the photograph: the paper's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -72,38 +73,39 @@ class LesionComparison:
     """One column of Table 1."""
 
     areas: Mapping[Row, Estimate]
-    """Exact average precision, pixels of all photographs pooled."""
+    """Exact average precision, with the pixels of all photographs pooled."""
     deviations: Mapping[Row, float | None]
-    """How far the pooled area in the bins that the intervals come from is from the exact one."""
+    """Difference between the pooled area in the intervals' bins and the exact one."""
     gains: Mapping[Row, Estimate]
-    """How much higher the fused network scores than a row, on the same photographs in every draw."""
-    found: Mapping[Row, tuple[Estimate, ...]]
-    """Share of the lesions found at RATE false regions a photograph, by stratum of diameter."""
-    found_gains: Mapping[Row, tuple[Estimate, ...]]
-    """How much more of them the fused network finds."""
-    lesions: tuple[int, ...]
-    """Drawn, by stratum."""
+    """How much higher the fused network scores than a row, on the same photographs in every bootstrap
+    sample."""
+    detected: Mapping[Row, tuple[Estimate, ...]]
+    """Share of the lesions detected at FALSE_REGIONS false regions a photograph, by stratum of diameter."""
+    detection_gains: Mapping[Row, tuple[Estimate, ...]]
+    """How much larger that share is for the fused network than for a row."""
+    lesion_counts: tuple[int, ...]
+    """Number of annotated lesions, by stratum."""
     patch: Patch | None
     """None where no photograph has the lesion."""
 
 
-def network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
-    """Build a row's network with the weights of its last stage.
+def build_network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
+    """Return a row's network with the weights of its last stage.
 
     Raises:
         TrainingError: the stage is not finished.
     """
-    built = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
-    trainer.load(built, folder, ENDS[row])
-    return built.eval()
+    network = nets.build(recipe.network, len(recipe.contract.lesions), read_weights=None)
+    trainer.load_weights(network, RunFolder(folder), FINAL_STAGES[row])
+    return network.eval()
 
 
 def require_crop(cases: Sequence[Case]) -> None:
-    """Make sure that every photograph holds the paper's crop, by its file's header.
+    """Require that every photograph contains the paper's crop, by its file's header.
 
     Raises:
-        SettingError: one is smaller.
-        DatasetError: one is no picture.
+        SettingError: a photograph is smaller.
+        DatasetError: a file is no picture.
     """
     for case in cases:
         try:
@@ -118,36 +120,35 @@ def require_crop(cases: Sequence[Case]) -> None:
             )
 
 
-def lacking(folder: Path) -> tuple[StageName, ...]:
-    """Return the stages that a run must still go through to be compared.
+def missing_stages(folder: Path) -> tuple[StageName, ...]:
+    """Return the stages that a run still needs for a comparison.
 
-    Once the joint stage is finished, those before it are of no more use: a run that began with a package may
-    have left some out.
+    Once the joint stage is finished, the stages before it are not needed any more: a run that began with a
+    package may have left some out.
     """
-    return ALONE if trainer.is_finished(folder, "joint") else NEEDED
+    return ALONE_STAGES if RunFolder(folder).is_finished("joint") else COMPARISON_STAGES
 
 
-def steps(folder: Path) -> dict[StageName, int]:
-    """Return how many steps each stage of a run took; those that it left out are not among them."""
-    return {
-        stage: trainer.steps_taken(folder, stage) for stage in NEEDED if trainer.is_finished(folder, stage)
-    }
+def steps_by_stage(folder: Path) -> dict[StageName, int]:
+    """Return how many steps each finished stage of a run took."""
+    run = RunFolder(folder)
+    return {stage: run.steps_taken(stage) for stage in COMPARISON_STAGES if run.is_finished(stage)}
 
 
-def require_unseen(cases: Sequence[Case], learned: Sequence[Case]) -> None:
-    """Make sure that no photograph to compare on is one to learn from.
+def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]) -> None:
+    """Require that no photograph to compare on is one to train on.
 
     Raises:
         TrainingError: one is.
     """
-    known = {case.photograph for case in learned}
+    trained = {case.photograph for case in training_cases}
     for case in cases:
-        if case.photograph in known:
+        if case.photograph in trained:
             raise TrainingError(f"{case.name} is trained on; compare on photographs that are not")
 
 
-def tiled(contract: ModelContract, tiling: Literal["model", "paper"]) -> ModelContract:
-    """Return how photographs are cut: as the model does, or in the paper's 143 patches side by side."""
+def with_tiling(contract: ModelContract, tiling: Literal["model", "paper"]) -> ModelContract:
+    """Return the contract with the model's own windows, or with the paper's 143 patches side by side."""
     return contract if tiling == "model" else replace(contract, part="paper", overlap=0, step=None)
 
 
@@ -158,148 +159,159 @@ def compare(
     *,
     lesions: Sequence[str],
     tiling: Literal["model", "paper"] = "model",
-    tell: Callable[[Row, int, str], None] = lambda row, done, name: None,
+    progress: Callable[[Row, int, str], None] = lambda row, done, name: None,
 ) -> dict[str, LesionComparison]:
     """Score all rows on the same photographs.
 
     Args:
         recipe: of the run.
-        folder: of the run, all stages of NEEDED finished but those that a package stood for.
+        folder: of the run; all COMPARISON_STAGES are finished, except those that a package replaced.
         cases: photographs that were not trained on.
-        lesions: to compare, of the recipe's.
-        tiling: how photographs are cut into windows.
-        tell: called with the row, the number of photographs done and the name of the last one.
+        lesions: lesions of the recipe to compare.
+        tiling: how photographs are divided into windows.
+        progress: called with the row, the number of photographs done and the name of the last one.
 
     Raises:
         TrainingError: a stage is not finished.
         FoveateError: a photograph or mask cannot be used; the message says which.
     """
-    package = models.unsaved_package(recipe.name, tiled(recipe.contract, tiling))
+    package = models.unsaved_package(recipe.name, with_tiling(recipe.contract, tiling))
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
-    clips: dict[Row, Clips] = {}
-    for row, engine in ROWS.items():
-        clips[row] = Clips(maps_from_model(package, engine(network=network(recipe, folder, row)), DEFAULTS))
-        trial = EvaluationSpec(source=clips[row].show, cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
-        outcomes[row] = evaluate(trial, lambda done, name, row=row: tell(row, done, name))  # type: ignore[misc]
-    return {lesion: _column(lesion, outcomes, clips) for lesion in lesions if lesion in outcomes["fused"]}
+    recorders: dict[Row, PatchRecorder] = {}
+    for row, make_engine in ROWS.items():
+        engine = make_engine(network=build_network(recipe, folder, row))
+        recorders[row] = PatchRecorder(maps_from_model(package, engine, DEFAULTS))
+        spec = EvaluationSpec(source=recorders[row].load, cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
+        outcomes[row] = evaluate(spec, lambda done, name, row=row: progress(row, done, name))  # type: ignore[misc]
+    return {
+        lesion: _compare_lesion(lesion, outcomes, recorders)
+        for lesion in lesions
+        if lesion in outcomes["fused"]
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Clip:
-    """One map where a photograph has most of a lesion."""
+class _MapPatch:
+    """The patch of one map where a photograph has most of a lesion."""
 
     pixels: UInt8[np.ndarray, "S S 3"]
     truth: Bool[np.ndarray, "S S"]
     stored: UInt16[np.ndarray, "S S"]
 
 
-class Clips:
-    """A source that keeps, of each photograph it shows, a patch with most of each lesion."""
+class PatchRecorder:
+    """A source of maps that keeps, for each photograph and lesion, the patch with most of the lesion."""
 
     def __init__(self, source: MapSource) -> None:
         self.source = source
-        self.kept: dict[tuple[str, str], _Clip] = {}
+        self.patches: dict[tuple[str, str], _MapPatch] = {}
 
-    def show(self, case: Case) -> CaseMaps:
-        """Show a photograph, and keep a patch of each map that is asked for."""
-        shown = self.source(case)
+    def load(self, case: Case) -> CaseMaps:
+        """Return a photograph's maps; a patch of each map is kept when it is loaded."""
+        maps = self.source(case)
 
-        def stored(lesion: str) -> UInt16[np.ndarray, "H W"]:
-            found: UInt16[np.ndarray, "H W"] = shown.load_map(lesion)
-            (plane,) = truth(case, (lesion,), shown.photograph.shape)
+        def load_map(lesion: str) -> UInt16[np.ndarray, "H W"]:
+            stored: UInt16[np.ndarray, "H W"] = maps.load_map(lesion)
+            (plane,) = truth(case, (lesion,), maps.photograph.shape)
             if plane.any():
-                here = busiest(plane)
-                self.kept[lesion, case.name] = _Clip(
-                    pixels=shown.photograph.pixels[here].copy(),
-                    truth=plane[here].copy(),
-                    stored=found[here].copy(),
+                patch = densest_patch(plane)
+                self.patches[lesion, case.name] = _MapPatch(
+                    pixels=maps.photograph.pixels[patch].copy(),
+                    truth=plane[patch].copy(),
+                    stored=stored[patch].copy(),
                 )
-            return found
+            return stored
 
-        return replace(shown, load_map=stored)
+        return replace(maps, load_map=load_map)
 
 
-def busiest(plane: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
-    """Return the patch of the paper's grid that holds most of a mask; smaller in a smaller photograph."""
+def densest_patch(plane: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
+    """Return the patch of the paper's grid that contains most of a mask; smaller in a smaller photograph."""
     height, width = plane.shape
-    side = min(SIDE, height, width)
+    side = min(PATCH_SIDE, height, width)
     corners = tiling.regular_grid((height, width), side, 0)
-    held = [int(plane[row : row + side, column : column + side].sum()) for row, column in corners]
-    row, column = corners[int(np.argmax(held))].tolist()
+    pixel_counts = [int(plane[row : row + side, column : column + side].sum()) for row, column in corners]
+    row, column = corners[int(np.argmax(pixel_counts))].tolist()
     return slice(row, row + side), slice(column, column + side)
 
 
-def _column(
-    lesion: str, outcomes: Mapping[Row, Mapping[str, LesionOutcome]], clips: Mapping[Row, Clips]
+def _compare_lesion(
+    lesion: str,
+    outcomes: Mapping[Row, Mapping[str, LesionOutcome]],
+    recorders: Mapping[Row, PatchRecorder],
 ) -> LesionComparison:
-    each = {row: found[lesion].each for row, found in outcomes.items()}
-    sketches = _sketches(each)
-    drawn = metrics.resample_photographs(len(each["fused"]))
-    scored = {row: _area(sketches[row], outcomes[row][lesion].pooled, drawn) for row in outcomes}
-    areas = {row: area for row, (area, _) in scored.items()}
+    measures = {row: by_lesion[lesion].each for row, by_lesion in outcomes.items()}
+    bins = _interval_tables(measures)
+    samples = metrics.resample_photographs(len(measures["fused"]))
+    estimates = {row: _area(bins[row], outcomes[row][lesion].pooled, samples) for row in outcomes}
+    areas = {row: area for row, (area, _) in estimates.items()}
     strata = range(len(DIAMETERS) + 1)
-    rows = {
-        row: [np.stack([one.detection["one_pixel"].table_row(stratum) for one in seen]) for stratum in strata]
-        for row, seen in each.items()
+    detections = {
+        row: [
+            np.stack([case.detection["one_pixel"].table_row(stratum) for case in cases]) for stratum in strata
+        ]
+        for row, cases in measures.items()
     }
-    statistic = metrics.froc.sensitivity_at(RATE)
+    sensitivity = metrics.froc.sensitivity_at(FALSE_REGIONS)
     return LesionComparison(
         areas=areas,
-        deviations={row: deviation for row, (_, deviation) in scored.items()},
+        deviations={row: deviation for row, (_, deviation) in estimates.items()},
         gains={
             row: replace(
-                metrics.paired_interval(sketches["fused"], sketches[row], metrics.average_precisions),
-                value=_minus(areas["fused"].value, areas[row].value),
+                metrics.paired_interval(bins["fused"], bins[row], metrics.average_precisions),
+                value=_subtract(areas["fused"].value, areas[row].value),
             )
-            for row in OTHERS
+            for row in STREAM_ROWS
         },
-        found={
-            row: tuple(metrics.estimate(table, statistic, drawn, "none is drawn") for table in tables)
-            for row, tables in rows.items()
+        detected={
+            row: tuple(metrics.estimate(table, sensitivity, samples, "none is drawn") for table in tables)
+            for row, tables in detections.items()
         },
-        found_gains={
+        detection_gains={
             row: tuple(
-                metrics.paired_interval(rows["fused"][stratum], rows[row][stratum], statistic)
+                metrics.paired_interval(detections["fused"][stratum], detections[row][stratum], sensitivity)
                 for stratum in strata
             )
-            for row in OTHERS
+            for row in STREAM_ROWS
         },
-        lesions=tuple(int(table[:, -2].sum()) for table in rows["fused"]),
-        patch=_patch(lesion, outcomes["fused"][lesion], clips),
+        lesion_counts=tuple(int(table[:, -2].sum()) for table in detections["fused"]),
+        patch=_median_patch(lesion, outcomes["fused"][lesion], recorders),
     )
 
 
-def _sketches(each: Mapping[Row, Sequence[Measures]]) -> dict[Row, Float64[np.ndarray, "P C"]]:
-    """Return the rows' sketches over the same bins, so that they can be compared."""
-    together = metrics.interval_table([one.interval_bins for seen in each.values() for one in seen])
-    return dict(zip(each, np.split(together, len(each)), strict=True))
+def _interval_tables(measures: Mapping[Row, Sequence[Measures]]) -> dict[Row, Float64[np.ndarray, "P C"]]:
+    """Return the counts of each row's photographs in common bins, so that rows can be compared."""
+    table = metrics.interval_table([case.interval_bins for cases in measures.values() for case in cases])
+    return dict(zip(measures, np.split(table, len(measures)), strict=True))
 
 
-def _minus(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:
+    return None if minuend is None or subtrahend is None else minuend - subtrahend
 
 
 def _area(
-    table: Float64[np.ndarray, "P C"], pooled: PixelCounts, drawn: Int64[np.ndarray, "R P"]
+    table: Float64[np.ndarray, "P C"], pooled: PixelCounts, samples: Int64[np.ndarray, "R P"]
 ) -> tuple[Estimate, float | None]:
-    """Return exact average precision, its interval from sketches, and how far off their own value is."""
-    sketched = metrics.estimate(table, metrics.average_precisions, drawn, "no photograph has this lesion")
+    """Return exact average precision with its interval from bins, and how far the binned value is off."""
+    binned = metrics.estimate(table, metrics.average_precisions, samples, "no photograph has this lesion")
     exact = metrics.average_precision(pooled)
-    return replace(sketched, value=exact), _minus(sketched.value, exact)
+    return replace(binned, value=exact), _subtract(binned.value, exact)
 
 
-def _patch(lesion: str, outcome: LesionOutcome, clips: Mapping[Row, Clips]) -> Patch | None:
-    """Return the patch of the photograph on which the fused network is neither good nor bad: the median."""
+def _median_patch(
+    lesion: str, outcome: LesionOutcome, recorders: Mapping[Row, PatchRecorder]
+) -> Patch | None:
+    """Return the patch of the photograph on which the fused network has its median score."""
     scored = sorted(
-        (area, one.photograph) for one in outcome.each if (area := one.areas["exact"]) is not None
+        (area, case.photograph) for case in outcome.each if (area := case.areas["exact"]) is not None
     )
     if not scored:
         return None
     _, name = scored[len(scored) // 2]
-    kept = {row: clips[row].kept[lesion, name] for row in ROWS}
+    patches = {row: recorders[row].patches[lesion, name] for row in ROWS}
     return Patch(
         photograph=name,
-        pixels=kept["fused"].pixels,
-        truth=kept["fused"].truth,
-        maps={row: clip.stored for row, clip in kept.items()},
+        pixels=patches["fused"].pixels,
+        truth=patches["fused"].truth,
+        maps={row: patch.stored for row, patch in patches.items()},
     )

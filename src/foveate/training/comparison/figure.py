@@ -1,6 +1,6 @@
 """The paper's Fig. 2: patch, truth, LocalNet, GlobalNet, fused, side by side.
 
-Knows:   how the five pictures are laid out and named.
+Knows:   the layout and the captions of the five pictures.
 Ignores: how they were chosen.
 
 Shape letters: S side of a patch, H W picture.
@@ -15,18 +15,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from foveate.training.comparison import Patch
 
-ENLARGED = 2
-"""Times that a patch is enlarged: a microaneurysm of 10 px shall be seen on a page."""
+ENLARGEMENT = 2
+"""Factor by which a patch is enlarged: a microaneurysm of 10 px must be visible on a page."""
 
-GAP, CAPTION = 8, 28
-"""Between the pictures and above them, px."""
+GAP, CAPTION_HEIGHT = 8, 28
+"""Space between the pictures and above them, px."""
 
-SIZE = 18
-"""Of the captions' letters, px."""
+FONT_SIZE = 18
+"""Of the captions, px."""
 
 
 def png(patch: Patch) -> bytes:
-    """Return the figure of one lesion; maps are grey, white where the probability is 1."""
+    """Return the figure of one lesion; maps are grey, and white where the probability is 1."""
     cells = {
         patch.photograph: patch.pixels,
         "truth": _grey(patch.truth.astype(np.uint8) * 255),
@@ -34,14 +34,14 @@ def png(patch: Patch) -> bytes:
         "GlobalNet": _grey((patch.maps["GlobalNet"] // 257).astype(np.uint8)),
         "fused": _grey((patch.maps["fused"] // 257).astype(np.uint8)),
     }
-    side = ENLARGED * patch.truth.shape[0]
-    page = Image.new("RGB", (len(cells) * (side + GAP) - GAP, CAPTION + side), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(SIZE)
-    for number, (caption, cell) in enumerate(cells.items()):
-        left = number * (side + GAP)
+    side = ENLARGEMENT * patch.truth.shape[0]
+    page = Image.new("RGB", (len(cells) * (side + GAP) - GAP, CAPTION_HEIGHT + side), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_SIZE)
+    for index, (caption, cell) in enumerate(cells.items()):
+        left = index * (side + GAP)
         pen.text((left, 2), caption, fill="black", font=font)
         large = cv2.resize(cell, (side, side), interpolation=cv2.INTER_NEAREST)
-        page.paste(Image.fromarray(large), (left, CAPTION))
+        page.paste(Image.fromarray(large), (left, CAPTION_HEIGHT))
     file = io.BytesIO()
     page.save(file, "PNG", optimize=True)
     return file.getvalue()
