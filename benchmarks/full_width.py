@@ -71,7 +71,7 @@ def step(name, stage, answers):
 def main(names):
     """Print a line for each recipe and stage; return whether all losses are finite."""
     context, finite = multiprocessing.get_context("spawn"), True
-    print(f"{'recipe':12} {'stage':7} {'weights that train_step':>18} {'seconds':>8} {'peak GB':>8} {'loss':>8}")
+    print(f"{'recipe':12} {'stage':7} {'trained weights':>18} {'seconds':>8} {'peak GB':>8} {'loss':>8}")
     for name in names:
         for stage in STAGES:
             answers = context.Queue()

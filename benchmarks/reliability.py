@@ -54,7 +54,8 @@ def main() -> None:
     options = arguments.parse_args()
     recipe = runner.load_recipe(recipes.RECIPES[options.recipe](), options.run)
     _, cases = runner.split_cases(recipe, layouts.cases(options.data, layouts.named("idrid"), "train"))
-    engine = ROWS["fused"](network=export.round_to_half(comparison.build_network(recipe, options.run, "fused")))
+    network = export.round_to_half(comparison.build_network(recipe, options.run, "fused"))
+    engine = ROWS["fused"](network=network)
     histograms = list(
         evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
     )

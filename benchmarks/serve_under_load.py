@@ -1,10 +1,10 @@
-"""How soon the server answers its page while many clients keep it busy; that it loses and mistakes nothing.
+"""Measure how soon the server answers its page while many clients keep it busy, and whether it is right.
 
     python benchmarks/serve_under_load.py --out load.json
 
-Sixteen clients submit two hundred photographs with two hundred different contents; meanwhile one asks, over
-and over, for what the page asks for. Every photograph is the one given with one square painted over, at a
-place of its own. Every tenth result is compared with what `foveate.load` finds in the same file.
+Sixteen clients submit two hundred photographs. Each is the given photograph with one square painted over, at
+a position of its own, so that no two are the same. Meanwhile one more client requests what the page requests,
+over and over. A tenth of the results is compared with what `foveate.load` finds in the same file.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,105 +28,134 @@ import foveate
 from foveate.client import Client
 
 CLIENTS, PHOTOGRAPHS = 16, 200
+TIMEOUT = 7200.0
+"""Seconds that one photograph may take, the queue included."""
+PAGE_REQUESTS = {"page": "/", "list": "/api/photographs?limit=50", "server": "/api/server"}
+PAUSE = 0.1
+"""Seconds between two rounds of the page's requests."""
+
+
+def main():
+    options = _arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_photographs(Path(folder) / "photographs", options.photograph, options.photographs)
+        with serving(Path(folder) / "data", ["--model", options.model, *options.server_options]) as address:
+            results, waits, seconds = measure(address, paths)
+        wrong = wrong_results(options.model, dict(zip(paths, results, strict=True)))
+    report = {
+        "foveate": foveate.__version__,
+        "model": options.model,
+        "processors": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg(),
+        "photographs": len(results),
+        "different": len({result.response["sha256"] for result in results}),
+        "wrong_among_every_tenth": wrong,
+        "seconds": round(seconds, 1),
+        "milliseconds": {
+            name: {
+                "median": round(1000 * statistics.median(values), 1),
+                "p95": round(1000 * float(np.quantile(values, 0.95)), 1),
+                "asked": len(values),
+            }
+            for name, values in waits.items()
+        },
+    }
+    text = json.dumps(report, indent=2)
+    options.out.write_text(text + "\n")
+    print(text)
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photograph", default="examples/IDRiD_376_small.jpg")
+    parser.add_argument("--photographs", type=int, default=PHOTOGRAPHS)
+    parser.add_argument("--model", default="idrid-lite0")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("server_options", nargs="*", help="options of foveate serve, after --")
+    return parser.parse_args()
+
+
+def write_photographs(folder, source, count):
+    """Write different versions of a photograph; return their paths."""
+    pixels = np.asarray(Image.open(source).convert("RGB"))
+    folder.mkdir()
+    paths = [folder / f"{number:03}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        Image.fromarray(with_square(pixels, number)).save(path, compress_level=1)
+    return paths
+
+
+def with_square(pixels, number):
+    """Return a photograph with a bright square at the position of a number."""
+    changed = pixels.copy()
+    row, column = 300 + 20 * (number % 20), 500 + 20 * (number // 20)
+    changed[row : row + 12, column : column + 12] = (250, 240, 120)
+    return changed
 
 
 @contextmanager
 def serving(data, options):
-    """Yield the address of a server."""
+    """Yield the address of a server; it is stopped at the end."""
     command = [sys.executable, "-m", "foveate", "serve", "--data", str(data), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield process.stdout.readline().split()[-1]
+        yield process.stdout.readline().split()[-1].rstrip("/")
     finally:
         process.terminate()
         process.wait()
 
 
-def painted(pixels, seed):
-    """Return the photograph with a square of its own."""
-    changed = pixels.copy()
-    row, column = 300 + 20 * (seed % 20), 500 + 20 * (seed // 20)
-    changed[row : row + 12, column : column + 12] = (250, 240, 120)
-    return changed
-
-
-def asked(client, stop, waits):
-    """Ask for what the page asks for until told to stop."""
-    while not stop.wait(0.1):
-        for name, where in (("page", "/"), ("list", "/api/photographs?limit=50"), ("server", "/api/server")):
-            begun = time.monotonic()
-            with client._answer("GET", where, None, {}) as answer:
-                answer.read()
-            waits.setdefault(name, []).append(time.monotonic() - begun)
-        done = client._ask("GET", "/api/photographs?state=done&limit=1")["photographs"]
-        if done:
-            begun = time.monotonic()
-            with client._answer(
-                "GET", f"/api/photographs/{done[0]['id']}/tiles/0/0_0.jpg", None, {}
-            ) as answer:
-                answer.read()
-            waits.setdefault("tile", []).append(time.monotonic() - begun)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photograph", default="examples/IDRiD_376_small.jpg")
-    parser.add_argument("--photographs", type=int, default=PHOTOGRAPHS)
-    parser.add_argument("--model", default="idrid-lite0")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("options", nargs="*", help="of foveate serve, after --")
-    told = parser.parse_args()
-    pixels = np.asarray(Image.open(told.photograph).convert("RGB"))
+def measure(address, paths):
+    """Submit all photographs; return their results, the page's waits by request, and the seconds it took."""
+    client = Client(address, patience=TIMEOUT, timeout=600.0)
     waits, stop = {}, threading.Event()
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "photographs").mkdir()
-        for seed in range(told.photographs):
-            Image.fromarray(painted(pixels, seed)).save(
-                place / "photographs" / f"{seed:03}.png", compress_level=1
-            )
-        with serving(place / "data", ["--model", told.model, *told.options]) as address:
-            client = Client(address, patience=7200.0, timeout=600.0)
 
-            def send(path):
-                return path.stem, client.wait(client.submit(path).id, seconds=7200.0)
+    def analyse(path):
+        return client.wait(client.submit(path).id, seconds=TIMEOUT)
 
-            begun = time.monotonic()
-            with concurrent.futures.ThreadPoolExecutor(CLIENTS + 1) as pool:
-                asking = pool.submit(asked, client, stop, waits)
-                found = dict(pool.map(send, sorted((place / "photographs").iterdir())))
-                stop.set()
-                asking.result()
-            seconds = time.monotonic() - begun
-        model = foveate.load(told.model)
-        wrong = []
-        for name, one in list(found.items())[:: max(1, len(found) // 10)]:
-            result = model.segment(foveate.read(place / "photographs" / f"{name}.png"))
-            counted = {
-                code: sum(region.lesion == code for region in result.regions) for code in result.lesions
-            }
-            if counted != {code: lesion.count for code, lesion in one.lesions.items()}:
-                wrong.append(name)
-    answer = {
-        "foveate": foveate.__version__,
-        "model": told.model,
-        "processors": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg(),
-        "photographs": len(found),
-        "different": len({one.told["sha256"] for one in found.values()}),
-        "wrong_among_every_tenth": wrong,
-        "seconds": round(seconds, 1),
-        "milliseconds": {
-            name: {
-                "median": round(1000 * statistics.median(taken), 1),
-                "p95": round(1000 * float(np.quantile(taken, 0.95)), 1),
-                "asked": len(taken),
-            }
-            for name, taken in waits.items()
-        },
-    }
-    told.out.write_text(json.dumps(answer, indent=2) + "\n")
-    print(json.dumps(answer, indent=2))
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS + 1) as pool:
+        page = pool.submit(request_as_page, address, stop, waits)
+        try:
+            results = list(pool.map(analyse, paths))
+        finally:
+            stop.set()
+        page.result()
+    return results, waits, time.monotonic() - start
+
+
+def request_as_page(address, stop, waits):
+    """Request what the page requests until `stop` is set; add the seconds of each request to `waits`."""
+
+    def request(name, route):
+        start = time.monotonic()
+        with urllib.request.urlopen(address + route, timeout=600) as response:
+            content = response.read()
+        waits.setdefault(name, []).append(time.monotonic() - start)
+        return content
+
+    while not stop.wait(PAUSE):
+        for name, route in PAGE_REQUESTS.items():
+            content = request(name, route)
+            if name == "list":
+                photographs = json.loads(content)["photographs"]
+        analysed = [photograph["id"] for photograph in photographs if photograph["state"] == "done"]
+        if analysed:
+            request("tile", f"/api/photographs/{analysed[0]}/tiles/0/0_0.jpg")
+
+
+def wrong_results(name, results):
+    """Return the photographs, of every tenth, whose counts differ from those of `foveate.load`."""
+    model = foveate.load(name)
+    wrong = []
+    for path in list(results)[:: max(1, len(results) // 10)]:
+        regions = model.segment(foveate.read(path)).regions
+        counts = {code: sum(region.lesion == code for region in regions) for code in results[path].lesions}
+        if counts != {code: lesion.count for code, lesion in results[path].lesions.items()}:
+            wrong.append(path.stem)
+    return wrong
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""How smoothly the page of foveate serve pans and zooms a photograph of 100 megapixels.
+"""Measure how smoothly the page of foveate serve pans and zooms a photograph of 100 megapixels.
 
 Run:    python benchmarks/viewer_frames.py PHOTOGRAPH [--megapixels 100] [--model NAME|FOLDER]
         python benchmarks/viewer_frames.py --at http://127.0.0.1:8000/#IDENTIFIER
-Data:   any fundus photograph; it is enlarged to so many megapixels, noise is added, and it is looked at by
-        the model, which takes some minutes and some 3 GB for 100; --at: one that a server holds already
+Data:   any fundus photograph; it is enlarged to so many megapixels, noise is added, and the model analyses
+        it, which takes some minutes and 3 GB for 100 megapixels; --at: one that a server holds already
 Expect: a median frame interval of 33 ms or less
 
-A server is started and Chromium opened; nothing of the photograph was shown before, so that each tile is
-fetched, decoded and drawn while the picture moves, layers included. For five seconds each frame moves the
-photograph along a spiral, from the whole to native size and back. Printed: the median and the 95th percentile
-of the time between frames, the tiles that were fetched, the renderer that Chromium and the viewer used.
+The benchmark starts a server and opens Chromium. No tile has been shown before: each is fetched, decoded and
+drawn while the photograph moves, layers included. For five seconds each frame moves the photograph along a
+spiral, from the whole photograph to native size and back. Printed are the median and the 95th percentile of
+the time between frames, the number of tiles, and the renderer that Chromium and the viewer used.
 """
 
 import argparse
@@ -28,21 +28,21 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 SCREEN = {"width": 1440, "height": 900}
-PATIENCE = 1800
+ANALYSIS_TIMEOUT = 1800
 """Seconds that the model may take."""
 
-JOURNEY = """async () => {
+SPIRAL = """async () => {
   const {viewer} = foveate;
-  const whole = viewer.place().scale;
+  const whole = viewer.placement().scale;
   const intervals = [];
   const start = performance.now();
   let last = start;
-  await new Promise((arrived) => {
+  await new Promise((done) => {
     const frame = (now) => {
       intervals.push(now - last);
       last = now;
       const share = (now - start) / 5000;
-      if (share >= 1) return arrived();
+      if (share >= 1) return done();
       const angle = 9 * share;
       viewer.panBy(16 * Math.cos(angle), 16 * Math.sin(angle));
       viewer.zoomTo(whole * (1 / whole) ** Math.sin(Math.PI * share)); // to 1:1 and back
@@ -50,102 +50,102 @@ JOURNEY = """async () => {
     };
     requestAnimationFrame(frame);
   });
-  intervals.sort((one, other) => one - other);
+  intervals.sort((a, b) => a - b);
   const context = document.createElement("canvas").getContext("webgl2");
-  const about = context?.getExtension("WEBGL_debug_renderer_info");
+  const info = context?.getExtension("WEBGL_debug_renderer_info");
   return {
     frames: intervals.length,
     median_ms: intervals[intervals.length >> 1],
     p95_ms: intervals[Math.floor(0.95 * intervals.length)],
     longest_ms: intervals.at(-1),
     drawer: viewer.drawer(),
-    renderer: about ? context.getParameter(about.UNMASKED_RENDERER_WEBGL) : "no WebGL",
+    renderer: info ? context.getParameter(info.UNMASKED_RENDERER_WEBGL) : "no WebGL",
   };
 }"""
 
 
 def main() -> None:
-    asked = _arguments()
-    if asked.at:
-        print(json.dumps(measured(asked.at), indent=1))
+    options = _arguments()
+    if options.at:
+        print(json.dumps(measure(options.at), indent=1))
         return
     with tempfile.TemporaryDirectory() as folder:
-        photograph = enlarged(asked.photograph, asked.megapixels, Path(folder) / "large.jpg")
-        with _server(Path(folder) / "data", asked.model) as server:
+        photograph = enlarge(options.photograph, options.megapixels, Path(folder) / "large.jpg")
+        with _server(Path(folder) / "data", options.model) as server:
             line = server.stdout.readline()
             address = line[line.index("http://") :].split()[0].rstrip("/")
             try:
-                print(json.dumps(measured(f"{address}/#{submitted(address, photograph)}"), indent=1))
+                print(json.dumps(measure(f"{address}/#{submit(address, photograph)}"), indent=1))
             finally:
                 server.terminate()
 
 
-def enlarged(path: Path, megapixels: float, out: Path) -> Path:
-    """Write a photograph at another size, with noise, so that its tiles weigh what those of a camera do."""
+def enlarge(path: Path, megapixels: float, out: Path) -> Path:
+    """Write a photograph at another size, with noise, so that its tiles are as large as those of a camera."""
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     factor = (megapixels * 1e6 / (pixels.shape[0] * pixels.shape[1])) ** 0.5
     large = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).integers(-6, 7, large.shape[:2], np.int8)
-    for channel in range(3):  # one at a time: 100 megapixels are large
-        lit = large[..., channel] > 20
+    for channel in range(3):  # one by one: 100 megapixels take much memory
+        bright = large[..., channel] > 20
         large[..., channel] = np.where(
-            lit, cv2.add(large[..., channel].astype(np.int16), noise.astype(np.int16)), 0
+            bright, cv2.add(large[..., channel].astype(np.int16), noise.astype(np.int16)), 0
         )
     cv2.imwrite(str(out), large, [cv2.IMWRITE_JPEG_QUALITY, 90])
     print(f"{large.shape[1]} x {large.shape[0]} px, {out.stat().st_size / 1e6:.0f} MB", file=sys.stderr)
     return out
 
 
-def submitted(address: str, path: Path) -> str:
-    """Submit a photograph, wait until it was looked at, and return its identifier."""
-    photograph = _answered(address, "", path.read_bytes())
-    end = time.monotonic() + PATIENCE
+def submit(address: str, path: Path) -> str:
+    """Submit a photograph, wait until it has been analysed, and return its identifier."""
+    photograph = _request(address, "", path.read_bytes())
+    end = time.monotonic() + ANALYSIS_TIMEOUT
     while time.monotonic() < end:
-        photograph = _answered(address, f"/{photograph['id']}?wait=30")
+        photograph = _request(address, f"/{photograph['id']}?wait=30")
         if photograph["state"] == "done":
             return str(photograph["id"])
         if photograph["state"] == "failed":
             sys.exit(photograph["error"]["message"])
-    sys.exit(f"not looked at within {PATIENCE} s")
+    sys.exit(f"not analysed within {ANALYSIS_TIMEOUT} s")
 
 
-def _answered(address: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+def _request(address: str, path: str, body: bytes | None = None) -> dict[str, Any]:
     headers = {"Content-Type": "image/jpeg", "Foveate-Name": "large.jpg"} if body else {}
     request = urllib.request.Request(f"{address}/api/photographs{path}", body, headers)
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(request, timeout=ANALYSIS_TIMEOUT) as answer:
         return dict(json.load(answer))
 
 
-def measured(place: str) -> dict[str, object]:
-    """Travel over a photograph that a server holds: at http://HOST:PORT/#IDENTIFIER."""
+def measure(address: str) -> dict[str, object]:
+    """Measure the frames of a photograph that a server holds, at http://HOST:PORT/#IDENTIFIER."""
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("no chromium; install Debian's package of that name")
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium)
         page = browser.new_page(viewport=SCREEN)
-        page.goto(place)
-        _until(page, "() => window.foveate?.desk.counts && foveate.still()", 60)
-        fetched: list[str] = []
-        page.context.on("request", lambda request: fetched.append(request.url))
-        found = dict(page.evaluate(JOURNEY))
-        found["tiles_fetched"] = sum("/tiles/" in url or "/stack/" in url for url in fetched)
-        found["browser"] = browser.version
+        page.goto(address)
+        _until(page, "() => window.foveate?.state.view?.counts && foveate.isIdle()", 60)
+        urls: list[str] = []
+        page.context.on("request", lambda request: urls.append(request.url))
+        figures = dict(page.evaluate(SPIRAL))
+        figures["tiles_fetched"] = sum("/tiles/" in url or "/stack/" in url for url in urls)
+        figures["browser"] = browser.version
         browser.close()
-    return found
+    return figures
 
 
-def _until(page: Page, condition: str, patience: float) -> None:
-    end = time.monotonic() + patience
+def _until(page: Page, condition: str, timeout: float) -> None:
+    end = time.monotonic() + timeout
     while not page.evaluate(condition):
         if time.monotonic() > end:
-            sys.exit(f"still not: {condition}")
+            sys.exit(f"not within {timeout} s: {condition}")
         time.sleep(0.05)
 
 
 def _server(data: Path, model: str | None) -> "subprocess.Popen[str]":
-    chosen = [] if model is None else ["--model", model]
-    command = [sys.executable, "-m", "foveate", "serve", "--data", str(data), "--port", "0", *chosen]
+    model_options = [] if model is None else ["--model", model]
+    command = [sys.executable, "-m", "foveate", "serve", "--data", str(data), "--port", "0", *model_options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -154,13 +154,13 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photograph", type=Path, nargs="?")
-    parser.add_argument("--at", metavar="ADDRESS", help="of a photograph that a server holds already")
+    parser.add_argument("--at", metavar="ADDRESS", help="address of a photograph that a server holds already")
     parser.add_argument("--megapixels", type=float, default=100)
     parser.add_argument("--model")
-    asked = parser.parse_args()
-    if (asked.photograph is None) == (asked.at is None):
+    options = parser.parse_args()
+    if (options.photograph is None) == (options.at is None):
         parser.error("give a photograph, or --at")
-    return asked
+    return options
 
 
 if __name__ == "__main__":

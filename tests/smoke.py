@@ -1,4 +1,4 @@
-"""Print the losses of six steps of each stage on the drawn data set, as `tests/golden/losses.json` holds them.
+"""Print the losses of six steps of each stage on the drawn data set, as `tests/golden/losses.json` has them.
 
     PYTHONPATH=src:tests python tests/smoke.py > tests/golden/losses.json
 
@@ -15,6 +15,7 @@ import tiny_set
 
 from foveate.training import trainer
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
 
 
 def losses(root):
@@ -28,7 +29,8 @@ def losses(root):
     recipe = tiny_set.recipe(stages=slow, precision="float32")
     return {
         stage: [
-            round(progress.loss, 6) for progress in trainer.train_stage(recipe, cached_cases, root / "run", stage)
+            round(progress.loss, 6)
+            for progress in trainer.train_stage(recipe, cached_cases, RunFolder(root / "run"), stage)
         ]
         for stage in STAGES
     }

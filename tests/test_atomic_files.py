@@ -2,8 +2,9 @@
 
 import errno
 import os
-import signal
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -131,18 +132,49 @@ def test_a_line_break_in_a_name_stays_within_the_line(tmp_path):
     assert r"a\nb" in str(raised.value)
 
 
+FILE_WRITER = """
+import itertools, sys
+from pathlib import Path
+from foveate import atomic_files
+
+path, size = Path(sys.argv[1]), int(sys.argv[2])
+print("writing", flush=True)
+for letter in itertools.cycle((b"b", b"c")):
+    atomic_files.write_file(path, letter * size)
+"""
+
+FOLDER_WRITER = """
+import itertools, sys
+from pathlib import Path
+from foveate import atomic_files
+
+print("writing", flush=True)
+for version in itertools.cycle("bc"):
+    with atomic_files.replace_directory(Path(sys.argv[1])) as draft:
+        (draft / "below").mkdir()
+        (draft / "a.txt").write_text(version)
+        (draft / "below" / "b.txt").write_text(version)
+"""
+
+
+def kill_after(seconds, program, *arguments):
+    """Kill a Python program some seconds after it has begun to write.
+
+    It is started anew, not forked: a fork of pytest that raised an error would go on as a second pytest
+    on the same pipes, and a fork inherits locks that threads of other tests hold.
+    """
+    line = [sys.executable, "-c", program, *map(str, arguments)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        time.sleep(seconds)
+        process.kill()
+
+
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new_file_whole(tmp_path):
     path, size = tmp_path / "map.bin", 200_000
     atomic_files.write_file(path, b"a" * size)
     for number in range(8):
-        child = os.fork()
-        if child == 0:
-            while True:
-                for letter in (b"b", b"c"):
-                    atomic_files.write_file(path, letter * size)
-        time.sleep(0.003 + 0.002 * number)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill_after(0.003 + 0.002 * number, FILE_WRITER, path, size)
 
         content = path.read_bytes()
         assert len(content) == size
@@ -179,6 +211,7 @@ def test_checking_that_a_folder_is_writable_leaves_it_empty(tmp_path):
 
 def test_removing_a_missing_file_is_no_error_and_removing_a_folder_is_one(tmp_path):
     atomic_files.remove(tmp_path / "nothing")
+    atomic_files.remove(tmp_path / ("n" * 300))
     (tmp_path / "folder").mkdir()
 
     with pytest.raises(OutputError, match="folder"):
@@ -290,15 +323,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_folder_whole(tmp_path):
     with atomic_files.replace_directory(path) as draft:
         write_version(draft, "a")
     for number in range(8):
-        child = os.fork()
-        if child == 0:
-            while True:
-                for version in ("b", "c"):
-                    with atomic_files.replace_directory(path) as draft:
-                        write_version(draft, version)
-        time.sleep(0.003 + 0.002 * number)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        kill_after(0.003 + 0.002 * number, FOLDER_WRITER, path)
 
         atomic_files.remove_leftovers(tmp_path)
         assert len(list(path.rglob("*.txt"))) == 2

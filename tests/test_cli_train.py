@@ -11,8 +11,9 @@ import torch
 
 from foveate import cli
 from foveate.cli import progress_steps
-from foveate.training import curves, recipes, trainer
+from foveate.training import curves, recipes
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
 from foveate.training.trainer import Progress
 
 LAYOUT = """

@@ -8,9 +8,9 @@ import pytest
 import tiny_set
 
 from foveate.datasets import SET_ASIDE, graded, splits, truth
-from foveate.datasets.graded import HEALTHY, JUDGE, LEARN, ONE_EYE
+from foveate.datasets.graded import HEALTHY, ONE_EYE, TEST_HALF, TRAIN_HALF
 from foveate.errors import DatasetError, PhotographError
-from foveate.training.cache import lay_out
+from foveate.training.cache import cache_case
 
 SPLIT = Path(splits.__file__).parents[1] / "recipes" / "splits" / "idrid-graded.json"
 
@@ -35,7 +35,11 @@ def folder(tmp_path):
 @pytest.fixture
 def split(tmp_path):
     path = tmp_path / "halves.json"
-    path.write_text(json.dumps({"folds": {"a": LEARN, "b": JUDGE, "c": LEARN, "d": LEARN, EXAMPLE: JUDGE}}))
+    path.write_text(
+        json.dumps(
+            {"folds": {"a": TRAIN_HALF, "b": TEST_HALF, "c": TRAIN_HALF, "d": TRAIN_HALF, EXAMPLE: TEST_HALF}}
+        )
+    )
     return path
 
 
@@ -93,7 +97,7 @@ def test_without_a_split_all_of_grade_0_but_the_examples_are(folder):
 
 
 def test_an_example_is_left_out_even_where_a_split_would_learn_from_it(folder, split):
-    split.write_text(json.dumps({"folds": dict.fromkeys(GRADES, LEARN)}))
+    split.write_text(json.dumps({"folds": dict.fromkeys(GRADES, TRAIN_HALF)}))
 
     assert [case.name for case in graded.healthy_cases(folder, split)] == [
         "healthy-a",
@@ -103,7 +107,7 @@ def test_an_example_is_left_out_even_where_a_split_would_learn_from_it(folder, s
 
 
 def test_a_healthy_photograph_in_neither_half_is_refused_by_name(folder, split):
-    split.write_text(json.dumps({"folds": {"a": LEARN, "b": JUDGE, EXAMPLE: JUDGE}}))
+    split.write_text(json.dumps({"folds": {"a": TRAIN_HALF, "b": TEST_HALF, EXAMPLE: TEST_HALF}}))
 
     with pytest.raises(DatasetError, match=r"d is in neither half of .*halves\.json"):
         graded.healthy_cases(folder, split)
@@ -144,7 +148,7 @@ def test_a_healthy_eye_was_looked_through_for_every_lesion_and_has_none(tmp_path
     (case,) = graded.healthy_cases(tmp_path / "eyes", None)
 
     assert not truth(case, tiny_set.CONTRACT.lesions, pixels.shape[:2]).any()
-    assert not lay_out(case, tiny_set.CONTRACT, tmp_path / "sheets").places
+    assert not cache_case(case, tiny_set.CONTRACT, tmp_path / "cache").lesion_pixels
 
 
 # halves
@@ -165,7 +169,7 @@ def test_either_half_has_as_many_of_each_grade():
 
     assert halves.keys() == {name for name, _ in MANY}
     counts = Counter((halves[name], grade) for name, grade in MANY)
-    assert counts == {(half, grade): 5 for half in (LEARN, JUDGE) for grade in range(5)}
+    assert counts == {(half, grade): 5 for half in (TRAIN_HALF, TEST_HALF) for grade in range(5)}
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -174,7 +178,7 @@ def test_examples_are_judged_with_and_shots_of_one_eye_stay_together(seed):
 
     halves = graded.divide(graded_photographs([*MANY, *named]), seed)
 
-    assert {halves[name] for name in SET_ASIDE} == {JUDGE}
+    assert {halves[name] for name in SET_ASIDE} == {TEST_HALF}
     for eye in ONE_EYE:
         assert len({halves[name] for name in eye}) == 1
 
@@ -189,8 +193,8 @@ def test_halves_follow_from_the_seed_and_not_from_the_order():
 def test_the_saved_halves_leave_the_examples_to_judge_with():
     halves = splits.read(SPLIT)
 
-    assert {halves[name] for name in SET_ASIDE} == {JUDGE}
-    assert Counter(halves.values()) == {LEARN: 80, JUDGE: 80}
+    assert {halves[name] for name in SET_ASIDE} == {TEST_HALF}
+    assert Counter(halves.values()) == {TRAIN_HALF: 80, TEST_HALF: 80}
 
 
 def test_the_saved_halves_are_those_that_are_dealt_byte_for_byte(shared_data):
@@ -201,7 +205,7 @@ def test_the_saved_halves_are_those_that_are_dealt_byte_for_byte(shared_data):
 
     assert saved == json.dumps({"about": json.loads(saved)["about"], "folds": folds}, indent=1) + "\n"
     healthy = Counter(folds[photograph.name] for photograph in photographs if photograph.grade == HEALTHY)
-    assert healthy == {LEARN: 40, JUDGE: 40}
+    assert healthy == {TRAIN_HALF: 40, TEST_HALF: 40}
 
 
 def test_forty_healthy_eyes_of_idrid_are_learned_from_and_no_other(shared_data):
@@ -215,4 +219,4 @@ def test_forty_healthy_eyes_of_idrid_are_learned_from_and_no_other(shared_data):
     ]
 
     assert len(names) == len(set(names)) == 40
-    assert {(grades[name], halves[name]) for name in names} == {(HEALTHY, LEARN)}
+    assert {(grades[name], halves[name]) for name in names} == {(HEALTHY, TRAIN_HALF)}

@@ -57,8 +57,8 @@ def test_neighbours_in_burden_go_to_different_folds(drawn_burdens, seed):
 
     order = sorted(range(len(names)), key=lambda i: (burdens[i], names[i]))
     for start in range(0, len(order), count):
-        groups_and_count = [folds[names[i]] for i in order[start : start + count]]
-        assert len(set(groups_and_count)) == len(groups_and_count)
+        neighbours = [folds[names[i]] for i in order[start : start + count]]
+        assert len(set(neighbours)) == len(neighbours)
 
 
 @laws
@@ -83,7 +83,7 @@ def test_another_seed_gives_another_assignment():
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_too_few_folds_or_photographs_are_refused(count):
-    with pytest.raises(DatasetError, match=f"3 photographs cannot be groups_and_count to {count} folds"):
+    with pytest.raises(DatasetError, match=f"3 photographs cannot be dealt to {count} folds"):
         splits.assign_folds_by_burden(["a", "b", "c"], [(0.0,)] * 3, count, 0)
 
 
@@ -235,7 +235,7 @@ def test_areas_of_all_lesions_are_even_where_presence_is():
 
 def test_too_few_groups_are_refused():
     with pytest.raises(
-        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be groups_and_count to 3 folds"
+        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be dealt to 3 folds"
     ):
         splits.assign_folds(photograph_groups([(3, [(0, 1)] * 3)] * 2), 3, 0)
 
@@ -292,7 +292,7 @@ def test_pictures_of_one_scene_are_assigned_like_any_others_and_only_equal_ones_
 
 @pytest.mark.parametrize(("count", "fewer"), [(1, ""), (3, "use 2 to 3 folds, or ")])
 def test_too_few_groups_can_be_assigned_by_hand(count, fewer):
-    message = f"cannot be groups_and_count to 5 folds; {fewer}write the folds yourself .* --split FILE"
+    message = f"cannot be dealt to 5 folds; {fewer}write the folds yourself .* --split FILE"
 
     with pytest.raises(DatasetError, match=message):
         splits.assign_folds(photograph_groups([(4, [(0, 1)] * 3)] * count), 5, 0)

@@ -18,7 +18,7 @@ import foveate
 from foveate import atomic_files
 from foveate.dicom import transfer, watch
 from foveate.dicom.connection import Archive, Credentials
-from foveate.errors import ArchiveAwayError, ArchiveError, OutputError
+from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, OutputError
 from foveate.photographs import read
 from foveate.writers import DicomRequest
 
@@ -411,7 +411,7 @@ def test_a_missing_file_of_certificates_is_named(tmp_path):
 def test_uids_that_lead_to_another_folder_are_refused(tmp_path):
     item = transfer.ArchiveObject(study="../../up", series="1.2", uid="1.2.3", sop_class="", frames=1)
 
-    with pytest.raises(ArchiveError, match="is no UID"):
+    with pytest.raises(ArchiveObjectError, match="is no UID"):
         transfer.photograph_path(tmp_path, item)
 
 

@@ -15,7 +15,7 @@ from foveate import cli, models
 from foveate.engines import Engine, WindowBatch
 from foveate.engines import onnx as onnx_engine
 from foveate.errors import PackageError, SettingError
-from foveate.training import trainer
+from foveate.training import recipe as recipes
 from foveate.training.export import export
 from foveate.types import Decision
 
@@ -25,7 +25,7 @@ MANIFEST = replace(
     tiny_package.MANIFEST,
     contract=tiny_set.CONTRACT,
     decisions={code: Decision(threshold=0.5, minimum_area=4) for code in tiny_set.CONTRACT.lesions},
-    training={"recipe": trainer.describe(tiny_set.recipe())},
+    training={"recipe": recipes.describe(tiny_set.recipe())},
 )
 
 

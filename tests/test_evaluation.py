@@ -550,6 +550,8 @@ def test_maps_that_predict_wrote_of_photographs_in_folders_are_scored(own_set, t
 def test_the_name_of_a_system_states_a_reduced_effort(effort, system):
     provenance = Provenance(name="tiny", version="1.0", digest="0" * 64)
 
-    info = EvaluationInfo(provenance=provenance, layout="own", split="test", left_out={}, engine="red", effort=effort)
+    info = EvaluationInfo(
+        provenance=provenance, layout="own", split="test", left_out={}, engine="red", effort=effort
+    )
 
     assert info.system == system

@@ -29,7 +29,9 @@ MODULES = sorted(
 
 NEED_TORCH = {"nets", "training", "evaluation"}
 
-ENGINES_WITHOUT_TORCH = {"engines.choice", "engines.graphs", "engines.onnx", "engines.openvino"}
+ENGINES_WITHOUT_TORCH = {
+    f"engines.{name}" for name in ("choice", "graphs", "onnx", "openvino", "threads", "telemetry")
+}
 
 UNSAID = re.compile(
     r"/(work|farm)/[a-z.]|/tm[p]/|/[.]library|py[p]i[.]org|python[h]osted|npm[j]s[.]|deb[.]debia[n]"

@@ -1,6 +1,8 @@
 """Three lines of Python give the same results as the command line, bit for bit."""
 
 import csv
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -158,6 +160,31 @@ def test_an_array_of_pixels_is_a_photograph(model, tmp_path):
 
     assert row.name == "left eye"
     assert (tmp_path / "maps" / "left eye_EX.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "onnx",
+        pytest.param(
+            "openvino",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("openvino") is None, reason="the extra openvino is not installed"
+            ),
+        ),
+    ],
+)
+def test_several_threads_may_use_one_model(folder, tmp_path, engine):
+    model = foveate.load(folder, engine=engine, threads=1)
+    paths = [tiny_package.photograph(tmp_path / f"{seed}.png", diameter=600, seed=seed) for seed in range(3)]
+    eyes = [foveate.read(path) for path in paths]
+    expected = [model.segment(eye).segmentation.probabilities.maps for eye in eyes]
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(model.segment, eyes * 4))
+
+    for result, maps in zip(results, expected * 4, strict=True):
+        np.testing.assert_array_equal(result.segmentation.probabilities.maps, maps)
 
 
 def test_a_missing_package_and_zero_threads_are_refused(folder, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -320,7 +321,7 @@ def test_a_photograph_that_became_unreadable_leaves_nothing_of_its_old_result(fi
     assert table(finished.out)["b"]["status"] == "failed"
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, RuntimeError])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_the_summary_lists_what_was_done_before_an_interrupt_and_the_rest_is_resumed(job, undisturbed, stop):
     class Stopped(Red):
         def run_local(self, batch):
@@ -599,7 +600,39 @@ def test_two_workers_process_photographs_at_the_same_time(job):
     assert not barrier.broken
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bug_fails_only_the_photograph_that_brings_it_out(job, undisturbed, workers):
+    class Broken(Red):
+        def run_local(self, batch):
+            if len(self.views) == 2:
+                raise ZeroDivisionError("by\nzero")
+            return super().run_local(batch)
+
+    report = run(replace(job, engine=Broken(), more_engines=[Red()] * (workers - 1)))
+
+    failures = {row.name: row.error for row in report.failures}
+    assert len(failures) <= 1 if workers > 1 else set(failures) == {"b"}
+    for name, error in failures.items():
+        assert re.search(
+            r"ZeroDivisionError in test_inference_batch.py:\d+: by zero; please report this$", error
+        )
+        assert not [path for path in tree(job.out) if path.split("/")[-1].startswith(name)]
+    run(replace(job, resume=True))
+    assert tree(job.out) == tree(undisturbed)
+
+
+def test_an_error_of_the_callers_progress_function_ends_the_run(job):
+    class Stopped(Exception):
+        pass
+
+    def stop(progress):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run(job, stop)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_of_one_worker_ends_all_and_leaves_nothing_incomplete(job, undisturbed, stop):
     class Stopped(Red):
         def run_local(self, batch):

@@ -1,16 +1,13 @@
-"""A person looks at photographs in a browser: real Chromium, the real server, a real photograph.
+"""The page in a browser: real Chromium, the real server, a real photograph.
 
-The model is the tiny one, so that every figure is quick to get; what it sees in an eye means nothing. What
-the page shows is compared with what the command line writes for the same photograph.
+The model is the tiny one, so that results are quick; what it finds in an eye means nothing. What the page
+shows is compared with what the command line writes for the same photograph.
 """
 
 import base64
 import json
 import re
-import shutil
 import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -23,73 +20,60 @@ pytest.importorskip("playwright")
 pytest.importorskip("axe_playwright_python")
 
 import tiny_package
+import tiny_page
 from axe_playwright_python import sync_playwright as axe
-from playwright import sync_api as playwright
+from tiny_page import (
+    CHROMIUM,
+    DESKTOP,
+    command,
+    drawn_pixels,
+    drop,
+    set_threshold,
+    until,
+    until_drawn,
+)
 
 from foveate.analysis import regions
 from foveate.writers import maps
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "IDRiD_376_small.jpg"
 KEY = EXAMPLE.stem
-DESKTOP = {"width": 1180, "height": 640}
-"""Wide enough for three columns, small enough to be quick where a processor draws."""
 PHONE = {"width": 390, "height": 844}
-PATIENCE = 30
-"""Seconds until what should appear counts as missing; a busy machine is no failing test."""
+VIEW = "() => { const {view} = foveate.state; return"
+"""The begin of a script about the open photograph; a closing brace ends it."""
 
-DROP = """([name, content]) => {
-  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name));
-  const about = {dataTransfer: transfer, bubbles: true, cancelable: true};
-  for (const type of ["dragenter", "dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(type, about));
-  }
-}"""
-"""What a browser does when a file is dropped; playwright has no hand for it."""
-
-LIT = """() => {
-  const canvas = document.getElementById("over");
-  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let lit = 0;
-  for (let at = 3; at < data.length; at += 4) if (data[at]) lit++;
-  return lit;
-}"""
-
-
-READY = """() => window.foveate?.desk.counts && foveate.desk.corrections && foveate.still()
+READY = """() => window.foveate?.state.view?.counts && foveate.state.view?.corrections && foveate.isIdle()
   && document.querySelector("#regions [role=option]")"""
-"""What the tests of an open photograph begin with: its counts, layers and list of regions are there."""
+"""Whether an open photograph is loaded: its counts, layers and list of regions."""
 
-CLEARED = """() => {
+CLEAR = """() => {
   localStorage.clear();
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   for (const id of ["measure", "compare"]) document.getElementById(`${id}-section`).open = false;
-  for (const id of ["hide", "beside"]) {
+  for (const id of ["hide-layers", "side-by-side"]) {
     const button = document.getElementById(id);
     if (button.getAttribute("aria-pressed") === "true") button.click();
   }
-  foveate.desk.set({tool: "move"}, "tool");
-  const order = document.getElementById("order");
+  foveate.state.set({tool: "move"}, "tool");
+  const order = document.getElementById("list-order");
   if (order.value !== "submitted") {
     order.value = "submitted";
     order.dispatchEvent(new Event("change"));
   }
   document.activeElement.blur();
-  history.replaceState(null, "", "#none"); // so that the next line is a change in any case
+  history.replaceState(null, "", "#none"); // so that the next line changes the address in any case
   location.hash = "";
 }"""
 
 
-# ---- what all tests share ----
+# ---- fixtures and helpers ----
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with the tiny model, and what the command line writes for the photograph."""
+def reference(tmp_path_factory):
+    """Return a folder with the tiny model, and with what the command line writes for the photograph."""
     folder = tmp_path_factory.mktemp("page")
     model = tiny_package.build(folder / "tiny")
     run("predict", EXAMPLE, "--out", folder / "out", "--model", model)
@@ -97,72 +81,64 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(made):
-    """Where a server listens; it is killed at the end."""
-    asked = ["serve", "--data", made / "data", "--model", made / "tiny", "--port", "0"]
-    with subprocess.Popen(
-        command(*asked), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        try:
-            line = server.stdout.readline()
-            assert "http://" in line
-            yield line[line.index("http://") :].split()[0].rstrip("/")
-        finally:
-            server.terminate()
-            server.wait(PATIENCE)
+def address(reference):
+    """Yield the address of a server."""
+    with tiny_page.serving(reference / "data", reference / "tiny") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
+    """Yield a browser."""
+    with tiny_page.chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
 def photograph(address, browser):
-    """The example, dropped once and looked at; its identifier."""
+    """Return the identifier of the example, which is dropped once and analysed."""
     page = browser.new_page(viewport=DESKTOP)
     page.goto(address)
     drop(page, EXAMPLE.name, EXAMPLE.read_bytes())
-    until(page, "() => window.foveate.desk.result")
-    identifier = page.evaluate("() => foveate.desk.photograph.id")
+    until(page, "() => window.foveate.state.result")
+    identifier = page.evaluate("() => foveate.state.photograph.id")
     page.close()
     return identifier
 
 
 @pytest.fixture(scope="module")
-def shown(browser, address):
-    """One page for all tests, and all that it has to complain of: foreign requests, errors."""
+def shared_page(browser, address):
+    """Yield one page for all tests, and its errors: of scripts, and requests to other servers."""
     context = browser.new_context(viewport=DESKTOP, accept_downloads=True, reduced_motion="reduce")
     page = context.new_page()
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text) if complains(message) else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda asked: complaints.append(asked.url) if foreign(asked.url, address) else None)
+    problems = []
+    page.on("console", lambda message: problems.append(message.text) if is_error(message) else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request", lambda request: None if is_local(request.url, address) else problems.append(request.url)
+    )
     page.goto(address)
-    until(page, "() => window.foveate?.desk.server")
-    yield page, complaints
+    until(page, "() => window.foveate?.state.server")
+    yield page, problems
     context.close()
 
 
 @pytest.fixture
-def page(shown):
-    """The page with no photograph open and nothing chosen; it must have nothing to complain of."""
-    page, complaints = shown
-    complaints.clear()
+def page(shared_page):
+    """Yield the page with no photograph open and no settings; it must have no errors."""
+    page, problems = shared_page
+    problems.clear()
     page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")
-    page.evaluate(CLEARED)
-    until(page, "() => !foveate.desk.photograph")
+    page.evaluate(CLEAR)
+    until(page, "() => !foveate.state.photograph")
     yield page
-    assert complaints == []
+    assert problems == []
 
 
 @pytest.fixture
 def opened(page, address, photograph):
-    """The page with the photograph, as the model left it."""
+    """Yield the page with the photograph open, without corrections and at the model's thresholds."""
     at = f"{address}/api/photographs/{photograph}"
     page.request.delete(f"{at}/corrections")
     page.request.patch(at, data={"thresholds": None, "grid": None, "spacing_mm": None})
@@ -172,214 +148,173 @@ def opened(page, address, photograph):
     page.request.delete(f"{at}/corrections")
 
 
-def command(*words):
-    return [sys.executable, "-m", "foveate", *map(str, words)]
+def run(*arguments):
+    return subprocess.run(command(*arguments), check=True, capture_output=True, timeout=120)
 
 
-def run(*words):
-    return subprocess.run(command(*words), check=True, capture_output=True, timeout=120)
+def is_error(message):
+    """Say whether a console message is an error: a refused request, or one that a test cut off, is none."""
+    expected = ("responded with a status of 4", "ERR_FAILED")
+    return message.type == "error" and not any(text in message.text for text in expected)
 
 
-def complains(message):
-    """Say whether the console tells of a fault: a refusal, or a request that a test cut, is none."""
-    none = ("responded with a status of 4", "ERR_FAILED")
-    return message.type == "error" and not any(text in message.text for text in none)
+def is_local(url, address):
+    return url.startswith((address, "blob:", "data:"))
 
 
-def foreign(asked, address):
-    return not asked.startswith((address, "blob:", "data:"))
-
-
-def look_again(page):
-    """Load the page anew."""
+def reload(page):
+    """Load the page anew, when all changes have reached the server."""
+    until(page, "() => foveate.isIdle()")
     page.reload()
     until(page, READY)
 
 
-def until(page, condition, patience=PATIENCE):
-    """Wait for a condition; playwright's own `wait_for_function` needs what the page's policy forbids."""
-    end = time.monotonic() + patience
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"still not: {condition}"
-        time.sleep(0.05)
-
-
-def still(page):
-    """Wait until all is drawn: what was set is asked for at the next frame, and drawn when it has come."""
-    frames = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    page.evaluate(frames)
-    until(page, "() => foveate.still()")
-    page.evaluate(frames)
-
-
-def drop(page, name, content):
-    page.evaluate(DROP, [name, base64.b64encode(content).decode()])
-
-
-def lit(page):
-    still(page)
-    return page.evaluate(LIT)
-
-
-def picture(page, name):
-    """The pixels of a canvas: rows, columns, R G B A."""
+def canvas_pixels(page, name):
+    """Return the pixels of a canvas: (rows, columns, RGBA)."""
     content = page.evaluate("(name) => document.querySelector(`#${name}`).toDataURL('image/png')", name)
-    found = cv2.imdecode(
+    pixels = cv2.imdecode(
         np.frombuffer(base64.b64decode(content.split(",")[1]), np.uint8), cv2.IMREAD_UNCHANGED
     )
-    return cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
 
 
-def after_edit(page, act):
-    """Do what makes a new revision, and wait until its counts are there."""
-    before = page.evaluate("() => foveate.desk.revision")
-    act()
-    until(
-        page,
-        f"() => foveate.desk.revision > {before} && foveate.desk.counts.revision === foveate.desk.revision",
-    )
+def edit(page, action):
+    """Do what makes a new revision, and wait until its counts are loaded."""
+    before = page.evaluate("() => foveate.state.view.revision")
+    action()
+    until(page, f"{VIEW} view.revision > {before} && view.counts.revision === view.revision }}")
 
 
-def faults(page):
-    """What axe-core calls a serious or a critical fault, and the first element that has it."""
+def accessibility_problems(page):
+    """Return what axe-core calls serious or critical, with the first element of each."""
     return [
-        (fault["id"], fault["nodes"][0]["html"])
-        for fault in axe.Axe().run(page).response["violations"]
-        if fault["impact"] in ("serious", "critical")
+        (violation["id"], violation["nodes"][0]["html"])
+        for violation in axe.Axe().run(page).response["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
 
 
-def stored(made, code):
-    """The map that the command line wrote."""
-    return cv2.imread(str(made / "out" / "maps" / f"{KEY}_{code}.png"), cv2.IMREAD_UNCHANGED)
+def stored_map(reference, code):
+    """Return the map that the command line wrote."""
+    return cv2.imread(str(reference / "out" / "maps" / f"{KEY}_{code}.png"), cv2.IMREAD_UNCHANGED)
 
 
-def written(made):
-    return json.loads((made / "out" / "regions" / f"{KEY}.json").read_text())
-
-
-def put_threshold(page, code, level):
-    slider = page.locator(f"#level-{code}")
-    slider.evaluate(
-        "(slider, level) => { slider.value = level; slider.dispatchEvent(new Event('input')); }",
-        level,
-    )
+def written_regions(reference):
+    return json.loads((reference / "out" / "regions" / f"{KEY}.json").read_text())
 
 
 def number(page, selector):
     return int(page.locator(selector).inner_text().replace(",", "").removesuffix(" px"))
 
 
-def only(page, code, style="fill"):
-    """Show one lesion alone, opaque."""
+def show_only(page, code, style="fill"):
+    """Show one lesion only, opaque."""
     page.evaluate(
         """([code, style]) => {
-          for (const one of foveate.desk.lesions) {
-            foveate.desk.draw(one.code, {shown: one.code === code, opacity: 1, style});
+          for (const lesion of foveate.state.lesions) {
+            foveate.state.draw(lesion.code, {shown: lesion.code === code, opacity: 1, style});
           }
         }""",
         [code, style],
     )
 
 
-# ---- looking ----
+# ---- viewing ----
 
 
-def test_a_photograph_that_is_dropped_is_listed_with_what_was_found(opened, made):
-    line = opened.locator("#photographs li.open")
+def test_a_photograph_that_is_dropped_is_listed_with_its_lesions(opened, reference):
+    row = opened.locator("#photographs li.open")
 
-    for code, lesion in written(made)["lesions"].items():
+    for code, lesion in written_regions(reference)["lesions"].items():
         if lesion["count"]:
-            assert f"{code} {lesion['count']}" in line.inner_text()
+            assert f"{code} {lesion['count']}" in row.inner_text()
 
 
 def test_a_key_hides_one_layer_and_another_all(opened):
-    both = lit(opened)
+    both = drawn_pixels(opened)
     opened.keyboard.press("1")
-    fewer = lit(opened)
+    fewer = drawn_pixels(opened)
     opened.keyboard.press("1")
-    again = lit(opened)
+    again = drawn_pixels(opened)
     opened.keyboard.press("h")
 
     assert 0 < fewer < both
     assert again == both
-    assert lit(opened) == 0
+    assert drawn_pixels(opened) == 0
 
 
-def test_counts_and_areas_beside_a_threshold_are_those_of_the_command_line(opened, made):
-    lesions = written(made)["lesions"]
+def test_counts_and_areas_beside_a_threshold_are_those_of_the_command_line(opened, reference):
+    lesions = written_regions(reference)["lesions"]
     for code, lesion in lesions.items():
         for level in (1, 40, 128, lesion["stored_level"], 254):
-            put_threshold(opened, code, level)
+            set_threshold(opened, code, level)
 
-            wanted = regions.find(stored(made, code), level, code, lesion["minimum_area_px"], None)
-            assert number(opened, f"#count-{code}") == len(wanted)
-            assert number(opened, f"#area-{code}") == sum(region.area_px for region in wanted)
+            expected = regions.find(stored_map(reference, code), level, code, lesion["minimum_area_px"], None)
+            assert number(opened, f"#count-{code}") == len(expected)
+            assert number(opened, f"#area-{code}") == sum(region.area_px for region in expected)
 
 
-def test_a_moved_threshold_redraws_at_once_and_is_kept(opened):
-    before = lit(opened)
-    put_threshold(opened, "EX", 40)
-    after = lit(opened)
-    until(opened, "() => foveate.desk.photograph.result.lesions.EX.level === 40")
-    look_again(opened)
+def test_a_moved_threshold_redraws_at_once_and_is_saved(opened):
+    before = drawn_pixels(opened)
+    set_threshold(opened, "EX", 40)
+    after = drawn_pixels(opened)
+    until(opened, "() => foveate.state.photograph.result.lesions.EX.level === 40")
+    reload(opened)
 
     assert after != before
-    assert opened.evaluate("() => foveate.desk.lesion('EX').level") == 40
+    assert opened.evaluate("() => foveate.state.lesion('EX').level") == 40
 
 
-def test_at_native_size_what_is_filled_is_the_mask_pixel_by_pixel(opened, made):
-    only(opened, "EX")
+def test_at_native_size_the_filled_pixels_are_those_of_the_mask(opened, reference):
+    show_only(opened, "EX")
     opened.keyboard.press("9")
-    still(opened)
-    services = opened.evaluate("() => foveate.viewer.place()")
-    seen = picture(opened, "over")[..., 3] > 0
+    until_drawn(opened)
+    placement = opened.evaluate("() => foveate.viewer.placement()")
+    filled = canvas_pixels(opened, "layer-canvas")[..., 3] > 0
 
-    mask = cv2.imread(str(made / "out" / "masks" / f"{KEY}_EX.png"), cv2.IMREAD_UNCHANGED) > 0
-    assert services["scale"] == pytest.approx(1)
-    left, top = round(services["x"]), round(services["y"])
-    wanted = np.zeros(seen.shape, bool)
+    mask = cv2.imread(str(reference / "out" / "masks" / f"{KEY}_EX.png"), cv2.IMREAD_UNCHANGED) > 0
+    assert placement["scale"] == pytest.approx(1)
+    left, top = round(placement["x"]), round(placement["y"])
+    expected = np.zeros(filled.shape, bool)
     rows, columns = np.nonzero(mask)
     inside = (
         (rows + top >= 0)
-        & (rows + top < seen.shape[0])
+        & (rows + top < filled.shape[0])
         & (columns + left >= 0)
-        & (columns + left < seen.shape[1])
+        & (columns + left < filled.shape[1])
     )
-    wanted[rows[inside] + top, columns[inside] + left] = True
-    assert wanted.any()
-    assert (seen == wanted).all()
+    expected[rows[inside] + top, columns[inside] + left] = True
+    assert expected.any()
+    assert (filled == expected).all()
 
 
-def test_a_click_in_the_list_flies_to_the_region(opened):
+def test_a_click_in_the_list_moves_to_the_region(opened):
     opened.locator("#regions [role=option]").last.click()
-    still(opened)
+    until_drawn(opened)
 
-    region = opened.evaluate("() => foveate.desk.region")
-    services = opened.evaluate("() => foveate.viewer.place()")
+    region = opened.evaluate("() => foveate.state.view.region")
+    placement = opened.evaluate("() => foveate.viewer.placement()")
     box = region["box"]
-    assert (services["width"] / 2 - services["x"]) / services["scale"] == pytest.approx(
+    assert (placement["width"] / 2 - placement["x"]) / placement["scale"] == pytest.approx(
         box["x"] + box["width"] / 2, abs=2
     )
-    assert (services["height"] / 2 - services["y"]) / services["scale"] == pytest.approx(
+    assert (placement["height"] / 2 - placement["y"]) / placement["scale"] == pytest.approx(
         box["y"] + box["height"] / 2, abs=2
     )
     assert opened.locator("#regions [aria-selected=true]").count() == 1
 
 
 def test_the_list_is_sorted_by_size_or_probability(opened):
-    areas = opened.locator("#regions .region .figure:nth-of-type(3)")
-    opened.select_option("#sorted", "area")
+    opened.select_option("#region-order", "area")
     sizes = [
         int(text.split()[0].replace(",", ""))
         for text in opened.locator("#regions .region > :nth-child(3)").all_inner_texts()
     ]
-    opened.select_option("#sorted", "max")
+    opened.select_option("#region-order", "max")
     until(opened, "() => document.querySelector('#regions .region')")
     opened.wait_for_timeout(300)
     highest = [float(text) for text in opened.locator("#regions .region > :nth-child(4)").all_inner_texts()]
 
-    assert areas is not None
     assert sizes == sorted(sizes, reverse=True)
     assert highest == sorted(highest, reverse=True)
 
@@ -387,13 +322,13 @@ def test_the_list_is_sorted_by_size_or_probability(opened):
 def test_other_colours_and_side_by_side_leave_the_second_photograph_untouched(opened):
     opened.keyboard.press("s")
     opened.keyboard.press("r")
-    still(opened)
+    until_drawn(opened)
     opened.wait_for_timeout(500)
-    still(opened)
+    until_drawn(opened)
 
-    red_free, untouched = (picture(opened, f"{name} canvas") for name in ("osd", "osd-plain"))
+    red_free, untouched = (canvas_pixels(opened, f"{name} canvas") for name in ("osd", "osd-untouched"))
     middle = np.s_[red_free.shape[0] // 2 - 5 :, red_free.shape[1] // 2 - 5 :]
-    red_free, untouched = (shown[middle][:10, :10].astype(int) for shown in (red_free, untouched))
+    red_free, untouched = (pixels[middle][:10, :10].astype(int) for pixels in (red_free, untouched))
     assert (red_free[..., 0] == red_free[..., 1]).all()
     assert (untouched[..., 0] > untouched[..., 1] + 20).all()  # an eye's fundus is red
 
@@ -401,206 +336,208 @@ def test_other_colours_and_side_by_side_leave_the_second_photograph_untouched(op
 # ---- correcting ----
 
 
-def test_a_rejected_region_goes_comes_back_with_undo_and_is_found_after_a_reload(opened):
+def test_a_rejected_region_disappears_returns_with_undo_and_is_kept_after_a_reload(opened):
     opened.fill("#author", "AB")
     opened.locator("#osd").focus()
-    whole, count = lit(opened), number(opened, "#count-EX")
+    before, count = drawn_pixels(opened), number(opened, "#count-EX")
     opened.keyboard.press("2")
     opened.locator("#regions [role=option]").first.click()
     opened.keyboard.press("0")
-    after_edit(opened, lambda: opened.keyboard.press("x"))
+    edit(opened, lambda: opened.keyboard.press("x"))
     opened.keyboard.press("2")
-    fewer, gone = number(opened, "#count-EX"), lit(opened)
-    after_edit(opened, lambda: opened.keyboard.press("z"))
-    undone, again = number(opened, "#count-EX"), lit(opened)
-    after_edit(opened, lambda: opened.keyboard.press("Shift+z"))
-    look_again(opened)
+    fewer, pixels_after = number(opened, "#count-EX"), drawn_pixels(opened)
+    edit(opened, lambda: opened.keyboard.press("z"))
+    undone, pixels_undone = number(opened, "#count-EX"), drawn_pixels(opened)
+    edit(opened, lambda: opened.keyboard.press("Shift+z"))
+    reload(opened)
 
     assert fewer == count - 1
     assert undone == count
-    assert gone < again == whole
-    assert (number(opened, "#count-EX"), lit(opened)) == (fewer, gone)
-    assert "Rejected · 1" in opened.locator("#rest").inner_text()
-    assert faults(opened) == []
-    assert opened.evaluate("() => foveate.desk.corrections.authors") == ["AB"]
+    assert pixels_after < pixels_undone == before
+    assert (number(opened, "#count-EX"), drawn_pixels(opened)) == (fewer, pixels_after)
+    assert "Rejected · 1" in opened.locator("#regions-footer").inner_text()
+    assert accessibility_problems(opened) == []
+    assert opened.evaluate("() => foveate.state.view?.corrections.authors") == ["AB"]
 
 
-def test_a_brush_of_one_pixel_paints_one_and_the_eraser_takes_it_away(opened):
-    before = opened.evaluate("() => foveate.desk.counts.lesions.MA.mask_px[255]")
+def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
+    before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
     opened.keyboard.press("Shift+2")
     opened.keyboard.press("b")
     opened.locator("#diameter").evaluate(
         "(slider) => { slider.value = 1; slider.dispatchEvent(new Event('input')); }"
     )
-    frame = opened.locator("#over").bounding_box()
-    corner = opened.evaluate("() => foveate.viewer.place()")
+    frame = opened.locator("#layer-canvas").bounding_box()
+    corner = opened.evaluate("() => foveate.viewer.placement()")
     x, y = frame["x"] + corner["x"] + 20 * corner["scale"], frame["y"] + corner["y"] + 20 * corner["scale"]
-    after_edit(opened, lambda: opened.mouse.click(x, y))  # far from the field: no lesion is there
+    edit(opened, lambda: opened.mouse.click(x, y))  # far from the field: no lesion is there
     painted = opened.evaluate(
-        "() => [foveate.desk.corrections.lesions.MA.added_px, foveate.desk.counts.lesions.MA.mask_px[255]]"
+        f"{VIEW} [view.corrections.lesions.MA.added_px, view.counts.lesions.MA.mask_px[255]] }}"
     )
     opened.keyboard.press("e")
-    after_edit(opened, lambda: opened.mouse.click(x, y))
+    edit(opened, lambda: opened.mouse.click(x, y))
 
     assert painted == [1, before + 1]
-    assert opened.evaluate("() => foveate.desk.counts.lesions.MA.mask_px[255]") == before
+    assert opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]") == before
 
 
 def test_a_stroke_that_the_server_did_not_answer_is_sent_again(opened):
-    lost = []
+    lost_requests = []
     opened.route(
-        "**/strokes", lambda route: (lost.append(1), route.abort()) if not lost else route.continue_()
+        "**/strokes",
+        lambda route: (lost_requests.append(1), route.abort()) if not lost_requests else route.continue_(),
     )
     opened.keyboard.press("b")
-    frame = opened.locator("#over").bounding_box()
+    frame = opened.locator("#layer-canvas").bounding_box()
     opened.mouse.click(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
-    until(opened, "() => document.getElementById('saved').textContent.startsWith('Not saved yet')")
-    after_edit(opened, lambda: None)
+    until(opened, "() => document.getElementById('save-status').textContent.startsWith('Not saved yet')")
+    edit(opened, lambda: None)
     opened.unroute("**/strokes")
 
-    assert lost
-    assert opened.locator("#saved").inner_text().startswith("Saved")
+    assert lost_requests
+    assert opened.locator("#save-status").inner_text().startswith("Saved")
 
 
-def test_a_questionable_region_is_marked_and_loses_no_pixel(opened):
+def test_a_questionable_region_is_marked_and_keeps_its_pixels(opened):
     count = number(opened, "#count-EX")
     opened.keyboard.press("j")
-    after_edit(opened, lambda: opened.keyboard.press("q"))
+    edit(opened, lambda: opened.keyboard.press("q"))
     until(opened, "() => document.querySelector('#regions .questionable')")
 
     assert number(opened, "#count-EX") == count
-    assert opened.locator("#marks .badge.questionable").count() == 1
+    assert opened.locator("#annotations .badge.questionable").count() == 1
 
 
 # ---- measuring and comparing ----
 
 
-def test_a_ruler_reads_pixels_and_millimetres_where_the_spacing_is_told(opened):
+def test_a_ruler_reads_pixels_and_millimetres_if_the_spacing_is_known(opened):
     opened.locator("#measure-section summary").click()
     opened.fill("#spacing", "0.01")
     opened.press("#spacing", "Tab")
-    until(opened, "() => foveate.desk.spacing === 0.01")
+    until(opened, "() => foveate.state.view?.spacing === 0.01")
     opened.locator("#stage").focus()
     opened.keyboard.press("m")
-    frame, services = opened.locator("#over").bounding_box(), opened.evaluate("() => foveate.viewer.place()")
+    frame = opened.locator("#layer-canvas").bounding_box()
+    scale = opened.evaluate("() => foveate.viewer.placement().scale")
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
     opened.mouse.move(x, y)
     opened.mouse.down()
-    opened.mouse.move(x + 200 * services["scale"], y, steps=4)
+    opened.mouse.move(x + 200 * scale, y, steps=4)
     opened.mouse.up()
 
-    reading = opened.locator("#marks .word").first.text_content()
+    reading = opened.locator("#annotations .label").first.text_content()
     assert float(reading.split(" px")[0]) == pytest.approx(200, abs=2)
     assert float(reading.split("· ")[1].split(" mm")[0]) == pytest.approx(2, abs=0.02)
 
 
-def test_the_fields_of_the_grid_and_the_rest_hold_all_regions(opened):
+def test_the_fields_of_the_grid_and_the_outside_hold_all_regions(opened):
     opened.keyboard.press("g")
     until(opened, "() => document.querySelectorAll('#grid-table tbody tr').length === 10")
     counts = opened.locator("#grid-table tbody td:nth-child(2) b").all_inner_texts()
 
     assert sum(int(text.replace(",", "")) for text in counts) == number(opened, "#count-EX")
-    assert opened.evaluate("() => foveate.desk.photograph.grid.fovea.x") > 0  # and it is kept
+    assert opened.evaluate("() => foveate.state.photograph.grid.fovea.x") > 0  # and it is kept
 
 
-def test_beside_the_very_same_masks_all_is_true(opened, made):
+def test_compared_with_the_same_masks_every_pixel_is_true(opened, reference):
     opened.locator("#compare-section summary").click()
     opened.set_input_files(
-        "#reference-files", [made / "out" / "masks" / f"{KEY}_{code}.png" for code in ("EX", "MA")]
+        "#reference-files", [reference / "out" / "masks" / f"{KEY}_{code}.png" for code in ("EX", "MA")]
     )
     until(opened, "() => document.querySelectorAll('#agreement tbody tr').length === 2")
     rows = [row.split() for row in opened.locator("#agreement tbody tr").all_inner_texts()]
-    only(opened, "EX")
+    show_only(opened, "EX")
 
-    for _, hit, wrong, missed, dice in rows:
-        assert (wrong, missed, dice) == ("0", "0", "1.00")
-        assert int(hit.replace(",", "")) > 0
-    assert lit(opened) > 0
+    for _, true, false, missed, dice in rows:
+        assert (false, missed, dice) == ("0", "0", "1.00")
+        assert int(true.replace(",", "")) > 0
+    assert drawn_pixels(opened) > 0
 
 
-# ---- many ----
+# ---- batches ----
 
 
 def test_photographs_dropped_together_are_a_batch_sorted_by_burden(page, tmp_path):
-    drawn = [tiny_package.photograph(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("abc")]
-    page.set_input_files("#files", drawn)
+    files = [tiny_package.photograph(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("abc")]
+    page.set_input_files("#files", files)
     until(page, "() => document.querySelectorAll('#photographs li.done').length >= 4")
-    page.select_option("#order", "burden")
-    until(page, "() => foveate.desk.result && document.getElementById('batch')")
+    page.select_option("#list-order", "burden")
+    until(page, "() => foveate.state.result && document.getElementById('batch')")
     page.wait_for_timeout(300)
     names = page.locator("#photographs .name").all_inner_texts()
-    told = page.request.get(page.url.split("#")[0] + "api/photographs?sort=burden&order=desc").json()[
+    listed = page.request.get(page.url.split("#")[0] + "api/photographs?sort=burden&order=desc").json()[
         "photographs"
     ]
-    still(
+    until_drawn(
         page
-    )  # a tile that was on its way is asked for again when later ones come: a complaint of later tests
-    page.evaluate(CLEARED)
-    until(page, "() => !foveate.desk.photograph")
-    page.request.delete(page.url.split("#")[0] + f"api/batches/{told[0]['batch'] or told[1]['batch']}")
+    )  # a tile of a deleted photograph that is still on its way would be an error of a later test
+    page.evaluate(CLEAR)
+    until(page, "() => !foveate.state.photograph")
+    page.request.delete(page.url.split("#")[0] + f"api/batches/{listed[0]['batch'] or listed[1]['batch']}")
     until(page, "() => document.querySelectorAll('#photographs li').length === 1")
 
-    assert names == [one["name"] for one in told]
+    assert names == [photograph["name"] for photograph in listed]
     assert {"a", "b", "c"} < set(names)
 
 
-# ---- taking away ----
+# ---- downloads ----
 
 
-def test_the_masks_in_the_zip_are_those_of_the_command_line(opened, made, tmp_path):
-    with opened.expect_download() as waited:
+def test_the_masks_in_the_zip_are_those_of_the_command_line(opened, reference, tmp_path):
+    with opened.expect_download() as download:
         opened.locator("#zip").click()
-    waited.value.save_as(tmp_path / "taken.zip")
+    download.value.save_as(tmp_path / "results.zip")
 
-    with zipfile.ZipFile(tmp_path / "taken.zip") as taken:
+    with zipfile.ZipFile(tmp_path / "results.zip") as archive:
         for code in ("EX", "MA"):
             name = f"masks/{KEY}_{code}.png"
-            assert taken.read(name) == (made / "out" / name).read_bytes()
+            assert archive.read(name) == (reference / "out" / name).read_bytes()
 
 
-# ---- everybody ----
+# ---- accessibility and safety ----
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
-def test_axe_finds_no_serious_fault(opened, scheme, size):
+def test_axe_finds_no_serious_problem(opened, scheme, size):
     opened.set_viewport_size(size)
     opened.emulate_media(color_scheme=scheme)
     for summary in ("#measure-section", "#compare-section"):
         opened.locator(summary).evaluate("(section) => { section.open = true; }")
-    found = faults(opened)
-    opened.locator("#keys").evaluate("(button) => button.click()")
+    on_page = accessibility_problems(opened)
+    opened.locator("#show-keys").evaluate("(button) => button.click()")
 
-    assert found + faults(opened) == []
+    assert on_page + accessibility_problems(opened) == []
 
 
-def test_nothing_reaches_beyond_the_screen_at_phone_width_or_twice_the_size(opened):
+def test_nothing_is_wider_than_the_screen_at_phone_width_or_twice_the_size(opened):
     for width in (390, 590, 720):
         opened.set_viewport_size({"width": width, "height": 800})
 
         assert opened.evaluate("() => document.scrollingElement.scrollWidth") <= width
 
 
-def test_all_is_reached_by_tab_alone_and_seen_where_it_is(opened):
+def test_every_control_is_reached_by_tab_and_shows_its_focus(opened):
     opened.locator("body").evaluate("() => document.activeElement.blur()")
     reached = set()
     for _ in range(90):
         opened.keyboard.press("Tab")
-        seen = opened.evaluate("""() => {
-          const at = document.activeElement;
-          const ring = at.closest(".choice, .active, .button, .pane") || at;
-          const drawn = getComputedStyle(ring).outlineStyle !== "none"
-            || getComputedStyle(ring, "::after").borderStyle !== "none";
-          return [at.id || at.name || at.className || at.tagName, drawn];
+        name, has_ring = opened.evaluate("""() => {
+          const focused = document.activeElement;
+          const outlined = focused.closest(".choice, .active, .button, .pane") || focused;
+          const hasRing = getComputedStyle(outlined).outlineStyle !== "none"
+            || getComputedStyle(outlined, "::after").borderStyle !== "none";
+          return [focused.id || focused.name || focused.className || focused.tagName, hasRing];
         }""")
-        assert seen[1] or seen[0] == "BODY", seen
-        reached.add(seen[0])
+        assert has_ring or name == "BODY", name
+        reached.add(name)
 
     assert {
-        "keys",
+        "show-keys",
         "files",
-        "order",
+        "list-order",
         "tool",
-        "view",
+        "colours",
         "osd",
         "level-EX",
         "level-MA",
@@ -610,54 +547,54 @@ def test_all_is_reached_by_tab_alone_and_seen_where_it_is(opened):
     } <= reached
 
 
-def test_every_key_of_the_help_is_documented_and_works_while_keys_are_on(opened):
+def test_every_key_of_the_help_is_documented_and_keys_can_be_switched_off(opened):
     opened.keyboard.press("?")
     keys = set(opened.locator("#bindings kbd").all_inner_texts())
-    opened.locator("#keys-on").uncheck()
+    opened.locator("#keys-enabled").uncheck()
     opened.keyboard.press("Escape")
     opened.keyboard.press("h")
-    off = opened.evaluate("() => foveate.desk.hidden")
+    hidden_while_off = opened.evaluate("() => foveate.state.hidden")
     opened.keyboard.press("?")
-    opened.locator("#keys-on").check()
+    opened.locator("#keys-enabled").check()
     opened.keyboard.press("Escape")
     opened.keyboard.press("h")
 
     page = (Path(__file__).parents[1] / "docs" / "viewer.md").read_text()
     assert keys - {"?", "…"} <= {key for quoted in re.findall(r"`([^`]+)`", page) for key in quoted.split()}
-    assert not off
-    assert opened.evaluate("() => foveate.desk.hidden")
+    assert not hidden_while_off
+    assert opened.evaluate("() => foveate.state.hidden")
 
 
 def test_a_name_that_is_markup_is_shown_as_text_and_can_be_deleted(page):
     name = "<img src=x onerror=document.title='hurt'>.png"
     drop(page, name, cv2.imencode(".png", tiny_package.fundus())[1].tobytes())
-    until(page, "() => window.foveate.desk.result || window.foveate.desk.photograph?.state === 'failed'")
+    until(page, "() => window.foveate.state.result || window.foveate.state.photograph?.state === 'failed'")
 
     assert page.locator("#photographs .name").first.inner_text().startswith("<img src=x")
     assert page.locator("#photographs .name img").count() == 0
     assert "hurt" not in page.title().split("–")[-1]
-    page.locator("#photographs li.open .away").evaluate("(button) => button.click()")
-    page.locator("#ask-yes").click()
+    page.locator("#photographs li.open .delete-button").evaluate("(button) => button.click()")
+    page.locator("#confirm-yes").click()
     until(page, "() => !document.getElementById('photographs').textContent.includes('<img')")
 
 
-def test_what_is_no_photograph_is_refused_in_words(page):
+def test_a_file_that_is_no_photograph_is_refused_with_a_message(page):
     drop(page, "notes.jpg", b"no photograph at all")
-    until(page, "() => document.querySelector('#photographs li.failed')")
+    until(page, "() => document.querySelector('#uploads li.failed')")
 
-    assert len(page.locator("#photographs li.failed .small").inner_text()) > 10
+    assert len(page.locator("#uploads li.failed .small").inner_text()) > 10
 
 
-# ---- the page's own arithmetic, beside NumPy and OpenCV ----
+# ---- the page's own arithmetic, compared with NumPy and OpenCV ----
 
 
 @pytest.fixture(scope="module")
 def scripts(browser, address):
-    """A page from which the modules can be called."""
-    shown = browser.new_page()
-    shown.goto(address)
-    yield shown
-    shown.close()
+    """Yield a page in which the modules can be called."""
+    page = browser.new_page()
+    page.goto(address)
+    yield page
+    page.close()
 
 
 def test_a_threshold_becomes_the_same_level_as_on_the_command_line(scripts):
@@ -675,28 +612,29 @@ def test_a_threshold_becomes_the_same_level_as_on_the_command_line(scripts):
         1.0,
         *np.linspace(0.01, 1, 50).tolist(),
     ]
-    found = scripts.evaluate(
+    levels = scripts.evaluate(
         """async (thresholds) => {
-          const {level} = await import("/page/js/levels.js");
-          return thresholds.map(level);
+          const {storedLevel} = await import("/page/js/thresholds.js");
+          return thresholds.map(storedLevel);
         }""",
         thresholds,
     )
 
-    assert found == [maps.level(threshold, "png") for threshold in thresholds]
+    assert levels == [maps.level(threshold, "png") for threshold in thresholds]
 
 
-DRAWN = """async ([stack, side, layers, truth]) => {
-  const {draw} = await import("/page/js/raster.js");
+DRAW = """async ([stack, side, layers, reference]) => {
+  const {drawTile} = await import("/page/js/raster.js");
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const shown = new Uint8Array(side * side * 4);
-  for (const {pixels, box} of draw(bytes(stack), {side, margin: 2}, layers, truth && bytes(truth))) {
+  const tile = new Uint8Array(side * side * 4);
+  const shape = {side, margin: 2};
+  for (const {pixels, box} of drawTile(bytes(stack), shape, layers, reference && bytes(reference))) {
     for (let row = 0; row < box.height; row++) {
-      const from = row * box.width * 4;
-      shown.set(pixels.subarray(from, from + box.width * 4), ((box.y + row) * side + box.x) * 4);
+      const start = row * box.width * 4;
+      tile.set(pixels.subarray(start, start + box.width * 4), ((box.y + row) * side + box.x) * 4);
     }
   }
-  return btoa(String.fromCharCode(...shown));
+  return btoa(String.fromCharCode(...tile));
 }"""
 
 SIDE = 136  # wider than one piece
@@ -704,19 +642,19 @@ SIDE = 136  # wider than one piece
 
 @pytest.fixture(scope="module")
 def blobs():
-    """A map with its margin: blobs on either side of a threshold."""
+    """Return a map with its margin: blobs above and below a threshold."""
     noise = np.random.default_rng(3).random((SIDE + 4, SIDE + 4)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 4)
     return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
-def drawn(scripts, layers, *stack, truth=None):
-    content = [text(np.stack(stack)), SIDE, layers, None if truth is None else text(truth)]
-    shown = base64.b64decode(scripts.evaluate(DRAWN, content))
-    return np.frombuffer(shown, np.uint8).reshape(SIDE, SIDE, 4)
+def draw_tile(scripts, layers, *stack, reference=None):
+    masks = None if reference is None else base64_text(reference)
+    arguments = [base64_text(np.stack(stack)), SIDE, layers, masks]
+    return np.frombuffer(base64.b64decode(scripts.evaluate(DRAW, arguments)), np.uint8).reshape(SIDE, SIDE, 4)
 
 
-def text(pixels):
+def base64_text(pixels):
     return base64.b64encode(pixels.tobytes()).decode()
 
 
@@ -725,60 +663,61 @@ def layer(**changes):
 
 
 def test_a_fill_is_the_thresholded_map(scripts, blobs):
-    shown = drawn(scripts, [layer()], blobs)
+    tile = draw_tile(scripts, [layer()], blobs)
 
-    assert ((shown[..., 3] > 0) == (blobs[2:-2, 2:-2] >= 140)).all()
-    assert (shown[shown[..., 3] > 0][:, :3] == [10, 200, 30]).all()
+    assert ((tile[..., 3] > 0) == (blobs[2:-2, 2:-2] >= 140)).all()
+    assert (tile[tile[..., 3] > 0][:, :3] == [10, 200, 30]).all()
 
 
 @pytest.mark.parametrize("thickness", [1, 2])
-def test_an_outline_lies_around_the_mask_and_hides_none_of_it(scripts, blobs, thickness):
-    shown = drawn(scripts, [layer(style="outline", thickness=thickness)], blobs)
+def test_an_outline_surrounds_the_mask_and_hides_none_of_it(scripts, blobs, thickness):
+    tile = draw_tile(scripts, [layer(style="outline", thickness=thickness)], blobs)
 
     mask = (blobs >= 140).astype(np.uint8)
     wider = cv2.dilate(mask, np.ones((2 * thickness + 1,) * 2, np.uint8))
     ring = ((wider > 0) & (mask == 0))[2:-2, 2:-2]
     assert ring.any()
-    assert ((shown[..., :3] == [10, 200, 30]).all(axis=-1) & (shown[..., 3] == 255) == ring).all()
-    assert (shown[mask[2:-2, 2:-2] > 0][:, 3] == 0).all()
+    assert ((tile[..., :3] == [10, 200, 30]).all(axis=-1) & (tile[..., 3] == 255) == ring).all()
+    assert (tile[mask[2:-2, 2:-2] > 0][:, 3] == 0).all()
 
 
-def test_of_two_lesions_the_second_lies_above_and_a_hidden_one_is_not_drawn(scripts, blobs):
+def test_of_two_lesions_the_second_is_on_top_and_a_hidden_lesion_is_not_drawn(scripts, blobs):
     above = layer(level=170, colour=[200, 0, 0])
-    both = drawn(scripts, [layer(), above], blobs, blobs)
-    one = drawn(scripts, [None, above], blobs, blobs)
+    both = draw_tile(scripts, [layer(), above], blobs, blobs)
+    alone = draw_tile(scripts, [None, above], blobs, blobs)
 
     inner = blobs[2:-2, 2:-2] >= 170
     assert (both[inner][:, :3] == [200, 0, 0]).all()
-    assert ((one[..., 3] > 0) == inner).all()
+    assert ((alone[..., 3] > 0) == inner).all()
 
 
 def test_true_false_and_missed_share_the_pixels_of_both_masks(scripts, blobs):
-    truth = np.where(np.roll(blobs, 5, axis=0) >= 140, 255, 0).astype(np.uint8)
-    shown = drawn(scripts, [layer()], blobs, truth=truth)
+    reference = np.where(np.roll(blobs, 5, axis=0) >= 140, 255, 0).astype(np.uint8)
+    tile = draw_tile(scripts, [layer()], blobs, reference=reference)
 
-    mask, other = (blobs >= 140)[2:-2, 2:-2], (truth > 0)[2:-2, 2:-2]
-    for colour, wanted in (
-        ([0, 158, 115], mask & other),
-        ([213, 94, 0], mask & ~other),
-        ([86, 180, 233], ~mask & other),
+    mask, other_mask = (blobs >= 140)[2:-2, 2:-2], (reference > 0)[2:-2, 2:-2]
+    for colour, expected in (
+        ([0, 158, 115], mask & other_mask),
+        ([213, 94, 0], mask & ~other_mask),
+        ([86, 180, 233], ~mask & other_mask),
     ):
-        assert wanted.any()
-        assert ((shown[..., :3] == colour).all(axis=-1) & (shown[..., 3] > 0) == wanted).all()
+        assert expected.any()
+        assert ((tile[..., :3] == colour).all(axis=-1) & (tile[..., 3] > 0) == expected).all()
 
 
-def test_the_lines_of_deep_zoom_run_along_every_border_of_the_mask(scripts, blobs):
-    runs = scripts.evaluate(
+def test_the_lines_at_high_zoom_run_along_every_border_of_the_mask(scripts, blobs):
+    lines = scripts.evaluate(
         """async ([stack, side]) => {
-          const {edges, lit} = await import("/page/js/raster.js");
+          const {edgeLines} = await import("/page/js/outlines.js");
+          const {thresholdMask} = await import("/page/js/raster.js");
           const shape = {side, margin: 2};
-          return [...edges(lit(Uint8Array.from(stack), 0, shape, 140), shape)];
+          return [...edgeLines(thresholdMask(Uint8Array.from(stack), 0, shape, 140), shape)];
         }""",
         [blobs.ravel().tolist(), SIDE],
     )
 
     mask = blobs >= 140
-    length = sum(abs(x2 - x1) + abs(y2 - y1) for x1, y1, x2, y2 in np.array(runs).reshape(-1, 4).tolist())
+    length = sum(abs(x2 - x1) + abs(y2 - y1) for x1, y1, x2, y2 in np.array(lines).reshape(-1, 4).tolist())
     across = np.count_nonzero(mask[1:-3, 2:-2] != mask[2:-2, 2:-2])
     along = np.count_nonzero(mask[2:-2, 1:-3] != mask[2:-2, 2:-2])
     assert length == across + along

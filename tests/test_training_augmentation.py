@@ -1,4 +1,4 @@
-"""Changes are drawn first and applied to picture and masks alike; what is drawn says all."""
+"""Warps are sampled first and applied to picture and masks alike; a warp holds all its parameters."""
 
 import math
 
@@ -16,7 +16,7 @@ from foveate.training.augmentation import LARGEST_ZOOM, Limits
 FREE = Limits(turn=45, zoom=0.3, free_share=1.0, colour=0.1, noise=4)
 
 
-def drawn(seed, limits=FREE):
+def random_warp(seed, limits=FREE):
     return augmentation.sample_warp(np.random.default_rng(seed), limits)
 
 
@@ -40,14 +40,14 @@ def placed_windows(draw):
 
 
 @given(seeds)
-def test_a_draw_is_a_pure_function_of_its_generator(seed):
-    assert values(drawn(seed)) == values(drawn(seed))
-    assert values(drawn(seed)) != values(drawn(seed + 1))
+def test_a_warp_is_a_pure_function_of_its_generator(seed):
+    assert values(random_warp(seed)) == values(random_warp(seed))
+    assert values(random_warp(seed)) != values(random_warp(seed + 1))
 
 
 @given(seeds)
-def test_nothing_is_drawn_beyond_the_limits(seed):
-    warp = drawn(seed)
+def test_warps_stay_within_the_limits(seed):
+    warp = random_warp(seed)
 
     assert abs(warp.angle) <= math.radians(45)
     assert abs(math.log(warp.zoom)) <= 0.3 + 1e-12
@@ -57,7 +57,7 @@ def test_nothing_is_drawn_beyond_the_limits(seed):
 
 @given(seeds)
 def test_without_limits_pixels_keep_their_values_and_only_change_places(seed):
-    warp = drawn(seed, Limits())
+    warp = random_warp(seed, Limits())
     picture = np.random.default_rng(seed).integers(0, 256, (5, 8, 3)).astype(np.uint8)
 
     changed = augmentation.recolour(np.ascontiguousarray(augmentation.turn(picture, warp)), warp)
@@ -67,8 +67,8 @@ def test_without_limits_pixels_keep_their_values_and_only_change_places(seed):
     np.testing.assert_array_equal(changed, augmentation.turn(picture, warp))
 
 
-def test_all_eight_turns_and_mirrors_are_drawn_about_equally_often():
-    warps = [drawn(seed, Limits()) for seed in range(800)]
+def test_all_eight_turns_and_mirrors_are_about_equally_frequent():
+    warps = [random_warp(seed, Limits()) for seed in range(800)]
     counts = np.bincount([2 * warp.quarters + warp.mirror for warp in warps], minlength=8)
 
     assert len(counts) == 8
@@ -76,7 +76,7 @@ def test_all_eight_turns_and_mirrors_are_drawn_about_equally_often():
 
 
 def test_the_free_share_says_how_many_are_turned_freely():
-    warps = [drawn(seed, Limits(turn=45, zoom=0.2, free_share=0.3)) for seed in range(500)]
+    warps = [random_warp(seed, Limits(turn=45, zoom=0.2, free_share=0.3)) for seed in range(500)]
     free = [warp for warp in warps if not warp.is_exact]
 
     assert 0.2 < len(free) / len(warps) < 0.4
@@ -87,33 +87,35 @@ def test_the_free_share_says_how_many_are_turned_freely():
 
 @laws
 @given(placed_windows(), turns, st.booleans())
-def test_cutting_and_turning_are_one_whichever_comes_first(placed, quarters, mirror):
+def test_cropping_and_turning_commute(placed, quarters, mirror):
     shape, side, corner = placed
     warp = augmentation.Warp(
         quarters=quarters,
         mirror=mirror,
         angle=0.0,
         zoom=1.0,
-        levels=drawn(0, Limits()).levels,
+        levels=random_warp(0, Limits()).levels,
         noise=0.0,
         noise_seed=0,
     )
     canvas = numbered(shape)
 
-    there = augmentation.turn_corner(corner, side, shape, warp)
+    turned_corner = augmentation.turn_corner(corner, side, shape, warp)
     turned = augmentation.turn(canvas, warp)
 
     assert turned.shape == augmentation.turn_shape(shape, warp)
-    cut_of_turned = tiling.extract_windows(turned, np.array([there]), side)[0]
+    cut_of_turned = tiling.extract_windows(turned, np.array([turned_corner]), side)[0]
     turned_cut = augmentation.turn(tiling.extract_windows(canvas, np.array([corner]), side)[0], warp)
     np.testing.assert_array_equal(cut_of_turned, turned_cut)
     if not mirror:
-        assert there == quarter_turn(corner, side, shape, quarters)
+        assert turned_corner == quarter_turn(corner, side, shape, quarters)
 
 
 def test_quarter_turns_run_against_the_clock_and_the_mirror_comes_after():
     picture = np.array([[1, 2], [3, 4]])
-    warps = {(warp.quarters, warp.mirror): warp for warp in (drawn(seed, Limits()) for seed in range(100))}
+    warps = {
+        (warp.quarters, warp.mirror): warp for warp in (random_warp(seed, Limits()) for seed in range(100))
+    }
 
     assert augmentation.turn(picture, warps[1, False]).tolist() == [[2, 4], [1, 3]]
     assert augmentation.turn(picture, warps[1, True]).tolist() == [[4, 2], [3, 1]]
@@ -121,7 +123,7 @@ def test_quarter_turns_run_against_the_clock_and_the_mirror_comes_after():
 
 def shaped(angle, zoom):
     """Return a warp of one angle and zoom."""
-    levels = drawn(0, Limits()).levels
+    levels = random_warp(0, Limits()).levels
     return augmentation.Warp(
         quarters=0, mirror=False, angle=angle, zoom=zoom, levels=levels, noise=0.0, noise_seed=0
     )
@@ -169,21 +171,25 @@ def test_a_squeezed_picture_turns_as_what_it_shows(angle, zoom, spread, seed):
     true_size = np.array([spread[1], spread[0]])  # (x, y) of what one unit of the squeezed picture shows
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
-    shown = turn @ (offset * true_size) / zoom / true_size
+    expected = turn @ (offset * true_size) / zoom / true_size
 
-    np.testing.assert_allclose(augmentation.affine(shaped(angle, zoom), spread) @ offset, shown, atol=1e-9)
+    np.testing.assert_allclose(augmentation.affine(shaped(angle, zoom), spread) @ offset, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
 def test_channels_stay_one_or_many(channels):
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, *channels)).astype(np.uint8)
 
-    assert augmentation.resample_square(picture, about_centre(shaped(0.3, 1.0), 8), 6).shape == (6, 6, *channels)
+    assert augmentation.resample_square(picture, about_centre(shaped(0.3, 1.0), 8), 6).shape == (
+        6,
+        6,
+        *channels,
+    )
 
 
 @given(seeds)
 def test_nearest_mixes_no_values(seed):
-    warp = drawn(seed)
+    warp = random_warp(seed)
     bits = np.random.default_rng(seed).choice(np.array([0, 5, 9], np.uint8), (16, 16))
 
     changed = augmentation.resample_square(bits, about_centre(warp, 16), 16, nearest=True)
@@ -194,7 +200,7 @@ def test_nearest_mixes_no_values(seed):
 @laws
 @given(seeds)
 def test_black_stays_black_and_noise_is_the_same_each_time(seed):
-    warp = drawn(seed, Limits(colour=0.2, noise=20))
+    warp = random_warp(seed, Limits(colour=0.2, noise=20))
     pixels = np.random.default_rng(seed).integers(1, 256, (8, 8, 3)).astype(np.uint8)
     pixels[2:5] = 0
 
@@ -206,8 +212,8 @@ def test_black_stays_black_and_noise_is_the_same_each_time(seed):
     assert (np.diff(warp.levels.astype(int), axis=0) >= 0).all()  # brighter stays brighter
 
 
-def test_noise_has_the_spread_that_was_drawn():
-    warp = drawn(3, Limits(noise=9))
+def test_noise_has_the_warps_standard_deviation():
+    warp = random_warp(3, Limits(noise=9))
     pixels = np.full((64, 64, 3), 128, np.uint8)
 
     spread = augmentation.recolour(pixels, warp).astype(float).std()
@@ -220,7 +226,7 @@ def test_recolouring_does_not_write_into_what_it_is_given():
     pixels = np.full((4, 4, 3), 100, np.uint8)
     pixels.flags.writeable = False
 
-    assert augmentation.recolour(pixels[:, ::-1], drawn(1)).shape == (4, 4, 3)
+    assert augmentation.recolour(pixels[:, ::-1], random_warp(1)).shape == (4, 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +239,7 @@ def test_recolouring_does_not_write_into_what_it_is_given():
         {"free_share": 1.1},
         {"colour": -0.1},
         {"noise": -1},
+        {"noise": math.nan},
     ],
 )
 def test_limits_outside_their_range_are_refused(limits):

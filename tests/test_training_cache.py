@@ -1,4 +1,4 @@
-"""What a step learns from is what inference will see: the same canvas, view and windows, in register."""
+"""Samples are what inference will see: the same canvas, view and windows, in register."""
 
 import math
 import os
@@ -50,19 +50,19 @@ def unchanged():
     return next(w for w in map(warp, range(100)) if w.quarters == 0 and not w.mirror)
 
 
-# cached_cases
+# the cache
 
 
-def test_a_sheet_is_the_canvas_and_the_masks_that_inference_would_see(cases, cached_cases):
+def test_a_cached_case_is_the_canvas_and_the_masks_that_inference_would_see(cases, cached_cases):
     assert [cached_case.name for cached_case in cached_cases] == [case.name for case in cases]
     resampled = []
     for case, cached_case in zip(cases, cached_cases, strict=True):
         photograph = photographs.read(case.photograph)
-        seen = field_of_view.find(photograph.pixels)
-        frame = canvas.fit_frame(seen.box, seen, CONTRACT)
-        resampled.append(frame.shape != seen.box.shape)
+        field = field_of_view.find(photograph.pixels)
+        frame = canvas.fit_frame(field.box, field, CONTRACT)
+        resampled.append(frame.shape != field.box.shape)
         np.testing.assert_array_equal(cached_case.pixels, canvas.extract_canvas(photograph.pixels, frame))
-        masks = truth(case, CONTRACT.lesions, photograph.shape)[:, *seen.box.slices]
+        masks = truth(case, CONTRACT.lesions, photograph.shape)[:, *field.box.slices]
         for k, (mask, lesion) in enumerate(zip(masks, CONTRACT.lesions, strict=True)):
             share = canvas.resample(mask.astype(np.uint8) * 255, frame.shape)
             np.testing.assert_array_equal(cached_case.bits >> k & 1, share >= 128)
@@ -74,23 +74,25 @@ def test_a_sheet_is_the_canvas_and_the_masks_that_inference_would_see(cases, cac
 def test_the_fine_view_is_the_view_at_twice_the_side(cached_cases):
     for cached_case in cached_cases:
         side = 2 * CONTRACT.view_side
-        np.testing.assert_array_equal(cached_case.fine_view, canvas.global_view(np.asarray(cached_case.pixels), side))
+        np.testing.assert_array_equal(
+            cached_case.fine_view, canvas.global_view(np.asarray(cached_case.pixels), side)
+        )
         assert cached_case.fine_truth.shape == (side, side, len(CONTRACT.lesions))
         shares = cached_case.fine_truth.mean(axis=(0, 1)) / 255
         drawn = [(cached_case.bits >> k & 1).mean() for k in range(len(CONTRACT.lesions))]
         np.testing.assert_allclose(shares, drawn, rtol=0.1, atol=1e-3)
 
 
-def test_places_are_lesion_pixels(cached_cases):
+def test_lesion_pixels_are_marked_pixels(cached_cases):
     for cached_case in cached_cases:
-        for lesion, places in cached_case.lesion_pixels.items():
+        for lesion, pixels in cached_case.lesion_pixels.items():
             k = CONTRACT.lesions.index(lesion)
             drawn = cached_case.bits >> k & 1
-            assert drawn[places[:, 0], places[:, 1]].all()
-            assert len(np.unique(places, axis=0)) == len(places) == drawn.sum()
+            assert drawn[pixels[:, 0], pixels[:, 1]].all()
+            assert len(np.unique(pixels, axis=0)) == len(pixels) == drawn.sum()
 
 
-def test_a_sheet_is_made_once_and_then_read(cases, cached_cases, root, monkeypatch):
+def test_a_case_is_cached_once_and_then_read(cases, cached_cases, root, monkeypatch):
     def fail(*_):
         raise AssertionError("made again")
 
@@ -115,22 +117,22 @@ def test_a_sheet_is_made_once_and_then_read(cases, cached_cases, root, monkeypat
         ({"part": "whole"}, True),
     ],
 )
-def test_a_sheet_is_made_anew_where_what_it_shows_changes_and_only_there(cases, tmp_path, change, is_new):
+def test_a_case_is_cached_anew_only_where_its_canvas_or_view_changes(cases, tmp_path, change, is_new):
     for contract in (tiny_set.CONTRACT, tiny_set.replace(tiny_set.CONTRACT, **change)):
         cache.cache_case(cases[0], contract, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1 + is_new
 
 
-def test_another_mask_makes_another_sheet(cases, tmp_path):
+def test_another_mask_makes_another_cached_case(cases, tmp_path):
     less = replace(cases[0], masks={"EX": cases[0].masks["EX"]})
 
     whole, part = (cache.cache_case(case, CONTRACT, tmp_path) for case in (cases[0], less))
 
-    assert sorted(part.places) == ["EX"]
-    assert sorted(whole.places) == ["EX", "HE", "MA", "SE"]
+    assert sorted(part.lesion_pixels) == ["EX"]
+    assert sorted(whole.lesion_pixels) == ["EX", "HE", "MA", "SE"]
 
 
-def test_a_sheet_that_cannot_be_made_leaves_nothing_behind(cases, tmp_path):
+def test_a_case_that_cannot_be_cached_leaves_nothing_behind(cases, tmp_path):
     broken = tmp_path / "mask.tif"
     broken.write_bytes(b"no mask")
 
@@ -141,14 +143,14 @@ def test_a_sheet_that_cannot_be_made_leaves_nothing_behind(cases, tmp_path):
 
 
 @pytest.mark.parametrize("writer", ["save", "savez"])
-def test_a_full_disk_is_said_in_one_line_and_leaves_no_draft(cases, tmp_path, monkeypatch, writer):
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_draft(cases, tmp_path, monkeypatch, writer):
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, writer, refuse)
 
     with pytest.raises(
-        TrainingError, match=r"sheets: the cached_case of IDRiD_01 .*No space.*; free some"
+        TrainingError, match=r"sheets: the cached copy of IDRiD_01 .*No space.*; free some"
     ) as caught:
         cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
 
@@ -156,41 +158,45 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_no_draft(cases, tmp_path, mo
     assert list((tmp_path / "sheets").iterdir()) == []
 
 
-def test_a_file_in_the_way_of_the_sheets_is_said(cases, tmp_path):
+def test_a_file_in_the_way_of_the_cache_is_an_error(cases, tmp_path):
     (tmp_path / "sheets").write_text("in the way")
 
     with pytest.raises(TrainingError, match="cannot be written"):
         cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
 
 
-def test_drafts_of_killed_processes_are_swept_and_those_under_way_are_not(cases, tmp_path):
+def test_drafts_of_killed_processes_are_removed_and_younger_ones_are_not(cases, tmp_path):
     cached_case = cache.cache_case(cases[0], CONTRACT, tmp_path)
     for name, folder_age, file_age in (("old", 7200, 7200), ("young", 60, 60), ("slow", 7200, 60)):
-        place = tmp_path / f"{cache.DRAFT_PREFIX}{name}" / "sheet"
-        place.mkdir(parents=True)
-        (place / "pixels.npy").write_bytes(b"half")
-        for path, age in ((place / "pixels.npy", file_age), (place, folder_age), (place.parent, folder_age)):
+        folder = tmp_path / f"{cache.DRAFT_PREFIX}{name}" / "sheet"
+        folder.mkdir(parents=True)
+        (folder / "pixels.npy").write_bytes(b"half")
+        for path, age in (
+            (folder / "pixels.npy", file_age),
+            (folder, folder_age),
+            (folder.parent, folder_age),
+        ):
             os.utime(path, (time.time() - age,) * 2)
 
     cache.remove_drafts(tmp_path)
     cache.remove_drafts(tmp_path / "nowhere")
 
-    done = Path(str(cached_case.pixels.filename)).parent.name
-    assert {path.name for path in tmp_path.iterdir()} == {done, ".draft-young", ".draft-slow"}
+    cached_folder = Path(str(cached_case.pixels.filename)).parent.name
+    assert {path.name for path in tmp_path.iterdir()} == {cached_folder, ".draft-young", ".draft-slow"}
 
 
-def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(cases, tmp_path, monkeypatch):
+def test_two_processes_can_cache_the_same_case_side_by_side(cases, tmp_path, monkeypatch):
     together, make = threading.Barrier(2), cache._write_arrays
 
-    def meet(*arguments):
-        together.wait(60)  # both have seen that there is no cached_case
+    def write_together(*arguments):
+        together.wait(60)  # both know that there is no cached case
         make(*arguments)
         together.wait(60)  # both have made one
 
-    monkeypatch.setattr(cache, "_write_arrays", meet)
-    found = []
+    monkeypatch.setattr(cache, "_write_arrays", write_together)
+    results = []
     threads = [
-        threading.Thread(target=lambda: found.append(cache.cache_case(cases[0], CONTRACT, tmp_path)))
+        threading.Thread(target=lambda: results.append(cache.cache_case(cases[0], CONTRACT, tmp_path)))
         for _ in range(2)
     ]
     for thread in threads:
@@ -198,24 +204,24 @@ def test_two_that_lay_out_the_same_case_side_by_side_do_not_disturb_each_other(c
     for thread in threads:
         thread.join()
 
-    assert len(found) == 2
-    np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
+    assert len(results) == 2
+    np.testing.assert_array_equal(results[0].pixels, results[1].pixels)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_more_lesions_than_a_byte_has_bits_are_refused(cases, tmp_path):
     many = replace(CONTRACT, lesions=tuple(f"L{number}" for number in range(9)))
 
-    with pytest.raises(SettingError, match="9 lesions; a cached_case keeps at most 8"):
+    with pytest.raises(SettingError, match="9 lesions; a cached case holds at most 8"):
         cache.cache_case(cases[0], many, tmp_path)
 
 
-def test_a_network_for_one_lesion_has_sheets_too(cases, tmp_path):
-    one = replace(CONTRACT, lesions=("HE",))
-    cached_case = cache.cache_case(cases[0], one, tmp_path)
+def test_a_case_of_one_lesion_can_be_cached(cases, tmp_path):
+    contract = replace(CONTRACT, lesions=("HE",))
+    cached_case = cache.cache_case(cases[0], contract, tmp_path)
 
-    assert cache.view_sample(cached_case, one, warp(0)).truth.shape == (1, 32, 32)
-    turned = cache.window_sample(cached_case, (80, 80), one, warp(1, Limits(turn=45, free_share=1.0)))
+    assert cache.view_sample(cached_case, contract, warp(0)).truth.shape == (1, 32, 32)
+    turned = cache.window_sample(cached_case, (80, 80), contract, warp(1, Limits(turn=45, free_share=1.0)))
     assert turned.truth.shape == (1, 32, 32)
 
 
@@ -229,18 +235,20 @@ def test_an_exact_view_is_inference_s_view_of_the_turned_canvas(cached_cases, se
         turned = np.ascontiguousarray(augmentation.turn(np.asarray(cached_case.pixels), change))
         bits = np.ascontiguousarray(augmentation.turn(np.asarray(cached_case.bits), change))
 
-        seen = cache.view_sample(cached_case, CONTRACT, change)
+        sample = cache.view_sample(cached_case, CONTRACT, change)
 
         expected = canvas.global_view(turned, CONTRACT.view_side)
-        assert np.abs(seen.pixels.astype(int) - expected).max() <= 1
-        for k in range(len(CONTRACT.lesions) if cached_case is not cached_cases[2] else 0):  # whose masks were resampled
+        assert np.abs(sample.pixels.astype(int) - expected).max() <= 1
+        for k in range(
+            len(CONTRACT.lesions) if cached_case is not cached_cases[2] else 0
+        ):  # whose masks were resampled
             share = canvas.global_view((bits >> k & 1) * np.uint8(255), CONTRACT.view_side)
-            assert np.abs(seen.truth[k] * 255 - share).max() <= 1.001
+            assert np.abs(sample.truth[k] * 255 - share).max() <= 1.001
 
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("corner", [(0, 0), (37, 61), (100, 3)])
-def test_an_exact_window_is_the_plain_cut_turned(cached_cases, seed, corner):
+def test_an_exact_window_is_the_turned_crop(cached_cases, seed, corner):
     cached_case, change, side = cached_cases[0], warp(seed), CONTRACT.window_side
     cut = augmentation.turn(
         tiling.extract_windows(np.asarray(cached_case.pixels), np.array([corner]), side)[0], change
@@ -249,10 +257,12 @@ def test_an_exact_window_is_the_plain_cut_turned(cached_cases, seed, corner):
         tiling.extract_windows(np.asarray(cached_case.bits), np.array([corner]), side)[0], change
     )
 
-    around = cache.window_sample(cached_case, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change)
-    there = cache.exact_window_sample(cached_case, corner, CONTRACT, change)
+    around = cache.window_sample(
+        cached_case, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change
+    )
+    exact = cache.exact_window_sample(cached_case, corner, CONTRACT, change)
 
-    for sample in (around, there):
+    for sample in (around, exact):
         np.testing.assert_array_equal(sample.pixels, cut)
         for k in range(len(CONTRACT.lesions)):
             np.testing.assert_array_equal(sample.truth[k], bits >> k & 1)
@@ -260,7 +270,9 @@ def test_an_exact_window_is_the_plain_cut_turned(cached_cases, seed, corner):
 
 def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(cached_cases):
     cached_case = cached_cases[0]
-    white = replace(cached_case, pixels=np.full_like(cached_case.pixels, 255), bits=np.full_like(cached_case.bits, 15))
+    white = replace(
+        cached_case, pixels=np.full_like(cached_case.pixels, 255), bits=np.full_like(cached_case.bits, 15)
+    )
 
     sample = cache.window_sample(white, (5, 80), CONTRACT, unchanged())
 
@@ -290,7 +302,7 @@ def test_a_turned_and_shrunken_window_inside_the_canvas_shows_nothing_but_canvas
 
 
 def synthetic(brightness):
-    """Return a cached_case of a grey picture whose first lesion is what is brighter than 150."""
+    """Return a cached case of a grey picture whose first lesion is what is brighter than 150."""
     pixels = np.repeat(brightness[..., None], 3, axis=2)
     lesion = (brightness > 150).astype(np.uint8)
     side = cache.VIEW_OVERSAMPLING * CONTRACT.view_side
@@ -314,14 +326,14 @@ def letter(place, size):
     return picture
 
 
-def in_register(one, other):
-    """Say whether two masks agree but for a pixel along their rims, and lie at the same place as a whole."""
+def in_register(first, second):
+    """Return whether two masks agree up to a pixel along their rims and have the same centre."""
     inner, core = (
         cv2.erode(mask, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        for mask in (one, other)
+        for mask in (first, second)
     )
-    agree = (inner <= other).all() and (core <= one).all()
-    return agree and np.abs(np.argwhere(one).mean(axis=0) - np.argwhere(other).mean(axis=0)).max() < 0.5
+    agree = (inner <= second).all() and (core <= first).all()
+    return agree and np.abs(np.argwhere(first).mean(axis=0) - np.argwhere(second).mean(axis=0)).max() < 0.5
 
 
 @pytest.mark.parametrize("seed", range(100))  # fixed: one draw in 10,000 is a pixel off at a sharp corner
@@ -330,7 +342,10 @@ def test_photograph_and_masks_stay_in_register_under_any_warp(seed):
     row, column = np.random.default_rng(seed).integers(-6, 7, 2)
     far, near = synthetic(letter((48 + row, 64 + column), 50)), synthetic(letter((40 + row, 70 + column), 18))
 
-    for sample in (cache.view_sample(far, CONTRACT, change), cache.window_sample(near, (40, 70), CONTRACT, change)):
+    for sample in (
+        cache.view_sample(far, CONTRACT, change),
+        cache.window_sample(near, (40, 70), CONTRACT, change),
+    ):
         # At .45 of the way from 60 to 240: half a pixel is common, and would fall to either side of .5.
         bright = (sample.pixels[..., 0] > 141).astype(np.uint8)
         lesion = (sample.truth[0] > 0.45).astype(np.uint8)
@@ -368,70 +383,76 @@ def test_masks_are_never_recoloured(cached_cases):
     sample = cache.window_sample(cached_cases[0], (80, 90), CONTRACT, change)
 
     assert set(np.unique(sample.truth)) <= {0.0, 1.0}
-    plain = cache.exact_window_sample(cached_cases[0], (64, 74), CONTRACT, change)
-    np.testing.assert_array_equal(sample.truth, plain.truth)
-    np.testing.assert_array_equal(sample.pixels, plain.pixels)
+    exact = cache.exact_window_sample(cached_cases[0], (64, 74), CONTRACT, change)
+    np.testing.assert_array_equal(sample.truth, exact.truth)
+    np.testing.assert_array_equal(sample.pixels, exact.pixels)
 
 
 @given(st.integers(0, 255), st.integers(1, 8))
 def test_bits_become_one_map_each(bits, lesions):
-    found = cache.unpack_bits(np.array([[bits]], np.uint8), lesions)
+    maps = cache.unpack_bits(np.array([[bits]], np.uint8), lesions)
 
-    assert found.shape == (lesions, 1, 1)
-    assert [int(value) for value in found.ravel()] == [int(d) for d in f"{bits:08b}"[::-1]][:lesions]
-
-
-# places
+    assert maps.shape == (lesions, 1, 1)
+    assert [int(value) for value in maps.ravel()] == [int(d) for d in f"{bits:08b}"[::-1]][:lesions]
 
 
-def far(place, cached_case, lesion):
-    """How far a place is from the nearest pixel of a lesion, along the axis where it is further."""
-    return np.abs(cached_case.lesion_pixels[lesion] - place).max(axis=1).min()
+# centres
 
 
-def drawn_places(cached_cases, share, seed=0, count=200, reach=8):
+def distance(point, cached_case, lesion):
+    """Return how far a point is from the nearest pixel of a lesion, along the axis where it is further."""
+    return np.abs(cached_case.lesion_pixels[lesion] - point).max(axis=1).min()
+
+
+def centres_of(cached_cases, share, seed=0, count=200, reach=8):
     return cache.sample_centres(cached_cases, share, reach, count, np.random.default_rng(seed))
 
 
-def test_with_a_share_of_one_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(cached_cases):
-    drawn = drawn_places(cached_cases, 1.0)
+def test_with_a_share_of_1_every_window_is_near_a_lesion_and_no_lesion_is_forgotten(cached_cases):
+    centres = centres_of(cached_cases, 1.0)
 
-    nearest = [min((far(place, cached_case, lesion), lesion) for lesion in cached_case.lesion_pixels) for cached_case, place in drawn]
-    assert max(distance for distance, _ in nearest) <= 8
-    counts = {lesion: sum(found == lesion for _, found in nearest) for lesion in CONTRACT.lesions}
+    nearest = [
+        min((distance(point, cached_case, lesion), lesion) for lesion in cached_case.lesion_pixels)
+        for cached_case, point in centres
+    ]
+    assert max(pixels for pixels, _ in nearest) <= 8
+    counts = {lesion: sum(name == lesion for _, name in nearest) for lesion in CONTRACT.lesions}
     assert min(counts.values()) > 25  # a quarter of 200 each, SE of one photograph included
 
 
-def test_with_a_share_of_none_windows_lie_anywhere(cached_cases):
-    drawn = drawn_places(cached_cases, 0.0, count=400)
+def test_with_a_share_of_0_windows_lie_anywhere(cached_cases):
+    centres = centres_of(cached_cases, 0.0, count=400)
 
-    for cached_case, (row, column) in drawn:
+    for cached_case, (row, column) in centres:
         assert 0 <= row < cached_case.bits.shape[0]
         assert 0 <= column < cached_case.bits.shape[1]
-    shares = np.array([[row / s.bits.shape[0], column / s.bits.shape[1]] for s, (row, column) in drawn])
+    shares = np.array([[row / s.bits.shape[0], column / s.bits.shape[1]] for s, (row, column) in centres])
     assert (np.histogram2d(*shares.T, bins=3, range=[[0, 1]] * 2)[0] > 20).all()
-    assert {cached_case.name for cached_case, _ in drawn} == {cached_case.name for cached_case in cached_cases}
+    assert {cached_case.name for cached_case, _ in centres} == {
+        cached_case.name for cached_case in cached_cases
+    }
 
 
 @given(seeds)
-def test_places_are_a_pure_function_of_the_generator(cached_cases, seed):
-    one, other = (
-        [(cached_case.name, place) for cached_case, place in drawn_places(cached_cases, 0.5, seed, count=5)] for _ in range(2)
+def test_centres_are_a_pure_function_of_the_generator(cached_cases, seed):
+    first, second = (
+        [(cached_case.name, point) for cached_case, point in centres_of(cached_cases, 0.5, seed, count=5)]
+        for _ in range(2)
     )
 
-    assert one == other
+    assert first == second
 
 
-def test_photographs_without_any_lesion_are_drawn_from_anywhere(cached_cases):
+def test_windows_of_photographs_without_lesions_lie_anywhere(cached_cases):
     healthy = [replace(cached_case, lesion_pixels={}) for cached_case in cached_cases]
 
-    assert len(drawn_places(healthy, 1.0, count=7)) == 7
+    assert len(centres_of(healthy, 1.0, count=7)) == 7
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_outside_0_to_1_is_refused(cached_cases, share):
     with pytest.raises(SettingError, match=f"lesion_share is {share}"):
-        drawn_places(cached_cases, share)
+        centres_of(cached_cases, share)
 
 
 @given(
@@ -440,7 +461,7 @@ def test_a_share_outside_0_to_1_is_refused(cached_cases, share):
     st.integers(0, 30),
     st.tuples(st.integers(-99, 99), st.integers(-99, 99)),
 )
-def test_a_window_around_any_place_lies_within_the_canvas(side, tall, wide, place):
+def test_a_window_around_any_point_lies_within_the_canvas(side, tall, wide, place):
     shape = (side + tall, side + wide)
 
     corner = cache.window_corner(place, side, shape)
@@ -451,7 +472,7 @@ def test_a_window_around_any_place_lies_within_the_canvas(side, tall, wide, plac
             assert start == centre - side // 2  # centred where there is room
 
 
-def test_a_case_is_named_in_what_goes_wrong_with_it(tmp_path):
+def test_errors_name_the_case(tmp_path):
     case = Case(name="gone", photograph=tmp_path / "gone.jpg", masks={})
 
     with pytest.raises(OSError, match=r"gone\.jpg"):

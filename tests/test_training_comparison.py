@@ -1,4 +1,4 @@
-"""Three rows at equal steps, on the same photographs; each row shows what it should."""
+"""The three rows of Table 1 are compared at equal steps and on the same photographs."""
 
 import json
 from dataclasses import replace
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_set
 from PIL import Image
+from safetensors.torch import load_file
 
 from foveate import cli
 from foveate.errors import TrainingError
@@ -15,33 +16,34 @@ from foveate.metrics import Estimate
 from foveate.training import cache, comparison, recipes, trainer
 from foveate.training.comparison import figure, tables
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run with all stages, its recipe, and the photographs."""
+    """Return the recipe, the folder of a run with all stages, and the photographs."""
     root = tmp_path_factory.mktemp("comparison")
     cases = tiny_set.write(root / "set")
     recipe = tiny_set.recipe()
     cached_cases = [cache.cache_case(case, recipe.contract, root / "sheets") for case in cases]
     for stage in comparison.COMPARISON_STAGES:
-        list(trainer.train_stage(recipe, cached_cases, root / "run", stage))
+        list(trainer.train_stage(recipe, cached_cases, RunFolder(root / "run"), stage))
     return recipe, root / "run", cases
 
 
 @pytest.fixture(scope="module")
-def found(made):
+def comparisons(made):
     recipe, folder, cases = made
     return comparison.compare(recipe, folder, cases, lesions=("EX", "SE"))
 
 
 def test_the_streams_alone_take_as_many_steps_as_the_fused_network(made):
     _, folder, _ = made
-    taken = comparison.steps_by_stage(folder)
-    assert taken["global-alone"] == taken["local-alone"] == taken["joint"] == 6
+    steps = comparison.steps_by_stage(folder)
+    assert steps["global-alone"] == steps["local-alone"] == steps["joint"] == 6
 
 
-def test_a_stage_that_a_run_left_out_took_no_steps(made, tmp_path):
+def test_a_stage_that_a_run_left_out_has_no_steps(made, tmp_path):
     _, folder, _ = made
     for name in ("joint.safetensors", "joint.csv"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
@@ -54,7 +56,7 @@ def test_a_stream_alone_waits_for_the_joint_stage_whose_steps_it_takes(made, tmp
         (tmp_path / f"{name}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes())
     cached_cases = [cache.cache_case(case, recipe.contract, tmp_path / "sheets") for case in cases]
     with pytest.raises(TrainingError, match="joint"):
-        list(trainer.train_stage(recipe, cached_cases, tmp_path, "global-alone"))
+        list(trainer.train_stage(recipe, cached_cases, RunFolder(tmp_path), "global-alone"))
 
 
 def test_each_row_is_the_network_with_its_own_last_weights(made):
@@ -69,34 +71,34 @@ def test_each_row_is_the_network_with_its_own_last_weights(made):
         assert {f"{part}.{name}" for name in stage} == own.keys()
 
 
-def test_a_column_has_all_rows_and_both_gains(found):
-    assert list(found) == ["EX", "SE"]
-    for one in found.values():
-        assert list(one.areas) == ["GlobalNet", "LocalNet", "fused"]
-        assert all(0 <= area.value <= 1 for area in one.areas.values())
+def test_a_column_has_all_rows_and_both_gains(comparisons):
+    assert list(comparisons) == ["EX", "SE"]
+    for column in comparisons.values():
+        assert list(column.areas) == ["GlobalNet", "LocalNet", "fused"]
+        assert all(0 <= area.value <= 1 for area in column.areas.values())
         for row in ("GlobalNet", "LocalNet"):
-            assert one.gains[row].value == one.areas["fused"].value - one.areas[row].value
-            assert one.gains[row].low <= one.gains[row].high
-    assert sum(found["EX"].lesions) == 3
-    assert sum(found["SE"].lesions) == 1
+            assert column.gains[row].value == column.areas["fused"].value - column.areas[row].value
+            assert column.gains[row].low <= column.gains[row].high
+    assert sum(comparisons["EX"].lesion_counts) == 3
+    assert sum(comparisons["SE"].lesion_counts) == 1
 
 
-def test_the_patch_shows_one_place_in_all_pictures(made, found):
+def test_all_pictures_of_a_patch_show_the_same_part_of_the_photograph(made, comparisons):
     _, _, cases = made
-    patch = found["EX"].patch
+    patch = comparisons["EX"].patch
     case = next(case for case in cases if case.name == patch.photograph)
     pixels = np.asarray(Image.open(case.photograph))
     (truth,) = comparison.truth(case, ("EX",), pixels.shape[:2])
-    here = comparison.densest_patch(truth)
-    np.testing.assert_array_equal(patch.truth, truth[here])
-    assert np.abs(patch.pixels.astype(int) - pixels[here]).max() <= 1  # two JPEG decoders
+    patch_slices = comparison.densest_patch(truth)
+    np.testing.assert_array_equal(patch.truth, truth[patch_slices])
+    assert np.abs(patch.pixels.astype(int) - pixels[patch_slices]).max() <= 1  # two JPEG decoders
     assert patch.truth.any()
     assert {row: stored.shape for row, stored in patch.maps.items()} == dict.fromkeys(
         comparison.ROWS, patch.truth.shape
     )
 
 
-def test_the_busiest_patch_is_the_one_of_the_grid_with_most_lesion():
+def test_the_densest_patch_is_the_one_of_the_grid_with_most_lesion():
     plane = np.zeros((512, 768), bool)
     plane[10:20, 10:20] = True
     plane[300:330, 600:630] = True
@@ -118,12 +120,12 @@ def test_the_papers_tiling_is_143_patches_side_by_side():
     assert comparison.with_tiling(contract, "model") is contract
 
 
-def test_the_figure_holds_five_pictures_in_the_papers_order(found):
-    patch = found["EX"].patch
-    drawn = np.asarray(Image.open(figure.io.BytesIO(figure.png(patch))).convert("RGB"))
+def test_the_figure_holds_five_pictures_in_the_papers_order(comparisons):
+    patch = comparisons["EX"].patch
+    picture = np.asarray(Image.open(figure.io.BytesIO(figure.png(patch))).convert("RGB"))
     side = figure.ENLARGEMENT * patch.truth.shape[0]
     cells = [
-        drawn[figure.CAPTION_HEIGHT :, left : left + side][:: figure.ENLARGEMENT, :: figure.ENLARGEMENT]
+        picture[figure.CAPTION_HEIGHT :, left : left + side][:: figure.ENLARGEMENT, :: figure.ENLARGEMENT]
         for left in range(0, 5 * (side + figure.GAP), side + figure.GAP)
     ]
     np.testing.assert_array_equal(cells[0], patch.pixels)
@@ -132,8 +134,8 @@ def test_the_figure_holds_five_pictures_in_the_papers_order(found):
         np.testing.assert_array_equal(cell[..., 1], patch.maps[row] // 257)
 
 
-def test_the_table_has_our_rows_and_the_papers(found):
-    text = tables.table_1(found)
+def test_the_table_has_our_rows_and_the_papers(comparisons):
+    text = tables.table_1(comparisons)
     lines = [line.split("|")[1].strip() for line in text.splitlines()]
     assert lines[2:] == [
         *("GlobalNet", "LocalNet", "fused", "fused - GlobalNet", "fused - LocalNet"),
@@ -144,28 +146,28 @@ def test_the_table_has_our_rows_and_the_papers(found):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "told"),
+    ("low", "high", "text"),
     [(0.01, 0.03, "+0.020 (+0.010 to +0.030) *"), (-0.01, 0.03, "+0.020 (-0.010 to +0.030)")],
 )
-def test_a_star_marks_a_difference_whose_interval_leaves_0_out(found, low, high, told):
+def test_a_star_marks_a_difference_whose_interval_leaves_0_out(comparisons, low, high, text):
     column = replace(
-        found["EX"], gains=dict.fromkeys(tables.STREAM_ROWS, Estimate(value=0.02, low=low, high=high))
+        comparisons["EX"], gains=dict.fromkeys(tables.STREAM_ROWS, Estimate(value=0.02, low=low, high=high))
     )
-    assert f"| {told} |" in tables.table_1({"EX": column})
+    assert f"| {text} |" in tables.table_1({"EX": column})
 
 
-def test_the_record_and_the_page_say_the_same(found):
+def test_the_record_and_the_page_say_the_same(comparisons):
     about = {"recipe": "tiny"}
-    record = tables.json.loads(tables.record(found, about))
+    record = tables.json.loads(tables.record(comparisons, about))
     fused = record["lesions"]["EX"]["aupr_exact"]["fused"]
     value = fused["value"]
     assert abs(fused["interval_deviation"]) < 0.1
-    assert fused["interval_deviation"] == found["EX"].deviations["fused"]
-    page = tables.page(found, about)
+    assert fused["interval_deviation"] == comparisons["EX"].deviations["fused"]
+    page = tables.page(comparisons, about)
     assert f"{value:.3f}" in page
     assert "figure-2-EX.png" in page
     assert [stratum["lesions"] for stratum in record["lesions"]["SE"]["by_diameter"]] == list(
-        found["SE"].lesions
+        comparisons["SE"].lesion_counts
     )
 
 
@@ -178,7 +180,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "RECIPES", {"tiny": lambda: tiny_set.recipe(split=split)})
     fewer = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
     line = ["compare", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "out"), *fewer]
-    return lambda *more: cli.run([*line, "--threads", "1", *more])
+    return lambda *options: cli.run([*line, "--threads", "1", *options])
 
 
 def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_path, capsys):
@@ -187,9 +189,9 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
     shown = capsys.readouterr()
     assert "| GlobalNet |" in shown.out
     assert "global-alone 2/2" in shown.err
-    found = json.loads((tmp_path / "out/comparison.json").read_text())
-    assert list(found["lesions"]) == ["EX"]
-    assert found["steps"]["local-alone"] == 2
+    content = json.loads((tmp_path / "out/comparison.json").read_text())
+    assert list(content["lesions"]) == ["EX"]
+    assert content["steps"]["local-alone"] == 2
     assert (tmp_path / "out/figure-2-EX.png").is_file()
     assert "figure-2-EX.png" in (tmp_path / "out/comparison.md").read_text()
 
@@ -198,7 +200,7 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("options", "message"),
     [
         (("--fold", "none"), "name photographs to compare on with --on"),
         (("--fold", "none", "--on", "train"), "is trained on"),
@@ -208,9 +210,9 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
         (("--healthy", "nowhere"), "nowhere: no such file or folder"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line_before_anything_is_trained(
-    command, tmp_path, capsys, more, said
+def test_a_comparison_that_is_impossible_is_refused_before_anything_is_trained(
+    command, tmp_path, capsys, options, message
 ):
-    assert command(*more) in (1, 2)
-    assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert command(*options) in (1, 2)
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out/run").exists()

@@ -11,8 +11,9 @@ import tiny_set
 from foveate import cli, models
 from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import SettingError
-from foveate.training import cross_validation, recipes, trainer
+from foveate.training import cross_validation, recipes
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
 from foveate.training.runner import TrainingPlan
 
 

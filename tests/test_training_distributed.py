@@ -1,4 +1,4 @@
-"""Several processes compute what one does: the same loss, the same gradient, the same weights."""
+"""Several processes compute what a single one does: the same loss, the same gradient, the same weights."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from foveate.training import distributed, sampler, stages, trainer
 from foveate.training.distributed import LOCAL, Machine
 from foveate.training.losses import Loss
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
 
 LOSS = Loss(focal_tversky=0.5)
 
@@ -32,37 +33,41 @@ def recipe(parts):
     return replace(whole, stages=each, precision="float32", loss=LOSS)
 
 
-def gradient(cached_cases, here, stage, parts):
+def gradient(cached_cases, machine, stage, parts):
     """Return the loss and gradient of a stage's first step, statistics frozen."""
     network = tiny_set.seeded()
     stages.set_modes(network, stage)
     network.eval()
-    trainer_ = trainer.StageTrainer(network, recipe(parts), stage, here)
-    loss = trainer_.backward(sampler.StepDataset(cached_cases, recipe(parts), stage, here)[0])
+    stage_trainer = trainer.StageTrainer(network, recipe(parts), stage, machine)
+    loss = stage_trainer.backward(sampler.StepDataset(cached_cases, recipe(parts), stage, machine)[0])
     grads = {name: w.grad for name, w in network.named_parameters() if w.grad is not None}
     return loss, grads
 
 
 def compute(root):
-    """Do all that is compared, as one of the processes or as the only one, and write it down."""
-    here = distributed.current_machine("cpu")
+    """Compute everything that is compared, in one of several processes or in the only one, and save it."""
+    machine = distributed.current_machine("cpu")
     cases = tiny_set.idrid.cases(root / "set", "train")
     cached_cases = [tiny_set.cache.cache_case(case, tiny_set.CONTRACT, root / "sheets") for case in cases]
-    out = root / f"{here.world_size}-{here.rank}"
+    out = root / f"{machine.world_size}-{machine.rank}"
     out.mkdir()
     losses = {}
     for stage in STAGES:
         for parts in (1, 2):
-            losses[f"{stage} {parts}"], grads = gradient(cached_cases, here, stage, parts)
+            losses[f"{stage} {parts}"], grads = gradient(cached_cases, machine, stage, parts)
             save_file(grads, out / f"{stage}-{parts}.safetensors")
     (out / "losses.json").write_text(json.dumps(losses))
-    list(trainer.train_stage(recipe(1), cached_cases, root / f"run-{here.world_size}", "global", machine=here))
+    list(
+        trainer.train_stage(
+            recipe(1), cached_cases, RunFolder(root / f"run-{machine.world_size}"), "global", machine=machine
+        )
+    )
 
 
 def process(root, rank, ranks, port):
-    """Start one process of some, as torchrun does."""
+    """Start one of several processes, as torchrun does."""
     paths = [str(Path(tiny_set.__file__).parent), str(Path(trainer.__file__).parents[2])]
-    told = {
+    environment = {
         "PYTHONPATH": os.pathsep.join(paths),
         "RANK": str(rank),
         "WORLD_SIZE": str(ranks),
@@ -76,7 +81,7 @@ def process(root, rank, ranks, port):
     )
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code, str(root)],
-        env=os.environ | told,
+        env=os.environ | environment,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -84,16 +89,16 @@ def process(root, rank, ranks, port):
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory):
-    """Return the folder of what two processes computed and what one did."""
+    """Return the folder with the results of two processes and of a single one."""
     root = tmp_path_factory.mktemp("machine")
     tiny_set.cached_cases(root)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = [process(root, rank, 2, port) for rank in range(2)]
-    for each in [*processes, process(root, 0, 1, port)]:
-        _, said = each.communicate(timeout=120)
-        assert each.returncode == 0, said
+    for started in [*processes, process(root, 0, 1, port)]:
+        _, errors = started.communicate(timeout=120)
+        assert started.returncode == 0, errors
     return root
 
 
@@ -101,36 +106,36 @@ def losses(root, name):
     return json.loads((root / name / "losses.json").read_text())
 
 
-def test_two_processes_find_the_loss_of_one(computed):
-    one, two, other = (losses(computed, name) for name in ("1-0", "2-0", "2-1"))
+def test_two_processes_compute_the_loss_of_a_single_one(computed):
+    single, first, second = (losses(computed, name) for name in ("1-0", "2-0", "2-1"))
 
-    assert two == other
-    assert two == pytest.approx(one, rel=1e-5)
+    assert first == second
+    assert first == pytest.approx(single, rel=1e-5)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("stage", STAGES)
-def test_two_processes_find_the_gradient_of_one(computed, stage, parts):
-    one, two, other = (
+def test_two_processes_compute_the_gradient_of_a_single_one(computed, stage, parts):
+    single, first, second = (
         load_file(computed / name / f"{stage}-{parts}.safetensors") for name in ("1-0", "2-0", "2-1")
     )
 
-    assert one.keys() == two.keys() == other.keys()
-    assert max(grad.abs().max() for grad in one.values()) > 0.01
-    for name, grad in one.items():
-        torch.testing.assert_close(two[name], grad, rtol=1e-4, atol=1e-5)
-        assert torch.equal(two[name], other[name])
+    assert single.keys() == first.keys() == second.keys()
+    assert max(grad.abs().max() for grad in single.values()) > 0.01
+    for name, grad in single.items():
+        torch.testing.assert_close(first[name], grad, rtol=1e-4, atol=1e-5)
+        assert torch.equal(first[name], second[name])
 
 
 def test_two_processes_write_one_run(computed):
-    one, two = ((computed / f"run-{ranks}") for ranks in (1, 2))
+    single, double = ((computed / f"run-{ranks}") for ranks in (1, 2))
 
-    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
-    assert len((two / "global.csv").read_text().splitlines()) == 7
-    assert (one / "recipe.json").read_text() == (two / "recipe.json").read_text()
+    assert {path.name for path in single.iterdir()} == {path.name for path in double.iterdir()}
+    assert len((double / "global.csv").read_text().splitlines()) == 7
+    assert (single / "recipe.json").read_text() == (double / "recipe.json").read_text()
 
 
-def test_one_process_neither_waits_nor_adds():
+def test_a_single_process_neither_waits_nor_adds():
     tensor = torch.ones(2)
 
     LOCAL.barrier()
@@ -143,31 +148,31 @@ def test_one_process_neither_waits_nor_adds():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said():
+def test_a_gpu_that_does_not_exist_is_an_error():
     with pytest.raises(SettingError, match="torch finds no GPU"):
         Machine(device="cuda")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_several_processes_without_a_gpu_are_told_before_they_join():
+def test_several_processes_without_a_gpu_are_refused_before_they_join():
     several = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
 
     with pytest.raises(SettingError, match="torch finds no GPU"), distributed.process_group(several, "cuda"):
         pass
 
 
-@pytest.mark.parametrize(("told", "wanted"), [({"LOCAL_WORLD_SIZE": "4"}, 4), ({"LOCAL_RANK": "2"}, 3)])
-def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, told, wanted):
+@pytest.mark.parametrize(("variables", "gpus"), [({"LOCAL_WORLD_SIZE": "4"}, 4), ({"LOCAL_RANK": "2"}, 3)])
+def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, variables, gpus):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | told
+    several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | variables
 
-    said = f"{wanted} processes on a machine of 2 GPUs; .* --nproc-per-node 2"
-    with pytest.raises(SettingError, match=said), distributed.process_group(several, "cuda"):
+    errors = f"{gpus} processes on a machine of 2 GPUs; .* --nproc-per-node 2"
+    with pytest.raises(SettingError, match=errors), distributed.process_group(several, "cuda"):
         pass
 
 
-def test_processes_that_were_not_told_where_to_meet_say_so(monkeypatch):
+def test_processes_without_a_meeting_address_are_refused(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -184,7 +189,7 @@ def test_workers_below_none_are_refused():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_gpu_finds_the_loss_and_gradient_of_the_processor(tmp_path):
+def test_a_gpu_computes_the_loss_and_gradient_of_the_processor(tmp_path):
     cached_cases = tiny_set.cached_cases(tmp_path)
     for stage in STAGES:
         (loss, grads), (again, moved) = (

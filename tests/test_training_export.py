@@ -1,4 +1,4 @@
-"""A package computes what the network computes, holds each weight once, and replaces an older one whole."""
+"""A package computes what the network computes, stores each weight once, and replaces an older one whole."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ from foveate import models
 from foveate.engines import WindowBatch
 from foveate.engines import onnx as onnx_engine
 from foveate.engines.pytorch import to_tensors
-from foveate.errors import ExportError, PackageError
+from foveate.errors import ExportError, OutputError, PackageError
 from foveate.nets import fold_batch_norm, sample_pieces
 from foveate.training.export import TOLERANCE, WEIGHTS, export, round_to_half, verify
 from foveate.types import Decision
@@ -39,7 +39,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def exported(network, tmp_path_factory):
-    """The tiny network's package; not to be changed."""
+    """Return the folder of the tiny network's package, which must not be changed."""
     folder = tmp_path_factory.mktemp("export") / "package"
     export(network, MANIFEST, folder)
     return folder
@@ -47,12 +47,12 @@ def exported(network, tmp_path_factory):
 
 @pytest.fixture
 def package(exported, tmp_path):
-    """A copy of it that may be changed."""
+    """Return a copy of it that may be changed."""
     return shutil.copytree(exported, tmp_path / "package")
 
 
 def graph(folder, name):
-    """A graph as it lies on disk, nothing read from beside it."""
+    """Return a graph without reading the weight file."""
     return onnx.load(folder / name, load_external_data=False).graph
 
 
@@ -60,7 +60,7 @@ def pointer(tensor):
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def test_a_package_is_proven_and_loads(exported):
+def test_a_package_is_verified_and_loads(exported):
     loaded = models.load(exported)
 
     assert verify(exported) < TOLERANCE
@@ -79,32 +79,32 @@ def test_graphs_hold_no_weights_of_their_own(exported, name):
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_convolution_reads_its_weights_from_the_weight_file(exported, name):
-    drawn = graph(exported, name)
-    outside = {t.name: t for t in drawn.initializer if t.data_location == TensorProto.EXTERNAL}
-    source = {node.output[0]: node.input[0] for node in drawn.node if node.op_type == "Cast"}
-    convolutions = [node for node in drawn.node if node.op_type in ("Conv", "ConvTranspose")]
+    graph_ = graph(exported, name)
+    external = {t.name: t for t in graph_.initializer if t.data_location == TensorProto.EXTERNAL}
+    source = {node.output[0]: node.input[0] for node in graph_.node if node.op_type == "Cast"}
+    convolutions = [node for node in graph_.node if node.op_type in ("Conv", "ConvTranspose")]
     stored, raw = load_file(exported / WEIGHTS), (exported / WEIGHTS).read_bytes()
 
     assert convolutions
     for weight, bias in (node.input[1:3] for node in convolutions):
         for read, kind in ((source.get(weight, weight), np.float16), (bias, np.float32)):
-            place = pointer(outside[read])
+            place = pointer(external[read])
             start, length = int(place["offset"]), int(place["length"])
-            wanted = stored[read.removeprefix("network.").removesuffix(".half")].numpy()
+            expected = stored[read.removeprefix("network.").removesuffix(".half")].numpy()
             assert place["location"] == WEIGHTS
-            assert wanted.dtype == kind
-            assert raw[start : start + length] == wanted.tobytes()
+            assert expected.dtype == kind
+            assert raw[start : start + length] == expected.tobytes()
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_nothing_tells_on_which_machine_it_was_exported(exported, name):
+def test_graphs_do_not_reveal_the_machine_that_exported_them(exported, name):
     content = (exported / name).read_bytes()
 
     assert b".py" not in content
     assert str(Path(__file__).parents[1]).encode() not in content
 
 
-def test_everybody_may_read_it_who_may_read_any_file(exported, tmp_path):
+def test_a_package_has_the_usual_permissions(exported, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("any")
 
@@ -139,14 +139,14 @@ def test_number_of_windows_and_sides_of_pieces_are_free(exported, network, count
     shapes = ((count, 3, 32, 32), (count, 4, high, wide), (count, 32, high), (count, 32, wide))
     batch = random_batch(generator, shapes)
 
-    found = onnx_engine.open(models.load(exported), threads=1).run_local(batch)
+    probabilities = onnx_engine.open(models.load(exported), threads=1).run_local(batch)
 
-    wanted = by_torch(round_to_half(network), batch)
-    np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+    expected = by_torch(round_to_half(network), batch)
+    np.testing.assert_allclose(probabilities, expected, atol=TOLERANCE)
 
 
 @torch.no_grad()
-def test_windows_of_any_whole_steps_are_taken_where_the_contract_names_a_step(network, tmp_path):
+def test_windows_of_any_multiple_of_the_contracts_step_are_accepted(network, tmp_path):
     manifest = replace(MANIFEST, contract=replace(tiny_set.CONTRACT, step=8))
     export(network, manifest, tmp_path / "package")
     engine = onnx_engine.open(models.load(tmp_path / "package"), threads=1)
@@ -155,10 +155,10 @@ def test_windows_of_any_whole_steps_are_taken_where_the_contract_names_a_step(ne
         shapes = ((count, 3, tall, wide), (count, 4, 5, 9), (count, tall, 5), (count, wide, 9))
         batch = random_batch(generator, shapes)
 
-        found = engine.run_local(batch)
+        probabilities = engine.run_local(batch)
 
-        wanted = by_torch(round_to_half(network), batch)
-        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+        expected = by_torch(round_to_half(network), batch)
+        np.testing.assert_allclose(probabilities, expected, atol=TOLERANCE)
 
 
 @torch.no_grad()
@@ -170,31 +170,33 @@ def test_a_fusion_that_corrects_is_exported_as_torch_has_it(tmp_path):
     shapes = ((3, 3, 32, 32), (3, 4, 5, 9), (3, 32, 5), (3, 32, 9))
     batch = random_batch(generator, shapes)
 
-    found = onnx_engine.open(models.load(tmp_path / "package"), threads=1).run_local(batch)
+    probabilities = onnx_engine.open(models.load(tmp_path / "package"), threads=1).run_local(batch)
 
     rounded = round_to_half(network)
     features, alone = rounded.local_net(torch.from_numpy(batch.windows))
     correction = rounded.fusion(features, sample_pieces(to_tensors(batch)))
-    np.testing.assert_allclose(found, (alone + correction).sigmoid().numpy(), atol=TOLERANCE)
-    assert min(alone.abs().max(), correction.abs().max()) > 0.1  # or one of them would not be seen
+    np.testing.assert_allclose(probabilities, (alone + correction).sigmoid().numpy(), atol=TOLERANCE)
+    assert min(alone.abs().max(), correction.abs().max()) > 0.1  # or one of them would not be tested
 
 
-def test_what_is_stored_is_what_halved_gives(exported, network):
-    stored, wanted = load_file(exported / WEIGHTS), round_to_half(network).state_dict()
+def test_stored_weights_are_those_of_round_to_half(exported, network):
+    stored, expected = load_file(exported / WEIGHTS), round_to_half(network).state_dict()
 
-    assert stored.keys() == wanted.keys()
-    for name, tensor in wanted.items():
+    assert stored.keys() == expected.keys()
+    for name, tensor in expected.items():
         torch.testing.assert_close(stored[name].float(), tensor, atol=0, rtol=0)
 
 
-def test_halved_rounds_convolution_weights_and_leaves_biases_and_the_network(network):
+def test_round_to_half_changes_convolution_weights_only_and_not_the_network(network):
     before = copy.deepcopy(network.state_dict())
     exact, rounded = fold_batch_norm(network).state_dict(), round_to_half(network).state_dict()
 
     assert exact.keys() == rounded.keys()
     for name, tensor in exact.items():
-        wanted = tensor.numpy().astype(np.float16).astype(np.float32) if tensor.ndim == 4 else tensor.numpy()
-        np.testing.assert_array_equal(rounded[name].numpy(), wanted, err_msg=name)
+        expected = (
+            tensor.numpy().astype(np.float16).astype(np.float32) if tensor.ndim == 4 else tensor.numpy()
+        )
+        np.testing.assert_array_equal(rounded[name].numpy(), expected, err_msg=name)
     assert {tensor.ndim for tensor in exact.values()} == {1, 4}
     assert any(not torch.equal(exact[name], rounded[name]) for name in exact)
     for name, tensor in network.state_dict().items():
@@ -212,7 +214,7 @@ def test_a_flipped_byte_among_the_weights_is_refused_by_name(package):
 
 @pytest.mark.parametrize("key", ["coarse", "probabilities"])
 @pytest.mark.parametrize("wrong", [10 * TOLERANCE, np.nan])
-def test_an_example_that_says_otherwise_proves_nothing(package, key, wrong):
+def test_a_package_whose_example_differs_is_refused(package, key, wrong):
     with np.load(package / "example.npz") as example:
         changed = {name: example[name] for name in example.files}
     changed[key].flat[-1] += wrong
@@ -237,7 +239,7 @@ def test_an_older_package_is_replaced_as_a_whole(package, network, exported):
         assert (package / name).read_bytes() == (exported / name).read_bytes(), name
 
 
-def test_what_cannot_be_proven_leaves_the_older_package_and_no_draft(package, network):
+def test_a_package_that_cannot_be_verified_leaves_the_older_one_and_no_draft(package, network):
     wild = copy.deepcopy(network)
     with torch.no_grad():
         wild.fusion.layers[-1].weight.fill_(1e6)  # infinite in half precision
@@ -245,6 +247,22 @@ def test_what_cannot_be_proven_leaves_the_older_package_and_no_draft(package, ne
 
     with pytest.raises(ExportError):
         export(wild, MANIFEST, package)
+
+    assert models.load(package).digest == before
+    assert [path.name for path in package.parent.iterdir()] == ["package"]
+
+
+def test_a_package_that_cannot_be_put_into_place_leaves_the_older_one(package, network, monkeypatch):
+    before, real = models.load(package).digest, Path.rename
+
+    def refuse(path, target):
+        if path.name == "new":  # the second rename, after the older package was moved aside
+            raise OSError(28, "No space left on device")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OutputError, match=r"package: cannot be written .*free some"):
+        export(network, replace(MANIFEST, version="2.0"), package)
 
     assert models.load(package).digest == before
     assert [path.name for path in package.parent.iterdir()] == ["package"]

@@ -1,4 +1,4 @@
-"""The loss is the paper's equation 2, counted in each picture and lesion, and Dice beside it."""
+"""The loss is the paper's equation 2, counted in each picture and for each lesion, with Dice beside it."""
 
 import math
 from dataclasses import replace
@@ -12,8 +12,8 @@ from strategies import laws, seeds
 
 from foveate.errors import SettingError
 from foveate.training.losses import (
-    Loss,
     BatchTotals,
+    Loss,
     dice_loss,
     focal_tversky_loss,
     overlap_sums,
@@ -21,7 +21,7 @@ from foveate.training.losses import (
 )
 
 
-def drawn(seed, *, hard, shape=(2, 3, 4, 5)):
+def random_maps(seed, *, hard, shape=(2, 3, 4, 5)):
     """Return logits and truth; one picture's lesion is absent."""
     generator = np.random.default_rng(seed)
     truth = generator.random(shape)
@@ -45,7 +45,7 @@ def equation_2(logits, truth, gamma):
 @laws
 @given(seeds, st.booleans(), st.floats(0.01, 2))
 def test_the_cross_entropy_is_equation_2_over_the_pixels(seed, hard, gamma):
-    logits, truth = drawn(seed, hard=hard)
+    logits, truth = random_maps(seed, hard=hard)
     pixels = truth.shape[2] * truth.shape[3]
 
     each = [
@@ -54,25 +54,25 @@ def test_the_cross_entropy_is_equation_2_over_the_pixels(seed, hard, gamma):
         for k in range(3)
     ]
 
-    found = weighted_cross_entropy(logits, truth, gamma)
-    assert found.item() == pytest.approx(np.mean(each), rel=1e-9)
+    result = weighted_cross_entropy(logits, truth, gamma)
+    assert result.item() == pytest.approx(np.mean(each), rel=1e-9)
 
 
 @laws
 @given(seeds, st.floats(0.01, 2))
 def test_the_texts_weighting_is_the_negatives_over_gamma_times_the_positives(seed, gamma):
-    logits, truth = drawn(seed, hard=True)
+    logits, truth = random_maps(seed, hard=True)
     each = []
     for n in range(2):
         for k in range(3):
             z, y = logits[n, k].flatten().tolist(), truth[n, k].flatten().tolist()
             weight = y.count(0.0) / (gamma * y.count(1.0)) if 1.0 in y else 0.0
-            p = [1 / (1 + math.exp(-one)) for one in z]
+            p = [1 / (1 + math.exp(-logit)) for logit in z]
             sums = [-weight * math.log(a) if true else -math.log(1 - a) for a, true in zip(p, y, strict=True)]
             each.append(sum(sums) / len(y))
 
-    found = weighted_cross_entropy(logits, truth, gamma, "text")
-    assert found.item() == pytest.approx(np.mean(each), rel=1e-9)
+    result = weighted_cross_entropy(logits, truth, gamma, "text")
+    assert result.item() == pytest.approx(np.mean(each), rel=1e-9)
 
 
 def test_lesion_pixels_are_counted_in_each_picture_and_lesion_not_over_the_batch():
@@ -87,10 +87,10 @@ def test_lesion_pixels_are_counted_in_each_picture_and_lesion_not_over_the_batch
     pull = -logits.grad * 2 * 2 * 64  # sigmoid(0) is 1/2, two pictures of 64 px: the weight itself
     assert pull[0, 0, 0, 0].item() == pytest.approx(63 / 2)
     assert pull[1, 0, 0, 0].item() == pytest.approx(32 / 33)
-    alone = weighted_cross_entropy(logits[:1], truth[:1], 1 / 64).item()
-    other = weighted_cross_entropy(logits[1:], truth[1:], 1 / 64).item()
+    first = weighted_cross_entropy(logits[:1], truth[:1], 1 / 64).item()
+    second = weighted_cross_entropy(logits[1:], truth[1:], 1 / 64).item()
     both = weighted_cross_entropy(logits, truth, 1 / 64).item()
-    assert both == pytest.approx((alone + other) / 2)
+    assert both == pytest.approx((first + second) / 2)
 
 
 def test_the_weight_of_a_lesion_pixel_is_at_most_one_over_gamma():
@@ -106,8 +106,8 @@ def test_the_weight_of_a_lesion_pixel_is_at_most_one_over_gamma():
 
 @laws
 @given(seeds, st.booleans())
-def test_dice_is_pooled_over_the_batch_and_meant_over_the_lesions_in_it(seed, hard):
-    logits, truth = drawn(seed, hard=hard)
+def test_dice_is_pooled_over_the_batch_and_averaged_over_the_lesions_in_it(seed, hard):
+    logits, truth = random_maps(seed, hard=hard)
     truth[:, 1] = 0  # a lesion that does not occur
     p, y = 1 / (1 + np.exp(-logits.numpy())), truth.numpy()
 
@@ -124,7 +124,7 @@ def test_dice_is_pooled_over_the_batch_and_meant_over_the_lesions_in_it(seed, ha
 @given(seeds, st.booleans())
 def test_focal_tversky_is_the_papers_formula_over_the_batch(seed, hard):
     """Abraham and Khan 2019: TI with alpha .7 on missed pixels and beta .3 on false ones; (1 - TI)^(3/4)."""
-    logits, truth = drawn(seed, hard=hard)
+    logits, truth = random_maps(seed, hard=hard)
     p, g = 1 / (1 + np.exp(-logits.numpy())), truth.numpy()
     each = []
     for k in range(3):
@@ -152,25 +152,25 @@ def test_a_perfect_answer_leaves_focal_tversky_finite():
 @given(seeds, st.integers(1, 5), st.booleans())
 def test_the_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(seed, cut, focal):
     loss = Loss(focal_tversky=1.5) if focal else Loss()
-    logits, truth = (tensor.float() for tensor in drawn(seed, hard=True, shape=(6, 2, 4, 5)))
-    together = logits.clone().requires_grad_(True)
-    apart = logits.clone().requires_grad_(True)
+    logits, truth = (tensor.float() for tensor in random_maps(seed, hard=True, shape=(6, 2, 4, 5)))
+    whole_logits = logits.clone().requires_grad_(True)
+    part_logits = logits.clone().requires_grad_(True)
 
-    whole = loss(together, truth)
+    whole = loss(whole_logits, truth)
     whole.backward()
     sums = overlap_sums(logits, truth)
     parts = [
-        loss(apart[of], truth[of], BatchTotals(share=len(truth[of]) / 6, overlap=sums))
+        loss(part_logits[of], truth[of], BatchTotals(share=len(truth[of]) / 6, overlap=sums))
         for of in (slice(0, cut), slice(cut, 6))
     ]
     for part in parts:
         part.backward()
 
     assert sum(part.item() for part in parts) == pytest.approx(whole.item(), rel=1e-5)
-    torch.testing.assert_close(apart.grad, together.grad, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(part_logits.grad, whole_logits.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_where_no_lesion_occurs_dice_says_nothing():
+def test_dice_is_0_where_no_lesion_occurs():
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
 
     loss = dice_loss(overlap_sums(logits, torch.zeros(2, 3, 4, 4)))
@@ -180,7 +180,7 @@ def test_where_no_lesion_occurs_dice_says_nothing():
     assert logits.grad.abs().sum() == 0
 
 
-def test_a_perfect_answer_costs_next_to_nothing_and_the_opposite_much():
+def test_a_perfect_prediction_has_almost_no_loss_and_the_opposite_a_large_one():
     truth = (torch.rand(2, 3, 8, 8) > 0.8).float()
     logits = (2 * truth - 1) * 40
 
@@ -191,22 +191,22 @@ def test_a_perfect_answer_costs_next_to_nothing_and_the_opposite_much():
 @laws
 @given(seeds, st.sampled_from([1e4, -1e4, 3e38]), st.booleans())
 def test_the_loss_and_its_gradient_are_finite_for_any_logits(seed, extreme, hard):
-    logits, truth = drawn(seed, hard=hard)
+    logits, truth = random_maps(seed, hard=hard)
     logits = logits.float()
     logits[0] = extreme
     logits[1, 0] = -extreme
     logits.requires_grad_(True)
 
-    found = Loss()(logits, truth.float())
-    found.backward()
+    result = Loss()(logits, truth.float())
+    result.backward()
 
     if abs(extreme) < 1e38:  # at the end of float32 the sum itself may be infinite
-        assert math.isfinite(found.item())
-    assert not math.isnan(found.item())
+        assert math.isfinite(result.item())
+    assert not math.isnan(result.item())
     assert torch.isfinite(logits.grad).all()
 
 
-def test_an_empty_and_a_full_truth_are_no_exception():
+def test_the_loss_is_finite_for_an_empty_and_a_full_truth():
     logits = torch.randn(1, 1, 4, 4)
 
     assert math.isfinite(Loss()(logits, torch.zeros(1, 1, 4, 4)).item())
@@ -214,7 +214,7 @@ def test_an_empty_and_a_full_truth_are_no_exception():
 
 
 def test_the_parts_add_up_by_their_weights():
-    logits, truth = (tensor.float() for tensor in drawn(0, hard=True))
+    logits, truth = (tensor.float() for tensor in random_maps(0, hard=True))
     loss = Loss(gamma=0.5, dice=3.0, cross_entropy=2.0)
     entropy, dice = weighted_cross_entropy(logits, truth, 0.5), dice_loss(overlap_sums(logits, truth))
 
@@ -231,6 +231,8 @@ def test_the_parts_add_up_by_their_weights():
     [
         {"gamma": 0.0},
         {"gamma": -1.0},
+        {"gamma": math.nan},
+        {"dice": math.inf},
         {"dice": -0.1},
         {"focal_tversky": -0.1},
         {"cross_entropy": -1.0},

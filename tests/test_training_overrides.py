@@ -1,4 +1,4 @@
-"""A recipe's numbers are changed by name and by type, or the message says what there is."""
+"""A recipe's numbers are overridden by name and parsed by type; errors list the names that exist."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def changed(**settings):
     return overrides.override(tiny_set.recipe(), {name.replace("__", "."): v for name, v in settings.items()})
 
 
-def test_each_kind_of_value_is_read_by_the_type_of_its_field():
+def test_each_value_is_parsed_by_the_type_of_its_field():
     recipe = changed(
         stages__joint__steps="100",
         stages__local__limits__turn="180",
@@ -60,7 +60,7 @@ def test_epochs_take_the_place_of_steps_and_steps_of_epochs():
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("stage.joint.steps", "1", "no setting 'stage'; there is name, contract, network, stages"),
         ("stages.last.steps", "1", "no setting 'last'; there is global, local, fusion, joint"),
@@ -69,20 +69,22 @@ def test_epochs_take_the_place_of_steps_and_steps_of_epochs():
         ("stages.joint", "1", "holds several values: photographs, windows"),
         ("stages.joint.steps", "1.5", "not a whole number"),
         ("stages.joint.rate", "fast", "not a number"),
+        ("stages.joint.rate", "nan", "not a number"),
+        ("loss.gamma", "inf", "not a number"),
         ("optimiser", "sgd", "choose one of adam, adamw"),
         ("any_lesions", "yes", "write true or false"),
         ("contract.mean", "1,2", "give 3 values"),
         ("contract.mean", "1,2,x", "not a number"),
     ],
 )
-def test_what_cannot_be_set_is_said_by_name(name, text, said):
-    with pytest.raises(SettingError, match=said) as caught:
+def test_errors_name_the_setting(name, text, message):
+    with pytest.raises(SettingError, match=message) as error:
         overrides.override(tiny_set.recipe(), {name: text})
 
-    assert str(caught.value).startswith(f"--set {name}")
+    assert str(error.value).startswith(f"--set {name}")
 
 
-def test_healthy_eyes_and_the_correction_can_be_set():
+def test_healthy_eyes_and_residual_fusion_can_be_set():
     named = changed(healthy_share="0.15", healthy_split="halves.json", network__corrects="true")
 
     assert named.healthy_share == 0.15
@@ -110,13 +112,13 @@ TOGETHER = [
 
 
 @pytest.mark.parametrize("settings", TOGETHER, ids="+".join)
-def test_changes_that_belong_together_are_made_in_either_order(settings):
+def test_overrides_that_belong_together_are_accepted_in_any_order(settings):
     recipe = overrides.override(tiny_set.recipe(), settings)
 
     assert overrides.override(tiny_set.recipe(), dict(reversed(settings.items()))) == recipe
-    found = overrides.names(recipe)
+    current = overrides.names(recipe)
     for name, text in settings.items():
-        assert found[name].strip("()").replace(" ", "") in (text, f"{text}.0", text.capitalize())
+        assert current[name].strip("()").replace(" ", "") in (text, f"{text}.0", text.capitalize())
 
 
 def test_a_published_recipe_takes_other_poolings_with_their_decoder():
@@ -132,7 +134,7 @@ def test_steps_and_epochs_together_are_refused():
         overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint.epochs": "2"})
 
 
-def test_a_holder_and_a_value_below_it_are_refused():
+def test_a_setting_and_one_below_it_are_refused():
     with pytest.raises(SettingError, match=r"--set stages\.joint holds several values"):
         overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint": "1"})
 
@@ -146,11 +148,11 @@ def test_every_name_that_is_listed_can_be_set_to_its_own_value():
     assert overrides.override(recipe, {n: t for n, t in plain.items() if t != "None"}) == recipe
 
 
-def test_key_and_value_are_parted_at_the_first_sign():
+def test_key_and_value_are_separated_at_the_first_equals_sign():
     assert overrides.parse_pairs(["a.b=1", "c=d=e"]) == {"a.b": "1", "c": "d=e"}
 
 
 @pytest.mark.parametrize("texts", [["a"], ["=1"], ["a=1", "a=2"]])
-def test_a_text_that_is_no_pair_or_comes_twice_is_refused(texts):
+def test_a_text_that_is_no_pair_or_is_given_twice_is_refused(texts):
     with pytest.raises(SettingError, match="give each KEY=VALUE once"):
         overrides.parse_pairs(texts)

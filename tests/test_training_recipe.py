@@ -26,7 +26,16 @@ def test_the_smallest_stage_is_one_step_of_one_window_of_one_photograph():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"photographs": 0}, {"windows": 0}, {"rate": 0.0}, {"rate": -1e-3}], ids=str
+    "wrong",
+    [
+        {"steps": 0},
+        {"photographs": 0},
+        {"windows": 0},
+        {"rate": 0.0},
+        {"rate": -1e-3},
+        {"rate": float("nan")},
+    ],
+    ids=str,
 )
 def test_a_stage_that_learns_nothing_is_refused(wrong):
     with pytest.raises(SettingError, match="at least 1 and rate above 0"):
@@ -80,7 +89,7 @@ def test_numbers_outside_their_range_are_refused(wrong):
 
 
 @pytest.mark.parametrize(
-    ("contract", "poolings", "said"),
+    ("contract", "poolings", "message"),
     [
         (
             {"view_side": 30},
@@ -96,12 +105,12 @@ def test_numbers_outside_their_range_are_refused(wrong):
     ],
     ids=str,
 )
-def test_a_side_that_a_stream_cannot_halve_is_refused_with_what_to_do(contract, poolings, said):
+def test_a_side_that_a_stream_cannot_halve_is_refused_with_what_to_do(contract, poolings, message):
     whole = tiny_set.recipe()
     stream = replace(tiny_set.STREAM, poolings=poolings)
     network = replace(whole.network, global_net=stream, local_net=stream)
 
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         replace(whole, contract=replace(tiny_set.CONTRACT, **contract), network=network)
 
 
@@ -131,6 +140,18 @@ def test_a_share_of_healthy_eyes_leaves_room_for_others(share):
         tiny_set.recipe(healthy_share=share)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_windows_near_lesions_lies_between_0_and_1(share):
+    with pytest.raises(SettingError, match=f"lesion_share is {share}; a share lies between 0 and 1"):
+        tiny_set.recipe(lesion_share=share)
+
+
+@pytest.mark.parametrize("power", [-1.0, float("inf"), float("nan")])
+def test_a_power_that_is_no_decay_is_refused(power):
+    with pytest.raises(SettingError, match=f"power is {power}; give a number of at least 0"):
+        tiny_set.recipe(power=power)
+
+
 def test_healthy_eyes_are_not_dealt():
     with pytest.raises(SettingError, match=r"healthy_share is 0\.2; .* 0 where sampling is dealt"):
         tiny_set.recipe(sampling="dealt", lesion_share=0.0, healthy_share=0.2)
@@ -149,6 +170,8 @@ def test_an_epoch_is_every_photograph_once_with_its_patches():
     assert steps_per_epoch(recipe, "global", 54) == 27
     assert steps_per_epoch(recipe, "local", 54) == 54 * 143 / 16
     assert steps_per_epoch(recipe, "fusion", 54) == 54 * 13 / 2
-    assert steps_per_epoch(recipe, "joint", 54) == 54 * 15  # the last group of a photograph begins its windows again
+    assert (
+        steps_per_epoch(recipe, "joint", 54) == 54 * 15
+    )  # the last group of a photograph begins its windows again
     assert stage_steps(recipe, "joint", 54) == 2 * 54 * 15
     assert stage_steps(recipe, "fusion", 54) == 1

@@ -1,8 +1,9 @@
-"""From a finished run to a package: its thresholds, its record, and that it predicts what was validated."""
+"""A finished run becomes a package: its thresholds, its record, and that it predicts what was validated."""
 
 import numpy as np
 import pytest
 import tiny_set
+from safetensors.torch import load_file
 
 from foveate import evaluation, metrics, models, photographs
 from foveate.datasets import read_mask
@@ -13,6 +14,8 @@ from foveate.evaluation import effort_cutoffs, networks
 from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, trainer
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
+from foveate.training.run_record import StartPackage
 from foveate.types import SelectionRule
 
 
@@ -22,49 +25,51 @@ def trained(tmp_path_factory):
     cached_cases, cases = tiny_set.cached_cases(root), tiny_set.idrid.cases(root / "set", "train")
     recipe = tiny_set.recipe()
     for stage in STAGES:
-        list(trainer.train_stage(recipe, cached_cases, root / "run", stage))
+        list(trainer.train_stage(recipe, cached_cases, RunFolder(root / "run"), stage))
     return release.FinishedRun(
         recipe=recipe,
         folder=root / "run",
         stage="joint",
-        learned=cases[:2],
+        training_cases=cases[:2],
         held_back=cases[:1],
         layout=LAYOUTS["idrid"],
     )
 
 
 @pytest.fixture(scope="module")
-def judged(trained):
-    return release.ReleaseInputs(shipped=trained, by=[trained])
+def inputs(trained):
+    return release.ReleaseInputs(shipped=trained, validation_runs=[trained])
 
 
 @pytest.fixture(scope="module")
-def counted(judged):
-    return {row: release.validate(judged, row) for row in networks.ROWS}
+def histograms(inputs):
+    return {row: release.validate(inputs, row) for row in networks.ROWS}
 
 
 @pytest.fixture(scope="module")
-def tables(counted):
-    return {row: evaluation.score(cases, resamples=10) for row, cases in counted.items()}
+def tables(histograms):
+    return {row: evaluation.score(cases, resamples=10) for row, cases in histograms.items()}
 
 
 def test_each_row_of_table_1_is_another_network(tables):
-    found = {row: table["HE"].average_precision for row, table in tables.items()}
+    precisions = {row: table["HE"].average_precision for row, table in tables.items()}
 
-    assert len(set(found.values())) == 3, found
+    assert len(set(precisions.values())) == 3, precisions
 
 
-def test_thresholds_are_those_of_the_highest_dice_and_areas_a_quantile_of_what_is_drawn(trained, tables):
+def test_thresholds_maximise_dice_and_areas_are_a_quantile_of_annotated_regions(trained, tables):
     decisions = release.choose_decisions(trained, tables["fused"], {})
-    shapes = [photographs.read(case.photograph).shape for case in trained.learned]
-    drawn = [read_mask(case.masks["MA"], shape) for case, shape in zip(trained.learned, shapes, strict=True)]
+    shapes = [photographs.read(case.photograph).shape for case in trained.training_cases]
+    masks = [
+        read_mask(case.masks["MA"], shape) for case, shape in zip(trained.training_cases, shapes, strict=True)
+    ]
 
     assert decisions["EX"].threshold == pytest.approx(tables["fused"]["EX"].threshold, abs=1e-4)
-    assert 1 <= decisions["MA"].minimum_area <= max(int(mask.sum()) for mask in drawn)
+    assert 1 <= decisions["MA"].minimum_area <= max(int(mask.sum()) for mask in masks)
     assert decisions["HE"].minimum_area > decisions["MA"].minimum_area
 
 
-def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, counted):
+def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, histograms):
     scalings = {"EX": PlattScaling(slope=2.0, shift=-1.0)}
     plain, scaled = (release.choose_decisions(trained, tables["fused"], each) for each in ({}, scalings))
     logit = np.log(plain["EX"].threshold / (1 - plain["EX"].threshold))
@@ -73,17 +78,19 @@ def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tabl
     assert scaled["MA"] == plain["MA"]
 
 
-def test_the_package_scores_what_was_validated(judged, counted, tables, tmp_path, monkeypatch):
+def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_path, monkeypatch):
     # Six steps a stage make maps so flat that put right they are others where windows overlap.
-    monkeypatch.setattr(release, "fit_calibration", lambda counted: {})
-    release.write_package(judged, counted, "1", tmp_path / "package")
+    monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})
+    release.write_package(inputs, histograms, "1", tmp_path / "package")
 
     package = models.load(tmp_path / "package")
-    found = list(evaluation.count(judged.by[0].held_back, package, onnx.open(package, threads=1)))
+    histograms_of_package = list(
+        evaluation.count_pixels(inputs.validation_runs[0].held_back, package, onnx.open(package, threads=1))
+    )
 
     for lesion, score in tables["fused"].items():
-        again = metrics.average_precision(found[0].counts[lesion])
-        assert again == pytest.approx(score.average_precision, abs=1e-3), lesion
+        precision = metrics.average_precision(histograms_of_package[0].counts[lesion])
+        assert precision == pytest.approx(score.average_precision, abs=1e-3), lesion
     assert package.manifest["licence"] == package.manifest["data"]["licence"] == "CC-BY-4.0"
     assert "Porwal" in package.manifest["data"]["attribution"]
     assert package.manifest["intended_use"].startswith("Research on hard exudates, microaneurysms,")
@@ -98,54 +105,56 @@ def test_the_package_scores_what_was_validated(judged, counted, tables, tmp_path
     )
 
 
-def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(judged, counted, tmp_path):
-    scaling = release.fit_calibration(counted["fused"])["EX"]
-    release.write_package(judged, counted, "1", tmp_path / "package")
-    plain = export.round_to_half(release.build_network(judged.shipped))
+def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, histograms, tmp_path):
+    scaling = release.fit_calibration(histograms["fused"])["EX"]
+    release.write_package(inputs, histograms, "1", tmp_path / "package")
+    plain = export.round_to_half(release.build_network(inputs.shipped))
 
     package = models.load(tmp_path / "package")
     with np.load(package.folder / "example.npz") as example:
-        put_right = example["probabilities"][:, 0].astype(np.float64)
-        example_of_plain = export._make_example(plain, judged.shipped.recipe.contract)["probabilities"][:, 0]
-    expected = scaling(example_of_plain.astype(np.float64).ravel()).reshape(put_right.shape)
+        calibrated = example["probabilities"][:, 0].astype(np.float64)
+        uncalibrated = export._make_example(plain, inputs.shipped.recipe.contract)["probabilities"][:, 0]
+    expected = scaling(uncalibrated.astype(np.float64).ravel()).reshape(calibrated.shape)
 
-    np.testing.assert_allclose(put_right, expected, atol=2e-3)  # weights are rounded after they are scaled
-    told = package.manifest["training"]["validation"]["calibration"]["fused"]["EX"]
-    assert told["slope"] == scaling.slope
-    assert told["shift"] == scaling.shift
-    assert 0 <= told["error_before"] <= 1
+    np.testing.assert_allclose(calibrated, expected, atol=2e-3)  # weights are rounded after they are scaled
+    record = package.manifest["training"]["validation"]["calibration"]["fused"]["EX"]
+    assert record["slope"] == scaling.slope
+    assert record["shift"] == scaling.shift
+    assert 0 <= record["error_before"] <= 1
 
 
-def test_where_to_look_less_is_chosen_with_the_judges_calibrated_networks(judged, monkeypatch):
-    stepped = tiny_set.replace(judged.shipped.recipe.contract, step=16)
-    recipe = tiny_set.replace(judged.shipped.recipe, contract=stepped)
-    one = tiny_set.replace(judged.shipped, recipe=recipe)
+def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validation_runs(inputs, monkeypatch):
+    stepped = tiny_set.replace(inputs.shipped.recipe.contract, step=16)
+    recipe = tiny_set.replace(inputs.shipped.recipe, contract=stepped)
+    run = tiny_set.replace(inputs.shipped, recipe=recipe)
     scalings = {row: {"EX": PlattScaling(slope=2.0, shift=-1.0)} for row in release.CALIBRATED_ROWS}
-    looked = []
+    calls = []
 
-    def glimpses(package, engine, cases):
-        looked.append((package.contract, engine.network.global_net.head.bias[0].item(), list(cases)))
-        return ["seen"]
+    def coarse_results(package, engine, cases):
+        calls.append((package.contract, engine.network.global_net.head.bias[0].item(), list(cases)))
+        return ["result"]
 
-    def chosen(seen, tta_views):
-        assert seen == ["seen"]
+    def choose_from_results(results, tta_views):
+        assert results == ["result"]
         return {"fast": SelectionRule(tta_views=tta_views, criteria={})}
 
-    monkeypatch.setattr(effort_cutoffs, "coarse_results", glimpses)
-    monkeypatch.setattr(effort_cutoffs, "choose_from_results", chosen)
+    monkeypatch.setattr(effort_cutoffs, "coarse_results", coarse_results)
+    monkeypatch.setattr(effort_cutoffs, "choose_from_results", choose_from_results)
 
-    found = release.choose_selection_rules(release.ReleaseInputs(shipped=one, by=[one]), scalings)
+    rules = release.choose_selection_rules(
+        release.ReleaseInputs(shipped=run, validation_runs=[run]), scalings
+    )
 
-    assert found == {"fast": SelectionRule(tta_views=stepped.tta_views, criteria={})}
-    plain = release.build_network(one).global_net.head.bias[0].item()
-    ((contract, bias, cases),) = looked
+    assert rules == {"fast": SelectionRule(tta_views=stepped.tta_views, criteria={})}
+    plain = release.build_network(run).global_net.head.bias[0].item()
+    ((contract, bias, cases),) = calls
     assert contract == stepped
     assert bias == pytest.approx(2 * plain - 1)
-    assert cases == list(one.held_back)
+    assert cases == list(run.held_back)
 
 
-def test_a_network_of_one_window_size_looks_everywhere(judged):
-    assert release.choose_selection_rules(judged, {row: {} for row in release.CALIBRATED_ROWS}) == {}
+def test_a_network_of_one_window_size_has_no_selection_rules(inputs):
+    assert release.choose_selection_rules(inputs, {row: {} for row in release.CALIBRATED_ROWS}) == {}
 
 
 def test_a_stage_that_is_not_finished_is_named(trained, tmp_path):
@@ -166,30 +175,33 @@ def test_after_the_fusion_stage_the_streams_are_those_of_their_own_stages(traine
 def test_without_photographs_held_back_nothing_is_released(trained):
     nothing = tiny_set.replace(trained, held_back=())
     with pytest.raises(TrainingError, match="no photograph was held back"):
-        release.ReleaseInputs(shipped=nothing, by=[nothing])
+        release.ReleaseInputs(shipped=nothing, validation_runs=[nothing])
 
 
-def test_a_model_that_learned_from_all_is_judged_by_runs_that_did_not(trained):
+def test_a_model_trained_on_all_photographs_is_validated_by_runs_that_held_some_back(trained):
     first, second, third = tiny_set.idrid.cases(trained.folder.parent / "set", "train")
-    whole = tiny_set.replace(trained, learned=(first, second, third), held_back=())
-    by = [tiny_set.replace(trained, held_back=[one]) for one in (first, third)]
+    whole = tiny_set.replace(trained, training_cases=(first, second, third), held_back=())
+    validation_runs = [tiny_set.replace(trained, held_back=[case]) for case in (first, third)]
 
-    judged = release.ReleaseInputs(shipped=whole, by=by)
+    inputs = release.ReleaseInputs(shipped=whole, validation_runs=validation_runs)
 
-    assert judged.held_back == ("IDRiD_01", "IDRiD_03")
-    assert [case.name for case in release.validate(judged)] == ["IDRiD_01", "IDRiD_03"]
+    assert inputs.held_back == ("IDRiD_01", "IDRiD_03")
+    assert [case.name for case in release.validate(inputs)] == ["IDRiD_01", "IDRiD_03"]
 
 
-def test_runs_that_do_not_belong_together_do_not_judge_together(trained):
+def test_runs_that_do_not_belong_together_are_refused(trained):
     with pytest.raises(TrainingError, match="IDRiD_01 was held back by two of the runs"):
-        release.ReleaseInputs(shipped=trained, by=[trained, trained])
+        release.ReleaseInputs(shipped=trained, validation_runs=[trained, trained])
     narrow = tiny_set.replace(trained.recipe.network, fusion_width=5)
-    other = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, network=narrow))
+    other_run = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, network=narrow))
     with pytest.raises(TrainingError, match="another network or contract"):
-        release.ReleaseInputs(shipped=trained, by=[other])
+        release.ReleaseInputs(shipped=trained, validation_runs=[other_run])
 
 
-def test_what_the_package_before_learned_from_counts_as_seen(trained):
-    later = tiny_set.replace(trained, start={"name": "before", "photographs": ["IDRiD_77", "IDRiD_01"]})
+def test_photographs_of_the_package_at_the_start_count_as_trained_on(trained):
+    later = tiny_set.replace(
+        trained,
+        start=StartPackage(name="before", version="1", digest="0" * 64, photographs=("IDRiD_77", "IDRiD_01")),
+    )
 
-    assert later.seen == ("IDRiD_01", "IDRiD_02", "IDRiD_77")
+    assert later.trained_photographs == ("IDRiD_01", "IDRiD_02", "IDRiD_77")

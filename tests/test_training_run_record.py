@@ -1,4 +1,4 @@
-"""A run's folder says how it came about, and is not mixed with another."""
+"""A run records how it came about; the records survive the way through JSON."""
 
 import hashlib
 import json
@@ -9,48 +9,49 @@ pytest.importorskip("torch")
 
 import tiny_set
 
-from foveate.errors import TrainingError
-from foveate.training import run_record, trainer
+from foveate.training import run_record
 from foveate.training.distributed import LOCAL
+from foveate.training.run_record import RunSettings, RunSplit, StartPackage
 
 
-def test_what_is_kept_is_written_once_and_compared_ever_after(tmp_path):
-    run_record.keep(tmp_path / "run", "split.json", {"a": 0}, "another split")
-    run_record.keep(
-        tmp_path / "run", "split.json", {"a": 1}, "another split"
-    )  # nothing was trained by the first
-    (tmp_path / "run" / trainer.RECIPE).touch()
-    run_record.keep(tmp_path / "run", "split.json", {"a": 1}, "another split")
+def test_each_start_says_when_with_what_and_where():
+    record = run_record.start_now(["foveate", "train"], LOCAL).to_json()
 
-    with pytest.raises(TrainingError, match="the run was begun with another split"):
-        run_record.keep(tmp_path / "run", "split.json", {"a": 2}, "another split")
-
-    assert json.loads((tmp_path / "run/split.json").read_text()) == {"a": 1}
-
-
-def test_each_start_says_when_with_what_and_where(tmp_path):
-    run_record.add_start(tmp_path, ["foveate", "train"], LOCAL)
-
-    (path,) = (tmp_path / run_record.STARTS).iterdir()
-    found = json.loads(path.read_text())
-    assert found["command"] == ["foveate", "train"]
-    assert {"time", "foveate", "python", "system", "packages", "machine"} <= found.keys()
-    assert "torch" in found["packages"]
-    assert {"device", "threads", "workers", "processes"} <= found["machine"].keys()
+    assert record["command"] == ["foveate", "train"]
+    assert {"time", "command", "foveate", "python", "system", "packages", "machine"} == record.keys()
+    assert "torch" in record["packages"]
+    assert {"device", "threads", "workers", "processes"} <= record["machine"].keys()
+    assert json.loads(json.dumps(record)) == record
 
 
 def test_every_photograph_and_mask_has_its_digest(tmp_path):
     cases = tiny_set.write(tmp_path)
 
-    found = run_record.digests(cases)
+    digests = run_record.file_digests(cases)
 
-    assert list(found) == [case.name for case in cases]
+    assert list(digests) == [case.name for case in cases]
     for case in cases:
         path = case.photograph
-        assert found[case.name]["photograph"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert found[case.name]["masks"].keys() == case.masks.keys()
+        assert digests[case.name]["photograph"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert digests[case.name]["masks"].keys() == case.masks.keys()
 
 
-def test_a_folder_without_records_has_none(tmp_path):
-    assert run_record.split(tmp_path) is None
-    assert run_record.settings(tmp_path) is None
+@pytest.mark.parametrize(
+    "start", [None, StartPackage(name="tiny", version="1", digest="0" * 64, photographs=("IDRiD_01",))]
+)
+def test_settings_are_read_as_they_were_written(start):
+    settings = RunSettings(
+        recipe="tiny", overrides={"seed": "1"}, lesions=("EX", "MA"), field="find", start=start
+    )
+
+    content = json.loads(json.dumps(settings.to_json()))
+
+    assert RunSettings.from_json(content) == settings
+    assert ("start" in content) == (start is not None)
+
+
+@pytest.mark.parametrize("held_back", [None, 1])
+def test_a_split_is_read_as_it_was_written(held_back):
+    split = RunSplit(about="as in folds.json", folds={"IDRiD_01": 0}, held_back=held_back)
+
+    assert RunSplit.from_json(json.loads(json.dumps(split.to_json()))) == split

@@ -1,4 +1,4 @@
-"""A run's stages in their order, on photographs that may be trained on."""
+"""A run trains its stages in their order, on photographs that may be trained on."""
 
 import json
 import os
@@ -10,9 +10,10 @@ import tiny_set
 
 from foveate.datasets import SET_ASIDE, graded
 from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
-from foveate.training import overrides, run_record, runner, trainer
+from foveate.training import overrides, run_record, runner
 from foveate.training.distributed import LOCAL
 from foveate.training.recipe import STAGES
+from foveate.training.run_folder import RunFolder
 from foveate.training.runner import TrainingPlan
 
 
@@ -21,13 +22,15 @@ def plan(tmp_path):
     cases = tiny_set.write(tmp_path / "set")
     split = tmp_path / "folds.json"
     split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
-    return TrainingPlan(recipe=tiny_set.recipe(split=split), cases=cases, folder=tmp_path / "run", minutes=None)
+    return TrainingPlan(
+        recipe=tiny_set.recipe(split=split), cases=cases, folder=tmp_path / "run", minutes=None
+    )
 
 
-def test_the_split_says_what_is_learned_from_and_what_is_held_back(plan):
-    learned, held_back = runner.split_cases(plan.recipe, plan.cases)
+def test_the_split_says_what_is_trained_on_and_what_is_held_back(plan):
+    training, held_back = runner.split_cases(plan.recipe, plan.cases)
 
-    assert [case.name for case in learned] == ["IDRiD_01", "IDRiD_02"]
+    assert [case.name for case in training] == ["IDRiD_01", "IDRiD_02"]
     assert [case.name for case in held_back] == ["IDRiD_03"]
 
 
@@ -48,7 +51,7 @@ def test_an_example_photograph_is_never_trained_on(plan):
 
 
 @pytest.mark.parametrize("name", ["IDRiD_376_small", "examples_IDRiD_226", "IDRiD_339"])
-def test_an_example_photograph_is_known_by_a_part_of_its_name(plan, name):
+def test_an_example_photograph_is_recognised_by_a_part_of_its_name(plan, name):
     with pytest.raises(TrainingError, match="is an example photograph"):
         runner.split_cases(plan.recipe, [tiny_set.replace(plan.cases[0], name=name)])
 
@@ -65,26 +68,26 @@ def test_all_photographs_of_the_examples_are_set_aside():
 
 
 def test_stages_run_in_the_papers_order_and_a_finished_run_has_nothing_left_to_do(plan):
-    seen = [stage for stage, _ in runner.train(plan)]
+    trained = [stage for stage, _ in runner.train(plan)]
 
-    assert list(dict.fromkeys(seen)) == list(STAGES)
+    assert list(dict.fromkeys(trained)) == list(STAGES)
     assert all(RunFolder(plan.folder).is_finished(stage) for stage in STAGES)
     assert list(runner.train(tiny_set.replace(plan, resume=True))) == []
 
 
-def test_a_folder_that_holds_a_run_is_not_gone_on_with_unasked(plan):
+def test_a_folder_that_holds_a_run_is_not_continued_without_resume(plan):
     next(runner.train(plan))
 
     with pytest.raises(TrainingError, match="--resume"):
         next(runner.train(plan))
 
 
-def test_held_back_photographs_are_never_laid_out(plan):
+def test_held_back_photographs_are_never_cached(plan):
     next(runner.train(plan))
 
-    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
+    cached = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
 
-    assert laid_out == {"IDRiD_01", "IDRiD_02"}
+    assert cached == {"IDRiD_01", "IDRiD_02"}
 
 
 @pytest.mark.parametrize("minutes", [float("nan"), float("inf"), 0.0, -1.0])
@@ -100,7 +103,7 @@ def test_no_thread_is_refused(plan, threads):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_made(plan, resume):
+def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_made(plan, resume):
     plan.folder.write_text("a file is in the way")
 
     with pytest.raises(OutputError, match=r"run/.*: cannot be written \(.*\): a file is in the way"):
@@ -109,7 +112,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_made(plan
     assert plan.folder.read_text() == "a file is in the way"
 
 
-def test_a_folder_that_may_not_be_looked_into_is_said_as_one_that_cannot_be_written(plan, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_an_error_like_one_that_cannot_be_written(plan, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -127,7 +130,7 @@ def test_a_folder_that_may_not_be_looked_into_is_said_as_one_that_cannot_be_writ
         next(runner.train(plan))
 
 
-def test_a_run_sweeps_drafts_of_sheets_that_a_killed_one_left(plan):
+def test_a_run_removes_drafts_of_cached_cases_that_a_killed_one_left(plan):
     draft = plan.run.cache / ".draft-killed"
     draft.mkdir(parents=True)
     os.utime(draft, (0, 0))
@@ -140,13 +143,13 @@ def test_a_run_sweeps_drafts_of_sheets_that_a_killed_one_left(plan):
 # how a run begins
 
 
-def test_a_run_writes_down_its_split_settings_data_and_start(plan):
-    told = tiny_set.replace(plan, settings={"seed": "0"}, command=["foveate", "train"])
-    next(runner.train(told))
+def test_a_run_records_its_split_settings_data_and_start(plan):
+    recorded = tiny_set.replace(plan, settings={"seed": "0"}, command=["foveate", "train"])
+    next(runner.train(recorded))
 
-    kept = {path.name for path in plan.folder.iterdir()}
-    assert {"recipe.json", "split.json", "settings.json", "data.json", "starts"} <= kept
-    assert "global-samples.jpg" in kept
+    names = {path.name for path in plan.folder.iterdir()}
+    assert {"recipe.json", "split.json", "settings.json", "data.json", "starts"} <= names
+    assert "global-samples.jpg" in names
     split = json.loads((plan.folder / "split.json").read_text())
     assert split["folds"] == {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}
     assert split["held_back"] == 0
@@ -161,28 +164,48 @@ def test_a_set_that_the_split_does_not_cover_is_refused_with_what_to_do(plan):
         next(runner.train(plan))
 
 
-def test_a_recipe_without_a_split_deals_one_by_its_seed_and_keeps_it(plan, monkeypatch):
-    told = []
+def test_a_run_of_a_recipe_without_a_split_assigns_one_by_the_seed_and_keeps_it(plan, monkeypatch):
+    calls = []
 
     def stratified(cases, lesions, count, seed):
-        told.append((lesions, count, seed))
+        calls.append((lesions, count, seed))
         return {case.name: n for n, case in enumerate(cases)}
 
     monkeypatch.setattr(runner.splits, "stratified", stratified)
     bare = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None, held_back=2, seed=5))
     next(runner.train(bare))
 
-    assert told == [(tiny_set.CONTRACT.lesions, runner.FOLDS, 5)]
+    assert calls == [(tiny_set.CONTRACT.lesions, runner.FOLDS, 5)]
     split = json.loads((plan.folder / "split.json").read_text())
     assert split["folds"] == {"IDRiD_01": 0, "IDRiD_02": 1, "IDRiD_03": 2}
-    laid_out = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
-    assert laid_out == {"IDRiD_01", "IDRiD_02"}
+    cached = {path.name.rsplit("-", 1)[0] for path in (plan.run.cache).iterdir()}
+    assert cached == {"IDRiD_01", "IDRiD_02"}
     next(runner.train(tiny_set.replace(bare, resume=True)))
-    assert len(told) == 1  # gone on with, the run keeps the folds that it has
+    assert len(calls) == 1  # a continued run keeps its folds
+
+
+def test_training_on_all_of_few_photographs_needs_no_folds(plan):
+    few = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None, held_back=None))
+
+    next(runner.train(few))
+    next(runner.train(tiny_set.replace(few, resume=True)))
+
+    assert len(plan.cases) < runner.FOLDS
+    split = json.loads((plan.folder / "split.json").read_text())
+    assert (split["folds"], split["held_back"]) == ({}, None)
+    cached = {path.name.rsplit("-", 1)[0] for path in plan.run.cache.iterdir()}
+    assert cached == {case.name for case in plan.cases}
+
+
+def test_a_fold_of_too_few_photographs_is_refused_with_what_to_do(plan):
+    few = tiny_set.replace(plan, recipe=replace(plan.recipe, split=None))
+
+    with pytest.raises(DatasetError, match=f"3 photographs .* {runner.FOLDS} folds; .* --split"):
+        next(runner.train(few))
 
 
 @pytest.mark.parametrize("change", ["split", "settings", "data"])
-def test_a_run_is_gone_on_with_only_as_it_was_begun(plan, change):
+def test_a_run_is_continued_only_as_it_was_begun(plan, change):
     next(runner.train(plan))
     again = tiny_set.replace(plan, resume=True)
     if change == "split":
@@ -209,7 +232,7 @@ def test_only_photographs_with_a_lesion_are_learned_from_where_the_recipe_says_s
     assert [cached_case.name for cached_case in every] == ["IDRiD_01", "IDRiD_02"]
 
 
-def test_where_no_photograph_has_the_lesion_it_is_said(plan):
+def test_a_set_without_the_recipes_lesions_is_refused(plan):
     cases = [replace(case, masks={}) for case in plan.cases]
     soft = replace(plan.recipe, cases="with-lesion")
 
@@ -217,12 +240,12 @@ def test_where_no_photograph_has_the_lesion_it_is_said(plan):
         next(runner.train(tiny_set.replace(plan, recipe=soft, cases=cases)))
 
 
-def test_photographs_that_were_not_looked_through_for_all_lesions_are_left_out(plan):
+def test_photographs_that_were_not_annotated_for_all_lesions_are_left_out(plan):
     cases = [replace(case, annotated=("EX",)) if n == 1 else case for n, case in enumerate(plan.cases)]
 
-    kept = runner.require_annotated(plan.recipe, cases)
+    usable = runner.require_annotated(plan.recipe, cases)
 
-    assert [case.name for case in kept] == ["IDRiD_01", "IDRiD_03"]
+    assert [case.name for case in usable] == ["IDRiD_01", "IDRiD_03"]
     with pytest.raises(TrainingError, match="no photograph was looked through for EX, MA, HE, SE"):
         runner.require_annotated(plan.recipe, cases[1:2])
 
@@ -239,22 +262,22 @@ def test_a_recipe_for_any_lesions_takes_those_of_the_layout_and_another_keeps_it
     assert runner.adapt_to_layout(tiny_set.recipe(), ("RUST",), "whole") == tiny_set.recipe()
 
 
-def test_a_run_is_recalled_as_it_was_trained(plan):
+def test_a_recipe_is_loaded_as_the_run_was_trained(plan):
     settings = {"loss.gamma": "0.5"}
     recipe = overrides.override(replace(plan.recipe, any_lesions=True), settings)
     trained = runner.adapt_to_layout(recipe, ("EX", "MA"), "find")
     next(runner.train(tiny_set.replace(plan, recipe=trained, settings=settings)))
 
     published = replace(tiny_set.recipe(), any_lesions=True)
-    found = runner.load_recipe(published, plan.folder)
+    loaded = runner.load_recipe(published, plan.folder)
 
-    assert replace(found, split=trained.split) == trained
-    assert runner.split_cases(found, plan.cases) == runner.split_cases(trained, plan.cases)
+    assert replace(loaded, split=trained.split) == trained
+    assert runner.split_cases(loaded, plan.cases) == runner.split_cases(trained, plan.cases)
     with pytest.raises(TrainingError, match="a run of recipe tiny, not other"):
         runner.load_recipe(replace(published, name="other"), plan.folder)
 
 
-def test_a_run_that_kept_nothing_is_the_published_recipe(tmp_path):
+def test_a_run_without_records_has_the_published_recipe(tmp_path):
     assert runner.load_recipe(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
 
 
@@ -263,7 +286,7 @@ def test_a_run_that_kept_nothing_is_the_published_recipe(tmp_path):
 
 @pytest.fixture
 def beside(plan, tmp_path):
-    """The plan, with two healthy eyes beside the set."""
+    """Return the plan with two healthy eyes beside the set."""
     (tmp_path / "eyes").mkdir()
     for number in (8, 9):
         pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
@@ -272,7 +295,7 @@ def beside(plan, tmp_path):
     return replace(plan, recipe=recipe, healthy=graded.healthy_cases(tmp_path / "eyes", None))
 
 
-def test_healthy_eyes_are_laid_out_as_such_beside_those_of_the_set(beside):
+def test_healthy_eyes_are_cached_as_such_beside_those_of_the_set(beside):
     cached_cases = runner._cache_cases(beside, beside.recipe, LOCAL)
 
     assert {cached_case.name: cached_case.is_healthy for cached_case in cached_cases} == {
@@ -284,16 +307,16 @@ def test_healthy_eyes_are_laid_out_as_such_beside_those_of_the_set(beside):
     assert not any(cached_case.bits.any() for cached_case in cached_cases[2:])
 
 
-def test_all_stages_run_with_healthy_eyes_and_the_run_says_which(beside):
+def test_all_stages_run_with_healthy_eyes_and_the_run_records_which(beside):
     list(runner.train(beside))
 
     data = json.loads((beside.folder / "data.json").read_text())
     assert {"healthy-eye-8", "healthy-eye-9"} == data.keys() - {case.name for case in beside.cases}
-    assert run_record.healthy(beside.folder, beside.cases) == ("eye-8", "eye-9")
+    assert run_record.healthy_names(beside.run.read_digests(), beside.cases) == ("eye-8", "eye-9")
     assert json.loads((beside.folder / "recipe.json").read_text())["healthy_share"] == 0.5
 
 
-def test_a_run_is_not_gone_on_with_without_its_healthy_eyes(beside):
+def test_a_run_is_not_continued_without_its_healthy_eyes(beside):
     next(runner.train(beside))
 
     with pytest.raises(TrainingError, match="the run was begun with other photographs"):
@@ -303,13 +326,13 @@ def test_a_run_is_not_gone_on_with_without_its_healthy_eyes(beside):
 def test_a_run_of_no_healthy_eyes_says_so_whatever_its_photographs_are_called(plan):
     named = [replace(case, name=f"healthy-{case.name}") for case in plan.cases]
     plan.recipe.split.write_text(json.dumps({"folds": {case.name: n for n, case in enumerate(named)}}))
-    assert run_record.healthy(plan.folder, named) == ()
+    assert run_record.healthy_names(plan.run.read_digests(), named) == ()
     next(runner.train(replace(plan, cases=named)))
 
-    assert run_record.healthy(plan.folder, named) == ()
+    assert run_record.healthy_names(plan.run.read_digests(), named) == ()
 
 
-def test_healthy_eyes_that_the_recipe_does_not_draw_are_refused(beside, plan):
+def test_healthy_eyes_that_the_recipe_does_not_use_are_refused(beside, plan):
     with pytest.raises(SettingError, match=r"recipe tiny: healthy_share is 0\.0, .* or leave --healthy out"):
         replace(beside, recipe=plan.recipe)
 
@@ -327,11 +350,13 @@ def test_an_example_photograph_is_no_healthy_eye_to_learn_from(beside):
 
 
 def test_healthy_eyes_count_for_no_epoch(beside):
-    """Two photographs are learned from: two epochs of one photograph a step are four steps."""
+    """Two photographs are trained on: two epochs of one photograph a step are four steps."""
     twice = replace(beside.recipe.stages["global"], photographs=1, steps=None, epochs=2.0)
     recipe = replace(beside.recipe, stages=beside.recipe.stages | {"global": twice})
 
-    progress = [one for _, one in runner.train(replace(beside, recipe=recipe, stages=("global",)))]
+    steps = [
+        progress.steps for _, progress in runner.train(replace(beside, recipe=recipe, stages=("global",)))
+    ]
 
-    assert [one.steps for one in progress] == [4] * 4
+    assert steps == [4] * 4
     assert len((beside.folder / "global-epochs.csv").read_text().splitlines()) == 1 + 2

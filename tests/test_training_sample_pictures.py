@@ -1,4 +1,4 @@
-"""A person sees what is learned from: every view and window, with the truth outlined where it lies."""
+"""The contact sheet shows every view and window, with the truth outlined where it lies."""
 
 import cv2
 import numpy as np
@@ -42,18 +42,18 @@ def test_without_lesions_the_photograph_is_all_there_is():
 
 @pytest.mark.parametrize(("stage", "tiles"), [("global", 2), ("local", 3), ("fusion", 6), ("joint", 6)])
 def test_a_sheet_has_a_tile_for_each_view_and_window(tmp_path, stage, tiles):
-    drawn = sampler.StepDataset(tiny_set.cached_cases(tmp_path), tiny_set.recipe(), stage, LOCAL)[0]
+    items = sampler.StepDataset(tiny_set.cached_cases(tmp_path), tiny_set.recipe(), stage, LOCAL)[0]
 
-    cached_case = sample_pictures.contact_sheet(drawn, CODES)
+    picture = sample_pictures.contact_sheet(items, CODES)
 
-    assert cached_case.shape == (TILE, tiles * (TILE + GAP) - GAP, 3)
+    assert picture.shape == (TILE, tiles * (TILE + GAP) - GAP, 3)
     assert set(STAGES) >= {stage}
 
 
 def test_tiles_go_on_in_a_second_row():
-    drawn = sampler.TrainingItem(view=None, windows=tuple(grey() for _ in range(7)), samplings=())
+    item = sampler.TrainingItem(view=None, windows=tuple(grey() for _ in range(7)), samplings=())
 
-    assert sample_pictures.contact_sheet([drawn], CODES).shape[0] == 2 * (TILE + GAP) - GAP
+    assert sample_pictures.contact_sheet([item], CODES).shape[0] == 2 * (TILE + GAP) - GAP
 
 
 def test_the_file_is_a_jpeg_in_the_right_colours():

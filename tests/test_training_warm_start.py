@@ -1,4 +1,4 @@
-"""A network that begins with a package's weights: they are all there, and have not seen what is held back."""
+"""A network begins with all weights of a package, which must not be trained on photographs held back."""
 
 import json
 from types import SimpleNamespace
@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from foveate import nets
 from foveate.errors import TrainingError
-from foveate.training import run_record, runner, trainer, warm_start
+from foveate.training import runner, trainer, warm_start
 from foveate.training.runner import TrainingPlan
 
 
 @pytest.fixture
-def begun(tmp_path):
-    """A package of a seeded network that learned from IDRiD_01, and the network."""
+def start(tmp_path):
+    """Return a package of a seeded network that was trained on IDRiD_01, and the network."""
     network = tiny_set.seeded(seed=5)
     folder = tmp_path / "package"
     folder.mkdir()
@@ -28,48 +28,49 @@ def begun(tmp_path):
 
 
 @pytest.fixture
-def plan(tmp_path, begun):
+def plan(tmp_path, start):
     cases = tiny_set.write(tmp_path / "set")
     split = tmp_path / "folds.json"
     split.write_text(json.dumps({"folds": {"IDRiD_01": 1, "IDRiD_02": 2, "IDRiD_03": 0}}))
     recipe = tiny_set.recipe(split=split)
-    return TrainingPlan(recipe=recipe, cases=cases, folder=tmp_path / "run", start=begun.package)
+    return TrainingPlan(recipe=recipe, cases=cases, folder=tmp_path / "run", start=start.package)
 
 
-def test_a_network_begins_with_all_of_the_packages_weights(begun):
+def test_a_network_begins_with_all_of_the_packages_weights(start):
     network = tiny_set.seeded(seed=6)
 
-    assert warm_start.load_matching(network, begun.package) == ()
+    assert warm_start.load_matching(network, start.package) == ()
 
-    expected = nets.fold_batch_norm(begun.network).state_dict()
+    expected = nets.fold_batch_norm(start.network).state_dict()
     for name, tensor in nets.fold_batch_norm(network).state_dict().items():
         torch.testing.assert_close(tensor, expected[name], msg=name)
 
 
-def test_a_packages_calibration_is_taken_back(begun):
+def test_a_packages_calibration_is_undone(start):
     network = tiny_set.seeded(seed=5)
     lines = {
         "fused": [(2.0, -1.0), nets.IDENTITY, (0.5, 2.0), (3.0, 0.5)],
         "GlobalNet": [(1.5, 0.5), (2.0, 0.0), nets.IDENTITY, (0.25, -4.0)],
     }
-    put_right = nets.fold_batch_norm(
+    calibrated = nets.fold_batch_norm(
         nets.calibrate(network, fused=lines["fused"], coarse=lines["GlobalNet"])
     ).state_dict()
     save_file(
-        {name: t.contiguous() for name, t in put_right.items()}, begun.package.folder / warm_start.WEIGHTS
+        {name: t.contiguous() for name, t in calibrated.items()}, start.package.folder / warm_start.WEIGHTS
     )
     lesions = tiny_set.CONTRACT.lesions
-    told = {
+    calibration = {
         row: {
-            code: {"slope": slope, "shift": shift} for code, (slope, shift) in zip(lesions, each, strict=True)
+            code: {"slope": slope, "shift": shift}
+            for code, (slope, shift) in zip(lesions, row_lines, strict=True)
         }
-        for row, each in lines.items()
+        for row, row_lines in lines.items()
     }
-    told["fused"]["MA"] = {"slope": None, "shift": None}  # one that was left as it is
-    manifest = {"training": {"validation": {"calibration": told}}}
+    calibration["fused"]["MA"] = {"slope": None, "shift": None}  # not calibrated
+    manifest = {"training": {"validation": {"calibration": calibration}}}
     other = tiny_set.seeded(seed=6)
 
-    warm_start.load_matching(other, tiny_set.replace(begun.package, manifest=manifest))
+    warm_start.load_matching(other, tiny_set.replace(start.package, manifest=manifest))
 
     for name in (
         "fusion.layers.4.weight",
@@ -80,39 +81,39 @@ def test_a_packages_calibration_is_taken_back(begun):
         torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name))
 
 
-def test_a_package_of_quite_another_network_is_refused(begun):
+def test_a_package_of_an_unrelated_network_is_refused(start):
     other = nets.build(
         tiny_set.replace(tiny_set.NETWORK, local_net=tiny_set.replace(tiny_set.STREAM, width=5)), 4
     )
 
     with pytest.raises(TrainingError, match="package tiny has no weights for local_net of this recipe"):
-        warm_start.load_matching(other, begun.package)
+        warm_start.load_matching(other, start.package)
 
 
-def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(plan, begun):
+def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(plan, start):
     list(runner.train(tiny_set.replace(plan, stages=("local",))))
 
     trained = load_file(plan.folder / "local.safetensors")
     assert all(not tensor.any() for name, tensor in trained.items() if name.endswith("running_mean"))
-    begins = nets.fold_batch_norm(begun.network).state_dict()["local_net.head.weight"]
+    begins = nets.fold_batch_norm(start.network).state_dict()["local_net.head.weight"]
     assert not torch.equal(trained["head.weight"], begins)
 
     list(runner.train(tiny_set.replace(plan, stages=("fusion",), resume=True)))
 
-    trainer_ = trainer._create_trainer(plan.recipe, plan.folder, "joint", begun.package, runner.LOCAL)
-    assert torch.equal(trainer_.network.local_net.head.weight, trained["head.weight"])
+    stage_trainer = trainer._create_trainer(plan.recipe, plan.run, "joint", start.package, runner.LOCAL)
+    assert torch.equal(stage_trainer.network.local_net.head.weight, trained["head.weight"])
     view = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(
-            trainer_.network.global_net(view)[1], begun.network.global_net(view)[1], atol=1e-4, rtol=1e-4
+            stage_trainer.network.global_net(view)[1], start.network.global_net(view)[1], atol=1e-4, rtol=1e-4
         )
 
 
-def test_the_run_says_what_it_began_with_and_goes_on_with_nothing_else(plan):
+def test_the_run_records_its_package_and_continues_only_with_it(plan):
     next(runner.train(plan))
 
-    kept = run_record.settings(plan.folder)["start"]
-    assert kept == {"name": "tiny", "version": "0", "digest": "0" * 64, "photographs": ["IDRiD_01"]}
+    record = json.loads((plan.folder / "settings.json").read_text())["start"]
+    assert record == {"name": "tiny", "version": "0", "digest": "0" * 64, "photographs": ["IDRiD_01"]}
     with pytest.raises(TrainingError, match="begun with other settings"):
         next(runner.train(tiny_set.replace(plan, start=None, resume=True)))
 
@@ -123,12 +124,12 @@ def test_a_package_that_learned_from_what_is_held_back_is_refused(plan):
     with pytest.raises(TrainingError, match="package tiny learned from IDRiD_01, which is held back here"):
         next(runner.train(plan))
 
-    assert not (plan.folder / run_record.SETTINGS).exists()
+    assert not (plan.folder / "settings.json").exists()
 
 
-def test_a_package_of_other_lesions_is_refused(plan, begun):
+def test_a_package_of_other_lesions_is_refused(plan, start):
     contract = tiny_set.replace(tiny_set.CONTRACT, lesions=("EX", "MA"))
-    package = tiny_set.replace(begun.package, contract=contract)
+    package = tiny_set.replace(start.package, contract=contract)
 
     with pytest.raises(TrainingError, match="package tiny finds EX, MA, and recipe tiny EX, MA, HE, SE"):
         next(runner.train(tiny_set.replace(plan, start=package)))

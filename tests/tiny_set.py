@@ -20,7 +20,7 @@ from foveate.training import cache
 from foveate.training.augmentation import Limits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
-from foveate.types import ModelContract, Decision
+from foveate.types import Decision, ModelContract
 
 CONTRACT = ModelContract(
     lesions=("EX", "MA", "HE", "SE"),

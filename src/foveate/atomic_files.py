@@ -122,7 +122,11 @@ def remove(path: Path) -> None:
         OutputError: the operating system refuses.
     """
     with _errors_for(path):
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # no file of such a name can exist
+                raise
 
 
 def require_writable(folder: Path) -> None:

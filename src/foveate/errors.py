@@ -15,6 +15,7 @@ FoveateError
 ├── OutputError            results cannot be written
 ├── ArchiveError           a DICOM archive refuses a request
 ├── ArchiveAwayError       a DICOM archive does not answer
+├── ArchiveObjectError     a DICOM archive refuses or damages one object
 ├── DatasetError           a data set does not match its layout
 ├── TrainingError          a training run cannot start, continue or resume
 ├── ExportError            a trained network and its package give different results
@@ -61,6 +62,10 @@ class ArchiveError(FoveateError):
 
 class ArchiveAwayError(FoveateError):
     """A DICOM archive does not answer; a later attempt may succeed."""
+
+
+class ArchiveObjectError(FoveateError):
+    """A DICOM archive refuses or damages one object, such as one with an invalid UID; others may succeed."""
 
 
 class DatasetError(FoveateError):

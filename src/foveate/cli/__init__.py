@@ -20,7 +20,7 @@ from cyclopts import CycloptsError
 
 from foveate.cli.commands import app
 from foveate.cli.options import UsageError
-from foveate.cli.output import forgiving_streams
+from foveate.cli.output import forgiving_streams, open_standard_descriptors
 from foveate.errors import FoveateError
 
 FAILED, USAGE = 1, 2
@@ -33,6 +33,7 @@ class _Terminated(BaseException):
 
 def main() -> None:
     """Run the command line of this process and exit with its exit code."""
+    open_standard_descriptors()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -16,7 +16,7 @@ from foveate.cli.predict import parse_objects
 from foveate.dicom import transfer
 from foveate.dicom import watch as watching
 from foveate.dicom.connection import Archive, Credentials
-from foveate.dicom.transfer import TransferStep
+from foveate.dicom.transfer import TransferCounts, TransferStep
 from foveate.dicom.watch import WatchEvent, WatchTask
 from foveate.inference.api import load
 
@@ -35,10 +35,10 @@ def pull(url: str, options: PullOptions) -> int:
     studies = archive.studies(date=date) if options.study is None else (options.study,)
     counts = transfer.pull(archive, options.out, studies, _step_printer("fetched", "lies there"))
     print(
-        f"{options.out}: {counts.transferred} photographs fetched, {counts.existing} lay there, "
-        f"of {len(studies)} studies"
+        f"{options.out}: {counts.transferred} photographs fetched, {counts.existing} lay there"
+        f"{_refused_text(counts)}, of {len(studies)} studies"
     )
-    return 0
+    return 1 if counts.refused else 0
 
 
 def push(folder: Path, url: str, login: LoginOptions) -> int:
@@ -48,8 +48,8 @@ def push(folder: Path, url: str, login: LoginOptions) -> int:
         FoveateError: the archive refuses, or a file cannot be read.
     """
     counts = transfer.push(open_archive(url, login), folder, _step_printer("stored", "is there"))
-    print(f"{url}: {counts.transferred} objects stored, {counts.existing} were there")
-    return 0
+    print(f"{url}: {counts.transferred} objects stored, {counts.existing} were there{_refused_text(counts)}")
+    return 1 if counts.refused else 0
 
 
 def watch(url: str, options: WatchOptions) -> int:
@@ -96,10 +96,16 @@ def open_archive(url: str, login: LoginOptions) -> Archive:
     return Archive(url, Credentials(user=login.user, password=password, token=token, ca_file=login.ca))
 
 
+def _refused_text(counts: TransferCounts) -> str:
+    """Return how many objects were refused; an empty text if none was."""
+    return f", {len(counts.refused)} refused" if counts.refused else ""
+
+
 def _step_printer(moved: str, existing: str) -> Callable[[TransferStep], None]:
     """Return a function that prints a line for each object."""
 
     def show(step: TransferStep) -> None:
-        print(f"{step.name}: {moved if step.transferred else existing}", file=sys.stderr, flush=True)
+        outcome = step.error or (moved if step.transferred else existing)
+        print(f"{step.name}: {outcome}", file=sys.stderr, flush=True)
 
     return show

@@ -42,6 +42,8 @@ def evaluate(options: EvaluateOptions) -> None:
     model = _load_model(options)
     package = model.package if model else None
     scored = selection.select_lesions(layout, cases, package, lesions)
+    for line in selection.warnings(options.data, layout, options.split, tuple(scored.thresholds)):
+        print(f"foveate: {line}", file=sys.stderr)
     if model is None and options.predictions is not None:
         source = maps_from_folder(options.predictions, field, layout.field)
     elif model is not None:

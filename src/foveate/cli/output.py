@@ -76,6 +76,18 @@ class _ForgivingStream(io.TextIOBase):
             os.close(nowhere)
 
 
+def open_standard_descriptors() -> None:
+    """Open what this process was started without, as by `2>&-`, so that no file takes its number.
+
+    Otherwise a library that writes a warning to number 2 would write it into a result.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
 @contextmanager
 def forgiving_streams() -> Iterator[None]:
     """Let all prints of this process succeed, whatever happens to stdout and stderr.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from foveate.training import curves
+from foveate.training.curves import Scores
 from foveate.training.recipe import StageName
 from foveate.training.trainer import Progress as Step
 
@@ -42,7 +43,7 @@ def _show_bar(steps: Iterable[tuple[StageName, Step]]) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}{task.fields[scores]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -51,25 +52,34 @@ def _show_bar(steps: Iterable[tuple[StageName, Step]]) -> None:
         tasks = {}
         for stage, step in steps:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=step.steps, loss=step.loss)
-            bar.update(tasks[stage], completed=step.step, loss=step.loss)
+                tasks[stage] = bar.add_task(stage, total=step.steps, loss=step.loss, scores="")
+            bar.update(tasks[stage], completed=step.step, loss=step.loss, scores=_scores(step.scores))
 
 
 def _print_lines(steps: Iterable[tuple[StageName, Step]]) -> None:
     last_line, stage_start = -float("inf"), time.monotonic()
     first_step: dict[StageName, int] = {}
+    last_scores = ""
     for stage, step in steps:
         now = time.monotonic()
         if stage not in first_step:
             first_step[stage], stage_start = step.step, now
-        if now - last_line > LINE_SECONDS or step.step == step.steps:
+        scores = _scores(step.scores)
+        if now - last_line > LINE_SECONDS or step.step == step.steps or scores != last_scores:
             time_left = _time_left(now - stage_start, step.step - first_step[stage], step.steps - step.step)
             print(
-                f"{stage} {step.step}/{step.steps} loss {step.loss:.4f}{time_left}",
+                f"{stage} {step.step}/{step.steps} loss {step.loss:.4f}{scores}{time_left}",
                 file=sys.stderr,
                 flush=True,
             )
-            last_line = now
+            last_line, last_scores = now, scores
+
+
+def _scores(scores: Scores) -> str:
+    """Return the average precision of each lesion at the last validation; nothing before the first."""
+    figures = ("-" if score is None else f"{score:.3f}".removeprefix("0") for score in scores.values())
+    pairs = [f"{lesion} {figure}" for lesion, figure in zip(scores, figures, strict=True)]
+    return f", validation {' '.join(pairs)}" if pairs else ""
 
 
 def _time_left(seconds: float, steps: int, remaining: int) -> str:

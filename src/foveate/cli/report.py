@@ -91,6 +91,9 @@ def _outcome(report: Report) -> str:
     parts += [f"{before} of them by an earlier run"] * bool(before)
     parts += [f"{len(report.failures)} failed"] * bool(report.failures)
     parts += [_count(report.skipped, "other file") + " skipped"] * bool(report.skipped)
+    parts += [_count(report.result_folders, "folder") + " with earlier results left out"] * bool(
+        report.result_folders
+    )
     return f"{', '.join(parts)}; {report.seconds:.1f} s"
 
 

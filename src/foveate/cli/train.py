@@ -21,6 +21,7 @@ from foveate.training import cross_validation, distributed, overrides, recipes, 
 from foveate.training.recipe import STAGES, Recipe
 from foveate.training.release import ReleaseInputs, load_run, validate, write_package
 from foveate.training.runner import TrainingPlan
+from foveate.training.validation import ValidationSchedule
 
 
 def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None:
@@ -36,6 +37,7 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
         workers=options.workers,
         channels_last=options.channels_last,
         resume=options.resume,
+        validation=_schedule(options),
     )
     with distributed.process_group(os.environ, training.device):
         is_first = distributed.current_machine(training.device).rank == 0
@@ -58,6 +60,7 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
     programme = cross_validation.CrossValidation(
         recipe=find_recipe(recipe),
         plan=plan,
+        schedule=_schedule(options),
         folds=options.folds,
         layout=layouts.named(training.layout),
         version=options.version,
@@ -90,7 +93,16 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     print(options.to)
 
 
-def make_plan(name: str, options: TrainingOptions, folder: Path, fold: int | Literal["none"] | None) -> TrainingPlan:
+def _schedule(options: TrainOptions | CrossValidationOptions) -> ValidationSchedule | None:
+    """Return how often the stages are validated; None for never."""
+    if options.validate_every is None:
+        return None
+    return ValidationSchedule(every=options.validate_every, photographs=options.validate_photographs)
+
+
+def make_plan(
+    name: str, options: TrainingOptions, folder: Path, fold: int | Literal["none"] | None
+) -> TrainingPlan:
     """Return what is to be trained.
 
     Args:
@@ -105,14 +117,19 @@ def make_plan(name: str, options: TrainingOptions, folder: Path, fold: int | Lit
     """
     settings = overrides.parse_pairs(options.settings)
     layout = layouts.named(options.layout)
-    recipe = overrides.override(runner.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings)
+    recipe = overrides.override(
+        runner.adapt_to_layout(find_recipe(name), layout.lesions, layout.field), settings
+    )
     if options.split is not None:
         recipe = replace(recipe, split=options.split)
     if fold is not None:
         recipe = replace(recipe, held_back=None if fold == "none" else fold)
+    split = next(iter(layout.splits))
+    for line in layouts.warnings(options.data, layout, split, recipe.contract.lesions):
+        print(f"foveate: {line}", file=sys.stderr)
     return TrainingPlan(
         recipe=recipe,
-        cases=layouts.cases(options.data, layout, next(iter(layout.splits))),
+        cases=layouts.cases(options.data, layout, split),
         folder=folder,
         healthy=()
         if options.healthy is None

@@ -9,7 +9,7 @@ Ignores: how a run goes (`driver`), and what a person types.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from foveate.cluster.executors import Executor, ThreadExecutor
@@ -53,14 +53,12 @@ class Placement:
             yield from self._start_actors(assignment, package)
 
     def _start_threads(self, assignment: Assignment, package: Package) -> Iterator[Executor]:
-        count = self._worker_count(assignment)
-        executor = ThreadExecutor(
-            [ShardWorker(f"w{number}", assignment, package) for number in range(1, count + 1)]
-        )
-        try:
+        names = [f"w{number}" for number in range(1, self._worker_count(assignment) + 1)]
+        with ExitStack() as stack:
+            workers = [stack.enter_context(closing(ShardWorker(name, assignment, package))) for name in names]
+            executor = ThreadExecutor(workers)
+            stack.callback(executor.close)
             yield executor
-        finally:
-            executor.close()
 
     def _start_actors(self, assignment: Assignment, package: Package) -> Iterator[Executor]:
         try:

@@ -53,7 +53,9 @@ class BucketStore:
     def display_path(self, path: str = "") -> str:
         return display_path(f"{BUCKET_SCHEME}{self._bucket}/{self._prefix}{path}")
 
-    def list_files(self, below: str = "", exclude: str | None = None) -> Iterator[StoredFile]:
+    def list_files(
+        self, below: str = "", exclude: str | None = None, *, without_results: bool = False
+    ) -> Iterator[StoredFile]:
         prefix = f"{self._prefix}{below.strip('/')}/".lstrip("/") if below else self._prefix
         excluded = None if exclude is None else f"{exclude.rstrip('/')}/"
         for entry in self._objects(prefix):

@@ -87,8 +87,12 @@ class Inventory:
         self.skipped: int = 0
         """Files that are not photographs, judged by their suffix."""
         self._share = share
-        self._fill(files)
-        self._make_names_unique()
+        try:
+            self._fill(files)
+            self._make_names_unique()
+        except BaseException:  # the listing failed: no context will end
+            self.__exit__()
+            raise
 
     def __enter__(self) -> "Inventory":
         return self
@@ -257,7 +261,7 @@ REPEATED_NAMES = "SELECT name_key FROM photographs GROUP BY name_key HAVING coun
 
 def _listed_row(file: StoredFile) -> tuple[bytes, bytes, bytes, int, str, bool]:
     """Return a file as a row of the table `listed`."""
-    is_photograph = PurePosixPath(file.path).suffix.lower() in SUFFIXES
+    is_photograph = file.is_unlisted_folder or PurePosixPath(file.path).suffix.lower() in SUFFIXES
     return (
         _sort_key(file.path),
         _to_bytes(file.path),

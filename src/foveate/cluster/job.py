@@ -127,7 +127,7 @@ def list_photographs(job: ClusterJob) -> Inventory:
         ClusterError: it cannot be reached.
     """
     source = open_store(job.source)
-    inventory = Inventory(source.list_files(exclude=job.target), job.share)
+    inventory = Inventory(source.list_files(exclude=job.target, without_results=True), job.share)
     if inventory.is_empty():
         with inventory:
             raise PhotographError(

@@ -9,7 +9,7 @@ the store at an address.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 from foveate import atomic_files
 from foveate.errors import OutputError, PhotographError
 from foveate.paths import display_path
+from foveate.photographs import holds_results
 
 BUCKET_SCHEME = "s3://"
 """How the address of a bucket begins; every other address is a folder."""
@@ -35,6 +36,8 @@ class StoredFile:
     """Changes when the file may have changed; '' where nothing is known."""
     real: str
     """The file itself: two paths that lead to one file through links have the same."""
+    is_unlisted_folder: bool = False
+    """Whether this is a folder that cannot be listed, so that it is recorded as failed by name."""
 
 
 @runtime_checkable
@@ -50,12 +53,15 @@ class FileStore(Protocol):
         """Return a file's address for messages; the store's own address for ''."""
         ...
 
-    def list_files(self, below: str = "", exclude: str | None = None) -> Iterator[StoredFile]:
-        """Yield all files, or those below a path; no hidden ones, and no folder twice.
+    def list_files(
+        self, below: str = "", exclude: str | None = None, *, without_results: bool = False
+    ) -> Iterator[StoredFile]:
+        """Yield all files, or those below a path; no hidden ones, no folder twice.
 
         Args:
             below: a path with '/', '' for all.
             exclude: address of a store that may lie within this one and is left out.
+            without_results: leave out folders in which Foveate wrote results; not looked for in buckets.
 
         Raises:
             PhotographError: the store does not exist or cannot be listed.
@@ -119,11 +125,19 @@ class FolderStore:
     def display_path(self, path: str = "") -> str:
         return display_path(self._folder / path)
 
-    def list_files(self, below: str = "", exclude: str | None = None) -> Iterator[StoredFile]:
+    def list_files(
+        self, below: str = "", exclude: str | None = None, *, without_results: bool = False
+    ) -> Iterator[StoredFile]:
         excluded = None if exclude is None or exclude.startswith(BUCKET_SCHEME) else os.path.realpath(exclude)
         if below and not (self._folder / below).is_dir():
             return
-        yield from self._walk(below, excluded, set())
+
+        def is_left_out(path: str, real: str) -> bool:
+            return (excluded is not None and f"{real}/".startswith(f"{excluded}/")) or (
+                without_results and holds_results(self._folder / path)
+            )
+
+        yield from self._walk(below, is_left_out, set())
 
     @contextmanager
     def local_copy(self, path: str, scratch: Path) -> Iterator[Path]:
@@ -151,10 +165,12 @@ class FolderStore:
         for path in reversed(paths):
             atomic_files.remove(self._folder / path)
 
-    def _walk(self, below: str, excluded: str | None, entered: set[str]) -> Iterator[StoredFile]:
+    def _walk(
+        self, below: str, is_left_out: Callable[[str, str], bool], entered: set[str]
+    ) -> Iterator[StoredFile]:
         """Yield the files below one folder; `entered` gains each folder, so that loops of links end."""
         real = os.path.realpath(self._folder / below)
-        if real in entered or (excluded is not None and f"{real}/".startswith(f"{excluded}/")):
+        if real in entered or is_left_out(below, real):
             return
         entered.add(real)
         subfolders: list[str] = []
@@ -164,17 +180,28 @@ class FolderStore:
                     if entry.name.startswith("."):
                         continue
                     path = f"{below}/{entry.name}" if below else entry.name
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         subfolders.append(path)
                     else:
                         yield _stored_file(entry, path, real)
         except OSError as error:
+            if len(entered) > 1:  # as `lost+found`: the other folders are still processed
+                yield StoredFile(path=below, size=0, stamp="", real=real, is_unlisted_folder=True)
+                return
             raise PhotographError(
                 f"{self.display_path(below)}: the folder cannot be listed ({error.strerror}); "
                 "ask for permission to read it, or check the path"
             ) from None
         for path in sorted(subfolders):
-            yield from self._walk(path, excluded, entered)
+            yield from self._walk(path, is_left_out, entered)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one; a loop of links is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _stored_file(entry: os.DirEntry[str], path: str, folder: str) -> StoredFile:

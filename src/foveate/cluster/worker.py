@@ -13,7 +13,6 @@ import platform
 import shutil
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -157,13 +156,8 @@ class ShardWorker:
             fatal_error = str(error) if isinstance(error, ClusterError) else ""
             return self._failure(item, str(error), type(error).__name__, fatal_error)
         except Exception as error:  # a bug that one photograph of a million brings out fails that one alone
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            error_type, message = type(error).__name__, " ".join(str(error).split())
-            text = (
-                f"{self._source.display_path(item.path)}: {error_type} in "
-                f"{Path(frame.filename).name}:{frame.lineno}: {message}; please report this"
-            )
-            return self._failure(item, text, error_type, "")
+            text = f"{self._source.display_path(item.path)}: {batch.describe_bug(error)}"
+            return self._failure(item, text, type(error).__name__, "")
 
     def _predict(
         self, item: WorkItem, file: Path, fetch_seconds: float, check: Callable[[], None]

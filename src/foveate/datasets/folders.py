@@ -271,7 +271,8 @@ def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iter
         expected = ", ".join(f"'{fixed_folder(names[0]).as_posix()}'" for names in folders.masks.values())
         raise DatasetError(f"{base}: photographs, but no folder of masks ({expected}); unpack all of the set")
     listed = [_case(masks, layout, folders, path) for path in photographs]
-    _require_matching_masks(base, folders, listed)
+    if not masks.unreadable:
+        _require_matching_masks(base, folders, listed)
     mask_files = {mask for case in listed for mask in case.masks.values()}  # which may be beside photographs
     yield from (case for case in listed if case.photograph not in mask_files)
 

@@ -97,18 +97,18 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         PhotographError: the folder is not there, or holds no photograph.
     """
     if (folder / LABELS).exists():
-        found = [photograph for photograph in list_photographs(folder) if photograph.grade == HEALTHY]
-        divide = (
+        healthy = [photograph for photograph in list_photographs(folder) if photograph.grade == HEALTHY]
+        halves = (
             splits.read(split)
             if split is not None
-            else dict.fromkeys((photograph.name for photograph in found), TRAIN_HALF)
+            else dict.fromkeys((photograph.name for photograph in healthy), TRAIN_HALF)
         )
-        if lost := [photograph.name for photograph in found if photograph.name not in divide]:
-            raise DatasetError(f"{folder}: {lost[0]} is in neither half of {split}; add it there")
+        if unlisted := [photograph.name for photograph in healthy if photograph.name not in halves]:
+            raise DatasetError(f"{folder}: {unlisted[0]} is in neither half of {split}; add it there")
         named = [
             (photograph.name, photograph.photograph)
-            for photograph in found
-            if divide[photograph.name] == TRAIN_HALF
+            for photograph in healthy
+            if halves[photograph.name] == TRAIN_HALF
         ]
     else:
         _refuse_grades(folder)

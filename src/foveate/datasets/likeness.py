@@ -90,7 +90,7 @@ def pairs(fingerprints: Sequence[Float32[np.ndarray, "S S"]]) -> list[tuple[int,
 def _best_correlations(
     reference: Complex[np.ndarray, "S T"], spectra: Complex[np.ndarray, "N S T"]
 ) -> Float32[np.ndarray, " N"]:
-    """Return the largest correlation of each fingerprint with a reference over all shifts, from their spectra."""
+    """Return the largest correlation of each fingerprint with a reference over all shifts."""
     correlations = np.fft.irfft2(spectra * np.conj(reference), s=(SIDE, SIDE))
     return np.asarray(correlations.max(axis=(1, 2)), np.float32)
 

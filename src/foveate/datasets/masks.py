@@ -28,7 +28,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate.errors import DatasetError
 from foveate.paths import display_path
-from foveate.photographs import exif_orientation, turn_upright
+from foveate.photographs import BIG_ENDIAN_BIGTIFF, exif_orientation, turn_upright
+from foveate.warning_filter import suppress_warnings
 
 LARGEST_SHARE = 0.30
 """Largest share of its photograph that a mask may cover: above it, the file was misread or is no lesion mask.
@@ -106,7 +107,8 @@ def load(path: Path) -> Mask:
         DatasetError: unreadable, of several pages, or with a palette that tells nothing apart.
     """
     try:
-        with Image.open(path) as image:
+        _require_supported(path)
+        with suppress_warnings(), Image.open(path) as image:
             pages = getattr(image, "n_frames", 1)
             if pages > 1:
                 raise DatasetError(
@@ -117,6 +119,13 @@ def load(path: Path) -> Mask:
     except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{display_path(path)}: unreadable mask ({reason}); restore the file") from error
+
+
+def _require_supported(path: Path) -> None:
+    """Raise ValueError for a format that Pillow takes for another one."""
+    with path.open("rb") as file:
+        if file.read(len(BIG_ENDIAN_BIGTIFF)) == BIG_ENDIAN_BIGTIFF:
+            raise ValueError("a big-endian BigTIFF, which is not read; save it as TIFF or PNG")
 
 
 def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:

@@ -21,8 +21,9 @@ from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import add_certs_to_session, create_session, create_session_from_user_pass
 from pydicom.errors import InvalidDicomError
 
-from foveate.errors import ArchiveAwayError, ArchiveError
+from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError
 from foveate.photographs import PHOTOGRAPH_CLASSES
+from foveate.warning_filter import suppress_warnings
 
 TIMEOUT = (10, 120)
 """Seconds to wait for a connection, and for the next byte of a response: disks may be slow."""
@@ -43,6 +44,21 @@ FAILED_SOP_SEQUENCE, FAILURE_REASON = "00081198", "00081197"
 
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """Failure reasons of STOW-RS that mean 'out of resources'."""
+
+_OBJECT_REFUSED = frozenset({0x0106, 0x0117, 0x0122, *range(0xA900, 0xAA00), *range(0xC000, 0xD000)})
+"""Failure reasons of STOW-RS that mean that the archive does not accept this object."""
+
+_OBJECT_NOT_SENT = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.NOT_ACCEPTABLE,
+        HTTPStatus.GONE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    }
+)
+"""Status codes of WADO-RS that mean that the archive cannot send this object: deleted, or damaged."""
 
 _UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 """Status codes of a proxy whose archive does not respond."""
@@ -161,14 +177,16 @@ class Archive:
         """Return an object as a DICOM file, in the transfer syntax in which it is stored.
 
         Raises:
-            ArchiveError, ArchiveAwayError: the archive refuses or sends something else, or does not respond.
+            ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
+            ArchiveObjectError: it does not send this object, or sends something else.
         """
-        with self._translated_errors():
-            dataset = self._client.retrieve_instance(item.study, item.series, item.uid)
-        if str(dataset.get("SOPInstanceUID")) != item.uid:
-            raise ArchiveError(f"{self.url}: sent another object than {item.uid}; ask who runs it")
         content = BytesIO()
-        pydicom.dcmwrite(content, dataset, enforce_file_format=True)
+        with self._translated_errors(fetched=item.uid), suppress_warnings():  # they hold the patient's data
+            dataset = self._client.retrieve_instance(item.study, item.series, item.uid)
+            uid = str(dataset.get("SOPInstanceUID"))
+            pydicom.dcmwrite(content, dataset, enforce_file_format=True)
+        if uid != item.uid:
+            raise ArchiveObjectError(f"{self.url}: sent another object than {item.uid}; ask who runs it")
         return content.getvalue()
 
     def store(self, content: bytes) -> None:
@@ -176,17 +194,16 @@ class Archive:
 
         Raises:
             ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
+            ArchiveObjectError: it does not accept this object.
         """
         dataset = pydicom.dcmread(BytesIO(content))
-        with self._translated_errors():
+        with self._translated_errors(), suppress_warnings():
             response = self._client.store_instances([dataset])
         failed = response.get("FailedSOPSequence") or ()
         stored = {str(item.ReferencedSOPInstanceUID) for item in response.get("ReferencedSOPSequence") or ()}
         if failed or str(dataset.SOPInstanceUID) not in stored:
-            reason = _failure_text([int(item.get("FailureReason", 0) or 0) for item in failed])
-            raise ArchiveError(
-                f"{self.url}: did not store {dataset.SOPInstanceUID} ({reason}); ask who runs it"
-            )
+            codes = [int(item.get("FailureReason", 0) or 0) for item in failed]
+            raise self._not_stored(str(dataset.SOPInstanceUID), codes)
 
     def _series_objects(self, study: str, series: str) -> Iterator[ArchiveObject]:
         for instance in self._client.search_for_instances(
@@ -197,16 +214,25 @@ class Archive:
                 series=series,
                 uid=_first_value(instance, SOP_INSTANCE_UID),
                 sop_class=_first_value(instance, SOP_CLASS_UID),
-                frames=max(1, int(_first_value(instance, NUMBER_OF_FRAMES) or 1)),
+                frames=_frame_count(instance),
             )
 
+    def _not_stored(self, name: str, codes: Sequence[int]) -> ArchiveError | ArchiveObjectError:
+        """Return the error for an object that was not stored, from failure reasons of STOW-RS."""
+        message = f"{self.url}: did not store {name} ({_failure_text(codes)}); ask who runs it"
+        return (ArchiveObjectError if {*codes} & _OBJECT_REFUSED else ArchiveError)(message)
+
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        """Turn errors of the network and of the service into an ArchiveError of one line."""
+    def _translated_errors(self, *, fetched: str | None = None) -> Iterator[None]:
+        """Turn errors of the network and of the service into an ArchiveError of one line.
+
+        Args:
+            fetched: UID of the object that is fetched; what concerns it alone becomes an ArchiveObjectError.
+        """
         try:
             yield
         except requests.exceptions.HTTPError as error:
-            raise self._refusal(error.response) from None
+            raise self._refusal(error.response, fetched) from None
         except requests.exceptions.SSLError as error:
             raise ArchiveError(
                 f"{self.url}: its certificate is not accepted ({_reason(error)}); name the authority by --ca"
@@ -226,24 +252,32 @@ class Archive:
             KeyError,
             IndexError,
         ) as error:
+            if fetched is not None:
+                raise ArchiveObjectError(
+                    f"{self.url}: sent {fetched} in a form that cannot be read ({_reason(error)})"
+                ) from None
             raise ArchiveError(
                 f"{self.url}: answers what is no DICOMweb ({_reason(error)}); give the root of the "
                 "service, such as http://host:8042/dicom-web"
             ) from None
 
-    def _refusal(self, response: requests.Response | None) -> ArchiveError | ArchiveAwayError:
+    def _refusal(
+        self, response: requests.Response | None, fetched: str | None
+    ) -> ArchiveError | ArchiveAwayError | ArchiveObjectError:
         """Return the error for a response with an error status."""
         if response is None:
             return ArchiveError(f"{self.url}: refuses; ask who runs it")
         status = response.status_code
         if status in _UNAVAILABLE:
             return ArchiveAwayError(f"{self.url}: does not answer now ({status} {response.reason})")
+        if fetched is not None and status in _OBJECT_NOT_SENT:
+            return ArchiveObjectError(
+                f"{self.url}: does not send {fetched} ({status} {response.reason}); ask who runs it"
+            )
         if status in _REMEDIES:
             return ArchiveError(f"{self.url}: {_REMEDIES[HTTPStatus(status)]}")
         if codes := _failure_codes(response):
-            return ArchiveError(
-                f"{self.url}: did not store it ({_failure_text(codes)}); ask who runs it, then try again"
-            )
+            return self._not_stored("it", codes)
         return ArchiveError(f"{self.url}: refuses ({status} {response.reason}); ask who runs it")
 
 
@@ -269,6 +303,12 @@ def _first_value(attributes: Mapping[str, Any], tag: str) -> str:
     """Return an attribute's first value in DICOM's JSON model, '' if there is none."""
     values = attributes.get(tag, {}).get("Value") or [""]
     return str(values[0])
+
+
+def _frame_count(attributes: Mapping[str, Any]) -> int:
+    """Return the number of frames of an object; 1 if that is not stated, or no number."""
+    text = _first_value(attributes, NUMBER_OF_FRAMES)
+    return max(1, int(text)) if text.isdecimal() else 1
 
 
 def _reason(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from foveate import atomic_files
 from foveate.dicom.connection import Archive, ArchiveObject
-from foveate.errors import ArchiveError
+from foveate.errors import ArchiveError, ArchiveObjectError
 from foveate.paths import display_path
 from foveate.writers import result_paths
 
@@ -32,7 +32,9 @@ class TransferStep:
     name: str
     """Its UID, or its file's name."""
     transferred: bool
-    """False if it already existed."""
+    """False if it already existed, or was refused."""
+    error: str = ""
+    """One line, if it was refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,8 @@ class TransferCounts:
     transferred: int
     existing: int
     """Objects that already existed."""
+    refused: tuple[str, ...] = ()
+    """Errors of the objects that were refused, one line each."""
 
 
 OnStep = Callable[[TransferStep], None]
@@ -52,7 +56,8 @@ def pull(
 ) -> TransferCounts:
     """Fetch the photographs of studies to OUT/<study>/<object>.dcm; existing files are not fetched again.
 
-    A file appears whole or not at all.
+    A file appears whole or not at all. An object that the archive does not send is counted, and the others
+    are fetched.
 
     Raises:
         ArchiveError, ArchiveAwayError: the archive refuses, or does not respond; fetched files stay.
@@ -60,35 +65,43 @@ def pull(
     """
     atomic_files.require_writable(out)
     atomic_files.remove_leftovers(out)
-    outcomes = []
+    steps = []
     for study in studies:
         for photograph in archive.photographs(study):
-            path = photograph_path(out, photograph)
-            missing = not path.is_file()
-            if missing:
-                atomic_files.write_file(path, archive.fetch(photograph))
-            outcomes.append(missing)
-            on_step(TransferStep(name=photograph.uid, transferred=missing))
-    return _counts(outcomes)
+            steps.append(_pull_object(archive, out, photograph))
+            on_step(steps[-1])
+    return _counts(steps)
+
+
+def _pull_object(archive: Archive, out: Path, photograph: ArchiveObject) -> TransferStep:
+    try:
+        path = photograph_path(out, photograph)
+        missing = not path.is_file()
+        if missing:
+            atomic_files.write_file(path, archive.fetch(photograph))
+    except ArchiveObjectError as error:
+        return TransferStep(name=photograph.uid, transferred=False, error=str(error))
+    return TransferStep(name=photograph.uid, transferred=missing)
 
 
 def photograph_path(out: Path, photograph: ArchiveObject) -> Path:
     """Return the path at which a photograph is saved.
 
     Raises:
-        ArchiveError: its UIDs are invalid, and could lead to another folder.
+        ArchiveObjectError: its UIDs are invalid, and could lead to another folder.
     """
     for uid in (photograph.study, photograph.uid):
         if not UID.fullmatch(uid):
-            raise ArchiveError(f"{uid!r} is no UID; ask who runs the archive")
+            raise ArchiveObjectError(f"{uid!r} is no UID; ask who runs the archive")
     return out / photograph.study / f"{photograph.uid}.dcm"
 
 
 def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> TransferCounts:
     """Store those DICOM objects of a folder of results that the archive does not hold.
 
-    Each object is stored whole or not at all, and a photograph's report after its segments. The first error
-    ends the transfer; another call continues there.
+    Each object is stored whole or not at all, and a photograph's report after its segments. An object that
+    the archive does not accept is counted, and the others are stored. The first other error ends the
+    transfer; another call continues there.
 
     Args:
         archive: the destination.
@@ -100,25 +113,34 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
         ArchiveAwayError: it does not respond.
     """
     in_archive: dict[str, frozenset[str]] = {}
-    outcomes = []
+    steps = []
     for path in _objects_in_store_order(out):
         header = _read_header(path)
         study = str(header.StudyInstanceUID)
         if study not in in_archive:
             in_archive[study] = archive.results(study)
-        missing = str(header.SOPInstanceUID) not in in_archive[study]
-        if missing:
-            archive.store(path.read_bytes())
-        outcomes.append(missing)
-        on_step(TransferStep(name=path.name, transferred=missing))
-    if not outcomes:
+        steps.append(_push_object(archive, path, str(header.SOPInstanceUID) in in_archive[study]))
+        on_step(steps[-1])
+    if not steps:
         raise ArchiveError(f"{out}: holds no DICOM results; make them by foveate predict --dicom seg,sr")
-    return _counts(outcomes)
+    return _counts(steps)
 
 
-def _counts(outcomes: Sequence[bool]) -> TransferCounts:
-    """Return counts from a flag for each object: whether it was transferred."""
-    return TransferCounts(transferred=sum(outcomes), existing=len(outcomes) - sum(outcomes))
+def _push_object(archive: Archive, path: Path, exists: bool) -> TransferStep:
+    try:
+        if not exists:
+            archive.store(path.read_bytes())
+    except ArchiveObjectError as error:
+        return TransferStep(name=path.name, transferred=False, error=str(error))
+    return TransferStep(name=path.name, transferred=not exists)
+
+
+def _counts(steps: Sequence[TransferStep]) -> TransferCounts:
+    refused = tuple(step.error for step in steps if step.error)
+    transferred = sum(step.transferred for step in steps)
+    return TransferCounts(
+        transferred=transferred, existing=len(steps) - transferred - len(refused), refused=refused
+    )
 
 
 def _objects_in_store_order(out: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from foveate import atomic_files, photographs
 from foveate.dicom import transfer
 from foveate.dicom.connection import Archive, ArchiveObject
-from foveate.errors import ArchiveAwayError, ArchiveError, FoveateError, OutputError
+from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError, FoveateError, OutputError
 from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
@@ -162,11 +162,17 @@ def _result_name(photograph: ArchiveObject, frame: int | None) -> str:
 
 def _request(task: WatchTask, name: str) -> PredictRequest:
     model = task.model
-    return batch.predict_request(name, model.package, model.engine.label, task.settings, "png", objects=task.objects)
+    return batch.predict_request(
+        name, model.package, model.engine.label, task.settings, "png", objects=task.objects
+    )
 
 
 def _process(task: WatchTask, photograph: ArchiveObject) -> None:
-    """Fetch an object, process each of its frames, store the results; leave no file on the disk."""
+    """Fetch an object, process each of its frames, store the results; leave no file on the disk.
+
+    Raises:
+        FoveateError: the object cannot be fetched, processed or stored.
+    """
     objects = replace(task.objects, created=datetime.now())
     folder = task.out / photograph.uid
     path = transfer.photograph_path(task.out, photograph)
@@ -177,7 +183,9 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
             pixels = photographs.read(path, frame=frame)
             segmentation = segment(pixels, task.model.package, task.model.engine, task.settings)
             batch.save(segmentation, folder, name=_result_name(photograph, frame), objects=objects)
-        transfer.push(task.archive, folder)
+        refused = transfer.push(task.archive, folder).refused
+        if refused:
+            raise ArchiveObjectError(refused[0])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         path.unlink(missing_ok=True)

@@ -14,7 +14,10 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from foveate.engines import telemetry
 from foveate.geometry.feature_sampling import FeatureSampling
+
+telemetry.disable_onnxruntime()  # before `foveate.engines.onnx` imports it
 
 Precision = Literal["float32", "bf16", "float16"]
 """The type of numbers that a network's features are computed in."""

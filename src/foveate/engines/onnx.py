@@ -17,6 +17,8 @@ from foveate.engines.threads import thread_count
 from foveate.errors import PackageError
 from foveate.models import Package
 
+onnxruntime.disable_telemetry_events()  # the caller may have imported it before Foveate
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _GraphSpec:

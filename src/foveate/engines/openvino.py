@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.engines import Precision
+from foveate.engines import Precision, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError
@@ -140,16 +140,14 @@ def _initialise_types(module: ModuleType) -> None:
 
 
 def _import_openvino() -> ModuleType:
-    """Import OpenVINO, which is an optional extra.
+    """Import OpenVINO, which is an optional extra, without its telemetry.
 
     Raises:
         SettingError: it is not installed.
     """
     try:
-        import openvino  # noqa: PLC0415  an optional extra
+        return telemetry.import_openvino()
     except ImportError as error:
         raise SettingError(
             f"engine openvino is not installed ({error}); pip install 'foveate[openvino]'"
         ) from error
-    module: ModuleType = openvino
-    return module

@@ -1,11 +1,11 @@
 """Nothing leaves the machine: the usage statistics of the libraries that compute are switched off.
 
-Knows:   how ONNX Runtime and OpenVINO report their use, and how each is kept from it.
+Knows:   how ONNX Runtime and OpenVINO report their use, and how to keep them from it.
 Ignores: what they compute.
 
-Both start when they are imported: ONNX Runtime (1.32) writes events and a device id to the user's cache folder
-and sends them to Microsoft; OpenVINO (2026.4) writes a client id to the user's home folder and starts a process
-that sends events to Google Analytics. Foveate imports them here and nowhere else.
+Both report when they are imported. ONNX Runtime (1.32) writes events and a device id to the user's cache
+folder and sends them to Microsoft. OpenVINO (2026.4) writes a client id to the user's home folder and starts
+a process that sends events to Google Analytics.
 """
 
 import importlib
@@ -17,15 +17,12 @@ ORT_SWITCH = "ORT_DISABLE_TELEMETRY"
 """Environment variable that ONNX Runtime reads when it is imported."""
 
 OPENVINO_REPORTER = "openvino_telemetry"
-"""The package that reports OpenVINO's use; where it cannot be imported, OpenVINO uses a stub."""
+"""The package that reports OpenVINO's use; if it cannot be imported, OpenVINO uses a stub instead."""
 
 
-def import_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime without its telemetry, also for processes that this one starts."""
+def disable_onnxruntime() -> None:
+    """Switch off ONNX Runtime's telemetry for a later import, here and in processes that this one starts."""
     os.environ[ORT_SWITCH] = "1"
-    module = importlib.import_module("onnxruntime")
-    module.disable_telemetry_events()  # if the caller imported it before
-    return module
 
 
 def import_openvino() -> ModuleType:
@@ -34,10 +31,12 @@ def import_openvino() -> ModuleType:
     Raises:
         ImportError: it is not installed.
     """
-    if "openvino" in sys.modules or OPENVINO_REPORTER in sys.modules:
-        return importlib.import_module("openvino")
-    sys.modules[OPENVINO_REPORTER] = None  # type: ignore[assignment]  # makes Python refuse to import it
+    reporter = sys.modules.get(OPENVINO_REPORTER)
+    sys.modules[OPENVINO_REPORTER] = None  # type: ignore[assignment]  # makes Python refuse the import
     try:
         return importlib.import_module("openvino")
     finally:
-        del sys.modules[OPENVINO_REPORTER]
+        if reporter is None:
+            del sys.modules[OPENVINO_REPORTER]
+        else:
+            sys.modules[OPENVINO_REPORTER] = reporter

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate import metrics, photographs
 from foveate.datasets import Case
@@ -31,6 +30,7 @@ from foveate.inference.settings import FieldChoice, Settings
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.types import Box, Field, FieldRule, Photograph
+from foveate.warning_filter import suppress_warnings
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
 """Suffixes of map files, in lower case."""
@@ -160,16 +160,16 @@ def _decode_picture(path: Path) -> np.ndarray:
     content = path.read_bytes()
     if not content:
         raise ValueError("the file is empty")
-    opener = TiffImageFile if content[:2] in (b"II", b"MM") else PngImageFile
-    with opener(io.BytesIO(content)) as image:
-        pages = getattr(image, "n_frames", 1)
-        if pages > 1:
-            raise ValueError(f"holds {pages} pictures")
-        orientation = 1 if opener is TiffImageFile else image.getexif().get(EXIF_ORIENTATION, 1)
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
-            return np.asarray(image)  # big-endian BigTIFF: OpenCV does not read it
-    return np.asarray(photographs.turn_upright(pixels, orientation))
+    is_read, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if not is_read:
+        raise ValueError(f"no {path.suffix} picture")
+    if len(pages) > 1:
+        raise ValueError(f"holds {len(pages)} pictures")
+    if content[:2] in (b"II", b"MM"):  # OpenCV turns a TIFF upright, and no PNG
+        return np.asarray(pages[0])
+    with suppress_warnings(), PngImageFile(io.BytesIO(content)) as image:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    return np.asarray(photographs.turn_upright(pages[0], orientation))
 
 
 def _names(case: Case, lesion: str) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ def _names(case: Case, lesion: str) -> tuple[str, ...]:
     path = case.photograph.with_suffix("")
     parts = path.relative_to(path.anchor).parts
     tails = [parts[-depth:] for depth in range(1, len(parts) + 1)]
-    matches = [index for index, tail in enumerate(tails) if "_".join(tail) == case.name]
+    matches = [index for index, tail in enumerate(tails) if same_name("_".join(tail)) == same_name(case.name)]
     names = ["/".join(tail) for tail in tails[matches[0] :]] if matches else []
     return tuple(f"{name}_{lesion}" for name in dict.fromkeys([case.name, *names]))
 
@@ -192,7 +192,7 @@ def _only(folder: Path, names: Sequence[str]) -> Path:
     Raises:
         DatasetError: there is none, or several.
     """
-    files = [file for name in names for file in _files_named(folder, name)]
+    files = list(dict.fromkeys(file for name in names for file in _files_named(folder, name)))
     if not files:
         possible = [name for name in names if name.replace("/", "_") == names[0]]
         raise DatasetError(

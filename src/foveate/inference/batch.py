@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,6 +103,8 @@ class Report:
     """One for each photograph, failures included, in order."""
     skipped: int
     """Files in the folders that are not photographs."""
+    result_folders: int = 0
+    """Folders that were left out because they hold results of Foveate."""
     seconds: float
     """From start to end."""
     seconds_each: Mapping[str, float]
@@ -157,7 +160,7 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
     outcomes: list[Outcome] = []
 
     def report() -> Report:
-        return _report(job, outcomes, files.skipped, time.monotonic() - clock)
+        return _report(job, outcomes, files, time.monotonic() - clock)
 
     _begin_folder(job, _run_record(job, report(), started))
     tracker = _ProgressTracker(tell=tell, total=len(files.photographs))
@@ -199,19 +202,44 @@ def process_photograph(
             photograph = photographs.read(file.path, frame=file.frame)
             dicom_extra.require_source(photograph, _request(job, file.name))
         with clock.phase("looking"):
-            segmentation = segment(photograph, job.package, engine, job.settings, progress=progress)
+            segmentation = segment(
+                photograph, job.package, engine, job.settings, progress=_propagating(progress)
+            )
         with clock.phase("writing"):
             _clear(job, file)
             row = save(segmentation, job.out, name=file.name, format=job.format, objects=job.objects)
         return Outcome(row=row, seconds=clock.seconds)
-    except (FoveateError, MemoryError) as error:
+    except _CallbackError as error:
+        _clear(job, file)
+        raise error.cause from None
+    except Exception as error:  # a bug that one photograph brings out fails that photograph alone
         _clear(job, file)
         row = SummaryRow(name=file.name, status="failed", error=_error_line(file, error))
         stop = error if _is_disk_error(error) else None
         return Outcome(row=row, stop=stop, error_type=type(error).__name__, seconds=clock.seconds)
-    except BaseException:  # an interrupt or a bug, which the caller reports; incomplete files are removed
+    except BaseException:  # an interrupt, which the caller reports; incomplete files are removed
         _clear(job, file)
         raise
+
+
+class _CallbackError(BaseException):
+    """The caller's progress function raised an error, which the caller gets back."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _propagating(progress: Callable[[float], None]) -> Callable[[float], None]:
+    """Return the function so that its errors are told from those of the photograph."""
+
+    def call(share: float) -> None:
+        try:
+            progress(share)
+        except Exception as error:
+            raise _CallbackError(error) from error
+
+    return call
 
 
 def predict_request(
@@ -409,13 +437,23 @@ def _clear(job: BatchJob, file: PhotographFile) -> None:
     writers.clear(job.out, file.name, job.package.contract.lesions)
 
 
-def _error_line(file: PhotographFile, error: FoveateError | MemoryError) -> str:
+def _error_line(file: PhotographFile, error: Exception) -> str:
     """Return one line that says which photograph failed, why, and what to do."""
     if isinstance(error, PhotographError):  # it names the file itself
         return str(error)
     if isinstance(error, MemoryError):
         return f"{display_path(file.path)}: not enough memory to look at it; free some, or scale it down"
-    return f"{display_path(file.path)}: {error}"
+    if isinstance(error, FoveateError):
+        return f"{display_path(file.path)}: {error}"
+    return f"{display_path(file.path)}: {describe_bug(error)}"
+
+
+def describe_bug(error: Exception) -> str:
+    """Return one line about an error that only a bug raises: its class, its place in the code, its text."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"{type(error).__name__} in {place}: {message}; please report this"
 
 
 def _begin_folder(job: BatchJob, run: PredictRun) -> None:
@@ -432,12 +470,13 @@ def _finish_folder(job: BatchJob, run: PredictRun) -> None:
     writers.write_run(job.out, run)
 
 
-def _report(job: BatchJob, outcomes: Sequence[Outcome], skipped: int, seconds: float) -> Report:
+def _report(job: BatchJob, outcomes: Sequence[Outcome], files: PhotographFiles, seconds: float) -> Report:
     """Return the outcome of a run so far."""
     computed = [outcome for outcome in outcomes if not outcome.is_reused]
     return Report(
         rows=tuple(outcome.row for outcome in outcomes),
-        skipped=skipped,
+        skipped=files.skipped,
+        result_folders=files.result_folders,
         seconds=seconds,
         seconds_each={outcome.row.name: math.fsum(outcome.seconds.values()) for outcome in computed},
         seconds_by_phase={

@@ -46,7 +46,7 @@ from foveate.photographs._decoding import (
 )
 from foveate.photographs._dicom_classes import PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_loader import load_reader
-from foveate.photographs._files import open_photograph
+from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph
 from foveate.photographs._listing import (
     SUFFIXES,
     PhotographFile,
@@ -58,6 +58,7 @@ from foveate.photographs._listing import (
 from foveate.types import Photograph
 
 __all__ = [
+    "BIG_ENDIAN_BIGTIFF",
     "LIMIT_PIXELS",
     "PHOTOGRAPH_CLASSES",
     "SMALLEST_SIDE",

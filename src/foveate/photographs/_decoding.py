@@ -12,8 +12,6 @@ Shape letters: H W photograph as stored, h w upright, R rows of a strip.
 import math
 import mmap
 import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate.errors import PhotographError
 from foveate.photographs._files import FileFormat
+from foveate.warning_filter import suppress_warnings
 
 SMALLEST_SIDE = 256
 """Smallest side of a photograph, px: in a field of that size a microaneurysm is 1 px wide."""
@@ -92,9 +91,6 @@ _TILE_WIDTH, _TILE_LENGTH, _DNG_VERSION = 322, 323, 50706
 
 _DAMAGED = (OSError, SyntaxError, ValueError, DecompressionBombError)
 """What Pillow raises on files that violate their format: every type seen on 40,000 damaged files."""
-
-_WARNINGS_LOCK = threading.Lock()
-"""Held while warning filters are changed: they belong to the process, so only one thread may change them."""
 
 
 def decode(
@@ -413,11 +409,3 @@ def _damage_as_photograph_error(format_name: FileFormat, name: str) -> Iterator[
             f"{name}: cannot be decoded as {format_name} ({reason}); it is damaged, incomplete or of a rare "
             "kind: copy it again, or export it as 8-bit RGB"
         ) from None
-
-
-@contextmanager
-def suppress_warnings() -> Iterator[None]:
-    """Suppress the Python warnings of decoders: problems that matter are raised as errors anyway."""
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

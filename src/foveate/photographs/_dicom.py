@@ -29,7 +29,7 @@ Source: PS3.3 C.8.17 (Ophthalmic Photography), C.7.6.3 (Image Pixel), CID 4202 t
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 
@@ -40,14 +40,16 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import dcmwrite
+from pydicom.multival import MultiValue
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from foveate.errors import PhotographError
-from foveate.photographs._decoding import require_colours, require_size, suppress_warnings
+from foveate.photographs._decoding import require_colours, require_size
 from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_pixels import decode_frame
 from foveate.types import DicomOrigin
+from foveate.warning_filter import suppress_warnings
 
 MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
 """Modalities that are read: ophthalmic, external camera, other, secondary capture (retired), not stated."""
@@ -290,6 +292,17 @@ def _values(dataset: Dataset, keyword: str) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
+def _numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """Return the values of an attribute as numbers; an empty list where it is absent, empty or no number."""
+    try:
+        values = dataset.get(keyword)
+        if values is None or values == "":
+            return []
+        return [float(value) for value in (values if isinstance(values, MultiValue | list) else [values])]
+    except _DAMAGED:
+        return []
+
+
 def _meaning(dataset: Dataset, keyword: str, meanings: Mapping[str, str]) -> str | None:
     """Return the meaning of the first known code of a sequence, in SNOMED CT or, in older objects, SNOMED RT.
 
@@ -330,8 +343,7 @@ def _pixel_spacing(dataset: Dataset, name: str) -> float | None:
 
     Rows and columns may differ by 1 %: their geometric mean preserves areas.
     """
-    aspect = [float(value) for value in _values(dataset, "PixelAspectRatio")]
-    spacing = [float(value) for value in _values(dataset, "PixelSpacing")]
+    aspect, spacing = _numbers(dataset, "PixelAspectRatio"), _numbers(dataset, "PixelSpacing")
     for pair, unit in ((aspect, ""), (spacing, " mm")):
         if len(pair) == 2 and min(pair) > 0 and max(pair) > 1.01 * min(pair):
             raise PhotographError(
@@ -349,23 +361,26 @@ def _pixel_spacing(dataset: Dataset, name: str) -> float | None:
 def _origin(dataset: Dataset, frame: int | None) -> DicomOrigin:
     """Return the facts of the header that identify and locate the photograph."""
     side = str(dataset.get("ImageLaterality") or dataset.get("Laterality") or "")
-    degrees = dataset.get("HorizontalFieldOfView")
+    degrees = _numbers(dataset, "HorizontalFieldOfView")
     return DicomOrigin(
         uid=str(dataset.SOPInstanceUID),
         frame=frame,
         laterality="R" if side == "R" else "L" if side == "L" else None,
-        field_degrees=None if degrees is None else float(degrees),
+        field_degrees=degrees[0] if degrees and 0 < degrees[0] <= 360 else None,
         header=_header(dataset),
     )
 
 
 def _header(dataset: Dataset) -> bytes:
-    """Return the header as a DICOM file without pixels, private elements and large elements."""
+    """Return the header as a DICOM file without pixels, and private, large and unreadable elements."""
     header = Dataset()
-    for element in dataset:
-        small = not isinstance(element.value, bytes) or len(element.value) < LARGE_ELEMENT
-        if not element.tag.is_private and element.tag.group < 0x5000 and small:
-            header.add(element)
+    for tag in sorted(dataset.keys()):
+        if tag.is_private or tag.group >= 0x5000:
+            continue
+        with suppress(*_DAMAGED):
+            element = dataset[tag]
+            if not isinstance(element.value, bytes) or len(element.value) < LARGE_ELEMENT:
+                header.add(element)
     header.remove_private_tags()
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -21,7 +21,6 @@ Ignores: what the picture shows. Needs the extra `dicom`.
 Shape letters: H W photograph, P planes: 1 or 3.
 """
 
-from copy import copy
 from io import BytesIO
 
 import numpy as np
@@ -60,6 +59,10 @@ _J2K = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLossles
 _JLS = frozenset({JPEGLSLossless, JPEGLSNearLossless})
 
 Stored = UInt8[np.ndarray, "H W *P"] | UInt16[np.ndarray, "H W *P"]
+
+
+Indices = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+"""Indices into a palette."""
 
 
 def decode_frame(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "H W 3"]:
@@ -150,12 +153,13 @@ def _has_padded_rows(dataset: Dataset, syntax: UID) -> bool:
 
 def _widened(dataset: Dataset) -> Dataset:
     """Return an object whose rows are wider by one pixel."""
-    wide = copy(dataset)
-    wide.Columns = int(dataset.Columns) + 1
+    wide = Dataset(dict(dataset.items()))
+    wide.file_meta = dataset.file_meta
+    wide.add_new("Columns", "US", int(dataset.Columns) + 1)  # setting the attribute would change the original
     return wide
 
 
-def _look_up(stored: Stored, dataset: Dataset, name: str) -> Stored:
+def _look_up(indices: Indices, dataset: Dataset, name: str) -> Stored:
     """Return the colours of indices into a palette: 8-bit levels, or 16-bit levels of which 65535 is full.
 
     A 16-bit palette without a level above 255 holds 8-bit levels, whatever its descriptor says: as 16-bit
@@ -164,13 +168,13 @@ def _look_up(stored: Stored, dataset: Dataset, name: str) -> Stored:
     Source: PS3.3 C.7.6.3.1.5 and C.7.6.3.1.6.
     """
     if "RedPaletteColorLookupTableData" not in dataset:
-        return apply_color_lut(stored, dataset)
+        return apply_color_lut(indices, dataset)
     entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor
     count = entries or 1 << 16
     tables = np.stack([_palette_levels(dataset, colour, count, name) for colour in _PALETTE_COLOURS], axis=-1)
     if tables.max() <= 255:
         tables = tables.astype(np.uint8)
-    levels: Stored = tables[np.clip(stored.astype(np.int32) - int(first), 0, count - 1)]
+    levels: Stored = tables[np.clip(indices.astype(np.int32) - int(first), 0, count - 1)]
     return levels
 
 

@@ -26,9 +26,11 @@ _SIGNATURES: tuple[tuple[bytes, FileFormat], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),  # BigTIFF
-    (b"MM\0+", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF; Pillow takes the big-endian one for a TIFF and fails
 )
+
+BIG_ENDIAN_BIGTIFF = b"MM\0+"
+"""Beginning of files that neither Pillow nor OpenCV reads."""
 
 _CONVERT = "convert it to JPEG, PNG or TIFF"
 
@@ -39,6 +41,7 @@ _REFUSED_SIGNATURES = (
     (b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _CONVERT),
     (b"\0\0\0\x0cJXL ", "a JPEG XL picture", _CONVERT),
     (b"\xff\x0a", "a JPEG XL picture", _CONVERT),
+    (BIG_ENDIAN_BIGTIFF, "a big-endian BigTIFF", _CONVERT),
     (b"8BPS", "a Photoshop file", _CONVERT),
     (b"v/1\x01", "an OpenEXR picture", _CONVERT),
     (b"%PDF", "a PDF", "export its photographs as JPEG, PNG or TIFF"),

@@ -4,6 +4,7 @@ Knows:   which part needs which, and in which order they start and stop.
 Ignores: HTTP.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,27 +97,13 @@ def start(
     Raises:
         FoveateError: the model cannot be opened, or the data folder cannot be used.
     """
-    data_dir = DataDir(options.data)
-    try:
-        return _start(options, workers, events, metrics, sessions, data_dir)
-    except BaseException:
-        data_dir.close()
-        raise
-
-
-def _start(
-    options: Options,
-    workers: WorkerPool,
-    events: EventBroker,
-    metrics: Metrics,
-    sessions: Sessions,
-    data_dir: DataDir,
-) -> Service:
-    workers.io_worker.handshake()
-    models = [worker.handshake() for worker in workers.inference_workers]
-    model = models[0]
-    assert model is not None
-    database = Database(data_dir.database)
+    with contextlib.ExitStack() as opened:
+        data_dir = opened.enter_context(contextlib.closing(DataDir(options.data)))
+        workers.io_worker.handshake()
+        model, *_ = [worker.handshake() for worker in workers.inference_workers]
+        assert model is not None
+        database = opened.enter_context(contextlib.closing(Database(data_dir.database)))
+        opened.pop_all()  # from here on `Service.close` closes them
     memory = Memory(options.limits.memory)
     corrections = Corrections(database, data_dir, memory)
     progress = ProgressRegister()

@@ -18,6 +18,7 @@ from foveate.training import release, runner
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.runner import TrainingPlan
 from foveate.training.trainer import Progress
+from foveate.training.validation import ValidationSchedule
 
 ALL, PACKAGE = "all", "package"
 """Folders beside those of the folds."""
@@ -31,6 +32,8 @@ class CrossValidation:
     """As published."""
     plan: TrainingPlan
     """Of the run on all photographs, with all overrides; its folder holds all runs."""
+    schedule: ValidationSchedule | None = None
+    """How often the stages of the runs that hold a fold back are validated on it; None: not at all."""
     folds: Sequence[int]
     """To hold back, one after another."""
     layout: Layout
@@ -48,7 +51,12 @@ def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
     """Return the plans of all runs. Those that hold a fold back come first: they show what is wrong early."""
     folder, plan = validation.plan.folder, validation.plan
     fold_plans = [
-        replace(plan, folder=folder / f"fold-{fold}", recipe=replace(plan.recipe, held_back=fold))
+        replace(
+            plan,
+            folder=folder / f"fold-{fold}",
+            recipe=replace(plan.recipe, held_back=fold),
+            validation=validation.schedule,
+        )
         for fold in validation.folds
     ]
     return [*fold_plans, replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))]

@@ -16,6 +16,9 @@ from foveate.errors import TrainingError
 STEP_HEADER = "step,rate,loss\n"
 EPOCH_HEADER = "epoch,steps,rate,loss\n"
 
+Scores = Mapping[str, float | None]
+"""Lesion -> exact average precision; None where no photograph has the lesion."""
+
 
 class StepRecord(NamedTuple):
     """One step."""
@@ -98,6 +101,38 @@ def _epoch_number(step: int, epoch: float) -> int:
 def _epoch_record(number: int, records: Sequence[StepRecord]) -> EpochRecord:
     loss = sum(record.loss for record in records) / len(records)
     return EpochRecord(number=number, steps=len(records), rate=records[-1].rate, loss=loss)
+
+
+class ValidationRecord(NamedTuple):
+    """The scores after one step."""
+
+    step: int
+    """From 1."""
+    scores: Scores
+
+
+def parse_validations(text: str, last_step: int) -> list[ValidationRecord]:
+    """Return the records of a CSV up to a step."""
+    header, *lines = text.splitlines() or [""]
+    lesions = header.split(",")[1:]
+    records = []
+    for line in lines:
+        step, *values = line.split(",")
+        if step.isdigit() and len(values) == len(lesions) and int(step) <= last_step:
+            scores = {
+                lesion: float(value) if value else None for lesion, value in zip(lesions, values, strict=True)
+            }
+            records.append(ValidationRecord(int(step), scores))
+    return records
+
+
+def validations_csv(records: Sequence[ValidationRecord]) -> str:
+    """Return the CSV of all validations, with a column for each lesion; a missing score is an empty cell."""
+    lines = [",".join(("step", *records[0].scores))]
+    for record in records:
+        cells = ("" if score is None else f"{score:.6g}" for score in record.scores.values())
+        lines.append(",".join((str(record.step), *cells)))
+    return "\n".join(lines) + "\n"
 
 
 def has_tensorboard() -> bool:

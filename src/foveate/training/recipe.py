@@ -230,4 +230,4 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 def _with_stored_names(value: Any) -> Any:  # noqa: ANN401  any value of a recipe
     if not isinstance(value, dict):
         return value
-    return {STORED_NAMES.get(key, key): _with_stored_names(held) for key, held in value.items()}
+    return {STORED_NAMES.get(key, key): _with_stored_names(item) for key, item in value.items()}

@@ -12,6 +12,7 @@ sheets/               the cached photographs, 50 MB each; may be deleted when th
 tensorboard/STAGE/    event files
 STAGE.csv             learning rate and loss of each step
 STAGE-epochs.csv      learning rate and mean loss of each epoch
+STAGE-validation.csv  average precision of each lesion during the training, where it was validated
 STAGE-samples.jpg     samples of the stage's first step
 STAGE.checkpoint      everything that a stage needs to continue
 STAGE.safetensors     the averaged weights at the stage's end; a stage that has them is finished
@@ -35,7 +36,7 @@ from foveate import atomic_files
 from foveate.errors import OutputError, TrainingError
 from foveate.training import curves
 from foveate.training import recipe as recipes
-from foveate.training.curves import StepRecord
+from foveate.training.curves import StepRecord, ValidationRecord
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.run_record import RunSettings, RunSplit, RunStart
 
@@ -60,7 +61,7 @@ class RunFolder:
         """Return the folder of a stage's TensorBoard files."""
         return self.path / "tensorboard" / stage
 
-    def is_begun(self) -> bool:
+    def has_run(self) -> bool:
         """Return whether the folder holds a run; False where it may not be read: writing will fail then."""
         try:
             return self._recipe.exists()
@@ -187,7 +188,17 @@ class RunFolder:
         atomic_files.write_file(self.path / f"{stage}.csv", curves.steps_csv(records).encode())
         atomic_files.write_file(self.path / f"{stage}-epochs.csv", curves.epochs_csv(records, epoch).encode())
 
-    def steps_taken(self, stage: StageName) -> int:
+    def read_validations(self, stage: StageName, last_step: int = sys.maxsize) -> list[ValidationRecord]:
+        """Return the records of a stage's validations up to a step; none where there are none."""
+        path = self.path / f"{stage}-validation.csv"
+        return curves.parse_validations(path.read_text(), last_step) if path.exists() else []
+
+    def write_validations(self, stage: StageName, records: Sequence[ValidationRecord]) -> None:
+        """Write the records of a stage's validations, at least one."""
+        path = self.path / f"{stage}-validation.csv"
+        atomic_files.write_file(path, curves.validations_csv(records).encode())
+
+    def step_count(self, stage: StageName) -> int:
         """Return how many steps a finished stage took.
 
         Raises:

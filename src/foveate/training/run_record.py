@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, Self
+from typing import Any
 
 from foveate.datasets import Case, graded
 from foveate.paths import file_digest
@@ -39,7 +39,7 @@ class StartPackage:
         return asdict(self) | {"photographs": list(self.photographs)}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Mapping[str, Any]) -> "StartPackage":
         """Return the record that `to_json` gave."""
         return cls(**{**content, "photographs": tuple(content["photographs"])})
 
@@ -68,7 +68,7 @@ class RunSettings:
         } | start
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Mapping[str, Any]) -> "RunSettings":
         """Return the settings that `to_json` gave."""
         start = content.get("start")
         return cls(
@@ -96,7 +96,7 @@ class RunSplit:
         return {"about": self.about, "folds": dict(self.folds), "held_back": self.held_back}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Mapping[str, Any]) -> "RunSplit":
         """Return the split that `to_json` gave."""
         return cls(about=content["about"], folds=content["folds"], held_back=content["held_back"])
 
@@ -109,9 +109,12 @@ class RunStart:
     """ISO 8601, UTC."""
     command: tuple[str, ...]
     machine: Mapping[str, str | int | None]
+    validation: tuple[str, ...] = ()
+    """Names of the photographs that validate the stages; absent from the file where there are none."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values, with the versions of everything that computes."""
+        validation = {"validation": list(self.validation)} if self.validation else {}
         return {
             "time": self.time,
             "command": list(self.command),
@@ -120,13 +123,22 @@ class RunStart:
             "system": platform.platform(),
             "packages": dict(_versions(PACKAGES)),
             "machine": dict(self.machine),
-        }
+        } | validation
 
 
-def start_now(command: Sequence[str], machine: Machine) -> RunStart:
-    """Return the record of a start at this moment."""
+def start_now(command: Sequence[str], machine: Machine, validation: Sequence[str] = ()) -> RunStart:
+    """Return the record of a start at this moment.
+
+    Args:
+        command: the command line.
+        machine: where the run computes.
+        validation: names of the photographs that validate its stages.
+    """
     return RunStart(
-        time=utc_timestamp(datetime.now(UTC)), command=tuple(command), machine=distributed.describe(machine)
+        time=utc_timestamp(datetime.now(UTC)),
+        command=tuple(command),
+        machine=distributed.describe(machine),
+        validation=tuple(validation),
     )
 
 

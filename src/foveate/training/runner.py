@@ -33,6 +33,7 @@ from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit
 from foveate.training.sampler import StepDataset
 from foveate.training.trainer import Progress
+from foveate.training.validation import Validation, ValidationSchedule
 from foveate.types import FieldRule
 
 EXAMPLE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(sorted(SET_ASIDE))})(?![0-9])")
@@ -59,6 +60,8 @@ class TrainingPlan:
     """Stages to train now; finished ones are skipped."""
     start: Package | None = None
     """A model package whose weights the network begins with, instead of random and ImageNet weights."""
+    validation: ValidationSchedule | None = None
+    """How often the stages are validated on photographs held back; None: not at all."""
     minutes: float | None = None
     """Time for each stage, instead of the recipe's number of steps."""
     device: Device = "cpu"
@@ -80,13 +83,15 @@ class TrainingPlan:
         """Check the options.
 
         Raises:
-            SettingError: no thread, minutes that are no time, or healthy eyes that the recipe does not use or
-                that have a photograph's name.
+            SettingError: no thread, minutes that are no time, nothing held back to validate on, or healthy
+                eyes that the recipe does not use or that have a photograph's name.
         """
         if self.threads is not None and self.threads < 1:
             raise SettingError(f"threads are {self.threads}; at least 1, or leave --threads out")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
             raise SettingError(f"minutes are {self.minutes}; a number above 0, or leave --minutes out")
+        if self.validation is not None and self.recipe.held_back is None:
+            self.validation.choose([])  # raises
         if self.healthy and not self.recipe.healthy_share:
             raise SettingError(
                 f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share}, so healthy eyes "
@@ -204,7 +209,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, Progress]]:
         SettingError: the device does not exist, or a step is too small for so many processes.
         OutputError: the folder cannot be written.
     """
-    if plan.run.is_begun() and not plan.resume:
+    if plan.run.has_run() and not plan.resume:
         raise TrainingError(f"{plan.folder} holds a run; go on with it by --resume, or choose another --out")
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
@@ -213,14 +218,39 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, Progress]]:
     plan = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
     recipe = _begin_run(plan, machine)
     cases = _cache_cases(plan, recipe, machine)
+    validation = None
+    if plan.validation is not None:
+        validation = Validation(
+            cases=validation_cases(replace(plan, recipe=recipe)), every=plan.validation.every
+        )
     for stage in plan.stages:
         if not plan.run.is_finished(stage):
             if machine.is_first:
                 _write_samples(plan.run, recipe, cases, stage)
             for progress in trainer.train_stage(
-                recipe, cases, plan.run, stage, start=plan.start, minutes=plan.minutes, machine=machine
+                recipe,
+                cases,
+                plan.run,
+                stage,
+                start=plan.start,
+                minutes=plan.minutes,
+                validation=validation,
+                machine=machine,
             ):
                 yield stage, progress
+
+
+def validation_cases(plan: TrainingPlan) -> tuple[Case, ...]:
+    """Return the photographs that validate a training during its stages; none without a schedule.
+
+    Raises:
+        SettingError: no photograph is held back.
+        DatasetError, TrainingError: as `split_cases`.
+    """
+    if plan.validation is None:
+        return ()
+    _, held_back = split_cases(plan.recipe, require_annotated(plan.recipe, plan.cases))
+    return plan.validation.choose(held_back)
 
 
 def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
@@ -245,7 +275,10 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
             )
         )
         run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy]))
-        run.add_start(run_record.start_now(plan.command, machine))
+        validated = () if plan.validation is None else plan.validation.choose(held_back)
+        run.add_start(
+            run_record.start_now(plan.command, machine, validation=[case.name for case in validated])
+        )
     machine.barrier()
     return recipe
 
@@ -259,7 +292,7 @@ def _choose_split(plan: TrainingPlan) -> RunSplit:
     recipe = plan.recipe
     if recipe.split is not None:
         about, folds = f"as in {recipe.split.name}", splits.read(recipe.split)
-    elif plan.run.is_begun() and (split := plan.run.read_split()) is not None:
+    elif plan.run.has_run() and (split := plan.run.read_split()) is not None:
         about, folds = split.about, dict(split.folds)
     elif recipe.held_back is None and len(plan.cases) < FOLDS:
         about, folds = "no folds: all photographs are trained on", {}

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -21,12 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foveate import nets
+from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
 from foveate.training import curves, sampler, stages, warm_start
+from foveate.training import validation as validations
 from foveate.training.cache import CachedCase
-from foveate.training.curves import StepRecord
+from foveate.training.curves import Scores, StepRecord, ValidationRecord
 from foveate.training.distributed import LOCAL, Machine
 from foveate.training.recipe import (
     ALONE_STAGES,
@@ -38,6 +40,7 @@ from foveate.training.recipe import (
 )
 from foveate.training.run_folder import RunFolder
 from foveate.training.sampler import StepDataset, TrainingItem, split_evenly, without_healthy
+from foveate.training.validation import Validation
 
 PREREQUISITES: dict[StageName, tuple[StageName, ...]] = {
     "global": (),
@@ -70,6 +73,8 @@ class Progress:
     """Steps in all."""
     loss: float
     """Loss of the last step."""
+    scores: Scores = field(default_factory=lambda: MappingProxyType({}))
+    """Average precision by lesion, of the last validation; empty before the first."""
 
 
 def keep_memory() -> bool:
@@ -99,6 +104,7 @@ def train_stage(
     *,
     start: Package | None = None,
     minutes: float | None = None,
+    validation: Validation | None = None,
     machine: Machine = LOCAL,
 ) -> Iterator[Progress]:
     """Train one stage from its checkpoint, or from its beginning where there is none; yield after every step.
@@ -111,6 +117,7 @@ def train_stage(
         start: package whose weights the network begins with; weights of finished stages replace them.
         minutes: train about this long instead of the recipe's number of steps. The number of steps is fixed
             and saved at the first start. A stream alone takes as many steps as the joint stage took.
+        validation: photographs to validate on, and how often; it changes no weight.
         machine: where to compute.
 
     Raises:
@@ -135,11 +142,14 @@ def train_stage(
                 loss = trainer.train_step(items, rate)
             if log is not None:
                 log.add(StepRecord(trainer.step, rate, loss))
+                if validation is not None and validation.is_due(trainer.step, steps):
+                    log.add_validation(ValidationRecord(trainer.step, trainer.score(validation.cases)))
                 if trainer.step == steps or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                     log.save()
                     run.write_checkpoint(stage, trainer.state(steps))
                     saved = time.monotonic()
-            yield Progress(step=trainer.step, steps=steps, loss=loss)
+            scores = {} if log is None else log.scores
+            yield Progress(step=trainer.step, steps=steps, loss=loss, scores=scores)
     finally:
         if log is not None:
             log.close()
@@ -160,12 +170,27 @@ class StageLog:
     def __init__(self, run: RunFolder, trainer: "StageTrainer", epoch: float) -> None:
         self.run, self.stage, self.epoch = run, trainer.stage, epoch
         self.records = run.read_steps(trainer.stage, trainer.step)
+        self.validations = run.read_validations(trainer.stage, trainer.step)
         self.tensorboard = curves.TensorBoardLog(run.tensorboard(trainer.stage), trainer.step)
 
     def add(self, record: StepRecord) -> None:
         """Add a step."""
         self.records.append(record)
         self.tensorboard.add_step(record, curves.finished_epoch(self.records, self.epoch))
+
+    def add_validation(self, record: ValidationRecord) -> None:
+        """Add a validation and write all of them to the disk."""
+        self.validations.append(record)
+        self.run.write_validations(self.stage, self.validations)
+        known = {
+            f"validation/{lesion}": score for lesion, score in record.scores.items() if score is not None
+        }
+        self.tensorboard.add_values(known, record.step)
+
+    @property
+    def scores(self) -> Scores:
+        """Return the scores of the last validation; empty before the first."""
+        return self.validations[-1].scores if self.validations else {}
 
     def save(self) -> None:
         """Write everything added so far to the disk."""
@@ -185,7 +210,7 @@ def _resume_or_begin(
     if run.has_checkpoint(stage):
         return trainer.load_state(run.read_checkpoint(stage, machine.device))
     if stage in ALONE_STAGES:
-        steps = run.steps_taken("joint")
+        steps = run.step_count("joint")
     elif minutes is None:
         steps = stage_steps(recipe, stage, len(without_healthy(cases)))
     else:
@@ -313,6 +338,11 @@ class StageTrainer:
     def _autocast(self) -> torch.autocast:
         bf16 = self.recipe.precision == "bf16"
         return torch.autocast(self.machine.device, torch.bfloat16, enabled=bf16)
+
+    def score(self, cases: Sequence[Case]) -> Scores:
+        """Return each lesion's average precision with the averaged weights; nothing else changes."""
+        network = validations.averaged_network(self.network, self.stage, self.average.module.state_dict())
+        return validations.score(network, self.recipe, self.stage, cases, self.machine.device)
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
         """Return the averaged weights of the trained part, under its own names."""

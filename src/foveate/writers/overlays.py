@@ -238,6 +238,6 @@ def _swatch(pen: ImageDraw.ImageDraw, lesion: Lesion, corner: tuple[int, int], s
     )
     if style == "double":
         inset = 1.8 * line
-        top, bottom = middle - 0.5 * size + inset, middle + 0.5 * size - inset
-        box = (left + inset, top, left + 1.8 * size - inset, bottom)
+        half = 0.5 * size - inset
+        box = (left + inset, middle - half, left + 1.8 * size - inset, middle + half)
         pen.ellipse(box, outline=lesion.colour, width=line)

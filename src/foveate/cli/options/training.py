@@ -64,6 +64,11 @@ class TrainOptions:
     """Train this stage only (may be given more than once). 'global' and 'local' may run side by side."""
     workers: Number = 0
     """Processes that prepare samples ahead of the steps; with 0 the steps wait for them."""
+    validate_every: Count = None
+    """Steps after which whole photographs of the fold held back are segmented and scored (exact average
+    precision of each lesion), and again at the end of each stage; never, if not given."""
+    validate_photographs: Number = 3
+    """How many of them, chosen evenly from their sorted names."""
     channels_last: bool = True
     """Memory layout of the images: nearly always the faster one."""
     resume: Annotated[bool, Parameter(negative="")] = False
@@ -84,6 +89,11 @@ class CrossValidationOptions:
     """Train this stage only, as for training."""
     workers: Number = 0
     """Processes that prepare samples ahead of the steps."""
+    validate_every: Count = None
+    """Steps after which whole photographs of a run's fold held back are segmented and scored (exact average
+    precision of each lesion), and again at the end of each stage; never, if not given."""
+    validate_photographs: Number = 3
+    """How many of them, chosen evenly from their sorted names."""
     version: Version = "1"
     """Version of the package's weights."""
 

@@ -69,7 +69,8 @@ def html(
     assert result is not None
     picture = base64.b64encode(overlay).decode()
     parts = [
-        f"<header><h1>{escape(photograph.name)}</h1><div>Foveate · {escape(photograph.finished or '')}</div></header>",
+        f"<header><h1>{escape(photograph.name)}</h1>"
+        f"<div>Foveate · {escape(photograph.finished or '')}</div></header>",
         f'<p class="notice">{escape(NOTICE)}</p>',
         f'<img alt="The photograph with outlines of what was found" src="data:image/jpeg;base64,{picture}">',
         _lesions(result.lesions),

@@ -113,7 +113,10 @@ class Guard:
             raise Problem(421, "unknown_host", "this server is not called so; see --allow-host")
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
             raise Problem(
-                403, "cross_site", "requests must come from this server's own page, or from no page"
+                403,
+                "cross_site",
+                "requests must come from this server's own page, or from no page; a proxy must pass on the "
+                "Host that the browser asked for (docs/serve.md)",
             )
         if _is_open(path) or admits(self._sessions, headers):
             return
@@ -233,7 +236,7 @@ def _is_ours(headers: Headers) -> bool:
 
 def _is_public(path: str) -> bool:
     """Whether a page of another site may lead here: it shows nothing of anyone."""
-    return path in {"/", "/healthz", "/favicon.ico"}
+    return path in {"/", "/healthz", "/favicon.ico"} or path.startswith("/page/")
 
 
 def _is_open(path: str) -> bool:

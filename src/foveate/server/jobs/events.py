@@ -18,7 +18,7 @@ SUBSCRIBERS = 128
 """At a time: each holds a connection open."""
 
 BACKLOG = 1000
-"""Events that a subscriber may be behind; one that is further behind is disconnected and must read the list again."""
+"""Events that a subscriber may be behind; one further behind is cut off and must read the list again."""
 
 HEARTBEAT = 15.0
 """Seconds between two keep-alive comments, so that proxies keep the connection."""

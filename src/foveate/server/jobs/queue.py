@@ -3,8 +3,8 @@
 Knows:   the queue, its limit, what a lost or slow worker means, when results expire.
 Ignores: HTTP, and how a photograph is predicted.
 
-Every photograph that is accepted ends as done, or as failed with a reason: the queue is kept on the disk, what
-was under way when the server ended is started again, and one that ends a worker three times is given up.
+Every photograph that is accepted ends as done, or as failed with a reason: the queue is kept on the disk,
+what was under way when the server ended is started again, and one that ends a worker three times is given up.
 No error ends a thread of the queue: after a full disk or a database error it waits and goes on.
 """
 
@@ -273,7 +273,7 @@ class JobQueue:
         self._events.publish("queue", self.lengths())
 
     def _persistently(self, action: Callable[[], Result]) -> Result | None:
-        """Do something that needs the disk, again and again until it succeeds; None if the server stops first."""
+        """Retry something that needs the disk until it succeeds; return None if the server stops first."""
         while not self._closing.is_set():
             try:
                 return action()

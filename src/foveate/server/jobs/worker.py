@@ -1,4 +1,4 @@
-"""The worker process: it decodes, predicts and writes, so that the server responds meanwhile and outlives any crash.
+"""The worker process: it decodes, predicts and writes; the server stays responsive and survives crashes.
 
 Knows:   how tasks arrive and replies leave: a line of JSON each, over stdin and stdout.
 Ignores: what a task does, and which comes next.

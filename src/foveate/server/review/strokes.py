@@ -3,10 +3,12 @@
 Knows:   that a pixel is covered if its centre is within half a diameter of the line, or if it holds a point.
 Ignores: what is done to the pixels.
 
-A stroke is a chain of straight segments. The part of a row that is within a radius of a segment is one interval,
-so that a stroke of many long segments costs one interval a segment and row, however wide the brush is.
+A stroke is a chain of straight segments. The part of a row that is within a radius of a segment is one
+interval, so that a stroke of many long segments costs one interval a segment and row, however wide the brush
+is.
 
-(x, y) is what people draw in; (row, column) begins here. Shape letters: P points, S segments, R rows, h w box.
+(x, y) is what people draw in; (row, column) begins here. Shape letters: P points, S segments, R rows, h w
+box.
 """
 
 from collections.abc import Sequence
@@ -88,10 +90,10 @@ class _Segments:
     def intervals(
         self, rows: Float64[np.ndarray, " R"]
     ) -> tuple[Float64[np.ndarray, "S R"], Float64[np.ndarray, "S R"]]:
-        """Return where each segment begins and ceases to cover each row; an empty interval ends before it begins.
+        """Return where each segment starts and stops covering each row; an empty interval stops first.
 
-        What a segment covers is convex: the hull of a disc at either end. It reaches furthest to one side where
-        one of the discs does, or the straight edge between them.
+        What a segment covers is convex: the hull of a disc at either end. It reaches furthest to one side
+        where one of the discs does, or the straight edge between them.
         """
         left = np.full((len(self.start), len(rows)), np.inf)
         right = np.full_like(left, -np.inf)
@@ -106,7 +108,7 @@ class _Segments:
             for side in (across, -across):
                 share = (rows - self.start[:, :1] - side[:, :1]) / self.along[:, :1]
                 column = self.start[:, 1:] + side[:, 1:] + share * self.along[:, 1:]
-                on_edge = (share >= 0) & (share <= 1)  # never for a point or a level segment: its discs suffice
+                on_edge = (share >= 0) & (share <= 1)  # not for points and level segments
                 left = np.where(on_edge, np.minimum(left, column), left)
                 right = np.where(on_edge, np.maximum(right, column), right)
         return left, right
@@ -140,7 +142,7 @@ def _cover_points(pixels: Bool[np.ndarray, "h w"], box: Box, line: Float64[np.nd
 def _box(
     first: Float64[np.ndarray, " 2"], last: Float64[np.ndarray, " 2"], shape: tuple[int, int]
 ) -> Box | None:
-    """Return the pixels between two corners that lie in a photograph of a shape, or None if there are none."""
+    """Return the pixels between two corners that lie in a photograph, or None if there are none."""
     top, left = (max(0, int(edge)) for edge in np.floor(first))
     bottom, right = (min(side, int(edge) + 1) for edge, side in zip(np.floor(last), shape, strict=True))
     return Box(top=top, left=left, bottom=bottom, right=right) if top < bottom and left < right else None

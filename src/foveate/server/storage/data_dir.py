@@ -115,11 +115,11 @@ class DataDir:
             _remove(leftover)
 
     def _require_database(self) -> None:
-        """Raise OutputError if the folder holds photographs but no database: a new one would know none of them."""
+        """Raise OutputError if there are photographs but no database: a new one would know none of them."""
         if not self.database.exists() and any(self.photographs.iterdir()):
             raise OutputError(
-                f"{self.data}: holds photographs, but {self.database.name} is missing; put it back, or choose "
-                "another --data"
+                f"{self.data}: holds photographs, but {self.database.name} is missing; put it back, or "
+                "choose another --data"
             )
 
     def close(self) -> None:

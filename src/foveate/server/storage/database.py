@@ -246,7 +246,8 @@ class Database:
             values.insert(0, query.lesion)
         base = f"FROM photographs {join} WHERE {' AND '.join(where)}"
         rows = self._rows(
-            f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {direction}, number {direction} LIMIT ? OFFSET ?",
+            f"SELECT photographs.* {base} ORDER BY {by} IS NULL, {by} {direction}, number {direction} "
+            "LIMIT ? OFFSET ?",
             *values,
             query.limit,
             query.offset,

@@ -3,8 +3,8 @@
 Knows:   each step, and that an older file is brought up to date as one transaction, after a copy was made.
 Ignores: what any table holds.
 
-`PRAGMA user_version` holds the number of the last step that was applied. A step that was ever shipped is never
-changed: what is to be different comes as a new one at the end.
+`PRAGMA user_version` holds the number of the last step that was applied. A step that was ever shipped is
+never changed: what is to be different comes as a new one at the end.
 """
 
 import sqlite3
@@ -112,8 +112,8 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Step, ...] 
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise OutputError(
-            f"{path}: of version {version}, this Foveate reads up to {len(steps)}; install a newer Foveate, or "
-            "choose another --data"
+            f"{path}: of version {version}, this Foveate reads up to {len(steps)}; install a newer Foveate, "
+            "or choose another --data"
         )
     if version == len(steps):
         return

@@ -132,7 +132,7 @@ def missing_stages(folder: Path) -> tuple[StageName, ...]:
 def steps_by_stage(folder: Path) -> dict[StageName, int]:
     """Return how many steps each finished stage of a run took."""
     run = RunFolder(folder)
-    return {stage: run.steps_taken(stage) for stage in COMPARISON_STAGES if run.is_finished(stage)}
+    return {stage: run.step_count(stage) for stage in COMPARISON_STAGES if run.is_finished(stage)}
 
 
 def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]) -> None:

@@ -1,7 +1,7 @@
-"""Published models, one module each: all their numbers and the reasons.
+"""Recipes of the published models, one module each: all their numbers, with reasons.
 
 Knows:   numbers.
-Ignores: how they are used. No `if`, no reading or writing.
+Ignores: how they are used. Recipes contain no `if` and read or write nothing.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What the recipes of the paper have in common: its numbers, each with its place, and ours where it has none.
+"""The numbers that the paper's recipes share, each with its section; our choices where it has none.
 
 Source:  Yan et al., ISBI 2019
 """
@@ -12,32 +12,32 @@ from foveate.training.recipe import Recipe, Stage
 from foveate.types import ModelContract
 
 SPLIT = Path(__file__).parent / "splits" / "idrid.json"
-"""The folds of idrid-lite0, so that recipes compare."""
+"""The folds of idrid-lite0, so that recipes can be compared."""
 
 FREE = Limits(  # section 2.2: 'random rotation (with 359 degrees), zooming, flipping and adding random noise'
-    turn=180.0,  # either way: any angle
+    turn=180.0,  # in both directions: any angle
     zoom=0.25,  # 0.78 to 1.28 times; the paper names no range
-    free_share=1.0,  # every sample is turned, as the paper says
+    free_share=1.0,  # every sample is rotated, as the paper says
     noise=4.0,  # levels; the paper names no strength
 )
-"""Augmentation while GlobalNet and LocalNet are trained apart."""
+"""Augmentation while GlobalNet and LocalNet are trained separately."""
 
 QUARTERS = Limits(mirrors=False)
-"""Of the fused net: 'only rotation with 90, 180, 270 degrees' (section 2.2)."""
+"""Augmentation of the fused net: 'only rotation with 90, 180, 270 degrees' (section 2.2)."""
 
 LOSS = Loss(
     cross_entropy=1.0,  # equation 2 alone
     dice=0.0,
-    gamma=0.05,  # positives weigh at most 20: a window with one lesion pixel must not rule; our choice
-    lambda_global=1.0,  # the paper names no weights; equal ones say nothing that it does not
+    gamma=0.05,  # positives weigh at most 20: a window with one lesion pixel must not dominate; our choice
+    lambda_global=1.0,  # the paper names no weights; equal ones add no assumption
     lambda_local=1.0,
     lambda_weights=1e-4,  # 'e.g. L2 norm'; a usual strength, our choice
 )
-"""Equations 1 and 2. None of our choices has been compared with others on validation yet."""
+"""Equations 1 and 2. None of our choices has been compared with alternatives on validation data yet."""
 
 
 def contract(lesions: tuple[str, ...]) -> ModelContract:
-    """Return how photographs are shown: section 2.2."""
+    """Return the contract of the paper's networks: section 2.2."""
     return ModelContract(
         lesions=lesions,
         mean=(127.0, 127.0, 127.0),  # the paper names none: about -1 to 1
@@ -45,24 +45,24 @@ def contract(lesions: tuple[str, ...]) -> ModelContract:
         view_side=640,
         window_side=256,
         overlap=0,  # 13 x 11 windows make up the crop
-        field_diameter=3480.0,  # IDRiD's median, as field.find measures it
+        field_diameter=3480.0,  # IDRiD's median, as field_of_view.find measures it
         scale_tolerance=0.15,  # so that no IDRiD photograph is resampled
         part="paper",  # the centre 2816 x 3328 px
     )
 
 
 def unet(poolings: int) -> StreamPlan:
-    """Return a full-width U-Net: 64 channels at first (Ronneberger et al. 2015; the paper names none)."""
+    """Return a full-width U-Net: 64 channels first (Ronneberger et al. 2015; the paper names no number)."""
     return StreamPlan(backbone="unet", poolings=poolings, width=64, cap=1024)
 
 
 def single(lesion: str, global_poolings: int, local_poolings: int) -> Recipe:
-    """Return the paper's recipe of one lesion: a network of its own for each (section 2.1).
+    """Return the paper's recipe for one lesion: each lesion has its own network (section 2.1).
 
     Args:
         lesion: its code.
-        global_poolings: of GlobalNet.
-        local_poolings: of LocalNet.
+        global_poolings: number of poolings of GlobalNet.
+        local_poolings: number of poolings of LocalNet.
     """
     return Recipe(
         name=f"paper-{lesion.lower()}",
@@ -70,17 +70,17 @@ def single(lesion: str, global_poolings: int, local_poolings: int) -> Recipe:
         network=NetworkPlan(
             global_net=unet(global_poolings),
             local_net=unet(local_poolings),
-            fusion_width=64,  # as wide as either stream's features
+            fusion_width=64,  # as many as each stream's features
         ),
-        # Section 3.1: Adam, 2e-4 apart and for the fusion's 10 epochs, 1e-4 for the 60 epochs of everything.
-        # It names no batches and no epochs of the first two stages, but hours: 1 and 4 on two GTX 1080. A
-        # view of GlobalNet with 6 poolings costs 2.2 TFLOP forth and back, a window of LocalNet with 3
-        # poolings 0.22. At 40 % of those cards' 17.8 TFLOP/s, 200 and 60 epochs of 54 photographs take 1
-        # and 4 hours.
+        # Section 3.1: Adam, 2e-4 for each stream and for the fusion's 10 epochs, 1e-4 for the 60 joint ones.
+        # It states no batch sizes and, for the first two stages, no epochs but hours: 1 and 4, on two GTX
+        # 1080. A view of GlobalNet with 6 poolings costs 2.2 TFLOP forward and backward, a window of LocalNet
+        # with 3 poolings 0.22. At 40 % of those cards' 17.8 TFLOP/s, 200 and 60 epochs of 54 photographs take
+        # 1 and 4 hours.
         stages={
             "global": Stage(epochs=200.0, photographs=2, windows=1, rate=2e-4, limits=FREE),
             "local": Stage(epochs=60.0, photographs=16, windows=1, rate=2e-4, limits=FREE),
-            # A row or column of the grid with each view: so 60 epochs fit into the paper's 4 to 8 hours.
+            # A row or column of the grid with each view: 60 epochs then fit into the paper's 4 to 8 hours.
             "fusion": Stage(epochs=10.0, photographs=2, windows=11, rate=2e-4, limits=QUARTERS),
             "joint": Stage(epochs=60.0, photographs=2, windows=11, rate=1e-4, limits=QUARTERS),
         },
@@ -95,5 +95,5 @@ def single(lesion: str, global_poolings: int, local_poolings: int) -> Recipe:
         averaging=0.0,  # the paper keeps the last weights
         precision="float32",  # in 2019 on GTX 1080
         split=SPLIT,
-        held_back=1,  # fold 0 holds IDRiD_17, one haemorrhage of which would rule the pooled figure
+        held_back=1,  # fold 0 holds IDRiD_17, where one haemorrhage would dominate the pooled figure
     )

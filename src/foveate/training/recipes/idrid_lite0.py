@@ -1,10 +1,10 @@
-"""All four lesions in one network with ImageNet encoders, small enough for two CPU cores.
+"""All four lesions in one network with ImageNet encoders, small enough for two processor cores.
 
 Run:     foveate train idrid-lite0 --data DIR --out RUN
 Data:    IDRiD's 54 segmentation training photographs; fold 1 of splits/idrid.json is held back
 Cost:    4 h of one core in bf16, beside other work (51 + 58 + 17 + 115 min; the first two side by side)
 Expect:  average precision on the 11 held back: EX .77, MA .45, HE .78, SE .74 (docs/cards/idrid-lite0.md)
-Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet-Lite0 in the U-Nets' place
+Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet-Lite0 instead of U-Nets
 """
 
 from pathlib import Path
@@ -21,25 +21,25 @@ CONTRACT = ModelContract(
     std=(128.0, 128.0, 128.0),
     view_side=640,  # the paper, section 2.2
     window_side=256,  # the paper, section 2.2
-    overlap=64,  # a quarter: seams vanish for 1.8 times the paper's number of windows
-    step=16,  # LocalNet's four halvings: windows may be larger than in training
-    field_diameter=3480.0,  # median over the 54, as field.find measures
+    overlap=64,  # a quarter: no visible seams, for 1.8 times the paper's number of windows
+    step=16,  # LocalNet halves four times: windows may be larger than in training
+    field_diameter=3480.0,  # median of the 54, as field_of_view.find measures it
     scale_tolerance=0.15,  # so that no IDRiD photograph is resampled (the largest is 11 % wider)
-    tta_views=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs agree: docs/decisions/0010
+    tta_views=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs give equal maps: docs/decisions/0010
 )
 
-NETWORK = NetworkPlan(  # decoder widths: our choice, narrow, so that two processor cores can train them
-    global_net=StreamPlan(  # five halvings: haemorrhages and soft exudates need the context
+NETWORK = NetworkPlan(  # decoder widths: our choice, narrow enough to train on two processor cores
+    global_net=StreamPlan(  # haemorrhages and soft exudates need the context of five poolings
         backbone="efficientnet-lite0", poolings=5, decoder=(128, 64, 48, 32, 16), imagenet=True
     ),
-    local_net=StreamPlan(  # four: 256 px have no more context to give, and the last stage holds most weights
+    local_net=StreamPlan(  # 256 px contain no more context, and the encoder's last stage has most weights
         backbone="efficientnet-lite0", poolings=4, decoder=(64, 48, 32, 16), imagenet=True
     ),
     fusion_width=32,
 )
 
 PRETRAINING = Limits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
-QUARTERS = Limits(colour=0.06)  # register is kept: no turn, no zoom
+QUARTERS = Limits(colour=0.06)  # no rotation, no zoom: windows stay in register with the view
 
 
 def idrid_lite0() -> Recipe:
@@ -55,7 +55,7 @@ def idrid_lite0() -> Recipe:
             "joint": Stage(steps=1368, photographs=2, windows=8, rate=4e-4, limits=QUARTERS),
         },
         split=Path(__file__).parent / "splits" / "idrid.json",
-        held_back=1,  # fold 0 holds IDRiD_17, one haemorrhage of which would rule the pooled figure
+        held_back=1,  # fold 0 holds IDRiD_17, where one haemorrhage would dominate the pooled figure
         loss=Loss(),
         lesion_share=0.6,
         power=0.9,

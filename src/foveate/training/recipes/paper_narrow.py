@@ -1,4 +1,4 @@
-"""The paper's way for all four lesions in one network, so narrow that two processor cores train it.
+"""The paper's method for all four lesions in one network, narrow enough for two processor cores.
 
 Run:     foveate train paper-narrow --data DIR --out RUN
 Data:    IDRiD's segmentation training photographs; fold 1 of splits/idrid.json is held back
@@ -13,14 +13,14 @@ from foveate.training.recipes import _paper
 
 STREAM = StreamPlan(
     backbone="unet",
-    poolings=6,  # the most that any of the four has (section 2.1); its skips hold the shallower networks
-    width=8,  # an eighth of 64: a 64th of the computing
+    poolings=6,  # the most of the four lesions (section 2.1); its skips contain the shallower networks
+    width=8,  # an eighth of 64: a 64th of the operations
     cap=128,  # the same eighth of 1024
 )
 
 
 def paper_narrow() -> Recipe:
-    """Return the recipe. Rates are higher than the paper's, since so few epochs are affordable."""
+    """Return the recipe. Learning rates are higher than the paper's, since only few epochs are affordable."""
     free, quarters = _paper.FREE, _paper.QUARTERS
     return Recipe(
         name="paper-narrow",

@@ -1,7 +1,7 @@
-"""Any task, retinal or not, in a minute: shows that the way through works, not how good it can be.
+"""Any task, retinal or not, in a minute: shows that all steps work, not how good the result can be.
 
 Run:     foveate train tiny-task --data DIR --layout TASK.toml --out RUN
-Data:    any set of pictures (256 px or more) and masks with a layout, which says what is looked for
+Data:    any set of pictures (256 px or more) and masks with a layout, which names the lesions
 Cost:    not measured yet
 Expect:  not measured yet; figures differ from task to task
 Source:  Yan et al., ISBI 2019, section 4 ('extended to other segmentation tasks'); the numbers are ours
@@ -14,14 +14,14 @@ from foveate.training.recipe import Recipe, Stage
 from foveate.types import ModelContract
 
 CONTRACT = ModelContract(
-    lesions=("EX", "MA", "HE", "SE"),  # the layout's take their place
+    lesions=("EX", "MA", "HE", "SE"),  # replaced by the layout's
     mean=(127.0, 127.0, 127.0),
     std=(128.0, 128.0, 128.0),
     view_side=64,
     window_side=64,
     overlap=16,  # a quarter, as in idrid-lite0
     field_diameter=362.0,  # the diagonal of 256 x 256 px
-    scale_tolerance=9.0,  # tenfold either way: pictures keep their pixels
+    scale_tolerance=9.0,  # a factor of ten: pictures keep their pixels
     field="whole",
     part="whole",
 )
@@ -30,7 +30,7 @@ STREAM = StreamPlan(backbone="unet", poolings=3, width=8, cap=64)
 
 
 def tiny_task() -> Recipe:
-    """Return the recipe; change it with --set, or copy it for a task of your own."""
+    """Return the recipe; change it with --set, or copy it for another task."""
     free, quarters = Limits(turn=180.0, zoom=0.2), Limits()
     return Recipe(
         name="tiny-task",
@@ -44,7 +44,7 @@ def tiny_task() -> Recipe:
             "joint": Stage(steps=100, photographs=2, windows=4, rate=1e-3, limits=quarters),
         },
         loss=Loss(),
-        lesion_share=0.5,  # so few steps must not be spent on empty windows
+        lesion_share=0.5,  # the few steps must not be spent on empty windows
         power=0.9,
         averaging=0.9,  # about the last ten steps
         precision="float32",  # the same figures on every processor

@@ -4,18 +4,28 @@ Knows:   which objects are made, and in which order; an equal request gives the 
 Ignores: where the objects are stored or sent. Needs the extra `dicom`.
 """
 
+import logging
+import struct
 from collections.abc import Mapping
+from contextlib import nullcontext
 from io import BytesIO
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
+from foveate.errors import PhotographError
 from foveate.version import version
+from foveate.warning_filter import suppress_warnings
 from foveate.writers.dicom import codes, deidentification, segmentation, uids
 from foveate.writers.dicom.report import ReportContent, measurement_report
 from foveate.writers.dicom.source import DicomSource, require_source
 from foveate.writers.results import DicomLesion, DicomRequest, ObjectKind, PhotographResult
+
+LOGGER = logging.getLogger(__name__)
+
+HEADER_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, struct.error)
+"""Exceptions of pydicom and highdicom on values that violate the standard."""
 
 IMPLEMENTATION_UID = "2.25.190537095904587056210914975774095189162"
 """Foveate's Implementation Class UID: drawn at random, once."""
@@ -32,14 +42,26 @@ def encode(
         field_px: pixels of the field of view.
 
     Raises:
-        PhotographError: the photograph was not read from DICOM, or states no study.
+        PhotographError: the photograph was not read from DICOM, or results cannot refer to it or copy its
+            header.
     """
-    request = result.request.objects
-    source = require_source(result.photograph.origin, result.photograph.source)
+    request, name = result.request.objects, result.photograph.source
+    source = require_source(result.photograph.origin, name)
     if request is None:
         return {}
-    datasets = _datasets(source, result, lesions, field_px)
-    return {kind: _encode_file(datasets[kind], request) for kind in request.kinds}
+    if source.corrected:
+        # only names of attributes: a log holds no patient's data
+        LOGGER.warning("%s: corrected for the DICOM results: %s", name, ", ".join(source.corrected))
+    try:
+        with suppress_warnings() if source.is_irregular else nullcontext():
+            datasets = _datasets(source, result, lesions, field_px)
+            return {kind: _encode_file(datasets[kind], request) for kind in request.kinds}
+    except HEADER_ERRORS as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PhotographError(
+            f"{name}: its header cannot be copied into DICOM results ({reason}); correct it, or leave out "
+            "--dicom"
+        ) from error
 
 
 def _datasets(

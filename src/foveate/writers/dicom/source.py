@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 
 from foveate.errors import PhotographError
 from foveate.types import DicomOrigin
-from foveate.writers.dicom import deidentification
+from foveate.warning_filter import suppress_warnings
+from foveate.writers.dicom import deidentification, headers
 
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 """Attributes without which no object can refer to a photograph."""
@@ -25,6 +26,10 @@ class DicomSource:
     header: Dataset
     """Without pixels; attributes of type 2 are present, although they may be empty."""
     origin: DicomOrigin
+    corrected: tuple[str, ...]
+    """Keywords of the attributes whose invalid values were corrected."""
+    is_irregular: bool
+    """Whether pydicom warns of the header: it would warn of the results, and print the patient's data."""
 
     @property
     def sop_class(self) -> str:
@@ -40,17 +45,15 @@ def require_source(origin: DicomOrigin | None, name: str) -> DicomSource:
         name: the photograph's, for messages.
 
     Raises:
-        PhotographError: the photograph was not read from DICOM, or states no study.
+        PhotographError: the photograph was not read from DICOM, or has no valid UIDs to refer to.
     """
     if origin is None:
         raise PhotographError(f"{name}: is no DICOM object, so that none can refer to it; leave out --dicom")
-    header = pydicom.dcmread(BytesIO(origin.header))
-    header.decode()
-    if missing := [keyword for keyword in REQUIRED if not header.get(keyword)]:
-        raise PhotographError(
-            f"{name}: states no {missing[0]}, so that no object can refer to it; leave out --dicom"
-        )
+    with suppress_warnings() as collected:
+        header = pydicom.dcmread(BytesIO(origin.header))
+        headers.require_uids(header, REQUIRED, name)
+        corrected = headers.correct(header)
     for keyword in deidentification.PATIENT_AND_STUDY:
         if keyword not in header:
             setattr(header, keyword, "")
-    return DicomSource(header=header, origin=origin)
+    return DicomSource(header=header, origin=origin, corrected=corrected, is_irregular=bool(collected))

@@ -1,117 +1,144 @@
-// What the server can be asked, one function a question.
+// The server's HTTP interface: one function for each request.
 //
-// Knows:   addresses, the one error body, retries where the server says when.
+// Knows:   addresses, the body of errors, and that a request waits while the session has to be renewed.
 // Ignores: what the answers are used for.
+//
+// Every function takes the identifier of the photograph that it is about. None knows which one is open.
 
-/** A refusal, in the server's own words. */
-export class Refusal extends Error {
-  constructor(status, code, message, after) {
+/** A request that was refused, or not answered (status 0), with the server's own message. */
+export class RequestError extends Error {
+  constructor(status, code, message, retryAfter) {
     super(message);
-    Object.assign(this, { status, code, after });
+    Object.assign(this, { status, code, retryAfter });
   }
 }
 
-async function ask(method, path, { body, headers = {}, signal } = {}) {
-  const plain = body !== undefined && !(body instanceof Blob);
-  const answer = await fetch(path, {
-    method,
-    signal,
-    headers: plain ? { "Content-Type": "application/json", ...headers } : headers,
-    body: plain ? JSON.stringify(body) : body,
-  }).catch((error) => {
-    if (error.name === "AbortError") throw error;
-    throw new Refusal(0, "unreachable", "The server does not answer; is foveate serve still running?", 2);
-  });
-  if (answer.ok) return answer.status === 204 ? null : answer.json();
-  const refused = await answer.json().catch(() => ({}));
-  const { code = "unknown", message = `the server answered ${answer.status}` } = refused.error || {};
-  throw new Refusal(answer.status, code, message, Number(answer.headers.get("Retry-After")) || null);
+let renewSession = null;
+
+/** Call `renew` where the server asks for its token; requests are sent again when its promise resolves. */
+export function onSessionLost(renew) {
+  renewSession = renew;
 }
 
-const query = (asked) => {
-  const given = Object.entries(asked).filter(
-    ([, value]) => value !== undefined && value !== null && value !== "",
-  );
-  return given.length ? `?${new URLSearchParams(given)}` : "";
-};
-const at = (id) => `api/photographs/${encodeURIComponent(id)}`;
-
-export const server = () => ask("GET", "api/server");
-export const session = () => ask("GET", "api/session");
-export const signIn = (token) => ask("POST", "api/session", { body: { token } });
-
-export const photographs = (asked) => ask("GET", `api/photographs${query(asked)}`);
-export const photograph = (id) => ask("GET", at(id));
-export const change = (id, changes) => ask("PATCH", at(id), { body: changes });
-export const remove = (id) => ask("DELETE", at(id));
-export const again = (id, asked) => ask("POST", `${at(id)}/again`, { body: asked });
-export const newBatch = (name) => ask("POST", "api/batches", { body: { name } });
-export const batches = () => ask("GET", "api/batches");
-
-export const counts = (id) => ask("GET", `${at(id)}/counts`);
-export const regions = (id, asked, signal) => ask("GET", `${at(id)}/regions${query(asked)}`, { signal });
-export const region = (id, asked) => ask("GET", `${at(id)}/region${query(asked)}`);
-export const grid = (id) => ask("GET", `${at(id)}/grid`);
-
-export const corrections = (id) => ask("GET", `${at(id)}/corrections`);
-export const stroke = (id, body) => ask("POST", `${at(id)}/corrections/strokes`, { body });
-export const verdict = (id, body) => ask("POST", `${at(id)}/corrections/verdicts`, { body });
-export const step = (id, which, revision) =>
-  ask("POST", `${at(id)}/corrections/${which}`, { body: { revision } });
-export const forget = (id) => ask("DELETE", `${at(id)}/corrections`);
-
-export const references = (id) => ask("GET", `${at(id)}/references`);
-export const putReference = (id, name, lesion, file) =>
-  ask("PUT", `${at(id)}/references/${encodeURIComponent(name)}/${lesion}`, {
-    body: file,
-    headers: { "Content-Type": file.type || "image/png" },
-  });
-export const keepAsReference = (id, name) =>
-  ask("POST", `${at(id)}/references/${encodeURIComponent(name)}`, { body: { from: "corrections" } });
-export const agreement = (id, name) =>
-  ask("GET", `${at(id)}/references/${encodeURIComponent(name)}/agreement`);
-export const removeReference = (id, name) =>
-  ask("DELETE", `${at(id)}/references/${encodeURIComponent(name)}`);
-
-/** Addresses of pictures and files; absolute, since the worker asks for them from another place. */
-export const address = {
-  tile: (id, level, column, row) =>
-    new URL(`${at(id)}/tiles/${level}/${column}_${row}.jpg`, document.baseURI).href,
-  stack: (id, layer, level, column, row, revision) =>
-    new URL(`${at(id)}/stack/${layer}/${level}/${column}_${row}.png?revision=${revision}`, document.baseURI)
-      .href,
-  thumbnail: (id) => `${at(id)}/thumbnail.jpg`,
-  download: (id) => `${at(id)}/download`,
-  training: (id) => `${at(id)}/training`,
-  report: (id) => `${at(id)}/report`,
-  batch: (id) => `api/batches/${encodeURIComponent(id)}/download`,
-};
-
-/** Submit one file; waits and tries again where the queue is full. */
-export async function submit(file, batch, onWait = () => {}) {
+async function request(method, path, options = {}) {
   for (;;) {
     try {
-      return await ask("POST", `api/photographs${query({ batch })}`, {
-        body: file.slice(0, file.size, "application/octet-stream"),
-        headers: {
-          "Content-Type": "application/octet-stream",
-          "Foveate-Name": encodeURIComponent(file.name),
-        },
-      });
-    } catch (refusal) {
-      if (refusal.status !== 429 && refusal.status !== 503) throw refusal;
-      onWait();
-      await new Promise((go) => setTimeout(go, 1000 * (refusal.after || 2)));
+      return await requestOnce(method, path, options);
+    } catch (error) {
+      if (error.status !== 401 || !renewSession || path === SESSION) throw error;
+      await renewSession();
     }
   }
 }
 
-/** Listen to events; `on` has a function by event name. Called again after a break: `on.hello`. */
-export function listen(on) {
-  const source = new EventSource("api/events");
-  for (const [name, heard] of Object.entries(on)) {
-    source.addEventListener(name, (event) => heard(JSON.parse(event.data)));
-  }
-  source.addEventListener("error", () => on.lost?.());
-  return source;
+async function requestOnce(method, path, { body, headers = {}, signal, keepalive } = {}) {
+  const isJson = body !== undefined && !(body instanceof Blob);
+  const response = await fetch(path, {
+    method,
+    signal,
+    keepalive,
+    headers: isJson ? { "Content-Type": "application/json", ...headers } : headers,
+    body: isJson ? JSON.stringify(body) : body,
+  }).catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new RequestError(
+      0,
+      "unreachable",
+      "The server does not answer. Is foveate serve still running?",
+      2,
+    );
+  });
+  if (response.ok) return response.status === 204 ? null : response.json();
+  const answer = await response.json().catch(() => ({}));
+  const { code = "unknown", message = `the server answered ${response.status}` } = answer.error || {};
+  throw new RequestError(response.status, code, message, Number(response.headers.get("Retry-After")) || null);
 }
+
+const query = (parameters) => {
+  const given = Object.entries(parameters).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+};
+
+/**
+ * Whether a text is a photograph's identifier: nothing else, a token least of all, becomes part of a path.
+ */
+export const isIdentifier = (text) => /^[0-9a-f]{32}$/.test(text);
+
+function photographPath(id) {
+  if (!isIdentifier(id)) throw new TypeError("that is not the identifier of a photograph");
+  return `api/photographs/${id}`;
+}
+
+const SESSION = "api/session";
+
+export const getServer = () => request("GET", "api/server");
+export const signIn = (token) => request("POST", SESSION, { body: { token } });
+
+export const listPhotographs = (parameters) => request("GET", `api/photographs${query(parameters)}`);
+export const getPhotograph = async (id) => request("GET", photographPath(id));
+export const changePhotograph = (id, changes, { keepalive = false } = {}) =>
+  request("PATCH", photographPath(id), { body: changes, keepalive });
+export const deletePhotograph = (id) => request("DELETE", photographPath(id));
+export const analyseAgain = (id, parameters) =>
+  request("POST", `${photographPath(id)}/again`, { body: parameters });
+export const createBatch = (name) => request("POST", "api/batches", { body: { name } });
+
+/** Submit one photograph's file into a batch, or none (null). */
+export const submitPhotograph = (file, batch) =>
+  request("POST", `api/photographs${query({ batch })}`, {
+    body: file.slice(0, file.size, "application/octet-stream"),
+    headers: {
+      "Content-Type": "application/octet-stream",
+      "Foveate-Name": encodeURIComponent(file.name),
+    },
+  });
+
+export const getCounts = (id, signal) => request("GET", `${photographPath(id)}/counts`, { signal });
+export const listRegions = (id, parameters, signal) =>
+  request("GET", `${photographPath(id)}/regions${query(parameters)}`, { signal });
+export const getRegion = (id, parameters, signal) =>
+  request("GET", `${photographPath(id)}/region${query(parameters)}`, { signal });
+export const getGrid = (id, signal) => request("GET", `${photographPath(id)}/grid`, { signal });
+
+export const getCorrections = (id, signal) => request("GET", `${photographPath(id)}/corrections`, { signal });
+export const addStroke = (id, stroke) =>
+  request("POST", `${photographPath(id)}/corrections/strokes`, { body: stroke });
+export const addVerdict = (id, verdict) =>
+  request("POST", `${photographPath(id)}/corrections/verdicts`, { body: verdict });
+/** direction: "undo" or "redo". */
+export const stepCorrections = (id, direction, revision) =>
+  request("POST", `${photographPath(id)}/corrections/${direction}`, { body: { revision } });
+export const deleteCorrections = (id) => request("DELETE", `${photographPath(id)}/corrections`);
+
+const referencePath = (id, name) => `${photographPath(id)}/references/${encodeURIComponent(name)}`;
+
+export const listReferences = (id, signal) => request("GET", `${photographPath(id)}/references`, { signal });
+export const putReference = (id, name, lesion, file) =>
+  request("PUT", `${referencePath(id, name)}/${encodeURIComponent(lesion)}`, {
+    body: file,
+    headers: { "Content-Type": file.type || "image/png" },
+  });
+export const saveCorrectionsAsReference = (id, name) =>
+  request("POST", referencePath(id, name), { body: { from: "corrections" } });
+export const getAgreement = (id, name, signal) =>
+  request("GET", `${referencePath(id, name)}/agreement`, { signal });
+export const deleteReference = (id, name) => request("DELETE", referencePath(id, name));
+
+const absolute = (path) => new URL(path, document.baseURI).href;
+
+/**
+ * Addresses of pictures and files. Those of tiles are absolute, since the worker's own address is another
+ * one.
+ */
+export const address = {
+  tile: (id, level, column, row) => absolute(`${photographPath(id)}/tiles/${level}/${column}_${row}.jpg`),
+  stack: (id, layer, level, column, row, revision) =>
+    absolute(`${photographPath(id)}/stack/${layer}/${level}/${column}_${row}.png?revision=${revision}`),
+  thumbnail: (id) => `${photographPath(id)}/thumbnail.jpg`,
+  download: (id) => `${photographPath(id)}/download`,
+  training: (id) => `${photographPath(id)}/training`,
+  report: (id) => `${photographPath(id)}/report`,
+  batch: (id) => `api/batches/${encodeURIComponent(id)}/download`,
+};

@@ -1,101 +1,80 @@
-// Short words for the page's elements. Text is set as text, never as HTML: names of files are foreign.
-
-export const get = (id) => document.getElementById(id);
-
-/** Make an element: make("button", {type: "button", class: "x", onclick}, "text", child). */
-export function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  set(element, attributes);
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
+// Elements of the page: find, create and set them.
+//
+// Knows:   elements and their attributes. Text is set as text, never as HTML: file names may hold anything.
+// Ignores: what the page is about.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-export function shape(tag, attributes = {}, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  set(element, attributes);
-  element.append(...children);
-  return element;
+export const byId = (id) => document.getElementById(id);
+
+/** Create an element: element("button", {type: "button", class: "primary", onclick}, "text", child). */
+export function element(tag, attributes = {}, ...children) {
+  const created = document.createElement(tag);
+  setAttributes(created, attributes);
+  created.append(...children.filter((child) => child !== null && child !== undefined));
+  return created;
 }
 
-function set(element, attributes) {
+/** Create an SVG element. */
+export function svgElement(tag, attributes = {}, ...children) {
+  const created = document.createElementNS(SVG, tag);
+  setAttributes(created, attributes);
+  created.append(...children);
+  return created;
+}
+
+function setAttributes(target, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "colour") element.style.setProperty("--colour", value);
-    else if (typeof value === "boolean") element.toggleAttribute(name, value);
-    else if (value !== null && value !== undefined) element.setAttribute(name, value);
+    if (name.startsWith("on")) target.addEventListener(name.slice(2), value);
+    else if (name === "colour") target.style.setProperty("--colour", value);
+    else if (typeof value === "boolean") target.toggleAttribute(name, value);
+    else if (value !== null && value !== undefined) target.setAttribute(name, value);
   }
 }
 
-/** A row of buttons of which one is chosen: radio buttons, so that arrow keys work by themselves. */
-export function choice(element, name, entries, chosen, onChange) {
-  element.replaceChildren(
+/**
+ * Fill a container with radio buttons that look like a row of buttons; arrow keys work as in any radio group.
+ *
+ * entries: [{value, text, title, keys}]. Returns a function that selects a value without calling `onChange`.
+ */
+export function radioGroup(container, name, entries, selected, onChange) {
+  container.replaceChildren(
     ...entries.map(({ value, text, title, keys }) =>
-      make(
+      element(
         "label",
         { class: "choice", title },
-        make("input", {
+        element("input", {
           type: "radio",
           name,
           value,
-          checked: value === chosen,
+          checked: value === selected,
           "aria-keyshortcuts": keys,
           onchange: () => onChange(value),
         }),
-        make("span", {}, text),
+        element("span", {}, text),
       ),
     ),
   );
   return (value) => {
-    element.querySelector(`[value="${value}"]`).checked = true;
+    container.querySelector(`[value="${value}"]`).checked = true;
   };
 }
 
-/** Set a text where it is another one: in each frame of a movement, what stays needs no layout. */
-export function write(id, text) {
-  if (get(id).textContent !== text) get(id).textContent = text;
+/** Set the text of an element if it differs: unchanged text costs no layout while the photograph moves. */
+export function setText(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
-export const pressed = (button) => button.getAttribute("aria-pressed") === "true";
-export const press = (button, value) => button.setAttribute("aria-pressed", String(value));
+export const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
+export const setPressed = (button, value) => button.setAttribute("aria-pressed", String(value));
 
-/** Wait until nothing called for a while, then do it once. */
-export function settled(milliseconds, act) {
-  let waiting = 0;
-  return (...given) => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => act(...given), milliseconds);
+/** Return a function that calls `act` once, when it has not been called for some milliseconds. */
+export function debounce(milliseconds, act) {
+  let timer = 0;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => act(...values), milliseconds);
   };
 }
 
-let speaking = 0;
-
-/** Tell what went wrong or was done; gone after a while, or with the next. */
-export function say(text, { stays = false } = {}) {
-  clearTimeout(speaking);
-  get("message").textContent = text;
-  if (text && !stays)
-    speaking = setTimeout(() => {
-      get("message").textContent = "";
-    }, 9000);
-}
-
-/** Ask before something cannot be taken back. */
-export function confirmed(question, answer) {
-  const dialog = get("ask");
-  get("ask-text").textContent = question;
-  get("ask-yes").textContent = answer;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
-}
-
-/** Why a photograph failed, in words for this page: the server's own speak of its options. */
-export function failure({ error }) {
-  return error.code === "no_field"
-    ? "No round field of view was found: is it a fundus photograph?"
-    : error.message;
-}
+export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

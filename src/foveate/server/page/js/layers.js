@@ -1,71 +1,85 @@
-// The lesions' layers over the photograph: one canvas, rasters of tiles, redrawn as settings change.
+// The layers of the lesions over the photograph: one canvas, filled with the pictures of its tiles.
 //
-// Knows:   which tiles are on the screen, which pictures of them are at hand, and how the two meet.
-// Ignores: how a tile is drawn (raster.js), what a person may choose, and what the photograph shows.
+// Knows:   which tiles are on the screen, which pictures of them are loaded, and how both are placed.
+// Ignores: how a tile is drawn (raster.js), what a person may set, and what the photograph shows.
 //
-// Panning and zooming only lay pictures that are at hand. Where one is missing or of earlier settings, the
-// coarser or the earlier one is laid meanwhile; errands run from the middle of the screen outwards.
+// Moving only places pictures that are loaded. Where a picture is missing or has earlier settings, the
+// coarser or the earlier one is shown meanwhile; pictures are requested from the middle of the screen
+// outwards.
 
 import { address } from "./api.js";
-import { covering } from "./tiles.js";
+import { edgePath } from "./outlines.js";
+import { tilesCovering } from "./tiles.js";
 
-const UNDER_WAY = 6; // errands at a time: the settings may change before more are done
-const KEPT = 600; // pictures of tiles; most are small, being cut to what is drawn
+const CONCURRENT = 6; // requests: settings may change before more of them are answered
+const MAX_PICTURES = 600; // most are small, since they are cropped to what is drawn
 const MARGIN = 2; // px of its neighbours around each tile of a stack, as the server has it
-const PAUSE = 3000; // ms until a tile that failed is asked for again
-const DEEP = 1.8; // screen px a pixel from which outlines are lines along pixel edges
-const LINE = 2.2; // CSS px, of such a line; its dark rim is wider
-const RIM = 2;
+const RETRY_MS = 3000; // until a tile that failed is requested again
+const LINES_FROM = 1.8; // screen px for each px of the photograph, from which outlines run along pixel edges
+const LINE_WIDTH = 2.2; // CSS px of such a line, without its dark halo
+const HALO_WIDTH = 2;
 
 /**
- * canvas: laid over the photograph, of the same size.
- * view(): {x, y, scale, width, height}: the photograph's place, and the size of its pixels, on the screen in CSS
- * px; or null.
+ * Create the layers on a canvas that covers the photograph's pane.
+ *
+ * placement(): {x, y, scale, width, height} of the photograph on the screen, CSS px; or null. worker: a
+ * worker client.
  */
-export function layersOn(canvas, view, errands) {
+export function createLayers(canvas, placement, worker) {
   const context = canvas.getContext("2d");
-  const pictures = new Map(); // key -> what is at hand of it, and of which settings and revision
-  const jobs = [];
-  let shown = null; // what was set, and `stamp`: its settings as one text
-  let running = 0;
+  const pictures = new Map(); // tile key -> its picture, with the settings and the revision that it shows
+  const requests = new Set(); // under way
+  let queue = []; // tiles to request
+  let failures = 0; // tiles on the screen whose request failed, and is to be repeated
+  let settings = null;
   let frame = 0;
 
-  const key = (level, column, row) => `${level}/${column}_${row}`;
+  const tileKey = (level, column, row) => `${level}/${column}_${row}`;
+  const lastLevel = () => settings.tiles.levels.length - 1;
 
-  /** Show what is set: {photograph, revision, drawn, reference, hidden}; drawn: the layers of raster.js. */
-  function set(wanted) {
-    if (shown?.id !== wanted.photograph.id) pictures.clear();
-    shown = {
-      ...wanted,
-      id: wanted.photograph.id,
-      tiles: wanted.photograph.tiles,
-      stamp: JSON.stringify([wanted.drawn, wanted.reference]),
+  /**
+   * Show layers: {photograph, revision, layers, reference, referenceRevision, hidden}; `layers` as in
+   * raster.js.
+   */
+  function show(next) {
+    if (settings?.id !== next.photograph.id) reset();
+    settings = {
+      ...next,
+      id: next.photograph.id,
+      tiles: next.photograph.tiles,
+      stamp: JSON.stringify([next.layers, next.reference, next.referenceRevision]),
     };
     redraw();
   }
 
-  /** Nothing more is shown. */
+  /** Show nothing. */
   function clear() {
-    shown = null;
-    jobs.length = 0;
-    pictures.clear();
+    reset();
+    settings = null;
     redraw();
   }
 
-  /** Pixels in a box were changed (all, where none is given): the tiles that show it are fetched anew. */
-  function stale(box, revision) {
-    if (!shown) return;
-    shown.revision = revision;
-    for (const [name, picture] of pictures) {
-      const [level, column, row] = name.split(/[/_]/).map(Number);
-      if (!box || touches(level, column, row, box)) picture.dirty = true;
+  function reset() {
+    queue = [];
+    for (const { cancel } of requests) cancel();
+    for (const picture of pictures.values()) closeBitmaps(picture);
+    pictures.clear();
+  }
+
+  /** Request the tiles that show a box anew, at a new revision; all tiles if there is no box. */
+  function invalidate(box, revision) {
+    if (!settings) return;
+    settings.revision = revision;
+    for (const [key, picture] of pictures) {
+      const [level, column, row] = key.split(/[/_]/).map(Number);
+      if (!box || touches(level, column, row, box)) picture.outdated = true;
     }
     redraw();
   }
 
   function touches(level, column, row, box) {
-    const margin = 4 * 2 ** (shown.tiles.levels.length - 1 - level);
-    const { columns, rows } = covering(shown.tiles, level, {
+    const margin = 4 * 2 ** (lastLevel() - level);
+    const { columns, rows } = tilesCovering(settings.tiles, level, {
       x: box.x - margin,
       y: box.y - margin,
       width: box.width + 2 * margin,
@@ -75,76 +89,81 @@ export function layersOn(canvas, view, errands) {
   }
 
   function redraw() {
-    if (!frame)
-      frame = requestAnimationFrame(() => {
-        frame = 0;
-        draw();
-      });
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      draw();
+    });
   }
 
-  /** Lay everything now: called with each frame of the photograph. */
+  /** Place all pictures now: called with each frame of the photograph. */
   function draw() {
-    const here = view();
+    const current = placement();
     const ratio = window.devicePixelRatio;
     const width = Math.round(canvas.clientWidth * ratio),
       height = Math.round(canvas.clientHeight * ratio);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     else context.clearRect(0, 0, width, height);
-    if (!shown || !here || shown.hidden || !shown.drawn.some(Boolean)) return;
-    const level = levelFor(here.scale * ratio);
-    const deep = here.scale >= DEEP && level === shown.tiles.levels.length - 1;
-    context.imageSmoothingEnabled = here.scale * ratio < 2;
-    jobs.length = 0;
-    for (const tile of visible(level, here)) {
-      const name = key(level, tile.column, tile.row);
-      const picture = pictures.get(name);
-      if (!current(picture, deep) && !picture?.failed) jobs.push({ name, level, deep, ...tile });
-      if (picture?.made) lay(picture, place(level, tile.column, tile.row, here, ratio), ratio, here);
-      else layCoarser(level, tile, here, ratio);
+    queue = [];
+    failures = 0;
+    if (!settings || !current || settings.hidden || !settings.layers.some(Boolean)) return;
+    const level = nearestLevel(current.scale * ratio);
+    const highZoom = current.scale >= LINES_FROM && level === lastLevel();
+    context.imageSmoothingEnabled = current.scale * ratio < 2;
+    for (const tile of visibleTiles(level, current)) {
+      const picture = pictures.get(tile.key);
+      if (picture?.failed === requestName(picture, highZoom) && !picture.outdated) failures++;
+      else if (!isCurrent(picture, highZoom)) queue.push({ ...tile, highZoom });
+      if (picture?.loaded) place(picture, tilePosition(tile, current, ratio), ratio);
+      else placeCoarser(tile, current, ratio);
     }
-    run();
+    sendRequests();
   }
 
-  const current = (picture, deep) =>
-    picture?.made && !picture.dirty && picture.stamp === shown.stamp && picture.deep === deep;
+  const isCurrent = (picture, highZoom) =>
+    picture?.loaded && !picture.outdated && picture.stamp === settings.stamp && picture.highZoom === highZoom;
 
-  /** The level whose pixels are nearest to those of the screen. */
-  function levelFor(scale) {
-    const last = shown.tiles.levels.length - 1;
-    return Math.min(Math.max(last + Math.round(Math.log2(scale)), 0), last);
-  }
+  /** Name what a request is for: the settings, and the revision of the corrections. */
+  const requestName = (picture, highZoom) => `${settings.stamp} ${highZoom} ${picture?.revision}`;
 
-  function visible(level, here) {
+  /** Return the level whose pixels are nearest in size to those of the screen. */
+  const nearestLevel = (scale) =>
+    Math.min(Math.max(lastLevel() + Math.round(Math.log2(scale)), 0), lastLevel());
+
+  /** Return the tiles on the screen, those in the middle first. */
+  function visibleTiles(level, current) {
     const box = {
-      x: -here.x / here.scale,
-      y: -here.y / here.scale,
-      width: here.width / here.scale,
-      height: here.height / here.scale,
+      x: -current.x / current.scale,
+      y: -current.y / current.scale,
+      width: current.width / current.scale,
+      height: current.height / current.scale,
     };
-    const { width, height } = shown.photograph;
+    const { width, height } = settings.photograph;
     if (box.x >= width || box.y >= height || box.x + box.width <= 0 || box.y + box.height <= 0) return [];
-    const { columns, rows } = covering(shown.tiles, level, box);
-    const found = [];
+    const { columns, rows } = tilesCovering(settings.tiles, level, box);
     const middle = [(columns[0] + columns[1]) / 2, (rows[0] + rows[1]) / 2];
+    const tiles = [];
     for (let row = rows[0]; row <= rows[1]; row++) {
       for (let column = columns[0]; column <= columns[1]; column++) {
-        found.push({ column, row, far: Math.hypot(column - middle[0], row - middle[1]) });
+        const distance = Math.hypot(column - middle[0], row - middle[1]);
+        tiles.push({ level, column, row, key: tileKey(level, column, row), distance });
       }
     }
-    return found.sort((one, other) => one.far - other.far);
+    return tiles.sort((a, b) => a.distance - b.distance);
   }
 
-  /** Where a tile lies on the canvas, device px. */
-  function place(level, column, row, here, ratio) {
-    const unit = 2 ** (shown.tiles.levels.length - 1 - level) * here.scale * ratio;
+  /**
+   * Return where a tile lies on the canvas: {x, y, unit}, device px; `unit` is the size of one of its pixels.
+   */
+  function tilePosition({ level, column, row }, current, ratio) {
+    const unit = 2 ** (lastLevel() - level) * current.scale * ratio;
     return {
-      x: here.x * ratio + column * shown.tiles.size * unit,
-      y: here.y * ratio + row * shown.tiles.size * unit,
+      x: current.x * ratio + column * settings.tiles.size * unit,
+      y: current.y * ratio + row * settings.tiles.size * unit,
       unit,
     };
   }
 
-  function lay(picture, { x, y, unit }, ratio, here) {
+  function place(picture, { x, y, unit }, ratio) {
     for (const { bitmap, box } of picture.pieces || []) {
       // on whole px of the screen, so that pieces meet
       const left = Math.round(x + box.x * unit),
@@ -160,117 +179,112 @@ export function layersOn(canvas, view, errands) {
       context.lineJoin = context.lineCap = "square";
       context.globalAlpha = opacity;
       context.strokeStyle = "#0009";
-      context.lineWidth = ((LINE + RIM) * ratio) / unit;
+      context.lineWidth = ((LINE_WIDTH + HALO_WIDTH) * ratio) / unit;
       context.stroke(path);
       context.strokeStyle = colour;
-      context.lineWidth = (LINE * ratio) / unit;
+      context.lineWidth = (LINE_WIDTH * ratio) / unit;
       context.stroke(path);
       context.restore();
     }
   }
 
-  /** Lay the part of the nearest coarser picture at hand, where the tile's own is not there yet. */
-  function layCoarser(level, tile, here, ratio) {
-    for (let coarser = level - 1; coarser >= 0; coarser--) {
-      const factor = 2 ** (level - coarser);
-      const column = Math.floor(tile.column / factor),
-        row = Math.floor(tile.row / factor);
-      const picture = pictures.get(key(coarser, column, row));
-      if (!picture?.made) continue;
-      const own = place(level, tile.column, tile.row, here, ratio);
-      const side = shown.tiles.size * own.unit;
+  /** Place the part of the nearest coarser picture that is loaded, where the tile's own is not. */
+  function placeCoarser(tile, current, ratio) {
+    for (let level = tile.level - 1; level >= 0; level--) {
+      const factor = 2 ** (tile.level - level);
+      const coarser = { level, column: Math.floor(tile.column / factor), row: Math.floor(tile.row / factor) };
+      const picture = pictures.get(tileKey(level, coarser.column, coarser.row));
+      if (!picture?.loaded) continue;
+      const { x, y, unit } = tilePosition(tile, current, ratio);
       context.save();
       context.beginPath();
-      context.rect(own.x, own.y, side, side);
+      context.rect(x, y, settings.tiles.size * unit, settings.tiles.size * unit);
       context.clip();
-      lay(picture, place(coarser, column, row, here, ratio), ratio, here);
+      place(picture, tilePosition(coarser, current, ratio), ratio);
       context.restore();
       return;
     }
   }
 
-  function run() {
-    while (running < UNDER_WAY && jobs.length) start(jobs.shift());
+  function sendRequests() {
+    while (requests.size < CONCURRENT && queue.length) sendRequest(queue.shift());
   }
 
-  function start({ name, level, column, row, deep }) {
-    const { id, reference, drawn, stamp } = shown;
-    const picture = pictures.get(name) || { revision: shown.revision };
-    if (picture.dirty) Object.assign(picture, { dirty: false, revision: shown.revision, errand: null });
-    const errand = `${stamp} ${deep}`;
-    if (picture.errand === errand) return;
-    picture.errand = errand;
-    pictures.delete(name); // and at the end again: what was wanted longest ago is forgotten first
-    pictures.set(name, picture);
-    running++;
-    const revision = picture.revision;
-    const { answer } = errands.ask({
-      ask: "layers",
-      address: address.stack(id, "corrected", level, column, row, revision),
-      reference: reference ? address.stack(id, `reference-${reference}`, level, column, row, 0) : null,
-      shape: { side: shown.tiles.size, margin: MARGIN },
-      layers: drawn.map(
-        (layer) => layer && { ...layer, thickness: level === shown.tiles.levels.length - 1 ? 2 : 1 },
-      ),
-      deep,
+  function sendRequest({ key, level, column, row, highZoom }) {
+    const { id, reference, referenceRevision, layers, stamp, revision } = settings;
+    const picture = pictures.get(key) || { revision };
+    if (picture.outdated) Object.assign(picture, { outdated: false, revision, requested: null });
+    const requested = requestName(picture, highZoom);
+    if (picture.requested === requested) return;
+    Object.assign(picture, { requested, failed: null });
+    pictures.delete(key); // and at the end again: the least recently requested picture is dropped first
+    pictures.set(key, picture);
+    const isWanted = () => pictures.get(key) === picture && picture.requested === requested;
+    const request = worker.request("layer-tile", {
+      address: address.stack(id, "corrected", level, column, row, picture.revision),
+      reference: reference
+        ? address.stack(id, `reference-${reference}`, level, column, row, referenceRevision)
+        : null,
+      shape: { side: settings.tiles.size, margin: MARGIN },
+      layers: layers.map((layer) => layer && { ...layer, thickness: level === lastLevel() ? 2 : 1 }),
+      highZoom,
     });
-    const wanted = () =>
-      pictures.get(name) === picture && picture.errand === errand && picture.revision === revision;
-    answer
+    requests.add(request);
+    request.answer
       .then(
-        (made) => {
-          if (!wanted()) return close(made);
-          close(picture);
+        (answer) => {
+          if (!isWanted()) return closeBitmaps(answer);
+          closeBitmaps(picture);
+          const paths = linePaths(answer.edges, layers);
           Object.assign(picture, {
-            pieces: made.pieces,
-            made: true,
+            pieces: answer.pieces,
+            paths,
+            loaded: true,
             stamp,
-            deep,
-            errand: null,
-            paths: paths(made.edges, drawn),
+            highZoom,
+            requested: null,
           });
         },
         () => {
-          if (!wanted()) return;
-          Object.assign(picture, { failed: true, errand: null });
-          setTimeout(() => {
-            picture.failed = false;
-            redraw();
-          }, PAUSE);
+          if (isWanted()) retryLater(picture, requested);
         },
       )
       .finally(() => {
-        running--;
-        forget();
+        requests.delete(request);
+        dropOldest();
         redraw();
       });
   }
 
-  const close = ({ pieces = [] }) => pieces.forEach(({ bitmap }) => bitmap.close());
-
-  function paths(edges = [], drawn) {
-    return edges
-      .filter(({ runs }) => runs.length)
-      .map(({ index, runs }) => {
-        const path = new Path2D();
-        for (let at = 0; at < runs.length; at += 4) {
-          path.moveTo(runs[at], runs[at + 1]);
-          path.lineTo(runs[at + 2], runs[at + 3]);
-        }
-        return { path, colour: `rgb(${drawn[index].colour})`, opacity: drawn[index].opacity };
-      });
+  function retryLater(picture, requested) {
+    Object.assign(picture, { failed: requested, requested: null });
+    setTimeout(() => {
+      if (picture.failed === requested) picture.failed = null;
+      redraw();
+    }, RETRY_MS);
   }
 
-  function forget() {
-    for (const [name, picture] of pictures) {
-      if (pictures.size <= KEPT) break;
-      close(picture);
-      pictures.delete(name);
+  const closeBitmaps = ({ pieces = [] }) => pieces.forEach(({ bitmap }) => bitmap.close());
+
+  const linePaths = (edges = [], layers) =>
+    edges
+      .filter(({ lines }) => lines.length)
+      .map(({ index, lines }) => ({
+        path: edgePath(lines),
+        colour: `rgb(${layers[index].colour})`,
+        opacity: layers[index].opacity,
+      }));
+
+  function dropOldest() {
+    for (const [key, picture] of pictures) {
+      if (pictures.size <= MAX_PICTURES) break;
+      closeBitmaps(picture);
+      pictures.delete(key);
     }
   }
 
-  /** How many pictures are still to come: 0 when what is on the screen is what is set. */
-  const pending = () => running + jobs.length;
+  /** Return how many pictures are still to come: 0 if the screen shows what is set. */
+  const pending = () => requests.size + queue.length + failures;
 
-  return { set, clear, stale, redraw, draw, pending };
+  return { show, clear, invalidate, redraw, draw, pending };
 }

@@ -1,62 +1,59 @@
-// A tile of stored maps -> the picture that is laid over the photograph.
+// A tile of stored maps -> the picture that lies over the photograph.
 //
-// Knows:   thresholds, outlines and fills, and how a truth compares.
-// Ignores: where tiles come from, how they are laid on the screen, and what a lesion is.
+// Knows:   thresholds, outlines and fills, and how a result is compared with a reference mask.
+// Ignores: where tiles come from, where they are placed on the screen, and what a lesion is.
 //
-// A stack holds the maps of K lesions one below the other, each (side + 2 margin) px square: the margin shows
-// the neighbours' pixels, so that outlines close over the borders of tiles. A pixel is lesion where its stored
-// level is at or above the threshold's: the same comparison of the same bytes as on the command line.
+// A stack holds the maps of K lesions one below the other, each (side + 2 margin) px square; the margin shows
+// the neighbours' pixels, so that outlines join across tiles. A pixel is lesion if its stored level is at or
+// above the threshold's level: the same comparison of the same bytes as on the command line.
 
-export const TRUE = [0, 158, 115]; // Okabe and Ito (2008): told apart by colour-blind readers
-export const FALSE = [213, 94, 0];
-export const MISSED = [86, 180, 233];
+import { outlineRing, RING_END } from "./outlines.js";
+
+export const TRUE_POSITIVE = [0, 158, 115]; // Okabe and Ito (2008): distinguishable for colour-blind readers
+export const FALSE_POSITIVE = [213, 94, 0];
+export const FALSE_NEGATIVE = [86, 180, 233];
 
 const CELL = 128; // px: side of the largest piece, our choice
-const HALO = [0, 0, 0]; // under and around an outline, so that white is seen on white
-const HALO_STRENGTH = 0.55; // our choice: seen on an exudate, hardly on the retina
+const HALO = [0, 0, 0]; // around an outline, so that a bright one shows on a bright lesion
+const HALO_STRENGTH = 0.55; // our choice: visible on an exudate, hardly on the retina
 
-/** Which pixels of one lesion are lit, margin included: Uint8Array of 0 and 1. */
-export function lit(stack, index, shape, level) {
-  const { side, margin } = shape;
-  const across = side + 2 * margin;
-  const start = index * across * across;
-  const found = new Uint8Array(across * across);
-  for (let at = 0; at < found.length; at++) found[at] = stack[start + at] >= level ? 1 : 0;
-  return found;
+/** Return the mask of one lesion at a level, margin included: Uint8Array of 0 and 1. */
+export function thresholdMask(stack, index, { side, margin }, level) {
+  const size = (side + 2 * margin) ** 2;
+  const mask = new Uint8Array(size);
+  for (let at = 0; at < size; at++) mask[at] = stack[index * size + at] >= level ? 1 : 0;
+  return mask;
 }
 
 /**
- * The picture of one tile, in pieces: [{pixels, box}] with RGBA of each box (x, y, width, height) that holds
- * anything. A screen full of retina without lesions has none, which makes it quick to lay.
+ * Draw one tile, in pieces: [{pixels, box}] with the RGBA of each box (x, y, width, height) that holds
+ * anything. Retina without lesions has no pieces and costs nothing to place.
  *
- * layers: one a lesion, null where it is hidden: {level, colour, opacity, style, thickness}; the style is "outline"
- * or "fill".
- * truth: a stack as the first, 0 and 255, or null; with it, layers show true, false and missed.
+ * layers: one for each lesion, null if it is hidden: {level, colour, opacity, style, thickness}; the style is
+ * "outline" or "fill".
+ * reference: a stack of masks with the values 0 and 255, or null; with it, true, false and missed pixels are
+ * drawn.
  */
-export function draw(stack, shape, layers, truth = null) {
+export function drawTile(stack, shape, layers, reference = null) {
   const { side } = shape;
   const pixels = new Uint8ClampedArray(side * side * 4);
   layers.forEach((layer, index) => {
     if (!layer) return;
-    const model = lit(stack, index, shape, layer.level);
-    if (truth) compare(pixels, model, lit(truth, index, shape, 1), shape, layer);
-    else if (layer.style === "fill") fill(pixels, model, shape, layer.colour, layer.opacity);
-    else outline(pixels, model, shape, layer);
+    const mask = thresholdMask(stack, index, shape, layer.level);
+    if (reference) compare(pixels, mask, thresholdMask(reference, index, shape, 1), shape, layer);
+    else if (layer.style === "fill") fill(pixels, mask, shape, layer.colour, layer.opacity);
+    else outline(pixels, mask, shape, layer);
   });
   return pieces(pixels, side);
 }
 
-function compare(pixels, model, truth, shape, layer) {
-  const both = model.map((one, at) => one & truth[at]);
-  const only = model.map((one, at) => one & ~truth[at] & 1);
-  const missed = model.map((one, at) => ~one & truth[at] & 1);
-  for (const [mask, colour] of [
-    [both, TRUE],
-    [only, FALSE],
-    [missed, MISSED],
-  ]) {
-    fill(pixels, mask, shape, colour, layer.opacity);
-  }
+function compare(pixels, mask, reference, shape, { opacity }) {
+  const both = mask.map((value, at) => value & reference[at]);
+  const only = mask.map((value, at) => value & ~reference[at] & 1);
+  const missed = mask.map((value, at) => ~value & reference[at] & 1);
+  fill(pixels, both, shape, TRUE_POSITIVE, opacity);
+  fill(pixels, only, shape, FALSE_POSITIVE, opacity);
+  fill(pixels, missed, shape, FALSE_NEGATIVE, opacity);
 }
 
 function fill(pixels, mask, { side, margin }, colour, opacity) {
@@ -64,52 +61,26 @@ function fill(pixels, mask, { side, margin }, colour, opacity) {
   for (let row = 0; row < side; row++) {
     let at = (row + margin) * across + margin;
     for (let column = 0; column < side; column++, at++) {
-      if (mask[at]) put(pixels, side, row, column, colour, opacity);
+      if (mask[at]) blend(pixels, side, row, column, colour, opacity);
     }
   }
 }
 
-/** A ring of `thickness` px around each region, and a dark one around that: nothing of the lesion is hidden. */
-function outline(pixels, mask, { side, margin }, { colour, opacity, thickness }) {
-  const across = side + 2 * margin;
-  const reach = thickness + 1; // the dark ring may lack a pixel where a region ends beyond the margin
-  const ring = new Uint8Array(mask.length); // 0, or how near the nearest lit pixel is, counted down from reach
-  for (let row = 0; row < across; row++) {
-    for (let column = 0; column < across; column++) {
-      const at = row * across + column;
-      if (!mask[at] || !onRim(mask, at, row, column, across)) continue;
-      for (let down = -reach; down <= reach; down++) {
-        for (let right = -reach; right <= reach; right++) {
-          const far = Math.max(Math.abs(down), Math.abs(right));
-          const r = row + down,
-            c = column + right;
-          if (far === 0 || r < 0 || c < 0 || r >= across || c >= across || mask[r * across + c]) continue;
-          const near = reach - far + 1;
-          if (near > ring[r * across + c]) ring[r * across + c] = near;
-        }
-      }
-    }
-  }
+/** Draw a ring around each region, and a dark ring around that: nothing of the lesion is hidden. */
+function outline(pixels, mask, shape, { colour, opacity, thickness }) {
+  const { side, margin } = shape;
+  const ring = outlineRing(mask, shape, thickness);
   for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {
-      const near = ring[(row + margin) * across + column + margin];
-      if (near > 1) put(pixels, side, row, column, colour, opacity);
-      else if (near) put(pixels, side, row, column, HALO, opacity * HALO_STRENGTH);
+      const value = ring[(row + margin) * (side + 2 * margin) + column + margin];
+      if (value > RING_END) blend(pixels, side, row, column, colour, opacity);
+      else if (value) blend(pixels, side, row, column, HALO, opacity * HALO_STRENGTH);
     }
   }
 }
 
-function onRim(mask, at, row, column, across) {
-  return (
-    (row > 0 && !mask[at - across]) ||
-    (row < across - 1 && !mask[at + across]) ||
-    (column > 0 && !mask[at - 1]) ||
-    (column < across - 1 && !mask[at + 1])
-  );
-}
-
-/** Lay a colour over what is there ("over" of Porter and Duff, without premultiplied alpha). */
-function put(pixels, side, row, column, colour, alpha) {
+/** Blend a colour over a pixel ("over" of Porter and Duff, without premultiplied alpha). */
+function blend(pixels, side, row, column, colour, alpha) {
   const at = (row * side + column) * 4;
   const below = pixels[at + 3] / 255;
   const above = alpha + below * (1 - alpha);
@@ -121,86 +92,49 @@ function put(pixels, side, row, column, colour, alpha) {
 }
 
 function pieces(pixels, side) {
-  const found = [];
+  const cropped = [];
   for (let top = 0; top < side; top += CELL) {
     for (let left = 0; left < side; left += CELL) {
-      const box = drawn(pixels, side, top, left);
-      if (box) found.push({ box, pixels: cut(pixels, side, box) });
+      const box = boundingBox(pixels, side, top, left);
+      if (box) cropped.push({ box, pixels: crop(pixels, side, box) });
     }
   }
-  return found;
+  return cropped;
 }
 
-/** The smallest box in a cell outside of which nothing is drawn, or null. */
-function drawn(pixels, side, top, left) {
+/** Return the smallest box around what is drawn in a cell, or null. */
+function boundingBox(pixels, side, top, left) {
   const bottom = Math.min(top + CELL, side),
     right = Math.min(left + CELL, side);
-  let [first, last, from, to] = [bottom, top, right, left];
+  let [firstRow, endRow, firstColumn, endColumn] = [bottom, top, right, left];
   for (let row = top; row < bottom; row++) {
     for (let column = left, at = (row * side + left) * 4 + 3; column < right; column++, at += 4) {
       if (!pixels[at]) continue;
-      if (row < first) first = row;
-      last = row + 1;
-      if (column < from) from = column;
-      if (column >= to) to = column + 1;
+      if (row < firstRow) firstRow = row;
+      endRow = row + 1;
+      if (column < firstColumn) firstColumn = column;
+      if (column >= endColumn) endColumn = column + 1;
     }
   }
-  return last > first ? { x: from, y: first, width: to - from, height: last - first } : null;
+  if (endRow <= firstRow) return null;
+  return { x: firstColumn, y: firstRow, width: endColumn - firstColumn, height: endRow - firstRow };
 }
 
-function cut(pixels, side, { x, y, width, height }) {
-  const kept = new Uint8ClampedArray(width * height * 4);
+function crop(pixels, side, { x, y, width, height }) {
+  const cropped = new Uint8ClampedArray(width * height * 4);
   for (let row = 0; row < height; row++) {
-    const from = ((row + y) * side + x) * 4;
-    kept.set(pixels.subarray(from, from + width * 4), row * width * 4);
+    const start = ((row + y) * side + x) * 4;
+    cropped.set(pixels.subarray(start, start + width * 4), row * width * 4);
   }
-  return kept;
+  return cropped;
 }
 
-/**
- * The borders between lit and unlit pixels as runs along pixel edges, for outlines far above native size:
- * Int16Array of x1, y1, x2, y2, px of the tile.
- */
-export function edges(mask, { side, margin }) {
-  const across = side + 2 * margin;
-  const found = [];
-  const value = (row, column) => mask[(row + margin) * across + column + margin] || 0;
-  const inside = (row, column) =>
-    row >= -margin && column >= -margin && row < side + margin && column < side + margin;
-  const differs = (r1, c1, r2, c2) => value(r2, c2) !== (inside(r1, c1) ? value(r1, c1) : value(r2, c2));
-  for (let row = 0; row < side; row++) {
-    // horizontal: above each row
-    let start = -1;
-    for (let column = 0; column <= side; column++) {
-      const border = column < side && differs(row - 1, column, row, column);
-      if (border && start < 0) start = column;
-      if (!border && start >= 0) {
-        found.push(start, row, column, row);
-        start = -1;
-      }
-    }
-  }
-  for (let column = 0; column < side; column++) {
-    // vertical: left of each column
-    let start = -1;
-    for (let row = 0; row <= side; row++) {
-      const border = row < side && differs(row, column - 1, row, column);
-      if (border && start < 0) start = row;
-      if (!border && start >= 0) {
-        found.push(column, start, column, row);
-        start = -1;
-      }
-    }
-  }
-  return Int16Array.from(found);
-}
-
-/** The highest level of each lesion in a stack: where a threshold is above it, nothing needs to be drawn. */
-export function highest(stack, count) {
+/** Return the highest level of each lesion in a stack: at a threshold above it there is nothing to draw. */
+export function highestLevels(stack, count) {
   const size = stack.length / count;
   return Array.from({ length: count }, (_, index) => {
-    let top = 0;
-    for (let at = index * size; at < (index + 1) * size; at++) if (stack[at] > top) top = stack[at];
-    return top;
+    let highest = 0;
+    for (let at = index * size; at < (index + 1) * size; at++) if (stack[at] > highest) highest = stack[at];
+    return highest;
   });
 }

@@ -1,153 +1,164 @@
-// What a pointer does on the photograph: move it, measure, place the grid, paint, erase.
+// Tools: what a pointer does on the photograph. It moves it, measures, places the grid, paints, erases.
 //
-// Knows:   the tools and how a pointer works each.
-// Ignores: how lines are drawn and edits saved.
+// Knows:   the tools, and how a pointer works each of them.
+// Ignores: how lines are drawn, and how edits are saved.
+//
+// A stroke belongs to the photograph and the lesion on which it was begun, whatever is opened or chosen
+// before it ends.
 
-import { choice, get } from "./dom.js";
+import { byId, radioGroup } from "./dom.js";
 
-const ROUNDED = 2; // digits after the point of a stroke's places: a hundredth of a pixel
-const MOST_POINTS = 9000; // of a stroke; the server takes 10000
+const DIGITS = 2; // after the decimal point of a stroke's points, px
+const MAX_POINTS = 9000; // of a stroke; the server takes 10000
+const WIDE = 21; // px: from this width on, the brush grows in larger steps
 
-export const TOOLS = [
-  { value: "move", text: "Move", title: "Move the photograph; click a region to choose it (V)", keys: "V" },
+const TOOLS = [
+  { value: "move", text: "Move", title: "Move the photograph; click a region to select it (V)", keys: "V" },
   { value: "ruler", text: "Ruler", title: "Measure a distance (M)", keys: "M" },
-  { value: "brush", text: "Brush", title: "Paint the lesion that is being edited (B)", keys: "B" },
-  { value: "eraser", text: "Eraser", title: "Erase the lesion that is being edited (E)", keys: "E" },
-  { value: "restore", text: "Restore", title: "Give pixels back to the model (W)", keys: "W" },
+  { value: "brush", text: "Brush", title: "Paint the active lesion (B)", keys: "B" },
+  { value: "eraser", text: "Eraser", title: "Erase the active lesion (E)", keys: "E" },
+  { value: "restore", text: "Restore", title: "Restore the model's result (W)", keys: "W" },
 ];
 
-const painting = (tool) => tool === "brush" || tool === "eraser" || tool === "restore";
+const paints = (tool) => tool === "brush" || tool === "eraser" || tool === "restore";
 
-export function tools(desk, viewer, marks, correct, on) {
-  const over = get("over");
-  const choose = choice(get("tool"), "tool", TOOLS, "move", (tool) => desk.set({ tool }, "tool"));
-  let held = null; // what a pointer that is down is doing
+/** callbacks: {onPointer(point or null), onGridMoved(view, grid)}. */
+export function createTools(state, viewer, annotations, corrections, { onPointer, onGridMoved }) {
+  const canvas = byId("layer-canvas");
+  const svg = byId("annotations");
+  const selectTool = radioGroup(byId("tool"), "tool", TOOLS, "move", (tool) => state.set({ tool }, "tool"));
+  let drag = null; // what the pointer that is down does: {move(point), end()}
 
-  const diameter = () => Number(get("diameter").value);
+  const diameter = () => Number(byId("diameter").value);
 
   function setDiameter(value) {
-    get("diameter").value = value;
-    get("diameter-shown").textContent = `${diameter()} px`;
-    marks.set({ cursor: marks.state.cursor && { ...marks.state.cursor, diameter: diameter() } });
+    byId("diameter").value = value;
+    byId("diameter-value").textContent = `${diameter()} px`;
+    const { cursor } = annotations.shown;
+    if (cursor) annotations.set({ cursor: { ...cursor, diameter: diameter() } });
   }
 
-  /** The same tool again goes back to moving. */
+  /** Choose a tool; the same tool again returns to moving. */
   function use(tool) {
-    const wanted = desk.tool === tool ? "move" : tool;
-    if (painting(wanted) && !desk.result) return;
-    desk.set({ tool: wanted }, "tool");
+    const next = state.tool === tool ? "move" : tool;
+    if (!paints(next) || state.result) state.set({ tool: next }, "tool");
   }
 
-  function follow() {
-    choose(desk.tool);
-    const holds = desk.tool !== "move";
-    over.classList.toggle("holds", holds);
-    over.classList.toggle("paints", painting(desk.tool));
-    viewer.hold(holds);
-    get("brush").hidden = !painting(desk.tool);
-    if (!painting(desk.tool)) marks.set({ cursor: null, stroke: null });
+  function renderTool() {
+    selectTool(state.tool);
+    const isPainting = paints(state.tool);
+    canvas.classList.toggle("takes-pointer", state.tool !== "move");
+    canvas.classList.toggle("paints", isPainting);
+    viewer.setPointerMoves(state.tool === "move");
+    byId("brush-width").hidden = !isPainting;
+    if (!isPainting) annotations.set({ cursor: null, stroke: null });
   }
 
-  const place = (event) => viewer.under(event);
+  // ---- the photograph ----
 
-  over.addEventListener("pointerdown", (event) => {
+  canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    const at = place(event);
-    if (!at) return;
+    const point = viewer.pointAt(event);
+    if (!point) return;
     event.preventDefault();
-    over.setPointerCapture(event.pointerId);
-    if (desk.tool === "ruler") held = { move: (to) => marks.set({ ruler: { from: at, to } }), end: () => {} };
-    else if (painting(desk.tool)) held = paint(at);
-    held?.move(at);
+    canvas.setPointerCapture(event.pointerId);
+    if (state.tool === "ruler") drag = measure(point);
+    else if (paints(state.tool) && state.result) drag = paint(point);
+    drag?.move(point);
   });
 
-  function paint(first) {
-    const tool = desk.tool,
-      width = diameter();
-    const points = [rounded(first)];
+  const measure = (from) => ({ move: (to) => annotations.set({ ruler: { from, to } }), end: () => {} });
+
+  function paint(start) {
+    const { view } = state;
+    const points = [rounded(start)];
+    const stroke = { lesion: state.activeLesion, tool: state.tool, diameter: diameter(), points };
     return {
-      move: (at) => {
-        const next = rounded(at),
-          last = points[points.length - 1];
-        if ((next[0] !== last[0] || next[1] !== last[1]) && points.length < MOST_POINTS) points.push(next);
-        marks.set({ stroke: { points, diameter: width, tool }, cursor: { ...at, diameter: width } });
+      move(point) {
+        const next = rounded(point),
+          last = points.at(-1);
+        if ((next[0] !== last[0] || next[1] !== last[1]) && points.length < MAX_POINTS) points.push(next);
+        annotations.set({ stroke, cursor: { ...point, diameter: stroke.diameter } });
       },
-      end: () =>
-        correct.stroke(tool, width, points, () => {
-          if (marks.state.stroke?.points === points) marks.set({ stroke: null });
-        }),
+      end() {
+        annotations.shown.stroke = null; // from here on it is drawn as a pending one
+        corrections.addStroke(view, stroke);
+      },
     };
   }
 
-  const rounded = ({ x, y }) => [Number(x.toFixed(ROUNDED)), Number(y.toFixed(ROUNDED))];
+  const rounded = ({ x, y }) => [Number(x.toFixed(DIGITS)), Number(y.toFixed(DIGITS))];
 
-  over.addEventListener("pointermove", (event) => {
-    const at = place(event);
-    on.pointer(at);
-    if (!at) return;
-    if (painting(desk.tool) && !held) marks.set({ cursor: { ...at, diameter: diameter() } });
-    if (!held) return;
-    for (const one of event.getCoalescedEvents?.() || [event]) {
-      const between = place(one);
-      if (between) held.move(between);
+  function endDrag() {
+    drag?.end();
+    drag = null;
+  }
+
+  canvas.addEventListener("pointermove", (event) => {
+    const point = viewer.pointAt(event);
+    onPointer(point);
+    if (!point) return;
+    if (paints(state.tool) && !drag) annotations.set({ cursor: { ...point, diameter: diameter() } });
+    if (!drag) return;
+    for (const part of event.getCoalescedEvents?.() || [event]) {
+      const between = viewer.pointAt(part);
+      if (between) drag.move(between);
     }
   });
-  for (const name of ["pointerup", "pointercancel"]) {
-    over.addEventListener(name, () => {
-      held?.end();
-      held = null;
-    });
-  }
-  over.addEventListener("pointerleave", () => {
-    if (!held) marks.set({ cursor: null });
-    on.pointer(null);
+  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, endDrag);
+  canvas.addEventListener("pointerleave", () => {
+    if (!drag) annotations.set({ cursor: null });
+    onPointer(null);
   });
-  over.addEventListener(
+  canvas.addEventListener(
     "wheel",
     (event) => {
-      // a tool in hand still zooms
+      // the photograph zooms under a tool, too
       event.preventDefault();
-      const at = place(event);
-      viewer.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, at);
+      viewer.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, viewer.pointAt(event));
     },
     { passive: false },
   );
 
-  /** Handles of the grid: the SVG's circles take pointers, whatever the tool. */
-  const svg = get("marks");
+  // ---- the handles of the grid, whatever the tool ----
+
   svg.addEventListener("pointerdown", (event) => {
-    const name = ["fovea", "disc"].find((one) => event.target.classList.contains(one));
+    const name = ["fovea", "disc"].find((handle) => event.target.classList.contains(handle));
     if (!name) return;
     event.preventDefault();
     event.stopPropagation();
     svg.setPointerCapture(event.pointerId);
+    const { view } = state;
     const move = (moved) => {
-      const at = place(moved);
-      if (at) marks.set({ grid: { ...marks.state.grid, [name]: at } });
+      const point = viewer.pointAt(moved);
+      if (point && view === state.view)
+        annotations.set({ grid: { ...annotations.shown.grid, [name]: point } });
     };
     const end = () => {
       svg.removeEventListener("pointermove", move);
-      on.gridMoved(marks.state.grid);
+      if (view === state.view) onGridMoved(view, annotations.shown.grid);
     };
     svg.addEventListener("pointermove", move);
     svg.addEventListener("pointerup", end, { once: true });
   });
 
-  get("diameter").addEventListener("input", () => setDiameter(diameter()));
-  desk.on("tool photograph", follow);
-  desk.on("photograph", () => marks.set({ ruler: null, stroke: null, cursor: null }));
-  follow();
+  byId("diameter").addEventListener("input", () => setDiameter(diameter()));
+  state.on("tool photograph", renderTool);
+  state.on("photograph", () => {
+    endDrag(); // what was painted belongs to the photograph that is left
+    annotations.set({ ruler: null, stroke: null, cursor: null });
+  });
+  renderTool();
 
   return {
     use,
-    wider: (by) => setDiameter(Math.min(Math.max(diameter() + by * (diameter() >= 21 ? 10 : 2), 1), 101)),
-    /** Give up what is being done; true if there was anything. */
-    leave: () => {
-      const busy = desk.tool !== "move" || marks.state.ruler;
-      held = null;
-      marks.set({ ruler: null, stroke: null });
-      if (desk.tool !== "move") desk.set({ tool: "move" }, "tool");
-      return Boolean(busy);
+    changeWidth: (by) =>
+      setDiameter(Math.min(Math.max(diameter() + by * (diameter() >= WIDE ? 10 : 2), 1), 101)),
+    /** Return to moving, without what was being measured or painted. */
+    cancel() {
+      drag = null;
+      annotations.set({ ruler: null, stroke: null });
+      if (state.tool !== "move") state.set({ tool: "move" }, "tool");
     },
   };
 }

@@ -1,52 +1,54 @@
-// The photograph, and beside it the untouched one: two viewers that move as one.
+// The photograph, and beside it the untouched one: two OpenSeadragon viewers that move together.
 //
-// Knows:   OpenSeadragon, and how photograph and screen map onto each other.
+// Knows:   OpenSeadragon, and how the photograph's pixels map to the screen.
 // Ignores: layers, tools, lists.
 
-import { errands as newErrands } from "./errands.js";
-import { source } from "./tiles.js";
+import { photographTileSource } from "./tiles.js";
 
 const { OpenSeadragon } = window;
 
-const DEEPEST = 40; // screen px a pixel of the photograph
-const LEAST = 160; // px of the photograph that are shown at least where one flies to a region: our choice
+const MAX_SCALE = 40; // screen px for each px of the photograph
+const SMOOTH_BELOW = 3; // screen px for each px of the photograph: from here on, pixels have sharp edges
+const MIN_EXTENT = 160; // px of the photograph that are shown at least around a region: our choice
 
-/** How many px of the photograph are shown where one flies to a region: some retina around it. */
-const around = (side) => Math.max(LEAST, Math.min(6 * side, 2 * side + 400));
+/** Return how many px of the photograph to show around a region with a given side: it keeps some context. */
+const extentAround = (side) => Math.max(MIN_EXTENT, Math.min(6 * side, 2 * side + 400));
 
-/** Where a computer draws with its processor alone, OpenSeadragon's canvas is quicker than WebGL. */
-function drawer() {
+/**
+ * Return OpenSeadragon's drawers by preference: without a graphics processor its canvas is faster than WebGL.
+ */
+function preferredDrawers() {
   const context = document.createElement("canvas").getContext("webgl2");
-  const about = context?.getExtension("WEBGL_debug_renderer_info");
-  const renderer = about ? context.getParameter(about.UNMASKED_RENDERER_WEBGL) : "";
+  const info = context?.getExtension("WEBGL_debug_renderer_info");
+  const renderer = info ? context.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
   context?.getExtension("WEBGL_lose_context")?.loseContext();
   return !context || /swiftshader|llvmpipe|software/i.test(renderer) ? ["canvas"] : ["webgl", "canvas"];
 }
 
 /**
- * OpenSeadragon adds a style sheet for its focus ring where none is marked as such, which our content security
- * policy refuses. Ours stands in page.css; the mark is an element of that name without a meaning.
+ * Keep OpenSeadragon from adding its own style sheet for the focus ring, which our content security policy
+ * refuses. It looks for an element with this attribute first; page.css has the focus ring.
  */
-function withoutItsStyle() {
-  const style = document.createElementNS("urn:foveate", "style");
-  style.setAttribute("data-openseadragon-mobile-css", "");
-  document.head.append(style);
+function suppressStyleSheet() {
+  const placeholder = document.createElementNS("urn:foveate", "style");
+  placeholder.setAttribute("data-openseadragon-mobile-css", "");
+  document.head.append(placeholder);
 }
 
-function open(element, drawn, still) {
+function createViewer(element, drawer, reducedMotion) {
   return OpenSeadragon({
     element,
-    tabIndex: "", // the element that we named and made reachable is the one that takes keys
-    drawer: drawn,
+    tabIndex: "", // the element in index.html takes the focus, since it has a name
+    drawer,
     showNavigationControl: false,
     showNavigator: false,
-    keyboardNavEnabled: false, // keys are keys.js's, once for both viewers
+    keyboardNavEnabled: false, // keyboard.js handles keys, once for both viewers
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true, flickEnabled: true },
     gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
     gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
-    animationTime: still ? 0 : 0.45,
+    animationTime: reducedMotion ? 0 : 0.45,
     springStiffness: 8,
-    maxZoomPixelRatio: DEEPEST,
+    maxZoomPixelRatio: MAX_SCALE,
     minZoomImageRatio: 0.6,
     visibilityRatio: 0.35,
     zoomPerScroll: 1.25,
@@ -61,24 +63,31 @@ function open(element, drawn, still) {
   });
 }
 
+const imagesOf = ({ world }) =>
+  Array.from({ length: world.getItemCount() }, (_, index) => world.getItemAt(index));
+
 /**
- * panes: {main, plain}: the elements. on: {move(), ready(), pointer(place | null)}.
+ * Create both viewers; the second one only when it is first shown.
+ *
+ * elements: {main, untouched}. worker: a worker client.
+ * callbacks: {onMove(), onReady(), onPointer(point or null, isMain)}.
  */
-export function viewers(panes, on) {
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const drawn = drawer();
-  withoutItsStyle();
-  const errands = newErrands();
-  const main = open(panes.main, drawn, still);
-  let plain = null; // made when first wanted
+export function createViewers(elements, worker, { onMove, onReady, onPointer }) {
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const drawer = preferredDrawers();
+  suppressStyleSheet();
+  const main = createViewer(elements.main, drawer, reducedMotion);
+  let untouched = null;
   let photograph = null;
   let colours = "colour";
-  let leader = main; // which of the two a hand moves; the other follows
+  let leader = main; // the viewer that the person moves; the other one follows
+  let showWholeNext = false; // after OpenSeadragon has adapted to a new size of the pane
 
-  const item = (viewer) => viewer.world.getItemAt(viewer.world.getItemCount() - 1);
-
-  /** {x, y, scale, width, height} of the photograph on the screen, CSS px; null while there is none. */
-  function place(viewer = main) {
+  /**
+   * Return {x, y, scale, width, height}: where the photograph lies on the screen, CSS px; null if there is
+   * none.
+   */
+  function placement(viewer = main) {
     if (!photograph || !viewer.world.getItemCount()) return null;
     const bounds = viewer.viewport.getBounds(true);
     const size = viewer.viewport.getContainerSize();
@@ -92,37 +101,35 @@ export function viewers(panes, on) {
     };
   }
 
-  function load(viewer, view) {
-    const before = Array.from({ length: viewer.world.getItemCount() }, (_, index) =>
-      viewer.world.getItemAt(index),
-    );
+  /** Add the photograph in some colours; earlier images stay below until it is fully loaded. */
+  function addImage(viewer, view) {
+    const earlier = imagesOf(viewer);
+    const removeEarlier = () =>
+      earlier.forEach((image) => viewer.world.getIndexOfItem(image) >= 0 && viewer.world.removeItem(image));
     viewer.addTiledImage({
-      tileSource: source(photograph, view, errands),
+      tileSource: photographTileSource(photograph, view, worker),
       success: ({ item: added }) => {
-        sharpen();
-        const gone = () =>
-          before.forEach((old) => viewer.world.getIndexOfItem(old) >= 0 && viewer.world.removeItem(old));
-        if (!before.length) return;
-        if (added.getFullyLoaded()) gone();
-        else
-          added.addHandler("fully-loaded-change", function whole({ fullyLoaded }) {
-            if (!fullyLoaded) return;
-            added.removeHandler("fully-loaded-change", whole);
-            gone();
-          });
+        updateSmoothing();
+        if (!earlier.length) return;
+        if (added.getFullyLoaded()) return removeEarlier();
+        added.addHandler("fully-loaded-change", function onLoaded({ fullyLoaded }) {
+          if (!fullyLoaded) return;
+          added.removeHandler("fully-loaded-change", onLoaded);
+          removeEarlier();
+        });
       },
     });
   }
 
-  /** Show a photograph; null for none. */
+  /** Show a photograph in its own colours; null for none. */
   function show(next) {
     photograph = next;
     colours = "colour";
-    for (const viewer of [main, plain]) {
+    for (const viewer of [main, untouched]) {
       if (!viewer) continue;
       viewer.world.removeAll();
       if (!next) continue;
-      load(viewer, "colour");
+      addImage(viewer, "colour");
       viewer.viewport.goHome(true);
     }
   }
@@ -130,141 +137,134 @@ export function viewers(panes, on) {
   main.world.addHandler("add-item", ({ eventSource }) => {
     if (eventSource.getItemCount() !== 1) return;
     main.viewport.goHome(true);
-    on.ready();
+    onReady();
   });
 
-  /** Show it in other colours: "colour", "redfree", "enhanced". */
-  function view(next) {
+  /** Show the photograph in "colour", "redfree" or "enhanced". */
+  function setColours(next) {
     if (!photograph || next === colours) return;
     colours = next;
-    load(main, next);
+    addImage(main, next);
   }
 
-  function brightness(value) {
-    panes.main.style.setProperty("filter", value === 1 ? "none" : `brightness(${value})`);
+  function setBrightness(value) {
+    elements.main.style.setProperty("filter", value === 1 ? "none" : `brightness(${value})`);
   }
 
-  /** Lay the untouched photograph beside, or take it away. */
-  function beside(wanted) {
-    const whole = atHome();
-    if (wanted && !plain) {
-      plain = open(panes.plain, drawn, still);
-      plain.addHandler("update-viewport", () => leader === plain && lock(plain, main));
-      if (photograph) load(plain, "colour");
-      plain.world.addHandler("add-item", () => lock(main, plain));
-      watch(plain, panes.plain);
+  /** Show or hide the untouched photograph; its pane must have been shown or hidden before. */
+  function setSideBySide(enabled) {
+    const wasWhole = isWhole();
+    if (enabled && !untouched) {
+      untouched = createViewer(elements.untouched, drawer, reducedMotion);
+      untouched.addHandler("update-viewport", () => leader === untouched && follow(untouched, main));
+      if (photograph) addImage(untouched, "colour");
+      untouched.world.addHandler("add-item", () => follow(main, untouched));
+      watchPointer(untouched, elements.untouched);
     }
+    resize(wasWhole);
+    if (enabled) follow(main, untouched);
+  }
+
+  /** Return whether the whole photograph is shown: it stays so when the screen changes. */
+  const isWhole = () =>
+    !main.world.getItemCount() || main.viewport.getZoom() <= main.viewport.getHomeZoom() * 1.02;
+
+  function resize(wasWhole = isWhole()) {
+    showWholeNext ||= wasWhole;
     main.forceResize();
-    plain?.forceResize();
-    if (whole) main.viewport.goHome(true);
-    if (wanted) lock(main, plain);
+    untouched?.forceResize();
   }
 
-  /** Whether the whole photograph is shown, so that it stays so when the screen changes. */
-  const atHome = () =>
-    Boolean(main.world.getItemCount()) && main.viewport.getZoom() <= main.viewport.getHomeZoom() * 1.02;
-
-  function lock(from, to) {
-    if (!to?.world.getItemCount()) return;
-    to.viewport.zoomTo(from.viewport.getZoom(true), null, true);
-    to.viewport.panTo(from.viewport.getCenter(true), true);
+  function follow(moved, follower) {
+    if (!follower?.world.getItemCount()) return;
+    follower.viewport.zoomTo(moved.viewport.getZoom(true), null, true);
+    follower.viewport.panTo(moved.viewport.getCenter(true), true);
   }
 
-  /** Sharp pixels where each covers several of the screen. */
-  function sharpen() {
-    const here = place();
-    if (!here) return;
-    const smooth = here.scale < 3;
-    for (const viewer of [main, plain])
-      if (viewer?.world.getItemCount()) viewer.drawer.setImageSmoothingEnabled(smooth);
+  function updateSmoothing() {
+    const current = placement();
+    if (!current) return;
+    for (const viewer of [main, untouched])
+      if (viewer?.world.getItemCount()) viewer.drawer.setImageSmoothingEnabled(current.scale < SMOOTH_BELOW);
   }
 
-  function watch(viewer, element) {
-    element.addEventListener(
-      "pointerdown",
-      () => {
-        leader = viewer;
-      },
-      true,
-    );
-    element.addEventListener(
-      "wheel",
-      () => {
-        leader = viewer;
-      },
-      { capture: true, passive: true },
-    );
-    element.addEventListener("pointermove", (event) => on.pointer(under(viewer, event), viewer === main));
-    element.addEventListener("pointerleave", () => on.pointer(null, viewer === main));
+  function watchPointer(viewer, element) {
+    const lead = () => {
+      leader = viewer;
+    };
+    element.addEventListener("pointerdown", lead, true);
+    element.addEventListener("wheel", lead, { capture: true, passive: true });
+    element.addEventListener("pointermove", (event) => onPointer(pointAt(event, viewer), viewer === main));
+    element.addEventListener("pointerleave", () => onPointer(null, viewer === main));
   }
-  watch(main, panes.main);
+  watchPointer(main, elements.main);
 
-  /** The place of the photograph under a pointer's event: {x, y}, px of the photograph; null outside. */
-  function under(viewer, event) {
-    const here = place(viewer);
-    if (!here) return null;
+  /** Return the point of the photograph under a pointer event: {x, y} in px; null outside the photograph. */
+  function pointAt(event, viewer = main) {
+    const current = placement(viewer);
+    if (!current) return null;
     const frame = viewer.element.getBoundingClientRect();
-    const x = (event.clientX - frame.left - here.x) / here.scale;
-    const y = (event.clientY - frame.top - here.y) / here.scale;
+    const x = (event.clientX - frame.left - current.x) / current.scale;
+    const y = (event.clientY - frame.top - current.y) / current.scale;
     return x >= 0 && y >= 0 && x < photograph.width && y < photograph.height ? { x, y } : null;
   }
 
-  const point = (x, y) => new OpenSeadragon.Point(x / photograph.width, y / photograph.width);
-  const moved = (go) => {
-    if (photograph) {
-      leader = main;
-      go(main.viewport);
-      main.viewport.applyConstraints();
-    }
-  };
+  const viewportPoint = (x, y) => new OpenSeadragon.Point(x / photograph.width, y / photograph.width);
+
+  function moveBy(action) {
+    if (!photograph) return;
+    leader = main;
+    action(main.viewport);
+    main.viewport.applyConstraints();
+  }
 
   main.addHandler("update-viewport", () => {
-    if (leader === main) lock(main, plain);
-    sharpen();
-    on.move();
+    if (showWholeNext) {
+      showWholeNext = false;
+      main.viewport.goHome(true);
+    }
+    if (leader === main) follow(main, untouched);
+    updateSmoothing();
+    onMove();
   });
-  main.addHandler("resize", () => on.move());
+  main.addHandler("resize", () => onMove());
 
   return {
     show,
-    view,
-    brightness,
-    beside,
-    place,
-    under: (event) => under(main, event),
-    zoomBy: (factor, at) => moved((port) => port.zoomBy(factor, at && point(at.x, at.y))),
-    /** Screen px a pixel of the photograph. */
-    zoomTo: (scale) => moved((port) => port.zoomTo((scale * photograph.width) / port.getContainerSize().x)),
+    setColours,
+    setBrightness,
+    setSideBySide,
+    placement,
+    resize: () => resize(),
+    pointAt: (event) => pointAt(event),
+    zoomBy: (factor, at) => moveBy((port) => port.zoomBy(factor, at && viewportPoint(at.x, at.y))),
+    /** Zoom to so many screen px for each px of the photograph. */
+    zoomTo: (scale) => moveBy((port) => port.zoomTo((scale * photograph.width) / port.getContainerSize().x)),
     panBy: (right, down) =>
-      moved((port) => port.panBy(port.deltaPointsFromPixels(new OpenSeadragon.Point(right, down)))),
-    fit: () => moved((port) => port.goHome()),
-    /** Fly to a box of the photograph, with some retina around it. */
-    fly: ({ x, y, width, height }) =>
-      moved((port) => {
-        const side = around(Math.max(width, height));
-        const from = point(x + width / 2 - side / 2, y + height / 2 - side / 2);
-        const across = side / photograph.width;
-        port.fitBounds(new OpenSeadragon.Rect(from.x, from.y, across, across));
+      moveBy((port) => port.panBy(port.deltaPointsFromPixels(new OpenSeadragon.Point(right, down)))),
+    showWhole: () => moveBy((port) => port.goHome()),
+    /** Move to a box of the photograph, px, with some retina around it. */
+    showBox: ({ x, y, width, height }) =>
+      moveBy((port) => {
+        const extent = extentAround(Math.max(width, height));
+        const corner = viewportPoint(x + width / 2 - extent / 2, y + height / 2 - extent / 2);
+        const side = extent / photograph.width;
+        port.fitBounds(new OpenSeadragon.Rect(corner.x, corner.y, side, side));
       }),
-    /** Whether a pointer moves the photograph, or belongs to a tool. */
-    hold: (held) => main.setMouseNavEnabled(!held),
-    /** Which part draws, for measurements: "canvas" or "webgl". */
+    /** Choose whether a pointer moves the photograph, or is left to a tool. */
+    setPointerMoves: (enabled) => main.setMouseNavEnabled(enabled),
+    /** Request tiles that failed again. */
+    reloadTiles: () => [main, untouched].forEach((viewer) => viewer?.world.resetItems()),
+    /** Return which drawer is in use, for measurements: "canvas" or "webgl". */
     drawer: () => main.drawer.getType(),
-    loaded: () => Boolean(main.world.getItemCount() && item(main).getFullyLoaded()),
-    /** Whether it is still on its way to where it was sent. */
-    moving: () => {
+    isLoaded: () => main.world.getItemCount() > 0 && imagesOf(main).at(-1).getFullyLoaded(),
+    isMoving() {
       const { viewport } = main;
-      const away = viewport.getCenter(true).minus(viewport.getCenter(false));
+      const distance = viewport.getCenter(true).minus(viewport.getCenter(false));
       return (
-        Math.hypot(away.x, away.y) > 1e-6 ||
+        Math.hypot(distance.x, distance.y) > 1e-6 ||
         Math.abs(viewport.getZoom(true) / viewport.getZoom(false) - 1) > 1e-6
       );
-    },
-    resize: () => {
-      const whole = atHome();
-      main.forceResize();
-      plain?.forceResize();
-      if (whole) main.viewport.goHome(true);
     },
   };
 }

@@ -1,18 +1,21 @@
-// Off the page's thread: fetches and decodes tiles, changes a photograph's colours, draws layers.
+// The tile worker: fetches and decodes tiles, filters the photograph's colours, and draws layers, off the
+// page's thread.
 //
-// Knows:   the messages of tiles.js and layers.js, and what it keeps in memory.
+// Knows:   the requests of tiles.js and layers.js, and its own caches.
 // Ignores: what is on the screen.
 //
-// A message {ticket, ask, ...} is answered by {ticket, ...} once; {ticket, ask: "stop"} gives up on one.
+// A message {number, type, ...} is answered once by {number, ...}; {number, type: "cancel"} cancels a
+// request.
 
-import { draw, edges, highest, lit } from "./raster.js";
-import { enhance, redFree, surroundings } from "./colours.js";
+import { enhanceContrast, localMean, redFree } from "./filters.js";
+import { edgeLines } from "./outlines.js";
+import { drawTile, highestLevels, thresholdMask } from "./raster.js";
 
-const PHOTOGRAPH_BYTES = 96e6; // compressed tiles of photographs that are kept: some hundred screens full
-const STACK_BYTES = 192e6; // maps that are kept, one byte a pixel and lesion: our choice, for a laptop
+const PHOTOGRAPH_BYTES = 96e6; // compressed tiles of photographs in the cache: about a hundred screens
+const STACK_BYTES = 192e6; // decoded maps in the cache, one byte for each pixel and lesion: for a laptop
 
-/** A store that forgets what was not asked for longest. */
-class Kept {
+/** A cache that drops the least recently used values first. */
+class Cache {
   constructor(limit) {
     Object.assign(this, { limit, bytes: 0, entries: new Map() });
   }
@@ -42,18 +45,18 @@ class Kept {
   }
 }
 
-const photographs = new Kept(PHOTOGRAPH_BYTES);
-const stacks = new Kept(STACK_BYTES);
-const around = new Map(); // address of a photograph's coarsest tile -> its surroundings
-const underWay = new Map(); // ticket -> AbortController
+const photographTiles = new Cache(PHOTOGRAPH_BYTES);
+const stacks = new Cache(STACK_BYTES);
+const localMeans = new Map(); // address of a photograph's coarsest tile -> the local mean of its colours
+const controllers = new Map(); // request number -> AbortController
 
-async function fetched(address, signal) {
-  const answer = await fetch(address, { signal });
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  return answer.status === 204 ? null : answer.blob();
+async function fetchTile(address, signal) {
+  const response = await fetch(address, { signal });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return response.status === 204 ? null : response.blob();
 }
 
-async function pixelsOf(blob) {
+async function decodePixels(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -63,94 +66,100 @@ async function pixelsOf(blob) {
 }
 
 async function photographBlob(address, signal) {
-  const kept = photographs.get(address);
-  if (kept) return kept;
-  const blob = await fetched(address, signal);
-  photographs.set(address, blob, blob.size);
+  const cached = photographTiles.get(address);
+  if (cached) return cached;
+  const blob = await fetchTile(address, signal);
+  photographTiles.set(address, blob, blob.size);
   return blob;
 }
 
-/** One tile of the photograph in the colours that are asked for. */
-async function photograph({ address, view, coarsest, place }, signal) {
+/** Answer with one tile of the photograph in "colour", "redfree" or "enhanced". */
+async function photographTile({ address, view, coarsest, position }, signal) {
   const blob = await photographBlob(address, signal);
   if (view === "colour") return { bitmap: await createImageBitmap(blob, { colorSpaceConversion: "none" }) };
-  const picture = await pixelsOf(blob);
-  if (view === "redfree") redFree(picture);
-  if (view === "enhanced") {
-    if (!around.has(coarsest)) {
-      around.clear(); // one photograph at a time
-      around.set(coarsest, surroundings(await pixelsOf(await photographBlob(coarsest, signal))));
-    }
-    enhance(picture, place, around.get(coarsest));
-  }
-  return { bitmap: await createImageBitmap(picture) };
+  const pixels = await decodePixels(blob);
+  if (view === "redfree") redFree(pixels);
+  if (view === "enhanced") enhanceContrast(pixels, position, await meanOf(coarsest, signal));
+  return { bitmap: await createImageBitmap(pixels) };
 }
 
-/** {levels, highest} of a stack, or null where nothing is in it. */
-async function stackOf(address, count, signal) {
-  const kept = stacks.get(address);
-  if (kept !== undefined) return kept;
-  const blob = await fetched(address, signal);
+async function meanOf(coarsest, signal) {
+  const cached = localMeans.get(coarsest);
+  if (cached) return cached;
+  const mean = localMean(await decodePixels(await photographBlob(coarsest, signal)));
+  localMeans.clear(); // one photograph at a time
+  localMeans.set(coarsest, mean);
+  return mean;
+}
+
+/** Return {levels, highest} of a stack, or null if it is empty. */
+async function fetchStack(address, count, signal) {
+  const cached = stacks.get(address);
+  if (cached !== undefined) return cached;
+  const blob = await fetchTile(address, signal);
   if (blob === null) {
     stacks.set(address, null, 64);
     return null;
   }
-  const { data } = await pixelsOf(blob);
+  const { data } = await decodePixels(blob);
   const levels = new Uint8Array(data.length / 4);
   for (let at = 0; at < levels.length; at++) levels[at] = data[4 * at];
-  const stack = { levels, highest: highest(levels, count) };
+  const stack = { levels, highest: highestLevels(levels, count) };
   stacks.set(address, stack, levels.length);
   return stack;
 }
 
-/** The picture of one tile's layers: pieces of {bitmap, box}, at deep zoom also the edges of outlined lesions. */
-async function layers({ address, reference, shape, layers: wanted, deep }, signal) {
-  const [stack, truth] = await Promise.all([
-    stackOf(address, wanted.length, signal),
-    reference ? stackOf(reference, wanted.length, signal) : null,
+/**
+ * Answer with one tile of the layers: pieces [{bitmap, box}], and at high zoom the edge lines [{index,
+ * lines}] of outlined lesions; nothing where no layer has a pixel.
+ */
+async function layerTile({ address, reference, shape, layers, highZoom }, signal) {
+  const [stack, referenceStack] = await Promise.all([
+    fetchStack(address, layers.length, signal),
+    reference ? fetchStack(reference, layers.length, signal) : null,
   ]);
-  if (!stack && !truth) return {};
-  const across = shape.side + 2 * shape.margin;
-  const empty = () => new Uint8Array(across * across * wanted.length);
+  if (!stack && !referenceStack) return {};
+  const empty = () => new Uint8Array((shape.side + 2 * shape.margin) ** 2 * layers.length);
   const levels = stack ? stack.levels : empty();
-  const needed = wanted.map((layer, index) =>
-    layer && (reference || (stack && stack.highest[index] >= layer.level)) ? layer : null,
-  );
-  const lined = needed.map((layer) => !reference && deep && layer?.style === "outline");
-  const answer = {
-    edges: needed.flatMap((layer, index) =>
-      lined[index] ? [{ index, runs: edges(lit(levels, index, shape, layer.level), shape) }] : [],
+  const hasPixels = (layer, index) => reference || (stack && stack.highest[index] >= layer.level);
+  const visible = layers.map((layer, index) => (layer && hasPixels(layer, index) ? layer : null));
+  const asLines = visible.map((layer) => !reference && highZoom && layer?.style === "outline");
+  const asRaster = visible.map((layer, index) => (asLines[index] ? null : layer));
+  const referenceLevels = reference ? (referenceStack ? referenceStack.levels : empty()) : null;
+  return {
+    edges: visible.flatMap((layer, index) =>
+      asLines[index]
+        ? [{ index, lines: edgeLines(thresholdMask(levels, index, shape, layer.level), shape) }]
+        : [],
     ),
+    pieces: asRaster.some(Boolean) ? await bitmaps(drawTile(levels, shape, asRaster, referenceLevels)) : [],
   };
-  const filled = needed.map((layer, index) => (lined[index] ? null : layer));
-  const drawn = filled.some(Boolean)
-    ? draw(levels, shape, filled, reference ? (truth ? truth.levels : empty()) : null)
-    : [];
-  answer.pieces = await Promise.all(
-    drawn.map(async ({ pixels, box }) => ({
+}
+
+const bitmaps = (pieces) =>
+  Promise.all(
+    pieces.map(async ({ pixels, box }) => ({
       box,
       bitmap: await createImageBitmap(new ImageData(pixels, box.width, box.height)),
     })),
   );
-  return answer;
-}
 
-const asked = { photograph, layers };
+const HANDLERS = { "photograph-tile": photographTile, "layer-tile": layerTile };
 
 self.addEventListener("message", async ({ data }) => {
-  if (data.ask === "stop") {
-    underWay.get(data.ticket)?.abort();
+  if (data.type === "cancel") {
+    controllers.get(data.number)?.abort();
     return;
   }
-  const control = new AbortController();
-  underWay.set(data.ticket, control);
+  const controller = new AbortController();
+  controllers.set(data.number, controller);
   try {
-    const answer = await asked[data.ask](data, control.signal);
-    const moved = [answer, ...(answer.pieces || [])].map(({ bitmap }) => bitmap).filter(Boolean);
-    self.postMessage({ ticket: data.ticket, ...answer }, moved);
+    const answer = await HANDLERS[data.type](data, controller.signal);
+    const transferred = [answer, ...(answer.pieces || [])].map(({ bitmap }) => bitmap).filter(Boolean);
+    self.postMessage({ number: data.number, ...answer }, transferred);
   } catch (error) {
-    self.postMessage({ ticket: data.ticket, error: String(error.message || error) });
+    self.postMessage({ number: data.number, error: String(error.message || error) });
   } finally {
-    underWay.delete(data.ticket);
+    controllers.delete(data.number);
   }
 });

@@ -1,0 +1,150 @@
+// Corrections: what a grader paints, erases, accepts and rejects; saved at once.
+//
+// Knows:   that an edit belongs to the photograph, the lesion and the revision that the grader saw, and that
+//          undo and redo are the server's.
+// Ignores: pixels: the server paints, and the page shows the tiles that changed.
+
+import * as api from "./api.js";
+import { byId } from "./dom.js";
+import { confirmAction, showFailure, showMessage } from "./messages.js";
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+export function createCorrections(state, layers, outbox) {
+  // photograph id -> {pending, revision, steps}: the number of edits on their way, the revision after the last
+  // edit that was answered, and whether "undo" and "redo" will be possible after all of them.
+  const journals = new Map();
+
+  async function load(view = state.view) {
+    renderStatus();
+    if (!view?.result) return;
+    try {
+      receive(view.id, await api.getCorrections(view.id, view.signal), null);
+    } catch (error) {
+      showFailure(error);
+    }
+  }
+
+  /**
+   * Take over the state of a photograph's corrections, unless the page knows a later one; `box`: of the
+   * pixels that changed, null for all.
+   */
+  function receive(id, corrections, box) {
+    const { view } = state;
+    if (view?.id !== id || corrections.revision < view.revision) return;
+    if (corrections.revision > view.revision) layers.invalidate(box, corrections.revision);
+    state.update(view, { corrections }, "corrections");
+  }
+
+  /**
+   * Send an edit of a view's photograph. The revision is the one that the grader sees: the view's, or that
+   * which earlier edits in the outbox lead to. If somebody else edits meanwhile, the server refuses.
+   */
+  function edit(view, send, { stroke = null, steps = { undo: true, redo: false } } = {}) {
+    const { id } = view;
+    const journal = journals.get(id) ?? { pending: 0, revision: 0 };
+    journals.set(id, Object.assign(journal, { steps }));
+    if (!journal.pending) journal.revision = Math.max(journal.revision, view.revision);
+    journal.pending++;
+    return outbox
+      .add(id, {
+        stroke,
+        send: () => send(id, journal.revision),
+        onAnswer(corrections) {
+          journal.revision = corrections.revision;
+          receive(id, corrections, corrections.changed);
+        },
+        onRefusal: (error, attempts) => recover(view, journal, error, attempts),
+      })
+      .then(() => {
+        journal.pending--;
+        renderStatus();
+      });
+  }
+
+  /** Say why an edit was refused, and load what the server holds: later edits go on from there. */
+  async function recover({ id }, journal, error, attempts) {
+    const stale =
+      attempts > 1
+        ? "The corrections changed meanwhile. Check whether your last edit is among them."
+        : "The corrections were changed elsewhere. Your last edit was not made; make it again.";
+    showMessage(error.code === "stale" ? stale : error.message);
+    try {
+      const corrections = await api.getCorrections(id);
+      journal.revision = corrections.revision;
+      receive(id, corrections, null);
+    } catch (failure) {
+      if (failure.status !== 404) showFailure(failure); // 404: it was deleted
+    }
+  }
+
+  const pendingEdits = (id) => journals.get(id)?.pending ?? 0;
+
+  function renderStatus() {
+    const { view } = state;
+    const corrections = view?.corrections;
+    byId("undo").disabled = !canStep("undo");
+    byId("redo").disabled = !canStep("redo");
+    byId("save-status").textContent =
+      (view && outbox.trouble(view.id)) || (pendingEdits(view?.id) ? "Saving…" : lastEdit(corrections));
+  }
+
+  const lastEdit = (corrections) =>
+    corrections?.last_edit
+      ? [
+          `Saved ${clock.format(new Date(corrections.last_edit))}`,
+          ...corrections.authors.filter(Boolean),
+        ].join(" · ")
+      : "";
+
+  function canStep(direction) {
+    const { view } = state;
+    if (!view) return false;
+    if (pendingEdits(view.id)) return journals.get(view.id).steps[direction];
+    return Boolean(direction === "undo" ? view.corrections?.can_undo : view.corrections?.can_redo);
+  }
+
+  /** Undo or redo the last edit, also one that is still on its way: "undo", "redo". */
+  function step(direction) {
+    if (!canStep(direction)) return;
+    edit(state.view, (id, revision) => api.stepCorrections(id, direction, revision), {
+      steps: { undo: true, redo: direction === "undo" },
+    });
+  }
+
+  /**
+   * Paint with a tool: stroke: {lesion, tool: "brush", "eraser" or "restore", diameter, points: [[x, y],
+   * ...]}, px.
+   */
+  function addStroke(view, stroke) {
+    const { author } = state;
+    return edit(view, (id, revision) => api.addStroke(id, { ...stroke, author, revision }), { stroke });
+  }
+
+  /** Give a verdict on a region: "accepted", "rejected", "questionable"; "none" takes it back. */
+  function addVerdict(view, { lesion, level, inside: { x, y } }, verdict) {
+    const { author } = state;
+    const body = { lesion, level, x, y, verdict, note: "", author };
+    return edit(view, (id, revision) => api.addVerdict(id, { ...body, revision }));
+  }
+
+  async function deleteAll() {
+    const { view } = state;
+    const { name } = view.photograph;
+    const question = `Delete all corrections of ${name}, with their history? This cannot be undone.`;
+    if (!(await confirmAction(question, "Delete"))) return;
+    edit(view, (id) => api.deleteCorrections(id), { steps: { undo: false, redo: false } });
+  }
+
+  byId("undo").addEventListener("click", () => step("undo"));
+  byId("redo").addEventListener("click", () => step("redo"));
+  state.on("photograph", () => load());
+  state.on("corrections", renderStatus);
+  state.on("document", () => {
+    const { view } = state;
+    if (!view.result || !view.corrections || view.result.revision <= view.revision) return;
+    if (!pendingEdits(view.id)) load(); // somebody else edited
+  });
+
+  return { step, addStroke, addVerdict, deleteAll, renderStatus };
+}

@@ -1,0 +1,120 @@
+// The panel of downloads: files, a report to print, training data; and by whom the photograph was reviewed.
+//
+// Knows:   which files there are, and that they are made from what the server holds.
+// Ignores: what is in the files.
+
+import { address } from "./api.js";
+import { byId, element } from "./dom.js";
+import { savePreferences } from "./preferences.js";
+
+export function createDownloads(state, outbox, corrections) {
+  const author = element("input", {
+    type: "text",
+    id: "author",
+    maxlength: 64,
+    autocomplete: "off",
+    placeholder: "initials",
+    value: state.author,
+    oninput: () => {
+      state.author = author.value.trim();
+      savePreferences({ author: state.author });
+    },
+  });
+  const reviewed = element("input", {
+    type: "checkbox",
+    id: "reviewed",
+    onchange: () => outbox.change(state.view.id, { reviewed: reviewed.checked }),
+  });
+  const links = element("div", { class: "links" });
+  const deleteButton = element(
+    "button",
+    { type: "button", class: "borderless", onclick: () => corrections.deleteAll() },
+    "Delete all corrections",
+  );
+  byId("downloads").replaceChildren(
+    element(
+      "div",
+      { class: "row" },
+      element("label", { for: "author" }, "Grader"),
+      author,
+      element("label", { class: "inline" }, reviewed, "Reviewed"),
+    ),
+    links,
+    element("div", { class: "row" }, deleteButton),
+  );
+
+  function render() {
+    const { photograph, view } = state;
+    reviewed.disabled = !photograph;
+    reviewed.checked = Boolean(photograph?.reviewed);
+    deleteButton.hidden = !view?.corrections?.edits;
+    if (view?.result) links.replaceChildren(...linksOf(photograph));
+    else
+      links.replaceChildren(
+        element("p", { class: "small muted" }, "Files appear here when the photograph has been analysed."),
+      );
+  }
+
+  function linksOf({ id, batch }) {
+    const link = (linkId, text, href, title, attributes) =>
+      element(
+        "a",
+        {
+          id: linkId,
+          class: "button",
+          href,
+          title,
+          onclick: (event) => afterSaving(event, id),
+          ...attributes,
+        },
+        text,
+      );
+    const file = { download: "" };
+    return [
+      link(
+        "zip",
+        "Masks, overlay, CSV, JSON (zip)",
+        address.download(id),
+        "The files of foveate predict at these thresholds, and the corrected ones",
+        file,
+      ),
+      link("report", "Report to print", address.report(id), "One page", {
+        target: "_blank",
+        rel: "noopener",
+      }),
+      link(
+        "training",
+        "As training data (zip)",
+        address.training(id),
+        "The corrected masks as foveate train reads them",
+        file,
+      ),
+      ...(batch
+        ? [
+            link(
+              "batch",
+              "The whole batch (zip)",
+              address.batch(batch),
+              "All photographs that were added together",
+              file,
+            ),
+          ]
+        : []),
+    ];
+  }
+
+  /**
+   * Follow a link when the changes that are on their way have been saved: the server makes the file from what
+   * it has.
+   */
+  async function afterSaving(event, id) {
+    if (!outbox.hasPending(id)) return;
+    event.preventDefault();
+    outbox.flush(id);
+    await outbox.settled(id);
+    event.target.click();
+  }
+
+  state.on("photograph document corrections", render);
+  render();
+}

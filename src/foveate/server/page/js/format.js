@@ -1,0 +1,21 @@
+// Numbers, areas and lengths as text.
+//
+// Knows:   pixels and, where the pixel spacing is known, millimetres.
+// Ignores: what is measured.
+
+const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+export const formatNumber = (value) => integer.format(value);
+
+/** Format an area: "1,204 px", or "0.0842 mm²" if the pixel spacing (mm) is known. */
+export function formatArea(pixels, spacing) {
+  if (spacing === null || spacing === undefined) return `${formatNumber(pixels)} px`;
+  const area = pixels * spacing ** 2;
+  return `${area >= 10 ? area.toFixed(1) : area >= 0.1 ? area.toFixed(3) : area.toFixed(4)} mm²`;
+}
+
+/** Format a length: "312 px", or "312 px · 1.248 mm" if the pixel spacing (mm) is known. */
+export function formatLength(pixels, spacing) {
+  const text = `${pixels >= 100 ? formatNumber(pixels) : pixels.toFixed(1)} px`;
+  return spacing ? `${text} · ${(pixels * spacing).toFixed(3)} mm` : text;
+}

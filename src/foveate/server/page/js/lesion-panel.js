@@ -1,0 +1,237 @@
+// The panel of lesions: each with its key, colour, threshold, and the number and area of its regions.
+//
+// Knows:   which controls a lesion has, and that a moving threshold is drawn at once and saved when it rests.
+// Ignores: how layers are drawn.
+
+import * as api from "./api.js";
+import { byId, debounce, element, radioGroup } from "./dom.js";
+import { formatArea, formatNumber } from "./format.js";
+import { failureText, showFailure } from "./messages.js";
+import { countAndArea, formatProbability, MAX_LEVEL } from "./thresholds.js";
+
+const REST_MS = 250; // after a threshold was moved, until it is saved and the regions are listed anew
+
+/** onAnalysed(photograph): the server analyses a photograph again. */
+export function createLesionPanel(state, outbox, onAnalysed) {
+  const rows = new Map(); // lesion code -> the elements of its row
+  const selectStyle = radioGroup(
+    byId("outline-style"),
+    "outline-style",
+    [
+      { value: "outline", text: "Outline", title: "Outlines (F)", keys: "F" },
+      { value: "fill", text: "Fill", title: "Filled (F)", keys: "F" },
+    ],
+    "outline",
+    (style) => state.draw(null, { style }),
+  );
+
+  // ---- rows ----
+
+  function render() {
+    rows.clear();
+    byId("lesions").replaceChildren(...(state.lesions.length ? state.lesions.map(row) : explanation()));
+    if (state.lesions.length) selectStyle(state.lesions[0].style);
+    renderFigures();
+  }
+
+  /** Say why there are no lesions. */
+  function explanation() {
+    const { photograph } = state;
+    const text = !photograph
+      ? "No photograph is open."
+      : photograph.state === "failed"
+        ? failureText(photograph)
+        : "The photograph is being analysed. Its layers appear here.";
+    const paragraph = element("p", { class: "muted" }, text);
+    if (photograph?.error?.code !== "no_field") return [paragraph];
+    const onclick = () => analyseWhole(photograph.id);
+    return [paragraph, element("button", { type: "button", onclick }, "Analyse the whole photograph")];
+  }
+
+  async function analyseWhole(id) {
+    try {
+      onAnalysed(await api.analyseAgain(id, { field: "full" }));
+    } catch (error) {
+      showFailure(error);
+    }
+  }
+
+  function row(lesion, index) {
+    const { code, name, colour } = lesion;
+    const controls = createControls(lesion, index);
+    rows.set(code, controls);
+    return element(
+      "div",
+      { class: "lesion", colour: `rgb(${colour})`, "data-code": code },
+      element(
+        "div",
+        { class: "heading" },
+        element(
+          "label",
+          { class: "name", title: `Show or hide ${name} (${index + 1})` },
+          controls.shown,
+          element("i", { class: "swatch" }),
+          element("span", {}, name),
+          element("kbd", {}, String(index + 1)),
+        ),
+        element(
+          "label",
+          { class: "active", title: `Correct ${name} with tools and verdicts (Shift ${index + 1})` },
+          controls.active,
+          element("span", {}, "Edit"),
+          element("span", { class: "visually-hidden" }, ` ${name}`),
+        ),
+      ),
+      element("div", { class: "figures" }, controls.count, controls.area, controls.edited),
+      element("div", { class: "threshold-row" }, controls.slider, controls.probability, controls.model),
+      element(
+        "label",
+        { class: "opacity-row small muted" },
+        "Opacity",
+        element("span", { class: "visually-hidden" }, ` of ${name}`),
+        controls.opacity,
+      ),
+    );
+  }
+
+  function createControls(lesion, index) {
+    const { code, name } = lesion;
+    const shown = element("input", {
+      type: "checkbox",
+      id: `shown-${code}`,
+      checked: lesion.shown,
+      "aria-keyshortcuts": String(index + 1),
+      onchange: () => state.draw(code, { shown: shown.checked }),
+    });
+    const active = element("input", {
+      type: "radio",
+      name: "active",
+      class: "visually-hidden",
+      value: code,
+      checked: state.activeLesion === code,
+      onchange: () => state.set({ activeLesion: code }, "tool"),
+    });
+    const slider = element("input", {
+      type: "range",
+      min: 1,
+      max: MAX_LEVEL,
+      value: lesion.level,
+      id: `level-${code}`,
+      class: "threshold",
+      "aria-label": `Threshold of ${name}`,
+      oninput: () => setLevel(lesion, Number(slider.value)),
+    });
+    const opacity = element("input", {
+      type: "range",
+      min: 0.1,
+      max: 1,
+      step: 0.05,
+      value: lesion.opacity,
+      id: `opacity-${code}`,
+      oninput: () => state.draw(code, { opacity: Number(opacity.value) }),
+    });
+    return {
+      shown,
+      active,
+      slider,
+      opacity,
+      count: element("output", { class: "count", id: `count-${code}`, for: `level-${code}` }),
+      area: element("output", { class: "area", id: `area-${code}`, for: `level-${code}` }),
+      probability: element("output", { class: "probability", for: `level-${code}` }),
+      model: element("button", {
+        type: "button",
+        class: "borderless",
+        title: `Back to the model's own threshold of ${name}`,
+        onclick: () => setLevel(lesion, lesion.modelLevel),
+      }),
+      edited: element("span", { class: "edited muted small" }),
+    };
+  }
+
+  /** Update numbers and texts only: called with each movement of a threshold. */
+  function renderFigures() {
+    const { view } = state;
+    for (const lesion of state.lesions) {
+      const controls = rows.get(lesion.code);
+      if (!controls) continue;
+      const figures = countAndArea(view.counts?.lesions[lesion.code], lesion.level);
+      const area = figures ? formatArea(figures.area, view.spacing) : "";
+      controls.shown.checked = lesion.shown;
+      controls.active.checked = state.activeLesion === lesion.code;
+      controls.slider.value = lesion.level;
+      controls.count.textContent = figures ? formatNumber(figures.count) : "…";
+      controls.area.textContent = area;
+      controls.probability.textContent = formatProbability(lesion.level);
+      controls.slider.setAttribute(
+        "aria-valuetext",
+        [
+          `probability ${formatProbability(lesion.level)}`,
+          ...(figures ? [`${figures.count} regions`, area] : []),
+        ].join(", "),
+      );
+      controls.model.textContent = `model ${formatProbability(lesion.modelLevel)}`;
+      controls.model.disabled = lesion.level === lesion.modelLevel;
+      controls.edited.textContent = editedText(view.corrections?.lesions[lesion.code]);
+    }
+  }
+
+  const editedText = (edited) =>
+    edited && (edited.added_px || edited.erased_px)
+      ? `+${formatNumber(edited.added_px)} −${formatNumber(edited.erased_px)} px by hand`
+      : "";
+
+  // ---- thresholds ----
+
+  const settle = debounce(REST_MS, () => state.emit("levels-settled"));
+
+  function setLevel(lesion, level) {
+    lesion.level = Math.min(Math.max(level, 1), MAX_LEVEL);
+    outbox.change(state.view.id, { levels: { [lesion.code]: lesion.level } }, { delay: REST_MS });
+    state.emit("levels");
+    state.emit("layers");
+    settle();
+  }
+
+  async function loadCounts() {
+    const { view } = state;
+    if (!view?.result) return;
+    try {
+      const counts = await api.getCounts(view.id, view.signal);
+      if (!view.counts || counts.revision >= view.counts.revision) state.update(view, { counts }, "counts");
+    } catch (error) {
+      showFailure(error);
+    }
+  }
+
+  state.on("photograph", () => {
+    render();
+    loadCounts();
+  });
+  state.on("document", () => (state.result ? renderFigures() : render()));
+  state.on("corrections", loadCounts);
+  state.on("levels counts layers tool corrections", renderFigures);
+  render();
+
+  return {
+    /** Show or hide a lesion, by its place in the panel. */
+    toggle(index) {
+      const lesion = state.lesions[index];
+      if (lesion) state.draw(lesion.code, { shown: !lesion.shown });
+    },
+    /** Make a lesion the active one, by its place in the panel. */
+    activate(index) {
+      const lesion = state.lesions[index];
+      if (lesion) state.set({ activeLesion: lesion.code }, "tool");
+    },
+    toggleStyle() {
+      const style = state.lesions[0]?.style === "fill" ? "outline" : "fill";
+      selectStyle(style);
+      state.draw(null, { style });
+    },
+    /** Move the threshold of the active lesion by a number of levels. */
+    moveThreshold(by) {
+      const lesion = state.lesion(state.activeLesion);
+      if (lesion) setLevel(lesion, lesion.level + by);
+    },
+  };
+}

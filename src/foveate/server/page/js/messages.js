@@ -1,0 +1,44 @@
+// Messages and questions to the person at the page.
+//
+// Knows:   the message line, the dialog for confirmations, and how failures are put into words.
+// Ignores: what went wrong, and what is confirmed.
+
+import { byId } from "./dom.js";
+
+const MESSAGE_MS = 9000;
+
+let timer = 0;
+
+/** Show a message until the next one replaces it or, unless it is persistent, for nine seconds. */
+export function showMessage(text, { persistent = false } = {}) {
+  clearTimeout(timer);
+  byId("message").textContent = text;
+  if (text && !persistent) timer = setTimeout(() => showMessage(""), MESSAGE_MS);
+}
+
+/** Show why a request failed; a request that the page itself cancelled is no failure. */
+export function showFailure(error, prefix = "") {
+  if (error.name !== "AbortError") showMessage(prefix + error.message);
+}
+
+/** Ask before something that cannot be undone; resolves to true if the answer is yes. */
+export function confirmAction(question, action) {
+  const dialog = byId("confirm-dialog");
+  byId("confirm-text").textContent = question;
+  byId("confirm-yes").textContent = action;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+/**
+ * Return why a photograph failed, in words for this page: some of the server's messages name command-line
+ * options.
+ */
+export function failureText({ error }) {
+  return error.code === "no_field"
+    ? "No round field of view was found. Is it a fundus photograph?"
+    : error.message;
+}

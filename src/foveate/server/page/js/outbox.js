@@ -1,0 +1,193 @@
+// The outbox: changes of photographs on their way to the server.
+//
+// Knows:   that changes of one photograph are sent one after the other, in the order in which they were made,
+//          and again until the server has answered; and what the page shows meanwhile.
+// Ignores: which photograph is open, and what a change means.
+//
+// An entry holds all that it is about from the moment at which a person acted. Fields of a photograph
+// (thresholds, reviewed, spacing, grid) may be held back for a moment, so that a moving threshold is sent
+// once, when it rests.
+
+import { wait } from "./dom.js";
+
+const RETRY_MS = 2000;
+const ATTEMPTS_AFTER_ERROR = 3; // internal errors (500) may not pass, and later entries must not wait forever
+// No answer, no session, a proxy's refusal, time-outs, too many requests, unavailable, no space on the disk:
+// these pass.
+const PASSING = new Set([0, 401, 403, 408, 425, 429, 502, 503, 504, 507]);
+
+/**
+ * saveFields(id, fields, options): sends fields, and takes over the answer.
+ * onRefusal(id, error): fields were refused. onSaved(id): fields have been answered, or refused.
+ * onChange(id): the entries of a photograph, or their state, have changed.
+ * onFields(id): `withPending` adds other fields than before, thresholds apart.
+ */
+export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSaved }) {
+  const queues = new Map(); // photograph id -> {entries, trouble, wake}
+
+  /**
+   * Add a change of a photograph. Resolves when it has been answered or refused.
+   *
+   * send(): the request.
+   * onAnswer(answer), onRefusal(error, attempts): are awaited before the next entry is sent.
+   * stroke: what to draw on the photograph meanwhile.
+   */
+  function add(id, { send, onAnswer = () => {}, onRefusal = () => {}, stroke = null }) {
+    return enqueue(id, { send, onAnswer, onRefusal, stroke, fields: null, due: 0 });
+  }
+
+  /**
+   * Change fields of a photograph: {reviewed, spacing_mm, grid, levels}; `levels` names the lesions that were
+   * moved. Resolves when the fields have been answered or refused. delay: ms for which they are held back.
+   */
+  function change(id, fields, { delay = 0 } = {}) {
+    const due = delay && performance.now() + delay;
+    let entry = queues.get(id)?.entries.at(-1);
+    if (entry?.fields && !entry.sent) {
+      mergeFields(entry.fields, fields);
+      entry.due = entry.due && due; // what is due already is not held back again
+      queues.get(id).wake();
+    } else {
+      entry = fieldsEntry(id, { ...fields }, due);
+      enqueue(id, entry);
+    }
+    if (Object.keys(fields).some((name) => name !== "levels")) onFields(id);
+    return entry.finished;
+  }
+
+  const fieldsEntry = (id, fields, due) => ({
+    fields,
+    due,
+    send: () => saveFields(id, fields),
+    onAnswer: () => {},
+    onRefusal: (error) => onRefusal(id, error),
+    stroke: null,
+  });
+
+  function enqueue(id, entry) {
+    const isNew = !queues.has(id);
+    if (isNew) queues.set(id, { entries: [], trouble: "", wake: () => {} });
+    flush(id); // nothing is overtaken
+    entry.sent = false;
+    entry.finished = new Promise((resolve) => {
+      entry.finish = resolve;
+    });
+    queues.get(id).entries.push(entry);
+    if (isNew) run(id, queues.get(id));
+    onChange(id);
+    return entry.finished;
+  }
+
+  async function run(id, queue) {
+    while (queue.entries.length) {
+      const [entry] = queue.entries;
+      await untilDue(queue, entry);
+      if (queue.entries[0] !== entry) break; // the photograph was deleted meanwhile
+      entry.sent = true;
+      await deliver(id, queue, entry).catch((error) => console.error(error));
+      if (queue.entries[0] !== entry) break;
+      queue.entries.shift();
+      if (!queue.entries.length) queues.delete(id);
+      entry.finish();
+      onChange(id);
+      if (entry.fields) onSaved(id);
+    }
+  }
+
+  /** Wait until an entry is due, which a later entry or the closing of its photograph may hasten. */
+  async function untilDue(queue, entry) {
+    while (entry.due > performance.now()) {
+      await new Promise((resolve) => {
+        queue.wake = resolve;
+        setTimeout(resolve, entry.due - performance.now());
+      });
+    }
+  }
+
+  /** Send an entry until it is answered or refused. */
+  async function deliver(id, queue, entry) {
+    for (let attempt = 1; ; attempt++) {
+      const { answer, error } = await entry.send().then(
+        (answer) => ({ answer }),
+        (error) => ({ error }),
+      );
+      if (queue.entries[0] !== entry) return;
+      queue.trouble = "";
+      if (!error) return entry.onAnswer(answer);
+      if (!mayPass(error, attempt)) return entry.onRefusal(error, attempt);
+      const reason = error.status ? error.message : "the server does not answer";
+      queue.trouble = `Not saved yet: ${reason}. Trying again.`;
+      onChange(id);
+      await wait(error.retryAfter ? 1000 * error.retryAfter : RETRY_MS);
+    }
+  }
+
+  const mayPass = ({ status }, attempt) =>
+    PASSING.has(status) || (status === 500 && attempt < ATTEMPTS_AFTER_ERROR);
+
+  /** Send what is held back now: of one photograph, or of all. */
+  function flush(id) {
+    for (const [key, { entries, wake }] of queues) {
+      if (id !== undefined && key !== id) continue;
+      for (const entry of entries) entry.due = 0;
+      wake();
+    }
+  }
+
+  /** Send fields that were not sent yet while the page is being closed, when no answer can be awaited. */
+  function sendBeforeClosing() {
+    for (const [id, { entries }] of queues) {
+      const unsent = entries.filter(({ fields, sent }) => fields && !sent);
+      const fields = unsent.reduce((merged, entry) => mergeFields(merged, entry.fields), {});
+      if (unsent.length) saveFields(id, fields, { keepalive: true }).catch(() => {});
+    }
+  }
+
+  /** Return a photograph as it will be when its fields have reached the server. */
+  function withPending(photograph) {
+    const entries = queues.get(photograph.id)?.entries.filter(({ fields }) => fields) ?? [];
+    if (!entries.length) return photograph;
+    const { levels, ...fields } = entries.reduce((merged, entry) => mergeFields(merged, entry.fields), {});
+    return { ...photograph, ...fields, result: withLevels(photograph.result, levels) };
+  }
+
+  const entriesOf = (id) => queues.get(id)?.entries ?? [];
+
+  return {
+    add,
+    change,
+    flush,
+    sendBeforeClosing,
+    withPending,
+    /** Drop the changes of a photograph that is deleted. */
+    drop(id) {
+      const entries = queues.get(id)?.entries.splice(0) ?? [];
+      queues.delete(id);
+      for (const { finish } of entries) finish();
+    },
+    hasPending: (id) => entriesOf(id).length > 0,
+    isEmpty: () => queues.size === 0,
+    /** Resolve when all that is pending now for a photograph has been answered. */
+    settled: (id) => Promise.all(entriesOf(id).map(({ finished }) => finished)),
+    /** Whether edits would be lost if the page were closed now; fields are sent while it closes. */
+    holdsEdits: () => [...queues.values()].some(({ entries }) => entries.some(({ fields }) => !fields)),
+    strokes: (id) => entriesOf(id).flatMap(({ stroke }) => stroke ?? []),
+    trouble: (id) => queues.get(id)?.trouble ?? "",
+  };
+}
+
+/** Add fields to earlier ones; thresholds replace those of the same lesion only. */
+function mergeFields(earlier, { levels, ...fields }) {
+  Object.assign(earlier, fields);
+  if (levels) earlier.levels = { ...earlier.levels, ...levels };
+  return earlier;
+}
+
+function withLevels(result, levels) {
+  if (!result || !levels) return result;
+  const lesions = Object.entries(result.lesions).map(([code, lesion]) => [
+    code,
+    { ...lesion, level: levels[code] ?? lesion.level },
+  ]);
+  return { ...result, lesions: Object.fromEntries(lesions) };
+}

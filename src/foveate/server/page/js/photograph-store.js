@@ -1,0 +1,98 @@
+// The photographs that the server holds, as far as the page knows, and their order.
+//
+// Knows:   which of two reports of a photograph is the newer one, and which photographs were deleted.
+// Ignores: how the list looks, and which photograph is open.
+//
+// Answers and events come on several connections, in any order. Each request and each event takes a time from
+// one clock. The answer to a request that was sent before the last report of a photograph is older than that
+// report, and is dropped for this photograph.
+
+import { changePhotograph } from "./api.js";
+
+/** withPending(photograph): the photograph with the changes that are still on their way to the server. */
+export function createPhotographStore(withPending) {
+  const reports = new Map(); // photograph id -> {photograph, time}: as the server last reported it
+  const deleted = new Set(); // ids; events and lists that were sent before the deletion are ignored
+  let ids = []; // in the order of the list
+  let clock = 0;
+  let lastList = 0; // time at which the newest list that was taken over had been requested
+
+  const isKnown = (id) => reports.has(id);
+
+  /** Return the present time, for the answer to a request that is sent now. */
+  const now = () => ++clock;
+
+  /**
+   * Take over a list that was requested at a time; `isComplete`: what it lacks is not on the server. Returns
+   * false if a later list has been taken over already.
+   */
+  function receiveList(photographs, requested, isComplete) {
+    if (requested < lastList) return false;
+    lastList = requested;
+    const listed = new Set(photographs.map(({ id }) => id));
+    const isNewer = (id) => reports.get(id)?.time > requested;
+    if (isComplete) for (const id of reports.keys()) if (!listed.has(id) && !isNewer(id)) reports.delete(id);
+    for (const photograph of photographs) receive(photograph, requested);
+    const added = ids.filter((id) => !listed.has(id) && isNewer(id));
+    ids = [...added, ...photographs.map(({ id }) => id).filter(isKnown)];
+    return true;
+  }
+
+  /** Take over a photograph from an event, or from the answer to a request; returns whether it is news. */
+  function receive(photograph, requested = now()) {
+    const { id } = photograph;
+    if (deleted.has(id) || reports.get(id)?.time > requested) return false;
+    reports.set(id, { photograph, time: requested });
+    return true;
+  }
+
+  /** Put a photograph at the beginning of the list if it is not in it. */
+  function addToList(id) {
+    if (isKnown(id) && !ids.includes(id)) ids.unshift(id);
+  }
+
+  /** Remove a photograph; returns the one that follows in the list, else the one before, else null. */
+  function remove(id) {
+    const at = ids.indexOf(id);
+    deleted.add(id);
+    reports.delete(id);
+    ids = ids.filter((listedId) => listedId !== id);
+    return (at < 0 ? ids[0] : ids[Math.min(at, ids.length - 1)]) ?? null;
+  }
+
+  /** Return a photograph with the changes that are on their way; undefined if it is not known. */
+  function get(id) {
+    const report = reports.get(id);
+    return report && withPending(report.photograph);
+  }
+
+  /**
+   * Send changed fields of a photograph. The server wants the thresholds of all lesions, also of those not
+   * moved.
+   */
+  async function saveFields(id, fields, options) {
+    const requested = now();
+    const known = reports.get(id)?.photograph.result?.lesions ?? {};
+    const levels = Object.fromEntries(Object.entries(known).map(([code, { level }]) => [code, level]));
+    const complete = fields.levels ? { ...fields, levels: { ...levels, ...fields.levels } } : fields;
+    receive(await changePhotograph(id, complete, options), requested);
+  }
+
+  return {
+    now,
+    saveFields,
+    receiveList,
+    receive,
+    addToList,
+    remove,
+    /** A deletion was refused: reports of the photograph count again. */
+    restore: (id) => deleted.delete(id),
+    get,
+    all: () => ids.map(get),
+    ids: () => ids,
+    setProgress(id, progress) {
+      const report = reports.get(id);
+      if (report) report.photograph.progress = progress;
+    },
+  };
+}

@@ -1,0 +1,104 @@
+// The stage: what is drawn of the open photograph, and the texts around it.
+//
+// Knows:   which layers are shown, the caption, the line below, and where the pointer is.
+// Ignores: how tiles, layers and annotations are drawn.
+
+import { byId, isPressed, setText } from "./dom.js";
+import { failureText } from "./messages.js";
+
+const QUALITY = { blur: "blurred", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
+const CLICK_PX = 4; // that a pointer may move between down and up for a click
+
+/** progress(id): of the analysis of a photograph, 0 to 1. selectAt(point): selects the region at a point. */
+export function createStage(state, viewer, layers, annotations, { progress, selectAt, showColour }) {
+  let shownId = null;
+
+  function drawLayers() {
+    const { view } = state;
+    if (!view?.result) return layers.clear();
+    layers.show({
+      photograph: view.photograph,
+      revision: view.revision,
+      reference: view.reference,
+      referenceRevision: view.referenceRevision,
+      hidden: state.hidden,
+      layers: view.lesions.map(({ shown, level, colour, opacity, style }) =>
+        shown ? { level, colour, opacity, style } : null,
+      ),
+    });
+    annotations.draw();
+  }
+
+  function showPhotograph() {
+    const { photograph } = state;
+    if ((photograph?.id ?? null) !== shownId) {
+      shownId = photograph?.id ?? null;
+      viewer.show(photograph);
+      showColour();
+    }
+    byId("welcome").hidden = Boolean(photograph);
+    document.title = photograph ? `${photograph.name} – Foveate` : "Foveate";
+    renderTexts();
+  }
+
+  function renderTexts() {
+    const { photograph, result } = state;
+    const caption = photograph && !result ? analysisText(photograph) : "";
+    byId("caption").textContent = caption;
+    byId("caption").hidden = !caption;
+    byId("quality").textContent = result?.quality.length
+      ? `Quality: ${result.quality.map((code) => QUALITY[code] || code).join(", ")}`
+      : "";
+    byId("model-name").textContent = result ? `Model ${result.model.name} ${result.model.version}` : "";
+  }
+
+  function analysisText(photograph) {
+    if (photograph.state === "failed") return failureText(photograph);
+    if (photograph.state === "looking") return `Analysing: ${Math.round(100 * progress(photograph.id))} %`;
+    return "Waiting in the queue";
+  }
+
+  /** Show where the pointer is: its position, and a cross on the untouched photograph. */
+  function showPointer(point, crossPoint = point) {
+    setText("pointer-position", point ? `x ${Math.floor(point.x)}  y ${Math.floor(point.y)}` : "\u00a0");
+    const placement = viewer.placement();
+    const isShown = crossPoint && placement && isPressed(byId("side-by-side"));
+    byId("crosshair").hidden = !isShown;
+    if (!isShown) return;
+    const x = placement.x + crossPoint.x * placement.scale,
+      y = placement.y + crossPoint.y * placement.scale;
+    byId("crosshair").style.setProperty("transform", `translate(${x}px, ${y}px)`);
+  }
+
+  function selectRegionsByClick() {
+    let down = null;
+    const start = ({ clientX, clientY, button }) => {
+      down = button === 0 ? [clientX, clientY] : null;
+    };
+    const end = (event) => {
+      if (!down || Math.hypot(event.clientX - down[0], event.clientY - down[1]) > CLICK_PX) return;
+      const point = viewer.pointAt(event);
+      if (point && state.tool === "move") selectAt(point);
+    };
+    byId("osd").addEventListener("pointerdown", start, true);
+    byId("osd").addEventListener("pointerup", end, true);
+  }
+
+  function followSize() {
+    const observer = new ResizeObserver(() => {
+      viewer.resize();
+      layers.redraw();
+      annotations.draw();
+    });
+    observer.observe(byId("panes"));
+  }
+
+  state.on("photograph layers reference", drawLayers);
+  state.on("photograph", showPhotograph);
+  state.on("document progress", renderTexts);
+  state.on("region corrections", annotations.draw);
+  selectRegionsByClick();
+  followSize();
+
+  return { showPointer };
+}

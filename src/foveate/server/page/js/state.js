@@ -1,0 +1,163 @@
+// The state that parts of the page share: the open photograph, its layers, the active lesion, the tool.
+//
+// Knows:   what is open, and which functions listen for which event.
+// Ignores: elements, tiles, addresses.
+//
+// Each opening of a photograph is a `PhotographView` of its own. A function that awaits an answer keeps the
+// view it began with and passes it to `update`: a late answer changes its own view, never the one that is
+// open by then.
+//
+// Events: photograph (another one is open, or none), document (the server's data of it changed), layers (how
+// they are drawn), levels (a threshold moves), levels-settled (it came to rest), saved (changes of the
+// photograph have reached the server), counts, corrections, region (the selected one), tool (or the active
+// lesion), ruler, reference (masks).
+
+import { readPreferences, savePreferences } from "./preferences.js";
+
+const DEFAULT_OPACITY = 0.9;
+
+/** What the page shows of one photograph, from when it is opened until another one is. */
+class PhotographView {
+  #controller = new AbortController();
+  counts = null; // tables of all levels
+  corrections = null; // state of the corrections
+  region = null; // the selected one
+  reference = null; // name of the masks that it is compared with
+  referenceRevision = 0; // of these masks
+
+  /** lesions: [{code, name, colour, level, modelLevel, shown, opacity, style}]. */
+  constructor(photograph, lesions) {
+    this.photograph = photograph;
+    this.lesions = lesions;
+  }
+
+  get id() {
+    return this.photograph.id;
+  }
+
+  get result() {
+    return this.photograph.result;
+  }
+
+  get spacing() {
+    return this.photograph.spacing_mm ?? null;
+  }
+
+  get revision() {
+    return this.corrections?.revision ?? this.result?.revision ?? 0;
+  }
+
+  /** Aborts requests that only this view needs. */
+  get signal() {
+    return this.#controller.signal;
+  }
+
+  lesion(code) {
+    return this.lesions.find((lesion) => lesion.code === code);
+  }
+
+  close() {
+    this.#controller.abort();
+  }
+}
+
+export function createState() {
+  const listeners = new Map();
+  const drawing = new Map(); // lesion code -> {shown, opacity, style}, kept until no photograph is open
+  const preferences = readPreferences();
+
+  const state = {
+    server: null,
+    view: null, // the open photograph's
+    activeLesion: null, // code of the lesion that tools and threshold keys change
+    tool: "move",
+    hidden: false, // all layers
+    author: preferences.author || "",
+
+    get photograph() {
+      return state.view?.photograph ?? null;
+    },
+    get result() {
+      return state.view?.result ?? null;
+    },
+    get lesions() {
+      return state.view?.lesions ?? [];
+    },
+    lesion: (code) => state.view?.lesion(code),
+
+    /** Call a function at each of some events: names divided by spaces. */
+    on(names, listener) {
+      for (const name of names.split(" ")) listeners.set(name, [...(listeners.get(name) || []), listener]);
+    },
+    emit(name) {
+      for (const listener of listeners.get(name) || []) listener();
+    },
+    set(changes, event) {
+      Object.assign(state, changes);
+      state.emit(event);
+    },
+
+    /** Open a photograph; null closes the open one. */
+    open(photograph) {
+      state.view?.close();
+      if (!photograph) drawing.clear();
+      state.view = photograph && new PhotographView(photograph, newLesions(photograph));
+      if (state.view && !state.lesion(state.activeLesion))
+        state.activeLesion = state.lesions[0]?.code ?? state.activeLesion;
+      state.emit("photograph");
+    },
+
+    /** Change a view; whoever listens hears of it only if it is still open. */
+    update(view, changes, event) {
+      Object.assign(view, changes);
+      if (view === state.view) state.emit(event);
+    },
+
+    /** Take over newer data of a photograph if it is the open one. */
+    refresh(photograph) {
+      const { view } = state;
+      if (view?.id !== photograph.id || view.photograph === photograph) return;
+      if (Boolean(view.result) !== Boolean(photograph.result)) return state.open(photograph);
+      view.photograph = photograph;
+      state.emit("document");
+      adoptLevels(view);
+    },
+
+    /** Change how a lesion is drawn: {shown, opacity, style}; all lesions if the code is null. */
+    draw(code, changes) {
+      for (const lesion of state.lesions) {
+        if (code !== null && lesion.code !== code) continue;
+        Object.assign(lesion, changes);
+        drawing.set(lesion.code, { shown: lesion.shown, opacity: lesion.opacity, style: lesion.style });
+      }
+      if (changes.style) savePreferences({ style: changes.style });
+      if (changes.opacity)
+        savePreferences({ opacity: { ...readPreferences().opacity, [code]: changes.opacity } });
+      state.emit("layers");
+    },
+  };
+
+  function newLesions({ result }) {
+    return Object.entries(result?.lesions ?? {}).map(([code, { name, colour, level, model_level }]) => ({
+      code,
+      name,
+      colour,
+      level,
+      modelLevel: model_level,
+      shown: true,
+      opacity: preferences.opacity?.[code] ?? DEFAULT_OPACITY,
+      style: preferences.style ?? "outline",
+      ...drawing.get(code),
+    }));
+  }
+
+  /** Take over thresholds that were changed elsewhere. */
+  function adoptLevels(view) {
+    const moved = view.lesions.filter(({ code, level }) => view.result.lesions[code].level !== level);
+    if (!moved.length) return;
+    for (const lesion of moved) lesion.level = view.result.lesions[lesion.code].level;
+    for (const event of ["levels", "layers", "levels-settled", "saved"]) state.emit(event);
+  }
+
+  return state;
+}

@@ -1,0 +1,27 @@
+// Thresholds as stored levels, 1 to 255, and the number and area of regions at each level.
+//
+// Knows:   how a probability becomes a level, and how the server's tables of all levels are read.
+// Ignores: how the tables are computed, and how anything is displayed.
+
+export const MAX_LEVEL = 255; // the level of probability 1
+
+/**
+ * Return the smallest level, at least 1, whose probability reaches a threshold; as
+ * foveate.writers.maps.level.
+ */
+export function storedLevel(threshold) {
+  for (let level = Math.max(1, Math.floor(threshold * MAX_LEVEL) - 1); level <= MAX_LEVEL; level++) {
+    if (level / MAX_LEVEL >= threshold) return level;
+  }
+  return MAX_LEVEL;
+}
+
+/** Format a level's probability as "0.44": two digits are finer than one level. */
+export const formatProbability = (level) => (level / MAX_LEVEL).toFixed(2);
+
+/**
+ * Return {count, area} of a lesion's regions at a level, area in px; null while the tables are not loaded.
+ */
+export function countAndArea(table, level) {
+  return table ? { count: table.regions[level], area: table.area_px[level] } : null;
+}

@@ -1,0 +1,207 @@
+// Uploads: photographs that were dropped or chosen, on their way to the server.
+//
+// Knows:   how files and folders are dropped, and which upload is waiting, under way or refused.
+// Ignores: what becomes of a photograph on the server.
+
+import * as api from "./api.js";
+import { byId, element, wait } from "./dom.js";
+import { showMessage } from "./messages.js";
+
+const CONCURRENT = 2; // uploads at a time
+const RETRY_SECONDS = 2; // where the server does not say when to try again
+const READABLE = /\.(jpe?g|jpe|png|tiff?)$/i; // in folders, all other files are skipped
+const WAITING = {
+  0: "The server does not answer; waiting",
+  429: "The queue is full; waiting",
+  502: "The server is not available; waiting",
+  503: "The queue is full; waiting",
+  504: "The server is not available; waiting",
+};
+const UNFINISHED = "foveate-uploads"; // key of names in the tab's session storage, while the page is reloaded
+
+/** onUploaded(photograph): one is on the server. onChange(): the number of uploads has changed. */
+export function createUploads({ onUploaded, onChange }) {
+  let uploads = []; // {name, file, batch, status, state: "waiting", "sending" or "refused"}
+  let over = 0; // elements that files are being dragged over
+
+  function render() {
+    byId("uploads").replaceChildren(...uploads.map(row));
+    onChange();
+  }
+
+  function row(upload) {
+    const refused = upload.state === "refused";
+    const button = (label, text, onclick) =>
+      element("button", { type: "button", class: "borderless", "aria-label": label, onclick }, text);
+    return element(
+      "li",
+      { class: refused ? "failed" : "" },
+      element(
+        "div",
+        { class: "card" },
+        element("i", { class: "thumbnail" }),
+        element(
+          "span",
+          { class: "text" },
+          element("span", { class: "name" }, upload.name),
+          element("span", { class: "small muted" }, upload.status),
+        ),
+        refused ? button(`Upload ${upload.name} again`, "↻", () => retry(upload)) : null,
+        refused ? button(`Dismiss ${upload.name}`, "×", () => dismiss(upload)) : null,
+      ),
+    );
+  }
+
+  function dismiss(upload) {
+    uploads = uploads.filter((listed) => listed !== upload);
+    render();
+  }
+
+  function retry(upload) {
+    Object.assign(upload, { state: "waiting", status: "Waiting to upload" });
+    render();
+    sendWaiting();
+  }
+
+  /** Upload files; several at once become a batch. */
+  function addFiles(files) {
+    const photographs = files.filter(
+      ({ name, size }) => size > 0 && (files.length === 1 || READABLE.test(name)),
+    );
+    if (!photographs.length)
+      return showMessage("None of these files is a photograph: JPEG, PNG and TIFF are read.");
+    const skipped = files.length - photographs.length;
+    if (skipped)
+      showMessage(`${skipped} ${skipped === 1 ? "file is" : "files are"} no photograph and were skipped.`);
+    const batch = photographs.length > 1 ? newBatch(photographs.length) : async () => null;
+    for (const file of photographs)
+      uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
+    render();
+    sendWaiting();
+  }
+
+  /**
+   * Return a function that creates a batch on the server when it is first called, and resolves to its
+   * identifier.
+   */
+  function newBatch(count) {
+    const name = `${new Date().toISOString().slice(0, 16).replace("T", " ")}, ${count} photographs`;
+    let created = null;
+    return () => {
+      created ??= api.createBatch(name).then(
+        ({ id }) => id,
+        (error) => {
+          created = null; // without its batch no photograph is uploaded; the next attempt creates it
+          throw error;
+        },
+      );
+      return created;
+    };
+  }
+
+  function sendWaiting() {
+    const sending = uploads.filter(({ state }) => state === "sending").length;
+    const waiting = uploads.filter(({ state }) => state === "waiting");
+    for (const upload of waiting.slice(0, Math.max(0, CONCURRENT - sending))) send(upload);
+  }
+
+  async function send(upload) {
+    Object.assign(upload, { state: "sending", status: "Uploading" });
+    render();
+    try {
+      const photograph = await submit(upload);
+      uploads = uploads.filter((listed) => listed !== upload);
+      onUploaded(photograph);
+    } catch (error) {
+      Object.assign(upload, { state: "refused", status: error.message });
+    }
+    render();
+    sendWaiting();
+  }
+
+  /** Submit a photograph; try again while the server is busy or not available. */
+  async function submit(upload) {
+    for (;;) {
+      try {
+        return await api.submitPhotograph(upload.file, await upload.batch());
+      } catch (error) {
+        if (!WAITING[error.status]) throw error;
+        upload.status = WAITING[error.status];
+        render();
+        await wait(1000 * (error.retryAfter || RETRY_SECONDS));
+      }
+    }
+  }
+
+  // ---- files ----
+
+  async function filesIn(entry) {
+    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    const reader = entry.createReader();
+    const files = [];
+    for (;;) {
+      const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!entries.length) return files;
+      for (const inner of entries) files.push(...(await filesIn(inner)));
+    }
+  }
+
+  async function addDropped(transfer) {
+    const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    addFiles(entries.length ? (await Promise.all(entries.map(filesIn))).flat() : [...transfer.files]);
+  }
+
+  const holdsFiles = (event) => [...event.dataTransfer.types].includes("Files");
+
+  /** Count the elements that files are dragged over: entering a child comes before leaving its parent. */
+  function countOver(event, change) {
+    if (!holdsFiles(event)) return;
+    over = Math.max(0, over + change);
+    document.body.classList.toggle("dropping", over > 0);
+  }
+
+  window.addEventListener("dragenter", (event) => countOver(event, 1));
+  window.addEventListener("dragleave", (event) => countOver(event, -1));
+  window.addEventListener("dragover", (event) => {
+    if (holdsFiles(event)) event.preventDefault();
+  });
+  window.addEventListener("drop", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    countOver(event, -over);
+    addDropped(event.dataTransfer).catch(() => showMessage("The dropped files cannot be read."));
+  });
+  for (const id of ["files", "folder"]) {
+    byId(id).addEventListener("change", () => {
+      addFiles([...byId(id).files]);
+      byId(id).value = "";
+    });
+  }
+
+  // ---- closing the page ----
+
+  const unfinished = () => uploads.filter(({ state }) => state !== "refused").map(({ name }) => name);
+
+  /**
+   * Remember the names of unfinished uploads while the page is closed: the browser gives no file back after a
+   * reload.
+   */
+  function rememberUnfinished() {
+    const names = unfinished();
+    if (names.length) sessionStorage.setItem(UNFINISHED, JSON.stringify(names));
+    else sessionStorage.removeItem(UNFINISHED);
+  }
+
+  /** Say which uploads a reload interrupted. */
+  function reportUnfinished() {
+    const names = JSON.parse(sessionStorage.getItem(UNFINISHED) || "[]");
+    sessionStorage.removeItem(UNFINISHED);
+    if (!names.length) return;
+    showMessage(
+      `The page was closed before these were uploaded: ${names.join(", ")}. Add again what the list lacks.`,
+      { persistent: true },
+    );
+  }
+
+  return { count: () => unfinished().length, rememberUnfinished, reportUnfinished };
+}

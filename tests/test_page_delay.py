@@ -1,0 +1,698 @@
+"""The page on a slow network: what is done to one photograph never reaches another, and nothing is lost.
+
+Requests are held back until a test lets them go, or all answers arrive late. The photographs are drawn ones.
+"""
+
+import re
+import time
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("playwright")
+
+import tiny_package
+import tiny_page
+from tiny_page import CHROMIUM, DESKTOP, TIMEOUT, drawn_pixels, on_screen, set_threshold, until, until_drawn
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
+
+TOKEN = "a-token-for-tests"
+DELAY = 0.3
+"""Seconds before each answer."""
+
+
+# ---- fixtures and helpers ----
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return the paths of drawn photographs, of the model, and of masks for them."""
+    folder = tmp_path_factory.mktemp("delay")
+    tiny_package.build(folder / "tiny")
+    for seed, name in enumerate("abcd"):
+        tiny_package.photograph(folder / f"{name}.png", seed=seed)
+    for code in ("EX", "MA"):
+        mask = np.zeros((256, 256), np.uint8)
+        mask[100:120, 100:120] = 255
+        cv2.imwrite(str(folder / f"mask_{code}.png"), mask)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(files):
+    """Yield the address of a server."""
+    with tiny_page.serving(files / "data", files / "tiny") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Yield a browser."""
+    with tiny_page.chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def new_page(browser, address, **settings):
+    """Yield a new page that has been loaded."""
+    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", **settings)
+    page = context.new_page()
+    page.goto(address)
+    until(page, "() => window.foveate?.state.server")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """Yield a page; all photographs are deleted afterwards."""
+    with new_page(browser, address) as page:
+        yield page
+        delete_all(page, address)
+
+
+@pytest.fixture
+def opened(page, address, files):
+    """Yield the page with three photographs, a, b and c in the list, and a open; and their identifiers."""
+    identifiers = submit(page, address, files, "cba")  # the latest is the first of the list
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 3")
+    identifiers.reverse()
+    open_photograph(page, identifiers[0])
+    return page, identifiers
+
+
+def submit(page, address, files, names):
+    """Submit photographs, and wait until they are done; return their identifiers."""
+    identifiers = []
+    for name in names:
+        headers = {"Content-Type": "image/png", "Foveate-Name": f"{name}.png"}
+        content = (files / f"{name}.png").read_bytes()
+        answer = page.request.post(f"{address}/api/photographs", data=content, headers=headers)
+        identifiers.append(answer.json()["id"])
+    for identifier in identifiers:
+        assert on_server(page, address, f"{identifier}?wait=30")["state"] == "done"
+    return identifiers
+
+
+def delete_all(page, address):
+    for photograph in on_server(page, address)["photographs"]:
+        page.request.delete(f"{address}/api/photographs/{photograph['id']}")
+
+
+def on_server(page, address, path=""):
+    """Return what the server says of its photographs, not through the page."""
+    return page.request.get(f"{address}/api/photographs/{path}".removesuffix("/")).json()
+
+
+def until_on_server(page, address, path, holds):
+    """Wait until the server's answer satisfies a condition."""
+    end = time.monotonic() + TIMEOUT
+    while not holds(on_server(page, address, path)):
+        assert time.monotonic() < end, on_server(page, address, path)
+        page.wait_for_timeout(50)  # Playwright handles held requests meanwhile
+
+
+def open_photograph(page, identifier):
+    page.locator(f"#photographs [data-id='{identifier}'] button").first.click()
+    until_open(page, identifier)
+    until_drawn(page)
+
+
+def until_open(page, identifier):
+    """Wait until a photograph and its corrections are shown."""
+    until(page, IS_OPEN, identifier)
+
+
+IS_OPEN = """(id) => {
+  const {photograph} = foveate.state;
+  return photograph?.id === id && document.getElementById("current-photograph").textContent.includes("of");
+}"""
+
+
+def settle(page):
+    """Wait until all that the page sends has been answered, and events have arrived."""
+    page.wait_for_timeout(600)
+    until(page, "() => foveate.state.photograph === null || foveate.isIdle()")
+
+
+class Held:
+    """Requests that are held back until they are released."""
+
+    def __init__(self, page, pattern, method, count=1):
+        self.routes = []
+        self._page = page
+        self._pattern = pattern
+        self._method = method
+        self._count = count
+        page.route(pattern, self._handle)
+
+    def _handle(self, route):
+        if route.request.method == self._method and len(self.routes) < self._count:
+            self.routes.append(route)
+        else:
+            route.fallback()
+
+    def wait(self):
+        """Wait until a request is held."""
+        end = time.monotonic() + TIMEOUT
+        while not self.routes:
+            assert time.monotonic() < end, f"no {self._method} {self._pattern}"
+            self._page.wait_for_timeout(20)
+
+    def release(self):
+        """Send what is held, and hold nothing more."""
+        routes, self._count = self.routes, 0
+        for route in routes:
+            route.continue_()
+
+
+def paint(page, x, y, width=5):
+    """Paint a stroke around a point of the photograph, with the tool in hand."""
+    page.locator("#diameter").evaluate(
+        "(slider, width) => { slider.value = width; slider.dispatchEvent(new Event('input')); }", width
+    )
+    left, top = on_screen(page, x, y)
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(left + 6, top)
+    page.mouse.up()
+
+
+def painted(page, address, identifier):
+    """Return how many pixels were painted, by lesion."""
+    corrections = on_server(page, address, f"{identifier}/corrections")
+    return {code: lesion["added_px"] for code, lesion in corrections["lesions"].items()}
+
+
+def level(page, address, identifier, code):
+    return on_server(page, address, identifier)["result"]["lesions"][code]["level"]
+
+
+# ---- each request is about what was open when a person acted ----
+
+
+def test_a_stroke_goes_to_the_lesion_that_was_active_when_it_was_painted(opened, address):
+    page, (a, b, _) = opened
+    held = Held(page, "**/strokes", "POST")
+    page.keyboard.press("Shift+1")
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    held.wait()
+    paint(page, 30, 10)  # waits for the first one
+    page.keyboard.press("Shift+2")
+    held.release()
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 2)
+    settle(page)
+
+    assert painted(page, address, a)["EX"] > 0
+    assert painted(page, address, a)["MA"] == 0
+    assert painted(page, address, b) == {"EX": 0, "MA": 0}
+
+
+def test_strokes_go_on_to_their_photograph_after_another_is_opened(opened, address):
+    page, (a, b, _) = opened
+    held = Held(page, "**/strokes", "POST")
+    page.keyboard.press("Shift+2")
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    held.wait()
+    paint(page, 30, 10)
+    page.keyboard.press("n")
+    page.keyboard.press("Shift+1")
+    until_open(page, b)
+    page.route("**/strokes", lambda route: (revisions.append(route.request.post_data_json), route.fallback()))
+    revisions = []
+    held.release()
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 2)
+    settle(page)
+
+    assert [(body["lesion"], body["revision"]) for body in revisions] == [("MA", 1)]
+    assert painted(page, address, b) == {"EX": 0, "MA": 0}
+    assert page.evaluate("() => foveate.state.view.corrections.edits") == 0  # the one that is open is b
+
+
+def test_an_edit_elsewhere_refuses_a_stroke_that_was_painted_without_seeing_it(opened, address):
+    page, (a, _, _) = opened
+    held = Held(page, "**/strokes", "POST")
+    page.keyboard.press("Shift+1")
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    held.wait()
+    stroke = {"lesion": "MA", "tool": "brush", "diameter": 3, "points": [[50, 50]]}
+    page.request.post(f"{address}/api/photographs/{a}/corrections/strokes", data=stroke)
+    held.release()
+    until(page, "() => document.getElementById('message').textContent.includes('changed elsewhere')")
+    settle(page)
+    paint(page, 30, 10)  # what is painted afterwards is saved again
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 2)
+
+    assert painted(page, address, a)["EX"] > 0
+
+
+def test_masks_that_were_chosen_for_one_photograph_never_reach_another(opened, address, files):
+    page, (a, b, _) = opened
+    page.locator("#compare-section summary").click()
+    held = Held(page, "**/references/**", "PUT")
+    page.set_input_files("#reference-files", [files / "mask_EX.png", files / "mask_MA.png"])
+    held.wait()
+    page.locator("#next").click()
+    until_open(page, b)
+    held.release()
+    until_on_server(page, address, f"{a}/references", lambda answer: answer["references"])
+    settle(page)
+
+    (reference,) = on_server(page, address, f"{a}/references")["references"]
+    assert set(reference["lesions"]) == {"EX", "MA"}
+    assert on_server(page, address, f"{b}/references")["references"] == []
+    assert page.locator("#reference").input_value() == ""
+
+
+def test_reviewed_and_next_shows_the_next_photograph_with_its_own_state(opened, address):
+    page, (a, b, _) = opened
+    held = Held(page, f"**/photographs/{a}", "PATCH")
+    page.locator("#reviewed").check()
+    held.wait()
+    page.locator("#next").click()
+    until_open(page, b)
+    held.release()
+    until_on_server(page, address, a, lambda photograph: photograph["reviewed"])
+    settle(page)
+
+    assert page.evaluate("() => foveate.state.photograph.id") == b
+    assert not page.locator("#reviewed").is_checked()
+    assert not on_server(page, address, b)["reviewed"]
+
+
+def test_a_threshold_that_is_moved_just_before_next_is_saved_for_its_photograph(opened, address):
+    page, (a, b, _) = opened
+    before = level(page, address, b, "EX")
+    set_threshold(page, "EX", 40)
+    page.keyboard.press("n")
+    until_open(page, b)
+    settle(page)
+
+    assert level(page, address, a, "EX") == 40
+    assert level(page, address, b, "EX") == before
+    assert page.evaluate("() => foveate.state.lesion('EX').level") == before
+
+
+def test_a_photograph_that_is_left_and_opened_again_has_its_unsaved_threshold(opened, address):
+    page, (a, b, _) = opened
+    held = Held(page, f"**/photographs/{a}", "PATCH")
+    set_threshold(page, "EX", 40)
+    page.keyboard.press("n")
+    until_open(page, b)
+    held.wait()
+    page.keyboard.press("p")
+    until_open(page, a)
+    shown = page.locator("#level-EX").input_value()
+    held.release()
+    settle(page)
+
+    assert shown == "40"
+    assert level(page, address, a, "EX") == 40
+
+
+def test_regions_of_one_photograph_cannot_be_selected_while_another_is_open(opened):
+    page, (_, b, _) = opened
+    until(page, "() => document.querySelector('#regions [role=option]')")
+    held = Held(page, f"**/photographs/{b}/regions**", "GET", count=10)
+    page.keyboard.press("n")
+    until_open(page, b)
+    page.keyboard.press("j")
+
+    assert page.locator("#regions [role=option]").count() == 0
+    assert page.evaluate("() => foveate.state.view.region") is None
+    held.release()
+
+
+def test_after_a_deletion_the_next_photograph_is_open(opened):
+    page, (a, b, _) = opened
+    held = Held(page, f"**/photographs/{b}", "GET")
+    page.locator(f"#photographs [data-id='{a}'] .delete-button").evaluate("(button) => button.click()")
+    page.locator("#confirm-yes").click()
+    held.wait()
+    page.wait_for_timeout(600)  # the server's event of the deletion arrives
+    held.release()
+    until_open(page, b)
+    settle(page)
+
+    assert page.locator("#current-photograph").inner_text() == "b · 1 of 2"
+
+
+# ---- answers that come late or not at all ----
+
+
+def test_of_two_lists_the_one_that_was_asked_for_last_is_shown(opened):
+    page, _ = opened
+    held = Held(page, "**/photographs?**", "GET")
+    page.select_option("#list-order", "submitted")
+    page.locator("#list-order").evaluate("(order) => order.dispatchEvent(new Event('change'))")
+    held.wait()
+    page.locator("#list-order").evaluate(
+        "(order) => { order.value = 'name'; order.dispatchEvent(new Event('change')); }"
+    )
+    by_name = ["a", "b", "c"]
+    until(page, f"() => {NAMES}.join() === '{','.join(by_name)}'")
+    answer = held.routes[0].fetch()
+    photographs = answer.json()["photographs"]
+    photographs.reverse()  # so that it differs
+    held.routes[0].fulfill(json={"photographs": photographs, "total": 3})
+    page.wait_for_timeout(300)
+
+    assert page.evaluate(f"() => {NAMES}") == by_name
+
+
+NAMES = "[...document.querySelectorAll('#photographs .name')].map((name) => name.textContent)"
+
+
+def test_a_list_that_was_asked_for_before_a_deletion_does_not_bring_the_photograph_back(opened, address):
+    page, (_, _, c) = opened
+    held = Held(page, "**/photographs?**", "GET")
+    page.locator("#list-order").evaluate("(order) => order.dispatchEvent(new Event('change'))")
+    held.wait()
+    answer = held.routes[0].fetch()
+    page.request.delete(f"{address}/api/photographs/{c}")
+    until(page, "() => document.querySelectorAll('#photographs li').length === 2")
+    held.routes[0].fulfill(response=answer)
+    page.wait_for_timeout(300)
+
+    assert page.locator("#photographs li").count() == 2
+
+
+def test_a_batch_that_cannot_be_created_at_once_is_created_later(page, address, files):
+    attempts = []
+
+    def refuse_once(route):
+        attempts.append(1)
+        if len(attempts) == 1:
+            route.fulfill(
+                status=503, headers={"Retry-After": "1"}, json={"error": {"code": "busy", "message": ""}}
+            )
+        else:
+            route.continue_()
+
+    page.route("**/api/batches", refuse_once)
+    page.set_input_files("#files", [files / "a.png", files / "b.png"])
+    until(page, "() => document.querySelectorAll('#photographs li').length === 2")
+
+    batches = {photograph["batch"] for photograph in on_server(page, address)["photographs"]}
+    assert len(batches) == 1
+    assert None not in batches
+
+
+def test_photographs_of_a_batch_that_is_refused_can_be_uploaded_again(page, address, files):
+    refused = {"error": {"code": "invalid", "message": "no such batch today"}}
+    page.route("**/api/batches", lambda route: route.fulfill(status=422, json=refused), times=2)
+    page.set_input_files("#files", [files / "a.png", files / "b.png"])
+    until(page, "() => document.querySelectorAll('#uploads li.failed').length === 2")
+    texts = page.locator("#uploads li .small").all_inner_texts()
+    count = on_server(page, address)["total"]
+    page.unroute("**/api/batches")
+    for name in "ab":
+        page.get_by_role("button", name=f"Upload {name}.png again").click()
+    until(page, "() => document.querySelectorAll('#photographs li').length === 2")
+
+    assert texts == ["no such batch today"] * 2
+    assert count == 0
+    batches = {photograph["batch"] for photograph in on_server(page, address)["photographs"]}
+    assert len(batches) == 1
+    assert None not in batches
+
+
+def test_tiles_are_drawn_after_the_tile_worker_could_not_be_loaded(browser, address, files):
+    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
+    page = context.new_page()
+    lost = []
+
+    def fail_twice(route):
+        lost.append(1)
+        if len(lost) <= 2:
+            route.abort()
+        else:
+            route.continue_()
+
+    context.route("**/js/worker.js", fail_twice)
+    page.goto(address)
+    (identifier,) = submit(page, address, files, "a")
+    page.evaluate("(id) => { location.hash = id; }", identifier)
+    until(page, "(id) => window.foveate?.state.result", identifier)
+    pixels = drawn_pixels(page)
+    delete_all(page, address)
+    context.close()
+
+    assert len(lost) > 2
+    assert pixels > 0
+
+
+def test_pictures_of_a_photograph_that_is_left_are_closed(opened):
+    page, (_, b, _) = opened
+    page.keyboard.press("f")  # filled regions are pictures; outlines are lines at this zoom
+    until_drawn(page)
+    page.evaluate(COUNT_CLOSED)
+    page.keyboard.press("n")
+    until_open(page, b)
+    until_drawn(page)
+
+    assert page.evaluate("() => window.closedPieces") > 0
+
+
+COUNT_CLOSED = """() => {
+  const {drawImage} = CanvasRenderingContext2D.prototype;
+  const {close} = ImageBitmap.prototype;
+  const pieces = new Set(); // of layers, as they are drawn
+  window.closedPieces = 0;
+  CanvasRenderingContext2D.prototype.drawImage = function (image, ...place) {
+    if (this.canvas.id === "layer-canvas") pieces.add(image);
+    return drawImage.call(this, image, ...place);
+  };
+  ImageBitmap.prototype.close = function () {
+    window.closedPieces += pieces.has(this);
+    return close.call(this);
+  };
+  dispatchEvent(new Event("resize"));
+  foveate.viewer.zoomBy(1.01); // everything is drawn again
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
+
+
+def test_layers_are_those_of_the_model_after_all_corrections_are_deleted(opened, address):
+    page, (a, _, _) = opened
+    before = drawn_pixels(page)
+    page.keyboard.press("Shift+1")
+    page.keyboard.press("b")
+    paint(page, 20, 20, width=31)
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 1)
+    page.keyboard.press("v")
+    settle(page)
+    corrected = drawn_pixels(page)
+    held = Held(page, "**/corrections", "DELETE")
+    page.get_by_role("button", name=re.compile("(Delete|Forget) all corrections")).click()
+    page.locator("#confirm-yes").click()
+    held.wait()
+    page.wait_for_timeout(600)  # tiles that are asked for too early are loaded
+    held.release()
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 0)
+    settle(page)
+
+    assert corrected > before
+    assert drawn_pixels(page) == before
+
+
+def test_undo_right_after_a_stroke_undoes_it(opened, address):
+    page, (a, _, _) = opened
+    held = Held(page, "**/strokes", "POST")
+    page.keyboard.press("Shift+1")
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    held.wait()
+    page.keyboard.press("z")
+    held.release()
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["can_redo"])
+
+    assert painted(page, address, a) == {"EX": 0, "MA": 0}
+
+
+# ---- sessions, tabs, and closing the page ----
+
+
+def test_a_lost_session_keeps_what_was_painted_until_the_token_is_given_again(browser, files, tmp_path):
+    with tiny_page.serving(tmp_path / "data", files / "tiny", token=TOKEN) as address:
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
+        page = context.new_page()
+        page.goto(f"{address}/#token={TOKEN}")
+        until(page, "() => window.foveate?.state.server")
+        (a,) = submit(page, address, files, "a")
+        until(page, "() => document.querySelectorAll('#photographs li.done').length === 1")
+        open_photograph(page, a)
+        page.keyboard.press("Shift+1")
+        page.keyboard.press("b")
+        context.clear_cookies()
+        paint(page, 10, 10)
+        until(page, "() => document.querySelector('dialog#sign-in[open]')")
+        strokes = page.locator("#annotations .stroke").count()
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        until(page, "() => document.getElementById('sign-in-status').textContent")
+        page.fill("#token", TOKEN)
+        page.keyboard.press("Enter")
+        until(page, "() => foveate.state.view.corrections?.edits === 1")
+        corrections = page.request.get(f"{address}/api/photographs/{a}/corrections", headers=bearer).json()
+        context.close()
+
+    assert strokes == 1
+    assert corrections["lesions"]["EX"]["added_px"] > 0
+
+
+def test_a_token_in_the_address_is_never_sent_as_a_path(page):
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.evaluate("(token) => { location.hash = `token=${token}`; }", TOKEN)
+    page.wait_for_timeout(500)
+
+    assert urls
+    assert not any(TOKEN in url or "token" in url for url in urls)
+    assert TOKEN not in page.url
+
+
+def test_two_tabs_see_each_others_thresholds(opened, browser, address):
+    page, (a, _, _) = opened
+    with new_page(browser, f"{address}/#{a}") as other_tab:
+        until(other_tab, "() => foveate.state.view?.counts")
+        before = other_tab.locator("#count-EX").inner_text()
+        set_threshold(page, "EX", 1)
+        until(other_tab, "() => foveate.state.lesion('EX').level === 1")
+        set_threshold(other_tab, "MA", 77)  # does not set the other lesion back
+        until(page, "() => foveate.state.lesion('MA').level === 77")
+        slider = other_tab.locator("#level-EX").input_value()
+        after = other_tab.locator("#count-EX").inner_text()
+
+    assert slider == "1"
+    assert after != before or page.locator("#count-EX").inner_text() == before
+    assert (level(page, address, a, "EX"), level(page, address, a, "MA")) == (1, 77)
+
+
+def test_closing_the_page_during_an_upload_asks_first_and_a_reload_says_what_is_missing(page, files):
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
+    page.locator("#stage").click()  # a browser asks only a person who has done something
+    held = Held(page, "**/api/photographs", "POST")
+    page.set_input_files("#files", [files / "a.png"])
+    held.wait()
+    page.reload()
+    until(page, "() => window.foveate?.state.server")
+    message = page.locator("#message").inner_text()
+    page.reload()
+    until(page, "() => window.foveate?.state.server")
+
+    assert dialogs == ["beforeunload"]
+    assert "a.png" in message
+    assert page.locator("#message").inner_text() == ""
+
+
+def test_a_threshold_that_is_moved_just_before_the_page_is_closed_is_saved(opened, browser, address):
+    page, (a, _, _) = opened
+    with new_page(browser, f"{address}/#{a}") as closing:
+        until(closing, "() => foveate.state.view?.counts")
+        set_threshold(closing, "EX", 33)
+        closing.goto("about:blank")
+        until_on_server(
+            page, address, a, lambda photograph: photograph["result"]["lesions"]["EX"]["level"] == 33
+        )
+
+    assert level(page, address, a, "EX") == 33
+
+
+# ---- all together ----
+
+
+def test_an_hour_of_work_leaves_the_same_with_and_without_a_delay(browser, address, files):
+    left = {}
+    for delay in (0, DELAY):
+        with tiny_page.delayed(address, delay) as slow_address, new_page(browser, slow_address) as page:
+            work(page, files)
+            settle(page)
+            left[delay] = server_state(page, address)
+            delete_all(page, address)
+
+    assert len(left[0]) == 3
+    assert left[DELAY] == left[0]
+
+
+def work(page, files):
+    """Upload, open, move thresholds, correct, review, go on, delete; wait only for what the page shows."""
+    page.set_input_files("#files", [files / f"{name}.png" for name in "abc"])
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 3")
+    page.select_option("#list-order", "name")
+    until(page, f"() => {NAMES}.join() === 'a,b,c'")
+    page.locator("#photographs button.open-button").first.click()
+    until_shown(page, "a")
+    set_threshold(page, "EX", 60)
+    page.keyboard.press("Shift+2")
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    page.keyboard.press("Shift+1")
+    paint(page, 40, 10, width=9)
+    page.keyboard.press("z")
+    paint(page, 70, 10, width=7)
+    page.locator("#reviewed").check()
+    set_threshold(page, "MA", 99)
+    page.keyboard.press("n")
+    until_shown(page, "b")
+    set_threshold(page, "EX", 200)
+    paint(page, 20, 30)
+    page.keyboard.press("v")
+    page.keyboard.press("g")
+    page.keyboard.press("n")
+    until_shown(page, "c")
+    page.locator("#reviewed").check()
+    page.keyboard.press("p")
+    until_shown(page, "b")
+    page.locator("#photographs li.open .delete-button").evaluate("(button) => button.click()")
+    page.locator("#confirm-yes").click()
+    until_shown(page, "c")
+    until(page, "() => document.querySelector('#regions [role=option]')")
+    page.locator("#regions [role=option]").first.click()
+    page.keyboard.press("x")
+    page.keyboard.press("a")
+    page.set_input_files("#files", [files / "d.png"])
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 3")
+    page.keyboard.press("p")
+    until_shown(page, "a")
+    set_threshold(page, "EX", 61)
+
+
+def until_shown(page, name):
+    """Wait until the page shows a photograph; no longer than a person would."""
+    until(
+        page,
+        "(name) => document.getElementById('current-photograph').textContent.startsWith(`${name} `)",
+        name,
+    )
+    until(page, "() => foveate.viewer.placement() && foveate.state.result")
+
+
+def server_state(page, address):
+    """Return all that the server holds of its photographs, without identifiers and times."""
+    states = {}
+    for photograph in on_server(page, address)["photographs"]:
+        corrections = on_server(page, address, f"{photograph['id']}/corrections")
+        lesions = photograph["result"]["lesions"].items()
+        verdicts = [
+            {key: value for key, value in verdict.items() if key != "time"}
+            for verdict in corrections["verdicts"]
+        ]
+        states[photograph["name"]] = {
+            "fields": {key: photograph[key] for key in ("reviewed", "spacing_mm", "grid", "state")},
+            "levels": {
+                code: (lesion["level"], lesion["count"], lesion["area_px"]) for code, lesion in lesions
+            },
+            "corrections": {key: corrections[key] for key in ("revision", "edits", "can_redo", "lesions")},
+            "verdicts": verdicts,
+        }
+    return states

@@ -1,0 +1,221 @@
+"""The data folder is never emptied by mistake, and an older one is brought up to date."""
+
+import json
+import shutil
+import sqlite3
+
+import pytest
+import tiny_package
+import tiny_server
+from tiny_server import done, picture, submit, waited
+
+from foveate.errors import OutputError
+from foveate.server.storage import migrations
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database, Query
+
+VERSION_1 = """
+CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE photographs (
+    id TEXT PRIMARY KEY, number INTEGER UNIQUE NOT NULL, batch TEXT REFERENCES batches(id),
+    name TEXT NOT NULL,
+    key TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, field TEXT NOT NULL,
+    region TEXT, sha256 TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, spacing_mm REAL,
+    submitted REAL NOT NULL, started REAL, finished REAL, error TEXT, reviewed INTEGER NOT NULL DEFAULT 0,
+    grid TEXT, thresholds TEXT NOT NULL DEFAULT '{}', facts TEXT, revision INTEGER NOT NULL DEFAULT 0,
+    count INTEGER, area_fraction REAL
+);
+CREATE INDEX photographs_by_state ON photographs (state, number);
+CREATE INDEX photographs_by_batch ON photographs (batch, number);
+CREATE TABLE present (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE, lesion TEXT NOT NULL,
+    level INTEGER NOT NULL, count INTEGER NOT NULL, area_px INTEGER NOT NULL, mask_px INTEGER NOT NULL,
+    PRIMARY KEY (photograph, lesion)
+);
+CREATE TABLE counts (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE, lesion TEXT NOT NULL,
+    counts TEXT NOT NULL, PRIMARY KEY (photograph, lesion)
+);
+CREATE TABLE edits (
+    photograph TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE, number INTEGER NOT NULL,
+    undone INTEGER NOT NULL DEFAULT 0, kind TEXT NOT NULL, lesion TEXT NOT NULL, author TEXT NOT NULL,
+    time REAL NOT NULL, told TEXT NOT NULL, box TEXT, before BLOB, after BLOB,
+    PRIMARY KEY (photograph, number)
+);
+PRAGMA user_version=1;
+"""
+"""As Foveate at commit c0e9624 made it."""
+
+FACTS = {
+    "model": {"name": "tiny", "version": "1", "sha256": "0" * 64},
+    "settings": {"effort": "full", "thresholds": {"EX": 0.5}},
+    "quality": [],
+    "field": {
+        "x": 9.5,
+        "y": 8.5,
+        "radius": 8.0,
+        "box": {"x": 1, "y": 0, "width": 16, "height": 17},
+        "area_px": 200,
+    },
+    "lesions": {
+        "EX": {"name": "hard exudates", "threshold": 0.5, "minimum_area_px": 4, "minimum_area_model_px": 4}
+    },
+    "disc": [8.5, 9.5, 8.0],
+    "frame": "a key that only this version wrote",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def version_1(tmp_path):
+    """A database of version 1 with a photograph that is done and one that failed."""
+    path = tmp_path / "foveate.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.executescript(VERSION_1)
+    columns = "id, number, name, key, state, field, sha256, width, height, submitted, error, facts"
+    for row in (
+        ("a" * 32, 1, "left", "left", "done", '"auto"', "0" * 64, 18, 17, 1.0, None, json.dumps(FACTS)),
+        (
+            "b" * 32,
+            2,
+            "dark",
+            "dark",
+            "failed",
+            "[8.0, 9.0, 7.0]",
+            "1" * 64,
+            18,
+            17,
+            2.0,
+            '{"code": "no_field", "message": "no round field of view"}',
+            None,
+        ),
+    ):
+        connection.execute(f"INSERT INTO photographs ({columns}) VALUES ({', '.join('?' * 12)})", row)
+    connection.execute(
+        "INSERT INTO counts VALUES (?, 'EX', ?)",
+        ("a" * 32, json.dumps({"regions": [3, 1], "area_px": [9, 5], "mask_px": [11, 5]})),
+    )
+    connection.commit()
+    connection.close()
+    return path
+
+
+def test_a_database_of_version_1_is_read_as_it_is(version_1):
+    database = Database(version_1)
+
+    (finished, failed), total = database.some(Query())
+
+    assert total == 2
+    assert finished.predicted.lesions["EX"].minimum_area_px == 4
+    assert finished.predicted.model_extra == {"frame": "a key that only this version wrote"}
+    assert database.counts(finished.id, "EX").area_px == [9, 5]
+    assert (failed.error.code, failed.field) == ("no_field", (8.0, 9.0, 7.0))
+    database.close()
+
+
+def test_an_older_database_is_copied_and_brought_up_to_date(version_1):
+    steps = (*migrations.STEPS, lambda connection: connection.execute("ALTER TABLE batches ADD note TEXT"))
+    connection = sqlite3.connect(version_1, isolation_level=None)
+
+    migrations.migrate(connection, version_1, steps)
+
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(batches)")]
+    assert columns[-1] == "note"
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
+    copy = sqlite3.connect(version_1.with_name("foveate.sqlite3.v1"))
+    assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+    assert copy.execute("SELECT count(*) FROM photographs").fetchone() == (2,)
+
+
+def test_a_step_that_fails_leaves_the_older_database(version_1):
+    def broken(connection):
+        connection.execute("ALTER TABLE batches ADD note TEXT")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    connection = sqlite3.connect(version_1, isolation_level=None)
+    with pytest.raises(sqlite3.OperationalError):
+        migrations.migrate(connection, version_1, (*migrations.STEPS, broken))
+
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert "note" not in [row[1] for row in connection.execute("PRAGMA table_info(batches)")]
+
+
+def test_a_newer_database_is_refused_by_its_version(version_1):
+    connection = sqlite3.connect(version_1)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+    with pytest.raises(OutputError, match=r"of version 99, this Foveate reads up to \d+"):
+        Database(version_1)
+
+
+def test_photographs_without_a_database_are_refused_and_nothing_is_deleted(model, tmp_path):
+    data = tmp_path / "data"
+    with tiny_server.running(data, model) as client:
+        kept = [done(client, picture(seed))["id"] for seed in range(2)]
+    for file in data.glob("foveate.sqlite3*"):
+        file.rename(tmp_path / file.name)
+
+    with pytest.raises(OutputError, match=r"holds photographs, but foveate\.sqlite3 is missing; put it back"):
+        DataDir(data)
+
+    assert sorted(path.name for path in (data / "photographs").iterdir()) == sorted(kept)
+    for file in tmp_path.glob("foveate.sqlite3*"):
+        file.rename(data / file.name)
+    with tiny_server.running(data, model) as client:
+        assert [client.get(f"/api/photographs/{one}").json()["state"] for one in kept] == ["done"] * 2
+
+
+def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
+    data = tmp_path / "data"
+    with tiny_server.running(data, model) as client:
+        identifier = done(client)["id"]
+    shutil.copytree(data / "photographs" / identifier, data / "photographs" / ("c" * 32))
+    (data / "photographs" / ("d" * 32)).mkdir()  # an upload that was never accepted
+
+    with tiny_server.running(data, model):
+        assert [path.name for path in (data / "photographs").iterdir()] == [identifier]
+
+    (aside,) = (data / "unknown").iterdir()
+    assert aside.name.startswith("c" * 32)
+    assert (aside / "results" / "summary.csv").is_file()
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "full")])
+def test_the_queue_goes_on_after_the_disk_was_full(model, tmp_path, monkeypatch, error):
+    monkeypatch.setattr("foveate.server.jobs.queue.RETRY_SECONDS", 0.05)
+    failures = [error, error]
+    with tiny_server.running(tmp_path / "data", model) as client:
+        database = client.service.database
+        finish = database.finish
+
+        def full_twice(*arguments):
+            if failures:
+                raise failures.pop()
+            return finish(*arguments)
+
+        monkeypatch.setattr(database, "finish", full_twice)
+        identifier = submit(client, picture(3)).json()["id"]
+
+        assert waited(client, identifier)["state"] == "done"
+        assert not failures
+        assert done(client, picture(4))["state"] == "done"
+
+
+def test_a_database_that_cannot_be_written_is_a_full_disk_for_whoever_asks(model, tmp_path, monkeypatch):
+    with tiny_server.running(tmp_path / "data", model) as client:
+        identifier = done(client)["id"]
+
+        def full(*arguments, **named):
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(client.service.database, "delete", full)
+        answer = client.delete(f"/api/photographs/{identifier}")
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_space")
+        monkeypatch.undo()
+        assert client.delete(f"/api/photographs/{identifier}").status_code == 204
