@@ -186,15 +186,12 @@ def summary(out):
     return {line.split(",")[0][:3]: line.split(",")[1] for line in lines}
 
 
-@pytest.mark.parametrize("on", [[], ["--on", "local", "--tries", "1"]], ids=["alone", "--on"])
-@pytest.mark.parametrize("paths", ["eyes", "eyes/*"])
+@pytest.mark.parametrize("paths", ["eyes", "eyes/*", "eyes --on local --tries 1"])
 @pytest.mark.parametrize("write_bad_file", BAD_FILES)
-def test_n_a_bad_file_fails_by_name_and_the_others_are_done(place, capsys, write_bad_file, paths, on):
-    if on and paths != "eyes":
-        pytest.skip("workers take one folder")
+def test_n_a_bad_file_fails_by_name_and_the_others_are_done(place, capsys, write_bad_file, paths):
     write_bad_file(place / "eyes")
 
-    code = cli.run(["predict", paths, "--out", "out", "--model", "tiny", "--engine", "onnx", *on])
+    code = cli.run(["predict", *paths.split(), "--out", "out", "--model", "tiny", "--engine", "onnx"])
 
     assert code == 1
     assert summary(place / "out") == {"0": "ok", "1": "ok", "2": "ok", "bad": "failed"}

@@ -74,17 +74,17 @@ class _Segments:
         return _Segments(start=self.start[meets], along=self.along[meets], radius=self.radius)
 
     def covers(
-        self, rows: Float64[np.ndarray, " R"], columns: Float64[np.ndarray, "S R"]
-    ) -> Bool[np.ndarray, "S R"]:
-        """Return whether each segment covers the pixel whose centre lies at a row and a column."""
-        (along_row, along_column), length = self.along.T[:, :, None], (self.along**2).sum(axis=1)[:, None]
-        down, right = rows - self.start[:, :1], columns - self.start[:, 1:]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(length > 0, (down * along_row + right * along_column) / length, 0.0)
+        self,
+        number: Int64[np.ndarray, " N"],
+        rows: Float64[np.ndarray, " N"],
+        columns: Float64[np.ndarray, " N"],
+    ) -> Bool[np.ndarray, " N"]:
+        """Return whether each numbered segment covers the pixel whose centre lies at a row and a column."""
+        along, start = self.along[number], self.start[number]
+        down, right, length = rows - start[:, 0], columns - start[:, 1], (along**2).sum(axis=1)
+        share = (down * along[:, 0] + right * along[:, 1]) / np.where(length > 0, length, 1.0)
         share = np.clip(share, 0.0, 1.0)
-        distance: Float64[np.ndarray, "S R"] = (down - share * along_row) ** 2 + (
-            right - share * along_column
-        ) ** 2
+        distance = (down - share * along[:, 0]) ** 2 + (right - share * along[:, 1]) ** 2
         return np.asarray(distance <= self.radius**2)
 
     def intervals(
@@ -118,11 +118,7 @@ def _strip(segments: _Segments, rows: Int64[np.ndarray, " R"], box: Box) -> Bool
     """Return which pixels of some rows of the box any segment covers."""
     centres, width = rows + 0.5, box.right - box.left
     left, right = segments.intervals(centres)
-    first = np.ceil(np.clip(left, -1e9, 1e9) - 0.5 - SLACK)
-    last = np.floor(np.clip(right, -1e9, 1e9) - 0.5 + SLACK)
-    for _ in range(2):
-        first += (first <= last) & ~segments.covers(centres, first + 0.5)
-        last -= (first <= last) & ~segments.covers(centres, last + 0.5)
+    first, last = _first(segments, centres, left, 1.0), _first(segments, centres, right, -1.0)
     begin = np.clip(first - box.left, 0, width).astype(np.int64)
     end = np.clip(last + 1 - box.left, begin, width).astype(np.int64)
     row_starts = np.arange(len(rows)) * (width + 1)
@@ -130,6 +126,20 @@ def _strip(segments: _Segments, rows: Int64[np.ndarray, " R"], box: Box) -> Bool
     changes = np.bincount((row_starts + begin).ravel(), minlength=size)
     changes -= np.bincount((row_starts + end).ravel(), minlength=size)
     return np.asarray(changes.reshape(len(rows), -1).cumsum(axis=1)[:, :width] > 0)
+
+
+def _first(
+    segments: _Segments, rows: Float64[np.ndarray, " R"], ends: Float64[np.ndarray, "S R"], direction: float
+) -> Float64[np.ndarray, "S R"]:
+    """Return the first column that each interval covers, from its left end (1) or its right end (-1)."""
+    position = np.clip(ends, -1e9, 1e9) - 0.5
+    columns: Float64[np.ndarray, "S R"] = (
+        np.ceil(position - SLACK) if direction > 0 else np.floor(position + SLACK)
+    )
+    number, row = np.nonzero((np.abs(columns - position) <= SLACK) & (np.abs(position) < 1e9 - 1))
+    uncovered = ~segments.covers(number, rows[row], columns[number, row] + 0.5)
+    columns[number[uncovered], row[uncovered]] += direction
+    return columns
 
 
 def _cover_points(pixels: Bool[np.ndarray, "h w"], box: Box, line: Float64[np.ndarray, "P 2"]) -> None:
