@@ -6,6 +6,7 @@ Expect: 93 of 13,774,013 lesion pixels outside; the exit code is 1 where it is m
 Cost:   about half a minute on one core for 54 photographs
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -73,6 +74,6 @@ def main(data):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit(__doc__)
-    sys.exit(main(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    sys.exit(main(parser.parse_args().data))

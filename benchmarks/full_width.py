@@ -6,6 +6,7 @@ Expect: docs/recipes.md has the figures; the exit code is 1 where a stage does n
 Cost:   about 80 seconds of one core and 4.5 GB for paper-ex; paper-he takes 95 and 6
 """
 
+import argparse
 import math
 import multiprocessing
 import resource
@@ -89,4 +90,6 @@ def main(names):
 
 
 if __name__ == "__main__":
-    sys.exit(not main(sys.argv[1:] or ["paper-ex"]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", default=["paper-ex"])
+    sys.exit(not main(parser.parse_args().recipes))

@@ -13,7 +13,7 @@ from foveate.client import Client
 from foveate.errors import ServerError
 from foveate.inference.api import load
 from foveate.server.http.app import create
-from foveate.server.jobs.queue import Crew
+from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.options import Limits, Options
 
 TOKEN = "a-token-that-is-long-enough"
@@ -21,11 +21,11 @@ TOKEN = "a-token-that-is-long-enough"
 
 @contextmanager
 def serving(data, model, **changes):
-    """Yield the address of a server that listens, and its looker."""
-    looker = tiny_server.Inline(load(model, engine="onnx", threads=1))
+    """Yield the address of a running server, and its inference worker."""
+    worker = tiny_server.Inline(load(model, engine="onnx", threads=1))
     app = create(
         Options(data=data, model=model, **changes),
-        lambda _: Crew(desk=tiny_server.Inline(), lookers=[looker]),
+        lambda _: WorkerPool(io_worker=tiny_server.Inline(), inference_workers=[worker]),
     )
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none")
     listening = config.bind_socket()
@@ -35,7 +35,7 @@ def serving(data, model, **changes):
     while not server.started:
         assert thread.is_alive(), "the server did not start"
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", looker
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", worker
     finally:
         server.should_exit = True
         thread.join(30)
@@ -85,9 +85,8 @@ def test_a_request_that_fails_is_an_error_of_one_line(client, tmp_path):
         client.submit(tmp_path / "text.jpg")
     with pytest.raises(ServerError, match="cannot be read"):
         client.submit(tmp_path / "missing.jpg")
-    dark = tiny_package.fundus() * 0 + 90
-    dark[0, 0] = (1, 2, 3)
-    (tmp_path / "lit.png").write_bytes(tiny_server.png(dark.astype("uint8")))
+    lit = tiny_package.fundus() * 0 + (120, 80, 50)  # all of it: there is no rim
+    (tmp_path / "lit.png").write_bytes(tiny_server.png(lit.astype("uint8")))
     submitted = client.submit(tmp_path / "lit.png")
     with pytest.raises(ServerError, match="lit: no round field"):
         client.wait(submitted.id, seconds=60.0)
@@ -107,8 +106,8 @@ def test_a_missing_server_is_an_error(tmp_path):
 
 def test_a_request_is_repeated_while_the_queue_is_full_and_the_token_is_sent(model, tmp_path):
     path = tiny_package.photograph(tmp_path / "eye.png")
-    with serving(tmp_path / "data", model, token=TOKEN, limits=Limits(waiting=1)) as (address, looker):
-        looker.hold.clear()
+    with serving(tmp_path / "data", model, token=TOKEN, limits=Limits(waiting=1)) as (address, worker):
+        worker.hold.clear()
         client = Client(address, token=TOKEN)
         first = client.submit(path)
         while client.photograph(first.id).state == "queued":
@@ -116,7 +115,7 @@ def test_a_request_is_repeated_while_the_queue_is_full_and_the_token_is_sent(mod
         client.submit(path)
         with pytest.raises(ServerError, match="wait already"):
             Client(address, token=TOKEN, patience=0.0).submit(path)
-        threading.Timer(0.5, looker.hold.set).start()
+        threading.Timer(0.5, worker.hold.set).start()
         assert client.wait(client.submit(path).id, seconds=60.0).state == "done"
         with pytest.raises(ServerError, match="Bearer TOKEN"):
             Client(address).photographs()

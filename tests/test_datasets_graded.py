@@ -12,7 +12,7 @@ from foveate.datasets.graded import HEALTHY, ONE_EYE, TEST_HALF, TRAIN_HALF
 from foveate.errors import DatasetError, PhotographError
 from foveate.training.cache import cache_case
 
-SPLIT = Path(splits.__file__).parents[1] / "recipes" / "splits" / "idrid-graded.json"
+SPLIT = Path(splits.__file__).parents[1] / "training" / "recipes" / "splits" / "idrid-graded.json"
 
 EXAMPLE = min(SET_ASIDE)
 

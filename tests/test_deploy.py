@@ -23,7 +23,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 
 
 def test_the_tasks_of_a_slurm_array_do_all_between_them_and_an_array_of_one_writes_the_tables(tmp_path):
-    source = tiny_cluster.folder(tmp_path / "eyes", count=3)
+    source = tiny_cluster.write_eyes(tmp_path / "eyes", count=3)
     model = tiny_package.build(tmp_path / "tiny")
     api.load(model, engine="onnx", threads=1).predict([source], tmp_path / "plain")
     command = tmp_path / "bin" / "foveate"
@@ -32,9 +32,9 @@ def test_the_tasks_of_a_slurm_array_do_all_between_them_and_an_array_of_one_writ
     command.chmod(0o755)
 
     def task(index, count):
-        told = {"SLURM_ARRAY_TASK_ID": index, "SLURM_ARRAY_TASK_COUNT": count, "SLURM_ARRAY_JOB_ID": 7}
-        told |= {"SLURM_CPUS_PER_TASK": 1, "FOVEATE_LOGS": tmp_path}
-        environment = os.environ | {name: str(value) for name, value in told.items()}
+        variables = {"SLURM_ARRAY_TASK_ID": index, "SLURM_ARRAY_TASK_COUNT": count, "SLURM_ARRAY_JOB_ID": 7}
+        variables |= {"SLURM_CPUS_PER_TASK": 1, "FOVEATE_LOGS": tmp_path}
+        environment = os.environ | {name: str(value) for name, value in variables.items()}
         environment["PATH"] = f"{command.parent}:{environment['PATH']}"
         line = [ROOT / "deploy/slurm.sh", source, tmp_path / "out", "--model", model, "--engine", "onnx"]
         subprocess.run(["bash", *map(str, line)], env=environment, check=True, capture_output=True)
@@ -48,7 +48,7 @@ def test_the_tasks_of_a_slurm_array_do_all_between_them_and_an_array_of_one_writ
     done = [
         event["photograph"]
         for log in tmp_path.glob("foveate-7-*.jsonl")
-        for event in tiny_cluster.attribution(log)
+        for event in tiny_cluster.logged_events(log)
         if event["event"] == "photograph"
     ]
     assert len(done) == len(set(done)) == 3
@@ -62,15 +62,16 @@ def test_the_job_for_kubernetes_says_a_line_that_foveate_knows():
     assert line[0] == "foveate"
     command, given, _ = cli.app.parse_args(line[1:])
     assert command.__name__ == "predict"
-    assert given.arguments["on"] == "ray://auto"
-    assert given.arguments["resume"]
+    options = given.arguments["options"]
+    assert options.cluster.on == "ray://auto"
+    assert options.resume
     cluster = spec["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     images = {group["template"]["spec"]["containers"][0]["image"] for group in groups}
     assert len(images) == 1
     workers = cluster["workerGroupSpecs"][0]
     cores = int(workers["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
-    assert workers["replicas"] * cores == given.arguments["workers"]
+    assert workers["replicas"] * cores == options.workers
 
 
 def test_the_container_takes_files_and_extras_that_exist():

@@ -198,7 +198,6 @@ def ellipse():
         (noise(), "fills a rectangle"),
         (rectangle(), "fills a rectangle"),
         (ellipse(), "leaves a circle by"),
-        (with_bay(), "no filled disc"),
         (with_bud(), "no filled disc"),
         (eye((190, 190), (95.0, 95.0)), "fills a rectangle"),  # cropped so closely that hardly a rim is left
         (eye(radius=40.0), "radius 40 px"),
@@ -225,6 +224,88 @@ def test_a_sky_over_any_skyline_is_no_field(seed, hill, rough, phase, height):
 
     with pytest.raises(FieldError):
         field_of_view.find(pixels)
+
+
+# the lit rim
+
+
+def in_shadow(pixels, rows, columns, light=0.05):
+    """Return a photograph in which a part, given by two slices, has a share of its light."""
+    result = pixels.astype(np.float32)
+    result[rows, columns] *= light
+    return cv2.GaussianBlur(result, (0, 0), 1).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 0), (0, 1), (0, 0)])
+def test_a_disc_with_a_dark_quarter_is_found_from_the_rest_of_its_rim(rows, columns):
+    halves = slice(0, 450), slice(450, None)
+    pixels = eye((900, 1100), (450.0, 550.0), 400.0)
+    field = field_of_view.find(in_shadow(pixels, halves[rows], slice(550 * columns, 550 * (columns + 1))))
+
+    assert is_like(field, (450.0, 550.0), 400.0)
+    assert field.box.top <= 52
+    assert field.box.left <= 152
+    assert field.box.bottom >= 848
+    assert field.box.right >= 948
+
+
+def test_a_disc_that_the_camera_cuts_is_cut_there_although_a_quarter_is_dark():
+    pixels = framed(eye((640, 1100), (320.0, 550.0), 400.0), top=60, bottom=60)
+
+    field = field_of_view.find(in_shadow(pixels, slice(380, None), slice(550, None)))
+
+    assert is_like(field, (380.0, 550.0), 400.0)
+    assert abs(field.box.top - 60) <= 3
+    assert abs(field.box.bottom - 700) <= 3
+
+
+@pytest.mark.parametrize("light", [1 / 5, 1 / 8])
+def test_a_dim_disc_is_found(light):
+    pixels = eye((900, 1100), (450.0, 550.0), 400.0, dimming=0.6, noise=2.0)
+
+    field = field_of_view.find((pixels * light).round().astype(np.uint8))
+
+    assert is_like(field, (450.0, 550.0), 400.0)
+
+
+def test_glow_around_a_disc_does_not_belong_to_the_field():
+    pixels = eye((900, 1100), (450.0, 550.0), 400.0)
+    rows, columns = np.ogrid[:900, :1100]
+    near = np.hypot(rows - 450, columns - 570) < 430
+    pixels[near & ~pixels.any(axis=2)] = (24, 20, 18)
+
+    assert is_like(field_of_view.find(pixels), (450.0, 550.0), 400.0)
+
+
+def test_a_disc_with_a_dark_bay_is_found_whole():
+    assert is_like(field_of_view.find(with_bay()))
+
+
+def test_a_disc_of_which_less_than_a_third_is_lit_is_refused():
+    pixels = eye((900, 1100), (450.0, 550.0), 400.0)
+    pixels[:, :400] = 0
+    pixels[420:] = 0
+
+    with pytest.raises(FieldError):
+        field_of_view.find(pixels)
+
+
+def test_the_box_of_a_bright_photograph_is_that_of_its_lit_patch():
+    pixels = eye((900, 1100), (450.0, 550.0), 400.0)
+
+    assert field_of_view.find(pixels) == field_of_view._disc_of_patch(pixels)
+
+
+@pytest.mark.parametrize("number", ["002", "164", "312"])
+def test_darkened_photographs_have_the_field_of_the_original(shared_data, number):
+    pixels = np.asarray(Image.open(shared_data / "graded" / f"IDRiD_{number}.jpg"))
+    original = field_of_view.find(pixels)
+    height, width = (length // 2 for length in pixels.shape[:2])
+
+    for dark in (in_shadow(pixels, slice(height, None), slice(width, None)), pixels // 5):
+        field = field_of_view.find(dark)
+        assert math.dist(field.centre, original.centre) <= 0.01 * original.radius
+        assert abs(field.radius - original.radius) <= 0.01 * original.radius
 
 
 # full_frame, from_circle

@@ -153,7 +153,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(model, tmp_path):
 
     with serving(data, model) as (process, address):
         client = Client(address)
-        assert client.photograph(finished.id).told == corrected.told
+        assert client.photograph(finished.id).response == corrected.response
         for identifier in under_way:
             found = client.wait(identifier, seconds=60.0)
             assert found.lesions == finished.lesions

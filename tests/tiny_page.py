@@ -91,11 +91,13 @@ def delayed(address, seconds):
 async def _proxy(port, seconds, started):
     async def connect(reader, writer):
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        transports.update((writer.transport, server_writer.transport))
+        with contextlib.suppress(OSError, RuntimeError, asyncio.CancelledError):  # one side has closed it
             await asyncio.gather(_forward(reader, server_writer, 0), _forward(server_reader, writer, seconds))
         writer.close()
         server_writer.close()
 
+    transports = set()
     stop = asyncio.Event()
     server = await asyncio.start_server(connect, "127.0.0.1", 0)
     started.set_result((asyncio.get_running_loop(), stop, server.sockets[0].getsockname()[1]))
@@ -103,7 +105,9 @@ async def _proxy(port, seconds, started):
     server.close()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
-    await asyncio.sleep(0.1)  # they close their connections
+    for transport in transports:
+        transport.abort()
+    await asyncio.sleep(0.1)  # the loop closes the sockets
 
 
 async def _forward(reader, writer, seconds):

@@ -85,6 +85,8 @@ class LitRim:
     """px of the photograph."""
     box: Box
     """Bounding box of the disc within the photograph, without what the camera cuts off."""
+    brightness: float
+    """Mean level of the field's brightest channel above the surround, about, 0 to 255."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -130,8 +132,12 @@ def fit(pixels: UInt8[np.ndarray, "H W 3"]) -> LitRim | None:
     _, patch, circle = best
     scale = np.array(pixels.shape[:2]) / picture.shape
     row, column = (circle.centre * scale).tolist()
-    radius = circle.radius * float(scale.mean())
-    return LitRim(centre=(row, column), radius=radius, box=_field_box(patch, circle, pixels.shape[:2]))
+    return LitRim(
+        centre=(row, column),
+        radius=circle.radius * float(scale.mean()),
+        box=_field_box(patch, circle, pixels.shape[:2]),
+        brightness=brightness,
+    )
 
 
 def _reduce(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w"]:
@@ -241,7 +247,7 @@ def _is_plausible(patch: _Patch, circle: _Circle) -> bool:
     squares = np.add.outer(rows**2, columns**2)
     area, disc = int(patch.mask.sum()), squares <= circle.radius**2
     outside = int((patch.mask & (squares > (1.015 * circle.radius) ** 2)).sum())
-    return outside <= OUTSIDE * area and int((patch.mask & disc).sum()) >= LIT_SHARE * disc.sum()
+    return outside <= OUTSIDE * area and int((patch.mask & disc).sum()) >= LIT_SHARE * int(disc.sum())
 
 
 def _score(picture: Float32[np.ndarray, "h w"], patch: _Patch, circle: _Circle) -> float:

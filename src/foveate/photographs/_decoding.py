@@ -384,17 +384,17 @@ def _round_to_8_bits(
     deep = cv2.imdecode(np.memmap(file, np.uint8, "r"), cv2.IMREAD_UNCHANGED)
     if deep is None or deep.dtype != np.uint16 or deep.shape != cut.shape:
         raise disagreement
-    if deep.max() < 1 << 12:
-        raise PhotographError(
-            f"{name}: its 16 bits hold levels up to {deep.max()} only: 12 bits or fewer; export it as "
-            " 8-bit RGB"
-        )
     rounded = np.empty_like(cut)
     for rows in _strips(*cut.shape[:2]):
         levels: UInt16[np.ndarray, "R W 3"] = deep[rows, :, ::-1]
         if not np.array_equal(levels >> 8, cut[rows]):
             raise disagreement
         rounded[rows] = (levels.astype(np.uint32) + 128) // 257  # 65535 / 255 = 257
+    if deep.max() < 1 << 12:
+        raise PhotographError(
+            f"{name}: its 16 bits hold levels up to {deep.max()} only: 12 bits or fewer; export it "
+            "as 8-bit RGB"
+        )
     return rounded
 
 

@@ -127,7 +127,7 @@ def start(
         memory=memory,
         packs=Packs(),
         corrections=corrections,
-        references=References(data_dir, memory, corrections),
+        references=References(database, data_dir, memory, corrections),
         exports=Exports(database, data_dir, jobs, corrections, model.field),
         presenter=presenter,
         events=events,

@@ -4,11 +4,13 @@ Knows:   when the files that lie there will do, and what goes into which zip.
 Ignores: how a file is written; the desk does that with the command line's own calls.
 """
 
+import contextlib
 import hashlib
 import json
 import threading
 import uuid
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from foveate.server.review.corrections import Corrections, level_of, threshold_o
 from foveate.server.storage import names
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
+from foveate.server.storage.remains import delete_remains
 from foveate.version import version
 from foveate.writers import maps, result_paths, tables
 from foveate.writers import page as pages
@@ -45,37 +48,53 @@ class Exports:
         self._corrections = corrections
         self._field = field
         self._lock = threading.Lock()
+        self._readers: Counter[Path] = Counter()
 
-    def results(self, record: Record) -> Path:
-        """Return the folder of a photograph's files as they should be now, made if need be.
+    @contextlib.contextmanager
+    def results(self, record: Record) -> Iterator[Path]:
+        """Yield the folder of a photograph's files as they should be now; it stays until the block ends.
 
         Raises:
-            Problem: they cannot be made.
+            ServiceError: the files cannot be written, or the photograph was deleted meanwhile.
         """
-        place = self._data_dir.photograph(record.id)
+        with self._lock:
+            folder = self._folder(record)
+            self._readers[folder] += 1
+        try:
+            yield folder
+        finally:
+            with self._lock:
+                self._readers[folder] -= 1
+                if not self._readers[folder]:
+                    del self._readers[folder]
+
+    def _folder(self, record: Record) -> Path:
+        """Return the folder of a photograph's files, which are written unless they exist already."""
+        directory = self._data_dir.photograph(record.id)
         corrected = self._database.corrected(record.id)
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if not edits and not record.thresholds and record.spacing_mm is None:
-            return place.results
+            return directory.results
         selected = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
-        out = place.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
-        with self._lock:
-            if not out.is_dir():
-                for older in place.exports.iterdir() if place.exports.is_dir() else ():
+        out = (
+            directory.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
+        )
+        if not out.is_dir():
+            for older in directory.exports.iterdir() if directory.exports.is_dir() else ():
+                if not self._readers[older]:
                     self._data_dir.delete(older)
-                self._make(record, out, corrected)
+            self._export(record, out, corrected)
         return out
 
-    def _make(self, record: Record, out: Path, corrected: frozenset[str]) -> None:
-        place = self._data_dir.photograph(record.id)
+    def _export(self, record: Record, out: Path, corrected: frozenset[str]) -> None:
+        """Let the I/O worker write a photograph's files."""
         png_paths = {lesion: self._data_dir.incoming / f"{uuid.uuid4().hex}.png" for lesion in corrected}
         try:
             for lesion, path in png_paths.items():
                 atomic_files.write_file(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
-            out.parent.mkdir(exist_ok=True)
             self._jobs.run_io_task(
                 ExportTask(
-                    folder=place.folder,
+                    folder=self._data_dir.photograph(record.id).folder,
                     out=out,
                     key=record.key,
                     facts=record.predicted,
@@ -91,6 +110,9 @@ class Exports:
         finally:
             for path in png_paths.values():
                 path.unlink(missing_ok=True)
+            deleted = delete_remains(self._database, self._data_dir, record.id)
+        if deleted:
+            raise errors.not_found("photograph")
 
     def journal(self, record: Record) -> dict[str, Any]:
         """Return who corrected what, and which model had seen it; empty where nobody did."""
@@ -129,7 +151,8 @@ class Exports:
         Raises:
             Problem: as `results`.
         """
-        return self._zip(_within(self.results(record), parts))
+        with self.results(record) as folder:
+            return self._zip(_within(folder, parts))
 
     def zip_results_of(self, records: Sequence[Record]) -> Path:
         """Return a zip of the files of several photographs, with one summary and one page for all.
@@ -144,9 +167,10 @@ class Exports:
             rows, provenance = [], None
             chosen = frozenset(PARTS) - {"summary.csv", "index.html"}
             for record in records:
-                folder = self.results(record)
-                yield from _within(folder, chosen)
-                content = json.loads((folder / result_paths.regions_file(record.key, ".json")).read_bytes())
+                with self.results(record) as folder:
+                    yield from _within(folder, chosen)
+                    table = folder / result_paths.regions_file(record.key, ".json")
+                    content = json.loads(table.read_bytes())
                 rows.append(tables.row_of(content, record.key))
                 model = content["model"]
                 provenance = Provenance(name=model["name"], version=model["version"], digest=model["sha256"])
@@ -193,11 +217,14 @@ class Exports:
 
     def _photograph(self, record: Record) -> Path:
         """Return the photograph as PNG: the same pixels, none of the file's metadata."""
-        place = self._data_dir.photograph(record.id)
-        out = place.folder / "photograph.png"
+        folder = self._data_dir.photograph(record.id).folder
+        out = folder / "photograph.png"
         with self._lock:
             if not out.is_file():
-                self._jobs.run_io_task(ExportPhotographTask(folder=place.folder, out=out))
+                try:
+                    self._jobs.run_io_task(ExportPhotographTask(folder=folder, out=out))
+                finally:
+                    delete_remains(self._database, self._data_dir, record.id)
         return out
 
     def _layout(self, codes: Sequence[str]) -> bytes:
@@ -250,7 +277,12 @@ def parts(names: str | None) -> frozenset[str]:
 
 
 def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:
-    """Yield the files of a folder that belong to some parts, by name."""
+    """Yield the files of a folder that belong to some parts, by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder.stat()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] in chosen:

@@ -18,6 +18,8 @@ import contextlib
 import logging
 import time
 import traceback
+from collections import Counter
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -40,8 +42,17 @@ DRAINED = 32 << 20
 PATIENCE = 2.0
 """Seconds for which they are."""
 
+JSON_SECONDS = 20.0
+"""For a body that is no file to arrive."""
+
 AT_ONCE = 1000
-"""Requests under way, streams of events included."""
+"""Requests under way of those who may use the server, streams of events included."""
+
+STRANGERS = 500
+"""Requests under way of those who have shown no token."""
+
+PER_STRANGER = 32
+"""Requests under way of one address that has shown no token: a browser loads the page with 6 at a time."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -70,7 +81,8 @@ class Guard:
         self._options = options
         self._sessions = sessions
         self._metrics = metrics
-        self._under_way = 0
+        self._admitted = 0
+        self._strangers: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, pass it on, and see to its answer."""
@@ -83,7 +95,6 @@ class Guard:
         incoming = _Incoming(receive)
         receive = incoming.receive
         answer = _Response(scope, send, incoming, self._metrics)
-        self._under_way += 1
         try:
             await self._checked(scope, receive, answer)
         except Problem as problem:
@@ -94,17 +105,39 @@ class Guard:
             where = "".join(traceback.format_tb(error.__traceback__))
             LOG.error("%s while answering\n%s", type(error).__name__, where)
             await _say(Problem.of(errors.internal()), scope, receive, answer)
-        finally:
-            self._under_way -= 1
 
     async def _checked(self, scope: Scope, receive: Receive, answer: "_Response") -> None:
         headers = Headers(scope=scope)
         self._check(scope, headers)
-        if self._under_way > AT_ONCE:
+        with self._counted(scope, headers):
+            if not _is_file(scope):
+                receive = await self._body(headers, receive)
+            await self._app(scope, receive, answer.send)
+
+    @contextlib.contextmanager
+    def _counted(self, scope: Scope, headers: Headers) -> Iterator[None]:
+        """Count a request while it is under way; strangers by their address, so that they shut out no others.
+
+        Raises:
+            ServiceError: there are too many.
+        """
+        if admits(self._sessions, headers):
+            if self._admitted >= AT_ONCE:
+                raise errors.busy("requests")
+            self._admitted += 1
+            try:
+                yield
+            finally:
+                self._admitted -= 1
+            return
+        address = (scope.get("client") or ("",))[0]
+        if self._strangers[address] >= PER_STRANGER or self._strangers.total() >= STRANGERS:
             raise errors.busy("requests")
-        if not _is_file(scope):
-            receive = await self._body(headers, receive)
-        await self._app(scope, receive, answer.send)
+        self._strangers[address] += 1
+        try:
+            yield
+        finally:
+            self._strangers -= Counter({address: 1})  # addresses without requests are forgotten
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raise a Problem where a request may not be looked at."""
@@ -132,7 +165,7 @@ class Guard:
         require_length(headers, JSON_BYTES)
         content = bytearray()
         try:
-            async with asyncio.timeout(self._options.limits.upload_seconds):
+            async with asyncio.timeout(min(JSON_SECONDS, self._options.limits.upload_seconds)):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":

@@ -15,6 +15,7 @@ import uvicorn
 
 from foveate.errors import SettingError
 from foveate.server.http.app import Application, create
+from foveate.server.http.connections import BoundedProtocol
 from foveate.server.options import Options
 
 GRACE = 5
@@ -58,10 +59,21 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listening = _listening(options)
     app = create(options)
-    config = uvicorn.Config(
+    server = _Server(configuration(app), app, lambda: say(address(options, listening)))
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log what is raised below
+    with listening, contextlib.suppress(SystemExit):
+        server.run(sockets=[listening])
+    if app.failure is not None:
+        raise app.failure
+
+
+def configuration(app: Application) -> uvicorn.Config:
+    """Return how uvicorn runs the application."""
+    return uvicorn.Config(
         app,
+        http=BoundedProtocol,
         log_config=None,
-        access_log=False,  # it would hold identifiers and who asked; /metrics counts
+        access_log=False,  # it would hold identifiers and addresses; /metrics counts
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE,
@@ -69,12 +81,6 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         backlog=BACKLOG,
         ws="none",
     )
-    server = _Server(config, app, lambda: say(address(options, listening)))
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log what is raised below
-    with listening, contextlib.suppress(SystemExit):
-        server.run(sockets=[listening])
-    if app.failure is not None:
-        raise app.failure
 
 
 def _listening(options: Options) -> socket.socket:

@@ -34,6 +34,7 @@ from foveate.server.storage import names
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.facts import Failure
+from foveate.server.storage.remains import delete_remains
 from foveate.types import Part
 
 ATTEMPTS = 3
@@ -303,13 +304,8 @@ class JobQueue:
         finally:
             self._running.pop(record.id, None)
             self._progress.clear(record.id)
-            self._persistently(lambda: self._delete_remains(record.id))
+            self._persistently(lambda: delete_remains(self._database, self._data_dir, record.id))
         self._persistently(lambda: self._events.publish("queue", self.lengths()))
-
-    def _delete_remains(self, identifier: str) -> None:
-        """Delete what was written of a photograph that was deleted meanwhile."""
-        if self._database.get(identifier) is None:
-            self._data_dir.delete(self._data_dir.photograph(identifier).folder)
 
     def _predict(self, worker: Worker, record: Record) -> None:
         directory = self._data_dir.photograph(record.id)

@@ -27,7 +27,8 @@ from foveate.server.review.corrections import (
 )
 from foveate.server.review.layers import Memory
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import Record
+from foveate.server.storage.database import Database, Record
+from foveate.server.storage.remains import delete_remains
 from foveate.server.storage.tiles import Pyramid
 from foveate.writers import maps
 
@@ -69,7 +70,10 @@ def read(path: Path, record: Record) -> Bool[np.ndarray, "H W"]:
 class References:
     """The masks of all photographs."""
 
-    def __init__(self, data_dir: DataDir, memory: Memory, corrections: Corrections) -> None:
+    def __init__(
+        self, database: Database, data_dir: DataDir, memory: Memory, corrections: Corrections
+    ) -> None:
+        self._database = database
         self._data_dir = data_dir
         self._memory = memory
         self._corrections = corrections
@@ -90,6 +94,8 @@ class References:
         atomic_files.write_file(
             self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
         )
+        if delete_remains(self._database, self._data_dir, record.id):
+            raise errors.not_found("photograph")
         self._memory.forget(record.id, "reference")
 
     def snapshot(self, record: Record, name: str) -> None:

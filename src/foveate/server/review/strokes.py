@@ -103,7 +103,7 @@ class _Segments:
             np.minimum(left, centre[:, 1:] - half, out=left)
             np.maximum(right, centre[:, 1:] + half, out=right)
         length = np.hypot(*self.along.T)[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of points and level segments
             across = self.radius * self.along[:, ::-1] * (-1.0, 1.0) / length  # to one long edge
             for side in (across, -across):
                 share = (rows - self.start[:, :1] - side[:, :1]) / self.along[:, :1]

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
+from foveate.server import errors
 from foveate.server.storage import migrations
 from foveate.server.storage.facts import Failure, LevelCounts, PhotographFacts, StoredFacts
 from foveate.types import Part
@@ -364,17 +365,25 @@ class Database:
     # What is counted
 
     def counts(self, identifier: str, lesion: str) -> LevelCounts:
-        """Return the counts of all levels of the model's map of a photograph that is done."""
-        found = self._rows(
-            "SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion
-        )
-        return LevelCounts.model_validate_json(found[0][0])
+        """Return the counts of all levels of the model's map of a photograph that is done.
+
+        Raises:
+            ServiceError: the photograph was deleted meanwhile.
+        """
+        rows = self._rows("SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion)
+        return LevelCounts.model_validate_json(_only(rows)["counts"])
 
     def present(self, identifier: str) -> dict[str, CurrentCounts]:
-        """Return what each lesion comes to at present."""
+        """Return what each lesion comes to at present, of a photograph that is done.
+
+        Raises:
+            ServiceError: the photograph was deleted meanwhile.
+        """
         rows = self._rows(
             "SELECT lesion, level, count, area_px, mask_px FROM present WHERE photograph = ?", identifier
         )
+        if not rows:
+            raise errors.not_found("photograph")
         return {
             row["lesion"]: CurrentCounts(
                 level=row["level"], count=row["count"], area_px=row["area_px"], mask_px=row["mask_px"]
@@ -404,10 +413,13 @@ class Database:
         return [_edit(row) for row in rows]
 
     def edit(self, identifier: str, number: int) -> Edit:
-        """Return one step, with its pixels."""
-        return _edit(
-            self._rows("SELECT * FROM edits WHERE photograph = ? AND number = ?", identifier, number)[0]
-        )
+        """Return one step, with its pixels.
+
+        Raises:
+            ServiceError: the photograph was deleted meanwhile.
+        """
+        rows = self._rows("SELECT * FROM edits WHERE photograph = ? AND number = ?", identifier, number)
+        return _edit(_only(rows))
 
     def corrected(self, identifier: str) -> frozenset[str]:
         """Return the lesions of which any pixel was corrected."""
@@ -416,6 +428,17 @@ class Database:
             identifier,
         )
         return frozenset(row[0] for row in rows)
+
+
+def _only(rows: list[sqlite3.Row]) -> sqlite3.Row:
+    """Return the first of some rows.
+
+    Raises:
+        ServiceError: there is none.
+    """
+    if not rows:
+        raise errors.not_found("photograph")
+    return rows[0]
 
 
 def put_current_counts(

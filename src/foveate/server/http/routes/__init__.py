@@ -4,18 +4,42 @@ Knows:   paths, methods and query parameters, a module for each kind of thing.
 Ignores: how anything is done.
 """
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Depends, Path
 from starlette.requests import Request
 
-from foveate.server import schemas
+from foveate.errors import FoveateError, OutputError
+from foveate.server import errors, schemas
+from foveate.server.errors import ServiceError
 from foveate.server.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> AsyncIterator[Service]:
+    """Yield the service; a request that fails because its photograph was deleted is answered with 404."""
     running: Service = request.app.state.service
-    return running
+    try:
+        yield running
+    except (OSError, LookupError, FoveateError) as error:
+        if _may_be_deletion(error) and await _is_deleted(request, running):
+            raise errors.not_found("photograph") from error
+        raise
+
+
+def _may_be_deletion(error: Exception) -> bool:
+    """Return whether an error can mean that files or rows vanished while they were read or written."""
+    if isinstance(error, ServiceError):
+        return error.code in {"no_space", "internal", "unreadable", "refused"}
+    return isinstance(error, OSError | LookupError | OutputError)
+
+
+async def _is_deleted(request: Request, service: Service) -> bool:
+    """Return whether a request is about a photograph that does not exist."""
+    if not request.url.path.startswith("/api/photographs/") or "id" not in request.path_params:
+        return False
+    return await to_thread.run_sync(service.database.get, request.path_params["id"]) is None
 
 
 Services = Annotated[Service, Depends(_service)]

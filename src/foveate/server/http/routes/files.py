@@ -84,11 +84,10 @@ def printed(services: Services, id: Id) -> HTMLResponse:
 
 
 def _overlay(services: Service, record: Record, width: int | None) -> bytes:
-    folder = services.exports.results(record)
-    corrected = folder / "corrected"
-    content = (
-        (corrected if corrected.is_dir() else folder) / result_paths.overlay_file(record.key)
-    ).read_bytes()
+    with services.exports.results(record) as folder:
+        corrected = folder / "corrected"
+        source = corrected if corrected.is_dir() else folder
+        content = (source / result_paths.overlay_file(record.key)).read_bytes()
     if width is None or width >= record.width:
         return content
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

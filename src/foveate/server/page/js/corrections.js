@@ -11,8 +11,8 @@ import { confirmAction, showFailure, showMessage } from "./messages.js";
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export function createCorrections(state, layers, outbox) {
-  // photograph id -> {pending, revision, steps}: the number of edits on their way, the revision after the last
-  // edit that was answered, and whether "undo" and "redo" will be possible after all of them.
+  // photograph id -> {pending, revision, steps}: the number of edits on their way, the revision after the
+  // last edit that was answered, and whether "undo" and "redo" will be possible after all of them.
   const journals = new Map();
 
   async function load(view = state.view) {

@@ -1,0 +1,20 @@
+"""What is left of a photograph that was deleted while something was being written for it.
+
+Knows:   that a folder whose photograph is not in the database has no owner.
+Ignores: who writes, and what.
+"""
+
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database
+
+
+def delete_remains(database: Database, data_dir: DataDir, identifier: str) -> bool:
+    """Delete the folder of a photograph that is no longer in the database; return whether that was so.
+
+    Whoever writes into a photograph's folder calls this afterwards. The photograph is removed from the
+    database before its folder, so that either this or the deletion itself sees all that was written.
+    """
+    if database.get(identifier) is not None:
+        return False
+    data_dir.delete(data_dir.photograph(identifier).folder)
+    return True
