@@ -185,7 +185,7 @@ class StageLog:
         known = {
             f"validation/{lesion}": score for lesion, score in record.scores.items() if score is not None
         }
-        self.tensorboard.add_values(values, record.step)
+        self.tensorboard.add_values(known, record.step)
 
     @property
     def scores(self) -> Scores:
