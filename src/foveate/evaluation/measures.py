@@ -3,7 +3,7 @@
 Knows:   which pixels are scored, and what is counted of one lesion in one photograph.
 Ignores: where maps come from, and how the sums become figures.
 
-Shape letters: H W photograph, S bins of a sketch, C columns.
+Shape letters: H W photograph, S interval bins, C columns.
 """
 
 from collections.abc import Mapping
@@ -37,9 +37,9 @@ class Measures:
     areas: Mapping[str, float | None]
     """Estimator -> area under the curve of this photograph alone; None where it has no lesion."""
     interval_bins: Int64[np.ndarray, "2 S"]
-    """Lesion pixels and background pixels in the bins of `metrics.SKETCH`."""
+    """Lesion pixels and background pixels in the bins of `metrics.INTERVAL_BIN_EDGES`."""
     official: Float64[np.ndarray, " 67"]
-    """Sums at the challenge's thresholds, from `metrics.at_thresholds`."""
+    """Sums at the challenge's thresholds, from `metrics.threshold_sums`."""
     coarse: Float64[np.ndarray, " 23"]
     """The same at eleven thresholds."""
     confusion: Float64[np.ndarray, " 3"]
