@@ -131,9 +131,7 @@ def make_plan(
         recipe=recipe,
         cases=layouts.cases(options.data, layout, split),
         folder=folder,
-        healthy=()
-        if options.healthy is None
-        else graded.healthy_cases(options.healthy, recipe.healthy_split),
+        healthy=_healthy_cases(options.healthy, recipe),
         start=None if options.start is None else models.load(options.start),
         minutes=options.minutes,
         device=options.device,
@@ -144,6 +142,7 @@ def make_plan(
 
 
 def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:
+    """Return the healthy eyes to learn from; none if no folder is named."""
     return () if folder is None else graded.healthy_cases(folder, recipe.healthy_split)
 
 
