@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import re
 import stat
 import sys
-from pathlib import Path
 
 import pydicom
 import pytest
@@ -116,17 +114,6 @@ def test_a_misused_command_is_exit_code_2_and_one_line(foveate, tmp_path, monkey
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", ["pull", "push", "watch", "key"])
-def test_every_option_is_documented(foveate, monkeypatch, command):
-    monkeypatch.setenv("COLUMNS", "200")
-    _, help_text, _ = foveate("dicom", command, "--help")
-    page = (Path(__file__).parent.parent / "docs" / "dicom.md").read_text()
-
-    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_text)) - {"--help"}:
-        assert f"`{option}" in page, option
-    assert f"foveate dicom {command} " in page
 
 
 def test_a_password_file_that_is_missing_is_named(foveate, tmp_path):

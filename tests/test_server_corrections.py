@@ -14,7 +14,8 @@ from tiny_server import done, grey, png
 from foveate.analysis import component_tree, regions
 from foveate.server.errors import ServiceError
 from foveate.server.review import corrections, layers, strokes
-from foveate.server.review.layers import ERASED, PAINTED, Memory
+from foveate.server.review.layers import ERASED, PAINTED
+from foveate.server.storage.cache import MapCache
 
 shape = (30, 40)
 places = st.tuples(st.floats(-5, 45), st.floats(-5, 35))
@@ -23,7 +24,7 @@ places = st.tuples(st.floats(-5, 45), st.floats(-5, 35))
 @settings(max_examples=25)
 @given(st.lists(places, min_size=1, max_size=5), st.floats(1, 12))
 def test_a_stroke_covers_the_pixels_whose_centres_are_near_and_those_that_hold_a_point(points, diameter):
-    covered = strokes.covered(points, diameter, shape)
+    covered = strokes.rasterise(points, diameter, shape)
 
     wanted = np.zeros(shape, bool)
     pairs = list(itertools.pairwise(points)) or [(points[0], points[0])]
@@ -51,7 +52,7 @@ def _away(place, one, other):
 @settings(max_examples=50)
 @given(places, places)
 def test_a_thin_stroke_has_no_gap(start, end):
-    covered = strokes.covered([start, end], 1.0, (30, 40))
+    covered = strokes.rasterise([start, end], 1.0, (30, 40))
     if covered is None:
         return
     count, _ = cv2.connectedComponents(covered.pixels.astype(np.uint8), connectivity=8)
@@ -60,7 +61,7 @@ def test_a_thin_stroke_has_no_gap(start, end):
 
 
 def test_memory_forgets_the_oldest_and_keeps_the_latest_however_large():
-    memory = Memory(1000)
+    memory = MapCache(1000)
     made = []
 
     def make(name, size):
@@ -402,10 +403,10 @@ def test_corrected_masks_can_be_kept_to_compare_with(client, one):
 @given(st.integers(0, 2**32 - 1))
 def test_patches_come_back_as_they_were_packed(seed):
     rng = np.random.default_rng(seed)
-    covered = strokes.covered([(3.0, 4.0), (20.0, 9.0)], 6.0, shape)
+    covered = strokes.rasterise([(3.0, 4.0), (20.0, 9.0)], 6.0, shape)
     pixels = rng.integers(0, 256, covered.box.shape, np.uint8)
 
-    np.testing.assert_array_equal(layers.unpacked(layers.packed(pixels), covered.box).pixels, pixels)
+    np.testing.assert_array_equal(layers.unpack(layers.pack(pixels), covered.box).pixels, pixels)
 
 
 def test_fovea_and_disc_in_one_place_are_refused(client, one):

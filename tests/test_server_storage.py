@@ -107,7 +107,7 @@ def version_1(tmp_path):
 def test_a_database_of_version_1_is_read_as_it_is(version_1):
     database = Database(version_1)
 
-    (finished, failed), total = database.some(Query())
+    (finished, failed), total = database.select(Query())
 
     assert total == 2
     assert finished.predicted.lesions["EX"].minimum_area_px == 4

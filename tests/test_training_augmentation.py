@@ -11,9 +11,9 @@ from strategies import laws, quarter_turn, seeds, turns
 from foveate.errors import SettingError
 from foveate.geometry import tiling
 from foveate.training import augmentation
-from foveate.training.augmentation import LARGEST_ZOOM, Limits
+from foveate.training.augmentation import LARGEST_ZOOM, AugmentationLimits
 
-FREE = Limits(turn=45, zoom=0.3, free_share=1.0, colour=0.1, noise=4)
+FREE = AugmentationLimits(turn=45, zoom=0.3, free_share=1.0, colour=0.1, noise=4)
 
 
 def random_warp(seed, limits=FREE):
@@ -57,7 +57,7 @@ def test_warps_stay_within_the_limits(seed):
 
 @given(seeds)
 def test_without_limits_pixels_keep_their_values_and_only_change_places(seed):
-    warp = random_warp(seed, Limits())
+    warp = random_warp(seed, AugmentationLimits())
     picture = np.random.default_rng(seed).integers(0, 256, (5, 8, 3)).astype(np.uint8)
 
     changed = augmentation.recolour(np.ascontiguousarray(augmentation.turn(picture, warp)), warp)
@@ -68,7 +68,7 @@ def test_without_limits_pixels_keep_their_values_and_only_change_places(seed):
 
 
 def test_all_eight_turns_and_mirrors_are_about_equally_frequent():
-    warps = [random_warp(seed, Limits()) for seed in range(800)]
+    warps = [random_warp(seed, AugmentationLimits()) for seed in range(800)]
     counts = np.bincount([2 * warp.quarters + warp.mirror for warp in warps], minlength=8)
 
     assert len(counts) == 8
@@ -76,7 +76,7 @@ def test_all_eight_turns_and_mirrors_are_about_equally_frequent():
 
 
 def test_the_free_share_says_how_many_are_turned_freely():
-    warps = [random_warp(seed, Limits(turn=45, zoom=0.2, free_share=0.3)) for seed in range(500)]
+    warps = [random_warp(seed, AugmentationLimits(turn=45, zoom=0.2, free_share=0.3)) for seed in range(500)]
     free = [warp for warp in warps if not warp.is_exact]
 
     assert 0.2 < len(free) / len(warps) < 0.4
@@ -94,7 +94,7 @@ def test_cropping_and_turning_commute(placed, quarters, mirror):
         mirror=mirror,
         angle=0.0,
         zoom=1.0,
-        levels=random_warp(0, Limits()).levels,
+        levels=random_warp(0, AugmentationLimits()).levels,
         noise=0.0,
         noise_seed=0,
     )
@@ -114,7 +114,8 @@ def test_cropping_and_turning_commute(placed, quarters, mirror):
 def test_quarter_turns_run_against_the_clock_and_the_mirror_comes_after():
     picture = np.array([[1, 2], [3, 4]])
     warps = {
-        (warp.quarters, warp.mirror): warp for warp in (random_warp(seed, Limits()) for seed in range(100))
+        (warp.quarters, warp.mirror): warp
+        for warp in (random_warp(seed, AugmentationLimits()) for seed in range(100))
     }
 
     assert augmentation.turn(picture, warps[1, False]).tolist() == [[2, 4], [1, 3]]
@@ -123,7 +124,7 @@ def test_quarter_turns_run_against_the_clock_and_the_mirror_comes_after():
 
 def shaped(angle, zoom):
     """Return a warp of one angle and zoom."""
-    levels = random_warp(0, Limits()).levels
+    levels = random_warp(0, AugmentationLimits()).levels
     return augmentation.Warp(
         quarters=0, mirror=False, angle=angle, zoom=zoom, levels=levels, noise=0.0, noise_seed=0
     )
@@ -200,7 +201,7 @@ def test_nearest_mixes_no_values(seed):
 @laws
 @given(seeds)
 def test_black_stays_black_and_noise_is_the_same_each_time(seed):
-    warp = random_warp(seed, Limits(colour=0.2, noise=20))
+    warp = random_warp(seed, AugmentationLimits(colour=0.2, noise=20))
     pixels = np.random.default_rng(seed).integers(1, 256, (8, 8, 3)).astype(np.uint8)
     pixels[2:5] = 0
 
@@ -213,7 +214,7 @@ def test_black_stays_black_and_noise_is_the_same_each_time(seed):
 
 
 def test_noise_has_the_warps_standard_deviation():
-    warp = random_warp(3, Limits(noise=9))
+    warp = random_warp(3, AugmentationLimits(noise=9))
     pixels = np.full((64, 64, 3), 128, np.uint8)
 
     spread = augmentation.recolour(pixels, warp).astype(float).std()
@@ -244,4 +245,4 @@ def test_recolouring_does_not_write_into_what_it_is_given():
 )
 def test_limits_outside_their_range_are_refused(limits):
     with pytest.raises(SettingError):
-        Limits(**{name: float(value) for name, value in limits.items()})
+        AugmentationLimits(**{name: float(value) for name, value in limits.items()})

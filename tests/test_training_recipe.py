@@ -11,7 +11,7 @@ import torch
 
 from foveate import nets
 from foveate.errors import SettingError
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.recipe import STAGES, Stage, stage_steps, steps_per_epoch
 
 WHOLE = {"steps": 1, "photographs": 1, "windows": 1, "rate": 1e-3}
@@ -22,7 +22,7 @@ def test_the_stages_are_the_papers_in_its_order():
 
 
 def test_the_smallest_stage_is_one_step_of_one_window_of_one_photograph():
-    assert Stage(**WHOLE).limits == Limits()
+    assert Stage(**WHOLE).limits == AugmentationLimits()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,9 @@ def test_a_recipe_without_one_of_the_stages_is_refused_and_the_stage_named(stage
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("limits", [Limits(turn=1), Limits(zoom=0.1)], ids=["turn", "zoom"])
+@pytest.mark.parametrize(
+    "limits", [AugmentationLimits(turn=1), AugmentationLimits(zoom=0.1)], ids=["turn", "zoom"]
+)
 def test_only_stages_without_fusion_may_turn_freely_or_zoom(stage, limits):
     whole = tiny_set.recipe()
     stages = whole.stages | {stage: replace(whole.stages[stage], limits=limits)}

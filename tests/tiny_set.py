@@ -17,7 +17,7 @@ from foveate.datasets import idrid
 from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
 from foveate.training import cache
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
 from foveate.types import Decision, ModelContract
@@ -134,8 +134,8 @@ def seeded(build=network, seed=0) -> LocalGlobalUNet:
 
 def recipe(**changes) -> Recipe:
     """Return a recipe of six steps a stage."""
-    free = Limits(turn=45.0, zoom=0.2, colour=0.05, noise=3.0)
-    quarters = Limits(colour=0.05)
+    free = AugmentationLimits(turn=45.0, zoom=0.2, colour=0.05, noise=3.0)
+    quarters = AugmentationLimits(colour=0.05)
     whole = Recipe(
         name="tiny",
         contract=CONTRACT,

@@ -1,32 +1,55 @@
 """Cases of a running server: deletion while reading, heavy inputs, slow and many clients."""
 
 import http.client
+import io
+import json
 import math
+import os
 import random
+import signal
 import socket
+import struct
+import subprocess
 import sys
 import threading
 import time
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
+from unittest.mock import Mock
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import tiny_package
 import tiny_server
 from tiny_server import done, picture
 
+import foveate
+from foveate.client import Client
+from foveate.errors import FoveateError, OutputError
 from foveate.inference.api import load
+from foveate.server import service
 from foveate.server.errors import ServiceError
 from foveate.server.http import connections, guard, serving
 from foveate.server.http.app import create
+from foveate.server.jobs import image_limits, worker_pool
+from foveate.server.jobs.events import EventBroker
+from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
 from foveate.server.jobs.worker_pool import WorkerPool
-from foveate.server.options import Options
+from foveate.server.metrics import Metrics
+from foveate.server.options import Limits, Options
 from foveate.server.review import strokes
+from foveate.server.sessions import Sessions
 
 READS = (
     "",
@@ -89,7 +112,7 @@ def test_an_edit_of_a_photograph_whose_files_are_gone_is_404(client):
     with pytest.raises(ServiceError, match="no such photograph"):
         client.service.database.counts(identifier, "EX")
     with pytest.raises(ServiceError, match="no such photograph"):
-        client.service.database.present(identifier)
+        client.service.database.current_counts(identifier)
     assert not client.service.data_dir.photograph(identifier).folder.exists()
 
 
@@ -114,11 +137,99 @@ def test_a_stroke_of_ten_thousand_points_with_the_widest_brush_takes_seconds():
     circle = [(2000 + 400 * math.cos(i / 50), 1400 + 400 * math.sin(i / 50)) for i in range(9_700)]
     start = time.process_time()
 
-    covered = strokes.covered([*points, *circle], 512.0, (2848, 4288))
+    covered = strokes.rasterise([*points, *circle], 512.0, (2848, 4288))
 
     assert time.process_time() - start < 15
     assert covered is not None
     assert covered.pixels.mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("عين يسرى.png", "عين_يسرى"),
+        ("左眼.png", "左眼"),
+        ("右目（がん）.png", "右目_がん_"),
+        ("왼쪽 눈.png", "왼쪽_눈"),
+        ("बायाँ.png", "बायाँ"),
+        ("œil gauche.png", "œil_gauche"),
+        ("眼" * 120 + ".png", "眼" * 40),
+    ],
+)
+def test_files_of_a_photograph_keep_the_letters_of_its_name(client, name, key):
+    photograph = f"/api/photographs/{done(client, name=quote(name))['id']}"
+
+    download = client.get(f"{photograph}/download")
+
+    with zipfile.ZipFile(io.BytesIO(download.content)) as archive:
+        assert f"maps/{key}_EX.png" in archive.namelist()
+        assert json.loads(archive.read(f"regions/{key}.json"))["lesions"]["EX"]["map"] == f"maps/{key}_EX.png"
+    assert quote(f"{key}.zip") in download.headers["Content-Disposition"]
+
+
+def progressive(scans):
+    """Return a JPEG that draws over its picture so many times."""
+    content = io.BytesIO()
+    with Image.open(io.BytesIO(picture())) as image:
+        image.convert("RGB").save(content, "JPEG", progressive=True)
+    body = content.getvalue()[:-2]
+    last = body.rindex(b"\xff\xda")
+    return body + body[last:] * (scans - body.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(client):
+    def submit(scans):
+        headers = {"Content-Type": "image/jpeg", "Foveate-Name": "eye.jpg"}
+        return client.post("/api/photographs", content=progressive(scans), headers=headers)
+
+    answer = submit(image_limits.SCANS + 1)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unreadable")
+    assert "it has 51 scans, more than the 50 that are read" in answer.json()["error"]["message"]
+    assert "scans" not in submit(image_limits.SCANS).text
+
+
+def one_tile(side, shape):
+    """Return a TIFF of (H, W) px in one tile of zeros, deflated."""
+    height, width = shape
+    content = zlib.compress(bytes(side * side), 9)
+    entries = [
+        *((256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)),
+        *((322, 4, side), (323, 4, side), (324, 4, 8), (325, 4, len(content))),
+    ]
+    table = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries
+    )
+    return struct.pack("<2sHI", b"II", 42, 8 + len(content)) + content + table + bytes(4)
+
+
+@pytest.mark.parametrize("path", ["corrections/masks/EX", "references/truth/EX"])
+def test_a_mask_in_one_large_tile_is_refused_before_it_is_decoded(client, path):
+    photograph = f"/api/photographs/{done(client)['id']}"
+
+    def put(side):
+        content = one_tile(side, (256, 256))
+        return client.put(f"{photograph}/{path}", content=content, headers={"Content-Type": "image/tiff"})
+
+    answer = put(4096)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unreadable")
+    assert "tiles are much larger" in answer.json()["error"]["message"]
+    assert put(256).status_code == 200
+
+
+def test_masks_are_decoded_by_the_io_worker(client, monkeypatch):
+    photograph = f"/api/photographs/{done(client)['id']}"
+    tasks, run = [], client.service.jobs.run_io_task
+    monkeypatch.setattr(client.service.jobs, "run_io_task", lambda task: (tasks.append(task), run(task))[1])
+
+    content = tiny_server.png(np.zeros((256, 256), np.uint8))
+    headers = {"Content-Type": "image/png"}
+    answer = client.put(f"{photograph}/corrections/masks/EX", content=content, headers=headers)
+
+    assert answer.status_code == 200
+    assert [type(task) for task in tasks] == [ReadMaskTask]
+    assert list(client.service.data_dir.incoming.iterdir()) == []
 
 
 TOKEN = "a-token-that-is-long-enough"
@@ -222,3 +333,120 @@ def test_strangers_with_slow_bodies_do_not_shut_out_whoever_has_the_token(model,
             assert another.recv(10_000).startswith(b"HTTP/1.1 429")
 
         assert ask(address, "/api/photographs", Authorization=f"Bearer {TOKEN}") == 200
+
+
+def is_running(number):
+    """Return whether a process exists and has not ended."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
+def test_a_worker_is_ended_with_what_it_has_started_though_that_holds_its_pipe():
+    code = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **pipes)
+    child = int(process.stdout.readline())
+    threading.Thread(target=worker_pool._read_replies, args=(process, SimpleQueue()), daemon=True).start()
+    start = time.monotonic()
+
+    worker_pool._end(process)
+
+    assert time.monotonic() - start < 5
+    while is_running(child):
+        assert time.monotonic() - start < 10
+        time.sleep(0.01)
+
+
+def test_a_data_folder_that_is_in_use_is_refused_before_any_worker_is_started(model, tmp_path):
+    spawned, parts = [], (EventBroker(), Metrics(), Sessions(None))
+    options = Options(data=tmp_path, model=model)
+    with tiny_server.running(tmp_path, model), pytest.raises(OutputError, match="another server uses it"):
+        service.start(options, spawned.append, *parts)
+
+    assert spawned == []
+
+
+def test_a_start_that_fails_ends_the_workers_and_releases_the_data_folder(model, tmp_path):
+    worker = tiny_server.Inline()
+    worker.handshake = Mock(side_effect=FoveateError("no such model package"))
+    pool = WorkerPool(io_worker=tiny_server.Inline(), inference_workers=[worker])
+    options, parts = Options(data=tmp_path, model=model), (EventBroker(), Metrics(), Sessions(None))
+
+    with pytest.raises(FoveateError, match="no such model package"):
+        service.start(options, lambda _: pool, *parts)
+
+    assert worker.closed
+    assert pool.io_worker.closed
+    with tiny_server.running(tmp_path, model) as client:
+        assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
+def test_a_server_stops_within_five_seconds_whatever_is_under_way(model, tmp_path):
+    source = str(Path(foveate.__file__).parent.parent)
+    command = ["-m", "foveate", "serve", "--data", tmp_path / "data", "--model", model, "--port", "0"]
+    path = tiny_package.photograph(tmp_path / "eye.png", diameter=2000)
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, *map(str, command), "--engine", "onnx", "--threads", "1"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PYTHONPATH": source},
+            )
+        )
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        stack.callback(timer.cancel)
+        url = urlsplit(process.stdout.readline().split()[-1])
+        client = Client(f"http://{url.netloc}")
+        for _ in range(2):
+            client.submit(path)
+        address = (url.hostname, url.port)
+        events, upload = (stack.enter_context(socket.create_connection(address, 30)) for _ in range(2))
+        events.sendall(b"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert events.recv(10_000).startswith(b"HTTP/1.1 200")
+        upload.sendall(
+            b"POST /api/photographs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+            b"Content-Length: 10000\r\n\r\n12"
+        )
+        time.sleep(0.2)
+        start = time.monotonic()
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(60) == 0
+        assert time.monotonic() - start < 5
+        assert process.stderr.read() == ""
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_lost_and_then_replaced(model, tmp_path):
+    options = Options(data=tmp_path, model=model, engine="onnx", threads=1)
+    worker = worker_pool.WorkerProcess(options, loads_model=True)
+    try:
+        threading.Timer(0.1, worker._process.kill).start()
+        with pytest.raises(worker_pool.LostError):
+            worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
+        with pytest.raises(ServiceError, match="no such file"):
+            worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
+    finally:
+        worker.close()
+
+
+def test_an_expired_photograph_leaves_nothing_in_the_memory(model, tmp_path):
+    with tiny_server.running(tmp_path, model, limits=Limits(keep=timedelta(days=1))) as client:
+        photograph = f"/api/photographs/{done(client)['id']}"
+        for path in ("/maps/EX/0/0_0.png", "/tiles/0/0_0.jpg"):
+            assert client.get(photograph + path).status_code in {200, 204}
+        assert client.service.memory._entries
+        assert client.service.packs._headers
+
+        client.service.jobs.expire(time.time() + 2 * 86400)
+
+        assert client.get(photograph).status_code == 404
+        assert not client.service.memory._entries
+        assert not client.service.packs._headers

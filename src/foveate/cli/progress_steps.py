@@ -14,13 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from foveate.training import curves
 from foveate.training.curves import Scores
 from foveate.training.recipe import StageName
-from foveate.training.trainer import Progress as Step
+from foveate.training.trainer import StageProgress
 
 LINE_SECONDS = 30
 """Time between two lines of a log, so that a day's log stays readable."""
 
 
-def show(steps: Iterable[tuple[StageName, Step]], *, quiet: bool = False) -> None:
+def show(steps: Iterable[tuple[StageName, StageProgress]], *, quiet: bool = False) -> None:
     """Run through the steps and show their progress.
 
     Args:
@@ -39,7 +39,7 @@ def show(steps: Iterable[tuple[StageName, Step]], *, quiet: bool = False) -> Non
         _print_lines(steps)
 
 
-def _show_bar(steps: Iterable[tuple[StageName, Step]]) -> None:
+def _show_bar(steps: Iterable[tuple[StageName, StageProgress]]) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -56,7 +56,7 @@ def _show_bar(steps: Iterable[tuple[StageName, Step]]) -> None:
             bar.update(tasks[stage], completed=step.step, loss=step.loss, scores=_scores(step.scores))
 
 
-def _print_lines(steps: Iterable[tuple[StageName, Step]]) -> None:
+def _print_lines(steps: Iterable[tuple[StageName, StageProgress]]) -> None:
     last_line, stage_start = -float("inf"), time.monotonic()
     first_step: dict[StageName, int] = {}
     last_scores = ""

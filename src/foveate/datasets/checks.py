@@ -37,7 +37,7 @@ from foveate.types import Photograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
+class DataProblem:
     """Something that is wrong, or that a person should look at."""
 
     split: str
@@ -57,7 +57,7 @@ class CheckedCase:
     case: Case
     facts: CaseFacts | None
     """None where the photograph cannot be read."""
-    problems: tuple[Problem, ...]
+    problems: tuple[DataProblem, ...]
     """Problems of this photograph and its masks alone."""
 
 
@@ -86,7 +86,7 @@ class CheckReport:
     layout: Layout
     splits: tuple[str, ...]
     checked: tuple[CheckedCase, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[DataProblem, ...]
     """Problems of single photographs, then of several."""
 
     @property
@@ -167,7 +167,7 @@ def check_case(case: Case, layout: Layout, split: str) -> tuple[CheckedCase, Thu
         if layout.field == "find":
             _require_field(photograph, wrong)
     problems = tuple(
-        Problem(split=split, message=message, is_wrong=is_wrong)
+        DataProblem(split=split, message=message, is_wrong=is_wrong)
         for messages, is_wrong in ((wrong, True), (doubtful, False))
         for message in messages
     )
@@ -218,9 +218,9 @@ def _require_field(photograph: Photograph, wrong: list[str]) -> None:
         wrong.append(f"{photograph.source}: {error}")
 
 
-def _folder_problems(listings: Mapping[str, SplitListing]) -> list[Problem]:
+def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
     """Return the problems of the folders of masks; a folder of several splits is reported once."""
-    problems: dict[str, Problem] = {}
+    problems: dict[str, DataProblem] = {}
     for split, listing in listings.items():
         lines = [(line, True) for line in (*listing.unreadable, *listing.missing.values())]
         lines += [
@@ -240,11 +240,11 @@ def _folder_problems(listings: Mapping[str, SplitListing]) -> list[Problem]:
             for path in listing.unused
         ]
         for line, is_wrong in lines:
-            problems.setdefault(line, Problem(split=split, message=line, is_wrong=is_wrong))
+            problems.setdefault(line, DataProblem(split=split, message=line, is_wrong=is_wrong))
     return list(problems.values())
 
 
-def _duplicates(checked: Sequence[CheckedCase]) -> list[Problem]:
+def _duplicates(checked: Sequence[CheckedCase]) -> list[DataProblem]:
     """Return which photographs are there twice, and which seem to show the same eye."""
     read = [(result, result.facts) for result in checked if result.facts is not None]
     first_with: dict[str, int] = {}
@@ -265,14 +265,16 @@ def _duplicates(checked: Sequence[CheckedCase]) -> list[Problem]:
     return problems
 
 
-def _duplicate(later: CheckedCase, earlier: CheckedCase, relation: str, *, is_wrong: bool) -> Problem:
+def _duplicate(later: CheckedCase, earlier: CheckedCase, relation: str, *, is_wrong: bool) -> DataProblem:
     across = "" if later.split == earlier.split else f" (splits {earlier.split} and {later.split})"
     remedy = "; remove one of the two" if is_wrong else "; keep both in one fold"
     message = f"{later.case.photograph}: {relation} {earlier.case.photograph}{across}{remedy}"
-    return Problem(split=later.split, message=message, is_wrong=is_wrong)
+    return DataProblem(split=later.split, message=message, is_wrong=is_wrong)
 
 
-def _absent_lesions(checked: Sequence[CheckedCase], layout: Layout, splits: Sequence[str]) -> list[Problem]:
+def _absent_lesions(
+    checked: Sequence[CheckedCase], layout: Layout, splits: Sequence[str]
+) -> list[DataProblem]:
     problems = []
     for split in splits:
         in_split = [result for result in checked if result.split == split]
@@ -282,7 +284,7 @@ def _absent_lesions(checked: Sequence[CheckedCase], layout: Layout, splits: Sequ
                 message = (
                     f"{lesion} is in none of {total.annotated} photographs that were looked through for it"
                 )
-                problems.append(Problem(split=split, message=f"split {split}: {message}", is_wrong=False))
+                problems.append(DataProblem(split=split, message=f"split {split}: {message}", is_wrong=False))
     return problems
 
 

@@ -7,7 +7,6 @@ Ignores: who asks.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 from foveate import lesions
 from foveate.lesions import Lesion
@@ -16,7 +15,7 @@ from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review import corrections
 from foveate.server.storage import tiles
-from foveate.server.storage.database import CurrentCounts, Database, Record
+from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.timestamps import utc_timestamp
 from foveate.writers import maps
 
@@ -40,7 +39,9 @@ class Presenter:
         """Tell the subscribers that a photograph has changed."""
         self._events.publish("photograph", self.photograph(record).model_dump(mode="json"))
 
-    def photograph(self, record: Record, positions: Mapping[str, int] | None = None) -> schemas.Photograph:
+    def photograph(
+        self, record: Record, positions: Mapping[str, int] | None = None
+    ) -> schemas.PhotographBody:
         """Return all that the API says of one photograph.
 
         Args:
@@ -50,7 +51,7 @@ class Presenter:
         position = None
         if record.state == "queued":
             position = self._database.position(record) if positions is None else positions.get(record.id)
-        return schemas.Photograph(
+        return schemas.PhotographBody(
             id=record.id,
             name=record.name,
             batch=record.batch,
@@ -59,7 +60,7 @@ class Presenter:
             progress=1.0 if record.state == "done" else round(self._progress.share(record.id), 3),
             error=None
             if record.error is None
-            else schemas.Failure(code=record.error.code, message=record.error.message),
+            else schemas.FailureBody(code=record.error.code, message=record.error.message),
             submitted=stamp(record.submitted),
             started=None if record.started is None else stamp(record.started),
             finished=None if record.finished is None else stamp(record.finished),
@@ -70,17 +71,17 @@ class Presenter:
             spacing_mm=record.spacing_mm,
             tiles=tile_levels((record.height, record.width)),
             reviewed=record.reviewed,
-            grid=None if record.grid is None else schemas.Grid(**record.grid),
+            grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
             result=self._result(record) if record.state == "done" else None,
         )
 
-    def batch(self, row: Mapping[str, Any]) -> schemas.Batch:
+    def batch(self, record: BatchRecord) -> schemas.BatchBody:
         """Return what the API says of a batch."""
-        return schemas.Batch(
-            id=row["id"],
-            name=row["name"],
-            created=stamp(row["created"]),
-            photographs=self._database.states(row["id"]),
+        return schemas.BatchBody(
+            id=record.id,
+            name=record.name,
+            created=stamp(record.created),
+            photographs=self._database.states(record.id),
         )
 
     def _expires(self, record: Record) -> str | None:
@@ -88,16 +89,16 @@ class Presenter:
             return None
         return stamp(record.finished + self._keep.total_seconds())
 
-    def _result(self, record: Record) -> schemas.Result:
-        facts, present = record.predicted, self._database.present(record.id)
+    def _result(self, record: Record) -> schemas.ResultBody:
+        facts, present = record.predicted, self._database.current_counts(record.id)
         kinds = lesions_by_code(list(facts.lesions))
         lesion_results = {code: _lesion(record, kinds[code], present[code]) for code in facts.lesions}
-        return schemas.Result(
+        return schemas.ResultBody(
             model=schemas.Maker.model_validate(facts.model.model_dump()),
             field=schemas.FieldOfView.model_validate(facts.field.model_dump()),
             quality=list(facts.quality),
             revision=record.revision,
-            corrected=record.revision > 0 and bool(self._database.corrected(record.id)),
+            corrected=record.revision > 0 and bool(self._database.corrected_lesions(record.id)),
             lesions=lesion_results,
             burden=schemas.Burden(
                 count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)

@@ -64,7 +64,7 @@ class Rectangle(Body):
     height: int
 
 
-class Grid(Body):
+class GridBody(Body):
     """Where a person put the ETDRS grid."""
 
     fovea: Point
@@ -98,7 +98,7 @@ class Changes(Body):
     levels: dict[Lesion, Level] | None = None
     reviewed: bool | None = None
     spacing_mm: Millimetres | None = None
-    grid: Grid | None = None
+    grid: GridBody | None = None
 
 
 class NewBatch(Body):
@@ -160,7 +160,7 @@ class Maker(Body):
     sha256: str
 
 
-class Limits(Body):
+class LimitsBody(Body):
     """How much the server takes on."""
 
     bytes: int
@@ -193,7 +193,7 @@ class Server(Body):
     notice: str
     model: Maker
     lesions: dict[str, ModelLesion]
-    limits: Limits
+    limits: LimitsBody
     roots: list[str]
     queue: Queue
 
@@ -262,7 +262,7 @@ class Burden(Body):
     area_fraction: float
 
 
-class Result(Body):
+class ResultBody(Body):
     """What was found."""
 
     model: Maker
@@ -274,14 +274,14 @@ class Result(Body):
     burden: Burden
 
 
-class Failure(Body):
+class FailureBody(Body):
     """Why there is no result."""
 
     code: str
     message: str
 
 
-class Photograph(Body):
+class PhotographBody(Body):
     """One photograph and what is known of it."""
 
     id: str
@@ -290,7 +290,7 @@ class Photograph(Body):
     state: Literal["queued", "looking", "done", "failed"]
     position: int | None
     progress: float
-    error: Failure | None
+    error: FailureBody | None
     submitted: str
     started: str | None
     finished: str | None
@@ -301,18 +301,18 @@ class Photograph(Body):
     spacing_mm: float | None
     tiles: Tiles
     reviewed: bool
-    grid: Grid | None
-    result: Result | None
+    grid: GridBody | None
+    result: ResultBody | None
 
 
 class Photographs(Body):
     """A list."""
 
-    photographs: list[Photograph]
+    photographs: list[PhotographBody]
     total: int
 
 
-class Batch(Body):
+class BatchBody(Body):
     """A batch."""
 
     id: str
@@ -324,7 +324,7 @@ class Batch(Body):
 class Batches(Body):
     """All batches."""
 
-    batches: list[Batch]
+    batches: list[BatchBody]
 
 
 class LesionCounts(Body):
@@ -445,7 +445,7 @@ class Reference(Body):
     lesions: dict[str, ReferenceLesion]
 
 
-class References(Body):
+class ReferencesBody(Body):
     """All of a photograph."""
 
     references: list[Reference]

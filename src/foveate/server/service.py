@@ -5,26 +5,31 @@ Ignores: HTTP.
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
 
 from foveate.server.errors import not_found
 from foveate.server.exports.downloads import Exports
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
-from foveate.server.jobs.protocol import ModelInfo
+from foveate.server.jobs.protocol import ModelInfo, ReadMaskTask
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Options
 from foveate.server.presenters import Presenter
 from foveate.server.review.corrections import Corrections, require_done
-from foveate.server.review.layers import Memory
 from foveate.server.review.references import References
 from foveate.server.sessions import Sessions
+from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.tiles import Packs
+from foveate.writers import maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Service:
     database: Database
     data_dir: DataDir
     jobs: JobQueue
-    memory: Memory
+    memory: MapCache
     packs: Packs
     corrections: Corrections
     references: References
@@ -68,18 +73,30 @@ class Service:
         require_done(record)
         return record
 
+    def read_mask(self, upload: Path, record: Record) -> Bool[np.ndarray, "H W"]:
+        """Return the lesion pixels of a mask that was uploaded for a photograph: all that have any colour.
+
+        The I/O worker decodes it, since a small file may take much memory.
+
+        Raises:
+            ServiceError: the mask cannot be read, or has another size than the photograph.
+        """
+        out = upload.with_name(f"{upload.name}.png")
+        try:
+            self.jobs.run_io_task(
+                ReadMaskTask(mask=upload, out=out, height=record.height, width=record.width)
+            )
+            return maps.decode(out.read_bytes(), "png") > 0
+        finally:
+            out.unlink(missing_ok=True)
+
     def publish(self, record: Record) -> None:
         """Tell the subscribers that a photograph has changed."""
         self.presenter.publish(record)
 
     def delete(self, identifier: str) -> bool:
         """Delete a photograph and all its files; return whether it was there."""
-        existed = self.jobs.delete(identifier)
-        self.memory.forget(identifier)
-        directory = self.data_dir.photograph(identifier)
-        for pack in (directory.tiles, directory.map_tiles):
-            self.packs.forget(pack)
-        return existed
+        return self.jobs.delete(identifier)
 
     def close(self) -> None:
         """Stop; what is under way is started again with the server."""
@@ -90,51 +107,73 @@ class Service:
 
 
 def start(
-    options: Options, workers: WorkerPool, events: EventBroker, metrics: Metrics, sessions: Sessions
+    options: Options,
+    spawn: Callable[[Options], WorkerPool],
+    events: EventBroker,
+    metrics: Metrics,
+    sessions: Sessions,
 ) -> Service:
     """Put a server together and start its queue.
 
+    Args:
+        options: how it runs.
+        spawn: starts the workers; called only once the data folder is known to be free.
+        events: for whoever subscribes.
+        metrics: of requests and photographs.
+        sessions: of those who have shown the token.
+
     Raises:
-        FoveateError: the model cannot be opened, or the data folder cannot be used.
+        FoveateError: the model cannot be opened, or the data folder cannot be used; nothing is left running.
     """
     with contextlib.ExitStack() as opened:
         data_dir = opened.enter_context(contextlib.closing(DataDir(options.data)))
+        workers = opened.enter_context(contextlib.closing(spawn(options)))
         workers.io_worker.handshake()
         model, *_ = [worker.handshake() for worker in workers.inference_workers]
         assert model is not None
         database = opened.enter_context(contextlib.closing(Database(data_dir.database)))
+        memory = MapCache(options.limits.memory)
+        corrections = Corrections(database, data_dir, memory)
+        packs = Packs()
+
+        def forget(identifier: str) -> None:
+            """Remove a photograph that was deleted, or has expired, from the memory."""
+            memory.forget(identifier)
+            directory = data_dir.photograph(identifier)
+            for pack in (directory.tiles, directory.map_tiles):
+                packs.forget(pack)
+
+        progress = ProgressRegister()
+        presenter = Presenter(database, events, progress, options.limits.keep)
+        jobs = JobQueue(
+            database,
+            data_dir,
+            workers,
+            options.limits,
+            events=events,
+            metrics=metrics,
+            progress=progress,
+            on_change=presenter.publish,
+            on_delete=forget,
+        )
+        service = Service(
+            options=options,
+            model=model,
+            database=database,
+            data_dir=data_dir,
+            jobs=jobs,
+            memory=memory,
+            packs=packs,
+            corrections=corrections,
+            references=References(database, data_dir, memory, corrections),
+            exports=Exports(database, data_dir, jobs, corrections, model.field),
+            presenter=presenter,
+            events=events,
+            metrics=metrics,
+            sessions=sessions,
+        )
+        jobs.start()
         opened.pop_all()  # from here on `Service.close` closes them
-    memory = Memory(options.limits.memory)
-    corrections = Corrections(database, data_dir, memory)
-    progress = ProgressRegister()
-    presenter = Presenter(database, events, progress, options.limits.keep)
-    jobs = JobQueue(
-        database,
-        data_dir,
-        workers,
-        options.limits,
-        events=events,
-        metrics=metrics,
-        progress=progress,
-        on_change=presenter.publish,
-    )
-    service = Service(
-        options=options,
-        model=model,
-        database=database,
-        data_dir=data_dir,
-        jobs=jobs,
-        memory=memory,
-        packs=Packs(),
-        corrections=corrections,
-        references=References(database, data_dir, memory, corrections),
-        exports=Exports(database, data_dir, jobs, corrections, model.field),
-        presenter=presenter,
-        events=events,
-        metrics=metrics,
-        sessions=sessions,
-    )
-    jobs.start()
     return service
 
 

@@ -21,8 +21,8 @@ shows pixels at most one side from its centre, which is as far as `cache.window_
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """Limits of augmentation; `Limits()` allows the eight quarter turns and mirrors and nothing else."""
+class AugmentationLimits:
+    """Limits of augmentation; the default allows the eight quarter turns and mirrors and nothing else."""
 
     turn: float | int = 0.0
     """Largest free rotation beside the quarter turn, degrees in either direction; with 45 every angle
@@ -72,7 +72,7 @@ class Warp:
         return self.angle == 0 and self.zoom == 1
 
 
-def sample_warp(generator: np.random.Generator, limits: Limits) -> Warp:
+def sample_warp(generator: np.random.Generator, limits: AugmentationLimits) -> Warp:
     """Sample a warp within the limits.
 
     Source: Yan et al. 2019, section 2.2 (rotation, zoom, flips, noise; quarter turns only for the fused net).

@@ -17,7 +17,7 @@ from foveate.evaluation.networks import ROWS
 from foveate.training import release, runner
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.runner import TrainingPlan
-from foveate.training.trainer import Progress
+from foveate.training.trainer import StageProgress
 from foveate.training.validation import ValidationSchedule
 
 ALL, PACKAGE = "all", "package"
@@ -62,7 +62,7 @@ def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
     return [*fold_plans, replace(plan, folder=folder / ALL, recipe=replace(plan.recipe, held_back=None))]
 
 
-def train(plan: TrainingPlan) -> Iterator[tuple[StageName, Progress]]:
+def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     """Train what a run lacks; yield after every step. Raises as `runner.train`."""
     return runner.train(replace(plan, resume=True))
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from foveate.errors import SettingError
 from foveate.nets import NetworkPlan, plans
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.types import ModelContract
 
@@ -47,7 +47,7 @@ class Stage:
     epochs: float | None = None
     """How often every photograph is seen, each time with the recipe's `patches` windows; None where steps are
     given."""
-    limits: Limits = field(default_factory=Limits)
+    limits: AugmentationLimits = field(default_factory=AugmentationLimits)
     """Limits of augmentation. The fused stages may turn by quarter turns only."""
     accumulate: int = 1
     """Parts in which the samples of a step pass through the network: less memory, the same gradient."""

@@ -32,7 +32,7 @@ from foveate.training.recipe import STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit
 from foveate.training.sampler import StepDataset
-from foveate.training.trainer import Progress
+from foveate.training.trainer import StageProgress
 from foveate.training.validation import Validation, ValidationSchedule
 from foveate.types import FieldRule
 
@@ -199,7 +199,7 @@ def _refuse_examples(cases: Sequence[Case]) -> None:
             )
 
 
-def train(plan: TrainingPlan) -> Iterator[tuple[StageName, Progress]]:
+def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     """Train the stages that are not finished; yield after every step.
 
     Raises:

@@ -66,7 +66,7 @@ def set_modes(network: LocalGlobalUNet, stage: StageName, *, update_statistics: 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class TrainingBatch:
     """What passes through the network together."""
 
     view: Pair | None
@@ -77,11 +77,13 @@ class Batch:
     """Where the windows of each view lie in it, in the fused stages."""
 
 
-def make_batch(items: Sequence[TrainingItem], contract: ModelContract, machine: Machine = LOCAL) -> Batch:
+def make_batch(
+    items: Sequence[TrainingItem], contract: ModelContract, machine: Machine = LOCAL
+) -> TrainingBatch:
     """Stack items and move them to the network's device."""
     views = [item.view for item in items if item.view is not None]
     windows = [window for item in items for window in item.windows]
-    return Batch(
+    return TrainingBatch(
         view=collate(views, contract, machine) if views else None,
         windows=collate(windows, contract, machine) if windows else None,
         samplings=tuple(item.samplings for item in items),
@@ -118,7 +120,7 @@ class StepLoss(nn.Module):
         self.stage = stage
         self.machine = machine
 
-    def forward(self, batch: Batch, share: float = 1.0, totals: Tensor | None = None) -> Tensor:
+    def forward(self, batch: TrainingBatch, share: float = 1.0, totals: Tensor | None = None) -> Tensor:
         """Return the loss of a batch, or what a part of one contributes to it.
 
         Args:
@@ -140,7 +142,7 @@ class StepLoss(nn.Module):
         return sum(rest, start=first)
 
     @torch.no_grad()
-    def overlaps(self, batch: Batch) -> Float[Tensor, "n 3 K"]:
+    def overlaps(self, batch: TrainingBatch) -> Float[Tensor, "n 3 K"]:
         """Return `losses.overlap_sums` of each supervised map, without updating batch-norm statistics."""
         norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         updated = [norm for norm in norms if norm.training and norm.track_running_stats]
@@ -152,7 +154,7 @@ class StepLoss(nn.Module):
             for norm in updated:
                 norm.track_running_stats = True
 
-    def run_network(self, batch: Batch) -> list[Supervision]:
+    def run_network(self, batch: TrainingBatch) -> list[Supervision]:
         """Return the maps of a stream, or of both streams and the fusion: the terms of equation 1."""
         network, loss = self.network, self.recipe.loss
         if batch.windows is None:

@@ -64,7 +64,7 @@ TIMED_STEPS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class StageProgress:
     """How far a stage is."""
 
     step: int
@@ -106,7 +106,7 @@ def train_stage(
     minutes: float | None = None,
     validation: Validation | None = None,
     machine: Machine = LOCAL,
-) -> Iterator[Progress]:
+) -> Iterator[StageProgress]:
     """Train one stage from its checkpoint, or from its beginning where there is none; yield after every step.
 
     Args:
@@ -149,7 +149,7 @@ def train_stage(
                     run.write_checkpoint(stage, trainer.state(steps))
                     saved = time.monotonic()
             scores = {} if log is None else log.scores
-            yield Progress(step=trainer.step, steps=steps, loss=loss, scores=scores)
+            yield StageProgress(step=trainer.step, steps=steps, loss=loss, scores=scores)
     finally:
         if log is not None:
             log.close()

@@ -1,7 +1,7 @@
 """Files made when somebody asks: results at other thresholds, with corrections, as zip, as a set to train on.
 
 Knows:   when the files that lie there will do, and what goes into which zip.
-Ignores: how a file is written; the desk does that with the command line's own calls.
+Ignores: how a file is written; the I/O worker does that with the command line's own calls.
 """
 
 import contextlib
@@ -13,11 +13,16 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
-from foveate.server.jobs.protocol import ExportPhotographTask, ExportTask
+from foveate.server.jobs.protocol import (
+    ExportPhotographTask,
+    ExportTask,
+    Journal,
+    JournalEdit,
+    JournalPhotograph,
+)
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.corrections import Corrections, level_of, threshold_of
 from foveate.server.storage import names
@@ -71,7 +76,7 @@ class Exports:
     def _folder(self, record: Record) -> Path:
         """Return the folder of a photograph's files, which are written unless they exist already."""
         directory = self._data_dir.photograph(record.id)
-        corrected = self._database.corrected(record.id)
+        corrected = self._database.corrected_lesions(record.id)
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if not edits and not record.thresholds and record.spacing_mm is None:
             return directory.results
@@ -98,10 +103,7 @@ class Exports:
                     out=out,
                     key=record.key,
                     facts=record.predicted,
-                    thresholds={
-                        lesion: threshold_of(record.predicted, record.thresholds, lesion)
-                        for lesion in record.predicted.lesions
-                    },
+                    thresholds=_thresholds(record),
                     spacing=record.spacing_mm,
                     journal=self.journal(record),
                     corrected=png_paths,
@@ -114,34 +116,30 @@ class Exports:
         if deleted:
             raise errors.not_found("photograph")
 
-    def journal(self, record: Record) -> dict[str, Any]:
-        """Return who corrected what, and which model had seen it; empty where nobody did."""
+    def journal(self, record: Record) -> Journal | None:
+        """Return who corrected a photograph's result, and how; None if nobody has."""
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if not edits:
-            return {}
-        hidden = {"pixels", "replaces"}
-        return {
-            "foveate": version(),
-            "notice": NOTICE,
-            "photograph": {"name": record.key, "sha256": record.sha256},
-            "model": record.predicted.model.model_dump(),
-            "thresholds": {
-                lesion: threshold_of(record.predicted, record.thresholds, lesion)
-                for lesion in record.predicted.lesions
-            },
-            "reviewed": record.reviewed,
-            "revision": record.revision,
-            "edits": [
-                {
-                    "kind": edit.kind,
-                    "lesion": edit.lesion,
-                    "author": edit.author,
-                    "time": presenters.stamp(edit.time),
-                    **{key: value for key, value in edit.told.items() if key not in hidden},
-                }
+            return None
+        return Journal(
+            foveate=version(),
+            notice=NOTICE,
+            photograph=JournalPhotograph(name=record.key, sha256=record.sha256),
+            model=record.predicted.model,
+            thresholds=_thresholds(record),
+            reviewed=record.reviewed,
+            revision=record.revision,
+            edits=tuple(
+                JournalEdit(
+                    kind=edit.kind,
+                    lesion=edit.lesion,
+                    author=edit.author,
+                    time=presenters.stamp(edit.time),
+                    **edit.details.model_dump(mode="json", exclude={"pixels", "replaces"}),
+                )
                 for edit in edits
-            ],
-        }
+            ),
+        )
 
     # Zips
 
@@ -149,7 +147,7 @@ class Exports:
         """Return a zip of a photograph's files.
 
         Raises:
-            Problem: as `results`.
+            ServiceError: as `results`.
         """
         with self.results(record) as folder:
             return self._zip(_within(folder, parts))
@@ -158,7 +156,7 @@ class Exports:
         """Return a zip of the files of several photographs, with one summary and one page for all.
 
         Raises:
-            Problem: none of them is done.
+            ServiceError: none of them is done.
         """
         if not records:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
@@ -185,9 +183,11 @@ class Exports:
         """Return a zip of photographs and corrected masks, laid out as its own corrections.toml says.
 
         Raises:
-            Problem: there is nothing that a person has looked through.
+            ServiceError: there is nothing that a person has looked through.
         """
-        chosen = [record for record in records if record.reviewed or self._database.corrected(record.id)]
+        chosen = [
+            record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
+        ]
         if not chosen:
             raise errors.not_ready("nobody has corrected or reviewed any of these photographs yet")
         codes = list(dict.fromkeys(code for record in chosen for code in record.predicted.lesions))
@@ -203,17 +203,17 @@ class Exports:
                     stored = self._corrections.corrected(record, code)
                     mask = stored >= level_of(record.predicted, record.thresholds, code)
                     yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
-                journal = self.journal(record) or {
-                    "model": record.predicted.model.model_dump(),
-                    "reviewed": True,
-                    "edits": [],
-                }
-                yield (
-                    f"corrections/{key}.json",
-                    tables.utf8(json.dumps(journal, indent=2, ensure_ascii=False)),
-                )
+                yield f"corrections/{key}.json", self._journal_file(record)
 
         return self._zip(entries())
+
+    def _journal_file(self, record: Record) -> bytes:
+        """Return who corrected a photograph's result, or that somebody found nothing to correct, as JSON."""
+        journal = self.journal(record)
+        if journal is not None:
+            return tables.utf8(journal.model_dump_json(indent=2))
+        content = {"model": record.predicted.model.model_dump(), "reviewed": True, "edits": []}
+        return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False))
 
     def _photograph(self, record: Record) -> Path:
         """Return the photograph as PNG: the same pixels, none of the file's metadata."""
@@ -262,11 +262,19 @@ class Exports:
         return path
 
 
+def _thresholds(record: Record) -> dict[str, float]:
+    """Return lesion -> the probability from which a pixel is lesion."""
+    return {
+        lesion: threshold_of(record.predicted, record.thresholds, lesion)
+        for lesion in record.predicted.lesions
+    }
+
+
 def parts(names: str | None) -> frozenset[str]:
     """'masks,overlays' -> what goes into a zip; everything where nothing is said.
 
     Raises:
-        Problem: there is no such part.
+        ServiceError: there is no such part.
     """
     if names is None:
         return frozenset(PARTS)

@@ -52,7 +52,7 @@ QUALITY = {
 
 
 def html(
-    photograph: schemas.Photograph,
+    photograph: schemas.PhotographBody,
     overlay: bytes,
     burdens: Mapping[str, schemas.FieldBurden],
     state: schemas.CorrectionState,
@@ -60,7 +60,7 @@ def html(
     """Return the page.
 
     Args:
-        told: a photograph that is done.
+        photograph: one that is done.
         overlay: its picture, JPEG.
         burdens: of the ETDRS grid's fields; empty where none was placed.
         state: of its corrections.
@@ -133,7 +133,7 @@ def _grid(burdens: Mapping[str, schemas.FieldBurden], codes: Sequence[str]) -> s
     return f"<h2>ETDRS grid, placed by hand</h2>{_table(('Field', *codes), rows)}"
 
 
-def _origin(photograph: schemas.Photograph, result: schemas.Result) -> str:
+def _origin(photograph: schemas.PhotographBody, result: schemas.ResultBody) -> str:
     spacing = (
         "spacing not known" if photograph.spacing_mm is None else f"{photograph.spacing_mm:g} mm a pixel"
     )

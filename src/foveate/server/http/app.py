@@ -68,21 +68,19 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
 
     Args:
         options: how it runs.
-        hire: starts whoever works for it.
+        spawn: starts the workers.
     """
     events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        workers = spawn(options)
         try:
-            running = await to_thread.run_sync(service.start, options, workers, events, metrics, sessions)
+            running = await to_thread.run_sync(service.start, options, spawn, events, metrics, sessions)
         except BaseException as error:
-            await to_thread.run_sync(workers.close)
             app.state.failure = error if isinstance(error, FoveateError) else None
             raise
         app.state.service = running
-        app.state.doors = CapacityLimiter(photographs.DOORS)
+        app.state.io_limiter = CapacityLimiter(photographs.IO_THREADS)
         try:
             yield
         finally:

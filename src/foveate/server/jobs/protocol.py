@@ -7,12 +7,12 @@ A message is one line of JSON. `TASKS` and `REPLIES` are the only (de)serialiser
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from foveate.inference.settings import FieldChoice
-from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.facts import LevelCounts, ModelName, PhotographFacts, StoredFacts
 from foveate.types import Part
 
 
@@ -58,6 +58,19 @@ class ReceiveTask(Message):
     """Most that are decoded."""
 
 
+class ReadMaskTask(Message):
+    """Read an uploaded mask and write it as PNG."""
+
+    task: Literal["read-mask"] = "read-mask"
+    mask: Path
+    """The upload."""
+    out: Path
+    """The PNG: 255 where there is lesion, 0 elsewhere."""
+    height: int
+    width: int
+    """Of the photograph, px: the mask must have this size."""
+
+
 class PredictTask(Message):
     """Find the lesions of a photograph and write its files."""
 
@@ -73,6 +86,37 @@ class PredictTask(Message):
     """Most that are decoded."""
 
 
+class JournalPhotograph(Message):
+    """The photograph that was corrected."""
+
+    name: str
+    sha256: str
+
+
+class JournalEdit(StoredFacts):
+    """One correction; what else there is to say depends on its kind."""
+
+    kind: str
+    lesion: str
+    author: str
+    time: str
+    """UTC, as in all JSON."""
+
+
+class Journal(Message):
+    """Who corrected what and when, as it is written to corrections/<key>.json."""
+
+    foveate: str
+    """Version."""
+    notice: str
+    photograph: JournalPhotograph
+    model: ModelName
+    thresholds: dict[str, float]
+    reviewed: bool
+    revision: int
+    edits: tuple[JournalEdit, ...]
+
+
 class ExportTask(Message):
     """Write a photograph's files at other thresholds, and with corrections."""
 
@@ -86,8 +130,8 @@ class ExportTask(Message):
     """Lesion -> probability from which a pixel is lesion."""
     spacing: float | None
     """Millimetres that a pixel spans."""
-    journal: dict[str, Any]
-    """Who corrected what and when, as it is written to corrections/<key>.json; empty if nobody did."""
+    journal: Journal | None
+    """None if nobody has corrected anything."""
     corrected: dict[str, Path]
     """Lesion -> PNG of its corrected map; lesions without corrections are left out."""
 
@@ -100,7 +144,7 @@ class ExportPhotographTask(Message):
     out: Path
 
 
-Task = ReceiveTask | PredictTask | ExportTask | ExportPhotographTask
+Task = ReceiveTask | ReadMaskTask | PredictTask | ExportTask | ExportPhotographTask
 
 
 class Cancel(Message):
@@ -139,7 +183,7 @@ class Ready(Message):
     """None for a worker without a model."""
 
 
-class Progress(Message):
+class TaskProgress(Message):
     """How much of the task is done."""
 
     reply: Literal["progress"] = "progress"
@@ -171,6 +215,6 @@ class Cancelled(Message):
 
 TASKS: TypeAdapter[Task | Cancel] = TypeAdapter(Annotated[Task | Cancel, Field(discriminator="task")])
 
-REPLIES: TypeAdapter[Ready | Progress | Done | Refused | Cancelled] = TypeAdapter(
-    Annotated[Ready | Progress | Done | Refused | Cancelled, Field(discriminator="reply")]
+REPLIES: TypeAdapter[Ready | TaskProgress | Done | Refused | Cancelled] = TypeAdapter(
+    Annotated[Ready | TaskProgress | Done | Refused | Cancelled, Field(discriminator="reply")]
 )

@@ -32,7 +32,7 @@ from foveate.server.options import Limits
 from foveate.server.review.corrections import current_counts_of
 from foveate.server.storage import names
 from foveate.server.storage.data_dir import DataDir, PhotographDir
-from foveate.server.storage.database import Database, Record
+from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
 from foveate.server.storage.remains import delete_remains
 from foveate.types import Part
@@ -49,7 +49,7 @@ RETRY_SECONDS = 5.0
 EXPECTED_SECONDS = 10.0
 """That a photograph is expected to take before one was predicted."""
 
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 1.5
 """That the threads may take to end when the server stops."""
 
 LOG = logging.getLogger("foveate.server")
@@ -90,6 +90,7 @@ class JobQueue:
         metrics: Metrics,
         progress: ProgressRegister,
         on_change: Callable[[Record], None],
+        on_delete: Callable[[str], None],
     ) -> None:
         """Build the queue; `start` lets it begin.
 
@@ -98,10 +99,11 @@ class JobQueue:
             data_dir: holds the photographs' folders.
             workers: receive and predict.
             limits: of the queue, of a photograph's time, of the disk.
-            events: told of deletions, progress and the queue's length.
+            events: receives deletions, progress and the queue's length.
             metrics: counts what is finished.
             progress: holds the share of each photograph under way.
             on_change: called with a photograph that has changed.
+            on_delete: called with the identifier of a photograph that was deleted.
         """
         self._database = database
         self._data_dir = data_dir
@@ -111,6 +113,7 @@ class JobQueue:
         self._metrics = metrics
         self._progress = progress
         self._on_change = on_change
+        self._on_delete = on_delete
         self._io_lock = threading.Lock()
         self._reservations = Reservations()
         self._running: dict[str, Worker] = {}
@@ -198,16 +201,18 @@ class JobQueue:
             if submission.batch is not None:
                 key = names.unused_key(key, self._database.keys(submission.batch))
             return self._database.add(
-                {
-                    "id": identifier,
-                    "batch": submission.batch,
-                    "name": submission.name,
-                    "key": key,
-                    "field": submission.field,
-                    "region": submission.region,
-                    "submitted": time.time(),
-                    **received.model_dump(),
-                }
+                NewPhotograph(
+                    id=identifier,
+                    batch=submission.batch,
+                    name=submission.name,
+                    key=key,
+                    field=submission.field,
+                    region=submission.region,
+                    sha256=received.sha256,
+                    width=received.width,
+                    height=received.height,
+                    submitted=time.time(),
+                )
             )
 
     def resubmit(self, record: Record, choice: FieldChoice, region: Part | None) -> Record:
@@ -258,6 +263,7 @@ class JobQueue:
         if worker is not None:
             worker.cancel()
         self._data_dir.delete(self._data_dir.photograph(identifier).folder)
+        self._on_delete(identifier)
         self._events.publish("deleted", {"id": identifier, "batch": record.batch})
         return True
 

@@ -17,23 +17,29 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from foveate import atomic_files, lesions, photographs, writers
+from foveate import atomic_files, datasets, lesions, photographs, writers
 from foveate.analysis import component_tree, regions
-from foveate.errors import FieldError, FoveateError, OutputError, PhotographError
+from foveate.errors import DatasetError, FieldError, FoveateError, OutputError, PhotographError
 from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import Settings
 from foveate.lesions import Lesion
+from foveate.paths import display_path
+from foveate.server import errors
 from foveate.server.errors import ServiceError
+from foveate.server.jobs.image_limits import require_bounded
 from foveate.server.jobs.protocol import (
     ExportPhotographTask,
     ExportTask,
+    Journal,
     Prediction,
     PredictTask,
+    ReadMaskTask,
     ReceivedFacts,
     ReceiveTask,
 )
+from foveate.server.review.corrections import require_size
 from foveate.server.storage import tiles
 from foveate.server.storage.data_dir import PhotographDir
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
@@ -46,6 +52,9 @@ from foveate.writers.results import NOTICE, LesionSummary, PhotographResult, Pre
 
 THUMBNAIL = 256
 """Long side, px."""
+
+MASK_FORMATS = ("PNG", "TIFF", "GIF", "BMP")
+"""None that smears edges."""
 
 
 def receive(task: ReceiveTask) -> ReceivedFacts:
@@ -67,7 +76,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
 
 
 def _require_size(path: Path, pixels: int) -> None:
-    """Refuse a photograph that is too large by its header; reading reports whatever else is wrong.
+    """Refuse a photograph that its header shows as too expensive; reading reports whatever else is wrong.
 
     Raises:
         ServiceError: 'too_many_pixels'.
@@ -77,6 +86,7 @@ def _require_size(path: Path, pixels: int) -> None:
             warnings.simplefilter("ignore")  # about decompression bombs: the check below refuses them
             with Image.open(path, formats=("JPEG", "PNG", "TIFF")) as header:
                 width, height = header.size
+                require_bounded(path, header)
     except Image.DecompressionBombError:  # more than Pillow would ever decode
         width, height = pixels + 1, 1
     except (OSError, SyntaxError, ValueError):
@@ -86,6 +96,30 @@ def _require_size(path: Path, pixels: int) -> None:
             "too_many_pixels",
             f"it has more than the {pixels / 1e6:g} million pixels that are read; scale it down",
         )
+
+
+def read_mask(task: ReadMaskTask) -> None:
+    """Read an uploaded mask, in which every pixel with any colour is lesion, and write it as PNG.
+
+    Raises:
+        ServiceError: 'unreadable'; 'invalid': it has another size than the photograph; 'no_space'.
+    """
+    try:
+        with Image.open(task.mask, formats=MASK_FORMATS) as header:
+            require_size(header.size[::-1], (task.height, task.width))
+            require_bounded(task.mask, header)
+        mask = datasets.lesion_pixels(task.mask)
+        require_size(mask.shape, (task.height, task.width))
+        atomic_files.write_file(task.out, maps.encode_mask(mask))
+    except ServiceError:
+        raise
+    except DatasetError as error:
+        raise ServiceError("unreadable", str(error).removeprefix(f"{display_path(task.mask)}: ")) from error
+    except OutputError as error:
+        raise errors.no_space() from error
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
+        line = "no mask that can be read; send a PNG of the photograph's size"
+        raise ServiceError("unreadable", line) from error
 
 
 def _thumbnail(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
@@ -157,8 +191,8 @@ def export(task: ExportTask) -> None:
             result = _result(directory, task)
             row = writers.write(work, result)
             writers.write_summary(work, [row], result.lesions, result.request.provenance)
-            if task.journal:
-                _write_corrected(work / "corrected", result, task, directory)
+            if task.journal is not None:
+                _write_corrected(work / "corrected", result, task, task.journal)
     except (FoveateError, MemoryError) as error:
         raise _service_error(error, directory) from error
 
@@ -182,8 +216,9 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
     )
 
 
-def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, directory: PhotographDir) -> None:
+def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, journal: Journal) -> None:
     """Write masks, overlay and tables as a person corrected them."""
+    directory = PhotographDir(folder=task.folder)
     pixels, summaries, outlines, captions = result.photograph.pixels, {}, [], []
     for lesion in lesions.of(result.lesions):
         mask, summary = _summary(_corrected_map(directory, task, lesion.code), lesion, task, result)
@@ -198,12 +233,11 @@ def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, dire
     provenance = result.request.provenance
     notice = f"Foveate {version()}, model {provenance.name} {provenance.version}, corrected by hand. {NOTICE}"
     image = overlays.draw(pixels, outlines, overlays.legend(pixels.shape[1], captions, notice))
-    journal = json.dumps(task.journal, indent=2, ensure_ascii=False)
     for path, file_content in (
         (result_paths.overlay_file(task.key), overlays.jpeg(image)),
         (result_paths.regions_file(task.key, ".csv"), tables.to_csv(content)),
         (result_paths.regions_file(task.key, ".json"), tables.to_json(content)),
-        (f"corrections/{task.key}.json", tables.utf8(journal)),
+        (f"corrections/{task.key}.json", tables.utf8(journal.model_dump_json(indent=2))),
     ):
         atomic_files.write_file(out / path, file_content)
 
@@ -300,4 +334,4 @@ def _service_error(error: FoveateError | MemoryError, directory: PhotographDir) 
         return ServiceError("refused", "not enough memory to look at it; scale it down")
     code = "unreadable" if isinstance(error, PhotographError) else "refused"
     code = "no_field" if isinstance(error, FieldError) else code
-    return ServiceError(code, str(error).removeprefix(f"{directory.upload}: "))
+    return ServiceError(code, str(error).removeprefix(f"{display_path(directory.upload)}: "))

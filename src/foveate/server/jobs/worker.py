@@ -31,12 +31,13 @@ from foveate.server.jobs.protocol import (
     ModelInfo,
     Prediction,
     PredictTask,
-    Progress,
+    ReadMaskTask,
     Ready,
     ReceivedFacts,
     ReceiveTask,
     Refused,
     Task,
+    TaskProgress,
     WorkerConfig,
 )
 
@@ -84,6 +85,8 @@ def do(task: Task, model: Model | None, progress: ProgressCallback) -> ReceivedF
             if model is None:
                 raise ValueError("this worker has no model")
             return tasks.predict(task, model, progress)
+        case ReadMaskTask():
+            tasks.read_mask(task)
         case ExportTask():
             tasks.export(task)
         case ExportPhotographTask():
@@ -124,7 +127,7 @@ def main() -> None:
     def progress(share: float) -> None:
         if inbox.cancelled.is_set():
             raise TaskCancelled
-        reply(Progress(share=share))
+        reply(TaskProgress(share=share))
 
     try:
         model = open_model(config)

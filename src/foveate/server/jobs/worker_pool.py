@@ -7,6 +7,7 @@ Ignores: what the tasks are.
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -29,18 +30,18 @@ from foveate.server.jobs.protocol import (
     Message,
     ModelInfo,
     Prediction,
-    Progress,
     Ready,
     ReceivedFacts,
     Refused,
     Task,
+    TaskProgress,
     WorkerConfig,
 )
 from foveate.server.options import Options
 
 ProgressCallback = Callable[[float], None]
 
-Reply = Ready | Progress | Done | Refused | Cancelled
+Reply = Ready | TaskProgress | Done | Refused | Cancelled
 
 START_SECONDS = 120.0
 """That a process may take to open its model."""
@@ -209,6 +210,7 @@ class WorkerProcess:
             text=True,
             encoding="utf-8",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
+            start_new_session=True,  # so that it can be ended with all that it has started
         )
         self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         threading.Thread(target=_read_replies, args=(self._process, self._replies), daemon=True).start()
@@ -236,30 +238,37 @@ class WorkerProcess:
                 case None:
                     self._process.wait()
                     raise CancelledError if self._cancelled else LostError
-                case Progress():
+                case TaskProgress():
                     progress(reply.share)
                 case Refused():
                     raise ServiceError(reply.code, reply.message)
                 case Cancelled():
+                    raise CancelledError
+                case Done() if self._cancelled:  # it was ready before the cancellation reached it
                     raise CancelledError
                 case _:
                     return reply
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End a process that has not ended, and close its pipes."""
+    """End a process that has not ended, and whatever it has started; close the pipe to it.
+
+    The pipe from it is closed by its reader: a process that it has started may hold the other end.
+    """
+    if sys.platform != "win32" and process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):  # something was still to be sent to it
-                stream.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):  # something was still to be sent to it
+            process.stdin.close()
 
 
 def _read_replies(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[Reply | None]") -> None:
     """Pass on what a process replies; None when it has ended."""
     assert process.stdout is not None
-    with contextlib.suppress(ValueError, ValidationError):  # closed meanwhile, or a torn line
+    with process.stdout, contextlib.suppress(ValueError, ValidationError):  # a torn line
         for line in process.stdout:
             replies.put(REPLIES.validate_json(line))
     replies.put(None)

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakValueDictionary
 
 import cv2
@@ -24,12 +24,20 @@ from foveate.analysis import component_tree
 from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.review import layers, strokes
-from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Layer, Memory, Patch
-from foveate.server.review.strokes import Covered
+from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Layer, Patch
+from foveate.server.review.strokes import PixelMask
 from foveate.server.storage import database
+from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import CurrentCounts, Database, Edit, Record
-from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.facts import (
+    EditDetails,
+    LevelCounts,
+    MaskDetails,
+    PhotographFacts,
+    StrokeDetails,
+    VerdictDetails,
+)
 from foveate.types import Box
 from foveate.writers import maps
 
@@ -88,17 +96,17 @@ class RegionVerdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Step:
+class _NewEdit:
     """What an edit comes to: what is kept of it, and what it lays down."""
 
     kind: str
     lesion: str
-    told: Mapping[str, Any]
+    details: EditDetails
     patch: Patch | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Changed:
+class EditResult:
     """A photograph after an edit."""
 
     record: Record
@@ -145,7 +153,7 @@ def level_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: st
 class Corrections:
     """The journals of all photographs."""
 
-    def __init__(self, database: Database, data_dir: DataDir, memory: Memory) -> None:
+    def __init__(self, database: Database, data_dir: DataDir, memory: MapCache) -> None:
         self._database = database
         self._data_dir = data_dir
         self._memory = memory
@@ -169,89 +177,93 @@ class Corrections:
         """Return a lesion's layer of edits, whether there are any or not."""
 
         def make() -> Layer:
-            patches = [_patch(edit, edit.after) for edit in self._database.painted(record.id, lesion)]
+            patches = [
+                _patch(edit, edit.after) for edit in self._database.edits_with_pixels(record.id, lesion)
+            ]
             return Layer(self.model(record, lesion), [patch for patch in patches if patch is not None])
 
         return self._memory.get((record.id, "layer", lesion), make)
 
     def is_corrected(self, record: Record, lesion: str) -> bool:
         """Say whether any pixel of a lesion is corrected."""
-        return record.revision > 0 and lesion in self._database.corrected(record.id)
+        return record.revision > 0 and lesion in self._database.corrected_lesions(record.id)
 
     # Edits
 
-    def stroke(self, identifier: str, stroke: Stroke, attribution: Attribution) -> Changed:
+    def stroke(self, identifier: str, stroke: Stroke, attribution: Attribution) -> EditResult:
         """Draw.
 
         Raises:
-            Problem: as `_edit`.
+            ServiceError: as `_edit`.
         """
 
-        def make(record: Record) -> _Step:
+        def make(record: Record) -> _NewEdit:
             shape = (record.height, record.width)
-            covered = strokes.covered(stroke.points, stroke.diameter, shape)
-            told = {"tool": stroke.tool, "diameter": stroke.diameter}
+            covered = strokes.rasterise(stroke.points, stroke.diameter, shape)
+            details = StrokeDetails(tool=stroke.tool, diameter=stroke.diameter)
             patch = self._patch_for(record, stroke.lesion, covered, LABEL_OF[stroke.tool])
-            return _Step(kind="stroke", lesion=stroke.lesion, told=told, patch=patch)
+            return _NewEdit(kind="stroke", lesion=stroke.lesion, details=details, patch=patch)
 
         return self._edit(identifier, stroke.lesion, make, attribution)
 
-    def judge(self, identifier: str, verdict: RegionVerdict, attribution: Attribution) -> Changed:
+    def add_verdict(self, identifier: str, verdict: RegionVerdict, attribution: Attribution) -> EditResult:
         """Say of a region whether it is one.
 
         Raises:
-            Problem: there is no region at that pixel; or as `_edit`.
+            ServiceError: there is no region at that pixel; or as `_edit`.
         """
 
-        def make(record: Record) -> _Step:
+        def make(record: Record) -> _NewEdit:
             covered, met = self._region(record, verdict)
-            told = {
-                "level": verdict.level,
-                "x": verdict.x,
-                "y": verdict.y,
-                "verdict": verdict.verdict,
-                "note": verdict.note,
-                "replaces": met,
-                "box": _corners(covered.box),
-                "pixels": base64.b64encode(zlib.compress(np.packbits(covered.pixels).tobytes())).decode(),
-            }
+            details = VerdictDetails(
+                level=verdict.level,
+                x=verdict.x,
+                y=verdict.y,
+                verdict=verdict.verdict,
+                note=verdict.note,
+                replaces=tuple(met),
+                box=_corners(covered.box),
+                pixels=base64.b64encode(zlib.compress(np.packbits(covered.pixels).tobytes())).decode(),
+            )
             patch = None
             if verdict.verdict != "questionable":
                 patch = self._patch_for(record, verdict.lesion, covered, LABEL_OF[verdict.verdict])
-            return _Step(kind="verdict", lesion=verdict.lesion, told=told, patch=patch)
+            return _NewEdit(kind="verdict", lesion=verdict.lesion, details=details, patch=patch)
 
         return self._edit(identifier, verdict.lesion, make, attribution)
 
     def mask(
         self, identifier: str, lesion: str, mask: Bool[np.ndarray, "H W"], attribution: Attribution
-    ) -> Changed:
+    ) -> EditResult:
         """Take a whole mask for what is lesion and what is not.
 
         Raises:
-            Problem: it has another size than the photograph; or as `_edit`.
+            ServiceError: it has another size than the photograph; or as `_edit`.
         """
 
-        def make(record: Record) -> _Step:
-            require_size(mask.shape, record)
+        def make(record: Record) -> _NewEdit:
+            require_size(mask.shape, (record.height, record.width))
             whole = Box(top=0, left=0, bottom=record.height, right=record.width)
             pixels = np.where(mask, PAINTED, ERASED)
-            return _Step(kind="mask", lesion=lesion, told={}, patch=Patch(box=whole, pixels=pixels))
+            return _NewEdit(
+                kind="mask", lesion=lesion, details=MaskDetails(), patch=Patch(box=whole, pixels=pixels)
+            )
 
         return self._edit(identifier, lesion, make, attribution)
 
     def _edit(
-        self, identifier: str, lesion: str, make: Callable[[Record], _Step], attribution: Attribution
-    ) -> Changed:
+        self, identifier: str, lesion: str, make: Callable[[Record], _NewEdit], attribution: Attribution
+    ) -> EditResult:
         """Do one step, put it into the journal, and only then show it.
 
         Raises:
-            Problem: the photograph is gone or not done, the lesion is unknown, or the revision is stale.
+            ServiceError: the photograph is gone or not done, the lesion is unknown, or the revision is stale.
         """
-        with self._alone(identifier):
+        with self._lock_of(identifier):
             record = self._ready(identifier, attribution.revision)
             require_lesion(record, lesion)
             step = make(record)
-            before = None if step.patch is None else self.layer(record, lesion).lifted(step.patch.box)
+            before = None if step.patch is None else self.layer(record, lesion).patch_at(step.patch.box)
             number = 1 + sum(not edit.undone for edit in self._database.edits(identifier))
             edit = Edit(
                 number=number,
@@ -260,20 +272,20 @@ class Corrections:
                 lesion=lesion,
                 author=attribution.author,
                 time=time.time(),
-                told=step.told,
+                details=step.details,
                 box=None if step.patch is None else _corners(step.patch.box),
-                before=None if before is None else layers.packed(before.pixels),
-                after=None if step.patch is None else layers.packed(step.patch.pixels),
+                before=None if before is None else layers.pack(before.pixels),
+                after=None if step.patch is None else layers.pack(step.patch.pixels),
             )
             return self._commit(record, edit, step.patch, before, new=True)
 
-    def undo(self, identifier: str, revision: int | None) -> Changed:
+    def undo(self, identifier: str, revision: int | None) -> EditResult:
         """Undo the last step.
 
         Raises:
-            Problem: there is none; or as `_edit`.
+            ServiceError: there is none; or as `_edit`.
         """
-        with self._alone(identifier):
+        with self._lock_of(identifier):
             record = self._ready(identifier, revision)
             done = [edit for edit in self._database.edits(identifier) if not edit.undone]
             if not done:
@@ -287,13 +299,13 @@ class Corrections:
                 new=False,
             )
 
-    def redo(self, identifier: str, revision: int | None) -> Changed:
+    def redo(self, identifier: str, revision: int | None) -> EditResult:
         """Do again what was undone last.
 
         Raises:
-            Problem: there is nothing; or as `_edit`.
+            ServiceError: there is nothing; or as `_edit`.
         """
-        with self._alone(identifier):
+        with self._lock_of(identifier):
             record = self._ready(identifier, revision)
             undone = [edit for edit in self._database.edits(identifier) if edit.undone]
             if not undone:
@@ -307,13 +319,13 @@ class Corrections:
                 new=False,
             )
 
-    def forget(self, identifier: str) -> Changed:
+    def delete_all(self, identifier: str) -> EditResult:
         """Forget the whole journal.
 
         Raises:
-            Problem: as `_edit`.
+            ServiceError: as `_edit`.
         """
-        with self._alone(identifier):
+        with self._lock_of(identifier):
             record = self._ready(identifier, None)
             counts = {
                 lesion: self._database.counts(identifier, lesion) for lesion in record.predicted.lesions
@@ -324,35 +336,35 @@ class Corrections:
                 database.put_current_counts(connection, identifier, present)
                 changed = database.put(connection, identifier, revision=record.revision + 1)
             self._memory.forget(identifier, "layer")
-            return Changed(record=_is_present(changed))
+            return EditResult(record=_require_existing(changed))
 
-    def choose(self, identifier: str, thresholds: Mapping[str, float]) -> Record:
+    def set_thresholds(self, identifier: str, thresholds: Mapping[str, float]) -> Record:
         """Choose thresholds; lesions not named get the model's.
 
         Raises:
-            Problem: as `_edit`.
+            ServiceError: as `_edit`.
         """
-        with self._alone(identifier):
+        with self._lock_of(identifier):
             record = self._ready(identifier, None)
             for lesion in thresholds:
                 require_lesion(record, lesion)
             chosen = replace(record, thresholds=thresholds)
-            present = {lesion: self.at_present(chosen, lesion) for lesion in record.predicted.lesions}
+            present = {lesion: self.current_counts(chosen, lesion) for lesion in record.predicted.lesions}
             with self._database.change() as connection:
                 database.put(connection, identifier, thresholds=dict(thresholds))
                 database.put_current_counts(connection, identifier, present)
                 changed = database.put(connection, identifier)
-            return _is_present(changed)
+            return _require_existing(changed)
 
     def _commit(
         self, record: Record, edit: Edit, patch: Patch | None, before: Patch | None, *, new: bool
-    ) -> Changed:
+    ) -> EditResult:
         """Lay a patch, count anew, and keep both; where that fails, the patch is lifted again."""
         layer = None
         present: dict[str, CurrentCounts] = {}
         if patch is not None:
             layer = self.layer(record, edit.lesion)
-            earlier = self._database.present(record.id)[edit.lesion]
+            earlier = self._database.current_counts(record.id)[edit.lesion]
             present[edit.lesion] = _patch_for(record, edit.lesion, layer, patch, earlier)
         try:
             with self._database.change() as connection:
@@ -367,11 +379,11 @@ class Corrections:
                 layer.apply(before)
             raise
         box = None if patch is None else patch.box
-        return Changed(record=_is_present(changed), lesion=edit.lesion, box=box)
+        return EditResult(record=_require_existing(changed), lesion=edit.lesion, box=box)
 
     # What there is
 
-    def at_present(self, record: Record, lesion: str) -> CurrentCounts:
+    def current_counts(self, record: Record, lesion: str) -> CurrentCounts:
         """Return what a lesion comes to at its present threshold."""
         if self.is_corrected(record, lesion):
             return _counted(record, lesion, self.corrected(record, lesion))
@@ -383,30 +395,30 @@ class Corrections:
         given = [
             edit for edit in self._database.edits(identifier) if edit.kind == "verdict" and not edit.undone
         ]
-        replaced = {number for edit in given for number in edit.told["replaces"]}
-        return [edit for edit in given if edit.number not in replaced and edit.told["verdict"] != "none"]
+        replaced = {number for edit in given for number in edit.verdict.replaces}
+        return [edit for edit in given if edit.number not in replaced and edit.verdict.verdict != "none"]
 
-    def _region(self, record: Record, verdict: RegionVerdict) -> tuple[Covered, list[int]]:
+    def _region(self, record: Record, verdict: RegionVerdict) -> tuple[PixelMask, list[int]]:
         """Return the pixels that a verdict is about, and the numbers of earlier verdicts on them."""
         if not (0 <= verdict.y < record.height and 0 <= verdict.x < record.width):
             raise errors.invalid(f"pixel ({verdict.x}, {verdict.y}) lies outside the photograph")
         earlier = [edit for edit in self.verdicts(record.id) if edit.lesion == verdict.lesion]
-        same = [edit for edit in earlier if (edit.told["x"], edit.told["y"]) == (verdict.x, verdict.y)]
-        if same and same[-1].told["verdict"] != "questionable":
+        same = [edit for edit in earlier if (edit.verdict.x, edit.verdict.y) == (verdict.x, verdict.y)]
+        if same and same[-1].verdict.verdict != "questionable":
             return _verdict_pixels(same[-1]), [edit.number for edit in same]
-        found = region_at(self.corrected(record, verdict.lesion), verdict.level, verdict.y, verdict.x)
-        if found is None:
+        pixels = region_at(self.corrected(record, verdict.lesion), verdict.level, verdict.y, verdict.x)
+        if pixels is None:
             raise errors.not_found(f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})")
-        met = [edit.number for edit in earlier if holds(found, edit.told["y"], edit.told["x"])]
-        return found, met
+        met = [edit.number for edit in earlier if contains(pixels, edit.verdict.y, edit.verdict.x)]
+        return pixels, met
 
     def _patch_for(
-        self, record: Record, lesion: str, covered: Covered | None, attribution: np.uint8
+        self, record: Record, lesion: str, covered: PixelMask | None, attribution: np.uint8
     ) -> Patch | None:
         """Return the patch that says something of some pixels, and of the others what was said before."""
         if covered is None:
             return None
-        patch = self.layer(record, lesion).lifted(covered.box)
+        patch = self.layer(record, lesion).patch_at(covered.box)
         patch.pixels[covered.pixels] = attribution
         return patch
 
@@ -422,7 +434,7 @@ class Corrections:
             )
         return record
 
-    def _alone(self, identifier: str) -> "_Lock":
+    def _lock_of(self, identifier: str) -> "_Lock":
         """Return the lock of a photograph's journal."""
         with self._guard:
             lock = self._locks.get(identifier)
@@ -444,17 +456,17 @@ class _Lock:
         self._lock.release()
 
 
-def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: int) -> Covered | None:
+def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: int) -> PixelMask | None:
     """Return the region (8-connected) that a pixel belongs to at a level, or None."""
     if stored[row, column] < level:
         return None
     lit = (stored >= level).view(np.uint8)
     _, filled, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
     box = Box(top=top, left=left, bottom=top + height, right=left + width)
-    return Covered(box=box, pixels=np.asarray(filled[box.slices] == 2))
+    return PixelMask(box=box, pixels=np.asarray(filled[box.slices] == 2))
 
 
-def holds(covered: Covered, row: int, column: int) -> bool:
+def contains(covered: PixelMask, row: int, column: int) -> bool:
     """Say whether a pixel is among some."""
     box = covered.box
     if not (box.top <= row < box.bottom and box.left <= column < box.right):
@@ -463,7 +475,7 @@ def holds(covered: Covered, row: int, column: int) -> bool:
 
 
 def require_done(record: Record) -> None:
-    """Raise a Problem where nothing was found yet."""
+    """Raise a ServiceError where nothing was found yet."""
     if record.error is not None:
         raise errors.not_ready(f"it failed: {record.error.message}")
     if record.state != "done":
@@ -471,17 +483,21 @@ def require_done(record: Record) -> None:
 
 
 def require_lesion(record: Record, lesion: str) -> None:
-    """Raise a Problem where the model does not know a lesion."""
+    """Raise a ServiceError where the model does not know a lesion."""
     if lesion not in record.predicted.lesions:
-        known = ", ".join(record.predicted.lesions)
-        raise errors.invalid(f"lesion {lesion!r} is unknown to the model; it knows {known}")
+        lesions = ", ".join(record.predicted.lesions)
+        raise errors.invalid(f"lesion {lesion!r} is unknown to the model; it knows {lesions}")
 
 
-def require_size(shape: tuple[int, ...], record: Record) -> None:
-    """Raise a Problem where a mask is not of the photograph's size."""
-    if shape != (record.height, record.width):
+def require_size(mask: tuple[int, ...], photograph: tuple[int, int]) -> None:
+    """Require that a mask has its photograph's size; both are (H, W).
+
+    Raises:
+        ServiceError: 'invalid'.
+    """
+    if mask != photograph:
         raise errors.invalid(
-            f"the mask has {shape[1]} x {shape[0]} px, the photograph {record.width} x {record.height}"
+            f"the mask has {mask[1]} x {mask[0]} px, the photograph {photograph[1]} x {photograph[0]}"
         )
 
 
@@ -539,26 +555,26 @@ def _meeting(stored: UInt8[np.ndarray, "H W"], level: int, box: Box, smallest: i
 def _patch(edit: Edit, content: bytes | None) -> Patch | None:
     if edit.box is None or content is None:
         return None
-    return layers.unpacked(content, _box(edit.box))
+    return layers.unpack(content, _box(edit.box))
 
 
-def _verdict_pixels(edit: Edit) -> Covered:
+def _verdict_pixels(edit: Edit) -> PixelMask:
     """Return the pixels that a verdict was about."""
-    box = _box(edit.told["box"])
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(edit.told["pixels"])), np.uint8)
+    box = _box(edit.verdict.box)
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(edit.verdict.pixels)), np.uint8)
     height, width = box.shape
     pixels = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
-    return Covered(box=box, pixels=pixels)
+    return PixelMask(box=box, pixels=pixels)
 
 
-def _is_present(record: Record | None) -> Record:
+def _require_existing(record: Record | None) -> Record:
     if record is None:
         raise errors.not_found("photograph")
     return record
 
 
-def _corners(box: Box) -> list[int]:
-    return [box.top, box.left, box.bottom, box.right]
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    return box.top, box.left, box.bottom, box.right
 
 
 def _box(corners: Sequence[int]) -> Box:

@@ -69,15 +69,15 @@ class Grid:
         """
         up, right = self.fovea[0] - rows, columns - self.fovea[1]
         nasal = right if self.is_right else -right
-        away = np.hypot(up, nasal) * self.mm_per_px
+        distance = np.hypot(up, nasal) * self.mm_per_px
         quarter = np.floor((np.degrees(np.arctan2(nasal, up)) + 45) / 90).astype(np.int64) % 4
-        ring = np.searchsorted(RADII_MM, away, side="left")
+        ring = np.searchsorted(RADII_MM, distance, side="left")
         return np.select(
             [ring == 0, ring == 1, ring == 2], [np.zeros_like(quarter), 1 + quarter, 5 + quarter], 9
         )
 
 
-def visible(grid: Grid, visible: Field, area: int) -> list[int]:
+def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
     """Count the pixels of each field of the grid that lie in the field of view.
 
     Args:
@@ -124,7 +124,7 @@ def region_counts(grid: Grid, numbers: Sequence[Region]) -> list[int]:
     return [int(number) for number in counted]
 
 
-def named(
+def by_field(
     numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]
 ) -> dict[str, dict[str, object]]:
     """Return what was counted, by field and lesion.

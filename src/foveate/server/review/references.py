@@ -6,18 +6,14 @@ Ignores: who drew them.
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
-from PIL import Image
 
-from foveate import atomic_files, datasets
+from foveate import atomic_files
 from foveate.analysis.component_tree import LEVELS
-from foveate.errors import DatasetError
 from foveate.server import errors
-from foveate.server.errors import ServiceError
 from foveate.server.review.corrections import (
     Corrections,
     level_of,
@@ -25,7 +21,7 @@ from foveate.server.review.corrections import (
     require_lesion,
     require_size,
 )
-from foveate.server.review.layers import Memory
+from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.remains import delete_remains
@@ -33,9 +29,6 @@ from foveate.server.storage.tiles import Pyramid
 from foveate.writers import maps
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
-
-FORMATS = ("PNG", "TIFF", "GIF", "BMP")
-"""Of masks: none that smears edges."""
 
 MOST = 20
 """Names a photograph: more would be a mistake."""
@@ -49,29 +42,11 @@ class ReferenceMask:
     regions: int
 
 
-def read(path: Path, record: Record) -> Bool[np.ndarray, "H W"]:
-    """Read a mask that was sent: every pixel with any colour.
-
-    Raises:
-        Problem: it cannot be read, or has another size than the photograph; that is seen before decoding.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as header:
-            require_size(header.size[::-1], record)
-        return datasets.lesion_pixels(path)
-    except DatasetError as error:
-        line = str(error).removeprefix(f"{path}: ")
-        raise ServiceError("unreadable", line) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        line = "no mask that can be read; send a PNG of the photograph's size"
-        raise ServiceError("unreadable", line) from error
-
-
 class References:
     """The masks of all photographs."""
 
     def __init__(
-        self, database: Database, data_dir: DataDir, memory: Memory, corrections: Corrections
+        self, database: Database, data_dir: DataDir, memory: MapCache, corrections: Corrections
     ) -> None:
         self._database = database
         self._data_dir = data_dir
@@ -82,12 +57,12 @@ class References:
         """Keep a mask, in place of an older one of that name and lesion.
 
         Raises:
-            Problem: the name will not do, or the lesion is unknown.
+            ServiceError: the name will not do, or the lesion is unknown.
         """
         require_name(name)
         require_done(record)
         require_lesion(record, lesion)
-        require_size(mask.shape, record)
+        require_size(mask.shape, (record.height, record.width))
         codes = self.names(record)
         if name not in codes and len(codes) >= MOST:
             raise errors.invalid(f"there are {MOST} graders already; delete one")
@@ -102,7 +77,7 @@ class References:
         """Keep the corrected masks as they are now.
 
         Raises:
-            Problem: as `put`.
+            ServiceError: as `put`.
         """
         require_done(record)
         for lesion in record.predicted.lesions:
@@ -111,20 +86,20 @@ class References:
 
     def delete(self, record: Record, name: str) -> bool:
         """Delete all masks of a name; say whether there were any."""
-        found = self.names(record).get(name, ())
-        for lesion in found:
+        lesions = self.names(record).get(name, ())
+        for lesion in lesions:
             self._data_dir.delete(self._data_dir.photograph(record.id).reference(name, lesion))
         self._memory.forget(record.id, "reference")
-        return bool(found)
+        return bool(lesions)
 
     def names(self, record: Record) -> dict[str, tuple[str, ...]]:
         """Return, by name, the lesions of which there is a mask."""
         folder = self._data_dir.photograph(record.id).references
-        found: dict[str, tuple[str, ...]] = {}
+        lesions: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.glob("*.png")):
             name, _, lesion = path.stem.rpartition("_")
-            found[name] = (*found.get(name, ()), lesion)
-        return found
+            lesions[name] = (*lesions.get(name, ()), lesion)
+        return lesions
 
     def pyramid(self, record: Record, name: str, lesion: str) -> Pyramid | None:
         """Return a mask at all zooms, or None where there is none."""
@@ -136,30 +111,30 @@ class References:
 
     def outline(self, record: Record, name: str, lesion: str) -> ReferenceMask:
         """Count a mask's pixels and regions."""
-        found = self._reference_path(record, name, lesion)
-        count, _ = cv2.connectedComponents(found, connectivity=8)
-        return ReferenceMask(mask_px=int(np.count_nonzero(found)), regions=count - 1)
+        mask = self._mask(record, name, lesion)
+        count, _ = cv2.connectedComponents(mask, connectivity=8)
+        return ReferenceMask(mask_px=int(np.count_nonzero(mask)), regions=count - 1)
 
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]
     ) -> tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]:
         """Return, for each level of a map, how many pixels lie in both, in it alone, in the mask alone."""
-        mask = self._reference_path(record, name, lesion) > 0
+        mask = self._mask(record, name, lesion) > 0
         inside = _at_or_above(stored[mask])
         true, every = inside, _at_or_above(stored.ravel())
         missed = int(np.count_nonzero(mask)) - true
         missed[0] = 0
         return true, every - true, missed
 
-    def _reference_path(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
-        found = self.pyramid(record, name, lesion)
-        if found is None:
+    def _mask(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
+        pyramid = self.pyramid(record, name, lesion)
+        if pyramid is None:
             raise errors.not_found("mask to compare with")
-        return found.finest
+        return pyramid.finest
 
 
 def require_name(name: str) -> None:
-    """Raise a Problem where a grader's name will not do for a file."""
+    """Raise a ServiceError where a grader's name will not do for a file."""
     if not NAME.fullmatch(name):
         raise errors.invalid("a name has 1 to 40 letters, digits, '-' or '_'")
 

@@ -25,7 +25,7 @@ SORTS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listed:
+class ListedRegion:
     """A region that can be named."""
 
     region: Region
@@ -34,10 +34,10 @@ class Listed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
+class RegionList:
     """All regions of a map at a level."""
 
-    listed: tuple[Listed, ...]
+    listed: tuple[ListedRegion, ...]
 
     @property
     def nbytes(self) -> int:
@@ -45,32 +45,33 @@ class Listing:
         return 600 * (1 + len(self.listed))
 
 
-def of(
+def list_regions(
     stored: UInt8[np.ndarray, "H W"], level: int, lesion: str, minimum_area: int, spacing: float | None
-) -> Listing:
+) -> RegionList:
     """Find the regions of a map, as `regions.find` does, and their first pixels."""
-    regions_found = regions.find(stored, level, lesion, minimum_area, spacing)
-    firsts = _firsts((stored >= level).view(np.uint8), regions_found)
-    return Listing(
+    regions_of_map = regions.find(stored, level, lesion, minimum_area, spacing)
+    firsts = _firsts((stored >= level).view(np.uint8), regions_of_map)
+    return RegionList(
         listed=tuple(
-            Listed(region=region, inside=first) for region, first in zip(regions_found, firsts, strict=True)
+            ListedRegion(region=region, inside=first)
+            for region, first in zip(regions_of_map, firsts, strict=True)
         )
     )
 
 
-def ordered(listed: Sequence[Listed], by: str, *, descending: bool) -> list[Listed]:
+def sort(listed: Sequence[ListedRegion], by: str, *, descending: bool) -> list[ListedRegion]:
     """Sort; where regions are equal, the one that comes first in the photograph comes first."""
     return sorted(listed, key=SORTS[by], reverse=descending)
 
 
-def _firsts(lit: UInt8[np.ndarray, "H W"], regions_found: Sequence[Region]) -> Iterator[tuple[int, int]]:
+def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> Iterator[tuple[int, int]]:
     """Yield each region's first pixel: the first of its box's top row whose group fills the box.
 
     Groups are filled as they are met, so that each pixel is visited once; the regions' ids grow by their
     first pixels, so that none is passed over.
     """
     met: dict[tuple[object, int], tuple[int, int]] = {}
-    for region in regions_found:
+    for region in regions_of_map:
         box, row = region.box, region.box.top
         while (box, region.area_px) not in met:
             column = box.left + int(np.argmax(lit[row, box.left : box.right] == 1))

@@ -27,7 +27,7 @@ SLACK = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Covered:
+class PixelMask:
     """Some pixels of a photograph."""
 
     box: Box
@@ -35,7 +35,9 @@ class Covered:
     """Which pixels of the box are covered."""
 
 
-def covered(points: Sequence[tuple[float, float]], diameter: float, shape: tuple[int, int]) -> Covered | None:
+def rasterise(
+    points: Sequence[tuple[float, float]], diameter: float, shape: tuple[int, int]
+) -> PixelMask | None:
     """Return the pixels that a stroke covers, or None if all of it lies outside the photograph.
 
     Args:
@@ -53,7 +55,7 @@ def covered(points: Sequence[tuple[float, float]], diameter: float, shape: tuple
         rows = np.arange(top, min(top + STRIP, box.bottom))
         pixels[top - box.top :][: len(rows)] = _strip(segments.near(rows), rows, box)
     _cover_points(pixels, box, line)
-    return Covered(box=box, pixels=pixels) if pixels.any() else None
+    return PixelMask(box=box, pixels=pixels) if pixels.any() else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,16 @@ from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
 from foveate.server import errors
 from foveate.server.storage import migrations
-from foveate.server.storage.facts import Failure, LevelCounts, PhotographFacts, StoredFacts
+from foveate.server.storage.facts import (
+    DETAILS,
+    EditDetails,
+    Failure,
+    GridFacts,
+    LevelCounts,
+    PhotographFacts,
+    StoredFacts,
+    VerdictDetails,
+)
 from foveate.types import Part
 
 State = Literal["queued", "looking", "done", "failed"]
@@ -66,8 +75,8 @@ class Record:
     error: Failure | None
     """Why there is no result, if it failed."""
     reviewed: bool
-    grid: Any
-    """{'fovea', 'disc'} where one was placed."""
+    grid: GridFacts | None
+    """The ETDRS grid, if a person has placed it."""
     thresholds: Mapping[str, float]
     """That a person chose in place of the model's."""
     facts: PhotographFacts | None
@@ -88,15 +97,47 @@ class Record:
 
 JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})
 
+MODELS: Mapping[str, type[StoredFacts]] = {"facts": PhotographFacts, "error": Failure, "grid": GridFacts}
+"""Columns whose JSON is more than plain values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewPhotograph:
+    """A photograph that enters the queue; its fields are those of `Record`."""
+
+    id: str
+    batch: str | None
+    name: str
+    key: str
+    field: FieldChoice
+    region: Part | None
+    sha256: str
+    width: int
+    height: int
+    submitted: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchRecord:
+    """Photographs that belong together."""
+
+    id: str
+    name: str
+    created: float
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurrentCounts:
-    """What a lesion comes to at its present threshold, corrections included."""
+    """The regions of a lesion at its current threshold, with corrections."""
 
     level: int
+    """Stored level, 1 to 255, of the threshold."""
     count: int
+    """Regions of at least the smallest area."""
     area_px: int
+    """Pixels of these regions."""
     mask_px: int
+    """Pixels of the mask, smaller regions included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +152,20 @@ class Edit:
     lesion: str
     author: str
     time: float
-    told: Any
-    """What was asked for, as plain values; no points of strokes."""
-    box: Any
-    """[top, left, bottom, right] of the pixels that changed; None: no pixel did."""
+    details: EditDetails
+    """The edit itself; stored in the column `told`."""
+    box: tuple[int, int, int, int] | None
+    """(top, left, bottom, right) of the pixels that changed; None if no pixel did."""
     before: bytes | None
-    """The layer's pixels there, packed."""
+    """The layer's pixels in the box before the edit, packed."""
     after: bytes | None
+    """The same after it."""
+
+    @property
+    def verdict(self) -> VerdictDetails:
+        """The details of an edit that is a verdict."""
+        assert isinstance(self.details, VerdictDetails), f"edit {self.number} is no verdict"
+        return self.details
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,14 +230,15 @@ class Database:
         with self.change() as database:
             database.execute("INSERT INTO batches VALUES (?, ?, ?)", (identifier, name, now))
 
-    def batches(self) -> list[dict[str, Any]]:
-        """Return all batches, the latest first: id, name, created."""
-        return [dict(row) for row in self._rows("SELECT * FROM batches ORDER BY created DESC, id")]
+    def batches(self) -> list[BatchRecord]:
+        """Return all batches, the latest first."""
+        rows = self._rows("SELECT id, name, created FROM batches ORDER BY created DESC, id")
+        return [BatchRecord(**dict(row)) for row in rows]
 
-    def batch(self, identifier: str) -> dict[str, Any] | None:
-        """Return one batch, or None."""
-        found = self._rows("SELECT * FROM batches WHERE id = ?", identifier)
-        return dict(found[0]) if found else None
+    def batch(self, identifier: str) -> BatchRecord | None:
+        """Return a batch, or None if there is none."""
+        rows = self._rows("SELECT id, name, created FROM batches WHERE id = ?", identifier)
+        return BatchRecord(**dict(rows[0])) if rows else None
 
     def states(self, batch: str | None = None) -> dict[str, int]:
         """Count photographs by state: those of a batch, or all."""
@@ -207,32 +256,28 @@ class Database:
 
     # Photographs
 
-    def add(self, values: Mapping[str, Any]) -> Record:
-        """Put a photograph at the end of the queue.
-
-        Args:
-            values: of `Record`: id, batch, name, key, field, region, sha256, width, height, submitted.
-        """
+    def add(self, photograph: NewPhotograph) -> Record:
+        """Put a photograph at the end of the queue."""
         with self.change() as database:
             (last,) = database.execute("SELECT coalesce(max(number), 0) FROM photographs").fetchone()
-            row = _row({**values, "number": last + 1, "state": "queued"})
+            row = _row({**asdict(photograph), "number": last + 1, "state": "queued"})
             marks = ", ".join("?" * len(row))
             database.execute(
                 f"INSERT INTO photographs ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
             )
-            return _get(database, values["id"])
+            return _get(database, photograph.id)
 
     def get(self, identifier: str) -> Record | None:
         """Return a photograph, or None."""
-        found = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
-        return _record(found[0]) if found else None
+        rows = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
+        return _record(rows[0]) if rows else None
 
     def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
         """Change columns of a photograph, and return it; None where it is gone."""
         with self.change() as database:
             return _update(database, identifier, values)
 
-    def some(self, query: Query) -> tuple[list[Record], int]:
+    def select(self, query: Query) -> tuple[list[Record], int]:
         """Return some photographs, and how many there are in all."""
         where, values = ["1"], []
         for column, value in (("batch", query.batch), ("state", query.state)):
@@ -268,9 +313,9 @@ class Database:
     def delete(self, identifier: str) -> bool:
         """Forget a photograph and all that belongs to it; say whether it was there."""
         with self.change() as database:
-            found = database.execute("DELETE FROM photographs WHERE id = ?", (identifier,)).rowcount
+            deleted = database.execute("DELETE FROM photographs WHERE id = ?", (identifier,)).rowcount
         self._wipe()
-        return bool(found)
+        return bool(deleted)
 
     def expired(self, before: float) -> list[str]:
         """Return the photographs that were finished before a time."""
@@ -289,13 +334,13 @@ class Database:
     def take(self, now: float) -> Record | None:
         """Take the photograph that has waited longest, or None."""
         with self.change() as database:
-            found = database.execute(
+            row = database.execute(
                 "SELECT id, attempts FROM photographs WHERE state = 'queued' ORDER BY number LIMIT 1"
             ).fetchone()
-            if found is None:
+            if row is None:
                 return None
-            changes = {"state": "looking", "started": now, "attempts": found["attempts"] + 1}
-            return _update(database, found["id"], changes)
+            changes = {"state": "looking", "started": now, "attempts": row["attempts"] + 1}
+            return _update(database, row["id"], changes)
 
     def resume(self) -> int:
         """Put whatever was under way when the server ended back into the queue; return how much that is."""
@@ -373,7 +418,7 @@ class Database:
         rows = self._rows("SELECT counts FROM counts WHERE photograph = ? AND lesion = ?", identifier, lesion)
         return LevelCounts.model_validate_json(_only(rows)["counts"])
 
-    def present(self, identifier: str) -> dict[str, CurrentCounts]:
+    def current_counts(self, identifier: str) -> dict[str, CurrentCounts]:
         """Return what each lesion comes to at present, of a photograph that is done.
 
         Raises:
@@ -402,7 +447,7 @@ class Database:
         )
         return [_edit(row) for row in rows]
 
-    def painted(self, identifier: str, lesion: str) -> list[Edit]:
+    def edits_with_pixels(self, identifier: str, lesion: str) -> list[Edit]:
         """Return the steps that hold for a lesion and have pixels, with them."""
         rows = self._rows(
             "SELECT * FROM edits WHERE photograph = ? AND lesion = ? AND NOT undone AND box IS NOT NULL "
@@ -421,7 +466,7 @@ class Database:
         rows = self._rows("SELECT * FROM edits WHERE photograph = ? AND number = ?", identifier, number)
         return _edit(_only(rows))
 
-    def corrected(self, identifier: str) -> frozenset[str]:
+    def corrected_lesions(self, identifier: str) -> frozenset[str]:
         """Return the lesions of which any pixel was corrected."""
         rows = self._rows(
             "SELECT DISTINCT lesion FROM edits WHERE photograph = ? AND NOT undone AND box IS NOT NULL",
@@ -448,8 +493,8 @@ def put_current_counts(
     database.executemany(
         "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (identifier, lesion, one.level, one.count, one.area_px, one.mask_px)
-            for lesion, one in present.items()
+            (identifier, lesion, counts.level, counts.count, counts.area_px, counts.mask_px)
+            for lesion, counts in present.items()
         ],
     )
     database.execute(
@@ -465,9 +510,16 @@ def put_edit(database: sqlite3.Connection, identifier: str, edit: Edit) -> None:
     database.execute("DELETE FROM edits WHERE photograph = ? AND undone", (identifier,))
     row = {
         "photograph": identifier,
-        **{field.name: getattr(edit, field.name) for field in fields(edit)},
-        "told": json.dumps(edit.told),
+        "number": edit.number,
+        "undone": edit.undone,
+        "kind": edit.kind,
+        "lesion": edit.lesion,
+        "author": edit.author,
+        "time": edit.time,
+        "told": edit.details.model_dump_json(),
         "box": None if edit.box is None else json.dumps(edit.box),
+        "before": edit.before,
+        "after": edit.after,
     }
     marks = ", ".join("?" * len(row))
     database.execute(f"INSERT INTO edits ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
@@ -495,8 +547,8 @@ def _update(database: sqlite3.Connection, identifier: str, values: Mapping[str, 
     if row:
         sets = ", ".join(f"{column} = ?" for column in row)
         database.execute(f"UPDATE photographs SET {sets} WHERE id = ?", (*row.values(), identifier))
-    found = database.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone()
-    return None if found is None else _record(found)
+    updated = database.execute("SELECT * FROM photographs WHERE id = ?", (identifier,)).fetchone()
+    return None if updated is None else _record(updated)
 
 
 def _get(database: sqlite3.Connection, identifier: str) -> Record:
@@ -521,20 +573,23 @@ def _record(row: sqlite3.Row) -> Record:
         column: json.loads(row[column]) if column in JSON_COLUMNS and row[column] is not None else row[column]
         for column in row.keys()  # noqa: SIM118 iterating a row yields its values
     }
-    for column, kind in (("facts", PhotographFacts), ("error", Failure)):
-        values[column] = None if values[column] is None else kind.model_validate(values[column])
+    for column, model in MODELS.items():
+        values[column] = None if values[column] is None else model.model_validate(values[column])
     if isinstance(values["field"], list):
         values["field"] = tuple(values["field"])
     return Record(**{**values, "reviewed": bool(values["reviewed"])})
 
 
 def _edit(row: sqlite3.Row) -> Edit:
-    values = {field.name: row[field.name] for field in fields(Edit)}
     return Edit(
-        **{
-            **values,
-            "undone": bool(values["undone"]),
-            "told": json.loads(values["told"]),
-            "box": None if values["box"] is None else json.loads(values["box"]),
-        }
+        number=row["number"],
+        undone=bool(row["undone"]),
+        kind=row["kind"],
+        lesion=row["lesion"],
+        author=row["author"],
+        time=row["time"],
+        details=DETAILS[row["kind"]].model_validate_json(row["told"]),
+        box=None if row["box"] is None else tuple(json.loads(row["box"])),
+        before=row["before"],
+        after=row["after"],
     )

@@ -87,6 +87,60 @@ class LevelCounts(StoredFacts):
     """Pixels of the mask, smaller regions included."""
 
 
+class PointFacts(StoredFacts):
+    """A place in a photograph, px."""
+
+    x: float
+    y: float
+
+
+class GridFacts(StoredFacts):
+    """Where a person has placed the ETDRS grid."""
+
+    fovea: PointFacts
+    disc: PointFacts
+
+
+class StrokeDetails(StoredFacts):
+    """A stroke, without its points."""
+
+    tool: str
+    diameter: float
+    """Of the tool, px of the photograph."""
+
+
+class VerdictDetails(StoredFacts):
+    """A verdict on one region."""
+
+    level: int
+    """Stored level, 1 to 255, from which a pixel was lesion."""
+    x: int
+    y: int
+    """A pixel of the region."""
+    verdict: str
+    note: str
+    replaces: tuple[int, ...]
+    """Numbers of the earlier verdicts on the same region."""
+    box: tuple[int, int, int, int]
+    """(top, left, bottom, right) of the region."""
+    pixels: str
+    """The region's pixels in the box, as base64 of deflated bits."""
+
+
+class MaskDetails(StoredFacts):
+    """A whole mask."""
+
+
+EditDetails = StrokeDetails | VerdictDetails | MaskDetails
+
+DETAILS: Mapping[str, type[EditDetails]] = {
+    "stroke": StrokeDetails,
+    "verdict": VerdictDetails,
+    "mask": MaskDetails,
+}
+"""Kind of an edit -> what is stored of it."""
+
+
 class Failure(StoredFacts):
     """Why a photograph has no result."""
 

@@ -4,14 +4,19 @@ Knows:   which letters are safe where.
 Ignores: photographs.
 
 Names come from other people's files. What people read is kept as it is, but for control characters; it is
-only ever handed on as JSON or escaped. What files are called holds letters, digits, '-', '_' and '.' alone.
+only ever handed on as JSON or escaped. What files are called holds letters and digits of any script, '-', '_'
+and '.' alone; Latin letters lose their accents, which file systems and zip programs spell in several ways.
 """
 
+import os
 import unicodedata
 from urllib.parse import unquote
 
 LONGEST = 120
-"""Letters of a name: with a suffix, fewer bytes than the 255 that file systems take, whatever the script."""
+"""Letters of a name as people read it."""
+
+LONGEST_KEY = 120
+"""Bytes of a file's name without its suffixes; file systems take 255 with them."""
 
 UNNAMED = "photograph"
 
@@ -37,10 +42,31 @@ def of_batch(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """Return what files are called: ASCII letters, digits, '-', '_', '.', and no dot in front."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in ascii_name)
-    return safe.lstrip(".")[:LONGEST].rstrip(".") or UNNAMED
+    """Return what files are called: letters and digits of any script, '-', '_', '.', and no dot in front."""
+    safe = ""
+    for letter in unicodedata.normalize("NFC", name):
+        folded = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+        if unicodedata.category(letter)[0] == "M":
+            safe += "" if safe[-1:].isascii() else letter  # an accent of a Latin letter is dropped
+        else:
+            safe += "".join(_safe(part) for part in folded or letter)
+    return _shortened(safe.lstrip(".")).rstrip(".") or UNNAMED
+
+
+def _safe(letter: str) -> str:
+    """Return a letter, or '_' in place of one that file names must not hold."""
+    if not (letter.isalnum() or letter in "-_."):
+        return "_"
+    try:
+        os.fsencode(letter)
+    except UnicodeEncodeError:  # the system is set to an encoding that lacks it
+        return "_"
+    return letter
+
+
+def _shortened(key: str) -> str:
+    """Return the beginning of a key, of at most LONGEST_KEY bytes."""
+    return key.encode()[:LONGEST_KEY].decode(errors="ignore")
 
 
 def unused_key(key: str, keys: frozenset[str]) -> str:

@@ -57,7 +57,7 @@ PATCH_SIDE = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Patch:
+class ExamplePatch:
     """One example of the paper's Fig. 2."""
 
     photograph: str
@@ -85,7 +85,7 @@ class LesionComparison:
     """How much larger that share is for the fused network than for a row."""
     lesion_counts: tuple[int, ...]
     """Number of annotated lesions, by stratum."""
-    patch: Patch | None
+    patch: ExamplePatch | None
     """None where no photograph has the lesion."""
 
 
@@ -300,7 +300,7 @@ def _area(
 
 def _median_patch(
     lesion: str, outcome: LesionOutcome, recorders: Mapping[Row, PatchRecorder]
-) -> Patch | None:
+) -> ExamplePatch | None:
     """Return the patch of the photograph on which the fused network has its median score."""
     scored = sorted(
         (area, case.photograph) for case in outcome.each if (area := case.areas["exact"]) is not None
@@ -309,7 +309,7 @@ def _median_patch(
         return None
     _, name = scored[len(scored) // 2]
     patches = {row: recorders[row].patches[lesion, name] for row in ROWS}
-    return Patch(
+    return ExamplePatch(
         photograph=name,
         pixels=patches["fused"].pixels,
         truth=patches["fused"].truth,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from foveate.training.comparison import Patch
+from foveate.training.comparison import ExamplePatch
 
 ENLARGEMENT = 2
 """Factor by which a patch is enlarged: a microaneurysm of 10 px must be visible on a page."""
@@ -25,7 +25,7 @@ FONT_SIZE = 18
 """Of the captions, px."""
 
 
-def png(patch: Patch) -> bytes:
+def png(patch: ExamplePatch) -> bytes:
     """Return the figure of one lesion; maps are grey, and white where the probability is 1."""
     cells = {
         patch.photograph: patch.pixels,

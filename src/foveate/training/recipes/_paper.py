@@ -6,7 +6,7 @@ Source:  Yan et al., ISBI 2019
 from pathlib import Path
 
 from foveate.nets import NetworkPlan, StreamPlan
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
 from foveate.types import ModelContract
@@ -14,7 +14,8 @@ from foveate.types import ModelContract
 SPLIT = Path(__file__).parent / "splits" / "idrid.json"
 """The folds of idrid-lite0, so that recipes can be compared."""
 
-FREE = Limits(  # section 2.2: 'random rotation (with 359 degrees), zooming, flipping and adding random noise'
+# Section 2.2: 'random rotation (with 359 degrees), zooming, flipping and adding random noise'.
+FREE = AugmentationLimits(
     turn=180.0,  # in both directions: any angle
     zoom=0.25,  # 0.78 to 1.28 times; the paper names no range
     free_share=1.0,  # every sample is rotated, as the paper says
@@ -22,7 +23,7 @@ FREE = Limits(  # section 2.2: 'random rotation (with 359 degrees), zooming, fli
 )
 """Augmentation while GlobalNet and LocalNet are trained separately."""
 
-QUARTERS = Limits(mirrors=False)
+QUARTERS = AugmentationLimits(mirrors=False)
 """Augmentation of the fused net: 'only rotation with 90, 180, 270 degrees' (section 2.2)."""
 
 LOSS = Loss(

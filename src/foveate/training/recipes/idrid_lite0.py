@@ -10,7 +10,7 @@ Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet
 from pathlib import Path
 
 from foveate.nets import NetworkPlan, StreamPlan
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
 from foveate.types import ModelContract
@@ -38,8 +38,8 @@ NETWORK = NetworkPlan(  # decoder widths: our choice, narrow enough to train on 
     fusion_width=32,
 )
 
-PRETRAINING = Limits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
-QUARTERS = Limits(colour=0.06)  # no rotation, no zoom: windows stay in register with the view
+PRETRAINING = AugmentationLimits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
+QUARTERS = AugmentationLimits(colour=0.06)  # no rotation, no zoom: windows stay in register with the view
 
 
 def idrid_lite0() -> Recipe:

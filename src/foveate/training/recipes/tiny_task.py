@@ -8,7 +8,7 @@ Source:  Yan et al., ISBI 2019, section 4 ('extended to other segmentation tasks
 """
 
 from foveate.nets import NetworkPlan, StreamPlan
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
 from foveate.types import ModelContract
@@ -31,7 +31,7 @@ STREAM = StreamPlan(backbone="unet", poolings=3, width=8, cap=64)
 
 def tiny_task() -> Recipe:
     """Return the recipe; change it with --set, or copy it for another task."""
-    free, quarters = Limits(turn=180.0, zoom=0.2), Limits()
+    free, quarters = AugmentationLimits(turn=180.0, zoom=0.2), AugmentationLimits()
     return Recipe(
         name="tiny-task",
         contract=CONTRACT,

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/batches", tags=["batches"], responses=refusals()
 
 
 @router.post("", status_code=201)
-def make(services: Services, body: schemas.NewBatch) -> schemas.Batch:
+def make(services: Services, body: schemas.NewBatch) -> schemas.BatchBody:
     """Make a batch, for photographs to be submitted into."""
     identifier = uuid.uuid4().hex
     services.database.add_batch(identifier, names.of_batch(body.name), time.time())
@@ -33,11 +33,13 @@ def make(services: Services, body: schemas.NewBatch) -> schemas.Batch:
 @router.get("")
 def listed(services: Services) -> schemas.Batches:
     """List all batches, the latest first."""
-    return schemas.Batches(batches=[services.presenter.batch(row) for row in services.database.batches()])
+    return schemas.Batches(
+        batches=[services.presenter.batch(record) for record in services.database.batches()]
+    )
 
 
 @router.get("/{id}", responses=refusals(404))
-def get_batch(services: Services, id: Id) -> schemas.Batch:
+def get_batch(services: Services, id: Id) -> schemas.BatchBody:
     """Return a batch."""
     return _batch(services, id)
 
@@ -46,8 +48,8 @@ def get_batch(services: Services, id: Id) -> schemas.Batch:
 def delete(services: Services, id: Id) -> Response:
     """Delete a batch with all its photographs."""
     _batch(services, id)
-    while found := services.database.identifiers(id):  # others may be submitted meanwhile
-        for identifier in found:
+    while identifiers := services.database.identifiers(id):  # more may be submitted meanwhile
+        for identifier in identifiers:
             services.delete(identifier)
     services.database.delete_batch(id)
     services.events.publish("batch-deleted", {"id": id})
@@ -57,17 +59,17 @@ def delete(services: Services, id: Id) -> Response:
 @router.get("/{id}/download", response_class=FileResponse, responses=ZIP | refusals(404, 409, 507))
 def download(services: Services, id: Id, kind: Literal["results", "training"] = "results") -> FileResponse:
     """Return a zip of all photographs that are done."""
-    found, records = _batch(services, id), done_of(services, id)
+    batch, records = _batch(services, id), done_of(services, id)
     path = (
         services.exports.zip_results_of(records)
         if kind == "results"
         else services.exports.zip_training(records)
     )
-    return zip_response(path, names.key(found.name or "batch"))
+    return zip_response(path, names.key(batch.name or "batch"))
 
 
-def _batch(services: Service, identifier: str) -> schemas.Batch:
-    row = services.database.batch(identifier)
-    if row is None:
+def _batch(services: Service, identifier: str) -> schemas.BatchBody:
+    record = services.database.batch(identifier)
+    if record is None:
         raise errors.not_found("batch")
-    return services.presenter.batch(row)
+    return services.presenter.batch(record)

@@ -20,8 +20,7 @@ from foveate.server.http import uploads
 from foveate.server.http.routes import Code, Grader, Id, Services, refusals
 from foveate.server.http.routes.findings import LayerName, rectangle, stored_map
 from foveate.server.presenters import stamp
-from foveate.server.review import references
-from foveate.server.review.corrections import Attribution, Changed, RegionVerdict, Stroke, require_lesion
+from foveate.server.review.corrections import Attribution, EditResult, RegionVerdict, Stroke, require_lesion
 from foveate.server.service import Service
 from foveate.server.storage.database import Record
 
@@ -65,7 +64,7 @@ def verdict(services: Services, id: Id, body: schemas.NewVerdict) -> schemas.Cor
     verdict = RegionVerdict(
         lesion=body.lesion, level=body.level, x=body.x, y=body.y, verdict=body.verdict, note=body.note
     )
-    return _verdict_body(services, services.corrections.judge(id, verdict, _attribution(body)))
+    return _verdict_body(services, services.corrections.add_verdict(id, verdict, _attribution(body)))
 
 
 @router.put("/corrections/masks/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
@@ -98,7 +97,7 @@ async def _received(
     upload = services.data_dir.incoming / uuid.uuid4().hex
     try:
         await uploads.receive(request, upload, services.options.limits)
-        return await to_thread.run_sync(lambda: take(record, references.read(upload, record)))
+        return await to_thread.run_sync(lambda: take(record, services.read_mask(upload, record)))
     finally:
         upload.unlink(missing_ok=True)
 
@@ -118,21 +117,21 @@ def redo(services: Services, id: Id, body: schemas.Step) -> schemas.CorrectionSt
 @router.delete("/corrections")
 def forget(services: Services, id: Id) -> schemas.CorrectionState:
     """Forget all corrections."""
-    return _verdict_body(services, services.corrections.forget(id))
+    return _verdict_body(services, services.corrections.delete_all(id))
 
 
 def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
     return Attribution(author=body.author, revision=body.revision)
 
 
-def _verdict_body(services: Service, changed: Changed) -> schemas.CorrectionState:
+def _verdict_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
     """Tell whoever listens, and return the state with what was changed."""
     services.publish(changed.record)
-    found = state_of(services, changed.record)
+    state = state_of(services, changed.record)
     if changed.box is None or changed.lesion is None:
-        return found
+        return state
     box = rectangle(changed.box)
-    return found.model_copy(update={"changed": schemas.ChangedBox(lesion=changed.lesion, **box.model_dump())})
+    return state.model_copy(update={"changed": schemas.ChangedBox(lesion=changed.lesion, **box.model_dump())})
 
 
 def state_of(services: Service, record: Record) -> schemas.CorrectionState:
@@ -149,11 +148,11 @@ def state_of(services: Service, record: Record) -> schemas.CorrectionState:
         verdicts=[
             schemas.GivenVerdict(
                 lesion=edit.lesion,
-                level=edit.told["level"],
-                x=edit.told["x"],
-                y=edit.told["y"],
-                verdict=edit.told["verdict"],
-                note=edit.told["note"],
+                level=edit.verdict.level,
+                x=edit.verdict.x,
+                y=edit.verdict.y,
+                verdict=edit.verdict.verdict,
+                note=edit.verdict.note,
                 author=edit.author,
                 time=stamp(edit.time),
             )
@@ -165,7 +164,7 @@ def state_of(services: Service, record: Record) -> schemas.CorrectionState:
 
 
 def _lesion(services: Service, record: Record, lesion: str) -> schemas.CorrectedLesion:
-    present = services.database.present(record.id)[lesion]
+    present = services.database.current_counts(record.id)[lesion]
     painted = erased = 0
     if services.corrections.is_corrected(record, lesion):
         layer = services.corrections.layer(record, lesion)
@@ -181,7 +180,7 @@ def _lesion(services: Service, record: Record, lesion: str) -> schemas.Corrected
 
 
 @router.get("/references")
-def all_references(services: Services, id: Id) -> schemas.References:
+def all_references(services: Services, id: Id) -> schemas.ReferencesBody:
     """List the masks to compare with."""
     return _references(services, services.done(id))
 
@@ -189,10 +188,10 @@ def all_references(services: Services, id: Id) -> schemas.References:
 @router.put("/references/{name}/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
 async def put_reference(
     request: Request, services: Services, id: Id, name: Grader, lesion: Code
-) -> schemas.References:
+) -> schemas.ReferencesBody:
     """Keep a mask to compare with."""
 
-    def take(record: Record, mask: Mask) -> schemas.References:
+    def take(record: Record, mask: Mask) -> schemas.ReferencesBody:
         services.references.put(record, name, lesion, mask)
         return _references(services, record)
 
@@ -200,7 +199,7 @@ async def put_reference(
 
 
 @router.post("/references/{name}", status_code=201)
-def snapshot(services: Services, id: Id, name: Grader, body: schemas.Snapshot) -> schemas.References:
+def snapshot(services: Services, id: Id, name: Grader, body: schemas.Snapshot) -> schemas.ReferencesBody:
     """Keep the corrected masks as they are now."""
     record = services.done(id)
     services.references.snapshot(record, name)
@@ -222,28 +221,28 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
     lesion_codes = services.references.names(record).get(name)
     if lesion_codes is None:
         raise errors.not_found("mask to compare with")
-    found = {}
+    agreements = {}
     for lesion in lesion_codes:
         true, false, missed = services.references.agreement(
             record, name, lesion, stored_map(services, record, lesion, layer)
         )
-        found[lesion] = schemas.LesionAgreement(
+        agreements[lesion] = schemas.LesionAgreement(
             true_px=true.tolist(), false_px=false.tolist(), missed_px=missed.tolist()
         )
-    return schemas.Agreement(revision=record.revision, lesions=found)
+    return schemas.Agreement(revision=record.revision, lesions=agreements)
 
 
-def _references(services: Service, record: Record) -> schemas.References:
-    found = []
+def _references(services: Service, record: Record) -> schemas.ReferencesBody:
+    listed = []
     for name, lesion_codes in services.references.names(record).items():
         outlines = {lesion: services.references.outline(record, name, lesion) for lesion in lesion_codes}
-        found.append(
+        listed.append(
             schemas.Reference(
                 name=name,
                 lesions={
-                    lesion: schemas.ReferenceLesion(mask_px=one.mask_px, regions=one.regions)
-                    for lesion, one in outlines.items()
+                    lesion: schemas.ReferenceLesion(mask_px=outline.mask_px, regions=outline.regions)
+                    for lesion, outline in outlines.items()
                 },
             )
         )
-    return schemas.References(references=found)
+    return schemas.ReferencesBody(references=listed)

@@ -99,7 +99,7 @@ def _overlay(services: Service, record: Record, width: int | None) -> bytes:
 
 def done_of(services: Service, batch: str | None) -> list[Record]:
     """Return all photographs that are done, or those of a batch."""
-    return services.database.some(Wanted(batch=batch, state="done", limit=EVERY))[0]
+    return services.database.select(Wanted(batch=batch, state="done", limit=EVERY))[0]
 
 
 def zip_response(path: FilePath, filename: str) -> FileResponse:

@@ -14,11 +14,11 @@ from jaxtyping import UInt8
 from foveate.analysis import component_tree
 from foveate.server import errors, schemas
 from foveate.server.http.routes import Id, Services, refusals
-from foveate.server.http.routes.photographs import placed
+from foveate.server.http.routes.photographs import placed_grid
 from foveate.server.jobs.tasks import level_counts
 from foveate.server.review import etdrs, region_list
-from foveate.server.review.corrections import holds, level_of, region_at, require_lesion
-from foveate.server.review.region_list import Listed
+from foveate.server.review.corrections import contains, level_of, region_at, require_lesion
+from foveate.server.review.region_list import ListedRegion
 from foveate.server.service import Service
 from foveate.server.storage.database import Edit, Record
 from foveate.types import Box, Field
@@ -94,11 +94,11 @@ def regions(
     if threshold is not None:
         level = maps.level(threshold, "png")
     codes = [lesion] if lesion is not None else list(record.predicted.lesions)
-    found = [entry for code in codes for entry in listed(services, record, code, level, layer)]
+    entries = [entry for code in codes for entry in listed(services, record, code, level, layer)]
     if sort != "id":
-        found = region_list.ordered(found, sort, descending=order == "desc")
+        entries = region_list.sort(entries, sort, descending=order == "desc")
     elif order == "desc":
-        found.reverse()
+        entries.reverse()
     verdicts = services.corrections.verdicts(id)
     maps_of = {
         code: _Map(
@@ -107,17 +107,17 @@ def regions(
         )
         for code in codes
     }
-    some = found[offset : offset + limit]
+    page = entries[offset : offset + limit]
     return schemas.Regions(
-        total=len(found),
+        total=len(entries),
         revision=record.revision,
-        regions=[_region(record, entry, maps_of[entry.region.lesion], verdicts) for entry in some],
+        regions=[_region(record, entry, maps_of[entry.region.lesion], verdicts) for entry in page],
     )
 
 
 def listed(
     services: Service, record: Record, lesion: str, level: int | None = None, layer: LayerName = "corrected"
-) -> tuple[Listed, ...]:
+) -> tuple[ListedRegion, ...]:
     """Return a lesion's regions; at the present level if none is given."""
     chosen = level or level_of(record.predicted, record.thresholds, lesion)
     stored = stored_map(services, record, lesion, layer)
@@ -126,7 +126,7 @@ def listed(
     revision = record.revision if corrected else -1
     return services.memory.get(
         (record.id, "regions", lesion, chosen, revision, record.spacing_mm),
-        lambda: region_list.of(stored, chosen, lesion, smallest, record.spacing_mm),
+        lambda: region_list.list_regions(stored, chosen, lesion, smallest, record.spacing_mm),
     ).listed
 
 
@@ -145,14 +145,14 @@ class _Map:
     stored: UInt8[np.ndarray, "H W"]
 
 
-def _region(record: Record, entry: Listed, stored: _Map, verdicts: list[Edit]) -> schemas.RegionRow:
+def _region(record: Record, entry: ListedRegion, stored: _Map, verdicts: list[Edit]) -> schemas.RegionRow:
     region, (row, column) = entry.region, entry.inside
     near = [edit for edit in verdicts if edit.lesion == region.lesion and _in_box(edit, region.box)]
     verdict = None
     if near:
         pixels = region_at(stored.stored, stored.level, row, column)
-        within = [edit for edit in near if pixels and holds(pixels, edit.told["y"], edit.told["x"])]
-        verdict = within[-1].told["verdict"] if within else None
+        within = [edit for edit in near if pixels and contains(pixels, edit.verdict.y, edit.verdict.x)]
+        verdict = within[-1].verdict.verdict if within else None
     y, x = region.centroid
     return schemas.RegionRow(
         id=region.id,
@@ -170,7 +170,7 @@ def _region(record: Record, entry: Listed, stored: _Map, verdicts: list[Edit]) -
 
 
 def _in_box(edit: Edit, box: Box) -> bool:
-    return bool(box.top <= edit.told["y"] < box.bottom and box.left <= edit.told["x"] < box.right)
+    return bool(box.top <= edit.verdict.y < box.bottom and box.left <= edit.verdict.x < box.right)
 
 
 @router.get("/region")
@@ -189,21 +189,21 @@ def region(
     require_lesion(record, lesion)
     if not (x < record.width and y < record.height):
         raise errors.invalid(f"pixel ({x}, {y}) lies outside the photograph")
-    found = region_at(stored_map(services, record, lesion, layer), level, y, x)
-    if found is None:
+    pixels = region_at(stored_map(services, record, lesion, layer), level, y, x)
+    if pixels is None:
         raise errors.not_found("region at that pixel")
     within = [
         edit
         for edit in services.corrections.verdicts(id)
-        if edit.lesion == lesion and holds(found, edit.told["y"], edit.told["x"])
+        if edit.lesion == lesion and contains(pixels, edit.verdict.y, edit.verdict.x)
     ]
     return schemas.RegionAtPixel(
         lesion=lesion,
         level=level,
-        area_px=int(found.pixels.sum()),
-        box=rectangle(found.box),
+        area_px=int(pixels.pixels.sum()),
+        box=rectangle(pixels.box),
         inside=schemas.Pixel(x=x, y=y),
-        verdict=within[-1].told["verdict"] if within else None,
+        verdict=within[-1].verdict.verdict if within else None,
     )
 
 
@@ -221,13 +221,15 @@ def grid_of(services: Service, record: Record) -> schemas.GridBurden:
     """
     if record.grid is None:
         raise errors.not_ready("no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH")
-    stored_counts = schemas.Grid(**record.grid)
-    grid = placed(record, stored_counts)
+    body = schemas.GridBody.model_validate(record.grid.model_dump())
+    grid = placed_grid(record, body)
     numbers = {lesion: _in_fields(services, record, lesion, grid) for lesion in record.predicted.lesions}
-    fields = etdrs.named(numbers, etdrs.visible(grid, _field(record), record.predicted.field.area_px))
+    fields = etdrs.by_field(
+        numbers, etdrs.visible_pixels(grid, _field(record), record.predicted.field.area_px)
+    )
     return schemas.GridBurden(
-        fovea=stored_counts.fovea,
-        disc=stored_counts.disc,
+        fovea=body.fovea,
+        disc=body.disc,
         eye="right" if grid.is_right else "left",
         mm_per_px=round(grid.mm_per_px, 6),
         scale_from="fovea_to_disc" if record.spacing_mm is None else "spacing",
@@ -238,11 +240,11 @@ def grid_of(services: Service, record: Record) -> schemas.GridBurden:
 
 
 def _in_fields(services: Service, record: Record, lesion: str, grid: etdrs.Grid) -> dict[str, list[int]]:
-    found = [entry.region for entry in listed(services, record, lesion)]
+    regions = [entry.region for entry in listed(services, record, lesion)]
     stored = services.corrections.corrected(record, lesion)
     level = level_of(record.predicted, record.thresholds, lesion)
-    counted = contours.trace(stored >= level, found).mask
-    return {"count": etdrs.region_counts(grid, found), "area_px": etdrs.lesion_pixels(grid, counted)}
+    counted = contours.trace(stored >= level, regions).mask
+    return {"count": etdrs.region_counts(grid, regions), "area_px": etdrs.lesion_pixels(grid, counted)}
 
 
 def _field(record: Record) -> Field:

@@ -26,13 +26,14 @@ from foveate.server.review.corrections import require_done, require_lesion
 from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
+from foveate.server.storage.facts import GridFacts
 
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
 
 TYPES = ("image/jpeg", "image/png", "image/tiff", "application/octet-stream")
 
-DOORS = 4
-"""Threads that wait for the desk: more would take those that answer the page."""
+IO_THREADS = 4
+"""Threads that may wait for the I/O worker; more would take those that answer the page."""
 
 Done = TypeVar("Done")
 
@@ -59,15 +60,15 @@ async def submit(
     field: Annotated[str, Query(max_length=100)] = "auto",
     region: schemas.Region | None = None,
     foveate_name: Annotated[str | None, Header(max_length=4096)] = None,
-) -> schemas.Photograph:
+) -> schemas.PhotographBody:
     """Submit a photograph: the body is its file."""
     uploads.require_type(request, *TYPES)
     submission = Submission(
         name=names.of_header(foveate_name), batch=batch, field=uploads.field(field), region=region
     )
-    async with _place(services) as upload:
+    async with _reservation(services) as upload:
         await uploads.receive(request, upload, services.options.limits)
-        record = await _door(request, lambda: services.jobs.submit(upload, submission))
+        record = await _wait_for_io(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(services.presenter.photograph, record)
 
@@ -75,20 +76,20 @@ async def submit(
 @router.post("/from-path", status_code=201, responses=refusals(404, 507))
 async def submit_path(
     request: Request, response: Response, services: Services, body: schemas.FromPath
-) -> schemas.Photograph:
+) -> schemas.PhotographBody:
     """Submit a photograph that lies below one of the server's folders."""
     choice, roots = uploads.field(body.field), services.options.roots
     most = services.options.limits.bytes
-    async with _place(services) as upload:
-        name = await _door(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
+    async with _reservation(services) as upload:
+        name = await _wait_for_io(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
         submission = Submission(name=names.of_file(name), batch=body.batch, field=choice, region=body.region)
-        record = await _door(request, lambda: services.jobs.submit(upload, submission))
+        record = await _wait_for_io(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(services.presenter.photograph, record)
 
 
 @contextlib.asynccontextmanager
-async def _place(services: Service) -> AsyncIterator[Path]:
+async def _reservation(services: Service) -> AsyncIterator[Path]:
     """Hold a place in the queue, and a path for the file; what is left of it goes."""
     reservation = services.jobs.reserve()
     await to_thread.run_sync(reservation.__enter__)
@@ -100,9 +101,9 @@ async def _place(services: Service) -> AsyncIterator[Path]:
         reservation.__exit__(None, None, None)
 
 
-async def _door(request: Request, work: Callable[[], Done]) -> Done:
-    """Do work that waits for the desk, in one of a few threads; it is ended by itself only, never halfway."""
-    limiter: CapacityLimiter = request.app.state.doors
+async def _wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
+    """Do work that waits for the I/O worker, in one of a few threads; it is never ended halfway."""
+    limiter: CapacityLimiter = request.app.state.io_limiter
     with anyio.CancelScope(shield=True):
         done = await to_thread.run_sync(work, limiter=limiter)
     return done
@@ -130,7 +131,7 @@ def listed(
         limit=limit,
         offset=offset,
     )
-    records, total = services.database.some(query)
+    records, total = services.database.select(query)
     positions = services.database.positions()
     page = schemas.Photographs(
         photographs=[services.presenter.photograph(record, positions) for record in records], total=total
@@ -144,18 +145,18 @@ async def photograph(
     services: Services,
     id: Id,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = 0.0,
-) -> schemas.Photograph:
+) -> schemas.PhotographBody:
     """Return a photograph; if asked to, once it is done or failed."""
 
-    def now() -> schemas.Photograph:
+    def now() -> schemas.PhotographBody:
         return services.presenter.photograph(services.record(id))
 
     until = asyncio.get_running_loop().time() + wait
-    found = await to_thread.run_sync(now)
-    while found.state in {"queued", "looking"} and asyncio.get_running_loop().time() < until:
+    photograph = await to_thread.run_sync(now)
+    while photograph.state in {"queued", "looking"} and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.1)
-        found = await to_thread.run_sync(now)
-    return found
+        photograph = await to_thread.run_sync(now)
+    return photograph
 
 
 @router.delete("/{id}", status_code=204, responses=refusals(404))
@@ -167,7 +168,7 @@ def delete(services: Services, id: Id) -> Response:
 
 
 @router.patch("/{id}", responses=refusals(404, 409))
-def change(services: Services, id: Id, body: schemas.Changes) -> schemas.Photograph:
+def change(services: Services, id: Id, body: schemas.Changes) -> schemas.PhotographBody:
     """Change what a person may say of a photograph."""
     record = services.record(id)
     fields_set = body.model_fields_set
@@ -176,7 +177,7 @@ def change(services: Services, id: Id, body: schemas.Changes) -> schemas.Photogr
     _change_fields(services, record, body)
     if fields_set & {"thresholds", "levels"}:
         levels = {lesion: level / 255 for lesion, level in (body.levels or {}).items()}
-        services.corrections.choose(id, body.thresholds or levels)
+        services.corrections.set_thresholds(id, body.thresholds or levels)
     changed = services.record(id)
     services.publish(changed)
     return services.presenter.photograph(changed)
@@ -192,8 +193,8 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
         values["spacing_mm"] = body.spacing_mm
     if "grid" in fields_set:
         if body.grid is not None:
-            placed(record, body.grid)
-        values["grid"] = None if body.grid is None else body.grid.model_dump()
+            placed_grid(record, body.grid)
+        values["grid"] = None if body.grid is None else GridFacts.model_validate(body.grid.model_dump())
     if fields_set & {"thresholds", "levels"}:
         require_done(record)
         for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
@@ -202,7 +203,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
         services.database.update(record.id, **values)
 
 
-def placed(record: Record, fields_set: schemas.Grid) -> etdrs.Grid:
+def placed_grid(record: Record, fields_set: schemas.GridBody) -> etdrs.Grid:
     """Return a grid as it lies in a photograph.
 
     Raises:
@@ -216,7 +217,7 @@ def placed(record: Record, fields_set: schemas.Grid) -> etdrs.Grid:
 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))
-def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.Photograph:
+def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.PhotographBody:
     """Look at a photograph again, in another way."""
     record = services.record(id)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)

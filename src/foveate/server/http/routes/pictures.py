@@ -98,10 +98,10 @@ def reference(
     *, services: Services, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:
     """Return a tile of a mask to compare with."""
-    found = services.references.pyramid(services.done(id), reference, lesion)
-    if found is None:
+    pyramid = services.references.pyramid(services.done(id), reference, lesion)
+    if pyramid is None:
         raise errors.not_found("mask to compare with")
-    return _of(found, (level, row, column))
+    return _of(pyramid, (level, row, column))
 
 
 @router.get("/stack/{layer}/{level}/{column}_{row}.png", response_class=Response, responses=PNG)
@@ -119,7 +119,7 @@ def stack(
     record, place = services.done(id), (level, row, column)
     if layer in {"model", "corrected"}:
         tile = _packed(services, services.data_dir.photograph(id).map_tiles, place)
-        changed = services.database.corrected(id) if layer == "corrected" else frozenset()
+        changed = services.database.corrected_lesions(id) if layer == "corrected" else frozenset()
         if tile is None or not changed:
             return _image_response(tile, "image/png")
         made = [
@@ -149,8 +149,8 @@ def _tile(
 ) -> Response:
     record = services.done(identifier)
     require_lesion(record, lesion)
-    found = _pyramid(services, record, lesion, layer)
-    return Response(status_code=204) if found is None else _of(found, place)
+    pyramid = _pyramid(services, record, lesion, layer)
+    return Response(status_code=204) if pyramid is None else _of(pyramid, place)
 
 
 def _pyramid(services: Service, record: Record, lesion: str, layer: str) -> Pyramid | None:
@@ -166,8 +166,8 @@ def _pyramid(services: Service, record: Record, lesion: str, layer: str) -> Pyra
     return services.memory.get((record.id, "pyramid", lesion), make)
 
 
-def _of(found: Pyramid, place: tuple[int, int, int]) -> Response:
-    return _image_response(found.tile(*place) if found.has(*place) else None, "image/png")
+def _of(pyramid: Pyramid, place: tuple[int, int, int]) -> Response:
+    return _image_response(pyramid.tile(*place) if pyramid.has(*place) else None, "image/png")
 
 
 def _image_response(tile: bytes | None, kind: str) -> Response:

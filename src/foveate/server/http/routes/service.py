@@ -58,7 +58,7 @@ def server(services: Services) -> schemas.Server:
             )
             for code, threshold in model.thresholds.items()
         },
-        limits=schemas.Limits(
+        limits=schemas.LimitsBody(
             bytes=limits.bytes,
             pixels=limits.pixels,
             queue=limits.waiting,

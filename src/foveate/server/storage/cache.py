@@ -1,0 +1,69 @@
+"""Decoded maps and what is derived from them, kept in memory up to a number of bytes.
+
+Knows:   how many bytes are kept, and what was used last.
+Ignores: what the values are.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Protocol, TypeVar, runtime_checkable
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """Takes memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much."""
+        ...
+
+
+Cached = TypeVar("Cached", bound=Sized)
+
+
+class MapCache:
+    """Keeps what was decoded lately, up to so many bytes; the latest one always."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[Hashable, Sized] = OrderedDict()
+        self._lock = threading.Lock()
+        self._making: dict[Hashable, threading.Lock] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
+        """Return what is kept under a key, or make and keep it; several who ask at once wait for one."""
+        with self._lock:
+            if key in self._entries:
+                return self._touched(key)
+            mine = self._making.setdefault(key, threading.Lock())
+        with mine:
+            with self._lock:
+                if key in self._entries:
+                    return self._touched(key)
+            try:
+                made = make()
+                with self._lock:
+                    self._entries[key] = made
+                    while len(self._entries) > 1 and self._nbytes() > self._limit:
+                        self._entries.popitem(last=False)
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            return made
+
+    def _touched(self, key: Hashable) -> Cached:  # type: ignore[type-var]  # each key holds one kind
+        self._entries.move_to_end(key)
+        return self._entries[key]  # type: ignore[return-value]
+
+    def _nbytes(self) -> int:
+        return sum(entry.nbytes for entry in self._entries.values())
+
+    def forget(self, *first: Hashable) -> None:
+        """Drop all keys, tuples, that begin so."""
+        with self._lock:
+            for key in [
+                key for key in self._entries if isinstance(key, tuple) and key[: len(first)] == first
+            ]:
+                del self._entries[key]
