@@ -14,7 +14,7 @@ from foveate.cli import progress_steps
 from foveate.training import curves, recipes
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.trainer import Progress
+from foveate.training.trainer import StageProgress
 
 LAYOUT = """
 name = "leaves"
@@ -171,7 +171,7 @@ def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):
     monkeypatch.setattr(progress_steps, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))
     monkeypatch.setattr(curves, "has_tensorboard", lambda: False)
 
-    progress_steps.show(("global", Progress(step=n, steps=4, loss=1.0)) for n in range(1, 5))
+    progress_steps.show(("global", StageProgress(step=n, steps=4, loss=1.0)) for n in range(1, 5))
 
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "tensorboard is not installed: curves are kept as CSV only"
@@ -184,6 +184,6 @@ def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):
 
 
 def test_of_several_processes_one_speaks(capsys):
-    progress_steps.show([("global", Progress(step=1, steps=1, loss=1.0))], quiet=True)
+    progress_steps.show([("global", StageProgress(step=1, steps=1, loss=1.0))], quiet=True)
 
     assert capsys.readouterr().err == ""

@@ -42,6 +42,29 @@ def test_both_graphs_compute_as_in_onnxruntime(package, precision, tolerance):
     assert engine.label == f"openvino {precision}"
 
 
+SIGNAL_AFTER_RELEASE = """
+import signal, sys, threading
+from pathlib import Path
+from foveate import models
+from foveate.engines import openvino
+
+engines = [openvino.open(models.load(Path(sys.argv[1])), threads=1)]
+release = threading.Thread(target=engines.clear)
+release.start()
+release.join()
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_another_thread_released_the_engine(package):
+    """OpenVINO's plugin would unmap the stack that the handler runs on."""
+    command = [sys.executable, "-c", SIGNAL_AFTER_RELEASE, str(package.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_an_output_stays_unchanged_by_later_runs(package):
     engine = openvino_engine.open(package, threads=1)
     view = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32)

@@ -4,6 +4,7 @@ Knows:   OpenVINO, and the names of a package's graphs, inputs and outputs.
 Ignores: what the numbers mean, and when this engine is the best choice.
 """
 
+import functools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,9 +45,7 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         raise SettingError(f"engine openvino computes in {' or '.join(PRECISION_HINTS)}, not in {precision}")
     if precision == "bf16" and not computes_bf16():
         raise SettingError("this processor does not compute in bf16; choose --precision float32")
-    module = _import_openvino()
-    _initialise_types(module)
-    core = module.Core()
+    core = _core()
     options = {
         "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
         "INFERENCE_NUM_THREADS": count,
@@ -77,7 +76,7 @@ def computes_bf16() -> bool:
     Raises:
         SettingError: OpenVINO is not installed.
     """
-    capabilities: list[str] = _import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: list[str] = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
 
@@ -127,6 +126,23 @@ def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph OpenVINO refuses and why."""
     reason = " ".join(str(error).split())
     return PackageError(f"{path}: OpenVINO {version()} cannot run it ({reason[-300:]}); export it again")
+
+
+@functools.cache
+def _core() -> "openvino.Core":
+    """Return the one core of this process, which lives as long as the process.
+
+    OpenVINO's CPU plugin gives the thread that loads it another stack for signals, and unmaps that stack when
+    the last core is released, by whatever thread. The next signal that Python handles then ends the process
+    with a segmentation fault (OpenVINO 2026.4).
+
+    Raises:
+        SettingError: OpenVINO is not installed.
+    """
+    module = _import_openvino()
+    _initialise_types(module)
+    core: openvino.Core = module.Core()
+    return core
 
 
 def _initialise_types(module: ModuleType) -> None:
