@@ -24,6 +24,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "queue_full": 429,
         "busy": 429,
         "internal": 500,
+        "storage": 500,
         "stopping": 503,
         "no_space": 507,
     }

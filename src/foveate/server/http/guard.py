@@ -101,9 +101,8 @@ class Guard:
             await _say(problem, scope, receive, answer)
         except ServiceError as error:
             await _say(Problem.of(error), scope, receive, answer)
-        except Exception as error:  # a bug: said without its message, which might hold a name
-            where = "".join(traceback.format_tb(error.__traceback__))
-            LOG.error("%s while answering\n%s", type(error).__name__, where)
+        except Exception as error:  # a bug
+            log_traceback(error)
             await _say(Problem.of(errors.internal()), scope, receive, answer)
 
     async def _checked(self, scope: Scope, receive: Receive, answer: "_Response") -> None:
@@ -231,6 +230,12 @@ class _Response:
 async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Response") -> None:
     if not answer.is_started:
         await problem.response()(scope, receive, answer.send)
+
+
+def log_traceback(error: Exception) -> None:
+    """Log where an error was raised, without its message, which might hold a name."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    LOG.error("%s while answering\n%s", type(error).__name__, where)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:
