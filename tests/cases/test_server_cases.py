@@ -450,3 +450,77 @@ def test_an_expired_photograph_leaves_nothing_in_the_memory(model, tmp_path):
         assert client.get(photograph).status_code == 404
         assert not client.service.memory._entries
         assert not client.service.packs._headers
+
+
+def thresholds_of(photograph):
+    """Return lesion -> present threshold."""
+    return {code: lesion["threshold"] for code, lesion in photograph["result"]["lesions"].items()}
+
+
+def test_two_tabs_that_change_thresholds_at_once_do_not_overwrite_each_other(client):
+    photograph = done(client)
+    path, seen = f"/api/photographs/{photograph['id']}", {"If-Match": f'"{photograph["etag"]}"'}
+
+    first = client.patch(path, json={"thresholds": {"EX": 0.3}}, headers=seen)
+    second = client.patch(path, json={"thresholds": {"MA": 0.7}}, headers=seen)
+
+    assert (first.status_code, second.status_code) == (200, 412)
+    assert second.json()["error"]["code"] == "outdated"
+    present = second.json()["photograph"]
+    assert present == client.get(path).json()
+    assert thresholds_of(present)["EX"] == 0.3
+    assert second.headers["ETag"] == first.headers["ETag"] == f'"{present["etag"]}"'
+
+    merged = thresholds_of(present) | {"MA": 0.7}
+    again = {"If-Match": second.headers["ETag"]}
+    assert client.patch(path, json={"thresholds": merged}, headers=again).status_code == 200
+    assert thresholds_of(client.get(path).json()) == {"EX": 0.3, "MA": 0.7}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reviewed": True},
+        {"spacing_mm": 0.004},
+        {"levels": {"EX": 77}},
+        {"grid": {"fovea": {"x": 9, "y": 9}, "disc": {"x": 99, "y": 9}}},
+    ],
+)
+def test_the_etag_names_all_that_patch_changes_and_nothing_else(client, change):
+    photograph = done(client)
+    path = f"/api/photographs/{photograph['id']}"
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[50, 50]], "author": ""}
+    assert client.post(f"{path}/corrections/strokes", json=stroke).status_code == 200
+    assert client.get(path).headers["ETag"] == f'"{photograph["etag"]}"'
+
+    changed = client.patch(path, json=change).json()
+
+    assert changed["etag"] != photograph["etag"]
+    listed = client.get("/api/photographs").json()["photographs"]
+    assert [each["etag"] for each in listed if each["id"] == photograph["id"]] == [changed["etag"]]
+    undone = dict.fromkeys(change) | ({"reviewed": False} if "reviewed" in change else {})
+    assert client.patch(path, json=undone).json()["etag"] == photograph["etag"]
+
+
+@pytest.mark.parametrize("form", ["*", '"{}"', 'W/"{}"', '"0", "{}"', "{}"])
+def test_if_match_takes_the_forms_of_http(client, form):
+    photograph = done(client)
+    path, headers = f"/api/photographs/{photograph['id']}", {"If-Match": form.format(photograph["etag"])}
+
+    assert client.patch(path, json={"reviewed": True}, headers=headers).status_code == 200
+    assert client.patch(path, json={"reviewed": False}, headers=headers).status_code == (
+        200 if form == "*" else 412
+    )
+
+
+def test_of_many_changes_at_once_from_one_state_exactly_one_is_made(client):
+    photograph = done(client)
+    path, seen = f"/api/photographs/{photograph['id']}", {"If-Match": f'"{photograph["etag"]}"'}
+
+    def change(level):
+        return client.patch(path, json={"levels": {"EX": level}}, headers=seen).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(change, range(10, 34)))
+
+    assert sorted(statuses) == [200] + [412] * 23
