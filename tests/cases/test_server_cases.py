@@ -16,7 +16,7 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -237,10 +237,10 @@ TOKEN = "a-token-that-is-long-enough"
 
 
 @contextmanager
-def listening(model, data, **changes):
+def listening(model, data, io_worker=None, **changes):
     """Yield the address of a server that listens on a socket, as (host, port)."""
     worker = tiny_server.Inline(load(model, engine="onnx", threads=1))
-    pool = WorkerPool(io_worker=tiny_server.Inline(), inference_workers=[worker])
+    pool = WorkerPool(io_worker=io_worker or tiny_server.Inline(), inference_workers=[worker])
     config = serving.configuration(create(Options(data=data, model=model, **changes), lambda _: pool))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(config)
@@ -532,3 +532,35 @@ def test_of_many_changes_at_once_from_one_state_exactly_one_is_made(client, monk
         statuses = list(pool.map(change, range(10, 18)))
 
     assert sorted(statuses) == [200] + [412] * 7
+
+
+def test_an_upload_that_waits_when_the_server_stops_is_answered_with_503(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "GRACE", 0.2)
+    io_worker = tiny_server.Inline()
+    io_worker.hold.clear()
+    with ThreadPoolExecutor(1) as pool, listening(model, tmp_path, io_worker) as address:
+
+        def upload():
+            connection = http.client.HTTPConnection(*address, timeout=30)
+            headers = {"Content-Type": "image/png"}
+            connection.request("POST", "/api/photographs", picture(), headers)
+            with closing(connection), connection.getresponse() as answer:
+                return answer.status, json.loads(answer.read())["error"]["code"]
+
+        answer = pool.submit(upload)
+        end = time.monotonic() + 30
+        while not io_worker._lock.locked():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    assert answer.result() == (503, "stopping")
+
+
+def test_a_request_that_finds_the_database_closed_is_answered_with_503(model, tmp_path):
+    with tiny_server.running(tmp_path, model) as client:
+        client.service.jobs._closing.set()
+        client.service.database.close()
+
+        answer = client.get("/api/photographs")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")

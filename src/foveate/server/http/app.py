@@ -142,9 +142,12 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(sqlite3.Error)
     async def database(request: Request, error: sqlite3.Error) -> Response:
+        running: service.Service = request.app.state.service
+        if running.jobs.is_closing:  # the database is closed, or about to be
+            return Problem.of(errors.stopping()).response()
         LOG.error("the database refuses: %s", error)
-        data_dir = request.app.state.service.data_dir
-        return Problem.of(await to_thread.run_sync(refusals.database_error, error, data_dir)).response()
+        refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
+        return Problem.of(refusal).response()
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

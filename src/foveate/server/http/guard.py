@@ -101,6 +101,10 @@ class Guard:
             await _say(problem, scope, receive, answer)
         except ServiceError as error:
             await _say(Problem.of(error), scope, receive, answer)
+        except asyncio.CancelledError:  # the server stops, and the time for requests under way is over
+            answer.is_last = True
+            await _say(Problem.of(errors.stopping()), scope, receive, answer)
+            raise
         except Exception as error:  # a bug
             log_traceback(error)
             await _say(Problem.of(errors.internal()), scope, receive, answer)
@@ -206,6 +210,8 @@ class _Response:
 
     def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
         self.is_started = False
+        self.is_last = False
+        """Whether nobody waits for the rest of the request."""
         self._scope = scope
         self._send = send
         self._incoming = incoming
@@ -216,7 +222,7 @@ class _Response:
         """Send a part of it."""
         if message["type"] == "http.response.start":
             self.is_started = True
-            if message["status"] >= 400:
+            if message["status"] >= 400 and not self.is_last:
                 await self._incoming.drain()
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():

@@ -150,6 +150,11 @@ class JobQueue:
         for thread in self._threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
 
+    @property
+    def is_closing(self) -> bool:
+        """Return whether the server stops."""
+        return self._closing.is_set()
+
     def lengths(self) -> dict[str, int]:
         """Return how many photographs wait, and how many are being predicted."""
         return {"waiting": self._database.states()["queued"], "under_way": len(self._running)}
