@@ -15,7 +15,7 @@ import foveate
 from foveate.errors import OutputError, SettingError
 from foveate.server import options
 from foveate.server.errors import ServiceError
-from foveate.server.jobs import tasks, worker_pool
+from foveate.server.jobs import queue, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
 from foveate.server.storage import names
@@ -162,6 +162,12 @@ def test_a_full_disk_is_507(model, tmp_path):
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_space")
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """A queue that does not pause after the disk has refused."""
+    monkeypatch.setattr(queue, "RETRY_SECONDS", 0.01)
+
+
 class Failing:
     """A worker that fails in one way and then works."""
 
@@ -184,10 +190,12 @@ class Failing:
         ([worker_pool.LostError()], ("done", None)),
         ([worker_pool.LostError()] * 9, ("failed", "crashed")),
         ([worker_pool.TooSlowError()], ("failed", "too_slow")),
-        ([ServiceError("no_space", "full")], ("failed", "no_space")),
+        ([ServiceError("no_space", "full")] * 5, ("done", None)),
+        ([ServiceError("storage", "a disk error")], ("failed", "storage")),
         ([ZeroDivisionError("with a secret name")], ("failed", "crashed")),
     ],
 )
+@pytest.mark.usefixtures("hasty")
 def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, raised, outcome, caplog):
     state, code = outcome
     with tiny_server.running(

@@ -211,7 +211,9 @@ def test_a_database_that_cannot_be_written_is_a_full_disk_for_whoever_asks(model
         identifier = done(client)["id"]
 
         def full(*arguments, **named):
-            raise sqlite3.OperationalError("database or disk is full")
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
 
         monkeypatch.setattr(client.service.database, "delete", full)
         answer = client.delete(f"/api/photographs/{identifier}")

@@ -171,7 +171,8 @@ def output_error(path: Path, error: OSError) -> OutputError:
     """Return an error of one line that says which file cannot be written, why, and what to do."""
     reason = error.strerror or type(error).__name__
     remedy = REMEDIES.get(error.errno or 0, "check the disk, or choose another folder with --out")
-    return OutputError(f"{display_path(path)}: cannot be written ({reason}): {remedy}")
+    line = f"{display_path(path)}: cannot be written ({reason}): {remedy}"
+    return OutputError(line, errno=error.errno)
 
 
 @contextmanager

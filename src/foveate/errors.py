@@ -55,6 +55,11 @@ class SettingError(FoveateError):
 class OutputError(FoveateError):
     """Results cannot be written: no permission, no space, or the path exists already."""
 
+    def __init__(self, line: str, *, errno: int | None = None) -> None:
+        super().__init__(line)
+        self.errno = errno
+        """The operating system's error number, where it was the system that refused."""
+
 
 class ArchiveError(FoveateError):
     """A DICOM archive refuses a request: wrong password, no space, no such service, nothing to store."""

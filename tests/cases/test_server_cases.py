@@ -16,7 +16,7 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -42,6 +42,7 @@ from foveate.server import service
 from foveate.server.errors import ServiceError
 from foveate.server.http import connections, guard, serving
 from foveate.server.http.app import create
+from foveate.server.http.routes import photographs as routes
 from foveate.server.jobs import image_limits, worker_pool
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
@@ -236,10 +237,10 @@ TOKEN = "a-token-that-is-long-enough"
 
 
 @contextmanager
-def listening(model, data, **changes):
+def listening(model, data, io_worker=None, **changes):
     """Yield the address of a server that listens on a socket, as (host, port)."""
     worker = tiny_server.Inline(load(model, engine="onnx", threads=1))
-    pool = WorkerPool(io_worker=tiny_server.Inline(), inference_workers=[worker])
+    pool = WorkerPool(io_worker=io_worker or tiny_server.Inline(), inference_workers=[worker])
     config = serving.configuration(create(Options(data=data, model=model, **changes), lambda _: pool))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(config)
@@ -450,3 +451,116 @@ def test_an_expired_photograph_leaves_nothing_in_the_memory(model, tmp_path):
         assert client.get(photograph).status_code == 404
         assert not client.service.memory._entries
         assert not client.service.packs._headers
+
+
+def thresholds_of(photograph):
+    """Return lesion -> present threshold."""
+    return {code: lesion["threshold"] for code, lesion in photograph["result"]["lesions"].items()}
+
+
+def test_two_tabs_that_change_thresholds_at_once_do_not_overwrite_each_other(client):
+    photograph = done(client)
+    path, seen = f"/api/photographs/{photograph['id']}", {"If-Match": f'"{photograph["etag"]}"'}
+
+    first = client.patch(path, json={"thresholds": {"EX": 0.3}}, headers=seen)
+    second = client.patch(path, json={"thresholds": {"MA": 0.7}}, headers=seen)
+
+    assert (first.status_code, second.status_code) == (200, 412)
+    assert second.json()["error"]["code"] == "outdated"
+    present = second.json()["photograph"]
+    assert present == client.get(path).json()
+    assert thresholds_of(present)["EX"] == 0.3
+    assert second.headers["ETag"] == first.headers["ETag"] == f'"{present["etag"]}"'
+
+    merged = thresholds_of(present) | {"MA": 0.7}
+    again = {"If-Match": second.headers["ETag"]}
+    assert client.patch(path, json={"thresholds": merged}, headers=again).status_code == 200
+    assert thresholds_of(client.get(path).json()) == {"EX": 0.3, "MA": 0.7}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reviewed": True},
+        {"spacing_mm": 0.004},
+        {"levels": {"EX": 77}},
+        {"grid": {"fovea": {"x": 9, "y": 9}, "disc": {"x": 99, "y": 9}}},
+    ],
+)
+def test_the_etag_names_all_that_patch_changes_and_nothing_else(client, change):
+    photograph = done(client)
+    path = f"/api/photographs/{photograph['id']}"
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[50, 50]], "author": ""}
+    assert client.post(f"{path}/corrections/strokes", json=stroke).status_code == 200
+    assert client.get(path).headers["ETag"] == f'"{photograph["etag"]}"'
+
+    changed = client.patch(path, json=change).json()
+
+    assert changed["etag"] != photograph["etag"]
+    listed = client.get("/api/photographs").json()["photographs"]
+    assert [each["etag"] for each in listed if each["id"] == photograph["id"]] == [changed["etag"]]
+    undone = dict.fromkeys(change) | ({"reviewed": False} if "reviewed" in change else {})
+    assert client.patch(path, json=undone).json()["etag"] == photograph["etag"]
+
+
+@pytest.mark.parametrize("form", ["*", '"{}"', 'W/"{}"', '"0", "{}"', "{}"])
+def test_if_match_takes_the_forms_of_http(client, form):
+    photograph = done(client)
+    path, headers = f"/api/photographs/{photograph['id']}", {"If-Match": form.format(photograph["etag"])}
+
+    assert client.patch(path, json={"reviewed": True}, headers=headers).status_code == 200
+    assert client.patch(path, json={"reviewed": False}, headers=headers).status_code == (
+        200 if form == "*" else 412
+    )
+
+
+def test_of_many_changes_at_once_from_one_state_exactly_one_is_made(client, monkeypatch):
+    photograph = done(client)
+    path, seen = f"/api/photographs/{photograph['id']}", {"If-Match": f'"{photograph["etag"]}"'}
+    change_fields = routes._change_fields
+
+    def change_slowly(*arguments):
+        time.sleep(0.05)  # between the comparison and the change
+        change_fields(*arguments)
+
+    monkeypatch.setattr(routes, "_change_fields", change_slowly)
+
+    def change(level):
+        return client.patch(path, json={"levels": {"EX": level}}, headers=seen).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(change, range(10, 18)))
+
+    assert sorted(statuses) == [200] + [412] * 7
+
+
+def test_an_upload_that_waits_when_the_server_stops_is_answered_with_503(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "GRACE", 0.2)
+    io_worker = tiny_server.Inline()
+    io_worker.hold.clear()
+    with ThreadPoolExecutor(1) as pool, listening(model, tmp_path, io_worker) as address:
+
+        def upload():
+            connection = http.client.HTTPConnection(*address, timeout=30)
+            headers = {"Content-Type": "image/png"}
+            connection.request("POST", "/api/photographs", picture(), headers)
+            with closing(connection), connection.getresponse() as answer:
+                return answer.status, json.loads(answer.read())["error"]["code"]
+
+        answer = pool.submit(upload)
+        end = time.monotonic() + 30
+        while not io_worker._lock.locked():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    assert answer.result() == (503, "stopping")
+
+
+def test_a_request_that_finds_the_database_closed_is_answered_with_503(model, tmp_path):
+    with tiny_server.running(tmp_path, model) as client:
+        client.service.jobs._closing.set()
+        client.service.database.close()
+
+        answer = client.get("/api/photographs")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")

@@ -57,5 +57,11 @@ def internal() -> ServiceError:
 
 
 def no_space() -> ServiceError:
-    """Return the error for a full disk."""
+    """Return the error for a full disk or a used-up quota."""
     return ServiceError("no_space", "the server's disk is full; delete photographs, or ask for more space")
+
+
+def storage(reason: str) -> ServiceError:
+    """Return the error for a disk or a database that refuses for another reason than its space."""
+    line = f"the server cannot use its data folder ({reason}); whoever runs the server must see to it"
+    return ServiceError("storage", line)

@@ -4,6 +4,8 @@ Knows:   which column of a record becomes which key, and how times are written.
 Ignores: who asks.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +18,7 @@ from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review import corrections
 from foveate.server.storage import tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
+from foveate.server.storage.facts import StoredFacts
 from foveate.timestamps import utc_timestamp
 from foveate.writers import maps
 
@@ -53,6 +56,7 @@ class Presenter:
             position = self._database.position(record) if positions is None else positions.get(record.id)
         return schemas.PhotographBody(
             id=record.id,
+            etag=etag(record),
             name=record.name,
             batch=record.batch,
             state=record.state,
@@ -124,6 +128,22 @@ def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.Les
         area_mm2=None if spacing is None else round(present.area_px * spacing**2, 6),
         mask_px=present.mask_px,
     )
+
+
+def etag(record: Record) -> str:
+    """Return a name for the state of all that `PATCH` may change of a photograph: 16 hex digits.
+
+    Equal states have equal names, whatever happened in between.
+    """
+    names = sorted(set(schemas.Changes.model_fields) - {"levels"})  # levels are thresholds in other units
+    state = json.dumps({name: getattr(record, name) for name in names}, sort_keys=True, default=_plain)
+    return hashlib.sha256(state.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """Return a stored value as plain JSON."""
+    assert isinstance(value, StoredFacts), f"{type(value).__name__} cannot be part of an etag"
+    return value.model_dump(mode="json")
 
 
 def lesions_by_code(codes: Sequence[str]) -> dict[str, Lesion]:

@@ -285,6 +285,8 @@ class PhotographBody(Body):
     """One photograph and what is known of it."""
 
     id: str
+    etag: str
+    """Names the state of what `PATCH` may change; for If-Match."""
     name: str
     batch: str | None
     state: Literal["queued", "looking", "done", "failed"]
@@ -303,6 +305,12 @@ class PhotographBody(Body):
     reviewed: bool
     grid: GridBody | None
     result: ResultBody | None
+
+
+class Outdated(Error):
+    """The error of a change that was made from an older state, with the present one."""
+
+    photograph: PhotographBody
 
 
 class Photographs(Body):

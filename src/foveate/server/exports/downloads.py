@@ -25,7 +25,7 @@ from foveate.server.jobs.protocol import (
 )
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.corrections import Corrections, level_of, threshold_of
-from foveate.server.storage import names
+from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
 from foveate.server.storage.remains import delete_remains
@@ -257,7 +257,7 @@ class Exports:
             if isinstance(error, FileNotFoundError):  # what goes into it was deleted meanwhile
                 raise errors.not_found("photograph") from error
             if isinstance(error, OSError):
-                raise errors.no_space() from error
+                raise refusals.disk_error(error) from error
             raise
         return path
 

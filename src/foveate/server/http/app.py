@@ -23,7 +23,7 @@ from foveate.errors import FoveateError, OutputError
 from foveate.server import errors, service
 from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
-from foveate.server.http.guard import Guard
+from foveate.server.http.guard import Guard, log_traceback
 from foveate.server.http.routes import batches, corrections, files, findings, photographs, pictures
 from foveate.server.http.routes import service as about
 from foveate.server.jobs.events import EventBroker
@@ -31,6 +31,7 @@ from foveate.server.jobs.worker_pool import WorkerPool, spawn_workers
 from foveate.server.metrics import Metrics
 from foveate.server.options import Options
 from foveate.server.sessions import Sessions
+from foveate.server.storage import refusals
 from foveate.version import version
 
 LOG = logging.getLogger("foveate.server")
@@ -129,14 +130,24 @@ def _handle_errors(app: FastAPI) -> None:
         if isinstance(error, ServiceError):
             return Problem.of(error).response()
         if isinstance(error, OutputError):
-            return Problem.of(errors.no_space()).response()
+            log_traceback(error)
+            return Problem.of(refusals.disk_error(error)).response()
         return Problem.of(errors.invalid(str(error))).response()
 
-    @app.exception_handler(sqlite3.OperationalError)
-    async def database(request: Request, error: sqlite3.OperationalError) -> Response:
-        """Report a database that cannot be written, which is a full disk nearly always."""
+    @app.exception_handler(OSError)
+    async def disk(request: Request, error: OSError) -> Response:
+        log_traceback(error)
+        known = error.errno is not None  # a time-out is an OSError, too
+        return Problem.of(refusals.disk_error(error) if known else errors.internal()).response()
+
+    @app.exception_handler(sqlite3.Error)
+    async def database(request: Request, error: sqlite3.Error) -> Response:
+        running: service.Service = request.app.state.service
+        if running.jobs.is_closing:  # the database is closed, or about to be
+            return Problem.of(errors.stopping()).response()
         LOG.error("the database refuses: %s", error)
-        return Problem.of(errors.no_space()).response()
+        refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
+        return Problem.of(refusal).response()
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ Ignores: what was requested.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -24,6 +25,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "queue_full": 429,
         "busy": 429,
         "internal": 500,
+        "storage": 500,
         "stopping": 503,
         "no_space": 507,
     }
@@ -35,13 +37,29 @@ class Problem(Exception):
     """A response that reports an error: its status, a code for programs and a line for people."""
 
     def __init__(
-        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        photograph: Mapping[str, Any] | None = None,
     ) -> None:
+        """Keep what is answered.
+
+        Args:
+            status: of HTTP.
+            code: for programs.
+            message: for people, one line.
+            headers: of the response.
+            photograph: its present state, where the request was made from an older one.
+        """
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+        self.photograph = photograph
 
     @classmethod
     def of(cls, error: ServiceError) -> "Problem":
@@ -51,5 +69,7 @@ class Problem(Exception):
 
     def response(self) -> JSONResponse:
         """Return the response as Starlette sends it."""
-        body = {"error": {"status": self.status, "code": self.code, "message": self.message}}
+        body: dict[str, Any] = {"error": {"status": self.status, "code": self.code, "message": self.message}}
+        if self.photograph is not None:
+            body["photograph"] = self.photograph
         return JSONResponse(body, self.status, headers=self.headers | {"Cache-Control": "no-store"})

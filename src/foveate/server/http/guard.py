@@ -101,9 +101,12 @@ class Guard:
             await _say(problem, scope, receive, answer)
         except ServiceError as error:
             await _say(Problem.of(error), scope, receive, answer)
-        except Exception as error:  # a bug: said without its message, which might hold a name
-            where = "".join(traceback.format_tb(error.__traceback__))
-            LOG.error("%s while answering\n%s", type(error).__name__, where)
+        except asyncio.CancelledError:  # the server stops, and the time for requests under way is over
+            answer.is_last = True
+            await _say(Problem.of(errors.stopping()), scope, receive, answer)
+            raise
+        except Exception as error:  # a bug
+            log_traceback(error)
             await _say(Problem.of(errors.internal()), scope, receive, answer)
 
     async def _checked(self, scope: Scope, receive: Receive, answer: "_Response") -> None:
@@ -207,6 +210,8 @@ class _Response:
 
     def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
         self.is_started = False
+        self.is_last = False
+        """Whether nobody waits for the rest of the request."""
         self._scope = scope
         self._send = send
         self._incoming = incoming
@@ -217,7 +222,7 @@ class _Response:
         """Send a part of it."""
         if message["type"] == "http.response.start":
             self.is_started = True
-            if message["status"] >= 400:
+            if message["status"] >= 400 and not self.is_last:
                 await self._incoming.drain()
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
@@ -231,6 +236,12 @@ class _Response:
 async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Response") -> None:
     if not answer.is_started:
         await problem.response()(scope, receive, answer.send)
+
+
+def log_traceback(error: Exception) -> None:
+    """Log where an error was raised, without its message, which might hold a name."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    LOG.error("%s while answering\n%s", type(error).__name__, where)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:

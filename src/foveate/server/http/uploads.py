@@ -19,13 +19,15 @@ from foveate.server import errors
 from foveate.server.http import guard
 from foveate.server.http.errors import Problem
 from foveate.server.options import Limits
+from foveate.server.storage import refusals
 
 
 async def receive(request: Request, target: Path, limits: Limits) -> None:
     """Write a request's body into a new file.
 
     Raises:
-        Problem: too many bytes, too slow, or the disk is full; the file is then gone.
+        Problem: there are too many bytes, or they arrive too slowly; the file is then gone.
+        ServiceError: the disk refuses; the file is then gone.
     """
     guard.require_length(request.headers, limits.bytes)
     size = 0
@@ -42,7 +44,7 @@ async def receive(request: Request, target: Path, limits: Limits) -> None:
         if isinstance(error, TimeoutError):
             raise guard.too_slow() from None
         if isinstance(error, OSError):
-            raise errors.no_space() from error
+            raise refusals.disk_error(error) from error
         raise
 
 

@@ -25,7 +25,14 @@ from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
-from foveate.server.jobs.protocol import Prediction, PredictTask, ReceivedFacts, ReceiveTask, Task
+from foveate.server.jobs.protocol import (
+    Prediction,
+    PredictTask,
+    ReadMaskTask,
+    ReceivedFacts,
+    ReceiveTask,
+    Task,
+)
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Limits
@@ -39,6 +46,9 @@ from foveate.types import Part
 
 ATTEMPTS = 3
 """Attempts before a photograph that ends its worker, or the server, is recorded as failed."""
+
+IO_ATTEMPTS = 2
+"""Attempts at a task of the I/O worker that ends it; somebody waits for the answer."""
 
 SWEEP_SECONDS = 60.0
 """Between two searches for expired photographs."""
@@ -139,6 +149,11 @@ class JobQueue:
         until = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
+
+    @property
+    def is_closing(self) -> bool:
+        """Return whether the server stops."""
+        return self._closing.is_set()
 
     def lengths(self) -> dict[str, int]:
         """Return how many photographs wait, and how many are being predicted."""
@@ -242,15 +257,29 @@ class JobQueue:
             if self._closing.is_set():
                 raise errors.stopping()
             try:
-                return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
+                return self._try_io_task(task)
             except ServiceError as error:
+                _log_disk(error)
                 raise errors.internal() if error.code == "crashed" else error from error
             except (LostError, TooSlowError, CancelledError) as error:
                 if self._closing.is_set():
                     raise errors.stopping() from error
-                LOG.warning("the I/O worker was lost (%s) and is replaced", type(error).__name__)
-                line = "it takes too much time or memory to read; export it again, or scale it down"
-                raise ServiceError("unreadable", line) from error
+                raise _lost(task) from error
+
+    def _try_io_task(self, task: Task) -> ReceivedFacts | Prediction | None:
+        """Let the I/O worker do a task, again if it is lost: whatever ended it may have had another cause.
+
+        Raises:
+            ServiceError: the task is refused.
+            LostError, TooSlowError, CancelledError: as `Worker.do`, in the last attempt.
+        """
+        for _ in range(1, IO_ATTEMPTS):
+            with contextlib.suppress(LostError):
+                return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
+            if self._closing.is_set():
+                raise LostError
+            LOG.warning("the I/O worker was lost in a %s task; it is replaced, and tries again", task.task)
+        return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
 
     # Deleting
 
@@ -332,15 +361,20 @@ class JobQueue:
             prediction = worker.do(self._task(record, directory), progress, self._limits.seconds)
             assert isinstance(prediction, Prediction)
         except ServiceError as error:
+            _log_disk(error)
             code, message = error.code, error.message
-            self._persistently(lambda: self._fail(record, code, message))
+            if code == "no_space":  # not the photograph's fault: it waits until there is space again
+                self._persistently(lambda: self._return(record, attempts=record.attempts - 1))
+                self._closing.wait(RETRY_SECONDS)
+            else:
+                self._persistently(lambda: self._fail(record, code, message))
         except TooSlowError:
             line = f"it took longer than {self._limits.seconds:g} s; scale it down"
             self._persistently(lambda: self._fail(record, "too_slow", line))
         except (LostError, CancelledError):
             if not self._closing.is_set():
                 LOG.warning("a worker ended in the middle of a photograph and is replaced")
-            self._persistently(lambda: self._database.update(record.id, state="queued", started=None))
+            self._persistently(lambda: self._return(record, attempts=record.attempts))
         else:
             seconds = time.monotonic() - started
             self._seconds += (seconds - self._seconds) / 4
@@ -367,6 +401,12 @@ class JobQueue:
         if finished is not None:
             self._on_change(finished)
 
+    def _return(self, record: Record, attempts: int) -> None:
+        """Put a photograph that was not predicted back to its place in the queue."""
+        returned = self._database.update(record.id, state="queued", started=None, attempts=attempts)
+        if returned is not None:
+            self._on_change(returned)
+
     def _fail(self, record: Record, code: str, message: str) -> None:
         """Record that a photograph has failed, and why."""
         failure = Failure(code=code, message=message)
@@ -385,3 +425,24 @@ class JobQueue:
         if self._limits.keep is not None:
             for identifier in self._database.expired(now - self._limits.keep.total_seconds()):
                 self.delete(identifier)
+
+
+def _lost(task: Task) -> ServiceError:
+    """Return the error for a task that ended the I/O worker, or took too long: by what was being done."""
+    LOG.warning("a %s task ended the I/O worker, or took too long; the worker is replaced", task.task)
+    match task:
+        case ReceiveTask():
+            line = "it takes too much time or memory to read; export it again, or scale it down"
+            return ServiceError("unreadable", line)
+        case ReadMaskTask():
+            line = "the mask takes too much time or memory to read; save it again as a plain PNG"
+            return ServiceError("unreadable", line)
+        case _:
+            line = "its files take too much time or memory to write; try again, and see the server's log"
+            return ServiceError("internal", line)
+
+
+def _log_disk(error: ServiceError) -> None:
+    """Log that the disk refuses; other refusals are about a photograph and concern its owner alone."""
+    if error.code in {"no_space", "storage"}:
+        LOG.error("%s", error.message)

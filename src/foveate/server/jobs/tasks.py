@@ -8,13 +8,14 @@ These are the calls of the command line: the results are the same bytes.
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from foveate import atomic_files, datasets, lesions, photographs, writers
@@ -26,7 +27,6 @@ from foveate.inference.pipeline import segment
 from foveate.inference.settings import Settings
 from foveate.lesions import Lesion
 from foveate.paths import display_path
-from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.jobs.image_limits import require_bounded
 from foveate.server.jobs.protocol import (
@@ -40,7 +40,7 @@ from foveate.server.jobs.protocol import (
     ReceiveTask,
 )
 from foveate.server.review.corrections import require_size
-from foveate.server.storage import tiles
+from foveate.server.storage import refusals, tiles
 from foveate.server.storage.data_dir import PhotographDir
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
 from foveate.server.storage.tiles import Pyramid
@@ -61,16 +61,15 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
     """Read a whole upload and make its tiles, so that it can be shown from now on.
 
     Raises:
-        ServiceError: 'too_many_pixels'; 'unreadable': it is no photograph that can be read; 'no_space'.
+        ServiceError: 'too_many_pixels'; 'unreadable'; or the disk refuses.
     """
     directory = PhotographDir(folder=task.folder)
-    try:
+    with _service_errors(directory):
+        atomic_files.remove_leftovers(directory.folder, deep=False)  # of a worker that was lost meanwhile
         _require_size(directory.upload, task.pixels)
         photograph = _read(directory, task.pixels)
         tiles.pack_photograph(directory.tiles, photograph.pixels)
         atomic_files.write_file(directory.thumbnail, _thumbnail(photograph.pixels))
-    except (FoveateError, MemoryError) as error:
-        raise _service_error(error, directory) from error
     height, width = photograph.shape
     return ReceivedFacts(sha256=photograph.digest, width=width, height=height)
 
@@ -102,22 +101,31 @@ def read_mask(task: ReadMaskTask) -> None:
     """Read an uploaded mask, in which every pixel with any colour is lesion, and write it as PNG.
 
     Raises:
-        ServiceError: 'unreadable'; 'invalid': it has another size than the photograph; 'no_space'.
+        ServiceError: 'unreadable'; 'invalid': it has another size than the photograph; or the disk refuses.
+    """
+    with _service_errors(PhotographDir(folder=task.mask.parent)):
+        mask = _lesion_pixels(task)
+        require_size(mask.shape, (task.height, task.width))
+        atomic_files.write_file(task.out, maps.encode_mask(mask))
+
+
+def _lesion_pixels(task: ReadMaskTask) -> Bool[np.ndarray, "H W"]:
+    """Return the lesion pixels of an uploaded mask whose header shows the photograph's size.
+
+    Raises:
+        ServiceError: 'unreadable', 'invalid'.
+        OSError: the operating system refuses.
     """
     try:
         with Image.open(task.mask, formats=MASK_FORMATS) as header:
             require_size(header.size[::-1], (task.height, task.width))
             require_bounded(task.mask, header)
-        mask = datasets.lesion_pixels(task.mask)
-        require_size(mask.shape, (task.height, task.width))
-        atomic_files.write_file(task.out, maps.encode_mask(mask))
-    except ServiceError:
-        raise
+        return datasets.lesion_pixels(task.mask)
     except DatasetError as error:
         raise ServiceError("unreadable", str(error).removeprefix(f"{display_path(task.mask)}: ")) from error
-    except OutputError as error:
-        raise errors.no_space() from error
     except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # Pillow's own errors have no number
+            raise
         line = "no mask that can be read; send a PNG of the photograph's size"
         raise ServiceError("unreadable", line) from error
 
@@ -138,10 +146,11 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
         progress: called with the share that is done, up to 1; may raise to stop.
 
     Raises:
-        ServiceError: 'no_field', 'no_space', or 'refused'.
+        ServiceError: 'no_field', 'refused', or the disk refuses.
     """
     directory = PhotographDir(folder=task.folder)
-    try:
+    with _service_errors(directory):
+        atomic_files.remove_leftovers(directory.folder, deep=False)  # of a worker that was lost meanwhile
         photograph = _read(directory, task.pixels)
         settings = Settings(part=task.region, field=task.field)
         segmentation = segment(
@@ -159,8 +168,6 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
             }
             tiles.pack_stack(directory.map_tiles, [Pyramid(levels) for levels in stored.values()])
             _store_probabilities(directory, segmentation.probabilities, segmentation.field)
-    except (FoveateError, MemoryError) as error:
-        raise _service_error(error, directory) from error
     del content["regions"]
     facts = PhotographFacts(**content, disc=(*segmentation.field.centre, segmentation.field.radius))
     return Prediction(
@@ -183,18 +190,15 @@ def export(task: ExportTask) -> None:
     """Write a photograph's files at other thresholds, and the corrected ones beside them.
 
     Raises:
-        ServiceError: 'no_space', or 'refused'.
+        ServiceError: 'refused', or the disk refuses.
     """
     directory = PhotographDir(folder=task.folder)
-    try:
-        with atomic_files.replace_directory(task.out) as work:
-            result = _result(directory, task)
-            row = writers.write(work, result)
-            writers.write_summary(work, [row], result.lesions, result.request.provenance)
-            if task.journal is not None:
-                _write_corrected(work / "corrected", result, task, task.journal)
-    except (FoveateError, MemoryError) as error:
-        raise _service_error(error, directory) from error
+    with _service_errors(directory), atomic_files.replace_directory(task.out) as work:
+        result = _result(directory, task)
+        row = writers.write(work, result)
+        writers.write_summary(work, [row], result.lesions, result.request.provenance)
+        if task.journal is not None:
+            _write_corrected(work / "corrected", result, task, task.journal)
 
 
 def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
@@ -246,15 +250,13 @@ def export_photograph(task: ExportPhotographTask) -> None:
     """Write the photograph as PNG: the same pixels upright, and none of the file's metadata.
 
     Raises:
-        ServiceError: 'no_space', or 'refused'.
+        ServiceError: 'refused', or the disk refuses.
     """
     directory = PhotographDir(folder=task.folder)
-    try:
+    with _service_errors(directory):
         pixels = _read(directory, photographs.LIMIT_PIXELS).pixels
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR).astype(np.uint8)
         atomic_files.write_file(task.out, maps.encode_picture(bgr, ".png", []))
-    except (FoveateError, MemoryError) as error:
-        raise _service_error(error, directory) from error
 
 
 def _corrected_map(directory: PhotographDir, task: ExportTask, lesion: str) -> UInt8[np.ndarray, "H W"]:
@@ -324,14 +326,31 @@ def _box(corners: np.ndarray) -> Box:
     return Box(top=top, left=left, bottom=bottom, right=right)
 
 
+@contextmanager
+def _service_errors(directory: PhotographDir) -> Iterator[None]:
+    """Report why a task fails as an error of the server.
+
+    Raises:
+        ServiceError: what `refusals` says of the disk, or what is wrong with the photograph.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # the system has refused nothing: a bug
+            raise
+        raise refusals.disk_error(error) from error
+    except OutputError as error:
+        raise refusals.disk_error(error) from error
+    except (FoveateError, MemoryError) as error:
+        raise _service_error(error, directory) from error
+
+
 def _service_error(error: FoveateError | MemoryError, directory: PhotographDir) -> ServiceError:
-    """Return why a task failed, without a word about where the server keeps its files."""
+    """Return what is wrong with a photograph, without a word about where the server keeps its files."""
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, OutputError):
-        return ServiceError("no_space", "the server's disk refuses to be written; see its log")
     if isinstance(error, MemoryError):
-        return ServiceError("refused", "not enough memory to look at it; scale it down")
+        return ServiceError("refused", "not enough memory for it; scale it down")
     code = "unreadable" if isinstance(error, PhotographError) else "refused"
     code = "no_field" if isinstance(error, FieldError) else code
     return ServiceError(code, str(error).removeprefix(f"{display_path(directory.upload)}: "))

@@ -188,6 +188,10 @@ class Corrections:
         """Say whether any pixel of a lesion is corrected."""
         return record.revision > 0 and lesion in self._database.corrected_lesions(record.id)
 
+    def lock(self, identifier: str) -> "_Lock":
+        """Return the lock of a photograph's journal and thresholds; hold it to read and then change them."""
+        return self._lock_of(identifier)
+
     # Edits
 
     def stroke(self, identifier: str, stroke: Stroke, attribution: Attribution) -> EditResult:
@@ -444,10 +448,10 @@ class Corrections:
 
 
 class _Lock:
-    """A lock that can be referred to weakly."""
+    """A lock that can be referred to weakly; its thread may take it again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -145,13 +145,14 @@ class DataDir:
         _remove(aside)
 
     def keep_only(self, identifiers: frozenset[str]) -> None:
-        """Remove the folders of photographs that the database does not know.
+        """Remove the folders of photographs that the database does not know, and unfinished files in others.
 
         An upload that was never accepted, since the server was killed meanwhile, is deleted. Results are set
         aside in DATA/unknown: the database may be an older copy.
         """
         for folder in self.photographs.iterdir():
             if folder.name in identifiers:
+                atomic_files.remove_leftovers(folder, deep=False)
                 continue
             if not PhotographDir(folder=folder).results.exists():
                 self.delete(folder)

@@ -31,7 +31,7 @@ async def _service(request: Request) -> AsyncIterator[Service]:
 def _may_be_deletion(error: Exception) -> bool:
     """Return whether an error can mean that files or rows vanished while they were read or written."""
     if isinstance(error, ServiceError):
-        return error.code in {"no_space", "internal", "unreadable", "refused"}
+        return error.code in {"no_space", "storage", "internal", "unreadable", "refused"}
     return isinstance(error, OSError | LookupError | OutputError)
 
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
+from foveate.server.http.errors import Problem
 from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.jobs.queue import Submission
 from foveate.server.review import etdrs
@@ -142,6 +143,8 @@ def listed(
 
 @router.get("/{id}", responses=refusals(404))
 async def photograph(
+    *,
+    response: Response,
     services: Services,
     id: Id,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = 0.0,
@@ -156,6 +159,7 @@ async def photograph(
     while photograph.state in {"queued", "looking"} and asyncio.get_running_loop().time() < until:
         await asyncio.sleep(0.1)
         photograph = await to_thread.run_sync(now)
+    response.headers["ETag"] = f'"{photograph.etag}"'
     return photograph
 
 
@@ -167,20 +171,52 @@ def delete(services: Services, id: Id) -> Response:
     return Response(status_code=204)
 
 
-@router.patch("/{id}", responses=refusals(404, 409))
-def change(services: Services, id: Id, body: schemas.Changes) -> schemas.PhotographBody:
-    """Change what a person may say of a photograph."""
-    record = services.record(id)
-    fields_set = body.model_fields_set
-    if "thresholds" in fields_set and "levels" in fields_set:
+@router.patch("/{id}", responses=refusals(404, 409) | {412: {"model": schemas.Outdated}})
+def change(
+    *,
+    response: Response,
+    services: Services,
+    id: Id,
+    body: schemas.Changes,
+    if_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> schemas.PhotographBody:
+    """Change what a person may say of a photograph, if it is still as the person saw it."""
+    if {"thresholds", "levels"} <= body.model_fields_set:
         raise errors.invalid("give thresholds or levels, not both")
-    _change_fields(services, record, body)
-    if fields_set & {"thresholds", "levels"}:
-        levels = {lesion: level / 255 for lesion, level in (body.levels or {}).items()}
-        services.corrections.set_thresholds(id, body.thresholds or levels)
-    changed = services.record(id)
+    with services.corrections.lock(id):  # nobody changes it between the comparison and the change
+        record = services.record(id)
+        _require_present(services, record, if_match)
+        _change_fields(services, record, body)
+        if body.model_fields_set & {"thresholds", "levels"}:
+            levels = {lesion: level / 255 for lesion, level in (body.levels or {}).items()}
+            services.corrections.set_thresholds(id, body.thresholds or levels)
+        changed = services.record(id)
     services.publish(changed)
-    return services.presenter.photograph(changed)
+    photograph = services.presenter.photograph(changed)
+    response.headers["ETag"] = f'"{photograph.etag}"'
+    return photograph
+
+
+def _require_present(services: Service, record: Record, if_match: str | None) -> None:
+    """Require that a photograph is in one of the states of an If-Match header, if there is one.
+
+    Proxies that compress make weak tags of ours; these are as good, since a tag names no bytes.
+
+    Raises:
+        Problem: it has changed; the answer holds its present state.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in if_match.split(",")}
+    present = services.presenter.photograph(record)
+    if present.etag not in tags:
+        raise Problem(
+            412,
+            "outdated",
+            "the photograph has been changed since it was read; look at its present state, and try again",
+            {"ETag": f'"{present.etag}"'},
+            photograph=present.model_dump(mode="json"),
+        )
 
 
 def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:

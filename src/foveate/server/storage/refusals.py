@@ -1,0 +1,55 @@
+"""Why the disk or the database refuses, as an error of the server.
+
+Knows:   the error numbers of the operating system and of SQLite, and what each is answered with.
+Ignores: what was to be read or written, and HTTP.
+"""
+
+import errno
+import os
+import sqlite3
+
+from foveate import atomic_files
+from foveate.errors import OutputError
+from foveate.server import errors
+from foveate.server.errors import ServiceError
+from foveate.server.storage.data_dir import DataDir
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The disk is full, or the quota of whoever runs the server is used up."""
+
+OPEN_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""Too many files are open at the moment."""
+
+
+def disk_error(error: OSError | OutputError) -> ServiceError:
+    """Return the error to answer with when the operating system refuses a file.
+
+    Returns:
+        'no_space' (full disk or quota), 'busy' (open files), or 'storage' with the system's own words.
+    """
+    number = error.errno
+    if number in FULL:
+        return errors.no_space()
+    if number in OPEN_FILES:
+        return errors.busy("open files")
+    return errors.storage("files are refused" if number is None else os.strerror(number))
+
+
+def database_error(error: sqlite3.Error, data_dir: DataDir) -> ServiceError:
+    """Return the error to answer with when the database refuses.
+
+    SQLite reports a used-up quota, and some writes to a full disk, as an input/output error without a cause.
+    A file that is written beside the database meets the same refusal and shows it.
+
+    Returns:
+        As `disk_error`.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest is detail
+    if code == sqlite3.SQLITE_FULL:
+        return errors.no_space()
+    if code == sqlite3.SQLITE_IOERR:
+        try:
+            atomic_files.require_writable(data_dir.incoming)
+        except OutputError as cause:
+            return disk_error(cause)
+    return errors.storage(str(error))

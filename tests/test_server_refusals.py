@@ -1,0 +1,269 @@
+"""What the server answers when its disk, its database or a worker refuses."""
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+import tiny_package
+import tiny_server
+from tiny_server import done, picture, submit
+
+from foveate import atomic_files
+from foveate.errors import OutputError
+from foveate.server.errors import ServiceError
+from foveate.server.jobs import tasks, worker_pool
+from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
+from foveate.server.storage import refusals
+from foveate.server.storage.data_dir import DataDir
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_package.build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def client(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model) as client:
+        yield client
+
+
+NUMBERS = [
+    (errno.ENOSPC, 507, "no_space"),
+    (errno.EDQUOT, 507, "no_space"),
+    (errno.EMFILE, 429, "busy"),
+    (errno.EACCES, 500, "storage"),
+    (errno.EROFS, 500, "storage"),
+    (errno.EIO, 500, "storage"),
+]
+"""Number of an error, and what is answered."""
+
+
+@pytest.mark.parametrize(("number", "status", "code"), NUMBERS)
+def test_an_error_number_has_one_answer_whether_it_came_bare_or_with_a_path(number, status, code):
+    bare = OSError(number, os.strerror(number))
+    named = atomic_files.output_error(Path("/data/photographs/x"), bare)
+
+    for error in (bare, named):
+        refusal = refusals.disk_error(error)
+        assert refusal.code == code
+        assert "/data" not in refusal.message
+        assert code != "storage" or os.strerror(number) in refusal.message
+
+
+def test_an_output_error_that_is_not_the_systems_is_no_full_disk():
+    assert refusals.disk_error(OutputError("a name that leads out")).code == "storage"
+
+
+def sqlite_error(code, message):
+    """Return an error as SQLite raises it."""
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "beside", "code"),
+    [
+        (sqlite_error(sqlite3.SQLITE_FULL, "database or disk is full"), None, "no_space"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_WRITE, "disk I/O error"), errno.EDQUOT, "no_space"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_SHMSIZE, "disk I/O error"), errno.ENOSPC, "no_space"),
+        (sqlite_error(sqlite3.SQLITE_IOERR_READ, "disk I/O error"), None, "storage"),
+        (sqlite_error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database"), None, "storage"),
+    ],
+)
+def test_a_database_that_refuses_is_asked_for_the_reason(tmp_path, monkeypatch, error, beside, code):
+    data_dir = DataDir(tmp_path)
+    if beside is not None:
+
+        def refuse(folder):
+            raise atomic_files.output_error(folder, OSError(beside, os.strerror(beside)))
+
+        monkeypatch.setattr(atomic_files, "require_writable", refuse)
+
+    assert refusals.database_error(error, data_dir).code == code
+    data_dir.close()
+
+
+def refuse(monkeypatch, name, number, place):
+    """Let a method of paths fail for paths in a place."""
+    method = getattr(Path, name)
+
+    def refused(path, *arguments, **named):
+        if place in path.parts:
+            raise OSError(number, os.strerror(number), str(path))
+        return method(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, name, refused)
+
+
+@pytest.mark.parametrize(("number", "status", "code"), NUMBERS)
+def test_an_upload_that_cannot_be_written_says_why(client, monkeypatch, number, status, code):
+    refuse(monkeypatch, "open", number, "incoming")
+
+    answer = submit(client, picture())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(("number", "status", "code"), NUMBERS)
+def test_a_photograph_whose_folder_cannot_be_made_says_why(client, monkeypatch, number, status, code):
+    refuse(monkeypatch, "mkdir", number, "photographs")
+
+    answer = submit(client, picture())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert client.get("/api/photographs").json()["total"] == 0
+
+
+@pytest.mark.parametrize(("number", "status", "code"), NUMBERS)
+def test_a_photograph_whose_tiles_cannot_be_written_says_why(client, monkeypatch, number, status, code):
+    refuse(monkeypatch, "write_bytes", number, "photographs")
+
+    answer = submit(client, picture())
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert list(client.service.data_dir.photographs.iterdir()) == []
+
+
+@pytest.mark.parametrize("refusal", NUMBERS)
+@pytest.mark.parametrize("path", ["corrections/masks/EX", "references/truth/EX"])
+def test_a_mask_that_cannot_be_written_says_why(client, monkeypatch, path, refusal):
+    number, status, code = refusal
+    photograph = f"/api/photographs/{done(client)['id']}"
+    refuse(monkeypatch, "write_bytes", number, "incoming" if "corrections" in path else "references")
+    content = tiny_package.fundus()[..., 0] > 200
+
+    answer = client.put(
+        f"{photograph}/{path}", content=tiny_server.png(content), headers={"Content-Type": "image/png"}
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("refusal", NUMBERS)
+@pytest.mark.parametrize("path", ["download", "training", "overlay.jpg"])
+def test_files_that_cannot_be_written_say_why(client, monkeypatch, path, refusal):
+    number, status, code = refusal
+    photograph = f"/api/photographs/{done(client)['id']}"
+    client.patch(photograph, json={"reviewed": True, "thresholds": {"EX": 0.3}})
+    refuse(monkeypatch, "write_bytes", number, "photographs")
+
+    answer = client.get(f"{photograph}/{path}")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(("number", "status", "code"), NUMBERS)
+def test_a_zip_that_cannot_be_written_says_why(client, monkeypatch, number, status, code):
+    photograph = f"/api/photographs/{done(client)['id']}"
+
+    def refused(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("foveate.server.exports.downloads.zipfile.ZipFile.writestr", refused)
+    answer = client.get(f"{photograph}/download")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert list(client.service.data_dir.incoming.iterdir()) == []
+
+
+def test_a_photograph_that_meets_a_full_disk_waits_until_there_is_space(client, monkeypatch):
+    monkeypatch.setattr("foveate.server.jobs.queue.RETRY_SECONDS", 0.05)
+    write, refused = tasks.np.savez_compressed, []
+
+    def full_five_times(*arguments, **named):
+        if len(refused) < 5:  # more often than a photograph is tried
+            refused.append(client.service.database.states()["looking"])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(tasks.np, "savez_compressed", full_five_times)
+    photograph = done(client)
+
+    assert refused == [1] * 5
+    assert photograph["state"] == "done"
+    assert client.service.record(photograph["id"]).attempts == 1
+
+
+class Lost:
+    """An I/O worker that is lost a number of times, and then works."""
+
+    def __init__(self, worker, error, times):
+        self._worker, self._error, self.times = worker, error, times
+
+    def __getattr__(self, name):
+        return getattr(self._worker, name)
+
+    def do(self, task, progress, seconds):
+        if self.times:
+            self.times -= 1
+            raise self._error
+        return self._worker.do(task, progress, seconds)
+
+
+def lose(client, error, times):
+    """Let the I/O worker of a server be lost."""
+    workers = client.service.jobs._workers
+    object.__setattr__(workers, "io_worker", Lost(workers.io_worker, error, times))
+    return workers.io_worker
+
+
+def test_an_upload_whose_worker_is_lost_once_is_received_all_the_same(client):
+    lose(client, worker_pool.LostError(), 1)
+
+    assert submit(client, picture()).status_code == 201
+
+
+@pytest.mark.parametrize(("error", "times"), [(worker_pool.LostError(), 2), (worker_pool.TooSlowError(), 1)])
+def test_a_lost_worker_is_explained_by_what_it_was_doing(client, error, times):
+    photograph = f"/api/photographs/{done(client)['id']}"
+    client.patch(photograph, json={"thresholds": {"EX": 0.3}, "reviewed": True})
+    mask = tiny_server.png(tiny_package.fundus()[..., 0] > 200)
+    requests = {
+        "it takes too much time or memory to read": lambda: submit(client, picture(1)),
+        "the mask takes too much time or memory to read": lambda: client.put(
+            f"{photograph}/references/truth/EX", content=mask, headers={"Content-Type": "image/png"}
+        ),
+        "its files take too much time or memory to write": lambda: client.get(f"{photograph}/download"),
+    }
+    for line, request in requests.items():
+        lose(client, error, times)
+        answer = request()
+        assert answer.json()["error"]["message"].startswith(line)
+        assert answer.status_code == (500 if "write" in line else 422)
+        assert request().status_code < 300  # the next one is done by the new worker
+
+
+def test_what_a_lost_worker_left_unfinished_is_removed_by_the_next(client):
+    folder = client.service.data_dir.photographs / ("a" * 32)
+    folder.mkdir()
+    leftover = folder / ".foveate-0123456789abcdef.part"
+    leftover.write_bytes(b"torn")
+    (folder / "upload").write_bytes(picture())
+
+    tasks.receive(ReceiveTask(folder=folder, pixels=10**8))
+
+    assert sorted(path.name for path in folder.iterdir()) == ["photo.tiles", "thumbnail.jpg", "upload"]
+
+
+def test_a_mask_that_the_system_refuses_to_read_is_not_called_unreadable(tmp_path):
+    task = ReadMaskTask(mask=tmp_path / "mask", out=tmp_path / "out.png", height=4, width=4)
+
+    with pytest.raises(ServiceError) as refused:
+        tasks.read_mask(task)  # there is no such file
+
+    assert refused.value.code == "storage"
+
+
+def test_a_restart_removes_unfinished_files_and_keeps_the_photograph(model, tmp_path):
+    with tiny_server.running(tmp_path, model) as client:
+        identifier = done(client)["id"]
+        folder = client.service.data_dir.photograph(identifier).folder
+    (folder / ".foveate-0123456789abcdef.part").mkdir()
+
+    with tiny_server.running(tmp_path, model) as client:
+        assert client.get(f"/api/photographs/{identifier}/download").status_code == 200
+        assert not list(folder.glob(".foveate-*"))
