@@ -72,7 +72,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
     except (FoveateError, MemoryError) as error:
         raise _service_error(error, directory) from error
     height, width = photograph.shape
-    return ReceivedFacts(sha256=photograph.digest, width=width, height=height)
+    return ReceivedFacts(sha256=photograph.digest, width=width, height=height, spacing=photograph.spacing)
 
 
 def _require_size(path: Path, pixels: int) -> None:
