@@ -16,7 +16,7 @@ from foveate.types import Box, Field, Photograph
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
-CODES = {"blur", "cut", "exposure", "small"}
+CODES = {"blur", "colour", "cut", "exposure", "small"}
 
 DIAMETER = 1240
 """Diameter of the synthetic fields, px: just above the limit of 'small', to be quick."""

@@ -39,6 +39,31 @@ def test_all_but_hidden_objects_are_listed_with_their_size(store, address):
     assert paths(store, exclude="elsewhere") == sorted(by_path)
 
 
+@pytest.mark.parametrize("mark", ["run.json", "metrics.json", "check.json"])
+def test_results_of_an_earlier_run_are_left_out_on_request(store, mark):
+    for path in ("a.png", "r1/maps/a_EX.png", "r1/overlays/a.jpg", "r10/b.png", "monday/r2/z.png"):
+        store.write(path, b"x")
+    for folder in ("r1", "monday/r2"):
+        store.write(f"{folder}/{mark}", b'{\n "foveate": "0.1.0"\n}')
+    store.write(f"r10/{mark}", b'{"name": "treadmill"}')
+
+    assert paths(store, without_results=True) == ["a.png", "r10/b.png", f"r10/{mark}"]
+    assert paths(store, "monday", without_results=True) == []
+    assert paths(open_store(store.display_path("r1")), without_results=True) == []
+    assert len(paths(store)) == 8
+
+
+def test_a_bucket_whose_root_holds_results_holds_no_photographs(s3):
+    import s3fs
+
+    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("results")
+    bucket = open_store("s3://results")
+    for path, content in (("overlays/a.jpg", b"x"), ("run.json", b'{"foveate": "0.1.0"}')):
+        bucket.write(path, content)
+
+    assert paths(bucket, without_results=True) == []
+
+
 def test_more_objects_than_a_page_holds_are_all_listed_and_removed(store, monkeypatch):
     monkeypatch.setattr("foveate.cluster.buckets.PAGE_OBJECTS", 2)
     names = [f"{number:04}" for number in range(7)]

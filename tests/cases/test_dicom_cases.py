@@ -5,9 +5,11 @@ the values that the results must hold; each row of REFUSED is one that results c
 """
 
 import datetime
+import io
 import json
 import struct
 import warnings
+import zipfile
 from dataclasses import replace
 
 import highdicom
@@ -486,3 +488,36 @@ def test_a_palette_that_is_too_short_is_refused_by_name(tmp_path):
 
     with pytest.raises(PhotographError, match=r"eye\.dcm: its palette is too short"):
         foveate.read(tiny_dicom.save(dataset, tmp_path / "eye.dcm"))
+
+
+# ---- pixel spacing in the server
+
+
+def test_the_server_shows_an_objects_pixel_spacing_everywhere_and_keeps_it(tmp_path):
+    pytest.importorskip("fastapi")
+    import tiny_server
+
+    package = tiny_package.build(tmp_path / "tiny")
+    path = tiny_dicom.save(tiny_dicom.op(FUNDUS, PixelSpacing=[0.006, 0.006]), tmp_path / "eye.dcm")
+    with tiny_server.running(tmp_path / "data", package) as client:
+        photograph = tiny_server.done(client, path.read_bytes(), name="eye.dcm")
+        url = f"/api/photographs/{photograph['id']}"
+
+        def require_spacing(spacing):
+            shown = client.get(url).json()
+            assert shown["spacing_mm"] == spacing
+            area = shown["result"]["lesions"]["EX"]
+            expected = spacing and pytest.approx(area["area_px"] * spacing**2)
+            assert area["area_mm2"] == expected
+            report = client.get(f"{url}/report").text
+            assert ("0.006 mm a pixel" in report) == (spacing == 0.006)
+            with zipfile.ZipFile(io.BytesIO(client.get(f"{url}/download").content)) as archive:
+                (content,) = [json.loads(archive.read(name)) for name in archive.namelist() if "json" in name]
+            assert content["photograph"]["spacing_mm"] == spacing
+            assert content["lesions"]["EX"]["area_mm2"] == expected
+
+        require_spacing(0.006)
+        client.patch(url, json={"thresholds": {"EX": 0.31}})
+        require_spacing(0.006)
+        client.patch(url, json={"spacing_mm": None, "thresholds": None})
+        require_spacing(None)

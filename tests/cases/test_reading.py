@@ -19,11 +19,16 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tiny_layouts
+import tiny_package
 
 from foveate import cli, evaluation, photographs
+from foveate.analysis import quality
 from foveate.datasets import checks, descriptions, graded, layouts, likeness, read_mask, splits
-from foveate.errors import DatasetError, FoveateError, PhotographError
+from foveate.errors import DatasetError, FieldError, FoveateError, PhotographError
 from foveate.evaluation import EvaluationSpec, selection, sources
+from foveate.geometry import field_of_view
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "IDRiD_376_small.jpg"
 
 SHAPE = tiny_layouts.SHAPE
 NAMES = ("eye_01", "eye_02", "eye_03")
@@ -184,6 +189,49 @@ def test_a_sound_photograph_is_read(tmp_path, case):
     path.write_bytes(READ_PHOTOGRAPHS[case]())
 
     assert np.abs(photographs.read(path).pixels.astype(int) - picture(0)).mean() < 8
+
+
+def two_eyes(second=1.0, gap=20):
+    """Return two fundi side by side; the second may be smaller."""
+    left = tiny_package.fundus(diameter=400)
+    right = tiny_package.fundus(diameter=round(400 * second), seed=1)
+    canvas = np.zeros((left.shape[0], left.shape[1] + gap + right.shape[1], 3), np.uint8)
+    canvas[:, : left.shape[1]] = left
+    canvas[: right.shape[0], -right.shape[1] :] = right
+    return canvas
+
+
+@pytest.mark.parametrize("gap", [-16, 20, 300])
+@pytest.mark.parametrize("second", [0.7, 1.0])
+@pytest.mark.parametrize("quarter", [0, 1])
+def test_j_two_eyes_in_one_picture_are_refused_by_name(second, gap, quarter):
+    pixels = np.ascontiguousarray(np.rot90(two_eyes(second, gap), quarter))
+
+    with pytest.raises(FieldError, match=r"two fields of view: discs around .*save each eye by itself"):
+        field_of_view.find(pixels)
+
+
+def test_j_a_small_second_disc_is_no_second_eye():
+    field = field_of_view.find(two_eyes(second=0.5))
+
+    assert field.radius == pytest.approx(200, rel=0.02)
+
+
+@pytest.mark.parametrize("level", [12, 20, 40])
+def test_j_a_bright_surround_is_no_second_eye(level):
+    pixels = np.pad(tiny_package.fundus(diameter=400), ((60, 60), (700, 60), (0, 0)))
+
+    field = field_of_view.find(np.maximum(pixels, np.uint8(level)))
+
+    assert field.radius == pytest.approx(200, rel=0.02)
+
+
+def test_j_red_and_blue_swapped_give_a_quality_code():
+    pixels = np.asarray(Image.open(EXAMPLE))
+    for levels, is_swapped in ((pixels, False), (np.ascontiguousarray(pixels[..., ::-1]), True)):
+        photograph = photographs.from_array(levels)
+        field = field_of_view.find(levels)
+        assert ("colour" in quality.assess(photograph, field)) == is_swapped
 
 
 # ---- B, C, E, F, K, N, O: what `data check` says

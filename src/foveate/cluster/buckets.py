@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError
 from foveate.cluster.stores import BUCKET_SCHEME, StoredFile
 from foveate.errors import ClusterError, FoveateError, OutputError, PhotographError
 from foveate.paths import display_path
+from foveate.photographs import RESULT_MARK_BYTES, RESULT_MARKS, is_result_mark
 
 TIMEOUT_SECONDS = 20
 """For a connection, and for each answer; s3fs tries five times in all. Our choice."""
@@ -57,15 +58,36 @@ class BucketStore:
         self, below: str = "", exclude: str | None = None, *, without_results: bool = False
     ) -> Iterator[StoredFile]:
         prefix = f"{self._prefix}{below.strip('/')}/".lstrip("/") if below else self._prefix
-        excluded = None if exclude is None else f"{exclude.rstrip('/')}/"
+        excluded = [] if exclude is None else [f"{exclude.rstrip('/')}/"]
+        if without_results:
+            excluded += self._result_folders(prefix)
         for entry in self._objects(prefix):
             key = entry["Key"]
             path = key.removeprefix(self._prefix)
             if path.endswith("/") or any(part.startswith(".") for part in path.split("/")):
                 continue  # consoles put 'name/' for a folder; hidden files are left out
-            if excluded is None or not f"{BUCKET_SCHEME}{self._bucket}/{key}".startswith(excluded):
+            if not f"{BUCKET_SCHEME}{self._bucket}/{key}".startswith(tuple(excluded)):
                 stamp = f"{entry['Size']}-{entry['ETag'].strip(chr(34))}"
                 yield StoredFile(path=path, size=entry["Size"], stamp=stamp, real=path)
+
+    def _result_folders(self, prefix: str) -> list[str]:
+        """Return the addresses, with '/' at the end, of the folders in which Foveate wrote results.
+
+        All objects are listed for it: those of such a folder may come before the file that marks it.
+        """
+        folders = []
+        for entry in self._objects(prefix):
+            key = entry["Key"]
+            name = key.rpartition("/")[2]
+            if name in RESULT_MARKS and is_result_mark(self._head(key)):
+                folders.append(f"{BUCKET_SCHEME}{self._bucket}/{key.removesuffix(name)}")
+        return folders
+
+    def _head(self, key: str) -> bytes:
+        """Return the first bytes of an object."""
+        with self._translate_errors(key.removeprefix(self._prefix), PhotographError):
+            head: bytes = self._files.cat_file(f"{self._bucket}/{key}", start=0, end=RESULT_MARK_BYTES)
+        return head
 
     @contextmanager
     def local_copy(self, path: str, scratch: Path) -> Iterator[Path]:

@@ -61,7 +61,7 @@ class FileStore(Protocol):
         Args:
             below: a path with '/', '' for all.
             exclude: address of a store that may lie within this one and is left out.
-            without_results: leave out folders in which Foveate wrote results; not looked for in buckets.
+            without_results: leave out folders in which Foveate wrote results.
 
         Raises:
             PhotographError: the store does not exist or cannot be listed.

@@ -44,8 +44,27 @@ DIM = 60.0
 lit rim is preferred. The darkest of 223 photographs has 72, a median one 162."""
 
 
+OTHER_EYE = 0.4
+"""Smallest area of a lit patch outside the field, as a share of the disc's, that may be a second eye: two
+eyes in one picture are about equal."""
+
+OVERVIEW = 512
+"""The longer side of the photograph, about, when it is searched for a second eye, px."""
+
+
 def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
-    """Find the field of view: the disc of the largest lit patch, or the circle of its lit rim.
+    """Find the one field of view, as `find_largest`, and refuse photographs with a second one.
+
+    Raises:
+        FieldError: as `find_largest`, or another disc lies beside it: two eyes in one picture.
+    """
+    field = find_largest(pixels)
+    _require_one_eye(pixels, field)
+    return field
+
+
+def find_largest(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
+    """Find the largest field of view: the disc of the largest lit patch, or the circle of its lit rim.
 
     The circle of the lit rim is used only if the patch is no disc, as in photographs of dark eyes, if the
     field is dim, or if the patch clearly disagrees with the rim. Black borders around a photograph move its
@@ -67,6 +86,37 @@ def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     if rim is None or (rim.brightness >= DIM and _agree(field, rim)):
         return field
     return _field_of_rim(rim)
+
+
+def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
+    """Raise FieldError where another field of view lies beside the one that was found."""
+    if not _may_show_another(pixels, field):
+        return
+    rest = pixels.copy()
+    rest[field.box.slices][mask(field, field.box)] = 0
+    try:
+        other = find_largest(rest)
+    except FieldError:  # glow, a frame or a label
+        return
+    raise FieldError(
+        f"two fields of view: discs around (row {field.centre[0]:.0f}, column {field.centre[1]:.0f}) and "
+        f"({other.centre[0]:.0f}, {other.centre[1]:.0f}); save each eye by itself, or name one with "
+        "--field ROW,COL,RADIUS"
+    )
+
+
+def _may_show_another(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
+    """Return whether a lit patch outside the field is large enough to be another field."""
+    step = max(1, max(pixels.shape) // OVERVIEW)
+    luma = cv2.cvtColor(np.ascontiguousarray(pixels[::step, ::step]), cv2.COLOR_RGB2GRAY)
+    rows, columns = (
+        np.arange(length) * step + 0.5 - c for length, c in zip(luma.shape, field.centre, strict=True)
+    )
+    outside = np.add.outer(rows**2, columns**2) > field.radius**2
+    lit = ((luma > DARK) & outside).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=4, ltype=cv2.CV_32S)
+    largest = int(stats[1:, cv2.CC_STAT_AREA].max(initial=0))
+    return bool(largest * step**2 > OTHER_EYE * math.pi * field.radius**2)
 
 
 def _agree(field: Field, rim: LitRim) -> bool:

@@ -160,7 +160,7 @@ class Result:
 
     @property
     def quality(self) -> tuple[str, ...]:
-        """Codes of image quality problems: 'blur', 'cut', 'exposure', 'small'. They are warnings."""
+        """Warnings about image quality: 'blur', 'colour', 'cut', 'exposure', 'small'."""
         return self.segmentation.quality
 
     @property

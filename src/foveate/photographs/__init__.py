@@ -48,11 +48,14 @@ from foveate.photographs._dicom_classes import PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_loader import load_reader
 from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph
 from foveate.photographs._listing import (
+    RESULT_MARK_BYTES,
+    RESULT_MARKS,
     SUFFIXES,
     PhotographFile,
     PhotographFiles,
     holds_results,
     is_hidden,
+    is_result_mark,
     list_files,
 )
 from foveate.types import Photograph
@@ -61,6 +64,8 @@ __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "LIMIT_PIXELS",
     "PHOTOGRAPH_CLASSES",
+    "RESULT_MARKS",
+    "RESULT_MARK_BYTES",
     "SMALLEST_SIDE",
     "SUFFIXES",
     "PhotographFile",
@@ -69,6 +74,7 @@ __all__ = [
     "from_array",
     "holds_results",
     "is_hidden",
+    "is_result_mark",
     "list_files",
     "read",
     "turn_upright",

@@ -18,7 +18,7 @@ from foveate.photographs._names import FileLocation, unique_names
 RESULT_MARKS = ("run.json", "metrics.json", "check.json")
 """Files that Foveate writes into its folders of results."""
 
-_MARK_BYTES = 256
+RESULT_MARK_BYTES = 256
 """Number of bytes at the beginning of such a file that contain its key 'foveate'."""
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
@@ -228,11 +228,16 @@ def holds_results(folder: Path) -> bool:
     for name in RESULT_MARKS:
         try:
             with (folder / name).open("rb") as file:
-                if b'"foveate"' in file.read(_MARK_BYTES):
+                if is_result_mark(file.read(RESULT_MARK_BYTES)):
                     return True
         except OSError:
             continue
     return False
+
+
+def is_result_mark(head: bytes) -> bool:
+    """Return whether a file of one of the `RESULT_MARKS` is ours, by its first `RESULT_MARK_BYTES` bytes."""
+    return b'"foveate"' in head
 
 
 def _candidate(path: Path, root: Path, *, is_named: bool) -> _Candidate:

@@ -49,6 +49,7 @@ MAX_REGIONS = 2000
 
 QUALITY_TEXT = {
     "blur": "blurred",
+    "colour": "red and blue swapped?",
     "exposure": "badly exposed",
     "cut": "field cut off",
     "small": "few pixels",

@@ -78,7 +78,11 @@ class Exports:
         directory = self._data_dir.photograph(record.id)
         corrected = self._database.corrected_lesions(record.id)
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
-        if not edits and not record.thresholds and record.spacing_mm is None:
+        if (
+            not edits
+            and not record.thresholds
+            and record.spacing_mm == record.predicted.photograph.spacing_mm
+        ):
             return directory.results
         selected = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
         out = (

@@ -45,6 +45,7 @@ POLICY = (
 
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
+    "colour": "blue is brighter than red: are they swapped?",
     "cut": "more of the field is missing than cameras leave out",
     "exposure": "too dark, too light, or much of it lost",
     "small": "the field is less than 1000 px wide: microaneurysms are hardly told from noise",

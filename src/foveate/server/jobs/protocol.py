@@ -162,6 +162,8 @@ class ReceivedFacts(Message):
     sha256: str
     width: int
     height: int
+    spacing: float | None = None
+    """Millimetres that a pixel spans, where the file states it."""
 
 
 class Prediction(Message):

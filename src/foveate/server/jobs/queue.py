@@ -226,6 +226,7 @@ class JobQueue:
                     sha256=received.sha256,
                     width=received.width,
                     height=received.height,
+                    spacing_mm=received.spacing,
                     submitted=time.time(),
                 )
             )

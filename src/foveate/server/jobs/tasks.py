@@ -71,7 +71,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
         tiles.pack_photograph(directory.tiles, photograph.pixels)
         atomic_files.write_file(directory.thumbnail, _thumbnail(photograph.pixels))
     height, width = photograph.shape
-    return ReceivedFacts(sha256=photograph.digest, width=width, height=height)
+    return ReceivedFacts(sha256=photograph.digest, width=width, height=height, spacing=photograph.spacing)
 
 
 def _require_size(path: Path, pixels: int) -> None:

@@ -115,6 +115,7 @@ class NewPhotograph:
     width: int
     height: int
     submitted: float
+    spacing_mm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,12 +59,20 @@ class LesionFacts(StoredFacts):
     """The same at the model's scale."""
 
 
+class FileFacts(StoredFacts):
+    """What the file of a photograph states."""
+
+    spacing_mm: float | None = None
+    """Millimetres that a pixel spans."""
+
+
 class PhotographFacts(StoredFacts):
     """The regions' JSON of a photograph, without the regions, and the field's disc."""
 
     model: ModelName
     settings: Mapping[str, Any]
     """As in the regions' JSON."""
+    photograph: FileFacts = FileFacts()
     quality: tuple[str, ...]
     field: FieldFacts
     lesions: Mapping[str, LesionFacts]

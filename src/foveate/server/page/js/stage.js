@@ -6,7 +6,7 @@
 import { byId, isPressed, setText } from "./dom.js";
 import { failureText } from "./messages.js";
 
-const QUALITY = { blur: "blurred", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
+const QUALITY = { blur: "blurred", colour: "red and blue swapped?", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
 const CLICK_PX = 4; // that a pointer may move between down and up for a click
 
 /** progress(id): of the analysis of a photograph, 0 to 1. selectAt(point): selects the region at a point. */
