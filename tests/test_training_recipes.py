@@ -127,6 +127,20 @@ def test_what_idrid_lite0_was_trained_with_loads_into_it_still():
     assert hashlib.sha256(names.encode()).hexdigest()[:16] == "b90fc2b062dce042"
 
 
+def test_runs_of_idrid_half_with_more_steps_have_the_numbers_of_idrid():
+    settings = {
+        "stages.local.steps": "16000",
+        "stages.local.rate": "1e-3",
+        "stages.global.steps": "3000",
+        "stages.global.rate": "1.5e-3",
+        "stages.joint.steps": "3000",
+    }
+
+    longer = overrides.override(RECIPES["idrid-half"](), settings)
+
+    assert replace(longer, name="idrid") == RECIPES["idrid"]()
+
+
 @pytest.mark.parametrize("lesion", PAPER)
 def test_each_lesion_has_the_paper_s_pooling_counts(lesion):
     """Section 2.1: 'U-Net with 6 pooling layers for EX and HE, 4 pooling layers for SE and 3 pooling layers

@@ -277,6 +277,31 @@ def test_a_recipe_is_loaded_as_the_run_was_trained(plan):
         runner.load_recipe(replace(published, name="other"), plan.folder)
 
 
+def test_a_run_of_another_name_is_loaded_where_its_numbers_are_the_recipe_s(plan):
+    settings = {"loss.gamma": "0.5"}
+    next(
+        runner.train(
+            tiny_set.replace(plan, recipe=overrides.override(plan.recipe, settings), settings=settings)
+        )
+    )
+    renamed = replace(overrides.override(tiny_set.recipe(), settings), name="renamed")
+
+    loaded = runner.load_recipe(renamed, plan.folder)
+
+    assert (loaded.name, loaded.loss.gamma) == ("renamed", 0.5)
+    assert loaded.held_back == plan.recipe.held_back
+    with pytest.raises(TrainingError, match=r"a run of recipe tiny, not renamed, .* in loss.gamma;"):
+        runner.load_recipe(replace(tiny_set.recipe(), name="renamed"), plan.folder)
+
+
+def test_a_run_of_another_name_whose_numbers_are_not_recorded_is_refused(plan):
+    next(runner.train(plan))
+    (plan.folder / "recipe.json").unlink()
+
+    with pytest.raises(TrainingError, match="a run of recipe tiny, not renamed"):
+        runner.load_recipe(replace(tiny_set.recipe(), name="renamed"), plan.folder)
+
+
 def test_a_run_without_records_has_the_published_recipe(tmp_path):
     assert runner.load_recipe(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
 

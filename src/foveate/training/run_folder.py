@@ -93,6 +93,10 @@ class RunFolder:
                 f"{self._recipe} was written by another recipe or version; choose another --out"
             )
 
+    def read_recipe(self) -> dict[str, Any] | None:
+        """Return the recipe that the run was begun with, as `recipe.describe`; None where there is no run."""
+        return _read_json(self._recipe)
+
     def keep_settings(self, settings: RunSettings) -> None:
         """Write the settings, or check that the run was begun with them; raises as `keep_split`."""
         self._keep(self.path / "settings.json", settings.to_json(), "other settings")

@@ -4,12 +4,14 @@ Knows:   which photographs are trained on, when a folder may be continued, and w
 Ignores: what happens within a stage.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -26,6 +28,7 @@ from foveate.training import (
     trainer,
     warm_start,
 )
+from foveate.training import recipe as recipes
 from foveate.training.cache import CachedCase
 from foveate.training.distributed import LOCAL, Device, Machine
 from foveate.training.recipe import STAGES, Recipe, StageName
@@ -38,6 +41,9 @@ from foveate.types import FieldRule
 
 EXAMPLE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(sorted(SET_ASIDE))})(?![0-9])")
 """The name of an example photograph, also as part of a name: 'examples_IDRiD_226', 'IDRiD_376_small'."""
+
+RUN_KEYS = frozenset({"name", "split", "held_back"})
+"""Keys of a recipe in JSON that belong to a run, and say nothing of how a network is trained."""
 
 FOLDS = 5
 """Number of folds that a run assigns by itself: four fifths are nearly all photographs to train on, and one
@@ -125,25 +131,53 @@ def adapt_to_layout(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) 
 def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe as it was trained in a run's folder: with the run's overrides, lesions and split.
 
+    A run of a recipe with another name is accepted where all its numbers are this recipe's: both train the
+    same weights.
+
     Args:
-        recipe: the published recipe of the run's name.
+        recipe: a published recipe: that of the run's name, or one with the same numbers.
         folder: of the run.
 
     Raises:
-        TrainingError: the run has another recipe.
+        TrainingError: the run has another recipe, and other numbers.
         SettingError: an override is no longer known.
     """
     run = RunFolder(folder)
     settings, split = run.read_settings(), run.read_split()
     if settings is not None:
-        if settings.recipe != recipe.name:
-            raise TrainingError(
-                f"{folder} holds a run of recipe {settings.recipe}, not {recipe.name}; name that recipe, or "
-                "another run"
-            )
-        recipe = overrides.override(recipe, settings.overrides)
+        if settings.recipe == recipe.name:
+            recipe = overrides.override(recipe, settings.overrides)
         recipe = adapt_to_layout(recipe, settings.lesions, settings.field)
+        if settings.recipe != recipe.name:
+            _require_same_numbers(recipe, run, settings.recipe)
     return recipe if split is None else replace(recipe, split=run.split, held_back=split.held_back)
+
+
+def _require_same_numbers(recipe: Recipe, run: RunFolder, run_recipe: str) -> None:
+    """Raise TrainingError unless a run of a recipe with another name has a recipe's numbers.
+
+    The name and the choice of photographs (split and fold) may differ; they belong to the run.
+    """
+    recorded = _numbers(run.read_recipe() or {})
+    numbers = _numbers(json.loads(json.dumps(recipes.describe(recipe))))
+    differing = [key for key in {**numbers, **recorded} if numbers.get(key) != recorded.get(key)]
+    if differing:
+        raise TrainingError(
+            f"{run.path} holds a run of recipe {run_recipe}, not {recipe.name}, and differs from it in "
+            f"{', '.join(differing)}; name that recipe, or another run"
+        )
+
+
+def _numbers(content: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401  JSON
+    """Return the numbers of a recipe in JSON by dotted names, without its name, split and fold."""
+    if not isinstance(content, dict):
+        return {prefix: content}
+    pairs = {key: value for key, value in content.items() if prefix or key not in RUN_KEYS}
+    return {
+        name: number
+        for key, value in pairs.items()
+        for name, number in _numbers(value, f"{prefix}.{key}" if prefix else key).items()
+    }
 
 
 def require_annotated(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
