@@ -22,7 +22,8 @@ from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Options
 from foveate.server.presenters import Presenter
-from foveate.server.review.corrections import Corrections, require_done
+from foveate.server.review.checks import require_done
+from foveate.server.review.corrections import Corrections
 from foveate.server.review.references import References
 from foveate.server.sessions import Sessions
 from foveate.server.storage.cache import MapCache

@@ -24,7 +24,8 @@ from foveate.server.jobs.protocol import (
     JournalPhotograph,
 )
 from foveate.server.jobs.queue import JobQueue
-from foveate.server.review.corrections import Corrections, level_of, threshold_of
+from foveate.server.review.corrections import Corrections
+from foveate.server.review.current_counts import threshold_of
 from foveate.server.storage import names
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
@@ -200,8 +201,7 @@ class Exports:
                 keys.add(key)
                 yield f"photographs/{key}.png", self._photograph(record)
                 for code in record.predicted.lesions:
-                    stored = self._corrections.corrected(record, code)
-                    mask = stored >= level_of(record.predicted, record.thresholds, code)
+                    mask = self._corrections.mask(record, code)
                     yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
                 yield f"corrections/{key}.json", self._journal_file(record)
 

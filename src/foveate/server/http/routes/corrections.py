@@ -20,7 +20,8 @@ from foveate.server.http import uploads
 from foveate.server.http.routes import Code, Grader, Id, Services, refusals
 from foveate.server.http.routes.findings import LayerName, rectangle, stored_map
 from foveate.server.presenters import stamp
-from foveate.server.review.corrections import Attribution, EditResult, RegionVerdict, Stroke, require_lesion
+from foveate.server.review.checks import require_lesion
+from foveate.server.review.edits import Attribution, EditResult, RegionVerdict, Stroke
 from foveate.server.service import Service
 from foveate.server.storage.database import Record
 
@@ -82,7 +83,7 @@ async def mask(
     return await _received(
         *(request, services, id, lesion),
         lambda record, mask: _verdict_body(
-            services, services.corrections.mask(record.id, lesion, mask, attribution)
+            services, services.corrections.replace_mask(record.id, lesion, mask, attribution)
         ),
     )
 

@@ -17,8 +17,9 @@ from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.http.routes.photographs import placed_grid
 from foveate.server.jobs.tasks import level_counts
 from foveate.server.review import etdrs, region_list
-from foveate.server.review.corrections import contains, level_of, region_at, require_lesion
-from foveate.server.review.region_list import ListedRegion
+from foveate.server.review.checks import require_lesion
+from foveate.server.review.current_counts import level_of
+from foveate.server.review.region_list import ListedRegion, contains, region_at
 from foveate.server.service import Service
 from foveate.server.storage.database import Edit, Record
 from foveate.types import Box, Field

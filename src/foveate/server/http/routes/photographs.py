@@ -22,7 +22,7 @@ from foveate.server.http import uploads
 from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.jobs.queue import Submission
 from foveate.server.review import etdrs
-from foveate.server.review.corrections import require_done, require_lesion
+from foveate.server.review.checks import require_done, require_lesion
 from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
