@@ -13,7 +13,7 @@ from tiny_server import done, grey, png
 
 from foveate.analysis import component_tree, regions
 from foveate.server.errors import ServiceError
-from foveate.server.review import corrections, layers, strokes
+from foveate.server.review import current_counts, layers, strokes
 from foveate.server.review.layers import ERASED, PAINTED
 from foveate.server.storage.cache import MapCache
 
@@ -155,9 +155,9 @@ def test_counts_and_lists_include_corrections(client, one):
     assert untouched["area_px"][128] == before["area_px"]
 
 
-@pytest.mark.parametrize("small", [0, corrections.SMALL])
+@pytest.mark.parametrize("small", [0, current_counts.SMALL])
 def test_counts_stay_right_however_regions_join_and_part(client, one, small, monkeypatch):
-    monkeypatch.setattr(corrections, "SMALL", small)
+    monkeypatch.setattr(current_counts, "SMALL", small)
     rng = np.random.default_rng(5)
     for step in range(12):
         tool = ("brush", "eraser", "restore")[step % 3]

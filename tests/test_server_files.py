@@ -175,7 +175,7 @@ def test_a_report_is_one_page_that_runs_nothing(client):
     assert "&lt;img src=x onerror" in answer.text
     assert "not a medical device" in answer.text
     assert "inner superior" in answer.text
-    assert answer.text.count("<img ") == 1
+    assert answer.text.count("<img ") == 2
 
 
 def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):

@@ -15,7 +15,7 @@ from foveate.lesions import Lesion
 from foveate.server import schemas
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
-from foveate.server.review import corrections
+from foveate.server.review.current_counts import threshold_of
 from foveate.server.storage import tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.server.storage.facts import StoredFacts
@@ -117,7 +117,7 @@ def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.Les
     return schemas.LesionResult(
         name=facts.name,
         colour=kind.colour,
-        threshold=corrections.threshold_of(record.predicted, record.thresholds, code),
+        threshold=threshold_of(record.predicted, record.thresholds, code),
         level=present.level,
         model_threshold=facts.threshold,
         model_level=maps.level(facts.threshold, "png"),

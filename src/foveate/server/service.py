@@ -14,6 +14,7 @@ from jaxtyping import Bool
 
 from foveate.server.errors import not_found
 from foveate.server.exports.downloads import Exports
+from foveate.server.exports.report import Reports
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.jobs.protocol import ModelInfo, ReadMaskTask
@@ -22,7 +23,9 @@ from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Options
 from foveate.server.presenters import Presenter
-from foveate.server.review.corrections import Corrections, require_done
+from foveate.server.review.checks import require_done
+from foveate.server.review.corrections import Corrections
+from foveate.server.review.measures import Measures
 from foveate.server.review.references import References
 from foveate.server.sessions import Sessions
 from foveate.server.storage.cache import MapCache
@@ -46,7 +49,9 @@ class Service:
     packs: Packs
     corrections: Corrections
     references: References
+    measures: Measures
     exports: Exports
+    reports: Reports
     presenter: Presenter
     events: EventBroker
     metrics: Metrics
@@ -134,6 +139,7 @@ def start(
         database = opened.enter_context(contextlib.closing(Database(data_dir.database)))
         memory = MapCache(options.limits.memory)
         corrections = Corrections(database, data_dir, memory)
+        measures = Measures(corrections, memory)
         packs = Packs()
 
         def forget(identifier: str) -> None:
@@ -166,7 +172,11 @@ def start(
             packs=packs,
             corrections=corrections,
             references=References(database, data_dir, memory, corrections),
-            exports=Exports(database, data_dir, jobs, corrections, model.field),
+            measures=measures,
+            reports=Reports(database, data_dir, packs, measures, presenter),
+            exports=Exports(
+                database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field
+            ),
             presenter=presenter,
             events=events,
             metrics=metrics,

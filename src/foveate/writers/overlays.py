@@ -75,10 +75,16 @@ def line_width(shape: tuple[int, int]) -> int:
     return max(1, round(max(shape) / SIDE_PER_LINE))
 
 
-def outlined_area(traced: TracedMask, lesion: Lesion) -> OutlinedArea:
-    """Return the counted pixels, with discs in place of small regions, and small holes filled."""
+def outlined_area(traced: TracedMask, lesion: Lesion, width: int | None = None) -> OutlinedArea:
+    """Return the counted pixels, with discs in place of small regions, and small holes filled.
+
+    Args:
+        traced: the lesion's mask and outlines.
+        lesion: how it is drawn.
+        width: of an outline, px; that of `line_width` if it is None.
+    """
     area = traced.mask.copy()
-    width = line_width(area.shape)
+    width = width or line_width(area.shape)
     small = width * (SMALL_RINGS if STYLES.get(lesion.code) == "rings" else SMALL)
     for outline in traced.outlines:
         box = outline.region.box
@@ -93,16 +99,20 @@ def outlined_area(traced: TracedMask, lesion: Lesion) -> OutlinedArea:
 
 
 def draw(
-    pixels: UInt8[np.ndarray, "H W 3"], areas: Sequence[OutlinedArea], strip: UInt8[np.ndarray, "S W 3"]
+    pixels: UInt8[np.ndarray, "H W 3"],
+    areas: Sequence[OutlinedArea],
+    strip: UInt8[np.ndarray, "S W 3"],
+    width: int | None = None,
 ) -> UInt8[np.ndarray, "H+S W 3"]:
     """Return the photograph with all outlines, and the legend `strip` below it.
 
-    No pixel of a lesion is painted by its own outline.
+    No pixel of a lesion is painted by its own outline. Outlines are `width` px wide, or as `line_width` says.
     """
     height = len(pixels)
     canvas = np.concatenate([pixels, strip])
+    width = width or line_width(pixels.shape[:2])
     for top in range(0, height, ROWS):
-        _draw_rows(canvas[:height], areas, top)
+        _draw_rows(canvas[:height], areas, top, width)
     return canvas
 
 
@@ -116,10 +126,11 @@ def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY) -> bytes:
     return maps.encode_picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
 
 
-def _draw_rows(canvas: UInt8[np.ndarray, "H W 3"], areas: Sequence[OutlinedArea], top: int) -> None:
+def _draw_rows(
+    canvas: UInt8[np.ndarray, "H W 3"], areas: Sequence[OutlinedArea], top: int, width: int
+) -> None:
     """Draw on `ROWS` rows of the canvas: all halos first, so that no halo darkens another lesion's line."""
     height, columns = canvas.shape[:2]
-    width = line_width((height, columns))
     reach = 4 * width + 4  # px; nothing is drawn farther from a lesion
     first, last = max(0, top - reach), min(height, top + ROWS + reach)
     lines = []

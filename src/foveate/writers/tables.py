@@ -138,7 +138,7 @@ def to_csv(content: Document) -> bytes:
                 f"{region['max_probability']:.4f}",
             )
         )
-    return _csv(lines)
+    return csv_bytes(lines)
 
 
 def row_of(content: Document, key: str) -> SummaryRow:
@@ -184,14 +184,14 @@ def summary_lines(rows: Iterable[SummaryRow], codes: Sequence[str]) -> Iterator[
     """
     quantities = ("count", "area_px", "area_fraction")
     columns = [f"{code}_{quantity}" for code in codes for quantity in quantities]
-    yield _csv([["photograph", "status", "error", "quality", *columns]])
+    yield csv_bytes([["photograph", "status", "error", "quality", *columns]])
     for row in rows:
         numbers: list[object] = []
         for code in codes:
             load = row.loads.get(code)
             numbers += ["", "", ""] if load is None else _load_values(load)
         name, error = without_formula(row.name), without_formula(row.error)
-        yield _csv([[name, row.status, error, ";".join(row.quality), *numbers]])
+        yield csv_bytes([[name, row.status, error, ";".join(row.quality), *numbers]])
 
 
 def caption(lesion: Document) -> str:
@@ -292,7 +292,8 @@ def _load_values(load: LesionLoad) -> list[object]:
     return [load.count, load.area_px, f"{load.area_fraction:.8f}"]
 
 
-def _csv(lines: Iterable[Sequence[object]]) -> bytes:
+def csv_bytes(lines: Iterable[Sequence[object]]) -> bytes:
+    """Return lines of cells as CSV; `without_formula` guards cells that hold what a person typed."""
     return utf8("".join(",".join(_quoted(str(cell)) for cell in line) + "\n" for line in lines))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
+from foveate.server.exports import burden_table
 from foveate.server.jobs.protocol import (
     ExportPhotographTask,
     ExportTask,
@@ -24,7 +25,9 @@ from foveate.server.jobs.protocol import (
     JournalPhotograph,
 )
 from foveate.server.jobs.queue import JobQueue
-from foveate.server.review.corrections import Corrections, level_of, threshold_of
+from foveate.server.review.corrections import Corrections
+from foveate.server.review.current_counts import threshold_of
+from foveate.server.review.measures import Measures
 from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
@@ -34,7 +37,10 @@ from foveate.writers import maps, result_paths, tables
 from foveate.writers import page as pages
 from foveate.writers.results import NOTICE, Provenance
 
-PARTS = ("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html")
+ETDRS = "etdrs.csv"
+"""The burden by field, where a grid was placed."""
+
+PARTS = ("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html", ETDRS)
 """What a zip of results may hold."""
 
 Entry = tuple[str, Path | bytes]
@@ -45,12 +51,20 @@ class Exports:
     """Makes files on demand."""
 
     def __init__(
-        self, store: Database, data_dir: DataDir, jobs: JobQueue, corrections: Corrections, field: str
+        self,
+        database: Database,
+        data_dir: DataDir,
+        jobs: JobQueue,
+        *,
+        corrections: Corrections,
+        measures: Measures,
+        field: str,
     ) -> None:
-        self._database = store
+        self._database = database
         self._data_dir = data_dir
         self._jobs = jobs
         self._corrections = corrections
+        self._measures = measures
         self._field = field
         self._lock = threading.Lock()
         self._readers: Counter[Path] = Counter()
@@ -154,7 +168,25 @@ class Exports:
             ServiceError: as `results`.
         """
         with self.results(record) as folder:
-            return self._zip(_within(folder, parts))
+            return self._zip([*_within(folder, parts), *(self._etdrs([record]) if ETDRS in parts else ())])
+
+    def etdrs_csv(self, records: Sequence[Record]) -> bytes:
+        """Return the burden by ETDRS field of those photographs that have a grid.
+
+        Raises:
+            ServiceError: no grid was placed on any of them.
+        """
+        placed = [record for record in records if record.grid is not None]
+        if not placed:
+            raise errors.not_ready(
+                "no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH"
+            )
+        return burden_table.etdrs_csv((record.name, self._measures.grid_burden(record)) for record in placed)
+
+    def _etdrs(self, records: Sequence[Record]) -> Iterator[Entry]:
+        """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
+        if any(record.grid is not None for record in records):
+            yield ETDRS, self.etdrs_csv(records)
 
     def zip_results_of(self, records: Sequence[Record]) -> Path:
         """Return a zip of the files of several photographs, with one summary and one page for all.
@@ -167,7 +199,7 @@ class Exports:
 
         def entries() -> Iterator[Entry]:
             rows, provenance = [], None
-            chosen = frozenset(PARTS) - {"summary.csv", "index.html"}
+            chosen = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS}
             for record in records:
                 with self.results(record) as folder:
                     yield from _within(folder, chosen)
@@ -180,6 +212,7 @@ class Exports:
             assert provenance is not None
             yield "summary.csv", tables.summary(rows, codes)
             yield "index.html", pages.index(rows, codes, provenance)
+            yield from self._etdrs(records)
 
         return self._zip(entries())
 
@@ -204,8 +237,7 @@ class Exports:
                 keys.add(key)
                 yield f"photographs/{key}.png", self._photograph(record)
                 for code in record.predicted.lesions:
-                    stored = self._corrections.corrected(record, code)
-                    mask = stored >= level_of(record.predicted, record.thresholds, code)
+                    mask = self._corrections.mask(record, code)
                     yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
                 yield f"corrections/{key}.json", self._journal_file(record)
 

@@ -1,151 +1,300 @@
-"""One page about one photograph, to print.
+"""The content of a report: all that is said of one photograph on the page that a clinic files.
 
-Knows:   what stands on it.
-Ignores: how its picture was drawn.
-
-It holds its style and its picture, so that it can be kept as one file; it runs no script, and the policy that
-it is sent with lets nothing else in. Whatever a person typed is escaped.
+Knows:   what a report says, and in which words.
+Ignores: how a page is laid out; `report_page` makes HTML of it, `report_pdf` a PDF.
 """
 
-import base64
-import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from foveate.server import schemas
+import numpy as np
+from jaxtyping import UInt8
+
+from foveate.server import errors, schemas
+from foveate.server.exports import report_pictures
+from foveate.server.presenters import Presenter
+from foveate.server.review.measures import Measures, placed_grid
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database, Edit, Record
+from foveate.server.storage.facts import StrokeDetails, VerdictDetails
+from foveate.server.storage.tiles import Packs
+from foveate.timestamps import utc_timestamp
+from foveate.types import Box
+from foveate.version import version
+from foveate.writers import overlays
+from foveate.writers.overlays import STYLES, Style
 from foveate.writers.results import NOTICE
 from foveate.writers.tables import percentage
 
-STYLE = """
-@page { size: A4; margin: 14mm }
-* { box-sizing: border-box }
-body { font: 10.5pt/1.4 system-ui, sans-serif; color: #111; background: #fff }
-body { max-width: 182mm; margin: 0 auto; padding: 4mm 0 }
-header { display: flex; justify-content: space-between; align-items: baseline; gap: 1em }
-header { border-bottom: 1px solid #111 }
-h1 { font-size: 16pt; margin: 0 0 2mm; overflow-wrap: anywhere }
-h2 { font-size: 11.5pt; margin: 4mm 0 1mm }
-img { display: block; width: 100%; max-height: 92mm; object-fit: contain; background: #000; margin: 3mm 0 }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: right; padding: 0.5mm 2mm; border-bottom: 0.3pt solid #999 }
-th:first-child, td:first-child { text-align: left }
-thead th { border-bottom: 0.8pt solid #111; font-weight: 600 }
-.notice { border: 0.8pt solid #111; padding: 1.5mm 2.5mm; margin: 3mm 0; font-weight: 600 }
-.small { font-size: 8.5pt; color: #333; overflow-wrap: anywhere }
-@media print { body { padding: 0 } }
-"""
+MOST = 200
+"""Photographs in one file: with two pictures each, more would take much memory (our choice)."""
 
-HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-
-POLICY = (
-    f"default-src 'none'; style-src 'sha256-{HASH}'; img-src data:; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
-"""Content security policy of this page."""
+AUTHORS = 5
+"""People who are named with what they corrected; more would not fit on the page."""
 
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
     "colour": "blue is brighter than red: are they swapped?",
     "cut": "more of the field is missing than cameras leave out",
     "exposure": "too dark, too light, or much of it lost",
-    "small": "the field is less than 1000 px wide: microaneurysms are hardly told from noise",
+    "small": "the field is less than 1000 px wide: microaneurysms can hardly be distinguished from noise",
 }
+"""Code of a quality problem -> what it means."""
 
 
-def html(
-    photograph: schemas.PhotographBody,
-    overlay: bytes,
-    burdens: Mapping[str, schemas.FieldBurden],
-    state: schemas.CorrectionState,
-) -> str:
-    """Return the page.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LesionRow:
+    """One lesion in the table, which is the legend too."""
 
-    Args:
-        photograph: one that is done.
-        overlay: its picture, JPEG.
-        burdens: of the ETDRS grid's fields; empty where none was placed.
-        state: of its corrections.
-    """
-    result = photograph.result
-    assert result is not None
-    picture = base64.b64encode(overlay).decode()
-    parts = [
-        f"<header><h1>{escape(photograph.name)}</h1>"
-        f"<div>Foveate · {escape(photograph.finished or '')}</div></header>",
-        f'<p class="notice">{escape(NOTICE)}</p>',
-        f'<img alt="The photograph with outlines of what was found" src="data:image/jpeg;base64,{picture}">',
-        _lesions(result.lesions),
-        _quality(result.quality),
-        _corrections(state),
-        _grid(burdens, list(result.lesions)),
-        _origin(photograph, result),
-    ]
-    head = f"<title>{escape(photograph.name)} · Foveate</title><style>{STYLE}</style>"
+    code: str
+    name: str
+    colour: tuple[int, int, int]
+    """sRGB, 0 to 255."""
+    style: Style
+    """How its outlines are drawn."""
+    count: int
+    area: str
+    """With its unit."""
+    share: str
+    """Of the field of view."""
+    threshold: str
+    """The model's own, or the chosen one with the model's beside it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridTable:
+    """The burden by field of the ETDRS grid."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """The field's name, then regions and area of each lesion."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """One page."""
+
+    title: str
+    """The photograph's name."""
+    facts: tuple[str, ...]
+    """When it was analysed, which eye, its size."""
+    plain: bytes
+    """The photograph, JPEG."""
+    annotated: bytes
+    """The same with outlines, and with the grid if it was placed."""
+    lesions: tuple[LesionRow, ...]
+    quality: str
+    doubtful: bool
+    """Whether the quality may spoil the result."""
+    reviewed: str
+    """Whether somebody has looked through the result."""
+    corrections: tuple[str, ...]
+    """Who corrected what, a line each; one line that says so if nobody has."""
+    grid: GridTable | None
+    origin: str
+    """Model, version, digests, smallest regions, and when the report was made."""
+    notice: str
+
+
+class Reports:
+    """Collects the contents of reports."""
+
+    def __init__(
+        self, database: Database, data_dir: DataDir, packs: Packs, measures: Measures, presenter: Presenter
+    ) -> None:
+        self._database = database
+        self._data_dir = data_dir
+        self._packs = packs
+        self._measures = measures
+        self._presenter = presenter
+
+    def report(self, record: Record) -> Report:
+        """Return the report of a photograph that is done.
+
+        Raises:
+            ServiceError: the photograph was deleted meanwhile.
+        """
+        body = self._presenter.photograph(record)
+        result = body.result
+        assert result is not None, "asked of a photograph that is not done"
+        plain, annotated = self._pictures(record)
+        edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
+        burden = None if record.grid is None else self._measures.grid_burden(record)
+        return Report(
+            title=record.name,
+            facts=_facts(body, burden),
+            plain=overlays.jpeg(plain),
+            annotated=overlays.jpeg(annotated),
+            lesions=tuple(_lesion_row(code, lesion) for code, lesion in result.lesions.items()),
+            quality=_quality(result.quality),
+            doubtful=bool(result.quality),
+            reviewed="Marked as reviewed." if record.reviewed else "Not marked as reviewed.",
+            corrections=_corrections(edits),
+            grid=None if burden is None else _grid_table(burden, result.lesions, record.spacing_mm),
+            origin=_origin(body, result),
+            notice=NOTICE,
+        )
+
+    def reports(self, records: Sequence[Record]) -> list[Report]:
+        """Return the reports of several photographs; those that are deleted meanwhile are left out.
+
+        Raises:
+            ServiceError: there are none, or more than `MOST`.
+        """
+        if not records:
+            raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
+        if len(records) > MOST:
+            raise errors.invalid(
+                f"{len(records)} photographs are done, a report holds at most {MOST}; fetch them one by one"
+            )
+        existing = (record for record in records if self._database.get(record.id) is not None)
+        return [self.report(record) for record in existing]
+
+    def _pictures(self, record: Record) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]]:
+        """Return the plain and the annotated picture."""
+        box = record.predicted.field.box
+        field = Box(top=box.y, left=box.x, bottom=box.y + box.height, right=box.x + box.width)
+        crop = report_pictures.crop_field((record.height, record.width), field)
+        try:
+            plain = report_pictures.photograph(self._packs, self._data_dir.photograph(record.id).tiles, crop)
+        except FileNotFoundError:
+            raise errors.not_found("photograph") from None
+        masks = {
+            lesion: report_pictures.reduce_mask(self._measures.traced(record, lesion).mask, crop)
+            for lesion in record.predicted.lesions
+        }
+        annotated = report_pictures.outline(plain, masks)
+        if record.grid is not None:
+            grid = placed_grid(record, schemas.GridBody.model_validate(record.grid.model_dump()))
+            annotated = report_pictures.draw_grid(annotated, grid, crop)
+        return plain, annotated
+
+
+def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
+    """Return what the head of the page says beside the name."""
+    spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm a pixel"
+    eye = [] if burden is None else [f"{burden.eye} eye, by the placed disc"]
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width">{head}</head>'
-        f"<body>{''.join(parts)}</body></html>"
+        f"analysed {_day(body.finished)}",
+        *eye,
+        f"{body.width} x {body.height} px",
+        spacing,
     )
 
 
-def _lesions(results: Mapping[str, schemas.LesionResult]) -> str:
-    rows = [
-        (
-            result.name,
-            str(result.count),
-            f"{result.area_px:,}",
-            "" if result.area_mm2 is None else f"{result.area_mm2:.3f}",
-            percentage(result.area_fraction),
-            f"{result.threshold:.3f}" + (" (chosen)" if result.level != result.model_level else ""),
-        )
-        for result in results.values()
-    ]
-    return _table(("Lesion", "Regions", "Area, px", "mm²", "Of the field", "Threshold"), rows)
+def _day(stamp: str | None) -> str:
+    """Return a time as people write it, to the minute, UTC."""
+    return "at an unknown time" if stamp is None else f"{stamp[:10]} {stamp[11:16]} UTC"
+
+
+def _lesion_row(code: str, lesion: schemas.LesionResult) -> LesionRow:
+    return LesionRow(
+        code=code,
+        name=lesion.name,
+        colour=lesion.colour,
+        style=STYLES.get(code, "line"),
+        count=lesion.count,
+        area=_area(lesion.area_px, lesion.area_mm2),
+        share=percentage(lesion.area_fraction),
+        threshold=_threshold(lesion),
+    )
+
+
+def _area(area_px: int, area_mm2: float | None) -> str:
+    return f"{area_px:,} px" if area_mm2 is None else f"{area_mm2:.3f} mm²"
+
+
+def _threshold(lesion: schemas.LesionResult) -> str:
+    """Return a lesion's threshold and who chose it: the model's own stays exactly the model's."""
+    if lesion.threshold == lesion.model_threshold:
+        return f"{lesion.threshold:.3f}, the model's"
+    return f"{lesion.threshold:.3f}, chosen (model's: {lesion.model_threshold:.3f})"
 
 
 def _quality(codes: Sequence[str]) -> str:
     if not codes:
-        return "<p>Quality: nothing was found that may spoil the result.</p>"
-    photograph = "; ".join(QUALITY.get(code, code) for code in codes)
-    return f"<p><strong>Quality:</strong> {escape(photograph)}.</p>"
+        return "No problem was detected that may spoil the result."
+    line = "; ".join(QUALITY.get(code, code) for code in codes)
+    return f"Doubtful: {line}."
 
 
-def _corrections(state: schemas.CorrectionState) -> str:
-    if not state.edits:
-        return "<p>Nobody has corrected this result.</p>"
-    authors = ", ".join(author for author in state.authors if author) or "someone unnamed"
-    line = f"Corrected by {authors}, last {state.last_edit or ''}, {state.edits} steps; figures include that."
-    return f"<p><strong>{escape(line)}</strong></p>"
+def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:
+    """Return who corrected what, a line for each person."""
+    if not edits:
+        return ("Nobody has corrected this result; it is the model's.",)
+    by_author: dict[str, list[Edit]] = {}
+    for edit in edits:
+        by_author.setdefault(edit.author or "someone unnamed", []).append(edit)
+    lines = [_author_line(author, made) for author, made in by_author.items()]
+    if len(lines) > AUTHORS:
+        lines = [*lines[:AUTHORS], f"and {len(lines) - AUTHORS} more people; see the journal of corrections"]
+    return tuple(lines)
 
 
-def _grid(burdens: Mapping[str, schemas.FieldBurden], codes: Sequence[str]) -> str:
-    if not burdens:
-        return ""
+def _author_line(author: str, edits: Sequence[Edit]) -> str:
+    by_lesion: dict[str, Counter[str]] = {}
+    for edit in edits:
+        by_lesion.setdefault(edit.lesion, Counter())[_kind(edit)] += 1
+    parts = [
+        f"{lesion}: {', '.join(f'{number} {kind}' for kind, number in kinds.items())}"
+        for lesion, kinds in by_lesion.items()
+    ]
+    last = _day(utc_timestamp(datetime.fromtimestamp(max(edit.time for edit in edits), UTC)))
+    return f"{author}, last {last}: {'; '.join(parts)}."
+
+
+def _kind(edit: Edit) -> str:
+    """Return what kind of edit it is, as a word that a number can stand before."""
+    match edit.details:
+        case StrokeDetails():
+            return {"brush": "painted", "eraser": "erased", "restore": "restored"}.get(
+                edit.details.tool, edit.details.tool
+            )
+        case VerdictDetails():
+            return "verdict taken back" if edit.details.verdict == "none" else edit.details.verdict
+        case _:
+            return "whole mask"
+
+
+def _grid_table(
+    burden: schemas.GridBurden, lesions: Mapping[str, schemas.LesionResult], spacing: float | None
+) -> GridTable:
+    scale = (
+        "scale from the photograph's pixel spacing"
+        if burden.scale_from == "spacing"
+        else "scale by a rule of thumb: fovea to disc taken as 4.5 mm"
+    )
     rows = [
         (
-            field.replace("_", " "),
+            name.replace("_", " "),
             *(
-                f"{result['count']} · {result['area_px']:,} px"
-                for result in (burden.lesions[code] for code in codes)
+                _cell(field.lesions[code]["count"], field.lesions[code]["area_px"], spacing)
+                for code in lesions
             ),
         )
-        for field, burden in burdens.items()
+        for name, field in burden.fields.items()
     ]
-    return f"<h2>ETDRS grid, placed by hand</h2>{_table(('Field', *codes), rows)}"
-
-
-def _origin(photograph: schemas.PhotographBody, result: schemas.ResultBody) -> str:
-    spacing = (
-        "spacing not known" if photograph.spacing_mm is None else f"{photograph.spacing_mm:g} mm a pixel"
+    return GridTable(
+        caption=f"Burden by ETDRS field, {burden.eye} eye; grid placed by hand, {scale}",
+        columns=("Field", *(lesion.name for lesion in lesions.values())),
+        rows=tuple(rows),
     )
-    line = (
-        f"Model {result.model.name} {result.model.version}, SHA-256 {result.model.sha256[:16]}. Photograph "
-        f"{photograph.width} x {photograph.height} px, {spacing}, SHA-256 {photograph.sha256[:16]}."
+
+
+def _cell(count: int, area_px: int, spacing: float | None) -> str:
+    """Return regions and area of a lesion in a field."""
+    if not count and not area_px:
+        return "-"
+    return f"{count} · {_area(area_px, None if spacing is None else area_px * spacing**2)}"
+
+
+def _origin(body: schemas.PhotographBody, result: schemas.ResultBody) -> str:
+    return (
+        f"Foveate {version()}, model {result.model.name} {result.model.version} (SHA-256 "
+        f"{result.model.sha256[:16]}). Photograph SHA-256 {body.sha256[:16]}. Smallest region counted: "
+        + ", ".join(f"{code} {lesion.minimum_area_px} px" for code, lesion in result.lesions.items())
+        + f". Made {_day(utc_timestamp(datetime.now(UTC)))}."
     )
-    return f'<p class="small">{escape(line)}</p>'
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

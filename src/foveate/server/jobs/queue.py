@@ -36,7 +36,7 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Limits
-from foveate.server.review.corrections import current_counts_of
+from foveate.server.review.current_counts import current_counts_of
 from foveate.server.storage import names
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, NewPhotograph, Record

@@ -39,7 +39,7 @@ from foveate.server.jobs.protocol import (
     ReceivedFacts,
     ReceiveTask,
 )
-from foveate.server.review.corrections import require_size
+from foveate.server.review.checks import require_size
 from foveate.server.storage import refusals, tiles
 from foveate.server.storage.data_dir import PhotographDir
 from foveate.server.storage.facts import LevelCounts, PhotographFacts

@@ -14,13 +14,8 @@ from jaxtyping import Bool, Int64, UInt8
 from foveate import atomic_files
 from foveate.analysis.component_tree import LEVELS
 from foveate.server import errors
-from foveate.server.review.corrections import (
-    Corrections,
-    level_of,
-    require_done,
-    require_lesion,
-    require_size,
-)
+from foveate.server.review.checks import require_done, require_lesion, require_size
+from foveate.server.review.corrections import Corrections
 from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
@@ -81,8 +76,7 @@ class References:
         """
         require_done(record)
         for lesion in record.predicted.lesions:
-            level = level_of(record.predicted, record.thresholds, lesion)
-            self.put(record, name, lesion, self._corrections.corrected(record, lesion) >= level)
+            self.put(record, name, lesion, self._corrections.mask(record, lesion))
 
     def delete(self, record: Record, name: str) -> bool:
         """Delete all masks of a name; say whether there were any."""

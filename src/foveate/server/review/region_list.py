@@ -1,7 +1,9 @@
 """The regions of a map, each with a pixel by which it can be named.
 
-Knows:   which pixel of a region comes first.
+Knows:   which pixel of a region comes first, and which region a pixel belongs to.
 Ignores: how regions are found and measured; that is `regions.find`.
+
+Shape letters: H W photograph.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from foveate.analysis import regions
-from foveate.types import Region
+from foveate.server.review.strokes import PixelMask
+from foveate.types import Box, Region
 
 SORTS = {
     "id": attrgetter("region.id"),
@@ -79,3 +82,21 @@ def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> 
             filled = type(box)(top=top, left=left, bottom=top + height, right=left + width)
             met[filled, area] = (row, column)
         yield met[box, region.area_px]
+
+
+def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: int) -> PixelMask | None:
+    """Return the region (8-connected) that holds a pixel at a level, or None if the pixel is no lesion."""
+    if stored[row, column] < level:
+        return None
+    lit = (stored >= level).view(np.uint8)
+    _, filled, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
+    box = Box(top=top, left=left, bottom=top + height, right=left + width)
+    return PixelMask(box=box, pixels=np.asarray(filled[box.slices] == 2))
+
+
+def contains(covered: PixelMask, row: int, column: int) -> bool:
+    """Return whether a mask covers a pixel."""
+    box = covered.box
+    if not (box.top <= row < box.bottom and box.left <= column < box.right):
+        return False
+    return bool(covered.pixels[row - box.top, column - box.left])

@@ -9,11 +9,21 @@ import uuid
 from typing import Literal
 
 from fastapi import APIRouter
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server import errors, schemas
+from foveate.server.exports.report_pdf import Paper
 from foveate.server.http.routes import Id, Services, refusals
-from foveate.server.http.routes.files import ZIP, done_of, zip_response
+from foveate.server.http.routes.files import (
+    CSV,
+    PDF,
+    ZIP,
+    csv_response,
+    done_of,
+    pdf_response,
+    report_response,
+    zip_response,
+)
 from foveate.server.service import Service
 from foveate.server.storage import names
 
@@ -66,6 +76,28 @@ def download(services: Services, id: Id, kind: Literal["results", "training"] = 
         else services.exports.zip_training(records)
     )
     return zip_response(path, names.key(batch.name or "batch"))
+
+
+@router.get("/{id}/report", response_class=HTMLResponse, responses=refusals(404, 409))
+def report(services: Services, id: Id) -> HTMLResponse:
+    """Return the reports of all photographs that are done as one page to print, a sheet for each."""
+    batch = _batch(services, id)
+    return report_response(batch.name or "batch", services.reports.reports(done_of(services, id)))
+
+
+@router.get("/{id}/report.pdf", response_class=Response, responses=PDF | refusals(404, 409))
+def report_as_pdf(services: Services, id: Id, paper: Paper = "a4") -> Response:
+    """Return the reports of all photographs that are done as one PDF, a page for each."""
+    batch = _batch(services, id)
+    return pdf_response(batch.name or "batch", services.reports.reports(done_of(services, id)), paper)
+
+
+@router.get("/{id}/grid.csv", response_class=Response, responses=CSV | refusals(404, 409))
+def etdrs_csv(services: Services, id: Id) -> Response:
+    """Return the burden by field of the ETDRS grid of all photographs that have one, as CSV."""
+    batch = _batch(services, id)
+    content = services.exports.etdrs_csv(done_of(services, id))
+    return csv_response(f"{batch.name or 'batch'}-etdrs", content)
 
 
 def _batch(services: Service, identifier: str) -> schemas.BatchBody:

@@ -18,9 +18,11 @@ from starlette.responses import Response
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
 from foveate.server.http.routes import Code, Grader, Id, Services, refusals
-from foveate.server.http.routes.findings import LayerName, rectangle, stored_map
+from foveate.server.http.routes.findings import rectangle
 from foveate.server.presenters import stamp
-from foveate.server.review.corrections import Attribution, EditResult, RegionVerdict, Stroke, require_lesion
+from foveate.server.review.checks import require_lesion
+from foveate.server.review.edits import Attribution, EditResult, RegionVerdict, Stroke
+from foveate.server.review.measures import LayerName
 from foveate.server.service import Service
 from foveate.server.storage.database import Record
 
@@ -82,7 +84,7 @@ async def mask(
     return await _received(
         *(request, services, id, lesion),
         lambda record, mask: _verdict_body(
-            services, services.corrections.mask(record.id, lesion, mask, attribution)
+            services, services.corrections.replace_mask(record.id, lesion, mask, attribution)
         ),
     )
 
@@ -224,7 +226,7 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
     agreements = {}
     for lesion in lesion_codes:
         true, false, missed = services.references.agreement(
-            record, name, lesion, stored_map(services, record, lesion, layer)
+            record, name, lesion, services.measures.stored_map(record, lesion, layer)
         )
         agreements[lesion] = schemas.LesionAgreement(
             true_px=true.tolist(), false_px=false.tolist(), missed_px=missed.tolist()

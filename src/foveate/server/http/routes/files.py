@@ -4,8 +4,10 @@ Knows:   which files there are, and how they are called when they are saved.
 Ignores: how they are made.
 """
 
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -13,10 +15,9 @@ from fastapi import APIRouter, Query
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from foveate.server.exports import downloads, report
+from foveate.server.exports import downloads, report_page, report_pdf
+from foveate.server.exports.report import Report
 from foveate.server.http.routes import Id, Services, refusals
-from foveate.server.http.routes.corrections import state_of
-from foveate.server.http.routes.findings import grid_of
 from foveate.server.service import Service
 from foveate.server.storage import names
 from foveate.server.storage.database import Query as Wanted
@@ -29,8 +30,11 @@ ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
-PRINTED = 1600
-"""Width of the report's picture, px: 220 a inch on A4."""
+CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+PDF: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 EVERY = 1_000_000
 """More photographs than any folder holds."""
@@ -71,16 +75,46 @@ def overlay(
 
 @router.get("/photographs/{id}/report", response_class=HTMLResponse)
 def printed(services: Services, id: Id) -> HTMLResponse:
-    """Return one page to print."""
+    """Return the report of a photograph as a page to read and to print."""
     record = services.done(id)
-    burdens = {} if record.grid is None else grid_of(services, record).fields
-    page = report.html(
-        services.presenter.photograph(record),
-        _overlay(services, record, PRINTED),
-        burdens,
-        state_of(services, record),
-    )
-    return HTMLResponse(page, headers={"Content-Security-Policy": report.POLICY})
+    return report_response(record.name, [services.reports.report(record)])
+
+
+@router.get("/photographs/{id}/report.pdf", response_class=Response, responses=PDF)
+def printed_pdf(services: Services, id: Id, paper: report_pdf.Paper = "a4") -> Response:
+    """Return the report of a photograph as PDF."""
+    record = services.done(id)
+    return pdf_response(record.name, [services.reports.report(record)], paper)
+
+
+@router.get("/photographs/{id}/grid.csv", response_class=Response, responses=CSV)
+def etdrs_csv(services: Services, id: Id) -> Response:
+    """Return the burden by field of the ETDRS grid as CSV."""
+    record = services.done(id)
+    return csv_response(f"{record.key}-etdrs", services.exports.etdrs_csv([record]))
+
+
+def csv_response(filename: str, content: bytes) -> Response:
+    """Return a table that browsers save under a name."""
+    headers = {"Content-Disposition": _disposition("attachment", f"{names.key(filename)}.csv")}
+    return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _disposition(kind: str, filename: str) -> str:
+    """Return a Content-Disposition header; the name may hold any letter (RFC 6266)."""
+    return f"{kind}; filename*=utf-8''{quote(filename)}"
+
+
+def report_response(title: str, reports: Sequence[Report]) -> HTMLResponse:
+    """Return reports as a page, with the policy that it needs."""
+    headers = {"Content-Security-Policy": report_page.POLICY}
+    return HTMLResponse(report_page.html(title, reports), headers=headers)
+
+
+def pdf_response(title: str, reports: Sequence[Report], paper: report_pdf.Paper) -> Response:
+    """Return reports as PDF; browsers show it, and save it under the title."""
+    headers = {"Content-Disposition": _disposition("inline", f"{names.key(title)}.pdf")}
+    return Response(report_pdf.pdf(title, reports, paper), media_type="application/pdf", headers=headers)
 
 
 def _overlay(services: Service, record: Record, width: int | None) -> bytes:

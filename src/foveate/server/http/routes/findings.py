@@ -14,19 +14,18 @@ from jaxtyping import UInt8
 from foveate.analysis import component_tree
 from foveate.server import errors, schemas
 from foveate.server.http.routes import Id, Services, refusals
-from foveate.server.http.routes.photographs import placed_grid
 from foveate.server.jobs.tasks import level_counts
-from foveate.server.review import etdrs, region_list
-from foveate.server.review.corrections import contains, level_of, region_at, require_lesion
-from foveate.server.review.region_list import ListedRegion
+from foveate.server.review import region_list
+from foveate.server.review.checks import require_lesion
+from foveate.server.review.current_counts import level_of
+from foveate.server.review.measures import LayerName
+from foveate.server.review.region_list import ListedRegion, contains, region_at
 from foveate.server.service import Service
 from foveate.server.storage.database import Edit, Record
-from foveate.types import Box, Field
-from foveate.writers import contours, maps
+from foveate.types import Box
+from foveate.writers import maps
 
 router = APIRouter(prefix="/api/photographs/{id}", tags=["findings"], responses=refusals(404, 409))
-
-LayerName = Literal["corrected", "model"]
 
 LesionCode = Annotated[str, Query(pattern=r"^[A-Z0-9]{1,16}$")]
 
@@ -94,7 +93,7 @@ def regions(
     if threshold is not None:
         level = maps.level(threshold, "png")
     codes = [lesion] if lesion is not None else list(record.predicted.lesions)
-    entries = [entry for code in codes for entry in listed(services, record, code, level, layer)]
+    entries = [entry for code in codes for entry in services.measures.regions(record, code, level, layer)]
     if sort != "id":
         entries = region_list.sort(entries, sort, descending=order == "desc")
     elif order == "desc":
@@ -103,7 +102,7 @@ def regions(
     maps_of = {
         code: _Map(
             level=level or level_of(record.predicted, record.thresholds, code),
-            stored=stored_map(services, record, code, layer),
+            stored=services.measures.stored_map(record, code, layer),
         )
         for code in codes
     }
@@ -112,28 +111,6 @@ def regions(
         total=len(entries),
         revision=record.revision,
         regions=[_region(record, entry, maps_of[entry.region.lesion], verdicts) for entry in page],
-    )
-
-
-def listed(
-    services: Service, record: Record, lesion: str, level: int | None = None, layer: LayerName = "corrected"
-) -> tuple[ListedRegion, ...]:
-    """Return a lesion's regions; at the present level if none is given."""
-    chosen = level or level_of(record.predicted, record.thresholds, lesion)
-    stored = stored_map(services, record, lesion, layer)
-    smallest = record.predicted.lesions[lesion].minimum_area_px
-    corrected = layer == "corrected" and services.corrections.is_corrected(record, lesion)
-    revision = record.revision if corrected else -1
-    return services.memory.get(
-        (record.id, "regions", lesion, chosen, revision, record.spacing_mm),
-        lambda: region_list.list_regions(stored, chosen, lesion, smallest, record.spacing_mm),
-    ).listed
-
-
-def stored_map(services: Service, record: Record, lesion: str, layer: LayerName) -> UInt8[np.ndarray, "H W"]:
-    """Return a lesion's map, levels 0 to 255: with what a person corrected in it, or the model's own."""
-    return (services.corrections.corrected if layer == "corrected" else services.corrections.model)(
-        record, lesion
     )
 
 
@@ -189,7 +166,7 @@ def region(
     require_lesion(record, lesion)
     if not (x < record.width and y < record.height):
         raise errors.invalid(f"pixel ({x}, {y}) lies outside the photograph")
-    pixels = region_at(stored_map(services, record, lesion, layer), level, y, x)
+    pixels = region_at(services.measures.stored_map(record, lesion, layer), level, y, x)
     if pixels is None:
         raise errors.not_found("region at that pixel")
     within = [
@@ -210,50 +187,7 @@ def region(
 @router.get("/grid")
 def etdrs_burden(*, services: Services, id: Id) -> schemas.GridBurden:
     """Return what lies in the fields of the ETDRS grid."""
-    return grid_of(services, services.done(id))
-
-
-def grid_of(services: Service, record: Record) -> schemas.GridBurden:
-    """Return the burden of each field.
-
-    Raises:
-        Problem: no grid was placed.
-    """
-    if record.grid is None:
-        raise errors.not_ready("no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH")
-    body = schemas.GridBody.model_validate(record.grid.model_dump())
-    grid = placed_grid(record, body)
-    numbers = {lesion: _in_fields(services, record, lesion, grid) for lesion in record.predicted.lesions}
-    fields = etdrs.by_field(
-        numbers, etdrs.visible_pixels(grid, _field(record), record.predicted.field.area_px)
-    )
-    return schemas.GridBurden(
-        fovea=body.fovea,
-        disc=body.disc,
-        eye="right" if grid.is_right else "left",
-        mm_per_px=round(grid.mm_per_px, 6),
-        scale_from="fovea_to_disc" if record.spacing_mm is None else "spacing",
-        radii_px=[round(radius / grid.mm_per_px, 1) for radius in etdrs.RADII_MM],
-        disc_diameter_px=round(etdrs.DISC_MM / grid.mm_per_px, 1),
-        fields={name: schemas.FieldBurden.model_validate(entry) for name, entry in fields.items()},
-    )
-
-
-def _in_fields(services: Service, record: Record, lesion: str, grid: etdrs.Grid) -> dict[str, list[int]]:
-    regions = [entry.region for entry in listed(services, record, lesion)]
-    stored = services.corrections.corrected(record, lesion)
-    level = level_of(record.predicted, record.thresholds, lesion)
-    counted = contours.trace(stored >= level, regions).mask
-    return {"count": etdrs.region_counts(grid, regions), "area_px": etdrs.lesion_pixels(grid, counted)}
-
-
-def _field(record: Record) -> Field:
-    box, (row, column, radius) = record.predicted.field.box, record.predicted.disc
-    return Field(
-        centre=(row, column),
-        radius=radius,
-        box=Box(top=box.y, left=box.x, bottom=box.y + box.height, right=box.x + box.width),
-    )
+    return services.measures.grid_burden(services.done(id))
 
 
 def rectangle(box: Box) -> schemas.Rectangle:

@@ -7,7 +7,7 @@ Ignores: pictures, corrections and files.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -22,8 +22,9 @@ from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
 from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.jobs.queue import Submission
-from foveate.server.review import etdrs
-from foveate.server.review.corrections import require_done, require_lesion
+from foveate.server.review.checks import require_done, require_lesion
+from foveate.server.review.current_counts import level_of
+from foveate.server.review.measures import placed_grid
 from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
@@ -188,8 +189,8 @@ def change(
         _require_present(services, record, if_match)
         _change_fields(services, record, body)
         if body.model_fields_set & {"thresholds", "levels"}:
-            levels = {lesion: level / 255 for lesion, level in (body.levels or {}).items()}
-            services.corrections.set_thresholds(id, body.thresholds or levels)
+            chosen = body.thresholds or _thresholds(record, body.levels or {})
+            services.corrections.set_thresholds(id, chosen)
         changed = services.record(id)
     services.publish(changed)
     photograph = services.presenter.photograph(changed)
@@ -219,6 +220,12 @@ def _require_present(services: Service, record: Record, if_match: str | None) ->
         )
 
 
+def _thresholds(record: Record, levels: Mapping[str, int]) -> dict[str, float]:
+    """Return the thresholds of chosen levels; a lesion at the level of the model's own keeps exactly that."""
+    facts = record.predicted
+    return {lesion: level / 255 for lesion, level in levels.items() if level != level_of(facts, {}, lesion)}
+
+
 def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:
     """Change all but the thresholds."""
     fields_set = body.model_fields_set
@@ -237,19 +244,6 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
             require_lesion(record, lesion)
     if values:
         services.database.update(record.id, **values)
-
-
-def placed_grid(record: Record, fields_set: schemas.GridBody) -> etdrs.Grid:
-    """Return a grid as it lies in a photograph.
-
-    Raises:
-        Problem: fovea and disc are too close.
-    """
-    return etdrs.Grid(
-        fovea=(fields_set.fovea.y, fields_set.fovea.x),
-        disc=(fields_set.disc.y, fields_set.disc.x),
-        spacing=record.spacing_mm,
-    )
 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))

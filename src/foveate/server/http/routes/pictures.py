@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from foveate.server import errors
 from foveate.server.http.routes import Code, Grader, Id, Services, refusals
-from foveate.server.review.corrections import require_lesion
+from foveate.server.review.checks import require_lesion
 from foveate.server.service import Service
 from foveate.server.storage import tiles
 from foveate.server.storage.database import Record

@@ -140,5 +140,7 @@ export const address = {
   download: (id) => `${photographPath(id)}/download`,
   training: (id) => `${photographPath(id)}/training`,
   report: (id) => `${photographPath(id)}/report`,
+  reportPdf: (id) => `${photographPath(id)}/report.pdf`,
   batch: (id) => `api/batches/${encodeURIComponent(id)}/download`,
+  batchReportPdf: (id) => `api/batches/${encodeURIComponent(id)}/report.pdf`,
 };

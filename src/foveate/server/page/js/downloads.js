@@ -82,6 +82,7 @@ export function createDownloads(state, outbox, corrections) {
         target: "_blank",
         rel: "noopener",
       }),
+      link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page to file, A4", file),
       link(
         "training",
         "As training data (zip)",
@@ -96,6 +97,13 @@ export function createDownloads(state, outbox, corrections) {
               "The whole batch (zip)",
               address.batch(batch),
               "All photographs that were added together",
+              file,
+            ),
+            link(
+              "batch-report-pdf",
+              "Reports of the batch (PDF)",
+              address.batchReportPdf(batch),
+              "A page for each photograph",
               file,
             ),
           ]

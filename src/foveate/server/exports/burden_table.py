@@ -1,0 +1,52 @@
+"""The burden by field of the ETDRS grid as CSV.
+
+Knows:   the columns, which docs/http-api.md promises.
+Ignores: how lesions are counted; `review.measures` does that.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from foveate.server import schemas
+from foveate.writers import tables
+
+COLUMNS = (
+    "photograph",
+    "eye",
+    "field",
+    "field_px",
+    "lesion",
+    "regions",
+    "area_px",
+    "area_mm2",
+    "mm_per_px",
+    "scale_from",
+)
+
+
+def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
+    """Return a row for each photograph, field and lesion.
+
+    `mm_per_px` and `area_mm2` are by the rule of thumb where `scale_from` says fovea_to_disc.
+
+    Args:
+        burdens: name of a photograph, and what lies in the fields of its grid.
+    """
+    rows = (row for name, burden in burdens for row in _rows(name, burden))
+    return tables.csv_bytes([COLUMNS, *rows])
+
+
+def _rows(name: str, burden: schemas.GridBurden) -> Iterator[tuple[object, ...]]:
+    photograph, scale = tables.without_formula(name), burden.mm_per_px
+    for field, content in burden.fields.items():
+        for lesion, numbers in content.lesions.items():
+            yield (
+                *(photograph, burden.eye, field, content.pixels, lesion),
+                *_figures(numbers, scale),
+                *(f"{scale:.6f}", burden.scale_from),
+            )
+
+
+def _figures(numbers: Mapping[str, int], scale: float) -> tuple[object, ...]:
+    """Return regions, area in px and area in square millimetres."""
+    area_px = numbers["area_px"]
+    return numbers["count"], area_px, f"{area_px * scale**2:.6f}"

@@ -1,0 +1,46 @@
+"""Reports as one page of HTML, to read and to print on A4 or Letter, a sheet for each photograph.
+
+Knows:   the template, and the policy under which the page may be shown.
+Ignores: what a report says.
+
+The page holds its style and its pictures, so that it can be filed as one file. It runs no script, and the
+policy that it is sent with lets nothing else in. Jinja2 escapes whatever a person typed.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from foveate import templates
+from foveate.server.exports.report import Report
+
+PACKAGE = "foveate.server.exports"
+
+STYLE = templates.render(PACKAGE, "report.css")
+
+HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{HASH}'; img-src data:; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+"""Content security policy of the page."""
+
+
+def html(title: str, reports: Sequence[Report]) -> str:
+    """Return the page.
+
+    Args:
+        title: of the window: the name of a photograph or of a batch.
+        reports: one for each sheet of paper.
+    """
+    return templates.render(
+        PACKAGE,
+        "report.html",
+        title=title,
+        style=Markup(STYLE),  # our own file
+        reports=reports,
+        encode=lambda content: base64.b64encode(content).decode(),
+    )

@@ -1,0 +1,186 @@
+"""One step of a journal: what a person does, and which pixels it changes.
+
+Knows:   strokes, verdicts and whole masks; how their pixels are stored and read again.
+Ignores: the order of steps, undo, and what is counted.
+
+Shape letters: H W photograph.
+"""
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from foveate.server.review import layers
+from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Patch
+from foveate.server.review.strokes import PixelMask
+from foveate.server.storage.database import Edit, Record
+from foveate.server.storage.facts import EditDetails, MaskDetails, StrokeDetails, VerdictDetails
+from foveate.types import Box
+
+Tool = Literal["brush", "eraser", "restore"]
+
+Verdict = Literal["accepted", "rejected", "questionable", "none"]
+
+LABEL_OF: Mapping[str, np.uint8] = {
+    "brush": PAINTED,
+    "eraser": ERASED,
+    "restore": NOTHING,
+    "accepted": PAINTED,
+    "rejected": ERASED,
+    "none": NOTHING,
+}
+"""Tool or verdict -> what the edit says of its pixels; 'questionable' changes none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attribution:
+    """Who makes an edit, and which revision of the corrections they saw."""
+
+    author: str
+    revision: int | None
+    """None: any revision."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stroke:
+    """A line drawn with a tool."""
+
+    lesion: str
+    tool: Tool
+    diameter: float
+    """Of the tool, px of the photograph."""
+    points: Sequence[tuple[float, float]]
+    """(x, y), px from the outer edge of the photograph's first pixel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegionVerdict:
+    """A verdict on one region."""
+
+    lesion: str
+    level: int
+    """Stored level, 1 to 255, from which a pixel is lesion."""
+    x: int
+    y: int
+    """A pixel of the region: its column and row."""
+    verdict: Verdict
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEdit:
+    """An edit before it has a number: what is stored of it, and the pixels that it changes."""
+
+    kind: Literal["stroke", "verdict", "mask"]
+    lesion: str
+    details: EditDetails
+    patch: Patch | None
+    """None if no pixel changes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditResult:
+    """A photograph after an edit."""
+
+    record: Record
+    lesion: str | None = None
+    box: Box | None = None
+    """Of the pixels that changed."""
+
+
+def new_stroke(stroke: Stroke, patch: Patch | None) -> NewEdit:
+    """Return the edit of a stroke."""
+    details = StrokeDetails(tool=stroke.tool, diameter=stroke.diameter)
+    return NewEdit(kind="stroke", lesion=stroke.lesion, details=details, patch=patch)
+
+
+def new_verdict(
+    verdict: RegionVerdict, covered: PixelMask, replaces: Sequence[int], patch: Patch | None
+) -> NewEdit:
+    """Return the edit of a verdict.
+
+    Args:
+        verdict: as it was given.
+        covered: the region's pixels.
+        replaces: numbers of the earlier verdicts on the same region.
+        patch: what it changes.
+    """
+    details = VerdictDetails(
+        level=verdict.level,
+        x=verdict.x,
+        y=verdict.y,
+        verdict=verdict.verdict,
+        note=verdict.note,
+        replaces=tuple(replaces),
+        box=corners_of(covered.box),
+        pixels=base64.b64encode(zlib.compress(np.packbits(covered.pixels).tobytes())).decode(),
+    )
+    return NewEdit(kind="verdict", lesion=verdict.lesion, details=details, patch=patch)
+
+
+def new_mask(lesion: str, mask: Bool[np.ndarray, "H W"]) -> NewEdit:
+    """Return the edit of a whole mask: its pixels are lesion, all others are not."""
+    whole = Box(top=0, left=0, bottom=mask.shape[0], right=mask.shape[1])
+    patch = Patch(box=whole, pixels=np.where(mask, PAINTED, ERASED))
+    return NewEdit(kind="mask", lesion=lesion, details=MaskDetails(), patch=patch)
+
+
+def stored_edit(edit: NewEdit, number: int, author: str, time: float, before: Patch | None) -> Edit:
+    """Return an edit as the journal stores it.
+
+    Args:
+        edit: what was done.
+        number: of the step, from 1.
+        author: who did it.
+        time: seconds since 1970.
+        before: the layer's pixels in the patch's box before it.
+    """
+    return Edit(
+        number=number,
+        undone=False,
+        kind=edit.kind,
+        lesion=edit.lesion,
+        author=author,
+        time=time,
+        details=edit.details,
+        box=None if edit.patch is None else corners_of(edit.patch.box),
+        before=None if before is None else layers.pack(before.pixels),
+        after=None if edit.patch is None else layers.pack(edit.patch.pixels),
+    )
+
+
+def patch_of(edit: Edit, content: bytes | None) -> Patch | None:
+    """Return the patch that an edit stores, or None if it changes no pixel.
+
+    Args:
+        edit: a step of the journal.
+        content: its pixels before or after it, packed.
+    """
+    if edit.box is None or content is None:
+        return None
+    return layers.unpack(content, box_of(edit.box))
+
+
+def verdict_pixels(edit: Edit) -> PixelMask:
+    """Return the pixels of the region that a verdict is about."""
+    box = box_of(edit.verdict.box)
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(edit.verdict.pixels)), np.uint8)
+    height, width = box.shape
+    pixels = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+    return PixelMask(box=box, pixels=pixels)
+
+
+def corners_of(box: Box) -> tuple[int, int, int, int]:
+    """Return a box as (top, left, bottom, right)."""
+    return box.top, box.left, box.bottom, box.right
+
+
+def box_of(corners: Sequence[int]) -> Box:
+    """Return the box of (top, left, bottom, right)."""
+    top, left, bottom, right = corners
+    return Box(top=top, left=left, bottom=bottom, right=right)

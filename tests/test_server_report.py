@@ -1,0 +1,243 @@
+"""A report is one page that a clinic may file: what it says is true, and it can be printed and read."""
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import tiny_package
+from tiny_server import done
+
+from foveate.server.exports import report as reports
+from foveate.server.exports import report_page, report_pdf, report_pictures
+from foveate.server.storage import tiles
+from foveate.types import Box
+
+GRID = {"fovea": {"x": 128, "y": 128}, "disc": {"x": 178, "y": 120}}
+
+
+def stroke(client, one, tool="brush", **more):
+    body = {"lesion": "EX", "tool": tool, "diameter": 9, "points": [[60.5, 60.5], [90.5, 70.5]], **more}
+    assert client.post(f"{one}/corrections/strokes", json=body).status_code == 200
+
+
+def report_of(client, identifier):
+    """Return the content of a photograph's report."""
+    return client.service.reports.report(client.service.record(identifier))
+
+
+def page_count(document):
+    return len(re.findall(rb"/Type /Page\b(?!s)", document))
+
+
+@pytest.fixture(scope="module")
+def filed(client):
+    """A photograph with a grid, corrections of two people and one chosen threshold."""
+    photograph = done(client, name="%D0%98%D0%B2%D0%B0%D0%BD.png")
+    one = f"/api/photographs/{photograph['id']}"
+    client.patch(one, json={"grid": GRID, "reviewed": True, "thresholds": {"MA": 0.77}})
+    stroke(client, one, author="Ann")
+    stroke(client, one, author="Ann", tool="eraser", lesion="MA")
+    stroke(client, one, author="Ben", points=[[150.5, 150.5]])
+    return photograph["id"]
+
+
+def test_the_style_of_a_report_is_the_one_that_its_policy_allows(client, filed):
+    answer = client.get(f"/api/photographs/{filed}/report")
+
+    style = re.search(r"<style>(.*?)</style>", answer.text, re.DOTALL).group(1)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "style=" not in answer.text  # the policy lets no such attribute in
+    assert "<script" not in answer.text
+
+
+def test_a_report_shows_figures_that_the_api_tells(client, filed):
+    content, body = report_of(client, filed), client.get(f"/api/photographs/{filed}").json()
+
+    for row in content.lesions:
+        lesion = body["result"]["lesions"][row.code]
+        assert row.count == lesion["count"]
+        assert row.area == f"{lesion['area_px']:,} px"
+        assert row.colour == tuple(lesion["colour"])
+    assert content.title == "Иван"
+    assert body["sha256"][:16] in content.origin
+    assert content.notice.startswith("Research software, not a medical device")
+
+
+def test_a_report_says_which_threshold_somebody_chose_and_which_is_the_models(client, filed):
+    thresholds = {row.code: row.threshold for row in report_of(client, filed).lesions}
+    models = client.get("/api/server").json()["lesions"]
+
+    assert thresholds["MA"] == f"0.770, chosen (model's: {models['MA']['threshold']:.3f})"
+    assert thresholds["EX"] == f"{models['EX']['threshold']:.3f}, the model's"
+
+
+def test_a_level_that_is_the_models_own_leaves_the_models_threshold_as_it_is(client):
+    photograph = done(client)
+    one, lesions = f"/api/photographs/{photograph['id']}", photograph["result"]["lesions"]
+    levels = {code: lesion["model_level"] for code, lesion in lesions.items()}
+    assert any(level / 255 != lesions[code]["model_threshold"] for code, level in levels.items())
+
+    changed = client.patch(one, json={"levels": levels}).json()["result"]["lesions"]
+
+    for code, lesion in changed.items():
+        assert lesion["threshold"] == lesions[code]["model_threshold"]
+    assert all(row.threshold.endswith("the model's") for row in report_of(client, photograph["id"]).lesions)
+
+
+def test_a_report_names_who_corrected_what(client, filed):
+    ann, ben = report_of(client, filed).corrections
+
+    assert re.fullmatch(r"Ann, last 20\d\d-.* UTC: EX: 1 painted; MA: 1 erased\.", ann)
+    assert re.fullmatch(r"Ben, last 20\d\d-.* UTC: EX: 1 painted\.", ben)
+    untouched = report_of(client, done(client)["id"])
+    assert untouched.corrections == ("Nobody has corrected this result; it is the model's.",)
+    assert untouched.grid is None
+
+
+def test_the_burden_by_field_is_in_report_and_csv_as_in_the_api(client, filed):
+    told = client.get(f"/api/photographs/{filed}/grid").json()
+    answer = client.get(f"/api/photographs/{filed}/grid.csv")
+
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert len(rows) == 10 * len(told["fields"]["centre"]["lesions"])
+    for row in rows:
+        lesion = told["fields"][row["field"]]["lesions"][row["lesion"]]
+        assert (int(row["regions"]), int(row["area_px"])) == (lesion["count"], lesion["area_px"])
+        assert float(row["area_mm2"]) == pytest.approx(lesion["area_px"] * told["mm_per_px"] ** 2, abs=1e-6)
+        assert (row["photograph"], row["eye"], row["scale_from"]) == ("Иван", "right", "fovea_to_disc")
+    table = report_of(client, filed).grid
+    centre = told["fields"]["centre"]["lesions"]["EX"]
+    assert table.rows[0][0] == "centre"
+    assert table.rows[0][1] == (f"{centre['count']} · {centre['area_px']:,} px" if centre["area_px"] else "-")
+    assert client.get(f"/api/photographs/{done(client)['id']}/grid.csv").status_code == 409
+
+
+@pytest.mark.parametrize(("paper", "size"), [("a4", (595.2756, 841.8898)), ("letter", (612.0, 792.0))])
+def test_a_pdf_has_one_page_of_the_paper_that_is_asked_for(client, filed, paper, size):
+    answer = client.get(f"/api/photographs/{filed}/report.pdf", params={"paper": paper})
+
+    assert answer.headers["content-type"] == "application/pdf"
+    assert answer.content.startswith(b"%PDF-")
+    assert page_count(answer.content) == 1
+    box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", answer.content)
+    assert tuple(map(float, box.groups())) == pytest.approx(size, abs=0.01)
+    assert client.get(f"/api/photographs/{filed}/report.pdf", params={"paper": "a5"}).status_code == 422
+
+
+@pytest.mark.parametrize("paper", ["a4", "letter"])
+def test_however_much_there_is_to_say_a_pdf_keeps_to_one_page(client, filed, paper):
+    content = report_of(client, filed)
+    long = replace(
+        content,
+        title="a very long name " * 12,
+        corrections=("somebody who corrected a great deal of it; " * 12,) * 6,
+        lesions=content.lesions * 3,
+    )
+
+    assert page_count(report_pdf.pdf("long", [long], paper)) == 1
+
+
+def test_a_batch_has_a_page_for_each_photograph(client, monkeypatch):
+    batch = client.post("/api/batches", json={"name": "día"}).json()["id"]
+    assert client.get(f"/api/batches/{batch}/report.pdf").status_code == 409
+    names = ["one", "two"]
+    identifiers = [done(client, name=f"{name}.png", batch=batch)["id"] for name in names]
+    client.patch(f"/api/photographs/{identifiers[1]}", json={"grid": GRID})
+
+    document = client.get(f"/api/batches/{batch}/report.pdf")
+    page = client.get(f"/api/batches/{batch}/report").text
+    table = client.get(f"/api/batches/{batch}/grid.csv").text
+
+    assert page_count(document.content) == 2
+    assert page.count("<article>") == 2
+    assert all(f">{name}</h1>" in page for name in names)
+    assert {row["photograph"] for row in csv.DictReader(io.StringIO(table))} == {"two"}
+    monkeypatch.setattr(reports, "MOST", 1)
+    refused = client.get(f"/api/batches/{batch}/report.pdf")
+    assert refused.status_code == 422
+    assert "2 photographs are done, a report holds at most 1" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Łódź Ωμέγα Иван", "Łódź Ωμέγα Иван"),
+        ("A & <b>", "A &amp; &lt;b&gt;"),
+        ("OD 山田", 'OD <font name="STSong-Light">山田</font>'),
+        ("한 か", '<font name="HYSMyeongJo-Medium">한</font> <font name="HeiseiKakuGo-W5">か</font>'),
+        ("שלום", "םולש"),
+        ("ไทย", "□□□"),
+    ],
+)
+def test_each_letter_of_a_name_is_set_in_a_font_that_has_it(text, expected):
+    assert report_pdf.markup(text) == expected
+
+
+def test_arabic_letters_are_joined_and_run_from_the_right():
+    shown = report_pdf.markup("محمد")
+
+    assert len(shown) == 4
+    assert all("\ufe70" <= letter <= "\ufeff" for letter in shown)  # their joined forms
+    assert shown[0] == "\ufeaa"  # the last letter, in its final form, stands at the left
+
+
+def test_a_pdf_says_that_a_letter_cannot_be_shown(client, filed):
+    assert report_pdf.shows_all("Łukasz 山田 한か שלום")
+    assert not report_pdf.shows_all("ไทย")
+    content = report_of(client, filed)
+
+    with_box = report_pdf.pdf("x", [replace(content, title="ไทย")], "a4")
+
+    assert page_count(with_box) == 1
+    assert len(with_box) > len(report_pdf.pdf("x", [replace(content, title="□□□")], "a4"))
+
+
+@pytest.mark.parametrize("side", [300, 1100, 2600, 6000])
+def test_a_single_lesion_pixel_is_in_the_picture_however_large_the_photograph(side):
+    mask = np.zeros((side, side + 50), np.uint8)
+    mask[side // 3, side // 2] = 1
+    crop = report_pictures.crop_field(mask.shape, Box(top=0, left=20, bottom=side, right=side + 30))
+
+    small = report_pictures.reduce_mask(mask, crop)
+
+    assert small.shape == crop.shape
+    assert max(small.shape) <= report_pictures.SIDE
+    row, column = np.argwhere(small)[0] + 0.5
+    assert row == pytest.approx((side // 3 + 0.5 - crop.box.top) * crop.scale, abs=1)
+    assert column == pytest.approx((side // 2 + 0.5 - crop.box.left) * crop.scale, abs=1)
+
+
+@pytest.mark.parametrize("side", [700, 1500])
+def test_a_picture_from_tiles_lies_in_register_with_the_photograph(tmp_path, side):
+    drawn = tiny_package.fundus(side - 16, seed=5)
+    pack = tmp_path / "photo.tiles"
+    tiles.pack_photograph(pack, drawn)
+    crop = report_pictures.crop_field(drawn.shape[:2], Box(top=13, left=41, bottom=side - 22, right=side - 9))
+
+    picture = report_pictures.photograph(tiles.Packs(), pack, crop)
+
+    height, width = crop.shape
+    expected = cv2.resize(drawn[crop.box.slices], (width, height), interpolation=cv2.INTER_AREA)
+    assert picture.shape == (height, width, 3)
+    assert np.abs(picture.astype(float) - expected).mean() < 4  # levels; JPEG and the tiles' halving
+
+
+def test_an_annotated_picture_differs_at_lesions_and_at_the_grid_alone(client, filed):
+    content = report_of(client, filed)
+    plain, annotated = (
+        cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).astype(int)
+        for picture in (content.plain, content.annotated)
+    )
+
+    changed = np.abs(plain - annotated).max(axis=2) > 60
+
+    assert 0 < changed.mean() < 0.5
+    assert report_page.html("x", [content]).count("data:image/jpeg") == 2
