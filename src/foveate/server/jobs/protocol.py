@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from foveate.inference.settings import FieldChoice
 from foveate.server.storage.facts import LevelCounts, ModelName, PhotographFacts, StoredFacts
+from foveate.server.storage.names import Eye
 from foveate.types import Part
 
 
@@ -162,6 +163,8 @@ class ReceivedFacts(Message):
     sha256: str
     width: int
     height: int
+    eye: Eye | None
+    """As its DICOM header states it."""
 
 
 class Prediction(Message):

@@ -141,8 +141,13 @@ class JobQueue:
             thread.join(timeout=max(0.0, until - time.monotonic()))
 
     def lengths(self) -> dict[str, int]:
-        """Return how many photographs wait, and how many are being predicted."""
-        return {"waiting": self._database.states()["queued"], "under_way": len(self._running)}
+        """Return how many photographs wait, how many are being predicted, and the seconds until none is.
+
+        The seconds are an estimate from the photographs that were predicted last.
+        """
+        waiting, under_way = self._database.states()["queued"], len(self._running)
+        left = (waiting + under_way / 2) * self._seconds / len(self._workers.inference_workers)
+        return {"waiting": waiting, "under_way": under_way, "seconds": round(left)}
 
     # Submitting
 
@@ -212,6 +217,7 @@ class JobQueue:
                     width=received.width,
                     height=received.height,
                     submitted=time.time(),
+                    eye=received.eye or names.eye(submission.name),
                 )
             )
 

@@ -43,6 +43,7 @@ from foveate.server.review.corrections import require_size
 from foveate.server.storage import tiles
 from foveate.server.storage.data_dir import PhotographDir
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.names import Eye
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
 from foveate.version import version
@@ -72,7 +73,13 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
     except (FoveateError, MemoryError) as error:
         raise _service_error(error, directory) from error
     height, width = photograph.shape
-    return ReceivedFacts(sha256=photograph.digest, width=width, height=height)
+    return ReceivedFacts(sha256=photograph.digest, width=width, height=height, eye=_eye(photograph))
+
+
+def _eye(photograph: Photograph) -> Eye | None:
+    """Return the eye that a photograph's DICOM header states."""
+    laterality = None if photograph.origin is None else photograph.origin.laterality
+    return None if laterality is None else "right" if laterality == "R" else "left"
 
 
 def _require_size(path: Path, pixels: int) -> None:
