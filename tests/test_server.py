@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 
 import pytest
+import tiny_dicom
 import tiny_package
 import tiny_server
 from tiny_server import done, picture, submit, waited
@@ -272,6 +273,58 @@ def test_lists_sort_by_name_and_by_one_lesion_and_page(client):
     assert [one["name"] for one in asked(sort="name", order="desc", limit=1, offset=1)] == ["b"]
     counts = [one["result"]["lesions"]["MA"]["count"] for one in asked(sort="count", lesion="MA")]
     assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "eye"),
+    [
+        ("P12_OD_macula", "right"),
+        ("OS1", "left"),
+        ("Left eye", "left"),
+        ("0012-r", "right"),
+        ("L 3", "left"),
+        ("R1M0", None),
+        ("r2", None),
+        ("od and os", None),
+        ("world", None),
+        ("IDRiD_01", None),
+    ],
+)
+def test_the_eye_is_that_of_the_files_name_where_it_is_stated(name, eye):
+    assert names.eye(name) == eye
+
+
+def test_the_eye_is_that_of_the_dicom_header_before_that_of_the_name(client, tmp_path):
+    header = tiny_dicom.op(tiny_package.fundus(), ImageLaterality="L")
+    content = tiny_dicom.save(header, tmp_path / "a.dcm").read_bytes()
+
+    assert done(client, content, "OD.dcm")["eye"] == "left"
+
+
+def test_eye_and_note_are_changed_and_kept(client):
+    told = done(client, picture(5), "OD.png")
+    one = f"/api/photographs/{told['id']}"
+
+    client.patch(one, json={"eye": "left", "note": "see \x07again\nin May"})
+
+    kept = client.get(one).json()
+    assert (told["eye"], told["note"]) == ("right", "")
+    assert (kept["eye"], kept["note"]) == ("left", "see again\nin May")
+    assert client.patch(one, json={"eye": None, "note": None}).json()["note"] == ""
+    assert client.get(one).json()["eye"] is None
+
+
+def test_a_photograph_is_moved_to_another_batch_and_out_of_it(client):
+    batch = client.post("/api/batches", json={"name": "Monday"}).json()["id"]
+    one = f"/api/photographs/{done(client, picture(6))['id']}"
+
+    moved = client.patch(one, json={"batch": batch}).json()
+    unknown = client.patch(one, json={"batch": "0" * 32})
+
+    assert moved["batch"] == batch
+    assert unknown.status_code == 404
+    assert client.get("/api/photographs", params={"batch": batch}).json()["total"] == 1
+    assert client.patch(one, json={"batch": None}).json()["batch"] is None
 
 
 def test_thresholds_are_chosen_kept_and_given_back(client):

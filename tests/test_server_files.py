@@ -148,6 +148,19 @@ def test_a_batch_is_one_folder_of_results(client, tmp_path):
     assert [row.split(",")[:2] for row in rows[1:]] == [["eye", "ok"], ["eye-2", "ok"]]
 
 
+def test_photographs_of_one_name_have_files_of_their_own_in_a_selection(client):
+    first, second, other = (done(client, picture(seed), "same.png")["id"] for seed in (31, 32, 33))
+
+    files = unzipped(client.post("/api/downloads", json={"photographs": [first, second]}))
+
+    tables = [json.loads(files[f"regions/{key}.json"])["photograph"]["sha256"] for key in ("same", "same-2")]
+    assert tables == [
+        client.get(f"/api/photographs/{identifier}").json()["sha256"] for identifier in (first, second)
+    ]
+    assert len(files["summary.csv"].splitlines()) == 3
+    assert not [name for name in files if "same-3" in name], other
+
+
 def test_an_overlay_comes_in_the_width_that_is_asked_for(client):
     one = f"/api/photographs/{done(client)['id']}"
 

@@ -114,6 +114,7 @@ def test_a_database_of_version_1_is_read_as_it_is(version_1):
     assert finished.predicted.model_extra == {"frame": "a key that only this version wrote"}
     assert database.counts(finished.id, "EX").area_px == [9, 5]
     assert (failed.error.code, failed.field) == ("no_field", (8.0, 9.0, 7.0))
+    assert (finished.eye, finished.note) == (None, "")
     database.close()
 
 

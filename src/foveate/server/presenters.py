@@ -76,6 +76,8 @@ class Presenter:
             tiles=tile_levels((record.height, record.width)),
             reviewed=record.reviewed,
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
+            eye=record.eye,
+            note=record.note,
             result=self._result(record) if record.state == "done" else None,
         )
 

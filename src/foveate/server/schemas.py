@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from foveate.server.storage.names import LONGEST
+from foveate.server.storage.names import LONGEST, Eye
 
 Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Level = Annotated[int, Field(ge=1, le=255)]
 Threshold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Lesion = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
 Author = Annotated[str, Field(max_length=64)]
+Note = Annotated[str, Field(max_length=2000)]
 Revision = Annotated[int, Field(ge=0, le=2**53)]
 FieldText = Annotated[
     str,
@@ -99,6 +100,15 @@ class Changes(Body):
     reviewed: bool | None = None
     spacing_mm: Millimetres | None = None
     grid: GridBody | None = None
+    eye: Eye | None = None
+    note: Note | None = None
+    batch: Identifier | None = None
+
+
+class Selection(Body):
+    """Some photographs."""
+
+    photographs: Annotated[list[Identifier], Field(min_length=1, max_length=10_000)]
 
 
 class NewBatch(Body):
@@ -175,6 +185,7 @@ class Queue(Body):
 
     waiting: int
     under_way: int
+    seconds: int
 
 
 class ModelLesion(Body):
@@ -304,6 +315,8 @@ class PhotographBody(Body):
     tiles: Tiles
     reviewed: bool
     grid: GridBody | None
+    eye: Eye | None
+    note: str
     result: ResultBody | None
 
 

@@ -195,18 +195,21 @@ class Exports:
             ServiceError: none of them is done.
         """
         if not records:
-            raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
+            raise errors.not_ready("none of these photographs is done yet; wait for the first")
 
         def entries() -> Iterator[Entry]:
-            rows, provenance = [], None
+            rows, provenance, keys = [], None, frozenset[str]()
             chosen = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS}
             for record in records:
+                key = names.unused_key(record.key, keys)  # two batches may hold the same name
+                keys |= {key}
                 with self.results(record) as folder:
-                    yield from _within(folder, chosen)
+                    for name, content in _within(folder, chosen):
+                        yield name.replace(f"/{record.key}", f"/{key}"), content
                     table = folder / result_paths.regions_file(record.key, ".json")
-                    content = json.loads(table.read_bytes())
-                rows.append(tables.row_of(content, record.key))
-                model = content["model"]
+                    told = json.loads(table.read_bytes())
+                rows.append(tables.row_of(told, key))
+                model = told["model"]
                 provenance = Provenance(name=model["name"], version=model["version"], digest=model["sha256"])
             codes = list(dict.fromkeys(code for row in rows for code in row.loads))
             assert provenance is not None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from foveate.inference.settings import FieldChoice
 from foveate.server.storage.facts import LevelCounts, ModelName, PhotographFacts, StoredFacts
+from foveate.server.storage.names import Eye
 from foveate.types import Part
 
 
@@ -164,6 +165,8 @@ class ReceivedFacts(Message):
     height: int
     spacing: float | None = None
     """Millimetres that a pixel spans, where the file states it."""
+    eye: Eye | None
+    """As its DICOM header states it."""
 
 
 class Prediction(Message):

@@ -156,8 +156,13 @@ class JobQueue:
         return self._closing.is_set()
 
     def lengths(self) -> dict[str, int]:
-        """Return how many photographs wait, and how many are being predicted."""
-        return {"waiting": self._database.states()["queued"], "under_way": len(self._running)}
+        """Return how many photographs wait, how many are being predicted, and the seconds until none is.
+
+        The seconds are an estimate from the photographs that were predicted last.
+        """
+        waiting, under_way = self._database.states()["queued"], len(self._running)
+        left = (waiting + under_way / 2) * self._seconds / len(self._workers.inference_workers)
+        return {"waiting": waiting, "under_way": under_way, "seconds": round(left)}
 
     # Submitting
 
@@ -228,6 +233,7 @@ class JobQueue:
                     height=received.height,
                     spacing_mm=received.spacing,
                     submitted=time.time(),
+                    eye=received.eye or names.eye(submission.name),
                 )
             )
 

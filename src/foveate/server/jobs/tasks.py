@@ -43,6 +43,7 @@ from foveate.server.review.checks import require_size
 from foveate.server.storage import refusals, tiles
 from foveate.server.storage.data_dir import PhotographDir
 from foveate.server.storage.facts import LevelCounts, PhotographFacts
+from foveate.server.storage.names import Eye
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
 from foveate.version import version
@@ -71,7 +72,19 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
         tiles.pack_photograph(directory.tiles, photograph.pixels)
         atomic_files.write_file(directory.thumbnail, _thumbnail(photograph.pixels))
     height, width = photograph.shape
-    return ReceivedFacts(sha256=photograph.digest, width=width, height=height, spacing=photograph.spacing)
+    return ReceivedFacts(
+        sha256=photograph.digest,
+        width=width,
+        height=height,
+        spacing=photograph.spacing,
+        eye=_eye(photograph),
+    )
+
+
+def _eye(photograph: Photograph) -> Eye | None:
+    """Return the eye that a photograph's DICOM header states."""
+    laterality = None if photograph.origin is None else photograph.origin.laterality
+    return None if laterality is None else "right" if laterality == "R" else "left"
 
 
 def _require_size(path: Path, pixels: int) -> None:

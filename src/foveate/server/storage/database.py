@@ -30,6 +30,7 @@ from foveate.server.storage.facts import (
     StoredFacts,
     VerdictDetails,
 )
+from foveate.server.storage.names import Eye
 from foveate.types import Part
 
 State = Literal["queued", "looking", "done", "failed"]
@@ -87,6 +88,10 @@ class Record:
     """Regions of all lesions at present."""
     area_fraction: float | None
     """Their share of the field."""
+    eye: Eye | None
+    """Which eye of the person; None where nobody and nothing states it."""
+    note: str
+    """What a person wrote of it; empty: nothing."""
 
     @property
     def predicted(self) -> PhotographFacts:
@@ -116,6 +121,7 @@ class NewPhotograph:
     height: int
     submitted: float
     spacing_mm: float | None = None
+    eye: Eye | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

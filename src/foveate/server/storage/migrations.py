@@ -87,6 +87,10 @@ CREATE TABLE edits (
     PRIMARY KEY (photograph, number)
 );
 """),
+    _sql("""
+ALTER TABLE photographs ADD COLUMN eye TEXT;
+ALTER TABLE photographs ADD COLUMN note TEXT NOT NULL DEFAULT '';
+"""),
 )
 """In their order; the first makes the tables of version 1."""
 

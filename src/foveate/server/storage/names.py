@@ -9,7 +9,9 @@ and '.' alone; Latin letters lose their accents, which file systems and zip prog
 """
 
 import os
+import re
 import unicodedata
+from typing import Literal
 from urllib.parse import unquote
 
 LONGEST = 120
@@ -19,6 +21,17 @@ LONGEST_KEY = 120
 """Bytes of a file's name without its suffixes; file systems take 255 with them."""
 
 UNNAMED = "photograph"
+
+Eye = Literal["right", "left"]
+
+EYES: dict[str, Eye] = {
+    **dict.fromkeys(("od", "right", "rechts", "r"), "right"),
+    **dict.fromkeys(("os", "left", "links", "l"), "left"),
+}
+"""Words of a file's name that state the eye: oculus dexter, oculus sinister, and what cameras write."""
+
+WORD = re.compile(r"(?<![^\W_])(?:[rl](?![^\W_])|[^\W\d_]{2,})")
+"""A word of a name; 'r' and 'l' count only where no digit follows, since 'R1' is a grade of retinopathy."""
 
 
 def of_header(value: str | None) -> str:
@@ -35,10 +48,24 @@ def of_file(name: str) -> str:
     return named[:LONGEST].strip() or UNNAMED
 
 
+def eye(name: str) -> Eye | None:
+    """Return the eye that a name states as a word of its own: 'P12_OD_macula', 'left eye'; else None.
+
+    A name that states both eyes states none.
+    """
+    stated = {EYES[word] for word in WORD.findall(name.lower()) if word in EYES}
+    return stated.pop() if len(stated) == 1 else None
+
+
 def of_batch(name: str) -> str:
     """Return what people read of a batch's name."""
     letters = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
     return letters[:LONGEST]
+
+
+def of_note(note: str) -> str:
+    """Return what people read of a note: control characters but line ends are dropped."""
+    return "".join(letter for letter in note if letter == "\n" or unicodedata.category(letter)[0] != "C")
 
 
 def key(name: str) -> str:

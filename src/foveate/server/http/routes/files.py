@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from foveate.server import schemas
 from foveate.server.exports import downloads, report_page, report_pdf
 from foveate.server.exports.report import Report
 from foveate.server.http.routes import Id, Services, refusals
@@ -62,6 +63,14 @@ def all_training(
 ) -> FileResponse:
     """Return all photographs that a person has looked through as a set to train on."""
     return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
+
+
+@router.post("/downloads", response_class=FileResponse, responses=ZIP)
+def selected(services: Services, body: schemas.Selection) -> FileResponse:
+    """Return a zip of some photographs; those that are not done are left out."""
+    wanted = frozenset(body.photographs)
+    records = [record for record in done_of(services, None) if record.id in wanted]
+    return zip_response(services.exports.zip_results_of(records), "photographs")
 
 
 @router.get("/photographs/{id}/overlay.jpg", response_class=Response)

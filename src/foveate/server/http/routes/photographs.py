@@ -238,6 +238,12 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
         if body.grid is not None:
             placed_grid(record, body.grid)
         values["grid"] = None if body.grid is None else GridFacts.model_validate(body.grid.model_dump())
+    for name in fields_set & {"eye", "note"}:
+        values[name] = getattr(body, name) if name == "eye" else names.of_note(body.note or "")
+    if "batch" in fields_set:
+        if body.batch is not None and services.database.batch(body.batch) is None:
+            raise errors.not_found("batch")
+        values["batch"] = body.batch
     if fields_set & {"thresholds", "levels"}:
         require_done(record)
         for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
