@@ -55,20 +55,20 @@ class Application:
 
     @property
     def failure(self) -> FoveateError | None:
-        """Why it could not start, where it could not."""
+        """The error that kept the server from starting, if one did."""
         failure: FoveateError | None = getattr(self.routes.state, "failure", None)
         return failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Answer a request."""
         await self._guard(scope, receive, send)
 
 
 def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_workers) -> Application:
-    """Make the application; its lifespan starts the workers and stops them.
+    """Build the application; its lifespan starts the workers and stops them.
 
     Args:
-        options: how it runs.
+        options: its settings.
         spawn: starts the workers.
     """
     events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token)
@@ -105,7 +105,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Let every error have the one body."""
+    """Answer every error with the one error body."""
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -173,7 +173,7 @@ def _serve_page(app: FastAPI) -> None:
 
 
 class _Files(StaticFiles):
-    """Files that a browser asks for again, and gets only where they have changed."""
+    """Files that a browser loads again only if they have changed."""
 
     def file_response(self, *arguments: object, **named: object) -> Response:
         """Send a file."""

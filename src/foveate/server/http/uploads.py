@@ -1,6 +1,6 @@
-"""A request's body, or a file below an allowed folder -> a file of our own.
+"""A request's body, or a file below an allowed folder -> a file in the data folder.
 
-Knows:   how many bytes are taken, and which paths are allowed.
+Knows:   how many bytes are accepted, and which paths are allowed.
 Ignores: what the file holds.
 """
 

@@ -54,7 +54,7 @@ THUMBNAIL = 256
 """Long side, px."""
 
 MASK_FORMATS = ("PNG", "TIFF", "GIF", "BMP")
-"""None that smears edges."""
+"""Lossless formats: others blur the edges."""
 
 
 def receive(task: ReceiveTask) -> ReceivedFacts:
@@ -75,7 +75,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
 
 
 def _require_size(path: Path, pixels: int) -> None:
-    """Refuse a photograph that its header shows as too expensive; reading reports whatever else is wrong.
+    """Refuse a photograph whose header shows that it is too expensive; reading reports other faults.
 
     Raises:
         ServiceError: 'too_many_pixels'.

@@ -123,7 +123,7 @@ class DataDir:
             )
 
     def close(self) -> None:
-        """Let another server use it."""
+        """Release the folder, so that another server may use it."""
         self._lock.close()
 
     @property
@@ -136,7 +136,7 @@ class DataDir:
         return PhotographDir(folder=self.photographs / identifier)
 
     def delete(self, path: Path) -> None:
-        """Delete a file or folder: out of sight at once, off the disk before this returns."""
+        """Delete a file or folder: it leaves its place at once, and the disk before this returns."""
         aside = self._gone / uuid.uuid4().hex
         try:
             path.rename(aside)
@@ -162,7 +162,7 @@ class DataDir:
             LOG.warning("results of a photograph that the database does not know are set aside in unknown/")
 
     def free(self) -> int:
-        """Return the bytes that the disk has left."""
+        """Return the bytes that are free on the disk."""
         return shutil.disk_usage(self.data).free
 
 
@@ -173,7 +173,7 @@ def _lock(data: Path) -> IO[bytes]:
         OutputError: another process holds the lock.
     """
     file = (data / "lock").open("wb")
-    if sys.platform != "win32":  # where files that are open cannot be replaced anyway
+    if sys.platform != "win32":  # Windows has no flock, and does not replace open files
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

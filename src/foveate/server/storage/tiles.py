@@ -32,7 +32,7 @@ SIZE = 512
 """Side of a tile, px: smaller ones cost requests, larger ones what lies off the screen."""
 
 MARGIN = 2
-"""Of its neighbours' pixels around a tile in a stack, px: outlines close over the borders of tiles."""
+"""Pixels of its neighbours around a tile in a stack: outlines close across the borders of tiles."""
 
 STACKED = SIZE + 2 * MARGIN
 """Side of a tile with its margin, px."""
@@ -59,7 +59,7 @@ class Level:
         return -(-self.width // SIZE)
 
     def has(self, row: int, column: int) -> bool:
-        """Say whether there is such a tile."""
+        """Return whether there is such a tile."""
         return 0 <= row < self.rows and 0 <= column < self.columns
 
     def box(self, row: int, column: int) -> Box:
@@ -120,11 +120,11 @@ class Pyramid:
 
     @property
     def nbytes(self) -> int:
-        """What it takes."""
+        """Bytes that it takes."""
         return sum(picture.nbytes for picture in self._pictures)
 
     def replace(self, box: Box, pixels: UInt8[np.ndarray, "h w"]) -> None:
-        """Put other pixels into a box of the finest level, and bring the coarser ones up to date."""
+        """Replace the pixels of a box at the finest level, and update the coarser levels."""
         self.finest[box.slices] = pixels
         for finer, coarser in zip(self._pictures[:0:-1], self._pictures[-2::-1], strict=True):
             box = Box(
@@ -144,7 +144,7 @@ class Pyramid:
         return picture[top : box.bottom + MARGIN, left : box.right + MARGIN]
 
     def has(self, level: int, row: int, column: int) -> bool:
-        """Say whether there is such a tile."""
+        """Return whether there is such a tile."""
         return 0 <= level < len(self.levels) and self.levels[level].has(row, column)
 
 

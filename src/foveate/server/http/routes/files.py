@@ -1,6 +1,6 @@
 """Routes of files: zips, overlays, the report.
 
-Knows:   which files there are, and how they are called when they are saved.
+Knows:   which files there are, and their names when they are saved.
 Ignores: how they are made.
 """
 
@@ -30,7 +30,7 @@ ZIP: dict[int | str, dict[str, Any]] = {
 }
 
 PRINTED = 1600
-"""Width of the report's picture, px: 220 a inch on A4."""
+"""Width of the report's picture, px: 220 per inch on A4."""
 
 EVERY = 1_000_000
 """More photographs than any folder holds."""
@@ -56,7 +56,7 @@ def training(services: Services, id: Id) -> FileResponse:
 def all_training(
     services: Services, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
 ) -> FileResponse:
-    """Return all photographs that a person has looked through as a set to train on."""
+    """Return all photographs that a person has corrected or reviewed, as a set to train on."""
     return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
 
 
@@ -64,14 +64,14 @@ def all_training(
 def overlay(
     services: Services, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None
 ) -> Response:
-    """Return the photograph with outlines of what there is at present."""
+    """Return the photograph with the present outlines of all lesions."""
     content = _overlay(services, services.done(id), width)
     return Response(content, media_type="image/jpeg")
 
 
 @router.get("/photographs/{id}/report", response_class=HTMLResponse)
 def printed(services: Services, id: Id) -> HTMLResponse:
-    """Return one page to print."""
+    """Return a report of one page to print."""
     record = services.done(id)
     burdens = {} if record.grid is None else grid_of(services, record).fields
     page = report.html(

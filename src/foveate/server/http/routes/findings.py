@@ -1,4 +1,4 @@
-"""Routes of what was found: counts, regions, the ETDRS grid.
+"""Routes of findings: counts, regions, the ETDRS grid.
 
 Knows:   which figures there are, of which layer.
 Ignores: how they are counted.
@@ -35,7 +35,7 @@ LevelNumber = Annotated[int, Query(ge=1, le=255)]
 
 @router.get("/counts")
 def counts(services: Services, id: Id, layer: LayerName = "corrected") -> schemas.Counts:
-    """Return what each level of each map would give."""
+    """Return the counts at every level of each map."""
     record = services.done(id)
     return schemas.Counts(
         revision=record.revision,
@@ -131,7 +131,7 @@ def listed(
 
 
 def stored_map(services: Service, record: Record, lesion: str, layer: LayerName) -> UInt8[np.ndarray, "H W"]:
-    """Return a lesion's map, levels 0 to 255: with what a person corrected in it, or the model's own."""
+    """Return a lesion's map, levels 0 to 255: with corrections, or the model's own."""
     return (services.corrections.corrected if layer == "corrected" else services.corrections.model)(
         record, lesion
     )
@@ -209,7 +209,7 @@ def region(
 
 @router.get("/grid")
 def etdrs_burden(*, services: Services, id: Id) -> schemas.GridBurden:
-    """Return what lies in the fields of the ETDRS grid."""
+    """Return the lesions in the fields of the ETDRS grid."""
     return grid_of(services, services.done(id))
 
 
