@@ -432,7 +432,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_lost_and_then_replaced(model
         threading.Timer(0.1, worker._process.kill).start()
         with pytest.raises(worker_pool.LostError):
             worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
-        with pytest.raises(ServiceError, match="no such file"):
+        with pytest.raises(ServiceError, match="No such file"):
             worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
     finally:
         worker.close()

@@ -283,7 +283,13 @@ def _summary(
 
 
 def _read(directory: PhotographDir, pixels: int) -> Photograph:
-    """Read the upload of a photograph of at most so many pixels."""
+    """Read the upload of a photograph of at most so many pixels.
+
+    Raises:
+        FileNotFoundError: the upload is gone.
+        PhotographError: it is no photograph that can be read.
+    """
+    directory.upload.stat()  # a file that is gone from the disk is no fault of whoever sent it
     return photographs.read(directory.upload, limit=pixels)
 
 
