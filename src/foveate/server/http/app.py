@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -148,6 +148,13 @@ def _handle_errors(app: FastAPI) -> None:
         LOG.error("the database refuses: %s", error)
         refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
         return Problem.of(refusal).response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        """Answer a client that has left in the middle of its request: that is no error of the server."""
+        return Problem(
+            400, "bad_request", "the connection was closed before the body was complete"
+        ).response()
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
