@@ -463,7 +463,7 @@ def test_one_data_folder_is_for_one_server(model, tmp_path):
 def test_settings_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(SettingError, match="lets other machines in"):
         Options(data=tmp_path, host="0.0.0.0")
-    with pytest.raises(SettingError, match="has 5 letters"):
+    with pytest.raises(SettingError, match="has 5 characters"):
         Options(data=tmp_path, token="short")
     with pytest.raises(SettingError, match="workers is 0"):
         Options(data=tmp_path, workers=0)

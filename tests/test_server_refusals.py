@@ -267,3 +267,36 @@ def test_a_restart_removes_unfinished_files_and_keeps_the_photograph(model, tmp_
     with tiny_server.running(tmp_path, model) as client:
         assert client.get(f"/api/photographs/{identifier}/download").status_code == 200
         assert not list(folder.glob(".foveate-*"))
+
+
+@pytest.mark.parametrize(
+    ("file", "path"),
+    [
+        ("upload", "download"),
+        ("seen.npz", "overlay.jpg"),
+        ("photo.tiles", "tiles/0/0_0.jpg"),
+        ("maps.tiles", "stack/model/0/0_0.png"),
+    ],
+)
+@pytest.mark.parametrize("length", [0, 10, -3])
+def test_a_file_that_is_torn_or_gone_is_no_fault_of_whoever_asks(client, file, path, length):
+    identifier = done(client)["id"]
+    photograph, place = f"/api/photographs/{identifier}", client.service.data_dir.photograph(identifier)
+    client.patch(photograph, json={"thresholds": {"EX": 0.3}})
+    content = (place.folder / file).read_bytes()
+    if file.endswith(".tiles"):
+        (place.folder / file).write_bytes(content[:length])
+        client.service.packs.forget(place.folder / file)
+    else:
+        (place.folder / file).unlink()
+
+    answer = client.get(f"{photograph}/{path}")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "storage")
+
+
+@pytest.mark.parametrize("field", ["10,10,-5", "10,10,0", "1e300,1e300,1e300", "nan,1,1", "1,2", "1,2,inf"])
+def test_a_field_that_no_photograph_has_is_refused_at_once(client, field):
+    answer = submit(client, picture(), field=field)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")

@@ -3,6 +3,8 @@
 import json
 import shutil
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import pytest
 import tiny_package
@@ -154,14 +156,17 @@ def test_a_newer_database_is_refused_by_its_version(version_1):
         Database(version_1)
 
 
-def test_photographs_without_a_database_are_refused_and_nothing_is_deleted(model, tmp_path):
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_photographs_without_a_database_are_refused_and_nothing_is_deleted(model, tmp_path, is_emptied):
     data = tmp_path / "data"
     with tiny_server.running(data, model) as client:
         kept = [done(client, picture(seed))["id"] for seed in range(2)]
     for file in data.glob("foveate.sqlite3*"):
         file.rename(tmp_path / file.name)
+        if is_emptied:
+            file.touch()
 
-    with pytest.raises(OutputError, match=r"holds photographs, but foveate\.sqlite3 is missing; put it back"):
+    with pytest.raises(OutputError, match=r"but foveate\.sqlite3 is missing or empty; put it back"):
         DataDir(data)
 
     assert sorted(path.name for path in (data / "photographs").iterdir()) == sorted(kept)
@@ -177,13 +182,47 @@ def test_results_that_the_database_does_not_know_are_set_aside(model, tmp_path):
         identifier = done(client)["id"]
     shutil.copytree(data / "photographs" / identifier, data / "photographs" / ("c" * 32))
     (data / "photographs" / ("d" * 32)).mkdir()  # an upload that was never accepted
+    waiting = data / "photographs" / ("e" * 32)  # one that was in the queue
+    waiting.mkdir()
+    for name in ("upload", "photo.tiles", "thumbnail.jpg"):
+        shutil.copy(data / "photographs" / identifier / name, waiting)
 
     with tiny_server.running(data, model):
         assert [path.name for path in (data / "photographs").iterdir()] == [identifier]
 
-    (aside,) = (data / "unknown").iterdir()
+    aside, queued = sorted((data / "unknown").iterdir())
     assert aside.name.startswith("c" * 32)
     assert (aside / "results" / "summary.csv").is_file()
+    assert queued.name.startswith("e" * 32)
+    assert (queued / "upload").is_file()
+
+
+def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    with tiny_server.running(data, model) as client:
+        identifier = done(client)["id"]
+    outside.mkdir()
+    (outside / "kept").touch()
+    for folder in ("photographs", "incoming", "gone"):
+        (data / folder / ("b" * 32)).symlink_to(outside)
+
+    with tiny_server.running(data, model) as client:
+        assert client.get(f"/api/photographs/{identifier}").status_code == 200
+
+    assert (outside / "kept").exists()
+    assert [path.name for folder in ("incoming", "gone") for path in (data / folder).iterdir()] == []
+    assert [path.name for path in (data / "photographs").iterdir()] == [identifier]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second disk")
+def test_a_data_folder_on_two_disks_is_refused(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (tmp_path / "photographs").symlink_to(elsewhere)
+        if Path(elsewhere).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("the folder for tests lies on the same disk")
+
+        with pytest.raises(OutputError, match="lies on another disk"):
+            DataDir(tmp_path)
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(28, "full")])

@@ -432,7 +432,7 @@ def test_a_worker_that_is_killed_while_it_starts_is_lost_and_then_replaced(model
         threading.Timer(0.1, worker._process.kill).start()
         with pytest.raises(worker_pool.LostError):
             worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
-        with pytest.raises(ServiceError, match="no such file"):
+        with pytest.raises(ServiceError, match="No such file"):
             worker.do(ReceiveTask(folder=tmp_path, pixels=1000), lambda share: None, 60.0)
     finally:
         worker.close()
@@ -564,3 +564,24 @@ def test_a_request_that_finds_the_database_closed_is_answered_with_503(model, tm
         answer = client.get("/api/photographs")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")
+
+
+def test_a_client_that_leaves_during_its_upload_leaves_neither_a_file_nor_an_error(model, tmp_path, caplog):
+    head = b"POST /api/photographs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
+    with listening(model, tmp_path) as address:
+        for length in (b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\n"):
+            with socket.create_connection(address, 30) as upload:
+                upload.sendall(head + length + b"12345")
+                while not list((tmp_path / "incoming").iterdir()):
+                    time.sleep(0.01)
+            end = time.monotonic() + 30
+            while list((tmp_path / "incoming").iterdir()):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        connection = http.client.HTTPConnection(*address, timeout=30)
+        connection.request("GET", "/metrics")
+        with closing(connection), connection.getresponse() as answer:
+            metrics = answer.read().decode()
+
+    assert 'status="500"' not in metrics
+    assert not [record for record in caplog.records if record.name == "foveate.server"]

@@ -60,7 +60,7 @@ class WindowBatch:
         features: Float32[np.ndarray, "C V V"],
         samplings: Sequence[FeatureSampling],
     ) -> "WindowBatch":
-        """Cut each window's piece out of the global features.
+        """Gather each window's piece of the global features.
 
         Args:
             windows: normalised pixels.

@@ -1,8 +1,8 @@
-"""Foveate as a service: a page to look with, and an HTTP API below it.
+"""The server: a page to view photographs and results with, and the HTTP API that the page uses.
 
-Knows:   requests, jobs, who may ask for what, and what is kept on the disk.
+Knows:   requests, jobs, access, and what is kept on the disk.
 Ignores: how lesions are found and results are written; the calls that the command line makes do that.
 
-`app.create` makes the application, `serving.serve` runs it. docs/http-api.md is what it promises,
-docs/serve.md how it is run, and the decision on patches in a journal why it is built so.
+`app.create` builds the application, and `serving.serve` runs it. docs/http-api.md specifies the API, and
+docs/serve.md explains how the server is run. Decision 0016 says why corrections are patches in a journal.
 """

@@ -1,6 +1,6 @@
-"""Why the server refuses: a code for programs and a line for people.
+"""Errors of the server: a code for programs and a line for people.
 
-Knows:   the codes, and when it is worth trying again.
+Knows:   the codes, and after how long another attempt may succeed.
 Ignores: HTTP; `http.errors` says which status a code has.
 """
 
@@ -21,12 +21,12 @@ class ServiceError(FoveateError):
 
 
 def not_found(what: str) -> ServiceError:
-    """Return the error for a thing that does not exist, or no longer."""
+    """Return the error for something that does not exist, or no longer."""
     return ServiceError("not_found", f"no such {what}; it may have been deleted, or have expired")
 
 
 def not_ready(message: str) -> ServiceError:
-    """Return the error for something that cannot be had yet."""
+    """Return the error for something that does not exist yet."""
     return ServiceError("not_ready", message)
 
 
@@ -36,7 +36,7 @@ def invalid(message: str) -> ServiceError:
 
 
 def queue_full(waiting: int, seconds: int) -> ServiceError:
-    """Return the error for a queue that takes no more."""
+    """Return the error for a full queue."""
     line = f"{waiting} photographs wait already; try again in {seconds} s"
     return ServiceError("queue_full", line, retry_after=seconds)
 
@@ -47,12 +47,12 @@ def busy(what: str, seconds: int = 2) -> ServiceError:
 
 
 def stopping() -> ServiceError:
-    """Return the error of a server that is about to stop."""
+    """Return the error of a server that is stopping."""
     return ServiceError("stopping", "the server is stopping; try again later", retry_after=5)
 
 
 def internal() -> ServiceError:
-    """Return the error for a bug; the log says what it was, since its message might hold a name."""
+    """Return the error for a bug. Only the log says where it was: its message might hold a name."""
     return ServiceError("internal", CRASHED)
 
 

@@ -1,4 +1,4 @@
-"""What the server counts of itself, for Prometheus.
+"""Metrics of the server, for Prometheus.
 
 Knows:   the metrics, their labels and buckets.
 Ignores: names of photographs: no label ever holds one.
@@ -21,7 +21,7 @@ BOUNDS = (0.01, 0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0)
 """Seconds: from a tile to a photograph of 100 megapixels."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-"""That have a label of their own; clients may send any other."""
+"""HTTP methods that have a label of their own; clients may send others."""
 
 
 class Metrics:
@@ -76,7 +76,7 @@ class Metrics:
             version: of Foveate.
             states: photographs by state.
             queue: 'waiting' and 'under_way'.
-            limit: of those that may wait.
+            limit: most photographs that may wait.
         """
         self._info.labels(version).set(1)
         for state, number in states.items():

@@ -1,7 +1,7 @@
-"""What whoever starts the server may choose.
+"""Settings of the server.
 
-Knows:   every setting, its default and its reason, and which make no sense.
-Ignores: how any of them is kept to.
+Knows:   every setting, its default with the reason for it, and which values are invalid.
+Ignores: how they are enforced.
 """
 
 import ipaddress
@@ -18,64 +18,66 @@ from foveate.errors import SettingError
 from foveate.photographs import LIMIT_PIXELS
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names of this machine that only this machine can reach."""
+"""Addresses of this machine that no other machine can reach."""
 
 SHORTEST_TOKEN = 16
-"""Letters: fewer could be guessed by trying."""
+"""Least number of characters: a shorter token could be guessed by trying."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How much the server takes on."""
+    """Limits on what the server accepts."""
 
     bytes: int = 256 << 20
-    """Of one upload: a 100-megapixel TIFF of 8 bits has 300 MB uncompressed, 150 compressed."""
+    """Most bytes of one upload. A 100-megapixel TIFF of 8 bits has 300 MB uncompressed, 150 MB compressed."""
     pixels: int = LIMIT_PIXELS
-    """Of one photograph."""
+    """Most pixels of one photograph."""
     waiting: int = 256
-    """Photographs that wait to be looked at, those being received included."""
+    """Most photographs in the queue, those being received included."""
     seconds: float = 600.0
-    """For one photograph: ten times what 100 megapixels take on one processor."""
+    """Most seconds for one photograph: ten times what 100 megapixels take on one processor."""
     upload_seconds: float = 300.0
-    """For the body of one request to arrive: 256 MB at 7 Mbit a second."""
+    """Most seconds for the body of one request to arrive: 256 MB at 7 Mbit/s."""
     keep: timedelta | None = None
-    """After which a photograph that is done or failed is deleted; None: when a person deletes it."""
+    """Time after which a photograph that is done or failed is deleted; None: only a person deletes it."""
     free: int = 512 << 20
     """Bytes that must be free on the disk before a photograph is accepted."""
     memory: int = 1536 << 20
-    """Bytes of maps that are kept decoded: of four lesions of 100 megapixels, all of them corrected."""
+    """Bytes of decoded maps kept in memory: enough for four lesions at 100 megapixels, all corrected."""
 
     def __post_init__(self) -> None:
         for name in ("bytes", "pixels", "waiting", "seconds", "upload_seconds"):
             if getattr(self, name) <= 0:
                 raise SettingError(f"limit {name} is {getattr(self, name)}; give more than 0")
         if self.keep is not None and self.keep <= timedelta(0):
-            raise SettingError(f"results are kept for {self.keep}; give more than 0 days, or none for ever")
+            raise SettingError(
+                f"results are kept for {self.keep}; give more than 0 days, or leave it out to keep them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How a server runs."""
+    """Settings of one server."""
 
     data: Path
-    """Folder of everything that it keeps; made if need be."""
+    """Folder of everything that the server keeps; created if it is missing."""
     model: str | Path = models.DEFAULT
     engine: EngineName | None = None
     precision: Precision | None = None
     threads: int | None = None
-    """That each worker computes with; all processors if None."""
+    """Threads of each worker; None: one for each processor."""
     workers: int = 1
-    """Photographs looked at side by side."""
+    """Photographs that are predicted in parallel."""
     limits: Limits = field(default_factory=Limits)
     roots: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     """Name -> folder below which photographs may be submitted by their path."""
     host: str = "127.0.0.1"
     port: int = 8000
-    """0: any that is free."""
+    """0: any free port."""
     hosts: frozenset[str] = frozenset()
-    """Names, besides its own, by which the server may be called."""
+    """Names by which the server may be called, besides its own."""
     token: str | None = None
-    """Whoever asks must know it."""
+    """Secret that every client must send; None: none is required."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -84,7 +86,7 @@ class Options:
             raise SettingError(f"port is {self.port}; give 0 to 65535")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
             raise SettingError(
-                f"the token has {len(self.token)} letters; give {SHORTEST_TOKEN} or more, such as those of "
+                f"the token has {len(self.token)} characters; give {SHORTEST_TOKEN} or more, such as from "
                 "python3 -c 'import secrets; print(secrets.token_urlsafe())'"
             )
         if self.token is None and not is_loopback(self.host):
@@ -100,7 +102,7 @@ class Options:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, reached from itself only."""
+    """Return whether a host can be reached from this machine only."""
     if host.lower() in LOOPBACK:
         return True
     try:
@@ -110,7 +112,7 @@ def is_loopback(host: str) -> bool:
 
 
 def roots(folders: tuple[Path, ...]) -> Mapping[str, Path]:
-    """Name folders by their last part.
+    """Return folders by name; a folder is named by the last part of its path.
 
     Raises:
         SettingError: one is no folder, or two have the same name.

@@ -39,7 +39,7 @@ class Presenter:
         self._keep = keep
 
     def publish(self, record: Record) -> None:
-        """Tell the subscribers that a photograph has changed."""
+        """Publish to the subscribers that a photograph has changed."""
         self._events.publish("photograph", self.photograph(record).model_dump(mode="json"))
 
     def photograph(
@@ -149,13 +149,13 @@ def _plain(value: object) -> object:
 
 
 def lesions_by_code(codes: Sequence[str]) -> dict[str, Lesion]:
-    """Return the lesions of some codes: what each is called, and drawn in."""
+    """Return the lesions of some codes, with their names and colours."""
     return {lesion.code: lesion for lesion in lesions.of(codes)}
 
 
 @lru_cache(maxsize=64)
 def tile_levels(shape: tuple[int, int]) -> schemas.Tiles:
-    """Tell of the tiles of a photograph of (H, W) px."""
+    """Return the tile pyramid of a photograph of (H, W) px."""
     return schemas.Tiles(
         size=tiles.SIZE,
         levels=[
@@ -166,5 +166,5 @@ def tile_levels(shape: tuple[int, int]) -> schemas.Tiles:
 
 
 def stamp(seconds: float) -> str:
-    """Spell a time."""
+    """Return a time, given in seconds since 1970, as text in UTC."""
     return utc_timestamp(datetime.fromtimestamp(seconds, UTC))

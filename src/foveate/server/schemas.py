@@ -1,12 +1,12 @@
-"""What goes in and comes out as JSON, by field, type and range.
+"""Bodies of requests and responses in JSON: fields, types and ranges.
 
-Knows:   the API's bodies, as docs/http-api.md promises them.
+Knows:   the API's bodies, as docs/http-api.md specifies them.
 Ignores: where the values come from.
 
-(x, y) begins here.
+Places are (x, y) in all of them.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,12 +25,12 @@ FieldText = Annotated[
 ]
 Region = Literal["field", "paper", "whole"]
 Millimetres = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-"""That a pixel spans: at most 1, which would make the eye's back a picture of a few dozen pixels."""
+"""Millimetres per pixel: at most 1, at which a fundus photograph would be a few dozen pixels wide."""
 Coordinate = Annotated[float, Field(ge=-100_000, le=100_000, allow_inf_nan=False)]
 
 
 class Body(BaseModel):
-    """One JSON object; what it does not know is refused."""
+    """A JSON object; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,7 +66,7 @@ class Rectangle(Body):
 
 
 class GridBody(Body):
-    """Where a person put the ETDRS grid."""
+    """Where a person has placed the ETDRS grid."""
 
     fovea: Point
     disc: Point
@@ -76,7 +76,7 @@ class GridBody(Body):
 
 
 class FromPath(Body):
-    """A photograph that lies on the server."""
+    """A photograph to submit, by its path on the server."""
 
     root: Annotated[str, Field(max_length=255)]
     path: Annotated[str, Field(max_length=4096)]
@@ -86,14 +86,14 @@ class FromPath(Body):
 
 
 class Resubmission(Body):
-    """Another look."""
+    """How a photograph is to be predicted again."""
 
     field: FieldText = "auto"
     region: Region | None = None
 
 
 class Changes(Body):
-    """What of a photograph is to be changed; what is left out stays."""
+    """Changes to a photograph; what is left out stays as it is."""
 
     thresholds: dict[Lesion, Threshold] | None = None
     levels: dict[Lesion, Level] | None = None
@@ -112,19 +112,19 @@ class Selection(Body):
 
 
 class NewBatch(Body):
-    """A batch to be made."""
+    """A batch to create."""
 
     name: Annotated[str, Field(max_length=LONGEST)] = ""
 
 
 class NewSession(Body):
-    """Whoever knows the token may come in."""
+    """The token, to open a session."""
 
     token: Annotated[str, Field(max_length=1024)]
 
 
 class NewStroke(Body):
-    """A line drawn."""
+    """A stroke to draw."""
 
     lesion: Lesion
     tool: Literal["brush", "eraser", "restore"]
@@ -135,7 +135,7 @@ class NewStroke(Body):
 
 
 class NewVerdict(Body):
-    """What a person says of a region."""
+    """A verdict on a region."""
 
     lesion: Lesion
     level: Level
@@ -148,22 +148,22 @@ class NewVerdict(Body):
 
 
 class Step(Body):
-    """Undo or redo."""
+    """An undo or a redo."""
 
     revision: Revision | None = None
 
 
 class Snapshot(Body):
-    """Keep the corrected masks as they are now."""
+    """A request to keep the corrected masks as they are now."""
 
     source: Annotated[Literal["corrections"], Field(alias="from")]
 
 
-# Answers
+# Responses
 
 
 class Maker(Body):
-    """A model."""
+    """The model that made a result."""
 
     name: str
     version: str
@@ -171,7 +171,7 @@ class Maker(Body):
 
 
 class LimitsBody(Body):
-    """How much the server takes on."""
+    """The limits on what the server accepts."""
 
     bytes: int
     pixels: int
@@ -181,7 +181,7 @@ class LimitsBody(Body):
 
 
 class Queue(Body):
-    """How many wait, and how many are looked at."""
+    """How many photographs wait, and how many are being predicted."""
 
     waiting: int
     under_way: int
@@ -198,7 +198,7 @@ class ModelLesion(Body):
 
 
 class Server(Body):
-    """What the server is."""
+    """The server: its version, model, limits and queue."""
 
     version: str
     notice: str
@@ -210,21 +210,21 @@ class Server(Body):
 
 
 class Health(Body):
-    """That it is up."""
+    """The answer of a server that is up."""
 
     status: Literal["ok"]
     version: str
 
 
 class Session(Body):
-    """Who may come in."""
+    """Whether a token is required, and whether the client has shown it."""
 
     token_required: bool
     signed_in: bool
 
 
 class TileLevel(Body):
-    """One zoom."""
+    """One level of the tile pyramid: px, and tiles."""
 
     width: int
     height: int
@@ -250,7 +250,7 @@ class FieldOfView(Body):
 
 
 class LesionResult(Body):
-    """What there is of a lesion at present."""
+    """The result for one lesion at its present threshold, corrections included."""
 
     name: str
     colour: tuple[int, int, int]
@@ -267,14 +267,14 @@ class LesionResult(Body):
 
 
 class Burden(Body):
-    """All lesions together."""
+    """The sums over all lesions."""
 
     count: int
     area_fraction: float
 
 
 class ResultBody(Body):
-    """What was found."""
+    """The result of a photograph that is done."""
 
     model: Maker
     field: FieldOfView
@@ -286,7 +286,7 @@ class ResultBody(Body):
 
 
 class FailureBody(Body):
-    """Why there is no result."""
+    """Why a photograph has failed."""
 
     code: str
     message: str
@@ -349,7 +349,7 @@ class Batches(Body):
 
 
 class LesionCounts(Body):
-    """What each level of a map would give."""
+    """The counts at every level of a map."""
 
     minimum_area_px: int
     regions: list[int]
@@ -358,7 +358,7 @@ class LesionCounts(Body):
 
 
 class Counts(Body):
-    """What each level of each map would give."""
+    """The counts at every level of each map."""
 
     revision: int
     field_px: int
@@ -409,7 +409,7 @@ class RegionAtPixel(Body):
 
 
 class ChangedBox(Rectangle):
-    """What an edit changed."""
+    """The box of pixels that an edit has changed."""
 
     lesion: str
 
@@ -467,7 +467,7 @@ class Reference(Body):
 
 
 class ReferencesBody(Body):
-    """All of a photograph."""
+    """All masks to compare with, of one photograph."""
 
     references: list[Reference]
 
@@ -481,21 +481,21 @@ class LesionAgreement(Body):
 
 
 class Agreement(Body):
-    """How far a result and masks agree."""
+    """The agreement of a result and a grader's masks."""
 
     revision: int
     lesions: dict[str, LesionAgreement]
 
 
 class FieldBurden(Body):
-    """What lies in one field of the grid."""
+    """The lesions in one field of the grid."""
 
     pixels: int
     lesions: dict[str, dict[str, int]]
 
 
 class GridBurden(Body):
-    """What lies in the fields of the ETDRS grid."""
+    """The lesions in the fields of the ETDRS grid."""
 
     fovea: Point
     disc: Point
@@ -505,7 +505,3 @@ class GridBurden(Body):
     radii_px: list[float]
     disc_diameter_px: float
     fields: dict[str, FieldBurden]
-
-
-PlainText = dict[str, Any]
-"""JSON without a promise."""

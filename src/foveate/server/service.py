@@ -1,4 +1,4 @@
-"""The running server: all its parts, put together.
+"""The running server: all its parts, connected.
 
 Knows:   which part needs which, and in which order they start and stop.
 Ignores: HTTP.
@@ -37,7 +37,7 @@ from foveate.writers import maps
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A server that runs."""
+    """A running server."""
 
     options: Options
     model: ModelInfo
@@ -96,7 +96,7 @@ class Service:
             out.unlink(missing_ok=True)
 
     def publish(self, record: Record) -> None:
-        """Tell the subscribers that a photograph has changed."""
+        """Publish to the subscribers that a photograph has changed."""
         self.presenter.publish(record)
 
     def delete(self, identifier: str) -> bool:

@@ -13,10 +13,10 @@ from collections import OrderedDict
 COOKIE = "foveate_session"
 
 SESSION_SECONDS = 12 * 3600
-"""A working day."""
+"""How long a session lasts: a working day."""
 
 SESSIONS = 1000
-"""At a time; the oldest is closed first."""
+"""Most sessions at a time; the oldest is closed first."""
 
 
 class Sessions:

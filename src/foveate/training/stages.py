@@ -167,7 +167,7 @@ class StepLoss(nn.Module):
         view, view_truth = batch.view
         with torch.set_grad_enabled(self.stage == "joint" and torch.is_grad_enabled()):
             features, coarse = network.forward_global(view)
-            pieces = _crop_pieces(features, batch.samplings)
+            pieces = _gather_pieces(features, batch.samplings)
             local_features, _ = network.local_net(windows)
         logits = network.fuse(local_features, pieces)
         return [
@@ -180,10 +180,10 @@ def _overlaps(supervisions: Sequence[Supervision]) -> Float[Tensor, "n 3 K"]:
     return torch.stack([overlap_sums(item.logits.detach().float(), item.truth) for item in supervisions])
 
 
-def _crop_pieces(
+def _gather_pieces(
     features: Float[Tensor, "P C V V"], samplings: Sequence[Sequence[FeatureSampling]]
 ) -> GlobalPieces:
-    """Crop every window's piece of its photograph's features; smaller pieces are padded, with weight 0."""
+    """Gather every window's piece of its photograph's features; smaller pieces are padded, with weight 0."""
     flat = [(photograph, sampling) for photograph, group in enumerate(samplings) for sampling in group]
     height = max(sampling.rows.shape[1] for _, sampling in flat)
     width = max(sampling.columns.shape[1] for _, sampling in flat)

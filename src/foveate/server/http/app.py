@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -55,20 +55,20 @@ class Application:
 
     @property
     def failure(self) -> FoveateError | None:
-        """Why it could not start, where it could not."""
+        """The error that kept the server from starting, if one did."""
         failure: FoveateError | None = getattr(self.routes.state, "failure", None)
         return failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Answer a request."""
         await self._guard(scope, receive, send)
 
 
 def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_workers) -> Application:
-    """Make the application; its lifespan starts the workers and stops them.
+    """Build the application; its lifespan starts the workers and stops them.
 
     Args:
-        options: how it runs.
+        options: its settings.
         spawn: starts the workers.
     """
     events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token)
@@ -105,7 +105,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Let every error have the one body."""
+    """Answer every error with the one error body."""
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -149,6 +149,13 @@ def _handle_errors(app: FastAPI) -> None:
         refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
         return Problem.of(refusal).response()
 
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        """Answer a client that has left in the middle of its request: that is no error of the server."""
+        return Problem(
+            400, "bad_request", "the connection was closed before the body was complete"
+        ).response()
+
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
         return Problem.of(errors.internal()).response()  # it is raised again after that, and `Guard` logs it
@@ -173,7 +180,7 @@ def _serve_page(app: FastAPI) -> None:
 
 
 class _Files(StaticFiles):
-    """Files that a browser asks for again, and gets only where they have changed."""
+    """Files that a browser loads again only if they have changed."""
 
     def file_response(self, *arguments: object, **named: object) -> Response:
         """Send a file."""

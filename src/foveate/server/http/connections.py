@@ -10,14 +10,14 @@ from typing import cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
-"""In which the header of a request must arrive, from its first byte or from the connection's start."""
+"""Seconds for a request's header to arrive, from its first byte or from the connection's start."""
 
 PER_CLIENT = 512
-"""Connections of one address; a proxy is one address, too."""
+"""Most connections of one address; a proxy is one address, too."""
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, for connections that are limited in time and number."""
+    """uvicorn's HTTP/1.1 protocol, with connections limited in time and number."""
 
     _header_timer: asyncio.TimerHandle | None = None
 

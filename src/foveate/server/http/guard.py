@@ -1,13 +1,13 @@
-"""Who may ask: everything that is checked before a request is looked at, and said with every answer.
+"""The guard: what is checked before a request is handled, and the headers of every response.
 
-Knows:   Host, origin, token, session, sizes of bodies, headers of answers.
-Ignores: what is asked for.
+Knows:   Host, origin, token, session, sizes of bodies, headers of responses.
+Ignores: what is requested.
 
-| danger                                       | what stands against it                                     |
+| danger                                       | protection                                                 |
 |----------------------------------------------|------------------------------------------------------------|
-| a name that is pointed at us (DNS rebinding) | the Host header must be one of our names                   |
+| a foreign name for us (DNS rebinding)        | the Host header must be one of the server's names          |
 | another site's page sends requests           | Sec-Fetch-Site and Origin must be our own; SameSite=Strict |
-| another machine asks                         | loopback, unless there is a token                          |
+| requests of other machines                   | loopback, unless there is a token                          |
 | a name or note that holds a script           | JSON only; no inline script or style may run               |
 | endless bodies, or ones that never arrive    | bytes and seconds are bounded                              |
 | patient data in caches                       | no-store                                                   |
@@ -34,25 +34,25 @@ from foveate.server.options import Options
 from foveate.server.sessions import COOKIE, Sessions
 
 JSON_BYTES = 2 << 20
-"""Of a body that is no file: a stroke of 10,000 points takes 0.4 MB."""
+"""Most bytes of a body that is not a file: a stroke of 10,000 points takes 0.4 MB."""
 
 DRAINED = 32 << 20
-"""Bytes of a refused body that are read all the same: most photographs."""
+"""Most bytes of a refused body that are read before the answer: more than most photographs have."""
 
 PATIENCE = 2.0
-"""Seconds for which they are."""
+"""Most seconds for which a refused body is read."""
 
 JSON_SECONDS = 20.0
-"""For a body that is no file to arrive."""
+"""Most seconds for a body that is not a file to arrive."""
 
 AT_ONCE = 1000
-"""Requests under way of those who may use the server, streams of events included."""
+"""Most requests under way of clients that may use the server, streams of events included."""
 
 STRANGERS = 500
-"""Requests under way of those who have shown no token."""
+"""Most requests under way of all clients that have shown no token."""
 
 PER_STRANGER = 32
-"""Requests under way of one address that has shown no token: a browser loads the page with 6 at a time."""
+"""Most requests under way of one address without token: a browser loads the page with 6 at a time."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -74,7 +74,7 @@ LOG = logging.getLogger("foveate.server")
 
 
 class Guard:
-    """Stands before the application."""
+    """Middleware that checks every request before the application sees it."""
 
     def __init__(self, app: ASGIApp, options: Options, sessions: Sessions, metrics: Metrics) -> None:
         self._app = app
@@ -85,7 +85,7 @@ class Guard:
         self._strangers: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, pass it on, and see to its answer."""
+        """Check a request, pass it on, and complete its response."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -143,10 +143,10 @@ class Guard:
             self._strangers -= Counter({address: 1})  # addresses without requests are forgotten
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raise a Problem where a request may not be looked at."""
+        """Raise a Problem if a request may not be handled."""
         path = scope["path"]
         if hostname(headers.get("host", "")) not in self._options.names:
-            raise Problem(421, "unknown_host", "this server is not called so; see --allow-host")
+            raise Problem(421, "unknown_host", "the server has no such name; see --allow-host")
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
             raise Problem(
                 403,
@@ -184,7 +184,7 @@ class Guard:
 
 
 class _Incoming:
-    """A request's body on its way."""
+    """A request's body while it arrives."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -197,7 +197,7 @@ class _Incoming:
         return message
 
     async def drain(self) -> None:
-        """Read on until it ends or is too long: who is still sending would not hear our answer."""
+        """Read on until it ends or is too long: a client that is still sending would not read the answer."""
         size = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
@@ -206,7 +206,7 @@ class _Incoming:
 
 
 class _Response:
-    """An answer on its way: our headers are added, and it is counted."""
+    """A response while it is sent: the server's headers are added, and it is counted."""
 
     def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
         self.is_started = False
@@ -269,7 +269,7 @@ def hostname(host: str) -> str:
 
 
 def _is_ours(headers: Headers) -> bool:
-    """Whether a request comes from our own page, or from none; pages cannot forge these headers."""
+    """Return whether a request comes from our own page, or from none; pages cannot forge these headers."""
     if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
@@ -279,40 +279,40 @@ def _is_ours(headers: Headers) -> bool:
 
 
 def _is_public(path: str) -> bool:
-    """Whether a page of another site may lead here: it shows nothing of anyone."""
+    """Return whether a page of another site may link to a path: it shows no patient data."""
     return path in {"/", "/healthz", "/favicon.ico"} or path.startswith("/page/")
 
 
 def _is_open(path: str) -> bool:
-    """Whether a path is for everyone: the page's files and what says that the server is up."""
+    """Return whether a path needs no token: the page's files, and what says that the server is up."""
     return not (path.startswith("/api/") or path in {"/api", "/metrics"}) or path == "/api/session"
 
 
 def _is_file(scope: Scope) -> bool:
-    """Whether the body is a file, which the route itself receives."""
+    """Return whether the body is a file, which the route itself receives."""
     method, path = scope["method"], scope["path"]
     return bool(method == "PUT" or (method == "POST" and path == "/api/photographs"))
 
 
 def require_length(headers: Headers, limit: int) -> None:
-    """Raise a Problem where a body says that it is too long."""
+    """Raise a Problem if the header announces a body that is too long."""
     length = headers.get("content-length", "0")
     if not length.isdigit():
-        raise Problem(400, "bad_request", "Content-Length is no number")
+        raise Problem(400, "bad_request", "Content-Length is not a number")
     if int(length) > limit:
         raise too_many_bytes(limit)
 
 
 def too_many_bytes(limit: int) -> Problem:
-    """The body is too long."""
+    """Return the refusal of a body that is too long."""
     return Problem(413, "too_many_bytes", f"the body has more than the {limit:,} bytes that are taken")
 
 
 def too_slow() -> Problem:
-    """The body did not arrive in time."""
+    """Return the refusal of a body that did not arrive in time."""
     return Problem(408, "too_slow", "the body did not arrive in time; try again", {"Connection": "close"})
 
 
 def is_secure(request: Request) -> bool:
-    """Whether a request came over TLS."""
+    """Return whether a request came over TLS."""
     return request.url.scheme == "https"

@@ -1,4 +1,4 @@
-"""Run the server until it is told to stop.
+"""Run the server until a signal stops it.
 
 Knows:   sockets, signals, and the line that says where the page is.
 Ignores: what is served.
@@ -22,11 +22,11 @@ GRACE = 2
 """Seconds that requests under way may take to end when the server stops."""
 
 BACKLOG = 512
-"""Connections that may wait to be taken."""
+"""Connections that may wait to be accepted."""
 
 
 class _Server(uvicorn.Server):
-    """Ends streams of events as soon as it is told to stop: they would never end by themselves."""
+    """A uvicorn server that ends event streams when it is to stop: they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, app: Application, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -34,7 +34,7 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and report that the server is ready."""
         await super().startup(sockets)
         if self.started and not self.should_exit:
             self._ready()
@@ -50,11 +50,11 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
     """Serve until a signal comes.
 
     Args:
-        options: how.
-        say: told the page's address once, when the server is ready.
+        options: settings of the server.
+        say: called with the page's address, once, when the server is ready.
 
     Raises:
-        FoveateError: the address or the model cannot be had, or the data folder cannot be used.
+        FoveateError: the address, the model or the data folder cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listening = _listening(options)
@@ -84,10 +84,10 @@ def configuration(app: Application) -> uvicorn.Config:
 
 
 def _listening(options: Options) -> socket.socket:
-    """Take the address before anything else is done, so that it is known to be free.
+    """Return a socket at the address, opened before anything else, so that the address is known to be free.
 
     Raises:
-        SettingError: it cannot be had.
+        SettingError: the address cannot be used.
     """
     try:
         family, kind, number, _, place = socket.getaddrinfo(

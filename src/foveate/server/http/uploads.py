@@ -1,6 +1,6 @@
-"""A request's body, or a file below an allowed folder -> a file of our own.
+"""A request's body, or a file below an allowed folder -> a file in the data folder.
 
-Knows:   how many bytes are taken, and which paths are allowed.
+Knows:   how many bytes are accepted, and which paths are allowed.
 Ignores: what the file holds.
 """
 
@@ -20,6 +20,9 @@ from foveate.server.http import guard
 from foveate.server.http.errors import Problem
 from foveate.server.options import Limits
 from foveate.server.storage import refusals
+
+FARTHEST = 100_000.0
+"""Most pixels of a place or a radius, as of all coordinates of the API."""
 
 
 async def receive(request: Request, target: Path, limits: Limits) -> None:
@@ -99,6 +102,6 @@ def field(text: str) -> FieldChoice:
         x, y, radius = (float(number) for number in text.split(","))
     except ValueError:
         x = y = radius = math.nan
-    if not all(math.isfinite(number) for number in (x, y, radius)):
+    if not (all(abs(number) <= FARTHEST for number in (x, y, radius)) and radius > 0):  # NaN is neither
         raise errors.invalid(f"field is {text!r}; give auto, full, or X,Y,RADIUS in pixels of the photograph")
     return y, x, radius

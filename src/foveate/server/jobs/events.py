@@ -1,6 +1,6 @@
-"""Server-sent events: what happens, published to every subscriber.
+"""Server-sent events: changes, published to every subscriber.
 
-Knows:   who has subscribed to what, and the text form of an event.
+Knows:   who has subscribed to what, and how an event is written.
 Ignores: what happens.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from foveate.server import errors
 
 SUBSCRIBERS = 128
-"""At a time: each holds a connection open."""
+"""Most subscribers at a time; each holds a connection open."""
 
 BACKLOG = 1000
 """Events that a subscriber may be behind; one further behind is cut off and must read the list again."""
@@ -83,7 +83,7 @@ class EventBroker:
         return self._stream(subscriber, first)
 
     async def _stream(self, subscriber: _Subscriber, first: str) -> AsyncIterator[str]:
-        with self._lock:  # only now: a stream that nobody begins to read is never left
+        with self._lock:  # only now: a stream that nobody reads would never be removed
             self._subscribers.add(subscriber)
         try:
             yield first

@@ -13,10 +13,10 @@ from PIL import Image
 from foveate.server.errors import ServiceError
 
 SCANS = 50
-"""Of one JPEG. Each scan draws over the whole picture once more; encoders write about 10."""
+"""Most scans of one JPEG. Each is decoded over the whole picture; encoders write about 10."""
 
 TILE_SLACK = 1 << 22
-"""Pixels by which a TIFF's tile may exceed its picture: small pictures may have one common tile."""
+"""Pixels by which a TIFF's tile may exceed its picture: encoders pad small pictures to whole tiles."""
 
 TILE_WIDTH, TILE_HEIGHT = 322, 323
 """TIFF tags."""

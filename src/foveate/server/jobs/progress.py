@@ -1,6 +1,6 @@
 """How far each photograph under way is.
 
-Knows:   a share of each photograph that is being predicted.
+Knows:   the share of each photograph that is predicted.
 Ignores: who predicts it, and who asks.
 """
 

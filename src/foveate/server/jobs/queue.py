@@ -3,9 +3,9 @@
 Knows:   the queue, its limit, what a lost or slow worker means, when results expire.
 Ignores: HTTP, and how a photograph is predicted.
 
-Every photograph that is accepted ends as done, or as failed with a reason: the queue is kept on the disk,
-what was under way when the server ended is started again, and one that ends a worker three times is given up.
-No error ends a thread of the queue: after a full disk or a database error it waits and goes on.
+Every accepted photograph ends as done, or as failed with a reason. The queue is kept on the disk, so that a
+server that was killed goes on with it. A photograph that ends a worker three times is recorded as failed. No
+error ends a thread of the queue: after a full disk or a database error, it waits and tries again.
 """
 
 import contextlib
@@ -51,16 +51,16 @@ IO_ATTEMPTS = 2
 """Attempts at a task of the I/O worker that ends it; somebody waits for the answer."""
 
 SWEEP_SECONDS = 60.0
-"""Between two searches for expired photographs."""
+"""Seconds between two searches for expired photographs."""
 
 RETRY_SECONDS = 5.0
-"""Pause of a thread after the disk or the database has failed."""
+"""Seconds that a thread waits after the disk or the database has refused."""
 
 EXPECTED_SECONDS = 10.0
-"""That a photograph is expected to take before one was predicted."""
+"""Expected seconds for a photograph, until one was predicted."""
 
 CLOSE_SECONDS = 1.5
-"""That the threads may take to end when the server stops."""
+"""Seconds in which the threads may end when the server stops."""
 
 LOG = logging.getLogger("foveate.server")
 
@@ -69,7 +69,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A photograph as it is submitted."""
+    """How a photograph is submitted."""
 
     name: str
     """As people read it."""
@@ -80,7 +80,7 @@ class Submission:
 
 @dataclass(eq=False)
 class Reservations:
-    """Photographs that are being received: they have a place in the queue already."""
+    """Photographs that are being received; each has a place in the queue already."""
 
     receiving: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -340,7 +340,7 @@ class JobQueue:
         """Predict a photograph; whatever happens, its state is recorded."""
         try:
             self._predict(worker, record)
-        except Exception as error:  # whatever it was: the queue goes on
+        except Exception as error:  # a bug: this photograph fails, and the queue goes on
             LOG.error("%s while predicting a photograph", type(error).__name__)
             self._persistently(lambda: self._fail(record, "crashed", errors.CRASHED))
         finally:
@@ -423,7 +423,7 @@ class JobQueue:
             self._on_change(failed)
 
     def _sweep(self) -> None:
-        """Delete what has expired, every now and then."""
+        """Delete expired photographs at regular intervals."""
         while not self._closing.wait(SWEEP_SECONDS if self._limits.keep else None):
             self._persistently(lambda: self.expire(time.time()))
 

@@ -55,7 +55,7 @@ THUMBNAIL = 256
 """Long side, px."""
 
 MASK_FORMATS = ("PNG", "TIFF", "GIF", "BMP")
-"""None that smears edges."""
+"""Lossless formats: others blur the edges."""
 
 
 def receive(task: ReceiveTask) -> ReceivedFacts:
@@ -88,7 +88,7 @@ def _eye(photograph: Photograph) -> Eye | None:
 
 
 def _require_size(path: Path, pixels: int) -> None:
-    """Refuse a photograph that its header shows as too expensive; reading reports whatever else is wrong.
+    """Refuse a photograph whose header shows that it is too expensive; reading reports other faults.
 
     Raises:
         ServiceError: 'too_many_pixels'.
@@ -296,7 +296,13 @@ def _summary(
 
 
 def _read(directory: PhotographDir, pixels: int) -> Photograph:
-    """Read the upload of a photograph of at most so many pixels."""
+    """Read the upload of a photograph of at most so many pixels.
+
+    Raises:
+        FileNotFoundError: the upload is gone.
+        PhotographError: it is no photograph that can be read.
+    """
+    directory.upload.stat()  # a file that is gone from the disk is no fault of whoever sent it
     return photographs.read(directory.upload, limit=pixels)
 
 

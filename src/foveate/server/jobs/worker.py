@@ -4,7 +4,7 @@ Knows:   how tasks arrive and replies leave: a line of JSON each, over stdin and
 Ignores: what a task does, and which comes next.
 
 Run as `python -m foveate.server.jobs.worker CONFIG`. When the process that started it is gone, for whatever
-reason, stdin ends and the worker ends at once: a server that was killed leaves no worker behind.
+reason, stdin ends and the worker ends at once. A server that was killed leaves no worker behind.
 """
 
 import os
@@ -147,7 +147,7 @@ def _outcome(task: Task, model: Model | None, progress: ProgressCallback) -> Don
         return Refused(code=error.code, message=error.message)
     except TaskCancelled:
         return Cancelled()
-    except Exception as error:  # a bug: this task fails, the next one may not
+    except Exception as error:  # a bug: this task fails, and the worker goes on
         # Where it happened, without its message, which might hold a name.
         print(
             f"{type(error).__name__} in a worker\n" + "".join(traceback.format_tb(error.__traceback__)),

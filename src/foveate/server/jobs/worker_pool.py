@@ -1,4 +1,4 @@
-"""The worker processes: one that receives and writes files, and some that predict.
+"""The worker processes: one that reads uploads and writes files, and some that predict.
 
 Knows:   how to start a worker, send it a task, follow its progress, and replace it when it is lost.
 Ignores: what the tasks are.
@@ -44,10 +44,10 @@ ProgressCallback = Callable[[float], None]
 Reply = Ready | TaskProgress | Done | Refused | Cancelled
 
 START_SECONDS = 120.0
-"""That a process may take to open its model."""
+"""Seconds in which a process must open its model."""
 
 CANCEL_SECONDS = 3.0
-"""Grace period after a cancellation; a window takes less."""
+"""Seconds in which a task must end after its cancellation; one window takes less."""
 
 
 class LostError(Exception):
@@ -84,16 +84,18 @@ class Worker(Protocol):
 
         Raises:
             ServiceError: the task cannot be done.
-            LostError, TooSlowError, CancelledError: as they say.
+            LostError: the worker ended in the middle of the task.
+            TooSlowError: the task exceeded its time limit.
+            CancelledError: `cancel` was called.
         """
         ...
 
     def cancel(self) -> None:
-        """End the task under way, if any, in CancelledError."""
+        """Cancel the task under way, if any: its `do` raises CancelledError."""
         ...
 
     def close(self) -> None:
-        """End the worker for good."""
+        """End the worker; it takes no further task."""
         ...
 
 
@@ -102,7 +104,7 @@ class WorkerPool:
     """All workers of a server."""
 
     io_worker: Worker
-    """Receives photographs and writes files."""
+    """Reads uploads and writes files."""
     inference_workers: Sequence[Worker]
 
     @property
@@ -210,7 +212,7 @@ class WorkerProcess:
             text=True,
             encoding="utf-8",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
-            start_new_session=True,  # so that it can be ended with all that it has started
+            start_new_session=True,  # so that it can be ended together with the processes that it starts
         )
         self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         threading.Thread(target=_read_replies, args=(self._process, self._replies), daemon=True).start()

@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 @runtime_checkable
 class Sized(Protocol):
-    """Takes memory."""
+    """A value that takes memory."""
 
     @property
     def nbytes(self) -> int:
-        """How much."""
+        """Bytes that it takes."""
         ...
 
 
@@ -24,7 +24,7 @@ Cached = TypeVar("Cached", bound=Sized)
 
 
 class MapCache:
-    """Keeps what was decoded lately, up to so many bytes; the latest one always."""
+    """Recently used values, up to a number of bytes; the latest is always kept."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -33,7 +33,7 @@ class MapCache:
         self._making: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
-        """Return what is kept under a key, or make and keep it; several who ask at once wait for one."""
+        """Return the value of a key, or make and keep it; threads that ask at once wait for one of them."""
         with self._lock:
             if key in self._entries:
                 return self._touched(key)
@@ -61,7 +61,7 @@ class MapCache:
         return sum(entry.nbytes for entry in self._entries.values())
 
     def forget(self, *first: Hashable) -> None:
-        """Drop all keys, tuples, that begin so."""
+        """Drop the values whose keys, tuples, begin with these parts."""
         with self._lock:
             for key in [
                 key for key in self._entries if isinstance(key, tuple) and key[: len(first)] == first

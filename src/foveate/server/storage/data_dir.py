@@ -13,7 +13,7 @@ DATA/photographs/<id>/upload             the file as it was sent
                      /maps.tiles         tiles of the maps, all lesions of a tile in one picture
                      /references/<name>_<LESION>.png
                      /made/<settings>/   exports at other thresholds, or with corrections
-DATA/unknown/<id>/                       results that the database does not know; for a person to look at
+DATA/unknown/<id>-<digits>/              photographs that the database does not know; for a person to look at
 DATA/gone/                               what is being deleted
 """
 
@@ -93,7 +93,8 @@ class DataDir:
     """The data folder, for one server at a time.
 
     Raises:
-        OutputError: it cannot be written, another server uses it, or it holds photographs without a database.
+        OutputError: it cannot be written, another server uses it, it holds photographs without a database, or
+            it lies on several disks.
     """
 
     def __init__(self, data: Path) -> None:
@@ -104,6 +105,7 @@ class DataDir:
         self._unknown = data / "unknown"
         for folder in (self.photographs, self.incoming, self._gone):
             atomic_files.require_writable(folder)
+            self._require_one_disk(folder)
         self._lock = _lock(data)
         try:
             self._require_database()
@@ -114,16 +116,26 @@ class DataDir:
         for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
             _remove(leftover)
 
+    def _require_one_disk(self, folder: Path) -> None:
+        """Raise OutputError if a folder lies on another disk: files could not be moved in one step.
+
+        The system's own error would come with the first upload.
+        """
+        if folder.stat().st_dev != self.data.stat().st_dev:
+            raise OutputError(
+                f"{folder}: lies on another disk than {self.data}; let --data as a whole lie on that disk"
+            )
+
     def _require_database(self) -> None:
         """Raise OutputError if there are photographs but no database: a new one would know none of them."""
-        if not self.database.exists() and any(self.photographs.iterdir()):
+        if any(self.photographs.iterdir()) and not (self.database.exists() and self.database.stat().st_size):
             raise OutputError(
-                f"{self.data}: holds photographs, but {self.database.name} is missing; put it back, or "
-                "choose another --data"
+                f"{self.data}: holds photographs, but {self.database.name} is missing or empty; put it back, "
+                "or choose another --data"
             )
 
     def close(self) -> None:
-        """Let another server use it."""
+        """Release the folder, so that another server may use it."""
         self._lock.close()
 
     @property
@@ -136,7 +148,7 @@ class DataDir:
         return PhotographDir(folder=self.photographs / identifier)
 
     def delete(self, path: Path) -> None:
-        """Delete a file or folder: out of sight at once, off the disk before this returns."""
+        """Delete a file or folder: it leaves its place at once, and the disk before this returns."""
         aside = self._gone / uuid.uuid4().hex
         try:
             path.rename(aside)
@@ -147,22 +159,22 @@ class DataDir:
     def keep_only(self, identifiers: frozenset[str]) -> None:
         """Remove the folders of photographs that the database does not know, and unfinished files in others.
 
-        An upload that was never accepted, since the server was killed meanwhile, is deleted. Results are set
-        aside in DATA/unknown: the database may be an older copy.
+        An upload that was not read whole when the server was killed is deleted: it was never accepted. What
+        was read is set aside in DATA/unknown, with its results: the database may be an older copy.
         """
         for folder in self.photographs.iterdir():
             if folder.name in identifiers:
                 atomic_files.remove_leftovers(folder, deep=False)
                 continue
-            if not PhotographDir(folder=folder).results.exists():
+            if not PhotographDir(folder=folder).thumbnail.exists():
                 self.delete(folder)
                 continue
             self._unknown.mkdir(exist_ok=True)
             folder.rename(self._unknown / f"{folder.name}-{uuid.uuid4().hex[:8]}")
-            LOG.warning("results of a photograph that the database does not know are set aside in unknown/")
+            LOG.warning("a photograph that the database does not know is set aside in unknown/")
 
     def free(self) -> int:
-        """Return the bytes that the disk has left."""
+        """Return the bytes that are free on the disk."""
         return shutil.disk_usage(self.data).free
 
 
@@ -173,7 +185,7 @@ def _lock(data: Path) -> IO[bytes]:
         OutputError: another process holds the lock.
     """
     file = (data / "lock").open("wb")
-    if sys.platform != "win32":  # where files that are open cannot be replaced anyway
+    if sys.platform != "win32":  # Windows has no flock, and does not replace open files
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -1,10 +1,10 @@
-"""What the server remembers: photographs, batches and every correction, in one SQLite file.
+"""The database: photographs, batches and every correction, in one SQLite file.
 
 Knows:   tables, and that whatever was answered is on the disk.
 Ignores: pictures, and what any value means.
 
-Every change is one transaction: a server that is killed at any moment finds everything that it had answered,
-and nothing by half. What is deleted is overwritten in the file.
+Every change is one transaction: after a kill at any moment, all that was answered is there, and nothing is
+half done. What is deleted is overwritten in the file.
 """
 
 import json
@@ -44,12 +44,12 @@ SORTS = {
     "burden": "area_fraction",
     "count": "count",
 }
-"""How lists may be sorted, and by what."""
+"""Sort key of a list -> SQL."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """All that is remembered of one photograph."""
+    """All that is stored of one photograph."""
 
     id: str
     number: int
@@ -61,7 +61,7 @@ class Record:
     """As its files are called."""
     state: State
     attempts: int
-    """How often it was begun."""
+    """How often its prediction was started."""
     field: FieldChoice
     """'auto', 'full', or (row, column, radius), px."""
     region: Part | None
@@ -215,7 +215,7 @@ class Database:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """Do several things as one: all of them are on the disk afterwards, or none."""
+        """Change several rows in one transaction: all changes are on the disk afterwards, or none."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -233,7 +233,7 @@ class Database:
     # Batches
 
     def add_batch(self, identifier: str, name: str, now: float) -> None:
-        """Make a batch."""
+        """Add a batch."""
         with self.change() as database:
             database.execute("INSERT INTO batches VALUES (?, ?, ?)", (identifier, name, now))
 
@@ -256,7 +256,7 @@ class Database:
         return counted
 
     def delete_batch(self, identifier: str) -> None:
-        """Forget a batch that holds no photograph any more."""
+        """Delete a batch that holds no photograph any more."""
         with self.change() as database:
             database.execute("DELETE FROM batches WHERE id = ?", (identifier,))
         self._wipe()
@@ -318,7 +318,7 @@ class Database:
         return [row[0] for row in self._rows(f"SELECT id FROM photographs {where} ORDER BY number", *values)]
 
     def delete(self, identifier: str) -> bool:
-        """Forget a photograph and all that belongs to it; say whether it was there."""
+        """Delete a photograph and all that belongs to it; return whether it was there."""
         with self.change() as database:
             deleted = database.execute("DELETE FROM photographs WHERE id = ?", (identifier,)).rowcount
         self._wipe()
@@ -332,7 +332,7 @@ class Database:
         return [row[0] for row in rows]
 
     def _wipe(self) -> None:
-        """Leave nothing of what was deleted in the write-ahead log."""
+        """Leave nothing of what was deleted in the write-ahead log, either."""
         with self._lock:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -350,7 +350,7 @@ class Database:
             return _update(database, row["id"], changes)
 
     def resume(self) -> int:
-        """Put whatever was under way when the server ended back into the queue; return how much that is."""
+        """Put photographs that were under way when the server ended back into the queue; return how many."""
         with self.change() as database:
             return database.execute(
                 "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'looking'"
@@ -401,7 +401,7 @@ class Database:
         present: Mapping[str, CurrentCounts],
         now: float,
     ) -> Record | None:
-        """Keep what was found, as one step: from then on it is done. None where the photograph is gone."""
+        """Store a prediction; the photograph is done from then on. None if it was deleted."""
         with self.change() as database:
             drop_edits(database, identifier)
             done = {"state": "done", "facts": facts, "finished": now, "revision": 0, "error": None}
@@ -414,7 +414,7 @@ class Database:
             put_current_counts(database, identifier, present)
             return _get(database, identifier)
 
-    # What is counted
+    # Counts
 
     def counts(self, identifier: str, lesion: str) -> LevelCounts:
         """Return the counts of all levels of the model's map of a photograph that is done.
@@ -426,7 +426,7 @@ class Database:
         return LevelCounts.model_validate_json(_only(rows)["counts"])
 
     def current_counts(self, identifier: str) -> dict[str, CurrentCounts]:
-        """Return what each lesion comes to at present, of a photograph that is done.
+        """Return the present counts of each lesion, of a photograph that is done.
 
         Raises:
             ServiceError: the photograph was deleted meanwhile.
@@ -474,7 +474,7 @@ class Database:
         return _edit(_only(rows))
 
     def corrected_lesions(self, identifier: str) -> frozenset[str]:
-        """Return the lesions of which any pixel was corrected."""
+        """Return the lesions with at least one corrected pixel."""
         rows = self._rows(
             "SELECT DISTINCT lesion FROM edits WHERE photograph = ? AND NOT undone AND box IS NOT NULL",
             identifier,
@@ -496,7 +496,7 @@ def _only(rows: list[sqlite3.Row]) -> sqlite3.Row:
 def put_current_counts(
     database: sqlite3.Connection, identifier: str, present: Mapping[str, CurrentCounts]
 ) -> None:
-    """Within a change: keep what lesions come to at present, and the sums that lists sort by."""
+    """Within a change: store the present counts of lesions, and the sums that lists sort by."""
     database.executemany(
         "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
         [
@@ -513,7 +513,7 @@ def put_current_counts(
 
 
 def put_edit(database: sqlite3.Connection, identifier: str, edit: Edit) -> None:
-    """Within a change: add a step to the journal; what was undone before it is gone for good."""
+    """Within a change: add a step to the journal; steps that are undone are deleted."""
     database.execute("DELETE FROM edits WHERE photograph = ? AND undone", (identifier,))
     row = {
         "photograph": identifier,
@@ -540,7 +540,7 @@ def mark_undone(database: sqlite3.Connection, identifier: str, number: int, *, u
 
 
 def drop_edits(database: sqlite3.Connection, identifier: str) -> None:
-    """Within a change: forget the journal."""
+    """Within a change: delete the journal."""
     database.execute("DELETE FROM edits WHERE photograph = ?", (identifier,))
 
 

@@ -1,4 +1,4 @@
-"""What is stored of a photograph that was predicted.
+"""The stored facts of a photograph that was predicted.
 
 Knows:   the facts and the counts of a photograph, and their JSON form in the database.
 Ignores: who made them.
@@ -85,7 +85,7 @@ class PhotographFacts(StoredFacts):
 
 
 class LevelCounts(StoredFacts):
-    """What each stored level of a map, 0 to 255, would give as threshold."""
+    """The counts at each stored level of a map, 0 to 255, taken as threshold."""
 
     regions: list[int]
     """Regions of at least the smallest area."""

@@ -4,7 +4,7 @@ Knows:   each step, and that an older file is brought up to date as one transact
 Ignores: what any table holds.
 
 `PRAGMA user_version` holds the number of the last step that was applied. A step that was ever shipped is
-never changed: what is to be different comes as a new one at the end.
+never changed: a change of the schema is a new step at the end.
 """
 
 import sqlite3

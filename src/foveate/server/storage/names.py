@@ -1,6 +1,6 @@
-"""The name of a photograph: what people read, and what files are called.
+"""The name of a photograph: as people read it, and as its files are named.
 
-Knows:   which letters are safe where.
+Knows:   which letters are safe in which place.
 Ignores: photographs.
 
 Names come from other people's files. What people read is kept as it is, but for control characters; it is
@@ -40,7 +40,7 @@ def of_header(value: str | None) -> str:
 
 
 def of_file(name: str) -> str:
-    """Return what people read: the last part of a path, without its ending."""
+    """Return the name that people read: the last part of a path, without its ending."""
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     letters = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
     stem, dot, ending = letters.rpartition(".")
@@ -58,7 +58,7 @@ def eye(name: str) -> Eye | None:
 
 
 def of_batch(name: str) -> str:
-    """Return what people read of a batch's name."""
+    """Return a batch's name as people read it."""
     letters = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
     return letters[:LONGEST]
 
@@ -69,7 +69,7 @@ def of_note(note: str) -> str:
 
 
 def key(name: str) -> str:
-    """Return what files are called: letters and digits of any script, '-', '_', '.', and no dot in front."""
+    """Return a name for files: letters and digits of any script, '-', '_', '.', and no dot in front."""
     safe = ""
     for letter in unicodedata.normalize("NFC", name):
         folded = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()

@@ -1,4 +1,4 @@
-"""What is left of a photograph that was deleted while something was being written for it.
+"""Files of a photograph that was deleted while they were being written.
 
 Knows:   that a folder whose photograph is not in the database has no owner.
 Ignores: who writes, and what.

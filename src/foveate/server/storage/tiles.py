@@ -12,6 +12,7 @@ row by row. A tile of a map that is 0 everywhere has no bytes.
 Shape letters: H W level, h w tile.
 """
 
+import errno
 import json
 import math
 import os
@@ -32,7 +33,7 @@ SIZE = 512
 """Side of a tile, px: smaller ones cost requests, larger ones what lies off the screen."""
 
 MARGIN = 2
-"""Of its neighbours' pixels around a tile in a stack, px: outlines close over the borders of tiles."""
+"""Pixels of its neighbours around a tile in a stack: outlines close across the borders of tiles."""
 
 STACKED = SIZE + 2 * MARGIN
 """Side of a tile with its margin, px."""
@@ -59,7 +60,7 @@ class Level:
         return -(-self.width // SIZE)
 
     def has(self, row: int, column: int) -> bool:
-        """Say whether there is such a tile."""
+        """Return whether there is such a tile."""
         return 0 <= row < self.rows and 0 <= column < self.columns
 
     def box(self, row: int, column: int) -> Box:
@@ -120,11 +121,11 @@ class Pyramid:
 
     @property
     def nbytes(self) -> int:
-        """What it takes."""
+        """Bytes that it takes."""
         return sum(picture.nbytes for picture in self._pictures)
 
     def replace(self, box: Box, pixels: UInt8[np.ndarray, "h w"]) -> None:
-        """Put other pixels into a box of the finest level, and bring the coarser ones up to date."""
+        """Replace the pixels of a box at the finest level, and update the coarser levels."""
         self.finest[box.slices] = pixels
         for finer, coarser in zip(self._pictures[:0:-1], self._pictures[-2::-1], strict=True):
             box = Box(
@@ -144,7 +145,7 @@ class Pyramid:
         return picture[top : box.bottom + MARGIN, left : box.right + MARGIN]
 
     def has(self, level: int, row: int, column: int) -> bool:
-        """Say whether there is such a tile."""
+        """Return whether there is such a tile."""
         return 0 <= level < len(self.levels) and self.levels[level].has(row, column)
 
 
@@ -271,6 +272,7 @@ class Packs:
 
         Raises:
             FileNotFoundError: there is no such pack.
+            OSError: the pack is damaged.
         """
         header = self._header(path)
         if not (0 <= level < len(header.sizes)):
@@ -281,7 +283,10 @@ class Packs:
         number = header.firsts[level] + row * size.columns + column
         begin = header.end_offsets[number - 1] if number else 0
         with path.open("rb") as file:
-            return os.pread(file.fileno(), header.end_offsets[number] - begin, header.start + begin)
+            content = os.pread(file.fileno(), header.end_offsets[number] - begin, header.start + begin)
+        if len(content) != header.end_offsets[number] - begin:
+            raise _damaged(path)
+        return content
 
     def forget(self, path: Path) -> None:
         """Forget a pack that was written anew or removed."""
@@ -295,19 +300,34 @@ class Packs:
                 return self._headers[path]
         with path.open("rb") as file:
             line = file.readline()
-        header = json.loads(line)
-        sizes = tuple(Level(height=height, width=width) for height, width in header["sizes"])
-        firsts = [0]
-        for size in sizes[:-1]:
-            firsts.append(firsts[-1] + size.rows * size.columns)
-        header = _Header(
-            sizes=sizes, firsts=tuple(firsts), end_offsets=tuple(header["ends"]), start=len(line)
-        )
+        try:
+            header = _read_header(line)
+        except ValueError as error:
+            raise _damaged(path) from error
         with self._lock:
             self._headers[path] = header
             while len(self._headers) > HEADERS:
                 self._headers.popitem(last=False)
         return header
+
+
+def _read_header(line: bytes) -> _Header:
+    """Return what a pack's first line says.
+
+    Raises:
+        ValueError: it is not the first line of a pack.
+    """
+    header = json.loads(line)
+    sizes = tuple(Level(height=height, width=width) for height, width in header["sizes"])
+    firsts = [0]
+    for size in sizes[:-1]:
+        firsts.append(firsts[-1] + size.rows * size.columns)
+    return _Header(sizes=sizes, firsts=tuple(firsts), end_offsets=tuple(header["ends"]), start=len(line))
+
+
+def _damaged(path: Path) -> OSError:
+    """Return the error for a pack that is not as it was written: only a fault of the disk makes it so."""
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
 
 def _shape(picture: np.ndarray) -> tuple[int, int]:

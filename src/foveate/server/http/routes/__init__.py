@@ -53,6 +53,6 @@ Grader = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how errors are described: those that any request may meet, and some more."""
+    """Return how errors are described in OpenAPI: those of any request, and some more."""
     every = (400, 401, 403, 405, 413, 421, 422, 429, 500, 503, *statuses)
     return {status: {"model": schemas.Error} for status in every}

@@ -55,18 +55,18 @@ def state(services: Services, id: Id) -> schemas.CorrectionState:
 
 @router.post("/corrections/strokes")
 def stroke(services: Services, id: Id, body: schemas.NewStroke) -> schemas.CorrectionState:
-    """Draw, erase, or give back to the model."""
+    """Draw a stroke: paint, erase, or restore the model's result."""
     stroke = Stroke(lesion=body.lesion, tool=body.tool, diameter=body.diameter, points=body.points)
-    return _verdict_body(services, services.corrections.stroke(id, stroke, _attribution(body)))
+    return _edit_body(services, services.corrections.stroke(id, stroke, _attribution(body)))
 
 
 @router.post("/corrections/verdicts")
 def verdict(services: Services, id: Id, body: schemas.NewVerdict) -> schemas.CorrectionState:
-    """Accept, reject or doubt a region."""
+    """Give a verdict on a region."""
     verdict = RegionVerdict(
         lesion=body.lesion, level=body.level, x=body.x, y=body.y, verdict=body.verdict, note=body.note
     )
-    return _verdict_body(services, services.corrections.add_verdict(id, verdict, _attribution(body)))
+    return _edit_body(services, services.corrections.add_verdict(id, verdict, _attribution(body)))
 
 
 @router.put("/corrections/masks/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
@@ -79,11 +79,11 @@ async def mask(
     author: Author = "",
     revision: Revision = None,
 ) -> schemas.CorrectionState:
-    """Take a whole mask for what is lesion and what is not."""
+    """Replace a lesion's pixels by a whole mask."""
     attribution = Attribution(author=author, revision=revision)
     return await _received(
         *(request, services, id, lesion),
-        lambda record, mask: _verdict_body(
+        lambda record, mask: _edit_body(
             services, services.corrections.replace_mask(record.id, lesion, mask, attribution)
         ),
     )
@@ -92,7 +92,7 @@ async def mask(
 async def _received(
     request: Request, services: Service, id: str, lesion: str, take: Callable[[Record, Mask], Answer]
 ) -> Answer:
-    """Receive a mask of a photograph's lesion, and answer with what is made of it."""
+    """Receive a mask of a photograph's lesion, and return what `take` makes of it."""
     uploads.require_type(request, *KINDS)
     record = await to_thread.run_sync(services.done, id)
     require_lesion(record, lesion)
@@ -107,27 +107,27 @@ async def _received(
 @router.post("/corrections/undo")
 def undo(services: Services, id: Id, body: schemas.Step) -> schemas.CorrectionState:
     """Undo the last step."""
-    return _verdict_body(services, services.corrections.undo(id, body.revision))
+    return _edit_body(services, services.corrections.undo(id, body.revision))
 
 
 @router.post("/corrections/redo")
 def redo(services: Services, id: Id, body: schemas.Step) -> schemas.CorrectionState:
-    """Do again what was undone last."""
-    return _verdict_body(services, services.corrections.redo(id, body.revision))
+    """Redo the step that was undone last."""
+    return _edit_body(services, services.corrections.redo(id, body.revision))
 
 
 @router.delete("/corrections")
 def forget(services: Services, id: Id) -> schemas.CorrectionState:
-    """Forget all corrections."""
-    return _verdict_body(services, services.corrections.delete_all(id))
+    """Delete all corrections."""
+    return _edit_body(services, services.corrections.delete_all(id))
 
 
 def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
     return Attribution(author=body.author, revision=body.revision)
 
 
-def _verdict_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
-    """Tell whoever listens, and return the state with what was changed."""
+def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
+    """Publish a change, and return the state with the box that was changed."""
     services.publish(changed.record)
     state = state_of(services, changed.record)
     if changed.box is None or changed.lesion is None:
@@ -218,7 +218,7 @@ def delete_reference(services: Services, id: Id, name: Grader) -> Response:
 
 @router.get("/references/{name}/agreement")
 def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corrected") -> schemas.Agreement:
-    """Say, for every level, how far the result and a grader's masks agree."""
+    """Return, for every level, the agreement of the result and a grader's masks."""
     record = services.done(id)
     lesion_codes = services.references.names(record).get(name)
     if lesion_codes is None:

@@ -1,6 +1,6 @@
 """Routes of files: zips, overlays, the report.
 
-Knows:   which files there are, and how they are called when they are saved.
+Knows:   which files there are, and their names when they are saved.
 Ignores: how they are made.
 """
 
@@ -61,7 +61,7 @@ def training(services: Services, id: Id) -> FileResponse:
 def all_training(
     services: Services, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
 ) -> FileResponse:
-    """Return all photographs that a person has looked through as a set to train on."""
+    """Return all photographs that a person has corrected or reviewed, as a set to train on."""
     return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
 
 
@@ -77,7 +77,7 @@ def selected(services: Services, body: schemas.Selection) -> FileResponse:
 def overlay(
     services: Services, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None
 ) -> Response:
-    """Return the photograph with outlines of what there is at present."""
+    """Return the photograph with the present outlines of all lesions."""
     content = _overlay(services, services.done(id), width)
     return Response(content, media_type="image/jpeg")
 

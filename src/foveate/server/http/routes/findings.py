@@ -1,4 +1,4 @@
-"""Routes of what was found: counts, regions, the ETDRS grid.
+"""Routes of findings: counts, regions, the ETDRS grid.
 
 Knows:   which figures there are, of which layer.
 Ignores: how they are counted.
@@ -34,7 +34,7 @@ LevelNumber = Annotated[int, Query(ge=1, le=255)]
 
 @router.get("/counts")
 def counts(services: Services, id: Id, layer: LayerName = "corrected") -> schemas.Counts:
-    """Return what each level of each map would give."""
+    """Return the counts at every level of each map."""
     record = services.done(id)
     return schemas.Counts(
         revision=record.revision,
@@ -186,7 +186,7 @@ def region(
 
 @router.get("/grid")
 def etdrs_burden(*, services: Services, id: Id) -> schemas.GridBurden:
-    """Return what lies in the fields of the ETDRS grid."""
+    """Return the lesions in the fields of the ETDRS grid."""
     return services.measures.grid_burden(services.done(id))
 
 

@@ -1,4 +1,4 @@
-"""Routes of photographs: submit, list, see, change, delete.
+"""Routes of photographs: submit, list, read, change, delete.
 
 Knows:   /api/photographs and /api/photographs/{id}.
 Ignores: pictures, corrections and files.
@@ -40,7 +40,7 @@ IO_THREADS = 4
 Done = TypeVar("Done")
 
 LONGEST_WAIT = 60.0
-"""Seconds that a request may wait for a result."""
+"""Most seconds that a request may wait for a result."""
 
 BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
 
@@ -92,7 +92,7 @@ async def submit_path(
 
 @contextlib.asynccontextmanager
 async def _reservation(services: Service) -> AsyncIterator[Path]:
-    """Hold a place in the queue, and a path for the file; what is left of it goes."""
+    """Hold a place in the queue, and a path for the file; a file that is left there is deleted."""
     reservation = services.jobs.reserve()
     await to_thread.run_sync(reservation.__enter__)
     upload = services.data_dir.incoming / uuid.uuid4().hex
@@ -104,7 +104,7 @@ async def _reservation(services: Service) -> AsyncIterator[Path]:
 
 
 async def _wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
-    """Do work that waits for the I/O worker, in one of a few threads; it is never ended halfway."""
+    """Do work that waits for the I/O worker, in one of a few threads; it goes on if the client leaves."""
     limiter: CapacityLimiter = request.app.state.io_limiter
     with anyio.CancelScope(shield=True):
         done = await to_thread.run_sync(work, limiter=limiter)
@@ -138,7 +138,7 @@ def listed(
     page = schemas.Photographs(
         photographs=[services.presenter.photograph(record, positions) for record in records], total=total
     )
-    # Written once, not checked again against what it was just made as: lists are asked for all the time.
+    # Serialised without validating what was just built: lists are requested all the time.
     return Response(page.model_dump_json(), media_type="application/json")
 
 
@@ -181,7 +181,7 @@ def change(
     body: schemas.Changes,
     if_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> schemas.PhotographBody:
-    """Change what a person may say of a photograph, if it is still as the person saw it."""
+    """Change what a person may set of a photograph, if it is still as it was read."""
     if {"thresholds", "levels"} <= body.model_fields_set:
         raise errors.invalid("give thresholds or levels, not both")
     with services.corrections.lock(id):  # nobody changes it between the comparison and the change
@@ -254,7 +254,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))
 def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.PhotographBody:
-    """Look at a photograph again, in another way."""
+    """Predict a photograph again, with another field of view or part."""
     record = services.record(id)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
     services.memory.forget(id)

@@ -72,7 +72,7 @@ def corrected_map(
     row: Number,
     revision: Revision = None,
 ) -> Response:
-    """Return a tile of them with corrections."""
+    """Return a tile of the probabilities with corrections."""
     return _tile(services, id, lesion, "corrected", (level, row, column))
 
 
@@ -87,7 +87,7 @@ def edits(
     row: Number,
     revision: Revision = None,
 ) -> Response:
-    """Return a tile of what a person changed."""
+    """Return a tile of the pixels that a person has changed."""
     return _tile(services, id, lesion, "edits", (level, row, column))
 
 
@@ -154,7 +154,7 @@ def _tile(
 
 
 def _pyramid(services: Service, record: Record, lesion: str, layer: str) -> Pyramid | None:
-    """Return a layer of a lesion at all zooms; None where there is nothing in it."""
+    """Return a layer of a lesion at all levels; None if it is empty."""
     if layer.startswith("reference-"):
         return services.references.pyramid(record, layer.removeprefix("reference-"), lesion)
     corrected = services.corrections.is_corrected(record, lesion)

@@ -42,7 +42,7 @@ def metrics(services: Services) -> PlainTextResponse:
 
 @router.get("/api/server", tags=["server"])
 def server(services: Services) -> schemas.Server:
-    """Say what the server is."""
+    """Return the server's version, model, limits and queue."""
     limits, model = services.options.limits, services.model
     kinds = lesions_by_code(list(model.thresholds))
     return schemas.Server(
@@ -72,7 +72,7 @@ def server(services: Services) -> schemas.Server:
 
 @router.get("/api/session", tags=["server"])
 def session(request: Request, services: Services) -> schemas.Session:
-    """Say whether a token is needed, and whether whoever asks is in."""
+    """Return whether a token is required, and whether the client has shown it."""
     sessions = services.sessions
     return schemas.Session(
         token_required=sessions.token_required, signed_in=guard.admits(sessions, request.headers)
@@ -81,7 +81,7 @@ def session(request: Request, services: Services) -> schemas.Session:
 
 @router.post("/api/session", tags=["server"], status_code=204)
 def sign_in(request: Request, services: Services, body: schemas.NewSession) -> Response:
-    """Let in whoever knows the token."""
+    """Open a session for a client that knows the token."""
     if services.sessions.token_required and not services.sessions.knows(body.token):
         raise Problem(401, "token_required", "that is not the token")
     answer = Response(status_code=204)
@@ -112,7 +112,7 @@ async def stream_events(
     batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
     photograph: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> StreamingResponse:
-    """Tell what happens, as it happens."""
+    """Stream events as they happen."""
     first = events.format_event("hello", {"version": version()})
     stream = await services.events.subscribe(first, batch=batch, photograph=photograph)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
