@@ -74,6 +74,8 @@ class Options:
     """0: any that is free."""
     hosts: frozenset[str] = frozenset()
     """Names, besides its own, by which the server may be called."""
+    double_grading: bool = False
+    """Two people grade each photograph, unseen by each other, before it may be corrected."""
     token: str | None = None
     """Whoever asks must know it."""
 

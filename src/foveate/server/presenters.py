@@ -14,7 +14,7 @@ from foveate.server import schemas
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review.current_counts import threshold_of
-from foveate.server.storage import tiles
+from foveate.server.storage import gradings, tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.timestamps import utc_timestamp
 from foveate.writers import maps
@@ -36,7 +36,9 @@ class Presenter:
         self._keep = keep
 
     def publish(self, record: Record) -> None:
-        """Tell the subscribers that a photograph has changed."""
+        """Tell the subscribers that a photograph has changed; nobody is told of another person's grading."""
+        if gradings.grading_in(self._database, record.id) is not None:
+            return
         self._events.publish("photograph", self.photograph(record).model_dump(mode="json"))
 
     def photograph(
@@ -72,6 +74,7 @@ class Presenter:
             tiles=tile_levels((record.height, record.width)),
             reviewed=record.reviewed,
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
+            grading=self._grading(record),
             result=self._result(record) if record.state == "done" else None,
         )
 
@@ -82,6 +85,14 @@ class Presenter:
             name=record.name,
             created=stamp(record.created),
             photographs=self._database.states(record.id),
+        )
+
+    def _grading(self, record: Record) -> schemas.OwnGrading | None:
+        grading = gradings.grading_in(self._database, record.id)
+        if grading is None:
+            return None
+        return schemas.OwnGrading(
+            original=grading.original, grader=grading.grader, done=grading.done is not None
         )
 
     def _expires(self, record: Record) -> str | None:

@@ -137,6 +137,29 @@ class NewVerdict(Body):
     revision: Revision | None = None
 
 
+GraderText = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
+"""A person's name: anything that does not begin or end with a space."""
+
+
+class NewGrading(Body):
+    """Who wants to grade a photograph."""
+
+    grader: GraderText
+
+
+class GradingState(Body):
+    """Whether a grading is done."""
+
+    done: bool
+
+
+class NewAdjudication(Body):
+    """Who decides between gradings, and what they begin with."""
+
+    adjudicator: GraderText
+    source: Annotated[str, Field(alias="from", max_length=80)] = "agreed"
+
+
 class Step(Body):
     """Undo or redo."""
 
@@ -195,6 +218,7 @@ class Server(Body):
     lesions: dict[str, ModelLesion]
     limits: LimitsBody
     roots: list[str]
+    double_grading: bool
     queue: Queue
 
 
@@ -281,6 +305,14 @@ class FailureBody(Body):
     message: str
 
 
+class OwnGrading(Body):
+    """Whose copy of a photograph this is."""
+
+    original: str
+    grader: str
+    done: bool
+
+
 class PhotographBody(Body):
     """One photograph and what is known of it."""
 
@@ -302,6 +334,7 @@ class PhotographBody(Body):
     tiles: Tiles
     reviewed: bool
     grid: GridBody | None
+    grading: OwnGrading | None
     result: ResultBody | None
 
 
@@ -464,6 +497,59 @@ class Agreement(Body):
 
     revision: int
     lesions: dict[str, LesionAgreement]
+
+
+class GradingBody(Body):
+    """One person's grading."""
+
+    grader: str
+    begun: str
+    done: str | None
+    photograph: str | None
+
+
+class AdjudicationBody(Body):
+    """Who decides between gradings."""
+
+    adjudicator: str
+    source: str
+    begun: str
+
+
+class GradingsBody(Body):
+    """All gradings of a photograph."""
+
+    photograph: str
+    open: bool
+    gradings: list[GradingBody]
+    adjudication: AdjudicationBody | None
+
+
+class Presence(Body):
+    """In how many photographs graders saw a lesion."""
+
+    both: int
+    first: int
+    second: int
+    neither: int
+
+
+class PairAgreement(Body):
+    """How far two graders agree on a lesion."""
+
+    graders: tuple[str, str]
+    lesion: str
+    photographs: int
+    present: Presence
+    kappa: float | None
+    dice: float | None
+    mean_dice: float | None
+
+
+class GradersAgreement(Body):
+    """How far every two graders agree."""
+
+    pairs: list[PairAgreement]
 
 
 class FieldBurden(Body):

@@ -118,6 +118,7 @@ def listed(
     state: database.State | None = None,
     sort: Literal["submitted", "name", "burden", "count"] = "submitted",
     lesion: Annotated[str | None, Query(pattern=r"^[A-Z0-9]{1,16}$")] = None,
+    grader: Annotated[str | None, Query(max_length=64)] = None,
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
@@ -128,6 +129,7 @@ def listed(
         state=state,
         sort=sort,
         lesion=lesion,
+        grader=grader,
         descending=order == "desc",
         limit=limit,
         offset=offset,
@@ -213,6 +215,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
 def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.PhotographBody:
     """Look at a photograph again, in another way."""
     record = services.record(id)
+    services.gradings.require_ungraded(record)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
     services.memory.forget(id)
     services.packs.forget(services.data_dir.photograph(id).map_tiles)
