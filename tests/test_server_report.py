@@ -15,6 +15,7 @@ from tiny_server import done
 
 from foveate.server.exports import report as reports
 from foveate.server.exports import report_page, report_pdf, report_pictures
+from foveate.server.review.etdrs import Grid
 from foveate.server.storage import tiles
 from foveate.types import Box
 
@@ -228,6 +229,21 @@ def test_a_picture_from_tiles_lies_in_register_with_the_photograph(tmp_path, sid
     expected = cv2.resize(drawn[crop.box.slices], (width, height), interpolation=cv2.INTER_AREA)
     assert picture.shape == (height, width, 3)
     assert np.abs(picture.astype(float) - expected).mean() < 4  # levels; JPEG and the tiles' halving
+
+
+def test_the_grid_is_drawn_where_it_lies():
+    crop = report_pictures.crop_field((3000, 4000), Box(top=100, left=500, bottom=2900, right=3300))
+    grid = Grid(fovea=(1500.0, 1900.0), disc=(1500.0, 2800.0), spacing=None)  # 900 px for 4.5 mm
+    black = np.full((*crop.shape, 3), 60, np.uint8)
+
+    drawn = report_pictures.draw_grid(black, grid, crop).max(axis=2)
+
+    for radius in (100, 300, 600):  # px of the photograph: .5, 1.5 and 3 mm
+        for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            row = (1500 + down * radius - crop.box.top) * crop.scale
+            column = (1900 + right * radius - crop.box.left) * crop.scale
+            assert drawn[round(row) - 1 : round(row) + 2, round(column) - 1 : round(column) + 2].max() > 200
+    assert drawn[:, : round((1900 - 603 - crop.box.left) * crop.scale) - 2].max() <= 60
 
 
 def test_an_annotated_picture_differs_at_lesions_and_at_the_grid_alone(client, filed):

@@ -49,9 +49,9 @@ def command(*arguments):
 
 
 @contextmanager
-def serving(data, model, token=None):
-    """Yield the address of a server; it is stopped at the end."""
-    options = ["serve", "--data", data, "--model", model, "--port", "0"]
+def serving(data, model, *more, token=None):
+    """Yield the address of a server with some more options; it is stopped at the end."""
+    options = ["serve", "--data", data, "--model", model, "--port", "0", *more]
     environment = os.environ if token is None else os.environ | {"FOVEATE_TOKEN": token}
     with subprocess.Popen(
         command(*options), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

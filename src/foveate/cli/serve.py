@@ -38,6 +38,7 @@ def serve(options: ServeOptions) -> None:
         host=options.host,
         port=options.port,
         hosts=frozenset(options.allow_host),
+        double_grading=options.double_grading,
         token=_read_token(options.token_file),
     )
     serving.serve(server, lambda address: print(f"Foveate serves at {address}", flush=True))

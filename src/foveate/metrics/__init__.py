@@ -29,6 +29,7 @@ from foveate.metrics.counts import (
     pool,
 )
 from foveate.metrics.froc import LesionDetections, detect
+from foveate.metrics.kappa import cohen_kappa
 from foveate.metrics.precision_recall import (
     ESTIMATORS,
     PrecisionRecallCurve,
@@ -67,6 +68,7 @@ __all__ = [
     "calibration",
     "coarse_11",
     "coarse_11_areas",
+    "cohen_kappa",
     "detect",
     "dice",
     "dice_scores",

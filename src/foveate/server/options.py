@@ -75,7 +75,9 @@ class Options:
     port: int = 8000
     """0: any free port."""
     hosts: frozenset[str] = frozenset()
-    """Names by which the server may be called, besides its own."""
+    """Names, besides its own, by which the server may be called."""
+    double_grading: bool = False
+    """Two people grade each photograph, unseen by each other, before it may be corrected."""
     token: str | None = None
     """Secret that every client must send; None: none is required."""
 

@@ -16,7 +16,7 @@ from foveate.server import schemas
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review.current_counts import threshold_of
-from foveate.server.storage import tiles
+from foveate.server.storage import gradings, tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.server.storage.facts import StoredFacts
 from foveate.timestamps import utc_timestamp
@@ -39,7 +39,9 @@ class Presenter:
         self._keep = keep
 
     def publish(self, record: Record) -> None:
-        """Publish to the subscribers that a photograph has changed."""
+        """Publish to the subscribers that a photograph has changed; not that another person grades it."""
+        if gradings.grading_in(self._database, record.id) is not None:
+            return
         self._events.publish("photograph", self.photograph(record).model_dump(mode="json"))
 
     def photograph(
@@ -78,6 +80,7 @@ class Presenter:
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
             eye=record.eye,
             note=record.note,
+            grading=self._grading(record),
             result=self._result(record) if record.state == "done" else None,
         )
 
@@ -88,6 +91,14 @@ class Presenter:
             name=record.name,
             created=stamp(record.created),
             photographs=self._database.states(record.id),
+        )
+
+    def _grading(self, record: Record) -> schemas.OwnGrading | None:
+        grading = gradings.grading_in(self._database, record.id)
+        if grading is None:
+            return None
+        return schemas.OwnGrading(
+            original=grading.original, grader=grading.grader, done=grading.done is not None
         )
 
     def _expires(self, record: Record) -> str | None:

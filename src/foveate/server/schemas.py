@@ -147,6 +147,29 @@ class NewVerdict(Body):
     revision: Revision | None = None
 
 
+GraderText = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
+"""A person's name: anything that does not begin or end with a space."""
+
+
+class NewGrading(Body):
+    """Who wants to grade a photograph."""
+
+    grader: GraderText
+
+
+class GradingState(Body):
+    """Whether a grading is done."""
+
+    done: bool
+
+
+class NewAdjudication(Body):
+    """Who decides between gradings, and what they begin with."""
+
+    adjudicator: GraderText
+    source: Annotated[str, Field(alias="from", max_length=80)] = "agreed"
+
+
 class Step(Body):
     """An undo or a redo."""
 
@@ -206,6 +229,7 @@ class Server(Body):
     lesions: dict[str, ModelLesion]
     limits: LimitsBody
     roots: list[str]
+    double_grading: bool
     queue: Queue
 
 
@@ -292,6 +316,14 @@ class FailureBody(Body):
     message: str
 
 
+class OwnGrading(Body):
+    """Whose copy of a photograph this is."""
+
+    original: str
+    grader: str
+    done: bool
+
+
 class PhotographBody(Body):
     """One photograph and what is known of it."""
 
@@ -317,6 +349,7 @@ class PhotographBody(Body):
     grid: GridBody | None
     eye: Eye | None
     note: str
+    grading: OwnGrading | None
     result: ResultBody | None
 
 
@@ -485,6 +518,59 @@ class Agreement(Body):
 
     revision: int
     lesions: dict[str, LesionAgreement]
+
+
+class GradingBody(Body):
+    """One person's grading."""
+
+    grader: str
+    begun: str
+    done: str | None
+    photograph: str | None
+
+
+class AdjudicationBody(Body):
+    """Who decides between gradings."""
+
+    adjudicator: str
+    source: str
+    begun: str
+
+
+class GradingsBody(Body):
+    """All gradings of a photograph."""
+
+    photograph: str
+    open: bool
+    gradings: list[GradingBody]
+    adjudication: AdjudicationBody | None
+
+
+class Presence(Body):
+    """In how many photographs graders saw a lesion."""
+
+    both: int
+    first: int
+    second: int
+    neither: int
+
+
+class PairAgreement(Body):
+    """How far two graders agree on a lesion."""
+
+    graders: tuple[str, str]
+    lesion: str
+    photographs: int
+    present: Presence
+    kappa: float | None
+    dice: float | None
+    mean_dice: float | None
+
+
+class GradersAgreement(Body):
+    """How far every two graders agree."""
+
+    pairs: list[PairAgreement]
 
 
 class FieldBurden(Body):

@@ -25,6 +25,7 @@ from foveate.server.options import Options
 from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
+from foveate.server.review.gradings import Gradings
 from foveate.server.review.measures import Measures
 from foveate.server.review.references import References
 from foveate.server.sessions import Sessions
@@ -50,6 +51,7 @@ class Service:
     corrections: Corrections
     references: References
     measures: Measures
+    gradings: Gradings
     exports: Exports
     reports: Reports
     presenter: Presenter
@@ -100,7 +102,9 @@ class Service:
         self.presenter.publish(record)
 
     def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all its files; return whether it was there."""
+        """Delete a photograph, its gradings and all their files; return whether it was there."""
+        for copy in self.gradings.copies(identifier):
+            self.jobs.delete(copy)
         return self.jobs.delete(identifier)
 
     def close(self) -> None:
@@ -138,7 +142,8 @@ def start(
         assert model is not None
         database = opened.enter_context(contextlib.closing(Database(data_dir.database)))
         memory = MapCache(options.limits.memory)
-        corrections = Corrections(database, data_dir, memory)
+        gradings = Gradings(database, data_dir, required=options.double_grading)
+        corrections = Corrections(database, data_dir, memory, gradings)
         measures = Measures(corrections, memory)
         packs = Packs()
 
@@ -173,6 +178,7 @@ def start(
             corrections=corrections,
             references=References(database, data_dir, memory, corrections),
             measures=measures,
+            gradings=gradings,
             reports=Reports(database, data_dir, packs, measures, presenter),
             exports=Exports(
                 database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field

@@ -24,7 +24,7 @@ from foveate.server import errors, service
 from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
 from foveate.server.http.guard import Guard, log_traceback
-from foveate.server.http.routes import batches, corrections, files, findings, photographs, pictures
+from foveate.server.http.routes import batches, corrections, files, findings, gradings, photographs, pictures
 from foveate.server.http.routes import service as about
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.worker_pool import WorkerPool, spawn_workers
@@ -97,7 +97,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    for routes in (about, photographs, pictures, findings, corrections, files, batches):
+    for routes in (about, photographs, pictures, findings, corrections, gradings, files, batches):
         app.include_router(routes.router)
     _handle_errors(app)
     _serve_page(app)

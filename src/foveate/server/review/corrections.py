@@ -39,6 +39,7 @@ from foveate.server.review.edits import (
     patch_of,
     verdict_pixels,
 )
+from foveate.server.review.gradings import Gradings
 from foveate.server.review.layers import Layer, Patch
 from foveate.server.review.region_list import contains, region_at
 from foveate.server.review.strokes import PixelMask
@@ -52,10 +53,11 @@ from foveate.writers import maps
 class Corrections:
     """The journals of all photographs."""
 
-    def __init__(self, database: Database, data_dir: DataDir, memory: MapCache) -> None:
+    def __init__(self, database: Database, data_dir: DataDir, memory: MapCache, gradings: Gradings) -> None:
         self._database = database
         self._data_dir = data_dir
         self._memory = memory
+        self._gradings = gradings
         self._locks: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
         self._guard = threading.Lock()
 
@@ -150,15 +152,17 @@ class Corrections:
         """Store one edit in the journal, and show it only then.
 
         Raises:
-            ServiceError: the photograph is gone or not done, the lesion is unknown, or the revision is stale.
+            ServiceError: the photograph is gone or not done, waits for graders or belongs to another one, the
+                lesion is unknown, or the revision is stale.
         """
         with self._lock_of(identifier):
-            record = self._ready(identifier, attribution.revision)
+            record = self._ready(identifier, attribution.revision, attribution.author)
             require_lesion(record, lesion)
             new = make(record)
             before = None if new.patch is None else self.layer(record, lesion).patch_at(new.patch.box)
             number = 1 + sum(not edit.undone for edit in self._database.edits(identifier))
-            edit = edits.stored_edit(new, number, attribution.author, time.time(), before)
+            author = self._gradings.author(record, attribution.author)
+            edit = edits.stored_edit(new, number, author, time.time(), before)
             return self._commit(record, edit, new.patch, before, new=True)
 
     def undo(self, identifier: str, revision: int | None) -> EditResult:
@@ -292,12 +296,13 @@ class Corrections:
         patch.pixels[covered.pixels] = label
         return patch
 
-    def _ready(self, identifier: str, revision: int | None) -> Record:
-        """Return a photograph that is done and has the revision that the caller saw."""
+    def _ready(self, identifier: str, revision: int | None, author: str | None = None) -> Record:
+        """Return a photograph that may be edited and has the revision that the caller saw."""
         record = self._database.get(identifier)
         if record is None:
             raise errors.not_found("photograph")
         require_done(record)
+        self._gradings.require_editable(record, author)
         if revision is not None and revision != record.revision:
             raise ServiceError(
                 "stale",

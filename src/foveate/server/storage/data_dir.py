@@ -18,6 +18,7 @@ DATA/gone/                               what is being deleted
 """
 
 import logging
+import os
 import shutil
 import sys
 import uuid
@@ -147,6 +148,26 @@ class DataDir:
         """Return the folder of a photograph, whether it exists or not."""
         return PhotographDir(folder=self.photographs / identifier)
 
+    def copy(self, source: PhotographDir, target: PhotographDir) -> None:
+        """Copy a photograph with its result to another folder; what people made of it is left out.
+
+        No file is ever changed in place, so that the copy takes no space where the disk has hard links.
+
+        Raises:
+            OSError: it cannot be written, or the photograph was deleted meanwhile.
+        """
+        work = self.incoming / uuid.uuid4().hex
+        try:
+            work.mkdir()
+            copied = PhotographDir(folder=work)
+            for name in ("upload", "tiles", "thumbnail", "segmentation_file", "map_tiles"):
+                _link(getattr(source, name), getattr(copied, name))
+            shutil.copytree(source.results, copied.results, copy_function=_link)
+            work.rename(target.folder)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
     def delete(self, path: Path) -> None:
         """Delete a file or folder: it leaves its place at once, and the disk before this returns."""
         aside = self._gone / uuid.uuid4().hex
@@ -192,6 +213,16 @@ def _lock(data: Path) -> IO[bytes]:
             file.close()
             raise OutputError(f"{data}: another server uses it; choose another --data") from error
     return file
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name; copy it where the disk has no hard links."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _remove(path: Path) -> None:

@@ -38,6 +38,21 @@ State = Literal["queued", "looking", "done", "failed"]
 EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
 """Of a step, but for its pixels."""
 
+IS_NO_COPY = "photographs.id NOT IN (SELECT photograph FROM gradings)"
+"""Whether a photograph is none of the copies that graders work on (see `storage.gradings`)."""
+
+SEEN_BY_GRADER = (
+    f"({IS_NO_COPY} AND photographs.id NOT IN (SELECT original FROM gradings WHERE grader = ?)"
+    " OR photographs.id IN (SELECT photograph FROM gradings WHERE grader = ?))"
+)
+"""The same for one grader, whose own copies stand in place of their originals."""
+
+NUMBER_OF_ORIGINAL = (
+    "coalesce((SELECT original.number FROM gradings JOIN photographs AS original"
+    " ON original.id = gradings.original WHERE gradings.photograph = photographs.id), photographs.number)"
+)
+"""Where a photograph stands in the order of submission; a copy stands where its original does."""
+
 SORTS = {
     "submitted": "number",
     "name": "name COLLATE NOCASE",
@@ -183,6 +198,8 @@ class Query:
     state: State | None = None
     sort: str = "submitted"
     lesion: str | None = None
+    grader: str | None = None
+    """If given, the photographs that this person is grading stand as their own copies."""
     descending: bool = False
     limit: int = 200
     offset: int = 0
@@ -230,6 +247,10 @@ class Database:
         with self._lock:
             return self._connection.execute(sql, values).fetchall()
 
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """Return the rows that a statement selects, for the other modules of storage."""
+        return self._rows(sql, *values)
+
     # Batches
 
     def add_batch(self, identifier: str, name: str, now: float) -> None:
@@ -249,7 +270,9 @@ class Database:
 
     def states(self, batch: str | None = None) -> dict[str, int]:
         """Count photographs by state: those of a batch, or all."""
-        where, values = ("WHERE batch = ?", (batch,)) if batch else ("", ())
+        where, values = (
+            (f"WHERE {IS_NO_COPY} AND batch = ?", (batch,)) if batch else (f"WHERE {IS_NO_COPY}", ())
+        )
         counted = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
         for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
             counted[row[0]] = row[1]
@@ -286,12 +309,16 @@ class Database:
 
     def select(self, query: Query) -> tuple[list[Record], int]:
         """Return some photographs, and how many there are in all."""
-        where, values = ["1"], []
+        where, values = [IS_NO_COPY], []
+        if query.grader is not None:
+            where, values = [SEEN_BY_GRADER], [query.grader] * 2
         for column, value in (("batch", query.batch), ("state", query.state)):
             if value is not None:
                 where.append(f"photographs.{column} = ?")
                 values.append(value)
         by, direction = SORTS[query.sort], "DESC" if query.descending else "ASC"
+        if query.grader is not None and query.sort == "submitted":
+            by = NUMBER_OF_ORIGINAL
         join = ""
         if query.lesion is not None and query.sort in {"burden", "count"}:
             by = {"burden": "present.area_px * 1.0 / (width * height)", "count": "present.count"}[query.sort]

@@ -26,6 +26,24 @@ def _sql(script: str) -> Step:
     return step
 
 
+GRADINGS = _sql("""
+CREATE TABLE gradings (
+    photograph TEXT PRIMARY KEY REFERENCES photographs(id) ON DELETE CASCADE,
+    original TEXT NOT NULL REFERENCES photographs(id) ON DELETE CASCADE,
+    grader TEXT NOT NULL,
+    begun REAL NOT NULL,
+    done REAL,
+    UNIQUE (original, grader)
+);
+CREATE TABLE adjudications (
+    photograph TEXT PRIMARY KEY REFERENCES photographs(id) ON DELETE CASCADE,
+    adjudicator TEXT NOT NULL,
+    source TEXT NOT NULL,
+    begun REAL NOT NULL
+);
+""")
+"""Gradings of several people, each a photograph of its own, and who decided between them."""
+
 STEPS: tuple[Step, ...] = (
     _sql("""
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
@@ -91,6 +109,7 @@ CREATE TABLE edits (
 ALTER TABLE photographs ADD COLUMN eye TEXT;
 ALTER TABLE photographs ADD COLUMN note TEXT NOT NULL DEFAULT '';
 """),
+    GRADINGS,
 )
 """In their order; the first makes the tables of version 1."""
 

@@ -119,6 +119,7 @@ def listed(
     state: database.State | None = None,
     sort: Literal["submitted", "name", "burden", "count"] = "submitted",
     lesion: Annotated[str | None, Query(pattern=r"^[A-Z0-9]{1,16}$")] = None,
+    grader: Annotated[str | None, Query(max_length=64)] = None,
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
@@ -129,6 +130,7 @@ def listed(
         state=state,
         sort=sort,
         lesion=lesion,
+        grader=grader,
         descending=order == "desc",
         limit=limit,
         offset=offset,
@@ -256,6 +258,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
 def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.PhotographBody:
     """Predict a photograph again, with another field of view or part."""
     record = services.record(id)
+    services.gradings.require_ungraded(record)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
     services.memory.forget(id)
     services.packs.forget(services.data_dir.photograph(id).map_tiles)

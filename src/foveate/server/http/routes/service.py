@@ -66,6 +66,7 @@ def server(services: Services) -> schemas.Server:
             keep_days=None if limits.keep is None else limits.keep.total_seconds() / 86400,
         ),
         roots=sorted(services.options.roots),
+        double_grading=services.options.double_grading,
         queue=schemas.Queue(**services.jobs.lengths()),
     )
 

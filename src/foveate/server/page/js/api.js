@@ -126,6 +126,18 @@ export const getAgreement = (id, name, signal) =>
   request("GET", `${referencePath(id, name)}/agreement`, { signal });
 export const deleteReference = (id, name) => request("DELETE", referencePath(id, name));
 
+const gradingsPath = (id) => `${photographPath(id)}/gradings`;
+
+export const listGradings = (id, grader, signal) =>
+  request("GET", `${gradingsPath(id)}${query({ grader })}`, { signal });
+export const beginGrading = (id, grader) => request("POST", gradingsPath(id), { body: { grader } });
+export const setGradingDone = (id, done) =>
+  request("PUT", `${photographPath(id)}/grading`, { body: { done } });
+export const getGradersAgreement = (id, signal) =>
+  request("GET", `${gradingsPath(id)}/agreement`, { signal });
+export const adjudicate = (id, adjudicator) =>
+  request("POST", `${photographPath(id)}/adjudication`, { body: { adjudicator, from: "agreed" } });
+
 const absolute = (path) => new URL(path, document.baseURI).href;
 
 /**

@@ -8,6 +8,7 @@ import { createCorrections } from "./corrections.js";
 import { byId, setText } from "./dom.js";
 import { createDownloads } from "./downloads.js";
 import { listenForEvents } from "./events.js";
+import { createGradings } from "./gradings.js";
 import { bindKeys } from "./keyboard.js";
 import { createLayers } from "./layers.js";
 import { createLesionPanel } from "./lesion-panel.js";
@@ -86,6 +87,7 @@ const tools = createTools(state, viewer, annotations, corrections, {
 const measure = createMeasurePanel(state, outbox, annotations, () => tools.use("ruler"));
 createComparePanel(state, outbox);
 createDownloads(state, outbox, corrections);
+createGradings(state, outbox, list.load);
 bindKeys(keyBindings({ state, viewer, toolbar, list, lesions, regions, corrections, tools, measure }));
 
 // ---- closing and starting ----

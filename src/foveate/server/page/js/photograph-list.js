@@ -33,7 +33,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     const requested = store.now();
     const [, , parameters] = ORDERS.find(([value]) => value === byId("list-order").value);
     try {
-      const { photographs, total } = await api.listPhotographs({ ...parameters, limit: LIMIT });
+      const { photographs, total } = await api.listPhotographs({ ...parameters, limit: LIMIT, grader: state.author });
       if (!store.receiveList(photographs, requested, total <= LIMIT)) return;
       const { view } = state;
       if (view && store.get(view.id)) state.refresh(store.get(view.id));

@@ -1,0 +1,209 @@
+"""Routes of double grading.
+
+Knows:   /api/photographs/{id}/gradings, /grading and /adjudication, and /api/gradings for many photographs.
+Ignores: what a grading is, and how agreement is measured.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from foveate.server import errors, schemas
+from foveate.server.exports import grading_tables
+from foveate.server.exports.grading_tables import FinishedGrading
+from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes.files import CSV, csv_response
+from foveate.server.presenters import stamp
+from foveate.server.review import agreement
+from foveate.server.review.agreement import GradedPhotograph, LesionPair, PairSummary
+from foveate.server.review.edits import Attribution
+from foveate.server.review.gradings import starting_mask
+from foveate.server.service import Service
+from foveate.server.storage import gradings as stored
+from foveate.server.storage.database import Record
+
+router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409))
+
+BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
+
+GraderName = Annotated[str, Query(max_length=64)]
+
+
+@router.get("/photographs/{id}/gradings")
+def all_gradings(services: Services, id: Id, grader: GraderName = "") -> schemas.GradingsBody:
+    """Tell who grades a photograph; a grading is shown to its own grader only until all are done."""
+    return _gradings(services, services.done(id), grader)
+
+
+@router.post("/photographs/{id}/gradings", status_code=201, responses=refusals(507))
+def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.PhotographBody:
+    """Return the copy of a photograph that a grader works on; it is made if need be."""
+    return services.presenter.photograph(services.gradings.begin(services.done(id), body.grader))
+
+
+@router.put("/photographs/{id}/grading")
+def change(services: Services, id: Id, body: schemas.GradingState) -> schemas.PhotographBody:
+    """Say that a grading is done, or that it goes on; the photograph is the grader's copy."""
+    services.gradings.set_done(services.done(id), done=body.done)
+    return services.presenter.photograph(services.record(id))
+
+
+@router.get("/photographs/{id}/gradings/agreement")
+def agreement_of(services: Services, id: Id) -> schemas.GradersAgreement:
+    """Say how far the graders of a photograph agree."""
+    record = services.done(id)
+    services.gradings.require_open(record)
+    return _agreement(_pairs(services, [record.id]))
+
+
+@router.post("/photographs/{id}/adjudication", status_code=201)
+def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> schemas.GradingsBody:
+    """Begin to decide between the gradings of a photograph, in its own corrections."""
+    record = services.done(id)
+    services.gradings.adjudicate(
+        record, body.adjudicator, body.source, lambda: _apply(services, record, body)
+    )
+    changed = services.done(id)
+    services.publish(changed)
+    return _gradings(services, changed, "")
+
+
+def _apply(services: Service, record: Record, body: schemas.NewAdjudication) -> None:
+    """Put the masks that an adjudicator begins with into the photograph's journal."""
+    if body.source == "model":
+        return
+    graded = _graded(services, record)
+    for lesion in record.predicted.lesions:
+        masks = {name: services.corrections.mask(copy, lesion) for name, copy in graded.copies}
+        mask = starting_mask(masks, body.source)
+        if (mask != services.corrections.mask(record, lesion)).any():
+            attribution = Attribution(author=body.adjudicator, revision=None)
+            services.corrections.replace_mask(record.id, lesion, mask, attribution)
+            record = services.done(record.id)
+
+
+@router.get("/gradings/agreement")
+def agreement_of_all(services: Services, batch: BatchId = None) -> schemas.GradersAgreement:
+    """Say how far graders agree over all photographs, or those of a batch, whose gradings are all done."""
+    return _agreement(_pairs(services, stored.graded(services.database, batch)))
+
+
+@router.get("/gradings/gradings.csv", response_class=Response, responses=CSV)
+def gradings_csv(services: Services, batch: BatchId = None) -> Response:
+    """Return what every grader and adjudicator left, as CSV."""
+    identifiers = stored.graded(services.database, batch)
+    content = grading_tables.gradings_csv(
+        finished
+        for record in _open_records(services, identifiers)
+        for finished in _finished(services, record)
+    )
+    return csv_response("gradings", content)
+
+
+@router.get("/gradings/pairs.csv", response_class=Response, responses=CSV)
+def pairs_csv(services: Services, batch: BatchId = None) -> Response:
+    """Return the agreement of every two graders on every photograph, as CSV."""
+    pairs = _pairs(services, stored.graded(services.database, batch))
+    return csv_response("pairs", grading_tables.pairs_csv(pairs))
+
+
+@router.get("/gradings/agreement.csv", response_class=Response, responses=CSV)
+def summary_csv(services: Services, batch: BatchId = None) -> Response:
+    """Return the agreement of every two graders over all photographs, as CSV."""
+    pairs = _pairs(services, stored.graded(services.database, batch))
+    return csv_response("agreement", grading_tables.summary_csv(agreement.summarise(pairs)))
+
+
+def _open_records(services: Service, identifiers: list[str]) -> Iterator[Record]:
+    """Yield the photographs whose gradings anybody may see; those deleted meanwhile are left out."""
+    for identifier in identifiers:
+        record = services.database.get(identifier)
+        if record is not None and services.gradings.is_open(record):
+            yield record
+
+
+def _pairs(services: Service, identifiers: list[str]) -> list[LesionPair]:
+    return [
+        pair
+        for record in _open_records(services, identifiers)
+        for pair in agreement.compare(_graded(services, record), services.measures)
+    ]
+
+
+def _graded(services: Service, record: Record) -> GradedPhotograph:
+    """Return a photograph with the copies of its graders.
+
+    Raises:
+        ServiceError: a copy was deleted meanwhile.
+    """
+    copies = []
+    for grading in services.gradings.of(record):
+        copy = services.database.get(grading.photograph)
+        if copy is None:
+            raise errors.not_found("grading")
+        copies.append((grading.grader, copy))
+    return GradedPhotograph(record=record, copies=tuple(copies))
+
+
+def _finished(services: Service, record: Record) -> Iterator[FinishedGrading]:
+    """Yield what each grader left of a photograph, and then the adjudicator."""
+    for grading in services.gradings.of(record):
+        copy = services.record(grading.photograph)
+        counts = services.database.current_counts(copy.id)
+        yield FinishedGrading(
+            record=copy, name=grading.grader, role="grader", done=grading.done, counts=counts
+        )
+    adjudication = services.gradings.adjudication(record)
+    if adjudication is not None:
+        counts = services.database.current_counts(record.id)
+        edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
+        done = max([adjudication.begun, *edits]) if record.reviewed else None
+        yield FinishedGrading(
+            record=record, name=adjudication.adjudicator, role="adjudicator", done=done, counts=counts
+        )
+
+
+def _gradings(services: Service, record: Record, grader: str) -> schemas.GradingsBody:
+    is_open = services.gradings.is_open(record)
+    adjudication = services.gradings.adjudication(record)
+    return schemas.GradingsBody(
+        photograph=record.id,
+        open=is_open,
+        gradings=[
+            schemas.GradingBody(
+                grader=grading.grader,
+                begun=stamp(grading.begun),
+                done=None if grading.done is None else stamp(grading.done),
+                photograph=grading.photograph if is_open or grading.grader == grader else None,
+            )
+            for grading in services.gradings.of(record)
+        ],
+        adjudication=None
+        if adjudication is None
+        else schemas.AdjudicationBody(
+            adjudicator=adjudication.adjudicator, source=adjudication.source, begun=stamp(adjudication.begun)
+        ),
+    )
+
+
+def _agreement(pairs: list[LesionPair]) -> schemas.GradersAgreement:
+    return schemas.GradersAgreement(pairs=[_pair_body(summary) for summary in agreement.summarise(pairs)])
+
+
+def _pair_body(summary: PairSummary) -> schemas.PairAgreement:
+    return schemas.PairAgreement(
+        graders=summary.graders,
+        lesion=summary.lesion,
+        photographs=summary.photographs,
+        present=schemas.Presence(
+            both=summary.present_both,
+            first=summary.present_first,
+            second=summary.present_second,
+            neither=summary.present_neither,
+        ),
+        kappa=summary.kappa,
+        dice=summary.dice,
+        mean_dice=summary.mean_dice,
+    )

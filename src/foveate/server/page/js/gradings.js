@@ -1,0 +1,108 @@
+// Double grading: begin a grading of one's own, say that it is done, and decide when all are done.
+//
+// Knows:   whose copy is open, who else grades, and that gradings of others are shown when all are done only.
+// Ignores: how a copy is corrected: it is a photograph like any other.
+
+import * as api from "./api.js";
+import { byId, element } from "./dom.js";
+import { showFailure, showMessage } from "./messages.js";
+
+export function createGradings(state, outbox, loadList) {
+  const panel = byId("grading");
+  let shown = 0; // counts what was to be shown: an answer for an earlier photograph shows nothing
+
+  async function render() {
+    const number = ++shown;
+    const { photograph, view, author } = state;
+    if (!photograph?.result) return panel.replaceChildren();
+    if (photograph.grading) return panel.replaceChildren(...ownGrading(photograph));
+    if (!state.server?.double_grading) return panel.replaceChildren();
+    try {
+      const gradings = await api.listGradings(photograph.id, author, view.signal);
+      const pairs = gradings.open ? (await api.getGradersAgreement(photograph.id, view.signal)).pairs : [];
+      if (number === shown) panel.replaceChildren(...others(photograph, gradings, pairs));
+    } catch (error) {
+      if (number === shown) panel.replaceChildren();
+      showFailure(error, "The gradings could not be read: ");
+    }
+  }
+
+  const button = (id, text, onclick) => element("button", { type: "button", id, onclick }, text);
+  const line = (text) => element("p", { class: "small" }, text);
+
+  /** What stands below the copy that a grader works on. */
+  function ownGrading({ id, grading: { grader, done, original } }) {
+    const back = button("grading-back", "Back to the photograph", () => openPhotograph(original));
+    if (done) {
+      const again = button("grading-again", "Take it up again", () => setDone(id, false));
+      return [line(`Grading of ${grader}: done.`), again, back];
+    }
+    return [
+      line(`Grading of ${grader}: others see it when all graders are done.`),
+      button("grading-done", "My grading is done", () => setDone(id, true)),
+    ];
+  }
+
+  /** What stands below a photograph that people grade. */
+  function others({ id }, { gradings, open, adjudication }, pairs) {
+    const names = gradings.map(({ grader, done }) => `${grader} (${done ? "done" : "under way"})`);
+    const said = names.length ? `Graded by ${names.join(", ")}.` : "Nobody has graded this photograph yet.";
+    const agreements = pairs.map(agreement);
+    if (adjudication) return [line(said), line(`Decided by ${adjudication.adjudicator}.`), ...agreements];
+    if (!open) return [line(said), button("grading-begin", "Grade this photograph", () => begin(id))];
+    return [
+      line(said),
+      ...agreements,
+      button("adjudicate", "Decide, beginning with what all marked", () => adjudicate(id)),
+    ];
+  }
+
+  function agreement({ graders, lesion, dice, present }) {
+    if (present.neither) return line(`${lesion}: neither ${graders.join(" nor ")} left any`);
+    if (!present.both) return line(`${lesion}: only ${graders[present.first ? 0 : 1]} left any`);
+    return line(`${lesion}: ${graders.join(" and ")}, Dice ${dice.toFixed(2)}`);
+  }
+
+  /** Do something under the grader's name; say so where there is none, or where it fails. */
+  async function act(action) {
+    if (!state.author) return showMessage("Enter your name as grader first.");
+    try {
+      await action();
+    } catch (error) {
+      showFailure(error);
+    }
+  }
+
+  const begin = (id) =>
+    act(async () => {
+      const copy = await api.beginGrading(id, state.author);
+      await openPhotograph(copy.id);
+    });
+
+  const setDone = (id, done) =>
+    act(async () => {
+      outbox.flush(id);
+      await outbox.settled(id);
+      await api.setGradingDone(id, done);
+      await loadList();
+      render();
+    });
+
+  const adjudicate = (id) =>
+    act(async () => {
+      await api.adjudicate(id, state.author);
+      location.reload(); // every layer of the photograph has changed
+    });
+
+  async function openPhotograph(id) {
+    await loadList(); // a grader's list holds their copies in place of the photographs
+    location.hash = id;
+  }
+
+  byId("author").addEventListener("change", async () => {
+    await loadList();
+    render();
+  });
+  state.on("photograph document", render);
+  render();
+}

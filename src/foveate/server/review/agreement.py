@@ -1,0 +1,121 @@
+"""How far graders agree: pixels by Dice, presence of each lesion by Cohen's kappa.
+
+Knows:   what is compared, and what is undefined.
+Ignores: HTTP, and who may see it (`gradings`).
+
+Regions below the smallest area count for nobody. Dice of two empty masks is undefined, not 1: agreement on
+absence is what kappa measures.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from foveate.metrics import cohen_kappa
+from foveate.server.review.measures import Measures
+from foveate.server.storage.database import Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradedPhotograph:
+    """A photograph and the copies that its graders left, all of them done."""
+
+    record: Record
+    copies: tuple[tuple[str, Record], ...]
+    """(grader, copy), in the order in which they were begun."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LesionPair:
+    """One lesion of one photograph as two graders left it."""
+
+    photograph: Record
+    graders: tuple[str, str]
+    """In alphabetical order."""
+    lesion: str
+    regions: tuple[int, int]
+    area_px: tuple[int, int]
+    both_px: int
+    """Pixels that both marked."""
+
+    @property
+    def present(self) -> tuple[bool, bool]:
+        """Whether each grader left any region of the lesion."""
+        return self.regions[0] > 0, self.regions[1] > 0
+
+    @property
+    def dice(self) -> float | None:
+        """Dice coefficient, 0 to 1; None where neither marked anything."""
+        total = sum(self.area_px)
+        return 2 * self.both_px / total if total else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairSummary:
+    """One lesion in all photographs that the same two people graded."""
+
+    graders: tuple[str, str]
+    lesion: str
+    photographs: int
+    present_both: int
+    present_first: int
+    """Photographs in which the first alone saw it."""
+    present_second: int
+    present_neither: int
+    kappa: float | None
+    """Cohen's kappa of presence; None where it is undefined."""
+    dice: float | None
+    """Of the pixels of all photographs together; None where neither marked any."""
+    mean_dice: float | None
+    """Mean over the photographs in which either marked any."""
+
+
+def compare(graded: GradedPhotograph, measures: Measures) -> list[LesionPair]:
+    """Return every lesion of a photograph for every two of its graders."""
+    pairs = []
+    for copies in combinations(sorted(graded.copies, key=lambda copy: copy[0]), 2):
+        (first, first_copy), (second, second_copy) = copies
+        for lesion in graded.record.predicted.lesions:
+            one, two = measures.traced(first_copy, lesion), measures.traced(second_copy, lesion)
+            pairs.append(
+                LesionPair(
+                    photograph=graded.record,
+                    graders=(first, second),
+                    lesion=lesion,
+                    regions=(len(one.outlines), len(two.outlines)),
+                    area_px=(int(np.count_nonzero(one.mask)), int(np.count_nonzero(two.mask))),
+                    both_px=int(np.count_nonzero(one.mask & two.mask)),
+                )
+            )
+    return pairs
+
+
+def summarise(pairs: Iterable[LesionPair]) -> list[PairSummary]:
+    """Return a summary for every two graders and every lesion, in the order in which they first occur."""
+    grouped: dict[tuple[tuple[str, str], str], list[LesionPair]] = {}
+    for pair in pairs:
+        grouped.setdefault((pair.graders, pair.lesion), []).append(pair)
+    return [_summary(graders, lesion, group) for (graders, lesion), group in grouped.items()]
+
+
+def _summary(graders: tuple[str, str], lesion: str, pairs: Sequence[LesionPair]) -> PairSummary:
+    both, first, second, neither = (
+        sum(pair.present == seen for pair in pairs)
+        for seen in ((True, True), (True, False), (False, True), (False, False))
+    )
+    area = sum(sum(pair.area_px) for pair in pairs)
+    scores = [pair.dice for pair in pairs if pair.dice is not None]
+    return PairSummary(
+        graders=graders,
+        lesion=lesion,
+        photographs=len(pairs),
+        present_both=both,
+        present_first=first,
+        present_second=second,
+        present_neither=neither,
+        kappa=cohen_kappa(both, first, second, neither),
+        dice=2 * sum(pair.both_px for pair in pairs) / area if area else None,
+        mean_dice=sum(scores) / len(scores) if scores else None,
+    )

@@ -1,0 +1,226 @@
+"""Double grading: each grader works on a copy of their own, and sees no other before all are done.
+
+Knows:   who may edit what, when gradings are shown to others, and how a decision between them begins.
+Ignores: HTTP, how far graders agree (`agreement`), and who a person really is: there are no accounts.
+
+A grading begins with the model's result, whatever was done to the photograph or to other copies. It is found
+by its grader's name only, until at least `GRADERS` people have graded the photograph and all are done. Then
+an adjudicator decides between them in the photograph's own journal, which everything else goes by: the
+report, downloads and training data.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from foveate.server import errors
+from foveate.server.review.checks import require_done
+from foveate.server.review.current_counts import current_counts_of
+from foveate.server.storage import gradings as stored
+from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database, Record
+from foveate.server.storage.gradings import Adjudication, Grading
+
+GRADERS = 2
+"""People who must be done before gradings are shown."""
+
+MOST = 8
+"""Gradings of one photograph: more would be a mistake."""
+
+Mask = Bool[np.ndarray, "H W"]
+
+
+class Gradings:
+    """The gradings of all photographs."""
+
+    def __init__(self, database: Database, data_dir: DataDir, *, required: bool) -> None:
+        """Keep what gradings are made from.
+
+        Args:
+            database: holds them.
+            data_dir: holds the copies' files.
+            required: whether every photograph is graded by several people before it may be corrected itself.
+        """
+        self._database = database
+        self._data_dir = data_dir
+        self._required = required
+        self._lock = threading.Lock()
+
+    def of(self, record: Record) -> list[Grading]:
+        """Return the gradings of a photograph, the earliest first."""
+        return stored.gradings_of(self._database, record.id)
+
+    def adjudication(self, record: Record) -> Adjudication | None:
+        """Return who decides between the gradings of a photograph, or None."""
+        return stored.adjudication_of(self._database, record.id)
+
+    def is_open(self, record: Record) -> bool:
+        """Return whether anybody may see a photograph's gradings: enough people graded it, all are done."""
+        gradings = self.of(record)
+        return len(gradings) >= GRADERS and all(grading.done is not None for grading in gradings)
+
+    def begin(self, record: Record, grader: str) -> Record:
+        """Return the copy of a photograph that a grader works on; it is made if need be.
+
+        Raises:
+            ServiceError: the photograph is not done, is a copy itself, or has `MOST` gradings already.
+        """
+        require_done(record)
+        if stored.grading_in(self._database, record.id) is not None:
+            raise errors.invalid("this is a grading already; begin one on the photograph itself")
+        with self._lock:
+            gradings = self.of(record)
+            for grading in gradings:
+                if grading.grader == grader:
+                    return self._copy_of(grading)
+            if len(gradings) >= MOST:
+                raise errors.invalid(f"{MOST} people grade this photograph already")
+            if self.adjudication(record) is not None:
+                raise errors.not_ready("the gradings of this photograph have been adjudicated")
+            return self._add(record, grader)
+
+    def _add(self, record: Record, grader: str) -> Record:
+        grading = Grading(
+            photograph=uuid.uuid4().hex, original=record.id, grader=grader, begun=time.time(), done=None
+        )
+        copy = self._data_dir.photograph(grading.photograph)
+        counts = {lesion: self._database.counts(record.id, lesion) for lesion in record.predicted.lesions}
+        current = current_counts_of(record.predicted, counts, {})
+        try:
+            self._data_dir.copy(self._data_dir.photograph(record.id), copy)
+            added = stored.add_grading(self._database, grading, current)
+        except BaseException as error:
+            self._data_dir.delete(copy.folder)
+            if isinstance(error, FileNotFoundError):
+                raise errors.not_found("photograph") from error
+            raise
+        if added is None:
+            self._data_dir.delete(copy.folder)
+            raise errors.not_found("photograph")
+        return added
+
+    def _copy_of(self, grading: Grading) -> Record:
+        record = self._database.get(grading.photograph)
+        if record is None:
+            raise errors.not_found("photograph")
+        return record
+
+    def set_done(self, record: Record, *, done: bool) -> Grading:
+        """Say that a grading is done, or that it goes on.
+
+        Raises:
+            ServiceError: the photograph is no grading, or others may have seen it already.
+        """
+        with self._lock:
+            grading = stored.grading_in(self._database, record.id)
+            if grading is None:
+                raise errors.invalid("this photograph is no grading; begin one with POST .../gradings")
+            original = self._database.get(grading.original)
+            if not done and original is not None and self.is_open(original):
+                raise errors.not_ready("all gradings are done and may have been seen; none can be changed")
+            if done == (grading.done is None):
+                stored.set_done(self._database, record.id, time.time() if done else None)
+        after = stored.grading_in(self._database, record.id)
+        if after is None:
+            raise errors.not_found("photograph")
+        return after
+
+    def copies(self, identifier: str) -> list[str]:
+        """Return the copies of a photograph, which must go when it does."""
+        return [grading.photograph for grading in stored.gradings_of(self._database, identifier)]
+
+    def require_ungraded(self, record: Record) -> None:
+        """Require that a photograph is no grading and has none, so that its result may be replaced.
+
+        Raises:
+            ServiceError: 'not_ready'.
+        """
+        if stored.grading_in(self._database, record.id) is not None or self.of(record):
+            raise errors.not_ready("people have graded this result; delete their gradings first")
+
+    def require_editable(self, record: Record, author: str | None) -> None:
+        """Require that a photograph may be edited.
+
+        Args:
+            record: a photograph, or the copy of a grader.
+            author: who edits; '' if unnamed, None where no name is kept: undo, thresholds.
+
+        Raises:
+            ServiceError: the grading is done or somebody else's, or the photograph waits for its graders.
+        """
+        grading = stored.grading_in(self._database, record.id)
+        if grading is None:
+            self._require_adjudicable(record)
+        elif grading.done is not None:
+            raise errors.not_ready("this grading is done; say that it goes on before you change it")
+        elif author not in {None, "", grading.grader}:
+            raise errors.invalid(f"this is the grading of {grading.grader}; begin your own")
+
+    def _require_adjudicable(self, record: Record) -> None:
+        if (self._required or self.of(record)) and not self.is_open(record):
+            raise errors.not_ready(
+                f"this photograph is graded by {GRADERS} people first; begin a grading of your own"
+            )
+
+    def author(self, record: Record, author: str) -> str:
+        """Return whose edit it is: on a copy, its grader's."""
+        grading = stored.grading_in(self._database, record.id)
+        return author if grading is None else grading.grader
+
+    def require_open(self, record: Record) -> list[Grading]:
+        """Return the gradings of a photograph that anybody may see.
+
+        Raises:
+            ServiceError: 'not_ready': some grader is not done.
+        """
+        if not self.is_open(record):
+            raise errors.not_ready(f"gradings are shown when at least {GRADERS} people are done, and all are")
+        return self.of(record)
+
+    def adjudicate(
+        self, record: Record, adjudicator: str, source: str, apply: Callable[[], None]
+    ) -> Adjudication:
+        """Keep who decides between the gradings of a photograph, once its first masks are applied.
+
+        Raises:
+            ServiceError: some grader is not done, or the adjudicator is a grader.
+        """
+        gradings = self.require_open(record)
+        if adjudicator in {grading.grader for grading in gradings}:
+            raise errors.invalid(f"{adjudicator} has graded this photograph; somebody else must decide")
+        apply()
+        adjudication = Adjudication(
+            photograph=record.id, adjudicator=adjudicator, source=source, begun=time.time()
+        )
+        stored.put_adjudication(self._database, adjudication)
+        return adjudication
+
+
+def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:
+    """Return the mask that an adjudicator begins with.
+
+    Args:
+        masks: grader -> mask of one lesion.
+        source: 'agreed': what all graders marked; 'either': what any of them did; 'grader:NAME': one's.
+
+    Raises:
+        ServiceError: 'invalid': there is no such source or grader.
+    """
+    if source == "agreed":
+        return _all(list(masks.values()))
+    if source == "either":
+        return ~_all([~mask for mask in masks.values()])
+    name = source.removeprefix("grader:")
+    if not source.startswith("grader:") or name not in masks:
+        raise errors.invalid(
+            f"source {source!r} is unknown; give agreed, either, model, or grader:NAME of {', '.join(masks)}"
+        )
+    return masks[name]
+
+
+def _all(masks: Sequence[Mask]) -> Mask:
+    return np.asarray(np.logical_and.reduce(masks))

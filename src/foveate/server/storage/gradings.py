@@ -1,0 +1,130 @@
+"""What the database knows of gradings: whose they are, whether they are done, and who decided between them.
+
+Knows:   that each grading is a copy of a photograph, with a journal, thresholds and counts of its own.
+Ignores: who may see which grading, and how far they agree.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from foveate.server.storage import database as records
+from foveate.server.storage.database import CurrentCounts, Database, Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grading:
+    """One person's grading of a photograph."""
+
+    photograph: str
+    """Identifier of the copy that the grader works on."""
+    original: str
+    """Identifier of the photograph."""
+    grader: str
+    begun: float
+    """Seconds since 1970, as all times here."""
+    done: float | None
+    """When the grader said that it is done; None until then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adjudication:
+    """A decision between gradings; it is the photograph's own journal."""
+
+    photograph: str
+    adjudicator: str
+    source: str
+    """What it began with: 'agreed', 'either', 'model', or 'grader:NAME'."""
+    begun: float
+
+
+def gradings_of(database: Database, original: str) -> list[Grading]:
+    """Return the gradings of a photograph, the earliest first."""
+    rows = database.rows("SELECT * FROM gradings WHERE original = ? ORDER BY begun, grader", original)
+    return [Grading(**dict(row)) for row in rows]
+
+
+def grading_in(database: Database, photograph: str) -> Grading | None:
+    """Return the grading whose copy a photograph is, or None if it is no copy."""
+    rows = database.rows("SELECT * FROM gradings WHERE photograph = ?", photograph)
+    return Grading(**dict(rows[0])) if rows else None
+
+
+def graded(database: Database, batch: str | None) -> list[str]:
+    """Return the photographs, of a batch or of all, that have gradings, in the order of their submission."""
+    where, values = ("AND batch = ?", (batch,)) if batch else ("", ())
+    rows = database.rows(
+        f"SELECT id FROM photographs WHERE id IN (SELECT original FROM gradings) {where} ORDER BY number",
+        *values,
+    )
+    return [row["id"] for row in rows]
+
+
+def add_grading(
+    database: Database, grading: Grading, current_counts: Mapping[str, CurrentCounts]
+) -> Record | None:
+    """Copy a photograph's record, without what people said of it, and return the copy.
+
+    Args:
+        database: is changed.
+        grading: whose copy it is.
+        current_counts: of each lesion at the model's thresholds.
+
+    Returns:
+        The copy; None if the photograph is gone.
+    """
+    with database.change() as connection:
+        row = connection.execute("SELECT * FROM photographs WHERE id = ?", (grading.original,)).fetchone()
+        if row is None:
+            return None
+        (last,) = connection.execute("SELECT max(number) FROM photographs").fetchone()
+        fresh = {"id": grading.photograph, "number": last + 1, "reviewed": 0, "revision": 0, "grid": None}
+        _insert(connection, "photographs", {**dict(row), **fresh, "thresholds": "{}"})
+        connection.execute(
+            "INSERT INTO counts SELECT ?, lesion, counts FROM counts WHERE photograph = ?",
+            (grading.photograph, grading.original),
+        )
+        _insert(
+            connection,
+            "gradings",
+            {
+                "photograph": grading.photograph,
+                "original": grading.original,
+                "grader": grading.grader,
+                "begun": grading.begun,
+                "done": grading.done,
+            },
+        )
+        records.put_current_counts(connection, grading.photograph, current_counts)
+        return records.put(connection, grading.photograph)
+
+
+def set_done(database: Database, photograph: str, done: float | None) -> None:
+    """Say when a grading was done; None: it is not."""
+    with database.change() as connection:
+        connection.execute("UPDATE gradings SET done = ? WHERE photograph = ?", (done, photograph))
+
+
+def adjudication_of(database: Database, photograph: str) -> Adjudication | None:
+    """Return the decision between a photograph's gradings, or None if nobody has begun one."""
+    rows = database.rows("SELECT * FROM adjudications WHERE photograph = ?", photograph)
+    return Adjudication(**dict(rows[0])) if rows else None
+
+
+def put_adjudication(database: Database, adjudication: Adjudication) -> None:
+    """Keep who decides between gradings, in place of an earlier one."""
+    with database.change() as connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO adjudications VALUES (?, ?, ?, ?)",
+            (
+                adjudication.photograph,
+                adjudication.adjudicator,
+                adjudication.source,
+                adjudication.begun,
+            ),
+        )
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))

@@ -1,0 +1,354 @@
+"""Two people grade a photograph unseen by each other; their agreement is measured, and somebody decides."""
+
+import csv
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tiny_server
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+from tiny_server import done, grey
+
+from foveate.metrics import cohen_kappa
+from foveate.server.errors import ServiceError
+from foveate.server.review.gradings import starting_mask
+
+COUNTS = st.integers(0, 30)
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS)
+def test_kappa_is_that_of_scikit_learn(both, first, second, neither):
+    one = [1] * (both + first) + [0] * (second + neither)
+    two = [1] * both + [0] * first + [1] * second + [0] * neither
+
+    kappa = cohen_kappa(both, first, second, neither)
+
+    if len(set(one) | set(two)) < 2:
+        assert kappa is None
+    else:
+        assert kappa == pytest.approx(cohen_kappa_score(one, two), abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def graded(model, tmp_path_factory):
+    """A server where two people grade every photograph."""
+    data = tmp_path_factory.mktemp("graded")
+    with tiny_server.running(data, model, double_grading=True) as client:
+        yield client
+
+
+def draw(client, identifier, **changes):
+    body = {"lesion": "EX", "tool": "brush", "diameter": 21, "points": [[60.5, 60.5]], "author": ""} | changes
+    return client.post(f"/api/photographs/{identifier}/corrections/strokes", json=body)
+
+
+def begin(client, identifier, grader):
+    answer = client.post(f"/api/photographs/{identifier}/gradings", json={"grader": grader})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def finish(client, copy, is_done=True):
+    return client.put(f"/api/photographs/{copy}/grading", json={"done": is_done})
+
+
+def gradings(client, identifier, **query):
+    return client.get(f"/api/photographs/{identifier}/gradings", params=query).json()
+
+
+def mask(client, identifier, lesion="EX"):
+    """Return a photograph's corrected mask at the present threshold."""
+    level = client.get(f"/api/photographs/{identifier}").json()["result"]["lesions"][lesion]["level"]
+    tile = client.get(f"/api/photographs/{identifier}/corrected/{lesion}/0/0_0.png")
+    return grey(tile.content) >= level
+
+
+def names(client, **query):
+    return [entry["id"] for entry in client.get("/api/photographs", params=query).json()["photographs"]]
+
+
+def both_done(client, **shared):
+    """Return a photograph and the copies of Ann and Ben, both done; what they painted overlaps in part."""
+    photograph = done(client, **shared)["id"]
+    ann, ben = (begin(client, photograph, name)["id"] for name in ("Ann", "Ben"))
+    for copy in (ann, ben):  # the model's exudates go, so that only the drawn ones are left
+        assert draw(client, copy, tool="eraser", points=[[128, 128]], diameter=512).status_code == 200
+    draw(client, ann, points=[[60, 60], [80, 60]], diameter=20)
+    draw(client, ben, points=[[80, 60], [100, 60]], diameter=20)
+    assert finish(client, ann).json()["grading"]["done"]
+    finish(client, ben)
+    return photograph, ann, ben
+
+
+def test_a_grading_begins_with_the_models_result_and_touches_nothing_else(graded):
+    photograph = done(graded)
+    ann = begin(graded, photograph["id"], "Ann")
+
+    assert ann["grading"] == {"original": photograph["id"], "grader": "Ann", "done": False}
+    assert ann["result"]["lesions"] == photograph["result"]["lesions"]
+    assert draw(graded, ann["id"]).status_code == 200
+    graded.patch(f"/api/photographs/{ann['id']}", json={"thresholds": {"MA": 0.9}})
+    ben = begin(graded, photograph["id"], "Ben")
+
+    assert ben["result"]["lesions"] == photograph["result"]["lesions"]
+    assert graded.get(f"/api/photographs/{photograph['id']}").json()["result"] == photograph["result"]
+    assert begin(graded, photograph["id"], "Ann")["id"] == ann["id"]  # it goes on where it was left
+    assert ann["grading"]["grader"] == "Ann"
+
+
+def test_nobody_finds_anothers_grading_until_both_are_done(graded):
+    batch = graded.post("/api/batches", json={"name": "blind"}).json()["id"]
+    photograph = done(graded, batch=batch)["id"]
+    ann, ben = (begin(graded, photograph, name)["id"] for name in ("Ann", "Ben"))
+
+    def table(name):
+        return graded.get(f"/api/gradings/{name}.csv", params={"batch": batch}).text.splitlines()[1:]
+
+    def shown(**query):
+        return {one["grader"]: one["photograph"] for one in gradings(graded, photograph, **query)["gradings"]}
+
+    assert shown() == {"Ann": None, "Ben": None}
+    assert shown(grader="Ben") == {"Ann": None, "Ben": ben}
+    finish(graded, ann)
+    assert shown(grader="Ben") == {"Ann": None, "Ben": ben}
+    assert graded.get(f"/api/photographs/{photograph}/gradings/agreement").status_code == 409
+    assert graded.get("/api/gradings/agreement", params={"batch": batch}).json() == {"pairs": []}
+    assert not any(table(name) for name in ("gradings", "pairs", "agreement"))
+    finish(graded, ben)
+    assert all(table(name) for name in ("gradings", "pairs", "agreement"))
+    assert shown() == {"Ann": ann, "Ben": ben}
+    assert gradings(graded, photograph)["open"]
+
+
+def test_lists_show_a_grader_their_own_copies_and_nobody_elses(graded):
+    batch = graded.post("/api/batches", json={"name": "study"}).json()["id"]
+    first, second = (done(graded, name=f"{name}.png", batch=batch)["id"] for name in ("a", "b"))
+    ann = begin(graded, first, "Ann")["id"]
+
+    assert names(graded, batch=batch) == [first, second]
+    assert names(graded, batch=batch, grader="Ann") == [ann, second]
+    assert names(graded, batch=batch, grader="Ann", order="desc", sort="name") == [second, ann]
+    assert names(graded, batch=batch, grader="Ben") == [first, second]
+    assert graded.get(f"/api/batches/{batch}").json()["photographs"]["done"] == 2
+
+
+def test_no_subscriber_is_told_of_a_grading(graded):
+    photograph = done(graded)["id"]
+    events = tiny_server.stream(graded)
+    next(events)
+
+    copy = begin(graded, photograph, "Ann")["id"]
+    draw(graded, copy)
+    graded.patch(f"/api/photographs/{done(graded)['id']}", json={"reviewed": True})
+
+    told = ""
+    while '"reviewed":true' not in told:
+        told += next(events).replace(": ", ":")
+    assert copy not in told
+
+
+def test_a_photograph_waits_for_its_graders_and_a_grading_belongs_to_one(graded):
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, "Ann")["id"]
+
+    waiting = draw(graded, photograph, author="Carol")
+    other = draw(graded, copy, author="Ben")
+
+    assert waiting.status_code == 409
+    assert "graded by 2 people first" in waiting.json()["error"]["message"]
+    assert other.status_code == 422
+    assert "the grading of Ann" in other.json()["error"]["message"]
+    assert draw(graded, copy, author="").json()["authors"] == ["Ann"]
+    thresholds = graded.patch(f"/api/photographs/{photograph}", json={"thresholds": {"EX": 0.5}})
+    assert thresholds.status_code == 409
+    for path, body in (("gradings", {"grader": "Ben"}), ("again", {})):
+        assert graded.post(f"/api/photographs/{copy}/{path}", json=body).status_code in {409, 422}
+    assert graded.post(f"/api/photographs/{photograph}/again", json={}).status_code == 409
+    assert finish(graded, photograph).status_code == 422
+
+
+def test_a_grading_that_is_done_can_be_taken_up_again_until_others_may_see_it(graded):
+    photograph = done(graded)["id"]
+    ann, ben = (begin(graded, photograph, name)["id"] for name in ("Ann", "Ben"))
+    finish(graded, ann)
+    assert draw(graded, ann).status_code == 409
+
+    assert not finish(graded, ann, is_done=False).json()["grading"]["done"]
+    assert draw(graded, ann).status_code == 200
+    finish(graded, ann)
+    finish(graded, ben)
+
+    refused = finish(graded, ann, is_done=False)
+    assert refused.status_code == 409
+    assert "may have been seen" in refused.json()["error"]["message"]
+
+
+def test_agreement_is_counted_on_what_the_graders_left(graded):
+    photograph, ann, ben = both_done(graded)
+
+    told = graded.get(f"/api/photographs/{photograph}/gradings/agreement").json()["pairs"]
+
+    one, two = mask(graded, ann), mask(graded, ben)
+    exudates = next(pair for pair in told if pair["lesion"] == "EX")
+    assert exudates["graders"] == ["Ann", "Ben"]
+    assert exudates["dice"] == pytest.approx(2 * (one & two).sum() / (one.sum() + two.sum()))
+    assert 0.1 < exudates["dice"] < 0.9
+    assert exudates["present"] == {"both": 1, "first": 0, "second": 0, "neither": 0}
+    assert exudates["kappa"] is None  # of one photograph it is undefined
+    other = next(pair for pair in told if pair["lesion"] == "MA")
+    assert other["dice"] in {1.0, None}  # nobody changed these
+
+
+def test_kappa_is_over_all_photographs_of_a_batch(graded):
+    batch = graded.post("/api/batches", json={"name": "kappa"}).json()["id"]
+    for number, tools in enumerate([("brush", "brush"), ("eraser", "eraser"), ("brush", "eraser")]):
+        photograph = done(graded, name=f"{number}.png", batch=batch)["id"]
+        for grader, tool in zip(("Ann", "Ben"), tools, strict=True):
+            copy = begin(graded, photograph, grader)["id"]
+            draw(graded, copy, tool=tool, points=[[128, 128]], diameter=512)
+            finish(graded, copy)
+    unfinished = done(graded, batch=batch)["id"]
+    begin(graded, unfinished, "Ann")
+
+    told = graded.get("/api/gradings/agreement", params={"batch": batch}).json()["pairs"]
+    rows = list(
+        csv.DictReader(io.StringIO(graded.get("/api/gradings/agreement.csv", params={"batch": batch}).text))
+    )
+
+    exudates = next(pair for pair in told if pair["lesion"] == "EX")
+    assert exudates["photographs"] == 3
+    assert exudates["present"] == {"both": 1, "first": 1, "second": 0, "neither": 1}
+    assert exudates["kappa"] == pytest.approx(cohen_kappa_score([1, 0, 1], [1, 0, 0]))
+    assert exudates["mean_dice"] == pytest.approx(0.5)
+    row = next(row for row in rows if row["lesion"] == "EX")
+    assert float(row["kappa"]) == pytest.approx(exudates["kappa"], abs=1e-6)
+    assert (row["present_1_only"], row["photographs"]) == ("1", "3")
+
+
+@pytest.mark.parametrize("source", ["agreed", "either", "grader:Ann", "model"])
+def test_an_adjudicator_decides_in_the_photographs_own_corrections(graded, source):
+    photograph, ann, ben = both_done(graded)
+    one, two = mask(graded, ann), mask(graded, ben)
+    expected = {"agreed": one & two, "either": one | two, "grader:Ann": one}.get(
+        source, mask(graded, photograph)
+    )
+    address = f"/api/photographs/{photograph}/adjudication"
+
+    answer = graded.post(address, json={"adjudicator": "Carol", "from": source})
+
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["adjudication"]["adjudicator"] == "Carol"
+    np.testing.assert_array_equal(mask(graded, photograph), expected)
+    assert draw(graded, photograph, author="Carol").status_code == 200
+    graded.patch(f"/api/photographs/{photograph}", json={"reviewed": True})
+    report = graded.get(f"/api/photographs/{photograph}/report").text
+    assert "Carol, last" in report
+    rows = csv.DictReader(io.StringIO(graded.get("/api/gradings/gradings.csv").text))
+    roles = {(row["grader"], row["role"]) for row in rows if row["done"]}
+    assert {("Ann", "grader"), ("Ben", "grader"), ("Carol", "adjudicator")} <= roles
+    np.testing.assert_array_equal(mask(graded, ann), one)  # what graders left stays as it was
+    late = graded.post(f"/api/photographs/{photograph}/gradings", json={"grader": "Dora"})
+    assert late.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "line"),
+    [
+        ({"adjudicator": "Ann"}, 422, "Ann has graded this photograph"),
+        ({"adjudicator": "Carol", "from": "grader:Dora"}, 422, "source 'grader:Dora' is unknown"),
+        ({"adjudicator": " "}, 422, "adjudicator"),
+    ],
+)
+def test_adjudications_that_make_no_sense_are_refused(graded, body, status, line):
+    photograph, _, _ = both_done(graded)
+
+    answer = graded.post(f"/api/photographs/{photograph}/adjudication", json=body)
+
+    assert answer.status_code == status
+    assert line in answer.json()["error"]["message"]
+    assert gradings(graded, photograph)["adjudication"] is None
+
+
+def test_nobody_adjudicates_before_both_are_done(graded):
+    photograph = done(graded)["id"]
+    finish(graded, begin(graded, photograph, "Ann")["id"])
+
+    answer = graded.post(f"/api/photographs/{photograph}/adjudication", json={"adjudicator": "Carol"})
+
+    assert answer.status_code == 409
+
+
+def test_a_deleted_photograph_takes_its_gradings_and_their_files_with_it(graded):
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, "Ann")["id"]
+    folder = graded.service.data_dir.photograph(copy).folder
+    assert (folder / "results").is_dir()
+
+    assert graded.delete(f"/api/photographs/{photograph}").status_code == 204
+
+    assert graded.get(f"/api/photographs/{copy}").status_code == 404
+    assert not folder.exists()
+    assert not list(graded.service.data_dir.incoming.iterdir())
+
+
+def test_a_grading_outlives_the_photograph_files_that_it_shares(graded):
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, "Ann")["id"]
+    before = graded.get(f"/api/photographs/{copy}/download").content
+
+    graded.service.jobs.delete(photograph)  # the original alone, as a server that is killed in between
+
+    assert graded.get(f"/api/photographs/{copy}/download").content == before
+
+
+def test_one_grader_who_begins_twice_at_once_has_one_grading(graded):
+    photograph = done(graded)["id"]
+    record, barrier = graded.service.record(photograph), threading.Barrier(4)
+
+    def start(_):
+        barrier.wait()
+        return graded.service.gradings.begin(record, "Ann").id
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(start, range(4)))) == 1
+    assert len(gradings(graded, photograph)["gradings"]) == 1
+
+
+def test_without_the_setting_photographs_are_corrected_as_ever_until_somebody_grades_them(client):
+    submitted = done(client)
+    photograph = submitted["id"]
+    assert draw(client, photograph, author="Carol").status_code == 200
+    client.patch(f"/api/photographs/{photograph}", json={"thresholds": {"MA": 0.99}, "reviewed": True})
+    assert not client.get("/api/server").json()["double_grading"]
+
+    copy = begin(client, photograph, "Ann")
+
+    assert copy["result"]["lesions"] == submitted["result"]["lesions"]  # the model's, not Carol's
+    assert (copy["result"]["revision"], copy["reviewed"]) == (0, False)
+    assert draw(client, photograph, author="Carol").status_code == 409
+
+
+def test_names_in_tables_run_no_formula(graded):
+    photograph = done(graded, name="%3D1%2B1.png")["id"]
+    for name in ("=cmd()", "Ben"):
+        finish(graded, begin(graded, photograph, name)["id"])
+
+    for table in ("gradings.csv", "pairs.csv", "agreement.csv"):
+        text = graded.get(f"/api/gradings/{table}").text
+        assert "'=cmd()" in text
+        assert not any(cell.startswith("=") for row in csv.reader(io.StringIO(text)) for cell in row)
+
+
+def test_a_starting_mask_is_what_all_or_any_marked():
+    one, two = np.array([[True, True, False]]), np.array([[False, True, False]])
+    masks = {"Ann": one, "Ben": two}
+
+    np.testing.assert_array_equal(starting_mask(masks, "agreed"), one & two)
+    np.testing.assert_array_equal(starting_mask(masks, "either"), one | two)
+    np.testing.assert_array_equal(starting_mask(masks, "grader:Ben"), two)
+    with pytest.raises(ServiceError, match="source 'Ann' is unknown"):
+        starting_mask(masks, "Ann")
