@@ -362,6 +362,8 @@ def test_a_rejected_region_disappears_returns_with_undo_and_is_kept_after_a_relo
 
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
+    opened.keyboard.press("0")  # from the field of view to the whole photograph
+    until_drawn(opened)
     opened.keyboard.press("Shift+2")
     opened.keyboard.press("b")
     opened.locator("#diameter").evaluate(
@@ -475,7 +477,7 @@ def test_photographs_dropped_together_are_a_batch_sorted_by_burden(page, tmp_pat
     page.evaluate(CLEAR)
     until(page, "() => !foveate.state.photograph")
     page.request.delete(page.url.split("#")[0] + f"api/batches/{listed[0]['batch'] or listed[1]['batch']}")
-    until(page, "() => document.querySelectorAll('#photographs li').length === 1")
+    until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 1")
 
     assert names == [photograph["name"] for photograph in listed]
     assert {"a", "b", "c"} < set(names)

@@ -78,9 +78,8 @@ def page(browser, address):
 @pytest.fixture
 def opened(page, address, files):
     """Yield the page with three photographs, a, b and c in the list, and a open; and their identifiers."""
-    identifiers = submit(page, address, files, "cba")  # the latest is the first of the list
+    identifiers = submit(page, address, files, "abc")  # listed in the order in which they were added
     until(page, "() => document.querySelectorAll('#photographs li.done').length === 3")
-    identifiers.reverse()
     open_photograph(page, identifiers[0])
     return page, identifiers
 
@@ -360,7 +359,7 @@ def test_of_two_lists_the_one_that_was_asked_for_last_is_shown(opened):
     until(page, f"() => {NAMES}.join() === '{','.join(by_name)}'")
     answer = held.routes[0].fetch()
     photographs = answer.json()["photographs"]
-    photographs.reverse()  # so that it differs
+    photographs[0]["name"] = "earlier"  # so that it differs
     held.routes[0].fulfill(json={"photographs": photographs, "total": 3})
     page.wait_for_timeout(300)
 
@@ -377,11 +376,11 @@ def test_a_list_that_was_asked_for_before_a_deletion_does_not_bring_the_photogra
     held.wait()
     answer = held.routes[0].fetch()
     page.request.delete(f"{address}/api/photographs/{c}")
-    until(page, "() => document.querySelectorAll('#photographs li').length === 2")
+    until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 2")
     held.routes[0].fulfill(response=answer)
     page.wait_for_timeout(300)
 
-    assert page.locator("#photographs li").count() == 2
+    assert page.locator("#photographs li[data-id]").count() == 2
 
 
 def test_a_batch_that_cannot_be_created_at_once_is_created_later(page, address, files):
@@ -398,7 +397,7 @@ def test_a_batch_that_cannot_be_created_at_once_is_created_later(page, address, 
 
     page.route("**/api/batches", refuse_once)
     page.set_input_files("#files", [files / "a.png", files / "b.png"])
-    until(page, "() => document.querySelectorAll('#photographs li').length === 2")
+    until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 2")
 
     batches = {photograph["batch"] for photograph in on_server(page, address)["photographs"]}
     assert len(batches) == 1
@@ -415,7 +414,7 @@ def test_photographs_of_a_batch_that_is_refused_can_be_uploaded_again(page, addr
     page.unroute("**/api/batches")
     for name in "ab":
         page.get_by_role("button", name=f"Upload {name}.png again").click()
-    until(page, "() => document.querySelectorAll('#photographs li').length === 2")
+    until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 2")
 
     assert texts == ["no such batch today"] * 2
     assert count == 0

@@ -5,6 +5,8 @@
 //
 // Every function takes the identifier of the photograph that it is about. None knows which one is open.
 
+import { noteStatus } from "./notices.js";
+
 /** A request that was refused, or not answered (status 0), with the server's own message. */
 export class RequestError extends Error {
   constructor(status, code, message, retryAfter) {
@@ -41,6 +43,7 @@ async function requestOnce(method, path, { body, headers = {}, signal, keepalive
     body: isJson ? JSON.stringify(body) : body,
   }).catch((error) => {
     if (error.name === "AbortError") throw error;
+    noteStatus(0);
     throw new RequestError(
       0,
       "unreachable",
@@ -48,11 +51,14 @@ async function requestOnce(method, path, { body, headers = {}, signal, keepalive
       2,
     );
   });
-  if (response.ok) return response.status === 204 ? null : response.json();
+  noteStatus(response.status, method !== "GET" && method !== "DELETE");
+  if (response.ok) return response.status === 204 ? null : isZip(response) ? response.blob() : response.json();
   const answer = await response.json().catch(() => ({}));
   const { code = "unknown", message = `the server answered ${response.status}` } = answer.error || {};
   throw new RequestError(response.status, code, message, Number(response.headers.get("Retry-After")) || null);
 }
+
+const isZip = (response) => response.headers.get("Content-Type")?.startsWith("application/zip");
 
 const query = (parameters) => {
   const given = Object.entries(parameters).filter(
@@ -73,6 +79,12 @@ function photographPath(id) {
 
 const SESSION = "api/session";
 
+/** Find out whether the server answers; a session that was lost does not matter. */
+export const isReachable = () =>
+  requestOnce("GET", "healthz").then(
+    () => true,
+    ({ status }) => status !== 0,
+  );
 export const getServer = () => request("GET", "api/server");
 export const signIn = (token) => request("POST", SESSION, { body: { token } });
 
@@ -83,6 +95,9 @@ export const changePhotograph = (id, changes, { keepalive = false } = {}) =>
 export const deletePhotograph = (id) => request("DELETE", photographPath(id));
 export const analyseAgain = (id, parameters) =>
   request("POST", `${photographPath(id)}/again`, { body: parameters });
+export const listBatches = () => request("GET", "api/batches");
+/** Return a zip of some photographs' files. */
+export const downloadSelection = (ids) => request("POST", "api/downloads", { body: { photographs: ids } });
 export const createBatch = (name) => request("POST", "api/batches", { body: { name } });
 
 /** Submit one photograph's file into a batch, or none (null). */

@@ -7,7 +7,7 @@ import { byId } from "./dom.js";
 const LESION_KEYS = [1, 2, 3, 4, 5, 6, 7, 8]; // more than any known model has lesions
 const PAN_PX = 80; // CSS px that an arrow key moves the photograph
 
-export function keyBindings({ state, viewer, toolbar, list, lesions, regions, corrections, tools, measure }) {
+export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure }) {
   return [
     { title: "Layers" },
     ...LESION_KEYS.map((number) => ({
@@ -23,7 +23,7 @@ export function keyBindings({ state, viewer, toolbar, list, lesions, regions, co
       action: () => lesions.activate(number - 1),
     })),
     { keys: ["h"], label: "H", text: "Hide all layers, show them again", action: toolbar.toggleHidden },
-    { keys: ["f"], label: "F", text: "Outlines or filled", action: lesions.toggleStyle },
+    { keys: ["f"], label: "F", text: "Outlines, filled, or heat", action: lesions.toggleStyle },
     {
       keys: [","],
       label: ", .",
@@ -34,7 +34,7 @@ export function keyBindings({ state, viewer, toolbar, list, lesions, regions, co
     { title: "Photograph" },
     { keys: ["+", "="], label: "+", text: "Zoom in", action: () => viewer.zoomBy(1.5) },
     { keys: ["-", "_"], label: "−", text: "Zoom out", action: () => viewer.zoomBy(1 / 1.5) },
-    { keys: ["0"], label: "0", text: "The whole photograph", action: viewer.showWhole },
+    { keys: ["0"], label: "0", text: "Frame the field of view; again: the whole photograph", action: viewer.toggleFit },
     { keys: ["9"], label: "9", text: "Native size, 1:1", action: () => viewer.zoomTo(1) },
     { keys: ["ArrowLeft"], label: "← → ↑ ↓", text: "Move", action: () => viewer.panBy(-PAN_PX, 0) },
     { keys: ["ArrowRight"], action: () => viewer.panBy(PAN_PX, 0) },
@@ -44,8 +44,16 @@ export function keyBindings({ state, viewer, toolbar, list, lesions, regions, co
     { keys: ["["], label: "[ ]", text: "Darker, brighter", action: () => toolbar.changeBrightness(-0.1) },
     { keys: ["]"], action: () => toolbar.changeBrightness(0.1) },
     { keys: ["s"], label: "S", text: "Untouched photograph side by side", action: toolbar.toggleSideBySide },
+    { keys: ["l"], label: "L", text: "Loupe", action: loupe.toggle },
+    { keys: ["y"], label: "Y", text: "Both photographs by turns (blink)", action: visits.toggleBlinking },
     { keys: ["n", "PageDown"], label: "N", text: "Next photograph", action: () => list.step(1) },
     { keys: ["p", "PageUp"], label: "P", text: "Previous photograph", action: () => list.step(-1) },
+    { keys: ["/"], label: "/", text: "Search the list", action: list.search },
+    { keys: ["i"], label: "I", text: "Select several photographs", action: list.toggleSelecting },
+    { title: "In the list" },
+    { label: "↑ ↓", text: "Along the list, when the focus is in it" },
+    { label: "Enter", text: "Open the photograph; Space does the same" },
+    { label: "Delete", text: "Delete it, after a question" },
     { title: "Regions and corrections" },
     { keys: ["j"], label: "J", text: "Next region", action: () => regions.step(1) },
     { keys: ["k"], label: "K", text: "Previous region", action: () => regions.step(-1) },
@@ -84,6 +92,12 @@ export function keyBindings({ state, viewer, toolbar, list, lesions, regions, co
       action: () => state.set({ tool: "move" }, "tool"),
     },
     { keys: ["Escape"], label: "Esc", text: "Leave the tool", action: tools.cancel },
+    { title: "Pointer and touch" },
+    { label: "Wheel", text: "Zoom; a double click zooms in" },
+    { label: "Drag", text: "Move the photograph, paint or measure, as the tool says" },
+    { label: "Two fingers", text: "Zoom and move, whatever the tool" },
+    { label: "Click", text: "Select the region under the pointer" },
+    { title: "Help" },
     { keys: ["?"], label: "?", text: "These keys", action: () => byId("show-keys").click() },
   ];
 }

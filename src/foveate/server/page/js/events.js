@@ -4,7 +4,7 @@
 // Ignores: what an event means. After each connection the server sends "hello": what was missed is not
 //          repeated.
 
-import { getServer } from "./api.js";
+import { getServer, isReachable } from "./api.js";
 
 const RETRY_MS = 3000;
 
@@ -18,6 +18,7 @@ export function listenForEvents(handlers) {
     source.addEventListener("error", () => {
       // A connection that breaks is renewed by the browser; one that is refused is not.
       if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, RETRY_MS);
+      else isReachable(); // which says on the page that it is not
     });
   }
 

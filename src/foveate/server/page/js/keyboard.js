@@ -78,7 +78,7 @@ function nameOf(letter, { shiftKey, ctrlKey, metaKey }) {
 /** Return whether the focused element needs the key itself. */
 function belongsToElement({ target, key }) {
   const isMovement = /^(Arrow|Page|Home|End)/.test(key);
-  if (target.matches("input[type=text], input[type=password], input[type=number], textarea, select"))
+  if (target.matches("input[type=text], input[type=search], input[type=password], input[type=number], textarea, select"))
     return true;
   if (target.matches("input[type=range]") && isMovement) return true;
   if (target.matches("input[type=radio]") && key.startsWith("Arrow")) return true;

@@ -9,6 +9,7 @@
 
 import { address } from "./api.js";
 import { edgePath } from "./outlines.js";
+import { isLight } from "./raster.js";
 import { tilesCovering } from "./tiles.js";
 
 const CONCURRENT = 6; // requests: settings may change before more of them are answered
@@ -119,6 +120,10 @@ export function createLayers(canvas, placement, worker) {
     sendRequests();
   }
 
+  /** Where the photograph is seen from afar, what contrasts little with the retina has thicker outlines. */
+  const thickness = (level, { colour }) =>
+    level === lastLevel() || window.devicePixelRatio > 1.4 || !isLight(colour) ? 2 : 1;
+
   const isCurrent = (picture, highZoom) =>
     picture?.loaded && !picture.outdated && picture.stamp === settings.stamp && picture.highZoom === highZoom;
 
@@ -173,12 +178,12 @@ export function createLayers(canvas, placement, worker) {
       if (right <= 0 || bottom <= 0 || left >= canvas.width || top >= canvas.height) continue;
       context.drawImage(bitmap, left, top, right - left, bottom - top);
     }
-    for (const { path, colour, opacity } of picture.paths || []) {
+    for (const { path, colour, opacity, halo } of picture.paths || []) {
       context.save();
       context.setTransform(unit, 0, 0, unit, x, y);
       context.lineJoin = context.lineCap = "square";
       context.globalAlpha = opacity;
-      context.strokeStyle = "#0009";
+      context.strokeStyle = halo;
       context.lineWidth = ((LINE_WIDTH + HALO_WIDTH) * ratio) / unit;
       context.stroke(path);
       context.strokeStyle = colour;
@@ -226,7 +231,7 @@ export function createLayers(canvas, placement, worker) {
         ? address.stack(id, `reference-${reference}`, level, column, row, referenceRevision)
         : null,
       shape: { side: settings.tiles.size, margin: MARGIN },
-      layers: layers.map((layer) => layer && { ...layer, thickness: level === lastLevel() ? 2 : 1 }),
+      layers: layers.map((layer) => layer && { ...layer, thickness: thickness(level, layer) }),
       highZoom,
     });
     requests.add(request);
@@ -273,6 +278,7 @@ export function createLayers(canvas, placement, worker) {
         path: edgePath(lines),
         colour: `rgb(${layers[index].colour})`,
         opacity: layers[index].opacity,
+        halo: isLight(layers[index].colour) ? "#0009" : "#fff9",
       }));
 
   function dropOldest() {

@@ -9,6 +9,7 @@ import { formatArea, formatNumber } from "./format.js";
 import { failureText, showFailure } from "./messages.js";
 import { countAndArea, formatProbability, MAX_LEVEL } from "./thresholds.js";
 
+const NEXT_STYLE = { outline: "fill", fill: "heat", heat: "outline" };
 const REST_MS = 250; // after a threshold was moved, until it is saved and the regions are listed anew
 
 /** onAnalysed(photograph): the server analyses a photograph again. */
@@ -20,6 +21,12 @@ export function createLesionPanel(state, outbox, onAnalysed) {
     [
       { value: "outline", text: "Outline", title: "Outlines (F)", keys: "F" },
       { value: "fill", text: "Fill", title: "Filled (F)", keys: "F" },
+      {
+        value: "heat",
+        text: "Heat",
+        title: "The probability itself, also below the threshold: the stronger the colour, the higher it is (F)",
+        keys: "F",
+      },
     ],
     "outline",
     (style) => state.draw(null, { style }),
@@ -224,7 +231,7 @@ export function createLesionPanel(state, outbox, onAnalysed) {
       if (lesion) state.set({ activeLesion: lesion.code }, "tool");
     },
     toggleStyle() {
-      const style = state.lesions[0]?.style === "fill" ? "outline" : "fill";
+      const style = NEXT_STYLE[state.lesions[0]?.style] ?? "outline";
       selectStyle(style);
       state.draw(null, { style });
     },

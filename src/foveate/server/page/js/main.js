@@ -1,5 +1,6 @@
 // The page: creates its parts, connects them, and starts.
 
+import { createAboutPanel } from "./about-panel.js";
 import { createAnnotations } from "./annotations.js";
 import { getServer } from "./api.js";
 import { keyBindings } from "./bindings.js";
@@ -12,6 +13,7 @@ import { createGradings } from "./gradings.js";
 import { bindKeys } from "./keyboard.js";
 import { createLayers } from "./layers.js";
 import { createLesionPanel } from "./lesion-panel.js";
+import { createLoupe } from "./loupe.js";
 import { createMeasurePanel } from "./measure-panel.js";
 import { showFailure } from "./messages.js";
 import { createOutbox } from "./outbox.js";
@@ -25,6 +27,7 @@ import { createToolbar } from "./toolbar.js";
 import { createTools } from "./tools.js";
 import { createUploads } from "./uploads.js";
 import { createViewers } from "./viewer.js";
+import { createVisits } from "./visits.js";
 import { createWorkerClient } from "./worker-client.js";
 
 const state = createState();
@@ -48,7 +51,7 @@ const store = createPhotographStore(outbox.withPending);
 
 // ---- the stage ----
 
-const viewer = createViewers({ main: byId("osd"), untouched: byId("osd-untouched") }, createWorkerClient(), {
+const viewer = createViewers({ main: byId("osd"), untouched: byId("osd-untouched"), loupe: byId("osd-loupe") }, createWorkerClient(), {
   onMove() {
     layers.draw();
     annotations.draw();
@@ -56,7 +59,10 @@ const viewer = createViewers({ main: byId("osd"), untouched: byId("osd-untouched
     setText("zoom-value", placement ? `${Math.round(placement.scale * 100)} %` : "–");
   },
   onReady: () => layers.redraw(),
-  onPointer: (point, isMain) => stage.showPointer(point, isMain ? point : null),
+  onPointer(point, isMain) {
+    stage.showPointer(point, isMain ? point : null);
+    loupe.follow(isMain ? point : null);
+  },
 });
 const placement = () => viewer.placement();
 const layers = createLayers(byId("layer-canvas"), placement, createWorkerClient());
@@ -65,12 +71,13 @@ const annotations = createAnnotations(byId("annotations"), state, placement, () 
 );
 const corrections = createCorrections(state, layers, outbox);
 const toolbar = createToolbar(state, viewer);
+const loupe = createLoupe(viewer);
 
 // ---- lists and panels ----
 
 const uploads = createUploads({
   onUploaded: (photograph) => list.add(photograph),
-  onChange: () => list.renderSummary(),
+  onChange: () => list.render(),
 });
 const list = createPhotographList(state, store, outbox, () => uploads.count());
 const lesions = createLesionPanel(state, outbox, list.add);
@@ -81,14 +88,19 @@ const stage = createStage(state, viewer, layers, annotations, {
   showColour: toolbar.showColour,
 });
 const tools = createTools(state, viewer, annotations, corrections, {
-  onPointer: (point) => stage.showPointer(point),
+  onPointer(point) {
+    stage.showPointer(point);
+    loupe.follow(point);
+  },
   onGridMoved: (view, grid) => measure.saveGrid(view, grid),
 });
 const measure = createMeasurePanel(state, outbox, annotations, () => tools.use("ruler"));
+createAboutPanel(state, outbox);
 createComparePanel(state, outbox);
 createDownloads(state, outbox, corrections);
 createGradings(state, outbox, list.load);
-bindKeys(keyBindings({ state, viewer, toolbar, list, lesions, regions, corrections, tools, measure }));
+const visits = createVisits(state, viewer, toolbar, store.all);
+bindKeys(keyBindings({ state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure }));
 
 // ---- closing and starting ----
 
@@ -111,6 +123,7 @@ async function start() {
   } catch (error) {
     showFailure(error);
   }
+  if (state.server) list.handlers.queue(state.server.queue);
   listenForEvents(list.handlers);
   await list.load();
   list.openFromAddress();

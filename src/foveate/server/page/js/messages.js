@@ -10,9 +10,10 @@ const MESSAGE_MS = 9000;
 let timer = 0;
 
 /** Show a message until the next one replaces it or, unless it is persistent, for nine seconds. */
-export function showMessage(text, { persistent = false } = {}) {
+export function showMessage(text, { persistent = false, isGood = false } = {}) {
   clearTimeout(timer);
   byId("message").textContent = text;
+  byId("message").classList.toggle("good", isGood);
   if (text && !persistent) timer = setTimeout(() => showMessage(""), MESSAGE_MS);
 }
 
@@ -30,6 +31,20 @@ export function confirmAction(question, action) {
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+/** Ask for a line of text; resolves to "" if none was given. */
+export function askText(question, action) {
+  const dialog = byId("ask-dialog");
+  byId("ask-text").textContent = question;
+  byId("ask-yes").textContent = action;
+  byId("ask-value").value = "";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const answer = () => (dialog.returnValue === "yes" ? byId("ask-value").value.trim() : "");
+    dialog.addEventListener("close", () => resolve(answer()), { once: true });
   });
 }
 

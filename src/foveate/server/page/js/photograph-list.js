@@ -1,77 +1,147 @@
-// The list of photographs: its rows, its order, and which photograph is opened, left or deleted.
+// The list of photographs: what it shows, and which photograph is opened, left or deleted.
 //
-// Knows:   what a row says, the address of the open photograph, and what the server's events mean for the
-//          list.
-// Ignores: what is shown of the open photograph, and how photographs are uploaded.
+// Knows:   the address of the open photograph, and what the server's events mean for the list.
+// Ignores: what a row says, how rows are ordered and drawn, and how photographs are uploaded.
 
 import * as api from "./api.js";
-import { byId, debounce, element } from "./dom.js";
-import { confirmAction, failureText, showFailure, showMessage } from "./messages.js";
+import { byId, element } from "./dom.js";
+import { confirmAction, showFailure, showMessage } from "./messages.js";
+import { arrange, FILTERS, ORDERS } from "./photograph-order.js";
+import { batchHeading, photographRow } from "./photograph-row.js";
+import { createQueueProgress } from "./queue-progress.js";
+import { createSelection } from "./selection.js";
+import { createVirtualRows } from "./virtual-rows.js";
 
-const LIMIT = 1000; // rows
-const RELOAD_MS = 400; // without news until a sorted list is loaded again
-const ORDERS = [
-  ["submitted", "Latest first", { sort: "submitted", order: "desc" }],
-  ["burden", "Largest burden first", { sort: "burden", order: "desc" }],
-  ["count", "Most regions first", { sort: "count", order: "desc" }],
-  ["name", "Name", { sort: "name", order: "asc" }],
-];
+const PAGE = 1000; // photographs in one answer of the server
+const ROW_PX = 56;
+const HEADING_PX = 30;
 
 /** uploadCount(): photographs that are still being uploaded. */
 export function createPhotographList(state, store, outbox, uploadCount) {
   const list = byId("photographs");
-  const thumbnails = new Map(); // photograph id -> its image, kept when its row is drawn anew
+  const batches = new Map(); // batch id -> its name
+  const burdens = new Map(); // photograph id -> what it is sorted by, as of when it was first known
+  let entries = []; // as `arrange` returns them
+  let ids = []; // of the photographs among them
+  let current = null; // id of the row whose controls Tab reaches
   let opening = 0; // counts what was to be opened: an answer for an earlier one opens nothing
+  let frame = 0;
 
-  byId("list-order").replaceChildren(
-    ...ORDERS.map(([value, text]) => element("option", { value, selected: value === "submitted" }, text)),
-  );
+  const options = (choices) => choices.map(([value, text]) => element("option", { value }, text));
+  byId("list-order").replaceChildren(...options(ORDERS));
+  byId("list-filter").replaceChildren(...options(FILTERS));
 
-  // ---- the rows ----
+  const progress = createQueueProgress(store, uploadCount);
+  const selection = createSelection(outbox, {
+    shownIds: () => ids,
+    batches,
+    onChange: () => render(),
+    remove: deleteAll,
+  });
+  const rows = createVirtualRows(list, {
+    keyOf: ({ photograph, batch }) => photograph?.id ?? `batch ${batch}`,
+    heightOf: ({ photograph }) => (photograph ? ROW_PX : HEADING_PX),
+    wanted: ({ photograph }) => photograph?.id === currentId(),
+    signatureOf: (entry) => JSON.stringify([entry.photograph ?? entry, shownOf(entry)]),
+    build: (entry) =>
+      entry.photograph
+        ? photographRow(entry.photograph, shownOf(entry), { open: choose, remove: deleteOne, select })
+        : batchHeading(entry, shownOf(entry), { select }),
+  });
+
+  function shownOf({ photograph, ids: members }) {
+    const isSelecting = selection.isOn();
+    if (!photograph) return { isSelecting, areSelected: isSelecting && members.every(selection.has) };
+    const { id } = photograph;
+    return {
+      isSelecting,
+      isSelected: selection.has(id),
+      isOpen: state.view?.id === id,
+      isCurrent: id === currentId(),
+      place: places.get(id),
+      count: ids.length,
+    };
+  }
+
+  let places = new Map(); // photograph id -> its place in the list, from 1
+
+  const currentId = () => (places.has(current) ? current : places.has(state.view?.id) ? state.view.id : ids[0]);
+
+  // ---- loading and drawing ----
 
   async function load() {
     const requested = store.now();
-    const [, , parameters] = ORDERS.find(([value]) => value === byId("list-order").value);
     try {
-      const { photographs, total } = await api.listPhotographs({ ...parameters, limit: LIMIT, grader: state.author });
-      if (!store.receiveList(photographs, requested, total <= LIMIT)) return;
+      const [photographs, listed] = await Promise.all([loadAll(), api.listBatches()]);
+      for (const { id, name } of listed.batches) batches.set(id, name);
+      if (!store.receiveList(photographs.list, requested, photographs.isComplete)) return;
       const { view } = state;
       if (view && store.get(view.id)) state.refresh(store.get(view.id));
-      else if (view) forget(view.id); // it was deleted while no events came
-      render();
-      if (total > LIMIT) showMessage(`${total} photographs; the list shows ${LIMIT}.`);
+      else if (view && photographs.isComplete) forget([view.id]); // it was deleted while no events came
+      renderNow();
     } catch (error) {
       showFailure(error);
     }
   }
-  const loadSoon = debounce(RELOAD_MS, load);
 
-  function render() {
-    const focused = document.activeElement?.closest?.("#photographs li")?.dataset.id;
-    list.replaceChildren(...store.all().map(row));
-    for (const id of thumbnails.keys()) if (!store.get(id)) thumbnails.delete(id);
-    renderSummary();
-    if (focused) rowOf(focused)?.querySelector("button").focus({ preventScroll: true });
+  /** Load all photographs, in parts; complete unless some were added or deleted between two parts. */
+  async function loadAll() {
+    const photographs = new Map();
+    for (;;) {
+      const offset = photographs.size;
+      const answer = await api.listPhotographs({
+        sort: "submitted",
+        limit: PAGE,
+        offset,
+        grader: state.author,
+      });
+      for (const photograph of answer.photographs) photographs.set(photograph.id, photograph);
+      const isLast = photographs.size >= answer.total || !answer.photographs.length;
+      if (isLast) return { list: [...photographs.values()], isComplete: photographs.size === answer.total };
+    }
   }
 
-  const rowOf = (id) => list.querySelector(`[data-id="${id}"]`);
+  /** Draw the list with the next frame, however much changes before. */
+  function render() {
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      renderNow();
+    });
+  }
+
+  function renderNow() {
+    arrangeNow();
+    rows.show(entries);
+    renderSummary();
+  }
+
+  function arrangeNow() {
+    const photographs = store.all();
+    for (const { id, result } of photographs)
+      if (result && !burdens.has(id)) burdens.set(id, result.burden);
+    entries = arrange(photographs, batches, {
+      order: byId("list-order").value,
+      filter: byId("list-filter").value,
+      search: byId("list-search").value,
+      keep: state.view?.id,
+      burdens,
+    });
+    ids = entries.flatMap(({ photograph }) => photograph?.id ?? []);
+    places = new Map(ids.map((id, index) => [id, index + 1]));
+  }
 
   function renderSummary() {
-    const isWaiting = ({ state: status }) => status === "queued" || status === "looking";
-    const photographs = store.all();
-    const active = photographs.filter(isWaiting).length + uploadCount();
-    byId("empty-list").hidden = Boolean(photographs.length || uploadCount());
-    byId("list-summary").textContent = active
-      ? `${active} in progress`
-      : photographs.length
-        ? String(photographs.length)
-        : "";
+    const known = store.ids().length;
+    document.body.classList.toggle("has-photographs", Boolean(known));
+    byId("empty-list").hidden = Boolean(ids.length || uploadCount());
+    byId("empty-list").textContent = known ? "None matches." : "None yet.";
+    byId("list-summary").textContent = !known ? "" : ids.length < known ? `${ids.length} of ${known}` : `${known}`;
+    progress.render();
     renderPosition();
   }
 
   /** Say which photograph is open, and where it stands in the list. */
   function renderPosition() {
-    const ids = store.ids();
     const at = ids.indexOf(state.view?.id);
     byId("previous").disabled = at <= 0;
     byId("next").disabled = at < 0 || at >= ids.length - 1;
@@ -79,101 +149,17 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     byId("current-photograph").textContent = at < 0 ? name : `${name} · ${at + 1} of ${ids.length}`;
   }
 
-  function row(photograph) {
-    const { id, name, reviewed } = photograph;
-    const isOpen = state.view?.id === id;
-    return element(
-      "li",
-      { "data-id": id, class: `${photograph.state} ${isOpen ? "open" : ""}` },
-      element(
-        "div",
-        { class: "card" },
-        element(
-          "button",
-          {
-            type: "button",
-            class: "open-button",
-            "aria-current": isOpen ? "true" : null,
-            onclick: () => open(id),
-          },
-          thumbnail(id),
-          element(
-            "span",
-            { class: "text" },
-            element(
-              "span",
-              { class: "name" },
-              name,
-              reviewed ? element("span", { class: "reviewed-mark", title: "Reviewed" }, " ✓") : null,
-            ),
-            statusOf(photograph),
-          ),
-        ),
-        element(
-          "button",
-          {
-            type: "button",
-            class: "borderless delete-button",
-            "aria-label": `Delete ${name}`,
-            title: "Delete",
-            onclick: () => deletePhotograph(id, name),
-          },
-          "×",
-        ),
-      ),
-    );
-  }
+  // ---- opening ----
 
-  function thumbnail(id) {
-    if (!thumbnails.has(id)) {
-      const src = api.address.thumbnail(id);
-      const attributes = { class: "thumbnail", src, alt: "", loading: "lazy", width: 60, height: 44 };
-      thumbnails.set(id, element("img", attributes));
-    }
-    return thumbnails.get(id);
-  }
+  const select = (selected, event) => selection.toggle(selected, event);
 
-  function statusOf(photograph) {
-    const muted = (...content) => element("span", { class: "small muted" }, ...content);
-    switch (photograph.state) {
-      case "failed":
-        return element(
-          "span",
-          { class: "small bad", title: failureText(photograph) },
-          failureText(photograph),
-        );
-      case "queued":
-        return muted(photograph.position ? `Waiting, position ${photograph.position}` : "Waiting");
-      case "looking":
-        return muted(
-          "Analysing ",
-          element("progress", {
-            max: 1,
-            value: photograph.progress,
-            "aria-label": `Progress of ${photograph.name}`,
-          }),
-        );
-      default:
-        return lesionCounts(photograph.result.lesions);
-    }
+  /** A click opens a photograph; while some are being selected, or with Ctrl or Shift, it selects it. */
+  function choose(id, { shiftKey, ctrlKey, metaKey }) {
+    current = id;
+    if (!selection.isOn() && (shiftKey || ctrlKey || metaKey)) byId("select").click();
+    if (selection.isOn()) select([id], { shiftKey });
+    else open(id);
   }
-
-  function lesionCounts(lesions) {
-    const chips = Object.entries(lesions)
-      .filter(([, { count }]) => count > 0)
-      .map(([code, { count, colour }]) =>
-        element(
-          "span",
-          { class: "chip", colour: `rgb(${colour})` },
-          element("i", { class: "swatch small" }),
-          `${code} ${count}`,
-        ),
-      );
-    const none = element("span", { class: "muted" }, "No lesions found");
-    return element("span", { class: "small chips" }, ...(chips.length ? chips : [none]));
-  }
-
-  // ---- opening and deleting ----
 
   /** Open a photograph, and name it in the page's address so that a reload opens it again; null for none. */
   function open(id) {
@@ -189,7 +175,9 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     const hash = photograph ? `#${photograph.id}` : location.pathname;
     if (location.hash !== (photograph ? hash : "")) history.replaceState(null, "", hash);
     if (view?.id !== photograph?.id || !photograph) state.open(photograph);
-    render();
+    if (!list.contains(document.activeElement)) current = photograph?.id ?? null;
+    renderNow();
+    if (photograph) rows.reveal(photograph.id);
   }
 
   /** Load a photograph anew; open it if it is still the one that was to be opened. */
@@ -201,7 +189,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       if (number === opening && state.view?.id !== id && store.get(id)) show(store.get(id));
     } catch (error) {
       const isLatest = number === opening; // no other one was to be opened meanwhile
-      if (error.status === 404) forget(id);
+      if (error.status === 404) forget([id]);
       if (!isLatest) return;
       if (error.status === 404) showMessage("That photograph is no longer on the server.");
       else showFailure(error);
@@ -212,31 +200,53 @@ export function createPhotographList(state, store, outbox, uploadCount) {
 
   /** Open the next photograph of the list (1), or the previous one (-1). */
   function step(by) {
-    const ids = store.ids();
+    arrangeNow();
     const at = ids.indexOf(state.view?.id);
     if (at >= 0 && ids[at + by]) open(ids[at + by]);
+    else if (at < 0 && ids.length) open(ids[0]);
   }
 
-  async function deletePhotograph(id, name) {
+  // ---- deleting ----
+
+  async function deleteOne(id, name) {
     const question = `Delete ${name}, with its result and corrections? It is removed from the server's disk.`;
-    if (!(await confirmAction(question, "Delete"))) return;
-    forget(id);
-    try {
-      await api.deletePhotograph(id);
-    } catch (error) {
-      if (error.status === 404) return; // somebody else deleted it
-      store.restore(id);
-      showFailure(error, "The photograph was not deleted: ");
-      load();
+    if (await confirmAction(question, "Delete")) deleteAll([id]);
+  }
+
+  /** Delete photographs; those that the server keeps return to the list. */
+  async function deleteAll(deleted) {
+    forget(deleted);
+    for (const id of deleted) {
+      try {
+        await api.deletePhotograph(id);
+      } catch (error) {
+        if (error.status === 404) continue; // somebody else deleted it
+        for (const kept of deleted.slice(deleted.indexOf(id))) store.restore(kept);
+        showFailure(error, "Not deleted: ");
+        return load();
+      }
     }
   }
 
-  /** Remove a photograph that was deleted, here or elsewhere; if it was open, open its neighbour. */
-  function forget(id) {
-    outbox.drop(id);
-    const neighbour = store.remove(id);
-    if (state.view?.id === id) open(neighbour);
-    render();
+  /** Remove photographs that were deleted, here or elsewhere; if one was open, open its neighbour. */
+  function forget(deleted) {
+    arrangeNow();
+    const neighbour = neighbourOf(state.view?.id, new Set(deleted));
+    for (const id of deleted) {
+      outbox.drop(id);
+      store.remove(id);
+      selection.drop(id);
+      burdens.delete(id);
+    }
+    if (deleted.includes(state.view?.id)) open(neighbour);
+    selection.render();
+  }
+
+  /** Return the photograph that follows in the list and stays, else the one before, else null. */
+  function neighbourOf(id, deleted) {
+    const at = ids.indexOf(id);
+    const stays = (other) => !deleted.has(other);
+    return ids.slice(at + 1).find(stays) ?? ids.slice(0, Math.max(at, 0)).findLast(stays) ?? null;
   }
 
   // ---- news of photographs ----
@@ -246,10 +256,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     const photograph = store.get(id);
     if (!photograph) return;
     state.refresh(photograph);
-    const shown = rowOf(id);
-    if (!shown || shown.contains(document.activeElement)) return render();
-    shown.replaceWith(row(photograph)); // one row of a thousand
-    renderSummary();
+    render();
   }
 
   /** Take over an uploaded photograph; open it if there is no other. */
@@ -266,15 +273,23 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       if (!store.receive(photograph)) return;
       store.addToList(photograph.id);
       update(photograph.id);
-      if (photograph.state === "done" && byId("list-order").value !== "submitted") loadSoon();
     },
-    progress({ id, progress }) {
-      store.setProgress(id, progress);
-      const bar = rowOf(id)?.querySelector("progress");
-      if (bar) bar.value = progress;
+    progress({ id, progress: share }) {
+      store.setProgress(id, share);
+      const bar = rows.elementOf(id)?.querySelector("progress");
+      if (bar) bar.value = share;
       if (state.view?.id === id) state.emit("progress");
     },
-    deleted: ({ id }) => forget(id),
+    queue: progress.receive,
+    deleted: ({ id }) => forget([id]),
+    batch({ id, name }) {
+      batches.set(id, name);
+      selection.render();
+    },
+    "batch-deleted"({ id }) {
+      batches.delete(id);
+      selection.render();
+    },
   };
 
   /** Open the photograph that the page's address names; anything else there is ignored. */
@@ -284,12 +299,48 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     else if (api.isIdentifier(id)) open(id);
   }
 
-  byId("list-order").addEventListener("change", load);
+  // ---- keys within the list ----
+
+  const MOVES = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+
+  list.addEventListener("keydown", (event) => {
+    const row = event.target.closest("li[data-id]");
+    if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Delete" && !selection.isOn()) deleteOne(row.dataset.id, store.get(row.dataset.id).name);
+    else if (event.key in MOVES) focusRow(ids.indexOf(row.dataset.id) + MOVES[event.key]);
+    else return;
+    event.preventDefault();
+  });
+
+  function focusRow(place) {
+    current = ids[Math.min(Math.max(place, 0), ids.length - 1)];
+    rows.reveal(current);
+    renderNow();
+    rows.elementOf(current)?.querySelector("button").focus({ preventScroll: true });
+  }
+
+  byId("list-order").addEventListener("change", () => {
+    burdens.clear();
+    load();
+    renderNow();
+  });
+  byId("list-filter").addEventListener("change", renderNow);
+  byId("list-search").addEventListener("input", renderNow);
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
   window.addEventListener("hashchange", openFromAddress);
   state.on("photograph document", renderPosition);
   renderPosition();
 
-  return { handlers, load, step, update, add, openFromAddress, renderSummary };
+  return {
+    handlers,
+    load,
+    step,
+    update,
+    add,
+    openFromAddress,
+    render,
+    search: () => byId("list-search").focus(),
+    toggleSelecting: () => byId("select").click(),
+  };
 }

@@ -13,7 +13,7 @@ import { changePhotograph } from "./api.js";
 export function createPhotographStore(withPending) {
   const reports = new Map(); // photograph id -> {photograph, time}: as the server last reported it
   const deleted = new Set(); // ids; events and lists that were sent before the deletion are ignored
-  let ids = []; // in the order of the list
+  let ids = []; // in the order in which they were added
   let clock = 0;
   let lastList = 0; // time at which the newest list that was taken over had been requested
 
@@ -34,7 +34,7 @@ export function createPhotographStore(withPending) {
     if (isComplete) for (const id of reports.keys()) if (!listed.has(id) && !isNewer(id)) reports.delete(id);
     for (const photograph of photographs) receive(photograph, requested);
     const added = ids.filter((id) => !listed.has(id) && isNewer(id));
-    ids = [...added, ...photographs.map(({ id }) => id).filter(isKnown)];
+    ids = [...photographs.map(({ id }) => id).filter(isKnown), ...added];
     return true;
   }
 
@@ -46,18 +46,16 @@ export function createPhotographStore(withPending) {
     return true;
   }
 
-  /** Put a photograph at the beginning of the list if it is not in it. */
+  /** Put a photograph at the end of the list if it is not in it. */
   function addToList(id) {
-    if (isKnown(id) && !ids.includes(id)) ids.unshift(id);
+    if (isKnown(id) && !ids.includes(id)) ids.push(id);
   }
 
-  /** Remove a photograph; returns the one that follows in the list, else the one before, else null. */
+  /** Remove a photograph that was deleted. */
   function remove(id) {
-    const at = ids.indexOf(id);
     deleted.add(id);
     reports.delete(id);
     ids = ids.filter((listedId) => listedId !== id);
-    return (at < 0 ? ids[0] : ids[Math.min(at, ids.length - 1)]) ?? null;
   }
 
   /** Return a photograph with the changes that are on their way; undefined if it is not known. */

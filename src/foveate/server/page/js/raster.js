@@ -14,8 +14,10 @@ export const FALSE_POSITIVE = [213, 94, 0];
 export const FALSE_NEGATIVE = [86, 180, 233];
 
 const CELL = 128; // px: side of the largest piece, our choice
-const HALO = [0, 0, 0]; // around an outline, so that a bright one shows on a bright lesion
-const HALO_STRENGTH = 0.55; // our choice: visible on an exudate, hardly on the retina
+const DARK = [0, 0, 0]; // halo of a light outline, which shows it on a bright lesion
+const BRIGHT = [255, 255, 255]; // halo of another outline, which shows it on the retina
+const LIGHT = 0.5; // luminance; the retina's is about 0.1
+const HALO_STRENGTH = 0.55; // our choice: visible, and does not hide what is below
 
 /** Return the mask of one lesion at a level, margin included: Uint8Array of 0 and 1. */
 export function thresholdMask(stack, index, { side, margin }, level) {
@@ -30,7 +32,7 @@ export function thresholdMask(stack, index, { side, margin }, level) {
  * anything. Retina without lesions has no pieces and costs nothing to place.
  *
  * layers: one for each lesion, null if it is hidden: {level, colour, opacity, style, thickness}; the style is
- * "outline" or "fill".
+ * "outline", "fill" or "heat".
  * reference: a stack of masks with the values 0 and 255, or null; with it, true, false and missed pixels are
  * drawn.
  */
@@ -39,8 +41,9 @@ export function drawTile(stack, shape, layers, reference = null) {
   const pixels = new Uint8ClampedArray(side * side * 4);
   layers.forEach((layer, index) => {
     if (!layer) return;
-    const mask = thresholdMask(stack, index, shape, layer.level);
+    const mask = layer.style === "heat" && !reference ? null : thresholdMask(stack, index, shape, layer.level);
     if (reference) compare(pixels, mask, thresholdMask(reference, index, shape, 1), shape, layer);
+    else if (layer.style === "heat") heat(pixels, stack, index, shape, layer);
     else if (layer.style === "fill") fill(pixels, mask, shape, layer.colour, layer.opacity);
     else outline(pixels, mask, shape, layer);
   });
@@ -66,15 +69,36 @@ function fill(pixels, mask, { side, margin }, colour, opacity) {
   }
 }
 
-/** Draw a ring around each region, and a dark ring around that: nothing of the lesion is hidden. */
+/** Draw the probability of each pixel: the stronger the colour, the higher it is. */
+function heat(pixels, stack, index, { side, margin }, { colour, opacity }) {
+  const across = side + 2 * margin;
+  for (let row = 0; row < side; row++) {
+    let at = index * across * across + (row + margin) * across + margin;
+    for (let column = 0; column < side; column++, at++) {
+      if (stack[at]) blend(pixels, side, row, column, colour, (opacity * stack[at]) / 255);
+    }
+  }
+}
+
+/**
+ * Return whether a colour is brighter than the retina, so that its outline is seen without a bright halo: by
+ * the relative luminance of WCAG 2.
+ */
+export function isLight([red, green, blue]) {
+  const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue) > LIGHT;
+}
+
+/** Draw a ring around each region, and a halo around that: nothing of the lesion is hidden. */
 function outline(pixels, mask, shape, { colour, opacity, thickness }) {
   const { side, margin } = shape;
+  const halo = isLight(colour) ? DARK : BRIGHT;
   const ring = outlineRing(mask, shape, thickness);
   for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {
       const value = ring[(row + margin) * (side + 2 * margin) + column + margin];
       if (value > RING_END) blend(pixels, side, row, column, colour, opacity);
-      else if (value) blend(pixels, side, row, column, HALO, opacity * HALO_STRENGTH);
+      else if (value) blend(pixels, side, row, column, halo, opacity * HALO_STRENGTH);
     }
   }
 }

@@ -35,7 +35,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
       shownId = photograph?.id ?? null;
       viewer.show(photograph);
       showColour();
-    }
+    } else if (photograph) viewer.setField(photograph.result?.field.box ?? null);
     byId("welcome").hidden = Boolean(photograph);
     document.title = photograph ? `${photograph.name} – Foveate` : "Foveate";
     renderTexts();

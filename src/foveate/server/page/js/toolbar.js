@@ -21,13 +21,17 @@ export function createToolbar(state, viewer) {
     state.set({ hidden: !state.hidden }, "layers");
   }
 
-  function toggleSideBySide() {
-    const enabled = !isPressed(byId("side-by-side"));
+  function showBeside(enabled) {
+    if (enabled === isPressed(byId("side-by-side"))) return;
     setPressed(byId("side-by-side"), enabled);
     byId("pane-untouched").hidden = !enabled;
     byId("panes").classList.toggle("two", enabled);
     viewer.setSideBySide(enabled);
-    savePreferences({ beside: enabled });
+  }
+
+  function toggleSideBySide() {
+    showBeside(!isPressed(byId("side-by-side")));
+    savePreferences({ beside: isPressed(byId("side-by-side")) });
   }
 
   function nextColours() {
@@ -44,17 +48,30 @@ export function createToolbar(state, viewer) {
     viewer.setBrightness(Number(brightness.value));
   }
 
+  // ---- a toolbar that is wider than the screen ----
+
+  const bar = byId("toolbar");
+  const more = byId("toolbar-more");
+  const hasMore = () => bar.scrollWidth - bar.clientWidth - bar.scrollLeft > 8;
+  const renderMore = () => {
+    more.hidden = !hasMore();
+  };
+  more.addEventListener("click", () => bar.scrollBy({ left: bar.clientWidth / 2 }));
+  bar.addEventListener("scroll", renderMore, { passive: true });
+  new ResizeObserver(renderMore).observe(bar);
+
   byId("hide-layers").addEventListener("click", toggleHidden);
   byId("side-by-side").addEventListener("click", toggleSideBySide);
   byId("zoom-in").addEventListener("click", () => viewer.zoomBy(ZOOM_STEP));
   byId("zoom-out").addEventListener("click", () => viewer.zoomBy(1 / ZOOM_STEP));
-  byId("zoom-fit").addEventListener("click", viewer.showWhole);
+  byId("zoom-fit").addEventListener("click", viewer.toggleFit);
   byId("zoom-native").addEventListener("click", () => viewer.zoomTo(1));
   brightness.addEventListener("input", () => changeBrightness(0));
 
   return {
     toggleHidden,
     toggleSideBySide,
+    showBeside,
     nextColours,
     changeBrightness,
     showColour: () => selectColours("colour"),

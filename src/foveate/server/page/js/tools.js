@@ -7,9 +7,11 @@
 // before it ends.
 
 import { byId, radioGroup } from "./dom.js";
+import { createGestures } from "./gestures.js";
 
 const DIGITS = 2; // after the decimal point of a stroke's points, px
 const MAX_POINTS = 9000; // of a stroke; the server takes 10000
+const PEN_ERASER = 5; // button of a pen's other end
 const WIDE = 21; // px: from this width on, the brush grows in larger steps
 
 const TOOLS = [
@@ -27,6 +29,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   const canvas = byId("layer-canvas");
   const svg = byId("annotations");
   const selectTool = radioGroup(byId("tool"), "tool", TOOLS, "move", (tool) => state.set({ tool }, "tool"));
+  const gestures = createGestures(viewer);
   let drag = null; // what the pointer that is down does: {move(point), end()}
 
   const diameter = () => Number(byId("diameter").value);
@@ -57,22 +60,24 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   // ---- the photograph ----
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (gestures.down(event)) return dropDrag();
+    if (event.button !== 0 && event.button !== PEN_ERASER) return;
     const point = viewer.pointAt(event);
     if (!point) return;
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
     if (state.tool === "ruler") drag = measure(point);
-    else if (paints(state.tool) && state.result) drag = paint(point);
+    else if (paints(state.tool) && state.result)
+      drag = paint(point, event.button === PEN_ERASER ? "eraser" : state.tool);
     drag?.move(point);
   });
 
   const measure = (from) => ({ move: (to) => annotations.set({ ruler: { from, to } }), end: () => {} });
 
-  function paint(start) {
+  function paint(start, tool) {
     const { view } = state;
     const points = [rounded(start)];
-    const stroke = { lesion: state.activeLesion, tool: state.tool, diameter: diameter(), points };
+    const stroke = { lesion: state.activeLesion, tool, diameter: diameter(), points };
     return {
       move(point) {
         const next = rounded(point),
@@ -89,12 +94,19 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
 
   const rounded = ({ x, y }) => [Number(x.toFixed(DIGITS)), Number(y.toFixed(DIGITS))];
 
+  /** A second finger: what the first one began is no stroke. */
+  function dropDrag() {
+    drag = null;
+    annotations.set({ stroke: null, cursor: null });
+  }
+
   function endDrag() {
     drag?.end();
     drag = null;
   }
 
   canvas.addEventListener("pointermove", (event) => {
+    if (gestures.move(event)) return;
     const point = viewer.pointAt(event);
     onPointer(point);
     if (!point) return;
@@ -105,7 +117,12 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
       if (between) drag.move(between);
     }
   });
-  for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, endDrag);
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, (event) => {
+      gestures.up(event);
+      endDrag();
+    });
+  }
   canvas.addEventListener("pointerleave", () => {
     if (!drag) annotations.set({ cursor: null });
     onPointer(null);

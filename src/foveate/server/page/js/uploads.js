@@ -7,16 +7,19 @@ import * as api from "./api.js";
 import { byId, element, wait } from "./dom.js";
 import { showMessage } from "./messages.js";
 
-const CONCURRENT = 2; // uploads at a time
+const CONCURRENT = 1; // upload at a time: photographs are listed in the order in which they were dropped
+const MAX_ROWS = 20; // refused uploads among them
 const RETRY_SECONDS = 2; // where the server does not say when to try again
-const READABLE = /\.(jpe?g|jpe|png|tiff?)$/i; // in folders, all other files are skipped
+const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // among several, all other files are skipped
+const DICOM = { at: 128, letters: "DICM" }; // of a file whose name says nothing, as scanners write them
 const WAITING = {
   0: "The server does not answer; waiting",
-  429: "The queue is full; waiting",
+  429: "The queue is full; this goes on by itself when there is room",
   502: "The server is not available; waiting",
-  503: "The queue is full; waiting",
+  503: "The server is busy or stops; waiting",
   504: "The server is not available; waiting",
 };
+const collator = new Intl.Collator("en", { numeric: true }); // a folder's files have no order of their own
 const UNFINISHED = "foveate-uploads"; // key of names in the tab's session storage, while the page is reloaded
 
 /** onUploaded(photograph): one is on the server. onChange(): the number of uploads has changed. */
@@ -25,9 +28,14 @@ export function createUploads({ onUploaded, onChange }) {
   let over = 0; // elements that files are being dragged over
 
   function render() {
-    byId("uploads").replaceChildren(...uploads.map(row));
+    const shown = uploads.filter(({ state }) => state !== "waiting").slice(0, MAX_ROWS);
+    const waiting = uploads.filter(({ state }) => state === "waiting").length;
+    byId("uploads").replaceChildren(...shown.map(row), ...(waiting ? [waitingRow(waiting)] : []));
     onChange();
   }
+
+  const waitingRow = (count) =>
+    element("li", { class: "small muted waiting" }, `${count} more ${count === 1 ? "waits" : "wait"} to be uploaded`);
 
   function row(upload) {
     const refused = upload.state === "refused";
@@ -64,12 +72,11 @@ export function createUploads({ onUploaded, onChange }) {
   }
 
   /** Upload files; several at once become a batch. */
-  function addFiles(files) {
-    const photographs = files.filter(
-      ({ name, size }) => size > 0 && (files.length === 1 || READABLE.test(name)),
-    );
+  async function addFiles(files) {
+    const readable = files.length === 1 ? [true] : await Promise.all(files.map(isReadable));
+    const photographs = files.filter(({ size }, index) => size > 0 && readable[index]);
     if (!photographs.length)
-      return showMessage("None of these files is a photograph: JPEG, PNG and TIFF are read.");
+      return showMessage("None of these files is a photograph: JPEG, PNG, TIFF and DICOM are read.");
     const skipped = files.length - photographs.length;
     if (skipped)
       showMessage(`${skipped} ${skipped === 1 ? "file is" : "files are"} no photograph and were skipped.`);
@@ -78,6 +85,14 @@ export function createUploads({ onUploaded, onChange }) {
       uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
     render();
     sendWaiting();
+  }
+
+  async function isReadable(file) {
+    if (READABLE.test(file.name)) return true;
+    if (/\.[a-z]\w*$/i.test(file.name)) return false;
+    const { at, letters } = DICOM;
+    const text = await file.slice(at, at + letters.length).text();
+    return text === letters;
   }
 
   /**
@@ -141,14 +156,14 @@ export function createUploads({ onUploaded, onChange }) {
     const files = [];
     for (;;) {
       const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (!entries.length) return files;
+      if (!entries.length) return files.sort((a, b) => collator.compare(a.name, b.name));
       for (const inner of entries) files.push(...(await filesIn(inner)));
     }
   }
 
   async function addDropped(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    addFiles(entries.length ? (await Promise.all(entries.map(filesIn))).flat() : [...transfer.files]);
+    await addFiles(entries.length ? (await Promise.all(entries.map(filesIn))).flat() : [...transfer.files]);
   }
 
   const holdsFiles = (event) => [...event.dataTransfer.types].includes("Files");
@@ -177,6 +192,12 @@ export function createUploads({ onUploaded, onChange }) {
       byId(id).value = "";
     });
   }
+
+  byId("sample").addEventListener("click", async () => {
+    const response = await fetch("page/sample.jpg").catch(() => null);
+    if (!response?.ok) return showMessage("The sample cannot be loaded. Is foveate serve still running?");
+    addFiles([new File([await response.blob()], "Sample IDRiD 376.jpg")]);
+  });
 
   // ---- closing the page ----
 

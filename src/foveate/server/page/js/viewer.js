@@ -9,7 +9,17 @@ const { OpenSeadragon } = window;
 
 const MAX_SCALE = 40; // screen px for each px of the photograph
 const SMOOTH_BELOW = 3; // screen px for each px of the photograph: from here on, pixels have sharp edges
+const AROUND_FIELD = 1.03; // of the field of view's sides, that is shown of the photograph
 const MIN_EXTENT = 160; // px of the photograph that are shown at least around a region: our choice
+
+const SAME = { factor: 1, x: 0, y: 0 };
+
+/** Return how the pixels of a photograph correspond to those of another by their fields of view. */
+function linkOf(field, other) {
+  if (!field || !other) return SAME;
+  const factor = other.radius / field.radius;
+  return { factor, x: other.x - factor * field.x, y: other.y - factor * field.y };
+}
 
 /** Return how many px of the photograph to show around a region with a given side: it keeps some context. */
 const extentAround = (side) => Math.max(MIN_EXTENT, Math.min(6 * side, 2 * side + 400));
@@ -69,7 +79,7 @@ const imagesOf = ({ world }) =>
 /**
  * Create both viewers; the second one only when it is first shown.
  *
- * elements: {main, untouched}. worker: a worker client.
+ * elements: {main, untouched, loupe}. worker: a worker client.
  * callbacks: {onMove(), onReady(), onPointer(point or null, isMain)}.
  */
 export function createViewers(elements, worker, { onMove, onReady, onPointer }) {
@@ -79,9 +89,16 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   const main = createViewer(elements.main, drawer, reducedMotion);
   let untouched = null;
   let photograph = null;
+  let beside = null; // the photograph in the second pane; null: the same one
+  let link = SAME; // how its pixels correspond to those of the first: second = factor * first + {x, y}
+  let isLinked = true;
+  let lens = null; // the loupe's viewer, and the photograph in it
+  let lensId = null;
   let colours = "colour";
   let leader = main; // the viewer that the person moves; the other one follows
-  let showWholeNext = false; // after OpenSeadragon has adapted to a new size of the pane
+  let field = null; // box of the field of view, px of the photograph; null until it is known
+  let showNext = null; // what to show when OpenSeadragon has adapted to a new size of the pane
+  let shownBefore = null; // side by side: {alone, both}, what was shown before, and what was shown then instead
 
   /**
    * Return {x, y, scale, width, height}: where the photograph lies on the screen, CSS px; null if there is
@@ -89,17 +106,20 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
    */
   function placement(viewer = main) {
     if (!photograph || !viewer.world.getItemCount()) return null;
+    const { width } = photographOf(viewer);
     const bounds = viewer.viewport.getBounds(true);
     const size = viewer.viewport.getContainerSize();
-    const scale = size.x / (bounds.width * photograph.width);
+    const scale = size.x / (bounds.width * width);
     return {
-      x: -bounds.x * photograph.width * scale,
-      y: -bounds.y * photograph.width * scale,
+      x: -bounds.x * width * scale,
+      y: -bounds.y * width * scale,
       scale,
       width: size.x,
       height: size.y,
     };
   }
+
+  const photographOf = (viewer) => (viewer === untouched && beside ? beside : photograph);
 
   /** Add the photograph in some colours; earlier images stay below until it is fully loaded. */
   function addImage(viewer, view) {
@@ -107,7 +127,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     const removeEarlier = () =>
       earlier.forEach((image) => viewer.world.getIndexOfItem(image) >= 0 && viewer.world.removeItem(image));
     viewer.addTiledImage({
-      tileSource: photographTileSource(photograph, view, worker),
+      tileSource: photographTileSource(photographOf(viewer), view, worker),
       success: ({ item: added }) => {
         updateSmoothing();
         if (!earlier.length) return;
@@ -124,19 +144,54 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   /** Show a photograph in its own colours; null for none. */
   function show(next) {
     photograph = next;
+    field = next?.result?.field.box ?? null;
+    shownBefore = null;
+    unlinkBeside();
     colours = "colour";
     for (const viewer of [main, untouched]) {
       if (!viewer) continue;
       viewer.world.removeAll();
       if (!next) continue;
       addImage(viewer, "colour");
-      viewer.viewport.goHome(true);
+      fit(true, viewer);
     }
+  }
+
+  /** Take over the field of view of the photograph, which is found by its analysis. */
+  function setField(box) {
+    const wasFit = isFit();
+    field = box;
+    if (wasFit) fit(true);
+  }
+
+  /** Return what frames the field of view, in the viewport's units; the whole photograph if there is none. */
+  function fitBounds(viewer = main) {
+    const { width, height } = photograph;
+    if (!field) return viewer.world.getHomeBounds();
+    const extent = { width: field.width * AROUND_FIELD, height: field.height * AROUND_FIELD };
+    const x = Math.max(0, field.x - (extent.width - field.width) / 2),
+      y = Math.max(0, field.y - (extent.height - field.height) / 2);
+    const right = Math.min(width, x + extent.width),
+      bottom = Math.min(height, y + extent.height);
+    return new OpenSeadragon.Rect(x / width, y / width, (right - x) / width, (bottom - y) / width);
+  }
+
+  /** Frame the field of view, without the dark surround. */
+  function fit(immediately, viewer = main) {
+    if (photograph && viewer.world.getItemCount()) viewer.viewport.fitBounds(fitBounds(viewer), immediately);
+  }
+
+  /** Frame the field of view; where it is framed already, show the whole photograph. */
+  function toggleFit() {
+    if (!photograph) return;
+    leader = main;
+    if (isFit() && field) main.viewport.goHome();
+    else fit(false);
   }
 
   main.world.addHandler("add-item", ({ eventSource }) => {
     if (eventSource.getItemCount() !== 1) return;
-    main.viewport.goHome(true);
+    fit(true);
     onReady();
   });
 
@@ -153,7 +208,8 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
 
   /** Show or hide the untouched photograph; its pane must have been shown or hidden before. */
   function setSideBySide(enabled) {
-    const wasWhole = isWhole();
+    const before = main.viewport.getBounds();
+    const wasFit = isFit();
     if (enabled && !untouched) {
       untouched = createViewer(elements.untouched, drawer, reducedMotion);
       untouched.addHandler("update-viewport", () => leader === untouched && follow(untouched, main));
@@ -161,24 +217,93 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
       untouched.world.addHandler("add-item", () => follow(main, untouched));
       watchPointer(untouched, elements.untouched);
     }
-    resize(wasWhole);
-    if (enabled) follow(main, untouched);
+    leader = main;
+    const isMoved = shownBefore && !isAlike(before, shownBefore.both);
+    showNext = wasFit ? "fit" : enabled || isMoved || !shownBefore ? before : shownBefore.alone;
+    shownBefore = enabled ? { alone: before, both: null } : null;
+    resize();
   }
 
-  /** Return whether the whole photograph is shown: it stays so when the screen changes. */
-  const isWhole = () =>
-    !main.world.getItemCount() || main.viewport.getZoom() <= main.viewport.getHomeZoom() * 1.02;
+  const isAlike = (a, b) =>
+    b && Math.abs(a.width / b.width - 1) < 0.01 && a.getCenter().distanceTo(b.getCenter()) < a.width * 0.01;
 
-  function resize(wasWhole = isWhole()) {
-    showWholeNext ||= wasWhole;
+  /** Return whether the field of view is framed: it stays so when the screen changes. */
+  function isFit() {
+    if (!photograph || !main.world.getItemCount()) return true;
+    const framed = fitBounds(),
+      shown = main.viewport.getBounds(),
+      container = main.viewport.getContainerSize();
+    const zoom = Math.min(1 / framed.width, container.y / container.x / framed.height);
+    return (
+      Math.abs(1 / shown.width / zoom - 1) < 0.03 &&
+      shown.getCenter().distanceTo(framed.getCenter()) < 0.03 * shown.width
+    );
+  }
+
+  function resize() {
+    showNext ??= isFit() ? "fit" : null;
     main.forceResize();
     untouched?.forceResize();
   }
 
   function follow(moved, follower) {
-    if (!follower?.world.getItemCount()) return;
-    follower.viewport.zoomTo(moved.viewport.getZoom(true), null, true);
-    follower.viewport.panTo(moved.viewport.getCenter(true), true);
+    if (!isLinked || !follower?.world.getItemCount()) return;
+    const from = photographOf(moved).width,
+      to = photographOf(follower).width;
+    const { factor, x, y } = moved === main ? link : inverse(link);
+    const centre = moved.viewport.getCenter(true);
+    follower.viewport.zoomTo((moved.viewport.getZoom(true) * to) / from / factor, null, true);
+    follower.viewport.panTo(
+      new OpenSeadragon.Point((centre.x * from * factor + x) / to, (centre.y * from * factor + y) / to),
+      true,
+    );
+  }
+
+  const inverse = ({ factor, x, y }) => ({ factor: 1 / factor, x: -x / factor, y: -y / factor });
+
+  function unlinkBeside() {
+    beside = null;
+    link = SAME;
+    isLinked = true;
+  }
+
+  /** Show another photograph in the second pane, linked by the fields of view; null: the same, untouched. */
+  function setBeside(other) {
+    unlinkBeside();
+    beside = other;
+    if (other) link = linkOf(photograph.result?.field, other.result?.field);
+    if (!untouched || !photograph) return;
+    untouched.world.removeAll();
+    addImage(untouched, "colour");
+    leader = main;
+    follow(main, untouched);
+  }
+
+  /** Link both panes, as they are now; or let each be moved alone, so that they can be aligned. */
+  function setLinked(next) {
+    if (next && untouched?.world.getItemCount()) {
+      const a = main.viewport.getCenter(true),
+        b = untouched.viewport.getCenter(true);
+      const from = photograph.width,
+        to = photographOf(untouched).width;
+      const factor = (main.viewport.getZoom(true) * to) / (untouched.viewport.getZoom(true) * from);
+      link = { factor, x: b.x * to - factor * a.x * from, y: b.y * to - factor * a.y * from };
+    }
+    isLinked = next;
+    leader = main;
+  }
+
+  /** Fill the loupe with what lies around a point of the photograph, in its own colours. */
+  function magnify({ x, y }, scale) {
+    lens ??= createViewer(elements.loupe, drawer, true);
+    lens.setMouseNavEnabled(false);
+    if (lensId !== photograph.id) {
+      lensId = photograph.id;
+      lens.world.removeAll();
+      addImage(lens, "colour");
+    }
+    lens.viewport.zoomTo((scale * photograph.width) / lens.viewport.getContainerSize().x, null, true);
+    lens.viewport.panTo(viewportPoint(x, y), true);
   }
 
   function updateSmoothing() {
@@ -206,7 +331,8 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     const frame = viewer.element.getBoundingClientRect();
     const x = (event.clientX - frame.left - current.x) / current.scale;
     const y = (event.clientY - frame.top - current.y) / current.scale;
-    return x >= 0 && y >= 0 && x < photograph.width && y < photograph.height ? { x, y } : null;
+    const { width, height } = photographOf(viewer);
+    return x >= 0 && y >= 0 && x < width && y < height ? { x, y } : null;
   }
 
   const viewportPoint = (x, y) => new OpenSeadragon.Point(x / photograph.width, y / photograph.width);
@@ -219,9 +345,12 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   }
 
   main.addHandler("update-viewport", () => {
-    if (showWholeNext) {
-      showWholeNext = false;
-      main.viewport.goHome(true);
+    if (showNext) {
+      const bounds = showNext;
+      showNext = null;
+      if (bounds === "fit") fit(true);
+      else main.viewport.fitBounds(bounds, true);
+      if (shownBefore && !shownBefore.both) shownBefore.both = main.viewport.getBounds();
     }
     if (leader === main) follow(main, untouched);
     updateSmoothing();
@@ -242,7 +371,22 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     zoomTo: (scale) => moveBy((port) => port.zoomTo((scale * photograph.width) / port.getContainerSize().x)),
     panBy: (right, down) =>
       moveBy((port) => port.panBy(port.deltaPointsFromPixels(new OpenSeadragon.Point(right, down)))),
-    showWhole: () => moveBy((port) => port.goHome()),
+    setField,
+    toggleFit,
+    setBeside,
+    setLinked,
+    magnify,
+    /** Zoom by a factor, and move the photograph from one point of the screen to another, with the fingers. */
+    pinch(factor, from, to) {
+      if (!photograph) return;
+      leader = main;
+      const frame = elements.main.getBoundingClientRect();
+      const at = ({ x, y }) =>
+        main.viewport.pointFromPixel(new OpenSeadragon.Point(x - frame.left, y - frame.top), true);
+      main.viewport.panBy(at(from).minus(at(to)), true);
+      main.viewport.zoomBy(factor, at(to), true);
+      main.viewport.applyConstraints(true);
+    },
     /** Move to a box of the photograph, px, with some retina around it. */
     showBox: ({ x, y, width, height }) =>
       moveBy((port) => {

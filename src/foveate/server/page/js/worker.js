@@ -121,7 +121,8 @@ async function layerTile({ address, reference, shape, layers, highZoom }, signal
   if (!stack && !referenceStack) return {};
   const empty = () => new Uint8Array((shape.side + 2 * shape.margin) ** 2 * layers.length);
   const levels = stack ? stack.levels : empty();
-  const hasPixels = (layer, index) => reference || (stack && stack.highest[index] >= layer.level);
+  const lowest = ({ style, level }) => (style === "heat" ? 1 : level);
+  const hasPixels = (layer, index) => reference || (stack && stack.highest[index] >= lowest(layer));
   const visible = layers.map((layer, index) => (layer && hasPixels(layer, index) ? layer : null));
   const asLines = visible.map((layer) => !reference && highZoom && layer?.style === "outline");
   const asRaster = visible.map((layer, index) => (asLines[index] ? null : layer));

@@ -1,0 +1,41 @@
+// What a person says of the open photograph: which eye it shows, and a note.
+//
+// Knows:   both fields, and that a note is saved where typing rests.
+// Ignores: how they are stored.
+
+import { byId, radioGroup } from "./dom.js";
+
+const REST_MS = 700; // without a key until a note is saved
+const EYES = [
+  { value: "right", text: "Right", title: "Right eye (OD)" },
+  { value: "left", text: "Left", title: "Left eye (OS)" },
+  { value: "", text: "–", title: "The eye is not stated" },
+];
+
+export function createAboutPanel(state, outbox) {
+  const note = byId("note");
+  const selectEye = radioGroup(byId("eye"), "eye", EYES, "", (eye) =>
+    outbox.change(state.view.id, { eye: eye || null }),
+  );
+
+  function render() {
+    const { photograph } = state;
+    byId("about-section").hidden = !photograph;
+    selectEye(photograph?.eye ?? "");
+    if (document.activeElement !== note) note.value = photograph?.note ?? "";
+    fit();
+  }
+
+  /** A note of several lines is seen whole. */
+  function fit() {
+    note.rows = Math.min(6, Math.max(1, note.value.split("\n").length));
+  }
+
+  note.addEventListener("input", () => {
+    if (state.view) outbox.change(state.view.id, { note: note.value }, { delay: REST_MS });
+    fit();
+  });
+  state.on("photograph", () => note.blur());
+  state.on("photograph document", render);
+  render();
+}

@@ -1,0 +1,32 @@
+// The loupe: the untouched photograph under the pointer, enlarged, whatever is drawn over it.
+//
+// Knows:   when it is on, and where it follows the pointer to.
+// Ignores: how the photograph is enlarged (viewer.js).
+
+import { byId, isPressed, setPressed } from "./dom.js";
+
+const ENLARGES = 3; // times what is on the screen, and at least native size
+
+/** viewer: its `magnify(point, scale)` fills the loupe. */
+export function createLoupe(viewer) {
+  const loupe = byId("loupe");
+  const isOn = () => isPressed(byId("loupe-button"));
+
+  function toggle() {
+    setPressed(byId("loupe-button"), !isOn());
+    if (!isOn()) loupe.hidden = true;
+  }
+
+  /** Show what is under the pointer: a point of the photograph, or null. */
+  function follow(point) {
+    const placement = viewer.placement();
+    loupe.hidden = !isOn() || !point || !placement;
+    if (loupe.hidden) return;
+    const { x, y, scale } = placement;
+    loupe.style.setProperty("transform", `translate(${x + point.x * scale}px, ${y + point.y * scale}px)`);
+    viewer.magnify(point, Math.max(1, ENLARGES * scale));
+  }
+
+  byId("loupe-button").addEventListener("click", toggle);
+  return { toggle, follow };
+}

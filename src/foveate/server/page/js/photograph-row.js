@@ -1,0 +1,159 @@
+// One row of the list of photographs, and the heading of a batch.
+//
+// Knows:   what a row says at a glance. Ignores: which rows there are, and what a click does.
+
+import { address } from "./api.js";
+import { element } from "./dom.js";
+import { failureText } from "./messages.js";
+
+export const EYES = { right: ["R", "Right eye"], left: ["L", "Left eye"] };
+
+/**
+ * Return the row of a photograph.
+ *
+ * shown: {isOpen, isSelecting, isSelected, isCurrent, place, count}; the controls of the current row alone are
+ * reached by Tab, the others by arrow keys. act: {open, remove, select}, called with the id.
+ */
+export function photographRow(photograph, shown, act) {
+  const { id, name } = photograph;
+  const tabindex = shown.isCurrent ? "0" : "-1";
+  return element(
+    "li",
+    {
+      "data-id": id,
+      class: `${photograph.state} ${shown.isOpen ? "open" : ""}`,
+      "aria-setsize": shown.count,
+      "aria-posinset": shown.place,
+    },
+    element(
+      "div",
+      { class: "card" },
+      element(
+        "button",
+        {
+          type: "button",
+          tabindex,
+          class: "open-button",
+          "aria-current": shown.isOpen ? "true" : null,
+          onclick: (event) => act.open(id, event),
+        },
+        thumbnail(id),
+        element("span", { class: "text" }, title(photograph), statusOf(photograph)),
+      ),
+      shown.isSelecting
+        ? checkbox(`Select ${name}`, tabindex, shown.isSelected, () => act.select([id]))
+        : deleteButton(name, tabindex, () => act.remove(id, name)),
+    ),
+  );
+}
+
+const checkbox = (label, tabindex, checked, onchange) =>
+  element("input", { type: "checkbox", class: "select-box", "aria-label": label, tabindex, checked, onchange });
+
+const deleteButton = (name, tabindex, onclick) =>
+  element(
+    "button",
+    {
+      type: "button",
+      tabindex,
+      class: "borderless delete-button",
+      "aria-label": `Delete ${name}`,
+      title: "Delete",
+      onclick,
+    },
+    "×",
+  );
+
+const thumbnail = (id) =>
+  element("img", {
+    class: "thumbnail",
+    src: address.thumbnail(id),
+    alt: "",
+    loading: "lazy",
+    decoding: "async",
+    width: 60,
+    height: 44,
+  });
+
+function title({ name, eye, note, reviewed, result }) {
+  const mark = (className, text, label) =>
+    element(
+      "span",
+      { class: `mark ${className}`, title: label },
+      element("span", { "aria-hidden": "true" }, text),
+      element("span", { class: "visually-hidden" }, `, ${label}`),
+    );
+  return element(
+    "span",
+    { class: "title" },
+    element("span", { class: "name", title: name }, name),
+    eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
+    note ? mark("note-mark", "¶", `Note: ${note}`) : null,
+    result?.corrected ? mark("corrected-mark", "✎", "Corrected") : null,
+    reviewed ? mark("reviewed-mark", "✓", "Reviewed") : null,
+  );
+}
+
+function statusOf(photograph) {
+  const muted = (...content) => element("span", { class: "small muted line" }, ...content);
+  switch (photograph.state) {
+    case "failed": {
+      const text = failureText(photograph);
+      return element("span", { class: "small bad line", title: text }, `Failed: ${text}`);
+    }
+    case "queued":
+      return muted(photograph.position ? `Waiting, position ${photograph.position}` : "Waiting");
+    case "looking":
+      return muted(
+        "Analysing ",
+        element("progress", {
+          max: 1,
+          value: photograph.progress,
+          "aria-label": `Progress of ${photograph.name}`,
+        }),
+      );
+    default:
+      return lesionCounts(photograph.result.lesions);
+  }
+}
+
+function lesionCounts(lesions) {
+  const chips = Object.entries(lesions)
+    .filter(([, { count }]) => count > 0)
+    .map(([code, { count, colour }]) =>
+      element(
+        "span",
+        { class: "chip", colour: `rgb(${colour})` },
+        element("i", { class: "swatch small" }),
+        `${code} ${count}`,
+      ),
+    );
+  const none = element("span", { class: "muted" }, "No lesions found");
+  return element("span", { class: "small chips line" }, ...(chips.length ? chips : [none]));
+}
+
+/** Return the heading of a batch: its name, how many it holds, its download, and a box that selects all. */
+export function batchHeading({ batch, name, ids }, { isSelecting, areSelected }, act) {
+  return element(
+    "li",
+    { class: "batch-heading" },
+    element("span", { class: "batch-name", title: name }, name),
+    element("span", { class: "muted small" }, String(ids.length)),
+    isSelecting
+      ? checkbox(`Select all of ${name}`, "0", areSelected, () => act.select(ids))
+      : batch
+        ? element(
+            "a",
+            {
+              class: "batch-download",
+              href: address.batch(batch),
+              download: "",
+              tabindex: "-1",
+              title: "Download this batch (zip)",
+              "aria-label": `Download ${name}`,
+            },
+            "↓",
+          )
+        : null,
+  );
+}

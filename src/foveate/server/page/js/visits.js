@@ -1,0 +1,75 @@
+// Two photographs of one eye: another visit beside the open one, or in its place by turns, with linked views.
+//
+// Knows:   which photographs may be another visit, and whether they are shown side by side or by turns.
+// Ignores: how the views are linked (viewer.js).
+
+import { byId, element, isPressed, setPressed } from "./dom.js";
+
+const BLINK_MS = 700; // that each of both is seen
+
+/** photographs(): all that the page knows. toolbar: its `showBeside(isOn)` shows the second pane. */
+export function createVisits(state, viewer, toolbar, photographs) {
+  const chooser = byId("visit");
+  let timer = 0;
+
+  /** The same eye first; then what has the same batch. */
+  function candidates() {
+    const { photograph } = state;
+    if (!photograph) return [];
+    const rank = ({ eye, batch }) =>
+      (eye && eye === photograph.eye ? 0 : 2) + (batch && batch === photograph.batch ? 0 : 1);
+    return photographs()
+      .filter(({ id, result }) => result && id !== photograph.id)
+      .sort((a, b) => rank(a) - rank(b));
+  }
+
+  function fill() {
+    const chosen = chooser.value;
+    chooser.replaceChildren(
+      element("option", { value: "" }, "The same, untouched"),
+      ...candidates().map(({ id, name, eye }) =>
+        element("option", { value: id }, `${name}${eye ? ` (${eye})` : ""}`),
+      ),
+    );
+    if ([...chooser.options].some(({ value }) => value === chosen)) chooser.value = chosen;
+  }
+
+  function choose() {
+    const chosen = photographs().find(({ id }) => id === chooser.value) ?? null;
+    viewer.setBeside(chosen);
+    toolbar.showBeside(Boolean(chosen) || isPressed(byId("side-by-side")));
+    byId("realign").disabled = !chosen;
+    byId("beside-name").textContent = chosen ? chosen.name : "Untouched";
+  }
+
+  function setBlinking(isOn) {
+    setPressed(byId("blink"), isOn);
+    clearInterval(timer);
+    byId("panes").classList.toggle("blinking", isOn);
+    byId("panes").classList.remove("second");
+    if (!isOn) return viewer.resize();
+    toolbar.showBeside(true);
+    timer = setInterval(() => byId("panes").classList.toggle("second"), BLINK_MS);
+    viewer.resize();
+  }
+
+  const toggleBlinking = () => setBlinking(!isPressed(byId("blink")));
+
+  chooser.addEventListener("focus", fill);
+  chooser.addEventListener("pointerdown", fill);
+  chooser.addEventListener("change", choose);
+  byId("blink").addEventListener("click", toggleBlinking);
+  byId("side-by-side").addEventListener("click", () => {
+    if (!isPressed(byId("side-by-side")) && isPressed(byId("blink"))) setBlinking(false);
+  });
+  byId("realign").addEventListener("change", () => viewer.setLinked(!byId("realign").checked));
+  state.on("photograph", () => {
+    chooser.value = ""; // another photograph has other visits
+    byId("realign").checked = false;
+    byId("beside-name").textContent = "Untouched";
+    fill();
+  });
+  fill();
+
+  return { toggleBlinking, fill };
+}

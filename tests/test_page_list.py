@@ -1,0 +1,242 @@
+"""The way through a stack of photographs: the list in a browser, with a few real ones and with 2,000."""
+
+import zipfile
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("playwright")
+
+import tiny_package
+import tiny_page
+from tiny_page import CHROMIUM, DESKTOP, until
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
+
+MANY = 2000
+
+NAMES = "[...document.querySelectorAll('#photographs .name')].map((name) => name.textContent).join()"
+
+DONE = "document.querySelectorAll('#photographs li.done').length"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a folder with a model and drawn photographs."""
+    folder = tmp_path_factory.mktemp("list")
+    tiny_package.build(folder / "tiny")
+    for seed, name in enumerate(("a_OD", "b_OS", "c")):
+        tiny_package.photograph(folder / f"{name}.png", seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(files):
+    """Yield the address of a server."""
+    with tiny_page.serving(files / "data", files / "tiny") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Yield a browser."""
+    with tiny_page.chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def new_page(browser, address, prepare=lambda page: None):
+    """Yield a page that has been loaded, and none of whose scripts has failed."""
+    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", accept_downloads=True)
+    page, problems = context.new_page(), []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    prepare(page)
+    page.goto(address)
+    until(page, "() => window.foveate?.state.server")
+    yield page
+    context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def dropped(browser, address, files):
+    """Yield a page on which three photographs were dropped together; all are deleted afterwards."""
+    with new_page(browser, address) as page:
+        page.set_input_files("#files", [files / f"{name}.png" for name in ("a_OD", "b_OS", "c")])
+        until(page, f"() => {DONE} === 3")
+        yield page
+        for photograph in on_server(page, address).values():
+            page.request.delete(f"{address}/api/photographs/{photograph['id']}")
+
+
+def on_server(page, address):
+    """Return the server's photographs by name."""
+    listed = page.request.get(f"{address}/api/photographs").json()["photographs"]
+    return {photograph["name"]: photograph for photograph in listed}
+
+
+def until_on_server(page, address, holds):
+    """Wait until the server's photographs are as they should be."""
+    for _ in range(200):
+        if holds(on_server(page, address)):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(on_server(page, address))
+
+
+def select(page, *names):
+    """Select photographs by the boxes in their rows."""
+    page.keyboard.press("i")
+    for name in names:
+        page.get_by_label(f"Select {name}", exact=True).check()
+
+
+# ---- order ----
+
+
+def test_the_first_that_was_dropped_opens_first_and_next_goes_on(dropped):
+    places = []
+    for _ in range(3):
+        places.append(dropped.locator("#current-photograph").inner_text())
+        dropped.keyboard.press("n")
+        dropped.wait_for_timeout(200)
+
+    assert places == ["a_OD · 1 of 3", "b_OS · 2 of 3", "c · 3 of 3"]
+    assert dropped.locator("#next").is_disabled()
+
+
+def test_the_list_is_searched_and_filtered(dropped):
+    dropped.keyboard.press("/")
+    dropped.keyboard.type("B_o")
+    until(dropped, f"() => {NAMES} === 'a_OD,b_OS' || {NAMES} === 'b_OS'")
+    found = dropped.evaluate(f"() => {NAMES}")
+    dropped.fill("#list-search", "")
+    dropped.locator("#reviewed").check()
+    dropped.select_option("#list-filter", "open")
+    until(dropped, f"() => {NAMES} === 'a_OD,b_OS,c'")  # the open one keeps its place
+    dropped.locator("#osd").focus()
+    dropped.keyboard.press("n")
+    until(dropped, f"() => {NAMES} === 'b_OS,c'")
+
+    assert found == "b_OS"
+    assert dropped.locator("#list-summary").inner_text() == "2 of 3"
+    dropped.select_option("#list-filter", "reviewed")
+    until(dropped, f"() => {NAMES}.startsWith('a_OD')")
+
+
+# ---- several at once ----
+
+
+def test_of_several_that_are_deleted_the_open_one_makes_room_for_its_neighbour(dropped, address):
+    select(dropped, "a_OD", "b_OS")
+    dropped.locator("#delete-selected").click()
+    dropped.locator("#confirm-yes").click()
+
+    until(dropped, "() => document.getElementById('current-photograph').textContent === 'c · 1 of 1'")
+    until_on_server(dropped, address, lambda known: set(known) == {"c"})
+
+
+def test_selected_photographs_are_moved_to_a_new_batch_with_its_own_heading(dropped, address):
+    select(dropped, "b_OS", "c")
+    dropped.select_option("#move-to", "new")
+    dropped.fill("#ask-value", "Second visit")
+    dropped.locator("#ask-yes").click()
+    until(dropped, "() => document.querySelectorAll('.batch-heading').length === 2")
+
+    until_on_server(
+        dropped,
+        address,
+        lambda known: known["b_OS"]["batch"] == known["c"]["batch"] != known["a_OD"]["batch"],
+    )
+    assert "Second visit" in dropped.locator(".batch-heading .batch-name").all_inner_texts()
+
+
+def test_selected_photographs_are_one_download(dropped):
+    select(dropped, "a_OD", "c")
+    with dropped.expect_download() as download:
+        dropped.locator("#download-selected").click()
+
+    with zipfile.ZipFile(download.value.path()) as archive:
+        table = archive.read("summary.csv").decode().splitlines()
+    assert [row.split(",")[0] for row in table[1:]] == ["a_OD", "c"]
+
+
+# ---- eye and note ----
+
+
+def test_the_eye_is_that_of_the_name_and_eye_and_note_are_saved(dropped, address):
+    stated = dropped.locator("#eye input:checked").input_value()
+    dropped.locator("#eye input[value=left]").check()
+    dropped.fill("#note", "again in May")
+    dropped.keyboard.press("Tab")
+
+    until_on_server(
+        dropped,
+        address,
+        lambda known: (known["a_OD"]["eye"], known["a_OD"]["note"]) == ("left", "again in May"),
+    )
+    assert stated == "right"
+    until(dropped, "() => document.querySelector('#photographs li.open .note-mark')")
+    dropped.fill("#list-search", "may")
+    until(dropped, f"() => {NAMES} === 'a_OD'")
+
+
+# ---- 2,000 photographs ----
+
+
+@pytest.fixture
+def many(browser, address, files, dropped):
+    """Yield a page whose server lists 2,000 photographs, of which the first three are still waiting."""
+    example = on_server(dropped, address)["c"]
+
+    def listed(number):
+        waiting = {"state": "queued", "result": None, "position": number + 1, "progress": 0}
+        return example | {"id": f"{number:032x}", "name": f"eye {number}"} | (waiting if number < 3 else {})
+
+    def answer(route):
+        offset = int(route.request.url.split("offset=")[1].split("&")[0])
+        photographs = [listed(number) for number in range(offset, min(offset + 1000, MANY))]
+        route.fulfill(json={"photographs": photographs, "total": MANY})
+
+    with new_page(browser, address, lambda page: page.route("**/api/photographs?**", answer)) as page:
+        until(page, f"() => document.getElementById('list-summary').textContent === '{MANY}'")
+        yield page
+
+
+def test_of_two_thousand_rows_only_those_around_the_screen_are_elements(many):
+    counts = []
+    for place in (0, 0.5, 1):
+        many.evaluate(
+            """(place) => {
+              const list = document.getElementById("photographs");
+              list.scrollTop = place * (list.scrollHeight - list.clientHeight);
+            }""",
+            place,
+        )
+        many.wait_for_timeout(200)
+        counts.append(many.locator("#photographs li").count())
+
+    assert max(counts) < 60
+    assert f"eye {MANY - 1}" in many.evaluate(f"() => {NAMES}")
+    assert many.locator("#queue-text").inner_text().startswith("0 of 3 done")
+
+
+def test_sixty_tabs_lead_through_a_list_of_two_thousand_and_arrow_keys_go_along_it(many):
+    many.locator("#list-search").focus()
+    for _ in range(60):
+        many.keyboard.press("Tab")
+        if many.evaluate("() => Boolean(document.activeElement.closest('#toolbar'))"):
+            break
+    left = many.evaluate("() => Boolean(document.activeElement.closest('#toolbar'))")
+    many.locator("#photographs .open-button").first.focus()
+    for _ in range(40):
+        many.keyboard.press("ArrowDown")
+    name = many.evaluate("() => document.activeElement.querySelector('.name').textContent")
+    many.keyboard.press("End")
+
+    assert left
+    assert name == "eye 40"
+    assert (
+        many.evaluate("() => document.activeElement.querySelector('.name').textContent") == f"eye {MANY - 1}"
+    )
