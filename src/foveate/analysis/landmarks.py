@@ -1,0 +1,35 @@
+"""Find the optic disc and the fovea of a photograph.
+
+Knows:   that the fovea is placed by the disc.
+Ignores: how each is found.
+"""
+
+from dataclasses import dataclass
+
+from foveate.analysis import fovea, optic_disc, retinal_view
+from foveate.analysis.fovea import Fovea, Laterality
+from foveate.analysis.optic_disc import OpticDisc
+from foveate.types import Field, Photograph
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Landmarks:
+    """The landmarks that the program placed; a person should check them."""
+
+    disc: OpticDisc | None
+    """None where no place stands out."""
+    fovea: Fovea | None
+    """None without a disc, and where the fovea's usual place lies outside the field."""
+
+
+def find(photograph: Photograph, field: Field) -> Landmarks:
+    """Find the optic disc and the fovea.
+
+    The eye that a DICOM header states decides on which side of the disc the fovea is looked for.
+    """
+    view = retinal_view.make(photograph.pixels, field)
+    disc = optic_disc.find(view)
+    if disc is None:
+        return Landmarks(disc=None, fovea=None)
+    stated: Laterality | None = photograph.origin.laterality if photograph.origin else None
+    return Landmarks(disc=disc, fovea=fovea.find(view, disc, stated))
