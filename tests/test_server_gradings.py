@@ -143,10 +143,10 @@ def test_no_subscriber_is_told_of_a_grading(graded):
 
     copy = begin(graded, photograph, "Ann")["id"]
     draw(graded, copy)
-    graded.patch(f"/api/photographs/{done(graded)['id']}", json={"reviewed": True})
+    graded.patch(f"/api/photographs/{done(graded)['id']}", json={"spacing_mm": 0.0125})
 
     told = ""
-    while '"reviewed":true' not in told:
+    while '"spacing_mm":0.0125' not in told:
         told += next(events).replace(": ", ":")
     assert copy not in told
 
@@ -165,6 +165,7 @@ def test_a_photograph_waits_for_its_graders_and_a_grading_belongs_to_one(graded)
     assert draw(graded, copy, author="").json()["authors"] == ["Ann"]
     thresholds = graded.patch(f"/api/photographs/{photograph}", json={"thresholds": {"EX": 0.5}})
     assert thresholds.status_code == 409
+    assert graded.patch(f"/api/photographs/{photograph}", json={"reviewed": True}).status_code == 409
     for path, body in (("gradings", {"grader": "Ben"}), ("again", {})):
         assert graded.post(f"/api/photographs/{copy}/{path}", json=body).status_code in {409, 422}
     assert graded.post(f"/api/photographs/{photograph}/again", json={}).status_code == 409

@@ -52,7 +52,7 @@ class ServeOptions:
     """File whose first line is the token that every client must know; or set FOVEATE_TOKEN."""
     allow_host: Annotated[tuple[str, ...], Parameter(metavar="NAME", negative="")] = ()
     """A host name of the server besides its own, as behind a proxy; may be given several times."""
-    double_grading: bool = False
+    double_grading: Annotated[bool, Parameter(negative="")] = False
     """Let two people grade each photograph, unseen by each other, before it may be corrected."""
     engine: EngineOptions = DEFAULT_ENGINE
     workers: Number = 1

@@ -1,5 +1,5 @@
-"""Exports: downloads and reports of what a server holds.
+"""Exports: downloads, reports and tables of what a server holds.
 
-Knows:   which files a download consists of.
+Knows:   which files a download consists of, and what a report says.
 Ignores: HTTP.
 """

@@ -1,7 +1,7 @@
-"""Files made when somebody asks: results at other thresholds, with corrections, as zip, as a set to train on.
+"""Files made on request: results at chosen thresholds and with corrections, zips, training sets.
 
-Knows:   when the files that lie there will do, and what goes into which zip.
-Ignores: how a file is written; the I/O worker does that with the command line's own calls.
+Knows:   when the existing files are still right, and what goes into which zip.
+Ignores: how a file is written; the I/O worker does that with the calls of the command line.
 """
 
 import contextlib
@@ -44,11 +44,11 @@ PARTS = ("maps", "masks", "overlays", "regions", "page", "corrected", "summary.c
 """What a zip of results may hold."""
 
 Entry = tuple[str, Path | bytes]
-"""A name in a zip, and what lies there."""
+"""A name in a zip, and its content or the file that holds it."""
 
 
 class Exports:
-    """Makes files on demand."""
+    """Makes files on request."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Exports:
 
     @contextlib.contextmanager
     def results(self, record: Record) -> Iterator[Path]:
-        """Yield the folder of a photograph's files as they should be now; it stays until the block ends.
+        """Yield the folder of a photograph's files at the current thresholds; it exists until the block ends.
 
         Raises:
             ServiceError: the files cannot be written, or the photograph was deleted meanwhile.
@@ -220,10 +220,10 @@ class Exports:
         return self._zip(entries())
 
     def zip_training(self, records: Sequence[Record]) -> Path:
-        """Return a zip of photographs and corrected masks, laid out as its own corrections.toml says.
+        """Return a zip of photographs and corrected masks; its corrections.toml describes the layout.
 
         Raises:
-            ServiceError: there is nothing that a person has looked through.
+            ServiceError: nobody has corrected or reviewed any of the photographs.
         """
         chosen = [
             record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
@@ -247,7 +247,7 @@ class Exports:
         return self._zip(entries())
 
     def _journal_file(self, record: Record) -> bytes:
-        """Return who corrected a photograph's result, or that somebody found nothing to correct, as JSON."""
+        """Return the journal of a photograph as JSON; without edits, that a person has reviewed it."""
         journal = self.journal(record)
         if journal is not None:
             return tables.utf8(journal.model_dump_json(indent=2))
@@ -255,7 +255,7 @@ class Exports:
         return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False))
 
     def _photograph(self, record: Record) -> Path:
-        """Return the photograph as PNG: the same pixels, none of the file's metadata."""
+        """Return the path of the photograph as PNG: the same pixels, none of the file's metadata."""
         folder = self._data_dir.photograph(record.id).folder
         out = folder / "photograph.png"
         with self._lock:
@@ -281,7 +281,7 @@ class Exports:
         return "\n".join(lines).encode()
 
     def _zip(self, entries: Iterable[Entry]) -> Path:
-        """Return a new zip; whoever gets it deletes it. What is packed already is stored as it is."""
+        """Return a new zip, which the caller deletes; compressed files are stored as they are."""
         path = self._data_dir.incoming / f"{uuid.uuid4().hex}.zip"
         try:
             with zipfile.ZipFile(path, "x") as archive:
@@ -302,7 +302,7 @@ class Exports:
 
 
 def _thresholds(record: Record) -> dict[str, float]:
-    """Return lesion -> the probability from which a pixel is lesion."""
+    """Return lesion -> the probability from which a pixel is lesion, at present."""
     return {
         lesion: threshold_of(record.predicted, record.thresholds, lesion)
         for lesion in record.predicted.lesions
@@ -310,7 +310,7 @@ def _thresholds(record: Record) -> dict[str, float]:
 
 
 def parts(names: str | None) -> frozenset[str]:
-    """'masks,overlays' -> what goes into a zip; everything where nothing is said.
+    """Return the parts that a text such as 'masks,overlays' names; all parts for None.
 
     Raises:
         ServiceError: there is no such part.
@@ -324,7 +324,7 @@ def parts(names: str | None) -> frozenset[str]:
 
 
 def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:
-    """Yield the files of a folder that belong to some parts, by name.
+    """Yield the files of a folder that belong to the chosen parts, sorted by name.
 
     Raises:
         FileNotFoundError: there is no such folder.

@@ -1,7 +1,7 @@
-"""The ETDRS grid: nine fields around the fovea, and what lies in each.
+"""The ETDRS grid: nine fields around the fovea, and the lesions in each.
 
-Knows:   circles of 1, 3 and 6 mm, parted by their diagonals, and how large a millimetre is taken to be.
-Ignores: how lesions were found, and who placed the grid.
+Knows:   circles of 1, 3 and 6 mm, divided by diagonals, and how many pixels a millimetre is taken to be.
+Ignores: how lesions are found, and who placed the grid.
 
 Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields).
 The distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice).
@@ -21,30 +21,32 @@ from foveate.server import errors
 from foveate.types import Box, Field, Region
 
 RADII_MM = (0.5, 1.5, 3.0)
+"""Radii of the three circles."""
 
 FOVEA_TO_DISC_MM = 4.5
+"""Distance from the fovea to the centre of the disc, by the rule of thumb."""
 
 DISC_MM = 1.8
-"""Diameter of the disc that goes with it."""
+"""Diameter of the disc, by the same rule."""
 
 PARTS = ("superior", "nasal", "inferior", "temporal")
 
 FIELDS = ("centre", *(f"inner_{part}" for part in PARTS), *(f"outer_{part}" for part in PARTS), "outside")
 
 ROWS = 256
-"""Rows measured at a time: bounds the memory."""
+"""Rows measured at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """A grid that was placed, px of the photograph."""
+    """A grid in a photograph; places are (row, column) in px."""
 
     fovea: tuple[float, float]
     """(row, column)."""
     disc: tuple[float, float]
     """(row, column) of the disc's centre."""
     spacing: float | None
-    """Millimetres that a pixel spans, where known."""
+    """Millimetres that a pixel spans; None if it is not known."""
 
     def __post_init__(self) -> None:
         if math.dist(self.fovea, self.disc) < 10:
@@ -52,20 +54,20 @@ class Grid:
 
     @property
     def mm_per_px(self) -> float:
-        """What a pixel spans, stated or by the rule of thumb."""
+        """Millimetres that a pixel spans: the stated spacing, or by the rule of thumb."""
         return self.spacing or FOVEA_TO_DISC_MM / math.dist(self.fovea, self.disc)
 
     @property
     def is_right(self) -> bool:
-        """Whether it is a right eye: its disc lies to the right of the fovea."""
+        """Whether it is a right eye, in which the disc lies to the right of the fovea."""
         return self.disc[1] > self.fovea[1]
 
     def fields(
         self, rows: Float64[np.ndarray, " P"], columns: Float64[np.ndarray, " P"]
     ) -> Int64[np.ndarray, " P"]:
-        """Return the number, in `FIELDS`, of the field that each place lies in.
+        """Return for each place the index in `FIELDS` of the field that it lies in.
 
-        On a diagonal a place belongs to the field that comes first when turning from superior to nasal.
+        A place on a diagonal belongs to the field that comes first when turning from superior to nasal.
         """
         up, right = self.fovea[0] - rows, columns - self.fovea[1]
         nasal = right if self.is_right else -right
@@ -82,8 +84,8 @@ def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
 
     Args:
         grid: where it lies.
-        seen: the field of view.
-        area: its pixels; those that lie in no field are the rest.
+        visible: the field of view.
+        area: number of its pixels; those in no field of the grid count as outside.
     """
     counted = np.zeros(len(FIELDS), np.int64)
     for box in _strips(_met(grid, visible.box)):
@@ -94,7 +96,7 @@ def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
 
 
 def _met(grid: Grid, box: Box) -> Box:
-    """Return the part of a box that the largest circle may meet."""
+    """Return the part of a box that the largest circle can reach."""
     reach = RADII_MM[-1] / grid.mm_per_px + 1
     (row, column), height, width = grid.fovea, box.bottom, box.right
     return Box(
@@ -106,7 +108,7 @@ def _met(grid: Grid, box: Box) -> Box:
 
 
 def lesion_pixels(grid: Grid, counted: UInt8[np.ndarray, "H W"]) -> list[int]:
-    """Count in each field the pixels of a mask that holds 1 where there is lesion."""
+    """Count in each field the lesion pixels of a mask of 0 and 1."""
     numbers = np.zeros(len(FIELDS), np.int64)
     height, width = counted.shape
     for box in _strips(Box(top=0, left=0, bottom=height, right=width)):
@@ -127,11 +129,11 @@ def region_counts(grid: Grid, numbers: Sequence[Region]) -> list[int]:
 def by_field(
     numbers: Mapping[str, Mapping[str, Sequence[int]]], pixels: Sequence[int]
 ) -> dict[str, dict[str, object]]:
-    """Return what was counted, by field and lesion.
+    """Return the counts by field and lesion.
 
     Args:
         numbers: lesion -> 'count' and 'area_px' -> a number for each field.
-        pixels: of each field.
+        pixels: number of visible pixels of each field.
     """
     return {
         field: {
@@ -146,7 +148,7 @@ def by_field(
 
 
 def _binned(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> Int64[np.ndarray, " F"]:
-    """Count pixels by the field that their centres lie in."""
+    """Count pixels by the field in which their centres lie."""
     return np.bincount(grid.fields(rows + 0.5, columns + 0.5), minlength=len(FIELDS))
 
 

@@ -1,10 +1,10 @@
-"""A lesion's map, what a person changed in it, and what comes of both.
+"""The layer of corrections above a lesion's map, and the corrected map.
 
-Knows:   that a correction lies above the model's map and never in it, and how many maps fit into the memory.
+Knows:   what a pixel of a layer means, and that the model's map is never changed.
 Ignores: who corrects, and why.
 
-A layer of edits holds NOTHING, ERASED or PAINTED; the corrected map is the model's, 0 where erased and 255
-where painted, so that at any threshold its pixels are as the person said.
+Each pixel of a layer is NOTHING, ERASED or PAINTED. The corrected map is the model's map with 0 where pixels
+were erased and 255 where they were painted, so that a correction holds at every threshold.
 
 Shape letters: H W photograph, h w box.
 """
@@ -20,19 +20,19 @@ from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box
 
 NOTHING, ERASED, PAINTED = np.uint8(0), np.uint8(128), np.uint8(255)
-"""What a person said of a pixel."""
+"""Values of a layer's pixels: not corrected, no lesion, lesion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patch:
-    """Edits in a box."""
+    """The layer's pixels in a box."""
 
     box: Box
     pixels: UInt8[np.ndarray, "h w"]
 
 
 class Layer:
-    """One lesion of one photograph, corrected."""
+    """The corrections of one lesion of one photograph."""
 
     def __init__(self, model: UInt8[np.ndarray, "H W"], patches: Iterable[Patch]) -> None:
         self.model = model
@@ -46,34 +46,35 @@ class Layer:
 
     @property
     def nbytes(self) -> int:
-        """What it takes beside the model's map."""
+        """Memory in bytes, without the model's map."""
         return self.edits.nbytes + self.corrected.nbytes
 
     def apply(self, patch: Patch) -> None:
-        """Put a patch on it."""
+        """Replace the layer's pixels in the patch's box."""
         before = self.edits.finest[patch.box.slices]
-        self._painted += _more(patch.pixels, before, PAINTED)
-        self._erased += _more(patch.pixels, before, ERASED)
+        self._painted += _difference(patch.pixels, before, PAINTED)
+        self._erased += _difference(patch.pixels, before, ERASED)
         self.edits.replace(patch.box, patch.pixels)
         self.corrected.replace(patch.box, _corrected(self.model[patch.box.slices], patch.pixels))
 
     def patch_at(self, box: Box) -> Patch:
-        """Return what lies in a box now."""
+        """Return the layer's present pixels in a box."""
         return Patch(box=box, pixels=self.edits.finest[box.slices].copy())
 
     @property
     def painted_px(self) -> int:
-        """Pixels that a person called lesion."""
+        """Number of pixels that a person called lesion."""
         return self._painted
 
     @property
     def erased_px(self) -> int:
-        """Pixels that a person called none."""
+        """Number of pixels that a person called no lesion."""
         return self._erased
 
 
-def _more(now: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"], attribution: np.uint8) -> int:
-    return int(np.count_nonzero(now == attribution)) - int(np.count_nonzero(before == attribution))
+def _difference(now: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"], label: np.uint8) -> int:
+    """Return how many more pixels have a label than before."""
+    return int(np.count_nonzero(now == label)) - int(np.count_nonzero(before == label))
 
 
 def _corrected(model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
@@ -84,11 +85,11 @@ def _corrected(model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"])
 
 
 def pack(pixels: UInt8[np.ndarray, "h w"]) -> bytes:
-    """Return a patch's pixels as they are kept."""
+    """Return a patch's pixels, compressed for the journal."""
     return zlib.compress(pixels.tobytes(), 1)
 
 
 def unpack(content: bytes, box: Box) -> Patch:
-    """Return the patch of what was kept."""
+    """Return the patch of compressed pixels and their box."""
     pixels = np.frombuffer(zlib.decompress(content), np.uint8).reshape(box.shape)
     return Patch(box=box, pixels=pixels)

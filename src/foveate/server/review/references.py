@@ -1,7 +1,9 @@
-"""Masks to lay beside a result: the truth, or what another grader drew.
+"""Reference masks to compare a result with: ground truth, or those of another grader.
 
-Knows:   how masks are taken in and kept, and how far each level of a map agrees with one.
+Knows:   how masks are stored, and how far each level of a map agrees with one.
 Ignores: who drew them.
+
+Shape letters: H W photograph, P pixels.
 """
 
 import re
@@ -26,19 +28,19 @@ from foveate.writers import maps
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 MOST = 20
-"""Names a photograph: more would be a mistake."""
+"""Names for one photograph: more would be a mistake (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceMask:
-    """One mask."""
+    """The size of one mask."""
 
     mask_px: int
     regions: int
 
 
 class References:
-    """The masks of all photographs."""
+    """The reference masks of all photographs."""
 
     def __init__(
         self, database: Database, data_dir: DataDir, memory: MapCache, corrections: Corrections
@@ -49,10 +51,10 @@ class References:
         self._corrections = corrections
 
     def put(self, record: Record, name: str, lesion: str, mask: Bool[np.ndarray, "H W"]) -> None:
-        """Keep a mask, in place of an older one of that name and lesion.
+        """Store a mask, in place of an older one of the same name and lesion.
 
         Raises:
-            ServiceError: the name will not do, or the lesion is unknown.
+            ServiceError: the name cannot be a file's, the lesion is unknown, or the mask has another size.
         """
         require_name(name)
         require_done(record)
@@ -69,7 +71,7 @@ class References:
         self._memory.forget(record.id, "reference")
 
     def snapshot(self, record: Record, name: str) -> None:
-        """Keep the corrected masks as they are now.
+        """Store the corrected masks of all lesions as they are now.
 
         Raises:
             ServiceError: as `put`.
@@ -79,7 +81,7 @@ class References:
             self.put(record, name, lesion, self._corrections.mask(record, lesion))
 
     def delete(self, record: Record, name: str) -> bool:
-        """Delete all masks of a name; say whether there were any."""
+        """Delete all masks of a name; return whether there were any."""
         lesions = self.names(record).get(name, ())
         for lesion in lesions:
             self._data_dir.delete(self._data_dir.photograph(record.id).reference(name, lesion))
@@ -87,7 +89,7 @@ class References:
         return bool(lesions)
 
     def names(self, record: Record) -> dict[str, tuple[str, ...]]:
-        """Return, by name, the lesions of which there is a mask."""
+        """Return name -> the lesions that have a mask of that name."""
         folder = self._data_dir.photograph(record.id).references
         lesions: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.glob("*.png")):
@@ -96,7 +98,7 @@ class References:
         return lesions
 
     def pyramid(self, record: Record, name: str, lesion: str) -> Pyramid | None:
-        """Return a mask at all zooms, or None where there is none."""
+        """Return a mask at all zoom levels, or None if there is none."""
         path = self._data_dir.photograph(record.id).reference(name, lesion)
         if not NAME.fullmatch(name) or not path.is_file():
             return None
@@ -104,7 +106,7 @@ class References:
         return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
 
     def outline(self, record: Record, name: str, lesion: str) -> ReferenceMask:
-        """Count a mask's pixels and regions."""
+        """Return the number of a mask's pixels and of its regions."""
         mask = self._mask(record, name, lesion)
         count, _ = cv2.connectedComponents(mask, connectivity=8)
         return ReferenceMask(mask_px=int(np.count_nonzero(mask)), regions=count - 1)
@@ -112,7 +114,7 @@ class References:
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]
     ) -> tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]:
-        """Return, for each level of a map, how many pixels lie in both, in it alone, in the mask alone."""
+        """Return for each level of a map the pixels in both, in the map alone and in the mask alone."""
         mask = self._mask(record, name, lesion) > 0
         inside = _at_or_above(stored[mask])
         true, every = inside, _at_or_above(stored.ravel())
@@ -128,13 +130,17 @@ class References:
 
 
 def require_name(name: str) -> None:
-    """Raise a ServiceError where a grader's name will not do for a file."""
+    """Require that a name can be part of a file's name.
+
+    Raises:
+        ServiceError: 'invalid'.
+    """
     if not NAME.fullmatch(name):
         raise errors.invalid("a name has 1 to 40 letters, digits, '-' or '_'")
 
 
 def _at_or_above(values: UInt8[np.ndarray, " P"]) -> Int64[np.ndarray, " 256"]:
-    """Count, for each level, the values that reach it; 0 for level 0, which is none."""
+    """Return for each level how many values reach it; 0 for level 0, which is no threshold."""
     counted = np.cumsum(np.bincount(values, minlength=LEVELS)[::-1])[::-1].copy()
     counted[0] = 0
     return counted

@@ -1,4 +1,4 @@
-"""The regions of a map, each with a pixel by which it can be named.
+"""The regions of a map, each with a pixel that identifies it.
 
 Knows:   which pixel of a region comes first, and which region a pixel belongs to.
 Ignores: how regions are found and measured; that is `regions.find`.
@@ -24,12 +24,12 @@ SORTS = {
     "mean": attrgetter("region.mean_probability"),
     "max": attrgetter("region.max_probability"),
 }
-"""How lists may be sorted, and by what."""
+"""How a list may be sorted -> the attribute that it is sorted by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedRegion:
-    """A region that can be named."""
+    """A region and the pixel that identifies it."""
 
     region: Region
     inside: tuple[int, int]
@@ -44,14 +44,14 @@ class RegionList:
 
     @property
     def nbytes(self) -> int:
-        """What it takes, about."""
+        """Memory in bytes, about."""
         return 600 * (1 + len(self.listed))
 
 
 def list_regions(
     stored: UInt8[np.ndarray, "H W"], level: int, lesion: str, minimum_area: int, spacing: float | None
 ) -> RegionList:
-    """Find the regions of a map, as `regions.find` does, and their first pixels."""
+    """Return the regions of a map at a level, as `regions.find` does, each with its first pixel."""
     regions_of_map = regions.find(stored, level, lesion, minimum_area, spacing)
     firsts = _firsts((stored >= level).view(np.uint8), regions_of_map)
     return RegionList(
@@ -63,15 +63,15 @@ def list_regions(
 
 
 def sort(listed: Sequence[ListedRegion], by: str, *, descending: bool) -> list[ListedRegion]:
-    """Sort; where regions are equal, the one that comes first in the photograph comes first."""
+    """Return the regions sorted; equal ones stay in the order of the photograph."""
     return sorted(listed, key=SORTS[by], reverse=descending)
 
 
 def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> Iterator[tuple[int, int]]:
-    """Yield each region's first pixel: the first of its box's top row whose group fills the box.
+    """Yield each region's first pixel: the first in the top row of its box whose component fills the box.
 
-    Groups are filled as they are met, so that each pixel is visited once; the regions' ids grow by their
-    first pixels, so that none is passed over.
+    Each component is filled when it is met, so that each pixel is visited once. Regions are numbered in the
+    order of their first pixels, so that none is passed over.
     """
     met: dict[tuple[object, int], tuple[int, int]] = {}
     for region in regions_of_map:

@@ -28,7 +28,7 @@ SLACK = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelMask:
-    """Some pixels of a photograph."""
+    """Pixels of a photograph: a box, and which of its pixels are meant."""
 
     box: Box
     pixels: Bool[np.ndarray, "h w"]

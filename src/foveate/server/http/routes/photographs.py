@@ -233,6 +233,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
     fields_set = body.model_fields_set
     values: dict[str, object] = {}
     if "reviewed" in fields_set and body.reviewed is not None:
+        services.gradings.require_editable(record, None)
         values["reviewed"] = int(body.reviewed)
     if "spacing_mm" in fields_set:
         values["spacing_mm"] = body.spacing_mm
