@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_layouts
 import tiny_package
 from PIL import Image
 
@@ -410,6 +411,31 @@ def test_a_model_and_the_maps_that_it_wrote_score_the_same(own_set, tmp_path, ca
     out = capsys.readouterr()
     assert "AUPR" in out.out
     assert "[2/2] eye1" in out.err
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cards/idrid-half.md"])
+def test_the_command_beside_the_test_part_s_figures_scores_the_download_as_published(page, tmp_path):
+    data = tmp_path / "IDRID"
+    tiny_layouts.idrid(data, "b. Testing Set", (55, 81))  # a mask of SE for the first one only
+    truths = data / "A. Segmentation" / "2. All Segmentation Groundtruths" / "b. Testing Set"
+    exudates = truths / "3. Hard Exudates" / "IDRiD_81_EX.tif"
+    rgba = np.zeros((*tiny_layouts.SHAPE, 4), np.uint8)
+    rgba[..., 0] = np.asarray(Image.open(exudates))
+    rgba[..., 3] = 255  # opaque everywhere, as the official file is
+    Image.fromarray(rgba).save(exudates)
+    text = (Path(__file__).parents[1] / page).read_text()
+    (command,) = re.findall(r"`foveate (evaluate --data IDRID --split test [^`]*)`", text)
+    places = {"IDRID": str(data), "OUT": str(tmp_path / "scored")}
+    model = tiny_package.build(tmp_path / "tiny")
+
+    arguments = [places.get(word, word) for word in command.split()]
+    assert cli.run([*arguments, "--model", str(model)]) == 0
+
+    figures = json.loads((tmp_path / "scored" / "metrics.json").read_text())
+    assert (figures["layout"], figures["split"], figures["region"]) == ("idrid", "test", "whole")
+    assert [each["photograph"] for each in figures["each"]] == ["IDRiD_55", "IDRiD_81"]
+    assert figures["lesions"]["EX"]["aupr"]["exact"]["value"] > 0
+    assert "SE" in figures["left_out"]
 
 
 def state_training_photographs(model, trained_on, held_out):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_package import Red
 from tiny_package import fake as package
 
+from foveate.analysis import region_evidence
 from foveate.errors import FieldError, FoveateError, GeometryError, LesionError, SettingError
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.geometry.stitching import LEVELS, native_map
@@ -254,6 +255,22 @@ def test_a_lesion_has_the_same_map_alone_as_among_all():
     assert alone.probabilities.lesions == ("MA",) == tuple(alone.decisions)
     np.testing.assert_array_equal(alone.probabilities.maps[0], both.probabilities.maps[1])
     assert not np.array_equal(both.probabilities.maps[0], both.probabilities.maps[1])
+
+
+def test_regions_with_too_little_evidence_are_below_the_threshold_whatever_the_user_s():
+    model = package()
+    asked = {code: replace(decision, minimum_evidence=1e6) for code, decision in model.decisions.items()}
+    image = photograph(tiny_package.fundus())
+    plain, _ = run_segment(image, model)
+
+    quiet, _ = run_segment(image, replace(model, decisions=asked), thresholds={"EX": 0.01})
+
+    for code, before, after in zip(
+        plain.decisions, plain.probabilities.maps, quiet.probabilities.maps, strict=True
+    ):
+        cap = region_evidence.lowest_level(model.decisions[code].threshold) - 1
+        assert before.max() > cap
+        np.testing.assert_array_equal(after, np.minimum(before, cap))
 
 
 def test_decisions_keep_the_models_order_and_take_the_chosen_thresholds():

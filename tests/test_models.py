@@ -80,6 +80,7 @@ def test_decoding_an_encoded_manifest_returns_the_manifest(known, mean, std, dia
         code: Decision(
             threshold=data.draw(st.floats(0, 1, exclude_min=True), label=f"threshold {code}"),
             minimum_area=data.draw(st.integers(1, 100), label=f"area {code}"),
+            minimum_evidence=data.draw(st.floats(0, 1e4), label=f"evidence {code}"),
         )
         for code in known
     }
@@ -224,6 +225,8 @@ def test_every_key_is_required_and_named_with_the_manifest(copy, key):
         ("decisions.EX.threshold", "0.5"),
         ("decisions.EX.minimum_area", 0),
         ("decisions.EX.minimum_area", 1.5),
+        ("decisions.EX", {"threshold": 0.5, "minimum_area": 1, "minimum_evidence": -0.1}),
+        ("decisions.EX", {"threshold": 0.5, "minimum_area": 1, "minimum_evidence": "2"}),
         ("normalisation.mean", [0, 0]),
         ("normalisation.mean", [0, 0, math.inf]),
         ("normalisation.std", [1, 1, 0]),
@@ -251,6 +254,13 @@ def test_every_key_is_required_and_named_with_the_manifest(copy, key):
 def test_a_value_out_of_its_range_is_refused_with_manifest_and_key(copy, key, value):
     with pytest.raises(PackageError, match=rf"manifest\.json: '{key.split('.')[0]}"):
         models.load(changed(copy, key, value))
+
+
+def test_a_manifest_without_evidence_asks_for_none_and_is_written_without(copy):
+    package = models.load(copy)
+
+    assert [decision.minimum_evidence for decision in package.decisions.values()] == [0, 0]
+    assert b"minimum_evidence" not in manifests.encode(tiny_package.MANIFEST, {})
 
 
 def test_the_outermost_values_are_accepted(copy):

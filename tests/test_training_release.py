@@ -10,13 +10,19 @@ from foveate.datasets import read_mask
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import onnx
 from foveate.errors import TrainingError
-from foveate.evaluation import effort_cutoffs, networks
+from foveate.evaluation import effort_cutoffs, evidence_cuts, networks
 from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
 from foveate.types import SelectionRule
+
+NO_CUT = evidence_cuts.EvidenceCut(
+    minimum_evidence=0.0,
+    before=(outcome := evidence_cuts.Outcome(dice=0.5, found=0.5, false_regions=1.0)),
+    after=outcome,
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,8 @@ def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tabl
 def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_path, monkeypatch):
     # Six steps a stage make maps so flat that put right they are others where windows overlap.
     monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})
+    # The rows are of all regions; those that a package leaves out are tested below.
+    monkeypatch.setattr(release, "choose_evidence_cuts", lambda *_: dict.fromkeys(tables["fused"], NO_CUT))
     release.write_package(inputs, histograms, "1", tmp_path / "package")
 
     package = models.load(tmp_path / "package")
@@ -121,6 +129,13 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, 
     assert record["slope"] == scaling.slope
     assert record["shift"] == scaling.shift
     assert 0 <= record["error_before"] <= 1
+    cuts = package.manifest["training"]["validation"]["evidence"]
+    assert list(cuts) == list(package.decisions)
+    for lesion, cut in cuts.items():
+        assert package.decisions[lesion].minimum_evidence == cut["minimum_evidence"]
+        assert cut["before"]["found"] - cut["after"]["found"] <= evidence_cuts.FOUND_LIMIT + 1e-9
+        assert cut["after"]["false_regions"] <= cut["before"]["false_regions"]
+    assert any(cut["minimum_evidence"] for cut in cuts.values())
 
 
 def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validation_runs(inputs, monkeypatch):

@@ -186,6 +186,9 @@ class Decision:
     """A pixel is lesion where its probability is at least this, in (0, 1]."""
     minimum_area: int
     """Regions smaller than this are left out, canvas px (that is: px at the model's scale)."""
+    minimum_evidence: float = 0.0
+    """Regions with less evidence are removed from the map (`analysis.region_evidence`), canvas px; 0 removes
+    none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,7 +35,11 @@ def print_model(name: str) -> None:
     print(manifest["intended_use"])
     print(f"manifest SHA-256: {package.digest}")
     for code, decision in package.decisions.items():
-        print(f"{code}: from probability {decision.threshold:g}, regions from {decision.minimum_area} px")
+        evidence = f" and evidence {decision.minimum_evidence:g} px" if decision.minimum_evidence else ""
+        print(
+            f"{code}: from probability {decision.threshold:g}, "
+            f"regions from {decision.minimum_area} px{evidence}"
+        )
     print(
         f"looks at a view of {contract.view_side} px and windows of {contract.window_side} px "
         f"that share {contract.overlap} px, where the field is {contract.field_diameter:g} px wide"

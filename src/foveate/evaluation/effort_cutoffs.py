@@ -265,7 +265,7 @@ def _coarse_result(package: Package, engine: Engine, case: Case) -> CoarseResult
         Settings(effort="balanced"),
     )
     scores, global_maps = coarse_maps(photograph, package, engine, all_windows.tta_views)
-    planes = _on_canvas(truth(case, codes, photograph.shape), full)
+    planes = truth_on_canvas(truth(case, codes, photograph.shape), full)
     cells = scores.cells
     index = _cell_indices(cells, full.probabilities.frame.shape)
     counts = {
@@ -290,7 +290,9 @@ def _coarse_result(package: Package, engine: Engine, case: Case) -> CoarseResult
     )
 
 
-def _on_canvas(planes: Bool[np.ndarray, "K H W"], segmentation: Segmentation) -> Bool[np.ndarray, "K h w"]:
+def truth_on_canvas(
+    planes: Bool[np.ndarray, "K H W"], segmentation: Segmentation
+) -> Bool[np.ndarray, "K h w"]:
     """Resample masks to the canvas: a pixel is lesion where at least half of it is."""
     frame = segmentation.probabilities.frame
     cut = planes[(slice(None), *frame.box.slices)].astype(np.uint8)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from foveate.analysis import quality
+from foveate.analysis import quality, region_evidence
 from foveate.concurrency import prefetch
 from foveate.engines import Engine, GlobalOutput, WindowBatch
 from foveate.geometry import stitching
@@ -104,6 +104,8 @@ def segment(
 
     with prefetch(predict_windows()) as predictions:
         maps = _stitch(canvas, predictions, tiling, coarse)
+    for lesion, stored in zip(decisions, maps, strict=True):
+        region_evidence.suppress(stored, package.decisions[lesion])
     if not len(tiling.corners):
         progress(1.0)
     return Segmentation(

@@ -94,10 +94,7 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
         "licence": manifest.licence,
         "intended_use": manifest.intended_use,
         "lesions": list(contract.lesions),
-        "decisions": {
-            code: {"threshold": decision.threshold, "minimum_area": decision.minimum_area}
-            for code, decision in manifest.decisions.items()
-        },
+        "decisions": {code: _encode_decision(decision) for code, decision in manifest.decisions.items()},
         "connectivity": CONNECTIVITY,
         "normalisation": {"mean": list(contract.mean), "std": list(contract.std)},
         "views": {
@@ -305,7 +302,7 @@ def _step(reader: _Reader, window: int) -> int | None:
 
 
 def _decisions(reader: _Reader, codes: tuple[str, ...]) -> Mapping[str, Decision]:
-    """Return threshold and minimum area of each lesion."""
+    """Return threshold, minimum area and minimum evidence of each lesion; older packages have no evidence."""
     named = reader.value("decisions", dict)
     reader.require("decisions", set(named) == set(codes), f"must name {', '.join(codes)} and nothing else")
     decisions = {}
@@ -314,8 +311,18 @@ def _decisions(reader: _Reader, codes: tuple[str, ...]) -> Mapping[str, Decision
         area = reader.value(f"decisions.{code}.minimum_area", int)
         reader.require(f"decisions.{code}.threshold", 0 < threshold <= 1, "must be above 0 and at most 1")
         reader.require(f"decisions.{code}.minimum_area", area >= 1, "must be at least 1 px")
-        decisions[code] = Decision(threshold=threshold, minimum_area=area)
+        evidence = 0.0
+        if "minimum_evidence" in reader.value(f"decisions.{code}", dict):
+            evidence = reader.value(f"decisions.{code}.minimum_evidence", float)
+            reader.require(f"decisions.{code}.minimum_evidence", evidence >= 0, "must not be negative")
+        decisions[code] = Decision(threshold=threshold, minimum_area=area, minimum_evidence=evidence)
     return MappingProxyType(decisions)
+
+
+def _encode_decision(decision: Decision) -> dict[str, float]:
+    """Return a decision as JSON values; a minimum evidence of 0 is left out, as in older packages."""
+    evidence = {"minimum_evidence": decision.minimum_evidence} if decision.minimum_evidence else {}
+    return {"threshold": decision.threshold, "minimum_area": decision.minimum_area, **evidence}
 
 
 def _encode_rules(rules: Mapping[Effort, SelectionRule]) -> dict[str, object]:

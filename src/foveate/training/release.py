@@ -1,7 +1,7 @@
 """Release a finished run as a model package: validate, calibrate, choose thresholds, export, describe.
 
-Knows:   the rules by which probabilities are calibrated and thresholds and smallest areas are chosen, and
-         what a package records.
+Knows:   the rules by which probabilities are calibrated and thresholds and smallest areas are chosen, which
+         rules choose the rest, and what a package records.
 Ignores: how the network was trained.
 
 A model is validated on photographs that it was not trained on: those that its own run held back or, where it
@@ -23,7 +23,8 @@ from foveate import evaluation, metrics, models, nets, photographs
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
-from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs
+from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
+from foveate.evaluation.evidence_cuts import EvidenceCut
 from foveate.evaluation.networks import ROWS, Row
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
@@ -231,6 +232,8 @@ def write_package(
     recipe, layout = run.recipe, run.layout
     scalings = {row: fit_calibration(histograms[row]) for row in CALIBRATED_ROWS}
     scores = {row: evaluation.score(cases) for row, cases in histograms.items()}
+    decisions = choose_decisions(run, scores["fused"], scalings["fused"])
+    cuts = choose_evidence_cuts(inputs, decisions, scalings)
     manifest = Manifest(
         name=recipe.name,
         version=version,
@@ -239,7 +242,10 @@ def write_package(
             f"Research on {_lesion_names(run)} in photographs like those it learned from. {NOT_A_DEVICE}"
         ),
         contract=recipe.contract,
-        decisions=choose_decisions(run, scores["fused"], scalings["fused"]),
+        decisions={
+            lesion: dataclasses.replace(decision, minimum_evidence=cuts[lesion].minimum_evidence)
+            for lesion, decision in decisions.items()
+        },
         selection_rules=choose_selection_rules(inputs, scalings),
         data=TrainingData(
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
@@ -261,10 +267,24 @@ def write_package(
                 "calibration": {
                     row: describe_calibration(histograms[row], scalings[row]) for row in CALIBRATED_ROWS
                 },
+                "evidence": {lesion: dataclasses.asdict(cut) for lesion, cut in cuts.items()},
             },
         },
     )
     export.export(_calibrated_network(run, scalings), manifest, folder)
+
+
+def choose_evidence_cuts(
+    inputs: ReleaseInputs, decisions: Mapping[str, Decision], scalings: Mapping[Row, Scalings]
+) -> dict[str, EvidenceCut]:
+    """Choose the least evidence of regions on the photographs held back (`evaluation.evidence_cuts`)."""
+    recipe = inputs.shipped.recipe
+    package = dataclasses.replace(models.unsaved_package(recipe.name, recipe.contract), decisions=decisions)
+    regions: list[Mapping[str, evidence_cuts.CaseRegions]] = []
+    for run in inputs.validation_runs:
+        engine = ROWS["fused"](network=export.round_to_half(_calibrated_network(run, scalings)))
+        regions += evidence_cuts.list_regions(package, engine, run.held_back)
+    return evidence_cuts.choose_all(regions, decisions)
 
 
 def choose_selection_rules(

@@ -46,7 +46,7 @@ class SampleSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingItem:
-    """What a step takes from one photograph: its view, windows of it, or both, turned alike."""
+    """What a step takes from one photograph: its view, windows of it, or both, turned the same way."""
 
     view: Sample | None
     """None in the local stage."""

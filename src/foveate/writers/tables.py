@@ -240,6 +240,7 @@ def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, f
     """Return a lesion's entry. Fractions have 8 decimals: one pixel of 100 million is not 0."""
     request, spacing = result.request, result.photograph.spacing
     area_px = sum(region.area_px for region in summary.regions)
+    evidence = summary.decision.minimum_evidence
     return {
         "name": lesions.of([code])[0].name,
         "threshold": summary.decision.threshold,
@@ -248,6 +249,7 @@ def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, f
         "connectivity": 8,
         "minimum_area_model_px": summary.decision.minimum_area,
         "minimum_area_px": summary.minimum_area,
+        **({"minimum_evidence_model_px": evidence} if evidence else {}),
         "count": len(summary.regions),
         "area_px": area_px,
         "area_fraction": round(area_px / field_px, 8),

@@ -1,0 +1,95 @@
+"""Remove the regions of a map that have too little evidence: those too faint for their size.
+
+Knows:   that the evidence of a region is its area times its mean probability above the threshold.
+Ignores: how the least evidence is chosen (`evaluation.evidence_cuts`), and where regions are written.
+
+The evidence is the sum, over a region's pixels, of probability minus threshold: a large faint region and a
+small bright one may have as much. It is the volume of a connected component, and `suppress` is a volume
+opening at a single grey level. A region that is removed keeps its pixels in the map, just below the
+threshold: it returns where a user lowers the threshold.
+
+Source: volume as an attribute of connected components: Salembier, Oliveras and Garrido 1998,
+doi:10.1109/83.663500. Its use as evidence is our choice.
+
+Shape letters: h w canvas, R regions and the background before them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float64, Int32, Int64, UInt16
+
+from foveate.types import Decision
+
+HIGHEST = 65535
+"""Level of probability 1 in a map of 16 bits."""
+
+HIGHEST_8_BIT = 255
+"""Level of probability 1 in a map of 8 bits; 257 levels of 16 bits are rounded to each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledRegions:
+    """The regions of a map, and what decides whether they stay."""
+
+    labels: Int32[np.ndarray, "h w"]
+    """Number of each pixel's region; 0 outside all regions."""
+    areas: Int64[np.ndarray, " R"]
+    """Pixels of each region; entry 0 is the background."""
+    evidence: Float64[np.ndarray, " R"]
+    """Evidence of each region, px; entry 0 is 0."""
+
+
+def lowest_level(threshold: float) -> int:
+    """Return the lowest level of 16 bits that is lesion in maps of 16 bits or of 8 bits.
+
+    The two differ by half a level of 8 bits, because maps are rounded to the nearest level.
+
+    Args:
+        threshold: a probability in (0, 1].
+    """
+    of_8_bits = _reaches(threshold, HIGHEST_8_BIT) * (HIGHEST // HIGHEST_8_BIT) - 128
+    return max(1, min(_reaches(threshold, HIGHEST), of_8_bits))
+
+
+def _reaches(threshold: float, highest: int) -> int:
+    """Return the smallest level whose share of the highest one reaches a threshold, exactly."""
+    start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
+    return next(level for level in range(start, highest + 1) if level / highest >= threshold)
+
+
+def measure(stored: UInt16[np.ndarray, "h w"], threshold: float) -> LabelledRegions:
+    """Label the 8-connected regions of a map and measure their evidence.
+
+    Args:
+        stored: probability times 65535.
+        threshold: a probability in (0, 1].
+    """
+    lesion_pixels = (stored >= lowest_level(threshold)).view(np.uint8)
+    count, labels = cv2.connectedComponents(lesion_pixels, connectivity=8, ltype=cv2.CV_32S)
+    positions = np.flatnonzero(labels)
+    label, level = labels.ravel()[positions], stored.ravel()[positions]
+    areas = np.bincount(label, minlength=count)
+    areas[0] = stored.size - len(positions)
+    evidence = np.bincount(label, weights=level / HIGHEST - threshold, minlength=count)
+    # without any pixel, bincount counts in whole numbers in spite of weights
+    return LabelledRegions(labels=labels, areas=areas, evidence=evidence.astype(np.float64))
+
+
+def suppress(stored: UInt16[np.ndarray, "h w"], decision: Decision) -> None:
+    """Lower the regions with too little evidence to just below the threshold, in place.
+
+    Nothing changes where the decision asks for no evidence.
+
+    Args:
+        stored: probability times 65535; changed.
+        decision: threshold and minimum evidence.
+    """
+    if not decision.minimum_evidence:
+        return
+    regions = measure(stored, decision.threshold)
+    is_weak = regions.evidence < decision.minimum_evidence
+    is_weak[0] = False
+    stored[is_weak[regions.labels]] = lowest_level(decision.threshold) - 1
