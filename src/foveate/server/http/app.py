@@ -4,6 +4,7 @@ Knows:   what is mounted where, and that every error has one body.
 Ignores: what a route does.
 """
 
+import asyncio
 import contextlib
 import logging
 import mimetypes
@@ -22,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from foveate.errors import FoveateError, OutputError
 from foveate.server import errors, service
 from foveate.server.errors import ServiceError
+from foveate.server.http import routes
 from foveate.server.http.errors import Problem
 from foveate.server.http.guard import Guard, log_traceback
 from foveate.server.http.routes import batches, corrections, files, findings, photographs, pictures
@@ -81,7 +83,8 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
             app.state.failure = error if isinstance(error, FoveateError) else None
             raise
         app.state.service = running
-        app.state.io_limiter = CapacityLimiter(photographs.IO_THREADS)
+        app.state.io_limiter = CapacityLimiter(routes.IO_THREADS)
+        app.state.export_slots = asyncio.Semaphore(routes.EXPORT_THREADS)
         try:
             yield
         finally:
@@ -97,8 +100,8 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
         redoc_url=None,
         separate_input_output_schemas=False,
     )
-    for routes in (about, photographs, pictures, findings, corrections, files, batches):
-        app.include_router(routes.router)
+    for module in (about, photographs, pictures, findings, corrections, files, batches):
+        app.include_router(module.router)
     _handle_errors(app)
     _serve_page(app)
     return Application(Guard(app, options, sessions, metrics), app, events)

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
 from foveate.server import errors, schemas
-from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.http.routes.files import ZIP, done_of, zip_response
 from foveate.server.service import Service
 from foveate.server.storage import names
@@ -56,7 +56,12 @@ def delete(services: Services, id: Id) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{id}/download", response_class=FileResponse, responses=ZIP | refusals(404, 409, 507))
+@router.get(
+    "/{id}/download",
+    response_class=FileResponse,
+    responses=ZIP | refusals(404, 409, 507),
+    dependencies=[WritesFiles],
+)
 def download(services: Services, id: Id, kind: Literal["results", "training"] = "results") -> FileResponse:
     """Return a zip of all photographs that are done."""
     batch, records = _batch(services, id), done_of(services, id)

@@ -14,7 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server.exports import downloads, report
-from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.http.routes.corrections import state_of
 from foveate.server.http.routes.findings import grid_of
 from foveate.server.service import Service
@@ -23,7 +23,9 @@ from foveate.server.storage.database import Query as Wanted
 from foveate.server.storage.database import Record
 from foveate.writers import overlays, result_paths
 
-router = APIRouter(prefix="/api", tags=["files"], responses=refusals(404, 409, 507))
+router = APIRouter(
+    prefix="/api", tags=["files"], responses=refusals(404, 409, 507), dependencies=[WritesFiles]
+)
 
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
