@@ -607,3 +607,12 @@ def test_downloads_that_wait_for_the_io_worker_leave_threads_for_the_page(model,
         io_worker.hold.set()
         assert waiting.result() == 200
         assert ask(address, f"{photograph}/overlay.jpg") == 200
+
+
+def test_nothing_of_a_request_goes_to_open_telemetry(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+
+    config = create(Options(data=tmp_path, model=model)).routes._telemetry
+
+    assert [name for name in ("tracing", "metrics", "logs", "operation_spans") if config[name]] == []
+    assert config["auto_configure"] is False

@@ -10,6 +10,7 @@ import logging
 import mimetypes
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
@@ -36,6 +37,9 @@ from foveate.server.sessions import Sessions
 from foveate.server.storage import refusals
 from foveate.version import version
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig  # older versions have none, and ignore the setting
+
 LOG = logging.getLogger("foveate.server")
 
 CODES = {
@@ -45,6 +49,15 @@ CODES = {
     413: "too_many_bytes",
     415: "unsupported_media_type",
 }
+
+NO_TELEMETRY: "TelemetryConfig" = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI hands requests and errors to OpenTelemetry, which the environment can let send them."""
 
 
 class Application:
@@ -99,6 +112,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        telemetry=NO_TELEMETRY,
     )
     for module in (about, photographs, pictures, findings, corrections, files, batches):
         app.include_router(module.router)
