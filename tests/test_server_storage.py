@@ -216,7 +216,7 @@ def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):
 def test_a_data_folder_that_cannot_be_made_names_the_servers_option(tmp_path):
     (tmp_path / "data").touch()
 
-    with pytest.raises(OutputError, match="a file is in the way of a folder; .* another folder with --data"):
+    with pytest.raises(OutputError, match=r"a file is in the way of a folder; .* another folder with --data"):
         DataDir(tmp_path / "data")
 
 
