@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from foveate.errors import FoveateError, OutputError
 from foveate.server import errors, service
 from foveate.server.errors import ServiceError
-from foveate.server.http import routes
+from foveate.server.http import routes as all_routes
 from foveate.server.http.errors import Problem
 from foveate.server.http.guard import Guard, log_traceback
 from foveate.server.http.routes import batches, corrections, files, findings, photographs, pictures
@@ -96,8 +96,8 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
             app.state.failure = error if isinstance(error, FoveateError) else None
             raise
         app.state.service = running
-        app.state.io_limiter = CapacityLimiter(routes.IO_THREADS)
-        app.state.export_slots = asyncio.Semaphore(routes.EXPORT_THREADS)
+        app.state.io_limiter = CapacityLimiter(all_routes.IO_THREADS)
+        app.state.export_slots = asyncio.Semaphore(all_routes.EXPORT_THREADS)
         try:
             yield
         finally:
@@ -114,8 +114,8 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
         separate_input_output_schemas=False,
         telemetry=NO_TELEMETRY,
     )
-    for module in (about, photographs, pictures, findings, corrections, files, batches):
-        app.include_router(module.router)
+    for routes in (about, photographs, pictures, findings, corrections, files, batches):
+        app.include_router(routes.router)
     _handle_errors(app)
     _serve_page(app)
     return Application(Guard(app, options, sessions, metrics), app, events)

@@ -55,7 +55,7 @@ def state(services: Services, id: Id) -> schemas.CorrectionState:
 def stroke(services: Services, id: Id, body: schemas.NewStroke) -> schemas.CorrectionState:
     """Draw a stroke: paint, erase, or restore the model's result."""
     stroke = Stroke(lesion=body.lesion, tool=body.tool, diameter=body.diameter, points=body.points)
-    return _edit_body(services, services.corrections.stroke(id, stroke, _attribution(body)))
+    return _verdict_body(services, services.corrections.stroke(id, stroke, _attribution(body)))
 
 
 @router.post("/corrections/verdicts")
@@ -64,7 +64,7 @@ def verdict(services: Services, id: Id, body: schemas.NewVerdict) -> schemas.Cor
     verdict = RegionVerdict(
         lesion=body.lesion, level=body.level, x=body.x, y=body.y, verdict=body.verdict, note=body.note
     )
-    return _edit_body(services, services.corrections.add_verdict(id, verdict, _attribution(body)))
+    return _verdict_body(services, services.corrections.add_verdict(id, verdict, _attribution(body)))
 
 
 @router.put("/corrections/masks/{lesion}", openapi_extra=_MASK, responses=refusals(408, 415, 507))
@@ -81,7 +81,7 @@ async def mask(
     attribution = Attribution(author=author, revision=revision)
     return await _received(
         *(request, services, id, lesion),
-        lambda record, mask: _edit_body(
+        lambda record, mask: _verdict_body(
             services, services.corrections.mask(record.id, lesion, mask, attribution)
         ),
     )
@@ -105,26 +105,26 @@ async def _received(
 @router.post("/corrections/undo")
 def undo(services: Services, id: Id, body: schemas.Step) -> schemas.CorrectionState:
     """Undo the last step."""
-    return _edit_body(services, services.corrections.undo(id, body.revision))
+    return _verdict_body(services, services.corrections.undo(id, body.revision))
 
 
 @router.post("/corrections/redo")
 def redo(services: Services, id: Id, body: schemas.Step) -> schemas.CorrectionState:
     """Redo the step that was undone last."""
-    return _edit_body(services, services.corrections.redo(id, body.revision))
+    return _verdict_body(services, services.corrections.redo(id, body.revision))
 
 
 @router.delete("/corrections")
 def forget(services: Services, id: Id) -> schemas.CorrectionState:
     """Delete all corrections."""
-    return _edit_body(services, services.corrections.delete_all(id))
+    return _verdict_body(services, services.corrections.delete_all(id))
 
 
 def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
     return Attribution(author=body.author, revision=body.revision)
 
 
-def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
+def _verdict_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
     """Publish a change, and return the state with the box that was changed."""
     services.publish(changed.record)
     state = state_of(services, changed.record)

@@ -32,7 +32,7 @@ ZIP: dict[int | str, dict[str, Any]] = {
 }
 
 PRINTED = 1600
-"""Width of the report's picture, px: 220 per inch on A4."""
+"""Width of the report's picture, px: 220 a inch on A4."""
 
 EVERY = 1_000_000
 """More photographs than any folder holds."""
@@ -73,7 +73,7 @@ def overlay(
 
 @router.get("/photographs/{id}/report", response_class=HTMLResponse)
 def printed(services: Services, id: Id) -> HTMLResponse:
-    """Return a report of one page to print."""
+    """Return one page to print."""
     record = services.done(id)
     burdens = {} if record.grid is None else grid_of(services, record).fields
     page = report.html(

@@ -131,7 +131,7 @@ def listed(
 
 
 def stored_map(services: Service, record: Record, lesion: str, layer: LayerName) -> UInt8[np.ndarray, "H W"]:
-    """Return a lesion's map, levels 0 to 255: with corrections, or the model's own."""
+    """Return a lesion's map, levels 0 to 255: with what a person corrected in it, or the model's own."""
     return (services.corrections.corrected if layer == "corrected" else services.corrections.model)(
         record, lesion
     )
@@ -209,7 +209,7 @@ def region(
 
 @router.get("/grid")
 def etdrs_burden(*, services: Services, id: Id) -> schemas.GridBurden:
-    """Return the lesions in the fields of the ETDRS grid."""
+    """Return what lies in the fields of the ETDRS grid."""
     return grid_of(services, services.done(id))
 
 
