@@ -71,6 +71,7 @@ def sqlite_error(code, message):
         (sqlite_error(sqlite3.SQLITE_IOERR_WRITE, "disk I/O error"), errno.EDQUOT, "no_space"),
         (sqlite_error(sqlite3.SQLITE_IOERR_SHMSIZE, "disk I/O error"), errno.ENOSPC, "no_space"),
         (sqlite_error(sqlite3.SQLITE_IOERR_READ, "disk I/O error"), None, "storage"),
+        (sqlite_error(sqlite3.SQLITE_BUSY, "database is locked"), None, "busy"),
         (sqlite_error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database"), None, "storage"),
     ],
 )

@@ -214,6 +214,13 @@ def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):
     assert [path.name for path in (data / "photographs").iterdir()] == [identifier]
 
 
+def test_a_data_folder_that_cannot_be_made_names_the_servers_option(tmp_path):
+    (tmp_path / "data").touch()
+
+    with pytest.raises(OutputError, match=r"a file is in the way of a folder; .* another folder with --data"):
+        DataDir(tmp_path / "data")
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second disk")
 def test_a_data_folder_on_two_disks_is_refused(tmp_path):
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:

@@ -40,9 +40,9 @@ from foveate.errors import FoveateError, OutputError
 from foveate.inference.api import load
 from foveate.server import service
 from foveate.server.errors import ServiceError
-from foveate.server.http import connections, guard, serving
+from foveate.server.http import connections, guard, routes, serving
 from foveate.server.http.app import create
-from foveate.server.http.routes import photographs as routes
+from foveate.server.http.routes import photographs as photograph_routes
 from foveate.server.jobs import image_limits, worker_pool
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
@@ -517,13 +517,13 @@ def test_if_match_takes_the_forms_of_http(client, form):
 def test_of_many_changes_at_once_from_one_state_exactly_one_is_made(client, monkeypatch):
     photograph = done(client)
     path, seen = f"/api/photographs/{photograph['id']}", {"If-Match": f'"{photograph["etag"]}"'}
-    change_fields = routes._change_fields
+    change_fields = photograph_routes._change_fields
 
     def change_slowly(*arguments):
         time.sleep(0.05)  # between the comparison and the change
         change_fields(*arguments)
 
-    monkeypatch.setattr(routes, "_change_fields", change_slowly)
+    monkeypatch.setattr(photograph_routes, "_change_fields", change_slowly)
 
     def change(level):
         return client.patch(path, json={"levels": {"EX": level}}, headers=seen).status_code
@@ -585,3 +585,34 @@ def test_a_client_that_leaves_during_its_upload_leaves_neither_a_file_nor_an_err
 
     assert 'status="500"' not in metrics
     assert not [record for record in caplog.records if record.name == "foveate.server"]
+
+
+def test_downloads_that_wait_for_the_io_worker_leave_threads_for_the_page(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(routes, "EXPORT_THREADS", 1)
+    io_worker = tiny_server.Inline()
+    with ThreadPoolExecutor(1) as pool, listening(model, tmp_path, io_worker) as address:
+        client = Client(f"http://{address[0]}:{address[1]}")
+        (tmp_path / "eye.png").write_bytes(picture())
+        photograph = f"/api/photographs/{client.wait(client.submit(tmp_path / 'eye.png').id).id}"
+        client._send_json("PATCH", photograph, {"thresholds": {"EX": 0.3}})
+        io_worker.hold.clear()
+        waiting = pool.submit(ask, address, f"{photograph}/download")
+        end = time.monotonic() + 30
+        while not io_worker._lock.locked():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+        assert ask(address, f"{photograph}/overlay.jpg") == 429
+        assert ask(address, photograph) == 200
+        io_worker.hold.set()
+        assert waiting.result() == 200
+        assert ask(address, f"{photograph}/overlay.jpg") == 200
+
+
+def test_nothing_of_a_request_goes_to_open_telemetry(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+
+    config = create(Options(data=tmp_path, model=model)).routes._telemetry
+
+    assert [name for name in ("tracing", "metrics", "logs", "operation_spans") if config[name]] == []
+    assert config["auto_configure"] is False

@@ -66,7 +66,7 @@ class Rectangle(Body):
 
 
 class GridBody(Body):
-    """Where a person has placed the ETDRS grid."""
+    """Where a person put the ETDRS grid."""
 
     fovea: Point
     disc: Point

@@ -4,11 +4,13 @@ Knows:   what is mounted where, and that every error has one body.
 Ignores: what a route does.
 """
 
+import asyncio
 import contextlib
 import logging
 import mimetypes
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
@@ -22,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from foveate.errors import FoveateError, OutputError
 from foveate.server import errors, service
 from foveate.server.errors import ServiceError
+from foveate.server.http import routes as all_routes
 from foveate.server.http.errors import Problem
 from foveate.server.http.guard import Guard, log_traceback
 from foveate.server.http.routes import batches, corrections, files, findings, gradings, photographs, pictures
@@ -34,6 +37,9 @@ from foveate.server.sessions import Sessions
 from foveate.server.storage import refusals
 from foveate.version import version
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig  # older versions have none, and ignore the setting
+
 LOG = logging.getLogger("foveate.server")
 
 CODES = {
@@ -43,6 +49,15 @@ CODES = {
     413: "too_many_bytes",
     415: "unsupported_media_type",
 }
+
+NO_TELEMETRY: "TelemetryConfig" = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI hands requests and errors to OpenTelemetry, which the environment can let send them."""
 
 
 class Application:
@@ -81,7 +96,8 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
             app.state.failure = error if isinstance(error, FoveateError) else None
             raise
         app.state.service = running
-        app.state.io_limiter = CapacityLimiter(photographs.IO_THREADS)
+        app.state.io_limiter = CapacityLimiter(all_routes.IO_THREADS)
+        app.state.export_slots = asyncio.Semaphore(all_routes.EXPORT_THREADS)
         try:
             yield
         finally:
@@ -96,6 +112,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        telemetry=NO_TELEMETRY,
     )
     for routes in (about, photographs, pictures, findings, corrections, gradings, files, batches):
         app.include_router(routes.router)

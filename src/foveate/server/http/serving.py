@@ -18,7 +18,7 @@ from foveate.server.http.app import Application, create
 from foveate.server.http.connections import BoundedProtocol
 from foveate.server.options import Options
 
-GRACE = 2
+GRACE = 1
 """Seconds that requests under way may take to end when the server stops."""
 
 BACKLOG = 512

@@ -285,7 +285,9 @@ class JobQueue:
                 return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
             if self._closing.is_set():
                 raise LostError
-            LOG.warning("the I/O worker was lost in a %s task; it is replaced, and tries again", task.task)
+            LOG.warning(
+                "the I/O worker was lost in the task '%s'; it is replaced, and tries again", task.task
+            )
         return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
 
     # Deleting
@@ -436,7 +438,7 @@ class JobQueue:
 
 def _lost(task: Task) -> ServiceError:
     """Return the error for a task that ended the I/O worker, or took too long: by what was being done."""
-    LOG.warning("a %s task ended the I/O worker, or took too long; the worker is replaced", task.task)
+    LOG.warning("the task '%s' ended the I/O worker, or took too long; the worker is replaced", task.task)
     match task:
         case ReceiveTask():
             line = "it takes too much time or memory to read; export it again, or scale it down"

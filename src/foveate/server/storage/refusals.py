@@ -42,11 +42,14 @@ def database_error(error: sqlite3.Error, data_dir: DataDir) -> ServiceError:
     A file that is written beside the database meets the same refusal and shows it.
 
     Returns:
-        As `disk_error`.
+        As `disk_error`; 'busy' if another program holds the database.
     """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest is detail
     if code == sqlite3.SQLITE_FULL:
         return errors.no_space()
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:  # a backup, or somebody who looks at it
+        line = "another program uses the server's database; try again in 2 s"
+        return ServiceError("busy", line, retry_after=2)
     if code == sqlite3.SQLITE_IOERR:
         try:
             atomic_files.require_writable(data_dir.incoming)

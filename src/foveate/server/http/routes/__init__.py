@@ -4,10 +4,12 @@ Knows:   paths, methods and query parameters, a module for each kind of thing.
 Ignores: how anything is done.
 """
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, TypeVar
 
-from anyio import to_thread
+import anyio
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Path
 from starlette.requests import Request
 
@@ -15,6 +17,14 @@ from foveate.errors import FoveateError, OutputError
 from foveate.server import errors, schemas
 from foveate.server.errors import ServiceError
 from foveate.server.service import Service
+
+IO_THREADS = 4
+"""Threads in which uploads may wait for the I/O worker; more would take those that answer the page."""
+
+EXPORT_THREADS = 16
+"""Threads in which files may be written on request: fewer than half of the 40 that answer requests."""
+
+Done = TypeVar("Done")
 
 
 async def _service(request: Request) -> AsyncIterator[Service]:
@@ -40,6 +50,31 @@ async def _is_deleted(request: Request, service: Service) -> bool:
     if not request.url.path.startswith("/api/photographs/") or "id" not in request.path_params:
         return False
     return await to_thread.run_sync(service.database.get, request.path_params["id"]) is None
+
+
+async def _export_slot(request: Request) -> AsyncIterator[None]:
+    """Hold one of the threads that may write files on request, until the response begins.
+
+    Raises:
+        ServiceError: all of them are busy; the threads that are left answer the page.
+    """
+    slots: asyncio.Semaphore = request.app.state.export_slots
+    if slots.locked():
+        raise errors.busy("downloads", 5)
+    async with slots:
+        yield
+
+
+WritesFiles = Depends(_export_slot, scope="function")
+"""Dependency of routes that write files, which may wait for the I/O worker."""
+
+
+async def wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
+    """Do work that waits for the I/O worker, in one of a few threads; it goes on if the client leaves."""
+    limiter: CapacityLimiter = request.app.state.io_limiter
+    with anyio.CancelScope(shield=True):
+        done = await to_thread.run_sync(work, limiter=limiter)
+    return done
 
 
 Services = Annotated[Service, Depends(_service)]

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server import errors, schemas
 from foveate.server.exports.report_pdf import Paper
-from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.http.routes.files import (
     CSV,
     PDF,
@@ -66,7 +66,12 @@ def delete(services: Services, id: Id) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{id}/download", response_class=FileResponse, responses=ZIP | refusals(404, 409, 507))
+@router.get(
+    "/{id}/download",
+    response_class=FileResponse,
+    responses=ZIP | refusals(404, 409, 507),
+    dependencies=[WritesFiles],
+)
 def download(services: Services, id: Id, kind: Literal["results", "training"] = "results") -> FileResponse:
     """Return a zip of all photographs that are done."""
     batch, records = _batch(services, id), done_of(services, id)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
-from foveate.server.http.routes import Code, Grader, Id, Services, refusals
+from foveate.server.http.routes import Code, Grader, Id, Services, refusals, wait_for_io
 from foveate.server.http.routes.findings import rectangle
 from foveate.server.presenters import stamp
 from foveate.server.review.checks import require_lesion
@@ -99,7 +99,7 @@ async def _received(
     upload = services.data_dir.incoming / uuid.uuid4().hex
     try:
         await uploads.receive(request, upload, services.options.limits)
-        return await to_thread.run_sync(lambda: take(record, services.read_mask(upload, record)))
+        return await wait_for_io(request, lambda: take(record, services.read_mask(upload, record)))
     finally:
         upload.unlink(missing_ok=True)
 

@@ -18,14 +18,16 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from foveate.server import schemas
 from foveate.server.exports import downloads, report_page, report_pdf
 from foveate.server.exports.report import Report
-from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.service import Service
 from foveate.server.storage import names
 from foveate.server.storage.database import Query as Wanted
 from foveate.server.storage.database import Record
 from foveate.writers import overlays, result_paths
 
-router = APIRouter(prefix="/api", tags=["files"], responses=refusals(404, 409, 507))
+router = APIRouter(
+    prefix="/api", tags=["files"], responses=refusals(404, 409, 507), dependencies=[WritesFiles]
+)
 
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}

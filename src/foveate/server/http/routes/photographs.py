@@ -7,12 +7,11 @@ Ignores: pictures, corrections and files.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +19,7 @@ from starlette.responses import Response
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
-from foveate.server.http.routes import Id, Services, refusals
+from foveate.server.http.routes import Id, Services, refusals, wait_for_io
 from foveate.server.jobs.queue import Submission
 from foveate.server.review.checks import require_done, require_lesion
 from foveate.server.review.current_counts import level_of
@@ -33,11 +32,6 @@ from foveate.server.storage.facts import GridFacts
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
 
 TYPES = ("image/jpeg", "image/png", "image/tiff", "application/octet-stream")
-
-IO_THREADS = 4
-"""Threads that may wait for the I/O worker; more would take those that answer the page."""
-
-Done = TypeVar("Done")
 
 LONGEST_WAIT = 60.0
 """Most seconds that a request may wait for a result."""
@@ -70,7 +64,7 @@ async def submit(
     )
     async with _reservation(services) as upload:
         await uploads.receive(request, upload, services.options.limits)
-        record = await _wait_for_io(request, lambda: services.jobs.submit(upload, submission))
+        record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(services.presenter.photograph, record)
 
@@ -83,9 +77,9 @@ async def submit_path(
     choice, roots = uploads.field(body.field), services.options.roots
     most = services.options.limits.bytes
     async with _reservation(services) as upload:
-        name = await _wait_for_io(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
+        name = await wait_for_io(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
         submission = Submission(name=names.of_file(name), batch=body.batch, field=choice, region=body.region)
-        record = await _wait_for_io(request, lambda: services.jobs.submit(upload, submission))
+        record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(services.presenter.photograph, record)
 
@@ -101,14 +95,6 @@ async def _reservation(services: Service) -> AsyncIterator[Path]:
     finally:
         upload.unlink(missing_ok=True)
         reservation.__exit__(None, None, None)
-
-
-async def _wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
-    """Do work that waits for the I/O worker, in one of a few threads; it goes on if the client leaves."""
-    limiter: CapacityLimiter = request.app.state.io_limiter
-    with anyio.CancelScope(shield=True):
-        done = await to_thread.run_sync(work, limiter=limiter)
-    return done
 
 
 @router.get("", response_model=schemas.Photographs)
