@@ -83,16 +83,16 @@ def test_dicom_is_named_selectable_and_known_without_an_ending(page, files, tmp_
 
     assert "DICOM" in page.locator("#drop-area").text_content()
     assert ".dcm" in page.locator("#files").get_attribute("accept")
-    assert page.locator("#photographs .eye-mark").all_inner_texts() == ["L"]
+    assert page.locator("#photographs .eye-mark [aria-hidden]").all_inner_texts() == ["L"]
     assert page.locator("#message").inner_text() == "Skipped, since no photograph: 1 file."
 
 
 def test_a_server_that_does_not_answer_is_named_until_it_answers(page):
-    page.route("**/api/photographs?**", lambda route: route.abort())
+    page.route("**/api/**", lambda route: route.abort())
     page.evaluate(RELOAD)
     until(page, f"() => {NOTICES}.includes('does not answer')")
     named = page.locator("#notices").inner_text()
-    page.unroute("**/api/photographs?**")
+    page.unroute("**/api/**")
     page.evaluate(RELOAD)
     until(page, f"() => {NOTICES} === ''")
 
