@@ -267,7 +267,8 @@ def test_a_moved_threshold_redraws_at_once_and_is_saved(opened):
 
 def test_at_native_size_the_filled_pixels_are_those_of_the_mask(opened, reference):
     show_only(opened, "EX")
-    opened.keyboard.press("0")  # the whole photograph, in the middle of which there are exudates
+    opened.locator("#regions [role=option]").filter(has_text="EX").first.click()
+    until_drawn(opened)
     opened.keyboard.press("9")
     until_drawn(opened)
     placement = opened.evaluate("() => foveate.viewer.placement()")
