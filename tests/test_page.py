@@ -267,6 +267,8 @@ def test_a_moved_threshold_redraws_at_once_and_is_saved(opened):
 
 def test_at_native_size_the_filled_pixels_are_those_of_the_mask(opened, reference):
     show_only(opened, "EX")
+    opened.locator("#regions [role=option]").filter(has_text="EX").first.click()
+    until_drawn(opened)
     opened.keyboard.press("9")
     until_drawn(opened)
     placement = opened.evaluate("() => foveate.viewer.placement()")
@@ -572,7 +574,7 @@ def test_a_name_that_is_markup_is_shown_as_text_and_can_be_deleted(page):
     drop(page, name, cv2.imencode(".png", tiny_package.fundus())[1].tobytes())
     until(page, "() => window.foveate.state.result || window.foveate.state.photograph?.state === 'failed'")
 
-    assert page.locator("#photographs .name").first.inner_text().startswith("<img src=x")
+    assert page.locator("#photographs li.open .name").inner_text().startswith("<img src=x")
     assert page.locator("#photographs .name img").count() == 0
     assert "hurt" not in page.title().split("–")[-1]
     page.locator("#photographs li.open .delete-button").evaluate("(button) => button.click()")

@@ -132,7 +132,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
 
   function renderSummary() {
     const known = store.ids().length;
-    document.body.classList.toggle("has-photographs", Boolean(known));
+    document.documentElement.classList.toggle("has-photographs", Boolean(known));
     byId("empty-list").hidden = Boolean(ids.length || uploadCount());
     byId("empty-list").textContent = known ? "None matches." : "None yet.";
     byId("list-summary").textContent = !known ? "" : ids.length < known ? `${ids.length} of ${known}` : `${known}`;

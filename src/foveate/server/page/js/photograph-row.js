@@ -38,7 +38,12 @@ export function photographRow(photograph, shown, act) {
           onclick: (event) => act.open(id, event),
         },
         thumbnail(id),
-        element("span", { class: "text" }, title(photograph), statusOf(photograph)),
+        element(
+            "span",
+            { class: "text" },
+            title(photograph),
+            element("span", { class: "second" }, ...marks(photograph), statusOf(photograph)),
+          ),
       ),
       shown.isSelecting
         ? checkbox(`Select ${name}`, tabindex, shown.isSelected, () => act.select([id]))
@@ -75,24 +80,28 @@ const thumbnail = (id) =>
     height: 44,
   });
 
-function title({ name, eye, note, reviewed, result }) {
-  const mark = (className, text, label) =>
-    element(
-      "span",
-      { class: `mark ${className}`, title: label },
-      element("span", { "aria-hidden": "true" }, text),
-      element("span", { class: "visually-hidden" }, `, ${label}`),
-    );
-  return element(
+const title = ({ name, reviewed }) =>
+  element(
     "span",
     { class: "title" },
     element("span", { class: "name", title: name }, name),
-    eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
-    note ? mark("note-mark", "¶", `Note: ${note}`) : null,
-    result?.corrected ? mark("corrected-mark", "✎", "Corrected") : null,
     reviewed ? mark("reviewed-mark", "✓", "Reviewed") : null,
   );
-}
+
+/** Return what stands before the counts: the eye, a note, corrections. */
+const marks = ({ eye, note, result }) => [
+  eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
+  note ? mark("note-mark", "¶", `Note: ${note}`) : null,
+  result?.corrected ? mark("corrected-mark", "✎", "Corrected") : null,
+];
+
+const mark = (className, text, label) =>
+  element(
+    "span",
+    { class: `mark ${className}`, title: label },
+    element("span", { "aria-hidden": "true" }, text),
+    element("span", { class: "visually-hidden" }, `${label}, `),
+  );
 
 function statusOf(photograph) {
   const muted = (...content) => element("span", { class: "small muted line" }, ...content);

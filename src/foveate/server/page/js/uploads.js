@@ -79,7 +79,7 @@ export function createUploads({ onUploaded, onChange }) {
       return showMessage("None of these files is a photograph: JPEG, PNG, TIFF and DICOM are read.");
     const skipped = files.length - photographs.length;
     if (skipped)
-      showMessage(`${skipped} ${skipped === 1 ? "file is" : "files are"} no photograph and were skipped.`);
+      showMessage(`Skipped, since no photograph: ${skipped} ${skipped === 1 ? "file" : "files"}.`);
     const batch = photographs.length > 1 ? newBatch(photographs.length) : async () => null;
     for (const file of photographs)
       uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
