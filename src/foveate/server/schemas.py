@@ -65,7 +65,7 @@ class Rectangle(Body):
 
 
 class GridBody(Body):
-    """Where a person put the ETDRS grid."""
+    """Where the ETDRS grid lies, placed by a person or suggested by the program."""
 
     fovea: Point
     disc: Point
@@ -267,6 +267,8 @@ class ResultBody(Body):
 
     model: Maker
     field: FieldOfView
+    suggested_grid: GridBody | None = None
+    """ETDRS grid as the program places it, for a person to check."""
     quality: list[str]
     revision: int
     corrected: bool

@@ -39,6 +39,7 @@ from foveate.server.jobs.protocol import (
     ReceivedFacts,
     ReceiveTask,
 )
+from foveate.server.review import etdrs
 from foveate.server.review.corrections import require_size
 from foveate.server.storage import tiles
 from foveate.server.storage.data_dir import PhotographDir
@@ -162,7 +163,11 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
     except (FoveateError, MemoryError) as error:
         raise _service_error(error, directory) from error
     del content["regions"]
-    facts = PhotographFacts(**content, disc=(*segmentation.field.centre, segmentation.field.radius))
+    facts = PhotographFacts(
+        **content,
+        disc=(*segmentation.field.centre, segmentation.field.radius),
+        suggested_grid=etdrs.suggest(photograph, segmentation.field),
+    )
     return Prediction(
         facts=facts,
         counts={
