@@ -1,7 +1,9 @@
 """Three lines of Python give the same results as the command line, bit for bit."""
 
+import base64
 import csv
 import importlib.util
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -192,3 +194,72 @@ def test_a_missing_package_and_zero_threads_are_refused(folder, tmp_path):
         foveate.load(tmp_path / "nothing")
     with pytest.raises(SettingError, match="threads is 0"):
         foveate.load(folder, threads=0)
+
+
+def test_the_overlay_is_that_of_the_files_without_the_legend(result, tmp_path):
+    result.save(tmp_path)
+    saved = cv2.imread(str(tmp_path / "overlays/eye.jpg"))[..., ::-1]
+    height, width = result.segmentation.photograph.shape
+
+    overlay = result.overlay()
+
+    assert overlay.shape == (height, width, 3)
+    assert overlay.dtype == np.uint8
+    assert np.abs(saved[:height].astype(int) - overlay).mean() < 2  # JPEG
+    assert (overlay != result.segmentation.photograph.pixels).any()
+
+
+def test_a_figure_has_the_photograph_beside_its_overlay_and_a_legend_below(result):
+    photograph = result.segmentation.photograph
+    height = round(164 * photograph.shape[0] / photograph.shape[1])
+
+    figure = result.figure(width=331)
+
+    assert figure.shape[1] == 331
+    assert len(figure) > height  # the legend
+    plain, outlined = figure[:height, :164].astype(int), figure[:height, -164:].astype(int)
+    small = cv2.resize(photograph.pixels, (164, height), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(plain - small).max() <= 1
+    assert np.abs(outlined - small).max() > 50
+    assert len(np.unique(figure[height:])) > 2  # text
+
+
+def test_pictures_leave_the_photograph_as_it_is(result):
+    before = result.segmentation.photograph.pixels.copy()
+
+    result.overlay()[:] = 0
+    result.figure(width=400)[:] = 0
+
+    np.testing.assert_array_equal(result.segmentation.photograph.pixels, before)
+
+
+def test_a_figure_without_room_for_its_legend_is_refused(result):
+    with pytest.raises(SettingError, match="319 px is too narrow"):
+        result.figure(width=319)
+
+
+def test_a_notebook_shows_the_overlay_and_the_numbers_of_the_tables(result, tmp_path):
+    row = result.save(tmp_path)
+
+    shown = result._repr_html_()
+
+    picture = re.search(r'src="data:image/jpeg;base64,([^"]+)"', shown)[1]
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert max(decoded.shape) == min(960, max(result.segmentation.photograph.shape))
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", shown)
+    assert len(rows) == len(result.lesions)
+    for text, load in zip(rows, row.loads.values(), strict=True):
+        assert f"<td>{load.count}</td><td>{load.area_px}</td>" in text
+
+
+def test_a_notebook_gets_no_markup_from_a_file_name(model, tmp_path):
+    path = tiny_package.photograph(tmp_path / "<b>eye&.png", seed=3)
+
+    shown = model.segment(foveate.read(path))._repr_html_()
+
+    assert "<b>" not in shown
+    assert "&lt;b&gt;eye&amp;" in shown
+
+
+def test_a_result_is_named_in_one_line(result):
+    assert repr(result) == f"<foveate.Result of {result.segmentation.photograph.source}: EX, MA>"

@@ -435,6 +435,17 @@ def test_a_ruler_reads_pixels_and_millimetres_if_the_spacing_is_known(opened):
     assert float(reading.split("· ")[1].split(" mm")[0]) == pytest.approx(2, abs=0.02)
 
 
+def test_a_new_grid_lies_where_the_program_places_it_and_says_so(opened):
+    opened.keyboard.press("g")
+    until(opened, "() => document.querySelectorAll('#grid-table tbody tr').length === 10")
+
+    placed, suggested = opened.evaluate(
+        "() => [foveate.state.photograph.grid, foveate.state.result.suggested_grid]"
+    )
+    assert placed == suggested is not None
+    assert "Placed by the program: check it" in opened.locator("#measure-section").inner_text()
+
+
 def test_the_fields_of_the_grid_and_the_outside_hold_all_regions(opened):
     opened.keyboard.press("g")
     until(opened, "() => document.querySelectorAll('#grid-table tbody tr').length === 10")

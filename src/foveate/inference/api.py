@@ -7,9 +7,10 @@ Ignores: how each is done.
     result = model.segment(foveate.read("eye.jpg"))
     result.save("out")
 
-Shape letters: H W photograph.
+Shape letters: H W photograph, h rows of a figure.
 """
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,22 +18,38 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
-from foveate import models, photographs, writers
+from foveate import models, photographs, templates, writers
 from foveate.analysis import regions
 from foveate.engines import Device, Engine, Precision
 from foveate.engines.choice import EngineChoice, EngineName, open_engine
 from foveate.engines.threads import available_processors
 from foveate.errors import OutputError, SettingError
-from foveate.geometry import stitching
+from foveate.geometry import canvas, stitching
 from foveate.inference import batch
 from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
 from foveate.types import Decision, Effort, Field, Part, Photograph, Region
-from foveate.writers import DicomRequest, Format, SummaryRow, dicom_extra, maps, results
+from foveate.writers import (
+    DicomRequest,
+    Format,
+    SummaryRow,
+    dicom_extra,
+    figures,
+    maps,
+    overlays,
+    results,
+    tables,
+)
+
+NOTEBOOK_SIDE = 960
+"""Longest side of the picture that a notebook shows, px: a notebook's usual width."""
+
+NOTEBOOK_QUALITY = 80
+"""JPEG quality of that picture, which is stored in the notebook: some 100 kB."""
 
 NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 """The package's own thresholds apply."""
@@ -141,12 +158,16 @@ class Model:
         return [self.open_worker_engine(threads) for _ in range(workers)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """What a model finds in one photograph; maps, masks and regions are computed when they are used."""
 
     segmentation: Segmentation
     """The probabilities at the model's scale, and everything that they depend on."""
+
+    def __repr__(self) -> str:
+        """Return one line: the photograph, and the lesions that were looked for."""
+        return f"<foveate.Result of {self.segmentation.photograph.source}: {', '.join(self.lesions)}>"
 
     @property
     def lesions(self) -> tuple[str, ...]:
@@ -203,6 +224,38 @@ class Result:
             )
         )
 
+    def overlay(self) -> UInt8[np.ndarray, "H W 3"]:
+        """Return the photograph, in its own pixels, with the outlines that `save` draws; red first."""
+        return figures.overlay(self.segmentation.photograph.pixels, self._outlines)
+
+    def figure(self, *, width: int = 1600) -> UInt8[np.ndarray, "h {width} 3"]:
+        """Return the photograph without and with outlines, side by side, above a legend; red first.
+
+        Args:
+            width: of the figure, px.
+
+        Raises:
+            SettingError: the width leaves no room for the legend.
+        """
+        provenance = self._as_written.request.provenance
+        return figures.figure(self.segmentation.photograph.pixels, self._outlines, provenance, width)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the photograph with outlines, and a table of the lesions."""
+        content, picture = self._outlines.content, self.overlay()
+        side = min(NOTEBOOK_SIDE / max(picture.shape[:2]), 1.0)
+        height, width = (max(1, round(length * side)) for length in picture.shape[:2])
+        jpeg = overlays.jpeg(canvas.resample(picture, (height, width)), NOTEBOOK_QUALITY)
+        return templates.render(
+            "foveate.inference",
+            "result.html",
+            content=content,
+            colours={area.lesion.code: area.lesion.colour for area in self._outlines.areas},
+            load=tables.percentage,
+            picture=base64.b64encode(jpeg).decode("ascii"),
+            small_print=figures.small_print(self._as_written.request.provenance),
+        )
+
     def save(
         self,
         out: str | Path,
@@ -246,6 +299,18 @@ class Result:
         rows = sorted((*existing, row), key=lambda row: row.name)
         writers.write_summary(folder, rows, self.lesions, request.provenance)
         return row
+
+    @cached_property
+    def _as_written(self) -> writers.PhotographResult:
+        """The result as its files would hold it in the default format."""
+        segmentation = self.segmentation
+        name = PurePosixPath(Path(segmentation.photograph.source).name).stem or "photograph"
+        return batch.photograph_result(segmentation, name=name)
+
+    @cached_property
+    def _outlines(self) -> figures.ResultOutlines:
+        """The outlines of all lesions, as bits; drawn again for each picture."""
+        return figures.outlines(self._as_written)
 
     def _level_map(self, lesion: str, format: Format) -> maps.LevelMap:
         """Return a lesion's map as a file of a format holds it."""

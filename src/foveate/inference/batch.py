@@ -282,6 +282,23 @@ def predict_request(
     )
 
 
+def photograph_result(
+    segmentation: Segmentation, *, name: str, format: Format = "png", objects: DicomRequest | None = None
+) -> PhotographResult:
+    """Return a segmentation as the writers receive it."""
+    request = predict_request(
+        name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
+    )
+    return PhotographResult(
+        request=request,
+        photograph=segmentation.photograph,
+        field=segmentation.field,
+        probabilities=segmentation.probabilities,
+        decisions=segmentation.decisions,
+        quality=segmentation.quality,
+    )
+
+
 def save(
     segmentation: Segmentation,
     out: Path,
@@ -295,17 +312,7 @@ def save(
     Raises:
         OutputError: a file cannot be written.
     """
-    request = predict_request(
-        name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
-    )
-    result = PhotographResult(
-        request=request,
-        photograph=segmentation.photograph,
-        field=segmentation.field,
-        probabilities=segmentation.probabilities,
-        decisions=segmentation.decisions,
-        quality=segmentation.quality,
-    )
+    result = photograph_result(segmentation, name=name, format=format, objects=objects)
     return writers.write(out, result)
 
 

@@ -18,7 +18,7 @@ from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review.current_counts import threshold_of
 from foveate.server.storage import gradings, tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
-from foveate.server.storage.facts import StoredFacts
+from foveate.server.storage.facts import PhotographFacts, StoredFacts
 from foveate.timestamps import utc_timestamp
 from foveate.writers import maps
 
@@ -113,6 +113,7 @@ class Presenter:
         return schemas.ResultBody(
             model=schemas.Maker.model_validate(facts.model.model_dump()),
             field=schemas.FieldOfView.model_validate(facts.field.model_dump()),
+            suggested_grid=_suggested_grid(facts),
             quality=list(facts.quality),
             revision=record.revision,
             corrected=record.revision > 0 and bool(self._database.corrected_lesions(record.id)),
@@ -121,6 +122,11 @@ class Presenter:
                 count=record.count or 0, area_fraction=round(record.area_fraction or 0.0, 8)
             ),
         )
+
+
+def _suggested_grid(facts: PhotographFacts) -> schemas.GridBody | None:
+    grid = facts.suggested_grid
+    return None if grid is None else schemas.GridBody.model_validate(grid.model_dump())
 
 
 def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.LesionResult:

@@ -66,7 +66,7 @@ class Rectangle(Body):
 
 
 class GridBody(Body):
-    """Where a person put the ETDRS grid."""
+    """Where the ETDRS grid lies, placed by a person or suggested by the program."""
 
     fovea: Point
     disc: Point
@@ -302,6 +302,8 @@ class ResultBody(Body):
 
     model: Maker
     field: FieldOfView
+    suggested_grid: GridBody | None = None
+    """ETDRS grid as the program places it, for a person to check."""
     quality: list[str]
     revision: int
     corrected: bool

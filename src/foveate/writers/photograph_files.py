@@ -14,27 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from foveate import atomic_files, lesions
-from foveate.analysis import regions
 from foveate.errors import OutputError
 from foveate.geometry import stitching
 from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.version import version
-from foveate.writers import contours, dicom_extra, maps, overlays, page, result_paths, tables
-from foveate.writers.overlays import Caption, OutlinedArea
+from foveate.writers import contours, dicom_extra, figures, maps, overlays, page, result_paths, tables
+from foveate.writers.overlays import OutlinedArea
 from foveate.writers.page import PageLayer
 from foveate.writers.results import (
-    NOTICE,
     OBJECT_KINDS,
     DicomLesion,
     LesionSummary,
     PhotographResult,
     PredictRequest,
     SummaryRow,
-    minimum_area,
 )
 
 LESION_THREADS = 2
@@ -180,25 +175,16 @@ def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
 
 def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _LesionOutput:
     """Write one lesion's map and mask; return its regions and outlines."""
-    request, decision = result.request, result.decisions[lesion.code]
+    request = result.request
     stored = maps.quantise(stitching.native_map(result.probabilities, lesion.code), request.format)
     map_file = result_paths.map_file(request.key, lesion.code, maps.SUFFIX[request.format])
     _write(out, map_file, maps.encode(stored, request.format))
-    level = maps.level(decision.threshold, request.format)
-    smallest = minimum_area(decision, result.probabilities.frame)
-    lesion_regions = regions.find(stored, level, lesion.code, smallest, result.photograph.spacing)
-    mask = stored >= level
+    summary = figures.summarise(result, lesion, stored)
+    mask = stored >= summary.level
     dicom_levels = dicom_extra.dicom_levels(stored, request)
     del stored
     _write(out, result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
-    summary = LesionSummary(
-        decision=decision,
-        level=level,
-        minimum_area=smallest,
-        mask_px=int(np.count_nonzero(mask)),
-        regions=lesion_regions,
-    )
-    traced = contours.trace(mask, lesion_regions)
+    traced = contours.trace(mask, summary.regions)
     dicom = DicomLesion(summary=summary, mask=mask, levels=dicom_levels)
     return _LesionOutput(
         summary=summary,
@@ -211,11 +197,10 @@ def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _Lesio
 def _write_overlay(
     out: Path, result: PhotographResult, content: tables.Document, areas: Sequence[OutlinedArea]
 ) -> None:
-    provenance, pixels = result.request.provenance, result.photograph.pixels
-    entries = content["lesions"]
-    captions = [Caption(lesion=area.lesion, text=tables.caption(entries[area.lesion.code])) for area in areas]
-    notice = f"Foveate {version()}, model {provenance.name} {provenance.version}. {NOTICE}"
-    overlay = overlays.draw(pixels, areas, overlays.legend(pixels.shape[1], captions, notice))
+    pixels = result.photograph.pixels
+    notice = figures.small_print(result.request.provenance)
+    strip = overlays.legend(pixels.shape[1], figures.captions(content, areas), notice)
+    overlay = overlays.draw(pixels, areas, strip)
     _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay))
 
 

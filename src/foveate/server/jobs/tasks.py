@@ -39,6 +39,7 @@ from foveate.server.jobs.protocol import (
     ReceivedFacts,
     ReceiveTask,
 )
+from foveate.server.review import etdrs
 from foveate.server.review.checks import require_size
 from foveate.server.storage import refusals, tiles
 from foveate.server.storage.data_dir import PhotographDir
@@ -182,7 +183,11 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
             tiles.pack_stack(directory.map_tiles, [Pyramid(levels) for levels in stored.values()])
             _store_probabilities(directory, segmentation.probabilities, segmentation.field)
     del content["regions"]
-    facts = PhotographFacts(**content, disc=(*segmentation.field.centre, segmentation.field.radius))
+    facts = PhotographFacts(
+        **content,
+        disc=(*segmentation.field.centre, segmentation.field.radius),
+        suggested_grid=etdrs.suggest(photograph, segmentation.field),
+    )
     return Prediction(
         facts=facts,
         counts={

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
+from foveate.analysis import landmarks
 from foveate.geometry import field_of_view
 from foveate.server import errors
-from foveate.types import Box, Field, Region
+from foveate.server.storage.facts import GridFacts, PointFacts
+from foveate.types import Box, Field, Photograph, Region
 
 RADII_MM = (0.5, 1.5, 3.0)
 """Radii of the three circles."""
@@ -77,6 +79,19 @@ class Grid:
         return np.select(
             [ring == 0, ring == 1, ring == 2], [np.zeros_like(quarter), 1 + quarter, 5 + quarter], 9
         )
+
+
+def suggest(photograph: Photograph, field: Field) -> GridFacts | None:
+    """Return where the program places the grid, or None where it finds no optic disc or no fovea."""
+    placed = landmarks.find(photograph, field)
+    if placed.disc is None or placed.fovea is None:
+        return None
+    return GridFacts(fovea=_point(placed.fovea.centre), disc=_point(placed.disc.centre))
+
+
+def _point(place: tuple[float, float]) -> PointFacts:
+    """Return a place (row, column) as it is stored: x and y, to a tenth of a pixel."""
+    return PointFacts(x=round(place[1], 1), y=round(place[0], 1))
 
 
 def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:

@@ -66,6 +66,20 @@ class FileFacts(StoredFacts):
     """Millimetres that a pixel spans."""
 
 
+class PointFacts(StoredFacts):
+    """A place in a photograph, px."""
+
+    x: float
+    y: float
+
+
+class GridFacts(StoredFacts):
+    """Where the ETDRS grid lies, placed by a person or by the program."""
+
+    fovea: PointFacts
+    disc: PointFacts
+
+
 class PhotographFacts(StoredFacts):
     """The regions' JSON of a photograph, without the regions, and the field's disc."""
 
@@ -78,6 +92,9 @@ class PhotographFacts(StoredFacts):
     lesions: Mapping[str, LesionFacts]
     disc: tuple[float, float, float]
     """(row, column, radius) of the field, px of the photograph, unrounded."""
+    suggested_grid: GridFacts | None = None
+    """Where the program places the ETDRS grid, for a person to check; None where it finds no disc or fovea,
+    and in results of earlier versions."""
 
     def threshold(self, thresholds: Mapping[str, float], lesion: str) -> float:
         """Return the probability from which a pixel is lesion: the chosen one, or the model's."""
@@ -93,20 +110,6 @@ class LevelCounts(StoredFacts):
     """Pixels of these regions."""
     mask_px: list[int]
     """Pixels of the mask, smaller regions included."""
-
-
-class PointFacts(StoredFacts):
-    """A place in a photograph, px."""
-
-    x: float
-    y: float
-
-
-class GridFacts(StoredFacts):
-    """Where a person has placed the ETDRS grid."""
-
-    fovea: PointFacts
-    disc: PointFacts
 
 
 class StrokeDetails(StoredFacts):

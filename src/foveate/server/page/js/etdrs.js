@@ -31,6 +31,11 @@ export function initialGrid({ x, y, radius }) {
   return { fovea: { x, y }, disc: { x: x + DISC_OFFSET * radius, y: y - 0.06 * radius } };
 }
 
+/** Return whether two grids lie at the same places; a missing grid equals nothing. */
+export const isSame = (one, other) =>
+  Boolean(one && other) &&
+  ["fovea", "disc"].every((part) => one[part].x === other[part].x && one[part].y === other[part].y);
+
 /**
  * Return the pixels per millimetre: from the pixel spacing, else from the distance between fovea and disc.
  */

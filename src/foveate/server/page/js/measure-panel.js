@@ -81,13 +81,13 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
 
   // ---- the grid ----
 
-  /** Show or hide the grid; a new one is placed in the middle of the field of view. */
+  /** Show or hide the grid; a new one is placed by the program, else in the middle of the field of view. */
   function toggleGrid() {
     const { view } = state;
     if (!view?.result) return;
     if (isPressed(gridButton)) return showGrid(null);
     const saved = view.photograph.grid;
-    showGrid(saved || etdrs.initialGrid(view.result.field));
+    showGrid(saved || view.result.suggested_grid || etdrs.initialGrid(view.result.field));
     byId("measure-section").open = true;
     if (saved) loadTable();
     else saveGrid(view, annotations.shown.grid);
@@ -124,7 +124,9 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     const lesions = state.lesions.filter(({ shown }) => shown);
     const scale =
       scale_from === "spacing" ? "from the pixel spacing" : "by a rule of thumb: 4.5 mm from fovea to disc";
+    const isSuggested = etdrs.isSame(state.view.photograph.grid, state.view.result.suggested_grid);
     description.textContent =
+      (isSuggested ? "Placed by the program: check it and move what is wrong. " : "") +
       `${eye === "right" ? "Right" : "Left"} eye. Scale ${scale}; 1 disc diameter = ` +
       `${formatNumber(disc_diameter_px)} px. A region counts where its centre lies.`;
     const heading = element(
