@@ -121,7 +121,8 @@ class Watched:
             else:
                 assert is_local(about), (event, about)
         assert list((self.folder / "home").iterdir()) == []
-        assert list((self.folder / "temporary").iterdir()) == []
+        left = [path for path in (self.folder / "temporary").rglob("*") if not path.is_dir()]
+        assert left == []  # PyTorch leaves an empty folder of its compiler there
         if tracing_is_allowed():
             assert "exited with 0" in self.trace.read_text()
             assert self.traced_addresses() <= {"127.0.0.1", "::1"}
