@@ -37,10 +37,10 @@ def test_a_run_by_workers_prints_its_outcome_and_where_the_results_are(foveate, 
     code, out, err = foveate(eyes, "--on", "local", "--workers", 1, "--log", tmp_path / "log")
 
     assert code == 1
-    assert re.match(r"2 photographs done, 1 set aside with their errors, 1 other files skipped; \d", out)
+    assert re.match(r"2 photographs done, 1 failed, 1 other files skipped; \d", out)
     assert f"Look at {tmp_path / 'out'}/summary.csv and {tmp_path / 'out'}/summary.parquet" in out
     assert "not a medical device" in out
-    assert re.search(r"^3/3 photographs, 1 set aside, 2 tried again, 1 workers, \d+\.\d a minute$", err, re.M)
+    assert re.search(r"^3/3 photographs, 1 failed, 2 tried again, 1 workers, \d+\.\d a minute$", err, re.M)
     assert tiny_cluster.logged_events(tmp_path / "log")[-1]["event"] == "ended"
 
 
@@ -148,7 +148,7 @@ def test_a_status_is_one_line():
     )
     late = status(total=9, ok=8, failed=1, retries=2, workers_lost=1, workers=2, seconds=9.0)
     assert cluster.format_status(late) == (
-        "9/9 photographs, 1 set aside, 2 tried again, 1 workers lost, 2 workers, 60.0 a minute"
+        "9/9 photographs, 1 failed, 2 tried again, 1 workers lost, 2 workers, 60.0 a minute"
     )
 
 

@@ -85,15 +85,15 @@ def test_a_secret_is_readable_by_its_owner_only_and_never_replaced(foveate, tmp_
         ("predict x.dcm --out o --dicom seg,", "--dicom 'seg,': give some of seg,sr,prob."),
         (
             "predict x.dcm --out o --deidentify key",
-            "--deidentify: is about DICOM objects; name them by --dicom.",
+            "--deidentify is about DICOM objects; choose them with --dicom.",
         ),
         ("predict x.dcm --out o --dicom seg --deidentify gone", "make one by foveate dicom key gone."),
         (
             "predict x.dcm --out o --dicom seg --deidentify short",
             "holds 5 bytes; make one by foveate dicom key",
         ),
-        ("dicom pull http://h/d --out o", "name either --study or --date."),
-        ("dicom pull http://h/d --out o --study 1.2 --date 20260101", "name either --study or --date."),
+        ("dicom pull http://h/d --out o", "give either --study or --date."),
+        ("dicom pull http://h/d --out o --study 1.2 --date 20260101", "give either --study or --date."),
         ("dicom pull http://h/d --out o --date yesterday", "--date 'yesterday': give YYYYMMDD"),
         ("dicom pull http://h/d --out o --date 20261301", "--date '20261301': give YYYYMMDD"),
         ("dicom pull http://h/d --out o --date=-", "--date '-': give YYYYMMDD"),
@@ -180,12 +180,12 @@ def test_pull_predict_push_and_watch_on_the_command_line(foveate, package, tmp_p
         )
         count = orthanc.count()
 
-    assert pulled[:2] == (0, f"{photographs}: 2 photographs fetched, 0 lay there, of 1 studies\n")
+    assert pulled[:2] == (0, f"{photographs}: 2 photographs fetched, 0 existed already, of 1 studies\n")
     assert pulled[2].count(": fetched\n") == 2
-    assert pulled_again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 lay there, of 1 studies\n")
+    assert pulled_again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 existed already, of 1 studies\n")
     assert predicted[0] == 0
-    assert pushed[:2] == (0, f"{orthanc.url}: 4 objects stored, 0 were there\n")
-    assert pushed_again[:2] == (0, f"{orthanc.url}: 0 objects stored, 4 were there\n")
+    assert pushed[:2] == (0, f"{orthanc.url}: 4 objects stored, 0 existed already\n")
+    assert pushed_again[:2] == (0, f"{orthanc.url}: 0 objects stored, 4 existed already\n")
     assert watched[:2] == (0, f"{orthanc.url}: results of 0 photographs stored\n"), (
         "the results of predict are there"
     )

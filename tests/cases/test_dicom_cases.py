@@ -5,6 +5,7 @@ the values that the results must hold; each row of REFUSED is one that results c
 """
 
 import datetime
+import errno
 import io
 import json
 import struct
@@ -26,9 +27,10 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
 import foveate
+from foveate import atomic_files
 from foveate.dicom import transfer, watch
 from foveate.dicom.connection import Archive, ArchiveObject, Credentials
-from foveate.errors import ArchiveObjectError, PhotographError
+from foveate.errors import ArchiveObjectError, OutputError, PhotographError
 from foveate.inference import batch
 from foveate.writers import DicomRequest
 from foveate.writers import dicom as dicom_writer
@@ -396,6 +398,71 @@ def test_a_pull_fetches_the_others_and_names_the_object_that_is_not_sent(tmp_pat
 
     assert counts == transfer.TransferCounts(transferred=2, existing=0, refused=("does not send 1.2.1",))
     assert sorted(path.name for path in tmp_path.rglob("*.dcm")) == ["1.2.2.dcm", "1.2.3.dcm"]
+
+
+class ArchiveOfAnInvalidStudy(DamagedArchive):
+    """The same archive, with a study whose UID would lead to another address."""
+
+    def studies(self, *, date=None):
+        return ("../up", "1.2")
+
+    def photographs(self, study):
+        return super().photographs(study) if study == "1.2" else Archive.photographs(self, study)
+
+
+def test_a_study_that_cannot_be_addressed_is_named_and_the_others_are_pulled(tmp_path):
+    archive = ArchiveOfAnInvalidStudy()
+
+    counts = transfer.pull(archive, tmp_path, archive.studies())
+
+    assert counts.transferred == 2
+    assert counts.refused == (
+        "http://127.0.0.1:1/dicom-web: holds '../up', which is no UID; ask who runs it",
+        "does not send 1.2.1",
+    )
+
+
+def test_a_study_that_cannot_be_addressed_is_set_aside_and_the_others_are_processed(model, tmp_path):
+    task = watch.WatchTask(archive=ArchiveOfAnInvalidStudy(), model=model, out=tmp_path, objects=OBJECTS)
+
+    assert (watch.process_new(task), watch.process_new(task)) == (1, 0)
+
+    assert set(json.loads((tmp_path / watch.SET_ASIDE).read_text())) == {"../up", "1.2.1", "1.2.2"}
+
+
+@pytest.mark.parametrize(("number", "is_disk_full"), [(errno.ENAMETOOLONG, False), (errno.ENOSPC, True)])
+def test_a_watcher_ends_for_a_full_disk_but_not_for_one_photograph(
+    model, tmp_path, monkeypatch, number, is_disk_full
+):
+    task = watch.WatchTask(archive=DamagedArchive(), model=model, out=tmp_path, objects=OBJECTS)
+    save = batch.save
+
+    def refuse(segmentation, out, *, name, objects):
+        if name == "1.2.2":
+            error = OSError(number, "refused")
+            raise atomic_files.output_error(out, error) from error
+        return save(segmentation, out, name=name, objects=objects)
+
+    monkeypatch.setattr(batch, "save", refuse)
+
+    if is_disk_full:
+        with pytest.raises(OutputError, match="no space is left"):
+            watch.process_new(task)
+    else:
+        assert watch.process_new(task) == 1
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_pushed(tmp_path):
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "a_SEG.dcm").write_bytes(b"x" * 500)
+    dataset = tiny_dicom.op(FUNDUS, SOPInstanceUID="1.2.77", StudyInstanceUID="1.2", Modality="SEG")
+    tiny_dicom.save(dataset, tmp_path / "dicom" / "b_SEG.dcm")
+    archive = DamagedArchive()
+
+    counts = transfer.push(archive, tmp_path)
+
+    assert archive.stored == ["1.2.77"]
+    assert [line.partition(": ")[2].partition(" (")[0] for line in counts.refused] == ["cannot be read"]
 
 
 # ---- pixels

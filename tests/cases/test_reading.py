@@ -639,11 +639,52 @@ def test_g_photographs_beside_a_table_of_grades_are_not_taken_for_healthy(tmp_pa
         graded.healthy_cases(tmp_path, None)
 
 
-def test_g_another_table_does_no_harm(tmp_path):
-    tiny_layouts.photograph(tmp_path / "a.jpg")
-    (tmp_path / "cameras.csv").write_text("file,camera\na,x\n")
+@pytest.mark.parametrize("name", ["a", "a.jpg"])
+@pytest.mark.parametrize(
+    ("photograph", "folder", "table"),
+    [
+        ("Images/Training/a.jpg", "Images/Training", "2. Groundtruths/Labels.csv"),
+        ("Images/Training/a.jpg", "Images", "Labels.csv"),
+        ("Images/Training/a.jpg", "Images/Training", "Images/train.csv"),
+    ],
+)
+def test_g_a_grade_in_a_table_beside_the_folder_is_refused(tmp_path, photograph, folder, table, name):
+    root = tmp_path / "published" / "set"
+    tiny_layouts.photograph(root / photograph)
+    (root / table).parent.mkdir(exist_ok=True)
+    (root / table).write_text(f"Image name,Retinopathy grade\nother,3\n{name},2\n")
 
-    assert [case.name for case in graded.healthy_cases(tmp_path, None)] == ["healthy-a"]
+    with pytest.raises(DatasetError, match=r"\.csv: gives a of .* the grade 2, so not all eyes there are"):
+        graded.healthy_cases(root / folder, None)
+
+
+HARMLESS_TABLES = {
+    "grade 0": "image,grade\na,0\nb,0\nother,4\n",
+    "no grades": "image,camera\na,4\nb,4\n",
+    "other photographs": "image,grade\nc,4\nd,4\n",
+    "few of these": "image,grade\na,4\nother,4\n",
+    "no rows": "image,grade\n",
+    "empty": "",
+    "a short row": "image,grade\na\n",
+}
+
+
+@pytest.mark.parametrize("table", HARMLESS_TABLES)
+def test_g_a_table_beside_the_folder_that_gives_its_eyes_no_grade_does_no_harm(tmp_path, table):
+    folder = tmp_path / "published" / "set" / "healthy"
+    for name in "abx":
+        tiny_layouts.photograph(folder / f"{name}.jpg", seed=ord(name))
+    (folder.parent / "Labels.csv").write_text(HARMLESS_TABLES[table])
+
+    assert len(graded.healthy_cases(folder, None)) == 3
+
+
+def test_g_another_table_does_no_harm(tmp_path):
+    folder = tmp_path / "published" / "set" / "healthy"
+    tiny_layouts.photograph(folder / "a.jpg")
+    (folder / "cameras.csv").write_text("file,camera\na,x\n")
+
+    assert [case.name for case in graded.healthy_cases(folder, None)] == ["healthy-a"]
 
 
 # ---- H, N, O, P: folders

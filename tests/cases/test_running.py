@@ -4,6 +4,7 @@ A new report becomes a row: a name, and a command line or a function that makes 
 """
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -174,11 +175,7 @@ def pipe(folder):
     os.mkfifo(folder / "bad.png")
 
 
-def long_name(folder):
-    shutil.copy(folder / "0.png", folder / f"bad{'d' * 243}.png")
-
-
-BAD_FILES = [link_to_itself, link_to_nothing, empty_file, pipe, long_name]
+BAD_FILES = [link_to_itself, link_to_nothing, empty_file, pipe]
 
 
 def summary(out):
@@ -196,6 +193,24 @@ def test_n_a_bad_file_fails_by_name_and_the_others_are_done(place, capsys, write
     assert code == 1
     assert summary(place / "out") == {"0": "ok", "1": "ok", "2": "ok", "bad": "failed"}
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("letter", "on"), [("l", ""), ("é", "--on local"), ("眼", "")])
+def test_n_photographs_with_names_of_250_bytes_are_predicted_under_shorter_ones(place, letter, on):
+    width = len(letter.encode())
+    names = [f"{letter * (248 // width - 1)}{end}.png" for end in "ab"]
+    for number, name in enumerate(names):
+        shutil.copy(place / "eyes" / f"{number}.png", place / "eyes" / name)
+    line = f"predict eyes --out out --model tiny --engine onnx --format tiff {on}"
+
+    assert cli.run(line.split()) == 0
+
+    results = [path.name for path in place.glob("out/regions/*.json")]
+    assert len(results) == 5
+    shortened = [name for name in results if name.startswith(letter)]
+    assert all(re.fullmatch(rf"{letter}+~[0-9a-f]{{8}}\.json", name) for name in shortened)
+    assert len(shortened) == 2
+    assert cli.run([*line.split(), "--resume"]) == 0
 
 
 @pytest.mark.parametrize("on", [[], ["--on", "local", "--tries", "1"]], ids=["alone", "--on"])

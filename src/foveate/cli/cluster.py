@@ -101,7 +101,7 @@ def format_status(status: RunStatus) -> str:
     """Return how far a run is, in one line."""
     parts = [f"{status.done}/{status.total} photographs"]
     parts += [f"{status.done_before} of them before"] * bool(status.done_before)
-    parts += [f"{status.failed} set aside"] * bool(status.failed)
+    parts += [f"{status.failed} failed"] * bool(status.failed)
     parts += [f"{status.retries} tried again"] * bool(status.retries)
     parts += [f"{status.workers_lost} workers lost"] * bool(status.workers_lost)
     parts += [f"{status.workers} workers", f"{status.rate * 60:.1f} a minute"]
@@ -135,14 +135,14 @@ def _print_report(report: ClusterReport, options: PredictOptions) -> None:
     status = report.status
     line = f"{status.ok + status.done_before} photographs done"
     line += f", {status.done_before} of them by earlier runs" if status.done_before else ""
-    line += f", {status.failed} set aside with their errors" if status.failed else ""
+    line += f", {status.failed} failed" if status.failed else ""
     line += f", {report.skipped} other files skipped" if report.skipped else ""
-    print(f"{line}; {status.seconds:.1f} s after {report.startup_seconds:.1f} s of starting")
+    print(f"{line}; {status.seconds:.1f} s after a start of {report.startup_seconds:.1f} s")
     if report.has_tables:
         target = options.out.rstrip("/")
         print(f"Look at {target}/summary.csv and {target}/summary.parquet")
     else:
-        print("When all parts are done, the same line without --shard writes the tables")
+        print("When all parts are done, the same command without --shard writes the tables")
     print(NOTICE)
 
 
@@ -172,7 +172,7 @@ def _print_estimate(estimate: RunEstimate, options: PredictOptions) -> None:
     note = f", {done} of them done" if done else ""
     print(f"{estimate.photographs} photographs{note}, {format_size(float(estimate.size))}")
     if estimate.seconds_per_photograph is None:
-        print(f"none of {estimate.failed} photographs tried could be looked at, so no time can be told")
+        print(f"all {estimate.failed} photographs tried failed, so no time can be estimated")
         return
     print(
         f"{estimate.seconds_per_photograph:.2f} s a photograph ({min(estimate.seconds):.2f} to "
@@ -183,7 +183,7 @@ def _print_estimate(estimate: RunEstimate, options: PredictOptions) -> None:
     for count in counts:
         duration = format_duration((estimate.hours(count) or 0.0) * 3600)
         print(f"{count:5} worker{'s' * (count > 1)}: {duration}")
-    print("on machines like this one, starting and a bucket's own time apart; docs/cluster.md says what else")
+    print("on machines like this one, without the start and without a bucket's own time; see docs/cluster.md")
 
 
 def _estimate_record(estimate: RunEstimate, counts: Sequence[int]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """`foveate dicom pull`, `push` and `watch`: photographs out of a DICOM archive, results into it.
 
-Knows:   which calls their options become, and how what happens is shown.
-Ignores: how an archive is spoken to.
+Knows:   which calls their options become, and how events are shown.
+Ignores: the protocol of an archive.
 """
 
 import os
@@ -33,9 +33,9 @@ def pull(url: str, options: PullOptions) -> int:
     date = parse_date(options.date)
     archive = open_archive(url, options.login)
     studies = archive.studies(date=date) if options.study is None else (options.study,)
-    counts = transfer.pull(archive, options.out, studies, _step_printer("fetched", "lies there"))
+    counts = transfer.pull(archive, options.out, studies, _step_printer("fetched", "exists already"))
     print(
-        f"{options.out}: {counts.transferred} photographs fetched, {counts.existing} lay there"
+        f"{options.out}: {counts.transferred} photographs fetched, {counts.existing} existed already"
         f"{_refused_text(counts)}, of {len(studies)} studies"
     )
     return 1 if counts.refused else 0
@@ -47,8 +47,11 @@ def push(folder: Path, url: str, login: LoginOptions) -> int:
     Raises:
         FoveateError: the archive refuses, or a file cannot be read.
     """
-    counts = transfer.push(open_archive(url, login), folder, _step_printer("stored", "is there"))
-    print(f"{url}: {counts.transferred} objects stored, {counts.existing} were there{_refused_text(counts)}")
+    counts = transfer.push(open_archive(url, login), folder, _step_printer("stored", "exists already"))
+    print(
+        f"{url}: {counts.transferred} objects stored, {counts.existing} existed already"
+        f"{_refused_text(counts)}"
+    )
     return 1 if counts.refused else 0
 
 

@@ -72,7 +72,7 @@ class InferenceWorker(Protocol):
         ...
 
     def process(self, shard: Shard, check: Callable[[], None]) -> ShardResult:
-        """Process a shard; `check` raises Ended when the rest is not wanted any more."""
+        """Process a shard; `check` raises WorkCancelled when the run ends."""
         ...
 
     def close(self) -> None:

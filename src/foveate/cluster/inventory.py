@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from foveate.cluster.stores import StoredFile
-from foveate.photographs import SUFFIXES
+from foveate.photographs import SUFFIXES, shorten
 
 TABLE = """
 CREATE TABLE photographs (
@@ -181,7 +181,8 @@ class Inventory:
 
     def _fill(self, files: Iterable[StoredFile]) -> None:
         """Insert the photographs, sorted; of several paths to one file the first is used."""
-        self._add_function("name_of", _without_suffix)
+        self._add_function("name_of", lambda path: shorten(_without_suffix(path)))
+        self._add_function("long_name_of", shorten)
         self._add_function("name_key_of", lambda name: unicodedata.normalize("NFC", name).casefold())
         self._add_function("file_of", lambda path: path.rpartition("/")[2])
         self._database.create_function("in_share_of", 1, lambda path: self._share.contains(_to_text(path)))
@@ -210,7 +211,8 @@ class Inventory:
     def _make_names_unique(self) -> None:
         """Lengthen equal names as `photographs` does: by their suffixes, then by numbers."""
         lengthen = (
-            "UPDATE photographs SET name=path, name_key=name_key_of(path) WHERE name<>path AND name_key IN "
+            "UPDATE photographs SET name=long_name_of(path), name_key=name_key_of(long_name_of(path)) "
+            "WHERE name<>long_name_of(path) AND name_key IN "
             f"(SELECT name_key FROM photographs WHERE name_key IN ({REPEATED_NAMES}) "
             "GROUP BY name_key HAVING count(DISTINCT file_of(path)) > 1)"
         )
@@ -226,13 +228,13 @@ class Inventory:
             "SELECT number, name, name_key FROM photographs "
             f"WHERE name_key IN ({REPEATED_NAMES}) ORDER BY number"
         )
-        first_keys: set[bytes] = set()
+        suffixes: dict[bytes, Iterator[int]] = {}  # of each name, so that no suffix is tried again
         new_keys: set[bytes] = set()
         for number, name, key in self._database.execute(repeated).fetchall():
-            if key not in first_keys:
-                first_keys.add(key)
+            if key not in suffixes:
+                suffixes[key] = itertools.count(2)
                 continue
-            candidates = (f"{_to_text(name)}~{suffix}" for suffix in itertools.count(2))
+            candidates = (f"{_to_text(name)}~{suffix}" for suffix in suffixes[key])
             unused = next(candidate for candidate in candidates if not self._is_used(candidate, new_keys))
             new_keys.add(self._name_key(unused))
             self._database.execute(

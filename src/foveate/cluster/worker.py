@@ -136,7 +136,8 @@ class ShardWorker:
 
         Args:
             shard: the photographs.
-            check: called every now and then; when it raises Ended, the remaining photographs are left out.
+            check: called every now and then; when it raises WorkCancelled, the remaining photographs
+                are left out.
         """
         entries: list[LedgerEntry] = []
         try:

@@ -7,7 +7,8 @@ Ignores: how training uses a healthy eye, and how a model is tested.
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +93,8 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
             except those of `examples/`.
 
     Raises:
-        DatasetError: as `graded` and `splits.read`; a photograph is in neither half, two have one name, or
-            there is none.
+        DatasetError: as `list_photographs` and `splits.read`; a photograph is in neither half, two have one
+            name, a table gives one a grade above 0, or there is none.
         PhotographError: the folder is not there, or holds no photograph.
     """
     if (folder / LABELS).exists():
@@ -113,6 +114,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
     else:
         _refuse_grades(folder)
         sources = photographs.list_files([str(folder)]).photographs
+        _refuse_grades_beside(folder, {source.path.stem for source in sources})
         named = [(source.name.replace("/", "-"), source.path) for source in sources]
     usable = sorted((name, path) for name, path in named if path.stem not in SET_ASIDE)
     if not usable:
@@ -133,6 +135,41 @@ def _refuse_grades(folder: Path) -> None:
                 f"{path}: a table of grades, so not all eyes there need be healthy; name a folder of healthy "
                 f"eyes alone, or save the table as {folder / LABELS} with columns file and retinopathy_grade"
             )
+
+
+def _refuse_grades_beside(folder: Path, names: Set[str]) -> None:
+    """Refuse photographs to which a table beside their folder gives a grade above 0.
+
+    IDRiD's tables lie in a folder beside the parent of the photographs' folder. A table of other photographs
+    does no harm: it must name at least half of these.
+
+    Raises:
+        DatasetError: there is such a table.
+    """
+    parents = list(folder.resolve().parents)[:2]
+    tables = {path for parent in parents for depth in ("*.csv", "*/*.csv") for path in parent.glob(depth)}
+    for path in sorted(tables):
+        if photographs.is_hidden(path.name) or not _has_grades(path):
+            continue
+        grades = _read_grades(path, names)
+        ill = [name for name, grade in grades.items() if grade not in ("", str(HEALTHY))]
+        if ill and 2 * len(grades) >= len(names):
+            raise DatasetError(
+                f"{path}: gives {ill[0]} of {folder} the grade {grades[ill[0]]}, so not all eyes there are "
+                "healthy; name a folder of healthy eyes alone"
+            )
+
+
+def _read_grades(path: Path, names: Set[str]) -> Mapping[str, str]:
+    """Return the grades that a table gives to some photographs, named in its first column."""
+    grades: dict[str, str] = {}
+    with suppress(OSError, csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.reader(file)
+        column = next(place for place, name in enumerate(next(rows)) if GRADE_COLUMN.search(name))
+        for row in rows:
+            if len(row) > column and (name := Path(row[0].strip()).stem) in names:
+                grades[name] = row[column].strip()
+    return grades
 
 
 def _has_grades(path: Path) -> bool:

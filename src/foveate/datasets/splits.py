@@ -166,9 +166,9 @@ def _assignment_order(
             holders[lesion] = holders.get(lesion, 0) + 1
         rarest = min(sorted(holders), key=holders.__getitem__, default="")
         selected = [index for index in remaining if rarest in groups[index].photographs or not rarest]
+        remaining = [index for index in remaining if rarest not in groups[index].photographs and rarest]
         selected.sort(key=lambda index: (-groups[index].areas.get(rarest, 0), -len(groups[index].names)))
         yield from ((index, rarest) for index in selected)
-        remaining = [index for index in remaining if index not in set(selected)]
 
 
 def _open_folds(sizes: Sequence[int], added: int, total: int) -> list[int]:

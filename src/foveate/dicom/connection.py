@@ -7,6 +7,7 @@ Source: PS3.18; failure reasons of STOW-RS are those of PS3.4 annex B.2.3 and PS
 """
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,10 @@ _REMEDIES: Mapping[HTTPStatus, str] = {
     HTTPStatus.INSUFFICIENT_STORAGE: "has no room left; ask who runs it, then try again",
 }
 """Status code -> what it means, and what to do."""
+
+
+_ADDRESSABLE = re.compile(r"[^/@?#%\\\s]+")
+"""UIDs, also invalid ones, that can be part of an address."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,11 +161,14 @@ class Archive:
 
         Raises:
             ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
+            ArchiveObjectError: the UID of the study, or of a series, cannot be part of an address.
         """
         objects: list[ArchiveObject] = []
+        self._require_addressable(study)
         with self._translated_errors():
             for series in self._client.search_for_series(study, fields=["Modality"], get_remaining=True):
                 if _first_value(series, MODALITY) in modalities:
+                    self._require_addressable(_first_value(series, SERIES_UID))
                     objects += self._series_objects(study, _first_value(series, SERIES_UID))
         return tuple(sorted(objects, key=lambda item: item.uid))
 
@@ -204,6 +212,11 @@ class Archive:
         if failed or str(dataset.SOPInstanceUID) not in stored:
             codes = [int(item.get("FailureReason", 0) or 0) for item in failed]
             raise self._not_stored(str(dataset.SOPInstanceUID), codes)
+
+    def _require_addressable(self, uid: str) -> None:
+        """Raise ArchiveObjectError for a UID that would lead to another address."""
+        if not _ADDRESSABLE.fullmatch(uid):
+            raise ArchiveObjectError(f"{self.url}: holds {uid!r}, which is no UID; ask who runs it")
 
     def _series_objects(self, study: str, series: str) -> Iterator[ArchiveObject]:
         for instance in self._client.search_for_instances(

@@ -5,7 +5,7 @@ Ignores: the protocol, and what the pictures show.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from foveate.writers import result_paths
 STORE_ORDER = ("SEG", "PROB", "SR")
 """Order in which a photograph's results are stored: a report only after the segments that it refers to."""
 
-UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-"""UIDs that are safe as file names; cameras do not always follow all rules for UIDs."""
+UID = re.compile(r"(?=.{1,200}$)[0-9]+(\.[0-9]+)*")
+"""UIDs that are safe as file names; cameras do not always follow all rules for UIDs, which may have 64
+characters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +68,21 @@ def pull(
     atomic_files.remove_leftovers(out)
     steps = []
     for study in studies:
-        for photograph in archive.photographs(study):
-            steps.append(_pull_object(archive, out, photograph))
-            on_step(steps[-1])
+        for step in _pull_study(archive, out, study):
+            steps.append(step)
+            on_step(step)
     return _counts(steps)
+
+
+def _pull_study(archive: Archive, out: Path, study: str) -> Iterator[TransferStep]:
+    """Yield the outcome of each photograph of a study, or one outcome if the study cannot be queried."""
+    try:
+        photographs = archive.photographs(study)
+    except ArchiveObjectError as error:
+        yield TransferStep(name=study, transferred=False, error=str(error))
+        return
+    for photograph in photographs:
+        yield _pull_object(archive, out, photograph)
 
 
 def _pull_object(archive: Archive, out: Path, photograph: ArchiveObject) -> TransferStep:
@@ -115,24 +127,20 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
     in_archive: dict[str, frozenset[str]] = {}
     steps = []
     for path in _objects_in_store_order(out):
-        header = _read_header(path)
-        study = str(header.StudyInstanceUID)
-        if study not in in_archive:
-            in_archive[study] = archive.results(study)
-        steps.append(_push_object(archive, path, str(header.SOPInstanceUID) in in_archive[study]))
+        try:
+            study, uid = _read_uids(path)
+            if study not in in_archive:
+                in_archive[study] = archive.results(study)
+            stored = uid not in in_archive[study]
+            if stored:
+                archive.store(path.read_bytes())
+            steps.append(TransferStep(name=path.name, transferred=stored))
+        except ArchiveObjectError as error:
+            steps.append(TransferStep(name=path.name, transferred=False, error=str(error)))
         on_step(steps[-1])
     if not steps:
         raise ArchiveError(f"{out}: holds no DICOM results; make them by foveate predict --dicom seg,sr")
     return _counts(steps)
-
-
-def _push_object(archive: Archive, path: Path, exists: bool) -> TransferStep:
-    try:
-        if not exists:
-            archive.store(path.read_bytes())
-    except ArchiveObjectError as error:
-        return TransferStep(name=path.name, transferred=False, error=str(error))
-    return TransferStep(name=path.name, transferred=not exists)
 
 
 def _counts(steps: Sequence[TransferStep]) -> TransferCounts:
@@ -155,13 +163,14 @@ def _objects_in_store_order(out: Path) -> list[Path]:
     return sorted((path for path in files if not path.name.startswith(".")), key=rank)
 
 
-def _read_header(path: Path) -> pydicom.Dataset:
-    """Return an object without its pixels.
+def _read_uids(path: Path) -> tuple[str, str]:
+    """Return the UIDs of an object's study and of the object itself.
 
     Raises:
-        ArchiveError: the file cannot be read.
+        ArchiveObjectError: the file cannot be read, or states none.
     """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except (OSError, InvalidDicomError) as error:
-        raise ArchiveError(f"{display_path(path)}: cannot be read ({error}); predict again") from None
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        return str(header.StudyInstanceUID), str(header.SOPInstanceUID)
+    except (OSError, InvalidDicomError, AttributeError) as error:
+        raise ArchiveObjectError(f"{display_path(path)}: cannot be read ({error}); predict again") from None

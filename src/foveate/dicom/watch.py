@@ -14,7 +14,7 @@ The disk holds only unfinished work.
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -109,30 +109,47 @@ def process_new(
     atomic_files.require_writable(task.out)
     atomic_files.remove_leftovers(task.out)
     set_aside = _read_set_aside(task.out)
+
+    def put_aside(uid: str, error: FoveateError | MemoryError) -> None:
+        set_aside[uid] = str(error) or "not enough memory"
+        _write_set_aside(task.out, set_aside)
+        on_event(WatchEvent(text=f"set aside {uid}: {set_aside[uid]}", failed=True))
+
     count = 0
-    for photograph in _unprocessed(task, set_aside):
+    for photograph in _unprocessed(task, set_aside, put_aside):
         if stop():
             break
         try:
             _process(task, photograph)
-        except (ArchiveError, ArchiveAwayError, OutputError):
+        except (ArchiveError, ArchiveAwayError):
             raise
         except (FoveateError, MemoryError) as error:
-            set_aside[photograph.uid] = str(error) or "not enough memory"
-            _write_set_aside(task.out, set_aside)
-            text = f"set aside {photograph.uid}: {set_aside[photograph.uid]}"
-            on_event(WatchEvent(text=text, failed=True))
+            if batch.is_disk_error(error):
+                raise
+            put_aside(photograph.uid, error)
             continue
         count += 1
         on_event(WatchEvent(text=f"stored results of {photograph.uid}"))
     return count
 
 
-def _unprocessed(task: WatchTask, set_aside: dict[str, str]) -> Iterator[ArchiveObject]:
-    """Yield the photographs that lack results in the archive and are not set aside."""
+def _unprocessed(
+    task: WatchTask, set_aside: Mapping[str, str], put_aside: Callable[[str, FoveateError], None]
+) -> Iterator[ArchiveObject]:
+    """Yield the photographs that lack results in the archive and are not set aside.
+
+    A study that the archive cannot be asked about is put aside as a whole.
+    """
     for study in task.archive.studies(date=task.date):
+        if study in set_aside:
+            continue
         results: frozenset[str] | None = None
-        for photograph in task.archive.photographs(study):
+        try:
+            candidates = task.archive.photographs(study)
+        except ArchiveObjectError as error:
+            put_aside(study, error)
+            continue
+        for photograph in candidates:
             if photograph.uid in set_aside:
                 continue
             if results is None:

@@ -215,7 +215,7 @@ def process_photograph(
     except Exception as error:  # a bug that one photograph brings out fails that photograph alone
         _clear(job, file)
         row = SummaryRow(name=file.name, status="failed", error=_error_line(file, error))
-        stop = error if _is_disk_error(error) else None
+        stop = error if is_disk_error(error) else None
         return Outcome(row=row, stop=stop, error_type=type(error).__name__, seconds=clock.seconds)
     except BaseException:  # an interrupt, which the caller reports; incomplete files are removed
         _clear(job, file)
@@ -418,7 +418,7 @@ class _PhaseClock:
             self.seconds[phase] = time.monotonic() - start
 
 
-def _is_disk_error(error: Exception) -> bool:
+def is_disk_error(error: Exception) -> bool:
     """Return whether the operating system reported an error that every later photograph would meet."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS
 

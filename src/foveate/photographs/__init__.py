@@ -58,6 +58,7 @@ from foveate.photographs._listing import (
     is_result_mark,
     list_files,
 )
+from foveate.photographs._names import shorten
 from foveate.types import Photograph
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "is_result_mark",
     "list_files",
     "read",
+    "shorten",
     "turn_upright",
 ]
 

@@ -63,7 +63,7 @@ class _Candidate:
     is_named: bool
     """Whether the user named this file itself, so that its suffix does not matter."""
     frame: int | None = None
-    """As in `Source`."""
+    """As in `PhotographFile`."""
 
     @property
     def is_photograph(self) -> bool:

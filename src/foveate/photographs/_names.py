@@ -4,11 +4,16 @@ Knows:   paths, and which names some file systems treat as equal.
 Ignores: files.
 """
 
+import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+LONGEST_NAME = 225
+"""Most bytes of the last part of a name: disks take 255, results append up to 22 ('_', a lesion's code of 16
+characters, '.tiff'), and '~' with a number must fit as well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +55,7 @@ def unique_names(places: Sequence[FileLocation]) -> tuple[str, ...]:
 
     First, files of one folder that share a name keep their suffixes ('a.jpg', 'a.png'). Then files of several
     folders get the names of their parents ('left/a', 'right/a'). Names that are still equal, on a file system
-    that ignores case, get '~2', '~3'.
+    that ignores case, get '~2', '~3'. Too long ones are shortened (`shorten`).
 
     Returns:
         Relative paths with '/', without '..', in the order of the locations.
@@ -58,7 +63,22 @@ def unique_names(places: Sequence[FileLocation]) -> tuple[str, ...]:
     labels = [_label(place) for place in places]
     labels = _lengthen(labels, _use_file_name, lambda label: (label.place, label.file))
     labels = _lengthen(labels, _add_parent, lambda label: (label.name, _comparison_key(label.place)))
-    return _number_equal_names([label.name for label in labels])
+    return _number_equal_names([shorten(label.name) for label in labels])
+
+
+def shorten(name: str) -> str:
+    """Return a name whose last part has at most `LONGEST_NAME` bytes.
+
+    The end of a longer part is replaced by '~' and eight digits of its SHA-256, so that different parts stay
+    different.
+    """
+    folder, slash, last = name.rpartition("/")
+    content = last.encode("utf-8", "surrogatepass")
+    if len(content) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    beginning = content[: LONGEST_NAME - 9].decode("utf-8", "ignore")  # without half a character
+    return f"{folder}{slash}{beginning}~{digest}"
 
 
 def _label(place: FileLocation) -> _Label:
@@ -115,13 +135,16 @@ def _comparison_key(name: str) -> str:
 def _number_equal_names(names: Sequence[str]) -> tuple[str, ...]:
     """Append ~2, ~3, ... to names that are equal to an earlier one."""
     reserved = {_comparison_key(name) for name in names}
-    used: set[str] = set()
+    numbers: dict[str, int] = {}  # the last number of each name, so that no number is tried again
     numbered = []
     for name in names:
-        candidate, number = name, 1
-        while _comparison_key(candidate) in (used if number == 1 else used | reserved):
-            number += 1
-            candidate = f"{name}~{number}"
-        used.add(_comparison_key(candidate))
+        candidate, key = name, _comparison_key(name)
+        if key in numbers:
+            while _comparison_key(candidate) in reserved:
+                numbers[key] += 1
+                candidate = f"{name}~{numbers[key]}"
+            reserved.add(_comparison_key(candidate))
+        else:
+            numbers[key] = 1
         numbered.append(candidate)
     return tuple(numbered)

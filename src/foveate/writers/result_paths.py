@@ -8,8 +8,8 @@ OUT/masks/<key>_<LESION>.png             OUT/regions/<key>.csv|.json  OUT/run.js
 OUT/page/<key>.js, _photo.jpg, _thumb.jpg (for index.html)            OUT/index.html
 OUT/dicom/<key>_SEG.dcm, _SR.dcm, _PROB.dcm
 
-A key is a relative path with '/', as `photographs.sources` names photographs. Lesion codes are capitals and
-digits, so that two keys never give the same file name.
+A key is a relative path with '/', as `photographs.list_files` names photographs. Lesion codes are capitals
+and digits, so that two keys never give the same file name.
 """
 
 from collections.abc import Sequence

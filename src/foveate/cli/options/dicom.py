@@ -1,7 +1,7 @@
 """Options of `foveate dicom`.
 
 Knows:   their names, help and defaults, and how DICOM objects and secrets are named.
-Ignores: how an archive is spoken to.
+Ignores: the protocol of an archive.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class LoginOptions:
     """Credentials for an archive."""
 
     user: Annotated[str | None, Parameter(metavar="NAME")] = None
-    """Name to log in by."""
+    """Name to log in with."""
     password_file: TextFile = None
     """File whose first line is the password; FOVEATE_DICOM_PASSWORD holds it, if not given."""
     token_file: TextFile = None
@@ -38,7 +38,7 @@ class LoginOptions:
             UsageError: both a name and a token are given.
         """
         if self.user is not None and self.token_file is not None:
-            raise UsageError("name either --user or --token-file.")
+            raise UsageError("give either --user or --token-file.")
 
 
 NO_LOGIN = LoginOptions()
@@ -50,7 +50,7 @@ class PullOptions:
     """Options of `foveate dicom pull`."""
 
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder for the photographs; made if need be."""
+    """Folder for the photographs; created if it is missing."""
     study: Annotated[str | None, Parameter(metavar="UID")] = None
     """UID of one study."""
     date: Date = None
@@ -64,7 +64,7 @@ class PullOptions:
             UsageError: they are not.
         """
         if (self.study is None) == (self.date is None):
-            raise UsageError("dicom pull: name either --study or --date.")
+            raise UsageError("dicom pull: give either --study or --date.")
         self.login.require_consistent()
 
 

@@ -40,7 +40,8 @@ class EvaluateOptions:
     field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto"
     """The field of view: detected, the whole photograph, or a disc in pixels of the photograph."""
     effort: Literal["full", "balanced", "fast"] = "full"
-    """How much of a photograph the model examines closely: all of it, or where a glance calls for it."""
+    """How much of a photograph the model examines closely: all of it, or the windows that the global view
+    selects."""
     engine: EngineOptions = DEFAULT_ENGINE
 
     def require_consistent(self) -> None:

@@ -64,7 +64,7 @@ class ClusterOptions:
     log: Annotated[str | None, Parameter(metavar="FILE")] = None
     """With --on: append events to a file, as JSON lines without names of photographs, or to stderr."""
     plan: Flag = False
-    """Only say how many photographs there are, and how long workers would take, by measuring a few."""
+    """Only print how many photographs there are, and how long workers would take, by measuring a few."""
 
     @property
     def is_requested(self) -> bool:
@@ -86,7 +86,7 @@ class PredictOptions:
     threshold: Annotated[str | None, Parameter(metavar="EX=0.4,...")] = None
     """Probabilities from which a pixel is lesion; the model's own, if not given."""
     format: Literal["png", "png16", "tiff", "npz"] = "png"
-    """Of the probability maps: 8-bit PNG, 16-bit PNG, 16-bit TIFF, NumPy."""
+    """Format of the probability maps: 8-bit PNG, 16-bit PNG, 16-bit TIFF, NumPy."""
     region: Literal["field", "paper", "whole"] | None = None
     """Part of the photograph to process: the field of view, the paper's centre crop, or all of it; what the
     model was trained on, if not given."""
@@ -96,8 +96,8 @@ class PredictOptions:
     """Continue the run in --out: results that are complete and would come out the same are kept, the rest is
     computed."""
     effort: Literal["full", "balanced", "fast"] = "full"
-    """How much of a photograph is examined closely: all of it, or only where a glance at the whole calls for
-    it, as far as the model says where. Its card says what each costs in average precision."""
+    """How much of a photograph is examined closely: all of it, or only the windows that the global view
+    selects, where the model has rules for it. Its card says what each costs in average precision."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
     """Photographs to process side by side; they share the threads. If not given: one for each processor, at
@@ -119,7 +119,7 @@ class PredictOptions:
         if not paths:
             raise UsageError("predict: name at least one photograph, folder or glob.")
         if self.dicom.deidentify is not None and self.dicom.dicom is None:
-            raise UsageError("--deidentify: is about DICOM objects; name them by --dicom.")
+            raise UsageError("--deidentify is about DICOM objects; choose them with --dicom.")
         if self.cluster.is_requested:
             self._require_consistent_cluster(paths)
         else:
