@@ -174,3 +174,22 @@ def test_a_map_is_not_written_into():
     regions.find(stored, 128, "EX", 1, None)
 
     np.testing.assert_array_equal(stored, before)
+
+
+@pytest.mark.parametrize("quarter", range(4))
+def test_arms_that_meet_far_away_are_one_region(quarter):
+    stored = np.zeros((40, 41), np.uint8)
+    stored[:, ::2] = 9  # 21 arms that touch nowhere but at their end
+    stored[-1] = 9
+    stored[0, 1:-1:4] = 9  # and every second gap is closed at the other end as well
+
+    (region,) = regions.find(np.ascontiguousarray(np.rot90(stored, quarter)), 9, "HE", 1, None)
+
+    assert region.area_px == np.count_nonzero(stored)
+    assert region.box.shape == np.rot90(stored, quarter).shape
+
+
+def test_the_end_of_a_row_does_not_touch_the_beginning_of_the_next():
+    stored = np.array([[0, 0, 0, 9], [9, 0, 0, 0], [0, 0, 0, 9]], np.uint8)
+
+    assert [region.area_px for region in regions.find(stored, 9, "MA", 1, None)] == [1, 1, 1]

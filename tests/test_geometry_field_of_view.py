@@ -390,6 +390,52 @@ def test_a_pixel_whose_centre_lies_on_the_disc_s_edge_is_in_the_field():
     )
 
 
+def patches_by_flood_fill(lit):
+    """Return the 4-connected patches, each as a mask."""
+    patches, left = [], lit.copy()
+    for place in np.argwhere(lit):
+        if not left[tuple(place)]:
+            continue
+        patch, stack = np.zeros_like(lit), [tuple(place)]
+        while stack:
+            row, column = stack.pop()
+            if 0 <= row < len(lit) and 0 <= column < lit.shape[1] and left[row, column]:
+                left[row, column], patch[row, column] = False, True
+                stack += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+        patches.append(patch)
+    return patches
+
+
+@laws
+@given(st.integers(2, 16), st.integers(2, 16), st.floats(0.1, 0.95), seeds)
+def test_the_largest_lit_patch_is_found_wherever_it_lies(height, width, share, seed):
+    lit = np.random.default_rng(seed).random((height, width)) < share
+    pixels = np.repeat((lit * np.uint8(200))[:, :, np.newaxis], 3, axis=2)
+    largest = max(patches_by_flood_fill(lit), key=np.count_nonzero, default=lit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(field_of_view, "SMALLEST", 2)
+        if not lit.any():
+            with pytest.raises(FieldError, match="black"):
+                field_of_view._largest_lit_patch(pixels)
+            return
+        filled, top, left = field_of_view._largest_lit_patch(pixels)
+
+    rows, columns = np.nonzero(largest)
+    assert (top, left) == (rows.min(), columns.min())
+    assert filled.shape == (np.ptp(rows) + 1, np.ptp(columns) + 1)
+    assert filled[rows - top, columns - left].all()
+
+
+def test_a_small_lit_patch_in_the_middle_does_not_hide_the_disc():
+    pixels = np.zeros((900, 500, 3), np.uint8)
+    pixels[:300, :360] = eye()
+    expected = field_of_view.find(pixels)
+    pixels[445:455, 245:255] = 255
+
+    assert field_of_view.find(pixels) == expected
+
+
 # real photographs
 
 

@@ -133,3 +133,27 @@ def test_a_colour_picture_is_no_map():
 def test_a_picture_that_its_format_cannot_hold_is_refused():
     with pytest.raises(OutputError, match=r"70000 x 1 px do not fit a \.jpg file"):
         maps.encode_picture(np.zeros((70_000, 1, 3), np.uint8), ".jpg", [])
+
+
+@laws
+@given(st.integers(1, 40), st.integers(1, 40), seeds, st.sampled_from([np.uint8, np.uint16]))
+def test_other_readers_see_the_levels_of_a_png(height, width, seed, dtype):
+    grey = native(height, width, seed).astype(dtype)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maps, "ROWS", 7)  # so that there are several blocks of rows
+        content = maps.encode_png(grey)
+
+    picture = Image.open(io.BytesIO(content))
+    assert picture.mode == ("L" if dtype == np.uint8 else "I;16")
+    np.testing.assert_array_equal(np.asarray(picture), grey)
+    np.testing.assert_array_equal(maps.decode(content, "png" if dtype == np.uint8 else "png16"), grey)
+    assert content == maps.encode_png(grey)  # the blocks leave no trace
+
+
+def test_a_mask_that_is_no_contiguous_array_is_encoded_as_it_is():
+    mask = np.random.default_rng(0).random((30, 40)) < 0.3
+
+    picture = Image.open(io.BytesIO(maps.encode_mask(mask[::2, ::-1])))
+
+    np.testing.assert_array_equal(np.asarray(picture) == 255, mask[::2, ::-1])

@@ -1,5 +1,7 @@
 """Outlines run around lesions, never over them, and each lesion has one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -161,6 +163,8 @@ def test_drawing_a_few_rows_at_a_time_equals_drawing_all_at_once(seed, rows):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlays, "ROWS", rows)
         np.testing.assert_array_equal(overlays.draw(pixels, areas, STRIP), at_once)
+        with ThreadPoolExecutor(3) as pool:
+            np.testing.assert_array_equal(overlays.draw(pixels, areas, STRIP, pool=pool), at_once)
 
 
 def test_the_photograph_is_unchanged_and_the_legend_is_below_it():

@@ -292,3 +292,17 @@ def test_preparing_names_a_folder_that_cannot_be_created(tmp_path):
 
     with pytest.raises(OutputError, match="out"):
         writers.prepare(tmp_path / "out")
+
+
+@pytest.mark.parametrize("failing", ["display_pictures", "photograph_script"])
+def test_without_a_file_of_the_page_there_is_no_json(tmp_path, monkeypatch, failing):
+    def refuse(*_):
+        raise OutputError("no room")
+
+    monkeypatch.setattr(photograph_files.page, failing, refuse)
+    writers.prepare(tmp_path)
+
+    with pytest.raises(OutputError, match="no room"):
+        writers.write(tmp_path, photograph_result())
+
+    assert not (tmp_path / "regions/clinic/left.json").exists()

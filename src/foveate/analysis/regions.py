@@ -3,20 +3,22 @@
 Knows:   that lesion pixels which touch by a side or a corner form one region, and how to measure it.
 Ignores: which threshold is right, and where the regions are written.
 
-Shape letters: H W photograph, R regions and the background before them, P lesion pixels.
+The photograph is read once, for its runs of lesion pixels. All else is done with the runs, which are few.
+
+Shape letters: H W photograph (or some of its rows), R regions, N runs, E pairs of runs that touch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, UInt8, UInt16
+from jaxtyping import Float64, Int64, UInt8, UInt16
 
 from foveate.errors import SettingError
 from foveate.types import Box, Region
 
 ROWS = 512
-"""Rows measured at a time, so that the indices of lesion pixels, 8 bytes each, take at most some 25 MB."""
+"""Rows searched at a time: bounds the memory for masks and for the levels of lesion pixels."""
 
 
 def find(
@@ -44,63 +46,155 @@ def find(
     highest = int(np.iinfo(stored.dtype).max)
     if not 1 <= level <= highest:
         raise SettingError(f"level {level} of a map of 0 to {highest}; choose 1 to {highest}")
-    # OpenCV needs 8 bits; booleans have one byte, so that the view needs no copy.
-    lesion_pixels = (stored >= level).view(np.uint8)
-    _, labels, stats, centroids = cv2.connectedComponentsWithStats(
-        lesion_pixels, connectivity=8, ltype=cv2.CV_32S
-    )
-    sums = _measure(stored, labels, stats[:, cv2.CC_STAT_AREA].astype(np.int64))
-    large = 1 + np.flatnonzero(sums.areas[1:] >= minimum_area)
-    ordered = large[np.argsort(sums.first[large])]
+    runs = _lit_runs(stored, level)
+    sums = _measure(runs, _label(runs, stored.shape[1]))
     return tuple(
         Region(
             id=number,
             lesion=lesion,
             area_px=int(sums.areas[label]),
             area_mm2=None if spacing is None else int(sums.areas[label]) * spacing**2,
-            centroid=(float(centroids[label, 1]) + 0.5, float(centroids[label, 0]) + 0.5),
-            box=_box(stats[label]),
+            centroid=(float(sums.centroids[label, 0]), float(sums.centroids[label, 1])),
+            box=Box(**{side: int(values[label]) for side, values in sums.sides.items()}),
             mean_probability=float(sums.levels[label] / sums.areas[label]) / highest,
             max_probability=int(sums.highest[label]) / highest,
         )
-        for number, label in enumerate(ordered, start=1)
+        for number, label in enumerate(np.flatnonzero(sums.areas >= minimum_area), start=1)
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _LabelSums:
-    """Sums over the pixels of each label; those of label 0, the background, are meaningless."""
+class _Runs:
+    """The runs of lesion pixels: pixels of one row that are next to each other, in reading order."""
+
+    rows: Int64[np.ndarray, " N"]
+    first: Int64[np.ndarray, " N"]
+    """Column of the first pixel."""
+    last: Int64[np.ndarray, " N"]
+    """Column of the last pixel."""
+    levels: Int64[np.ndarray, " N"]
+    """Sum of the stored levels."""
+    highest: Int64[np.ndarray, " N"]
+    """Highest stored level."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _RegionSums:
+    """Measures of each region, in reading order of the first pixels."""
 
     areas: Int64[np.ndarray, " R"]
     """Pixels."""
-    first: Int64[np.ndarray, " R"]
-    """Flat index of the first pixel in reading order: row * W + column."""
-    levels: Float64[np.ndarray, " R"]
-    """Sum of the stored levels; a whole number below 2**53, so it is exact."""
+    centroids: Float64[np.ndarray, "R 2"]
+    """Mean of the pixel centres, (row, column)."""
+    sides: Mapping[str, Int64[np.ndarray, " R"]]
+    """The sides of the boxes, by name."""
+    levels: Int64[np.ndarray, " R"]
+    """Sum of the stored levels."""
     highest: Int64[np.ndarray, " R"]
     """Highest stored level."""
 
 
-def _measure(
-    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"],
-    labels: Int32[np.ndarray, "H W"],
-    areas: Int64[np.ndarray, " R"],
-) -> _LabelSums:
-    """Sum over the lesion pixels, some rows at a time."""
+def _lit_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> _Runs:
+    """Return the runs of pixels at or above a level, found in some rows at a time."""
+    blocks = [_block_runs(stored[top : top + ROWS], level, top) for top in range(0, len(stored), ROWS)]
+    rows, first, last, levels, highest = (
+        np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*blocks, strict=True)
+    )
+    return _Runs(rows=rows, first=first, last=last, levels=levels, highest=highest)
+
+
+def _block_runs(
+    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int, top: int
+) -> tuple[Int64[np.ndarray, " N"], ...]:
+    """Return rows, first and last columns, sums and maxima of the runs in rows that begin at row `top`.
+
+    A dark pixel before each row and one after the last keep the runs of two rows apart.
+    """
     height, width = stored.shape
-    first = np.full(len(areas), stored.size, np.int64)
-    level_sums = np.zeros(len(areas))
-    highest = np.zeros(len(areas), np.int64)
-    for top in range(0, height, ROWS):
-        flat = labels[top : top + ROWS].ravel()
-        positions = np.flatnonzero(flat)
-        label, level = flat[positions], stored[top : top + ROWS].ravel()[positions].astype(np.int64)
-        np.minimum.at(first, label, positions + top * width)
-        np.maximum.at(highest, label, level)
-        level_sums += np.bincount(label, weights=level, minlength=len(areas))
-    return _LabelSums(areas=areas, first=first, levels=level_sums, highest=highest)
+    flat = np.zeros(height * (width + 1) + 1, bool)
+    lit = flat[:-1].reshape(height, width + 1)[:, 1:]
+    np.greater_equal(stored, level, out=lit)
+    edges = 1 + np.flatnonzero(flat[1:] != flat[:-1])
+    starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    if not len(starts):
+        return (starts,) * 5
+    values, offsets = stored[lit], np.cumsum(lengths) - lengths
+    rows, first = np.divmod(starts, width + 1)
+    return (
+        rows + top,
+        first - 1,
+        first - 2 + lengths,
+        np.add.reduceat(values, offsets, dtype=np.int64),
+        np.maximum.reduceat(values, offsets).astype(np.int64),
+    )
 
 
-def _box(stats: Int32[np.ndarray, " 5"]) -> Box:
-    left, top, width, height, _ = (int(value) for value in stats)
-    return Box(top=top, left=left, bottom=top + height, right=left + width)
+def _label(runs: _Runs, width: int) -> Int64[np.ndarray, " N"]:
+    """Return the number of each run's region; regions are counted from 0 in reading order.
+
+    Every run begins with a label of its own. Touching runs take the lower of their labels until all agree.
+    """
+    upper, lower = _touching(runs, width)
+    labels = np.arange(len(runs.rows))
+    while len(upper):
+        lowest = np.minimum(labels[upper], labels[lower])
+        roots = np.concatenate([labels[upper], labels[lower]])
+        np.minimum.at(labels, roots, np.concatenate([lowest, lowest]))
+        while not np.array_equal(labels, labels[labels]):
+            labels = labels[labels]
+        apart = labels[upper] != labels[lower]
+        upper, lower = upper[apart], lower[apart]
+    is_first = labels == np.arange(len(labels))
+    numbers: Int64[np.ndarray, " N"] = (np.cumsum(is_first) - 1)[labels]
+    return numbers
+
+
+def _touching(runs: _Runs, width: int) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"]]:
+    """Return all pairs of a run and one of the next row that touch by a side or a corner."""
+    stride = width + 4  # leaves room for columns -1 to width, so that no key is that of another row
+    keys, below = runs.rows * stride, (runs.rows + 1) * stride
+    begin = np.searchsorted(keys + runs.last, below + runs.first - 1, "left")
+    end = np.searchsorted(keys + runs.first, below + runs.last + 1, "right")
+    counts = np.maximum(end - begin, 0)
+    upper = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(upper)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return upper, np.repeat(begin, counts) + within
+
+
+def _measure(runs: _Runs, labels: Int64[np.ndarray, " N"]) -> _RegionSums:
+    """Sum over the runs of each region; sums are whole numbers below 2**53, so they are exact."""
+    count = int(labels.max(initial=-1)) + 1
+    lengths = runs.last - runs.first + 1
+    areas = _total(lengths, labels, count)
+    rows = _total(runs.rows * lengths, labels, count)
+    columns = _total((runs.first + runs.last) * lengths, labels, count) // 2
+    return _RegionSums(
+        areas=areas,
+        centroids=np.column_stack([rows / areas, columns / areas]) + 0.5,
+        sides={
+            "top": _extreme(np.minimum, runs.rows, labels, count),
+            "left": _extreme(np.minimum, runs.first, labels, count),
+            "bottom": _extreme(np.maximum, runs.rows, labels, count) + 1,
+            "right": _extreme(np.maximum, runs.last, labels, count) + 1,
+        },
+        levels=_total(runs.levels, labels, count),
+        highest=_extreme(np.maximum, runs.highest, labels, count),
+    )
+
+
+def _total(
+    values: Int64[np.ndarray, " N"], labels: Int64[np.ndarray, " N"], count: int
+) -> Int64[np.ndarray, " R"]:
+    """Return the sum of the values of each label."""
+    totals: Int64[np.ndarray, " R"] = np.bincount(labels, values, count).astype(np.int64)
+    return totals
+
+
+def _extreme(
+    ufunc: np.ufunc, values: Int64[np.ndarray, " N"], labels: Int64[np.ndarray, " N"], count: int
+) -> Int64[np.ndarray, " R"]:
+    """Return the smallest or the largest value of each label."""
+    result = np.empty(count, np.int64)
+    result[labels] = values  # any one of them to begin with
+    ufunc.at(result, labels, values)
+    return result

@@ -3,14 +3,15 @@
 Knows:   that a fundus camera shows a lit disc on black, often cut off at top and bottom.
 Ignores: what is in the field.
 
-Shape letters: H W photograph, h w a box of it, P points.
+Shape letters: H W photograph, h w a box of it, P points, R rows.
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from foveate.errors import FieldError
 from foveate.geometry import lit_rim
@@ -38,6 +39,9 @@ disc."""
 DISAGREEMENT = 0.01
 """Largest difference of centre and radius, as a share of the radius, between the disc of the lit patch and
 the circle of the lit rim. More means that glow around the disc is brighter than `DARK`."""
+
+EMPTY = 2**40
+"""Column beyond any photograph: where no pixel of a row lies in the disc, the chord ends before it begins."""
 
 DIM = 60.0
 """Brightness of a field, 0 to 255, below which the lit patch loses too much at `DARK`, and the circle of the
@@ -199,15 +203,37 @@ def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, in
 
 def mask(field: Field, box: Box) -> Bool[np.ndarray, "h w"]:
     """Return a mask of the pixels of a box whose centres lie in the field's disc and in its box."""
-    rows = np.arange(box.top, box.bottom)
-    columns = np.arange(box.left, box.right)
-    inside: Bool[np.ndarray, "h w"] = (
-        np.add.outer((rows + 0.5 - field.centre[0]) ** 2, (columns + 0.5 - field.centre[1]) ** 2)
-        <= field.radius**2
+    inside = np.zeros(box.shape, bool)
+    common = Box(
+        top=max(box.top, field.box.top),
+        left=max(box.left, field.box.left),
+        bottom=min(box.bottom, field.box.bottom),
+        right=min(box.right, field.box.right),
     )
-    inside[(rows < field.box.top) | (rows >= field.box.bottom)] = False
-    inside[:, (columns < field.box.left) | (columns >= field.box.right)] = False
+    rows = np.arange(common.top, common.bottom)
+    first, last = _chords(field, rows)
+    starts, ends = (np.clip(columns, common.left, common.right) for columns in (first, last + 1))
+    for row, start, end in zip(rows - box.top, starts - box.left, ends - box.left, strict=True):
+        inside[row, start:end] = True
     return inside
+
+
+def _chords(field: Field, rows: Int64[np.ndarray, " R"]) -> tuple[Int64[np.ndarray, " R"], ...]:
+    """Return the first and the last column of the disc in each row, the last before the first if none is.
+
+    A square root tells the columns to within one; the disc's inequality decides between them and their
+    neighbours, so that no rounding of the root matters.
+    """
+    heights = (rows + 0.5 - field.centre[0]) ** 2
+    half = np.sqrt(np.maximum(field.radius**2 - heights, 0))
+    chords = []
+    for sign in (-1, 1):
+        outermost = np.rint(field.centre[1] + sign * half - 0.5).astype(np.int64) + sign
+        nearby = outermost[:, np.newaxis] - sign * np.arange(3)  # from the outside in
+        is_inside = heights[:, np.newaxis] + (nearby + 0.5 - field.centre[1]) ** 2 <= field.radius**2
+        column = np.take_along_axis(nearby, is_inside.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
+        chords.append(np.where(is_inside.any(axis=1), column, -sign * EMPTY))
+    return tuple(chords)
 
 
 def _no_disc(reason: str) -> str:
@@ -222,17 +248,56 @@ def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndar
     """Return the largest 4-connected lit patch in its bounding box, holes filled, and the box's corner."""
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     _, lit = cv2.threshold(luma, DARK, 1, cv2.THRESH_BINARY)
+    patch, box = _patch_of_most(lit) or _patch_by_labels(lit)
+    contours, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(patch), contours, -1, 1, cv2.FILLED)
+    return filled.view(bool), box.top, box.left
+
+
+def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h w"], Box] | None:
+    """Return the lit patch around the middle of the photograph if it has most of the lit pixels, or None.
+
+    No other patch can be larger then, and a fill takes a fifth of the time of labelling all patches. It
+    marks the patch in `lit`, and takes the mark back if another patch may be the largest.
+    """
+    row = len(lit) // 2
+    columns = np.flatnonzero(lit[row])
+    if not len(columns):
+        return None
+    seed = int(columns[len(columns) // 2]), row
+    total = cv2.countNonZero(lit)
+    area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, seed, 2, flags=4)
+    if 2 * area <= total:
+        cv2.floodFill(lit, None, seed, 1, flags=4)
+        return None
+    box = _patch_box((left, top, width, height))
+    return (lit[box.slices] == 2).view(np.uint8), box
+
+
+def _patch_by_labels(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h w"], Box]:
+    """Return the largest lit patch of all.
+
+    Raises:
+        FieldError: there is none, or it is small.
+    """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=4, ltype=cv2.CV_32S)
     if count < 2:
         raise FieldError(_no_disc("the photograph is black"))
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    left, top, width, height, _ = (int(value) for value in stats[largest])
+    box = _patch_box(stats[largest, :4])
+    return (labels[box.slices] == largest).view(np.uint8), box
+
+
+def _patch_box(rectangle: Sequence[int] | Int32[np.ndarray, " 4"]) -> Box:
+    """Return the bounding box of a patch from OpenCV's (x, y, width, height).
+
+    Raises:
+        FieldError: the patch is small.
+    """
+    left, top, width, height = (int(value) for value in rectangle)
     if min(width, height) < SMALLEST / 2:
         raise FieldError(_no_disc(f"the largest lit patch is {height} x {width} px"))
-    patch = (labels[top : top + height, left : left + width] == largest).astype(np.uint8)
-    contours, _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(np.zeros_like(patch), contours, -1, 1, cv2.FILLED)
-    return filled.astype(bool), top, left
+    return Box(top=top, left=left, bottom=top + height, right=left + width)
 
 
 def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:
@@ -241,7 +306,7 @@ def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:
     Raises:
         FieldError: little of the outline is left, so the patch is a rectangle.
     """
-    contours, _ = cv2.findContours(lit.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(lit.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(contours, key=len).reshape(-1, 2)[:, ::-1]
     height, width = lit.shape
     margin = 2 + round(0.004 * min(height, width))  # a cut is never quite straight after JPEG
@@ -270,6 +335,6 @@ def _fit_circle(points: Float64[np.ndarray, "P 2"]) -> tuple[Float64[np.ndarray,
 def _require_filled(field: Field, lit: Bool[np.ndarray, "h w"]) -> None:
     """Raise FieldError unless the disc and the lit patch cover about the same pixels."""
     disc = mask(field, field.box)
-    common = int((disc & lit).sum())
-    if common < FILLING * disc.sum() or common < FILLING * lit.sum():
+    common, larger = np.count_nonzero(disc & lit), max(np.count_nonzero(disc), np.count_nonzero(lit))
+    if common < FILLING * larger:
         raise FieldError(_no_disc("what is lit is no filled disc"))

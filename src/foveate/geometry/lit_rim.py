@@ -147,7 +147,9 @@ def _reduce(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w"]:
     if factor >= 4:  # to average every pixel would take most of the time of this module
         pixels = cv2.resize(pixels, (2 * width, 2 * height), interpolation=cv2.INTER_NEAREST_EXACT)
     reduced = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.blur(reduced.max(axis=2).astype(np.float32), (3, 3)))
+    red, green, blue = (reduced[:, :, channel] for channel in range(3))
+    brightest = np.maximum(np.maximum(red, green), blue)  # five times as fast as a maximum over the last axis
+    return np.asarray(cv2.blur(brightest.astype(np.float32), (3, 3)))
 
 
 def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _Patch:

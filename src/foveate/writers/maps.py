@@ -6,17 +6,19 @@ Ignores: how a map was computed, and what its regions are.
 A mask is where the stored map is at or above `level(threshold)`: comparing the levels of the map file gives
 the same mask, bit for bit. Equal maps give equal bytes.
 
-Shape letters: H W photograph.
+Shape letters: H W photograph, r b rows and bytes of a row.
 """
 
 import io
 import math
+import struct
 import zipfile
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
+from zlib_ng import zlib_ng
 
 from foveate.errors import OutputError, SettingError
 
@@ -33,6 +35,8 @@ LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
 ROWS = 256
 """Rows converted at a time: bounds the memory for 32-bit numbers."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 """Date in every .npz, the first that a zip file can state: with the true date equal maps would differ."""
@@ -73,8 +77,7 @@ def level(threshold: float, format: Format) -> int:
 def encode(stored: LevelMap, format: Format) -> bytes:
     """Return the content of a file that holds the map without loss.
 
-    PNG: OpenCV's defaults (fast filter, run-length strategy) are faster and give smaller files than all zlib
-    levels that we tried on such maps. TIFF: horizontal prediction halves the size. npz: zlib level 1; a
+    PNG: see `encode_png`. TIFF: horizontal prediction halves the size. npz: zlib level 1; a
     higher level takes twice the time and saves 1 %.
     """
     if format == "npz":
@@ -83,7 +86,7 @@ def encode(stored: LevelMap, format: Format) -> bytes:
         # 8 is Adobe's deflate, which all readers know; 2 is horizontal prediction
         deflate = [cv2.IMWRITE_TIFF_COMPRESSION, 8, cv2.IMWRITE_TIFF_PREDICTOR, 2]
         return encode_picture(stored, ".tiff", deflate)
-    return encode_picture(stored, ".png", [])
+    return encode_png(stored)
 
 
 def decode(content: bytes, format: Format) -> LevelMap:
@@ -101,7 +104,43 @@ def decode(content: bytes, format: Format) -> LevelMap:
 
 def encode_mask(mask: Bool[np.ndarray, "H W"]) -> bytes:
     """Return a mask as 8-bit grey PNG, 0 and 255; 1 bit would save a third, but confuses some readers."""
-    return encode_picture(mask.astype(np.uint8) * np.uint8(255), ".png", [])
+    return encode_png(mask.view(np.uint8) * np.uint8(255))
+
+
+def encode_png(grey: LevelMap) -> bytes:
+    """Encode a grey picture as PNG, some rows at a time.
+
+    Each byte is stored as its difference from the byte above it (filter 'up'), packed by zlib-ng with
+    run-length encoding. On the four maps of IDRiD_30 that takes a fifth of the time of OpenCV's encoder, and
+    the files are as small: 506 kB in place of 511, masks 79 in place of 81, in 16 bits 16.4 MB in place of
+    16.3. isal was 1.7 times as fast as zlib-ng, with maps 1.5 times and masks up to 4 times as large.
+
+    Source: PNG, W3C recommendation, third edition, sections 5 and 9.
+    """
+    height, width = grey.shape
+    header = struct.pack(">IIBBBBB", width, height, 8 * grey.itemsize, 0, 0, 0, 0)
+    packer = zlib_ng.compressobj(1, zlib_ng.DEFLATED, 15, 9, zlib_ng.Z_RLE)
+    packed = [packer.compress(_filtered_rows(grey, top)) for top in range(0, height, ROWS)]
+    packed.append(packer.flush())
+    chunks = ((b"IHDR", header), (b"IDAT", b"".join(packed)), (b"IEND", b""))
+    return b"".join([PNG_SIGNATURE, *(_png_chunk(kind, content) for kind, content in chunks)])
+
+
+def _filtered_rows(grey: LevelMap, top: int) -> UInt8[np.ndarray, "r b"]:
+    """Return some rows from `top` on as PNG stores them: the filter's number, then differences of bytes."""
+    rows = grey[max(0, top - 1) : top + ROWS]
+    levels = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">")).view(np.uint8)
+    if top == 0:  # above the first row are zeros
+        levels = np.concatenate([np.zeros_like(levels[:1]), levels])
+    filtered = np.empty((len(levels) - 1, levels.shape[1] + 1), np.uint8)
+    filtered[:, 0] = 2  # 'up'
+    np.subtract(levels[1:], levels[:-1], out=filtered[:, 1:])
+    return filtered
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib_ng.crc32(content, zlib_ng.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def encode_picture(

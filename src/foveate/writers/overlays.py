@@ -12,6 +12,7 @@ Shape letters: H W photograph, B packed columns (H rows of W bits), S rows of th
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,17 +103,27 @@ def draw(
     pixels: UInt8[np.ndarray, "H W 3"],
     areas: Sequence[OutlinedArea],
     strip: UInt8[np.ndarray, "S W 3"],
+    *,
     width: int | None = None,
+    pool: Executor | None = None,
 ) -> UInt8[np.ndarray, "H+S W 3"]:
     """Return the photograph with all outlines, and the legend `strip` below it.
 
-    No pixel of a lesion is painted by its own outline. Outlines are `width` px wide, or as `line_width` says.
+    No pixel of a lesion is painted by its own outline.
+
+    Args:
+        pixels: the photograph.
+        areas: one for each lesion.
+        strip: from `legend`.
+        width: of an outline, px; that of `line_width` if it is None.
+        pool: threads that draw some rows each; None for the caller's own thread.
     """
     height = len(pixels)
     canvas = np.concatenate([pixels, strip])
     width = width or line_width(pixels.shape[:2])
-    for top in range(0, height, ROWS):
-        _draw_rows(canvas[:height], areas, top, width)
+    in_order = map if pool is None else pool.map
+    for _ in in_order(lambda top: _draw_rows(canvas[:height], areas, top, width), range(0, height, ROWS)):
+        pass
     return canvas
 
 

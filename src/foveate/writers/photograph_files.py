@@ -4,13 +4,14 @@ Knows:   which files belong to a photograph, in which order they are written, an
 Ignores: how each file is encoded.
 
 The regions' JSON is written last and removed first: if it exists, all other files of that photograph exist.
-Memory beside the photograph: two maps and the labels of their regions, then one copy to draw on; the outlined
-areas are kept as bits.
+Lesions, pictures and the overlay share one pool of threads. Memory beside the photograph: two maps, or one
+map and a display copy, then one copy to draw on; the outlined areas are kept as bits.
 """
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +33,9 @@ from foveate.writers.results import (
     SummaryRow,
 )
 
-LESION_THREADS = 2
-"""Lesions that are encoded and measured at a time, mostly outside of Python's lock. More would take more
-memory."""
+WRITER_THREADS = 2
+"""Lesions, pictures and bands of the overlay that are worked on at a time, mostly outside of Python's lock.
+More would take more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,19 +139,39 @@ def write(out: Path, result: PhotographResult) -> SummaryRow:
     """
     key = result.request.key
     clear(out, key, result.lesions)
-    selected = lesions.of(result.lesions)
-    with ThreadPoolExecutor(LESION_THREADS, "foveate-writing") as pool:
-        outputs = list(pool.map(lambda lesion: _write_lesion(out, result, lesion), selected))
+    with _writer_pool() as pool:
+        content = _write_contents(out, result, pool)
+    _write(out, result_paths.regions_file(key, ".json"), tables.to_json(content))
+    return tables.row_of(content, key)
+
+
+@contextmanager
+def _writer_pool() -> Iterator[Executor]:
+    """Provide the threads that write; on an error, what has not begun yet is left out."""
+    pool = ThreadPoolExecutor(WRITER_THREADS, "foveate-writing")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_contents(out: Path, result: PhotographResult, pool: Executor) -> tables.Document:
+    """Write all files but the regions' JSON, as many at a time as the pool has threads; return the JSON."""
+    key = result.request.key
+    lesion_tasks = [pool.submit(_write_lesion, out, result, lesion) for lesion in lesions.of(result.lesions)]
+    tasks: list[Future[None]] = [pool.submit(_write_pictures, out, result)]
+    outputs = [task.result() for task in lesion_tasks]
     by_code = dict(zip(result.lesions, outputs, strict=True))
     content = tables.document(result, {code: output.summary for code, output in by_code.items()})
-    _write_overlay(out, result, content, [output.area for output in outputs])
-    _write_page_files(out, result, content, [output.layer for output in outputs])
+    tasks.append(pool.submit(_write_script, out, key, content, [output.layer for output in outputs]))
+    tasks.append(pool.submit(_write, out, result_paths.regions_file(key, ".csv"), tables.to_csv(content)))
+    _write_overlay(out, result, content, [output.area for output in outputs], pool)
     objects = {code: output.dicom for code, output in by_code.items() if output.dicom is not None}
     for kind, file in dicom_extra.encode(result, objects, content["field"]["area_px"]).items():
         _write(out, result_paths.object_file(key, kind), file)
-    _write(out, result_paths.regions_file(key, ".csv"), tables.to_csv(content))
-    _write(out, result_paths.regions_file(key, ".json"), tables.to_json(content))
-    return tables.row_of(content, key)
+    for task in tasks:
+        task.result()
+    return content
 
 
 def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
@@ -195,23 +216,29 @@ def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _Lesio
 
 
 def _write_overlay(
-    out: Path, result: PhotographResult, content: tables.Document, areas: Sequence[OutlinedArea]
+    out: Path,
+    result: PhotographResult,
+    content: tables.Document,
+    areas: Sequence[OutlinedArea],
+    pool: Executor,
 ) -> None:
     pixels = result.photograph.pixels
     notice = figures.small_print(result.request.provenance)
     strip = overlays.legend(pixels.shape[1], figures.captions(content, areas), notice)
-    overlay = overlays.draw(pixels, areas, strip)
+    overlay = overlays.draw(pixels, areas, strip, pool=pool)
     _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay))
 
 
-def _write_page_files(
-    out: Path, result: PhotographResult, content: tables.Document, layers: Sequence[PageLayer]
-) -> None:
-    outlines, display, thumbnail = result_paths.page_files(result.request.key)
+def _write_pictures(out: Path, result: PhotographResult) -> None:
+    _, *paths = result_paths.page_files(result.request.key)
     pictures = page.display_pictures(result.photograph.pixels)
-    for path, picture in zip((display, thumbnail), pictures, strict=True):
+    for path, picture in zip(paths, pictures, strict=True):
         _write(out, path, picture)
-    _write(out, outlines, page.photograph_script(content, layers))
+
+
+def _write_script(out: Path, key: str, content: tables.Document, layers: Sequence[PageLayer]) -> None:
+    path, *_ = result_paths.page_files(key)
+    _write(out, path, page.photograph_script(content, layers))
 
 
 def _write(out: Path, relative: str, content: bytes) -> None:

@@ -136,7 +136,7 @@ def outline(
         found = regions.find(mask * np.uint8(255), 1, lesion.code, 0, None)
         areas.append(overlays.outlined_area(contours.trace(mask > 0, found), lesion, LINE))
     nothing = np.zeros((0, pixels.shape[1], 3), np.uint8)
-    return overlays.draw(pixels, areas, nothing, LINE)
+    return overlays.draw(pixels, areas, nothing, width=LINE)
 
 
 def draw_grid(pixels: UInt8[np.ndarray, "h w 3"], grid: Grid, crop: Crop) -> UInt8[np.ndarray, "h w 3"]:
