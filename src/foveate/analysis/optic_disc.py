@@ -35,7 +35,7 @@ VISIBLE = 0.7
 """Smallest share of a disc that must lie in the field."""
 
 CANDIDATES = 3
-"""Number of places at which a rim is fitted. Exudates or fibrosis may come first; nothing came fourth."""
+"""Number of places at which a rim is fitted, because exudates or fibrosis may come first (our choice)."""
 
 REACH = 0.4
 """Largest distance between the bright place and the rim's centre, in usual diameters; half of it counts
