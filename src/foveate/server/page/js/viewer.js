@@ -393,12 +393,17 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     pinch(factor, from, to) {
       if (!photograph) return;
       leader = main;
-      const frame = elements.main.getBoundingClientRect();
-      const at = ({ x, y }) =>
-        main.viewport.pointFromPixel(new OpenSeadragon.Point(x - frame.left, y - frame.top), true);
-      main.viewport.panBy(at(from).minus(at(to)), true);
-      main.viewport.zoomBy(factor, at(to), true);
-      main.viewport.applyConstraints(true);
+      const port = main.viewport,
+        size = port.getContainerSize(),
+        { left, top } = elements.main.getBoundingClientRect();
+      const point = port.pointFromPixel(new OpenSeadragon.Point(from.x - left, from.y - top), true);
+      const zoom = Math.min(Math.max(port.getZoom(true) * factor, port.getMinZoom()), port.getMaxZoom());
+      const unit = 1 / (zoom * size.x); // not by a reference point: several fingers move between two frames
+      const x = point.x - (to.x - left - size.x / 2) * unit,
+        y = point.y - (to.y - top - size.y / 2) * unit;
+      port.zoomTo(zoom, null, true);
+      port.panTo(new OpenSeadragon.Point(x, y), true);
+      port.applyConstraints(true);
     },
     /** Move to a box of the photograph, px, with some retina around it. */
     showBox: ({ x, y, width, height }) =>
