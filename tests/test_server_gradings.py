@@ -92,8 +92,10 @@ def test_a_grading_begins_with_the_models_result_and_touches_nothing_else(graded
     assert ann["result"]["lesions"] == photograph["result"]["lesions"]
     assert draw(graded, ann["id"]).status_code == 200
     graded.patch(f"/api/photographs/{ann['id']}", json={"thresholds": {"MA": 0.9}})
+    graded.patch(f"/api/photographs/{photograph['id']}", json={"note": "haemorrhages below the disc"})
     ben = begin(graded, photograph["id"], "Ben")
 
+    assert ben["note"] == ""
     assert ben["result"]["lesions"] == photograph["result"]["lesions"]
     assert graded.get(f"/api/photographs/{photograph['id']}").json()["result"] == photograph["result"]
     assert begin(graded, photograph["id"], "Ann")["id"] == ann["id"]  # it goes on where it was left

@@ -79,6 +79,15 @@ def test_a_report_says_which_threshold_somebody_chose_and_which_is_the_models(cl
     assert thresholds["EX"] == f"{models['EX']['threshold']:.3f}, the model's"
 
 
+@pytest.mark.parametrize(
+    ("eye", "facts"), [("right", ["right eye"]), ("left", ["left eye", "right eye, by the placed disc"])]
+)
+def test_a_report_names_the_stated_eye_and_a_disc_that_contradicts_it(client, filed, eye, facts):
+    client.patch(f"/api/photographs/{filed}", json={"eye": eye})
+
+    assert [fact for fact in report_of(client, filed).facts if "eye" in fact] == facts
+
+
 def test_a_level_that_is_the_models_own_leaves_the_models_threshold_as_it_is(client):
     photograph = done(client)
     one, lesions = f"/api/photographs/{photograph['id']}", photograph["result"]["lesions"]

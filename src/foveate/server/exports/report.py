@@ -176,10 +176,12 @@ class Reports:
 def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
     """Return what the head of the page says beside the name."""
     spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm a pixel"
-    eye = [] if burden is None else [f"{burden.eye} eye, by the placed disc"]
+    stated = [] if body.eye is None else [f"{body.eye} eye"]
+    placed = [] if burden is None or burden.eye == body.eye else [f"{burden.eye} eye, by the placed disc"]
     return (
         f"analysed {_day(body.finished)}",
-        *eye,
+        *stated,
+        *placed,
         f"{body.width} x {body.height} px",
         spacing,
     )

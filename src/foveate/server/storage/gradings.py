@@ -79,7 +79,7 @@ def add_grading(
             return None
         (last,) = connection.execute("SELECT max(number) FROM photographs").fetchone()
         fresh = {"id": grading.photograph, "number": last + 1, "reviewed": 0, "revision": 0, "grid": None}
-        _insert(connection, "photographs", {**dict(row), **fresh, "thresholds": "{}"})
+        _insert(connection, "photographs", {**dict(row), **fresh, "thresholds": "{}", "note": ""})
         connection.execute(
             "INSERT INTO counts SELECT ?, lesion, counts FROM counts WHERE photograph = ?",
             (grading.photograph, grading.original),
