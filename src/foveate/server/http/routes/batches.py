@@ -83,21 +83,30 @@ def download(services: Services, id: Id, kind: Literal["results", "training"] = 
     return zip_response(path, names.key(batch.name or "batch"))
 
 
-@router.get("/{id}/report", response_class=HTMLResponse, responses=refusals(404, 409))
+@router.get(
+    "/{id}/report", response_class=HTMLResponse, responses=refusals(404, 409), dependencies=[WritesFiles]
+)
 def report(services: Services, id: Id) -> HTMLResponse:
     """Return the reports of all photographs that are done as one page to print, a sheet for each."""
     batch = _batch(services, id)
     return report_response(batch.name or "batch", services.reports.reports(done_of(services, id)))
 
 
-@router.get("/{id}/report.pdf", response_class=Response, responses=PDF | refusals(404, 409))
+@router.get(
+    "/{id}/report.pdf",
+    response_class=Response,
+    responses=PDF | refusals(404, 409),
+    dependencies=[WritesFiles],
+)
 def report_as_pdf(services: Services, id: Id, paper: Paper = "a4") -> Response:
     """Return the reports of all photographs that are done as one PDF, a page for each."""
     batch = _batch(services, id)
     return pdf_response(batch.name or "batch", services.reports.reports(done_of(services, id)), paper)
 
 
-@router.get("/{id}/grid.csv", response_class=Response, responses=CSV | refusals(404, 409))
+@router.get(
+    "/{id}/grid.csv", response_class=Response, responses=CSV | refusals(404, 409), dependencies=[WritesFiles]
+)
 def etdrs_csv(services: Services, id: Id) -> Response:
     """Return the burden by field of the ETDRS grid of all photographs that have one, as CSV."""
     batch = _batch(services, id)
