@@ -30,7 +30,8 @@ MODULES = sorted(
 NEED_TORCH = {"nets", "training", "evaluation"}
 
 ENGINES_WITHOUT_TORCH = {
-    f"engines.{name}" for name in ("choice", "graphs", "onnx", "openvino", "threads", "telemetry")
+    f"engines.{name}"
+    for name in ("choice", "decoder_rewriting", "graphs", "onnx", "openvino", "threads", "telemetry")
 }
 
 UNSAID = re.compile(

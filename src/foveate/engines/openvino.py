@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.engines import Precision, telemetry
+from foveate.engines import Precision, decoder_rewriting, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError
@@ -54,7 +54,7 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         "ENABLE_CPU_PINNING": False,  # several engines in one process would be pinned to the same CPUs
     }
     global_graph, local_graph = (
-        _Graph.compile(core, package.folder / name, options) for name in ("global.onnx", "local.onnx")
+        _Graph.compile(module, core, package.folder / name, options) for name in ("global.onnx", "local.onnx")
     )
     return GraphEngine(
         label=f"openvino {precision}", global_graph=global_graph, local_graph=local_graph, threads=count
@@ -92,14 +92,18 @@ class _Graph:
     because the graph is compiled for a single stream."""
 
     @classmethod
-    def compile(cls, core: "openvino.Core", path: Path, options: Mapping[str, object]) -> "_Graph":
-        """Read and compile a graph.
+    def compile(
+        cls, module: ModuleType, core: "openvino.Core", path: Path, options: Mapping[str, object]
+    ) -> "_Graph":
+        """Read a graph, rewrite its decoder blocks and compile it.
 
         Raises:
             PackageError: OpenVINO refuses it.
         """
         try:
-            request = core.compile_model(core.read_model(path), "CPU", dict(options)).create_infer_request()
+            model = core.read_model(path)
+            decoder_rewriting.rewrite(module, model)
+            request = core.compile_model(model, "CPU", dict(options)).create_infer_request()
         except RuntimeError as error:
             raise _graph_error(path, error) from None
         return cls(path=path, request=request)
