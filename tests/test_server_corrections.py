@@ -13,7 +13,7 @@ from tiny_server import done, grey, png
 
 from foveate.analysis import component_tree, regions
 from foveate.server.errors import ServiceError
-from foveate.server.review import current_counts, layers, strokes
+from foveate.server.review import current_counts, layers, region_list, strokes
 from foveate.server.review.layers import ERASED, PAINTED
 from foveate.server.storage.cache import MapCache
 
@@ -453,3 +453,12 @@ def test_a_place_lies_in_the_field_that_its_direction_says():
     assert named(left, 100.0, 140.0) == "outside"
     with pytest.raises(ServiceError, match="less than 10 px apart"):
         Grid(fovea=(1.0, 1.0), disc=(2.0, 2.0), spacing=None)
+
+
+def test_a_region_that_is_not_in_the_map_is_an_error_and_no_endless_search():
+    stored = np.zeros((8, 8), np.uint8)
+    stored[2:4, 2:4] = 200
+    listed = regions.find(stored, 128, "EX", 1, None)
+
+    with pytest.raises(ValueError, match="not in the map"):
+        list(region_list._firsts(np.zeros_like(stored), listed))

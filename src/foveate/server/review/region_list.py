@@ -52,6 +52,7 @@ def list_regions(
     stored: UInt8[np.ndarray, "H W"], level: int, lesion: str, minimum_area: int, spacing: float | None
 ) -> RegionList:
     """Return the regions of a map at a level, as `regions.find` does, each with its first pixel."""
+    stored = stored.copy()  # another thread may correct the map meanwhile
     regions_of_map = regions.find(stored, level, lesion, minimum_area, spacing)
     firsts = _firsts((stored >= level).view(np.uint8), regions_of_map)
     return RegionList(
@@ -72,12 +73,17 @@ def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> 
 
     Each component is filled when it is met, so that each pixel is visited once. Regions are numbered in the
     order of their first pixels, so that none is passed over.
+
+    Raises:
+        ValueError: the regions are not those of the map.
     """
     met: dict[tuple[object, int], tuple[int, int]] = {}
     for region in regions_of_map:
         box, row = region.box, region.box.top
         while (box, region.area_px) not in met:
             column = box.left + int(np.argmax(lit[row, box.left : box.right] == 1))
+            if lit[row, column] != 1:
+                raise ValueError("a region is not in the map")
             area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
             filled = type(box)(top=top, left=left, bottom=top + height, right=left + width)
             met[filled, area] = (row, column)
