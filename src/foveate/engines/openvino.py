@@ -54,7 +54,7 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         "ENABLE_CPU_PINNING": False,  # several engines in one process would be pinned to the same CPUs
     }
     global_graph, local_graph = (
-        _Graph.compile(module, core, package.folder / name, options) for name in ("global.onnx", "local.onnx")
+        _Graph.compile(core, package.folder / name, options) for name in ("global.onnx", "local.onnx")
     )
     return GraphEngine(
         label=f"openvino {precision}", global_graph=global_graph, local_graph=local_graph, threads=count
@@ -92,9 +92,7 @@ class _Graph:
     because the graph is compiled for a single stream."""
 
     @classmethod
-    def compile(
-        cls, module: ModuleType, core: "openvino.Core", path: Path, options: Mapping[str, object]
-    ) -> "_Graph":
+    def compile(cls, core: "openvino.Core", path: Path, options: Mapping[str, object]) -> "_Graph":
         """Read a graph, rewrite its decoder blocks and compile it.
 
         Raises:
@@ -102,7 +100,7 @@ class _Graph:
         """
         try:
             model = core.read_model(path)
-            decoder_rewriting.rewrite(module, model)
+            decoder_rewriting.rewrite(_import_openvino(), model)
             request = core.compile_model(model, "CPU", dict(options)).create_infer_request()
         except RuntimeError as error:
             raise _graph_error(path, error) from None
