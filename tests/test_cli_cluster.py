@@ -61,7 +61,7 @@ def test_a_shard_writes_no_tables_and_says_how_to_get_them(foveate, eyes, tmp_pa
     code, out, _ = foveate(eyes, "--on", "local", "--resume", "--shard", "1/2", "--tries", 1)
 
     assert code in (0, 1)
-    assert "the same line without --shard writes the tables" in out
+    assert "the same command without --shard writes the tables" in out
     assert not (tmp_path / "out" / "summary.csv").exists()
 
 

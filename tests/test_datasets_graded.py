@@ -25,11 +25,16 @@ def label(folder, rows, header="file,retinopathy_grade"):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five graded photographs, whose files are empty: nothing here reads a pixel."""
+    """Five graded photographs, whose files are empty: nothing here reads a pixel.
+
+    They lie two folders below `tmp_path`, so that no other test's table lies beside them.
+    """
+    folder = tmp_path / "set" / "photographs"
+    folder.mkdir(parents=True)
     for name in GRADES:
-        (tmp_path / f"{name}.jpg").touch()
-    label(tmp_path, [f"{name}.jpg,{grade}" for name, grade in GRADES.items()])
-    return tmp_path
+        (folder / f"{name}.jpg").touch()
+    label(folder, [f"{name}.jpg,{grade}" for name, grade in GRADES.items()])
+    return folder
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The example notebook runs as it stands, and shows what it says."""
 
 import json
+import re
 from pathlib import Path
 
 import notebooks
@@ -30,6 +31,13 @@ def code_cells(notebook):
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def numbers(text):
+    return [float(number) for number in NUMBER.findall(text)]
+
+
 def kinds(cell):
     """Return a cell's outputs by kind, without the pixels."""
     return [sorted(output.get("data", {"stdout": ""})) for output in cell["outputs"]]
@@ -42,7 +50,10 @@ def test_the_stored_outputs_are_those_of_its_cells(stored, rerun):
         assert kinds(cell) == kinds(again)
         for output, repeated in zip(cell["outputs"], again["outputs"], strict=True):
             if "text" in output:
-                assert output["text"] == repeated["text"]
+                text, repeated_text = "".join(output["text"]), "".join(repeated["text"])
+                assert NUMBER.sub("#", text) == NUMBER.sub("#", repeated_text)
+                # Engines differ by rounding, so that a region on the edge of a threshold comes and goes.
+                assert numbers(text) == pytest.approx(numbers(repeated_text), rel=0.02, abs=2)
 
 
 def test_it_shows_a_table_a_figure_and_a_map(stored):

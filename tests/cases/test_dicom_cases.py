@@ -319,7 +319,7 @@ needs_orthanc = pytest.mark.skipif(
 IN_ARCHIVE = {
     **{name: HEADERS[name][0] for name in [*HEADERS][::5] if "UID" not in name},
     "study nonsense": {"StudyInstanceUID": b"nonsense"},
-    "source nonsense": {"SOPInstanceUID": b"nonsense"},
+    "source nonsense": {"SOPInstanceUID": b"rubbish"},
     "angiogram": {"ImageType": b"ORIGINAL\\PRIMARY\\\\FA"},
 }
 

@@ -81,7 +81,7 @@ def test_reading_a_photograph_that_is_deleted_meanwhile_is_404_and_leaves_no_fol
     assert list(client.service.data_dir.photographs.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["/download", "/training", "/overlay.jpg", "/report"])
+@pytest.mark.parametrize("path", ["/download", "/training", "/overlay.jpg"])
 def test_files_that_are_written_for_a_deleted_photograph_are_deleted_and_the_answer_is_404(
     client, monkeypatch, path
 ):
@@ -101,6 +101,23 @@ def test_files_that_are_written_for_a_deleted_photograph_are_deleted_and_the_ans
     assert deletes == [True]
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     assert not client.service.data_dir.photograph(identifier).folder.exists()
+
+
+@pytest.mark.parametrize("path", ["/report", "/report.pdf"])
+def test_a_report_of_a_photograph_that_is_deleted_meanwhile_is_404(client, monkeypatch, path):
+    identifier = done(client)["id"]
+    reports, deletes = client.service.reports, []
+    pictures = reports._pictures
+
+    def delete_first(record):
+        deletes.append(client.service.delete(identifier))
+        return pictures(record)
+
+    monkeypatch.setattr(reports, "_pictures", delete_first)
+    answer = client.get(f"/api/photographs/{identifier}{path}")
+
+    assert deletes == [True]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_an_edit_of_a_photograph_whose_files_are_gone_is_404(client):
