@@ -85,7 +85,11 @@ class Watched:
 
     def start(self, arguments) -> subprocess.Popen:
         """Start Python with arguments, in a home that is empty and with a hook in every process."""
-        environment = {key: value for key, value in os.environ.items() if not re.match("CI$|XDG_|ORT_|TORCHINDUCTOR_", key)}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not re.match("CI$|XDG_|ORT_|TORCHINDUCTOR_", key)
+        }
         environment |= {
             "EVENTS": str(self.events_file),
             "HOME": str(self.folder / "home"),

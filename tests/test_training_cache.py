@@ -20,7 +20,7 @@ from foveate.datasets import Case, idrid, truth
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.training import augmentation, cache
-from foveate.training.augmentation import LARGEST_ZOOM, Limits
+from foveate.training.augmentation import LARGEST_ZOOM, AugmentationLimits
 from foveate.training.cache import CachedCase
 
 CONTRACT = tiny_set.CONTRACT
@@ -42,7 +42,7 @@ def cases(root, cached_cases):
 
 
 def warp(seed, limits=None):
-    return augmentation.sample_warp(np.random.default_rng(seed), limits or Limits())
+    return augmentation.sample_warp(np.random.default_rng(seed), limits or AugmentationLimits())
 
 
 def unchanged():
@@ -221,7 +221,9 @@ def test_a_case_of_one_lesion_can_be_cached(cases, tmp_path):
     cached_case = cache.cache_case(cases[0], contract, tmp_path)
 
     assert cache.view_sample(cached_case, contract, warp(0)).truth.shape == (1, 32, 32)
-    turned = cache.window_sample(cached_case, (80, 80), contract, warp(1, Limits(turn=45, free_share=1.0)))
+    turned = cache.window_sample(
+        cached_case, (80, 80), contract, warp(1, AugmentationLimits(turn=45, free_share=1.0))
+    )
     assert turned.truth.shape == (1, 32, 32)
 
 
@@ -293,7 +295,7 @@ def test_a_window_beyond_the_canvas_is_black_all_over(cached_cases, centre):
 @laws
 @given(seeds)
 def test_a_turned_and_shrunken_window_inside_the_canvas_shows_nothing_but_canvas(seed):
-    limits = Limits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0)
+    limits = AugmentationLimits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0)
     white = synthetic(np.full((128, 128), 255, np.uint8))
 
     sample = cache.window_sample(white, (64, 64), CONTRACT, warp(seed, limits))
@@ -338,7 +340,7 @@ def in_register(first, second):
 
 @pytest.mark.parametrize("seed", range(100))  # fixed: one draw in 10,000 is a pixel off at a sharp corner
 def test_photograph_and_masks_stay_in_register_under_any_warp(seed):
-    change = warp(seed, Limits(turn=45, zoom=0.3, free_share=0.7))
+    change = warp(seed, AugmentationLimits(turn=45, zoom=0.3, free_share=0.7))
     row, column = np.random.default_rng(seed).integers(-6, 7, 2)
     far, near = synthetic(letter((48 + row, 64 + column), 50)), synthetic(letter((40 + row, 70 + column), 18))
 
@@ -378,7 +380,7 @@ def test_a_freely_turned_view_shows_the_photograph_turned_not_the_squeezed_squar
 
 
 def test_masks_are_never_recoloured(cached_cases):
-    change = warp(5, Limits(colour=0.3, noise=30))
+    change = warp(5, AugmentationLimits(colour=0.3, noise=30))
 
     sample = cache.window_sample(cached_cases[0], (80, 90), CONTRACT, change)
 
@@ -480,6 +482,6 @@ def test_errors_name_the_case(tmp_path):
 
 
 def test_a_degree_is_a_degree():
-    warps = [warp(seed, Limits(turn=10, free_share=1.0)) for seed in range(300)]
+    warps = [warp(seed, AugmentationLimits(turn=10, free_share=1.0)) for seed in range(300)]
 
     assert 9 < max(math.degrees(w.angle) for w in warps) <= 10

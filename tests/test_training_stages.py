@@ -13,7 +13,7 @@ from strategies import seeds
 from foveate.geometry import canvas
 from foveate.nets import Fusion, LocalGlobalUNet, Stream
 from foveate.training import sampler, stages
-from foveate.training.augmentation import Limits
+from foveate.training.augmentation import AugmentationLimits
 from foveate.training.cache import VIEW_OVERSAMPLING, CachedCase
 from foveate.training.distributed import LOCAL
 from foveate.training.losses import Loss, weighted_cross_entropy
@@ -260,7 +260,7 @@ def transparent(fused):
 @given(seed=seeds)
 def test_windows_and_their_pieces_show_the_same_part_of_the_same_photograph_however_turned(stage, seed):
     fused = []
-    still = Stage(steps=1, photographs=3, windows=2, rate=1e-2, limits=Limits())
+    still = Stage(steps=1, photographs=3, windows=2, rate=1e-2, limits=AugmentationLimits())
     recipe = tiny_set.recipe(stages=dict.fromkeys(STAGES, still), seed=seed)
 
     loss_of_step(transparent(fused), MAPS, recipe, stage, 0)
