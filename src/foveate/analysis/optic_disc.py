@@ -62,7 +62,7 @@ class OpticDisc:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Circle:
+class _FittedCircle:
     """A circle fitted to a rim, in px of the view."""
 
     centre: tuple[float, float]
@@ -179,7 +179,7 @@ def _offsets(reach: int) -> tuple[Float32[np.ndarray, "k k"], ...]:
     return rows, columns, np.hypot(rows, columns)
 
 
-def _fit_rim(view: RetinalView, place: tuple[int, int]) -> _Circle:
+def _fit_rim(view: RetinalView, place: tuple[int, int]) -> _FittedCircle:
     """Fit a circle around a place where brightness falls outwards all along it.
 
     Source: Daugman 1993, doi:10.1109/34.244676 (mean slope along circles); slopes are limited to their
@@ -193,7 +193,7 @@ def _fit_rim(view: RetinalView, place: tuple[int, int]) -> _Circle:
     rows, columns = np.indices(core.shape)
     distance = np.hypot(rows + top - place[0], columns + left - place[1]) / usual
     near = np.where(distance <= REACH, np.exp(-0.5 * (distance / 0.35) ** 2), 0)
-    best = _Circle(centre=(place[0] + 0.5, place[1] + 0.5), diameter=usual, contrast=0.0)
+    best = _FittedCircle(centre=(place[0] + 0.5, place[1] + 0.5), diameter=usual, contrast=0.0)
     for radius in np.arange(LIMITS[0] * DIAMETER / 2, LIMITS[1] * DIAMETER / 2, RADIUS_STEP):
         rim, outward_rows, outward_columns = _rim_kernels(float(radius))
         fall = -retinal_view.correlate(down, outward_rows) - retinal_view.correlate(right, outward_columns)
@@ -202,7 +202,7 @@ def _fit_rim(view: RetinalView, place: tuple[int, int]) -> _Circle:
         score = np.where(visible > 0.4, fall / np.maximum(visible, 0.4), 0) * near * usualness
         row, column = (int(index) for index in np.unravel_index(score.argmax(), score.shape))
         if score[row, column] > best.contrast:
-            best = _Circle(
+            best = _FittedCircle(
                 centre=(row + top + 0.5, column + left + 0.5),
                 diameter=2 * float(radius),
                 contrast=float(score[row, column]),

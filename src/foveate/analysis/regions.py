@@ -64,7 +64,7 @@ def find(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Runs:
+class _LesionRuns:
     """The runs of lesion pixels: pixels of one row that are next to each other, in reading order."""
 
     rows: Int64[np.ndarray, " N"]
@@ -94,13 +94,13 @@ class _RegionSums:
     """Highest stored level."""
 
 
-def _lit_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> _Runs:
+def _lit_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> _LesionRuns:
     """Return the runs of pixels at or above a level, found in some rows at a time."""
     blocks = [_block_runs(stored[top : top + ROWS], level, top) for top in range(0, len(stored), ROWS)]
     rows, first, last, levels, highest = (
         np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*blocks, strict=True)
     )
-    return _Runs(rows=rows, first=first, last=last, levels=levels, highest=highest)
+    return _LesionRuns(rows=rows, first=first, last=last, levels=levels, highest=highest)
 
 
 def _block_runs(
@@ -129,7 +129,7 @@ def _block_runs(
     )
 
 
-def _label(runs: _Runs, width: int) -> Int64[np.ndarray, " N"]:
+def _label(runs: _LesionRuns, width: int) -> Int64[np.ndarray, " N"]:
     """Return the number of each run's region; regions are counted from 0 in reading order.
 
     Every run begins with a label of its own. Touching runs take the lower of their labels until all agree.
@@ -149,7 +149,7 @@ def _label(runs: _Runs, width: int) -> Int64[np.ndarray, " N"]:
     return numbers
 
 
-def _touching(runs: _Runs, width: int) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"]]:
+def _touching(runs: _LesionRuns, width: int) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"]]:
     """Return all pairs of a run and one of the next row that touch by a side or a corner."""
     stride = width + 4  # leaves room for columns -1 to width, so that no key is that of another row
     keys, below = runs.rows * stride, (runs.rows + 1) * stride
@@ -161,7 +161,7 @@ def _touching(runs: _Runs, width: int) -> tuple[Int64[np.ndarray, " E"], Int64[n
     return upper, np.repeat(begin, counts) + within
 
 
-def _measure(runs: _Runs, labels: Int64[np.ndarray, " N"]) -> _RegionSums:
+def _measure(runs: _LesionRuns, labels: Int64[np.ndarray, " N"]) -> _RegionSums:
     """Sum over the runs of each region; sums are whole numbers below 2**53, so they are exact."""
     count = int(labels.max(initial=-1)) + 1
     lengths = runs.last - runs.first + 1

@@ -57,7 +57,7 @@ class CaseRegions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class CutOutcome:
     """What the regions with some evidence are worth, photographs pooled."""
 
     dice: float
@@ -74,8 +74,8 @@ class EvidenceCut:
 
     minimum_evidence: float
     """Canvas px; 0 where no cut keeps within the limits."""
-    before: Outcome
-    after: Outcome
+    before: CutOutcome
+    after: CutOutcome
 
 
 def list_regions(
@@ -127,7 +127,7 @@ def match_regions(
     )
 
 
-def outcome(cases: Sequence[CaseRegions], minimum_evidence: float, minimum_area: int) -> Outcome:
+def outcome(cases: Sequence[CaseRegions], minimum_evidence: float, minimum_area: int) -> CutOutcome:
     """Return what the regions with enough evidence are worth.
 
     The mask keeps regions below the minimum area, as its file does; they neither find a lesion nor are false.
@@ -147,7 +147,7 @@ def outcome(cases: Sequence[CaseRegions], minimum_evidence: float, minimum_area:
         found += len(np.unique(case.pairs[0, is_listed[case.pairs[1]]]))
         false_regions += int(np.count_nonzero(is_listed & (case.lesion_px == 0)))
     annotated_px = sum(case.annotated_px for case in cases)
-    return Outcome(
+    return CutOutcome(
         dice=2 * hits / (marked + annotated_px),
         found=found / sum(case.annotated for case in cases),
         false_regions=false_regions / len(cases),

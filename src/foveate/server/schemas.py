@@ -105,7 +105,7 @@ class Changes(Body):
     batch: Identifier | None = None
 
 
-class Selection(Body):
+class DownloadSelection(Body):
     """Some photographs."""
 
     photographs: Annotated[list[Identifier], Field(min_length=1, max_length=10_000)]

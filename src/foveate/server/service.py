@@ -26,7 +26,7 @@ from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import Gradings
-from foveate.server.review.measures import Measures
+from foveate.server.review.measures import PhotographMeasures
 from foveate.server.review.references import References
 from foveate.server.sessions import Sessions
 from foveate.server.storage.cache import MapCache
@@ -50,7 +50,7 @@ class Service:
     packs: Packs
     corrections: Corrections
     references: References
-    measures: Measures
+    measures: PhotographMeasures
     gradings: Gradings
     exports: Exports
     reports: Reports
@@ -141,56 +141,68 @@ def start(
         model, *_ = [worker.handshake() for worker in workers.inference_workers]
         assert model is not None
         database = opened.enter_context(contextlib.closing(Database(data_dir.database)))
-        memory = MapCache(options.limits.memory)
-        gradings = Gradings(database, data_dir, required=options.double_grading)
-        corrections = Corrections(database, data_dir, memory, gradings)
-        measures = Measures(corrections, memory)
-        packs = Packs()
-
-        def forget(identifier: str) -> None:
-            """Remove a photograph that was deleted, or has expired, from the memory."""
-            memory.forget(identifier)
-            directory = data_dir.photograph(identifier)
-            for pack in (directory.tiles, directory.map_tiles):
-                packs.forget(pack)
-
-        progress = ProgressRegister()
-        presenter = Presenter(database, events, progress, options.limits.keep)
-        jobs = JobQueue(
-            database,
-            data_dir,
-            workers,
-            options.limits,
-            events=events,
-            metrics=metrics,
-            progress=progress,
-            on_change=presenter.publish,
-            on_delete=forget,
+        service = _assemble(
+            *(options, model, workers, data_dir, database), events=events, metrics=metrics, sessions=sessions
         )
-        service = Service(
-            options=options,
-            model=model,
-            database=database,
-            data_dir=data_dir,
-            jobs=jobs,
-            memory=memory,
-            packs=packs,
-            corrections=corrections,
-            references=References(database, data_dir, memory, corrections),
-            measures=measures,
-            gradings=gradings,
-            reports=Reports(database, data_dir, packs, measures, presenter),
-            exports=Exports(
-                database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field
-            ),
-            presenter=presenter,
-            events=events,
-            metrics=metrics,
-            sessions=sessions,
-        )
-        jobs.start()
+        service.jobs.start()
         opened.pop_all()  # from here on `Service.close` closes them
     return service
+
+
+def _assemble(
+    options: Options,
+    model: ModelInfo,
+    workers: WorkerPool,
+    data_dir: DataDir,
+    database: Database,
+    *,
+    events: EventBroker,
+    metrics: Metrics,
+    sessions: Sessions,
+) -> Service:
+    """Return the service of parts that are open; nothing is started."""
+    memory, packs = MapCache(options.limits.memory), Packs()
+    gradings = Gradings(database, data_dir, required=options.double_grading)
+    corrections = Corrections(database, data_dir, memory, gradings)
+    measures = PhotographMeasures(corrections, memory)
+
+    def forget(identifier: str) -> None:
+        """Remove a photograph that was deleted, or has expired, from the memory."""
+        memory.forget(identifier)
+        directory = data_dir.photograph(identifier)
+        for pack in (directory.tiles, directory.map_tiles):
+            packs.forget(pack)
+
+    progress = ProgressRegister()
+    presenter = Presenter(database, events, progress, options.limits.keep)
+    jobs = JobQueue(
+        *(database, data_dir, workers, options.limits),
+        events=events,
+        metrics=metrics,
+        progress=progress,
+        on_change=presenter.publish,
+        on_delete=forget,
+    )
+    exports = Exports(database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field)
+    return Service(
+        options=options,
+        model=model,
+        database=database,
+        data_dir=data_dir,
+        jobs=jobs,
+        memory=memory,
+        packs=packs,
+        corrections=corrections,
+        references=References(database, data_dir, memory, corrections),
+        measures=measures,
+        gradings=gradings,
+        reports=Reports(database, data_dir, packs, measures, presenter),
+        exports=exports,
+        presenter=presenter,
+        events=events,
+        metrics=metrics,
+        sessions=sessions,
+    )
 
 
 def folder_of_page() -> Path:

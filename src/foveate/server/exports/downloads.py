@@ -27,7 +27,7 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import threshold_of
-from foveate.server.review.measures import Measures
+from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
@@ -57,7 +57,7 @@ class Exports:
         jobs: JobQueue,
         *,
         corrections: Corrections,
-        measures: Measures,
+        measures: PhotographMeasures,
         field: str,
     ) -> None:
         self._database = database

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from foveate.server import errors, schemas
 from foveate.server.exports import report_pictures
 from foveate.server.presenters import Presenter
-from foveate.server.review.measures import Measures, placed_grid
+from foveate.server.review.measures import PhotographMeasures, placed_grid
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Edit, Record
 from foveate.server.storage.facts import StrokeDetails, VerdictDetails
@@ -74,7 +74,7 @@ class GridTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class PhotographReport:
     """One page."""
 
     title: str
@@ -103,7 +103,12 @@ class Reports:
     """Collects the contents of reports."""
 
     def __init__(
-        self, database: Database, data_dir: DataDir, packs: Packs, measures: Measures, presenter: Presenter
+        self,
+        database: Database,
+        data_dir: DataDir,
+        packs: Packs,
+        measures: PhotographMeasures,
+        presenter: Presenter,
     ) -> None:
         self._database = database
         self._data_dir = data_dir
@@ -111,7 +116,7 @@ class Reports:
         self._measures = measures
         self._presenter = presenter
 
-    def report(self, record: Record) -> Report:
+    def report(self, record: Record) -> PhotographReport:
         """Return the report of a photograph that is done.
 
         Raises:
@@ -123,7 +128,7 @@ class Reports:
         plain, annotated = self._pictures(record)
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         burden = None if record.grid is None else self._measures.grid_burden(record)
-        return Report(
+        return PhotographReport(
             title=record.name,
             facts=_facts(body, burden),
             plain=overlays.jpeg(plain),
@@ -138,7 +143,7 @@ class Reports:
             notice=NOTICE,
         )
 
-    def reports(self, records: Sequence[Record]) -> list[Report]:
+    def reports(self, records: Sequence[Record]) -> list[PhotographReport]:
         """Return the reports of several photographs; those that are deleted meanwhile are left out.
 
         Raises:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from foveate import templates
-from foveate.server.exports.report import Report
+from foveate.server.exports.report import PhotographReport
 
 PACKAGE = "foveate.server.exports"
 
@@ -29,7 +29,7 @@ POLICY = (
 """Content security policy of the page."""
 
 
-def html(title: str, reports: Sequence[Report]) -> str:
+def html(title: str, reports: Sequence[PhotographReport]) -> str:
     """Return the page.
 
     Args:

@@ -41,7 +41,7 @@ from reportlab.platypus import (
     Table,
 )
 
-from foveate.server.exports.report import GridTable, LesionRow, Report
+from foveate.server.exports.report import GridTable, LesionRow, PhotographReport
 
 Paper = Literal["a4", "letter"]
 
@@ -71,7 +71,7 @@ SWATCH_GROUND = colors.Color(58 / 255, 26 / 255, 18 / 255)
 """Colour of a retina, on which all outlines can be seen."""
 
 
-def pdf(title: str, reports: Sequence[Report], paper: Paper) -> bytes:
+def pdf(title: str, reports: Sequence[PhotographReport], paper: Paper) -> bytes:
     """Return the document.
 
     Args:
@@ -167,7 +167,7 @@ def _text(
 # The page
 
 
-def _page(report: Report, width: float) -> list[Flowable]:
+def _page(report: PhotographReport, width: float) -> list[Flowable]:
     """Return what stands on a page, from top to bottom."""
     parts = [
         _head(report, width),
@@ -186,7 +186,7 @@ def _page(report: Report, width: float) -> list[Flowable]:
     return [part for one in parts for part in (one, Spacer(0, 3))]
 
 
-def _head(report: Report, width: float) -> Table:
+def _head(report: PhotographReport, width: float) -> Table:
     maker = _text("Foveate: lesions of diabetic retinopathy", 8.5, bold=True, right=True)
     return Table(
         [[_text(report.title, 13.0, bold=True), maker]],
@@ -212,7 +212,7 @@ _PLAIN = [
 """No space around a table's cells."""
 
 
-def _pictures(report: Report, width: float) -> Table:
+def _pictures(report: PhotographReport, width: float) -> Table:
     gap = 2 * mm
     each = (width - gap) / 2
     captions = [
@@ -295,7 +295,7 @@ def _grid_table(grid: GridTable, width: float) -> Table:
     return Table(rows, colWidths=[first, *[others] * (len(grid.columns) - 1)], style=_TABLE)
 
 
-def _remarks(report: Report, width: float) -> Table:
+def _remarks(report: PhotographReport, width: float) -> Table:
     rows = [
         [_text("Quality", 8.5, bold=True), _text(report.quality, 8.5, bold=report.doubtful)],
         [_text("Corrections", 8.5, bold=True), [_text(line, 8.5) for line in report.corrections]],

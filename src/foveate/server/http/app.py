@@ -116,13 +116,14 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
     )
     for routes in (about, photographs, pictures, findings, corrections, gradings, files, batches):
         app.include_router(routes.router)
-    _handle_errors(app)
+    _handle_refusals(app)
+    _handle_faults(app)
     _serve_page(app)
     return Application(Guard(app, options, sessions, metrics), app, events)
 
 
-def _handle_errors(app: FastAPI) -> None:
-    """Answer every error with the one error body."""
+def _handle_refusals(app: FastAPI) -> None:
+    """Answer requests that cannot be met with the one error body."""
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -151,6 +152,17 @@ def _handle_errors(app: FastAPI) -> None:
             return Problem.of(refusals.disk_error(error)).response()
         return Problem.of(errors.invalid(str(error))).response()
 
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        """Answer a client that has left in the middle of its request: that is no error of the server."""
+        return Problem(
+            400, "bad_request", "the connection was closed before the body was complete"
+        ).response()
+
+
+def _handle_faults(app: FastAPI) -> None:
+    """Answer faults of the disk, of the database and of Foveate with the one error body."""
+
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> Response:
         log_traceback(error)
@@ -165,13 +177,6 @@ def _handle_errors(app: FastAPI) -> None:
         LOG.error("the database refuses: %s", error)
         refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
         return Problem.of(refusal).response()
-
-    @app.exception_handler(ClientDisconnect)
-    async def left(request: Request, error: ClientDisconnect) -> Response:
-        """Answer a client that has left in the middle of its request: that is no error of the server."""
-        return Problem(
-            400, "bad_request", "the connection was closed before the body was complete"
-        ).response()
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

@@ -14,12 +14,12 @@ from itertools import combinations
 import numpy as np
 
 from foveate.metrics import cohen_kappa
-from foveate.server.review.measures import Measures
+from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage.database import Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GradedPhotograph:
+class GradedCopies:
     """A photograph and the copies that its graders left, all of them done."""
 
     record: Record
@@ -72,7 +72,7 @@ class PairSummary:
     """Mean over the photographs in which either marked any."""
 
 
-def compare(graded: GradedPhotograph, measures: Measures) -> list[LesionPair]:
+def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPair]:
     """Return every lesion of a photograph for every two of its graders."""
     pairs = []
     for copies in combinations(sorted(graded.copies, key=lambda copy: copy[0]), 2):

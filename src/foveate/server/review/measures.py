@@ -26,7 +26,7 @@ LayerName = Literal["corrected", "model"]
 """A lesion's map with corrections, or as the model made it."""
 
 
-class Measures:
+class PhotographMeasures:
     """Regions and burdens of all photographs."""
 
     def __init__(self, corrections: Corrections, memory: MapCache) -> None:

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server import schemas
 from foveate.server.exports import downloads, report_page, report_pdf
-from foveate.server.exports.report import Report
+from foveate.server.exports.report import PhotographReport
 from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.service import Service
 from foveate.server.storage import names
@@ -68,7 +68,7 @@ def all_training(
 
 
 @router.post("/downloads", response_class=FileResponse, responses=ZIP)
-def selected(services: Services, body: schemas.Selection) -> FileResponse:
+def selected(services: Services, body: schemas.DownloadSelection) -> FileResponse:
     """Return a zip of some photographs; those that are not done are left out."""
     wanted = frozenset(body.photographs)
     records = [record for record in done_of(services, None) if record.id in wanted]
@@ -116,13 +116,13 @@ def _disposition(kind: str, filename: str) -> str:
     return f"{kind}; filename*=utf-8''{quote(filename)}"
 
 
-def report_response(title: str, reports: Sequence[Report]) -> HTMLResponse:
+def report_response(title: str, reports: Sequence[PhotographReport]) -> HTMLResponse:
     """Return reports as a page, with the policy that it needs."""
     headers = {"Content-Security-Policy": report_page.POLICY}
     return HTMLResponse(report_page.html(title, reports), headers=headers)
 
 
-def pdf_response(title: str, reports: Sequence[Report], paper: report_pdf.Paper) -> Response:
+def pdf_response(title: str, reports: Sequence[PhotographReport], paper: report_pdf.Paper) -> Response:
     """Return reports as PDF; browsers show it, and save it under the title."""
     headers = {"Content-Disposition": _disposition("inline", f"{names.key(title)}.pdf")}
     return Response(report_pdf.pdf(title, reports, paper), media_type="application/pdf", headers=headers)

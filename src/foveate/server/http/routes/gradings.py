@@ -17,7 +17,7 @@ from foveate.server.http.routes import Id, Services, refusals
 from foveate.server.http.routes.files import CSV, csv_response
 from foveate.server.presenters import stamp
 from foveate.server.review import agreement
-from foveate.server.review.agreement import GradedPhotograph, LesionPair, PairSummary
+from foveate.server.review.agreement import GradedCopies, LesionPair, PairSummary
 from foveate.server.review.edits import Attribution
 from foveate.server.review.gradings import starting_mask
 from foveate.server.service import Service
@@ -132,7 +132,7 @@ def _pairs(services: Service, identifiers: list[str]) -> list[LesionPair]:
     ]
 
 
-def _graded(services: Service, record: Record) -> GradedPhotograph:
+def _graded(services: Service, record: Record) -> GradedCopies:
     """Return a photograph with the copies of its graders.
 
     Raises:
@@ -144,7 +144,7 @@ def _graded(services: Service, record: Record) -> GradedPhotograph:
         if copy is None:
             raise errors.not_found("grading")
         copies.append((grading.grader, copy))
-    return GradedPhotograph(record=record, copies=tuple(copies))
+    return GradedCopies(record=record, copies=tuple(copies))
 
 
 def _finished(services: Service, record: Record) -> Iterator[FinishedGrading]:
