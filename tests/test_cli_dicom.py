@@ -1,7 +1,9 @@
 """The DICOM commands: their options, output and exit codes."""
 
 import contextlib
+import errno
 import io
+import os
 import stat
 import sys
 
@@ -12,6 +14,7 @@ import tiny_dicom
 import tiny_package
 
 from foveate import cli
+from foveate.cli import dicom_key
 
 needs_orthanc = pytest.mark.skipif(
     not tiny_archive.installed(), reason="needs Debian's packages orthanc and orthanc-dicomweb"
@@ -76,6 +79,19 @@ def test_a_secret_is_readable_by_its_owner_only_and_never_replaced(foveate, tmp_
     assert (code, out) == (1, "")
     assert "cannot be made (File exists); choose another name" in err
     assert key.read_text() == first
+
+
+def test_a_secret_that_does_not_fit_on_the_disk_leaves_no_file(foveate, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    key = tmp_path / "key"
+    monkeypatch.setattr(dicom_key.secrets, "token_hex", full)
+    code, _, err = foveate("dicom", "key", key)
+
+    assert code == 1
+    assert "key: cannot be written (No space left on device); make room" in err
+    assert not key.exists()
 
 
 @pytest.mark.parametrize(

@@ -263,9 +263,10 @@ def test_a_photograph_that_cannot_be_processed_is_set_aside_once(orthanc, archiv
     set_aside.write_text("{}")
     assert watch.process_new(task, events.append) == 0
     assert list(json.loads(set_aside.read_text())) == [bad], "tried again"
-    set_aside.write_text("not json")
-    with pytest.raises(OutputError, match="mend or delete it"):
-        watch.process_new(task)
+    for content in ("not json", "[1]"):
+        set_aside.write_text(content)
+        with pytest.raises(OutputError, match="mend or delete it"):
+            watch.process_new(task)
 
 
 @needs_orthanc

@@ -26,7 +26,13 @@ def make_key(path: Path) -> int:
         raise OutputError(
             f"{path}: cannot be made ({error.strerror}); choose another name or folder"
         ) from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a secret is none
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); make room, then try again"
+        ) from None
     print(f"{path}: a new secret; results made with it can be told from each other, never whose they are")
     return 0

@@ -10,7 +10,7 @@ numbers of workers do appear.
 
 | event       | beside `time`, `run`, `event`                                                        |
 |-------------|--------------------------------------------------------------------------------------|
-| began       | foveate, model, engine, photographs, bytes, left, workers, share                     |
+| began       | foveate, model, engine, photographs, bytes, left, share                              |
 | joined      | worker, host, process                                                                |
 | lost        | worker, why (a class), photographs (of the shard that came back)                     |
 | photograph  | photograph (hash), status, kind, tries, worker, seconds, lay                         |

@@ -219,6 +219,8 @@ def _read_set_aside(out: Path) -> dict[str, str]:
     path = out / SET_ASIDE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
