@@ -1,7 +1,7 @@
 """Write files and folders atomically: whole or not at all.
 
-Knows:   temporary names, renaming, and what to do about the operating system's refusals.
-Ignores: what the files hold.
+Knows:   temporary names, renaming, and what to do about the operating system's errors.
+Ignores: what the files contain.
 
 A file or folder appears under its own name only after all of it is on the disk. A process that is killed at
 any moment leaves at most temporary entries, which `remove_leftovers` removes.
@@ -72,7 +72,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty draft folder; with what it then holds, it replaces `path` when the block ends.
+    """Yield an empty draft folder; the folder replaces `path` when the block ends.
 
     The old folder is moved aside first, and deleted only after the draft has its name. Where that fails, it
     is put back; after a kill between these two steps, `remove_leftovers` puts it back. Where the block
@@ -133,7 +133,7 @@ def require_writable(folder: Path) -> None:
     """Create a folder if it is missing, and write a file into it and remove it again.
 
     Raises:
-        OutputError: that fails.
+        OutputError: the folder cannot be created or written.
     """
     probe = _temporary(folder)
     write_file(probe, b"\n")
@@ -147,7 +147,7 @@ def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
 
     Args:
         folder: where to search; it need not exist.
-        deep: search the folders below it, too.
+        deep: whether to search the folders below it as well.
 
     Returns:
         The number of files and folders removed.

@@ -1,7 +1,7 @@
 """Use a Foveate server from Python: submit photographs, wait, fetch the results.
 
 Knows:   the server's HTTP API (docs/http-api.md), and that a request is repeated while the queue is full.
-Ignores: how lesions are found, and how the server works.
+Ignores: how lesions are segmented, and how the server works.
 
     from foveate.client import Client
 
@@ -291,7 +291,7 @@ class Client:
     def _open(
         self, method: str, route: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
-        """Return a response that is no error; closing it closes its connection.
+        """Return a response that is not an error; closing it closes its connection.
 
         Raises:
             ServerError: the server cannot be reached, or the response is an error.

@@ -63,7 +63,7 @@ class OrderedPool(Generic[Item, Worker, Result]):
     not grow with the number of items.
 
     Args:
-        work: function of an item and a worker; it should call `check` every now and then.
+        work: function of an item and a worker; it should call `check` at short intervals.
         workers: resources that only one item may use at a time.
     """
 

@@ -58,7 +58,7 @@ class OutputError(FoveateError):
     def __init__(self, line: str, *, errno: int | None = None) -> None:
         super().__init__(line)
         self.errno = errno
-        """The operating system's error number, where it was the system that refused."""
+        """The operating system's error number; None if the error has another cause."""
 
 
 class ArchiveError(FoveateError):

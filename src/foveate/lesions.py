@@ -1,7 +1,7 @@
 """The lesions: their codes, names and colours.
 
 Knows:   codes, names, colours.
-Ignores: how a lesion is found, and which lesions a model finds.
+Ignores: how a lesion is segmented, and which lesions a model segments.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Paths in messages, and checksums of files.
 
 Knows:   how to print any path in one line, and how to hash a file without reading it into memory.
-Ignores: what the files hold.
+Ignores: what the files contain.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def display_path(path: Path | str) -> str:
-    """Return a path for a message of one line: as it is, or quoted where it holds unprintable characters."""
+    """Return a path for a message of one line: unchanged, or quoted if it has unprintable characters."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 

@@ -13,6 +13,6 @@ def utc_timestamp(moment: datetime, precision: Literal["seconds", "milliseconds"
 
     Args:
         moment: with a time zone, or in local time.
-        precision: the smallest unit; what is below it is cut off.
+        precision: the smallest unit; smaller units are cut off.
     """
     return moment.astimezone(UTC).isoformat(timespec=precision).replace("+00:00", "Z")

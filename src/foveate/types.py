@@ -1,7 +1,7 @@
 """The values that packages exchange: frozen dataclasses without behaviour beyond their own arithmetic.
 
 Knows:   the parts and units of a photograph, a field, a frame, a map and a region.
-Ignores: how any of them is found, computed or written.
+Ignores: how any of them is detected, computed or written.
 
 Coordinates are (row, column), origin top left. A continuous coordinate counts from the outer edge of the
 first pixel, so that the centre of pixel i is at i + 0.5 and scaling is a plain multiplication.
@@ -20,8 +20,8 @@ Part = Literal["field", "paper", "whole"]
 """The part of a photograph that is analysed: the field's box, the paper's centre crop, or all of it."""
 
 FieldRule = Literal["find", "whole"]
-"""How the field of view is determined: found as a lit disc, or taken as the whole photograph. The latter is
-for photographs that are not from a fundus camera."""
+"""How the field of view is determined: detected as a lit disc, or taken as the whole photograph. The latter
+is for photographs that are not from a fundus camera."""
 
 TtaViews = Literal[1, 4, 8]
 """Number of views for test-time augmentation: the view itself, its 4 quarter turns, or all 8 symmetries."""

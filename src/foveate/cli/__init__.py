@@ -1,13 +1,13 @@
 """The command line: arguments -> calls -> exit codes.
 
 Knows:   exit codes, and that an error is one line.
-Ignores: which commands there are (`commands`), and how anything is done; a library user misses nothing here.
+Ignores: which commands there are (`commands`), and how anything is done; library users do not need it.
 
 | exit code | meaning                                                            |
 |-----------|--------------------------------------------------------------------|
 | 0         | all is well                                                        |
 | 1         | some photographs failed, or nothing could be done; stderr says why |
-| 2         | the command line makes no sense                                    |
+| 2         | the command line is invalid                                        |
 | 130, 143  | interrupted (Ctrl-C), terminated; what was complete is kept        |
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Run the command line of this process and exit with its exit code."""
     open_standard_descriptors()
     code = run(sys.argv[1:])
-    gc.freeze()  # else the interpreter searches all objects once more: seconds, on a machine that is busy
+    gc.freeze()  # otherwise a last collection visits all objects: seconds on a busy machine
     sys.exit(code)
 
 

@@ -71,7 +71,7 @@ def _make_job(source: str, options: PredictOptions) -> ClusterJob:
 
 @contextmanager
 def _status_display() -> Iterator[StatusCallback]:
-    """Yield a function that shows the status of a run: a bar on a terminal, a line now and then elsewhere."""
+    """Yield a function that shows the status of a run: a bar on a terminal, lines elsewhere."""
     if not sys.stderr.isatty():
         yield _StatusLines()
         return
@@ -86,7 +86,7 @@ def _status_display() -> Iterator[StatusCallback]:
 
 
 class _StatusLines:
-    """Prints a line now and then."""
+    """Prints a status line every `LINE_SECONDS`, and one at the end."""
 
     def __init__(self) -> None:
         self._next_line = time.monotonic()
@@ -98,7 +98,7 @@ class _StatusLines:
 
 
 def format_status(status: RunStatus) -> str:
-    """Return how far a run is, in one line."""
+    """Return the progress of a run in one line."""
     parts = [f"{status.done}/{status.total} photographs"]
     parts += [f"{status.done_before} of them before"] * bool(status.done_before)
     parts += [f"{status.failed} failed"] * bool(status.failed)
@@ -111,7 +111,7 @@ def format_status(status: RunStatus) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in few words: '45 s', '12 min', '3 h 05 min'."""
+    """Return a duration as a short text: '45 s', '12 min', '3 h 05 min'."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -119,7 +119,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(count: float) -> str:
-    """Return a number of bytes in few words: '1.2 GB'."""
+    """Return a number of bytes as a short text: '1.2 GB'."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             break

@@ -1,10 +1,10 @@
 """The commands, as a person types them.
 
 Knows:   their names, arguments and help.
-Ignores: what a command does; a module of its own does it, and its options are in `options`.
+Ignores: what a command does, which is in its own module, and its options, which are in `options`.
 
-What computes is imported when a command runs, so that `--help` answers at once. Cyclopts' own lazy commands
-would not do: their help is blank until they are imported, or loses all but its first line.
+Modules that compute are imported when a command runs, so that `--help` responds at once. Cyclopts' own lazy
+commands are unsuitable: their help is blank until they are imported, or loses all but its first line.
 """
 # ruff: noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`foveate data`: is a set sound, and which of its photographs are held back?
+"""`foveate data`: check a set of photographs, and assign them to folds.
 
 Knows:   how the answers of `check` and `split` are shown.
 Ignores: what is wrong with a set, and how photographs are assigned to folds.

@@ -56,7 +56,7 @@ def push(folder: Path, url: str, login: LoginOptions) -> int:
 
 
 def watch(url: str, options: WatchOptions) -> int:
-    """Process photographs as they come into the archive; return the exit code, if only once.
+    """Process photographs as they come into the archive; return the exit code after a single query.
 
     Raises:
         UsageError: an option is misspelt.

@@ -1,4 +1,4 @@
-"""Standard output and standard error as every command uses them: a reader that goes away stops no work.
+"""Standard output and standard error for all commands: work continues when their reader is gone.
 
 Knows:   closed and broken streams, characters that a terminal cannot show, JSON on stdout.
 Ignores: what is printed.
@@ -64,7 +64,7 @@ class _ForgivingStream(io.TextIOBase):
                 self._drop()
 
     def _drop(self) -> None:
-        """Write to nowhere from now on; what the stream still holds would fail again when Python exits."""
+        """Discard all output from now on; buffered text would fail again when Python exits."""
         stream, self._stream = self._stream, None
         try:
             descriptor = stream.fileno() if stream is not None else None
@@ -77,7 +77,7 @@ class _ForgivingStream(io.TextIOBase):
 
 
 def open_standard_descriptors() -> None:
-    """Open what this process was started without, as by `2>&-`, so that no file takes its number.
+    """Open the standard descriptors that are closed, as by `2>&-`, so that no file takes their numbers.
 
     Otherwise a library that writes a warning to number 2 would write it into a result.
     """
@@ -109,7 +109,7 @@ def forgiving_streams() -> Iterator[None]:
 
 @contextmanager
 def errors_as_json(is_enabled: bool) -> Iterator[None]:
-    """Print an error of ours as one JSON object on stdout, before it is handled as usual."""
+    """Print a FoveateError as one JSON object on stdout, before it is handled as usual."""
     try:
         yield
     except FoveateError as error:

@@ -29,7 +29,7 @@ def predict_on_this_machine(paths: Sequence[str], options: PredictOptions) -> in
 
     Args:
         paths: files, folders and globs.
-        options: consistent.
+        options: options that are consistent.
 
     Raises:
         UsageError: an option is misspelt.
@@ -63,7 +63,7 @@ def predict_on_this_machine(paths: Sequence[str], options: PredictOptions) -> in
 
 
 def make_settings(options: PredictOptions) -> Settings:
-    """Return how photographs are processed.
+    """Return the settings for processing photographs.
 
     Raises:
         UsageError: an option is misspelt.
@@ -91,7 +91,7 @@ def make_objects(options: DicomOptions) -> DicomRequest | None:
 
 
 def parse_objects(text: str, secret: bytes | None = None) -> DicomRequest:
-    """'seg,sr' -> the DICOM objects to make now; with a secret, without the patient.
+    """Parse 'seg,sr' into the DICOM objects to make now; with a secret, without the patient.
 
     Raises:
         UsageError: a part is not an object.

@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, else a line now and then; always on stderr.
+"""Progress of a training: a bar on a terminal, lines elsewhere; always on stderr.
 
 Knows:   terminals.
 Ignores: what is being trained.
@@ -24,7 +24,7 @@ def show(steps: Iterable[tuple[StageName, StageProgress]], *, quiet: bool = Fals
     """Run through the steps and show their progress.
 
     Args:
-        steps: of all stages.
+        steps: the steps of all stages.
         quiet: show nothing; one of several processes is enough.
     """
     if quiet:

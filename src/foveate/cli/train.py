@@ -106,10 +106,10 @@ def make_plan(
     """Return what is to be trained.
 
     Args:
-        name: of a recipe.
-        options: of every training.
-        folder: of the run.
-        fold: to hold back; the recipe's own if None.
+        name: name of a recipe.
+        options: the options of every training.
+        folder: folder of the run.
+        fold: the fold to hold back; the recipe's own if None.
 
     Raises:
         UsageError: there is no such recipe.
@@ -147,7 +147,7 @@ def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of a name.
+    """Return the recipe with this name.
 
     Raises:
         UsageError: there is no such recipe.

@@ -1,11 +1,11 @@
-"""Photographs by the million: from a folder or a bucket to a folder or a bucket, by workers anywhere.
+"""Process millions of photographs, from one folder or bucket to another, with workers on any machines.
 
-Knows:   which executor an address means.
-Ignores: how a run goes (`driver`), and what a person types.
+Knows:   which executor an address selects.
+Ignores: how a run proceeds (`driver`), and the command line.
 
     driver.run(job, Placement(on="ray://local", workers=2).start_executor)
 
-`--on local` needs nothing but pyarrow; Ray and fsspec are imported where an address asks for them.
+`--on local` needs only pyarrow; Ray and fsspec are imported only if an address needs them.
 """
 
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ LOCAL = "local"
 """Workers are threads of this process."""
 
 RAY_SCHEME = "ray://"
-"""Workers are actors of a Ray cluster; `ray_executor` says what may follow."""
+"""Workers are actors of a Ray cluster; `ray_executor` lists what may follow the scheme."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """Where workers run, and how many."""
+    """Where the workers run, and how many there are."""
 
     on: str = LOCAL
     """'local', 'ray://local', 'ray://auto' or 'ray://HOST[:PORT]'."""
     workers: int | None = None
-    """None for as many as there are processors for."""
+    """Number of workers; if None, as many as the processors allow."""
 
     def __post_init__(self) -> None:
         if self.on != LOCAL and not (self.on.startswith(RAY_SCHEME) and self.on != RAY_SCHEME):
@@ -42,7 +42,7 @@ class Placement:
 
     @contextmanager
     def start_executor(self, assignment: Assignment, package: Package) -> Iterator[Executor]:
-        """Yield the workers, and end them afterwards.
+        """Start the workers, yield their executor, and end them afterwards.
 
         Raises:
             ClusterError: the cluster cannot be reached, or Ray is not installed.
@@ -79,7 +79,7 @@ class Placement:
                 executor.close()
 
     def _worker_count(self, assignment: Assignment) -> int:
-        """Return how many workers are asked for, or as many as this machine has processors for."""
+        """Return the requested number of workers, or as many as the processors of this machine allow."""
         if self.workers is not None:
             return self.workers
         return max(1, available_processors() // (assignment.choice.threads or 1))

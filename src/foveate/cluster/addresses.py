@@ -1,6 +1,6 @@
-"""The store at an address: a folder, or a prefix of a bucket.
+"""Open the store at an address: a folder, or a prefix of a bucket.
 
-Knows:   which kind of store an address means, and what a bucket needs.
+Knows:   which type of store an address refers to, and which libraries a bucket needs.
 Ignores: what the store is used for.
 """
 
@@ -14,7 +14,7 @@ def open_store(address: str) -> FileStore:
     """Return the store at an address: 's3://bucket/prefix', or a folder, which need not exist.
 
     Raises:
-        ClusterError: the kind of address is unknown, or the library for it is not installed.
+        ClusterError: the scheme of the address is unknown, or the library for it is not installed.
     """
     if address.startswith(BUCKET_SCHEME):
         try:

@@ -1,10 +1,10 @@
-"""A prefix of an S3 bucket as a store, through fsspec's s3fs.
+"""Use a prefix of an S3 bucket as a store, through fsspec's s3fs.
 
-Knows:   how objects are listed page by page, put and removed, and what a bucket's refusals mean.
-Ignores: what the objects are.
+Knows:   how objects are listed page by page, written and removed, and what S3's errors mean.
+Ignores: what the objects contain.
 
-The endpoint, region and credentials come from where AWS's own tools take them: AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, a profile, or the role of the machine. S3 puts an object whole or not at all.
+The endpoint, region and credentials are read from the same places as by AWS's own tools: AWS_ENDPOINT_URL,
+AWS_ACCESS_KEY_ID, a profile, or the role of the machine. S3 writes an object completely or not at all.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from foveate.paths import display_path
 from foveate.photographs import RESULT_MARK_BYTES, RESULT_MARKS, is_result_mark
 
 TIMEOUT_SECONDS = 20
-"""For a connection, and for each answer; s3fs tries five times in all. Our choice."""
+"""Time limit for a connection and for each response; s3fs makes five attempts in all. Our choice."""
 
 PAGE_OBJECTS = 1000
-"""Most objects that one request lists or removes, by S3's rules."""
+"""Maximum number of objects that one request lists or removes; S3 sets this limit."""
 
 
 class BucketStore:
@@ -65,7 +65,7 @@ class BucketStore:
             key = entry["Key"]
             path = key.removeprefix(self._prefix)
             if path.endswith("/") or any(part.startswith(".") for part in path.split("/")):
-                continue  # consoles put 'name/' for a folder; hidden files are left out
+                continue  # consoles store a folder as an object 'name/'; hidden files are left out
             if not f"{BUCKET_SCHEME}{self._bucket}/{key}".startswith(tuple(excluded)):
                 stamp = f"{entry['Size']}-{entry['ETag'].strip(chr(34))}"
                 yield StoredFile(path=path, size=entry["Size"], stamp=stamp, real=path)
@@ -73,7 +73,7 @@ class BucketStore:
     def _result_folders(self, prefix: str) -> list[str]:
         """Return the addresses, with '/' at the end, of the folders in which Foveate wrote results.
 
-        All objects are listed for it: those of such a folder may come before the file that marks it.
+        It lists all objects, because objects of such a folder may precede the file that marks it.
         """
         folders = []
         for entry in self._objects(prefix):
@@ -131,7 +131,7 @@ class BucketStore:
                     self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
 
     def _objects(self, prefix: str) -> Iterator[dict[str, Any]]:
-        """Yield S3's entry of each object, a page at a time."""
+        """Yield S3's entry of each object; the entries are requested page by page."""
         continuation: dict[str, str] = {}
         while True:
             with self._translate_errors("", PhotographError):
@@ -150,14 +150,14 @@ class BucketStore:
 
     @contextmanager
     def _translate_errors(self, path: str, error_type: type[FoveateError]) -> Iterator[None]:
-        """Turn what S3 and its library raise into an error of ours."""
+        """Translate the errors of S3 and its library into errors of Foveate."""
         try:
             yield
         except (OSError, BotoCoreError) as error:
             raise self._translated(path, error, error_type) from error
 
     def _translated(self, path: str, error: Exception, error_type: type[FoveateError]) -> FoveateError:
-        """Return what a refusal means; ClusterError where every other photograph will meet it too."""
+        """Return the error to raise instead: a ClusterError if every other photograph will fail as well."""
         address, message = self.display_path(path), " ".join(str(error).split())
         if isinstance(error, FileNotFoundError):
             return error_type(f"{address}: no such object or bucket; check the address")

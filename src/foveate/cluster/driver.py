@@ -1,10 +1,10 @@
-"""The driver of a run: it submits the photographs in shards, and handles each event that comes back.
+"""The driver of a run: it submits the photographs in shards, and handles the events of the workers.
 
 Knows:   the order of a run, retries, when a photograph is recorded as failed, when a run must end.
-Ignores: where workers are, what stores are made of, and how a photograph is processed.
+Ignores: where workers run, how stores are implemented, and how a photograph is processed.
 
-A run that was stopped at any moment is finished by another with `resume`. No photograph is then written a
-second time, and the tables are those of a run that nothing stopped.
+A run that was interrupted at any moment can be completed by another run with `resume`. No photograph is then
+written a second time, and the tables are the same as those of an uninterrupted run.
 """
 
 import contextlib
@@ -42,21 +42,23 @@ from foveate.version import version
 from foveate.writers import PredictRequest
 
 MAX_SHARD_SIZE = 16
-"""Most photographs of a shard: it takes a minute or so, and its messages milliseconds. Our choice."""
+"""Maximum number of photographs in a shard. Such a shard takes about a minute, and its messages take
+milliseconds. Our choice."""
 
 SHRINK_FACTOR = 4
-"""A shard is at most one part in so many of what each worker has left to do. Towards the end shards shrink to
-one photograph, so that no worker is left alone with a large one. Source: guided self-scheduling,
-Polychronopoulos and Kuck 1987, doi:10.1109/TC.1987.5009495; there it is 1."""
+"""A shard is at most this fraction, 1/SHRINK_FACTOR, of the work left for each worker. Towards the end,
+shards shrink to one photograph, so that no worker is busy with a large one while the others are idle.
+Source: guided self-scheduling, Polychronopoulos and Kuck 1987, doi:10.1109/TC.1987.5009495; there the factor
+is 1."""
 
 MAX_REFUSALS = 10
-"""Photographs in a row that fail because the target refuses them, after which a run ends."""
+"""Number of consecutive photographs that fail because the target refuses them, after which a run ends."""
 
 POLL_SECONDS = 1.0
-"""After so long without an event, the status is reported all the same."""
+"""Longest wait for an event before the status is reported again."""
 
 STARTUP_SECONDS = 900
-"""In which the first worker must be ready: a cluster that grows on demand takes minutes to add a machine."""
+"""Time limit for the first worker to be ready: a cluster that grows on demand needs minutes for a machine."""
 
 ExecutorFactory = Callable[[Assignment, Package], AbstractContextManager[Executor]]
 """Starts workers, and ends them when the context ends."""
@@ -74,22 +76,22 @@ def run(
     """Process all photographs of a source and write their results to a target.
 
     A photograph that fails is tried again after all others; after its last attempt it is recorded as failed
-    with its error. Where a worker dies, its photographs go to other workers one by one, so that a photograph
-    that kills workers is identified.
+    with its error. If a worker dies, its photographs are submitted to other workers one by one,
+    so that a photograph that kills workers is identified.
 
     Args:
-        job: what is to be done.
+        job: the source, the target, the model and the settings.
         start_executor: starts the workers.
-        log: a file for JSON lines, 'stderr' for standard error, None for none.
-        on_status: called as the run goes on.
+        log: path of a file for JSON lines, 'stderr' for standard error, or None for no log.
+        on_status: called with the current status after each event, and at least every POLL_SECONDS.
 
     Raises:
         PhotographError: the source holds no photograph.
         LesionError, SettingError: the settings do not fit the model; nothing was computed.
-        OutputError: the target is not free, or refuses to be written.
-        ClusterError: the cluster or a bucket cannot be reached, or workers do not match.
+        OutputError: the target is not free, or cannot be written.
+        ClusterError: the cluster or a bucket cannot be reached, or the workers have different versions.
     """
-    check_settings(job.package, job.settings)  # refused now rather than at the first photograph
+    check_settings(job.package, job.settings)  # fails now rather than at the first photograph
     target = open_store(job.target)
     require_free_target(job, target)
     started = datetime.now(UTC)
@@ -118,7 +120,7 @@ def run(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriverContext:
-    """What a driver works with."""
+    """The objects that a driver needs."""
 
     job: ClusterJob
     inventory: Inventory
@@ -132,8 +134,8 @@ class Driver:
     """Submits shards until every photograph is done or recorded as failed.
 
     Args:
-        context: what it works with.
-        name: of the run.
+        context: the job, and the objects that the driver needs.
+        name: name of the run.
     """
 
     def __init__(self, context: DriverContext, name: str) -> None:
@@ -158,7 +160,7 @@ class Driver:
         self._startup_seconds = 0.0
 
     def start(self, startup: float) -> None:
-        """Wait for a worker, check that the target was begun with the same request, find what is done.
+        """Wait for a worker, check that an earlier run made the same request, and mark what is done.
 
         Args:
             startup: when the workers were started, by the monotonic clock.
@@ -181,7 +183,7 @@ class Driver:
         self._report_status()
 
     def process_all(self) -> None:
-        """Submit all photographs, and handle what comes back."""
+        """Submit all photographs, and handle the events until all are done."""
         self._pending_count = self._inventory.remaining()[0]
         while self._pending_count or self._retry_items or self._running:
             while self._executor.capacity() > 0 and (self._pending_count or self._retry_items):
@@ -193,18 +195,18 @@ class Driver:
         self._manifest.flush()
 
     def abort(self, error: BaseException) -> None:
-        """Keep what is complete, and end the workers."""
+        """End the workers, and record the photographs that are complete."""
         for result in self._executor.close():
             for entry in result.entries:
                 if entry.row.status == "ok":
                     self._record(entry)
-        with contextlib.suppress(OutputError, ClusterError):  # most likely why the run ends
+        with contextlib.suppress(OutputError, ClusterError):  # most likely the reason why the run ends
             self._manifest.flush()
         counts = self._counts
         self._log.write("stopped", why=type(error).__name__, ok=counts["ok"], failed=counts["failed"])
 
     def log_end(self) -> None:
-        """Write to the log that all is done."""
+        """Log the end of the run."""
         status = self._status()
         self._log.write(
             "ended",
@@ -217,7 +219,7 @@ class Driver:
         )
 
     def request(self) -> PredictRequest:
-        """Return what is asked for each photograph."""
+        """Return the request that applies to each photograph."""
         label = self._first_worker().label
         return batch.predict_request("", self._job.package, label, self._job.settings, self._job.format)
 
@@ -232,7 +234,7 @@ class Driver:
         )
 
     def _next_items(self) -> tuple[WorkItem, ...]:
-        """Return what is submitted next: first what was never submitted, then the failures one by one."""
+        """Return the next items to submit: first those never submitted, then the failures one by one."""
         if not self._pending_count:
             return (self._retry_items.popleft(),)
         count = shard_size(self._pending_count, len(self._ready))
@@ -255,7 +257,7 @@ class Driver:
             self._finish(event)
 
     def _add_worker(self, worker: WorkerReady) -> None:
-        """Count a worker, unless its results would differ from the other workers'."""
+        """Register a worker, and raise ClusterError if its results would differ from those of the others."""
         first = worker if self._first is None else self._first
         if (worker.foveate, worker.label) != (version(), first.label):
             raise ClusterError(
@@ -267,9 +269,10 @@ class Driver:
         self._log.write("joined", worker=worker.worker, host=worker.host, process=worker.process)
 
     def _resubmit(self, lost: WorkerLost) -> None:
-        """Take back the shard of a worker that died: each photograph is submitted again, by itself.
+        """Submit the photographs of a worker that died again, each in a shard of its own.
 
-        Which of several photographs killed the worker cannot be known; for one alone the death is a failure.
+        It is unknown which of several photographs killed the worker. The death of a worker that had only one
+        photograph counts as a failure of that photograph.
         """
         self._ready.pop(lost.worker, None)
         items = () if lost.shard is None else lost.shard.items
@@ -301,8 +304,8 @@ class Driver:
         """Record the outcome of a photograph, or queue it for another attempt.
 
         Raises:
-            OutputError: no other photograph can be processed, as on a full disk.
-            ClusterError: the same, as where a bucket cannot be reached.
+            OutputError: no other photograph can be processed, for example because the disk is full.
+            ClusterError: the same, for example because a bucket cannot be reached.
         """
         if entry.row.status == "failed" and entry.attempts < self._job.max_attempts:
             self._counts["retries"] += 1
@@ -322,7 +325,7 @@ class Driver:
         self._record(entry)
 
     def _record(self, entry: LedgerEntry) -> None:
-        """Write the outcome of a photograph to inventory, manifest and log."""
+        """Write the outcome of a photograph to the inventory, the manifest and the log."""
         line = ledger.encode(entry)
         self._inventory.set_line(entry.row.name, line)
         self._manifest.add(line)
@@ -375,10 +378,10 @@ class Driver:
 
 
 def shard_size(pending: int, workers: int) -> int:
-    """Return how many photographs the next shard has.
+    """Return the number of photographs in the next shard.
 
     Args:
-        pending: photographs that were never submitted.
-        workers: that are ready.
+        pending: number of photographs that were never submitted.
+        workers: number of workers that are ready.
     """
     return max(1, min(MAX_SHARD_SIZE, pending // (SHRINK_FACTOR * max(1, workers))))

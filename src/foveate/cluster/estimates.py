@@ -1,11 +1,11 @@
-"""What a run will cost, before it runs: photographs, bytes, hours.
+"""Estimate the cost of a run before it starts: photographs, bytes, hours.
 
-Knows:   how a cost is measured, and what follows from it.
-Ignores: who pays.
+Knows:   how the time and the size of a sample are measured, and extrapolated to all photographs.
+Ignores: prices.
 
-Some photographs, spread over all, are processed by one worker on this machine, and what that took is
-multiplied. So an hour is an hour of a machine like this one, whose workers do not slow each other down; the
-time that a bucket takes to store results is not included.
+A sample, spread evenly over all photographs, is processed by one worker on this machine, and its time is
+multiplied. An hour therefore means an hour of a machine like this one, whose workers do not slow each other
+down. The time that a bucket takes to store results is not included.
 """
 
 import statistics
@@ -21,38 +21,38 @@ from foveate.cluster.worker import Shard, ShardWorker
 from foveate.inference.settings import check_settings
 
 SAMPLE = 4
-"""Photographs that are measured, after one to warm up: a quarter of a minute, and the photographs of a
-screening programme are much alike. Our choice."""
+"""Number of photographs that are measured, after one for warming up. They take a quarter of a minute, and the
+photographs of a screening programme are much alike. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEstimate:
-    """What a run will cost."""
+    """The estimated cost of a run."""
 
     photographs: int
-    """Of the share that was asked for."""
+    """Number of photographs in the requested share."""
     size: int
-    """Their bytes."""
+    """Total size of these photographs, bytes."""
     remaining: int
     """Photographs that no earlier run has done."""
     skipped: int
     """Files that are not photographs."""
     seconds: tuple[float, ...]
-    """Of each measured photograph; empty where all that were tried failed."""
+    """Time for each measured photograph; empty if the whole sample failed."""
     failed: int
     """Photographs of the sample that failed."""
     result_bytes: float
-    """Of one photograph's results, the mean of those measured."""
+    """Mean size of one photograph's results, over the sample."""
     engine: str
     """Label of the engine."""
 
     @property
     def seconds_per_photograph(self) -> float | None:
-        """The mean; None where nothing was measured."""
+        """Mean time for each photograph; None if nothing was measured."""
         return statistics.fmean(self.seconds) if self.seconds else None
 
     def hours(self, workers: int) -> float | None:
-        """Return how long so many workers take once started; None where nothing was measured.
+        """Return the hours that this many workers take once started; None if nothing was measured.
 
         The last photographs of a run keep some workers waiting, at most for one photograph's time.
         """
@@ -63,7 +63,7 @@ class RunEstimate:
 
 
 def estimate(job: ClusterJob) -> RunEstimate:
-    """Return what a run would cost; nothing is written to the target.
+    """Return the estimated cost of a run; nothing is written to the target.
 
     Raises:
         PhotographError: the source holds no photograph.

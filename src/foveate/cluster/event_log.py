@@ -1,21 +1,21 @@
 """The log of a run: each event as a line of JSON, for machines.
 
-Knows:   events, and what a log may contain.
+Knows:   the events, and what a log may contain.
 Ignores: what causes the events.
 
-A log travels further than the results do. Therefore it has no name of a photograph, no path and no error's
-text, any of which may name a patient. A photograph appears as a keyed hash of its name, whose key is kept in
-the target (`manifest/order.json`), and an error as the name of its class. Names of machines and process
-numbers of workers do appear.
+More people see a log than the results. Therefore it contains no name of a photograph, no path and no text of
+an error, any of which may name a patient. A photograph appears as a keyed hash of its name; the key is kept
+in the target (`manifest/order.json`). An error appears as the name of its class. Names of machines and
+process numbers of workers do appear.
 
-| event       | beside `time`, `run`, `event`                                                        |
+| event       | keys in addition to `time`, `run`, `event`                                           |
 |-------------|--------------------------------------------------------------------------------------|
 | began       | foveate, model, engine, photographs, bytes, left, share                              |
 | joined      | worker, host, process                                                                |
-| lost        | worker, why (a class), photographs (of the shard that came back)                     |
+| lost        | worker, why (a class), photographs (of the shard that it had)                        |
 | photograph  | photograph (hash), status, kind, tries, worker, seconds, lay                         |
 | again       | photograph (hash), kind, tries                                                       |
-| shard       | worker, photographs, peak_mb (most memory that the worker ever used)                 |
+| shard       | worker, photographs, peak_mb (peak memory of the worker so far)                      |
 | ended       | ok, failed, kept, seconds, starting (seconds until the first worker), driver_peak_mb |
 | stopped     | why (a class), ok, failed                                                            |
 """
@@ -36,7 +36,7 @@ from foveate import atomic_files
 from foveate.timestamps import utc_timestamp
 
 STDERR = "stderr"
-"""In place of a file's name: standard error, where containers look for logs."""
+"""Given instead of a file's name, it means standard error, from which containers collect logs."""
 
 
 class EventLog:
@@ -57,7 +57,7 @@ class EventLog:
         self._key = bytes.fromhex(key)
 
     def write(self, event: str, **facts: object) -> None:
-        """Write an event at once."""
+        """Write an event without buffering."""
         if self._stream is not None:
             moment = utc_timestamp(datetime.now(UTC), "milliseconds")
             line = json.dumps({"time": moment, "run": self._run, "event": event, **facts})
@@ -90,6 +90,6 @@ def open_event_log(destination: str | None, run: str) -> Iterator[EventLog]:
 
 
 def peak_memory_mb() -> int:
-    """Return the most memory that this process ever used, MB."""
+    """Return the peak memory of this process so far, MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak >> (20 if sys.platform == "darwin" else 10)  # bytes there, KiB elsewhere
+    return peak >> (20 if sys.platform == "darwin" else 10)  # macOS reports bytes, other systems KiB

@@ -1,9 +1,9 @@
-"""Executors: shards go to workers, events come back.
+"""Executors: they submit shards to workers, and return the events of the workers.
 
-Knows:   what an executor is, and an executor of threads in this process.
+Knows:   the executor protocol, and an executor whose workers are threads of this process.
 Ignores: which shards there are, and what an event means for the run.
 
-The executor whose workers are processes of other machines is in `ray_executor`.
+The executor whose workers are processes on other machines is in `ray_executor`.
 """
 
 import queue
@@ -17,8 +17,8 @@ from foveate.cluster.worker import Shard, ShardResult, WorkerReady
 from foveate.concurrency import WorkCancelled
 
 SHARDS_PER_WORKER = 2
-"""Most shards that a worker has: the one it works on, and one so that it never waits for the next. More would
-be lost with it, and would wait behind it while other workers are idle."""
+"""Maximum number of shards that a worker has: the one in progress, and the next, so that it never waits. More
+would be lost if it died, and would wait for it while other workers are idle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class WorkerLost:
 
     worker: str
     shard: Shard | None
-    """A shard that it had; None where it had none, or was not ready yet."""
+    """A shard that it had; None if it had none, or was not ready yet."""
     error_type: str
     """Name of the error's class."""
     first: bool = True
@@ -42,33 +42,33 @@ class Executor(Protocol):
     """Several workers that process shards."""
 
     def capacity(self) -> int:
-        """Return how many shards may be submitted now."""
+        """Return the number of shards that may be submitted now."""
         ...
 
     def submit(self, shard: Shard) -> None:
-        """Give a shard to a worker; only where there is capacity."""
+        """Submit a shard to a worker; call it only if there is capacity."""
         ...
 
     def next_event(self, timeout: float) -> ExecutorEvent | None:
-        """Wait for an event; None where none comes within so many seconds.
+        """Wait for an event and return it; return None if there is none within `timeout` seconds.
 
         Raises:
-            FoveateError: the workers cannot do what is asked of them.
-            Exception: whatever else went wrong in a worker.
+            FoveateError: the workers cannot do their work.
+            Exception: any other error in a worker.
         """
         ...
 
     def close(self) -> list[ShardResult]:
-        """End all work; return the finished results that nobody has fetched."""
+        """End all work; return the finished results that were not yet returned as events."""
         ...
 
 
 @runtime_checkable
 class InferenceWorker(Protocol):
-    """What processes shards: `worker.ShardWorker`, or a test's."""
+    """An object that processes shards: `worker.ShardWorker`, or a stand-in in tests."""
 
     def ready_event(self) -> WorkerReady:
-        """Return the event that says who is ready."""
+        """Return the event that identifies this worker as ready."""
         ...
 
     def process(self, shard: Shard, check: Callable[[], None]) -> ShardResult:
@@ -84,7 +84,7 @@ class ThreadExecutor:
     """An executor in this process: each worker has a thread and an engine of its own.
 
     Args:
-        workers: opened.
+        workers: the workers, each with its model open.
     """
 
     def __init__(self, workers: Sequence[InferenceWorker]) -> None:
@@ -132,7 +132,7 @@ class ThreadExecutor:
         worker = self._idle.get()
         try:
             self._events.put(worker.process(shard, self._check))
-        except BaseException as error:  # raised again where the event is waited for, in another thread
+        except BaseException as error:  # raised again by `next_event`, in the thread that calls it
             self._events.put(error)
         finally:
             self._idle.put(worker)

@@ -1,11 +1,11 @@
-"""All photographs of a run, in order, with their names and outcomes: on disk, not in memory.
+"""An inventory of all photographs of a run, in order, with their names and outcomes, on disk.
 
-Knows:   which files of a store are photographs, their order, what their results are called, what is done.
-Ignores: how and by whom a photograph is processed.
+Knows:   which files of a store are photographs, their order, the names of their results, and which are done.
+Ignores: how a photograph is processed, and by which worker.
 
-The inventory is a scratch database of this machine that ends with the run; what must outlive the run is in
-the `ledger`. Order and names are those of `photographs.list_files`, which holds everything in memory and
-therefore cannot list a million files; a test checks that both agree.
+The inventory is a scratch database of this machine that is deleted when the run ends; whatever must be
+kept is in the `ledger`. Order and names are those of `photographs.list_files`, which holds everything in
+memory and therefore cannot list a million files; a test checks that both agree.
 """
 
 import itertools
@@ -34,11 +34,11 @@ CREATE TABLE photographs (
     line TEXT
 )
 """
-"""`name_key` is equal for names that some disk takes for the same, `has_result` says whether a result exists
-in the target, and `line` is the ledger's line."""
+"""`name_key` is equal for names that some file systems treat as the same, `has_result` states whether a
+result exists in the target, and `line` is the line of the ledger."""
 
 CHUNK_ROWS = 1000
-"""Rows that one statement reads. Our choice."""
+"""Number of rows that one statement reads. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,7 @@ class Share:
     of: int = 1
 
     def contains(self, path: str) -> bool:
-        """Return whether a photograph belongs to this part: a function of its path alone."""
+        """Return whether a photograph belongs to this part, which depends on its path only."""
         return zlib.crc32(_to_bytes(path)) % self.of == self.index - 1
 
 
@@ -59,16 +59,16 @@ class WorkItem:
     """One photograph to be processed."""
 
     path: str
-    """In the source."""
+    """Path in the source."""
     name: str
-    """As tables show it and its files are called."""
+    """Name in tables, and of the result files."""
     stamp: str
-    """Of the source's file."""
+    """Stamp of the source's file (`StoredFile.stamp`)."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     failed_attempts: int = 0
     has_result: bool = False
-    """Whether a result may exist in the target already, so that it is checked first."""
+    """Whether a result may exist in the target already, so that the worker checks it first."""
 
 
 class Inventory:
@@ -90,7 +90,7 @@ class Inventory:
         try:
             self._fill(files)
             self._make_names_unique()
-        except BaseException:  # the listing failed: no context will end
+        except BaseException:  # the listing failed, so that no context will close the database
             self.__exit__()
             raise
 
@@ -106,11 +106,11 @@ class Inventory:
         return self._database.execute("SELECT 1 FROM photographs LIMIT 1").fetchone() is None
 
     def total(self) -> tuple[int, int]:
-        """Return the number of photographs of this share, and their bytes."""
+        """Return the number of photographs in this share, and their total size in bytes."""
         return self._count_and_size("SELECT count(*), total(size) FROM photographs WHERE in_share")
 
     def remaining(self) -> tuple[int, int]:
-        """Return the number and bytes of those of them that are not done."""
+        """Return the number and total size in bytes of the photographs in this share that are not done."""
         return self._count_and_size(
             "SELECT count(*), total(size) FROM photographs WHERE in_share AND line IS NULL"
         )
@@ -136,21 +136,21 @@ class Inventory:
                 return
 
     def sample(self, count: int) -> list[WorkItem]:
-        """Return so many photographs that are not done, spread evenly over the order."""
+        """Return up to `count` photographs that are not done, spread evenly over the order."""
         total = self.remaining()[0]
         size = min(count, total)
         positions = {int((index + 0.5) * total / size) for index in range(size)}
         return [item for position, item in enumerate(self.pending()) if position in positions]
 
     def mark_result(self, name: str) -> bool:
-        """Note that a result exists in the target; return whether any photograph has this name."""
+        """Record that a result exists in the target; return whether any photograph has this name."""
         update = self._database.execute(
             "UPDATE photographs SET has_result=1 WHERE name=?", (_to_bytes(name),)
         )
         return update.rowcount > 0
 
     def mark_done(self, name: str, stamp: str, line: str) -> bool:
-        """Note what an earlier run did, if the file is the same and the result exists; return whether so."""
+        """Record an earlier outcome if the file is unchanged and its result exists; return whether it was."""
         update = self._database.execute(
             "UPDATE photographs SET line=? WHERE name=? AND stamp=? AND has_result AND stamp<>''",
             (line, _to_bytes(name), stamp),
@@ -158,7 +158,7 @@ class Inventory:
         return update.rowcount > 0
 
     def set_line(self, name: str, line: str) -> None:
-        """Note the outcome of a photograph."""
+        """Record the outcome of a photograph."""
         self._database.execute("UPDATE photographs SET line=? WHERE name=?", (line, _to_bytes(name)))
 
     def lines(self) -> Iterator[str]:
@@ -180,7 +180,7 @@ class Inventory:
         return int(count), int(size)
 
     def _fill(self, files: Iterable[StoredFile]) -> None:
-        """Insert the photographs, sorted; of several paths to one file the first is used."""
+        """Insert the photographs, sorted; if several paths lead to one file, the first is used."""
         self._add_function("name_of", lambda path: shorten(_without_suffix(path)))
         self._add_function("long_name_of", shorten)
         self._add_function("name_key_of", lambda name: unicodedata.normalize("NFC", name).casefold())
@@ -209,7 +209,7 @@ class Inventory:
         self._database.execute("CREATE INDEX by_name_key ON photographs (name_key)")
 
     def _make_names_unique(self) -> None:
-        """Lengthen equal names as `photographs` does: by their suffixes, then by numbers."""
+        """Make equal names unique as `photographs` does: by their suffixes, then by numbers."""
         lengthen = (
             "UPDATE photographs SET name=long_name_of(path), name_key=name_key_of(long_name_of(path)) "
             "WHERE name<>long_name_of(path) AND name_key IN "
@@ -251,14 +251,14 @@ class Inventory:
         return bytes(key)
 
     def _add_function(self, name: str, function: Callable[[str], str]) -> None:
-        """Let SQL statements call a function of texts."""
+        """Make a function of text callable from SQL statements."""
         self._database.create_function(
             name, 1, lambda text: _to_bytes(function(_to_text(text))), deterministic=True
         )
 
 
 REPEATED_NAMES = "SELECT name_key FROM photographs GROUP BY name_key HAVING count(*) > 1"
-"""Names that some disk would take for the same."""
+"""Query for the names that some file systems would treat as the same."""
 
 
 def _listed_row(file: StoredFile) -> tuple[bytes, bytes, bytes, int, str, bool]:
@@ -275,7 +275,7 @@ def _listed_row(file: StoredFile) -> tuple[bytes, bytes, bytes, int, str, bool]:
 
 
 def _without_suffix(path: str) -> str:
-    """Return a path without its suffix; '...jpg' keeps it, since only dots would remain."""
+    """Return a path without its suffix; '...jpg' is unchanged, since only dots would remain."""
     folder, slash, file = path.rpartition("/")
     stem = PurePosixPath(file).stem
     return f"{folder}{slash}{stem if stem.strip('.') else file}"
@@ -288,7 +288,7 @@ def _sort_key(path: str) -> bytes:
 
 
 def _to_bytes(text: str) -> bytes:
-    """Return a text as bytes that sort as it does; undecodable bytes of a file's name survive."""
+    """Return a text as bytes in the same sort order; undecodable bytes of a file's name are preserved."""
     return text.encode("utf-8", "surrogatepass")
 
 

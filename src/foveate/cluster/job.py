@@ -1,7 +1,7 @@
-"""A run over a source of any size, as values: what is asked for, its status, its report.
+"""Values that describe a run over a source of any size: the job, its status and its report.
 
-Knows:   what a person asks for, which photographs are meant, and when a target is free.
-Ignores: how the run is done (`driver`).
+Knows:   the options of a run, which photographs it includes, and when a target is free.
+Ignores: how the run proceeds (`driver`).
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ ALL = Share()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterJob:
-    """What is to be done."""
+    """The description of a run: its source, target, model and settings."""
 
     source: str
     """Address of a store with photographs: a folder, or 's3://bucket/prefix'."""
@@ -43,11 +43,11 @@ class ClusterJob:
     settings: Settings = DEFAULTS
     format: Format = "png"
     resume: bool = False
-    """Continue the run that the target holds."""
+    """Whether to continue the run whose results the target holds."""
     share: Share = ALL
     """Which part of the photographs this run processes."""
     max_attempts: int = MAX_ATTEMPTS
-    """At a photograph, before it is recorded as failed."""
+    """Attempts at a photograph before it is recorded as failed."""
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
@@ -56,7 +56,7 @@ class ClusterJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus:
-    """How far a run is, in photographs of its share."""
+    """The progress of a run, as numbers of photographs of its share."""
 
     total: int
     done_before: int
@@ -68,25 +68,25 @@ class RunStatus:
     retries: int
     """Attempts that failed and were followed by another."""
     workers_lost: int
-    """How often a worker died."""
+    """Number of deaths of workers."""
     workers: int
-    """Workers that are ready."""
+    """Number of workers that are ready."""
     seconds: float
-    """Since the first worker was ready."""
+    """Time since the first worker was ready."""
 
     @property
     def done(self) -> int:
-        """Photographs that need nothing more."""
+        """Photographs that need no more work."""
         return self.done_before + self.ok + self.failed
 
     @property
     def rate(self) -> float:
-        """Photographs a second; 0 before the first."""
+        """Photographs per second; 0 before the first is done."""
         return (self.ok + self.failed) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """At that rate; None where it is 0."""
+        """Remaining time at that rate; None if the rate is 0."""
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
 
@@ -95,19 +95,20 @@ class ClusterReport:
     """The outcome of a run."""
 
     status: RunStatus
-    """At its end."""
+    """The status at the end of the run."""
     skipped: int
     """Files that are not photographs."""
     startup_seconds: float
-    """Until the first worker was ready."""
+    """Time until the first worker was ready."""
     has_tables: bool
-    """Whether summary and run.json were written; a share writes none, as it knows nothing of the others."""
+    """Whether summary and run.json were written; a share writes neither, because it does not know
+    the results of the others."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that compute, by name."""
 
 
 def make_assignment(job: ClusterJob) -> Assignment:
-    """Return what all workers do. Engine and precision are resolved on this machine, once for all."""
+    """Return the assignment of all workers. Engine and precision are resolved once, on this machine."""
     engine, precision = resolve(job.choice)
     settings = job.settings
     return Assignment(
@@ -120,11 +121,11 @@ def make_assignment(job: ClusterJob) -> Assignment:
 
 
 def list_photographs(job: ClusterJob) -> Inventory:
-    """Return the photographs of a source, named and in order; existing results are not looked for.
+    """Return the photographs of a source, named and in order; existing results are not considered.
 
     Raises:
-        PhotographError: there is none, or the source cannot be listed.
-        ClusterError: it cannot be reached.
+        PhotographError: there is no photograph, or the source cannot be listed.
+        ClusterError: the source cannot be reached.
     """
     source = open_store(job.source)
     inventory = Inventory(source.list_files(exclude=job.target, without_results=True), job.share)
@@ -162,9 +163,9 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
 
 
 def remove_partial_files(target: FileStore) -> None:
-    """Check that a folder can be written, and remove files that killed workers left half-written.
+    """Check that a folder can be written, and remove partial files that killed workers left.
 
-    It is called at the end of a run too: workers may outlive a killed driver by seconds.
+    It is also called at the end of a run, because workers may outlive a killed driver by seconds.
 
     Raises:
         OutputError: it cannot be written.
@@ -174,10 +175,10 @@ def remove_partial_files(target: FileStore) -> None:
 
 
 def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> int:
-    """Note in an inventory what earlier runs have done; return how many photographs that is.
+    """Mark the photographs that earlier runs have done in an inventory; return their number.
 
-    A photograph is done where a line of the manifest says so, its file is the same, and its result exists.
-    Where a result exists without a line, the worker that gets the photograph checks the result first.
+    A photograph is done if a line of the manifest says so, its file is unchanged, and its result exists. If a
+    result exists without a line, the worker that receives the photograph checks the result first.
 
     Raises:
         OutputError: the target holds results of photographs that are not in the source.
@@ -199,7 +200,7 @@ def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> 
 
 
 def _contains(target: FileStore, name: str) -> bool:
-    """Return whether a target has a file, or a file in a folder of results."""
+    """Return whether a target has a file, or a file in a folder of that name."""
     if name in result_paths.FOLDERS:
         return next(iter(target.list_files(name)), None) is not None
     return target.read(name) is not None

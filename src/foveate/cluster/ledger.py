@@ -1,14 +1,15 @@
 """The manifest of a target: which photographs are done, kept beside the results so that a run can be resumed.
 
-Knows:   the manifest's files, and what a line says of a photograph.
+Knows:   the manifest's files, and the content of a line.
 Ignores: whether the results exist; `job` checks that.
 
-TARGET/manifest/order.json          what was asked for; a run that asks for anything else is refused
-TARGET/manifest/<run>-<part>.jsonl  one line for each photograph, in the order of completion; the last line of
-                                    a photograph counts
+TARGET/manifest/order.json          the request; a run with a different request is refused
+TARGET/manifest/<run>-<part>.jsonl  one line for each photograph, in the order of completion; the last line
+                                    for a photograph counts
 
-A bucket has no appending, so lines are collected and written as one object now and then. Lines that are not
-yet written when a driver is killed cost only a check: the existing result vouches for itself.
+Objects in a bucket cannot be appended to, so lines are collected and written as one object at intervals. If a
+driver is killed before lines are written, the next run only has to check the existing results, which hold
+everything that is needed for it.
 """
 
 import json
@@ -26,10 +27,11 @@ from foveate.writers import LesionLoad, PredictRequest, SummaryRow, tables
 REQUEST_FILE = "manifest/order.json"
 
 FLUSH_LINES = 1000
-"""Lines after which they are written. Our choice: a million photographs make a thousand objects."""
+"""Number of collected lines that are written at once. Our choice: a million photographs make a thousand
+objects."""
 
 FLUSH_SECONDS = 10
-"""Time after which they are written, where they come slowly: after a kill only a handful is checked again."""
+"""Time after which fewer lines are written, so that only a few results are checked again after a kill."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,18 +40,18 @@ class LedgerEntry:
 
     row: SummaryRow
     stamp: str
-    """Of the source's file; a different one means that the file may have changed since."""
+    """Stamp of the source's file; if it differs later, the file may have changed."""
     worker: str
     seconds: Mapping[str, float]
-    """Phase -> how long it took in the last attempt."""
+    """Phase -> its duration in the last attempt."""
     attempts: int = 1
-    """How many it took, the last included."""
+    """Number of attempts, the last included."""
     reused: bool = False
     """Whether the result existed already and was not written again."""
     fatal_error: str = ""
-    """Why every other photograph would fail as well, where that is so."""
+    """The error, if every other photograph would fail for the same reason; otherwise empty."""
     error_type: str = ""
-    """Name of the error's class, where it failed."""
+    """Name of the error's class, if the photograph failed."""
 
 
 def encode(entry: LedgerEntry) -> str:
@@ -92,11 +94,11 @@ def decode_row(line: str) -> SummaryRow:
 
 
 class Ledger:
-    """The manifest of one target, to which one run adds.
+    """The manifest of one target, to which one run adds lines.
 
     Args:
         store: the target.
-        run: the run's name; later runs have later names.
+        run: the run's name; names of later runs sort after those of earlier runs.
     """
 
     def __init__(self, store: FileStore, run: str) -> None:
@@ -107,14 +109,14 @@ class Ledger:
         self._flushed_at = time.monotonic()
 
     def match_request(self, request: PredictRequest) -> str:
-        """Write what is asked for, or check that the target was begun with the same.
+        """Write the request, or check that it equals the one with which the target was begun.
 
         Args:
-            request: of any photograph.
+            request: the request for any photograph.
 
         Returns:
-            The key of the photographs' pseudonyms in logs. It stays with the results, so that a log alone
-            names nobody.
+            The key of the photographs' pseudonyms in logs. It is kept only with the results, so that
+            a log alone identifies nobody.
 
         Raises:
             OutputError: the target was begun with another model, version, settings or format.
@@ -158,7 +160,7 @@ class Ledger:
         """Write the lines collected so far.
 
         Raises:
-            OutputError, ClusterError: the target refuses, or cannot be reached.
+            OutputError, ClusterError: the target refuses the write, or cannot be reached.
         """
         self._flushed_at = time.monotonic()
         if self._lines:
@@ -182,7 +184,7 @@ class Ledger:
 
 
 def run_name(now: datetime) -> str:
-    """Return a run's name: its start in UTC, and a few letters so that no two are alike."""
+    """Return a run's name: its start in UTC, and random hex digits that make it unique."""
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 

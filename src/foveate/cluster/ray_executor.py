@@ -1,7 +1,7 @@
 """An executor whose workers are actors of a Ray cluster.
 
-Knows:   how a cluster is joined or started, how actors die and are replaced.
-Ignores: photographs, and what is done about a shard that came back.
+Knows:   how a cluster is joined or started, and how actors that died are replaced.
+Ignores: photographs, and what happens to the shard of a worker that died.
 
 | `--on`             | meaning                                                                         |
 |--------------------|---------------------------------------------------------------------------------|
@@ -9,11 +9,11 @@ Ignores: photographs, and what is done about a shard that came back.
 | `ray://auto`       | the cluster that this machine is a node of (RAY_ADDRESS, or a local raylet)     |
 | `ray://HOST[:PORT]`| a cluster elsewhere, through its Ray Client server; port 10001 if none is given |
 
-Ray's servers listen on all interfaces of a machine and ask for a token, which Ray itself makes and keeps in
-the home folder: whoever has it may run any code.
+Ray's servers listen on all interfaces of a machine and require a token, which Ray creates and keeps in the
+home folder. Anyone who has the token can run any code.
 
-Foveate must be installed on every node in the same version; the model package is sent. Ray retries nothing
-that an actor does: `driver` knows what a retry means, Ray does not.
+Foveate must be installed on every node in the same version; the model package is sent to them. Ray does
+not retry the calls of an actor: `driver` decides about retries.
 """
 
 import contextlib
@@ -42,16 +42,16 @@ from foveate.models import Package
 SCHEME = "ray://"
 
 OBJECT_STORE_BYTES = 256 << 20
-"""Shared memory of a cluster that we start: it holds one model package and some lists."""
+"""Shared memory of a cluster that Foveate starts: it holds one model package and some lists."""
 
 RETRY_SECONDS = 0.5
-"""Pause before a worker that died is asked again whether it is back."""
+"""Pause before the next check whether a worker that died is ready again."""
 
 MAX_MISSED = 40
-"""Unanswered questions to every worker that end a run: a Python process starts within 20 seconds."""
+"""Failed readiness checks of every worker after which a run ends; Python starts within 20 seconds."""
 
 CLOSE_SECONDS = 5
-"""That workers have to remove scratch files before they are ended."""
+"""Time that workers have to remove scratch files before they are ended."""
 
 CLIENT_PORT = 10001
 """Default port of a Ray Client server."""
@@ -63,12 +63,12 @@ DEATH_ERRORS = (
     ray.exceptions.ObjectLostError,
     ray.exceptions.NodeDiedError,
 )
-"""Raised where a worker, or its node, died."""
+"""Errors that mean that a worker, or its node, died."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageFiles:
-    """The files of a model package, to be sent: file's name -> content."""
+    """The files of a model package, as values that can be sent: file name -> content."""
 
     files: Mapping[str, bytes]
 
@@ -87,11 +87,11 @@ def pack(package: Package) -> PackageFiles:
 
 
 class WorkerActor:
-    """What runs in a process of the cluster.
+    """A worker in a process of the cluster.
 
     Args:
-        name: of the worker.
-        assignment: what to do.
+        name: name of the worker.
+        assignment: what all workers do.
     """
 
     def __init__(self, name: str, assignment: Assignment) -> None:
@@ -101,9 +101,9 @@ class WorkerActor:
         self._folder = tempfile.TemporaryDirectory(prefix="foveate-")
 
     def open_model(self, files: PackageFiles) -> WorkerReady:
-        """Open the model, unless it is open already, and return the event that says so.
+        """Open the model, unless it is open already, and return the event that the worker is ready.
 
-        A call of its own rather than part of the constructor, so that an error arrives unchanged.
+        It is not part of the constructor, so that an error reaches the driver unchanged.
         """
         if self._worker is None:
             self._worker = ShardWorker(self._name, self._assignment, files.unpack(Path(self._folder.name)))
@@ -116,41 +116,41 @@ class WorkerActor:
         self._folder.cleanup()
 
     def process(self, shard: Shard) -> ShardResult | None:
-        """Process a shard; None where this process has just replaced one that died."""
+        """Process a shard; return None if this process has just replaced one that died."""
         return None if self._worker is None else self._worker.process(shard)
 
 
 @dataclass(slots=True)
 class _ActorSlot:
-    """One actor, as the executor knows it."""
+    """The state of one actor in the executor."""
 
     name: str
     handle: Any
     is_ready: bool = False
     running: int = 0
-    """Shards that it has."""
+    """Number of shards that it has."""
     missed: int = 0
-    """Unanswered questions since its last answer."""
+    """Failed readiness checks since it was last ready."""
     retry_at: float | None = None
-    """When to ask again."""
+    """Time of the next readiness check; None if none is planned."""
 
 
 @dataclass(slots=True)
 class _PendingCall:
-    """What a reference of Ray's belongs to."""
+    """The call that an object reference of Ray belongs to."""
 
     slot: _ActorSlot
     shard: Shard | None
-    """None for the question whether the worker is ready."""
+    """None for a readiness check."""
 
 
 class RayExecutor:
     """Workers on a cluster.
 
     Args:
-        assignment: what they do.
+        assignment: what the workers do.
         package: the model.
-        workers: their number; None for as many as the cluster has processors for.
+        workers: number of workers; if None, as many as the processors of the cluster allow.
     """
 
     def __init__(self, assignment: Assignment, package: Package, workers: int | None) -> None:
@@ -202,7 +202,7 @@ class RayExecutor:
         return [result for result in results if result is not None]
 
     def _wait(self, timeout: float) -> "list[ray.ObjectRef[Any]]":
-        """Wait for an answer and return all that have come: asking for each of thousands would take long."""
+        """Wait for a finished call, and return all of them: a wait for each of thousands takes long."""
         references = list(self._pending)
         if not ray.wait(references, num_returns=1, timeout=timeout)[0]:
             return []
@@ -225,7 +225,7 @@ class RayExecutor:
                 self._ask_ready(slot)
 
     def _event(self, reference: "ray.ObjectRef[Any]") -> ExecutorEvent | None:
-        """Return what a finished call means; each call counts for itself, even where its worker died.
+        """Return the event of a finished call; each call has its own event, even if its worker died.
 
         Of two shards of a worker that died, Ray may have given the second to the process that replaced it.
         """
@@ -246,10 +246,10 @@ class RayExecutor:
         return answer
 
     def _handle_death(self, slot: _ActorSlot, shard: Shard | None, error: Exception) -> WorkerLost | None:
-        """Ask a worker that died until it is back; Ray starts a process for it, perhaps on another node.
+        """Plan readiness checks of a worker that died; Ray restarts it, perhaps on another node.
 
         Raises:
-            ClusterError: none of the workers comes back.
+            ClusterError: no worker becomes ready again.
         """
         if shard is None:
             slot.missed += 1
@@ -272,11 +272,11 @@ def cluster_connection(address: str, processors: int) -> Iterator[None]:
     """Join a cluster, or start one; leave or end it afterwards.
 
     Args:
-        address: as `--on` takes it.
-        processors: of a cluster that is started on this machine.
+        address: the value of `--on`.
+        processors: number of processors of a cluster that is started on this machine.
 
     Raises:
-        ClusterError: it cannot be reached.
+        ClusterError: the cluster cannot be reached.
     """
     if address == f"{SCHEME}auto" and ray.is_initialized():  # by a program that uses Foveate as a library
         yield
@@ -305,7 +305,7 @@ def _init(address: str, processors: int) -> None:
             ray.init(address="auto", **quiet)
         else:
             host = address.removeprefix(SCHEME)
-            with warnings.catch_warnings(action="ignore"):  # the error that follows says the same
+            with warnings.catch_warnings(action="ignore"):  # the error that follows states the same
                 ray.init(address=address if ":" in host else f"{address}:{CLIENT_PORT}", **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
@@ -315,7 +315,7 @@ def _init(address: str, processors: int) -> None:
 
 
 def _processor_count() -> int:
-    """Return how many processors the cluster has."""
+    """Return the number of processors of the cluster."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(resources.get("CPU", 0))
 
@@ -332,7 +332,7 @@ def _sigterm_handler_preserved() -> Iterator[None]:
 
 
 def _translated(error: ray.exceptions.RayTaskError, worker: str) -> FoveateError:
-    """Return the error that a worker raised: ours unchanged, any other by its last line."""
+    """Return the error that a worker raised: Foveate's own by its type, any other by its last line."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, FoveateError):
         return type(cause)(f"worker {worker}: {cause}")

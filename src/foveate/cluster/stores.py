@@ -1,7 +1,7 @@
-"""Places that hold files by relative paths: the `FileStore` protocol, and folders of this machine.
+"""Stores, which hold files by relative paths: the `FileStore` protocol, and folders of this machine.
 
-Knows:   folders, how their files are listed one by one, and that a file appears whole or not at all.
-Ignores: what the files are, and what buckets are made of (`buckets`).
+Knows:   folders, how their files are listed one by one, and how a file is written atomically.
+Ignores: what the files contain, and how buckets work (`buckets`).
 
 Paths are relative to the store and use '/'. A listing has no order; `inventory` sorts it. `addresses` opens
 the store at an address.
@@ -21,7 +21,7 @@ from foveate.paths import display_path
 from foveate.photographs import holds_results
 
 BUCKET_SCHEME = "s3://"
-"""How the address of a bucket begins; every other address is a folder."""
+"""Beginning of the address of a bucket; every other address is a folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +33,11 @@ class StoredFile:
     size: int
     """Bytes."""
     stamp: str
-    """Changes when the file may have changed; '' where nothing is known."""
+    """A text that changes when the file may have changed; '' if nothing is known."""
     real: str
-    """The file itself: two paths that lead to one file through links have the same."""
+    """Path of the file itself: two paths that lead to one file through links have the same."""
     is_unlisted_folder: bool = False
-    """Whether this is a folder that cannot be listed, so that it is recorded as failed by name."""
+    """Whether this is a folder that cannot be listed, so that it is recorded as failed under its name."""
 
 
 @runtime_checkable
@@ -56,7 +56,7 @@ class FileStore(Protocol):
     def list_files(
         self, below: str = "", exclude: str | None = None, *, without_results: bool = False
     ) -> Iterator[StoredFile]:
-        """Yield all files, or those below a path; no hidden ones, no folder twice.
+        """Yield all files, or those below a path, without hidden ones; no folder is listed twice.
 
         Args:
             below: a path with '/', '' for all.
@@ -71,7 +71,7 @@ class FileStore(Protocol):
 
     @contextmanager
     def local_copy(self, path: str, scratch: Path) -> Iterator[Path]:
-        """Yield a file of this machine with the content of a file of the store.
+        """Yield the path of a file on this machine with the content of a file of the store.
 
         Raises:
             PhotographError: there is no such file, or it may not be read.
@@ -185,7 +185,7 @@ class FolderStore:
                     else:
                         yield _stored_file(entry, path, real)
         except OSError as error:
-            if len(entered) > 1:  # as `lost+found`: the other folders are still processed
+            if len(entered) > 1:  # such as `lost+found`: the other folders are still processed
                 yield StoredFile(path=below, size=0, stamp="", real=real, is_unlisted_folder=True)
                 return
             raise PhotographError(
@@ -197,7 +197,7 @@ class FolderStore:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder, or a link to one; a loop of links is none."""
+    """Return whether an entry is a folder, or a link to one; False for a loop of links."""
     try:
         return entry.is_dir()
     except OSError:
@@ -209,7 +209,7 @@ def _stored_file(entry: os.DirEntry[str], path: str, folder: str) -> StoredFile:
     real = os.path.realpath(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"
     try:
         status = entry.stat()
-    except OSError:  # reading the file will say what is wrong with it
+    except OSError:  # reading the file will raise an error that names the problem
         return StoredFile(path=path, size=0, stamp="", real=real)
     return StoredFile(
         path=path, size=status.st_size, stamp=f"{status.st_size}-{status.st_mtime_ns}", real=real

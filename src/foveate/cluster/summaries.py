@@ -1,6 +1,6 @@
-"""The files about all photographs: summary.csv, summary.parquet, index.html, run.json.
+"""Write the files about all photographs: summary.csv, summary.parquet, index.html, run.json.
 
-Knows:   the columns of the Parquet file; that no table of millions of rows is ever held.
+Knows:   the columns of the Parquet file, and how millions of rows are written without holding them all.
 Ignores: how the photographs were processed.
 
 summary.csv and index.html are byte for byte those of a run on a single machine. Rows come from the inventory
@@ -34,10 +34,10 @@ from foveate.cluster.stores import FileStore
 from foveate.writers import PredictRequest, SummaryRow, page, runs, tables
 
 GROUP_ROWS = 20_000
-"""Rows of a group of the Parquet file, and most rows that are held: some 20 MB."""
+"""Rows in a group of the Parquet file, and the most rows held in memory: about 20 MB."""
 
 PAGE_ROWS = 5000
-"""Most photographs that index.html shows: as many as a browser opens at once; for more there is no page."""
+"""Most photographs that index.html shows, so that a browser can open it; for more there is no page."""
 
 
 def write(
@@ -48,12 +48,12 @@ def write(
     Args:
         inventory: the photographs and their outcomes.
         target: where to write.
-        request: what was asked for each photograph.
+        request: the request that applies to each photograph.
         report: the outcome of the run.
-        started: when it began, with its time zone.
+        started: when the run began, with its time zone.
 
     Raises:
-        OutputError, ClusterError: the target refuses, or cannot be reached.
+        OutputError, ClusterError: the target refuses the write, or cannot be reached.
     """
     codes = tuple(str(code) for code in _lesions(request))
     with tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
@@ -76,7 +76,7 @@ def rows(inventory: Inventory) -> Iterator[SummaryRow]:
 
 
 def write_parquet(path: Path, rows: Iterable[SummaryRow], codes: Sequence[str]) -> None:
-    """Write the rows as Parquet, a group at a time.
+    """Write the rows to a Parquet file, group by group.
 
     Args:
         path: of the file.

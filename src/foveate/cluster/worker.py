@@ -1,11 +1,12 @@
 """One worker: a model, opened once, that predicts photographs of a source and writes results to a target.
 
-Knows:   how a photograph comes from a store and its results go to one; what a failure leaves behind.
-Ignores: who submits the photographs, and what becomes of those that fail.
+Knows:   how a photograph is read from a store, its results are written, and a failure is recorded.
+Ignores: how photographs are distributed, and how failures are retried.
 
-A photograph is processed by `batch.process_photograph`, as in a run on a single machine, so that the same
-files come out. Where the target is a folder, they are written there directly. For a bucket they are made in a
-scratch folder and uploaded; the regions' JSON, which vouches for the other files, comes last.
+A photograph is processed by `batch.process_photograph`, as in a run on a single machine, so that the
+files are the same. If the target is a folder, they are written there directly. For a bucket they are made
+in a scratch folder and uploaded; the regions' JSON is uploaded last, so that it proves that the other files
+exist.
 """
 
 import os
@@ -37,21 +38,21 @@ from foveate.writers import Format, SummaryRow, maps, result_paths
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """What all workers of a run do, as plain values that can be sent to other machines."""
+    """The work of all workers of a run, as plain values that can be sent to other machines."""
 
     source: str
     """Address of the store with the photographs."""
     target: str
     """Address of the store for the results."""
     choice: EngineChoice
-    """Engine and precision by name: the rule might choose differently on another machine."""
+    """Engine and precision by name, because the rule might choose others on another machine."""
     settings: Settings
     format: Format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """Photographs that go to a worker together."""
+    """Photographs that are submitted to a worker together."""
 
     number: int
     items: tuple[WorkItem, ...]
@@ -65,9 +66,9 @@ class WorkerReady:
     host: str
     process: int
     foveate: str
-    """Version that is installed there."""
+    """Version of Foveate that is installed there."""
     label: str
-    """Of its engine."""
+    """Label of its engine."""
     versions: Mapping[str, str]
     """Versions of the libraries that compute, by name."""
 
@@ -79,9 +80,9 @@ class ShardResult:
     worker: str
     shard: Shard
     entries: tuple[LedgerEntry, ...]
-    """One for each photograph, failures included; fewer only where the run ends."""
+    """One for each photograph, failures included; fewer only if the run ends."""
     peak_mb: int
-    """Most memory that the worker's process ever used, MB."""
+    """Peak memory of the worker's process so far, MB."""
 
 
 class ShardWorker:
@@ -89,12 +90,12 @@ class ShardWorker:
 
     Args:
         name: for the manifest and the log.
-        assignment: what to do.
+        assignment: what all workers do.
         package: the model.
 
     Raises:
         ClusterError: a store cannot be opened.
-        SettingError, PackageError: the engine is missing, or refuses the model.
+        SettingError, PackageError: the engine is missing, or does not accept the model.
     """
 
     def __init__(self, name: str, assignment: Assignment, package: Package) -> None:
@@ -121,7 +122,7 @@ class ShardWorker:
         self._scratch.cleanup()
 
     def ready_event(self) -> WorkerReady:
-        """Return the event that says who is ready."""
+        """Return the event that identifies this worker as ready."""
         return WorkerReady(
             worker=self._name,
             host=platform.node(),
@@ -136,7 +137,7 @@ class ShardWorker:
 
         Args:
             shard: the photographs.
-            check: called every now and then; when it raises WorkCancelled, the remaining photographs
+            check: called at short intervals; when it raises WorkCancelled, the remaining photographs
                 are left out.
         """
         entries: list[LedgerEntry] = []
@@ -148,7 +149,7 @@ class ShardWorker:
         return ShardResult(worker=self._name, shard=shard, entries=tuple(entries), peak_mb=peak_memory_mb())
 
     def _process_item(self, item: WorkItem, check: Callable[[], None]) -> LedgerEntry:
-        """Process one photograph and return its entry, whatever happens."""
+        """Process one photograph and return its entry; errors are recorded there, not raised."""
         start = time.monotonic()
         try:
             with self._source.local_copy(item.path, Path(self._scratch.name)) as file:
@@ -156,7 +157,7 @@ class ShardWorker:
         except FoveateError as error:
             fatal_error = str(error) if isinstance(error, ClusterError) else ""
             return self._failure(item, str(error), type(error).__name__, fatal_error)
-        except Exception as error:  # a bug that one photograph of a million brings out fails that one alone
+        except Exception as error:  # a bug in one photograph must not end the run
             text = f"{self._source.display_path(item.path)}: {batch.describe_bug(error)}"
             return self._failure(item, text, type(error).__name__, "")
 
@@ -183,7 +184,7 @@ class ShardWorker:
         return self._success(item, outcome.row, seconds, reused=outcome.is_reused)
 
     def _stored_row(self, item: WorkItem, file: Path) -> SummaryRow | None:
-        """Return the row of the bucket's result, None where a new run would differ from it.
+        """Return the row of the bucket's result, or None if a new run would differ from it.
 
         A result that would differ is removed, since writing the new one may fail.
         """
@@ -239,7 +240,7 @@ def failure_entry(
 
 @contextmanager
 def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Note how long the body takes."""
+    """Record how long the block takes, in seconds."""
     start = time.monotonic()
     yield
     seconds[phase] = time.monotonic() - start

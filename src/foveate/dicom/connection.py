@@ -111,10 +111,10 @@ class Archive:
     """A DICOMweb service, used with one user's credentials."""
 
     def __init__(self, url: str, credentials: Credentials = Credentials()) -> None:
-        """Set up a session; nothing is sent yet.
+        """Set up a session without sending anything.
 
         Args:
-            url: of the service, such as http://host:8042/dicom-web.
+            url: address of the service, such as http://host:8042/dicom-web.
             credentials: how to log in.
 
         Raises:
@@ -173,12 +173,12 @@ class Archive:
         return tuple(sorted(objects, key=lambda item: item.uid))
 
     def photographs(self, study: str) -> tuple[ArchiveObject, ...]:
-        """Return the objects of a study whose class allows a photograph; only the header proves it."""
+        """Return the objects of a study whose class allows a photograph; only the header can prove it."""
         candidates = self.objects(study, PHOTOGRAPH_MODALITIES)
         return tuple(candidate for candidate in candidates if candidate.sop_class in PHOTOGRAPH_CLASSES)
 
     def results(self, study: str) -> frozenset[str]:
-        """Return the UIDs of all results in a study, also of other software."""
+        """Return the UIDs of all results in a study, including those of other software."""
         return frozenset(result.uid for result in self.objects(study, RESULT_MODALITIES))
 
     def fetch(self, item: ArchiveObject) -> bytes:
@@ -189,7 +189,7 @@ class Archive:
             ArchiveObjectError: it does not send this object, or sends something else.
         """
         content = BytesIO()
-        with self._translated_errors(fetched=item.uid), suppress_warnings():  # they hold the patient's data
+        with self._translated_errors(fetched=item.uid), suppress_warnings():  # warnings hold patient data
             dataset = self._client.retrieve_instance(item.study, item.series, item.uid)
             uid = str(dataset.get("SOPInstanceUID"))
             pydicom.dcmwrite(content, dataset, enforce_file_format=True)
@@ -240,7 +240,7 @@ class Archive:
         """Turn errors of the network and of the service into an ArchiveError of one line.
 
         Args:
-            fetched: UID of the object that is fetched; what concerns it alone becomes an ArchiveObjectError.
+            fetched: UID of the object that is fetched; its own errors become ArchiveObjectError.
         """
         try:
             yield

@@ -1,6 +1,6 @@
 """Pull photographs from an archive into a folder, and push results from a folder into the archive.
 
-Knows:   which objects already exist on either side, and are not transferred again.
+Knows:   which objects already exist on either side, so that they are not transferred again.
 Ignores: the protocol, and what the pictures show.
 """
 
@@ -109,11 +109,11 @@ def photograph_path(out: Path, photograph: ArchiveObject) -> Path:
 
 
 def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> TransferCounts:
-    """Store those DICOM objects of a folder of results that the archive does not hold.
+    """Store the DICOM objects in a folder of results that the archive does not hold yet.
 
     Each object is stored whole or not at all, and a photograph's report after its segments. An object that
     the archive does not accept is counted, and the others are stored. The first other error ends the
-    transfer; another call continues there.
+    transfer; another call continues from there.
 
     Args:
         archive: the destination.

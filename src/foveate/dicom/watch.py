@@ -1,7 +1,7 @@
 """Process photographs as they arrive in an archive, and store their results there.
 
 Knows:   which photographs are new, which have to wait for the archive, and which are set aside.
-Ignores: how lesions are found, and the archive's protocol.
+Ignores: how lesions are segmented, and the archive's protocol.
 
 The archive alone remembers what is done. The UIDs of results are derived from the request, so a photograph is
 done if its results are in the archive, whoever stored them. If a watcher or its archive is killed, nothing is
@@ -64,9 +64,9 @@ OnEvent = Callable[[WatchEvent], None]
 def watch(
     task: WatchTask, every: float, stop: Callable[[], bool], on_event: OnEvent = lambda event: None
 ) -> None:
-    """Query the archive and process new photographs, again and again, until stopped.
+    """Query the archive and process new photographs repeatedly, until stopped.
 
-    While the archive does not respond, the queries go on; all other errors of the archive end the watch.
+    While the archive does not respond, the queries continue; all other errors of the archive end the watch.
 
     Args:
         task: what to watch.
@@ -138,7 +138,7 @@ def _unprocessed(
 ) -> Iterator[ArchiveObject]:
     """Yield the photographs that lack results in the archive and are not set aside.
 
-    A study that the archive cannot be asked about is put aside as a whole.
+    A study that cannot be queried is set aside as a whole.
     """
     for study in task.archive.studies(date=task.date):
         if study in set_aside:

@@ -1,7 +1,7 @@
-"""Engines: what runs a network, behind one protocol.
+"""Engines, which run a network, behind one protocol.
 
-Knows:   what goes in and what comes out, by shape and range.
-Ignores: how it is computed, and where windows lie.
+Knows:   the inputs and outputs, by shape and range.
+Ignores: how they are computed, and the positions of windows.
 
 Shape letters: V view side, K lesions, C channels of GlobalNet's features, N windows, S T their sides,
 G G2 rows and columns of the piece of the features that a window needs.

@@ -1,13 +1,13 @@
-"""Rewrite the decoder blocks of an OpenVINO graph to equal ones that take less arithmetic.
+"""Rewrite the decoder blocks of an OpenVINO graph to equal ones that need less arithmetic.
 
 Knows:   that a convolution of enlarged features is a transposed convolution of the small ones.
 Ignores: which network the graph is of, and how it is run.
 
 A decoder block doubles the features x by repeating pixels, concatenates a skip connection s, and convolves
 both with a 3 x 3 kernel. A convolution is linear, so that this is conv(double(x)) + conv(s); and
-conv(double(x)) is a transposed convolution of x with a 4 x 4 kernel and a stride of 2, which has 4
-multiplications for 9. The sums are the same up to rounding. The graph is rewritten when a package is opened,
-so that packages of every age gain (decision 0021). The paper's U-Nets have no such block.
+conv(double(x)) is a transposed convolution of x with a 4 x 4 kernel and a stride of 2, which needs
+4 multiplications instead of 9. The sums are the same up to rounding. The graph is rewritten when a package is
+opened, so that older packages also become faster (decision 0021). The paper's U-Nets have no such block.
 
 Shape letters: O channels out, I channels in.
 """
@@ -33,7 +33,7 @@ def rewrite(module: ModuleType, model: "openvino.Model") -> int:
 
     Args:
         module: OpenVINO.
-        model: a graph with float weights. What is no decoder block is left as it is.
+        model: a graph with float weights. All other nodes stay unchanged.
     """
     blocks = [node for node in model.get_ordered_ops() if _is_block(node)]
     for convolution in blocks:
@@ -47,7 +47,7 @@ def transposed_kernel(kernel: Float32[np.ndarray, "O I 3 3"]) -> Float32[np.ndar
     A pixel of x becomes 2 x 2 pixels, each of which reaches 3 x 3: the four kernels, shifted, are summed.
     """
     total = np.zeros((*kernel.shape[:2], 4, 4), np.float64)
-    flipped = kernel[:, :, ::-1, ::-1]  # a transposed convolution lays its kernel down
+    flipped = kernel[:, :, ::-1, ::-1]  # a transposed convolution applies its kernel mirrored
     for row in (0, 1):
         for column in (0, 1):
             total[:, :, row : row + 3, column : column + 3] += flipped
@@ -87,19 +87,19 @@ def _is_doubling(node: "openvino.Node") -> bool:
 
 
 def _constant(node: "openvino.Node") -> np.ndarray | None:
-    """Return a constant's values in float32, cast or not; None if the node is none."""
+    """Return a constant's values in float32, cast or not; None if the node is not a constant."""
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
     return node.get_data().astype(np.float32) if node.get_type_name() == "Constant" else None
 
 
 def _rewrite_block(module: ModuleType, convolution: "openvino.Node") -> None:
-    """Put a transposed convolution, a convolution and their sum in the place of a block."""
+    """Replace a block by a transposed convolution, a convolution and their sum."""
     ops = module.opset13
     concat, weights = (value.get_node() for value in convolution.input_values())
     enlarged, skip = concat.input_values()
     kernel = _constant(weights)
-    assert kernel is not None  # `_is_block` found it
+    assert kernel is not None  # `_is_block` has checked it
     channels = kernel.shape[1] - skip.get_partial_shape()[1].get_length()
     small = enlarged.get_node().input_value(0)
     lower = ops.convolution_backprop_data(

@@ -1,6 +1,6 @@
 """Run a model package's network with PyTorch, on the CPU or a CUDA device: `pip install 'foveate[train]'`.
 
-Knows:   how a package describes its network, where its weights lie, and torch's devices and precisions.
+Knows:   how a package describes its network, where its weights are, and torch's devices and precisions.
 Ignores: photographs, and what the numbers mean.
 
 It is imported only when it is chosen: the base package predicts without torch.

@@ -1,6 +1,6 @@
-"""Nothing leaves the machine: the usage statistics of the libraries that compute are switched off.
+"""Switch off the usage statistics of the libraries that compute, so that nothing leaves the machine.
 
-Knows:   how ONNX Runtime and OpenVINO report their use, and how to keep them from it.
+Knows:   how ONNX Runtime and OpenVINO report their use, and how to prevent it.
 Ignores: what they compute.
 
 Both report when they are imported. ONNX Runtime (1.32) writes events and a device id to the user's cache

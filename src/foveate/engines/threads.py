@@ -49,8 +49,8 @@ def thread_count(threads: int | None) -> int:
 def _group_folders() -> Iterator[Path]:
     """Yield the folders of the control groups of this process that may limit its CPU time.
 
-    The groups above a group limit it, too. In a container a path may be the host's and not exist; the folder
-    of the whole hierarchy is then the container's own.
+    The parent groups of a group also limit it. In a container a path may be the host's and not exist; the
+    folder of the whole hierarchy is then the container's own.
     """
     for line in _read(MEMBERSHIP).splitlines():
         _, controllers, path = line.split(":", maxsplit=2)
@@ -70,7 +70,7 @@ def _quota(group: Path) -> float:
         cpus = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):  # 'max', or no such file
         return math.inf
-    return cpus if cpus > 0 else math.inf  # version 1 writes -1 for none
+    return cpus if cpus > 0 else math.inf  # version 1 writes -1 for no quota
 
 
 def _read(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Charts as SVG: axes, lines, dots and whiskers.
 
-Knows:   how numbers become positions on a chart.
+Knows:   how numbers are converted to positions on a chart.
 Ignores: what the numbers mean; the colours are in the page's style sheet.
 """
 
@@ -29,7 +29,7 @@ class Axis:
     """Increasing; the identity for a linear axis, a logarithm for a logarithmic one."""
 
     def share(self, value: float) -> float:
-        """Return the position of a number between the ends, 0 to 1; numbers beyond an end are put at it."""
+        """Return the position of a number between the ends, 0 to 1; numbers beyond an end are clipped."""
         low, high = self.scale(self.ticks[0][0]), self.scale(self.ticks[-1][0])
         return min(1.0, max(0.0, (self.scale(value) - low) / (high - low)))
 
@@ -69,7 +69,7 @@ class Chart:
         return self.line([(x, interval[0]), (x, interval[1])], style)
 
     def render(self, label: str, *parts: str) -> str:
-        """Return the chart with its axes as SVG; `label` says what it shows to a screen reader."""
+        """Return the chart with its axes as SVG; `label` describes it to a screen reader."""
         return (
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label)}">'
             f"{self._grid()}{''.join(parts)}</svg>"

@@ -1,11 +1,11 @@
-"""Choose the cut-offs of the windows that LocalNet visits at less than full effort, on held-out photographs.
+"""Choose, on held-out photographs, the cut-offs that select LocalNet's windows at less than full effort.
 
 Knows:   the rule by which cut-offs are chosen, and what the choice costs in average precision.
 Ignores: how the interest of a window is computed, and how networks run.
 
 The rule is our choice (docs/decisions/0014-gaze.md). The visited cells must contain a share of each lesion's
-annotated area. Of SHARES the smallest is taken with which no lesion's average precision falls by more than
-the limit of the effort. Maps are compared at 8 bits, as they are written by default.
+annotated area. The smallest of SHARES is chosen with which no lesion's average precision falls by more
+than the limit of the effort. Maps are compared at 8 bits, as they are written by default.
 
 Shape letters: H W photograph, h w canvas, N cells, L levels of a map.
 """
@@ -41,7 +41,7 @@ REDUCED_TTA_VIEWS: TtaViews = 4
 """Test-time views of GlobalNet at less than full effort: as good as eight (decision 0014)."""
 
 LEAST_SAVING = 0.9
-"""Spots are used only where the cells are fewer than this share of those without them: less is chance."""
+"""Spots are used only if they reduce the cells to fewer than this share of those without: less is chance."""
 
 LOWEST_CUTOFF = -1e9
 """A cut-off that every cell reaches; its negative is one that no cell reaches."""
@@ -62,7 +62,7 @@ class Limit:
 
 LIMITS: Mapping[Effort, Limit] = MappingProxyType(
     {
-        # as much as a second photograph of the same eye may change
+        # as large as the change between two photographs of the same eye may be
         "balanced": Limit(default=0.005, by_lesion={"MA": 0.01}),
         "fast": Limit(default=0.015, by_lesion={"MA": 0.03}),
     }
@@ -113,11 +113,11 @@ def choose(
     Args:
         package: the model; the rules in its manifest are ignored.
         engine: the engine that runs it.
-        cases: photographs that it did not learn from, with their masks.
+        cases: photographs that it was not trained on, with their masks.
         progress: called with the name of each photograph that is done.
 
     Returns:
-        Effort -> rule; an effort is missing where no share of SHARES keeps within its limit.
+        Effort -> rule; an effort is missing where no share of SHARES stays within its limit.
 
     Raises:
         DatasetError: there is no photograph.
@@ -163,7 +163,7 @@ def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dic
 
 
 def cutoffs(results: Sequence[CoarseResult], share: float) -> dict[str, LesionCriterion]:
-    """Return, for each lesion, the spots and the cut-off that cover a share of its area with fewest cells.
+    """Return each lesion's spots and cut-off that cover a share of its area with the fewest cells.
 
     A lesion that no photograph shows selects no cell.
     """
@@ -205,7 +205,7 @@ def pool(results: Sequence[CoarseResult], visits: Sequence[Bool[np.ndarray, " N"
 
 
 def cross_validate(results: Sequence[CoarseResult], effort: Effort) -> EffortOutcome | None:
-    """Return the result of an effort where the cut-offs of each photograph are chosen on all the others.
+    """Return the result of an effort with the cut-offs of each photograph chosen on all the others.
 
     Returns:
         None where, for some photograph, the others do not allow the effort.

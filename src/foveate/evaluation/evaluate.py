@@ -48,7 +48,7 @@ class LesionOutcome:
     pooled: PixelCounts
     """Counts of all photographs: the exact precision-recall curve."""
     each: tuple[Measures, ...]
-    """One for each photograph: `metrics.paired_interval` compares two systems by them."""
+    """The measures of each photograph; `metrics.paired_interval` compares two systems with them."""
     gallery: Gallery
     """Pictures of the best and the worst photographs."""
 
@@ -77,7 +77,7 @@ def evaluate(
     Raises:
         DatasetError: there is no photograph; a mask or map cannot be used.
         LesionError: no lesion is scored.
-        FoveateError: a photograph cannot be used; the message says which.
+        FoveateError: a photograph cannot be used; the message names it.
     """
     if not spec.cases:
         raise DatasetError("no photograph to evaluate on; choose another --split")
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def _require_full_levels(accumulated: Mapping[str, _Accumulated]) -> None:
-    """Refuse maps of levels 0 and 1: these are probabilities near 0, and masks are meant.
+    """Refuse maps of levels 0 and 1 only: they are meant as masks, but read as probabilities near 0.
 
     Raises:
         DatasetError: the largest level of all maps of a lesion is 1.
@@ -116,7 +116,7 @@ def _require_full_levels(accumulated: Mapping[str, _Accumulated]) -> None:
 def _score_case(
     spec: EvaluationSpec, case: Case, accumulated: Mapping[str, _Accumulated]
 ) -> dict[str, _Accumulated]:
-    """Return the results so far, this photograph included, of the lesions that it was annotated for."""
+    """Return the results including this photograph, for the lesions that it was annotated for."""
     thresholds = {
         lesion: threshold for lesion, threshold in spec.thresholds.items() if is_annotated(case, lesion)
     }

@@ -1,13 +1,13 @@
-"""Choose the least evidence that a region must have, on photographs held back from training.
+"""Choose the minimum evidence that a region must have, on photographs held back from training.
 
 Knows:   the rule by which the cut is chosen, and what the cut costs and saves.
-Ignores: how networks run, and how a map is changed by the cut (`analysis.region_evidence`).
+Ignores: how networks run, and how the cut changes a map (`analysis.region_evidence`).
 
 The rule is our choice (docs/decisions/0019-region-evidence.md): the largest cut at which the Dice of the
-pooled masks falls by at most DICE_LIMIT, and the share of the annotated lesions that are found by at most
+pooled masks falls by at most DICE_LIMIT, and the share of the annotated lesions that are detected by at most
 FOUND_LIMIT. A larger cut never leaves more false regions, so this is the cut with the fewest.
 
-Shape letters: H W photograph, h w canvas, R regions and the background before them, T pairs of an annotated
+Shape letters: H W photograph, h w canvas, R the background and the regions after it, T pairs of an annotated
 lesion and a region that share a pixel.
 """
 
@@ -32,40 +32,40 @@ DICE_LIMIT = 0.005
 """Largest allowed fall of Dice: less than its interval on a few photographs can show."""
 
 FOUND_LIMIT = 0.05
-"""Largest allowed fall of the share of annotated lesions that are found: one lesion in twenty."""
+"""Largest allowed fall of the share of annotated lesions that are detected: one lesion in twenty."""
 
 DECIMALS = 1
-"""Decimals of a cut, so that it is short in the manifest."""
+"""Number of decimals of a cut, small so that it is short in the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CaseRegions:
-    """The regions of one lesion in one photograph, and how they meet the annotated lesions."""
+    """The regions of one lesion in one photograph, and which of them overlap the annotated lesions."""
 
     evidence: Float64[np.ndarray, " R"]
-    """Of each region, px."""
+    """Evidence of each region, px."""
     areas: Int64[np.ndarray, " R"]
     """Pixels of each region."""
     lesion_px: Int64[np.ndarray, " R"]
     """Annotated pixels in each region."""
     pairs: Int64[np.ndarray, "2 T"]
-    """Number of an annotated lesion and of a region that share a pixel."""
+    """The number of an annotated lesion and that of a region that share a pixel."""
     annotated: int
     """Number of annotated lesions."""
     annotated_px: int
-    """Their pixels."""
+    """Number of pixels of the annotated lesions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CutOutcome:
-    """What the regions with some evidence are worth, photographs pooled."""
+    """The figures of the regions that have enough evidence, with all photographs pooled."""
 
     dice: float
-    """Of the masks."""
+    """Dice of the masks."""
     found: float
     """Share of the annotated lesions that share a pixel with a region."""
     false_regions: float
-    """Regions without an annotated pixel in a photograph, on average."""
+    """Mean number of regions without an annotated pixel per photograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ class EvidenceCut:
     """The chosen cut of one lesion, with what it costs and saves."""
 
     minimum_evidence: float
-    """Canvas px; 0 where no cut keeps within the limits."""
+    """Canvas px; 0 where no cut stays within the limits."""
     before: CutOutcome
     after: CutOutcome
 
@@ -128,9 +128,10 @@ def match_regions(
 
 
 def outcome(cases: Sequence[CaseRegions], minimum_evidence: float, minimum_area: int) -> CutOutcome:
-    """Return what the regions with enough evidence are worth.
+    """Return the figures of the regions that have enough evidence.
 
-    The mask keeps regions below the minimum area, as its file does; they neither find a lesion nor are false.
+    The mask keeps regions below the minimum area, as the mask's file does. They count neither as detections
+    nor as false regions.
 
     Args:
         cases: the regions of each photograph; at least one lesion is annotated.
@@ -159,10 +160,10 @@ def choose(cases: Sequence[CaseRegions], minimum_area: int) -> EvidenceCut:
 
     Args:
         cases: the regions of each photograph held back.
-        minimum_area: of a region that is listed, canvas px.
+        minimum_area: minimum area of a region that is listed, canvas px.
 
     Raises:
-        DatasetError: no lesion is annotated, so that nothing says what a cut costs.
+        DatasetError: no lesion is annotated, so the cost of a cut is unknown.
     """
     if not any(case.annotated for case in cases):
         raise DatasetError(
@@ -175,7 +176,7 @@ def choose(cases: Sequence[CaseRegions], minimum_area: int) -> EvidenceCut:
     for candidate in candidates[candidates > 0]:
         after = outcome(cases, float(candidate), minimum_area)
         if round(before.found - after.found, 9) > FOUND_LIMIT:
-            break  # fewer lesions still are found with larger cuts
+            break  # larger cuts detect even fewer lesions
         if round(before.dice - after.dice, 9) <= DICE_LIMIT:
             best = EvidenceCut(minimum_evidence=float(candidate), before=before, after=after)
     return best

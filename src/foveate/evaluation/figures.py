@@ -1,6 +1,6 @@
 """Compute the figures of one lesion, each with its interval, from the measures of all photographs.
 
-Knows:   which function of which sums each figure is, and why a figure may be undefined.
+Knows:   how each figure is computed from sums, and why a figure may be undefined.
 Ignores: maps, files, and how figures are presented.
 
 Every figure is an `Estimate`. The figures form a tree of plain mappings, as in metrics.json.
@@ -64,7 +64,7 @@ def lesion(
 
 
 def _areas(each: Sequence[Measures], pooled: PixelCounts, draws: Int64[np.ndarray, "R P"]) -> Tree:
-    """Return the three areas under the pooled curve; of the exact one also the error of its bins."""
+    """Return the three areas under the pooled curve, with the binning error of the exact one."""
     table = metrics.interval_table([measures.interval_bins for measures in each])
     exact = metrics.average_precision(pooled)
     sketched = metrics.estimate(table, metrics.average_precisions, draws, ABSENT)

@@ -1,6 +1,6 @@
-"""Pictures of the photographs on which a lesion is found best and worst.
+"""Pictures of the photographs on which a lesion is segmented best and worst.
 
-Knows:   how the truth and the prediction are drawn on a photograph, and which few of many pictures are kept.
+Knows:   how the truth and the prediction are drawn on a photograph, and which of many pictures are kept.
 Ignores: the page that shows them.
 
 Shape letters: H W photograph, h w close-up.
@@ -18,7 +18,7 @@ from foveate.types import Box
 from foveate.writers import overlays
 
 SHOWN_AT_EACH_END = 2
-"""Number of best photographs, and of worst ones, that are shown of each lesion."""
+"""Number of best photographs, and of worst ones, that are shown for each lesion."""
 
 SIDE = 384
 """Side of the close-up, px of the photograph: a microaneurysm of 10 px is still visible."""
@@ -33,7 +33,7 @@ CELL = 32
 """Grid on which the position of the close-up is chosen, px of the photograph."""
 
 QUALITY = 80
-"""Quality of the JPEGs: a page with 16 of each has some 2 MB."""
+"""Quality of the JPEGs: a page with 16 of each has about 2 MB."""
 
 TRUTH_COLOUR, PREDICTION_COLOUR = (86, 200, 255), (255, 90, 200)
 """sRGB of the outlines of the truth and of the prediction: sky blue and pink, which colour-blind readers
@@ -51,7 +51,7 @@ class Picture:
     overview: bytes
     """JPEG of the whole photograph with the frame of the close-up."""
     closeup: bytes
-    """JPEG of the part with most lesion pixels, with both outlines."""
+    """JPEG of the part with the most lesion pixels, with both outlines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class Gallery:
     worst: tuple[Picture, ...] = ()
 
     def add(self, score: float, draw: Callable[[], Picture]) -> "Gallery":
-        """Return the gallery with another photograph; `draw` is called only if the photograph gets in."""
+        """Return the gallery with another photograph; `draw` is called only if it is kept."""
         high = len(self.best) < SHOWN_AT_EACH_END or score > self.best[-1].score
         low = len(self.worst) < SHOWN_AT_EACH_END or score < self.worst[-1].score
         if not (high or low):
@@ -74,7 +74,7 @@ class Gallery:
 
     @property
     def worst_only(self) -> tuple[Picture, ...]:
-        """The worst that are not also among the best, as happens where there are few photographs."""
+        """The worst photographs that are not among the best; of few photographs, some may be both."""
         best = {picture.name for picture in self.best}
         return tuple(picture for picture in self.worst if picture.name not in best)
 
@@ -97,7 +97,7 @@ def draw(
 
 
 def densest_box(mask: Bool[np.ndarray, "H W"]) -> Box:
-    """Return the box that holds most pixels of a mask, on a grid of CELL px.
+    """Return the box that holds the most pixels of a mask, on a grid of CELL px.
 
     Its sides are SIDE px, or those of the photograph where they are shorter.
     """

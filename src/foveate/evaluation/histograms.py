@@ -32,7 +32,7 @@ def count_pixels(
     """Segment each case and count its pixels, with one photograph in memory at a time.
 
     Raises:
-        FoveateError: a photograph or mask cannot be used; its message says which.
+        FoveateError: a photograph or mask cannot be used; the message names it.
     """
     for case in cases:
         photograph = photographs.read(case.photograph)

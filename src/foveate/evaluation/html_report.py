@@ -34,7 +34,7 @@ REGIONS = {
     "paper": "the paper's centre crop of 2816 x 3328 px",
     "field": "the field of view",
 }
-"""What the report calls the pixels that are scored."""
+"""How the report describes the pixels that are scored."""
 
 
 def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: EvaluationInfo) -> bytes:
@@ -67,7 +67,7 @@ def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: Ev
 
 
 def _paper(figures: Mapping[str, Figures], spec: EvaluationSpec, info: EvaluationInfo) -> dict[str, object]:
-    """Return which lesions can stand beside the paper's Table 1, and whether the photographs are the same."""
+    """Return which lesions the paper's Table 1 also has, and whether the photographs are the same."""
     row = next(iter(PAPER.values()))
     return {
         "lesions": [lesion for lesion in row if lesion in figures],
@@ -78,7 +78,7 @@ def _paper(figures: Mapping[str, Figures], spec: EvaluationSpec, info: Evaluatio
 
 
 def _section(code: str, figures: Figures, outcome: LesionOutcome) -> dict[str, object]:
-    """Return what the report shows of one lesion."""
+    """Return the values that the report shows for one lesion."""
     (lesion,) = lesions.of([code])
     return {
         "lesion": lesion,
@@ -113,7 +113,7 @@ def _data_url(jpeg: bytes) -> str:
 def _photograph_rows(
     outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec
 ) -> list[tuple[str, list[dict[str, object] | None]]]:
-    """Return each photograph's name and its own figures of each lesion, None where it is not annotated."""
+    """Return each photograph's name and its own figures for each lesion, None where it is not annotated."""
     measures = {
         lesion: {case.photograph: case for case in outcome.each} for lesion, outcome in outcomes.items()
     }

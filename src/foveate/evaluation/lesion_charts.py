@@ -1,6 +1,6 @@
 """The four charts of one lesion in the report, as SVG.
 
-Knows:   which figures become which curves and dots.
+Knows:   which figures are drawn as which curves and dots.
 Ignores: how a figure is computed, and the page around a chart.
 """
 
@@ -26,7 +26,7 @@ Figures = Any
 
 
 def precision_recall(figures: Figures, pooled: PixelCounts) -> str:
-    """Return the exact curve with the challenge's 33 points and the point at the threshold in use."""
+    """Return the chart of the exact curve, the challenge's 33 points and the point at the used threshold."""
     chart = Chart(x=Axis(title="recall", ticks=UNIT), y=Axis(title="precision", ticks=UNIT))
     if figures["aupr"]["exact"]["value"] is None:
         return chart.render("no curve")
@@ -43,7 +43,7 @@ def precision_recall(figures: Figures, pooled: PixelCounts) -> str:
 
 
 def froc(figures: Figures) -> str:
-    """Return the share of lesions found over the false positives a photograph, for each matching."""
+    """Return the chart of detected lesions against false positives per photograph, for each matching."""
     ticks = [(0.125, "≤ ⅛"), (0.5, "½"), *((float(n), str(n)) for n in (1, 2, 4, 8, 16, 32)), (64.0, "≥ 64")]
     chart = Chart(
         x=Axis(title="false positives a photograph", ticks=ticks, scale=lambda x: math.log2(max(x, 0.125))),
@@ -69,7 +69,7 @@ def froc(figures: Figures) -> str:
 
 
 def sensitivity_by_diameter(figures: Figures) -> str:
-    """Return the share of lesions found at the threshold, by their diameter, for each matching."""
+    """Return the chart of lesions detected at the threshold, by their diameter, for each matching."""
     strata = figures["detection"]["one_pixel"]["by_diameter"]
     ticks = [(0.0, ""), *((k + 1.0, _stratum(s)) for k, s in enumerate(strata)), (len(strata) + 1.0, "")]
     chart = Chart(
@@ -89,7 +89,7 @@ def sensitivity_by_diameter(figures: Figures) -> str:
 
 
 def reliability(figures: Figures) -> str:
-    """Return the share of lesion among the pixels of each bin of probability."""
+    """Return the chart of the share of lesion pixels in each bin of probability."""
     chart = Chart(x=Axis(title="probability", ticks=UNIT), y=Axis(title="share that is lesion", ticks=UNIT))
     bins = [b for b in figures["calibration"]["reliability"] if b["pixels"]]
     points = [(b["mean_probability"], b["share_of_lesion"]) for b in bins]
@@ -103,7 +103,7 @@ def reliability(figures: Figures) -> str:
 
 
 def _curve(pooled: PixelCounts) -> list[Point]:
-    """Return the exact precision-recall curve at CURVE_POINTS recalls, from recall 0 on."""
+    """Return the exact precision-recall curve at CURVE_POINTS recalls, starting at recall 0."""
     curve = metrics.precision_recall(pooled)
     assert curve is not None  # the caller has checked that the lesion occurs
     recalls = np.linspace(0, 1, CURVE_POINTS)

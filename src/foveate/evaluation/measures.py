@@ -1,7 +1,7 @@
-"""The counts of one photograph's map against its mask, from which the figures of all photographs are summed.
+"""Count the pixels and lesions of one photograph's map against its mask, for figures of many photographs.
 
-Knows:   which pixels are scored, and what is counted of one lesion in one photograph.
-Ignores: where maps come from, and how the sums become figures.
+Knows:   which pixels are scored, and what is counted for one lesion in one photograph.
+Ignores: where maps come from, and how figures are computed from the sums.
 
 Shape letters: H W photograph, S interval bins, C columns.
 """
@@ -26,7 +26,7 @@ ESTIMATOR_NAMES = tuple(metrics.ESTIMATORS)
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measures:
-    """The counts of one lesion in one photograph: some 60 kB, whatever the size of the photograph."""
+    """The counts of one lesion in one photograph: about 60 kB, for a photograph of any size."""
 
     photograph: str
     """Name of the case."""
@@ -41,11 +41,11 @@ class Measures:
     official: Float64[np.ndarray, " 67"]
     """Sums at the challenge's thresholds, from `metrics.threshold_sums`."""
     coarse: Float64[np.ndarray, " 23"]
-    """The same at eleven thresholds."""
+    """Sums at eleven thresholds, from `metrics.threshold_sums`."""
     confusion: Float64[np.ndarray, " 3"]
     """True positives, false positives and false negatives at the lesion's own threshold, pixels."""
     detection: Mapping[Matching, LesionDetections]
-    """Lesions found at `search_thresholds(the lesion's own threshold)`."""
+    """Lesions detected at `search_thresholds(the lesion's own threshold)`."""
     calibration: Float64[np.ndarray, " 30"]
     """A row of `metrics.calibration.table_row`."""
     highest: float
@@ -55,7 +55,7 @@ class Measures:
 
 
 def search_thresholds(own: float) -> tuple[float, ...]:
-    """Return the thresholds for lesion detection, falling: the fixed ones and the lesion's own."""
+    """Return the thresholds for lesion detection, the highest first: the fixed ones and the lesion's own."""
     return tuple(sorted({*THRESHOLDS, own}, reverse=True))
 
 
@@ -63,7 +63,7 @@ def scored_pixels(part: Part, maps: CaseMaps) -> Bool[np.ndarray, "H W"] | None:
     """Return a mask of the pixels that are scored; None means all.
 
     Raises:
-        FieldError: no field is found.
+        FieldError: no field of view is detected.
         GeometryError: the photograph is smaller than the paper's crop.
     """
     shape = maps.photograph.shape
@@ -83,9 +83,9 @@ class MapComparison:
     map: StoredMap
     """As stored."""
     truth: Bool[np.ndarray, "H W"]
-    """Lesion pixels by the mask."""
+    """Lesion pixels according to the mask."""
     predicted: Bool[np.ndarray, "H W"]
-    """Lesion pixels by the map: where it reaches the threshold."""
+    """Lesion pixels according to the map: where it reaches the threshold."""
     counts: PixelCounts
     """Counts of the scored pixels."""
     threshold: float
@@ -115,7 +115,7 @@ def compare(
 
 
 def measure(name: str, comparison: MapComparison, seams: Float64[np.ndarray, " 4"] | None) -> Measures:
-    """Count everything that figures are summed from.
+    """Count everything from which the figures are computed.
 
     Args:
         name: name of the case.

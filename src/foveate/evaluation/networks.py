@@ -1,4 +1,4 @@
-"""Engines for the three rows of the paper's Table 1, so that the pipeline that predicts validates training.
+"""Engines for the three rows of the paper's Table 1, to validate training with the prediction pipeline.
 
 Knows:   the Engine protocol, and which network each row leaves out.
 Ignores: photographs.
@@ -22,7 +22,7 @@ from foveate.nets import LocalGlobalUNet, sample_pieces
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoarseEngine:
-    """An `Engine` of GlobalNet alone: each window is cut out of its coarse maps."""
+    """An `Engine` of GlobalNet alone: each window is sampled from its coarse maps."""
 
     network: LocalGlobalUNet
     """In evaluation mode."""
@@ -31,7 +31,7 @@ class CoarseEngine:
 
     @torch.inference_mode()
     def run_global(self, view: Float32[np.ndarray, "1 3 V V"]) -> GlobalOutput:
-        """Run GlobalNet; its coarse maps take the place of the features."""
+        """Run GlobalNet; the coarse maps are also returned as the features."""
         _, logits = self.network.forward_global(_tensor(view))
         coarse = logits.sigmoid()[0].numpy()
         return GlobalOutput(probabilities=coarse, features=coarse)
@@ -71,7 +71,7 @@ Row = Literal["GlobalNet", "LocalNet", "fused"]
 ROWS: Mapping[Row, Callable[..., Engine]] = MappingProxyType(
     {"GlobalNet": CoarseEngine, "LocalNet": LocalEngine, "fused": TorchEngine}
 )
-"""The engine of each row, made from a network."""
+"""Row -> the class of its engine, which is constructed from a network."""
 
 
 def _tensor(pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:

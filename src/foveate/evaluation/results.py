@@ -1,6 +1,6 @@
 """Write the results of an evaluation: metrics.json, metrics.csv and report.html.
 
-Knows:   the names of the files; each appears whole or not at all.
+Knows:   the names of the files; each is written completely or not at all.
 Ignores: their content.
 """
 
@@ -14,7 +14,7 @@ from foveate.evaluation.tables import EvaluationInfo
 
 
 def prepare(out: Path) -> None:
-    """Make the folder and check that it is writable, before any time is spent.
+    """Create the folder and check that it is writable, before the evaluation starts.
 
     Raises:
         OutputError: the folder cannot be written.

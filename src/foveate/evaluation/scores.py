@@ -31,7 +31,7 @@ def score(histograms: Sequence[CaseHistogram], resamples: int = 2000) -> Mapping
     """Pool the photographs and score each lesion.
 
     Args:
-        histograms: of one or more photographs, all with the same lesions.
+        histograms: the counts of one or more photographs, all with the same lesions.
         resamples: number of bootstrap samples.
     """
     scores = {}

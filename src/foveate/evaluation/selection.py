@@ -16,7 +16,7 @@ from foveate.errors import DatasetError, LesionError, SettingError
 from foveate.models import Package
 
 FOREIGN_THRESHOLD = 0.5
-"""Default probability from which a pixel is lesion where maps are read."""
+"""Default probability from which a pixel is lesion, for maps that are read."""
 
 
 def select_cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
@@ -24,11 +24,11 @@ def select_cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
 
     Args:
         root: the folder that the set was unpacked to.
-        layout: how the set lies on disk.
+        layout: the layout of the set on disk.
         split: a split of the layout, or a JSON file of folds ('folds.json'), of which 'folds.json:1' is one.
 
     Raises:
-        DatasetError: no such split, file or fold; the file names a photograph that the set has not.
+        DatasetError: there is no such split, file or fold, or the file names a photograph that the set lacks.
     """
     if split in layout.splits:
         return layouts.cases(root, layout, split)
@@ -49,7 +49,7 @@ def select_cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
 
 
 def warnings(root: Path, layout: Layout, split: str, lesions: Sequence[str]) -> tuple[str, ...]:
-    """Return what may make masks of a split count as absent: a line each; see `layouts.warnings`.
+    """Return a line for each reason why masks of a split may count as absent; see `layouts.warnings`.
 
     Args:
         root: the folder that the set was unpacked to.
@@ -83,7 +83,7 @@ class ScoredLesions:
     thresholds: Mapping[str, float]
     """Lesion -> probability from which a pixel is lesion, in the order of the system."""
     left_out: Mapping[str, str]
-    """Lesion -> why it is not scored, for those that only one of the two knows."""
+    """Lesion -> why it is not scored, for those that only the set or only the system has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,8 +108,8 @@ def select_lesions(
         selection: what the user asks for.
 
     Raises:
-        LesionError: a lesion asked for is unknown to the set or the model, or none is left.
-        SettingError: a threshold is out of its range, or of a lesion that is not scored.
+        LesionError: a requested lesion is unknown to the set or the model, or no lesion is left.
+        SettingError: a threshold is out of its range, or belongs to a lesion that is not scored.
     """
     annotated = [code for code in layout.lesions if any(is_annotated(case, code) for case in cases)]
     known_codes = list(package.contract.lesions) if package else annotated
@@ -136,10 +136,10 @@ def select_lesions(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviouslySeen:
-    """Numbers of scored photographs that a model has met before, by their names."""
+    """Numbers of scored photographs that were used to make a model, according to their names."""
 
     in_training: int
-    """Photographs that it learned from."""
+    """Photographs that it was trained on."""
     in_threshold_selection: int
     """Photographs that its thresholds were chosen on."""
 
@@ -170,7 +170,7 @@ def previously_seen(cases: Sequence[Case], package: Package | None) -> Previousl
         package: the model; None where maps are read.
 
     Returns:
-        None where it is unknown what the system has met: maps, and manifests that name no photographs.
+        None where this is unknown: where maps are read, or the manifest names no photographs.
     """
     training = package.manifest.get("training") if package else None
     training_names = _photographs(training)

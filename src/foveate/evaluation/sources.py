@@ -1,6 +1,7 @@
 """Sources of the maps that are evaluated: a model that runs now, or files that any system wrote.
 
-Knows:   how a model's maps reach the photograph's frame, how map files are named and what they may hold.
+Knows:   how a model's maps are resampled to the photograph's frame, the names of map files, and what they may
+         hold.
 Ignores: masks, and which figures are computed from the maps.
 
 Shape letters: H W photograph.
@@ -36,7 +37,7 @@ SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
 """Suffixes of map files, in lower case."""
 
 EXIF_ORIENTATION = 0x0112
-"""Tag of the orientation of a picture."""
+"""EXIF tag of a picture's orientation."""
 
 DAMAGED = (
     SyntaxError,
@@ -48,7 +49,7 @@ DAMAGED = (
     zipfile.BadZipFile,
     cv2.error,
 )
-"""What NumPy and OpenCV raise on files that violate their format."""
+"""Exceptions that NumPy, OpenCV and Pillow raise on files that violate their format."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +119,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
         The map as stored: the largest level of 8 or 16 bits is probability 1, floats are probabilities.
 
     Raises:
-        DatasetError: unreadable, of another size, not grey, of another type, or no probabilities.
+        DatasetError: the map is unreadable, of another size or type, not grey, or holds no probabilities.
     """
     try:
         content = _content(path)
@@ -135,7 +136,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
         raise DatasetError(f"{path}: a map of {stored.dtype}; write 8 or 16 bits without sign, or floats")
     if stored.dtype.kind == "f":
         low, high = float(stored.min()), float(stored.max())
-        if not (low >= 0 and high <= 1):  # not a number fails both
+        if not (low >= 0 and high <= 1):  # NaN fails both
             raise DatasetError(f"{path}: runs from {low:g} to {high:g}; probabilities lie in [0, 1]")
     return stored
 
@@ -155,7 +156,7 @@ def _decode_picture(path: Path) -> np.ndarray:
     """Return the levels of a picture, upright.
 
     Raises:
-        ValueError: it is empty, no picture, or holds several.
+        ValueError: the file is empty, is no picture, or holds several.
     """
     content = path.read_bytes()
     if not content:
@@ -165,7 +166,7 @@ def _decode_picture(path: Path) -> np.ndarray:
         raise ValueError(f"no {path.suffix} picture")
     if len(pages) > 1:
         raise ValueError(f"holds {len(pages)} pictures")
-    if content[:2] in (b"II", b"MM"):  # OpenCV turns a TIFF upright, and no PNG
+    if content[:2] in (b"II", b"MM"):  # OpenCV turns a TIFF upright, but not a PNG
         return np.asarray(pages[0])
     with suppress_warnings(), PngImageFile(io.BytesIO(content)) as image:
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
@@ -173,7 +174,7 @@ def _decode_picture(path: Path) -> np.ndarray:
 
 
 def _names(case: Case, lesion: str) -> tuple[str, ...]:
-    """Return the possible names of a map, without suffix: after the case, and as `foveate predict` names it.
+    """Return the possible names of a map, without suffix: by the case, and as `foveate predict` names it.
 
     `foveate predict` uses the end of the photograph's path. For the case P1_p0 that is P1/p0 or images/P1/p0,
     depending on the folder that it was given.
@@ -187,7 +188,7 @@ def _names(case: Case, lesion: str) -> tuple[str, ...]:
 
 
 def _only(folder: Path, names: Sequence[str]) -> Path:
-    """Return the path of the only file with one of some names.
+    """Return the path of the only file that has one of the names.
 
     Raises:
         DatasetError: there is none, or several.
@@ -205,7 +206,7 @@ def _only(folder: Path, names: Sequence[str]) -> Path:
 
 
 def _files_named(folder: Path, name: str) -> list[str]:
-    """Return the paths of the maps of a name below a folder, with '/', whatever their Unicode form."""
+    """Return the paths of a name's maps, relative to the folder, with '/'; the Unicode form may differ."""
     parent, _, stem = name.rpartition("/")
     inside = folder / parent
     if not inside.is_dir():

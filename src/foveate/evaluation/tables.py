@@ -1,9 +1,9 @@
-"""The results of an evaluation for programs: metrics.json and metrics.csv.
+"""The machine-readable results of an evaluation: metrics.json and metrics.csv.
 
 Knows:   the keys and columns of both files.
 Ignores: how figures were computed.
 
-Both files are the same, byte for byte, for the same maps, masks and settings: they hold no times and no
+The same maps, masks and settings give the same files, byte for byte: the files hold no times and no
 paths.
 """
 
@@ -39,7 +39,7 @@ class EvaluationInfo:
     left_out: Mapping[str, str]
     """Lesion -> why it is not scored."""
     previously_seen: PreviouslySeen | None = None
-    """What the model has met before; None where maps were read, or its manifest names no photographs."""
+    """Scored photographs used to make the model; None for maps, or if its manifest names no photographs."""
     engine: str | None = None
     """Name and precision of the engine; None where maps were read."""
     effort: Effort | None = None
@@ -111,7 +111,7 @@ def case_figures(measures: Measures, threshold: float) -> dict[str, object]:
 
 
 def to_json(value: object) -> object:
-    """Return a tree of figures in types of JSON; an estimate without a value states the reason."""
+    """Return a tree of figures as JSON values; an estimate without a value states the reason."""
     if isinstance(value, Estimate):
         estimate: dict[str, object] = {"value": value.value, "low": value.low, "high": value.high}
         return estimate | ({"reason": value.reason} if value.value is None else {})

@@ -1,7 +1,7 @@
-"""manifest.json <-> values: what a model package says about itself.
+"""Encode and decode manifest.json, in which a model package describes itself.
 
 Knows:   the keys, types and ranges of format 1.
-Ignores: where a package lies, and whether its other files are intact.
+Ignores: where a package is stored, and whether its other files are intact.
 """
 
 import json
@@ -58,7 +58,7 @@ class TrainingData:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """Everything that a package says about itself, the digests of its files aside."""
+    """Everything that a package states about itself, except the digests of its files."""
 
     name: str
     """Letters, digits, '.', '_' and '-'; the name that `--model` takes."""
@@ -69,7 +69,7 @@ class Manifest:
     intended_use: str
     """What it is for, and what it must not be used for, in a sentence or two."""
     contract: ModelContract
-    """What the network was trained on and its input must be."""
+    """The input that the network was trained on and needs."""
     decisions: Mapping[str, Decision]
     """One for each lesion of the contract."""
     data: TrainingData
@@ -132,7 +132,7 @@ def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
         source: its path, for messages.
 
     Raises:
-        PackageError: it is no JSON object, it has another format, a key is missing, or a value has another
+        PackageError: it is not a JSON object, it has another format, a key is missing, or a value has another
             type or is out of range. The message names the manifest and the key.
     """
     reader = _Reader(source, parse(text, source))
@@ -170,7 +170,7 @@ def parse(text: bytes, source: str) -> dict[str, object]:
     """Return the JSON object of a manifest, unchecked.
 
     Raises:
-        PackageError: it is no JSON object.
+        PackageError: it is not a JSON object.
     """
     try:
         content = json.loads(text)
@@ -191,7 +191,7 @@ class _Reader:
     content: dict[str, object]
 
     def value(self, key: str, kind: type[T]) -> T:
-        """Return the value of a key, which must exist and have a type; a whole number is a number, too."""
+        """Return the value of a key, which must exist and have a type; a whole number is also a number."""
         value: object = self.content
         for part in key.split("."):
             if not isinstance(value, dict) or part not in value:
@@ -203,9 +203,9 @@ class _Reader:
         """Return one of some words or numbers, or a default.
 
         Args:
-            key: packages that are older than this choice lack it.
+            key: name of the value; packages that are older than this choice lack it.
             choices: the allowed values.
-            default: what those packages mean.
+            default: the value for those packages.
         """
         section, _, name = key.partition(".")
         if name not in self.value(section, dict):
@@ -368,7 +368,7 @@ def _rule(reader: _Reader, key: str, codes: tuple[str, ...]) -> SelectionRule:
 
 
 def _files(reader: _Reader) -> Mapping[str, str]:
-    """Return the digest of each file of the package; only plain names, so that none leads elsewhere."""
+    """Return the digest of each file of the package; names must be plain, without a folder."""
     digests = {}
     for name, value in reader.value("files", dict).items():
         is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != "manifest.json"

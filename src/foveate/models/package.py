@@ -1,6 +1,6 @@
 """A model package on disk: a folder, or a zip of one, checked before it is used.
 
-Knows:   which files a package holds, where the shipped packages lie, and that every digest must be right.
+Knows:   which files a package holds, where the shipped packages are stored, and that every digest must match.
 Ignores: what is in the graphs and weights, and what runs them.
 """
 
@@ -46,11 +46,11 @@ class Package:
     version: str
     """Version of the weights."""
     contract: ModelContract
-    """What the network was trained on and its input must be."""
+    """The input that the network was trained on and needs."""
     decisions: Mapping[str, Decision]
     """Lesion -> how its map becomes regions."""
     digest: str
-    """SHA-256 of manifest.json, which holds all other digests: it identifies the package to the last bit."""
+    """SHA-256 of manifest.json, which holds all other digests: it identifies the package exactly."""
     manifest: Mapping[str, object]
     """The content of manifest.json."""
     selection_rules: Mapping[Effort, SelectionRule] = field(default_factory=lambda: MappingProxyType({}))
@@ -81,7 +81,7 @@ def unsaved_package(name: str, contract: ModelContract) -> Package:
 def load(where: str | Path = DEFAULT) -> Package:
     """Open a model package and check every file of it.
 
-    The name of a shipped package means that package; everything else is a path.
+    The name of a shipped package means that package; any other value is a path.
 
     Args:
         where: name of a shipped package, a package's folder, or a zip of one.
@@ -189,7 +189,7 @@ def _open_zip(path: Path) -> Package:
 def _unpack(path: Path, folder: Path) -> None:
     """Copy the manifest and the files it names out of a zip.
 
-    They lie at the zip's root or all in one folder. Paths in the zip are not trusted: each file is read by a
+    They are at the zip's root or all in one folder. Paths in the zip are not trusted: each file is read by a
     plain name from the manifest, so that nothing can be written elsewhere.
     """
     try:

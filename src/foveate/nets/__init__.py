@@ -1,4 +1,4 @@
-"""The networks: layers and shapes, nothing of files, photographs or training.
+"""The networks: their layers and shapes, without files, photographs or training.
 
 Knows:   U-Net, pretrained encoders, GlobalNet, LocalNet and their fusion.
 Ignores: where pixels come from and how weights are trained.

@@ -1,6 +1,6 @@
 """Calibration of a trained network, lesion by lesion, in its last convolutions.
 
-Knows:   which last convolutions make a lesion's logits.
+Knows:   which last convolutions compute a lesion's logits.
 Ignores: how slopes and shifts are fitted.
 """
 
@@ -25,13 +25,13 @@ def calibrate(
 ) -> LocalGlobalUNet:
     """Return a copy whose logits are scaled and shifted, lesion by lesion.
 
-    Only the last convolutions are changed: it costs no time, and no pixel changes its rank. LocalNet's own
-    maps are not meant to be used in the copy: with a residual fusion, they change.
+    Only the last convolutions are changed: inference takes no longer, and no pixel changes its rank. Do not
+    use LocalNet's own maps of the copy: with a residual fusion, they change.
 
     Args:
-        network: trained.
-        fused: one line a lesion, for the maps of the fusion.
-        coarse: one line a lesion, for GlobalNet's maps.
+        network: a trained network.
+        fused: one line per lesion, for the maps of the fusion.
+        coarse: one line per lesion, for GlobalNet's maps.
     """
     copied = copy.deepcopy(network)
     last = copied.fusion.layers[-1]
@@ -44,7 +44,10 @@ def calibrate(
 
 
 def _scale(head: nn.Conv2d, lines: Sequence[LogitLine]) -> None:
-    """Change a convolution in place; it makes as many values of each lesion as a block has pixels."""
+    """Scale and shift the output of a convolution in place.
+
+    It has as many output channels for each lesion as a block has pixels.
+    """
     assert head.bias is not None
     values = head.out_channels // len(lines)
     slopes, shifts = torch.tensor(lines).to(head.weight).repeat_interleave(values, dim=0).unbind(dim=1)

@@ -1,4 +1,4 @@
-"""ImageNet encoders in the U-Net's place ('our framework can also work with other network backbones').
+"""ImageNet encoders that replace the U-Net ('our framework can also work with other network backbones').
 
 Knows:   EfficientNet-Lite0 and MobileNetV2, the order of their weights, and a decoder with skip connections.
 Ignores: what the features are used for.
@@ -21,8 +21,8 @@ from foveate.nets.unet import block
 class SameConv(nn.Module):
     """A convolution padded as TensorFlow's SAME pads an even input.
 
-    With stride 2 there is one pixel less before the input than after it. The weights were trained with this
-    padding; equal padding on both sides would shift every feature by half a pixel a stage.
+    With stride 2 it pads one pixel less before the input than after it. The weights were trained with this
+    padding; equal padding on both sides would shift every feature by half a pixel per stage.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def convolve(convolution: nn.Conv2d, features: Float[Tensor, "N C S T"]) -> Floa
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Design:
-    """A network of inverted residuals as numbers."""
+    """The numbers that define a network of inverted residuals."""
 
     name: str
     """The published name."""
@@ -83,7 +83,7 @@ class Design:
     stem: int
     """Channels of the first convolution, 3x3 with stride 2."""
     convolution: Callable[..., nn.Module]
-    """SameConv or EvenConv, by how it pads."""
+    """SameConv or EvenConv, which differ in their padding."""
     epsilon: float
     """Epsilon of batch normalisation."""
     momentum: float
@@ -138,11 +138,11 @@ class InvertedResidual(nn.Module):
     """Expand, convolve depthwise, project; the input is added where the shapes agree.
 
     Args:
-        design: says how to pad and normalise.
-        channels_in: of the input.
+        design: states how to pad and normalise.
+        channels_in: channels of the input.
         stage: (kernel, stride, expansion, channels out).
 
-    Source: Sandler et al. 2018, arXiv:1801.04381; Lite: no squeeze-and-excitation, ReLU6 for swish.
+    Source: Sandler et al. 2018, arXiv:1801.04381; Lite: no squeeze-and-excitation, ReLU6 instead of swish.
     """
 
     def __init__(self, design: Design, channels_in: int, stage: tuple[int, int, int, int]) -> None:
@@ -213,7 +213,7 @@ class MobileEncoder(nn.Module):
 
 
 def _taps(design: Design) -> tuple[int, ...]:
-    """Return, for each halving, the number of the last stage before the next stage halves."""
+    """Return, for each halving, the number of the last stage before the next halving."""
     strides = [stride for _, _, stride, _, _ in design.stages]
     return tuple(n for n in range(1, len(strides) + 1) if n == len(strides) or strides[n] == 2)
 
@@ -273,7 +273,7 @@ def load_imagenet(encoder: MobileEncoder, weights: Mapping[str, Tensor]) -> None
     """Copy ImageNet weights into an encoder by position, because names differ while order and shapes agree.
 
     Args:
-        encoder: may have fewer stages than the classifier; the rest of the weights is not used.
+        encoder: changed in place; it may have fewer stages than the classifier, with the rest unused.
         weights: `state_dict` of the whole classifier, in its own order.
 
     Raises:

@@ -1,6 +1,6 @@
 """Batch normalisation folded into convolutions: the same function of the input, with fewer weights.
 
-Knows:   that a normalisation right after a convolution is a change of the convolution's weights, and back.
+Knows:   how to fold a normalisation into the convolution right before it, and how to load folded weights.
 Ignores: which network it is.
 """
 
@@ -15,7 +15,7 @@ from foveate.nets.encoders import EvenConv, SameConv
 from foveate.nets.local_global import LocalGlobalUNet
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-"""The types of all layers that have weights, normalisations aside."""
+"""The types of all layers that have weights, except normalisations."""
 
 
 def fold_batch_norm(network: LocalGlobalUNet) -> LocalGlobalUNet:
@@ -43,7 +43,7 @@ def load_folded(weights: Mapping[str, Tensor], network: LocalGlobalUNet) -> tupl
         network: changed in place.
 
     Returns:
-        Names of the convolutions that keep their own weights, because there are none for them.
+        Names of the convolutions that keep their own weights, because `weights` has none that fit.
     """
     norms = {id(_unwrap(convolution)): norm for _, _, convolution, norm in _normalised(network)}
     unmatched = []
@@ -64,7 +64,7 @@ def load_folded(weights: Mapping[str, Tensor], network: LocalGlobalUNet) -> tupl
 
 
 def _neutralise(norm: nn.BatchNorm2d) -> None:
-    """Make a normalisation the identity, its bias aside."""
+    """Make a normalisation the identity, except for its bias."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.weight.fill_(1)
@@ -73,7 +73,7 @@ def _neutralise(norm: nn.BatchNorm2d) -> None:
 
 
 def _normalised(network: nn.Module) -> Iterator[tuple[nn.Sequential, int, nn.Module, nn.BatchNorm2d]]:
-    """Yield a sequence, the index of a layer in it that a normalisation follows, and these two layers."""
+    """Yield each layer that a normalisation follows: its sequence, its index there, and both layers."""
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for number in range(len(layers) - 1):
             layer, norm = layers[number], layers[number + 1]

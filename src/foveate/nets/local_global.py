@@ -1,7 +1,7 @@
 """GlobalNet, LocalNet and the fusion of their decoders' features.
 
-Knows:   how f_g reaches a window's pixels, and what is learned on both.
-Ignores: what either stream is made of, beyond its number of channels.
+Knows:   how f_g is sampled at a window's pixels, and the layers that combine it with f_l.
+Ignores: the layers of either stream, except its number of channels.
 
 Shape letters: N windows, P photographs, C D channels, K lesions, S T sides of a window or a view, S2 T2 the
 same divided by the output stride, V view side, G G2 sides of a piece of f_g.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def head(channels: int, lesions: int, output_stride: int) -> nn.Conv2d:
-    """Return the last 1x1 convolution: it makes a block of stride x stride values of each map per pixel."""
+    """Return the last 1x1 convolution: for each pixel it computes stride x stride values of each map."""
     return nn.Conv2d(channels, lesions * output_stride**2, 1)
 
 
@@ -32,7 +32,7 @@ class Stream(nn.Module):
 
     Args:
         backbone: computes the features.
-        channels: of the features.
+        channels: channels of the features.
         lesions: K.
         output_stride: how many times smaller than the picture the features are.
 
@@ -58,11 +58,11 @@ class Fusion(nn.Module):
     """Two 3x3 convolutions and one 1x1 convolution on the concatenation of f_l and f_g.
 
     Args:
-        local_channels: of f_l.
-        global_channels: of f_g.
+        local_channels: channels of f_l.
+        global_channels: channels of f_g.
         lesions: K.
         width: channels of the two 3x3 convolutions.
-        output_stride: how many times smaller than the window f_l is, and everything else but the logits.
+        output_stride: how many times smaller than the window f_l and all features of the fusion are.
         residual: whether the output is added to LocalNet's logits; the last convolution then starts at 0.
 
     Source: Yan et al. 2019, section 2.1. The ReLUs and the width are our choice. So is the absence of
@@ -101,7 +101,7 @@ class Fusion(nn.Module):
 
 
 class GlobalPieces(NamedTuple):
-    """For each window, its piece of f_g and the weights that read it at the window's pixels."""
+    """For each window, its piece of f_g and the weights that interpolate it at the window's pixels."""
 
     features: Float[Tensor, "N C G G2"]
     rows: Float32[Tensor, "N S G"]
@@ -113,8 +113,8 @@ class GlobalPieces(NamedTuple):
 def sample_pieces(pieces: GlobalPieces) -> Float32[Tensor, "N C S T"]:
     """Interpolate each window's piece of f_g at the window's pixel centres.
 
-    It computes in float32 whatever the precision around it: bf16 weights would be off by a third of a
-    photograph pixel.
+    It computes in float32, even under autocast: bf16 weights would be off by a third of a photograph
+    pixel.
     """
     features, rows, columns = pieces
     with torch.autocast(features.device.type, enabled=False):
@@ -152,7 +152,7 @@ class LocalGlobalUNet(nn.Module):
     ) -> Float[Tensor, "N K S T"]:
         """Return the logits of each window from f_l and its piece of f_g."""
         stride = self.local_net.output_stride
-        if stride > 1:  # a pixel of f_l is a block of the window: it reads f_g at the block's centre
+        if stride > 1:  # a pixel of f_l is a block of the window, and takes f_g at its centre
             rows, columns = (
                 weights.unflatten(1, (-1, stride)).mean(dim=2)  # type: ignore[no-untyped-call]
                 for weights in (pieces.rows, pieces.columns)

@@ -1,4 +1,4 @@
-"""A network as numbers: which backbone each stream has, how deep and how wide.
+"""The numbers that define a network: the backbone of each stream, its depth and its width.
 
 Knows:   the names of the backbones, which numbers each has, and how a plan becomes a network.
 Ignores: which plan is good for what (`recipes/`).
@@ -18,11 +18,11 @@ from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import UNet
 
 TIMM_PREFIX = "timm:"
-"""The start of a backbone's name that means an encoder of timm's."""
+"""Prefix of a backbone's name that means an encoder from timm."""
 
 DECODER_WIDTHS = (128, 64, 48, 32, 16)
-"""Channels of the decoder behind encoders other than the U-Net's, the coarsest first; a shallower decoder has
-the last of them. Our choice: narrow, so that two CPUs can train them."""
+"""Channels of the decoder behind encoders other than the U-Net's, the coarsest first; a shallower decoder
+uses the last of them. Our choice: narrow, so that two CPUs can train them."""
 
 STORED_NAMES: Mapping[str, str] = MappingProxyType({"output_stride": "ends", "residual_fusion": "corrects"})
 """Field -> its name in recipe.json, in manifests and in `--set`. These names never change, so that old runs
@@ -34,7 +34,7 @@ WeightReader = Callable[[str, str | None], Mapping[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamPlan:
-    """GlobalNet or LocalNet as numbers."""
+    """The numbers that define GlobalNet or LocalNet."""
 
     backbone: str
     """'unet' (the paper's), 'efficientnet-lite0', 'mobilenet-v2', or 'timm:NAME' where timm is installed."""
@@ -97,7 +97,7 @@ class StreamPlan:
         """Return a plan from JSON values under their stored names.
 
         Raises:
-            KeyError, TypeError, SettingError: they are no plan's.
+            KeyError, TypeError, SettingError: the values do not form a plan.
         """
         values = _field_names(stored)
         return cls(**values | {"decoder": tuple(values["decoder"])})  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ class StreamPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkPlan:
-    """GlobalNet, LocalNet and their fusion as numbers."""
+    """The numbers that define GlobalNet, LocalNet and their fusion."""
 
     global_net: StreamPlan
     """Sees the whole photograph."""
@@ -115,7 +115,7 @@ class NetworkPlan:
     """Channels of the fusion's two 3x3 convolutions (the paper names none)."""
     residual_fusion: bool = False
     """Whether the fusion's output is added to LocalNet's logits and starts at 0, so that the fused network
-    starts as good as LocalNet; false is the paper's (docs/decisions/0011-fusion-corrects.md)."""
+    starts as good as LocalNet; false is the paper's fusion (docs/decisions/0011-fusion-corrects.md)."""
 
     def __post_init__(self) -> None:
         """Raise SettingError for a fusion of no channels, or a GlobalNet whose features are not full size."""
@@ -131,7 +131,7 @@ class NetworkPlan:
         """Return a plan from JSON values under their stored names, as a recipe's record holds them.
 
         Raises:
-            KeyError, TypeError, SettingError: they are no plan's.
+            KeyError, TypeError, SettingError: the values do not form a plan.
         """
         streams = {
             name: StreamPlan.from_stored(stored[name])  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def _field_names(stored: Mapping[str, object]) -> dict[str, object]:
 def build(
     plan: NetworkPlan, lesions: int, read_weights: WeightReader | None = pretrained.read_weights
 ) -> LocalGlobalUNet:
-    """Build a network with its first weights: random ones, and ImageNet's where the plan says so.
+    """Build a network with its initial weights: random ones, and ImageNet's where the plan states them.
 
     Args:
         plan: the network.

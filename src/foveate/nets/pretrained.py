@@ -1,4 +1,4 @@
-"""ImageNet weights that an encoder starts from: which file, from where, and a check that it is the right one.
+"""The files of ImageNet weights that encoders start from, their sources, and a check of their digests.
 
 Knows:   the package, digest and licence of each backbone's ImageNet weights.
 Ignores: which tensor goes where (`nets.encoders`).
@@ -63,7 +63,7 @@ def read_weights(backbone: str, file: str | None = None) -> Mapping[str, Tensor]
         file: path of a copy of the file, for those who do not have the package.
 
     Raises:
-        SettingError: the backbone has no weights, they are not installed, or the file is not the right one.
+        SettingError: the backbone has no weights, they are not installed, or the file has another digest.
     """
     if backbone not in SOURCES:
         raise SettingError(f"no ImageNet weights are known for '{backbone}', but for {', '.join(SOURCES)}")

@@ -1,7 +1,7 @@
-"""An encoder of timm's by name, where timm is installed.
+"""An encoder from timm by its name, where timm is installed.
 
-Knows:   how timm makes an encoder, and which of its features a U-Net uses.
-Ignores: what timm builds.
+Knows:   how timm creates an encoder, and which of its features a U-Net uses.
+Ignores: the layers of the encoder.
 """
 
 from types import ModuleType
@@ -14,16 +14,16 @@ from foveate.errors import SettingError
 
 
 class TimmEncoder(nn.Module):
-    """The first stages of an encoder of timm's; it returns the last features of each size.
+    """The first stages of an encoder from timm; it returns the last features of each size.
 
     Args:
-        name: timm's, e.g. 'resnet34'.
+        name: timm's name of the encoder, e.g. 'resnet34'.
         halvings: the last features are 2**halvings times smaller than the input.
         weights: file of its pretrained weights, read by timm itself; None for random ones.
 
     Raises:
-        SettingError: timm is not installed, does not know the name, has no features of that size, or does
-            not find the weights.
+        SettingError: timm is not installed or does not know the name, the encoder has no features of that
+            size, or the file of its weights does not exist.
 
     Source: timm's feature extraction, https://huggingface.co/docs/timm/feature_extraction.
     """

@@ -1,4 +1,4 @@
-"""Read photographs: JPEG, PNG, TIFF and DICOM; anything that is no colour photograph is refused by name.
+"""Read photographs: JPEG, PNG, TIFF and DICOM; anything but a colour photograph is refused with a reason.
 
 Knows:   file formats, their pixels, EXIF orientation, and which files below a folder are photographs.
 Ignores: what the picture shows.

@@ -134,7 +134,7 @@ def require_size(shape: tuple[int, int], name: str, limit: int | None = None) ->
 
 
 def require_colours(pixels: UInt8[np.ndarray, "H W 3"], name: str) -> None:
-    """Raise PhotographError where red, green and blue are equal, but for noise, nearly everywhere.
+    """Raise PhotographError where, apart from noise, red, green and blue are equal nearly everywhere.
 
     A frame of one level is accepted: `field_of_view.find` reports that nothing is lit.
     """
@@ -170,7 +170,7 @@ def turn_upright(stored: Shaped[np.ndarray, "H W ..."], orientation: int) -> Sha
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, in an EXIF block; 1, upright, where it has no valid one.
+    """Return the orientation, 1 to 8, in an EXIF block; 1 (upright) where it has no valid one.
 
     Args:
         exif: a TIFF header and its first directory, with or without 'Exif' before it.
@@ -237,7 +237,7 @@ def _require_readable(image: ImageFile, name: str, limit: int) -> None:
 
 
 def _require_simple_tiff(image: TiffImageFile, name: str, limit: int) -> None:
-    """Raise PhotographError for TIFFs that look like a photograph but are none."""
+    """Raise PhotographError for a TIFF that looks like a photograph but is not one."""
     if _tag(image, _SUBFILE, 0) & 1 or _DNG_VERSION in image.tag_v2:
         raise PhotographError(
             f"{name}: its first picture is a reduced copy, as in a camera's raw file; "
@@ -308,7 +308,7 @@ def _jpeg_damage(content: mmap.mmap | bytes) -> str | None:
 
 
 def _are_checksums_right(content: mmap.mmap | bytes) -> bool:
-    """Return whether the checksums of all chunks of a PNG match that determine its pixels."""
+    """Return whether the checksums match in all chunks that determine the pixels of a PNG."""
     start = _PNG_SIGNATURE_BYTES
     view = memoryview(content)
     try:
@@ -342,7 +342,7 @@ def _require_end(content: mmap.mmap, position: int, format_name: FileFormat, nam
 
 
 def _levels(image: ImageFile) -> UInt8[np.ndarray, "H W 3"]:
-    """Copy the levels out of Pillow, a strip at a time: all at once it would hold two copies."""
+    """Copy the levels out of Pillow in strips: a single step would hold two copies in memory."""
     width, height = image.size
     levels = np.empty((height, width, 3), np.uint8)
     for rows in _strips(height, width):
@@ -369,7 +369,7 @@ def _blend_on_black(strip: Image) -> UInt8[np.ndarray, "R W 3"]:
 def _round_to_8_bits(
     file: BufferedReader, cut: UInt8[np.ndarray, "H W 3"], name: str
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Return 16-bit levels rounded to 8 bits, where Pillow has only cut them.
+    """Return 16-bit levels rounded to 8 bits; Pillow only cuts off their lower bits.
 
     Two decoders must agree on the upper bits: neither is known to be correct for every 16-bit picture.
 

@@ -175,7 +175,7 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Di
 
 
 def count_frames(file: BufferedReader) -> int:
-    """Return the number of photographs in an object by its header; 1 where that cannot be read."""
+    """Return the number of photographs that an object's header states; 1 where it cannot be read."""
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     try:
@@ -293,7 +293,7 @@ def _values(dataset: Dataset, keyword: str) -> list[str]:
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """Return the values of an attribute as numbers; an empty list where it is absent, empty or no number."""
+    """Return the values of an attribute as numbers; an empty list if it is absent, empty or not numeric."""
     try:
         values = dataset.get(keyword)
         if values is None or values == "":
@@ -372,7 +372,7 @@ def _origin(dataset: Dataset, frame: int | None) -> DicomOrigin:
 
 
 def _header(dataset: Dataset) -> bytes:
-    """Return the header as a DICOM file without pixels, and private, large and unreadable elements."""
+    """Return the header as a DICOM file without pixels and without private, large or unreadable elements."""
     header = Dataset()
     for tag in sorted(dataset.keys()):
         if tag.is_private or tag.group >= 0x5000:

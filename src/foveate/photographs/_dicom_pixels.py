@@ -152,7 +152,7 @@ def _has_padded_rows(dataset: Dataset, syntax: UID) -> bool:
 
 
 def _widened(dataset: Dataset) -> Dataset:
-    """Return an object whose rows are wider by one pixel."""
+    """Return a shallow copy of an object with one more column."""
     wide = Dataset(dict(dataset.items()))
     wide.file_meta = dataset.file_meta
     wide.add_new("Columns", "US", int(dataset.Columns) + 1)  # setting the attribute would change the original
@@ -160,7 +160,7 @@ def _widened(dataset: Dataset) -> Dataset:
 
 
 def _look_up(indices: Indices, dataset: Dataset, name: str) -> Stored:
-    """Return the colours of indices into a palette: 8-bit levels, or 16-bit levels of which 65535 is full.
+    """Return the colours of indices into a palette: 8-bit levels, or 16-bit levels up to 65535.
 
     A 16-bit palette without a level above 255 holds 8-bit levels, whatever its descriptor says: as 16-bit
     levels they would all be black.
@@ -198,7 +198,7 @@ def _frame_stream(dataset: Dataset, index: int) -> bytes:
 
 
 def _require_size(dataset: Dataset, stream: bytes, name: str) -> None:
-    """Raise PhotographError where the size of a stream is not that of the header: it could be any size."""
+    """Raise PhotographError where a stream's size differs from the header's: it could be any size."""
     size = _j2k_size(stream) if stream.find(b"\xff\x4f\xff\x51") >= 0 else _jls_size(stream)
     _require_equal(size, (int(dataset.Rows), int(dataset.Columns)), name)
 

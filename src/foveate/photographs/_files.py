@@ -55,7 +55,7 @@ _REFUSED_SIGNATURES = (
 
 @contextmanager
 def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
-    """Open a file of a supported format; yield it, at its beginning, with its format.
+    """Open a file of a supported format, and yield it, positioned at its start, with its format.
 
     Raises:
         PhotographError: the file is missing, no regular file, not readable, empty, or of another format.
@@ -97,7 +97,7 @@ def _file_format(head: bytes, name: str) -> FileFormat:
     if head[128:] == b"DICM":  # before TIFF: a DICOM file may also hold a TIFF header
         return "DICOM"
     for beginning, format_name in _SIGNATURES:
-        if head.startswith(beginning) and head[8:10] != b"CR":  # the raw files of Canon look like TIFF
+        if head.startswith(beginning) and head[8:10] != b"CR":  # Canon's raw files look like TIFF
             return format_name
     what, mend = _describe(head)
     raise PhotographError(f"{name}: is {what}, which is not read; {mend}")

@@ -67,7 +67,7 @@ class _Candidate:
 
     @property
     def is_photograph(self) -> bool:
-        """Whether the file is taken for a photograph."""
+        """Whether the file is treated as a photograph."""
         return self.is_named or self.path.suffix.lower() in SUFFIXES
 
 
@@ -79,10 +79,10 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     visited twice. Folders in which Foveate wrote results are left out and counted. A glob may contain `*`,
     `?`, `[...]` and `**`. A file that is reached twice is listed once.
 
-    A name is the path below the given folder (below the fixed part of a glob; of a file its own name) without
-    suffix. Where two names would be equal, files of one folder keep their suffixes, and files of several
-    folders get as many names of their parents as needed. A DICOM object with several frames stands for as
-    many photographs, 'eye_frame-1', 'eye_frame-2', ...
+    A name is a path without suffix, below the given folder or the fixed part of a glob. A file that is given
+    itself has its own name. Where two names would be equal, files of one folder keep their suffixes, and
+    files of several folders get as many names of their parents as needed. A DICOM object with several frames
+    stands for as many photographs, 'eye_frame-1', 'eye_frame-2', ...
 
     Args:
         paths: files, folders and globs.
@@ -207,7 +207,7 @@ class _Walk:
             yield from self._below(path, root)
 
     def _holds_results(self, folder: Path) -> bool:
-        """Return whether a folder is left out because of results in it; it is counted then."""
+        """Return whether a folder is left out because it holds results; count it if so."""
         if not holds_results(folder):
             return False
         self.results.add(os.path.realpath(folder))
@@ -224,7 +224,7 @@ def is_hidden(name: str) -> bool:
 
 
 def holds_results(folder: Path) -> bool:
-    """Return whether Foveate wrote results into a folder: its pictures are no photographs to work on."""
+    """Return whether Foveate wrote results into a folder: its pictures must not be processed."""
     for name in RESULT_MARKS:
         try:
             with (folder / name).open("rb") as file:

@@ -28,7 +28,7 @@ class FileLocation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Label:
-    """A name while it is made unique."""
+    """A name that is being made unique."""
 
     above: tuple[str, ...]
     """Parent folders that are not yet part of the name, from the top."""
@@ -101,7 +101,7 @@ def _lengthen(
     Args:
         labels: one for each file.
         lengthen: returns a longer label, or the same.
-        text_and_owner: returns the text of a label, and the only thing that may have this text.
+        text_and_owner: returns the text of a label, and its owner; labels of one owner may share a text.
     """
     while True:
         texts = [_comparison_key(text_and_owner(label)[0]) for label in labels]

@@ -4,7 +4,7 @@ Knows:   how lists, thresholds, fields and dates are spelt on the command line; 
 Ignores: which values make sense; the code that uses them says so.
 
 The options of a command are a dataclass in a module of this package; the text below a field is its help.
-Nothing here imports what computes, so that `--help` answers at once.
+Nothing here imports modules that compute, so that `--help` responds at once.
 """
 
 import importlib.util
@@ -47,7 +47,7 @@ DEFAULT_ENGINE = EngineOptions()
 
 
 def parse_codes(text: str | None) -> tuple[str, ...] | None:
-    """'EX,MA' -> ('EX', 'MA'); None stays None.
+    """Parse 'EX,MA' into ('EX', 'MA'); None stays None.
 
     Raises:
         UsageError: a code is empty.
@@ -61,7 +61,7 @@ def parse_codes(text: str | None) -> tuple[str, ...] | None:
 
 
 def parse_thresholds(text: str | None) -> dict[str, float]:
-    """'EX=0.4,MA=0.3' -> {'EX': 0.4, 'MA': 0.3}.
+    """Parse 'EX=0.4,MA=0.3' into {'EX': 0.4, 'MA': 0.3}.
 
     Raises:
         UsageError: a part is not CODE=NUMBER, or a code is repeated.
@@ -76,7 +76,7 @@ def parse_thresholds(text: str | None) -> dict[str, float]:
 
 
 def parse_field(text: str) -> "FieldChoice":
-    """'auto', 'full', or 'ROW,COL,RADIUS' -> (row, column, radius) in px of the photograph.
+    """Parse 'auto', 'full', or 'ROW,COL,RADIUS' into (row, column, radius) in px of the photograph.
 
     Raises:
         UsageError: it is none of these.

@@ -149,7 +149,7 @@ class PredictOptions:
 
 
 def parse_share(text: str | None) -> tuple[int, int]:
-    """'2/8' -> (2, 8), the second of eight parts; None -> (1, 1), all photographs.
+    """Parse '2/8' into (2, 8), the second of eight parts, and None into (1, 1), all photographs.
 
     Raises:
         UsageError: it is not spelt like this.

@@ -4,11 +4,11 @@ Knows:   that a pixel is covered if its centre is within half a diameter of the 
 Ignores: what is done to the pixels.
 
 A stroke is a chain of straight segments. The part of a row that is within a radius of a segment is one
-interval, so that a stroke of many long segments costs one interval a segment and row, however wide the brush
-is.
+interval. A stroke of many long segments therefore costs one interval per segment and row, for a brush of any
+width.
 
-(x, y) is what people draw in; (row, column) begins here. Shape letters: P points, S segments, R rows, h w
-box.
+Strokes are given in (x, y); this module computes in (row, column). Shape letters: P points, S segments,
+R rows, h w box.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from jaxtyping import Bool, Float64, Int64
 from foveate.types import Box
 
 STRIP = 64
-"""Rows that are covered at a time: bounds the memory of a stroke of many segments."""
+"""Number of rows rasterised at a time, which bounds the memory of a stroke of many segments."""
 
 SLACK = 1e-6
-"""By which an interval may be too long, in px; the exact distance then decides about its ends."""
+"""Length by which an interval may be too long, px; its ends are then checked by the exact distance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelMask:
-    """Pixels of a photograph: a box, and which of its pixels are meant."""
+    """Pixels of a photograph: a box, and which of its pixels are covered."""
 
     box: Box
     pixels: Bool[np.ndarray, "h w"]
@@ -42,7 +42,7 @@ def rasterise(
 
     Args:
         points: (x, y), px from the outer edge of the first pixel; at least one.
-        diameter: of the brush, px.
+        diameter: diameter of the brush, px.
         shape: (H, W) of the photograph.
     """
     line = np.array([(y, x) for x, y in points], np.float64)
@@ -60,7 +60,7 @@ def rasterise(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Segments:
-    """Straight segments, and the radius within which they cover; (row, column), px."""
+    """Straight segments, and the radius within which they cover pixels; (row, column), px."""
 
     start: Float64[np.ndarray, "S 2"]
     along: Float64[np.ndarray, "S 2"]
@@ -92,10 +92,10 @@ class _Segments:
     def intervals(
         self, rows: Float64[np.ndarray, " R"]
     ) -> tuple[Float64[np.ndarray, "S R"], Float64[np.ndarray, "S R"]]:
-        """Return where each segment starts and stops covering each row; an empty interval stops first.
+        """Return where each segment starts and stops covering each row; an empty interval has stop < start.
 
-        What a segment covers is convex: the hull of a disc at either end. It reaches furthest to one side
-        where one of the discs does, or the straight edge between them.
+        The area that a segment covers is convex: the hull of two discs, one at each end. In a row, its end on
+        one side is that of a disc, or of the straight edge between the discs.
         """
         left = np.full((len(self.start), len(rows)), np.inf)
         right = np.full_like(left, -np.inf)
@@ -105,12 +105,12 @@ class _Segments:
             np.minimum(left, centre[:, 1:] - half, out=left)
             np.maximum(right, centre[:, 1:] + half, out=right)
         length = np.hypot(*self.along.T)[:, None]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of points and level segments
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # level segments, points
             across = self.radius * self.along[:, ::-1] * (-1.0, 1.0) / length  # to one long edge
             for side in (across, -across):
                 share = (rows - self.start[:, :1] - side[:, :1]) / self.along[:, :1]
                 column = self.start[:, 1:] + side[:, 1:] + share * self.along[:, 1:]
-                on_edge = (share >= 0) & (share <= 1)  # not for points and level segments
+                on_edge = (share >= 0) & (share <= 1)  # false for points and level segments
                 left = np.where(on_edge, np.minimum(left, column), left)
                 right = np.where(on_edge, np.maximum(right, column), right)
         return left, right

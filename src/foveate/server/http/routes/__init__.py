@@ -1,7 +1,7 @@
-"""The routes: requests -> calls -> answers.
+"""The routes: requests -> calls -> responses.
 
-Knows:   paths, methods and query parameters, a module for each kind of thing.
-Ignores: how anything is done.
+Knows:   paths, methods and query parameters, with a module for each kind of resource.
+Ignores: what the calls do.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from foveate.server.errors import ServiceError
 from foveate.server.service import Service
 
 IO_THREADS = 4
-"""Threads in which uploads may wait for the I/O worker; more would take those that answer the page."""
+"""Threads in which uploads may wait for the I/O worker; more would take threads that the page needs."""
 
 EXPORT_THREADS = 16
 """Threads in which files may be written on request: fewer than half of the 40 that answer requests."""
@@ -56,7 +56,7 @@ async def _export_slot(request: Request) -> AsyncIterator[None]:
     """Hold one of the threads that may write files on request, until the response begins.
 
     Raises:
-        ServiceError: all of them are busy; the threads that are left answer the page.
+        ServiceError: all of them are busy; the remaining threads answer the page.
     """
     slots: asyncio.Semaphore = request.app.state.export_slots
     if slots.locked():
@@ -70,7 +70,7 @@ WritesFiles = Depends(_export_slot, scope="function")
 
 
 async def wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
-    """Do work that waits for the I/O worker, in one of a few threads; it goes on if the client leaves."""
+    """Do work that waits for the I/O worker, in one of a few threads; a disconnect does not stop it."""
     limiter: CapacityLimiter = request.app.state.io_limiter
     with anyio.CancelScope(shield=True):
         done = await to_thread.run_sync(work, limiter=limiter)
@@ -78,7 +78,7 @@ async def wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
 
 
 Services = Annotated[Service, Depends(_service)]
-"""The server that a request came to."""
+"""The service that handles the request."""
 
 Id = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
@@ -88,6 +88,6 @@ Grader = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return how errors are described in OpenAPI: those of any request, and some more."""
+    """Return the OpenAPI descriptions of the errors of any request, and of further statuses."""
     every = (400, 401, 403, 405, 413, 421, 422, 429, 500, 503, *statuses)
     return {status: {"model": schemas.Error} for status in every}

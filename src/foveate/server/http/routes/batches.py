@@ -32,7 +32,7 @@ router = APIRouter(prefix="/api/batches", tags=["batches"], responses=refusals()
 
 @router.post("", status_code=201)
 def make(services: Services, body: schemas.NewBatch) -> schemas.BatchBody:
-    """Create a batch, for photographs to be submitted to."""
+    """Create a batch, to which photographs can be submitted."""
     identifier = uuid.uuid4().hex
     services.database.add_batch(identifier, names.of_batch(body.name), time.time())
     batch = _batch(services, identifier)

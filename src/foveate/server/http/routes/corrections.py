@@ -1,4 +1,4 @@
-"""Routes of corrections, and of masks to compare with.
+"""Routes of corrections and of reference masks.
 
 Knows:   /api/photographs/{id}/corrections and /references.
 Ignores: what an edit does.
@@ -42,7 +42,7 @@ Author = Annotated[str, Query(max_length=64)]
 Revision = Annotated[int | None, Query(ge=0, le=2**53)]
 
 Mask = Bool[np.ndarray, "H W"]
-"""As large as its photograph."""
+"""A mask of its photograph's size."""
 
 Answer = TypeVar("Answer")
 
@@ -79,7 +79,7 @@ async def mask(
     author: Author = "",
     revision: Revision = None,
 ) -> schemas.CorrectionState:
-    """Replace a lesion's pixels by a whole mask."""
+    """Replace a lesion's pixels with a whole mask."""
     attribution = Attribution(author=author, revision=revision)
     return await _received(
         *(request, services, id, lesion),
@@ -92,7 +92,7 @@ async def mask(
 async def _received(
     request: Request, services: Service, id: str, lesion: str, take: Callable[[Record, Mask], Answer]
 ) -> Answer:
-    """Receive a mask of a photograph's lesion, and return what `take` makes of it."""
+    """Receive a mask of a photograph's lesion, and return the result of `take`."""
     uploads.require_type(request, *KINDS)
     record = await to_thread.run_sync(services.done, id)
     require_lesion(record, lesion)
@@ -183,7 +183,7 @@ def _lesion(services: Service, record: Record, lesion: str) -> schemas.Corrected
 
 @router.get("/references")
 def all_references(services: Services, id: Id) -> schemas.ReferencesBody:
-    """List the masks to compare with."""
+    """List the reference masks."""
     return _references(services, services.done(id))
 
 
@@ -191,7 +191,7 @@ def all_references(services: Services, id: Id) -> schemas.ReferencesBody:
 async def put_reference(
     request: Request, services: Services, id: Id, name: Grader, lesion: Code
 ) -> schemas.ReferencesBody:
-    """Keep a mask to compare with."""
+    """Store a reference mask."""
 
     def take(record: Record, mask: Mask) -> schemas.ReferencesBody:
         services.references.put(record, name, lesion, mask)
@@ -202,7 +202,7 @@ async def put_reference(
 
 @router.post("/references/{name}", status_code=201)
 def snapshot(services: Services, id: Id, name: Grader, body: schemas.Snapshot) -> schemas.ReferencesBody:
-    """Keep the corrected masks as they are now."""
+    """Store the current corrected masks as reference masks."""
     record = services.done(id)
     services.references.snapshot(record, name)
     return _references(services, record)
@@ -210,7 +210,7 @@ def snapshot(services: Services, id: Id, name: Grader, body: schemas.Snapshot) -
 
 @router.delete("/references/{name}", status_code=204)
 def delete_reference(services: Services, id: Id, name: Grader) -> Response:
-    """Delete a grader's masks."""
+    """Delete a grader's reference masks."""
     if not services.references.delete(services.done(id), name):
         raise errors.not_found("mask to compare with")
     return Response(status_code=204)
@@ -218,7 +218,7 @@ def delete_reference(services: Services, id: Id, name: Grader) -> Response:
 
 @router.get("/references/{name}/agreement")
 def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corrected") -> schemas.Agreement:
-    """Return, for every level, the agreement of the result and a grader's masks."""
+    """Return, for every level, the agreement of the result with a grader's masks."""
     record = services.done(id)
     lesion_codes = services.references.names(record).get(name)
     if lesion_codes is None:

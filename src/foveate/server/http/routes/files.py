@@ -47,7 +47,7 @@ EVERY = 1_000_000
 def download(
     services: Services, id: Id, parts: Annotated[str | None, Query(max_length=200)] = None
 ) -> FileResponse:
-    """Return a photograph's files as the command line writes them, at the present thresholds."""
+    """Return a photograph's files as the command line writes them, at the current thresholds."""
     selected, record = downloads.parts(parts), services.done(id)
     return zip_response(services.exports.zip_results(record, selected), record.key)
 
@@ -69,7 +69,7 @@ def all_training(
 
 @router.post("/downloads", response_class=FileResponse, responses=ZIP)
 def selected(services: Services, body: schemas.DownloadSelection) -> FileResponse:
-    """Return a zip of some photographs; those that are not done are left out."""
+    """Return a zip of the selected photographs; those that are not done are left out."""
     wanted = frozenset(body.photographs)
     records = [record for record in done_of(services, None) if record.id in wanted]
     return zip_response(services.exports.zip_results_of(records), "photographs")
@@ -79,7 +79,7 @@ def selected(services: Services, body: schemas.DownloadSelection) -> FileRespons
 def overlay(
     services: Services, id: Id, width: Annotated[int | None, Query(ge=64, le=100_000)] = None
 ) -> Response:
-    """Return the photograph with the present outlines of all lesions."""
+    """Return the photograph with the current outlines of all lesions."""
     content = _overlay(services, services.done(id), width)
     return Response(content, media_type="image/jpeg")
 
@@ -106,18 +106,18 @@ def etdrs_csv(services: Services, id: Id) -> Response:
 
 
 def csv_response(filename: str, content: bytes) -> Response:
-    """Return a table that browsers save under a name."""
+    """Return a table that browsers save under the given name."""
     headers = {"Content-Disposition": _disposition("attachment", f"{names.key(filename)}.csv")}
     return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _disposition(kind: str, filename: str) -> str:
-    """Return a Content-Disposition header; the name may hold any letter (RFC 6266)."""
+    """Return a Content-Disposition header; the name may hold any character (RFC 6266)."""
     return f"{kind}; filename*=utf-8''{quote(filename)}"
 
 
 def report_response(title: str, reports: Sequence[PhotographReport]) -> HTMLResponse:
-    """Return reports as a page, with the policy that it needs."""
+    """Return reports as a page, with the Content-Security-Policy that it needs."""
     headers = {"Content-Security-Policy": report_page.POLICY}
     return HTMLResponse(report_page.html(title, reports), headers=headers)
 

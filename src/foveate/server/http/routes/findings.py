@@ -1,6 +1,6 @@
 """Routes of findings: counts, regions, the ETDRS grid.
 
-Knows:   which figures there are, of which layer.
+Knows:   which figures there are, and of which layer.
 Ignores: how they are counted.
 """
 
@@ -45,7 +45,7 @@ def counts(services: Services, id: Id, layer: LayerName = "corrected") -> schema
 
 
 class CachedCounts:
-    """Counts that are kept in memory."""
+    """Counts that are cached in memory."""
 
     nbytes = 20_000
 
@@ -191,6 +191,6 @@ def etdrs_burden(*, services: Services, id: Id) -> schemas.GridBurden:
 
 
 def rectangle(box: Box) -> schemas.Rectangle:
-    """Return a box as the API has it."""
+    """Return a box in the form that the API uses."""
     height, width = box.shape
     return schemas.Rectangle(x=box.left, y=box.top, width=width, height=height)

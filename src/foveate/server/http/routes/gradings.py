@@ -33,26 +33,26 @@ GraderName = Annotated[str, Query(max_length=64)]
 
 @router.get("/photographs/{id}/gradings")
 def all_gradings(services: Services, id: Id, grader: GraderName = "") -> schemas.GradingsBody:
-    """Tell who grades a photograph; a grading is shown to its own grader only until all are done."""
+    """List the graders of a photograph; until all are done, a grader can open only their own grading."""
     return _gradings(services, services.done(id), grader)
 
 
 @router.post("/photographs/{id}/gradings", status_code=201, responses=refusals(507))
 def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.PhotographBody:
-    """Return the copy of a photograph that a grader works on; it is made if need be."""
+    """Return a grader's copy of a photograph; it is created if it does not exist yet."""
     return services.presenter.photograph(services.gradings.begin(services.done(id), body.grader))
 
 
 @router.put("/photographs/{id}/grading")
 def change(services: Services, id: Id, body: schemas.GradingState) -> schemas.PhotographBody:
-    """Say that a grading is done, or that it goes on; the photograph is the grader's copy."""
+    """Mark a grading as done or as not yet done; the photograph is the grader's copy."""
     services.gradings.set_done(services.done(id), done=body.done)
     return services.presenter.photograph(services.record(id))
 
 
 @router.get("/photographs/{id}/gradings/agreement")
 def agreement_of(services: Services, id: Id) -> schemas.GradersAgreement:
-    """Say how far the graders of a photograph agree."""
+    """Return the agreement of the graders of a photograph."""
     record = services.done(id)
     services.gradings.require_open(record)
     return _agreement(_pairs(services, [record.id]))
@@ -60,7 +60,7 @@ def agreement_of(services: Services, id: Id) -> schemas.GradersAgreement:
 
 @router.post("/photographs/{id}/adjudication", status_code=201)
 def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> schemas.GradingsBody:
-    """Begin to decide between the gradings of a photograph, in its own corrections."""
+    """Begin the adjudication of a photograph's gradings, in the photograph's own corrections."""
     record = services.done(id)
     services.gradings.adjudicate(
         record, body.adjudicator, body.source, lambda: _apply(services, record, body)
@@ -71,7 +71,7 @@ def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> sch
 
 
 def _apply(services: Service, record: Record, body: schemas.NewAdjudication) -> None:
-    """Put the masks that an adjudicator begins with into the photograph's journal."""
+    """Write an adjudicator's starting masks to the photograph's journal."""
     if body.source == "model":
         return
     graded = _graded(services, record)
@@ -86,13 +86,13 @@ def _apply(services: Service, record: Record, body: schemas.NewAdjudication) -> 
 
 @router.get("/gradings/agreement")
 def agreement_of_all(services: Services, batch: BatchId = None) -> schemas.GradersAgreement:
-    """Say how far graders agree over all photographs, or those of a batch, whose gradings are all done."""
+    """Return the agreement over all photographs, or those of a batch, whose gradings are all done."""
     return _agreement(_pairs(services, stored.graded(services.database, batch)))
 
 
 @router.get("/gradings/gradings.csv", response_class=Response, responses=CSV)
 def gradings_csv(services: Services, batch: BatchId = None) -> Response:
-    """Return what every grader and adjudicator left, as CSV."""
+    """Return the results of every grader and adjudicator as CSV."""
     identifiers = stored.graded(services.database, batch)
     content = grading_tables.gradings_csv(
         finished
@@ -104,20 +104,20 @@ def gradings_csv(services: Services, batch: BatchId = None) -> Response:
 
 @router.get("/gradings/pairs.csv", response_class=Response, responses=CSV)
 def pairs_csv(services: Services, batch: BatchId = None) -> Response:
-    """Return the agreement of every two graders on every photograph, as CSV."""
+    """Return the agreement of every pair of graders on every photograph as CSV."""
     pairs = _pairs(services, stored.graded(services.database, batch))
     return csv_response("pairs", grading_tables.pairs_csv(pairs))
 
 
 @router.get("/gradings/agreement.csv", response_class=Response, responses=CSV)
 def summary_csv(services: Services, batch: BatchId = None) -> Response:
-    """Return the agreement of every two graders over all photographs, as CSV."""
+    """Return the agreement of every pair of graders over all photographs as CSV."""
     pairs = _pairs(services, stored.graded(services.database, batch))
     return csv_response("agreement", grading_tables.summary_csv(agreement.summarise(pairs)))
 
 
 def _open_records(services: Service, identifiers: list[str]) -> Iterator[Record]:
-    """Yield the photographs whose gradings anybody may see; those deleted meanwhile are left out."""
+    """Yield the photographs whose gradings anyone may see; those deleted meanwhile are left out."""
     for identifier in identifiers:
         record = services.database.get(identifier)
         if record is not None and services.gradings.is_open(record):
@@ -148,7 +148,7 @@ def _graded(services: Service, record: Record) -> GradedCopies:
 
 
 def _finished(services: Service, record: Record) -> Iterator[FinishedGrading]:
-    """Yield what each grader left of a photograph, and then the adjudicator."""
+    """Yield each grader's results for a photograph, and then the adjudicator's."""
     for grading in services.gradings.of(record):
         copy = services.record(grading.photograph)
         counts = services.database.current_counts(copy.id)

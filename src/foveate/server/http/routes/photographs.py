@@ -34,7 +34,7 @@ router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=re
 TYPES = ("image/jpeg", "image/png", "image/tiff", "application/octet-stream")
 
 LONGEST_WAIT = 60.0
-"""Most seconds that a request may wait for a result."""
+"""Longest time that a request may wait for a result, in seconds."""
 
 BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
 
@@ -73,7 +73,7 @@ async def submit(
 async def submit_path(
     request: Request, response: Response, services: Services, body: schemas.FromPath
 ) -> schemas.PhotographBody:
-    """Submit a photograph that lies below one of the server's folders."""
+    """Submit a photograph from one of the server's folders."""
     choice, roots = uploads.field(body.field), services.options.roots
     most = services.options.limits.bytes
     async with _reservation(services) as upload:
@@ -86,7 +86,7 @@ async def submit_path(
 
 @contextlib.asynccontextmanager
 async def _reservation(services: Service) -> AsyncIterator[Path]:
-    """Hold a place in the queue, and a path for the file; a file that is left there is deleted."""
+    """Hold a place in the queue, and a path for the file; a file that remains there is deleted."""
     reservation = services.jobs.reserve()
     await to_thread.run_sync(reservation.__enter__)
     upload = services.data_dir.incoming / uuid.uuid4().hex
@@ -126,7 +126,7 @@ def listed(
     page = schemas.Photographs(
         photographs=[services.presenter.photograph(record, positions) for record in records], total=total
     )
-    # Serialised without validating what was just built: lists are requested all the time.
+    # Serialised without validation, because the page was just built and lists are requested often.
     return Response(page.model_dump_json(), media_type="application/json")
 
 
@@ -138,7 +138,7 @@ async def photograph(
     id: Id,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = 0.0,
 ) -> schemas.PhotographBody:
-    """Return a photograph; if asked to, once it is done or failed."""
+    """Return a photograph; if `wait` is given, wait up to that many seconds until it is done or failed."""
 
     def now() -> schemas.PhotographBody:
         return services.presenter.photograph(services.record(id))
@@ -154,7 +154,7 @@ async def photograph(
 
 @router.delete("/{id}", status_code=204, responses=refusals(404))
 def delete(services: Services, id: Id) -> Response:
-    """Delete a photograph and all that was made of it."""
+    """Delete a photograph and everything made from it."""
     if not services.delete(id):
         raise errors.not_found("photograph")
     return Response(status_code=204)
@@ -169,7 +169,7 @@ def change(
     body: schemas.Changes,
     if_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> schemas.PhotographBody:
-    """Change what a person may set of a photograph, if it is still as it was read."""
+    """Change the editable fields of a photograph, if it has not changed since it was read."""
     if {"thresholds", "levels"} <= body.model_fields_set:
         raise errors.invalid("give thresholds or levels, not both")
     with services.corrections.lock(id):  # nobody changes it between the comparison and the change
@@ -189,10 +189,10 @@ def change(
 def _require_present(services: Service, record: Record, if_match: str | None) -> None:
     """Require that a photograph is in one of the states of an If-Match header, if there is one.
 
-    Proxies that compress make weak tags of ours; these are as good, since a tag names no bytes.
+    Compressing proxies turn our tags into weak ones. We accept those, since our tags identify no bytes.
 
     Raises:
-        Problem: it has changed; the answer holds its present state.
+        Problem: it has changed; the response holds its current state.
     """
     if if_match is None or if_match.strip() == "*":
         return
@@ -209,13 +209,13 @@ def _require_present(services: Service, record: Record, if_match: str | None) ->
 
 
 def _thresholds(record: Record, levels: Mapping[str, int]) -> dict[str, float]:
-    """Return the thresholds of chosen levels; a lesion at the level of the model's own keeps exactly that."""
+    """Return the thresholds of chosen levels; one at the model's level keeps the model's own."""
     facts = record.predicted
     return {lesion: level / 255 for lesion, level in levels.items() if level != level_of(facts, {}, lesion)}
 
 
 def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:
-    """Change all but the thresholds."""
+    """Change all fields except the thresholds."""
     fields_set = body.model_fields_set
     values: dict[str, object] = {}
     if "reviewed" in fields_set and body.reviewed is not None:

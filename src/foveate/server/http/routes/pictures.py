@@ -45,7 +45,7 @@ def photograph(*, services: Services, id: Id, level: Number, column: Number, row
 
 @router.get("/thumbnail.jpg", response_class=Response, responses=JPEG)
 def thumbnail(services: Services, id: Id) -> Response:
-    """Return the photograph, 256 px on its long side."""
+    """Return a thumbnail of the photograph, 256 px on its long side."""
     services.record(id)
     try:
         return _image_response(services.data_dir.photograph(id).thumbnail.read_bytes(), "image/jpeg")
@@ -97,7 +97,7 @@ def edits(
 def reference(
     *, services: Services, id: Id, reference: Grader, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:
-    """Return a tile of a mask to compare with."""
+    """Return a tile of a reference mask."""
     pyramid = services.references.pyramid(services.done(id), reference, lesion)
     if pyramid is None:
         raise errors.not_found("mask to compare with")
@@ -137,7 +137,7 @@ def stack(
 
 
 def _packed(services: Service, pack: FilePath, place: tuple[int, int, int]) -> bytes | None:
-    """Return a tile of a pack; None where there is none, or no pack: it was deleted just now."""
+    """Return a tile of a pack; None if the pack lacks it, or has just been deleted."""
     try:
         return services.packs.tile(pack, *place)
     except FileNotFoundError:

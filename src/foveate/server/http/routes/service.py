@@ -26,7 +26,7 @@ router = APIRouter(responses=refusals())
 
 @router.get("/healthz", tags=["server"])
 def healthz(services: Services) -> schemas.Health:
-    """Say that the server is up."""
+    """Report that the server is up."""
     services.database.states()
     return schemas.Health(status="ok", version=version())
 
@@ -73,7 +73,7 @@ def server(services: Services) -> schemas.Server:
 
 @router.get("/api/session", tags=["server"])
 def session(request: Request, services: Services) -> schemas.Session:
-    """Return whether a token is required, and whether the client has shown it."""
+    """Return whether a token is required, and whether the client is signed in."""
     sessions = services.sessions
     return schemas.Session(
         token_required=sessions.token_required, signed_in=guard.admits(sessions, request.headers)
