@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from starlette.testclient import TestClient
 
 settings.register_profile("local", deadline=None)  # a busy machine is no failure
@@ -43,6 +44,15 @@ def client(model: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[T
 
     with tiny_server.running(tmp_path_factory.mktemp("server"), model) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Run a browser that the tests of a file share."""
+    import tiny_page
+
+    with tiny_page.chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -88,13 +88,6 @@ def address(reference):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Yield a browser."""
-    with tiny_page.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def photograph(address, browser):
     """Return the identifier of the example, which is dropped once and analysed."""
     page = browser.new_page(viewport=DESKTOP)

@@ -49,13 +49,6 @@ def address(files):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Yield a browser."""
-    with tiny_page.chromium() as browser:
-        yield browser
-
-
 @contextmanager
 def new_page(browser, address, **settings):
     """Yield a new page that has been loaded."""

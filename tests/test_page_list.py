@@ -38,13 +38,6 @@ def address(files):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Yield a browser."""
-    with tiny_page.chromium() as browser:
-        yield browser
-
-
 @contextmanager
 def new_page(browser, address, prepare=lambda page: None):
     """Yield a page that has been loaded, and none of whose scripts has failed."""

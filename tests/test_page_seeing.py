@@ -38,13 +38,6 @@ def address(files):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Yield a browser."""
-    with tiny_page.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def submitted(browser, address, files):
     """Return the identifiers of both photographs, which are analysed."""
     request = browser.new_context().request

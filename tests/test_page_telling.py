@@ -42,13 +42,6 @@ def address(files):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Yield a browser."""
-    with tiny_page.chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def page(browser, address):
     """Yield a new page; all photographs are deleted afterwards."""

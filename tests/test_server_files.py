@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -55,6 +56,22 @@ def test_a_download_holds_the_command_lines_files_byte_for_byte(client, model, t
     assert set(files) == set(expected)
     assert [name for name in files if files[name] != expected[name]] == []
     assert not list(client.service.data_dir.incoming.iterdir())
+
+
+def test_a_download_states_the_evidence_that_the_model_asks_for(tmp_path):
+    decisions = {
+        code: replace(decision, minimum_evidence=2.0)
+        for code, decision in tiny_package.MANIFEST.decisions.items()
+    }
+    quiet = tiny_package.build(tmp_path / "quiet", decisions=decisions)
+    with tiny_server.running(tmp_path / "data", quiet) as client:
+        one = f"/api/photographs/{done(client, picture(11))['id']}"
+        client.patch(one, json={"thresholds": {"EX": 0.31}})
+        files = unzipped(client.get(f"{one}/download"))
+
+    expected = predicted(quiet, tmp_path, picture(11), {"EX": 0.31})
+    assert [name for name in expected if files[name] != expected[name]] == []
+    assert any(b"minimum_evidence_model_px" in content for content in files.values())
 
 
 def test_parts_of_a_download_can_be_chosen(client):

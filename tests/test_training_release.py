@@ -20,7 +20,7 @@ from foveate.types import SelectionRule
 
 NO_CUT = evidence_cuts.EvidenceCut(
     minimum_evidence=0.0,
-    before=(outcome := evidence_cuts.Outcome(dice=0.5, found=0.5, false_regions=1.0)),
+    before=(outcome := evidence_cuts.CutOutcome(dice=0.5, found=0.5, false_regions=1.0)),
     after=outcome,
 )
 

@@ -142,7 +142,7 @@ def start(
         assert model is not None
         database = opened.enter_context(contextlib.closing(Database(data_dir.database)))
         service = _assemble(
-            *(options, model, workers, data_dir, database), events=events, metrics=metrics, sessions=sessions
+            options, model, workers, data_dir, database, events=events, metrics=metrics, sessions=sessions
         )
         service.jobs.start()
         opened.pop_all()  # from here on `Service.close` closes them
@@ -176,7 +176,10 @@ def _assemble(
     progress = ProgressRegister()
     presenter = Presenter(database, events, progress, options.limits.keep)
     jobs = JobQueue(
-        *(database, data_dir, workers, options.limits),
+        database,
+        data_dir,
+        workers,
+        options.limits,
         events=events,
         metrics=metrics,
         progress=progress,

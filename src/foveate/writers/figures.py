@@ -70,9 +70,10 @@ def captions(content: tables.Document, areas: Sequence[OutlinedArea]) -> list[Ca
     return [Caption(lesion=area.lesion, text=tables.caption(entries[area.lesion.code])) for area in areas]
 
 
-def small_print(provenance: Provenance) -> str:
-    """Return the line below the legend: versions, and that this is no medical device."""
-    return f"Foveate {version()}, model {provenance.name} {provenance.version}. {NOTICE}"
+def small_print(provenance: Provenance, *remarks: str) -> str:
+    """Return the line below the legend: versions, remarks, and that this is no medical device."""
+    made_by = (f"Foveate {version()}", f"model {provenance.name} {provenance.version}", *remarks)
+    return f"{', '.join(made_by)}. {NOTICE}"
 
 
 def overlay(pixels: UInt8[np.ndarray, "H W 3"], found: ResultOutlines) -> UInt8[np.ndarray, "H W 3"]:

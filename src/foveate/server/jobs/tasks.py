@@ -19,13 +19,12 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from foveate import atomic_files, datasets, lesions, photographs, writers
-from foveate.analysis import component_tree, regions
+from foveate.analysis import component_tree
 from foveate.errors import DatasetError, FieldError, FoveateError, OutputError, PhotographError
 from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import Settings
-from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.server.errors import ServiceError
 from foveate.server.jobs.image_limits import require_bounded
@@ -47,10 +46,8 @@ from foveate.server.storage.facts import LevelCounts, PhotographFacts
 from foveate.server.storage.names import Eye
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
-from foveate.version import version
-from foveate.writers import contours, maps, overlays, result_paths, tables
-from foveate.writers.overlays import Caption
-from foveate.writers.results import NOTICE, LesionSummary, PhotographResult, PredictRequest, Provenance
+from foveate.writers import contours, figures, maps, overlays, result_paths, tables
+from foveate.writers.results import PhotographResult, PredictRequest, Provenance
 
 THUMBNAIL = 256
 """Long side, px."""
@@ -231,7 +228,11 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
         field=field,
         probabilities=probabilities,
         decisions={
-            code: Decision(threshold=task.thresholds[code], minimum_area=lesion.minimum_area_model_px)
+            code: Decision(
+                threshold=task.thresholds[code],
+                minimum_area=lesion.minimum_area_model_px,
+                minimum_evidence=lesion.minimum_evidence_model_px,
+            )
             for code, lesion in facts.lesions.items()
         },
         quality=facts.quality,
@@ -241,20 +242,20 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
 def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, journal: Journal) -> None:
     """Write masks, overlay and tables as a person corrected them."""
     directory = PhotographDir(folder=task.folder)
-    pixels, summaries, outlines, captions = result.photograph.pixels, {}, [], []
+    pixels, summaries, outlines = result.photograph.pixels, {}, []
     for lesion in lesions.of(result.lesions):
-        mask, summary = _summary(_corrected_map(directory, task, lesion.code), lesion, task, result)
+        stored = _corrected_map(directory, task, lesion.code)
+        summary = figures.summarise(result, lesion, stored)
+        mask = stored >= summary.level
         summaries[lesion.code] = summary
         atomic_files.write_file(out / result_paths.mask_file(task.key, lesion.code), maps.encode_mask(mask))
         outlines.append(overlays.outlined_area(contours.trace(mask, summary.regions), lesion))
     content = tables.document(result, summaries)
-    for outline in outlines:
-        entry = content["lesions"][outline.lesion.code]
+    for entry in content["lesions"].values():
         entry.pop("map")
-        captions.append(Caption(lesion=outline.lesion, text=tables.caption(entry)))
-    provenance = result.request.provenance
-    notice = f"Foveate {version()}, model {provenance.name} {provenance.version}, corrected by hand. {NOTICE}"
-    image = overlays.draw(pixels, outlines, overlays.legend(pixels.shape[1], captions, notice))
+    notice = figures.small_print(result.request.provenance, "corrected by hand")
+    strip = overlays.legend(pixels.shape[1], figures.captions(content, outlines), notice)
+    image = overlays.draw(pixels, outlines, strip)
     for path, file_content in (
         (result_paths.overlay_file(task.key), overlays.jpeg(image)),
         (result_paths.regions_file(task.key, ".csv"), tables.to_csv(content)),
@@ -281,23 +282,6 @@ def _corrected_map(directory: PhotographDir, task: ExportTask, lesion: str) -> U
     """Return a lesion's corrected map, or the model's own if nobody corrected it."""
     path = task.corrected.get(lesion) or directory.map_file(task.key, lesion)
     return maps.decode(path.read_bytes(), "png")
-
-
-def _summary(
-    stored: UInt8[np.ndarray, "H W"], lesion: Lesion, task: ExportTask, result: PhotographResult
-) -> tuple[np.ndarray, LesionSummary]:
-    """Return the mask of a stored map, and its regions."""
-    decision = result.decisions[lesion.code]
-    level = maps.level(decision.threshold, "png")
-    smallest = task.facts.lesions[lesion.code].minimum_area_px
-    mask = stored >= level
-    return mask, LesionSummary(
-        decision=decision,
-        level=level,
-        minimum_area=smallest,
-        mask_px=int(np.count_nonzero(mask)),
-        regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing),
-    )
 
 
 def _read(directory: PhotographDir, pixels: int) -> Photograph:

@@ -57,6 +57,8 @@ class LesionFacts(StoredFacts):
     """Regions below it are not counted, px of the photograph."""
     minimum_area_model_px: int
     """The same at the model's scale."""
+    minimum_evidence_model_px: float = 0.0
+    """Regions with less evidence are lowered in the map, px at the model's scale (docs/decisions/0019)."""
 
 
 class FileFacts(StoredFacts):
