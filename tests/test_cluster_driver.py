@@ -226,6 +226,30 @@ def test_a_target_that_refuses_one_photograph_after_another_ends_the_run(forty_f
         driver.run(cluster_job(forty_files, tmp_path / "out", model), ScriptedExecutor(answer).start)
 
 
+@pytest.mark.parametrize(
+    ("error_type", "fatal_error", "expected"),
+    [("OutputError", "", OutputError), ("ClusterError", "the bucket cannot be reached", ClusterError)],
+)
+def test_attempts_that_are_left_do_not_delay_the_end_of_a_run(
+    forty_files, model, tmp_path, error_type, fatal_error, expected
+):
+    tried = []
+
+    def answer(shard):
+        tried.extend(item.name for item in shard.items)
+        return tuple(
+            failure_entry(item, "refused", error_type=error_type, worker="w1", fatal_error=fatal_error)
+            for item in shard.items
+        )
+
+    with pytest.raises(expected, match=fatal_error or "refused"):
+        driver.run(
+            cluster_job(forty_files, tmp_path / "out", model, max_attempts=3), ScriptedExecutor(answer).start
+        )
+
+    assert len(tried) == len(set(tried)) < 40
+
+
 @pytest.mark.parametrize("facts", [{"foveate": "0.0.1"}, {"label": "another"}])
 def test_a_worker_with_another_version_or_engine_ends_the_run(forty_files, model, tmp_path, facts):
     executor = ScriptedExecutor(all_succeed)

@@ -90,9 +90,9 @@ def test_a_window_one_pixel_outside_is_refused(corner):
 def fields_on_canvases(draw):
     """Return (step, overlap, shape in whole steps, centre and radius of a disc in it)."""
     step = draw(st.sampled_from([1, 2, 4]))
-    shape = tuple(step * draw(st.integers(6, 24)) for _ in range(2))
+    shape = tuple(step * draw(st.integers(1, 24)) for _ in range(2))  # also narrower than the overlap
     centre = tuple(draw(st.floats(0.2 * length, 0.8 * length)) for length in shape)
-    return step, step * draw(st.integers(0, 3)), shape, centre, draw(st.floats(2, max(shape)))
+    return step, step * draw(st.integers(0, 3)), shape, centre, draw(st.floats(2, max(2, *shape)))
 
 
 @laws
@@ -130,6 +130,13 @@ def test_few_large_windows_cover_a_field_with_little_beyond_it():
     assert np.prod(field_tiling.window) <= 512 * 1024
     assert computed < 1.35 * inside.sum()
     assert computed < 0.75 * len(tiling.regular_grid(shape, 256, 64)) * 256**2
+
+
+def test_a_canvas_narrower_than_the_overlap_is_covered():
+    field_tiling = tiling.cover_field(np.ones((64, 640), bool), 32, 64, 512 * 1024)
+
+    assert field_tiling.window == (64, 640)
+    assert field_tiling.corners.tolist() == [[0, 0]]
 
 
 def test_a_field_without_a_pixel_is_refused():

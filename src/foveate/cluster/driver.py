@@ -52,7 +52,8 @@ Source: guided self-scheduling, Polychronopoulos and Kuck 1987, doi:10.1109/TC.1
 is 1."""
 
 MAX_REFUSALS = 10
-"""Number of consecutive photographs that fail because the target refuses them, after which a run ends."""
+"""Number of consecutive photographs that fail because source or target refuse, after which a run ends: so
+many attempts in a row say that no other photograph would succeed."""
 
 POLL_SECONDS = 1.0
 """Longest wait for an event before the status is reported again."""
@@ -307,22 +308,24 @@ class Driver:
             OutputError: no other photograph can be processed, for example because the disk is full.
             ClusterError: the same, for example because a bucket cannot be reached.
         """
-        if entry.row.status == "failed" and entry.attempts < self._job.max_attempts:
-            self._counts["retries"] += 1
-            self._log.write(
-                "again",
-                photograph=self._log.pseudonym(item.name),
-                kind=entry.error_type,
-                tries=entry.attempts,
-            )
-            self._retry_items.append(replace(item, failed_attempts=entry.attempts, has_result=True))
-            return
         is_refused = entry.error_type == OutputError.__name__
-        self._refusals = self._refusals + 1 if is_refused else 0
-        if entry.fatal_error or self._refusals >= MAX_REFUSALS:
+        self._refusals = self._refusals + 1 if is_refused or entry.fatal_error else 0
+        is_retried = entry.row.status == "failed" and entry.attempts < self._job.max_attempts
+        if self._refusals >= MAX_REFUSALS or (entry.fatal_error and not is_retried):
             error_class = OutputError if is_refused else ClusterError
             raise error_class(entry.fatal_error or entry.row.error)
-        self._record(entry)
+        if is_retried:
+            self._retry(item, entry)
+        else:
+            self._record(entry)
+
+    def _retry(self, item: WorkItem, entry: LedgerEntry) -> None:
+        """Queue a photograph for another attempt."""
+        self._counts["retries"] += 1
+        self._log.write(
+            "again", photograph=self._log.pseudonym(item.name), kind=entry.error_type, tries=entry.attempts
+        )
+        self._retry_items.append(replace(item, failed_attempts=entry.attempts, has_result=True))
 
     def _record(self, entry: LedgerEntry) -> None:
         """Write the outcome of a photograph to the inventory, the manifest and the log."""

@@ -135,7 +135,7 @@ def _cheapest_width(
     widths = np.arange(smallest, columns + 1)
     widths = widths[(height * widths <= most) | (widths == smallest)]
     spans = np.array([row.right - row.left for row in window_rows])[:, np.newaxis]
-    counts = np.maximum(1, -(-(spans - shared) // (widths - shared)))
+    counts = np.maximum(1, -(-(spans - shared) // np.maximum(1, widths - shared)))
     costs = counts.sum(axis=0) * (height * widths + overhead)
     return float(costs.min()), int(widths[costs.argmin()])
 
@@ -143,7 +143,8 @@ def _cheapest_width(
 def _spread(span: tuple[int, int], size: int, shared: int, length: int) -> list[int]:
     """Return the starts of the fewest windows that cover a span, spread evenly and within the canvas."""
     start, stop = span
-    count = max(1, math.ceil((stop - start - shared) / (size - shared)))
+    stride = max(1, size - shared)  # a canvas narrower than the overlap is a single window
+    count = max(1, math.ceil((stop - start - shared) / stride))
     first = min(start, length - size)
     return [round(start) for start in np.linspace(first, max(first, stop - size), count).tolist()]
 
