@@ -67,7 +67,7 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
     [
         (errno.ENOSPC, "no space is left there; free some"),
         (errno.EDQUOT, "quota"),
-        (errno.EACCES, "may not write there; choose another folder with --out"),
+        (errno.EACCES, "may not write there; choose another folder"),
         (errno.EROFS, "read-only"),
         (errno.EIO, "check the disk"),
     ],

@@ -227,22 +227,22 @@ def test_a_target_that_refuses_one_photograph_after_another_ends_the_run(forty_f
 
 
 @pytest.mark.parametrize(
-    ("error_type", "fatal_error", "expected"),
-    [("OutputError", "", OutputError), ("ClusterError", "the bucket cannot be reached", ClusterError)],
+    ("failure", "expected"),
+    [
+        ({"error_type": "OutputError"}, OutputError),
+        ({"error_type": "ClusterError", "fatal_error": "refused"}, ClusterError),
+    ],
 )
 def test_attempts_that_are_left_do_not_delay_the_end_of_a_run(
-    forty_files, model, tmp_path, error_type, fatal_error, expected
+    forty_files, model, tmp_path, failure, expected
 ):
     tried = []
 
     def answer(shard):
         tried.extend(item.name for item in shard.items)
-        return tuple(
-            failure_entry(item, "refused", error_type=error_type, worker="w1", fatal_error=fatal_error)
-            for item in shard.items
-        )
+        return tuple(failure_entry(item, "refused", worker="w1", **failure) for item in shard.items)
 
-    with pytest.raises(expected, match=fatal_error or "refused"):
+    with pytest.raises(expected, match="refused"):
         driver.run(
             cluster_job(forty_files, tmp_path / "out", model, max_attempts=3), ScriptedExecutor(answer).start
         )

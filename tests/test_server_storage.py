@@ -214,10 +214,10 @@ def test_links_in_the_data_folder_are_removed_and_not_followed(model, tmp_path):
     assert [path.name for path in (data / "photographs").iterdir()] == [identifier]
 
 
-def test_a_data_folder_that_cannot_be_made_names_the_servers_option(tmp_path):
+def test_a_file_in_the_way_of_the_data_folder_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "data").touch()
 
-    with pytest.raises(OutputError, match=r"a file is in the way of a folder; .* another folder with --data"):
+    with pytest.raises(OutputError, match=r"a file is in the way of a folder; .* choose another folder"):
         DataDir(tmp_path / "data")
 
 

@@ -70,6 +70,14 @@ class Writer:
         self.calls.append("closed")
 
 
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=30))
+def test_a_continued_run_has_the_epochs_of_one_that_was_not(losses):
+    records = [StepRecord(step, 0.1 / step, loss) for step, loss in enumerate(losses, start=1)]
+    continued = curves.parse_steps(curves.steps_csv(records), len(records))
+
+    assert curves.epochs_csv(continued, 7.0) == curves.epochs_csv(records, 7.0)
+
+
 def test_tensorboard_gets_each_step_and_hides_those_after_the_checkpoint(tmp_path, monkeypatch):
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer

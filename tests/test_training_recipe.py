@@ -12,7 +12,7 @@ import torch
 from foveate import nets
 from foveate.errors import SettingError
 from foveate.training.augmentation import AugmentationLimits
-from foveate.training.recipe import STAGES, Stage, stage_steps, steps_per_epoch
+from foveate.training.recipe import STAGES, Stage, describe, snapshot_steps, stage_steps, steps_per_epoch
 
 WHOLE = {"steps": 1, "photographs": 1, "windows": 1, "rate": 1e-3}
 
@@ -177,3 +177,21 @@ def test_an_epoch_is_every_photograph_once_with_its_patches():
     )  # the last group of a photograph begins its windows again
     assert stage_steps(recipe, "joint", 54) == 2 * 54 * 15
     assert stage_steps(recipe, "fusion", 54) == 1
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "steps", "expected"),
+    [(1, 3000, ()), (2, 3000, (1500,)), (3, 3000, (1500, 2250)), (2, 7, (4,)), (2, 1, (0,))],
+)
+def test_snapshots_are_spread_from_the_middle_of_a_stage_to_its_end(snapshots, steps, expected):
+    assert snapshot_steps(snapshots, steps) == expected
+
+
+def test_a_stage_without_snapshots_is_recorded_as_before_there_were_any():
+    stages = tiny_set.recipe().stages
+    several = stages | {"joint": replace(stages["joint"], snapshots=2)}
+
+    recorded = describe(tiny_set.recipe(stages=several))["stages"]
+
+    assert recorded["joint"]["snapshots"] == 2
+    assert "snapshots" not in recorded["local"]

@@ -134,6 +134,7 @@ def test_runs_of_idrid_half_with_more_steps_have_the_numbers_of_idrid():
         "stages.global.steps": "3000",
         "stages.global.rate": "1.5e-3",
         "stages.joint.steps": "3000",
+        "stages.joint.snapshots": "2",
     }
 
     longer = overrides.override(RECIPES["idrid-half"](), settings)

@@ -94,6 +94,46 @@ def test_a_run_killed_and_continued_equals_one_that_was_not(
         assert (folder / name).read_bytes() == (straight / name).read_bytes()
 
 
+def with_snapshots(recipe, stage, snapshots):
+    stages = recipe.stages | {stage: replace(recipe.stages[stage], snapshots=snapshots)}
+    return replace(recipe, stages=stages)
+
+
+@pytest.mark.parametrize("killed_after", [2, 3, 5])
+@pytest.mark.usefixtures("always_saving")
+def test_a_stage_results_in_the_mean_of_its_snapshots(tmp_path, cached_cases, straight, killed_after):
+    recipe = with_snapshots(tiny_set.recipe(), "joint", 2)
+    folder = with_prerequisites(straight, tmp_path / "run", "joint")
+    abandon_after(killed_after, recipe, cached_cases, folder, "joint")
+    train(recipe, cached_cases, folder, "joint")
+
+    shorter = with_prerequisites(straight, tmp_path / "shorter", "joint")
+    abandon_after(3, tiny_set.recipe(), cached_cases, shorter, "joint")
+    average = torch.load(shorter / "joint.checkpoint", weights_only=True)["average"]
+    middle = {name.removeprefix("module."): tensor for name, tensor in average.items()}
+    end = load_file(straight / "joint.safetensors")
+    result = load_file(folder / "joint.safetensors")
+    assert result.keys() == end.keys()
+    assert any(not torch.equal(result[name], end[name]) for name in end)
+    for name, tensor in result.items():
+        mean = ((middle[name].double() + end[name].double()) / 2).to(tensor.dtype)
+        torch.testing.assert_close(tensor, mean, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("always_saving")
+def test_a_checkpoint_from_before_the_snapshots_is_refused_at_the_end(tmp_path, cached_cases, straight):
+    recipe = with_snapshots(tiny_set.recipe(), "joint", 2)
+    folder = with_prerequisites(straight, tmp_path / "run", "joint")
+    abandon_after(4, recipe, cached_cases, folder, "joint")
+    checkpoint = torch.load(folder / "joint.checkpoint", weights_only=True)
+    del checkpoint["snapshots"]
+    torch.save(checkpoint, folder / "joint.checkpoint")
+
+    with pytest.raises(TrainingError, match="no snapshot of step 3; train the stage again"):
+        train(recipe, cached_cases, folder, "joint")
+    assert not RunFolder(folder).is_finished("joint")
+
+
 def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path, cached_cases, straight, monkeypatch):
     monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     stage = trainer.train_stage(tiny_set.recipe(), cached_cases, RunFolder(tmp_path), "global")

@@ -23,15 +23,15 @@ TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
 """Names of unfinished entries, without the final name, which may already have the maximal length."""
 
 REMEDIES = {
-    errno.ENOSPC: "no space is left there; free some, or choose another folder with --out",
-    errno.EDQUOT: "your quota there is used up; free some space, or choose another folder with --out",
-    errno.EACCES: "you may not write there; choose another folder with --out, or ask for permission",
-    errno.EPERM: "you may not write there; choose another folder with --out, or ask for permission",
-    errno.EROFS: "the disk is read-only; choose another folder with --out",
+    errno.ENOSPC: "no space is left there; free some, or choose another folder",
+    errno.EDQUOT: "your quota there is used up; free some space, or choose another folder",
+    errno.EACCES: "you may not write there; choose another folder, or ask for permission",
+    errno.EPERM: "you may not write there; choose another folder, or ask for permission",
+    errno.EROFS: "the disk is read-only; choose another folder",
     errno.ENAMETOOLONG: "the name is too long for this disk; shorten the photograph's name or its folder's",
-    errno.EISDIR: "a folder of that name is in the way; move it, or choose another folder with --out",
-    errno.ENOTDIR: "a file is in the way of a folder; move it, or choose another folder with --out",
-    errno.EEXIST: "a file is in the way of a folder; move it, or choose another folder with --out",
+    errno.EISDIR: "a folder of that name is in the way; move it, or choose another folder",
+    errno.ENOTDIR: "a file is in the way of a folder; move it, or choose another folder",
+    errno.EEXIST: "a file is in the way of a folder; move it, or choose another folder",
 }
 """What to do about an operating system's error, by its number."""
 
@@ -170,7 +170,7 @@ def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return an error of one line that says which file cannot be written, why, and what to do."""
     reason = error.strerror or type(error).__name__
-    remedy = REMEDIES.get(error.errno or 0, "check the disk, or choose another folder with --out")
+    remedy = REMEDIES.get(error.errno or 0, "check the disk, or choose another folder")
     line = f"{display_path(path)}: cannot be written ({reason}): {remedy}"
     return OutputError(line, errno=error.errno)
 

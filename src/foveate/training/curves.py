@@ -99,7 +99,8 @@ def _epoch_number(step: int, epoch: float) -> int:
 
 
 def _epoch_record(number: int, records: Sequence[StepRecord]) -> EpochRecord:
-    loss = sum(record.loss for record in records) / len(records)
+    """Return the record of an epoch, from losses as the CSV states them: a continued run has no others."""
+    loss = sum(float(f"{record.loss:.6g}") for record in records) / len(records)
     return EpochRecord(number=number, steps=len(records), rate=records[-1].rate, loss=loss)
 
 

@@ -51,6 +51,10 @@ class Stage:
     """Limits of augmentation. The fused stages may turn by quarter turns only."""
     accumulate: int = 1
     """Parts in which the samples of a step pass through the network: less memory, the same gradient."""
+    snapshots: int = 1
+    """Number of evenly spaced steps, from the middle of the stage to its end, at which the running average of
+    the weights is kept; the mean of these averages is the stage's result. 1 keeps the last one alone (docs/
+    decisions/0022)."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -66,6 +70,10 @@ class Stage:
             raise SettingError(f"steps, photographs, windows at least 1 and rate above 0: {self}")
         if self.epochs is not None and not (math.isfinite(self.epochs) and self.epochs > 0):
             raise SettingError(f"epochs are above 0, not {self.epochs}")
+        if self.snapshots < 1:
+            raise SettingError(
+                f"snapshots is {self.snapshots}; give 1 for the end of the stage alone, or more"
+            )
         if not 1 <= self.accumulate <= self.photographs:
             raise SettingError(
                 f"accumulate is {self.accumulate}; {self.photographs} photographs a step go in 1 to "
@@ -220,10 +228,27 @@ def stage_steps(recipe: Recipe, stage: StageName, photographs: int) -> int:
     return max(1, math.ceil(numbers.epochs * steps_per_epoch(recipe, stage, photographs)))
 
 
+def snapshot_steps(snapshots: int, steps: int) -> tuple[int, ...]:
+    """Return the steps before the last one at which a stage keeps its running average (`Stage.snapshots`).
+
+    Args:
+        snapshots: number of averages, with that of the last step.
+        steps: of the stage.
+    """
+    middle = steps / 2
+    return tuple(round(middle + (steps - middle) * n / (snapshots - 1)) for n in range(snapshots - 1))
+
+
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as JSON values under their stored names; split files appear by their file names."""
+    """Return a recipe as JSON values under their stored names; split files appear by their file names.
+
+    A stage's number of snapshots is left out where it is 1, as in the runs from before there were any.
+    """
     splits = {"split": recipe.split, "healthy_split": recipe.healthy_split}
     values: dict[str, Any] = _with_stored_names(asdict(recipe))
+    for stage in values["stages"].values():
+        if stage["snapshots"] == 1:
+            del stage["snapshots"]
     return values | {key: path and path.name for key, path in splits.items()}
 
 

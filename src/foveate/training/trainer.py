@@ -9,7 +9,7 @@ import ctypes
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -35,6 +35,7 @@ from foveate.training.recipe import (
     Recipe,
     StageName,
     base_stage,
+    snapshot_steps,
     stage_steps,
     steps_per_epoch,
 )
@@ -140,6 +141,7 @@ def train_stage(
             rate = stages.learning_rate(recipe, stage, trainer.step, steps)
             with _explain_full_memory(recipe, stage):
                 loss = trainer.train_step(items, rate)
+            trainer.keep_snapshot(steps)
             if log is not None:
                 log.add(StepRecord(trainer.step, rate, loss))
                 if validation is not None and validation.is_due(trainer.step, steps):
@@ -154,7 +156,7 @@ def train_stage(
         if log is not None:
             log.close()
     if machine.is_first:
-        run.write_weights(stage, trainer.averaged_weights())
+        run.write_weights(stage, trainer.final_weights(steps))
     machine.barrier()
 
 
@@ -279,6 +281,8 @@ class StageTrainer:
             multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging),  # type: ignore[no-untyped-call]
             use_buffers=True,
         )
+        self.snapshots: dict[int, dict[str, torch.Tensor]] = {}
+        """Step -> the averaged weights there (`Stage.snapshots`)."""
 
     def train_step(self, items: Sequence[TrainingItem], rate: float) -> float:
         """Take one step and return its loss.
@@ -349,6 +353,35 @@ class StageTrainer:
         state = self.average.module.state_dict()
         return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
+    def keep_snapshot(self, steps: int) -> None:
+        """Keep the averaged weights of a step that the recipe names.
+
+        Args:
+            steps: number of steps of the stage.
+        """
+        if self.step in self._snapshot_steps(steps):
+            self.snapshots[self.step] = copy.deepcopy(self.averaged_weights())
+
+    def _snapshot_steps(self, steps: int) -> tuple[int, ...]:
+        return snapshot_steps(self.recipe.stages[base_stage(self.stage)].snapshots, steps)
+
+    def final_weights(self, steps: int) -> dict[str, torch.Tensor]:
+        """Return the stage's result: the mean of the averaged weights at the snapshots and at the end.
+
+        Args:
+            steps: number of steps of the stage.
+
+        Raises:
+            TrainingError: a snapshot is missing: the checkpoint was written without any.
+        """
+        if missing := set(self._snapshot_steps(steps)) - set(self.snapshots):
+            raise TrainingError(
+                f"stage {self.stage}: the checkpoint has no snapshot of step {min(missing)}; train the stage "
+                "again in another --out"
+            )
+        kept = [self.snapshots[step] for step in self._snapshot_steps(steps)]
+        return _mean([*kept, self.averaged_weights()])
+
     def state(self, steps: int) -> dict[str, Any]:
         """Return the content of a checkpoint: everything that `load_state` needs.
 
@@ -361,6 +394,7 @@ class StageTrainer:
             "learning": self.part.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "snapshots": self.snapshots,
         }
 
     def load_state(self, state: dict[str, Any]) -> int:
@@ -368,6 +402,7 @@ class StageTrainer:
         self.part.load_state_dict(state["learning"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.snapshots = dict(state.get("snapshots", {}))  # none in checkpoints from before there were any
         self.step = state["step"]
         return int(state["steps"])
 
@@ -379,6 +414,14 @@ def load_weights(network: LocalGlobalUNet, run: RunFolder, stage: StageName) -> 
         TrainingError: the stage is not finished.
     """
     stages.trained_part(network, stage).load_state_dict(run.read_weights(stage))
+
+
+def _mean(weights: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the mean of several sets of weights; counts in buffers are rounded down."""
+    return {
+        name: torch.stack([own[name].double() for own in weights]).mean(dim=0).to(tensor.dtype)
+        for name, tensor in weights[0].items()
+    }
 
 
 def _seed(*numbers: int) -> int:

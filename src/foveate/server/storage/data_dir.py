@@ -105,7 +105,7 @@ class DataDir:
         self._gone = data / "gone"
         self._unknown = data / "unknown"
         for folder in (self.photographs, self.incoming, self._gone):
-            _require_writable(folder)
+            atomic_files.require_writable(folder)
             self._require_one_disk(folder)
         self._lock = _lock(data)
         try:
@@ -197,18 +197,6 @@ class DataDir:
     def free(self) -> int:
         """Return the bytes that are free on the disk."""
         return shutil.disk_usage(self.data).free
-
-
-def _require_writable(folder: Path) -> None:
-    """Create a folder if it is missing, and require that files can be written there.
-
-    Raises:
-        OutputError: that fails; the message names the server's option.
-    """
-    try:
-        atomic_files.require_writable(folder)
-    except OutputError as error:
-        raise OutputError(str(error).replace("--out", "--data"), errno=error.errno) from error
 
 
 def _lock(data: Path) -> IO[bytes]:

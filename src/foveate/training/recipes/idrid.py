@@ -64,7 +64,8 @@ def idrid() -> Recipe:
             # a small head on finished features: its loss is level from step 50 on
             "fusion": Stage(steps=150, photographs=4, windows=6, rate=2e-3, limits=QUARTERS),
             # five times idrid-half's 600, after streams that are trained for longer; the paper: 60 epochs
-            "joint": Stage(steps=3000, photographs=2, windows=8, rate=6e-4, limits=QUARTERS),
+            # snapshots: the middle is better at soft exudates, the end at the rest (docs/decisions/0022)
+            "joint": Stage(steps=3000, photographs=2, windows=8, rate=6e-4, limits=QUARTERS, snapshots=2),
         },
         split=SPLITS / "idrid.json",
         held_back=1,  # fold 0 holds IDRiD_17, where one haemorrhage would dominate the pooled figure
