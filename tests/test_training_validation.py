@@ -1,6 +1,7 @@
 """A stage is validated on whole photographs held back, and its weights are those of one that is not."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_the_network_in_training_keeps_its_modes_statistics_and_random_numbers(p
     before, modes = tiny_set.digests(network), [module.training for module in network.modules()]
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
 
-    stage_trainer.score(plan.cases[:1])
+    stage_trainer.score(plan.cases[:1], 6)
 
     assert tiny_set.digests(network) == before
     assert [module.training for module in network.modules()] == modes
@@ -119,6 +120,23 @@ def test_the_averaged_weights_are_validated_and_not_the_last_ones():
     for name, digest in tiny_set.digests(result).items():
         assert digest == (expected if name.startswith("local_net.") else kept)[name], name
     assert not any(module.training for module in result.modules())
+
+
+@pytest.mark.parametrize(("step", "scale"), [(5, 1.0), (6, 0.5)])
+def test_the_last_validation_scores_the_mean_of_the_snapshots(monkeypatch, step, scale):
+    stages = tiny_set.recipe().stages
+    recipe = tiny_set.recipe(stages=stages | {"joint": replace(stages["joint"], snapshots=2)})
+    stage_trainer = trainer.StageTrainer(tiny_set.seeded(), recipe, "joint")
+    averaged = stage_trainer.averaged_weights()
+    stage_trainer.snapshots = {3: {name: torch.zeros_like(tensor) for name, tensor in averaged.items()}}
+    stage_trainer.step = step
+    scored = []
+    monkeypatch.setattr(validation, "score", lambda network, *rest: scored.append(network.state_dict()) or {})
+
+    stage_trainer.score((), 6)
+
+    name = "fusion.layers.0.weight"
+    torch.testing.assert_close(scored[0][name], averaged[name] * scale)
 
 
 @pytest.mark.parametrize("saving", [0, 1e9])

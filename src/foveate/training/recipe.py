@@ -103,8 +103,8 @@ class Recipe:
     power: float
     """Exponent of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
     averaging: float
-    """Decay of the weights' exponential moving average, for each step. The average is what is kept; 0 keeps
-    the last weights."""
+    """Decay of the weights' exponential moving average, for each step. The average is what a stage results in
+    (`Stage.snapshots`); 0 keeps the last weights."""
     split: Path | None = None
     """JSON file of folds; None where the run assigns them or the command line names a file."""
     healthy_split: Path | None = None

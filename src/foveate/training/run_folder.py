@@ -15,7 +15,7 @@ STAGE-epochs.csv      learning rate and mean loss of each epoch
 STAGE-validation.csv  average precision of each lesion during the training, where it was validated
 STAGE-samples.jpg     samples of the stage's first step
 STAGE.checkpoint      everything that a stage needs to continue
-STAGE.safetensors     the averaged weights at the stage's end; a stage that has them is finished
+STAGE.safetensors     the stage's result (`Stage.snapshots`); a stage that has it is finished
 
 Several stages of one run may be trained side by side. Files are written atomically (`foveate.atomic_files`).
 """

@@ -145,7 +145,7 @@ def train_stage(
             if log is not None:
                 log.add(StepRecord(trainer.step, rate, loss))
                 if validation is not None and validation.is_due(trainer.step, steps):
-                    log.add_validation(ValidationRecord(trainer.step, trainer.score(validation.cases)))
+                    log.add_validation(ValidationRecord(trainer.step, trainer.score(validation.cases, steps)))
                 if trainer.step == steps or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                     log.save()
                     run.write_checkpoint(stage, trainer.state(steps))
@@ -343,9 +343,15 @@ class StageTrainer:
         bf16 = self.recipe.precision == "bf16"
         return torch.autocast(self.machine.device, torch.bfloat16, enabled=bf16)
 
-    def score(self, cases: Sequence[Case]) -> Scores:
-        """Return each lesion's average precision with the averaged weights; nothing else changes."""
-        network = validations.averaged_network(self.network, self.stage, self.average.module.state_dict())
+    def score(self, cases: Sequence[Case], steps: int) -> Scores:
+        """Return each lesion's average precision with the averaged weights, at the end with the final ones.
+
+        Args:
+            cases: photographs held back.
+            steps: number of steps of the stage.
+        """
+        weights = self.final_weights(steps) if self.step == steps else self.average.module.state_dict()
+        network = validations.averaged_network(self.network, self.stage, weights)
         return validations.score(network, self.recipe, self.stage, cases, self.machine.device)
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
