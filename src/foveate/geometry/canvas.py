@@ -51,9 +51,9 @@ def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
 
 
 def fit_frame(box: Box, field: Field, contract: ModelContract) -> Frame:
-    """Return the frame of a box in which the field has the diameter that the model was trained at.
+    """Return the frame of a box, scaled so that the field has the diameter that the model was trained with.
 
-    Within the contract's tolerance nothing is resampled, and the canvas has the box's shape.
+    If the factor is within the contract's tolerance, nothing is resampled and the canvas has the box's shape.
 
     Source: our choice (docs/decisions/0003-scale-by-the-field.md).
     """
@@ -75,12 +75,13 @@ def to_photograph(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Float64[n
 
 
 def resample(picture: Num[np.ndarray, "H W ..."], shape: tuple[int, int]) -> Num[np.ndarray, "h w ..."]:
-    """Resample a picture to a shape: the mean over each new pixel if it shrinks, bilinear if it grows.
+    """Resample a picture to a shape: by area averaging if it shrinks, by bilinear interpolation if it grows.
 
-    The outer edges of both pictures coincide, as in `Frame.scale`. A picture that has the shape already is
-    returned without a copy. Objects stay in place: to float precision where the picture grows, or shrinks by
-    a whole number; to an eighth of an old pixel where it shrinks by another factor, since the mean treats old
-    pixels as flat. Growing repeats the rim beyond the centres of the outermost old pixels.
+    The outer edges of both pictures coincide, as in `Frame.scale`. A picture that already has the shape is
+    returned without a copy. Objects keep their positions: to float precision if the picture grows, or if it
+    shrinks by a whole factor; to an eighth of an input pixel if it shrinks by another factor, since averaging
+    treats input pixels as flat. When a picture grows, its rim is repeated beyond the centres of the outermost
+    input pixels.
 
     Args:
         picture: a picture with one to four channels, or without a channel axis.
@@ -104,7 +105,7 @@ def extract_canvas(pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> UInt8[np
 def global_view(picture: Num[np.ndarray, "h w ..."], side: int) -> Num[np.ndarray, "V V ..."]:
     """Return GlobalNet's view: the whole canvas, resampled to a square of `side` px.
 
-    Each axis has its own factor.
+    Each axis has its own scale factor.
 
     Source: Yan et al. 2019, section 2.2 (2816 x 3328 to 640 x 640, so anisotropic).
     """

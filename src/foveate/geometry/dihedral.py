@@ -1,6 +1,6 @@
 """The eight symmetries of a square: quarter turns and mirror images.
 
-Knows:   how a square picture is turned and mirrored, and how that is undone.
+Knows:   how a square picture is rotated and mirrored, and how that is undone.
 Ignores: what is in the picture.
 
 Shape letters: V side of the square.
@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Num
 
 Symmetry = tuple[int, bool]
-"""Quarter turns against the clock, 0 to 3, and whether left and right are swapped afterwards."""
+"""Number of anticlockwise quarter turns, 0 to 3, and whether left and right are swapped afterwards."""
 
 DIHEDRAL: tuple[Symmetry, ...] = tuple(
     (quarters, mirrored) for mirrored in (False, True) for quarters in range(4)
 )
-"""All eight symmetries; the first is the identity, and the first four are the turns."""
+"""All eight symmetries; the first is the identity, and the first four are the rotations."""
 
 
 def apply(picture: Num[np.ndarray, "... V V"], symmetry: Symmetry) -> Num[np.ndarray, "... V V"]:
-    """Turn and mirror a square picture whose last two axes are rows and columns."""
+    """Rotate and mirror a square picture whose last two axes are rows and columns."""
     quarters, mirrored = symmetry
     turned: Num[np.ndarray, "... V V"] = np.rot90(picture, quarters, axes=(-2, -1))
     return np.ascontiguousarray(turned[..., ::-1] if mirrored else turned)

@@ -33,16 +33,16 @@ class FeatureSampling:
 def window_sampling(
     corner: tuple[int, int], side: int | tuple[int, int], shape: tuple[int, int], view_side: int
 ) -> FeatureSampling:
-    """Return how GlobalNet's features are sampled for one window of a canvas.
+    """Return the crop and the weights that sample GlobalNet's features for one window of a canvas.
 
-    The feature map is sampled at the window's pixel centres. In the paper's crop 256 canvas px are
-    58.18 x 49.23 px of the view, so to crop whole pixels first and to resize them then would shift and
-    stretch the features. Beyond the centres of the outermost pixels the rim is repeated.
+    The feature map is sampled at the window's pixel centres. In the paper's crop, 256 canvas px are
+    58.18 x 49.23 px of the view. Cropping whole pixels first and resizing them afterwards would therefore
+    shift and stretch the features. Beyond the centres of the outermost pixels, the rim is repeated.
 
     Args:
         corner: (row, column) of the window's first pixel, canvas px.
-        side: side of the window, canvas px; (rows, columns) where it is not square. The window may leave the
-            canvas.
+        side: side of the window, canvas px; (rows, columns) if it is not square. The window may extend
+            beyond the canvas.
         shape: (h, w) of the canvas.
         view_side: side of the view, px.
 
@@ -59,7 +59,7 @@ def window_sampling(
 def _interpolation(
     start: int, side: int, length: int, view_side: int
 ) -> tuple[int, Float32[np.ndarray, "S G"]]:
-    """Return the first view pixel that a window needs along one axis, and the weights from there on."""
+    """Return the first view pixel that a window needs along one axis, and the weights from that pixel on."""
     ratio = view_side / length
     positions = (
         start + np.arange(side) + 0.5
@@ -67,7 +67,7 @@ def _interpolation(
     positions = positions.clip(0, view_side - 1)
     count = min(
         view_side, math.ceil(side * ratio) + 2
-    )  # equal for all windows of a canvas, so that they batch
+    )  # equal for all windows of a canvas, so that they can form a batch
     first = min(int(positions[0]), view_side - count)
     lower = np.minimum(positions.astype(np.int64), view_side - 2) - first
     fraction = (positions - first - lower).astype(np.float32)

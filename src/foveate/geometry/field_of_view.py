@@ -1,4 +1,4 @@
-"""Find the field of view of a photograph.
+"""Detect the field of view of a photograph.
 
 Knows:   that a fundus camera shows a lit disc on black, often cut off at top and bottom.
 Ignores: what is in the field.
@@ -19,14 +19,14 @@ from foveate.geometry.lit_rim import LitRim
 from foveate.types import Box, Field
 
 DARK = 10
-"""Highest luma (0 to 255) of the camera's black surround. JPEG noise on black stays below; Otsu's threshold
-would cut the dark half off some photographs."""
+"""Highest luma (0 to 255) of the camera's black surround. JPEG noise on black stays below it; Otsu's
+threshold would cut the dark half off some photographs."""
 
 SMALLEST = 128
 """Smallest diameter of a field, px; a smaller one cannot show a lesion."""
 
 MARGIN = 0.01
-"""Share of the radius by which the fitted disc is widened: `benchmarks/field_coverage.py` counts the lesion
+"""Share of the radius by which the fitted disc is widened. `benchmarks/field_coverage.py` counts the lesion
 pixels that are lost."""
 
 ROUNDNESS = 0.015
@@ -38,29 +38,29 @@ disc."""
 
 DISAGREEMENT = 0.01
 """Largest difference of centre and radius, as a share of the radius, between the disc of the lit patch and
-the circle of the lit rim. More means that glow around the disc is brighter than `DARK`."""
+the circle of the lit rim. A larger difference means that glow around the disc is brighter than `DARK`."""
 
 EMPTY = 2**40
-"""Column beyond any photograph: where no pixel of a row lies in the disc, the chord ends before it begins."""
+"""A column beyond any photograph: in a row without pixels of the disc, the chord ends before it begins."""
 
 DIM = 60.0
-"""Brightness of a field, 0 to 255, below which the lit patch loses too much at `DARK`, and the circle of the
-lit rim is preferred. The darkest of 223 photographs has 72, a median one 162."""
+"""Brightness of a field, 0 to 255, below which the threshold `DARK` cuts too much off the lit patch, and the
+circle of the lit rim is preferred. The darkest of 223 photographs has 72, the median one 162."""
 
 
 OTHER_EYE = 0.4
 """Smallest area of a lit patch outside the field, as a share of the disc's, that may be a second eye: two
-eyes in one picture are about equal."""
+eyes in one picture have about equal areas."""
 
 OVERVIEW = 512
-"""The longer side of the photograph, about, when it is searched for a second eye, px."""
+"""Approximate longer side of the reduced photograph that is searched for a second eye, px."""
 
 
 def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
-    """Find the one field of view, as `find_largest`, and refuse photographs with a second one.
+    """Detect the only field of view, as `find_largest` does, and reject photographs with a second one.
 
     Raises:
-        FieldError: as `find_largest`, or another disc lies beside it: two eyes in one picture.
+        FieldError: as in `find_largest`, or there is a second disc: two eyes in one picture.
     """
     field = find_largest(pixels)
     _require_one_eye(pixels, field)
@@ -68,17 +68,17 @@ def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
 
 
 def find_largest(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
-    """Find the largest field of view: the disc of the largest lit patch, or the circle of its lit rim.
+    """Detect the largest field of view: the disc of the largest lit patch, or the circle of its lit rim.
 
-    The circle of the lit rim is used only if the patch is no disc, as in photographs of dark eyes, if the
-    field is dim, or if the patch clearly disagrees with the rim. Black borders around a photograph move its
-    field and change nothing else.
+    The circle of the lit rim is used only if the patch is not a disc, as in photographs of dark eyes, if
+    the field is dim, or if the patch clearly disagrees with the rim. Black borders around a photograph shift
+    its field and change nothing else.
 
     Raises:
-        FieldError: nothing is lit, everything is, or the lit part is no disc and too little of a rim is lit.
-            The whole photograph is never used instead.
+        FieldError: nothing is lit, everything is lit, or the lit part is not a disc and too little of a rim
+            is lit. The whole photograph is never used instead.
 
-    Source: our choice; the threshold is on luma because Otsu's halves IDRiD_04 and IDRiD_06.
+    Source: our choice; the threshold on luma is fixed because Otsu's cuts IDRiD_04 and IDRiD_06 in half.
     """
     rim = lit_rim.fit(pixels)
     try:
@@ -93,14 +93,14 @@ def find_largest(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
 
 
 def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
-    """Raise FieldError where another field of view lies beside the one that was found."""
+    """Raise FieldError if another field of view lies beside the detected one."""
     if not _may_show_another(pixels, field):
         return
     rest = pixels.copy()
     rest[field.box.slices][mask(field, field.box)] = 0
     try:
         other = find_largest(rest)
-    except FieldError:  # glow, a frame or a label
+    except FieldError:  # the rest is glow, a frame or a label
         return
     raise FieldError(
         f"two fields of view: discs around (row {field.centre[0]:.0f}, column {field.centre[1]:.0f}) and "
@@ -137,7 +137,7 @@ def _disc_of_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     """Return the disc of the largest lit patch.
 
     Raises:
-        FieldError: there is no lit patch, or it is no disc.
+        FieldError: there is no lit patch, or it is not a disc.
     """
     lit, top, left = _largest_lit_patch(pixels)
     points = _rim(lit)
@@ -176,7 +176,7 @@ def full_frame(shape: tuple[int, int]) -> Field:
 
 
 def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, int]) -> Field:
-    """Return the field of a disc that a person gives.
+    """Return the field for a disc that the user gives.
 
     Args:
         centre: (row, column), px of the photograph.
@@ -219,10 +219,11 @@ def mask(field: Field, box: Box) -> Bool[np.ndarray, "h w"]:
 
 
 def _chords(field: Field, rows: Int64[np.ndarray, " R"]) -> tuple[Int64[np.ndarray, " R"], ...]:
-    """Return the first and the last column of the disc in each row, the last before the first if none is.
+    """Return the first and the last column of the disc in each row.
 
-    A square root tells the columns to within one; the disc's inequality decides between them and their
-    neighbours, so that no rounding of the root matters.
+    If a row has no pixel of the disc, its last column is before its first. A square root gives the columns to
+    within one; the disc's inequality decides between them and their neighbours, so that rounding of the root
+    does not matter.
     """
     heights = (rows + 0.5 - field.centre[0]) ** 2
     half = np.sqrt(np.maximum(field.radius**2 - heights, 0))
@@ -237,7 +238,7 @@ def _chords(field: Field, rows: Int64[np.ndarray, " R"]) -> tuple[Int64[np.ndarr
 
 
 def _no_disc(reason: str) -> str:
-    """Return the message of a refusal."""
+    """Return the error message for a photograph without a round field of view."""
     return (
         f"no round field of view: {reason}; if it is a fundus photograph, "
         "name the field with --field ROW,COL,RADIUS or --field full"
@@ -245,7 +246,7 @@ def _no_disc(reason: str) -> str:
 
 
 def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndarray, "h w"], int, int]:
-    """Return the largest 4-connected lit patch in its bounding box, holes filled, and the box's corner."""
+    """Return the largest 4-connected lit patch, cut to its bounding box with holes filled, and the corner."""
     luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     _, lit = cv2.threshold(luma, DARK, 1, cv2.THRESH_BINARY)
     patch, box = _patch_of_most(lit) or _patch_by_labels(lit)
@@ -255,10 +256,10 @@ def _largest_lit_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[Bool[np.ndar
 
 
 def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h w"], Box] | None:
-    """Return the lit patch around the middle of the photograph if it has most of the lit pixels, or None.
+    """Return the lit patch in the middle of the photograph if it has most of the lit pixels, else None.
 
-    No other patch can be larger then, and a fill takes a fifth of the time of labelling all patches. It
-    marks the patch in `lit`, and takes the mark back if another patch may be the largest.
+    In that case no other patch can be larger. A flood fill takes a fifth of the time of labelling all
+    patches. The fill marks the patch in `lit`; the mark is removed if another patch may be the largest.
     """
     row = len(lit) // 2
     columns = np.flatnonzero(lit[row])
@@ -275,10 +276,10 @@ def _patch_of_most(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h 
 
 
 def _patch_by_labels(lit: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "h w"], Box]:
-    """Return the largest lit patch of all.
+    """Return the largest of all lit patches.
 
     Raises:
-        FieldError: there is none, or it is small.
+        FieldError: there is none, or it is too small.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=4, ltype=cv2.CV_32S)
     if count < 2:
@@ -292,7 +293,7 @@ def _patch_box(rectangle: Sequence[int] | Int32[np.ndarray, " 4"]) -> Box:
     """Return the bounding box of a patch from OpenCV's (x, y, width, height).
 
     Raises:
-        FieldError: the patch is small.
+        FieldError: the patch is too small.
     """
     left, top, width, height = (int(value) for value in rectangle)
     if min(width, height) < SMALLEST / 2:
@@ -301,10 +302,12 @@ def _patch_box(rectangle: Sequence[int] | Int32[np.ndarray, " 4"]) -> Box:
 
 
 def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:
-    """Return the outline of a patch as (row, column), without the cuts along its bounding box.
+    """Return the outline of a patch as (row, column), without the parts along its bounding box.
+
+    Those parts may be cuts by the camera.
 
     Raises:
-        FieldError: little of the outline is left, so the patch is a rectangle.
+        FieldError: too little of the outline is left, so the patch is a rectangle.
     """
     contours, _ = cv2.findContours(lit.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(contours, key=len).reshape(-1, 2)[:, ::-1]
@@ -318,7 +321,7 @@ def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:
 
 
 def _fit_circle(points: Float64[np.ndarray, "P 2"]) -> tuple[Float64[np.ndarray, " 2"], float]:
-    """Fit a circle by least squares, five times, each time without the points that are furthest from it.
+    """Fit a circle by least squares five times, each time without the points furthest from the last circle.
 
     Source: the trimming is our choice.
     """

@@ -3,13 +3,12 @@
 Knows:   that brightness drops sharply at the rim of the disc, and that a dark field shows only arcs of it.
 Ignores: what is in the field, and which fields are accepted.
 
-The photograph is reduced and thresholded at several shares of its brightness. At each threshold the outline
-of the largest lit patch is reduced to the points on its convex hull, since the edge of a dark part lies
-within the hull of the disc. A circle is fitted to them by RANSAC. The circle wins along which most of the rim
-is lit, and at which brightness drops most.
+The photograph is reduced and thresholded at several shares of its brightness. At each threshold, only those
+outline points of the largest lit patch are kept that lie on its convex hull, since the edge of a dark part
+lies within the hull of the disc. A circle is fitted to these points by RANSAC. The best circle has the
+largest lit share of its rim and the largest drop of brightness there.
 
-Shape letters: h w the reduced photograph, P points, T trials, B directions,
-N some of them.
+Shape letters: h w the reduced photograph, P points, T trials, B directions, N some of the directions.
 """
 
 import math
@@ -22,36 +21,38 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from foveate.types import Box
 
 SIDE = 1024
-"""The longer side of the reduced photograph, about, px."""
+"""Approximate longer side of the reduced photograph, px."""
 
 BLACK = 10.0
 """Highest level, 0 to 255, that the black surround is assumed to have."""
 
 SHARES = (0.3, 0.2, 0.13, 0.08, 0.05, 0.03)
-"""Thresholds as shares of the field's brightness. High ones are needed where glow surrounds a bright disc,
-low ones where the rim itself is dark."""
+"""Thresholds as shares of the field's brightness. High thresholds are needed where glow surrounds a bright
+disc, low ones where the rim itself is dark."""
 
 LOWEST = 1.2
-"""Thresholds are at least this many levels above the surround."""
+"""Lowest threshold, in levels above the surround."""
 
 TOLERANCE = 0.005
-"""Largest distance of a rim point from the circle, as a share of its radius; at least 1 px when reduced."""
+"""Largest distance of a rim point from the circle, as a share of its radius; at least 1 px of the
+reduced photograph."""
 
 TRIALS = 200
-"""Circles through three random points that RANSAC tries; with half of the points on the rim, 50 are
-enough."""
+"""Number of circles through three random points that RANSAC tries. If half of the points are on the rim, 50
+are enough."""
 
 POINTS = 200
-"""Outline points that RANSAC uses at most."""
+"""Outline points that RANSAC uses: longer outlines are thinned to this number or up to twice as many."""
 
 BINS = 180
-"""Directions from the centre in which the rim is checked."""
+"""Number of directions from the centre in which the rim is checked."""
 
 ARC = 80.0
-"""Smallest arc of the rim, in all, that must be lit, degrees."""
+"""Smallest total arc of the rim that must be lit, degrees."""
 
 RIM_SHARE = 0.4
-"""Smallest share of the visible rim that must be lit: other shapes touch their best circle along less."""
+"""Smallest share of the visible rim that must be lit: other shapes touch their best circle along a smaller
+share."""
 
 LIT_SHARE = 0.35
 """Smallest share of the disc, within the photograph, that must be lit."""
@@ -60,16 +61,18 @@ OUTSIDE = 0.02
 """Largest share of the lit patch that may lie outside the disc."""
 
 DROP = 0.25
-"""Smallest drop of brightness at the rim, as a share of that inside: shadows and vignetting are softer."""
+"""Smallest drop of brightness at the rim, as a share of that inside. Shadows and vignetting are softer."""
 
 ENOUGH = 0.7
-"""Score from which no lower threshold is tried. Bright photographs reach .8 at the first one."""
+"""Score from which no lower threshold is tried. Bright photographs reach 0.8 at the first threshold."""
 
 BETTER = 1.15
-"""A lower threshold wins if its score is higher by this factor: glow beside a shadow raises it a little."""
+"""Factor by which the score of a lower threshold must be higher to win: glow beside a shadow raises the score
+a little."""
 
 DROP_WIDTH = 0.015
-"""Distance from the rim, to either side, between which the drop is measured, as a share of the radius."""
+"""Distance from the rim, on either side, at which brightness is measured to compute the drop, as a share of
+the radius."""
 
 STRAIGHT = 0.4
 """Share of a chord that must be lit for a straight edge to be the camera's cut, and not a shadow."""
@@ -84,9 +87,9 @@ class LitRim:
     radius: float
     """px of the photograph."""
     box: Box
-    """Bounding box of the disc within the photograph, without what the camera cuts off."""
+    """Bounding box of the disc within the photograph, without the parts that the camera cuts off."""
     brightness: float
-    """Mean level of the field's brightest channel above the surround, about, 0 to 255."""
+    """Approximate mean level of the field's brightest channel above the surround, 0 to 255."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -108,7 +111,7 @@ class _Circle:
 
 
 def fit(pixels: UInt8[np.ndarray, "H W 3"]) -> LitRim | None:
-    """Return the circle that agrees best with the lit rim; None if too little of a rim is lit.
+    """Return the circle that agrees best with the lit rim, or None if too little of a rim is lit.
 
     Source: RANSAC, Fischler and Bolles 1981, doi:10.1145/358669.358692; its use on hull points at several
     thresholds is our choice.
@@ -116,7 +119,7 @@ def fit(pixels: UInt8[np.ndarray, "H W 3"]) -> LitRim | None:
     picture = _reduce(pixels)
     surround = min(float(np.percentile(picture, 2)), BLACK)
     brightness = float(picture[picture >= picture.mean()].mean()) - surround
-    best: tuple[float, _Patch, _Circle] | None = None  # with its score
+    best: tuple[float, _Patch, _Circle] | None = None  # score, patch, circle
     for threshold in (share * brightness for share in SHARES if share * brightness >= LOWEST):
         patch = _largest_patch(picture > surround + threshold)
         circle = _ransac(patch.rim)
@@ -144,7 +147,7 @@ def _reduce(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w"]:
     """Return the brightest channel, reduced and smoothed."""
     factor = max(1, round(max(pixels.shape) / SIDE))
     height, width = (max(1, length // factor) for length in pixels.shape[:2])
-    if factor >= 4:  # to average every pixel would take most of the time of this module
+    if factor >= 4:  # averaging every pixel would take most of the time of this module
         pixels = cv2.resize(pixels, (2 * width, 2 * height), interpolation=cv2.INTER_NEAREST_EXACT)
     reduced = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     red, green, blue = (reduced[:, :, channel] for channel in range(3))
@@ -155,7 +158,8 @@ def _reduce(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w"]:
 def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _Patch:
     """Return the largest 4-connected patch, and the points of its outline that lie on its convex hull.
 
-    Points along the patch's bounding box are left out, since the camera or the photograph may cut there.
+    Points along the patch's bounding box are left out, since the camera or the photograph may
+    cut the disc there.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         lit.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
@@ -181,12 +185,15 @@ def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _Patch:
 
 
 def _margin(height: int, width: int) -> int:
-    """Return how far from a patch's bounding box its outline may be a cut, px; cuts are never straight."""
+    """Return the distance from a patch's bounding box within which its outline may be a cut, px.
+
+    Cuts are never exactly straight.
+    """
     return 2 + round(0.004 * min(height, width))
 
 
 def _ransac(points: Float64[np.ndarray, "P 2"]) -> _Circle | None:
-    """Return the circle with the most points on it, fitted to these; None without a circle."""
+    """Return the circle with the most points on it, fitted to those points; None if there is none."""
     if len(points) < 30:
         return None
     sample = points[:: max(1, len(points) // POINTS)]
@@ -208,7 +215,7 @@ def _ransac(points: Float64[np.ndarray, "P 2"]) -> _Circle | None:
 def _circumcircles(
     triples: Float64[np.ndarray, "T 3 2"],
 ) -> tuple[Float64[np.ndarray, "T 2"], Float64[np.ndarray, " T"]]:
-    """Return centre and radius of the circles through three points; radius 0 where they lie on a line."""
+    """Return the centres and radii of circles through three points; the radius is 0 if they lie on a line."""
     first, second = triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0]
     cross = 2 * (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
     squares = (first**2).sum(axis=1), (second**2).sum(axis=1)
@@ -221,7 +228,7 @@ def _circumcircles(
 
 
 def solve_circle(points: Float64[np.ndarray, "P 2"]) -> tuple[Float64[np.ndarray, " 2"], float]:
-    """Return centre and radius of the circle of least algebraic distance; give points around the origin.
+    """Return the centre and radius of the circle of least algebraic distance to points around the origin.
 
     Source: Kasa 1976, doi:10.1109/TIM.1976.6312298.
     """
@@ -253,7 +260,7 @@ def _is_plausible(patch: _Patch, circle: _Circle) -> bool:
 
 
 def _score(picture: Float32[np.ndarray, "h w"], patch: _Patch, circle: _Circle) -> float:
-    """Return the share of the visible rim that is lit times the drop of brightness there; 0 where too small.
+    """Return the lit share of the visible rim times the drop of brightness there; 0 if either is too small.
 
     Args:
         picture: brightness above that of the surround.
@@ -289,14 +296,14 @@ def _points_on(circle: _Circle, radius: float) -> Float64[np.ndarray, "B 2"]:
 def _levels_at(
     picture: Float32[np.ndarray, "h w"], points: Float64[np.ndarray, "N 2"]
 ) -> Float32[np.ndarray, " N"]:
-    """Return the levels of the pixels at some points, or of the nearest pixel where a point is outside."""
+    """Return the levels of the pixels at some points, or of the nearest pixel for points outside."""
     rows, columns = np.clip(points.astype(int), 0, np.array(picture.shape) - 1).T
     levels: Float32[np.ndarray, " N"] = picture[rows, columns]
     return levels
 
 
 def _field_box(patch: _Patch, circle: _Circle, shape: tuple[int, int]) -> Box:
-    """Return the bounding box of the disc, px of the photograph, clipped to it and to the camera's cuts."""
+    """Return the bounding box of the disc, photograph px, clipped to the photograph and the camera's cuts."""
     sides = []
     for axis in (0, 1):
         mask = patch.mask if axis == 0 else patch.mask.T
@@ -317,7 +324,7 @@ def _field_box(patch: _Patch, circle: _Circle, shape: tuple[int, int]) -> Box:
 
 
 def _is_straight(mask: Bool[np.ndarray, "h w"], edge: int, sign: int, distance: float, radius: float) -> bool:
-    """Return whether a patch ends along a line of rows that spans much of the disc's chord there."""
+    """Return whether a patch ends at a straight edge that spans much of the disc's chord there."""
     rows = mask[edge : edge + 3] if sign < 0 else mask[max(0, edge - 3) : edge]
     chord = 2 * math.sqrt(max(radius**2 - distance**2, 0.0))
     return bool(rows.any(axis=0).sum() >= STRAIGHT * chord)

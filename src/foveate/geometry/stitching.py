@@ -1,7 +1,7 @@
-"""Stitch overlapping windows into one map, and bring a map back to the photograph.
+"""Stitch overlapping windows into one map, and resample a map to the photograph's pixels.
 
 Knows:   the weight of each pixel of a window, the averaging of overlaps, and how a probability is stored.
-Ignores: which network made the windows, and why they lie where they do.
+Ignores: which network predicted the windows, and how their positions were chosen.
 
 Shape letters: M windows, N of them in one batch, K lesions, S T sides of a window, h w canvas, H W
 photograph, V side of a coarse map, r rows of the canvas. Coordinates are (row, column) in canvas px, origin
@@ -22,19 +22,20 @@ LEVELS = 65535
 """Stored level of probability 1; a probability p is stored as round(p * LEVELS)."""
 
 RAMP = 4
-"""The ramp of the taper is the window's side divided by this: 64 of 256 px. Our choice: windows overlap by 32
-to 64 px, and the ramp may use all of that; pixels further inside have enough context to count fully."""
+"""The ramp of the taper is the window's side divided by this: 64 px of 256 px. Our choice: windows overlap by
+32 to 64 px, and the ramp may use the whole overlap; pixels further inside have enough context to count
+fully."""
 
 LONGEST_RAMP = 64
-"""Longest ramp, px: larger windows overlap by as much."""
+"""Longest ramp, px: the overlap of larger windows."""
 
 FULL_WEIGHT = 0.25
-"""Weight from which a window alone decides where coarse maps fill the gaps. It is the weight of pixels that
-are half a ramp away from two sides, so that a window decides in all of its grid cell
-(`window_selection.grid_cells`). Further out the coarse map fades in."""
+"""Weight from which a window alone decides a pixel, where coarse maps fill the gaps. It is the weight of
+pixels that are half a ramp away from two sides, so that a window decides all pixels of its grid cell
+(`window_selection.grid_cells`). Further out, the coarse map fades in."""
 
 ROWS = 64
-"""Rows that are finished at a time, so that intermediate results fit the processor's cache."""
+"""Number of rows that are finished at a time, so that intermediate results fit the processor's cache."""
 
 ROUNDING = 1e-6
 """Tolerance for float32 probabilities outside [0, 1]; it is too small to change a stored level."""
@@ -71,16 +72,16 @@ class CoarseMaps:
 
 
 def taper(side: int | tuple[int, int]) -> Float32[np.ndarray, "S T"]:
-    """Return the weights of a window's pixels: 1 in the middle, falling to the rim as a raised cosine.
+    """Return the weights of a window's pixels: 1 in the middle, falling towards the rim as a raised cosine.
 
-    Near its rim a network has less context, so those pixels count less. The ramp is sampled at pixel centres,
-    where it is above 0. So where windows agree, or where one alone covers a pixel, the weights cancel out for
-    any overlap. Where two windows overlap, the weight of the window that ends is almost 0 at its last pixel,
-    and so is the seam: 1/6600 of the difference if they share 64 of 256 px or more, 1/3200 for 32 px, 1/220
-    for 8 px. Windows that do not overlap are not blended.
+    Near the rim of a window a network has less context, so those pixels count less. The ramp is sampled at
+    pixel centres, where it is above 0. So the weights cancel out where windows agree, or where only one
+    covers a pixel, for any overlap. Where two windows overlap, the weight of the window that ends is almost 0
+    at its last pixel, and so is the step at the seam: 1/6600 of the difference if they share 64 of 256 px or
+    more, 1/3200 for 32 px, 1/220 for 8 px. Windows that do not overlap are not blended.
 
     Args:
-        side: side of the window, px; (rows, columns) where it is not square.
+        side: side of the window, px; (rows, columns) if it is not square.
 
     Returns:
         Weights above 0 and up to 1.
@@ -109,11 +110,11 @@ def stitch(
     """Return, for every pixel of the canvas, the weighted mean of the windows that cover it.
 
     Sums are held only for as many rows as one window has. Rows that no later window touches are rounded and
-    stored at once. Where coarse maps are given, they fill the pixels without a window. They fade out over the
+    stored at once. If coarse maps are given, they fill the pixels without a window. They fade out over the
     outer part of a window's ramp, except where another window or the rim of the canvas is next to it.
 
     Args:
-        batches: batches of windows' probabilities in [0, 1], in the order of the corners.
+        batches: the windows' probabilities in [0, 1], in batches, in the order of the corners.
         corners: (row, column) of each window's first pixel, from top to bottom as `tiling.regular_grid`
             returns them; some may be left out.
         shape: (h, w) of the canvas.
@@ -125,7 +126,8 @@ def stitch(
 
     Raises:
         GeometryError: the numbers of windows and corners differ, corners do not run from top to bottom, a
-            window leaves the canvas or holds anything but probabilities, or a pixel inside is in no window.
+            window leaves the canvas or holds values that are not probabilities, or a pixel of the field is in
+            no window.
 
     Source: weighted overlap-add; the taper is our choice.
     """
@@ -152,7 +154,7 @@ def native_map(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, 
     """Return one lesion's map in the photograph's own pixels.
 
     Returns:
-        Probability times LEVELS; 0 outside the frame's box. An exact copy where nothing was resampled.
+        Probability times LEVELS; 0 outside the frame's box. An exact copy if nothing was resampled.
 
     Raises:
         LesionError: the lesion has no map.
@@ -166,7 +168,7 @@ def native_map(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, 
 
 
 class _RowAccumulator:
-    """Weighted sums of the open rows: as many as a window is high, moved down as windows are added."""
+    """Weighted sums of the open rows: as many rows as a window has, moved down as windows are added."""
 
     def __init__(
         self,
@@ -188,7 +190,7 @@ class _RowAccumulator:
         self._maps = np.zeros((lesions, height, width), np.uint16)
 
     def add(self, window: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
-        """Add a window that does not begin above the last one."""
+        """Add a window that does not begin above the previous one."""
         self._check(window, row, column)
         self._advance(row)
         columns = slice(column, column + window.shape[-1])
@@ -234,7 +236,7 @@ class _RowAccumulator:
             )
 
     def _advance(self, row: int) -> None:
-        """Store the rows above `row` and make it the first open one."""
+        """Store the rows above `row`, and make `row` the first open one."""
         side = len(self._weights)
         count = min(row - self._top, side)
         if count == 0:
@@ -263,7 +265,7 @@ class _RowAccumulator:
             if (gaps := inside & (weights == 0)).any():
                 raise _gap(gaps, rows.start)
             for sums, stored in zip(self._sums, self._maps, strict=True):
-                stored[rows] = sums[open_rows] * factor + np.float32(0.5)  # truncation makes it rounding
+                stored[rows] = sums[open_rows] * factor + np.float32(0.5)  # so that truncation rounds
 
     def _store_blend(
         self, coarse_maps: CoarseMaps, open_rows: slice, rows: slice, factor: Float32[np.ndarray, "r w"]

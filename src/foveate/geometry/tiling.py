@@ -1,9 +1,9 @@
 """Tile a canvas with windows, and extract them.
 
-Knows:   where windows lie and which sizes they have.
+Knows:   the positions and sizes of windows.
 Ignores: files, networks, and what is in the picture.
 
-The paper calls the windows of its grid patches; here they may be larger than its 256 x 256 px.
+The paper calls the windows of its grid patches. In this package they may be larger than its 256 x 256 px.
 
 Shape letters: h w canvas, S T sides of a window, N windows, n windows along one axis, r c the canvas in
 blocks.
@@ -18,15 +18,16 @@ from jaxtyping import Bool, Int64, Num
 from foveate.errors import GeometryError
 
 WINDOW_OVERHEAD_PIXELS = 8192
-"""Fixed cost of a window, in pixels: of two tilings with equally many pixels, fewer and larger windows
-win."""
+"""Fixed cost of a window, in pixels: of two tilings with equally many pixels, the one with fewer and larger
+windows is chosen."""
 
 
 def regular_grid(shape: tuple[int, int], side: int, overlap: int) -> Int64[np.ndarray, "N 2"]:
     """Return the top-left corners, in reading order, of square windows that cover a canvas.
 
-    Neighbours share at least `overlap` px. The windows are spread evenly, with the outermost flush with the
-    rim. With overlap 0 and a canvas of whole windows it is the paper's grid: 13 x 11 for its crop.
+    Neighbours share at least `overlap` px. The windows are spread evenly, and the outermost ones are flush
+    with the rim. With overlap 0 and a canvas whose sides are multiples of `side`, the result is the paper's
+    grid: 13 x 11 for its crop.
 
     Raises:
         GeometryError: a window is larger than the canvas, or the overlap is not below the side.
@@ -47,7 +48,7 @@ def _starts(length: int, side: int, overlap: int) -> Int64[np.ndarray, " n"]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tiling:
-    """Windows of one size that together show all of the field."""
+    """Windows of one size on a canvas: those that cover the field, or a selection of windows."""
 
     window: tuple[int, int]
     """(rows, columns) of each window, canvas px."""
@@ -56,20 +57,22 @@ class Tiling:
 
 
 def cover_field(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, largest: int) -> Tiling:
-    """Return the tiling that covers the field with the fewest pixels.
+    """Return the tiling that covers the field at the lowest cost.
 
-    The windows form rows, each of which spans the columns from the first to the last pixel of the field in
-    it. Sizes and corners are multiples of `step`, so that the grid of a network with strides is the same in
-    all windows.
+    The windows form rows. Each row spans the columns from the first to the last pixel of the field in it.
+    Sizes and corners are multiples of `step`, so that a network with strides has the same grid in all
+    windows.
 
     Args:
         inside: mask of the field; both sides are multiples of `step`.
-        step: canvas px.
-        overlap: overlap of neighbours at least, canvas px; a multiple of `step`.
-        largest: most pixels of a window; a window of one step beyond the overlap is always allowed.
+        step: unit of the sizes and corners, canvas px.
+        overlap: smallest overlap of neighbours, canvas px; a multiple of `step`.
+        largest: largest number of pixels in a window. A width of one step more than the overlap is always
+            allowed.
 
     Returns:
-        The cheapest tiling; the cost is that of all pixels, plus WINDOW_OVERHEAD_PIXELS for each window.
+        The cheapest tiling. Its cost is the number of pixels in all windows, plus WINDOW_OVERHEAD_PIXELS for
+        each window.
 
     Raises:
         GeometryError: the mask is empty.
@@ -102,7 +105,7 @@ def cover_field(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, larges
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _WindowRow:
-    """A row of windows side by side, and the columns that the field spans in it; in blocks."""
+    """A row of windows side by side, and the columns that the field spans in it; all values are in blocks."""
 
     top: int
     left: int
@@ -110,7 +113,7 @@ class _WindowRow:
 
 
 def _window_rows(blocks: Bool[np.ndarray, "r c"], starts: list[int], height: int) -> list[_WindowRow]:
-    """Return the rows of windows that show anything of the field."""
+    """Return the rows of windows that contain any part of the field."""
     window_rows = []
     for top in starts:
         columns = np.flatnonzero(blocks[top : top + height].any(axis=0))
@@ -122,13 +125,13 @@ def _window_rows(blocks: Bool[np.ndarray, "r c"], starts: list[int], height: int
 def _cheapest_width(
     window_rows: list[_WindowRow], columns: int, height: int, limits: tuple[int, int, float]
 ) -> tuple[float, int]:
-    """Return the cost of the cheapest windows of a height, and their width; in blocks.
+    """Return the cost of the cheapest windows of a given height, and their width; all values are in blocks.
 
     Args:
         window_rows: the rows of windows.
         columns: width of the canvas.
         height: height of the windows.
-        limits: overlap at least, most blocks of a window, and the fixed cost of a window.
+        limits: smallest overlap, largest number of blocks in a window, and fixed cost of a window.
     """
     shared, most, overhead = limits
     smallest = min(columns, shared + 1)
@@ -141,7 +144,7 @@ def _cheapest_width(
 
 
 def _spread(span: tuple[int, int], size: int, shared: int, length: int) -> list[int]:
-    """Return the starts of the fewest windows that cover a span, spread evenly and within the canvas."""
+    """Return the starts of the fewest windows that cover a span, spread evenly within the canvas."""
     start, stop = span
     stride = max(1, size - shared)  # a canvas narrower than the overlap is a single window
     count = max(1, math.ceil((stop - start - shared) / stride))
@@ -157,7 +160,7 @@ def extract_windows(
     Args:
         picture: the canvas.
         corners: (row, column) of each window's first pixel.
-        side: side of the windows, px; (rows, columns) where they are not square.
+        side: side of the windows, px; (rows, columns) if they are not square.
 
     Raises:
         GeometryError: a window leaves the canvas.

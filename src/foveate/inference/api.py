@@ -1,7 +1,7 @@
 """Foveate in three lines of Python: load a model, segment a photograph, save or use the result.
 
-Knows:   which steps a caller wants together.
-Ignores: how each is done.
+Knows:   which steps belong to one call.
+Ignores: how each step is done.
 
     model = foveate.load()
     result = model.segment(foveate.read("eye.jpg"))
@@ -49,10 +49,10 @@ NOTEBOOK_SIDE = 960
 """Longest side of the picture that a notebook shows, px: a notebook's usual width."""
 
 NOTEBOOK_QUALITY = 80
-"""JPEG quality of that picture, which is stored in the notebook: some 100 kB."""
+"""JPEG quality of that picture. It is stored in the notebook, and takes some 100 kB."""
 
 NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
-"""The package's own thresholds apply."""
+"""No thresholds of the user: the package's own apply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,15 +60,15 @@ class Model:
     """A model package, open and ready to segment photographs. Several threads may use it."""
 
     package: Package
-    """Training data, thresholds, and origin."""
+    """The model package: training data, thresholds and origin."""
     engine: Engine
-    """Runs its network."""
+    """Runs the package's network."""
     versions: Mapping[str, str]
-    """Versions of what computes, by name."""
+    """Name -> version or setting of the engine, such as its number of threads."""
     open_worker_engine: Callable[[int], Engine]
-    """Number of threads -> an engine of the same package and label that may run beside this one."""
+    """Number of threads -> an engine of the same package and label that may run in parallel to this one."""
     threads: int | None = None
-    """Number of threads that the caller of `load` chose; None for one for each available CPU."""
+    """Number of threads that the caller of `load` chose; None for one thread per available CPU."""
 
     def segment(
         self,
@@ -80,7 +80,7 @@ class Model:
         thresholds: Mapping[str, float] = NO_THRESHOLDS,
         effort: Effort = "full",
     ) -> "Result":
-        """Find the lesions of one photograph.
+        """Segment the lesions of one photograph.
 
         Args:
             photograph: from `foveate.read` or `foveate.from_array`.
@@ -89,11 +89,12 @@ class Model:
             field: where the field of view is: 'auto', 'full', or (row, column, radius) in px.
             lesions: codes of the lesions to report; None for all lesions of the model.
             thresholds: code -> probability in (0, 1] that replaces the package's own threshold.
-            effort: 'full', or 'balanced' or 'fast' to run LocalNet only where GlobalNet calls for it.
+            effort: 'full' runs LocalNet on the whole field; 'balanced' and 'fast' run it on selected windows
+                only.
 
         Raises:
-            LesionError, SettingError: a choice does not fit the model.
-            FieldError: no field of view is found, or the given one makes no sense.
+            LesionError, SettingError: a setting does not fit the model.
+            FieldError: no field of view is detected, or the given one is invalid.
             GeometryError: the photograph is too small or too large for the model's scale.
         """
         codes = None if lesions is None else tuple(lesions)
@@ -112,20 +113,20 @@ class Model:
         objects: DicomRequest | None = None,
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> Report:
-        """Find the lesions of many photographs and write all results to a folder, as `foveate predict` does.
+        """Segment many photographs and write all results to a folder, as `foveate predict` does.
 
         Args:
             paths: files, folders and globs.
-            out: folder of the results; it must hold none, unless `resume`.
-            settings: what the user chose.
-            format: of the probability maps.
+            out: folder of the results; it must not hold results yet, unless `resume` is true.
+            settings: the user's settings.
+            format: file format of the probability maps.
             resume: continue the run that the folder holds.
             workers: number of photographs to process at the same time; they share the model's threads.
-            objects: DICOM objects to write as well, for photographs that are DICOM.
-            tell: called as the run advances.
+            objects: DICOM objects to write as well, for DICOM photographs.
+            tell: called with the progress of the run, each time it advances.
 
         Raises:
-            FoveateError: as `batch.run`; a photograph that fails raises nothing but is listed in the report.
+            FoveateError: as in `batch.run`. A photograph that fails raises no error; the report lists it.
             SettingError: workers is below 1.
         """
         check_settings(self.package, settings)
@@ -149,7 +150,7 @@ class Model:
         )
 
     def _worker_engines(self, workers: int) -> list[Engine]:
-        """Return an engine for each worker: the open one, or several that share its number of threads."""
+        """Return one engine per worker: the open one, or several that divide its threads among them."""
         if workers < 1:
             raise SettingError(f"workers is {workers}; give 1 or more")
         if workers == 1:
@@ -160,13 +161,13 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """What a model finds in one photograph; maps, masks and regions are computed when they are used."""
+    """A model's result for one photograph; maps, masks and regions are computed when they are used."""
 
     segmentation: Segmentation
     """The probabilities at the model's scale, and everything that they depend on."""
 
     def __repr__(self) -> str:
-        """Return one line: the photograph, and the lesions that were looked for."""
+        """Return one line that names the photograph and the reported lesions."""
         return f"<foveate.Result of {self.segmentation.photograph.source}: {', '.join(self.lesions)}>"
 
     @property
@@ -190,9 +191,9 @@ class Result:
         return self.segmentation.decisions
 
     def map(self, lesion: str, *, format: Format = "png") -> Float32[np.ndarray, "H W"]:
-        """Return a lesion's probabilities, 0 to 1, in the photograph's own pixels, as a file would hold them.
+        """Return a lesion's probabilities, 0 to 1, at the photograph's resolution, rounded as in a file.
 
-        The mask is exactly where they reach the threshold.
+        The mask is exactly the pixels whose probability reaches the threshold.
 
         Raises:
             LesionError: the lesion is not among the reported ones.
@@ -200,7 +201,7 @@ class Result:
         return self._level_map(lesion, format) / np.float32(maps.max_level(format))
 
     def mask(self, lesion: str, *, format: Format = "png") -> Bool[np.ndarray, "H W"]:
-        """Return the mask of a lesion, regions below the minimum area included.
+        """Return the mask of a lesion, including regions below the minimum area.
 
         Raises:
             LesionError: the lesion is not among the reported ones.
@@ -210,7 +211,7 @@ class Result:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """All regions, lesion by lesion, as the tables of the default format list them."""
+        """All regions, grouped by lesion, as in the tables that belong to the default format."""
         segmentation = self.segmentation
         return tuple(
             region
@@ -225,14 +226,14 @@ class Result:
         )
 
     def overlay(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Return the photograph, in its own pixels, with the outlines that `save` draws; red first."""
+        """Return the photograph at its own resolution, as RGB, with the outlines that `save` draws."""
         return figures.overlay(self.segmentation.photograph.pixels, self._outlines)
 
     def figure(self, *, width: int = 1600) -> UInt8[np.ndarray, "h {width} 3"]:
-        """Return the photograph without and with outlines, side by side, above a legend; red first.
+        """Return an RGB figure: the photograph without and with outlines, side by side, above a legend.
 
         Args:
-            width: of the figure, px.
+            width: width of the figure, px.
 
         Raises:
             SettingError: the width leaves no room for the legend.
@@ -241,7 +242,7 @@ class Result:
         return figures.figure(self.segmentation.photograph.pixels, self._outlines, provenance, width)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the photograph with outlines, and a table of the lesions."""
+        """Return the HTML for a notebook: the photograph with outlines, and a table of the lesions."""
         content, picture = self._outlines.content, self.overlay()
         side = min(NOTEBOOK_SIDE / max(picture.shape[:2]), 1.0)
         height, width = (max(1, round(length * side)) for length in picture.shape[:2])
@@ -267,20 +268,20 @@ class Result:
         """Write maps, masks, overlay and tables of this photograph, as `foveate predict` does.
 
         The folder may hold results of other photographs, if the same model made them with the same settings;
-        the summary and the page then show all of them. Saving a photograph again replaces its results. There
-        is no run.json, because there was no run.
+        the summary and the page then show all of them. Saving a photograph again replaces its results. No
+        run.json is written, because there was no run.
 
         Args:
             out: folder of the results; it is created if necessary.
-            name: the photograph's name there, a relative path with '/'; if None, the name of its file without
-                suffix.
-            format: of the probability maps.
-            objects: DICOM objects to write as well, for a photograph that is DICOM.
+            name: the photograph's name in the folder, a relative path with '/'; None for the name of its file
+                without suffix.
+            format: file format of the probability maps.
+            objects: DICOM objects to write as well, for a DICOM photograph.
 
         Raises:
-            PhotographError: DICOM objects are requested, and the photograph is not DICOM.
+            PhotographError: DICOM objects are requested, but the photograph is not DICOM.
             OutputError: the folder cannot be written, or it holds another photograph of that name, or results
-                of another model or other settings.
+                of another model or with other settings.
         """
         segmentation, folder = self.segmentation, Path(out)
         result_name = _result_name(segmentation.photograph, name)
@@ -302,18 +303,18 @@ class Result:
 
     @cached_property
     def _as_written(self) -> writers.PhotographResult:
-        """The result as its files would hold it in the default format."""
+        """The result as files of the default format would hold it."""
         segmentation = self.segmentation
         name = PurePosixPath(Path(segmentation.photograph.source).name).stem or "photograph"
         return batch.photograph_result(segmentation, name=name)
 
     @cached_property
     def _outlines(self) -> figures.ResultOutlines:
-        """The outlines of all lesions, as bits; drawn again for each picture."""
+        """The outlined areas of all lesions, as bits; the outlines are drawn anew for each picture."""
         return figures.outlines(self._as_written)
 
     def _level_map(self, lesion: str, format: Format) -> maps.LevelMap:
-        """Return a lesion's map as a file of a format holds it."""
+        """Return a lesion's map in the levels that a file of the format stores."""
         return maps.quantise(stitching.native_map(self.segmentation.probabilities, lesion), format)
 
 
@@ -328,11 +329,11 @@ def load(
     """Open a model.
 
     Args:
-        where: name of a package that comes with Foveate, a package's folder, or a zip of one.
+        where: name of a package that comes with Foveate, a package's folder, or a zip file of such a folder.
         engine: 'onnx', 'openvino' or 'torch'; if None, chosen by the rule of `engines.choice.resolve`.
         device: 'cpu' or 'cuda'; only PyTorch computes on CUDA.
         precision: 'float32', 'bf16' or, on CUDA, 'float16'; if None, chosen by the same rule.
-        threads: number of threads to compute with; one for each available CPU if None.
+        threads: number of threads to compute with; None for one thread per available CPU.
 
     Raises:
         PackageError: there is no such package, or a file of it is missing or altered.
@@ -361,7 +362,7 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
     """Return the photograph's name in a folder of results.
 
     Raises:
-        OutputError: the name leads out of the folder, or there is none.
+        OutputError: the name leads out of the folder, or is empty.
     """
     text = Path(photograph.source).stem if name is None else name
     path = PurePosixPath(text)

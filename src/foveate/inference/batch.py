@@ -1,11 +1,10 @@
-"""Many photographs -> their results and a summary, in a folder that a later run can resume.
+"""Segment many photographs, and write their results and a summary to a folder that a later run can resume.
 
-Knows:   what happens to each photograph in turn, what a failure means for the others, and when a folder is
-         free.
-Ignores: how a photograph is segmented, what is in the files, and who watches.
+Knows:   the steps of each photograph, what a failure means for the others, and when a folder is free.
+Ignores: how a photograph is segmented, what the files contain, and how progress is displayed.
 
-Whenever a run is interrupted, `resume` finishes it. The folder is then the same as after an uninterrupted
-run, the times in run.json aside.
+`resume` finishes an interrupted run. The folder is then the same as after an uninterrupted run, except for
+the times in run.json.
 """
 
 import errno
@@ -44,7 +43,7 @@ from foveate.writers import (
 )
 
 RESULTS = (*result_paths.FOLDERS, "summary.csv", "index.html", "run.json")
-"""What a run writes into its folder; a folder that holds none of it is free."""
+"""The folders and files that a run writes to its output folder; a folder that holds none of them is free."""
 
 Phase = Literal["reading", "looking", "writing"]
 """The steps of a photograph, in this order."""
@@ -52,7 +51,7 @@ Phase = Literal["reading", "looking", "writing"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-"""Errors of the operating system that every later photograph would meet as well: the run stops."""
+"""Operating system errors that every later photograph would also cause: the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,14 +66,14 @@ class BatchJob:
     engine: Engine
     """Runs the package's network."""
     more_engines: Sequence[Engine] = ()
-    """Engines of the same package and label; each processes a photograph at the same time."""
+    """Further engines of the same package and label; all engines process photographs in parallel."""
     versions: Mapping[str, str]
-    """Versions of what computes, by name, for run.json."""
+    """Name -> version or setting of the engine, for run.json."""
     settings: Settings = DEFAULTS
     format: Format = "png"
     """Format of the probability maps."""
     resume: bool = False
-    """Continue the run that the folder holds: results that would come out the same are kept."""
+    """Continue the run that the folder holds: results that a new run would reproduce are kept."""
     objects: DicomRequest | None = None
     """DICOM objects to write as well."""
 
@@ -88,7 +87,7 @@ class Progress:
     total: int
     """Photographs of the run."""
     share: float
-    """Sum over the photographs in progress, 0 to 1 for each."""
+    """Sum of the completed shares of the photographs in progress, 0 to 1 for each."""
     name: str
     """Name of a photograph in progress, or of the one just finished."""
     row: SummaryRow | None = None
@@ -100,19 +99,19 @@ class Report:
     """The outcome of a run."""
 
     rows: tuple[SummaryRow, ...]
-    """One for each photograph, failures included, in order."""
+    """One row for each photograph, failures included, in order."""
     skipped: int
     """Files in the folders that are not photographs."""
     result_folders: int = 0
     """Folders that were left out because they hold results of Foveate."""
     seconds: float
-    """From start to end."""
+    """Duration of the run."""
     seconds_each: Mapping[str, float]
     """Photograph's name -> seconds; photographs that an earlier run finished are absent."""
     seconds_by_phase: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Phase -> seconds, added up over all photographs, also over those processed at the same time."""
+    """Phase -> seconds, summed over all photographs, including those processed at the same time."""
     workers: int = 1
-    """Photographs processed at the same time."""
+    """Number of photographs processed at the same time."""
 
     @property
     def failures(self) -> tuple[SummaryRow, ...]:
@@ -128,31 +127,31 @@ class Outcome:
     is_reused: bool = False
     """Whether an earlier run had finished it."""
     stop: Exception | None = None
-    """Why no other photograph can be processed either."""
+    """The error that prevents all other photographs from being processed; None if there is no such error."""
     error_type: str = ""
     """Name of the error's class, if it failed."""
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Phase -> seconds, for the phases that it reached."""
+    """Phase -> seconds, for the phases that the photograph reached."""
 
 
 def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None) -> Report:
     """Segment many photographs and write their results.
 
-    A photograph that fails is listed with its error, and the others are processed all the same. If the run
-    ends early (a full disk, an interrupt), complete results are kept and stand in the summary.
+    A photograph that fails is listed with its error, and the run continues with the others. If the run ends
+    early (a full disk, an interrupt), complete results are kept and listed in the summary.
 
     Args:
-        job: what to do.
-        tell: called as the run advances.
+        job: the photographs, the model and the output folder.
+        tell: called with the progress of the run, each time it advances.
 
     Raises:
         PhotographError: the paths name no photograph.
-        LesionError, SettingError: the settings do not fit the model; nothing was computed.
+        LesionError, SettingError: the settings do not fit the model; nothing has been computed.
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
     check_settings(job.package, job.settings)  # fail now rather than at the first photograph
     if job.objects is not None:
-        dicom_extra.load_writer()  # the same
+        dicom_extra.load_writer()  # for the same reason
     files = _list_photographs(job)
     _require_free(job, files)
     writers.prepare(job.out)
@@ -183,15 +182,16 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
 def process_photograph(
     job: BatchJob, engine: Engine, file: PhotographFile, progress: Callable[[float], None]
 ) -> Outcome:
-    """Read and segment one photograph and write its results, unless an earlier run did.
+    """Read and segment one photograph and write its results, unless an earlier run already did.
 
-    A failure becomes a row of the summary, and leaves no file of the photograph behind.
+    A failure is returned as a row of the summary. No file of a failed photograph remains.
 
     Args:
-        job: says how; its paths are not used.
+        job: the model, the settings and the output folder; its paths are not used.
         engine: an engine of the job's package.
         file: the photograph.
-        progress: called with the share that is done; whatever it raises ends the photograph.
+        progress: called with the completed share, 0 to 1. An exception that it raises ends the photograph and
+            reaches the caller.
     """
     clock = _PhaseClock()
     try:
@@ -212,7 +212,7 @@ def process_photograph(
     except _CallbackError as error:
         _clear(job, file)
         raise error.cause from None
-    except Exception as error:  # a bug that one photograph brings out fails that photograph alone
+    except Exception as error:  # a bug that one photograph triggers fails only that photograph
         _clear(job, file)
         row = SummaryRow(name=file.name, status="failed", error=_error_line(file, error))
         stop = error if is_disk_error(error) else None
@@ -223,7 +223,7 @@ def process_photograph(
 
 
 class _CallbackError(BaseException):
-    """The caller's progress function raised an error, which the caller gets back."""
+    """An error of the caller's progress function, on its way back to the caller."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class _CallbackError(BaseException):
 
 
 def _propagating(progress: Callable[[float], None]) -> Callable[[float], None]:
-    """Return the function so that its errors are told from those of the photograph."""
+    """Return a wrapper that distinguishes the function's errors from those of the photograph."""
 
     def call(share: float) -> None:
         try:
@@ -254,11 +254,11 @@ def predict_request(
     """Return the request for one photograph: everything that decides its files, and nothing else.
 
     Args:
-        name: of the photograph in tables and of its files: a relative path with '/', without suffix.
+        name: the photograph's name in tables and in file names: a relative path with '/', without suffix.
         package: the model.
-        engine: `Engine.label`, because two engines round differently.
-        settings: what the user chose.
-        format: of the probability maps.
+        engine: `Engine.label`; the request states it because two engines round differently.
+        settings: the user's settings.
+        format: file format of the probability maps.
         objects: DICOM objects to write as well.
 
     Raises:
@@ -285,7 +285,7 @@ def predict_request(
 def photograph_result(
     segmentation: Segmentation, *, name: str, format: Format = "png", objects: DicomRequest | None = None
 ) -> PhotographResult:
-    """Return a segmentation as the writers receive it."""
+    """Convert a segmentation to the value that the writers receive."""
     request = predict_request(
         name, segmentation.package, segmentation.engine, segmentation.settings, format, objects=objects
     )
@@ -336,8 +336,8 @@ def _list_photographs(job: BatchJob) -> PhotographFiles:
 def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     """Raise OutputError if results would mix with those of another run, or with the user's own files.
 
-    An earlier run is continued only on request, and only if it holds no photograph that this run does not:
-    the results of such a photograph would stay, made with unknown settings, and stand in no table.
+    An earlier run is continued only on request, and only if this run has all of its photographs. The results
+    of any other photograph would remain, made with unknown settings and listed in no table.
     """
     present = [name for name in RESULTS if (job.out / name).exists()]
     if not present:
@@ -379,7 +379,7 @@ class _ProgressTracker:
 
         Args:
             name: of the photograph.
-            check: called each time; it raises an exception if the run ends.
+            check: called at each update; it raises an exception if the run ends.
         """
 
         def update(share: float) -> None:
@@ -403,7 +403,7 @@ class _ProgressTracker:
 
 
 class _PhaseClock:
-    """Measures the phases of one photograph."""
+    """Measures how long each phase of one photograph takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -419,17 +419,17 @@ class _PhaseClock:
 
 
 def is_disk_error(error: Exception) -> bool:
-    """Return whether the operating system reported an error that every later photograph would meet."""
+    """Return whether the operating system reported an error that every later photograph would also cause."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS
 
 
 def _reusable_row(job: BatchJob, file: PhotographFile) -> SummaryRow | None:
-    """Return the row of an existing result that would come out the same again."""
+    """Return the row of an existing result that a new run would reproduce, or None."""
     if not (job.resume and file.path.is_file()):
         return None
     try:
         digest = file_digest(file.path)
-    except OSError:  # reading the photograph, which comes next, reports the error in its own words
+    except OSError:  # the next step, reading the photograph, reports the error
         return None
     return writers.reusable_row(job.out, _request(job, file.name), digest)
 
@@ -440,13 +440,13 @@ def _request(job: BatchJob, name: str) -> PredictRequest:
 
 
 def _clear(job: BatchJob, file: PhotographFile) -> None:
-    """Remove all existing results of a photograph, also of lesions that are not reported now."""
+    """Remove all existing results of a photograph, including those of lesions that are not reported now."""
     writers.clear(job.out, file.name, job.package.contract.lesions)
 
 
 def _error_line(file: PhotographFile, error: Exception) -> str:
     """Return one line that says which photograph failed, why, and what to do."""
-    if isinstance(error, PhotographError):  # it names the file itself
+    if isinstance(error, PhotographError):  # its message already names the file
         return str(error)
     if isinstance(error, MemoryError):
         return f"{display_path(file.path)}: not enough memory to look at it; free some, or scale it down"
@@ -456,7 +456,7 @@ def _error_line(file: PhotographFile, error: Exception) -> str:
 
 
 def describe_bug(error: Exception) -> str:
-    """Return one line about an error that only a bug raises: its class, its place in the code, its text."""
+    """Return one line about an error that only a bug raises: class, place in the code, message."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = " ".join(str(error).split())
     place = f"{Path(frame.filename).name}:{frame.lineno}"
@@ -464,14 +464,14 @@ def describe_bug(error: Exception) -> str:
 
 
 def _begin_folder(job: BatchJob, run: PredictRun) -> None:
-    """Claim the folder with run.json, and remove the summary of an earlier run, which would soon be wrong."""
+    """Claim the folder with run.json, and remove an earlier run's summary, which would soon be outdated."""
     writers.write_run(job.out, run)
     for name in ("summary.csv", "index.html"):
         atomic_files.remove(job.out / name)
 
 
 def _finish_folder(job: BatchJob, run: PredictRun) -> None:
-    """Write the files about all photographs."""
+    """Write the files that cover all photographs: the summary, index.html and run.json."""
     lesions = tuple(lesion_decisions(job.package, job.settings))
     writers.write_summary(job.out, run.rows, lesions, run.provenance)
     writers.write_run(job.out, run)

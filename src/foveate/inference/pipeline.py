@@ -1,10 +1,10 @@
-"""One photograph from pixels to probabilities: the order of the steps and nothing else.
+"""Segment one photograph, from pixels to probabilities: the order of the steps and nothing else.
 
 Knows:   which step follows which.
 Ignores: how any step is done, where photographs come from and where results go.
 
-Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to whole steps, N windows, S T sides of a
-window, K lesions, V view side, C channels of the global features.
+Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to multiples of the step, N windows, S T
+sides of a window, K lesions, V view side, C channels of the global features.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,8 @@ from foveate.models import Package
 from foveate.types import Decision, Field, Photograph, Probabilities, TtaViews
 
 WINDOWS_PER_BATCH = 4
-"""Batch size for windows of the training size; more are no faster. Larger windows are computed one by one."""
+"""Batch size for windows of the training size; larger batches are no faster. Larger windows are computed
+one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,21 +38,21 @@ class Segmentation:
 
     photograph: Photograph
     field: Field
-    """The field of view, found or given; photograph px."""
+    """The field of view, detected or given by the user; photograph px."""
     probabilities: Probabilities
     """Maps of the reported lesions, at the model's scale."""
     tiling: Tiling
     """The windows that LocalNet processed, canvas px."""
     quality: tuple[str, ...]
-    """Codes of what may make the result unreliable; empty if there is nothing."""
+    """Codes of problems that may make the result unreliable; empty if there are none."""
     decisions: Mapping[str, Decision]
-    """Lesion -> threshold and minimum area, in the model's order, with the user's thresholds."""
+    """Lesion -> threshold and minimum area, in the model's order; the user's thresholds are applied."""
     package: Package
     """The model."""
     engine: str
     """`Engine.label` of the engine."""
     settings: Settings
-    """What the user chose."""
+    """The user's settings."""
 
 
 def segment(
@@ -64,19 +65,19 @@ def segment(
 ) -> Segmentation:
     """Compute the lesion maps of one photograph: GlobalNet on the whole, LocalNet window by window.
 
-    Windows that show nothing of the field are never computed.
+    Windows that contain no part of the field are never computed.
 
     Args:
-        photograph: as read.
+        photograph: the photograph to segment.
         package: the model.
         engine: runs the package's network.
-        settings: what the user chose.
-        progress: called with the share of the windows that are computed; 1 is the last.
+        settings: the user's settings.
+        progress: called with the share of windows that are computed so far; the last call passes 1.
 
     Raises:
         LesionError: the model does not know a lesion.
         SettingError: a threshold is out of range, or belongs to a lesion that is not reported.
-        FieldError: no field of view is found, or the given one makes no sense.
+        FieldError: no field of view is detected, or the given one is invalid.
         GeometryError: the photograph, at the model's scale, is too small or too large.
         PackageError: the engine fails.
 
@@ -133,7 +134,7 @@ def coarse_maps(
         the field.
 
     Raises:
-        FieldError, GeometryError, PackageError: as `segment`.
+        FieldError, GeometryError, PackageError: as in `segment`.
     """
     canvas = prepare_canvas(photograph, package.contract)
     output = run_global(engine, canvas, views)
@@ -143,7 +144,7 @@ def coarse_maps(
 
 
 def _window_batches(canvas: PreparedCanvas, output: GlobalOutput, tiling: Tiling) -> Iterator[WindowBatch]:
-    """Yield the inputs of LocalNet and the fusion, for some windows at a time, in the order of the tiling."""
+    """Yield the inputs of LocalNet and the fusion in batches of windows, in the order of the tiling."""
     size = WINDOWS_PER_BATCH if canvas.contract.step is None else 1
     view_side = output.features.shape[-1]
     for start in range(0, len(tiling.corners), size):

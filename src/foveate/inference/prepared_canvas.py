@@ -1,9 +1,9 @@
-"""From a photograph to its canvas: the part to analyse, at the model's scale, and the field within it.
+"""Prepare the canvas of a photograph: the part to analyse, at the model's scale, and the field within it.
 
 Knows:   the order of the steps: field of view, part, scale, padding.
 Ignores: how each step is done, and what the canvas is for. Prediction and training use the same function.
 
-Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to whole steps.
+Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to multiples of the step.
 """
 
 import math
@@ -18,8 +18,8 @@ from foveate.inference.settings import FieldChoice
 from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Part, Photograph
 
 LARGEST_CANVAS = 120_000_000
-"""Pixels. As many as the largest photograph that is read: a small field in a large photograph would be
-enlarged beyond that."""
+"""Largest canvas, in pixels: as many as the largest photograph that is read. Without this limit, a small
+field in a large photograph would be enlarged to more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,13 +27,13 @@ class PreparedCanvas:
     """The part of a photograph that is analysed, at the model's scale."""
 
     contract: ModelContract
-    """The model that the canvas is made for."""
+    """The contract of the model that the canvas is made for."""
     field: Field
     """The field of view, photograph px."""
     frame: Frame
-    """How the canvas, without padding, lies in the photograph."""
+    """Position and scale of the canvas, without padding, in the photograph."""
     picture: UInt8[np.ndarray, "h2 w2 3"]
-    """The pixels; black below and to the right of the canvas, so that both sides are multiples of a step."""
+    """The pixels, padded with black below and to the right so that both sides are multiples of the step."""
     inside: Bool[np.ndarray, "h2 w2"]
     """The mask of the field."""
 
@@ -51,16 +51,16 @@ def prepare_canvas(
     field_choice: FieldChoice = "auto",
     part: Part | None = None,
 ) -> PreparedCanvas:
-    """Find the field of view and cut the canvas out of a photograph.
+    """Determine the field of view, and extract the canvas from a photograph.
 
     Args:
-        photograph: as read.
-        contract: says the scale and the step.
+        photograph: the photograph.
+        contract: states the scale and the step.
         field_choice: the user's choice of the field of view.
         part: which part is analysed; None for the part that the model was trained on.
 
     Raises:
-        FieldError: no field of view is found, or the given one makes no sense.
+        FieldError: no field of view is detected, or the given one is invalid.
         GeometryError: the photograph is smaller than the part, or the canvas would be too large.
     """
     field = find_field(photograph, field_choice, contract.field)
@@ -79,15 +79,15 @@ def prepare_canvas(
 
 
 def find_field(photograph: Photograph, choice: FieldChoice, rule: FieldRule) -> Field:
-    """Return the field of view, found or as the user gave it.
+    """Return the field of view: detected, or as the user gave it.
 
     Args:
-        photograph: as read.
+        photograph: the photograph.
         choice: the user's choice.
-        rule: what 'auto' means for photographs of this kind.
+        rule: the meaning of 'auto' for the model: detect the field, or take the whole photograph.
 
     Raises:
-        FieldError: no field of view is found, or the given one makes no sense.
+        FieldError: no field of view is detected, or the given one is invalid.
     """
     if choice == "full" or (choice == "auto" and rule == "whole"):
         return field_of_view.full_frame(photograph.shape)
@@ -111,8 +111,9 @@ def _require_bounded(frame: Frame, field: Field, contract: ModelContract) -> Non
 def _to_canvas(field: Field, frame: Frame) -> Field:
     """Return a field in canvas coordinates, so that `field_of_view.mask` alone defines what is inside.
 
-    A canvas has whole pixels, so its two scales differ by up to half a pixel over its length. The disc of
-    their mean is off by half a canvas pixel at most at the rim; a field is widened by 1 % of its radius.
+    Each side of a canvas is a whole number of pixels, so its two scales differ by up to half a pixel over its
+    length. A disc scaled by their mean is off by at most half a canvas pixel at the rim. For comparison, a
+    field is widened by 1 % of its radius.
     """
     rows, columns = frame.scale
     points = np.array(

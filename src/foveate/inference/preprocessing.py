@@ -1,6 +1,6 @@
-"""uint8 pixels -> the input of a network. It is the only such function: training and prediction share it.
+"""Convert uint8 pixels to the input of a network. Training and prediction share this one function.
 
-Knows:   the model's normalisation, by its contract.
+Knows:   the model's normalisation, from its contract.
 Ignores: where the pixels were cut out, and which network they are for.
 """
 
@@ -17,17 +17,17 @@ def normalise(
 
     Args:
         pixels: sRGB levels, 0 to 255, of one view or of a stack of windows.
-        contract: says the mean and the standard deviation of each colour.
+        contract: states the mean and the standard deviation of each colour.
 
     Returns:
         (level - mean) / std, contiguous.
 
-    Source: per-channel normalisation as the ImageNet encoders were trained with; its values are the recipe's.
+    Source: per-channel normalisation as in the training of ImageNet encoders; the recipe sets its values.
     """
     scale = np.reciprocal(np.array(contract.std, np.float32))
     shift = -np.array(contract.mean, np.float32) * scale
     normalised = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
-    for colour in range(3):  # one at a time, so that no temporary array is as large as the result
+    for colour in range(3):  # one colour at a time, so that no temporary array is as large as the result
         plane = normalised[..., colour, :, :]
         np.multiply(pixels[..., colour], scale[colour], out=plane)
         plane += shift[colour]

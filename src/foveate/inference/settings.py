@@ -1,4 +1,4 @@
-"""What a user may choose for a photograph, and whether it fits the model.
+"""The settings that a user may choose for a photograph, and the check that they fit the model.
 
 Knows:   the settings, and which of them a model package allows.
 Ignores: what they do to a photograph.
@@ -21,7 +21,7 @@ FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a user may choose; everything else is the model package's."""
+    """The settings that a user may choose; the model package decides everything else."""
 
     part: Part | None = None
     """Which part of the photograph is analysed; None for the part that the model was trained on."""
@@ -43,7 +43,7 @@ def check_settings(package: Package, settings: Settings) -> None:
     """Raise an error unless the settings fit the model.
 
     Raises:
-        LesionError, SettingError: they do not.
+        LesionError, SettingError: the settings do not fit.
     """
     lesion_decisions(package, settings)
     selection_rule(package, settings.effort)
@@ -78,7 +78,7 @@ def lesion_decisions(package: Package, settings: Settings) -> Mapping[str, Decis
 
 
 def selection_rule(package: Package, effort: Effort) -> SelectionRule | None:
-    """Return the rule that selects the windows at an effort; None where all windows are processed.
+    """Return the rule that selects the windows at an effort; None if all windows are processed.
 
     Raises:
         SettingError: the package has no rule for this effort.

@@ -1,6 +1,6 @@
-"""Test-time augmentation: GlobalNet's output averaged over turned and mirrored global views.
+"""Test-time augmentation: GlobalNet's output averaged over rotated and mirrored global views.
 
-Knows:   how a view is turned, and how its output is turned back.
+Knows:   how a view is transformed, and how its output is transformed back.
 Ignores: how GlobalNet computes.
 """
 
@@ -17,7 +17,7 @@ from foveate.types import TtaViews
 def run_global(engine: Engine, canvas: PreparedCanvas, views: TtaViews) -> GlobalOutput:
     """Run GlobalNet on a canvas, and average its output over the first `views` symmetries of a square.
 
-    Averaged over all eight, the output turns and mirrors exactly as the photograph does.
+    Averaged over all eight symmetries, the output rotates and mirrors exactly as the photograph does.
 
     Args:
         engine: runs the network.

@@ -1,4 +1,4 @@
-"""Which windows of a canvas LocalNet processes: all that show the field, or those that GlobalNet selects.
+"""Plan the windows that LocalNet processes: all that show the field, or those that a rule selects.
 
 Knows:   the sizes of windows, and which scores select them.
 Ignores: how windows are laid out and scored, and what is computed in them.
@@ -20,16 +20,17 @@ from foveate.inference.prepared_canvas import PreparedCanvas
 from foveate.types import SelectionRule
 
 OVERLAP = 64
-"""Smallest overlap of windows larger than in training, canvas px; half of it is more than the rim of a window
-that LocalNet predicts poorly (docs/results/windows.md)."""
+"""Smallest overlap of windows that are larger than in training, canvas px. Half of it is wider than the rim
+of a window in which LocalNet predicts poorly (docs/results/windows.md)."""
 
 LARGEST_WINDOW = 512 * 1024
-"""Pixels. Larger windows are no faster, and each needs memory: some 0.4 GB a megapixel."""
+"""Largest window, in pixels. Larger ones are no faster, and a window takes some 0.4 GB of memory per
+megapixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowScores:
-    """What decides which cells of a canvas LocalNet processes."""
+    """The scores that decide which cells of a canvas LocalNet processes."""
 
     cells: window_selection.GridCells
     coarse: Mapping[str, Float32[np.ndarray, " N"]]
@@ -39,15 +40,15 @@ class WindowScores:
 
 
 def cover_windows(canvas: PreparedCanvas) -> Tiling:
-    """Return the windows that show all of the field, larger than in training where the network allows it.
+    """Return the windows that cover the whole field, larger than in training where the network allows it.
 
     Raises:
         GeometryError: the canvas is smaller than a training window.
-        FieldError: no window shows anything of the field.
+        FieldError: no window contains any part of the field.
     """
     contract, inside = canvas.contract, canvas.inside
     side = contract.window_side
-    corners = regular_grid(canvas.frame.shape, side, contract.overlap)  # refuses a canvas that is too small
+    corners = regular_grid(canvas.frame.shape, side, contract.overlap)  # raises if the canvas is too small
     if contract.step is not None and inside.any():
         return cover_field(inside, contract.step, OVERLAP, LARGEST_WINDOW)
     in_field = [inside[row : row + side, column : column + side].any() for row, column in corners]

@@ -22,20 +22,21 @@ shows pixels at most one side from its centre, which is as far as `cache.window_
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationLimits:
-    """Limits of augmentation; the default allows the eight quarter turns and mirrors and nothing else."""
+    """Limits of augmentation; the default allows the eight combinations of quarter turn and mirror only."""
 
     turn: float | int = 0.0
-    """Largest free rotation beside the quarter turn, degrees in either direction; with 45 every angle
-    occurs."""
+    """Largest free rotation in addition to the quarter turn, degrees in either direction; with 45 every
+    angle occurs."""
     zoom: float = 0.0
     """Natural logarithm of the largest enlargement, up to LARGEST_ZOOM; the largest reduction is its
     reciprocal."""
     mirrors: bool = True
-    """Whether half of the samples are mirrored; the paper does not for the fused net (section 2.2)."""
+    """Whether half of the samples are mirrored; the paper mirrors none for the fused net (section 2.2)."""
     free_share: float = 0.5
     """Share of samples with free rotation and zoom. The others keep every pixel, as inference does."""
     colour: float = 0.0
-    """Standard deviation of each channel's gain and of gamma's logarithm; the common gain has twice this."""
+    """Standard deviation of each channel's gain and of gamma's logarithm; the gain shared by the channels has
+    twice this."""
     noise: float | int = 0.0
     """Largest standard deviation of Gaussian noise, levels of 255."""
 
@@ -95,7 +96,7 @@ def sample_warp(generator: np.random.Generator, limits: AugmentationLimits) -> W
 
 
 def turn(picture: Num[np.ndarray, "S T ..."], warp: Warp) -> Num[np.ndarray, "S2 T2 ..."]:
-    """Apply the quarter turns and the mirror; the result is a view of the same pixels."""
+    """Apply the quarter turns and the mirror; the result shares the picture's memory."""
     rotated = np.rot90(picture, warp.quarters)
     result: Num[np.ndarray, "S2 T2 ..."] = rotated[:, ::-1] if warp.mirror else rotated
     return result
@@ -107,7 +108,7 @@ def turn_shape(shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
 
 
 def turn_corner(corner: tuple[int, int], side: int, shape: tuple[int, int], warp: Warp) -> tuple[int, int]:
-    """Return the corner of a square window after `turn` of the picture, whose shape was `shape`."""
+    """Return the corner that a square window has after `turn`, in a picture whose shape was `shape`."""
     row, column = corner
     height, width = shape
     for _ in range(warp.quarters):
@@ -117,7 +118,7 @@ def turn_corner(corner: tuple[int, int], side: int, shape: tuple[int, int], warp
 
 
 def recolour(pixels: UInt8[np.ndarray, "S T 3"], warp: Warp) -> UInt8[np.ndarray, "S T 3"]:
-    """Change the colours and add the noise; black stays black, as the camera's surround always is."""
+    """Change the colours and add the noise; black stays black, since a photograph's surround always is."""
     recoloured = cv2.LUT(np.ascontiguousarray(pixels), warp.levels[None])
     if warp.noise == 0:
         return recoloured
@@ -128,11 +129,11 @@ def recolour(pixels: UInt8[np.ndarray, "S T 3"], warp: Warp) -> UInt8[np.ndarray
 
 
 def affine(warp: Warp, extent: tuple[int, int]) -> Float64[np.ndarray, "2 2"]:
-    """Return the matrix that maps an (x, y) offset in the new picture to one in the old.
+    """Return the matrix that maps an (x, y) offset in the new picture to the offset in the old one.
 
     Args:
-        extent: (height, width) of what the picture shows, in any common unit. A picture squeezed to a square
-            rotates as what it shows would.
+        extent: (height, width) of the scene that the picture shows, in any common unit. A picture squeezed to
+            a square is then rotated as the unsqueezed scene would be.
     """
     cosine, sine = math.cos(warp.angle) / warp.zoom, math.sin(warp.angle) / warp.zoom
     aspect = extent[0] / extent[1]
@@ -146,13 +147,15 @@ def resample_square(
     *,
     nearest: bool = False,
 ) -> Num[np.ndarray, "V V ..."]:
-    """Return a square picture with `matrix @ (x, y, 1)` of the old one at (x, y); black beyond its edge.
+    """Return a square picture, resampled from an old one; black beyond the old one's edge.
+
+    The new pixel (x, y) shows the point `matrix @ (x, y, 1)` of the old picture.
 
     Args:
         picture: the old picture.
-        matrix: maps pixel indices (centre of the first pixel: 0) as OpenCV does.
+        matrix: maps pixel indices (centre of the first pixel: 0), as in OpenCV.
         side: of the new picture, px.
-        nearest: take the nearest pixel: the values of masks must not be mixed.
+        nearest: whether to take the nearest pixel, as for masks, whose values must not be mixed.
     """
     interpolation = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     warped = cv2.warpAffine(picture, matrix, (side, side), flags=interpolation | cv2.WARP_INVERSE_MAP)

@@ -3,7 +3,7 @@
 Knows:   cases, canvases, how windows and views are cropped from them, and where lesions are.
 Ignores: networks and losses.
 
-Shape letters: h w canvas, K lesions, S window side, V view side, N samples.
+Shape letters: h w canvas, F side of the cached view, K lesions, S T window sides, V view side, n pixels.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from foveate.training.augmentation import Warp
 from foveate.types import ModelContract
 
 MAX_LESION_PIXELS = 20_000
-"""Pixels kept for each case and lesion, as centres of windows; a random choice where there are more."""
+"""Limit of the pixels kept for each case and lesion as window centres; a random choice if there are more."""
 
 ARRAYS = ("pixels", "bits", "fine_view", "fine_truth")
 """Arrays of a cached case that are mapped from disk, each from a file of its own."""
@@ -37,7 +37,7 @@ LESION_PIXELS = "places.npz"
 """File of `CachedCase.lesion_pixels`."""
 
 DRAFT_PREFIX = ".draft-"
-"""How the names of folders with unfinished cases begin."""
+"""Prefix of the names of folders with unfinished cases."""
 
 DRAFT_EXPIRY_SECONDS = 3600
 """A case is cached in seconds: an older draft belongs to a process that was killed."""
@@ -59,7 +59,7 @@ class CachedCase:
     fine_view: UInt8[np.ndarray, "F F 3"]
     """The canvas squeezed to a square of VIEW_OVERSAMPLING times GlobalNet's side."""
     fine_truth: UInt8[np.ndarray, "F F K"]
-    """Share of lesion in each of its pixels, times 255."""
+    """Share of lesion in each pixel of `fine_view`, times 255."""
     lesion_pixels: Mapping[str, Int32[np.ndarray, "n 2"]]
     """Lesion -> (row, column) of some of its pixels; lesions that the case does not have are absent."""
     is_healthy: bool = False
@@ -70,12 +70,12 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
     """Return a case from the cache, prepared at the first call.
 
     A cached case depends only on those numbers of the contract that change its canvas or view: runs that
-    differ in windows or normalisation can share it. Several processes may cache the same case side by side.
+    differ in windows or normalisation can share it. Several processes may cache the same case at once.
 
     Args:
-        case: its photograph and masks.
-        contract: of the model.
-        folder: of the cache; the case is stored there under the digest of its files.
+        case: the case, with its photograph and masks.
+        contract: contract of the model.
+        folder: folder of the cache; the case is stored there under the digest of its files.
 
     Raises:
         PhotographError, FieldError, DatasetError: the photograph or a mask cannot be used.
@@ -102,7 +102,7 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
 
 
 def _digest(case: Case, contract: ModelContract) -> str:
-    """Return 16 hex digits that differ for all cases whose arrays differ."""
+    """Return 16 hex digits that differ between cases whose arrays differ."""
     lesions = sorted(case.masks)
     digests = [file_digest(path) for path in (case.photograph, *(case.masks[lesion] for lesion in lesions))]
     canvas_numbers = (
@@ -137,8 +137,8 @@ def open_case(path: Path, name: str) -> CachedCase:
     """Return a cached case, mapped from disk.
 
     Args:
-        path: its folder, complete.
-        name: of the case.
+        path: folder of the case, complete.
+        name: name of the case.
     """
     with np.load(path / LESION_PIXELS) as stored:
         lesion_pixels = {lesion: stored[lesion] for lesion in stored.files}
@@ -170,7 +170,7 @@ def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give a finished draft its name, unless another process was faster.
+    """Rename a finished draft to its final name, unless another process was faster.
 
     A finished case is never replaced: other processes may have mapped its files.
     """
@@ -183,7 +183,7 @@ def _publish(draft: Path, path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One view or window as a network is trained on it."""
+    """One view or window, as it is used in training."""
 
     pixels: UInt8[np.ndarray, "S S 3"]
     """sRGB levels."""
@@ -235,7 +235,11 @@ def window_corner(centre: tuple[int, int], side: int, shape: tuple[int, int]) ->
 def exact_window_sample(
     case: CachedCase, corner: tuple[int, int], contract: ModelContract, warp: Warp
 ) -> Sample:
-    """Return the window at a corner of the unturned canvas, turned and recoloured without interpolation."""
+    """Return a window of the canvas, turned and recoloured without interpolation.
+
+    Args:
+        corner: (row, column) of the window's first pixel on the unturned canvas.
+    """
     row, column = corner
     window = np.s_[row : row + contract.window_side, column : column + contract.window_side]
     bits = augmentation.turn(case.bits[window], warp)
@@ -274,14 +278,14 @@ def sample_centres(
     anywhere.
 
     Args:
-        cases: to choose from.
+        cases: the cases to choose from.
         lesion_share: share of the windows that are centred near a lesion, 0 to 1.
         reach: largest distance of their centres from that pixel along each axis, canvas px.
         count: number of windows.
         generator: the source of randomness.
 
     Returns:
-        Cases and centres; a centre may lie beyond the canvas by `reach`.
+        Cases and centres; a centre may lie up to `reach` px beyond the canvas.
 
     Raises:
         SettingError: the share is outside 0 to 1.

@@ -1,9 +1,10 @@
-"""Make a model from beginning to end: train with each fold held back, then on all photographs, then release.
+"""Make a model from start to finish: train with each fold held back, train on all photographs, release.
 
-Knows:   which runs there are, where they lie, and that the runs that held a fold back validate the model.
+Knows:   which runs there are, where they are stored, and that runs with a fold held back validate the model.
 Ignores: how a run is trained, and how a package is made from it.
 
-The folder holds fold-N, a run for each fold held back; all, the run whose weights are released; and package.
+The folder holds fold-N, a run for each fold held back; all, the run whose weights are released; and package,
+the model package.
 Finished work is reused; an interruption repeats at most two minutes.
 """
 
@@ -21,34 +22,34 @@ from foveate.training.trainer import StageProgress
 from foveate.training.validation import ValidationSchedule
 
 ALL, PACKAGE = "all", "package"
-"""Folders beside those of the folds."""
+"""Names of the folders of the run on all photographs and of the package."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossValidation:
-    """A model to be made, with the runs that validate it."""
+    """A model to be trained, with the runs that validate it."""
 
     recipe: Recipe
-    """As published."""
+    """The recipe as published."""
     plan: TrainingPlan
-    """Of the run on all photographs, with all overrides; its folder holds all runs."""
+    """Plan of the run on all photographs, with all overrides; its folder holds all runs."""
     schedule: ValidationSchedule | None = None
     """How often the stages of the runs that hold a fold back are validated on it; None: not at all."""
     folds: Sequence[int]
-    """To hold back, one after another."""
+    """Folds to hold back, one after another."""
     layout: Layout
-    """Of the data set."""
+    """Layout of the data set."""
     version: str
-    """Of the package's weights."""
+    """Version of the package's weights."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError where no fold is given, or one twice."""
+        """Raise SettingError if no fold is given, or one is given twice."""
         if not self.folds or len(set(self.folds)) < len(self.folds):
             raise SettingError(f"folds are {list(self.folds)}; name one or more, each once")
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
-    """Return the plans of all runs. Those that hold a fold back come first: they show what is wrong early."""
+    """Return the plans of all runs. Those that hold a fold back come first, so that problems show early."""
     folder, plan = validation.plan.folder, validation.plan
     fold_plans = [
         replace(
@@ -63,7 +64,7 @@ def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
 
 
 def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
-    """Train what a run lacks; yield after every step. Raises as `runner.train`."""
+    """Train the stages that a run lacks; yield after every step. Raises as `runner.train`."""
     return runner.train(replace(plan, resume=True))
 
 

@@ -1,4 +1,4 @@
-"""Learning curves of a stage: a record a step and a record an epoch, as CSV and for TensorBoard.
+"""Learning curves of a stage: one record per step and one per epoch, as CSV and for TensorBoard.
 
 Knows:   what the records hold and how they are written as text.
 Ignores: when they are written, and into which folder.
@@ -36,7 +36,7 @@ class StepRecord(NamedTuple):
 
 
 class EpochRecord(NamedTuple):
-    """The steps of one epoch, or those of them that were taken."""
+    """The steps of one epoch, or those of them that have been taken."""
 
     number: int
     """From 1."""
@@ -53,7 +53,7 @@ class EpochRecord(NamedTuple):
 
 
 def parse_steps(text: str, last_step: int) -> list[StepRecord]:
-    """Return the records of a CSV up to a step: a run repeats what it logged after its last checkpoint."""
+    """Return the records of a CSV up to a step; a resumed run repeats the steps after its last checkpoint."""
     lines = (line.split(",") for line in text.splitlines())
     records = (
         StepRecord(int(line[0]), float(line[1]), float(line[2])) for line in lines if line[0].isdigit()
@@ -71,7 +71,7 @@ def epochs_csv(records: Sequence[StepRecord], epoch: float) -> str:
 
     Args:
         records: one for each step.
-        epoch: steps of an epoch, not always a whole number: a step belongs to the epoch in which it begins.
+        epoch: number of steps in an epoch, not always whole: a step belongs to the epoch in which it begins.
     """
     groups = itertools.groupby(records, lambda record: _epoch_number(record.step, epoch))
     return EPOCH_HEADER + "".join(_epoch_record(number, list(group)).line() for number, group in groups)
@@ -142,16 +142,16 @@ def has_tensorboard() -> bool:
 
 
 class TensorBoardLog:
-    """Writes records for TensorBoard; where TensorBoard is not installed, it does nothing.
+    """A log for TensorBoard; if TensorBoard is not installed, it does nothing.
 
-    Its writer keeps records back for minutes: call `flush` with each checkpoint and `close` at the end.
+    Its writer buffers records for minutes: call `flush` with each checkpoint and `close` at the end.
 
     Args:
-        folder: of the event files.
+        folder: folder of the event files.
         step: number of steps done; TensorBoard hides what a killed run wrote for later steps.
 
     Raises:
-        TrainingError: by the constructor and by each method, if the folder cannot be written.
+        TrainingError: raised by the constructor and by each method if the folder cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

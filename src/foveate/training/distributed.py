@@ -3,7 +3,7 @@
 Knows:   devices, torch's process groups, and what processes exchange.
 Ignores: what is computed.
 
-Several GPUs or machines are used by several processes, one for each GPU, as `torchrun` starts them. The first
+Several GPUs or machines are used by several processes, one for each GPU; `torchrun` starts them. The first
 process writes the files.
 """
 
@@ -28,14 +28,14 @@ TIMEOUT = timedelta(hours=2)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """Where a run computes; it does not change what is computed, beyond rounding."""
+    """Where a run computes; apart from rounding, the results do not depend on it."""
 
     device: Device = "cpu"
-    """'cuda' for a GPU; of several processes on a machine, each uses the GPU of its number."""
+    """'cuda' for a GPU; each of several processes on a machine uses the GPU with its number."""
     workers: int = 0
     """Processes that prepare samples in advance; with 0 they are prepared between the steps."""
     channels_last: bool = True
-    """Memory format of pictures; processors and GPUs with tensor cores are fastest with channels last."""
+    """Whether pictures are stored channels last, which is fastest on processors and on tensor cores."""
     rank: int = 0
     """Number of this process, from 0."""
     world_size: int = 1
@@ -96,14 +96,14 @@ LOCAL = Machine()
 
 @contextmanager
 def process_group(environment: Mapping[str, str], device: Device) -> Iterator[None]:
-    """Join the processes that `torchrun` started, if it did, and leave them at the end.
+    """Join the group of processes that `torchrun` started, if there is one, and leave it at the end.
 
     Args:
-        environment: of this process; torchrun writes the number of processes into it.
+        environment: environment of this process; torchrun writes the number of processes into it.
         device: processes communicate through gloo on CPUs and through NCCL on GPUs.
 
     Raises:
-        SettingError: this machine has fewer GPUs than processes, or torchrun did not give a meeting address.
+        SettingError: this machine has fewer GPUs than processes, or a variable of torchrun is missing.
     """
     if int(environment.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -114,7 +114,7 @@ def process_group(environment: Mapping[str, str], device: Device) -> Iterator[No
         torch.cuda.set_device(number)
     try:
         distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
-    except ValueError as error:  # a variable of its environment is missing
+    except ValueError as error:  # an environment variable is missing
         raise SettingError(
             f"WORLD_SIZE is {environment['WORLD_SIZE']}, but the processes cannot meet ({error}); "
             "start them by torchrun, or unset WORLD_SIZE"
@@ -126,7 +126,7 @@ def process_group(environment: Mapping[str, str], device: Device) -> Iterator[No
 
 
 def _require_gpus(processes: int) -> None:
-    """Raise SettingError where this machine's processes would not have a GPU each."""
+    """Raise SettingError if this machine does not have a GPU for each of its processes."""
     if not torch.cuda.is_available():
         raise SettingError(
             "device is cuda, but torch finds no GPU; use --device cpu or a build of torch for CUDA"
@@ -140,7 +140,7 @@ def _require_gpus(processes: int) -> None:
 
 
 def current_machine(device: Device, workers: int = 0, *, channels_last: bool = True) -> Machine:
-    """Return the machine with this process's rank; within `process_group`.
+    """Return the machine with this process's rank; to be called within `process_group`.
 
     Raises:
         SettingError: as `Machine`.
@@ -156,7 +156,7 @@ def current_machine(device: Device, workers: int = 0, *, channels_last: bool = T
 
 
 def describe(machine: Machine) -> dict[str, str | int | None]:
-    """Return what a run's record says about the machine."""
+    """Return what a run's record states about the machine."""
     return {
         "device": machine.device,
         "gpu": torch.cuda.get_device_name() if machine.device == "cuda" else None,

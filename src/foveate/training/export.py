@@ -52,7 +52,7 @@ EXPORTER_WARNINGS = (
 """Warnings of torch 2.13's exporter about itself, and about axes that several inputs share intentionally."""
 
 AxisSpec = Callable[[int], dict[int, object]]
-"""Number of an axis -> its dynamic shape, as torch.export takes it."""
+"""Number of an axis -> its dynamic shape, as torch.export expects it."""
 
 TensorLocation = tuple[str, list[int], int, int]
 """Type, shape, offset and length in bytes of a tensor in the weight file."""
@@ -84,7 +84,7 @@ class _LocalGraph(nn.Module):
 def round_to_half(network: LocalGlobalUNet) -> LocalGlobalUNet:
     """Return a copy with folded normalisation and convolution weights rounded to half precision.
 
-    Biases keep their precision. The weights on disk are then exactly the weights that run.
+    Biases keep their precision. The weights on disk are then exactly the weights that are used.
 
     Source: our choice (docs/decisions/0005-one-weight-file.md).
     """
@@ -102,13 +102,13 @@ def export(network: LocalGlobalUNet, manifest: Manifest, folder: Path) -> None:
     The folder is replaced as a whole.
 
     Args:
-        network: trained; its normalisation is folded and its weights are rounded on the way.
-        manifest: what the package says about itself.
-        folder: of the package; it must hold an older package or nothing.
+        network: the trained network; its copy in the package has folded normalisation and rounded weights.
+        manifest: the package's description.
+        folder: folder of the package; it must hold an older package or nothing.
 
     Raises:
         ExportError: torch and ONNX Runtime differ by more than TOLERANCE, or the folder holds something else.
-        OutputError: the folder cannot be written; the older package stays.
+        OutputError: the folder cannot be written; an older package stays.
     """
     _require_replaceable(folder)
     rounded = round_to_half(network)
@@ -122,7 +122,7 @@ def export(network: LocalGlobalUNet, manifest: Manifest, folder: Path) -> None:
 
 
 def _require_replaceable(folder: Path) -> None:
-    """Raise ExportError where a folder holds anything but a model package: nothing else is ever deleted."""
+    """Raise ExportError if a folder holds anything but a model package: nothing else is ever deleted."""
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).exists())
     ):
@@ -162,7 +162,7 @@ def verify(folder: Path) -> float:
 
 
 def _make_example(network: LocalGlobalUNet, contract: ModelContract) -> dict[str, np.ndarray]:
-    """Return the input, a smooth picture with noise, and torch's output for it."""
+    """Return a package's example: its inputs, pictures of smoothed noise, and torch's outputs for them."""
     generator = np.random.default_rng(0)
     side, window = contract.view_side, contract.window_side
     shape = (4 * side, 5 * side)
@@ -301,7 +301,7 @@ def _strip_metadata(model: onnx.ModelProto) -> None:
 
 
 def _refer_to_weight_file(model: onnx.ModelProto, locations: dict[str, TensorLocation]) -> None:
-    """Replace a graph's weights by references to the weight file, with a cast where it has half precision."""
+    """Replace a graph's weights by references to the weight file, with a cast for half precision."""
     graph = model.graph
     for weight in list(graph.initializer):
         name = weight.name.removeprefix("network.")

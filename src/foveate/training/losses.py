@@ -1,6 +1,6 @@
 """Training losses.
 
-Knows:   the paper's equations 1 and 2, Dice and focal Tversky losses beside them, and how the losses of a
+Knows:   the paper's equations 1 and 2, the additional Dice and focal Tversky losses, and how the losses of a
          batch's parts add up to the loss of the batch.
 Ignores: where logits and truth come from.
 
@@ -25,7 +25,7 @@ FOCAL_EXPONENT = 0.75
 """Focal Tversky: the exponent, which is the reciprocal of the source's gamma of 4/3."""
 
 Weighting = Literal["equation", "text"]
-"""How positives are weighted in equation 2: as the equation says, or as the text below it says."""
+"""How positives are weighted in equation 2: as in the equation, or as in the text below it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +47,9 @@ class Loss:
     weighting: Weighting = "equation"
     """'equation': |Y-| / (|Y+| + gamma). 'text': |Y-| / (gamma |Y+|), where gamma is a plain number."""
     dice: float = 1.0
-    """Weight of the soft Dice loss beside the cross-entropy; the paper's loss has 0."""
+    """Weight of the soft Dice loss, added to the cross-entropy; the paper's loss has 0."""
     focal_tversky: float = 0.0
-    """Weight of the focal Tversky loss beside them."""
+    """Weight of the focal Tversky loss, added to both."""
     cross_entropy: float = 4.0
     """Weight of equation 2."""
     lambda_global: float = 0.5
@@ -64,8 +64,8 @@ class Loss:
         """Check the weights.
 
         Raises:
-            SettingError: a weight is below 0 or not finite, or gamma is not above 0: an empty picture would
-                divide by it.
+            SettingError: a weight is below 0 or not finite, or gamma is not above 0: for an empty picture the
+                loss divides by it.
         """
         weights = (self.dice, self.focal_tversky, self.cross_entropy)
         lambdas = (self.lambda_global, self.lambda_local, self.lambda_weights)
@@ -84,13 +84,13 @@ class Loss:
         truth: Float[Tensor, "N K S T"],
         totals: BatchTotals | None = None,
     ) -> Float[Tensor, ""]:
-        """Return L_global or L_local, which are defined alike.
+        """Return L_global or L_local, which have the same definition.
 
         Args:
-            logits: of a batch, or of a part of one.
-            truth: of the same pictures.
-            totals: of the batch, where logits are a part of it. However the batch is divided, the values of
-                all parts then add up to its loss, and their gradients to its gradient.
+            logits: logits of a batch, or of a part of one.
+            truth: truth of the same pictures.
+            totals: totals of the batch, if the logits are a part of it. However the batch is divided, the
+                values of all parts then add up to its loss, and their gradients to its gradient.
         """
         logits = logits.float()
         entropy = self.cross_entropy * weighted_cross_entropy(logits, truth, self.gamma, self.weighting)
@@ -100,7 +100,7 @@ class Loss:
         if totals is None:
             return entropy + self._overlap_loss(own)
         pooled = self._overlap_loss(own + (totals.overlap - own.detach()))
-        # Each part computes the pooled value. Its value is reduced to the part's share, its gradient is not.
+        # Each part computes the pooled loss. Its value is reduced to the part's share; its gradient is not.
         return entropy * totals.share + pooled + (totals.share - 1) * pooled.detach()
 
     def _overlap_loss(self, sums: Float[Tensor, "3 K"]) -> Float[Tensor, ""]:
@@ -140,7 +140,7 @@ def weighted_cross_entropy(
 def overlap_sums(logits: Float[Tensor, "N K S T"], truth: Float[Tensor, "N K S T"]) -> Float[Tensor, "3 K"]:
     """Return, for each lesion and over all pictures, the number of common, predicted and true pixels.
 
-    The sums of a batch are the added sums of its parts.
+    The sums of a batch's parts add up to the sums of the batch.
     """
     probability = logits.sigmoid()
     return torch.stack([m.sum(dim=(0, 2, 3)) for m in (probability * truth, probability, truth)])

@@ -1,6 +1,6 @@
 """Override single numbers of a recipe by their dotted names: 'stages.joint.steps' -> '100'.
 
-Knows:   the fields of a recipe, their stored names, and their types, which say how a text is read.
+Knows:   the fields of a recipe, their stored names, and their types, by which a text is parsed.
 Ignores: which values make sense; the recipe checks them.
 """
 
@@ -30,7 +30,7 @@ class Override(NamedTuple):
     """One override, as seen from a dataclass or mapping on the way to its field."""
 
     path: Sequence[str]
-    """Keys from there down to the field."""
+    """Keys from that dataclass or mapping down to the field."""
     text: str
     """The new value."""
     name: str
@@ -49,7 +49,7 @@ def override(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             a list such as '64,32,16'.
 
     Raises:
-        SettingError: a name is unknown (the message lists those that exist), a text is no value of the
+        SettingError: a name is unknown (the message lists those that exist), a text is not a value of the
             field's type, or the recipe refuses the value.
     """
     result: Recipe = _apply(
@@ -140,7 +140,7 @@ def _parse(text: str, kind: Any, name: str) -> Any:
     """Return a text as a value of a type.
 
     Raises:
-        SettingError: it is not one.
+        SettingError: the text is not such a value.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
@@ -162,7 +162,7 @@ def _parse(text: str, kind: Any, name: str) -> Any:
 
 
 def _parse_union(text: str, kinds: Sequence[Any], name: str) -> Any:
-    """Return the value of the first type that takes the text; 'none' is None where None is allowed."""
+    """Return the value of the first type that accepts the text; 'none' is None if None is allowed."""
     if types.NoneType in kinds and text.lower() == "none":
         return None
     errors = []
@@ -176,7 +176,7 @@ def _parse_union(text: str, kinds: Sequence[Any], name: str) -> Any:
 
 
 def _parse_scalar(text: str, kind: Any, name: str) -> Any:
-    """Return a text as a finite number, a word, a path, or a truth value."""
+    """Return a text as a finite number, a word, a path or a Boolean."""
     if kind is bool:
         if text.lower() not in BOOLEANS:
             raise SettingError(f"--set {name}={text}: write true or false")

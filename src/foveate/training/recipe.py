@@ -23,8 +23,9 @@ STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")
 2.2)."""
 
 ALONE_STAGES: tuple[StageName, ...] = ("global-alone", "local-alone")
-"""Not in the paper: a pre-trained stream continues by itself with the joint stage's numbers, samples and
-steps. These stages separate what fusion gains from what longer training gains (`comparison`)."""
+"""Not in the paper: a pre-trained stream is trained further without the other one, with the joint stage's
+numbers, samples and steps. These stages separate the gain of fusion from the gain of longer training
+(`comparison`)."""
 
 STORED_NAMES: Mapping[str, str] = MappingProxyType({"tta_views": "glances", **plans.STORED_NAMES})
 """Field -> its name in recipe.json, in manifests and in --set, where the two differ. Names in files never
@@ -33,13 +34,13 @@ change: old runs must stay readable."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """One stage of a run: a number of steps or of epochs. The command line may give minutes instead."""
+    """One stage of a run; its length is in steps or epochs, and the command line may give minutes instead."""
 
     photographs: int
-    """Photographs a step. In the local stage each window comes from a photograph of its own."""
+    """Photographs per step. In the local stage each window comes from a photograph of its own."""
     windows: int
-    """Windows of each photograph in a step. 1 for the global stage, which sees no windows, and the local
-    one."""
+    """Windows of each photograph in a step; 1 in the global stage, which uses no windows, and in the local
+    stage."""
     rate: float
     """Learning rate at the start; it decays to 0 polynomially."""
     steps: int | None = None
@@ -50,7 +51,8 @@ class Stage:
     limits: AugmentationLimits = field(default_factory=AugmentationLimits)
     """Limits of augmentation. The fused stages may turn by quarter turns only."""
     accumulate: int = 1
-    """Parts in which the samples of a step pass through the network: less memory, the same gradient."""
+    """Number of parts in which a step's samples pass through the network; more need less memory, and the
+    gradient is the same."""
     snapshots: int = 1
     """Number of evenly spaced steps, from the middle of the stage to its end, at which the running average of
     the weights is kept; the mean of these averages is the stage's result. 1 keeps the last one alone (docs/
@@ -92,21 +94,21 @@ class Recipe:
     network: NetworkPlan
     """Both streams and their fusion, built with one map for each lesion of the contract."""
     stages: dict[StageName, Stage]
-    """All four."""
+    """The numbers of all four stages in STAGES."""
     loss: Loss
     """The loss and its weights."""
     lesion_share: float
     """Share of windows centred near a lesion pixel, 0 to 1 (the paper: 0)."""
     healthy_share: float = 0.0
-    """Share of the fused stages' photographs that are healthy eyes, from 0 up to 1, where the command line
-    gives some; 0 leaves them out. The streams' own stages do not use them (our choice)."""
+    """Share of the fused stages' photographs that are healthy eyes, from 0 up to 1, if the command line names
+    some; 0 leaves them out. The streams' own stages do not use them (our choice)."""
     power: float
     """Exponent of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
     averaging: float
-    """Decay of the weights' exponential moving average, for each step. The average is what a stage results in
-    (`Stage.snapshots`); 0 keeps the last weights."""
+    """Decay of the weights' exponential moving average at each step. A stage's result is made of averaged
+    weights (`Stage.snapshots`); with 0 they are the last weights."""
     split: Path | None = None
-    """JSON file of folds; None where the run assigns them or the command line names a file."""
+    """JSON file of folds; None if the run assigns them or the command line names a file."""
     healthy_split: Path | None = None
     """JSON file that says which graded photographs may be used for training (`datasets.graded`); None:
     all."""
@@ -119,9 +121,9 @@ class Recipe:
     cases: Literal["all", "with-lesion"] = "all"
     """Photographs to train on: all, or those that have a lesion of the contract (the paper)."""
     sampling: Literal["drawn", "dealt"] = "drawn"
-    """'drawn': every step draws at random, with replacement. 'dealt': an epoch is a random permutation of all
-    photographs and of the windows of a grid without overlap, so that each is seen once: the paper's 'cropped
-    uniformly'."""
+    """'drawn': every step samples at random, with replacement. 'dealt': an epoch is a random permutation of
+    all photographs and of the windows of a grid without overlap, so that each is seen once, as in the paper
+    ('cropped uniformly')."""
     patches: int = 143
     """Windows of each photograph in an epoch: 13 x 11 windows of 256 px cover the paper's crop."""
     optimiser: Literal["adam", "adamw"] = "adamw"
@@ -130,15 +132,16 @@ class Recipe:
     """Share of a stage's steps over which the learning rate rises. New decoders behind trained encoders start
     with large gradients (our choice; the paper: 0)."""
     precision: Literal["bf16", "float32"] = "bf16"
-    """In which the networks compute. Weights, loss and optimiser stay in float32."""
+    """Precision in which the networks compute. Weights, loss and optimiser stay in float32."""
     seed: int = 0
-    """Fixes initial weights, samples and augmentation."""
+    """Seed of the initial weights, the samples and the augmentation."""
 
     def __post_init__(self) -> None:
         """Check that the numbers fit together.
 
         Raises:
-            SettingError: a stage is missing, a fused stage turns freely, or numbers contradict each other.
+            SettingError: a stage is missing, a fused stage has free rotation or zoom, or numbers contradict
+                each other.
         """
         if missing := set(STAGES) - set(self.stages):
             raise SettingError(f"recipe {self.name}: no stage {', '.join(sorted(missing))}")
@@ -173,7 +176,7 @@ class Recipe:
         self._check_window_step()
 
     def _check_window_step(self) -> None:
-        """Raise SettingError where LocalNet cannot take windows of every multiple of the contract's step."""
+        """Raise SettingError if LocalNet cannot process windows of every multiple of the contract's step."""
         step, stride = self.contract.step, 2**self.network.local_net.poolings
         if step is not None and (step % stride or self.contract.window_side % step):
             raise SettingError(
@@ -182,15 +185,15 @@ class Recipe:
             )
 
     def _check_sides(self) -> None:
-        """Raise SettingError where a stream cannot halve its input as often as it must.
+        """Raise SettingError if a stream cannot halve its input as often as its poolings require.
 
-        A side must be at least twice the stride: batch normalisation cannot average a single pixel a channel.
+        A side must be at least twice the stride: batch normalisation needs more than one pixel per channel.
         """
         for side, key, stream, poolings in (
             (self.contract.view_side, "view_side", "global_net", self.network.global_net.poolings),
             (self.contract.window_side, "window_side", "local_net", self.network.local_net.poolings),
         ):
-            stride = 2 ** min(poolings, side.bit_length())  # more poolings than bits are too many already
+            stride = 2 ** min(poolings, side.bit_length())  # more poolings than bits are too many anyway
             if side < 2 * stride or side % stride:
                 raise SettingError(
                     f"recipe {self.name}: contract.{key} is {side}, and {stream} halves it {poolings} times; "
@@ -204,12 +207,12 @@ def base_stage(stage: StageName) -> StageName:
 
 
 def steps_per_epoch(recipe: Recipe, stage: StageName, photographs: int) -> float:
-    """Return how many steps show a stage every photograph once, each with the recipe's number of windows.
+    """Return the number of steps in which a stage sees every photograph once, with `patches` windows each.
 
-    The global stage sees no windows: its epoch shows the view of every photograph once.
+    The global stage uses no windows: in its epoch it sees the view of every photograph once.
 
     Args:
-        photographs: number of photographs that are trained on.
+        photographs: number of photographs to train on.
     """
     numbers = recipe.stages[base_stage(stage)]
     if stage == "global":
@@ -220,7 +223,7 @@ def steps_per_epoch(recipe: Recipe, stage: StageName, photographs: int) -> float
 
 
 def stage_steps(recipe: Recipe, stage: StageName, photographs: int) -> int:
-    """Return how many steps a stage takes where the command line gives no minutes."""
+    """Return how many steps a stage takes if the command line gives no minutes."""
     numbers = recipe.stages[base_stage(stage)]
     if numbers.steps is not None:
         return numbers.steps

@@ -1,11 +1,12 @@
 """Release a finished run as a model package: validate, calibrate, choose thresholds, export, describe.
 
 Knows:   the rules by which probabilities are calibrated and thresholds and smallest areas are chosen, which
-         rules choose the rest, and what a package records.
+         functions choose the rest, and what a package records.
 Ignores: how the network was trained.
 
-A model is validated on photographs that it was not trained on: those that its own run held back or, where it
-was trained on all, those that other runs of the recipe held back from equal networks (cross-validation).
+A model is validated on photographs that it was not trained on. These are the ones that its own run held back
+or, if it was trained on all, those that other runs of the recipe held back from equal networks
+(cross-validation).
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ WEIGHT_STAGES: Mapping[StageName, tuple[StageName, ...]] = {
 NOT_A_DEVICE = "Not a medical device: it must not be used to diagnose, to screen, or to decide on treatment."
 
 Scalings = Mapping[str, PlattScaling]
-"""Lesion -> the calibration of its probabilities; lesions without one stay as they are."""
+"""Lesion -> the calibration of its probabilities; lesions without one are not calibrated."""
 
 CALIBRATED_ROWS: tuple[Row, ...] = ("GlobalNet", "fused")
 """Maps that a package produces: where LocalNet processes no window, GlobalNet's map is shown."""
@@ -61,34 +62,34 @@ class FinishedRun:
 
     recipe: Recipe
     folder: Path
-    """Of the run."""
+    """Folder of the run."""
     stage: StageName
     """The last stage whose weights are used: 'fusion' or 'joint'."""
     training_cases: Sequence[Case]
     """Photographs that were trained on."""
     held_back: Sequence[Case]
-    """Photographs that were not."""
+    """Photographs that were held back."""
     layout: Layout
-    """Of the data set: the names of its lesions, its licence and attribution."""
+    """Layout of the data set: the names of its lesions, its licence and attribution."""
     healthy: Sequence[str] = ()
-    """Names of the eyes without any lesion that were trained on as well."""
+    """Names of the healthy eyes that were trained on as well."""
     start: StartPackage | None = None
-    """The package that the run began with."""
+    """The package that the run started from."""
 
     @property
     def trained_photographs(self) -> tuple[str, ...]:
-        """Return the names of all photographs that were trained on, also by the package at the start."""
+        """Return the names of all training photographs, including those of the package at the start."""
         earlier = () if self.start is None else self.start.photographs
         return tuple(sorted({*earlier, *(case.name for case in self.training_cases)}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseInputs:
-    """The run whose model is released, and the runs whose photographs held back validate it."""
+    """The run whose model is released, and the runs whose held-back photographs validate it."""
 
     shipped: FinishedRun
     validation_runs: Sequence[FinishedRun]
-    """The same run, or others of the recipe."""
+    """The same run, or other runs of the recipe."""
 
     def __post_init__(self) -> None:
         """Check that the runs belong together.
@@ -123,7 +124,7 @@ class ReleaseInputs:
 def load_run(
     recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName = "joint"
 ) -> FinishedRun:
-    """Return a finished run as its folder records it.
+    """Return a finished run from the records in its folder.
 
     Args:
         recipe: the published recipe of the run's name.
@@ -168,7 +169,7 @@ def build_network(run: FinishedRun) -> LocalGlobalUNet:
 
 
 def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
-    """Count the pixels of all photographs held back in the maps of a row of Table 1, weights as released."""
+    """Count the pixels of all held-back photographs in the maps of a Table 1 row, weights as released."""
     histograms: list[CaseHistogram] = []
     for run in inputs.validation_runs:
         engine = ROWS[row](network=export.round_to_half(build_network(run)))
@@ -178,7 +179,7 @@ def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
 
 
 def fit_calibration(histograms: Sequence[CaseHistogram]) -> dict[str, PlattScaling]:
-    """Return each lesion's calibration with the highest likelihood on the photographs held back."""
+    """Return each lesion's calibration with the highest likelihood on the held-back photographs."""
     fitted = {
         lesion: metrics.calibration.fit(metrics.pool([case.counts[lesion] for case in histograms]))
         for lesion in histograms[0].counts
@@ -189,13 +190,13 @@ def fit_calibration(histograms: Sequence[CaseHistogram]) -> dict[str, PlattScali
 def choose_decisions(
     run: FinishedRun, scores: Mapping[str, LesionScore], scalings: Scalings
 ) -> dict[str, Decision]:
-    """Choose how maps become regions.
+    """Choose the threshold and the smallest area by which each lesion's map becomes regions.
 
-    The threshold maximises Dice, pooled over the photographs held back, on the calibrated maps. The smallest
-    area excludes 5 % of the regions annotated in the photographs that were trained on. Both are our choice.
+    The threshold maximises Dice, pooled over the held-back photographs, on the calibrated maps. The smallest
+    area excludes 5 % of the regions annotated in the training photographs. Both are our choice.
 
     Raises:
-        DatasetError: a lesion occurs on neither side of the split.
+        DatasetError: a lesion is missing on one side of the split.
     """
     areas = _annotated_areas(run)
     decisions = {}
@@ -221,8 +222,8 @@ def write_package(
     Args:
         inputs: the run, and those that validate it.
         histograms: row of Table 1 -> the result of `validate`; 'fused' decides on thresholds.
-        version: of the weights.
-        folder: of the package.
+        version: version of the weights.
+        folder: folder of the package.
 
     Raises:
         ExportError: torch and ONNX Runtime disagree.
@@ -277,7 +278,7 @@ def write_package(
 def choose_evidence_cuts(
     inputs: ReleaseInputs, decisions: Mapping[str, Decision], scalings: Mapping[Row, Scalings]
 ) -> dict[str, EvidenceCut]:
-    """Choose the least evidence of regions on the photographs held back (`evaluation.evidence_cuts`)."""
+    """Choose the least evidence of regions, on the held-back photographs (`evaluation.evidence_cuts`)."""
     recipe = inputs.shipped.recipe
     package = dataclasses.replace(models.unsaved_package(recipe.name, recipe.contract), decisions=decisions)
     regions: list[Mapping[str, evidence_cuts.CaseRegions]] = []
@@ -290,9 +291,10 @@ def choose_evidence_cuts(
 def choose_selection_rules(
     inputs: ReleaseInputs, scalings: Mapping[Row, Scalings]
 ) -> Mapping[Effort, SelectionRule]:
-    """Choose the windows of less than full effort on the photographs held back (`evaluation.effort_cutoffs`).
+    """Choose how windows are selected below full effort, on the held-back photographs.
 
-    There are no rules where the network takes no windows of other sizes than in training.
+    `evaluation.effort_cutoffs` makes the choice. There are no rules if the network takes only windows of the
+    training size.
     """
     recipe = inputs.shipped.recipe
     if recipe.contract.step is None:
@@ -306,7 +308,7 @@ def choose_selection_rules(
 
 
 def _calibrated_network(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
-    """Return a run's network whose maps are calibrated."""
+    """Return a run's network with calibrated maps."""
     lesions = run.recipe.contract.lesions
     fused, coarse = (_logit_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
     return nets.calibrate(build_network(run), fused=fused, coarse=coarse)
@@ -317,8 +319,8 @@ def describe_calibration(
 ) -> dict[str, dict[str, float | None]]:
     """Return, for each lesion, its calibration and the calibration error before and after.
 
-    For the error after, each photograph is calibrated on the other photographs. Both errors are of the pixels
-    with a probability of at least .1.
+    For the error after calibration, each photograph is calibrated on the other photographs. Both errors are
+    those of the pixels with a probability of at least .1.
     """
     record = {}
     for lesion in histograms[0].counts:
@@ -347,13 +349,13 @@ def _logit_lines(lesions: Sequence[str], scalings: Scalings) -> list[nets.LogitL
 
 
 def _lesion_names(run: FinishedRun) -> str:
-    """Return the names that the data set's layout has for the recipe's lesions."""
+    """Return the names that the data set's layout gives to the recipe's lesions."""
     names = {kind.code: kind.name for kind in run.layout.kinds}
     return ", ".join(names.get(code, code) for code in run.recipe.contract.lesions)
 
 
 def _annotated_areas(run: FinishedRun) -> dict[str, np.ndarray]:
-    """Return the areas of all regions annotated in the photographs that were trained on, px."""
+    """Return the areas of all regions annotated in the training photographs, px."""
     lesions = run.recipe.contract.lesions
     areas: dict[str, list[np.ndarray]] = {lesion: [] for lesion in lesions}
     for case in run.training_cases:

@@ -3,21 +3,21 @@
 Knows:   every file of a run, and in which state of the folder a file may be written.
 Ignores: how a stage is trained, and what a model package needs.
 
-recipe.json           all numbers of the recipe; a folder that holds it is a run's
-settings.json         the recipe's name and what was overridden in it, so that the run can be loaded again
-split.json            the folds, and the number of the one that is held back
+recipe.json           all numbers of the recipe; a folder that holds this file holds a run
+settings.json         the recipe's name and its overrides, so that the run can be loaded again
+split.json            the folds, and the number of the fold that is held back
 data.json             SHA-256 of every photograph and mask, healthy eyes included
 starts/               a file for each start of the run: time, command, versions, machine
 sheets/               the cached photographs, 50 MB each; may be deleted when the run is finished
 tensorboard/STAGE/    event files
 STAGE.csv             learning rate and loss of each step
 STAGE-epochs.csv      learning rate and mean loss of each epoch
-STAGE-validation.csv  average precision of each lesion during the training, where it was validated
+STAGE-validation.csv  average precision of each lesion during training, if the stage was validated
 STAGE-samples.jpg     samples of the stage's first step
 STAGE.checkpoint      everything that a stage needs to continue
 STAGE.safetensors     the stage's result (`Stage.snapshots`); a stage that has it is finished
 
-Several stages of one run may be trained side by side. Files are written atomically (`foveate.atomic_files`).
+Several stages of one run may be trained in parallel. Files are written atomically (`foveate.atomic_files`).
 """
 
 import json
@@ -43,7 +43,7 @@ from foveate.training.run_record import RunSettings, RunSplit, RunStart
 Json = Mapping[str, Any]
 
 LEFTOVER_AGE = 3600
-"""Seconds after which an unfinished file belongs to a process that was killed: writing one takes seconds."""
+"""Age in seconds after which an unfinished file belongs to a killed process: writing one takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RunFolder:
         return self.path / "tensorboard" / stage
 
     def has_run(self) -> bool:
-        """Return whether the folder holds a run; False where it may not be read: writing will fail then."""
+        """Return whether the folder holds a run; False if it is unreadable: writing will fail later."""
         try:
             return self._recipe.exists()
         except OSError:
@@ -94,7 +94,7 @@ class RunFolder:
             )
 
     def read_recipe(self) -> dict[str, Any] | None:
-        """Return the recipe that the run was begun with, as `recipe.describe`; None where there is no run."""
+        """Return the recipe that the run was begun with, as `recipe.describe`; None if there is no run."""
         return _read_json(self._recipe)
 
     def keep_settings(self, settings: RunSettings) -> None:
@@ -120,21 +120,21 @@ class RunFolder:
 
     @property
     def split(self) -> Path:
-        """Return the file of folds, which other commands read as well."""
+        """Return the path of the file of folds, which other commands read as well."""
         return self.path / "split.json"
 
     def read_split(self) -> RunSplit | None:
-        """Return the split; None where the run keeps none."""
+        """Return the split; None if the run has none."""
         content = _read_json(self.split)
         return None if content is None else RunSplit.from_json(content)
 
     def read_settings(self) -> RunSettings | None:
-        """Return what the run was begun with; None where the run does not say."""
+        """Return the settings that the run was begun with; None if the run has no record of them."""
         content = _read_json(self.path / "settings.json")
         return None if content is None else RunSettings.from_json(content)
 
     def read_digests(self) -> Json:
-        """Return name -> digests of all photographs; nothing where the run is older than these records."""
+        """Return name -> digests of all photographs; empty if the run is older than these records."""
         return _read_json(self.path / "data.json") or {}
 
     # Stages
@@ -162,7 +162,7 @@ class RunFolder:
         return self._checkpoint(stage).exists()
 
     def read_checkpoint(self, stage: StageName, device: str) -> dict[str, Any]:
-        """Return a stage's checkpoint, its tensors on a device."""
+        """Return a stage's checkpoint, with its tensors on a device."""
         content: dict[str, Any] = torch.load(self._checkpoint(stage), map_location=device, weights_only=True)
         return content
 
@@ -170,7 +170,7 @@ class RunFolder:
         """Write everything that a stage needs to continue.
 
         Raises:
-            OutputError: it cannot be written; the last checkpoint stays.
+            OutputError: the file cannot be written; the last checkpoint stays.
         """
         path = self._checkpoint(stage)
         try:
@@ -183,17 +183,17 @@ class RunFolder:
             ) from error
 
     def read_steps(self, stage: StageName, last_step: int = sys.maxsize) -> list[StepRecord]:
-        """Return the records of a stage's steps up to a step; none where there is no log."""
+        """Return the records of a stage's steps up to a step; an empty list if there is no log."""
         path = self.path / f"{stage}.csv"
         return curves.parse_steps(path.read_text(), last_step) if path.exists() else []
 
     def write_curves(self, stage: StageName, records: Sequence[StepRecord], epoch: float) -> None:
-        """Write the records of a stage's steps, and of its epochs of `epoch` steps."""
+        """Write the records of a stage's steps, and of its epochs, each of `epoch` steps."""
         atomic_files.write_file(self.path / f"{stage}.csv", curves.steps_csv(records).encode())
         atomic_files.write_file(self.path / f"{stage}-epochs.csv", curves.epochs_csv(records, epoch).encode())
 
     def read_validations(self, stage: StageName, last_step: int = sys.maxsize) -> list[ValidationRecord]:
-        """Return the records of a stage's validations up to a step; none where there are none."""
+        """Return the records of a stage's validations up to a step; an empty list if there are none."""
         path = self.path / f"{stage}-validation.csv"
         return curves.parse_validations(path.read_text(), last_step) if path.exists() else []
 
@@ -229,7 +229,7 @@ class RunFolder:
         return self.path / f"{stage}.checkpoint"
 
     def _keep(self, path: Path, content: Json, difference: str) -> None:
-        """Write a file, or check its content if a stage was begun: before, nothing depends on it."""
+        """Write a file, or check its content once a stage has begun: before that, nothing depends on it."""
         text = _json(content)
         if not path.exists() or not self._recipe.exists():
             atomic_files.write_file(path, text.encode())

@@ -1,7 +1,7 @@
 """What a run records about itself: its settings, its split, its data, and each of its starts.
 
 Knows:   what these records hold and how they become JSON.
-Ignores: in which files they lie (`run_folder`), and how anything is trained.
+Ignores: in which files they are stored (`run_folder`), and how anything is trained.
 """
 
 import platform
@@ -21,12 +21,12 @@ from foveate.types import FieldRule
 from foveate.version import version
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "timm")
-"""Packages whose versions may change what is computed."""
+"""Packages whose versions may change the results."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartPackage:
-    """The model package that a run began with, identified to the last bit."""
+    """The model package that a run started from, identified to the last bit."""
 
     name: str
     version: str
@@ -40,7 +40,7 @@ class StartPackage:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "StartPackage":
-        """Return the record that `to_json` gave."""
+        """Return the record from the values that `to_json` returned."""
         return cls(**{**content, "photographs": tuple(content["photographs"])})
 
 
@@ -55,7 +55,7 @@ class RunSettings:
     lesions: tuple[str, ...]
     field: FieldRule
     start: StartPackage | None = None
-    """Absent from the file where the run began with no package."""
+    """Absent from the file if the run did not start from a package."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -69,7 +69,7 @@ class RunSettings:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunSettings":
-        """Return the settings that `to_json` gave."""
+        """Return the settings from the values that `to_json` returned."""
         start = content.get("start")
         return cls(
             recipe=content["recipe"],
@@ -85,7 +85,7 @@ class RunSplit:
     """The folds of a run."""
 
     about: str
-    """Where they come from."""
+    """Where the folds come from."""
     folds: Mapping[str, int]
     """Photograph -> fold."""
     held_back: int | None
@@ -97,7 +97,7 @@ class RunSplit:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunSplit":
-        """Return the split that `to_json` gave."""
+        """Return the split from the values that `to_json` returned."""
         return cls(about=content["about"], folds=content["folds"], held_back=content["held_back"])
 
 
@@ -113,7 +113,7 @@ class RunStart:
     """Names of the photographs that validate the stages; absent from the file where there are none."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values, with the versions of everything that computes."""
+        """Return the record as JSON values, with the versions of all software that affects the results."""
         validation = {"validation": list(self.validation)} if self.validation else {}
         return {
             "time": self.time,
@@ -154,10 +154,10 @@ def file_digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
 
 
 def healthy_names(digests: Mapping[str, Any], cases: Sequence[Case]) -> tuple[str, ...]:
-    """Return the names of the healthy eyes that a run was trained on, as their files are called.
+    """Return the names of the healthy eyes that a run was trained on, as in their file names.
 
     Args:
-        digests: name -> digests, of the run; empty for runs from before healthy eyes were supported.
+        digests: name -> digests of the run's files; empty for runs from before healthy eyes were supported.
         cases: all photographs of the run's data set.
     """
     set_names = {case.name for case in cases}

@@ -1,4 +1,4 @@
-"""Train all stages of a run, in their order.
+"""Train all stages of a run, in order.
 
 Knows:   which photographs are trained on, when a folder may be continued, and what is recorded first.
 Ignores: what happens within a stage.
@@ -43,11 +43,11 @@ EXAMPLE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(sorted(SET_ASIDE))})(?![0-9
 """The name of an example photograph, also as part of a name: 'examples_IDRiD_226', 'IDRiD_376_small'."""
 
 RUN_KEYS = frozenset({"name", "split", "held_back"})
-"""Keys of a recipe in JSON that belong to a run, and say nothing of how a network is trained."""
+"""Keys of a recipe in JSON that belong to a run, and not to the way in which a network is trained."""
 
 FOLDS = 5
-"""Number of folds that a run assigns by itself: four fifths are nearly all photographs to train on, and one
-fifth still has every lesion."""
+"""Number of folds that a run assigns if no split is given: four fifths leave nearly all photographs to train
+on, and one fifth still has every lesion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,19 +55,19 @@ class TrainingPlan:
     """What is to be trained, and where."""
 
     recipe: Recipe
-    """With all overrides applied; where its split is None, the run assigns folds."""
+    """The recipe with all overrides applied; if its split is None, the run assigns folds."""
     cases: Sequence[Case]
     """All photographs of the data set; the recipe's split says which are trained on."""
     folder: Path
-    """Of the run, created if necessary. All processes must be able to read it."""
+    """Folder of the run, created if necessary. All processes must be able to read it."""
     healthy: Sequence[Case] = ()
-    """Eyes without any lesion, trained on beside them (`Recipe.healthy_share`); none is ever held back."""
+    """Healthy eyes to train on in addition (`Recipe.healthy_share`); none of them is ever held back."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to train now; finished ones are skipped."""
     start: Package | None = None
-    """A model package whose weights the network begins with, instead of random and ImageNet weights."""
+    """A model package whose weights the network starts from, instead of random and ImageNet weights."""
     validation: ValidationSchedule | None = None
-    """How often the stages are validated on photographs held back; None: not at all."""
+    """How often the stages are validated on held-back photographs; None: not at all."""
     minutes: float | None = None
     """Time for each stage, instead of the recipe's number of steps."""
     device: Device = "cpu"
@@ -77,7 +77,7 @@ class TrainingPlan:
     workers: int = 0
     """Processes that prepare samples in advance."""
     channels_last: bool = True
-    """Memory format of pictures."""
+    """Whether pictures have the memory format channels last."""
     resume: bool = False
     """Continue the run that the folder holds."""
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -89,8 +89,8 @@ class TrainingPlan:
         """Check the options.
 
         Raises:
-            SettingError: no thread, minutes that are no time, nothing held back to validate on, or healthy
-                eyes that the recipe does not use or that have a photograph's name.
+            SettingError: threads are below 1, minutes are not a positive number, no photograph is held back
+                to validate on, or healthy eyes are not used by the recipe or have a photograph's name.
         """
         if self.threads is not None and self.threads < 1:
             raise SettingError(f"threads are {self.threads}; at least 1, or leave --threads out")
@@ -116,7 +116,7 @@ class TrainingPlan:
 
 
 def adapt_to_layout(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) -> Recipe:
-    """Return a recipe for any lesions with those of a data set; a recipe for its own lesions is not changed.
+    """Return a recipe with a data set's lesions if it is for any lesions; return other recipes unchanged.
 
     Args:
         recipe: any recipe.
@@ -131,15 +131,15 @@ def adapt_to_layout(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) 
 def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe as it was trained in a run's folder: with the run's overrides, lesions and split.
 
-    A run of a recipe with another name is accepted where all its numbers are this recipe's: both train the
-    same weights.
+    A run of a recipe with another name is accepted if all its numbers are equal to this recipe's: both train
+    the same weights.
 
     Args:
         recipe: a published recipe: that of the run's name, or one with the same numbers.
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
-        TrainingError: the run has another recipe, and other numbers.
+        TrainingError: the run has another recipe with other numbers.
         SettingError: an override is no longer known.
     """
     run = RunFolder(folder)
@@ -154,7 +154,7 @@ def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _require_same_numbers(recipe: Recipe, run: RunFolder, run_recipe: str) -> None:
-    """Raise TrainingError unless a run of a recipe with another name has a recipe's numbers.
+    """Raise TrainingError unless a run of another recipe has the same numbers as this recipe.
 
     The name and the choice of photographs (split and fold) may differ; they belong to the run.
     """
@@ -181,10 +181,10 @@ def _numbers(content: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401 
 
 
 def require_annotated(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Return the cases that were annotated for all lesions of a recipe; the truth of the others is not known.
+    """Return the cases that were annotated for all lesions of a recipe; the truth of the others is unknown.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: there is no such case.
     """
     lesions = recipe.contract.lesions
     usable = annotated(cases, lesions)
@@ -237,10 +237,10 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     """Train the stages that are not finished; yield after every step.
 
     Raises:
-        TrainingError: the folder holds a run and `resume` is not set, or a run of other settings, split or
-            data, or a stage fails.
+        TrainingError: the folder holds a run and `resume` is not set, the folder holds a run of other
+            settings, split or data, or a stage fails.
         DatasetError: the cases do not fit the split, or a mask cannot be used.
-        SettingError: the device does not exist, or a step is too small for so many processes.
+        SettingError: the device does not exist, or a step has too few samples for the number of processes.
         OutputError: the folder cannot be written.
     """
     if plan.run.has_run() and not plan.resume:
@@ -275,7 +275,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
 
 
 def validation_cases(plan: TrainingPlan) -> tuple[Case, ...]:
-    """Return the photographs that validate a training during its stages; none without a schedule.
+    """Return the photographs on which a run's stages are validated; none without a schedule.
 
     Raises:
         SettingError: no photograph is held back.
@@ -318,7 +318,7 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
 
 
 def _choose_split(plan: TrainingPlan) -> RunSplit:
-    """Return the recipe's folds, or those that the run has, or new ones assigned by the recipe's seed.
+    """Return the recipe's folds, or those of the run, or new ones assigned with the recipe's seed.
 
     Raises:
         DatasetError: there are too few photographs to hold a fold back.
@@ -337,7 +337,7 @@ def _choose_split(plan: TrainingPlan) -> RunSplit:
 
 
 def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:
-    """Return all photographs to train on from the cache; each process fills a share of it.
+    """Return all photographs to train on from the cache; each process prepares a share of them.
 
     Raises:
         TrainingError: none of them has a lesion, and the recipe needs one; or a healthy eye is a photograph

@@ -28,7 +28,7 @@ GAP = 4
 """Grey gap between tiles, px."""
 
 MAX_TILES = 36
-"""Tiles on a contact sheet: more would show nothing new."""
+"""Largest number of tiles on a contact sheet: more would show nothing new."""
 
 
 def contact_sheet(items: Sequence[TrainingItem], codes: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:
@@ -58,7 +58,7 @@ def tile(sample: Sample, codes: Sequence[str]) -> UInt8[np.ndarray, "T T 3"]:
 
 
 def jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """Return a picture as a JPEG file of quality 90: nothing is measured on it."""
+    """Return a picture as a JPEG file of quality 90, which is enough: nothing is measured on it."""
     success, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     assert success  # encoding in memory cannot fail
     return encoded.tobytes()

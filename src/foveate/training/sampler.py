@@ -34,7 +34,7 @@ steps, whose seeds are shorter."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleSpec:
-    """What a step takes from one photograph, before any pixel is read."""
+    """The samples that a step takes from one photograph, before any pixel is read."""
 
     case: CachedCase
     """The photograph."""
@@ -46,7 +46,7 @@ class SampleSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingItem:
-    """What a step takes from one photograph: its view, windows of it, or both, turned the same way."""
+    """The samples that a step takes from one photograph: view, windows or both, turned the same way."""
 
     view: Sample | None
     """None in the local stage."""
@@ -68,10 +68,10 @@ def sample_specs(
     """Choose the samples of a step.
 
     Args:
-        cases: all that are trained on, healthy eyes included.
-        recipe: says how samples are chosen.
-        stage: of the run.
-        step: from 0.
+        cases: all cases to train on, healthy eyes included.
+        recipe: states how samples are chosen.
+        stage: a stage of the run.
+        step: number of the step, from 0.
     """
     stage = base_stage(stage)
     generator = np.random.default_rng([recipe.seed, ord(stage[0]), step])
@@ -81,14 +81,14 @@ def sample_specs(
 
 
 def without_healthy(cases: Sequence[CachedCase]) -> list[CachedCase]:
-    """Return the data set's own photographs: the healthy eyes beside them count for no epoch."""
+    """Return the data set's own photographs: healthy eyes from outside it do not count towards an epoch."""
     return [case for case in cases if not case.is_healthy]
 
 
 def _random_specs(
     cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, generator: np.random.Generator
 ) -> list[SampleSpec]:
-    """Choose with replacement at each step, with the recipe's share of windows near lesions."""
+    """Choose samples with replacement, with the recipe's share of windows near lesions."""
     numbers, count = recipe.stages[stage], items_per_step(recipe, stage)
     if stage == "global":
         own = without_healthy(cases)
@@ -124,7 +124,7 @@ def _photographs_and_centres(
 def _centres(
     cases: Sequence[CachedCase], recipe: Recipe, count: int, generator: np.random.Generator
 ) -> list[tuple[CachedCase, tuple[int, int]]]:
-    """Choose windows; their lesion lies up to a quarter of a side off the centre: it may be anywhere."""
+    """Choose windows; their lesion is up to a quarter of a side off the centre, so that its place varies."""
     reach = recipe.contract.window_side // 4
     return cache.sample_centres(cases, recipe.lesion_share, reach, count, generator)
 
@@ -194,7 +194,7 @@ def materialise(spec: SampleSpec, recipe: Recipe, stage: StageName) -> TrainingI
 
 
 def split_evenly(items: Sequence[Item], parts: int) -> list[list[Item]]:
-    """Divide items into consecutive parts of equal size, or sizes that differ by one.
+    """Divide items into consecutive parts whose sizes are equal or differ by one.
 
     Raises:
         SettingError: there are fewer items than parts.
@@ -209,7 +209,10 @@ def split_evenly(items: Sequence[Item], parts: int) -> list[list[Item]]:
 
 
 class StepDataset:
-    """Step -> this process's samples. Pickling stores the paths of the cached cases, not their arrays."""
+    """A data set of steps, each with this process's samples.
+
+    Pickling stores the paths of the cached cases, not their arrays.
+    """
 
     def __init__(
         self, cases: Sequence[CachedCase], recipe: Recipe, stage: StageName, machine: Machine
@@ -224,7 +227,7 @@ class StepDataset:
         return tuple(materialise(spec, self.recipe, self.stage) for spec in own)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return paths in place of the arrays, which have 150 MB a photograph."""
+        """Return paths in place of the arrays, which have 150 MB per photograph."""
         files = [Path(str(getattr(case.pixels, "filename"))) for case in self.cases]  # noqa: B009
         stored = [
             (file.parent, case.name, case.is_healthy) for file, case in zip(files, self.cases, strict=True)
@@ -241,7 +244,7 @@ class StepDataset:
 
 
 def load_steps(dataset: StepDataset, steps: range, workers: int) -> Iterator[tuple[TrainingItem, ...]]:
-    """Return the samples of some steps, prepared by worker processes in advance, or by this process.
+    """Return the samples of some steps, prepared in advance by worker processes, or by this process.
 
     Workers are not forked from this process, since OpenCV's threads do not survive a fork. They come from a
     fork server that has imported what they need, or are spawned where there is no fork server.
@@ -252,7 +255,7 @@ def load_steps(dataset: StepDataset, steps: range, workers: int) -> Iterator[tup
     context = multiprocessing.get_context("forkserver" if has_server else "spawn")
     context.set_forkserver_preload([__name__])
     loader: DataLoader[tuple[TrainingItem, ...]] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # any object with __getitem__ will do
+        dataset,  # type: ignore[arg-type]  # any object with __getitem__ is accepted
         batch_size=None,
         sampler=steps,
         num_workers=workers,

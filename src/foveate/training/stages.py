@@ -1,4 +1,4 @@
-"""One stage of a run: which weights are trained, what passes through the network, the learning rate.
+"""One stage of a run: the weights that are trained, the pictures that it uses, and the learning rate.
 
 Knows:   the four stages of the paper's training strategy, and the additional stage of each stream alone.
 Ignores: files (`run_folder`), and how samples are chosen (`sampler`).
@@ -46,35 +46,35 @@ def trained_part(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
 
 
 def set_modes(network: LocalGlobalUNet, stage: StageName, *, update_statistics: bool = True) -> None:
-    """Let the stage's weights be trained and freeze all others, batch-norm statistics included.
+    """Make the stage's weights trainable and freeze all others, including batch-norm statistics.
 
     In the fused stages no statistics are updated: a step sees windows of few photographs, whose statistics
     would fit no photograph (our choice, docs/decisions/0004-frozen-statistics.md).
 
     Args:
         network: changed in place.
-        stage: the next stage.
-        update_statistics: whether a stream's own stage updates its statistics; False where the network begins
-            with a package, whose normalisations are folded into its weights (`warm_start`).
+        stage: the stage to train next.
+        update_statistics: whether a stream's own stage updates its statistics; False if the network starts
+            from a package, whose normalisations are folded into its weights (`warm_start`).
     """
     network.eval().requires_grad_(False)
     trained = trained_part(network, stage).requires_grad_(True)
     if update_statistics and stage in ("global", "local"):
         trained.train()
     if stage == "joint" and not network.fusion.residual:
-        network.local_net.head.requires_grad_(False)  # its maps are in no term of equation 1
+        network.local_net.head.requires_grad_(False)  # no term of equation 1 uses its maps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingBatch:
-    """What passes through the network together."""
+    """The pictures that pass through the network together."""
 
     view: Pair | None
     """None in the local stage."""
     windows: Pair | None
     """None in the global stage."""
     samplings: tuple[tuple[FeatureSampling, ...], ...]
-    """Where the windows of each view lie in it, in the fused stages."""
+    """For each view, where its windows lie in it, in the fused stages."""
 
 
 def make_batch(
@@ -103,7 +103,7 @@ class Supervision:
     """Maps that enter the loss, with their truth and weight."""
 
     weight: float
-    """In equation 1."""
+    """Weight of the maps in equation 1."""
     logits: Float[Tensor, "N K S T"]
     truth: Float[Tensor, "N K S T"]
 
@@ -121,12 +121,12 @@ class StepLoss(nn.Module):
         self.machine = machine
 
     def forward(self, batch: TrainingBatch, share: float = 1.0, totals: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch, or what a part of one contributes to it.
+        """Return the loss of a batch, or the contribution of a part of it.
 
         Args:
             batch: all samples of the step, or some of them.
-            share: share of the step's samples that the batch holds.
-            totals: `overlaps` of the whole step (n 3 K), where they are known already.
+            share: share of the step's samples that are in the batch.
+            totals: `overlaps` of the whole step (n 3 K), if they are already known.
         """
         supervisions = self.run_network(batch)
         if share == 1:

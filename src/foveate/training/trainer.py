@@ -1,4 +1,4 @@
-"""Train one stage of a run: the loop over its steps, its checkpoints, and how it continues after a kill.
+"""Train one stage of a run: the loop over its steps, its checkpoints, and how it resumes after a kill.
 
 Knows:   when to save, what a checkpoint holds, and from which weights a stage starts.
 Ignores: the names of files (`run_folder`), how samples are chosen, and how their loss is computed (`stages`).
@@ -58,20 +58,20 @@ OPTIMISERS = MappingProxyType({"adam": torch.optim.Adam, "adamw": torch.optim.Ad
 arXiv:1711.05101."""
 
 SECONDS_BETWEEN_CHECKPOINTS = 120
-"""A kill loses at most two minutes; saving takes a tenth of a second."""
+"""A killed run loses at most two minutes; saving takes a tenth of a second."""
 
 TIMED_STEPS = 8
-"""Steps by which `minutes` is turned into a number of steps; the first half is warm-up and not timed."""
+"""Steps taken to convert `minutes` into a number of steps; the first half is warm-up and not timed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageProgress:
-    """How far a stage is."""
+    """The progress of a stage."""
 
     step: int
     """Steps done."""
     steps: int
-    """Steps in all."""
+    """Steps in total."""
     loss: float
     """Loss of the last step."""
     scores: Scores = field(default_factory=lambda: MappingProxyType({}))
@@ -81,7 +81,7 @@ class StageProgress:
 def keep_memory() -> bool:
     """Let glibc keep freed memory instead of returning it after every step.
 
-    Training on Linux is 1.5 times as fast with it. Elsewhere nothing happens.
+    This makes training on Linux 1.5 times as fast. On other systems it does nothing.
 
     Returns:
         Whether glibc accepted the setting.
@@ -111,13 +111,14 @@ def train_stage(
     """Train one stage from its checkpoint, or from its beginning where there is none; yield after every step.
 
     Args:
-        recipe: all numbers.
-        cases: photographs to train on, and healthy eyes beside them, which count for no epoch.
+        recipe: all numbers of the training.
+        cases: photographs to train on, and healthy eyes in addition, which do not count towards an epoch.
         run: folder of the run, created if necessary. All processes must be able to read it.
-        stage: to train; the stages it starts from must be finished, unless there is a package to start from.
-        start: package whose weights the network begins with; weights of finished stages replace them.
+        stage: stage to train; the stages that it starts from must be finished, unless `start` is given.
+        start: package whose weights the network starts from; weights of finished stages replace them.
         minutes: train about this long instead of the recipe's number of steps. The number of steps is fixed
-            and saved at the first start. A stream alone takes as many steps as the joint stage took.
+            and saved at the first start. The stages of a stream alone ignore `minutes`: they take as many
+            steps as the joint stage took.
         validation: photographs to validate on, and how often; it changes no weight.
         machine: where to compute.
 
@@ -165,8 +166,8 @@ class StageLog:
 
     Args:
         run: folder of the run.
-        trainer: at the step that the log continues from.
-        epoch: steps of an epoch.
+        trainer: the stage's trainer, at the step from which the log continues.
+        epoch: number of steps of an epoch.
     """
 
     def __init__(self, run: RunFolder, trainer: "StageTrainer", epoch: float) -> None:
@@ -207,7 +208,7 @@ class StageLog:
 def _resume_or_begin(
     trainer: "StageTrainer", cases: Sequence[CachedCase], run: RunFolder, minutes: float | None
 ) -> int:
-    """Load the stage's checkpoint, or write its first one; return the number of steps that it states."""
+    """Load the stage's checkpoint, or write its first one; return the number of steps stored in it."""
     recipe, stage, machine = trainer.recipe, trainer.stage, trainer.machine
     if run.has_checkpoint(stage):
         return trainer.load_state(run.read_checkpoint(stage, machine.device))
@@ -226,7 +227,7 @@ def _resume_or_begin(
 
 @contextmanager
 def _explain_full_memory(recipe: Recipe, stage: StageName) -> Iterator[None]:
-    """Turn an error about full GPU memory into one that says which settings make a step smaller."""
+    """Turn an error about full GPU memory into one that states which settings make a step smaller."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -310,7 +311,7 @@ class StageTrainer:
         return loss
 
     def backward(self, items: Sequence[TrainingItem]) -> float:
-        """Accumulate the gradients of the step's samples, in the stage's parts; return their loss."""
+        """Accumulate the gradients of the step's samples, part by part; return the loss of all samples."""
         parts = split_evenly(items, self.recipe.stages[base_stage(self.stage)].accumulate)
         count = sampler.items_per_step(self.recipe, self.stage)
         totals = self._totals(parts) if len(parts) > 1 and self.recipe.loss.needs_totals else None
@@ -334,7 +335,7 @@ class StageTrainer:
         return self.machine.all_reduce_sum(torch.stack(overlaps).sum(dim=0))
 
     def _without_sync(self, *, more_parts: bool) -> AbstractContextManager[Any]:
-        """Keep gradients within this process as long as more parts follow."""
+        """Return a context that keeps gradients within this process as long as more parts follow."""
         if more_parts and isinstance(self.wrapped_loss, DistributedDataParallel):
             return self.wrapped_loss.no_sync()
         return nullcontext()
@@ -355,7 +356,7 @@ class StageTrainer:
         return validations.score(network, self.recipe, self.stage, cases, self.machine.device)
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
-        """Return the averaged weights of the trained part, under its own names."""
+        """Return the averaged weights of the trained part, under the names that they have in it."""
         state = self.average.module.state_dict()
         return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
@@ -431,7 +432,7 @@ def _mean(weights: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tens
 
 
 def _seed(*numbers: int) -> int:
-    """Return a seed for layers with randomness (dropout), as pure a function of the step as its samples."""
+    """Return a seed for random layers (dropout); like the samples, it is a pure function of the step."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 

@@ -1,9 +1,9 @@
-"""Validate a network during its training, on some of the photographs held back.
+"""Validate a network during its training, on some of the held-back photographs.
 
 Knows:   which photographs are used, which maps a stage is validated by, and how they are scored.
 Ignores: when a stage is validated, and where the scores are stored.
 
-The photographs are segmented whole, by the pipeline that predicts, with the running average of the weights.
+Whole photographs are segmented by the pipeline of inference, with the running average of the weights.
 """
 
 import copy
@@ -30,7 +30,7 @@ STAGE_ROWS: Mapping[StageName, Row] = {
     "global-alone": "GlobalNet",
     "local-alone": "LocalNet",
 }
-"""Stage -> the maps that it is validated by: a stream's own stage by the maps of that stream."""
+"""Stage -> the row whose maps validate it; a stream's own stage is validated by that stream's maps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class ValidationSchedule:
     every: int
     """Steps from one validation to the next; a stage is validated after its last step as well."""
     photographs: int = 3
-    """Number of photographs, chosen evenly from the sorted names of those held back."""
+    """Number of photographs, evenly spaced in the sorted names of those held back."""
 
     def __post_init__(self) -> None:
         """Raise SettingError for a number below 1."""
@@ -50,7 +50,7 @@ class ValidationSchedule:
             raise SettingError(f"validate-photographs is {self.photographs}; give 1 or more")
 
     def choose(self, held_back: Sequence[Case]) -> tuple[Case, ...]:
-        """Return the photographs to validate on: all, if there are no more than the schedule's number.
+        """Return the photographs to validate on: all, if there are not more than the schedule's number.
 
         Raises:
             SettingError: no photograph is held back.
@@ -71,10 +71,10 @@ class Validation:
 
     cases: Sequence[Case]
     every: int
-    """Steps."""
+    """Steps from one validation to the next."""
 
     def is_due(self, step: int, steps: int) -> bool:
-        """Return whether a stage of some steps is validated after a step."""
+        """Return whether a stage of `steps` steps is validated after step `step`."""
         return step % self.every == 0 or step == steps
 
 
@@ -84,9 +84,9 @@ def averaged_network(
     """Return a copy of a network in evaluation mode, with the averaged weights of the trained part.
 
     Args:
-        network: in training; it is not changed.
-        stage: that is trained.
-        averaged: weights of the trained part, under its own names.
+        network: the network in training; it is not changed.
+        stage: the stage in training.
+        averaged: weights of the trained part, under the names that they have in it.
     """
     validated = copy.deepcopy(network)
     stages.trained_part(validated, stage).load_state_dict(dict(averaged))
@@ -98,12 +98,12 @@ def score(
 ) -> Scores:
     """Return the exact average precision of a stage's maps, with the pixels of all photographs pooled.
 
-    Test-time augmentation is off: the figures follow the training at an eighth of the time.
+    Test-time augmentation is off: the scores still show the progress, in an eighth of the time.
 
     Args:
-        network: in evaluation mode; it is moved to where its maps are computed.
-        recipe: says what the network receives.
-        stage: says which maps are scored.
+        network: the network in evaluation mode; it is moved to the device that computes its maps.
+        recipe: states what the network receives.
+        stage: states which maps are scored.
         cases: photographs that were not trained on.
         device: where the fused maps are computed.
 

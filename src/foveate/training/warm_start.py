@@ -29,17 +29,17 @@ CALIBRATED_LAYERS = MappingProxyType({"fused": "fusion.layers.4", "GlobalNet": "
 def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
     """Copy a package's weights into a network, wherever both have a layer of the same name and shape.
 
-    The package's calibration is undone: otherwise the first steps would only do that.
+    The package's calibration is undone: otherwise the first steps would only serve to undo it.
 
     Args:
-        network: changed in place.
+        network: the network; it is changed in place.
         package: the model to start from.
 
     Returns:
         Names of the layers without weights in the package; they keep the recipe's initial weights.
 
     Raises:
-        TrainingError: one of the streams gets no weights at all: there would be nothing to start from.
+        TrainingError: one of the streams gets no weights at all, so that there is nothing to start from.
     """
     missing = set(nets.load_folded(load_file(package.folder / WEIGHTS), network))
     for stream in ("global_net", "local_net"):
@@ -72,16 +72,16 @@ def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the mapping under a key; an empty one where there is none."""
+    """Return the mapping under a key; an empty mapping if there is none."""
     value = content.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
-    """Refuse a package that was trained on photographs held back: they would no longer measure anything.
+    """Refuse a package that was trained on held-back photographs: these could no longer validate the run.
 
     Raises:
-        TrainingError: the package was trained on one of them, or it finds other lesions.
+        TrainingError: the package was trained on one of them, or it segments other lesions.
     """
     if package.contract.lesions != recipe.contract.lesions:
         raise TrainingError(
@@ -101,7 +101,7 @@ def trained_photographs(package: Package) -> tuple[str, ...]:
 
 
 def describe(package: Package) -> StartPackage:
-    """Return what a run records about the package that it begins with."""
+    """Return what a run records about the package that it starts from."""
     return StartPackage(
         name=package.name,
         version=package.version,

@@ -1,11 +1,11 @@
 """Results as files: maps, masks, overlays, tables, and a page to view them.
 
-Knows:   the layout of the output folder. Each file appears whole or not at all, and all but run.json are
-         byte-identical from run to run.
-Ignores: how photographs are read and lesions are found.
+Knows:   the layout of the output folder. Each file is written completely or not at all, and all but run.json
+         are byte-identical from run to run.
+Ignores: how photographs are read and lesions are segmented.
 
-Call `prepare` first; for each photograph `reusable_row` or `write`, and `clear` if it failed; at the end
-`write_summary` and `write_run`.
+Call `prepare` first. For each photograph, call `reusable_row` or `write`, and `clear` if it failed. At the
+end, call `write_summary` and `write_run`.
 """
 
 from collections.abc import Sequence

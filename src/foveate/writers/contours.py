@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int32, UInt8
 from foveate.types import Box, Region
 
 Points = Int32[np.ndarray, "_ 1 2"]
-"""(x, y) of boundary pixels, as OpenCV has them."""
+"""(x, y) of boundary pixels, as OpenCV returns them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class Outline:
 
     region: Region
     outer: Points
-    """Its outermost pixels, in order."""
+    """The region's outermost pixels, in order along the border."""
     holes: tuple[Points, ...]
     """For each hole, the region's pixels around it."""
 
@@ -43,9 +43,9 @@ class TracedMask:
 def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> TracedMask:
     """Return the outlines of a lesion's regions, and the mask without its specks.
 
-    The mask also holds specks below the minimum area, which are no regions. A component is a region if a
-    region has exactly its box. (A speck with the same box as a region is drawn with it, which nobody will
-    notice.)
+    The given mask also holds specks below the minimum area, which are not regions. A component of the mask
+    belongs to the region that has exactly the same box; without such a region it is a speck. (A speck with
+    the same box as a region is drawn as part of it, which is not noticeable.)
     """
     counted = mask.astype(np.uint8)
     contours, hierarchy = cv2.findContours(counted, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

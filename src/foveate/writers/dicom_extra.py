@@ -1,6 +1,6 @@
-"""The writer of DICOM objects, which is an optional extra.
+"""Load and call the writer of DICOM objects, which is an optional extra.
 
-Knows:   how to import it, and which pixels it needs of each lesion.
+Knows:   how to import the writer, and which pixels of each lesion it needs.
 Ignores: DICOM.
 
 Shape letters: H W photograph.
@@ -54,9 +54,9 @@ def encode(
     """Return the requested DICOM objects as files; an empty dict if none are requested.
 
     Args:
-        result: the photograph's.
+        result: the photograph's result.
         lesions: lesion code -> its mask and regions.
-        field_px: pixels of the field of view.
+        field_px: number of pixels in the field of view.
     """
     if result.request.objects is None:
         return {}

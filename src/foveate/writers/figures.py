@@ -1,7 +1,7 @@
-"""Pictures of a result, as arrays: the photograph with outlines, and a figure with legend.
+"""Draw pictures of a result as arrays: the photograph with outlines, and a figure with a legend.
 
 Knows:   how a map becomes regions and outlines, and how pictures and legend are laid out.
-Ignores: files, and who shows the pictures.
+Ignores: files, and where the pictures are shown.
 
 Shape letters: H W photograph, h w picture, S rows of the legend.
 """
@@ -26,12 +26,12 @@ GAP = 0.01
 """Space between the two pictures of a figure, as a share of its width."""
 
 NARROWEST = 320
-"""Smallest width of a figure, px: less leaves no room for the legend."""
+"""Smallest width of a figure, px: a narrower one has no room for the legend."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultOutlines:
-    """What pictures of a result need beside the photograph, all lesions at once."""
+    """The data of all lesions that pictures of a result need in addition to the photograph."""
 
     content: tables.Document
     """The photograph's JSON."""
@@ -40,7 +40,7 @@ class ResultOutlines:
 
 
 def summarise(result: PhotographResult, lesion: Lesion, stored: maps.LevelMap) -> LesionSummary:
-    """Return the regions of a lesion's stored map, and how they follow from it."""
+    """Return the regions of a lesion's stored map, with the threshold and area that define them."""
     request, decision = result.request, result.decisions[lesion.code]
     level = maps.level(decision.threshold, request.format)
     smallest = minimum_area(decision, result.probabilities.frame)
@@ -71,13 +71,13 @@ def captions(content: tables.Document, areas: Sequence[OutlinedArea]) -> list[Ca
 
 
 def small_print(provenance: Provenance, *remarks: str) -> str:
-    """Return the line below the legend: versions, remarks, and that this is no medical device."""
+    """Return the line below the legend: versions, remarks, and that this is not a medical device."""
     made_by = (f"Foveate {version()}", f"model {provenance.name} {provenance.version}", *remarks)
     return f"{', '.join(made_by)}. {NOTICE}"
 
 
 def overlay(pixels: UInt8[np.ndarray, "H W 3"], found: ResultOutlines) -> UInt8[np.ndarray, "H W 3"]:
-    """Return the photograph with all outlines, without legend."""
+    """Return the photograph with all outlines, without a legend."""
     return overlays.draw(pixels, found.areas, np.empty((0, pixels.shape[1], 3), np.uint8))
 
 

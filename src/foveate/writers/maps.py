@@ -1,10 +1,10 @@
 """Probability maps as files, and the masks that follow from them.
 
-Knows:   which levels a format stores, and what probability a stored level stands for.
+Knows:   which levels a format stores, and what probability a stored level represents.
 Ignores: how a map was computed, and what its regions are.
 
-A mask is where the stored map is at or above `level(threshold)`: comparing the levels of the map file gives
-the same mask, bit for bit. Equal maps give equal bytes.
+A mask holds the pixels whose stored level is at or above `level(threshold)`: comparing the levels of the map
+file gives the same mask, bit for bit. Equal maps give equal bytes.
 
 Shape letters: H W photograph, r b rows and bytes of a row.
 """
@@ -31,27 +31,28 @@ SUFFIX: dict[Format, str] = {"png": ".png", "png16": ".png", "tiff": ".tiff", "n
 """Format -> suffix of the file name."""
 
 LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
-"""A map as a file holds it: levels 0 to `max_level(format)`."""
+"""A map as a file stores it: levels 0 to `max_level(format)`."""
 
 ROWS = 256
-"""Rows converted at a time: bounds the memory for 32-bit numbers."""
+"""Number of rows converted at a time; it bounds the memory for 32-bit numbers."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""Date in every .npz, the first that a zip file can state: with the true date equal maps would differ."""
+"""Date in every .npz file, the first that a zip file can state. With the true date, equal maps would give
+different bytes."""
 
 
 def max_level(format: Format) -> int:
-    """Return the level that stands for probability 1."""
+    """Return the level that represents probability 1."""
     return 255 if format == "png" else 65535
 
 
 def quantise(native: UInt16[np.ndarray, "H W"], format: Format) -> LevelMap:
     """Convert a map of levels 0 to 65535 to the levels of a format, rounded to the nearest.
 
-    For 8 bits that is round(p * 255 / 65535) = round(p / 257), exact in whole numbers: 257 is odd, so no
-    level lies halfway.
+    For 8 bits that is round(p * 255 / 65535) = round(p / 257), exact in integer arithmetic: 257 is odd, so
+    no level lies halfway.
     """
     if format != "png":
         return native
@@ -77,8 +78,8 @@ def level(threshold: float, format: Format) -> int:
 def encode(stored: LevelMap, format: Format) -> bytes:
     """Return the content of a file that holds the map without loss.
 
-    PNG: see `encode_png`. TIFF: horizontal prediction halves the size. npz: zlib level 1; a
-    higher level takes twice the time and saves 1 %.
+    PNG: see `encode_png`. TIFF: horizontal prediction halves the size. npz: zlib level 1; a higher level
+    takes twice the time and saves 1 %.
     """
     if format == "npz":
         return _npz(stored)
@@ -93,7 +94,7 @@ def decode(content: bytes, format: Format) -> LevelMap:
     """Return the map from a file's content.
 
     Raises:
-        OutputError: the content is no map of this format.
+        OutputError: the content is not a map of this format.
     """
     stored = _decode_npz(content) if format == "npz" else _decode_picture(content)
     dtype = np.uint8 if format == "png" else np.uint16
@@ -103,7 +104,7 @@ def decode(content: bytes, format: Format) -> LevelMap:
 
 
 def encode_mask(mask: Bool[np.ndarray, "H W"]) -> bytes:
-    """Return a mask as 8-bit grey PNG, 0 and 255; 1 bit would save a third, but confuses some readers."""
+    """Return a mask as an 8-bit grey PNG, 0 and 255; 1 bit would save a third, but confuses some readers."""
     return encode_png(mask.view(np.uint8) * np.uint8(255))
 
 
@@ -112,8 +113,8 @@ def encode_png(grey: LevelMap) -> bytes:
 
     Each byte is stored as its difference from the byte above it (filter 'up'), packed by zlib-ng with
     run-length encoding. On the four maps of IDRiD_30 that takes a fifth of the time of OpenCV's encoder, and
-    the files are as small: 506 kB in place of 511, masks 79 in place of 81, in 16 bits 16.4 MB in place of
-    16.3. isal was 1.7 times as fast as zlib-ng, with maps 1.5 times and masks up to 4 times as large.
+    the files are as small: 506 kB instead of 511, masks 79 instead of 81, and in 16 bits 16.4 MB instead
+    of 16.3. isal was 1.7 times as fast as zlib-ng, with maps 1.5 times and masks up to 4 times as large.
 
     Source: PNG, W3C recommendation, third edition, sections 5 and 9.
     """
@@ -127,10 +128,10 @@ def encode_png(grey: LevelMap) -> bytes:
 
 
 def _filtered_rows(grey: LevelMap, top: int) -> UInt8[np.ndarray, "r b"]:
-    """Return some rows from `top` on as PNG stores them: the filter's number, then differences of bytes."""
+    """Return some rows from `top` on as PNG stores them: the filter's number, then byte differences."""
     rows = grey[max(0, top - 1) : top + ROWS]
     levels = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">")).view(np.uint8)
-    if top == 0:  # above the first row are zeros
+    if top == 0:  # PNG takes the row above the first as zeros
         levels = np.concatenate([np.zeros_like(levels[:1]), levels])
     filtered = np.empty((len(levels) - 1, levels.shape[1] + 1), np.uint8)
     filtered[:, 0] = 2  # 'up'
@@ -146,7 +147,7 @@ def _png_chunk(kind: bytes, content: bytes) -> bytes:
 def encode_picture(
     pixels: UInt8[np.ndarray, "H W ..."] | UInt16[np.ndarray, "H W"], suffix: str, options: list[int]
 ) -> bytes:
-    """Encode a picture (blue, green, red, as OpenCV has it).
+    """Encode a picture whose channels are blue, green, red, as OpenCV expects.
 
     Raises:
         OutputError: the format cannot hold it, such as a JPEG with a side of more than 65535 px.

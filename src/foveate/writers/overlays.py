@@ -1,12 +1,12 @@
 """Draw the lesions' outlines on a photograph, and a legend below it.
 
-Knows:   how to draw so that colour-blind readers tell the lesions apart and no line covers a lesion.
-Ignores: how lesions are found, and how many of them make a disease.
+Knows:   how to draw so that colour-blind readers can distinguish the lesions and no line covers a lesion.
+Ignores: how lesions are segmented, and what their number means for a diagnosis.
 
 Each outline runs around a lesion, never over it. It consists of a thin dark seam, a line in the lesion's
 colour and a dark halo, so that it is visible on bright and on dark ground. Lesions too small for an outline
-get a ring a few pixels away. Besides their colours, microaneurysms get rings unless they are large, and soft
-exudates a double line.
+get a ring a few pixels away. Apart from their colours, microaneurysms get rings unless they are large, and
+soft exudates get a double line.
 
 Shape letters: H W photograph, B packed columns (H rows of W bits), S rows of the legend.
 """
@@ -32,22 +32,23 @@ STYLES: dict[str, Style] = {"MA": "rings", "SE": "double"}
 """Lesions that are not drawn with a single line, so that colour is not the only difference."""
 
 SIDE_PER_LINE = 1000
-"""Photograph px (long side) for each px of line width: about 1 px on a screen that shows all of it."""
+"""Photograph px (longer side) per px of line width: about 1 px if a screen shows the whole photograph."""
 
 SMALL = 5
-"""A region gets a ring if its box is narrower than this many line widths: an outline would dwarf it."""
+"""A region gets a ring if the longer side of its box is below this many line widths: an outline
+would dwarf it."""
 
 SMALL_RINGS = 12
-"""The same for lesions drawn as rings: 48 px in a photograph of 4288 px, more than any microaneurysm has."""
+"""The same for lesions drawn as rings: 48 px in a photograph of 4288 px, larger than any microaneurysm."""
 
 HALO = 0.65
 """Darkness of the halo and the seam, 0 to 1: visible on the optic disc, but the photograph shows through."""
 
 ROWS = 256
-"""Rows drawn at a time: bounds the memory for distance maps."""
+"""Number of rows drawn at a time; it bounds the memory for distance maps."""
 
 QUALITY = 90
-"""JPEG quality: in our overlays no difference from 95 was visible, at three quarters of the size."""
+"""JPEG quality. In our overlays, no difference from 95 was visible, at three quarters of the file size."""
 
 GROUND, INK, FAINT = (17, 17, 17), (240, 240, 240), (170, 170, 170)
 """Colours of the legend: background, text, small print."""
@@ -55,7 +56,7 @@ GROUND, INK, FAINT = (17, 17, 17), (240, 240, 240), (170, 170, 170)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutlinedArea:
-    """The pixels that one lesion's outlines run around, as bits, so that all lesions fit into memory."""
+    """The pixels that one lesion's outlines run around, as bits so that all lesions fit into memory."""
 
     lesion: Lesion
     bits: UInt8[np.ndarray, "H B"]
@@ -68,7 +69,7 @@ class Caption:
 
     lesion: Lesion
     text: str
-    """Name, number and area."""
+    """The lesion's name, number of regions and area."""
 
 
 def line_width(shape: tuple[int, int]) -> int:
@@ -81,8 +82,8 @@ def outlined_area(traced: TracedMask, lesion: Lesion, width: int | None = None) 
 
     Args:
         traced: the lesion's mask and outlines.
-        lesion: how it is drawn.
-        width: of an outline, px; that of `line_width` if it is None.
+        lesion: the lesion, which decides the style.
+        width: width of an outline, px; None for that of `line_width`.
     """
     area = traced.mask.copy()
     width = width or line_width(area.shape)
@@ -114,9 +115,9 @@ def draw(
     Args:
         pixels: the photograph.
         areas: one for each lesion.
-        strip: from `legend`.
-        width: of an outline, px; that of `line_width` if it is None.
-        pool: threads that draw some rows each; None for the caller's own thread.
+        strip: the legend, as `legend` returns it; it may have no rows.
+        width: width of an outline, px; None for that of `line_width`.
+        pool: threads that each draw some rows; None to draw in the caller's own thread.
     """
     height = len(pixels)
     canvas = np.concatenate([pixels, strip])
@@ -131,7 +132,7 @@ def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY) -> bytes:
     """Encode a picture (red, green, blue) as JPEG at full colour resolution.
 
     Raises:
-        OutputError: a side is longer than JPEG can state, 65535 px.
+        OutputError: a side is longer than JPEG allows, 65535 px.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
     return maps.encode_picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
@@ -185,7 +186,7 @@ def _band(distance: Float32[np.ndarray, "h w"], inner: float, outer: float) -> F
 def _paint(
     rows: UInt8[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"], colour: tuple[int, int, int]
 ) -> None:
-    """Blend a colour into rows of the canvas, as much as `cover` says, 0 to 1."""
+    """Blend a colour into rows of the canvas, with the opacity `cover`, 0 to 1."""
     covered = np.nonzero(cover)
     share = cover[covered][:, None]
     blend = rows[covered] * (1 - share) + np.array(colour, np.float32) * share
@@ -198,9 +199,9 @@ def legend(width: int, captions: Sequence[Caption], notice: str) -> UInt8[np.nda
     Entries wrap into as many lines as they need.
 
     Args:
-        width: of the photograph, px.
+        width: width of the photograph, px.
         captions: one for each lesion drawn.
-        notice: the small print; wrapped at spaces.
+        notice: the small print; it is wrapped at spaces.
     """
     size = max(12, width // 90)  # px; smaller than 12 cannot be read at any zoom
     scale = 3 if size < 24 else 1  # small letters are clearer when drawn large and reduced

@@ -1,14 +1,15 @@
-"""index.html: every photograph beside its result, for a browser without any other program.
+"""Write index.html, which shows every photograph beside its result in a browser, without any other program.
 
 Knows:   what the page needs of each photograph.
-Ignores: how lesions are found; the markup is in templates/, the page's script and style are in assets/.
+Ignores: how lesions are segmented; the markup is in templates/, the page's script and style are in assets/.
 
-The page holds one table row for each photograph and no picture, so that a thousand photographs open at once.
-What it shows of one photograph is in page/: a display copy, a thumbnail, and a script that holds only the
-outlines and regions as numbers. (A browser that opens a page from a disk lets it load pictures and scripts,
-but not JSON.) The page requests nothing from any network, and the folder can be moved or sent as a whole.
+The page holds one table row for each photograph and no picture, so that a page of a thousand photographs
+opens immediately. The page loads the data of one photograph from page/: a display copy, a thumbnail, and a
+script that holds only the outlines and regions as numbers. (A browser lets a page that it opens from disk
+load pictures and scripts, but not JSON.) The page makes no network requests, and the folder can be moved or
+sent as a whole.
 
-Every text from outside, such as a photograph's name, is escaped.
+Every external text, such as a photograph's name, is escaped.
 
 Shape letters: H W photograph, h w display copy.
 """
@@ -35,17 +36,17 @@ from foveate.writers.contours import Outline, Points, TracedMask
 from foveate.writers.results import NOTICE, LesionLoad, Provenance, SummaryRow
 
 DISPLAY_SIDE = 4320
-"""Longest side of the display copy, px: 12 megapixels (4288 px wide) stay as they are, 100 megapixels are
-reduced to what a browser decodes easily."""
+"""Longest side of the display copy, px. Photographs of 12 megapixels (4288 px wide) keep their size; those of
+100 megapixels are reduced to a size that a browser decodes easily."""
 
 DISPLAY_QUALITY = 88
-"""JPEG quality of the display copy: full colour resolution matters more than the last grey level."""
+"""JPEG quality of the display copy: full colour resolution matters more than the finest grey levels."""
 
 THUMBNAIL_SIDE = 160
-"""Longest side of a thumbnail, px: twice the size in the table, for dense screens."""
+"""Longest side of a thumbnail, px: twice the size in the table, for high-resolution screens."""
 
 MAX_REGIONS = 2000
-"""Largest number of regions of a lesion, the largest first, that the page draws without stutter."""
+"""Number of regions per lesion that the page draws without stutter; the largest regions are drawn."""
 
 QUALITY_TEXT = {
     "blur": "blurred",
@@ -54,21 +55,21 @@ QUALITY_TEXT = {
     "cut": "field cut off",
     "small": "few pixels",
 }
-"""Quality code -> words."""
+"""Quality code -> text on the page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageLayer:
-    """What the page draws of one lesion."""
+    """The regions of one lesion, as the page draws them."""
 
     lesion: Lesion
     regions: tuple[list[object], ...]
-    """The largest first: id, area, centroid x y, box x y width height, mean and max probability, outlines. An
-    outline is a flat list x, y, dx, dy, dx, dy ..., px of the photograph."""
+    """One list per region, the largest region first: id, area, centroid x y, box x y width height, mean and
+    max probability, outlines. An outline is a flat list x, y, dx, dy, dx, dy ..., px of the photograph."""
 
 
 def page_layer(traced: TracedMask, lesion: Lesion) -> PageLayer:
-    """Return one lesion's regions with outlines simplified to what a screen can show."""
+    """Return one lesion's regions with outlines simplified to the resolution of a screen."""
     tolerance = max(0.5, max(traced.mask.shape) / 8000)  # px; half a px of the display copy
     by_area = sorted(traced.outlines, key=lambda outline: (-outline.region.area_px, outline.region.id))
     regions = tuple(_region_values(outline, tolerance) for outline in by_area[:MAX_REGIONS])
@@ -76,7 +77,7 @@ def page_layer(traced: TracedMask, lesion: Lesion) -> PageLayer:
 
 
 def photograph_script(content: tables.Document, layers: Sequence[PageLayer]) -> bytes:
-    """Return the script that gives one photograph's numbers to the page.
+    """Return the script that passes one photograph's data to the page.
 
     Args:
         content: the photograph's JSON.
@@ -131,7 +132,7 @@ def index(rows: Sequence[SummaryRow], codes: Sequence[str], provenance: Provenan
 
 
 def _region_values(outline: Outline, tolerance: float) -> list[object]:
-    """Return one region as `PageLayer` has it."""
+    """Return one region in the form of `PageLayer.regions`."""
     region: Region = outline.region
     (row, column), box = region.centroid, region.box
     rings = [_ring(points, tolerance) for points in (outline.outer, *outline.holes)]
@@ -167,7 +168,7 @@ def _layer_values(entry: tables.Document, layer: PageLayer) -> tables.Document:
 
 
 def _column(lesion: Lesion) -> tables.Document:
-    """Return what names a lesion on the page: code, name, colour, style."""
+    """Return the values that identify a lesion on the page: code, name, colour, style."""
     return {
         "code": lesion.code,
         "name": lesion.name,
@@ -187,7 +188,7 @@ def _reduce(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, 
 
 
 def _max_fractions(rows: Sequence[SummaryRow], codes: Sequence[str]) -> dict[str, float]:
-    """Return the largest share of the field that each lesion takes, for the bars."""
+    """Return the largest share of the field that each lesion takes; it scales the bars."""
     return {
         code: max((row.loads[code].area_fraction for row in rows if code in row.loads), default=0.0)
         for code in codes
@@ -195,7 +196,7 @@ def _max_fractions(rows: Sequence[SummaryRow], codes: Sequence[str]) -> dict[str
 
 
 def _table_row(row: SummaryRow, codes: Sequence[str], max_fractions: dict[str, float]) -> tables.Document:
-    """Return what the template inserts for a photograph; the name's folder is in small letters."""
+    """Return what the template inserts for a photograph; the folder in its name is in small print."""
     folder, slash, file = row.name.rpartition("/")
     name = {"folder": folder + slash, "file": file}
     if row.status == "failed":
@@ -212,7 +213,7 @@ def _table_row(row: SummaryRow, codes: Sequence[str], max_fractions: dict[str, f
 
 
 def _cell(load: LesionLoad | None, max_fraction: float) -> tables.Document | None:
-    """Return a lesion's number, area and length of its bar; None for an empty cell."""
+    """Return a lesion's count, area and bar length; None for an empty cell."""
     if load is None:
         return None
     share = 100 * load.area_fraction / max_fraction if max_fraction else 0
@@ -220,7 +221,7 @@ def _cell(load: LesionLoad | None, max_fraction: float) -> tables.Document | Non
 
 
 def _link(path: str) -> str:
-    """Return a relative path as a URL that needs no escaping in HTML; undecodable bytes survive."""
+    """Return a relative path as a URL that needs no escaping in HTML; undecodable bytes are preserved."""
     return quote(os.fsencode(path), safe="/~")
 
 

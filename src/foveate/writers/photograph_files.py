@@ -4,8 +4,8 @@ Knows:   which files belong to a photograph, in which order they are written, an
 Ignores: how each file is encoded.
 
 The regions' JSON is written last and removed first: if it exists, all other files of that photograph exist.
-Lesions, pictures and the overlay share one pool of threads. Memory beside the photograph: two maps, or one
-map and a display copy, then one copy to draw on; the outlined areas are kept as bits.
+Lesions, pictures and the overlay share one pool of threads. Memory needed in addition to the photograph: two
+maps, or one map and a display copy, and later one copy to draw on. The outlined areas are kept as bits.
 """
 
 import json
@@ -34,13 +34,13 @@ from foveate.writers.results import (
 )
 
 WRITER_THREADS = 2
-"""Lesions, pictures and bands of the overlay that are worked on at a time, mostly outside of Python's lock.
-More would take more memory."""
+"""Number of lesions, pictures and bands of the overlay that are processed at a time, mostly outside Python's
+global lock. More would need more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _LesionOutput:
-    """What the files of all lesions need of one lesion, after its map and mask are written."""
+    """The data of one lesion that files about all lesions need, after its map and mask are written."""
 
     summary: LesionSummary
     area: OutlinedArea
@@ -50,27 +50,27 @@ class _LesionOutput:
 
 
 def prepare(out: Path) -> None:
-    """Create the output folder, check that it can be written, and remove what a killed run left unfinished.
+    """Create the output folder, check that it can be written, and remove unfinished files of a killed run.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the folder cannot be written.
     """
     atomic_files.require_writable(out)
-    atomic_files.remove_leftovers(out, deep=False)  # the folder may hold other things: search only our own
+    atomic_files.remove_leftovers(out, deep=False)  # it may hold other files: search only our folders
     for folder in result_paths.FOLDERS:
         atomic_files.remove_leftovers(out / folder)
 
 
 def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow | None:
-    """Return the row of an existing result that a new run would only repeat, or None.
+    """Return the row of an existing result that a new run would only reproduce, or None.
 
-    That is so if the photograph's digest, the whole request and Foveate's version are the same, and all files
-    exist.
+    A result is reused if the photograph's digest, the whole request and Foveate's version are the same, and
+    all files exist.
 
     Args:
         out: the output folder.
-        request: the present request.
-        digest: present SHA-256 of the photograph.
+        request: the current request.
+        digest: current SHA-256 of the photograph.
     """
     content = _read_json(out, request.key)
     row = None if content is None else _matching_row(content, request, digest)
@@ -83,14 +83,15 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
 
 
 def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) -> SummaryRow | None:
-    """Return the row of a result that a new run would only repeat, from its regions' JSON, or None.
+    """Return the row of a result that a new run would only reproduce, from its regions' JSON, or None.
 
-    For results in a store that is no local folder: the JSON is written last, so the other files exist.
+    This is for results in a store that is not a local folder: the JSON is written last, so the other files
+    exist.
 
     Args:
         text: the regions' JSON.
-        request: the present request.
-        digest: present SHA-256 of the photograph.
+        request: the current request.
+        digest: current SHA-256 of the photograph.
     """
     content = _parse_json(text, request.key)
     return None if content is None else _matching_row(content, request, digest)
@@ -106,7 +107,7 @@ def existing_rows(out: Path, request: PredictRequest, digest: str) -> tuple[Summ
 
     Raises:
         OutputError: the folder holds results of another model, version or settings, or of another photograph
-            under the same key: they do not belong into the same table.
+            under the same key. Such results do not belong in the same table.
     """
     folder, rows = out / "regions", []
     for path in sorted(folder.rglob("*.json")):
@@ -134,8 +135,8 @@ def write(out: Path, result: PhotographResult) -> SummaryRow:
     Files that an earlier run wrote under the same key are removed first.
 
     Raises:
-        OutputError: a file cannot be written; those written before stay, and the regions' JSON is not one of
-            them.
+        OutputError: a file cannot be written. Files written before it stay, but the regions' JSON is not one
+            of them.
     """
     key = result.request.key
     clear(out, key, result.lesions)
@@ -147,7 +148,7 @@ def write(out: Path, result: PhotographResult) -> SummaryRow:
 
 @contextmanager
 def _writer_pool() -> Iterator[Executor]:
-    """Provide the threads that write; on an error, what has not begun yet is left out."""
+    """Provide the threads that write; on an error, tasks that have not begun are cancelled."""
     pool = ThreadPoolExecutor(WRITER_THREADS, "foveate-writing")
     try:
         yield pool
@@ -179,7 +180,7 @@ def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
 
     Args:
         out: the output folder.
-        key: the photograph's.
+        key: the photograph's key.
         codes: lesions whose files are removed even if no JSON names them, as after a killed run.
 
     Raises:
@@ -187,7 +188,7 @@ def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
     """
     content = _read_json(out, key) or {}
     atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(key, ".json")))
-    # the JSON may hold any text: only codes that lead to files in our folders
+    # the JSON may hold any text: use only codes that lead to files in our folders
     all_codes = {*codes, *(code for code in content.get("lesions", {}) if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
         for path in result_paths.photograph_files(key, sorted(all_codes), suffix, OBJECT_KINDS):
@@ -246,7 +247,7 @@ def _write(out: Path, relative: str, content: bytes) -> None:
 
 
 def _has_same_origin(content: tables.Document, request: PredictRequest) -> bool:
-    """Return whether a result was made by the requested model, settings, format and Foveate's version."""
+    """Return whether a result has the requested model, settings and format, and this version of Foveate."""
     expected = {
         "foveate": version(),
         "settings": tables.json_values(request.settings),

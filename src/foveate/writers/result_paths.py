@@ -1,15 +1,15 @@
 """Paths of the result files in the output folder.
 
 Knows:   the layout.
-Ignores: what the files hold, and how photographs get their names.
+Ignores: what the files contain, and how photographs get their names.
 
 OUT/maps/<key>_<LESION>.png|tiff|npz     OUT/overlays/<key>.jpg       OUT/summary.csv
 OUT/masks/<key>_<LESION>.png             OUT/regions/<key>.csv|.json  OUT/run.json
 OUT/page/<key>.js, _photo.jpg, _thumb.jpg (for index.html)            OUT/index.html
 OUT/dicom/<key>_SEG.dcm, _SR.dcm, _PROB.dcm
 
-A key is a relative path with '/', as `photographs.list_files` names photographs. Lesion codes are capitals
-and digits, so that two keys never give the same file name.
+A key is a relative path with '/', such as the names that `photographs.list_files` gives. Lesion codes are
+capitals and digits, so that two keys never give the same file name.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ DICOM_FOLDER = "dicom"
 """Folder of the DICOM objects."""
 
 FOLDERS = ("maps", "masks", "overlays", "regions", "page", DICOM_FOLDER)
-"""All folders that we write to, below the output folder."""
+"""All subfolders of the output folder that we write to."""
 
 
 def map_file(key: str, lesion: str, suffix: str) -> str:
@@ -61,10 +61,10 @@ def photograph_files(
     """Return the paths of all files of one photograph, its regions' JSON last.
 
     Args:
-        key: the photograph's.
+        key: the photograph's key.
         lesions: codes of the lesions that have maps and masks.
-        suffix: of the maps.
-        kinds: of the DICOM objects.
+        suffix: suffix of the maps.
+        kinds: kinds of the DICOM objects.
     """
     lesion_files = [path for code in lesions for path in (map_file(key, code, suffix), mask_file(key, code))]
     objects = [object_file(key, kind) for kind in kinds]
@@ -76,7 +76,7 @@ def resolve(out: Path, relative: str) -> Path:
     """Return the path of a file in the output folder, from its relative path.
 
     Raises:
-        OutputError: it would be outside that folder.
+        OutputError: the path would be outside that folder.
     """
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts:

@@ -21,7 +21,7 @@ from foveate.writers.maps import Format
 NOTICE = (
     "Research software, not a medical device: not for diagnosis, treatment or any other clinical decision."
 )
-"""Stands in everything that a person reads."""
+"""Notice in every output that a person reads."""
 
 Status = Literal["ok", "failed"]
 
@@ -46,16 +46,16 @@ class DicomRequest:
     """Which DICOM objects are written for a photograph, and how."""
 
     kinds: tuple[ObjectKind, ...]
-    """In the order of `OBJECT_KINDS`; with a report there is always the Segmentation that it refers to."""
+    """In the order of `OBJECT_KINDS`; a report always comes with the Segmentation that it refers to."""
     created: datetime
-    """Creation time that the objects state; without a time zone, as DICOM has it."""
+    """Creation time that the objects state; without a time zone, as in DICOM."""
     secret: bytes | None = field(default=None, repr=False)
     """If given, nothing that names the patient is written, and UIDs are replaced by keyed hashes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictRequest:
-    """What is requested for one photograph: an equal request and photograph give the same bytes."""
+    """The request for one photograph: an equal request and an equal photograph give the same bytes."""
 
     name: str
     """The photograph's name in tables: a relative path with '/', such as 'clinic/left'."""
@@ -63,11 +63,11 @@ class PredictRequest:
     """Stem of its result files: a relative path with '/', such as 'clinic/left'; unique in a folder."""
     provenance: Provenance
     settings: Mapping[str, object]
-    """What else decides the result, as plain values that JSON can hold: no paths, no times."""
+    """Everything else that decides the result, as plain values that JSON can hold: no paths, no times."""
     format: Format = "png"
     """Format of the probability maps."""
     objects: DicomRequest | None = None
-    """DICOM objects beside the other files; only for a photograph that was read from DICOM."""
+    """DICOM objects in addition to the other files; only for a photograph that was read from DICOM."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,15 +105,15 @@ class LesionSummary:
     level: int
     """Smallest stored level that counts as lesion."""
     minimum_area: int
-    """Smallest region that counts, px of the photograph."""
+    """Area of the smallest region that counts, px of the photograph."""
     mask_px: int
-    """Pixels of the mask: all at or above the level, specks below the minimum area included."""
+    """Number of pixels in the mask: all at or above the level, including specks below the minimum area."""
     regions: tuple[Region, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomLesion:
-    """What DICOM objects hold of one lesion."""
+    """The data of one lesion that DICOM objects hold."""
 
     summary: LesionSummary
     mask: Bool[np.ndarray, "H W"]
@@ -124,7 +124,7 @@ class DicomLesion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LesionLoad:
-    """How much of one lesion a photograph shows: all its counted regions together."""
+    """The number and area of one lesion's regions in a photograph: all counted regions together."""
 
     count: int
     area_px: int
@@ -132,7 +132,7 @@ class LesionLoad:
     area_fraction: float
     """Share of the field's pixels, 0 to 1."""
     area_mm2: float | None = None
-    """Only where the photograph states its spacing."""
+    """None unless the photograph states its spacing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +160,6 @@ def minimum_area(decision: Decision, frame: Frame) -> int:
 
 
 def with_required_kinds(kinds: Sequence[ObjectKind]) -> tuple[ObjectKind, ...]:
-    """Return kinds of objects with those that they refer to: a report needs its Segmentation."""
+    """Return kinds of objects together with those that they refer to: a report needs its Segmentation."""
     required = {*kinds, *(("seg",) if "sr" in kinds else ())}
     return tuple(kind for kind in OBJECT_KINDS if kind in required)

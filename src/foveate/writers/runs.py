@@ -1,7 +1,7 @@
-"""run.json: which software ran, with which settings, on which photographs, and how long it took.
+"""Write run.json: which software ran, with which settings, on which photographs, and how long it took.
 
 Knows:   versions, digests, settings, times. No other file holds a time.
-Ignores: which lesions were found.
+Ignores: which lesions were segmented.
 """
 
 import json
@@ -33,15 +33,15 @@ class PredictRun:
     settings: Mapping[str, object]
     """The whole request, as plain values that JSON can hold."""
     versions: Mapping[str, str]
-    """Name -> version of the engine and the like. Those of Foveate and of the writers are added."""
+    """Name -> version or setting of the engine. Versions of Foveate and the writers' libraries are added."""
     rows: Sequence[SummaryRow]
     """All photographs, failures included."""
     seconds_each: Mapping[str, float]
-    """Photograph's name -> seconds in this run; none for those that an earlier run had finished."""
+    """Photograph's name -> seconds in this run; photographs that an earlier run finished are absent."""
     seconds_by_phase: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Phase -> seconds, added up over all photographs."""
+    """Phase -> seconds, summed over all photographs."""
     workers: int = 1
-    """Photographs that were processed at a time."""
+    """Number of photographs that were processed at the same time."""
     skipped: int = 0
     """Files in the folders that are not photographs."""
 
@@ -75,11 +75,11 @@ def run_header(
     """Return the entries of run.json that describe the run as a whole.
 
     Args:
-        maker: the model.
+        provenance: the model.
         settings: the whole request.
-        versions: name -> version of the engine and the like.
-        started: with its time zone.
-        seconds: from the start to the last result.
+        versions: name -> version or setting of the engine.
+        started: time of the start, with its time zone.
+        seconds: time from the start to the last result.
     """
     return {
         "foveate": version(),
@@ -96,7 +96,7 @@ def run_header(
 
 
 def _photograph(row: SummaryRow, seconds: float | None) -> dict[str, object]:
-    """Return a photograph's entry; seconds are null if an earlier run had finished it."""
+    """Return a photograph's entry; seconds are null if an earlier run finished it."""
     outcome: dict[str, object] = {"sha256": row.digest} if row.status == "ok" else {"error": row.error}
     rounded = None if seconds is None else round(seconds, 3)
     return {"name": row.name, "status": row.status} | outcome | {"seconds": rounded}

@@ -1,7 +1,7 @@
 """Regions and lesion loads as JSON and CSV.
 
 Knows:   columns, keys, units, and the format of numbers and names.
-Ignores: how regions were found.
+Ignores: how regions are segmented.
 
 In the code, points are (row, column). Only here and in the page they become x (to the right) and y (down).
 
@@ -47,10 +47,10 @@ Document = dict[str, Any]
 
 
 def document(result: PhotographResult, summaries: Mapping[str, LesionSummary]) -> Document:
-    """Return a photograph's JSON: all of its result as plain values.
+    """Return a photograph's JSON: its whole result as plain values.
 
     Args:
-        result: the photograph's.
+        result: the photograph's result.
         summaries: lesion code -> its regions.
     """
     photograph, request = result.photograph, result.request
@@ -86,7 +86,7 @@ def document(result: PhotographResult, summaries: Mapping[str, LesionSummary]) -
 
 
 def dicom_entry(request: PredictRequest) -> Document | None:
-    """Return which DICOM objects were requested, and whether they name the patient; None if none were."""
+    """Return which DICOM objects are requested, and whether they name the patient; None if none are."""
     objects = request.objects
     if objects is None:
         return None
@@ -95,7 +95,7 @@ def dicom_entry(request: PredictRequest) -> Document | None:
 
 
 def _acquisition(photograph: Photograph) -> Document:
-    """Return what a DICOM object states of the eye; an empty entry for other photographs."""
+    """Return what a DICOM object states about the eye; an empty entry for other photographs."""
     origin = photograph.origin
     if origin is None:
         return {}
@@ -176,7 +176,7 @@ def summary(rows: Iterable[SummaryRow], codes: Sequence[str]) -> bytes:
 
 
 def summary_lines(rows: Iterable[SummaryRow], codes: Sequence[str]) -> Iterator[bytes]:
-    """Yield summary.csv line by line, its header first, so that millions of rows need no memory.
+    """Yield summary.csv line by line, its header first, so that millions of rows need little memory.
 
     Args:
         rows: in the requested order.
@@ -195,7 +195,7 @@ def summary_lines(rows: Iterable[SummaryRow], codes: Sequence[str]) -> Iterator[
 
 
 def caption(lesion: Document) -> str:
-    """Return a lesion's line of a legend, from its entry in the JSON: name, number, area."""
+    """Return a lesion's text for a legend, from its entry in the JSON: name, number, area."""
     if not lesion["count"]:
         return f"{lesion['name']}: none"
     absolute = "" if lesion["area_mm2"] is None else f"{lesion['area_mm2']:.2f} sq mm, "
@@ -203,7 +203,7 @@ def caption(lesion: Document) -> str:
 
 
 def percentage(fraction: float) -> str:
-    """Return a share of the field in per cent, with two decimals; never 0 unless it is 0."""
+    """Return a share of the field in per cent, with two decimals; only a share of exactly 0 is shown as 0."""
     return "<0.01 %" if 0 < fraction < 0.00005 else f"{fraction:.2%}".replace("%", " %")
 
 
@@ -295,7 +295,7 @@ def _load_values(load: LesionLoad) -> list[object]:
 
 
 def csv_bytes(lines: Iterable[Sequence[object]]) -> bytes:
-    """Return lines of cells as CSV; `without_formula` guards cells that hold what a person typed."""
+    """Return lines of cells as CSV; cells with text from users must go through `without_formula` first."""
     return utf8("".join(",".join(_quoted(str(cell)) for cell in line) + "\n" for line in lines))
 
 

@@ -1,11 +1,11 @@
 """The paper's Table 1 on one split: each stream alone, and both fused.
 
 Knows:   which networks are compared, and that all must have been trained equally long.
-Ignores: how a network is trained, how a figure is computed, and how the table is formatted.
+Ignores: how a network is trained, how a score is computed, and how the table is formatted.
 
-The fused network ends with stage 'joint'. To take as many steps on as many photographs and windows, each
-stream continues alone from its own pre-training with the joint stage's samples: stages 'global-alone' and
-'local-alone'. All three rows start from the same weights.
+The fused network's last stage is 'joint'. So that each stream takes as many steps on as many photographs and
+windows, it continues alone from its own pre-training with the joint stage's samples; these are the stages
+'global-alone' and 'local-alone'. All three rows start from the same weights.
 
 Shape letters: P photographs, R bootstrap samples, C columns, H W photograph, S side of a patch.
 """
@@ -39,7 +39,7 @@ from foveate.training.run_folder import RunFolder
 from foveate.types import ModelContract
 
 STREAM_ROWS: tuple[Row, ...] = ("GlobalNet", "LocalNet")
-"""Rows that the fused network is compared with."""
+"""Rows with which the fused network is compared."""
 
 FINAL_STAGES: Mapping[Row, StageName] = MappingProxyType(
     {"GlobalNet": "global-alone", "LocalNet": "local-alone", "fused": "joint"}
@@ -50,10 +50,10 @@ COMPARISON_STAGES: tuple[StageName, ...] = (*STAGES, *ALONE_STAGES)
 """All stages that a comparison needs, in an order in which they can be trained."""
 
 FALSE_REGIONS = 4.0
-"""False regions a photograph at which detected lesions are compared by diameter (our choice)."""
+"""False regions per photograph at which detected lesions are compared by diameter (our choice)."""
 
 PATCH_SIDE = 256
-"""Side of the patches in the figure, px of the photograph: the paper's."""
+"""Side of the patches in the figure, px of the photograph, as in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -75,12 +75,12 @@ class LesionComparison:
     areas: Mapping[Row, Estimate]
     """Exact average precision, with the pixels of all photographs pooled."""
     deviations: Mapping[Row, float | None]
-    """Difference between the pooled area in the intervals' bins and the exact one."""
+    """The pooled area computed in the intervals' bins, minus the exact one."""
     gains: Mapping[Row, Estimate]
     """How much higher the fused network scores than a row, on the same photographs in every bootstrap
     sample."""
     detected: Mapping[Row, tuple[Estimate, ...]]
-    """Share of the lesions detected at FALSE_REGIONS false regions a photograph, by stratum of diameter."""
+    """Share of the lesions detected at FALSE_REGIONS false regions per photograph, by diameter stratum."""
     detection_gains: Mapping[Row, tuple[Estimate, ...]]
     """How much larger that share is for the fused network than for a row."""
     lesion_counts: tuple[int, ...]
@@ -101,11 +101,11 @@ def build_network(recipe: Recipe, folder: Path, row: Row) -> LocalGlobalUNet:
 
 
 def require_crop(cases: Sequence[Case]) -> None:
-    """Require that every photograph contains the paper's crop, by its file's header.
+    """Require that every photograph contains the paper's crop; only the file headers are read.
 
     Raises:
         SettingError: a photograph is smaller.
-        DatasetError: a file is no picture.
+        DatasetError: a file is not a readable picture.
     """
     for case in cases:
         try:
@@ -123,8 +123,8 @@ def require_crop(cases: Sequence[Case]) -> None:
 def missing_stages(folder: Path) -> tuple[StageName, ...]:
     """Return the stages that a run still needs for a comparison.
 
-    Once the joint stage is finished, the stages before it are not needed any more: a run that began with a
-    package may have left some out.
+    Once the joint stage is finished, the stages before it are not needed any more: a run that started from a
+    package may have left some of them out.
     """
     return ALONE_STAGES if RunFolder(folder).is_finished("joint") else COMPARISON_STAGES
 
@@ -136,10 +136,10 @@ def steps_by_stage(folder: Path) -> dict[StageName, int]:
 
 
 def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]) -> None:
-    """Require that no photograph to compare on is one to train on.
+    """Require that no photograph of the comparison is a training photograph.
 
     Raises:
-        TrainingError: one is.
+        TrainingError: a photograph is both.
     """
     trained = {case.photograph for case in training_cases}
     for case in cases:
@@ -164,8 +164,8 @@ def compare(
     """Score all rows on the same photographs.
 
     Args:
-        recipe: of the run.
-        folder: of the run; all COMPARISON_STAGES are finished, except those that a package replaced.
+        recipe: recipe of the run.
+        folder: folder of the run; all COMPARISON_STAGES are finished, except those that a package replaced.
         cases: photographs that were not trained on.
         lesions: lesions of the recipe to compare.
         tiling: how photographs are divided into windows.
@@ -192,7 +192,7 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _MapPatch:
-    """The patch of one map where a photograph has most of a lesion."""
+    """The patch of one map that contains most of a lesion in a photograph."""
 
     pixels: UInt8[np.ndarray, "S S 3"]
     truth: Bool[np.ndarray, "S S"]
@@ -292,7 +292,7 @@ def _subtract(minuend: float | None, subtrahend: float | None) -> float | None:
 def _area(
     table: Float64[np.ndarray, "P C"], pooled: PixelCounts, samples: Int64[np.ndarray, "R P"]
 ) -> tuple[Estimate, float | None]:
-    """Return exact average precision with its interval from bins, and how far the binned value is off."""
+    """Return the exact average precision with an interval from bins, and the binned value's deviation."""
     binned = metrics.estimate(table, metrics.average_precisions, samples, "no photograph has this lesion")
     exact = metrics.average_precision(pooled)
     return replace(binned, value=exact), _subtract(binned.value, exact)

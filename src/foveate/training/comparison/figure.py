@@ -22,11 +22,11 @@ GAP, CAPTION_HEIGHT = 8, 28
 """Space between the pictures and above them, px."""
 
 FONT_SIZE = 18
-"""Of the captions, px."""
+"""Font size of the captions, px."""
 
 
 def png(patch: ExamplePatch) -> bytes:
-    """Return the figure of one lesion; maps are grey, and white where the probability is 1."""
+    """Return the figure of one lesion as a PNG file; maps are grey, white where the probability is 1."""
     cells = {
         patch.photograph: patch.pixels,
         "truth": _grey(patch.truth.astype(np.uint8) * 255),

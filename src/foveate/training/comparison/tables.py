@@ -1,6 +1,6 @@
-"""A comparison as text: Table 1 with intervals, the gains of fusion, all of it as JSON.
+"""A comparison as text: Table 1 with intervals, the gains of fusion, and all results as JSON.
 
-Knows:   how figures are formatted.
+Knows:   how numbers are formatted.
 Ignores: how they were computed.
 """
 

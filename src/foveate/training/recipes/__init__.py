@@ -1,7 +1,7 @@
 """Recipes of the published models, one module each: all their numbers, with reasons.
 
 Knows:   numbers.
-Ignores: how they are used. Recipes contain no `if` and read or write nothing.
+Ignores: how they are used. Recipes contain no `if`, and read and write no files.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,10 +2,10 @@
 
 Run:     foveate train idrid --data DIR --healthy GRADED --out RUN for one run; for the whole model (two folds
          and all photographs) foveate programme idrid --data DIR --healthy GRADED --out DIR --fold 1 --fold 2
-Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; with them 40
+Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; in addition 40
          healthy eyes of its grading part (splits/idrid-graded.json)
-Cost:    7 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
-         of 2.2 s, joint 3,000 of 3.7 s; three runs for the whole model
+Cost:    7 h of one idle core in bf16 for a run, estimated from the time of a step: local 16,000 steps of
+         .42 s, global 3,000 of 2.2 s, joint 3,000 of 3.7 s; three runs for the whole model
 Expect:  LocalNet alone on the 11 held back: EX .815, MA .490, HE .762, SE .685; GlobalNet alone: .768, .375,
          .736, .720; the fused network: not measured yet
 Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet-Lite0 instead of U-Nets;
@@ -32,18 +32,18 @@ CONTRACT = ModelContract(
     step=16,  # LocalNet halves four times: windows may be larger than in training
     field_diameter=3480.0,  # median of the 54, as field_of_view.find measures it
     scale_tolerance=0.15,  # so that no IDRiD photograph is resampled (the largest is 11 % wider)
-    tta_views=8,  # SE .70 -> .74, MA .45 -> .45, and turned photographs give equal maps: docs/decisions/0010
+    tta_views=8,  # SE .70 -> .74, MA .45 -> .45, and rotated photographs give equal maps: docs/decisions/0010
 )
 
 NETWORK = NetworkPlan(  # decoder widths: our choice, narrow enough to train on two processor cores
     global_net=StreamPlan(  # haemorrhages and soft exudates need the context of five poolings
         backbone="efficientnet-lite0", poolings=5, decoder=(128, 64, 48, 32, 16), imagenet=True
     ),
-    local_net=StreamPlan(  # half resolution is half the work, and the figures are equal: docs/decisions/0013
+    local_net=StreamPlan(  # half resolution is half the work, and the scores are equal: docs/decisions/0013
         backbone="efficientnet-lite0", poolings=4, decoder=(64, 48, 32), output_stride=2, imagenet=True
     ),
     fusion_width=32,  # as wide as LocalNet's last block
-    residual_fusion=True,  # begins with LocalNet's maps, not with random ones: docs/decisions/0011
+    residual_fusion=True,  # starts from LocalNet's maps, not from random ones: docs/decisions/0011
 )
 
 PRETRAINING = AugmentationLimits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
@@ -57,11 +57,11 @@ def idrid() -> Recipe:
         contract=CONTRACT,
         network=NETWORK,
         stages={
-            # alone, fold 1: no better than idrid-half's (docs/results/idrid-half.md), so not more
+            # GlobalNet alone, fold 1: no better than idrid-half's (docs/results/idrid-half.md), so no more
             "global": Stage(steps=3000, photographs=2, windows=1, rate=1.5e-3, limits=PRETRAINING),
-            # alone, fold 1, MA .457, .463, .490 after 5,961, 9,485 and 16,000 steps: it gains to the end
+            # LocalNet alone, fold 1: MA .457, .463, .490 after 5,961, 9,485, 16,000 steps, rising to the end
             "local": Stage(steps=16000, photographs=8, windows=1, rate=1e-3, limits=PRETRAINING),
-            # a small head on finished features: its loss is level from step 50 on
+            # a small head on trained features: its loss is flat from step 50 on
             "fusion": Stage(steps=150, photographs=4, windows=6, rate=2e-3, limits=QUARTERS),
             # five times idrid-half's 600, after streams that are trained for longer; the paper: 60 epochs
             # snapshots: the middle is better at soft exudates, the end at the rest (docs/decisions/0022)
@@ -70,9 +70,9 @@ def idrid() -> Recipe:
         split=SPLITS / "idrid.json",
         held_back=1,  # fold 0 holds IDRiD_17, where one haemorrhage would dominate the pooled figure
         healthy_split=SPLITS / "idrid-graded.json",
-        healthy_share=0.15,  # about one photograph in seven, so that lesions are still most of what it sees
-        loss=Loss(gamma=0.05),  # LocalNet after 300 steps: EX .55, MA .23; with 1/3 .38 and .00
-        lesion_share=0.6,  # uniform windows show no lesion most of the time; the paper: 0
-        power=0.9,  # the paper, section 3.1, by its reference 13
-        averaging=0.995,  # about the last 200 steps
+        healthy_share=0.15,  # about one photograph in seven, so that most photographs still have lesions
+        loss=Loss(gamma=0.05),  # LocalNet after 300 steps: EX .55, MA .23; with 1/3: .38 and .00
+        lesion_share=0.6,  # most windows sampled uniformly show no lesion; the paper: 0
+        power=0.9,  # the paper, section 3.1, from its reference 13
+        averaging=0.995,  # averages about the last 200 steps
     )

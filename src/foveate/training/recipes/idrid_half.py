@@ -2,7 +2,7 @@
 
 Run:     foveate train idrid-half --data DIR --healthy GRADED --out RUN --start idrid-lite0 --stage local \
              --stage fusion --stage joint
-Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; with them 40
+Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; in addition 40
          healthy eyes of its grading part (splits/idrid-graded.json)
 Cost:    1 h of one core in bf16 (15 + 7 + 37 min), after the 4 h of idrid-lite0; 18 min more on all 54
 Expect:  average precision on the 11 held back: EX .78, MA .45, HE .78, SE .74; with 11 others held back
@@ -20,7 +20,7 @@ from foveate.training.recipes.idrid_lite0 import NETWORK, PRETRAINING, QUARTERS,
 
 
 def idrid_half() -> Recipe:
-    """Return the recipe of the shipped model: idrid-lite0 with the numbers that it changes."""
+    """Return the recipe of the shipped model: idrid-lite0 with some numbers replaced."""
     return replace(
         idrid_lite0(),
         name="idrid-half",
@@ -29,7 +29,7 @@ def idrid_half() -> Recipe:
             local_net=replace(NETWORK.local_net, decoder=(64, 48, 32), output_stride=2),
             residual_fusion=True,
         ),
-        stages={  # as many steps as the hours allowed, from idrid-lite0's weights; the paper: 60 epochs
+        stages={  # as many steps as time allowed, from idrid-lite0's weights; the paper: 60 epochs
             "global": Stage(steps=700, photographs=2, windows=1, rate=2e-3, limits=PRETRAINING),  # skipped
             "local": Stage(steps=1200, photographs=8, windows=1, rate=1e-3, limits=PRETRAINING),
             "fusion": Stage(steps=150, photographs=4, windows=6, rate=2e-3, limits=QUARTERS),
@@ -37,5 +37,5 @@ def idrid_half() -> Recipe:
         },
         healthy_split=Path(__file__).parent / "splits" / "idrid-graded.json",
         healthy_share=0.15,
-        loss=Loss(gamma=0.05),  # LocalNet after 300 steps: EX .55, MA .23; with 1/3 .38 and .00
+        loss=Loss(gamma=0.05),  # LocalNet after 300 steps: EX .55, MA .23; with 1/3: .38 and .00
     )

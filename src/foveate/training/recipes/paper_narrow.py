@@ -2,7 +2,8 @@
 
 Run:     foveate train paper-narrow --data DIR --out RUN
 Data:    IDRiD's segmentation training photographs; fold 1 of splits/idrid.json is held back
-Cost:    not measured as a whole; 4 h of one core by the time of single steps (1.2, .7, 1.5 and 3.7 s)
+Cost:    not measured as a whole; 4 h of one core, estimated from the time of single steps (1.2, .7, 1.5 and
+         3.7 s)
 Expect:  not measured yet
 Source:  Yan et al., ISBI 2019; the width, the epochs and the rates are ours
 """
@@ -13,14 +14,14 @@ from foveate.training.recipes import _paper
 
 STREAM = StreamPlan(
     backbone="unet",
-    poolings=6,  # the most of the four lesions (section 2.1); its skips contain the shallower networks
+    poolings=6,  # the largest number of the four lesions (section 2.1); skips contain shallower networks
     width=8,  # an eighth of 64: a 64th of the operations
     cap=128,  # the same eighth of 1024
 )
 
 
 def paper_narrow() -> Recipe:
-    """Return the recipe. Learning rates are higher than the paper's, since only few epochs are affordable."""
+    """Return the recipe. Learning rates are higher than the paper's, since few epochs are affordable."""
     free, quarters = _paper.FREE, _paper.QUARTERS
     return Recipe(
         name="paper-narrow",
@@ -41,7 +42,7 @@ def paper_narrow() -> Recipe:
         power=0.9,
         warm_up=0.0,
         averaging=0.0,
-        precision="bf16",  # 1.4 times as fast at this width on a processor that has it
+        precision="bf16",  # 1.4 times as fast at this width on a processor that supports it
         split=_paper.SPLIT,
         held_back=1,
     )

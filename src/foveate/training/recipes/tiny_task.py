@@ -1,9 +1,9 @@
-"""Any task, retinal or not, in a minute: shows that all steps work, not how good the result can be.
+"""Any task, retinal or not, in a minute: it shows that all steps work, not how good the result can be.
 
 Run:     foveate train tiny-task --data DIR --layout TASK.toml --out RUN
 Data:    any set of pictures (256 px or more) and masks with a layout, which names the lesions
 Cost:    not measured yet
-Expect:  not measured yet; figures differ from task to task
+Expect:  not measured yet; scores differ from task to task
 Source:  Yan et al., ISBI 2019, section 4 ('extended to other segmentation tasks'); the numbers are ours
 """
 
@@ -21,7 +21,7 @@ CONTRACT = ModelContract(
     window_side=64,
     overlap=16,  # a quarter, as in idrid-lite0
     field_diameter=362.0,  # the diagonal of 256 x 256 px
-    scale_tolerance=9.0,  # a factor of ten: pictures keep their pixels
+    scale_tolerance=9.0,  # a factor of ten, so that pictures are not resampled
     field="whole",
     part="whole",
 )
@@ -46,6 +46,6 @@ def tiny_task() -> Recipe:
         loss=Loss(),
         lesion_share=0.5,  # the few steps must not be spent on empty windows
         power=0.9,
-        averaging=0.9,  # about the last ten steps
-        precision="float32",  # the same figures on every processor
+        averaging=0.9,  # averages about the last ten steps
+        precision="float32",  # the same scores on every processor
     )

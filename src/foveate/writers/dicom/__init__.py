@@ -1,6 +1,6 @@
 """One photograph's result as DICOM objects that belong to its patient and study.
 
-Knows:   which objects are made, and in which order; an equal request gives the same bytes.
+Knows:   which objects are created, and in which order; an equal request gives the same bytes.
 Ignores: where the objects are stored or sent. Needs the extra `dicom`.
 """
 
@@ -37,9 +37,9 @@ def encode(
     """Return the requested DICOM objects as files.
 
     Args:
-        result: of a photograph that was read from DICOM.
+        result: the result of a photograph that was read from DICOM.
         lesions: lesion code -> its mask and regions, in the order of the segments.
-        field_px: pixels of the field of view.
+        field_px: number of pixels in the field of view.
 
     Raises:
         PhotographError: the photograph was not read from DICOM, or results cannot refer to it or copy its

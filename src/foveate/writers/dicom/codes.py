@@ -1,7 +1,7 @@
 """Codes of lesions and measurements in DICOM.
 
 Knows:   standard codes from DICOM's context groups, and private codes for the rest.
-Ignores: which lesions were found.
+Ignores: which lesions were segmented.
 
 SNOMED CT and DICOM codes are those that pydicom ships from PS3.16. PS3.16 has no codes for microaneurysms,
 hard exudates, cotton-wool spots and our measurements. They get codes of a private scheme (PS3.16, section
@@ -70,12 +70,12 @@ _LESIONS: Mapping[str, CodedConcept] = {
 
 
 def lesion_concept(code: str) -> CodedConcept:
-    """Return the concept of a lesion; a lesion without an entry here has its own code in our scheme."""
+    """Return the concept of a lesion; a lesion that is not in `_LESIONS` has its own code in our scheme."""
     return _LESIONS.get(code) or _private(code, lesions.of([code])[0].name)
 
 
 def scheme_identification() -> Sequence:
-    """Return the sequence that declares our scheme as private, and whose it is (PS3.3 C.12.1.1)."""
+    """Return the sequence that declares our scheme as private, and names its owner (PS3.3 C.12.1.1)."""
     item = Dataset()
     item.CodingSchemeDesignator = SCHEME
     item.CodingSchemeName = "Private scheme of Foveate: no code of a standard was found"

@@ -1,11 +1,11 @@
 """Remove everything from a DICOM object that names the patient.
 
 Knows:   which attributes stay, which become empty, and which UIDs are replaced.
-Ignores: pixels: text burned into a photograph is not searched for.
+Ignores: the pixels; text burned into a photograph is not searched for.
 
 PS3.15's Basic Application Level Confidentiality Profile lists what must be removed. We list what may stay,
-which is stricter: an attribute in neither of the two lists below is removed, at any depth, private elements
-as well.
+which is stricter: an attribute in neither of the two lists below is removed, at any depth, including private
+elements.
 """
 
 from datetime import datetime
@@ -41,7 +41,7 @@ RETAINED = frozenset(
         *("ReferencedSOPInstanceUID", "ReferencedFrameNumber", "ReferencedSeriesSequence"),
         *("ReferencedInstanceSequence", "SourceImageSequence", "DerivationImageSequence"),
         *("DerivationCodeSequence", "SpatialLocationsPreserved", "DimensionOrganizationUID", "TrackingUID"),
-        # times that may not be empty: they get the dummy
+        # times that may not be empty: they get the dummy time
         *("ContentDate", "ContentTime"),
         # codes
         *("CodeValue", "CodingSchemeDesignator", "CodeMeaning", "CodingSchemeIdentificationSequence"),

@@ -1,6 +1,6 @@
 """Correct the values of a photograph's header that violate the standard, before results copy them.
 
-Knows:   which values are invalid, and what they mean if that is certain.
+Knows:   which values are invalid, and what they mean where that is certain.
 Ignores: pixels, and attributes that results do not copy.
 
 | in the photograph                                       | in the results                              |
@@ -9,9 +9,9 @@ Ignores: pixels, and attributes that results do not copy.
 | several character sets, as ['', 'ISO 2022 IR 87'], or a | the texts, in UTF-8 (ISO_IR 192)            |
 | misspelt one, as 'ISO-IR 100', 'UTF-8'                  |                                             |
 | a date with separators, as 1960-01-02                   | 19600102                                    |
-| no date, as 1960, 19600000, 20261305                    | empty                                       |
+| not a date, as 1960, 19600000, 20261305                 | empty                                       |
 | a time with separators, as 10:10:10                     | 101010                                      |
-| no time, as 256060                                      | empty                                       |
+| not a time, as 256060                                   | empty                                       |
 | sex f, m, female, male, other                           | F, M, O                                     |
 | any other sex                                           | empty                                       |
 | UIDs with leading zeros in a part                       | unchanged: references must match the object |
@@ -40,7 +40,7 @@ CHARACTER_SETS = frozenset(
 """Character sets that may be the only one of an object."""
 
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-"""UIDs that archives handle, although a part may begin with a zero."""
+"""Form of the UIDs that archives handle, although a part may begin with a zero."""
 
 UID_LENGTH = 64
 
@@ -49,7 +49,7 @@ _DATE = re.compile(r"(\d{4})[-./ ]?(\d{2})[-./ ]?(\d{2})")
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d)(?:[.,](\d{1,6})\d*)?)?)?")
 
 _ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
-"""Switches the character set within a text (ISO 2022)."""
+"""Escape sequence that switches the character set within a text (ISO 2022)."""
 
 _SEXES: Mapping[str, str] = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F", "O": "O", "OTHER": "O"}
 """Code or name of a sex, in capitals -> code."""
@@ -59,9 +59,9 @@ def require_uids(header: Dataset, keywords: tuple[str, ...], name: str) -> None:
     """Check that results can refer to an object.
 
     Args:
-        header: the object's.
+        header: the object's header.
         keywords: attributes that hold the UIDs.
-        name: the photograph's, for messages.
+        name: the photograph's name, for messages.
 
     Raises:
         PhotographError: a UID is absent or invalid.
@@ -104,9 +104,9 @@ def _correct_values(header: Dataset) -> list[str]:
 
 
 def _correct_value(element: DataElement) -> str:
-    """Return the value of a date, a time or a sex as the standard has it, '' if it is none.
+    """Return the value of a date, a time or a sex in the standard's form, or '' if it is not one.
 
-    Of other values only escape sequences are removed, which pydicom 3.0 leaves in Chinese texts.
+    Other values only lose escape sequences, which pydicom 3.0 leaves in Chinese texts.
     """
     text = str(element.value or "")
     if element.VR == "DA":
@@ -119,7 +119,7 @@ def _correct_value(element: DataElement) -> str:
 
 
 def _correct_date(text: str) -> str:
-    """Return a date as YYYYMMDD, '' if it is none."""
+    """Return a date as YYYYMMDD, or '' if it is not a date."""
     match = _DATE.fullmatch(text.strip())
     if match is None:
         return ""
@@ -130,7 +130,7 @@ def _correct_date(text: str) -> str:
 
 
 def _correct_time(text: str) -> str:
-    """Return a time as HH, HHMM, HHMMSS or HHMMSS.FFFFFF, '' if it is none."""
+    """Return a time as HH, HHMM, HHMMSS or HHMMSS.FFFFFF, or '' if it is not a time."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return ""

@@ -1,7 +1,7 @@
 """Write counts and areas as a DICOM structured report (TID 1500 Measurement Report).
 
-Knows:   which measurements it holds, in which units, and how they refer to the Segmentation.
-Ignores: how lesions were found, and who may see the patient's name.
+Knows:   which measurements the report holds, in which units, and how they refer to the Segmentation.
+Ignores: how lesions were segmented, and who may see the patient's name.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class ReportContent:
     summaries: Mapping[str, LesionSummary]
     """Lesion code -> its regions, in the order of the Segmentation's segments."""
     field_px: int
-    """Pixels of the field of view."""
+    """Number of pixels in the field of view."""
 
 
 def measurement_report(source: DicomSource, content: ReportContent, segments: Dataset) -> Dataset:

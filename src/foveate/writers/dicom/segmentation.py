@@ -4,8 +4,8 @@ Knows:   segments, how they refer to the photograph, and which objects highdicom
 Ignores: how lesions are measured, and who may see the patient's name.
 
 highdicom 0.28 treats an Ophthalmic Photography object as an enhanced multi-frame object, since its definition
-has frames, and fails. So it gets a copy of the header with the class VL Photographic, and the references are
-corrected afterwards.
+has frames, and fails. So highdicom gets a copy of the header with the class VL Photographic, and the
+references are corrected afterwards.
 
 No spacing is written: highdicom reads Pixel Measures only with a slice thickness, which a photograph does not
 have. Frames have the photograph's rows and columns, and state that (Spatial Locations Preserved).
@@ -32,7 +32,7 @@ from foveate.writers.dicom.source import DicomSource
 from foveate.writers.results import ObjectKind, PredictRequest
 
 VL_PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
-"""VL Photographic Image Storage: for highdicom a single frame without a position in space."""
+"""VL Photographic Image Storage: highdicom treats it as a single frame without a position in space."""
 
 SPATIAL = (
     *("NumberOfFrames", "PixelSpacing", "FrameOfReferenceUID", "ImagePositionPatient"),
@@ -41,7 +41,7 @@ SPATIAL = (
 """Attributes of the photograph from which highdicom would derive a position in space."""
 
 SERIES_NUMBERS = {"seg": 9001, "sr": 9002, "prob": 9003}
-"""Larger than the series numbers that cameras give."""
+"""Larger than the series numbers that cameras assign."""
 
 TITLES = {"seg": "Lesions", "sr": "Lesion measurements", "prob": "Lesion probabilities"}
 
@@ -53,7 +53,7 @@ def mask_segmentation(
 
     Args:
         source: the photograph.
-        request: the photograph's.
+        request: the request for the photograph.
         masks: lesion code -> mask, in the order of the segments.
     """
     stack = np.stack([*masks.values()], axis=-1)[np.newaxis].view(np.uint8)
@@ -67,7 +67,7 @@ def map_segmentation(
 
     Args:
         source: the photograph.
-        request: the photograph's.
+        request: the request for the photograph.
         maps: lesion code -> levels, in the order of the segments.
     """
     stack = np.stack([*maps.values()], axis=-1)[np.newaxis].astype(np.float32) / np.float32(255)
@@ -158,7 +158,7 @@ def _item(concept: CodedConcept) -> Dataset:
 def _cielab(colour: tuple[int, int, int]) -> list[int]:
     """Return an sRGB colour as a CIELab value of DICOM: three numbers of 16 bits (PS3.3 C.10.7.1.1).
 
-    Source: IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; white D65, as sRGB has it.
+    Source: IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; white point D65, as in sRGB.
     """
     level = np.array(colour) / 255
     linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)

@@ -1,7 +1,7 @@
 """The photograph that DICOM objects refer to.
 
 Knows:   which attributes it must have.
-Ignores: which lesions were found in it.
+Ignores: which lesions were segmented in it.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ class DicomSource:
     corrected: tuple[str, ...]
     """Keywords of the attributes whose invalid values were corrected."""
     is_irregular: bool
-    """Whether pydicom warns of the header: it would warn of the results, and print the patient's data."""
+    """Whether pydicom warns about the header. If so, it would also warn about the results, and print the
+    patient's data."""
 
     @property
     def sop_class(self) -> str:
@@ -41,8 +42,8 @@ def require_source(origin: DicomOrigin | None, name: str) -> DicomSource:
     """Return the object that DICOM results refer to.
 
     Args:
-        origin: the photograph's.
-        name: the photograph's, for messages.
+        origin: the photograph's DICOM origin; None if it was not read from DICOM.
+        name: the photograph's name, for messages.
 
     Raises:
         PhotographError: the photograph was not read from DICOM, or has no valid UIDs to refer to.

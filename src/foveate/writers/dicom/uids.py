@@ -1,7 +1,7 @@
 """UIDs derived from the request: the same photograph, model and settings give the same UIDs everywhere.
 
 Knows:   what decides a result, how UIDs are derived from it, and how they are replaced.
-Ignores: what the objects hold.
+Ignores: what the objects contain.
 
 All UIDs are below 2.25, which anyone may use: a UUID as a decimal number (PS3.5 B.2).
 """
@@ -23,7 +23,7 @@ def derived_uid(origin: DicomOrigin, request: PredictRequest, role: str) -> str:
     """Return the UID of an object, series or tracking item that belongs to one photograph's result.
 
     It is a hash of the source object's UID and frame, the model package's digest, the settings, Foveate's
-    version and `role`: the same result always has it, and no other result does.
+    version and `role`: the same result always has this UID, and no other result does.
     """
     return _hashed_uid(
         json.dumps(
@@ -49,7 +49,7 @@ def model_uid(request: PredictRequest) -> str:
 def pseudonym(uid: str, secret: bytes) -> str:
     """Return the UID that replaces another one in de-identified objects: the same for the same secret.
 
-    Without the secret nobody can tell which UID it replaces. UIDs of the standard are returned unchanged.
+    Without the secret, the replaced UID cannot be determined. UIDs of the standard are returned unchanged.
     """
     if uid.startswith(STANDARD) or not uid:
         return uid
