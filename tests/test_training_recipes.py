@@ -127,7 +127,7 @@ def test_what_idrid_lite0_was_trained_with_loads_into_it_still():
     assert hashlib.sha256(names.encode()).hexdigest()[:16] == "b90fc2b062dce042"
 
 
-def test_runs_of_idrid_half_with_more_steps_have_the_numbers_of_idrid():
+def test_idrid_is_idrid_half_trained_for_longer_and_refined():
     settings = {
         "stages.local.steps": "16000",
         "stages.local.rate": "1e-3",
@@ -139,7 +139,8 @@ def test_runs_of_idrid_half_with_more_steps_have_the_numbers_of_idrid():
 
     longer = overrides.override(RECIPES["idrid-half"](), settings)
 
-    assert replace(longer, name="idrid") == RECIPES["idrid"]()
+    refined = longer.stages | {"refine": RECIPES["idrid"]().stages["refine"]}
+    assert replace(longer, name="idrid", stages=refined) == RECIPES["idrid"]()
 
 
 @pytest.mark.parametrize("lesion", PAPER)

@@ -18,7 +18,7 @@ from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions,
 from foveate.datasets import Case, graded, layouts
 from foveate.evaluation.networks import ROWS
 from foveate.training import cross_validation, distributed, overrides, recipes, runner
-from foveate.training.recipe import STAGES, Recipe
+from foveate.training.recipe import Recipe
 from foveate.training.release import ReleaseInputs, load_run, validate, write_package
 from foveate.training.runner import TrainingPlan
 from foveate.training.validation import ValidationSchedule
@@ -31,9 +31,10 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
         UsageError: there is no such recipe.
         FoveateError: the training cannot be done.
     """
+    plan = make_plan(recipe, training, options.out, options.fold)
     plan = replace(
-        make_plan(recipe, training, options.out, options.fold),
-        stages=options.stage or STAGES,
+        plan,
+        stages=options.stage or plan.all_stages,
         workers=options.workers,
         channels_last=options.channels_last,
         resume=options.resume,
@@ -51,9 +52,10 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         UsageError: there is no such recipe.
         FoveateError: a training cannot be done.
     """
+    plan = make_plan(recipe, training, options.out, "none")
     plan = replace(
-        make_plan(recipe, training, options.out, "none"),
-        stages=options.stage or STAGES,
+        plan,
+        stages=options.stage or plan.all_stages,
         workers=options.workers,
         resume=True,
     )

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,16 @@ class CachedCase:
     """Share of lesion in each pixel of `fine_view`, times 255."""
     lesion_pixels: Mapping[str, Int32[np.ndarray, "n 2"]]
     """Lesion -> (row, column) of some of its pixels; lesions that the case does not have are absent."""
+    false_pixels: Mapping[str, Int32[np.ndarray, "n 2"]] = field(default_factory=dict)
+    """Lesion -> (row, column) of some of the pixels that a network wrongly marked in a healthy eye
+    (`hard_negatives`)."""
     is_healthy: bool = False
     """Whether this is a healthy eye beside the data set, known to have no lesion."""
+
+    @property
+    def marked_pixels(self) -> Mapping[str, Int32[np.ndarray, "n 2"]]:
+        """Return the pixels near which windows are centred: those of lesions, or wrongly marked ones."""
+        return self.lesion_pixels or self.false_pixels
 
 
 def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
@@ -294,14 +302,15 @@ def sample_centres(
     """
     if not 0 <= lesion_share <= 1:
         raise SettingError(f"lesion_share is {lesion_share}; a share lies between 0 and 1")
-    present = sorted({lesion for case in cases for lesion in case.lesion_pixels})
+    present = sorted({lesion for case in cases for lesion in case.marked_pixels})
     centres = []
     for _ in range(count):
         if present and generator.random() < lesion_share:
             lesion = present[generator.integers(len(present))]
-            candidates = [case for case in cases if lesion in case.lesion_pixels]
+            candidates = [case for case in cases if lesion in case.marked_pixels]
             case = candidates[int(generator.integers(len(candidates)))]
-            pixel = case.lesion_pixels[lesion][generator.integers(len(case.lesion_pixels[lesion]))]
+            pixels = case.marked_pixels[lesion]
+            pixel = pixels[generator.integers(len(pixels))]
             offset = generator.integers(-reach, reach + 1, 2)
             centres.append((case, (int(pixel[0] + offset[0]), int(pixel[1] + offset[1]))))
         else:

@@ -17,10 +17,17 @@ from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.types import ModelContract
 
-StageName = Literal["global", "local", "fusion", "joint", "global-alone", "local-alone"]
+StageName = Literal["global", "local", "fusion", "joint", "refine", "global-alone", "local-alone"]
 STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")
 """In the paper's order: pre-train both streams, then train the fusion alone, then everything (section
 2.2)."""
+
+REFINE: StageName = "refine"
+"""Not in the paper, and only in recipes that have it: everything is trained further, with healthy eyes shown
+where the network of the joint stage wrongly marks lesions (`hard_negatives`)."""
+
+WHOLE_STAGES: tuple[StageName, ...] = ("joint", REFINE)
+"""Stages that train the whole network."""
 
 ALONE_STAGES: tuple[StageName, ...] = ("global-alone", "local-alone")
 """Not in the paper: a pre-trained stream is trained further without the other one, with the joint stage's
@@ -58,6 +65,9 @@ class Stage:
     the weights is kept; the mean of these averages is the stage's result. 1 keeps the last one alone (docs/
     decisions/0022)."""
 
+    healthy_share: float | None = None
+    """Share of the stage's photographs that are healthy eyes; None for the recipe's."""
+
     def __post_init__(self) -> None:
         """Check the numbers.
 
@@ -94,7 +104,7 @@ class Recipe:
     network: NetworkPlan
     """Both streams and their fusion, built with one map for each lesion of the contract."""
     stages: dict[StageName, Stage]
-    """The numbers of all four stages in STAGES."""
+    """The numbers of all four stages in STAGES, and of `REFINE` in recipes that have it."""
     loss: Loss
     """The loss and its weights."""
     lesion_share: float
@@ -145,7 +155,7 @@ class Recipe:
         """
         if missing := set(STAGES) - set(self.stages):
             raise SettingError(f"recipe {self.name}: no stage {', '.join(sorted(missing))}")
-        for name in ("fusion", "joint"):
+        for name in {"fusion", *WHOLE_STAGES} & set(self.stages):
             limits = self.stages[name].limits
             if limits.turn or limits.zoom:
                 raise SettingError(
@@ -156,11 +166,12 @@ class Recipe:
                 f"recipe {self.name}: lesion_share is {self.lesion_share}, but dealt windows are uniform; "
                 "set lesion_share to 0 or sampling to drawn"
             )
-        if not 0 <= self.healthy_share < 1 or (self.healthy_share and self.sampling == "dealt"):
-            raise SettingError(
-                f"recipe {self.name}: healthy_share is {self.healthy_share}; from 0 up to 1, and 0 where "
-                "sampling is dealt"
-            )
+        for share in {self.healthy_share, *map(self.healthy_share_in, self.stages)}:
+            if not 0 <= share < 1 or (share and self.sampling == "dealt"):
+                raise SettingError(
+                    f"recipe {self.name}: healthy_share is {share}; from 0 up to 1, and 0 where sampling is "
+                    "dealt"
+                )
         if self.patches < 1 or not 0 <= self.warm_up < 1 or not 0 <= self.averaging < 1:
             raise SettingError(
                 f"recipe {self.name}: patches at least 1, warm_up and averaging from 0 up to 1, not "
@@ -174,6 +185,19 @@ class Recipe:
             raise SettingError(f"recipe {self.name}: power is {self.power}; give a number of at least 0")
         self._check_sides()
         self._check_window_step()
+
+    def healthy_share_in(self, stage: StageName) -> float:
+        """Return the share of a stage's photographs that are healthy eyes, if the run has any."""
+        own = self.stages[base_stage(stage)].healthy_share
+        return self.healthy_share if own is None else own
+
+    def all_stages(self, *, with_healthy: bool) -> tuple[StageName, ...]:
+        """Return the stages of a run in their order: the paper's, and `REFINE` if the recipe has it.
+
+        Args:
+            with_healthy: whether the run is trained on healthy eyes too; without any, `REFINE` has no use.
+        """
+        return (*STAGES, REFINE) if with_healthy and REFINE in self.stages else STAGES
 
     def _check_window_step(self) -> None:
         """Raise SettingError if LocalNet cannot process windows of every multiple of the contract's step."""
@@ -245,13 +269,15 @@ def snapshot_steps(snapshots: int, steps: int) -> tuple[int, ...]:
 def describe(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as JSON values under their stored names; split files appear by their file names.
 
-    A stage's number of snapshots is left out where it is 1, as in the runs from before there were any.
+    A stage's snapshots and share of healthy eyes are left out if they are the defaults, so that older runs
+    are described as before.
     """
     splits = {"split": recipe.split, "healthy_split": recipe.healthy_split}
     values: dict[str, Any] = _with_stored_names(asdict(recipe))
     for stage in values["stages"].values():
-        if stage["snapshots"] == 1:
-            del stage["snapshots"]
+        for key, default in (("snapshots", 1), ("healthy_share", None)):
+            if stage[key] == default:
+                del stage[key]
     return values | {key: path and path.name for key, path in splits.items()}
 
 

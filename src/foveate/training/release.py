@@ -32,7 +32,7 @@ from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
 from foveate.training import export, run_record, runner, trainer
 from foveate.training import recipe as recipes
-from foveate.training.recipe import Recipe, StageName
+from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
 from foveate.types import Decision, Effort, SelectionRule
@@ -44,6 +44,7 @@ lesions."""
 WEIGHT_STAGES: Mapping[StageName, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
     "joint": ("joint",),
+    "refine": ("refine",),
 }
 """Last stage -> the stages whose weights make up the network after it."""
 
@@ -64,7 +65,7 @@ class FinishedRun:
     folder: Path
     """Folder of the run."""
     stage: StageName
-    """The last stage whose weights are used: 'fusion' or 'joint'."""
+    """The last stage whose weights are used: 'fusion', 'joint' or 'refine'."""
     training_cases: Sequence[Case]
     """Photographs that were trained on."""
     held_back: Sequence[Case]
@@ -122,7 +123,7 @@ class ReleaseInputs:
 
 
 def load_run(
-    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName = "joint"
+    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName | None = None
 ) -> FinishedRun:
     """Return a finished run from the records in its folder.
 
@@ -131,7 +132,8 @@ def load_run(
         folder: of the run.
         cases: all photographs of its data set.
         layout: of the data set.
-        stage: the last stage whose weights are used.
+        stage: the last stage whose weights are used; None for 'refine' if the run has finished it, or else
+            'joint'.
 
     Raises:
         TrainingError, SettingError: as `runner.load_recipe`.
@@ -146,7 +148,7 @@ def load_run(
     return FinishedRun(
         recipe=trained_recipe,
         folder=folder,
-        stage=stage,
+        stage=stage or (REFINE if run.is_finished(REFINE) else "joint"),
         training_cases=training_cases,
         held_back=held_back,
         layout=layout,

@@ -9,6 +9,7 @@ split.json            the folds, and the number of the fold that is held back
 data.json             SHA-256 of every photograph and mask, healthy eyes included
 starts/               a file for each start of the run: time, command, versions, machine
 sheets/               the cached photographs, 50 MB each; may be deleted when the run is finished
+false-pixels/         pixels that the network of the joint stage wrongly marked, a file per healthy eye
 tensorboard/STAGE/    event files
 STAGE.csv             learning rate and loss of each step
 STAGE-epochs.csv      learning rate and mean loss of each epoch
@@ -60,6 +61,10 @@ class RunFolder:
     def tensorboard(self, stage: StageName) -> Path:
         """Return the folder of a stage's TensorBoard files."""
         return self.path / "tensorboard" / stage
+
+    def false_pixels(self, name: str) -> Path:
+        """Return the path of a healthy eye's wrongly marked pixels."""
+        return self.path / "false-pixels" / f"{name}.npz"
 
     def has_run(self) -> bool:
         """Return whether the folder holds a run; False if it is unreadable: writing will fail later."""

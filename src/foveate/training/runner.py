@@ -22,6 +22,7 @@ from foveate.models import Package
 from foveate.training import (
     cache,
     distributed,
+    hard_negatives,
     overrides,
     run_record,
     sample_pictures,
@@ -31,7 +32,7 @@ from foveate.training import (
 from foveate.training import recipe as recipes
 from foveate.training.cache import CachedCase
 from foveate.training.distributed import LOCAL, Device, Machine
-from foveate.training.recipe import STAGES, Recipe, StageName
+from foveate.training.recipe import REFINE, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit
 from foveate.training.sampler import StepDataset
@@ -103,11 +104,27 @@ class TrainingPlan:
                 f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share}, so healthy eyes "
                 "would not be learned from; --set healthy_share=0.15, say, or leave --healthy out"
             )
+        if REFINE in self.stages:
+            self._require_refinable()
         if duplicates := {case.name for case in self.cases} & {case.name for case in self.healthy}:
             raise SettingError(
                 f"{min(duplicates)} is a photograph of the set and a healthy eye beside it; "
                 "rename one of them"
             )
+
+    def _require_refinable(self) -> None:
+        """Raise SettingError if the refine stage cannot be trained."""
+        if REFINE not in self.recipe.stages:
+            raise SettingError(
+                f"recipe {self.recipe.name} has no stage '{REFINE}'; choose among {', '.join(STAGES)}"
+            )
+        if not self.healthy:
+            raise SettingError(f"stage '{REFINE}' is trained on healthy eyes; give some with --healthy")
+
+    @property
+    def all_stages(self) -> tuple[StageName, ...]:
+        """Return all stages that the recipe has for these photographs, in their order."""
+        return self.recipe.all_stages(with_healthy=bool(self.healthy))
 
     @property
     def run(self) -> RunFolder:
@@ -259,11 +276,12 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         )
     for stage in plan.stages:
         if not plan.run.is_finished(stage):
+            shown = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
-                _write_samples(plan.run, recipe, cases, stage)
+                _write_samples(plan.run, recipe, shown, stage)
             for progress in trainer.train_stage(
                 recipe,
-                cases,
+                shown,
                 plan.run,
                 stage,
                 start=plan.start,
@@ -361,6 +379,20 @@ def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[C
         )
     healthy = [cache.cache_case(case, recipe.contract, folder) for case in plan.healthy]
     return [*cached, *(replace(case, is_healthy=True) for case in healthy)]
+
+
+def _with_false_pixels(
+    plan: TrainingPlan, recipe: Recipe, cases: Sequence[CachedCase], machine: Machine
+) -> list[CachedCase]:
+    """Return the cases of the refine stage: healthy eyes with the pixels that the network wrongly marks."""
+    return hard_negatives.attach(
+        cases,
+        healthy=plan.healthy,
+        recipe=recipe,
+        run=plan.run,
+        machine=machine,
+        build_network=lambda: trainer.initial_network(recipe, plan.run, REFINE, plan.start),
+    )
 
 
 def _write_samples(run: RunFolder, recipe: Recipe, cases: Sequence[CachedCase], stage: StageName) -> None:

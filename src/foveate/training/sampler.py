@@ -115,9 +115,10 @@ def _photographs_and_centres(
 ) -> list[tuple[CachedCase, tuple[int, int]]]:
     """Choose the step's photographs, each with a window; in the fused stages some are healthy eyes."""
     own, healthy = without_healthy(cases), [case for case in cases if case.is_healthy]
-    if stage == "local" or not recipe.healthy_share or not healthy:
+    share = recipe.healthy_share_in(stage)
+    if stage == "local" or not share or not healthy:
         return _centres(own, recipe, count, generator)
-    pools = [healthy if generator.random() < recipe.healthy_share else own for _ in range(count)]
+    pools = [healthy if generator.random() < share else own for _ in range(count)]
     return [_centres(pool, recipe, 1, generator)[0] for pool in pools]
 
 
@@ -230,7 +231,8 @@ class StepDataset:
         """Return paths in place of the arrays, which have 150 MB per photograph."""
         files = [Path(str(getattr(case.pixels, "filename"))) for case in self.cases]  # noqa: B009
         stored = [
-            (file.parent, case.name, case.is_healthy) for file, case in zip(files, self.cases, strict=True)
+            (file.parent, case.name, {"is_healthy": case.is_healthy, "false_pixels": case.false_pixels})
+            for file, case in zip(files, self.cases, strict=True)
         ]
         return vars(self) | {"cases": stored}
 
@@ -238,8 +240,7 @@ class StepDataset:
         """Open the cached cases at their paths."""
         vars(self).update(state)
         self.cases = tuple(
-            replace(cache.open_case(path, name), is_healthy=is_healthy)
-            for path, name, is_healthy in state["cases"]
+            replace(cache.open_case(path, name), **facts) for path, name, facts in state["cases"]
         )
 
 

@@ -21,7 +21,7 @@ from foveate.nets import GlobalPieces, LocalGlobalUNet
 from foveate.training.cache import Sample
 from foveate.training.distributed import LOCAL, Machine
 from foveate.training.losses import BatchTotals, overlap_sums
-from foveate.training.recipe import Recipe, StageName, base_stage
+from foveate.training.recipe import WHOLE_STAGES, Recipe, StageName, base_stage
 from foveate.training.sampler import TrainingItem
 from foveate.types import ModelContract
 
@@ -39,6 +39,7 @@ def trained_part(network: LocalGlobalUNet, stage: StageName) -> nn.Module:
         "local": network.local_net,
         "fusion": network.fusion,
         "joint": network,
+        "refine": network,
         "global-alone": network.global_net,
         "local-alone": network.local_net,
     }
@@ -61,7 +62,7 @@ def set_modes(network: LocalGlobalUNet, stage: StageName, *, update_statistics: 
     trained = trained_part(network, stage).requires_grad_(True)
     if update_statistics and stage in ("global", "local"):
         trained.train()
-    if stage == "joint" and not network.fusion.residual:
+    if stage in WHOLE_STAGES and not network.fusion.residual:
         network.local_net.head.requires_grad_(False)  # no term of equation 1 uses its maps
 
 
@@ -165,7 +166,7 @@ class StepLoss(nn.Module):
         if batch.view is None:
             return [Supervision(weight=1.0, logits=network.local_net(windows)[1], truth=truth)]
         view, view_truth = batch.view
-        with torch.set_grad_enabled(self.stage == "joint" and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self.stage in WHOLE_STAGES and torch.is_grad_enabled()):
             features, coarse = network.forward_global(view)
             pieces = _gather_pieces(features, batch.samplings)
             local_features, _ = network.local_net(windows)

@@ -48,6 +48,7 @@ PREREQUISITES: dict[StageName, tuple[StageName, ...]] = {
     "local": (),
     "fusion": ("global", "local"),
     "joint": ("global", "local", "fusion"),
+    "refine": ("joint",),
     "global-alone": ("global",),
     "local-alone": ("local",),
 }
@@ -240,10 +241,14 @@ def _explain_full_memory(recipe: Recipe, stage: StageName) -> Iterator[None]:
         ) from error
 
 
-def _create_trainer(
-    recipe: Recipe, run: RunFolder, stage: StageName, start: Package | None, machine: Machine
-) -> "StageTrainer":
-    """Return a stage's trainer at its first step, with the weights of the stages before it."""
+def initial_network(
+    recipe: Recipe, run: RunFolder, stage: StageName, start: Package | None
+) -> LocalGlobalUNet:
+    """Return the network that a stage begins with: that of the stages before it.
+
+    Raises:
+        TrainingError: a stage that it starts from is not finished.
+    """
     torch.manual_seed(recipe.seed)
     network = nets.build(recipe.network, len(recipe.contract.lesions))
     if start is not None:
@@ -251,6 +256,14 @@ def _create_trainer(
     for prerequisite in PREREQUISITES[stage]:
         if start is None or run.is_finished(prerequisite):
             load_weights(network, run, prerequisite)
+    return network
+
+
+def _create_trainer(
+    recipe: Recipe, run: RunFolder, stage: StageName, start: Package | None, machine: Machine
+) -> "StageTrainer":
+    """Return a stage's trainer at its first step, with the weights of the stages before it."""
+    network = initial_network(recipe, run, stage, start)
     stages.set_modes(network, stage, update_statistics=start is None)
     placed = machine.place(network)
     assert isinstance(placed, LocalGlobalUNet)

@@ -27,6 +27,7 @@ STAGE_ROWS: Mapping[StageName, Row] = {
     "local": "LocalNet",
     "fusion": "fused",
     "joint": "fused",
+    "refine": "fused",
     "global-alone": "GlobalNet",
     "local-alone": "LocalNet",
 }

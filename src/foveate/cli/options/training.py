@@ -14,7 +14,9 @@ from foveate.cli.options import Count
 
 Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")]
 
-Stages = Annotated[tuple[Literal["global", "local", "fusion", "joint"], ...], Parameter(negative="")]
+Stages = Annotated[
+    tuple[Literal["global", "local", "fusion", "joint", "refine"], ...], Parameter(negative="")
+]
 
 Number = Annotated[int, Parameter(metavar="N")]
 
@@ -117,5 +119,5 @@ class ReleaseOptions:
     thresholds."""
     version: Version = "1"
     """Version of the weights."""
-    stage: Literal["fusion", "joint"] = "joint"
-    """Last stage whose weights are used."""
+    stage: Literal["fusion", "joint", "refine"] | None = None
+    """Last stage whose weights are used; refine if the run has finished it, and else joint, if not given."""
