@@ -16,22 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import evaluation, metrics, models
+from foveate import evaluation, metrics
 from foveate.datasets import layouts
-from foveate.evaluation.networks import ROWS
 from foveate.metrics import PixelCounts
 from foveate.metrics.counts import INTERVAL_BIN_EDGES
-from foveate.training import comparison, export, recipes, runner
+from foveate.training import recipes, release
 
 
 def held_back(name: str, data: Path, run: Path) -> dict[str, list[PixelCounts]]:
     """Return lesion -> what the fused network of a run shows of each photograph that it held back."""
-    recipe = runner.load_recipe(recipes.RECIPES[name](), run)
-    _, cases = runner.split_cases(recipe, layouts.cases(data, layouts.named("idrid"), "train"))
-    engine = ROWS["fused"](network=export.round_to_half(comparison.build_network(recipe, run, "fused")))
-    histograms = list(
-        evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
-    )
+    layout = layouts.named("idrid")
+    finished = release.load_run(recipes.RECIPES[name](), run, layouts.cases(data, layout, "train"), layout)
+    recipe = finished.recipe
+    histograms = release.validate(release.ReleaseInputs(shipped=finished, validation_runs=[finished]))
     print(f"{run}\n{evaluation.tabulate(evaluation.score(histograms))}\n", flush=True)
     return {
         lesion: [coarsen(case.counts[lesion]) for case in histograms] for lesion in recipe.contract.lesions

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate import evaluation, metrics, models
+from foveate import metrics
 from foveate.datasets import layouts
 from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, Point
-from foveate.evaluation.networks import ROWS
-from foveate.training import comparison, export, recipes, runner
+from foveate.training import recipes, release
 
 MIN_PIXELS = 200
 """Pixels below which a bin is not drawn: its share of lesion would be chance."""
@@ -52,13 +51,12 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("out", type=Path)
     options = arguments.parse_args()
-    recipe = runner.load_recipe(recipes.RECIPES[options.recipe](), options.run)
-    _, cases = runner.split_cases(recipe, layouts.cases(options.data, layouts.named("idrid"), "train"))
-    network = export.round_to_half(comparison.build_network(recipe, options.run, "fused"))
-    engine = ROWS["fused"](network=network)
-    histograms = list(
-        evaluation.count_pixels(cases, models.unsaved_package(recipe.name, recipe.contract), engine)
+    layout = layouts.named("idrid")
+    run = release.load_run(
+        recipes.RECIPES[options.recipe](), options.run, layouts.cases(options.data, layout, "train"), layout
     )
+    recipe = run.recipe
+    histograms = release.validate(release.ReleaseInputs(shipped=run, validation_runs=[run]))
     charts = []
     for number, lesion in enumerate(recipe.contract.lesions):
         each = [case.counts[lesion] for case in histograms]
