@@ -193,7 +193,7 @@ def test_an_unknown_or_incomplete_command_is_exit_code_2(foveate, line):
         ("--lesions SE", "'SE' is unknown to this model; it knows EX, MA"),
         ("--threshold EX=1.5", "threshold EX=1.5; give a probability"),
         ("--threads 0", "threads is 0"),
-        ("--effort fast", "does not say where to look at effort fast; choose --effort full"),
+        ("--effort fast", "has no rule that selects windows for effort fast; choose --effort full"),
         ("--engine onnx --precision bf16", "engine onnx computes in float32 only"),
         ("--model nothing", "nothing: no such model package"),
     ],
@@ -309,7 +309,7 @@ def test_an_interrupt_is_one_line_and_its_exit_code(folder, model, tmp_path, sig
 
     assert process.returncode == 128 + number
     assert out in ("", "waiting\n")  # the second worker's
-    assert err == f"foveate: {word}; --resume goes on with a run\n"
+    assert err == f"foveate: {word}; continue a run with --resume\n"
     assert (tmp_path / "out" / "summary.csv").read_text().startswith("photograph,status")
 
 

@@ -54,7 +54,7 @@ def test_json_is_one_object_that_counts_what_was_done_before(foveate, eyes):
     assert code == 0
     assert (record["ok"], record["done_before"], record["failed"], record["skipped"]) == (2, 2, 0, 1)
     assert foveate(eyes, "--on", "local", "--json")[0] == 1
-    assert "already holds" in json.loads(foveate(eyes, "--on", "local", "--json")[1])["error"]
+    assert "already contains" in json.loads(foveate(eyes, "--on", "local", "--json")[1])["error"]
 
 
 def test_a_shard_writes_no_tables_and_says_how_to_get_them(foveate, eyes, tmp_path):

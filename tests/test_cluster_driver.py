@@ -183,7 +183,7 @@ def test_a_photograph_that_kills_workers_is_identified_and_recorded_as_failed(fo
     assert (report.status.ok, report.status.failed) == (39, 1)
     assert summary(tmp_path / "out")["11"] == (
         "failed",
-        f"{forty_files / '11.png'}: the worker that looked at it died (OutOfMemoryError); "
+        f"{forty_files / '11.png'}: the worker that processed it died (OutOfMemoryError); "
         "start fewer beside each other",
     )
     assert report.status.workers_lost == 4  # once with others, then three attempts
@@ -376,7 +376,7 @@ def test_a_target_that_is_not_free_is_refused(eyes, model, tmp_path):
     driver.run(cluster_job(eyes, out, model), executor.start)  # an empty folder is free
 
     with pytest.raises(
-        OutputError, match=r"already holds manifest/order.json; go on with that run by --resume"
+        OutputError, match=r"already contains manifest/order.json; continue that run with --resume"
     ):
         driver.run(cluster_job(eyes, out, model), executor.start)
 

@@ -162,7 +162,9 @@ def test_a_lesion_without_annotated_pixels_selects_no_cell():
 
 
 def test_choosing_without_a_photograph_is_refused():
-    with pytest.raises(DatasetError, match="no photograph held back to choose where to look on"):
+    with pytest.raises(
+        DatasetError, match="no photograph is held back to choose the windows of less effort on"
+    ):
         effort_cutoffs.choose_from_results([], 4)
 
 

@@ -193,13 +193,13 @@ def ellipse():
     [
         (np.zeros((300, 360, 3), np.uint8), "the photograph is black"),
         (np.full((300, 360, 3), field_of_view.DARK, np.uint8), "the photograph is black"),
-        (np.full((300, 360, 3), 255, np.uint8), "fills a rectangle"),
-        (gradient(), "fills a rectangle"),
-        (noise(), "fills a rectangle"),
-        (rectangle(), "fills a rectangle"),
-        (ellipse(), "leaves a circle by"),
-        (with_bud(), "no filled disc"),
-        (eye((190, 190), (95.0, 95.0)), "fills a rectangle"),  # cropped so closely that hardly a rim is left
+        (np.full((300, 360, 3), 255, np.uint8), "is a rectangle"),
+        (gradient(), "is a rectangle"),
+        (noise(), "is a rectangle"),
+        (rectangle(), "is a rectangle"),
+        (ellipse(), "deviates from a circle by"),
+        (with_bud(), "not a filled disc"),
+        (eye((190, 190), (95.0, 95.0)), "is a rectangle"),  # cropped so closely that hardly a rim is left
         (eye(radius=40.0), "radius 40 px"),
         (eye(radius=25.0), "largest lit patch is 50 x 50 px"),
         (np.full((1, 1, 3), 255, np.uint8), "largest lit patch is 1 x 1 px"),
@@ -320,7 +320,9 @@ def test_a_full_field_is_the_disc_through_the_corners():
 
 @pytest.mark.parametrize("shape", [(127, 400), (400, 127)])
 def test_a_photograph_smaller_than_any_field_has_no_full_field(shape):
-    with pytest.raises(FieldError, match=f"{shape[0]} x {shape[1]} px; a field has at least 128 px"):
+    with pytest.raises(
+        FieldError, match=f"{shape[0]} x {shape[1]} px; a field of view needs at least 128 px"
+    ):
         field_of_view.full_frame(shape)
 
 
@@ -337,7 +339,7 @@ def test_a_given_field_is_clipped_to_the_photograph():
 )
 def test_a_given_field_that_is_tiny_or_outside_is_refused(centre, radius):
     with pytest.raises(
-        FieldError, match=r"leaves too little of the 300 x 400\s*px photograph; give ROW,COL,RADIUS"
+        FieldError, match=r"covers too little of the 300 x 400\s*px photograph; give ROW,COL,RADIUS"
     ):
         field_of_view.from_circle(centre, radius, (300, 400))
 

@@ -299,14 +299,14 @@ def test_no_window_at_all_is_refused():
 
 
 def test_a_mask_of_another_size_is_refused():
-    with pytest.raises(GeometryError, match="4 x 4 px, the canvas 4 x 5"):
+    with pytest.raises(GeometryError, match="4 x 4 px, but the canvas is 4 x 5"):
         stitching.stitch([ONE], np.array([[0, 0]]), (4, 5), everywhere((4, 4)))
 
 
 def test_batches_of_unequal_windows_are_refused():
     batches = iter([np.ones((1, 2, 4, 4), np.float32), ONE])
 
-    with pytest.raises(GeometryError, match="1 x 4 x 4, those before it 2 x 4 x 4"):
+    with pytest.raises(GeometryError, match="1 x 4 x 4, but those before it are 2 x 4 x 4"):
         stitching.stitch(batches, np.array([[0, 0], [0, 2]]), (4, 6), everywhere((4, 6)))
 
 
@@ -315,7 +315,7 @@ def test_a_window_with_a_value_that_is_no_probability_is_refused(value):
     windows = ONE.copy()
     windows[0, 0, 2, 1] = value
 
-    with pytest.raises(GeometryError, match=r"at \(0, 0\) .*probabilities lie in \[0, 1\]"):
+    with pytest.raises(GeometryError, match=r"at \(0, 0\) .*probabilities are in \[0, 1\]"):
         stitching.stitch([windows], np.array([[0, 0]]), (4, 4), everywhere((4, 4)))
 
 
@@ -433,5 +433,5 @@ def test_each_lesion_has_its_own_map_and_an_unknown_one_is_refused():
     np.testing.assert_array_equal(
         stitching.native_map(probabilities, "MA"), [[0, 0, 0], [4, 5, 0], [6, 7, 0]]
     )
-    with pytest.raises(LesionError, match="'HE' has no map; there are EX, MA"):
+    with pytest.raises(LesionError, match="'HE' has no map; maps exist for EX, MA"):
         stitching.native_map(probabilities, "HE")

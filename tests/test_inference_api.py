@@ -149,7 +149,7 @@ def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, t
 
 @pytest.mark.parametrize("name", ["", "/eye", "../eye", "a/../../eye"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
-    with pytest.raises(OutputError, match="is no name for results"):
+    with pytest.raises(OutputError, match="is not a valid name for results"):
         result.save(tmp_path / "out", name=name)
 
     assert not (tmp_path / "out").exists()

@@ -447,7 +447,7 @@ def test_a_folder_with_results_is_not_written_into_without_resume(finished):
     before = tree(finished.out, without=())
     engine = Red()
 
-    with pytest.raises(OutputError, match=r"already holds maps; go on with that run by --resume, or"):
+    with pytest.raises(OutputError, match=r"already contains maps; continue that run with --resume, or"):
         run(replace(finished, engine=engine))
 
     assert tree(finished.out, without=()) == before
@@ -458,7 +458,7 @@ def test_a_folder_with_results_is_not_written_into_without_resume(finished):
 def test_each_type_of_result_makes_a_folder_occupied(job, name):
     (job.out / name).mkdir(parents=True)
 
-    with pytest.raises(OutputError, match=f"already holds {name}"):
+    with pytest.raises(OutputError, match=f"already contains {name}"):
         run(job)
 
 
@@ -475,7 +475,7 @@ def test_a_folder_with_foreign_masks_is_never_resumed(job):
     (job.out / "masks").mkdir(parents=True)
     (job.out / "masks" / "a_EX.png").write_bytes(b"drawn by hand")
 
-    with pytest.raises(OutputError, match=r"holds masks but no run\.json"):
+    with pytest.raises(OutputError, match=r"contains masks but no run\.json"):
         run(replace(job, resume=True))
 
     assert tree(job.out) == {"masks/a_EX.png": b"drawn by hand"}
@@ -485,7 +485,7 @@ def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, fo
     before = tree(finished.out, without=())
 
     with pytest.raises(
-        OutputError, match=r"results of 2 photographs that are not among those given, such as b;"
+        OutputError, match=r"results of 2 photographs that are not part of this run, such as b;"
     ):
         run(replace(finished, paths=[str(folder / "a.png")], resume=True))
 
@@ -533,7 +533,7 @@ def test_results_are_never_taken_for_photographs(finished, given):
 def test_a_photograph_in_the_output_folder_is_refused_before_anything_is_written(job):
     tiny_package.photograph(job.out / "eye.png")
 
-    with pytest.raises(OutputError, match=r"eye\.png: lies in the output folder .*; choose another --out"):
+    with pytest.raises(OutputError, match=r"eye\.png: is in the output folder .*; choose another --out"):
         run(replace(job, paths=[*job.paths, str(job.out / "eye.png")]))
 
     assert [path.name for path in job.out.iterdir()] == ["eye.png"]

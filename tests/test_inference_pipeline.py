@@ -287,7 +287,7 @@ def test_decisions_keep_the_models_order_and_take_the_chosen_thresholds():
     ("chosen", "error", "message"),
     [
         (Settings(lesions=("SE",)), LesionError, "'SE' is unknown to this model; it knows EX, MA"),
-        (Settings(lesions=()), LesionError, "no lesion is asked for"),
+        (Settings(lesions=()), LesionError, "no lesion is selected"),
         (Settings(thresholds={"SE": 0.5}), LesionError, "'SE' is unknown"),
         (
             Settings(lesions=("EX",), thresholds={"MA": 0.5}),
@@ -328,7 +328,7 @@ def test_a_small_field_in_a_large_photograph_is_not_enlarged_without_bound():
     model = package(field_diameter=4000.0, window_side=256)
 
     with pytest.raises(
-        GeometryError, match="a field of 128 px, brought to the model's 4000 px, makes a canvas of"
+        GeometryError, match="scaling the field of 128 px to the model's 4000 px gives a canvas of"
     ):
         run_segment(noise((500, 500)), model, part="whole", field=(250.0, 250.0, 64.0))
 

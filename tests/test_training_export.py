@@ -274,7 +274,7 @@ def test_only_a_package_or_nothing_is_replaced(network, tmp_path):
     (tmp_path / "file").write_text("more of it")
 
     for name in ("thesis", "file"):
-        with pytest.raises(ExportError, match=rf"{name} is there and is no model package"):
+        with pytest.raises(ExportError, match=rf"{name} exists and is not a model package"):
             export(network, MANIFEST, tmp_path / name)
 
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"

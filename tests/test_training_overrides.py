@@ -66,7 +66,7 @@ def test_epochs_take_the_place_of_steps_and_steps_of_epochs():
         ("stages.last.steps", "1", "no setting 'last'; there is global, local, fusion, joint"),
         ("stages.joint.step", "1", "no setting 'step'; there is photographs, windows, rate, steps"),
         ("seed.more", "1", "no setting 'more'; there is nothing below it"),
-        ("stages.joint", "1", "holds several values: photographs, windows"),
+        ("stages.joint", "1", "is a group; set one of its values: photographs, windows"),
         ("stages.joint.steps", "1.5", "not a whole number"),
         ("stages.joint.rate", "fast", "not a number"),
         ("stages.joint.rate", "nan", "not a number"),
@@ -98,7 +98,7 @@ def test_healthy_eyes_and_residual_fusion_can_be_set():
 
 
 def test_a_value_that_the_recipe_refuses_is_refused():
-    with pytest.raises(SettingError, match="may turn by quarters only"):
+    with pytest.raises(SettingError, match="may use quarter turns only"):
         changed(stages__joint__limits__turn="10")
 
 
@@ -135,7 +135,7 @@ def test_steps_and_epochs_together_are_refused():
 
 
 def test_a_setting_and_one_below_it_are_refused():
-    with pytest.raises(SettingError, match=r"--set stages\.joint holds several values"):
+    with pytest.raises(SettingError, match=r"--set stages\.joint is a group"):
         overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint": "1"})
 
 

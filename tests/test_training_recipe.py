@@ -61,7 +61,7 @@ def test_only_stages_without_fusion_may_turn_freely_or_zoom(stage, limits):
     if stage in ("global", "local"):
         assert replace(whole, stages=stages).stages[stage].limits == limits
     else:
-        with pytest.raises(SettingError, match=rf"stage {stage} may turn by quarters only"):
+        with pytest.raises(SettingError, match=rf"stage {stage} may use quarter turns only"):
             replace(whole, stages=stages)
 
 

@@ -98,7 +98,7 @@ def test_minutes_that_are_no_time_are_refused(plan, minutes):
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_no_thread_is_refused(plan, threads):
-    with pytest.raises(SettingError, match=f"threads are {threads}; at least 1"):
+    with pytest.raises(SettingError, match=f"threads is {threads}; give at least 1"):
         replace(plan, threads=threads)
 
 
@@ -236,7 +236,7 @@ def test_a_set_without_the_recipes_lesions_is_refused(plan):
     cases = [replace(case, masks={}) for case in plan.cases]
     soft = replace(plan.recipe, cases="with-lesion")
 
-    with pytest.raises(TrainingError, match="no photograph to learn from has any of EX, MA, HE, SE"):
+    with pytest.raises(TrainingError, match="no training photograph has any of EX, MA, HE, SE"):
         next(runner.train(tiny_set.replace(plan, recipe=soft, cases=cases)))
 
 
@@ -246,7 +246,7 @@ def test_photographs_that_were_not_annotated_for_all_lesions_are_left_out(plan):
     usable = runner.require_annotated(plan.recipe, cases)
 
     assert [case.name for case in usable] == ["IDRiD_01", "IDRiD_03"]
-    with pytest.raises(TrainingError, match="no photograph was looked through for EX, MA, HE, SE"):
+    with pytest.raises(TrainingError, match="no photograph is annotated for all of EX, MA, HE, SE"):
         runner.require_annotated(plan.recipe, cases[1:2])
 
 
@@ -363,7 +363,9 @@ def test_healthy_eyes_that_the_recipe_does_not_use_are_refused(beside, plan):
 
 
 def test_a_healthy_eye_of_a_photographs_name_is_refused(beside):
-    with pytest.raises(SettingError, match="IDRiD_01 is a photograph of the set and a healthy eye"):
+    with pytest.raises(
+        SettingError, match="IDRiD_01 is the name of a photograph of the set and of a healthy eye"
+    ):
         replace(beside, healthy=[replace(beside.healthy[0], name="IDRiD_01")])
 
 

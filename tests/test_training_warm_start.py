@@ -121,7 +121,9 @@ def test_the_run_records_its_package_and_continues_only_with_it(plan):
 def test_a_package_that_learned_from_what_is_held_back_is_refused(plan):
     plan = tiny_set.replace(plan, recipe=tiny_set.replace(plan.recipe, held_back=1))
 
-    with pytest.raises(TrainingError, match="package tiny learned from IDRiD_01, which is held back here"):
+    with pytest.raises(
+        TrainingError, match="package tiny was trained on IDRiD_01, which is held back in this run"
+    ):
         next(runner.train(plan))
 
     assert not (plan.folder / "settings.json").exists()

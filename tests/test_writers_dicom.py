@@ -468,8 +468,8 @@ def test_a_photograph_that_is_no_dicom_object_fails_alone(model, tmp_path):
 
     rows = {row.name: row for row in report.rows}
     assert rows["eye"].status == "ok"
-    assert "plain.png: is no DICOM object, so that none can refer to it" in rows["plain"].error
-    assert "lost.dcm: states no StudyInstanceUID" in rows["lost"].error
+    assert "plain.png: is not a DICOM object, so DICOM results cannot refer to it" in rows["plain"].error
+    assert "lost.dcm: has no StudyInstanceUID" in rows["lost"].error
     assert sorted(path.name for path in (tmp_path / "out/dicom").iterdir()) == [
         "eye_PROB.dcm",
         "eye_SEG.dcm",
@@ -505,7 +505,7 @@ def test_nothing_is_written_for_a_photograph_without_a_series(process):
     dataset = tiny_dicom.op(FUNDUS)
     del dataset.SeriesInstanceUID
 
-    with pytest.raises(PhotographError, match="states no SeriesInstanceUID"):
+    with pytest.raises(PhotographError, match="has no SeriesInstanceUID"):
         process(dataset)
 
 

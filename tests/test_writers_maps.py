@@ -65,7 +65,7 @@ def test_a_threshold_that_is_a_level_is_that_level(format):
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.0001, float("nan")])
 def test_a_threshold_outside_its_range_is_refused(threshold):
-    with pytest.raises(SettingError, match="choose more than 0 and at most 1"):
+    with pytest.raises(SettingError, match="give a value above 0 and at most 1"):
         maps.level(threshold, "png")
 
 
@@ -126,12 +126,12 @@ def test_content_that_is_no_map_of_the_format_is_refused(format):
 def test_a_colour_picture_is_no_map():
     content = maps.encode_picture(np.zeros((4, 4, 3), np.uint8), ".png", [])
 
-    with pytest.raises(OutputError, match="no uint8 map"):
+    with pytest.raises(OutputError, match="not contain a uint8 map"):
         maps.decode(content, "png")
 
 
 def test_a_picture_that_its_format_cannot_hold_is_refused():
-    with pytest.raises(OutputError, match=r"70000 x 1 px do not fit a \.jpg file"):
+    with pytest.raises(OutputError, match=r"70000 x 1 px do not fit into a \.jpg file"):
         maps.encode_picture(np.zeros((70_000, 1, 3), np.uint8), ".jpg", [])
 
 

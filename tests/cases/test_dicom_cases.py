@@ -266,12 +266,12 @@ def test_no_attribute_of_an_ordinary_header_is_corrected(process, caplog):
 
 REFUSED = {
     **{
-        f"{keyword} {uid!r}": ({keyword: uid}, f"its {keyword} is no UID")
+        f"{keyword} {uid!r}": ({keyword: uid}, f"its {keyword} is not a valid UID")
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         for uid in (b"nonsense", b"1.2..3", b"1." + b"1" * 64, b"../up")
     },
-    "no study": ({"StudyInstanceUID": b""}, "states no StudyInstanceUID"),
-    "no series": ({"SeriesInstanceUID": b""}, "states no SeriesInstanceUID"),
+    "no study": ({"StudyInstanceUID": b""}, "has no StudyInstanceUID"),
+    "no series": ({"SeriesInstanceUID": b""}, "has no SeriesInstanceUID"),
 }
 
 
@@ -344,7 +344,7 @@ def test_a_watcher_processes_an_archive_of_rare_headers_and_sets_aside_what_it_c
     assert objects == len(IN_ARCHIVE) + 3 * count
     set_aside = json.loads((tmp_path / "watch" / watch.SET_ASIDE).read_text())
     assert len(set_aside) == len(failed) == 3
-    assert sum("is no UID" in error for error in set_aside.values()) == 2
+    assert sum("is not a valid UID" in error for error in set_aside.values()) == 2
     assert sum("angiogram" in error for error in set_aside.values()) == 1
 
 

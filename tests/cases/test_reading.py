@@ -207,7 +207,9 @@ def two_eyes(second=1.0, gap=20):
 def test_j_two_eyes_in_one_picture_are_refused_by_name(second, gap, quarter):
     pixels = np.ascontiguousarray(np.rot90(two_eyes(second, gap), quarter))
 
-    with pytest.raises(FieldError, match=r"two fields of view: discs around .*save each eye by itself"):
+    with pytest.raises(
+        FieldError, match=r"two fields of view: discs around .*save each eye as a photograph of its own"
+    ):
         field_of_view.find(pixels)
 
 

@@ -58,9 +58,9 @@ def _run(arguments: Sequence[str]) -> int:
     except FoveateError as error:
         return _fail(_single_line(error), FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted; --resume goes on with a run", 128 + signal.SIGINT)
+        return _fail("interrupted; continue a run with --resume", 128 + signal.SIGINT)
     except _Terminated:
-        return _fail("terminated; --resume goes on with a run", 128 + signal.SIGTERM)
+        return _fail("terminated; continue a run with --resume", 128 + signal.SIGTERM)
     return code if isinstance(code, int) else 0
 
 

@@ -286,7 +286,7 @@ class Driver:
         for item in items if len(items) == 1 else ():
             path = open_store(self._job.source).display_path(item.path)
             error = (
-                f"{path}: the worker that looked at it died ({lost.error_type}); "
+                f"{path}: the worker that processed it died ({lost.error_type}); "
                 "start fewer beside each other"
             )
             entry = failure_entry(item, error, error_type=lost.error_type, worker=lost.worker)

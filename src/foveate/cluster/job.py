@@ -148,7 +148,7 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
     results = [name for name in (ledger.REQUEST_FILE, *batch.RESULTS) if _contains(target, name)]
     if results and not job.resume:
         raise OutputError(
-            f"{target.display_path()}: already holds {results[0]}; go on with that run by --resume, or "
+            f"{target.display_path()}: already contains {results[0]}; continue that run with --resume, or "
             "choose another --out"
         )
     if results and not {ledger.REQUEST_FILE, "run.json"} & set(results):

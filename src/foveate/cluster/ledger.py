@@ -137,7 +137,7 @@ class Ledger:
             if stored.get(name) != value:
                 raise OutputError(
                     f"{self._store.display_path()}: was begun with {name} {_to_json(stored.get(name))}, and "
-                    f"now {_to_json(value)} is asked for; ask for the same, or choose another --out"
+                    f"now {_to_json(value)} is requested; request the same, or choose another --out"
                 )
         return str(stored["key"])
 

@@ -151,7 +151,9 @@ def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dic
         DatasetError: there is no photograph.
     """
     if not results:
-        raise DatasetError("no photograph held back to choose where to look on; give a split with some")
+        raise DatasetError(
+            "no photograph is held back to choose the windows of less effort on; give a split with some"
+        )
     tried = {share: cutoffs(results, share) for share in SHARES}
     losses = {share: outcome(results, criteria).losses for share, criteria in tried.items()}
     rules: dict[Effort, SelectionRule] = {}

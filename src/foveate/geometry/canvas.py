@@ -43,7 +43,7 @@ def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
     height, width = PAPER_CROP
     if shape[0] < height or shape[1] < width:
         raise GeometryError(
-            f"the paper's crop is {height} x {width} px, the photograph {shape[0]} x {shape[1]}; "
+            f"the paper's crop is {height} x {width} px, but the photograph is {shape[0]} x {shape[1]} px; "
             "use --region field"
         )
     top, left = (shape[0] - height) // 2, (shape[1] - width) // 2

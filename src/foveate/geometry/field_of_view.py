@@ -104,8 +104,8 @@ def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
         return
     raise FieldError(
         f"two fields of view: discs around (row {field.centre[0]:.0f}, column {field.centre[1]:.0f}) and "
-        f"({other.centre[0]:.0f}, {other.centre[1]:.0f}); save each eye by itself, or name one with "
-        "--field ROW,COL,RADIUS"
+        f"({other.centre[0]:.0f}, {other.centre[1]:.0f}); save each eye as a photograph of its "
+        "own, or select one with --field ROW,COL,RADIUS"
     )
 
 
@@ -144,13 +144,13 @@ def _disc_of_patch(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     centre, radius = _fit_circle(points)
     height, width = lit.shape
     if not SMALLEST / 2 <= radius <= 2 * max(height, width):
-        raise FieldError(_no_disc(f"its rim is no circle (radius {radius:.0f} px)"))
+        raise FieldError(_no_disc(f"its rim is not a circle (radius {radius:.0f} px)"))
     if (centre < 0).any() or (centre > (height, width)).any():  # a sky above a valley, for example
-        raise FieldError(_no_disc("its centre would lie outside of what is lit"))
+        raise FieldError(_no_disc("its centre would be outside the lit area"))
     distance = np.abs(np.hypot(*(points - centre).T) - radius)
     if np.median(distance) > ROUNDNESS * radius:
         share = np.median(distance) / radius
-        raise FieldError(_no_disc(f"its rim leaves a circle by {share:.1%} of the radius"))
+        raise FieldError(_no_disc(f"its rim deviates from a circle by {share:.1%} of the radius"))
     box = Box(top=top, left=left, bottom=top + height, right=left + width)
     field = Field(
         centre=(float(centre[0] + top), float(centre[1] + left)), radius=radius * (1 + MARGIN), box=box
@@ -170,7 +170,9 @@ def full_frame(shape: tuple[int, int]) -> Field:
     """
     height, width = shape
     if min(shape) < SMALLEST:
-        raise FieldError(f"the photograph is {height} x {width} px; a field has at least {SMALLEST} px")
+        raise FieldError(
+            f"the photograph is {height} x {width} px; a field of view needs at least {SMALLEST} px"
+        )
     box = Box(top=0, left=0, bottom=height, right=width)
     return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=box)
 
@@ -195,8 +197,8 @@ def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, in
     )
     if 2 * radius < SMALLEST or min(box.shape) < SMALLEST / 2:
         raise FieldError(
-            f"the field {centre[0]:g},{centre[1]:g},{radius:g} leaves too little of the {height} x {width} "
-            f"px photograph; give ROW,COL,RADIUS in its pixels, the radius at least {SMALLEST // 2}"
+            f"the field {centre[0]:g},{centre[1]:g},{radius:g} covers too little of the {height} x {width} "
+            f"px photograph; give ROW,COL,RADIUS in its pixels, with a radius of at least {SMALLEST // 2}"
         )
     return Field(centre=centre, radius=radius, box=box)
 
@@ -315,7 +317,7 @@ def _rim(lit: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "P 2"]:
     margin = 2 + round(0.004 * min(height, width))  # a cut is never quite straight after JPEG
     is_rim = ((outline >= margin) & (outline < (height - margin, width - margin))).all(axis=1)
     if is_rim.sum() < 0.2 * len(outline):
-        raise FieldError(_no_disc("what is lit fills a rectangle"))
+        raise FieldError(_no_disc("the lit area is a rectangle"))
     points: Float64[np.ndarray, "P 2"] = outline[is_rim] + 0.5
     return points
 
@@ -340,4 +342,4 @@ def _require_filled(field: Field, lit: Bool[np.ndarray, "h w"]) -> None:
     disc = mask(field, field.box)
     common, larger = np.count_nonzero(disc & lit), max(np.count_nonzero(disc), np.count_nonzero(lit))
     if common < FILLING * larger:
-        raise FieldError(_no_disc("what is lit is no filled disc"))
+        raise FieldError(_no_disc("the lit area is not a filled disc"))

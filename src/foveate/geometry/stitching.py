@@ -132,9 +132,11 @@ def stitch(
     Source: weighted overlap-add; the taper is our choice.
     """
     if inside.shape != shape:
-        raise GeometryError(f"the field's mask is {_by(inside.shape)} px, the canvas {_by(shape)} px")
+        raise GeometryError(f"the field's mask is {_by(inside.shape)} px, but the canvas is {_by(shape)} px")
     if (np.diff(corners[:, 0]) < 0).any():
-        raise GeometryError("windows do not run from top to bottom; keep the order of tiling.regular_grid")
+        raise GeometryError(
+            "windows are not ordered from top to bottom; keep the order of tiling.regular_grid"
+        )
     accumulator = None
     for window, (row, column) in _pair(batches, corners):
         if accumulator is None:
@@ -145,7 +147,7 @@ def stitch(
         accumulator = _RowAccumulator(len(coarse_maps.maps), (1, 1), inside, coarse_maps)
     if accumulator is None:
         raise GeometryError(
-            f"no window covers the canvas of {_by(shape)} px; plan them with tiling.regular_grid"
+            f"no window covers the canvas of {_by(shape)} px; lay out windows with tiling.regular_grid"
         )
     return accumulator.finish()
 
@@ -160,7 +162,7 @@ def native_map(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, 
         LesionError: the lesion has no map.
     """
     if lesion not in probabilities.lesions:
-        raise LesionError(f"lesion {lesion!r} has no map; there are {', '.join(probabilities.lesions)}")
+        raise LesionError(f"lesion {lesion!r} has no map; maps exist for {', '.join(probabilities.lesions)}")
     box = probabilities.frame.box
     native = np.zeros(probabilities.shape, np.uint16)
     native[box.slices] = canvas.resample(probabilities.maps[probabilities.lesions.index(lesion)], box.shape)
@@ -223,7 +225,7 @@ class _RowAccumulator:
         (rows, columns), (height, width) = self._taper.shape, self._inside.shape
         expected = (len(self._sums), rows, columns)
         if window.shape != expected:
-            raise GeometryError(f"a window is {_by(window.shape)}, those before it {_by(expected)}")
+            raise GeometryError(f"a window is {_by(window.shape)}, but those before it are {_by(expected)}")
         if min(row, column) < 0 or row + rows > height or column + columns > width:
             raise GeometryError(
                 f"the window of {rows} x {columns} px at ({row}, {column}) leaves the canvas of "
@@ -232,7 +234,8 @@ class _RowAccumulator:
         low, high = float(window.min()), float(window.max())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN fails both
             raise GeometryError(
-                f"the window at ({row}, {column}) runs from {low:g} to {high:g}; probabilities lie in [0, 1]"
+                f"the window at ({row}, {column}) has values from {low:g} to {high:g}; probabilities are in "
+                "[0, 1]"
             )
 
     def _advance(self, row: int) -> None:
@@ -308,7 +311,8 @@ def _gap(missing: Bool[np.ndarray, "r w"], top: int) -> GeometryError:
     """Return the error for pixels without a window; it names the first of them."""
     row, column = (int(index) for index in np.argwhere(missing)[0])
     return GeometryError(
-        f"pixel ({row + top}, {column}) of the field is in no window; plan with tiling.regular_grid"
+        f"pixel ({row + top}, {column}) of the field is in no window; lay out windows with "
+        "tiling.regular_grid"
     )
 
 

@@ -367,5 +367,7 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
     text = Path(photograph.source).stem if name is None else name
     path = PurePosixPath(text)
     if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise OutputError(f"{text!r} is no name for results; give a relative path such as name='clinic/left'")
+        raise OutputError(
+            f"{text!r} is not a valid name for results; give a relative path such as name='clinic/left'"
+        )
     return str(path)

@@ -327,7 +327,7 @@ def _list_photographs(job: BatchJob) -> PhotographFiles:
     for file in files.photographs:
         if Path(os.path.realpath(file.path)).is_relative_to(out):
             raise OutputError(
-                f"{file.path}: lies in the output folder {job.out}, where it could be overwritten; "
+                f"{file.path}: is in the output folder {job.out}, where it could be overwritten; "
                 "choose another --out"
             )
     return files
@@ -344,17 +344,19 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
         return
     if not job.resume:
         raise OutputError(
-            f"{job.out}: already holds {present[0]}; go on with that run by --resume, or choose another --out"
+            f"{job.out}: already contains {present[0]}; continue that run with --resume, or choose another "
+            "--out"
         )
     if "run.json" not in present:  # it is the first file that a run writes
         raise OutputError(
-            f"{job.out}: holds {present[0]} but no run.json, so no run to --resume; choose another --out"
+            f"{job.out}: contains {present[0]} but no run.json, so there is no run to --resume; choose "
+            "another --out"
         )
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
     if foreign:
         raise OutputError(
-            f"{job.out}: holds results of {len(foreign)} photographs that are not among those given, such as "
-            f"{foreign[0]}; give them as well, or choose another --out"
+            f"{job.out}: contains results of {len(foreign)} photographs that are not part of this run, such "
+            f"as {foreign[0]}; add them to the run, or choose another --out"
         )
 
 
@@ -449,7 +451,10 @@ def _error_line(file: PhotographFile, error: Exception) -> str:
     if isinstance(error, PhotographError):  # its message already names the file
         return str(error)
     if isinstance(error, MemoryError):
-        return f"{display_path(file.path)}: not enough memory to look at it; free some, or scale it down"
+        return (
+            f"{display_path(file.path)}: not enough memory to process it; free some memory, or scale the "
+            "photograph down"
+        )
     if isinstance(error, FoveateError):
         return f"{display_path(file.path)}: {error}"
     return f"{display_path(file.path)}: {describe_bug(error)}"

@@ -102,9 +102,9 @@ def _require_bounded(frame: Frame, field: Field, contract: ModelContract) -> Non
     if math.prod(frame.shape) > LARGEST_CANVAS:
         height, width = frame.shape
         raise GeometryError(
-            f"a field of {field.diameter:.0f} px, brought to the model's {contract.field_diameter:.0f} px, "
-            f"makes a canvas of {height} x {width} px, over {LARGEST_CANVAS:,} px; choose --region field or "
-            "a larger --field"
+            f"scaling the field of {field.diameter:.0f} px to the model's {contract.field_diameter:.0f} px "
+            f"gives a canvas of {height} x {width} px, more than {LARGEST_CANVAS:,} px; choose --region "
+            "field or a larger --field"
         )
 
 

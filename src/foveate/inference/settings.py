@@ -59,12 +59,13 @@ def lesion_decisions(package: Package, settings: Settings) -> Mapping[str, Decis
     available = package.contract.lesions
     codes = available if settings.lesions is None else lesions.select(settings.lesions, available)
     if not codes:
-        raise LesionError(f"no lesion is asked for; choose among {', '.join(available)}")
+        raise LesionError(f"no lesion is selected; choose from {', '.join(available)}")
     lesions.select(tuple(settings.thresholds), available)
     for code, threshold in settings.thresholds.items():
         if code not in codes:
             raise SettingError(
-                f"a threshold for {code}, which is not among the lesions asked for: {', '.join(codes)}"
+                f"a threshold is given for {code}, which is not among the selected lesions: "
+                f"{', '.join(codes)}"
             )
         if not 0 < threshold <= 1:
             raise SettingError(f"threshold {code}={threshold:g}; give a probability above 0 and at most 1")
@@ -88,7 +89,7 @@ def selection_rule(package: Package, effort: Effort) -> SelectionRule | None:
     if effort not in package.selection_rules:
         efforts = ", ".join(("full", *package.selection_rules))
         raise SettingError(
-            f"model {package.name} {package.version} does not say where to look at effort {effort}; "
+            f"model {package.name} {package.version} has no rule that selects windows for effort {effort}; "
             f"choose --effort {efforts}"
         )
     return package.selection_rules[effort]

@@ -53,7 +53,7 @@ def cover_windows(canvas: PreparedCanvas) -> Tiling:
         return cover_field(inside, contract.step, OVERLAP, LARGEST_WINDOW)
     in_field = [inside[row : row + side, column : column + side].any() for row, column in corners]
     if not any(in_field):
-        raise FieldError("the part that is looked at shows nothing of the field; use --region field")
+        raise FieldError("the analysed part contains none of the field of view; use --region field")
     return Tiling(window=(side, side), corners=corners[np.array(in_field)])
 
 

@@ -63,5 +63,5 @@ def no_space() -> ServiceError:
 
 def storage(reason: str) -> ServiceError:
     """Return the error for a disk or a database that refuses for another reason than its space."""
-    line = f"the server cannot use its data folder ({reason}); whoever runs the server must see to it"
+    line = f"the server cannot use its data folder ({reason}); the person who runs the server must see to it"
     return ServiceError("storage", line)

@@ -126,7 +126,7 @@ def _require_replaceable(folder: Path) -> None:
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).exists())
     ):
-        raise ExportError(f"{folder} is there and is no model package; choose another folder")
+        raise ExportError(f"{folder} exists and is not a model package; choose another folder")
 
 
 def verify(folder: Path) -> float:

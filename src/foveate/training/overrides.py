@@ -117,7 +117,9 @@ def _new_value(node: Any, key: str, overrides: Sequence[Override]) -> Any:
         return _parse(last.text, typing.get_type_hints(type(node))[FIELD_NAMES.get(key, key)], last.name)
     for item in overrides:
         if not item.path:
-            raise SettingError(f"--set {item.name} holds several values: {', '.join(_keys(value))}")
+            raise SettingError(
+                f"--set {item.name} is a group; set one of its values: {', '.join(_keys(value))}"
+            )
     return _apply(value, overrides)
 
 

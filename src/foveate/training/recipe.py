@@ -76,7 +76,7 @@ class Stage:
                 is given.
         """
         if (self.steps is None) == (self.epochs is None):
-            raise SettingError(f"a stage says either steps or epochs, not both, not neither: {self}")
+            raise SettingError(f"a stage needs either steps or epochs, not both and not neither: {self}")
         counts = (1 if self.steps is None else self.steps, self.photographs, self.windows)
         if min(counts) < 1 or not (math.isfinite(self.rate) and self.rate > 0):
             raise SettingError(f"steps, photographs, windows at least 1 and rate above 0: {self}")
@@ -159,7 +159,7 @@ class Recipe:
             limits = self.stages[name].limits
             if limits.turn or limits.zoom:
                 raise SettingError(
-                    f"recipe {self.name}: stage {name} may turn by quarters only (paper, section 2.2)"
+                    f"recipe {self.name}: stage {name} may use quarter turns only (paper, section 2.2)"
                 )
         if self.sampling == "dealt" and self.lesion_share:
             raise SettingError(

@@ -101,8 +101,8 @@ class ReleaseInputs:
         names = self.held_back
         if not names:
             raise TrainingError(
-                f"{self.shipped.folder}: no photograph was held back to choose thresholds on; train with a "
-                "--fold, or name runs that were with --judged-by"
+                f"{self.shipped.folder}: no photograph was held back to choose thresholds on; train with "
+                "--fold, or name runs that held a fold back with --judged-by"
             )
         if duplicates := [name for name, count in Counter(names).items() if count > 1]:
             raise TrainingError(

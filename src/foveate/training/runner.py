@@ -94,21 +94,21 @@ class TrainingPlan:
                 to validate on, or healthy eyes are not used by the recipe or have a photograph's name.
         """
         if self.threads is not None and self.threads < 1:
-            raise SettingError(f"threads are {self.threads}; at least 1, or leave --threads out")
+            raise SettingError(f"threads is {self.threads}; give at least 1, or leave --threads out")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
-            raise SettingError(f"minutes are {self.minutes}; a number above 0, or leave --minutes out")
+            raise SettingError(f"minutes is {self.minutes}; give a number above 0, or leave --minutes out")
         if self.validation is not None and self.recipe.held_back is None:
             self.validation.choose([])  # raises
         if self.healthy and not self.recipe.healthy_share:
             raise SettingError(
                 f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share}, so healthy eyes "
-                "would not be learned from; --set healthy_share=0.15, say, or leave --healthy out"
+                "would not be used; give --set healthy_share=0.15, for example, or leave --healthy out"
             )
         if REFINE in self.stages:
             self._require_refinable()
         if duplicates := {case.name for case in self.cases} & {case.name for case in self.healthy}:
             raise SettingError(
-                f"{min(duplicates)} is a photograph of the set and a healthy eye beside it; "
+                f"{min(duplicates)} is the name of a photograph of the set and of a healthy eye; "
                 "rename one of them"
             )
 
@@ -207,7 +207,7 @@ def require_annotated(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]
     usable = annotated(cases, lesions)
     if not usable:
         raise TrainingError(
-            f"no photograph was looked through for {', '.join(lesions)}; choose another recipe or set"
+            f"no photograph is annotated for all of {', '.join(lesions)}; choose another recipe or set"
         )
     return usable
 
@@ -246,7 +246,7 @@ def _refuse_examples(cases: Sequence[Case]) -> None:
     for case in cases:
         if match := EXAMPLE.search(case.name):
             raise TrainingError(
-                f"{match.group()} is an example photograph and set aside from all training; leave it out"
+                f"{match.group()} is an example photograph, which must not be used for training; leave it out"
             )
 
 
@@ -261,7 +261,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         OutputError: the folder cannot be written.
     """
     if plan.run.has_run() and not plan.resume:
-        raise TrainingError(f"{plan.folder} holds a run; go on with it by --resume, or choose another --out")
+        raise TrainingError(f"{plan.folder} holds a run; continue it with --resume, or choose another --out")
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
     machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
@@ -374,7 +374,7 @@ def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[C
         cached = [case for case in cached if case.lesion_pixels]
     if not cached:
         raise TrainingError(
-            f"no photograph to learn from has any of {', '.join(recipe.contract.lesions)}; choose another "
+            f"no training photograph has any of {', '.join(recipe.contract.lesions)}; choose another "
             "recipe or set"
         )
     healthy = [cache.cache_case(case, recipe.contract, folder) for case in plan.healthy]

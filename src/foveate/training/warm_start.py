@@ -90,8 +90,8 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
         )
     if shared := sorted({case.name for case in held_back} & set(trained_photographs(package))):
         raise TrainingError(
-            f"package {package.name} learned from {shared[0]}, which is held back here; hold back another "
-            "fold, or train on all with --fold none"
+            f"package {package.name} was trained on {shared[0]}, which is held back in this run; hold back "
+            "another fold, or train on all with --fold none"
         )
 
 

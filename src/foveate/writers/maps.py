@@ -69,7 +69,7 @@ def level(threshold: float, format: Format) -> int:
         SettingError: the threshold is not in (0, 1].
     """
     if not 0 < threshold <= 1:
-        raise SettingError(f"the threshold is {threshold:g}; choose more than 0 and at most 1")
+        raise SettingError(f"the threshold is {threshold:g}; give a value above 0 and at most 1")
     top = max_level(format)
     near = math.floor(threshold * top)  # may be off by one in floating point: start just below it
     return next(candidate for candidate in range(max(1, near - 1), top + 1) if candidate / top >= threshold)
@@ -99,7 +99,9 @@ def decode(content: bytes, format: Format) -> LevelMap:
     stored = _decode_npz(content) if format == "npz" else _decode_picture(content)
     dtype = np.uint8 if format == "png" else np.uint16
     if stored is None or stored.ndim != 2 or stored.dtype != dtype:
-        raise OutputError(f"the file holds no {np.dtype(dtype).name} map in format {format}; write it anew")
+        raise OutputError(
+            f"the file does not contain a {np.dtype(dtype).name} map in format {format}; write it again"
+        )
     return stored
 
 
@@ -158,7 +160,7 @@ def encode_picture(
         encoded = False
     if not encoded:
         raise OutputError(
-            f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit a {suffix} file; cut the photograph"
+            f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit into a {suffix} file; crop the photograph"
         )
     return content.tobytes()
 

@@ -80,5 +80,5 @@ def resolve(out: Path, relative: str) -> Path:
     """
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts:
-        raise OutputError(f"{relative!r} leads out of {out}; name photographs by relative paths without '..'")
+        raise OutputError(f"{relative!r} is outside {out}; name photographs by relative paths without '..'")
     return out / path

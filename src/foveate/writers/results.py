@@ -87,9 +87,7 @@ class PhotographResult:
         for code in self.decisions:
             if code not in self.probabilities.lesions:
                 available = ", ".join(self.probabilities.lesions)
-                raise LesionError(
-                    f"there is a threshold for lesion {code!r} but no map; there are maps of {available}"
-                )
+                raise LesionError(f"lesion {code!r} has a threshold but no map; maps exist for {available}")
 
     @property
     def lesions(self) -> tuple[str, ...]:

@@ -70,12 +70,12 @@ def require_uids(header: Dataset, keywords: tuple[str, ...], name: str) -> None:
         uid = str(header.get(keyword) or "")
         if not uid:
             raise PhotographError(
-                f"{name}: states no {keyword}, so that no object can refer to it; leave out --dicom"
+                f"{name}: has no {keyword}, so DICOM results cannot refer to it; leave out --dicom"
             )
         if not UID.fullmatch(uid) or len(uid) > UID_LENGTH:
             raise PhotographError(
-                f"{name}: its {keyword} is no UID, so that no object can refer to it; correct it, or leave "
-                "out --dicom"
+                f"{name}: its {keyword} is not a valid UID, so DICOM results cannot refer to it; correct it, "
+                "or leave out --dicom"
             )
 
 

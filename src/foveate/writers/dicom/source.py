@@ -49,7 +49,9 @@ def require_source(origin: DicomOrigin | None, name: str) -> DicomSource:
         PhotographError: the photograph was not read from DICOM, or has no valid UIDs to refer to.
     """
     if origin is None:
-        raise PhotographError(f"{name}: is no DICOM object, so that none can refer to it; leave out --dicom")
+        raise PhotographError(
+            f"{name}: is not a DICOM object, so DICOM results cannot refer to it; leave out --dicom"
+        )
     with suppress_warnings() as collected:
         header = pydicom.dcmread(BytesIO(origin.header))
         headers.require_uids(header, REQUIRED, name)
