@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from foveate.choices import Device
 from foveate.cli.options import Count
 
 Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")]
@@ -45,7 +46,7 @@ class TrainingOptions:
     once)."""
     minutes: Annotated[float | None, Parameter(metavar="N")] = None
     """Train each stage for about so long, in place of the recipe's number of steps."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     """What computes."""
     threads: Count = None
     """Threads to compute with; as many as there are processors, if not given."""
