@@ -45,7 +45,8 @@ class Segmentation:
     quality: tuple[str, ...]
     """Codes of what may make the result unreliable; empty if there is nothing."""
     decisions: Mapping[str, Decision]
-    """Lesion -> threshold and minimum area, in the model's order, with the user's thresholds."""
+    """Lesion -> threshold, minimum area and minimum evidence, in the model's order, with the user's
+    thresholds."""
     package: Package
     """The model."""
     engine: str

@@ -41,7 +41,7 @@ class Stage:
     """Windows of each photograph in a step. 1 for the global stage, which sees no windows, and the local
     one."""
     rate: float
-    """Learning rate at the start; it decays to 0 polynomially."""
+    """Highest learning rate, after the warm-up; it decays to 0 polynomially."""
     steps: int | None = None
     """Weight updates; None where epochs are given."""
     epochs: float | None = None

@@ -36,7 +36,7 @@ class TrainingOptions:
     one assigns folds by its seed and saves them in the run."""
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
-    part with its labels.csv, of which those of grade 0 in the recipe's learning half are taken."""
+    part with its labels.csv, of which those of grade 0 in the recipe's train half are taken."""
     start: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Model package to start from, a shipped one's name or a folder: its weights, wherever the recipe's
     network has layers of the same name and shape. Stages that are left out keep them. It must have learned
