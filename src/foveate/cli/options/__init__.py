@@ -26,6 +26,8 @@ ModelName = Annotated[str | None, Parameter(metavar="NAME|FOLDER")]
 
 Count = Annotated[int | None, Parameter(metavar="N")]
 
+Flag = Annotated[bool, Parameter(negative="")]
+
 
 class UsageError(Exception):
     """An option is misspelt, or options contradict each other: exit code 2, as for an unknown option."""

@@ -12,9 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from foveate.choices import Device, EngineName, Precision
-from foveate.cli.options import Count, ModelName, UsageError
-
-Flag = Annotated[bool, Parameter(negative="")]
+from foveate.cli.options import Count, Flag, ModelName, UsageError
 
 
 @Parameter(name="*")
