@@ -49,7 +49,7 @@ class Eye:
 
 
 def read_eyes(out: Path, folder: Path) -> list[Eye]:
-    """Return the eyes of the judging half that the run has results of; one that failed ends the program."""
+    """Return the eyes of the test half that the run has results of; one that failed ends the program."""
     halves = splits.read(SPLIT)
     with (out / "summary.csv").open(newline="") as file:
         rows = {row["photograph"]: row for row in csv.DictReader(file)}

@@ -1,9 +1,12 @@
 """Each set is read in the folders of its release; a folder that is laid out otherwise is refused by name."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tiny_layouts
 
+from foveate import lesions
 from foveate.datasets import annotated, idrid, is_annotated, layouts, truth
 from foveate.errors import DatasetError
 
@@ -18,6 +21,18 @@ def test_a_layout_knows_its_lesions_in_the_order_of_the_paper():
     assert layouts.IDRID.lesions == CODES
     assert layouts.E_OPHTHA.lesions == ("EX", "MA")
     assert {layout.field for layout in layouts.LAYOUTS.values()} == {"find"}
+
+
+def test_a_further_known_lesion_is_no_lesion_that_a_published_set_was_annotated_for(monkeypatch):
+    further = lesions.Lesion(code="NV", name="neovascularisation", colour=(1, 2, 3))
+    for name in ("KNOWN", "RETINOPATHY"):
+        monkeypatch.setattr(lesions, name, (*getattr(lesions, name), further))
+    spec = importlib.util.spec_from_file_location("layouts_read_again", layouts.__file__)
+    read_again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(read_again)
+
+    assert lesions.of(["NV"]) == (further,)
+    assert read_again.LAYOUTS == layouts.LAYOUTS
 
 
 @pytest.mark.parametrize(("part", "split"), [("a. Training Set", "train"), ("b. Testing Set", "test")])

@@ -400,8 +400,9 @@ def test_a_model_and_the_maps_that_it_wrote_score_the_same(own_set, tmp_path, ca
         maps = tmp_path / format
         run = ["predict", *map(str, pictures), "--out", str(maps), "--model", str(model), "--format", format]
         assert cli.run(run) == 0
-        assert cli.run([*common, "--predictions", str(maps / "maps"), "--out", str(tmp_path / "p")]) == 0
-        figures = json.loads((tmp_path / "p" / "metrics.json").read_text())["lesions"]
+        out = tmp_path / f"scored {format}"
+        assert cli.run([*common, "--predictions", str(maps / "maps"), "--out", str(out)]) == 0
+        figures = json.loads((out / "metrics.json").read_text())["lesions"]
         for lesion, result in expected.items():
             for key in ("dice", "iou", "image_auc"):
                 assert figures[lesion][key]["value"] == pytest.approx(result[key]["value"], abs=tolerance)
@@ -436,6 +437,25 @@ def test_the_command_beside_the_test_part_s_figures_scores_the_download_as_publi
     assert [each["photograph"] for each in figures["each"]] == ["IDRiD_55", "IDRiD_81"]
     assert figures["lesions"]["EX"]["aupr"]["exact"]["value"] > 0
     assert "SE" in figures["left_out"]
+
+
+def test_an_earlier_evaluation_is_replaced_on_request_alone(own_set, tmp_path, capsys):
+    out, data = tmp_path / "out", as_idrid(own_set)
+    common = ["evaluate", "--data", str(data), "--lesions", "EX", "--out", str(out)]
+    model = ["--model", str(tiny_package.build(tmp_path / "tiny"))]
+    assert cli.run([*common, *model]) == 0
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+
+    assert cli.run([*common, *model, "--threshold", "EX=0.25"]) == 1
+    assert (
+        "already holds metrics.json; replace that evaluation by --replace, or choose"
+        in capsys.readouterr().err
+    )
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+    assert cli.run([*common, *model, "--threshold", "EX=0.25", "--replace"]) == 0
+    assert (out / "metrics.json").read_bytes() != first["metrics.json"]
 
 
 def state_training_photographs(model, trained_on, held_out):

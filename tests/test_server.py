@@ -211,6 +211,12 @@ def test_every_accepted_photograph_is_done_or_says_why_not(model, tmp_path, rais
     assert "secret" not in caplog.text
 
 
+def held(worker):
+    """Return a worker whose tasks wait."""
+    worker.hold.clear()
+    return worker
+
+
 def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path):
     with tiny_server.running(tmp_path / "data", model) as client:
         finished = done(client, picture(0))
@@ -221,6 +227,30 @@ def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path
     with tiny_server.running(tmp_path / "data", model) as client:
         assert client.get(f"/api/photographs/{finished['id']}").json() == finished
         assert [waited(client, one)["state"] for one in waiting] == ["done", "done"]
+
+
+def test_a_photograph_may_be_under_way_in_any_number_of_orderly_stops(model, tmp_path):
+    identifier = None
+    for _ in range(queue.ATTEMPTS):
+        with tiny_server.running(tmp_path / "data", model, wrap=held) as client:
+            identifier = identifier or submit(client, picture()).json()["id"]
+            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")  # noqa: B023
+
+    with tiny_server.running(tmp_path / "data", model) as client:
+        assert waited(client, identifier)["state"] == "done"
+        assert client.service.record(identifier).attempts == 1
+
+
+def test_a_photograph_under_way_whenever_the_server_is_lost_fails_in_the_end(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Database, "release", lambda self: 0)  # as after kill -9: nothing is put back
+    identifier = None
+    for _ in range(queue.ATTEMPTS):
+        with tiny_server.running(tmp_path / "data", model, wrap=held) as client:
+            identifier = identifier or submit(client, picture()).json()["id"]
+            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")  # noqa: B023
+
+    with tiny_server.running(tmp_path / "data", model) as client:
+        assert waited(client, identifier)["error"]["code"] == "crashed"
 
 
 def test_results_expire_when_they_are_told_to(model, tmp_path):

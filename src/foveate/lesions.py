@@ -31,6 +31,10 @@ SE = Lesion(code="SE", name="soft exudates", colour=(255, 255, 255))
 RETINOPATHY = (EX, MA, HE, SE)
 """The paper's four lesions, in the order of its Table 1 (Yan et al., ISBI 2019)."""
 
+KNOWN = RETINOPATHY
+"""Every lesion with a name and colour of its own, by whatever set or model. What a set was annotated for is
+stated in its layout (`datasets.layouts`), so that a lesion added here is not taken for absent there."""
+
 SPARE_COLOURS = ((204, 121, 167), (213, 94, 0), (0, 114, 178), (230, 159, 0))
 """The rest of the palette, for the other lesions of a model."""
 
@@ -41,7 +45,7 @@ def of(codes: Sequence[str]) -> tuple[Lesion, ...]:
     Raises:
         LesionError: a code is empty, repeated, or holds other letters than A-Z and digits.
     """
-    by_code = {lesion.code: lesion for lesion in RETINOPATHY}
+    by_code = {lesion.code: lesion for lesion in KNOWN}
     spare = iter(SPARE_COLOURS * len(codes))
     result = []
     for code in codes:

@@ -62,7 +62,7 @@ def evaluate(options: EvaluateOptions) -> None:
         engine=model.engine.label if model else None,
         effort=options.effort if model else None,
     )
-    results.prepare(options.out)
+    results.prepare(options.out, replace=options.replace)
     with progress.case_display(len(cases)) as show:
         outcomes = evaluate_cases(spec, show)
     results.write(outcomes, spec, info, options.out)

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from foveate.datasets import descriptions
 from foveate.datasets.folders import Folders, Layout, cases, list_split, present, warnings
 from foveate.errors import DatasetError
-from foveate.lesions import EX, HE, MA, RETINOPATHY, SE
+from foveate.lesions import EX, HE, MA, SE
 
 __all__ = [
     "DDR",
@@ -37,7 +37,10 @@ __all__ = [
     "warnings",
 ]
 
-CODES = tuple(kind.code for kind in RETINOPATHY)
+FOUR_LESIONS = (EX, MA, HE, SE)
+"""What IDRiD, DDR and FGADR were annotated for; no other lesion is absent for want of a mask."""
+
+CODES = tuple(lesion.code for lesion in FOUR_LESIONS)
 
 _IDRID_MASKS = {
     MA.code: "1. Microaneurysms",
@@ -95,7 +98,7 @@ def _e_ophtha(code: str, suffix: str) -> tuple[Folders, ...]:
 
 IDRID = Layout(
     name="idrid",
-    kinds=RETINOPATHY,
+    kinds=FOUR_LESIONS,
     splits={"train": _idrid("a. Training Set"), "test": _idrid("b. Testing Set")},
     roots=(".", "idrid"),
     title="IDRiD, segmentation part, training photographs",
@@ -110,7 +113,7 @@ Source: Porwal et al. 2018, doi:10.3390/data3030025; CC BY 4.0.
 
 DDR = Layout(
     name="ddr",
-    kinds=RETINOPATHY,
+    kinds=FOUR_LESIONS,
     splits={part: _ddr(part) for part in ("train", "valid", "test")},
     roots=(".", "lesion_segmentation", "DDR-dataset/lesion_segmentation"),
 )
@@ -121,7 +124,7 @@ Source: Li et al. 2019, doi:10.1016/j.ins.2019.06.011.
 
 FGADR = Layout(
     name="fgadr",
-    kinds=RETINOPATHY,
+    kinds=FOUR_LESIONS,
     splits={
         "train": (
             Folders(

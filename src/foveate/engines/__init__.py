@@ -9,7 +9,7 @@ G G2 rows and columns of the piece of the features that a window needs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,12 +18,6 @@ from foveate.engines import telemetry
 from foveate.geometry.feature_sampling import FeatureSampling
 
 telemetry.disable_onnxruntime()  # before `foveate.engines.onnx` imports it
-
-Precision = Literal["float32", "bf16", "float16"]
-"""The type of numbers that a network's features are computed in."""
-
-Device = Literal["cpu", "cuda"]
-"""The CPU, or the first CUDA device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

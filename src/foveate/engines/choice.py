@@ -9,14 +9,11 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
 
-from foveate.engines import Device, Engine, Precision, onnx, openvino
+from foveate.choices import Device, EngineName, Precision
+from foveate.engines import Engine, onnx, openvino
 from foveate.errors import SettingError
 from foveate.models import Package
-
-EngineName = Literal["onnx", "openvino", "torch"]
-"""ONNX Runtime, which is always installed, OpenVINO, or PyTorch, the only one for CUDA."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.engines import Precision, decoder_rewriting, telemetry
+from foveate.choices import Precision
+from foveate.engines import decoder_rewriting, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError

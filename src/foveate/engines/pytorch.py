@@ -17,7 +17,8 @@ from jaxtyping import Float32
 from safetensors.torch import load_file
 
 from foveate import nets
-from foveate.engines import Device, GlobalOutput, Precision, WindowBatch
+from foveate.choices import Device, Precision
+from foveate.engines import GlobalOutput, WindowBatch
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package

@@ -8,24 +8,37 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foveate import atomic_files
+from foveate.errors import OutputError
 from foveate.evaluation import html_report, tables
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.tables import EvaluationInfo
 
+FILES = ("metrics.json", "metrics.csv", "report.html")
 
-def prepare(out: Path) -> None:
-    """Create the folder and check that it is writable, before the evaluation starts.
+
+def prepare(out: Path, *, replace: bool = False) -> None:
+    """Create the folder and check that the results may be written there, before the evaluation starts.
+
+    Args:
+        out: folder of the results.
+        replace: whether those of an earlier evaluation are replaced.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or holds results that are not to be replaced.
     """
+    present = [name for name in FILES if (out / name).exists()]
+    if present and not replace:
+        raise OutputError(
+            f"{out}: already holds {present[0]}; replace that evaluation by --replace, or choose another "
+            "--out"
+        )
     atomic_files.require_writable(out)
 
 
 def write(
     outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: EvaluationInfo, out: Path
 ) -> None:
-    """Write all three files; those of an earlier evaluation are replaced.
+    """Write all three files; `prepare` says whether those of an earlier evaluation may be replaced.
 
     Raises:
         OutputError: a file cannot be written.

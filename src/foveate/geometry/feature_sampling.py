@@ -3,7 +3,7 @@
 Knows:   which part of the global view shows a window, and the weights of bilinear interpolation.
 Ignores: networks, and what the features mean.
 
-Shape letters: S T sides of a window, G G2 rows and columns of the crop that the window needs.
+Shape letters: S T sides of a window, G G2 rows and columns of the piece that the window needs.
 """
 
 import math
@@ -17,15 +17,15 @@ from foveate.geometry.tiling import window_shape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSampling:
-    """The crop of the global view that shows a window, and the weights that resample it to the window.
+    """The piece of the global view that shows a window, and the weights that resample it to the window.
 
-    `rows @ crop @ columns.T` samples the crop at every pixel centre of the window, bilinearly.
+    `rows @ piece @ columns.T` samples the piece at every pixel centre of the window, bilinearly.
     """
 
     corner: tuple[int, int]
-    """(row, column) of the crop's first pixel in the view."""
+    """(row, column) of the piece's first pixel in the view."""
     rows: Float32[np.ndarray, "S G"]
-    """Weight of each row of the crop in each row of the window; each row sums to 1."""
+    """Weight of each row of the piece in each row of the window; each row sums to 1."""
     columns: Float32[np.ndarray, "T G2"]
     """The same for columns."""
 

@@ -22,8 +22,9 @@ from jaxtyping import Bool, Float32, UInt8
 
 from foveate import models, photographs, templates, writers
 from foveate.analysis import regions
-from foveate.engines import Device, Engine, Precision
-from foveate.engines.choice import EngineChoice, EngineName, open_engine
+from foveate.choices import Device, EngineName, Precision
+from foveate.engines import Engine
+from foveate.engines.choice import EngineChoice, open_engine
 from foveate.engines.threads import available_processors
 from foveate.errors import OutputError, SettingError
 from foveate.geometry import canvas, stitching

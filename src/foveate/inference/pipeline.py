@@ -46,7 +46,8 @@ class Segmentation:
     quality: tuple[str, ...]
     """Codes of problems that may make the result unreliable; empty if there are none."""
     decisions: Mapping[str, Decision]
-    """Lesion -> threshold and minimum area, in the model's order; the user's thresholds are applied."""
+    """Lesion -> threshold, minimum area and minimum evidence, in the model's order; the user's thresholds are
+    applied."""
     package: Package
     """The model."""
     engine: str

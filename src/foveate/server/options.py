@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from foveate import models
-from foveate.engines import Precision
-from foveate.engines.choice import EngineName
+from foveate.choices import EngineName, Precision
 from foveate.errors import SettingError
 from foveate.photographs import LIMIT_PIXELS
 

@@ -266,14 +266,14 @@ def _crop_around(
     picture: UInt8[np.ndarray, "h w ..."], centre: tuple[int, int], reach: int
 ) -> UInt8[np.ndarray, "S S ..."]:
     """Return the square from `reach` px before a point to `reach` px after it; zeros beyond the picture."""
-    crop = np.zeros((2 * reach, 2 * reach, *picture.shape[2:]), picture.dtype)
+    square = np.zeros((2 * reach, 2 * reach, *picture.shape[2:]), picture.dtype)
     target, source = [], []
     for position, length in zip(centre, picture.shape[:2], strict=True):
         start, stop = (min(max(0, edge), length) for edge in (position - reach, position + reach))
         source.append(slice(start, stop))
         target.append(slice(start - position + reach, stop - position + reach))
-    crop[tuple(target)] = picture[tuple(source)]
-    return crop
+    square[tuple(target)] = picture[tuple(source)]
+    return square
 
 
 def sample_centres(

@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from foveate.choices import Device
 from foveate.errors import SettingError
-
-Device = Literal["cpu", "cuda"]
 
 TIMEOUT = timedelta(hours=2)
 """How long processes wait for each other: one may have to cache a thousand photographs more than another."""

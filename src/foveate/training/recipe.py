@@ -49,7 +49,7 @@ class Stage:
     """Windows of each photograph in a step; 1 in the global stage, which uses no windows, and in the local
     stage."""
     rate: float
-    """Learning rate at the start; it decays to 0 polynomially."""
+    """Highest learning rate, after the warm-up; it decays to 0 polynomially."""
     steps: int | None = None
     """Weight updates; None where epochs are given."""
     epochs: float | None = None

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from foveate import atomic_files
+from foveate.choices import Device
 from foveate.datasets import SET_ASIDE, Case, annotated, splits
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.models import Package
@@ -31,7 +32,7 @@ from foveate.training import (
 )
 from foveate.training import recipe as recipes
 from foveate.training.cache import CachedCase
-from foveate.training.distributed import LOCAL, Device, Machine
+from foveate.training.distributed import LOCAL, Machine
 from foveate.training.recipe import REFINE, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from foveate import evaluation, metrics, models
+from foveate.choices import Device
 from foveate.datasets import Case
 from foveate.errors import SettingError
 from foveate.evaluation.networks import ROWS, Row
 from foveate.nets import LocalGlobalUNet
 from foveate.training import stages
 from foveate.training.curves import Scores
-from foveate.training.distributed import Device
 from foveate.training.recipe import Recipe, StageName
 
 STAGE_ROWS: Mapping[StageName, Row] = {

@@ -43,9 +43,9 @@ class TracedMask:
 def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> TracedMask:
     """Return the outlines of a lesion's regions, and the mask without its specks.
 
-    The given mask also holds specks below the minimum area, which are not regions. A component of the mask
-    belongs to the region that has exactly the same box; without such a region it is a speck. (A speck with
-    the same box as a region is drawn as part of it, which is not noticeable.)
+    The mask also holds specks below the minimum area, which are not regions. A component is a region if a
+    region has its box. No two components share a box: one that reaches from its left to its right side keeps
+    every other one from reaching from the top to the bottom, as pixels that touch at a corner are connected.
     """
     counted = mask.astype(np.uint8)
     contours, hierarchy = cv2.findContours(counted, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

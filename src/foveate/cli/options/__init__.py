@@ -12,10 +12,11 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from foveate.choices import ProcessorEngine, ProcessorPrecision
 from foveate.errors import SettingError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ModelName = Annotated[str | None, Parameter(metavar="NAME|FOLDER")]
 
 Count = Annotated[int | None, Parameter(metavar="N")]
+
+Flag = Annotated[bool, Parameter(negative="")]
 
 
 class UsageError(Exception):
@@ -35,9 +38,9 @@ class UsageError(Exception):
 class EngineOptions:
     """What computes, for commands that need no GPU."""
 
-    engine: Literal["onnx", "openvino"] | None = None
+    engine: ProcessorEngine | None = None
     """What computes; chosen by the rule of `foveate predict`, if not given."""
-    precision: Literal["float32", "bf16"] | None = None
+    precision: ProcessorPrecision | None = None
     """Precision of the network's arithmetic; chosen by the same rule."""
     threads: Count = None
     """Threads to compute with; as many as there are processors, if not given."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, ModelName, UsageError
+from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelName, UsageError
 from foveate.cli.options.training import Fold
 
 
@@ -22,7 +22,7 @@ class EvaluateOptions:
     data: Annotated[Path, Parameter(metavar="DIR")]
     """Folder that the data set was unpacked to."""
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder of the results: metrics.json, metrics.csv, report.html. They replace earlier ones."""
+    """Folder of the results: metrics.json, metrics.csv, report.html."""
     layout: Annotated[str, Parameter(metavar="NAME|FILE.toml")] = "idrid"
     """How the set is laid out on disk: the name of a layout, or a TOML file that describes one."""
     split: Annotated[str, Parameter(metavar="test|train|FILE[:FOLD]")] = "test"
@@ -43,6 +43,8 @@ class EvaluateOptions:
     """How much of a photograph the model examines closely: all of it, or the windows that the global view
     selects."""
     engine: EngineOptions = DEFAULT_ENGINE
+    replace: Flag = False
+    """Replace the results of an earlier evaluation in --out; it is refused otherwise."""
 
     def require_consistent(self) -> None:
         """Check that the options make sense together.

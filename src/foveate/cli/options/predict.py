@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Count, ModelName, UsageError
-
-Flag = Annotated[bool, Parameter(negative="")]
+from foveate.choices import Device, EngineName, Precision
+from foveate.cli.options import Count, Flag, ModelName, UsageError
 
 
 @Parameter(name="*")
@@ -21,13 +20,13 @@ Flag = Annotated[bool, Parameter(negative="")]
 class DeviceOptions:
     """What computes, and on which device."""
 
-    engine: Literal["onnx", "openvino", "torch"] | None = None
+    engine: EngineName | None = None
     """What computes: ONNX Runtime, OpenVINO (pip install 'foveate[openvino]') or PyTorch (pip install
     'foveate[train]'). If not given: OpenVINO in bf16 where it is installed and the processor has bf16, ONNX
     Runtime otherwise; PyTorch on CUDA."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     """Where it computes: the processor, or the first CUDA device, by PyTorch."""
-    precision: Literal["float32", "bf16", "float16"] | None = None
+    precision: Precision | None = None
     """Precision of the network's arithmetic. bf16 needs a processor that has it, and OpenVINO or PyTorch;
     float16 is for CUDA, and the default there."""
     threads: Count = None

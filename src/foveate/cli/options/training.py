@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from foveate.choices import Device
 from foveate.cli.options import Count
 
 Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")]
@@ -37,7 +38,7 @@ class TrainingOptions:
     one assigns folds by its seed and saves them in the run."""
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
-    part with its labels.csv, of which those of grade 0 in the recipe's learning half are taken."""
+    part with its labels.csv, of which those of grade 0 in the recipe's train half are taken."""
     start: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Model package to start from, a shipped one's name or a folder: its weights, wherever the recipe's
     network has layers of the same name and shape. Stages that are left out keep them. It must have learned
@@ -47,7 +48,7 @@ class TrainingOptions:
     once)."""
     minutes: Annotated[float | None, Parameter(metavar="N")] = None
     """Train each stage for about so long, in place of the recipe's number of steps."""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     """What computes."""
     threads: Count = None
     """Threads to compute with; as many as there are processors, if not given."""

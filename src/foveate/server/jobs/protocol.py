@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from foveate.choices import EngineName, Precision
 from foveate.inference.settings import FieldChoice
 from foveate.server.storage.facts import LevelCounts, ModelName, PhotographFacts, StoredFacts
 from foveate.server.storage.names import Eye
@@ -28,8 +29,8 @@ class WorkerConfig(Message):
 
     model: str | None
     """Name or folder of the model that it opens; None for a worker that only reads and writes files."""
-    engine: Literal["onnx", "openvino", "torch"] | None = None
-    precision: Literal["float32", "bf16", "float16"] | None = None
+    engine: EngineName | None = None
+    precision: Precision | None = None
     threads: int | None = None
 
 

@@ -141,7 +141,7 @@ class JobQueue:
         self._start_thread(self._sweep)
 
     def close(self) -> None:
-        """Stop; what is under way is started again with the server."""
+        """Stop; what is under way is started again with the server, and this attempt at it does not count."""
         self._closing.set()
         with self._wake:
             self._wake.notify_all()
@@ -149,6 +149,10 @@ class JobQueue:
         until = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
+        try:
+            self._database.release()
+        except sqlite3.Error as error:  # the next start puts them back, with the attempt counted
+            LOG.error("%s while the queue stopped", type(error).__name__)
 
     @property
     def is_closing(self) -> bool:

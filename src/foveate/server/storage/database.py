@@ -376,8 +376,22 @@ class Database:
             changes = {"state": "looking", "started": now, "attempts": row["attempts"] + 1}
             return _update(database, row["id"], changes)
 
+    def release(self) -> int:
+        """Put photographs under way back into the queue at an orderly stop; return how many.
+
+        The attempt does not count: the photograph did not end it.
+        """
+        with self.change() as database:
+            return database.execute(
+                "UPDATE photographs SET state = 'queued', started = NULL, attempts = attempts - 1 "
+                "WHERE state = 'looking'"
+            ).rowcount
+
     def resume(self) -> int:
-        """Put photographs that were under way when the server ended back into the queue; return how many."""
+        """Put photographs that were under way when the server was lost back into the queue; return how many.
+
+        The attempt counts: the photograph may have been what ended the server.
+        """
         with self.change() as database:
             return database.execute(
                 "UPDATE photographs SET state = 'queued', started = NULL WHERE state = 'looking'"
