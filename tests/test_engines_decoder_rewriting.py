@@ -67,6 +67,8 @@ def test_anything_else_stays_as_it_is(changes):
 @pytest.mark.parametrize(
     ("name", "graph", "blocks"),
     [
+        ("idrid", "global.onnx", 5),
+        ("idrid", "local.onnx", 3),
         ("idrid-half", "global.onnx", 5),
         ("idrid-half", "local.onnx", 3),
         ("idrid-lite0", "global.onnx", 5),

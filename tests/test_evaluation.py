@@ -414,7 +414,7 @@ def test_a_model_and_the_maps_that_it_wrote_score_the_same(own_set, tmp_path, ca
     assert "[2/2] eye1" in out.err
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cards/idrid-half.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cards/idrid.md", "docs/cards/idrid-half.md"])
 def test_the_command_beside_the_test_part_s_figures_scores_the_download_as_published(page, tmp_path):
     data = tmp_path / "IDRID"
     tiny_layouts.idrid(data, "b. Testing Set", (55, 81))  # a mask of SE for the first one only

@@ -22,7 +22,7 @@ from foveate.models.manifest import Manifest, decode, encode, parse
 from foveate.paths import file_digest
 from foveate.types import Decision, Effort, ModelContract, SelectionRule
 
-DEFAULT = "idrid-half"
+DEFAULT = "idrid"
 """The package that is used if none is named."""
 
 MANIFEST = "manifest.json"

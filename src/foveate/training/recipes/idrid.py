@@ -4,10 +4,9 @@ Run:     foveate train idrid --data DIR --healthy GRADED --out RUN for one run; 
          and all photographs) foveate programme idrid --data DIR --healthy GRADED --out DIR --fold 1 --fold 2
 Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; in addition 40
          healthy eyes of its grading part (splits/idrid-graded.json)
-Cost:    7 h of one idle core in bf16 for a run, estimated from the time of a step: local 16,000 steps of
-         .42 s, global 3,000 of 2.2 s, joint 3,000 of 3.7 s; three runs for the whole model
-Expect:  LocalNet alone on the 11 held back: EX .815, MA .490, HE .762, SE .685; GlobalNet alone: .768, .375,
-         .736, .720; the fused network: not measured yet
+Cost:    8 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
+         of 2.2 s, joint 3,000 of 3.8 s, refine 400 of 4 s; three runs for the whole model
+Expect:  EX .834, MA .499, HE .807, SE .742 on the 11 held back (docs/results/idrid.md)
 Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet-Lite0 instead of U-Nets;
          decisions 0010 to 0013 state differences
 """
