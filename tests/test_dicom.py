@@ -412,7 +412,7 @@ def test_a_missing_file_of_certificates_is_named(tmp_path):
 def test_uids_that_lead_to_another_folder_are_refused(tmp_path):
     item = transfer.ArchiveObject(study="../../up", series="1.2", uid="1.2.3", sop_class="", frames=1)
 
-    with pytest.raises(ArchiveObjectError, match="is no UID"):
+    with pytest.raises(ArchiveObjectError, match="is not a valid UID"):
         transfer.photograph_path(tmp_path, item)
 
 

@@ -56,7 +56,7 @@ def test_a_part_is_the_fields_box_the_paper_s_centre_crop_or_everything():
 
 @pytest.mark.parametrize("shape", [(2815, 4288), (2848, 3327)])
 def test_the_paper_s_crop_needs_a_photograph_at_least_as_large(shape):
-    with pytest.raises(GeometryError, match=f"2816 x 3328 px, the photograph {shape[0]} x {shape[1]}"):
+    with pytest.raises(GeometryError, match=f"2816 x 3328 px, but the photograph is {shape[0]} x {shape[1]}"):
         canvas.part_box("paper", shape, disc(1000))
 
 

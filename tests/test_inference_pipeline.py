@@ -292,7 +292,7 @@ def test_decisions_keep_the_models_order_and_take_the_chosen_thresholds():
         (
             Settings(lesions=("EX",), thresholds={"MA": 0.5}),
             SettingError,
-            "threshold for MA, which is not among",
+            "threshold is given for MA, which is not among",
         ),
         (Settings(thresholds={"EX": 0.0}), SettingError, "threshold EX=0;"),
         (Settings(thresholds={"EX": 1.001}), SettingError, r"threshold EX=1\.001;"),
@@ -337,7 +337,7 @@ def test_a_part_that_shows_nothing_of_the_field_is_an_error():
     model = package(field_diameter=128.0)
     wide = np.zeros((2816, 3600, 3), np.uint8)
 
-    with pytest.raises(FieldError, match="shows nothing of the field; use --region field"):
+    with pytest.raises(FieldError, match="contains none of the field of view; use --region field"):
         run_segment(photograph(wide), model, part="paper", field=(1400.0, 64.0, 64.0))
 
 
@@ -436,7 +436,7 @@ def test_an_effort_that_the_model_does_not_have_is_refused_with_those_it_has(sel
     engine = Red(model.contract)
     known = "full, balanced" if selection_rules else "full"
 
-    with pytest.raises(SettingError, match=f"fake 0 .* at effort fast; choose --effort {known}$"):
+    with pytest.raises(SettingError, match=f"fake 0 .* for effort fast; choose --effort {known}$"):
         segment(photograph(tiny_package.fundus()), model, engine, Settings(effort="fast"))
 
     assert not engine.views

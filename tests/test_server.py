@@ -101,6 +101,29 @@ def test_a_deleted_photograph_is_gone_from_the_disk_and_from_the_database(client
         assert not path.is_file() or name.encode() not in path.read_bytes(), path.name
 
 
+def test_a_photograph_deleted_while_the_list_is_read_is_left_out_of_it(client, monkeypatch):
+    kept, deleted = done(client, name="kept.png")["id"], done(client, name="deleted.png")["id"]
+    database = client.service.database
+    select = database.select
+
+    def select_then_delete(query):
+        chosen = select(query)
+        database.delete(deleted)
+        return chosen
+
+    monkeypatch.setattr(database, "select", select_then_delete)
+    record = database.get(deleted)
+
+    listed = client.get("/api/photographs")
+
+    assert listed.status_code == 200
+    ids = [photograph["id"] for photograph in listed.json()["photographs"]]
+    assert kept in ids
+    assert deleted not in ids
+    assert listed.json()["total"] == len(ids)
+    client.service.presenter.publish(record)  # nothing to publish, and no error
+
+
 def test_a_photograph_that_is_looked_at_can_be_deleted(client):
     client.predictor.hold.clear()
     try:

@@ -417,7 +417,7 @@ def test_a_study_that_cannot_be_addressed_is_named_and_the_others_are_pulled(tmp
 
     assert counts.transferred == 2
     assert counts.refused == (
-        "http://127.0.0.1:1/dicom-web: holds '../up', which is no UID; ask who runs it",
+        "http://127.0.0.1:1/dicom-web: holds '../up', which is not a valid UID; ask who runs it",
         "does not send 1.2.1",
     )
 

@@ -216,7 +216,7 @@ class Archive:
     def _require_addressable(self, uid: str) -> None:
         """Raise ArchiveObjectError for a UID that would lead to another address."""
         if not _ADDRESSABLE.fullmatch(uid):
-            raise ArchiveObjectError(f"{self.url}: holds {uid!r}, which is no UID; ask who runs it")
+            raise ArchiveObjectError(f"{self.url}: holds {uid!r}, which is not a valid UID; ask who runs it")
 
     def _series_objects(self, study: str, series: str) -> Iterator[ArchiveObject]:
         for instance in self._client.search_for_instances(

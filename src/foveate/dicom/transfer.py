@@ -104,7 +104,7 @@ def photograph_path(out: Path, photograph: ArchiveObject) -> Path:
     """
     for uid in (photograph.study, photograph.uid):
         if not UID.fullmatch(uid):
-            raise ArchiveObjectError(f"{uid!r} is no UID; ask who runs the archive")
+            raise ArchiveObjectError(f"{uid!r} is not a valid UID; ask who runs the archive")
     return out / photograph.study / f"{photograph.uid}.dcm"
 
 

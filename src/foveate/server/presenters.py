@@ -13,6 +13,7 @@ from functools import lru_cache
 from foveate import lesions
 from foveate.lesions import Lesion
 from foveate.server import schemas
+from foveate.server.errors import ServiceError
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review.current_counts import threshold_of
@@ -39,10 +40,15 @@ class Presenter:
         self._keep = keep
 
     def publish(self, record: Record) -> None:
-        """Publish to the subscribers that a photograph has changed; not that another person grades it."""
+        """Publish to the subscribers that a photograph has changed; not that another person grades it.
+
+        Nothing is published of a photograph that was deleted in the meantime.
+        """
         if gradings.grading_in(self._database, record.id) is not None:
             return
-        self._events.publish("photograph", self.photograph(record).model_dump(mode="json"))
+        body = self._photograph_if_there(record)
+        if body is not None:
+            self._events.publish("photograph", body.model_dump(mode="json"))
 
     def photograph(
         self, record: Record, positions: Mapping[str, int] | None = None
@@ -52,6 +58,9 @@ class Presenter:
         Args:
             record: as it is stored.
             positions: of all queued photographs, if the caller has them already.
+
+        Raises:
+            ServiceError: the photograph was deleted in the meantime.
         """
         position = None
         if record.state == "queued":
@@ -83,6 +92,23 @@ class Presenter:
             grading=self._grading(record),
             result=self._result(record) if record.state == "done" else None,
         )
+
+    def photographs(self, records: Sequence[Record]) -> list[schemas.PhotographBody]:
+        """Return all that the API says of some photographs; those deleted in the meantime are left out."""
+        positions = self._database.positions()
+        bodies = (self._photograph_if_there(record, positions) for record in records)
+        return [body for body in bodies if body is not None]
+
+    def _photograph_if_there(
+        self, record: Record, positions: Mapping[str, int] | None = None
+    ) -> schemas.PhotographBody | None:
+        """Return all that the API says of one photograph; None if it was deleted in the meantime."""
+        try:
+            return self.photograph(record, positions)
+        except ServiceError as error:
+            if error.code != "not_found":
+                raise
+            return None
 
     def batch(self, record: BatchRecord) -> schemas.BatchBody:
         """Return what the API says of a batch."""

@@ -122,10 +122,8 @@ def listed(
         offset=offset,
     )
     records, total = services.database.select(query)
-    positions = services.database.positions()
-    page = schemas.Photographs(
-        photographs=[services.presenter.photograph(record, positions) for record in records], total=total
-    )
+    photographs = services.presenter.photographs(records)
+    page = schemas.Photographs(photographs=photographs, total=total - len(records) + len(photographs))
     # Serialised without validation, because the page was just built and lists are requested often.
     return Response(page.model_dump_json(), media_type="application/json")
 
