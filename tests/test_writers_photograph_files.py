@@ -84,7 +84,7 @@ def test_only_lesions_with_a_decision_are_written(tmp_path):
 
 
 def test_a_decision_without_a_map_is_refused():
-    with pytest.raises(LesionError, match="'XX' but no map"):
+    with pytest.raises(LesionError, match="'XX' has a threshold but no map"):
         replace(photograph_result(), decisions={"XX": Decision(threshold=0.5, minimum_area=4)})
 
 
