@@ -1,7 +1,7 @@
 """Count the regions and their pixels at all 255 thresholds of an 8-bit map at once.
 
-Knows:   that regions only grow and merge as the threshold falls, so that one pass from the top counts them
-all.
+Knows:   that regions only grow and merge as the threshold falls, so that one pass from the highest level
+         counts them all.
 Ignores: which threshold is chosen, and the shape of a region.
 
 The counts equal those of `regions.find` at every grey level. Runs of equal pixels join in falling order of
@@ -20,15 +20,15 @@ from jaxtyping import Int32, Int64, UInt8
 from foveate.errors import SettingError
 
 LEVELS = 256
-"""Grey levels of an 8-bit map. Level 0 is no threshold, since every pixel would be lesion."""
+"""Grey levels of an 8-bit map. Level 0 is not a threshold, since every pixel would be lesion."""
 
 ROWS = 256
-"""Rows in which neighbours are searched at a time, to bound the memory of maps with many nonzero pixels."""
+"""Rows that are processed at a time, to bound the memory for maps with many nonzero pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegionCounts:
-    """Regions and pixels by threshold: entry n belongs to grey level n, and entry 0 is 0."""
+    """Counts of regions and pixels by threshold: entry n belongs to grey level n, and entry 0 is 0."""
 
     regions: Int64[np.ndarray, " 256"]
     """Regions of at least the minimum area."""
@@ -49,7 +49,7 @@ def count_regions(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> Region
         SettingError: the minimum area is below 1.
 
     Source: the component tree of Najman and Couprie 2006, doi:10.1109/TIP.2006.877518, counted without
-    building it. All pairs of a grey level are joined at a time, as arrays (our choice: no loop over pixels).
+    building it. All pairs of a grey level are joined at once, as arrays (our choice: no loop over pixels).
     """
     if minimum_area < 1:
         raise SettingError(f"the minimum area is {minimum_area} px; give 1 or more")
@@ -60,7 +60,7 @@ def count_regions(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> Region
     regions, area_px = np.zeros(LEVELS, np.int64), np.zeros(LEVELS, np.int64)
     forest = _Forest(runs.areas, minimum_area)
     for grey_level in range(LEVELS - 1, 0, -1):
-        if len(runs.by_level[grey_level]):  # without new runs no others come to touch
+        if len(runs.by_level[grey_level]):  # without new runs no regions merge
             forest.add(runs.by_level[grey_level])
             forest.join(*runs.pairs[grey_level])
         regions[grey_level], area_px[grey_level] = forest.regions, forest.area_px
@@ -76,7 +76,7 @@ class _Runs:
     by_level: list[Int64[np.ndarray, " _"]]
     """For each grey level: the runs that have it."""
     pairs: list[Int32[np.ndarray, "2 _"]]
-    """For each grey level: the pairs of touching runs of which it is the lower level."""
+    """For each grey level: the pairs of touching runs whose lower level it is."""
 
 
 def _find_runs(stored: UInt8[np.ndarray, "H W"]) -> _Runs:
@@ -104,7 +104,7 @@ def _indices_by_level(levels: UInt8[np.ndarray, " N"]) -> list[Int64[np.ndarray,
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _RowBlock:
-    """The runs of some rows, numbered from 0, and the pairs that touch, also with the row below."""
+    """The runs of some rows, numbered from 0, and all touching pairs, including those with the row below."""
 
     areas: Int64[np.ndarray, " N"]
     levels: UInt8[np.ndarray, " N"]
@@ -114,7 +114,7 @@ class _RowBlock:
 
 
 def _row_blocks(stored: UInt8[np.ndarray, "H W"]) -> Iterator[_RowBlock]:
-    """Yield some rows at a time; the runs of the row below are numbered after those of the block."""
+    """Yield the runs of some rows at a time; those of the row below are numbered after the block's own."""
     width = stored.shape[1]
     for top in range(0, len(stored), ROWS):
         flat = stored[top : top + ROWS + 1].ravel()
@@ -145,7 +145,7 @@ def _neighbours(
 
     Args:
         positions: flat indices of nonzero pixels, ascending.
-        own: number of pixels, from the first one, whose neighbours are searched.
+        own: number of pixels, counted from the first one, whose neighbours are searched.
         width: width of a row.
         down: offset of the neighbour, rows.
         right: offset of the neighbour, columns.
@@ -154,13 +154,13 @@ def _neighbours(
     inside = np.flatnonzero((columns + right >= 0) & (columns + right < width))
     targets = positions[inside] + (down * width + right)
     candidates = np.searchsorted(positions, targets)
-    candidates[candidates == len(positions)] = 0  # never a match, since the target lies behind it
+    candidates[candidates == len(positions)] = 0  # never a match, since every target comes after pixel 0
     is_match = positions[candidates] == targets
     return np.stack([inside[is_match], candidates[is_match]])
 
 
 def _distinct_pairs(pairs: Int64[np.ndarray, "2 E"]) -> Int64[np.ndarray, "2 E2"]:
-    """Drop the pairs of a run with itself, and most repeated pairs, which long touching runs have."""
+    """Drop the pairs of a run with itself, and most of the repeated pairs that long touching runs produce."""
     distinct = pairs[0] != pairs[1]
     distinct[1:] &= (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
     return pairs[:, distinct]
@@ -190,7 +190,7 @@ class _Forest:
         while len(first):
             is_separate = first != second
             first, second = first[is_separate], second[is_separate]
-            # The lower root adopts the higher one; of several that would adopt the same one, one succeeds.
+            # The lower root becomes the parent of the higher one; if several compete for one root, one wins.
             self._parent[np.maximum(first, second)] = np.minimum(first, second)
             first, second = self._roots(first), self._roots(second)
         roots = self._roots(changed)
@@ -199,7 +199,7 @@ class _Forest:
         self._account(changed[~is_merged], 1)
 
     def _account(self, roots: Int32[np.ndarray, " R"] | Int64[np.ndarray, " R"], sign: int) -> None:
-        """Add some regions to the counts, or subtract them."""
+        """Add regions to the counts (sign 1), or subtract them (sign -1)."""
         areas = self._area[roots]
         is_large = areas >= self._minimum_area
         self.regions += sign * int(np.count_nonzero(is_large))

@@ -27,8 +27,8 @@ TEMPORAL, BELOW = 2.5, 0.3
 doi:10.1371/journal.pone.0138701 and doi:10.1371/journal.pone.0141771."""
 
 SPREAD = 0.45
-"""Standard deviation of the preference for the usual place, disc diameters: the spread of distance and angle
-above, and the error of the disc's diameter."""
+"""Standard deviation of the preference for the usual place, disc diameters. It covers the spread of the
+distance and the angle above, and the error of the disc's diameter."""
 
 REACH = 1.2
 """Largest distance from the usual place, disc diameters."""
@@ -38,15 +38,15 @@ CENTRED = 0.45
 a share of the field's radius. Most photographs are centred between disc and fovea, or on the fovea."""
 
 SETTLING = 0.35
-"""Distance, disc diameters, within which the darkest place then counts without any preference: the preference
-alone left some foveas a third of a diameter short."""
+"""Radius around the best place, disc diameters, within which the darkest pixel is then taken without any
+preference: the preference alone left some foveas a third of a diameter short."""
 
 FAINTEST = 0.1
 """Smallest difference from the ring that counts as dark, in local standard deviations; foveas that can be
 seen have .3 to 2."""
 
 BRIGHTEST = 0.5
-"""Brightness above which exudates do not count as more, in local standard deviations."""
+"""Brightness is clipped to this value, local standard deviations, so that exudates do not count for more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Fovea:
     laterality: Laterality
     """The eye that its side of the disc implies, in a photograph that is not mirrored."""
     is_dark: bool
-    """Whether a dark spot was found. If not, the centre is the usual place relative to the disc."""
+    """Whether a dark spot was detected. If not, the centre is the usual place relative to the disc."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +74,9 @@ def find(view: RetinalView, disc: OpticDisc, laterality: Laterality | None = Non
     """Find the fovea beside an optic disc, or return None where its usual place lies outside the field.
 
     Args:
-        view: of the photograph.
-        disc: the optic disc that was found in it.
-        laterality: the eye, where it is stated; if None, the side that fits better.
+        view: the view of the photograph.
+        disc: the optic disc of the photograph.
+        laterality: the eye, if it is known; None tries both sides and takes the one that fits better.
 
     Source: the darkest place at 2.5 disc diameters, Sinthanayothin et al. 1999, doi:10.1136/bjo.83.8.902; the
     weights are our choice.
@@ -95,7 +95,10 @@ def find(view: RetinalView, disc: OpticDisc, laterality: Laterality | None = Non
 def _darkest(
     view: RetinalView, disc: OpticDisc, laterality: Laterality, darkness: Float32[np.ndarray, "h w"]
 ) -> _Spot | None:
-    """Return the darkest place on one side of the disc, weighted by its distance from the usual place."""
+    """Return the darkest place on one side of the disc, weighted by its distance from the usual place.
+
+    Return None where the usual place lies outside the field.
+    """
     diameter = disc.diameter * view.mean_scale
     row, column = view.from_photograph(disc.centre)
     temporal = -1 if laterality == "R" else 1
@@ -132,11 +135,13 @@ def _is_inside(view: RetinalView, place: tuple[float, float]) -> bool:
 
 
 def _darkness(view: RetinalView, diameter: float) -> Float32[np.ndarray, "h w"]:
-    """Return how much darker in green each place is than a ring around it; 0 near the rim and where brighter.
+    """Return how much darker in green each pixel is than a ring around it, in local standard deviations.
+
+    It is 0 near the rim, and where the difference is less than `FAINTEST`.
 
     Args:
-        view: of the photograph.
-        diameter: of the disc, px of the view.
+        view: the view of the photograph.
+        diameter: diameter of the disc, px of the view.
     """
     green = retinal_view.even_out(view.pixels[..., 1].astype(np.float32), view.inside)
     green = green.clip(-retinal_view.CLIP, BRIGHTEST)
@@ -150,7 +155,7 @@ def _darkness(view: RetinalView, diameter: float) -> Float32[np.ndarray, "h w"]:
 
 
 def _ring(diameter: float) -> Float32[np.ndarray, "k k"]:
-    """Return the mean over a ring three quarters of a disc's diameter away."""
+    """Return the kernel that averages over a ring at a distance of three quarters of a disc's diameter."""
     reach = round(1.1 * diameter)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     ring = np.exp(-0.5 * ((np.hypot(rows, columns) / diameter - 0.75) / 0.15) ** 2)

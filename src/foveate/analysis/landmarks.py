@@ -1,7 +1,7 @@
 """Find the optic disc and the fovea of a photograph.
 
-Knows:   that the fovea is placed by the disc.
-Ignores: how each is found.
+Knows:   that the fovea is placed relative to the disc.
+Ignores: how each is detected.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from foveate.types import Field, Photograph
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Landmarks:
-    """The landmarks that the program placed; a person should check them."""
+    """The landmarks that the program placed in a photograph; a person should check them."""
 
     disc: OpticDisc | None
     """None where no place stands out."""
     fovea: Fovea | None
-    """None without a disc, and where the fovea's usual place lies outside the field."""
+    """None without a disc, or where the fovea's usual place lies outside the field."""
 
 
 def find(photograph: Photograph, field: Field) -> Landmarks:
     """Find the optic disc and the fovea.
 
-    The eye that a DICOM header states decides on which side of the disc the fovea is looked for.
+    If a DICOM header states which eye it is, the fovea is searched for only on that eye's temporal side of
+    the disc.
     """
     view = retinal_view.make(photograph.pixels, field)
     disc = optic_disc.find(view)

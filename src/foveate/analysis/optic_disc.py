@@ -3,9 +3,9 @@
 Knows:   how wide a disc is relative to the field, and that vessels run towards it.
 Ignores: networks; nothing here is learnt.
 
-Three places are taken where a bright patch and the convergence of vessels coincide. A circle is fitted to the
-rim around each, and the place with the best product of both scores wins. Figures, and what was chosen on
-which photographs, are in docs/results/landmarks.md.
+The candidates are the three places where a bright patch and the convergence of vessels coincide best. A
+circle is fitted to the rim around each, and the place with the best product of both scores is taken. The
+figures, and the photographs on which the settings were chosen, are in docs/results/landmarks.md.
 
 Shape letters: h w small view, k side of a kernel.
 """
@@ -22,30 +22,30 @@ from foveate.analysis import retinal_view
 from foveate.analysis.retinal_view import DIAMETER, RetinalView
 
 USUAL = 0.145
-"""Usual diameter of a disc, as a share of the field's: 1.8 mm in a field of 45 degrees, some 12.4 mm."""
+"""Usual diameter of a disc, as a share of the field's: 1.8 mm in a field of 45 degrees (some 12.4 mm)."""
 
 LIMITS = (0.10, 0.21)
-"""Smallest and largest diameter that is tried, as shares of the field's: fields of some 60 to 30 degrees."""
+"""Smallest and largest diameter tried, as shares of the field's, for fields of some 60 to 30 degrees."""
 
 SPREAD = 0.5
-"""Width of the preference for the usual diameter, in natural logarithms of the ratio: at the limits a rim
-counts three quarters. A narrower one made the large discs too small."""
+"""Width of the preference for the usual diameter, in natural logarithms of the ratio: a rim at the limits
+counts three quarters. A narrower preference made the large discs too small."""
 
 VISIBLE = 0.7
 """Smallest share of a disc that must lie in the field."""
 
 CANDIDATES = 3
-"""Number of places at which a rim is fitted, because exudates or fibrosis may come first (our choice)."""
+"""Number of places at which a rim is fitted, since exudates or fibrosis may score highest (our choice)."""
 
 REACH = 0.4
-"""Largest distance between the bright place and the rim's centre, in usual diameters; half of it counts
-three fifths."""
+"""Largest distance between the bright place and the rim's centre, in usual diameters; a rim at
+this distance counts half."""
 
 RADIUS_STEP = 1.5
-"""Step between the radii that are tried, px of the view: as wide as the rim is thought to be."""
+"""Step between the radii that are tried, px of the view: the assumed width of the rim."""
 
 LEAST_CONFIDENCE = 0.5
-"""A place with less is not taken for a disc."""
+"""Smallest confidence at which a place is taken for a disc."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +57,8 @@ class OpticDisc:
     diameter: float
     """Diameter of the circle that fits the rim best, px of the photograph."""
     confidence: float
-    """How far the place stands out, `LEAST_CONFIDENCE` to 1: 1 less the score of the next best place as a
-    share of its own. It is not a probability."""
+    """How far the place stands out, `LEAST_CONFIDENCE` to 1: 1 minus the score of the next best place divided
+    by its own score. It is not a probability."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ class _FittedCircle:
     centre: tuple[float, float]
     diameter: float
     contrast: float
-    """Mean slope across the rim, 0 to 1: 1 if it is everywhere as steep as the steepest 5 % around."""
+    """Mean slope across the rim, 0 to 1: 1 if it is everywhere as steep as the steepest 5 % nearby."""
 
 
 def find(view: RetinalView) -> OpticDisc | None:
@@ -96,7 +96,7 @@ def find(view: RetinalView) -> OpticDisc | None:
 
 
 def _bright_places(score: Float32[np.ndarray, "h w"]) -> Iterator[tuple[float, tuple[int, int]]]:
-    """Yield the highest scores and their pixels (row, column), none within a disc of another."""
+    """Yield the highest scores and their pixels (row, column), more than a disc diameter apart."""
     rest = score.copy()
     rows, columns = np.indices(score.shape)
     for _ in range(CANDIDATES):
@@ -108,7 +108,10 @@ def _bright_places(score: Float32[np.ndarray, "h w"]) -> Iterator[tuple[float, t
 
 
 def _score_map(view: RetinalView) -> Float32[np.ndarray, "h w"]:
-    """Return brightness times convergence of vessels, for a disc centred at each pixel; 0 where none fits."""
+    """Return brightness times convergence of vessels for a disc centred at each pixel.
+
+    It is 0 where no disc fits into the field.
+    """
     weight = view.inside.astype(np.float32)
     patch, ring = _patch_kernels()
     visible = retinal_view.correlate(weight, patch)
@@ -126,9 +129,9 @@ def _mean(
 
 
 def _convergence(view: RetinalView, weight: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """Return how many vessels around each pixel point at it, plus how many run up and down.
+    """Return how strongly the vessels around each pixel point at it, plus how strongly they run vertically.
 
-    Vessels leave the disc upwards and downwards, wherever they turn later.
+    Vessels leave the disc upwards and downwards, whichever way they turn later.
     """
     vessels = view.vessels
     near, cosine, sine = _spoke_kernels()
@@ -141,7 +144,7 @@ def _convergence(view: RetinalView, weight: Float32[np.ndarray, "h w"]) -> Float
 
 @lru_cache(maxsize=1)
 def _patch_kernels() -> tuple[Float32[np.ndarray, "k k"], Float32[np.ndarray, "k k"]]:
-    """Return the means over a disc and over a ring around it."""
+    """Return the kernels that average over a disc and over a ring around it."""
     diameter = USUAL * DIAMETER
     _, _, distance = _offsets(round(0.9 * diameter))
 
@@ -154,7 +157,7 @@ def _patch_kernels() -> tuple[Float32[np.ndarray, "k k"], Float32[np.ndarray, "k
 
 @lru_cache(maxsize=1)
 def _spoke_kernels() -> tuple[Float32[np.ndarray, "k k"], ...]:
-    """Return the weights around a disc's centre, and the same times cosine and sine of twice the angle."""
+    """Return weights around a disc's centre, and these times the cosine and the sine of twice the angle."""
     diameter = np.float32(USUAL * DIAMETER)
     rows, columns, distance = _offsets(round(1.6 * float(diameter)))
     near = np.exp(-(((distance - 0.6 * diameter) / (0.5 * diameter)) ** 2)) * (distance < 1.6 * diameter)
@@ -174,13 +177,13 @@ def _rim_kernels(radius: float) -> tuple[Float32[np.ndarray, "k k"], ...]:
 
 
 def _offsets(reach: int) -> tuple[Float32[np.ndarray, "k k"], ...]:
-    """Return rows, columns and distance from the middle of a kernel, px."""
+    """Return the row, column and distance of each pixel from the middle of a kernel, px."""
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
     return rows, columns, np.hypot(rows, columns)
 
 
 def _fit_rim(view: RetinalView, place: tuple[int, int]) -> _FittedCircle:
-    """Fit a circle around a place where brightness falls outwards all along it.
+    """Fit the circle near a place along which brightness falls outwards most steeply.
 
     Source: Daugman 1993, doi:10.1109/34.244676 (mean slope along circles); slopes are limited to their
     highest 5 %, so that a stretch of vessel or exudate does not outweigh the rest (our choice).
@@ -211,7 +214,7 @@ def _fit_rim(view: RetinalView, place: tuple[int, int]) -> _FittedCircle:
 
 
 def _slopes(view: RetinalView, crop: tuple[slice, slice]) -> tuple[Float32[np.ndarray, "h w"], ...]:
-    """Return where slopes are known (0 or 1), and brightness's slopes along rows and columns, up to 1."""
+    """Return where slopes are known (0 or 1), and the slopes of brightness down and right, up to 1."""
     levels = view.pixels[crop].astype(np.float32)
     width = int(0.05 * DIAMETER) | 1  # px; wider than vessels, which the closing removes
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))

@@ -1,14 +1,17 @@
-"""Assess the quality of a photograph: reasons why its results are less reliable. They warn and never block.
+"""Assess the quality of a photograph: the reasons why its results are less reliable.
 
-Knows:   the sharpness and the exposure of a field, the visible share of its disc, and its size.
-Ignores: lesions, networks, and where the photograph is from.
+These reasons are warnings; they never block anything.
 
-Everything is measured inside the field and relative to its diameter. So a photograph and a smaller copy of it
-get the same codes, except for 'small'.
+Knows:   the sharpness and the exposure of a field, the visible share of its full disc, and its size.
+Ignores: lesions, networks, and where the photograph comes from.
 
-The limits are our choice, made on 223 photographs: 160 of IDRiD's grading part, 54 of its segmentation part,
-and 9 of two other cameras. Of these 212 get no code, 10 'blur' (9 are faint, most of them by haze, and 1 is
-soft), and 2 'exposure' (the darkest; one of them is also faint). Of 45 that were degraded on purpose:
+Everything is measured inside the field and relative to its diameter. A photograph and a smaller copy of it
+therefore get the same codes, except for 'small'.
+
+The limits are our choice, based on 223 photographs: 160 of IDRiD's grading part, 54 of its segmentation part,
+and 9 of two other cameras. Of these, 212 get no code; 10 get 'blur' (9 are faint, most of them because of
+haze, and 1 is soft); and 2 get 'exposure' (the darkest; one of them is also faint). The codes of 45
+photographs that were degraded on purpose:
 
 | degradation                                          | code     | given to    |
 |------------------------------------------------------|----------|-------------|
@@ -48,25 +51,25 @@ FAINT = 0.7
 median is 1.5. Haze leaves so little contrast that noise exceeds it, and noise looks sharp."""
 
 MEASURED_RADIUS = 0.95
-"""Share of the field's radius within which is measured: the rim itself is an edge, and often unlike the
-rest."""
+"""Share of the field's radius that is measured: the rim itself is an edge, and is often unlike the rest of
+the field."""
 
 LUMA = (45, 155)
 """Limits of the field's median luma (0 to 255), else 'exposure'."""
 
 BLACK, WHITE = 25, 240
-"""Luma beyond which details are lost."""
+"""Luma (0 to 255) below and above which details are lost."""
 
 LOST = 0.10
-"""Upper limit, else 'exposure': share of the field that is beyond `BLACK` or `WHITE`."""
+"""Upper limit, else 'exposure': share of the field that is darker than `BLACK` or lighter than `WHITE`."""
 
 VISIBLE = 0.75
-"""Lower limit, else 'cut': share of the disc that the photograph shows. IDRiD's camera shows 85 to 92 %,
-HRF's 82 %."""
+"""Lower limit, else 'cut': share of the field's full disc that the photograph shows. IDRiD's camera
+shows 85 to 92 %, HRF's 82 %."""
 
 ASYMMETRY = 0.10
-"""Upper limit, else 'cut': difference of the extents of two opposite sides of the disc, as a share of its
-radius. Cameras cut top and bottom alike, within .06."""
+"""Upper limit, else 'cut': difference between the extents of the disc to two opposite sides, as a share of
+its radius. Cameras cut top and bottom alike, within .06."""
 
 
 BLUENESS = 1.0
@@ -83,12 +86,12 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
 
     Returns:
         Some of
-        'colour': blue is brighter than red, as where the two are swapped;
+        'colour': blue is brighter than red, as happens when the two are swapped;
         'blur': out of focus, hazy, or so faint that noise hides the details;
-        'cut': more of the disc is missing than cameras leave out, or it is missing on one side only. A
-        photograph whose field was given as 'full' always has this code, since it shows no rim;
-        'exposure': too dark, too light, or much of it lost in black or white;
-        'small': microaneurysms can hardly be distinguished from noise.
+        'cut': more of the field's disc is missing than cameras leave out, or it is missing on one side
+        only. A photograph whose field was given as 'full' always has this code, since it shows no rim;
+        'exposure': too dark, too light, or with much of the field lost in black or white;
+        'small': so small that microaneurysms can hardly be distinguished from noise.
 
     Source: our choice.
     """
@@ -136,7 +139,7 @@ def _samples(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> UInt8[np.ndarr
 
 
 def _inside(field: Field, shape: tuple[int, int], share: float) -> Bool[np.ndarray, "h w"]:
-    """Return the mask of a disc, of a share of the field's radius, in a picture of the field's box.
+    """Return the mask of a disc around the field's centre, in a picture of the field's box.
 
     Args:
         field: the field of view.
@@ -150,7 +153,7 @@ def _inside(field: Field, shape: tuple[int, int], share: float) -> Bool[np.ndarr
 
 
 def _is_cut(field: Field) -> bool:
-    """Return whether more of the disc is missing than cameras leave out."""
+    """Return whether more of the field's disc is missing than cameras leave out."""
     box = field.box
     top, bottom = field.centre[0] - box.top, box.bottom - field.centre[0]
     left, right = field.centre[1] - box.left, box.right - field.centre[1]

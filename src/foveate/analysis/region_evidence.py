@@ -1,12 +1,12 @@
-"""Remove the regions of a map that have too little evidence: those too faint for their size.
+"""Remove the regions of a map that have too little evidence: those that are too faint for their size.
 
 Knows:   that the evidence of a region is its area times its mean probability above the threshold.
 Ignores: how the least evidence is chosen (`evaluation.evidence_cuts`), and where regions are written.
 
 The evidence is the sum, over a region's pixels, of probability minus threshold: a large faint region and a
-small bright one may have as much. It is the volume of a connected component, and `suppress` is a volume
-opening at a single grey level. A region that is removed keeps its pixels in the map, just below the
-threshold: it returns where a user lowers the threshold.
+small bright one may have the same evidence. It is the volume of a connected component, and `suppress` is a
+volume opening at a single grey level. A region that is removed keeps its pixels in the map, just below the
+threshold: it reappears if a user lowers the threshold.
 
 Source: volume as an attribute of connected components: Salembier, Oliveras and Garrido 1998,
 doi:10.1109/83.663500. Its use as evidence is our choice.
@@ -32,7 +32,7 @@ HIGHEST_8_BIT = 255
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledRegions:
-    """The regions of a map, and what decides whether they stay."""
+    """The regions of a map, and the evidence that decides whether they are kept."""
 
     labels: Int32[np.ndarray, "h w"]
     """Number of each pixel's region; 0 outside all regions."""
@@ -43,9 +43,9 @@ class LabelledRegions:
 
 
 def lowest_level(threshold: float) -> int:
-    """Return the lowest level of 16 bits that is lesion in maps of 16 bits or of 8 bits.
+    """Return the lowest 16-bit level that is lesion in a map of 16 bits, or in one rounded to 8 bits.
 
-    The two differ by half a level of 8 bits, because maps are rounded to the nearest level.
+    The two can differ by half a level of 8 bits, because maps are rounded to the nearest level.
 
     Args:
         threshold: a probability in (0, 1].
@@ -55,7 +55,7 @@ def lowest_level(threshold: float) -> int:
 
 
 def _reaches(threshold: float, highest: int) -> int:
-    """Return the smallest level whose share of the highest one reaches a threshold, exactly."""
+    """Return the smallest level whose ratio to the highest one reaches a threshold, exactly."""
     start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
     return next(level for level in range(start, highest + 1) if level / highest >= threshold)
 
@@ -74,14 +74,14 @@ def measure(stored: UInt16[np.ndarray, "h w"], threshold: float) -> LabelledRegi
     areas = np.bincount(label, minlength=count)
     areas[0] = stored.size - len(positions)
     evidence = np.bincount(label, weights=level / HIGHEST - threshold, minlength=count)
-    # without any pixel, bincount counts in whole numbers in spite of weights
+    # if no pixel is lesion, bincount returns integers in spite of the weights
     return LabelledRegions(labels=labels, areas=areas, evidence=evidence.astype(np.float64))
 
 
 def suppress(stored: UInt16[np.ndarray, "h w"], decision: Decision) -> None:
     """Lower the regions with too little evidence to just below the threshold, in place.
 
-    Nothing changes where the decision asks for no evidence.
+    Nothing changes if the decision requires no evidence.
 
     Args:
         stored: probability times 65535; changed.

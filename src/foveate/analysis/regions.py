@@ -3,7 +3,8 @@
 Knows:   that lesion pixels which touch by a side or a corner form one region, and how to measure it.
 Ignores: which threshold is right, and where the regions are written.
 
-The photograph is read once, for its runs of lesion pixels. All else is done with the runs, which are few.
+The map is read once, to collect its runs of lesion pixels. Everything else is computed from the runs, which
+are few.
 
 Shape letters: H W photograph (or some of its rows), R regions, N runs, E pairs of runs that touch.
 """
@@ -18,7 +19,7 @@ from foveate.errors import SettingError
 from foveate.types import Box, Region
 
 ROWS = 512
-"""Rows searched at a time: bounds the memory for masks and for the levels of lesion pixels."""
+"""Rows searched at a time, to bound the memory for masks and for the levels of lesion pixels."""
 
 
 def find(
@@ -31,17 +32,18 @@ def find(
     """Return the 8-connected groups of pixels at or above a level.
 
     Args:
-        stored: the map as it is written; the largest value of its dtype is probability 1.
+        stored: the map as it is written to a file; the largest value of its dtype is probability 1.
         level: a pixel is lesion where stored >= level; 1 to the dtype's largest value.
-        lesion: code of the lesion, which the regions repeat.
+        lesion: code of the lesion, which is copied to each region.
         minimum_area: smaller regions are left out, px of the photograph.
-        spacing: millimetres for each pixel, where the photograph states it.
+        spacing: side of a pixel, mm; None if the photograph does not state it.
 
     Returns:
         The regions, numbered from 1 by first pixel in reading order.
 
     Raises:
-        SettingError: the level is 0, at which every pixel would be lesion, or no map of this dtype holds it.
+        SettingError: the level is below 1 (at 0 every pixel would be lesion), or above the dtype's largest
+            value.
     """
     highest = int(np.iinfo(stored.dtype).max)
     if not 1 <= level <= highest:
@@ -95,7 +97,7 @@ class _RegionSums:
 
 
 def _lit_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> _LesionRuns:
-    """Return the runs of pixels at or above a level, found in some rows at a time."""
+    """Return the runs of pixels at or above a level, searching some rows at a time."""
     blocks = [_block_runs(stored[top : top + ROWS], level, top) for top in range(0, len(stored), ROWS)]
     rows, first, last, levels, highest = (
         np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*blocks, strict=True)
@@ -108,7 +110,7 @@ def _block_runs(
 ) -> tuple[Int64[np.ndarray, " N"], ...]:
     """Return rows, first and last columns, sums and maxima of the runs in rows that begin at row `top`.
 
-    A dark pixel before each row and one after the last keep the runs of two rows apart.
+    A pixel that is not lesion, before each row and after the last, separates the runs of two rows.
     """
     height, width = stored.shape
     flat = np.zeros(height * (width + 1) + 1, bool)
@@ -132,7 +134,7 @@ def _block_runs(
 def _label(runs: _LesionRuns, width: int) -> Int64[np.ndarray, " N"]:
     """Return the number of each run's region; regions are counted from 0 in reading order.
 
-    Every run begins with a label of its own. Touching runs take the lower of their labels until all agree.
+    Every run begins with its own label. Touching runs take the lower of their labels until all of them agree.
     """
     upper, lower = _touching(runs, width)
     labels = np.arange(len(runs.rows))
@@ -151,7 +153,7 @@ def _label(runs: _LesionRuns, width: int) -> Int64[np.ndarray, " N"]:
 
 def _touching(runs: _LesionRuns, width: int) -> tuple[Int64[np.ndarray, " E"], Int64[np.ndarray, " E"]]:
     """Return all pairs of a run and one of the next row that touch by a side or a corner."""
-    stride = width + 4  # leaves room for columns -1 to width, so that no key is that of another row
+    stride = width + 4  # leaves room for columns -1 to width, so that no two rows share a key
     keys, below = runs.rows * stride, (runs.rows + 1) * stride
     begin = np.searchsorted(keys + runs.last, below + runs.first - 1, "left")
     end = np.searchsorted(keys + runs.first, below + runs.last + 1, "right")
@@ -162,7 +164,7 @@ def _touching(runs: _LesionRuns, width: int) -> tuple[Int64[np.ndarray, " E"], I
 
 
 def _measure(runs: _LesionRuns, labels: Int64[np.ndarray, " N"]) -> _RegionSums:
-    """Sum over the runs of each region; sums are whole numbers below 2**53, so they are exact."""
+    """Add up the runs of each region; the sums are whole numbers below 2**53, so they are exact."""
     count = int(labels.max(initial=-1)) + 1
     lengths = runs.last - runs.first + 1
     areas = _total(lengths, labels, count)
@@ -195,6 +197,6 @@ def _extreme(
 ) -> Int64[np.ndarray, " R"]:
     """Return the smallest or the largest value of each label."""
     result = np.empty(count, np.int64)
-    result[labels] = values  # any one of them to begin with
+    result[labels] = values  # any value of each label, to begin with
     ufunc.at(result, labels, values)
     return result

@@ -1,7 +1,7 @@
-"""Show the field of view at one small size, with its light evened out and its vessels marked.
+"""Resample the field of view to one small size, even out its illumination and mark its vessels.
 
 Knows:   how wide discs and vessels are relative to a field of 45 to 50 degrees.
-Ignores: which landmark is looked for.
+Ignores: which landmark is searched for.
 
 Shape letters: H W photograph, h w small view, k side of a kernel.
 """
@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float32, UInt8
 from foveate.types import Field
 
 DIAMETER = 256
-"""Diameter of the field in the view, px. A disc is then some 37 px wide. At 384 px no more discs were found,
-in four times the time."""
+"""Diameter of the field in the view, px. A disc is then some 37 px wide. At 384 px no more discs were
+detected, and it took four times as long."""
 
 RIM = 0.98
 """Share of the field's radius that is used: the rim itself is an edge."""
@@ -25,25 +25,25 @@ BACKGROUND = 0.12
 """Sigma of the blur that estimates uneven light, as a share of the field's diameter: about a disc's width."""
 
 CONTRAST = 0.25
-"""Sigma of the blur that estimates local contrast, the same share."""
+"""Sigma of the blur that estimates local contrast, as a share of the field's diameter."""
 
 CLIP = 2.5
 """Largest deviation from the background, in standard deviations: one exudate must not outshine a disc."""
 
 VESSEL_SIGMAS = (0.004, 0.007)
-"""Sigmas at which vessels are looked for, as shares of the field's diameter: 1 and 1.8 px."""
+"""Sigmas of the filters that detect vessels, as shares of the field's diameter: 1 and 1.8 px."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vessels:
-    """How much each pixel looks like a vessel, and along which line the vessel runs."""
+    """How much each pixel looks like a vessel, and the direction in which the vessel runs."""
 
     strength: Float32[np.ndarray, "h w"]
-    """0 without a vessel; the highest 2 % are equal."""
+    """0 without a vessel; the highest 2 % are clipped to the same value."""
     across_cos: Float32[np.ndarray, "h w"]
     """Cosine of twice the angle of the direction across the vessel, from the column axis."""
     across_sin: Float32[np.ndarray, "h w"]
-    """Sine of the same."""
+    """Sine of the same angle."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class RetinalView:
     inside: Bool[np.ndarray, "h w"]
     """The pixels within the field, without its rim."""
     brightness: Float32[np.ndarray, "h w"]
-    """Red plus green against the surroundings, in local standard deviations, at most `CLIP`; 0 outside."""
+    """Red plus green relative to the surroundings, in local standard deviations, -CLIP to CLIP; 0 outside."""
     vessels: Vessels
     field: Field
     """The field, px of the photograph."""
@@ -79,7 +79,7 @@ class RetinalView:
 
 
 def make(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> RetinalView:
-    """Return the view of a field of view.
+    """Return the small view of a photograph's field of view.
 
     Source: the normalisation is our choice.
     """
@@ -103,9 +103,9 @@ def make(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> RetinalView:
 def masked_blur(
     values: Float32[np.ndarray, "h w"], weight: Float32[np.ndarray, "h w"], sigma: float
 ) -> Float32[np.ndarray, "h w"]:
-    """Return the Gaussian mean of the values where the weight is 1; what lies outside does not count.
+    """Return the Gaussian mean of the values where the weight is 1; pixels outside do not count.
 
-    A wide blur is computed at a quarter of the size, where it costs a sixtieth.
+    A wide blur is computed at a quarter of the size, which takes a sixtieth of the time.
     """
     step = 4 if sigma >= 8 else 1
     size = (-(-values.shape[1] // step), -(-values.shape[0] // step))
@@ -125,13 +125,13 @@ def even_out(
     weight = inside.astype(np.float32)
     deviation = (values - masked_blur(values, weight, BACKGROUND * DIAMETER)) * weight
     variance = masked_blur(deviation**2, weight, CONTRAST * DIAMETER)
-    return np.asarray(deviation / np.sqrt(np.maximum(variance, 4)), np.float32)  # 4: two levels of noise
+    return np.asarray(deviation / np.sqrt(np.maximum(variance, 4)), np.float32)  # 4: noise of two levels
 
 
 def correlate(
     values: Float32[np.ndarray, "h w"], kernel: Float32[np.ndarray, "k k2"]
 ) -> Float32[np.ndarray, "h w"]:
-    """Return the correlation with a kernel; outside the picture the values are 0."""
+    """Return the correlation with a kernel; values outside the picture count as 0."""
     return np.asarray(cv2.filter2D(values, cv2.CV_32F, kernel, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
@@ -144,7 +144,7 @@ def _inside(field: Field, shape: tuple[int, int], scale: tuple[float, float]) ->
 
 
 def _vessels(green: Float32[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"]) -> Vessels:
-    """Return the dark ridges of the green channel, by the eigenvalues of its second derivatives.
+    """Return the dark ridges of the green channel, from the eigenvalues of its second derivatives.
 
     Source: Frangi et al. 1998, doi:10.1007/BFb0056195; the plain difference of eigenvalues is our choice.
     """
@@ -169,7 +169,7 @@ def _vessels(green: Float32[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"])
 def _ridge(
     detail: Float32[np.ndarray, "h w"], sigma: float
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return the strength of dark ridges of a width, and twice the angle across them as cosine and sine."""
+    """Return the strength of dark ridges of one width, and cosine and sine of twice the angle across them."""
     smooth = cv2.GaussianBlur(detail, (0, 0), sigma) * np.float32(sigma**2)
     columns, rows, mixed = (cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((2, 0), (0, 2), (1, 1)))
     middle, half = (columns + rows) / 2, np.hypot((columns - rows) / 2, mixed)

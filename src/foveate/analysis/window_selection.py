@@ -1,7 +1,7 @@
 """Choose the windows in which LocalNet runs at less than full effort.
 
 Knows:   the grid cells of a canvas, GlobalNet's probabilities in them, and small dark and bright blobs.
-Ignores: networks, files, and who uses the windows.
+Ignores: networks, files, and how the windows are used.
 
 GlobalNet sees the whole photograph at 640 px, where the smallest lesions are a pixel or two wide. The score
 of a cell therefore combines GlobalNet's map with the response of a blob filter at native resolution.
@@ -22,14 +22,14 @@ from foveate.types import BlobPolarity, LesionCriterion
 
 SIGMA = 5.0
 """Width of a blob as the standard deviation of a Gaussian, canvas px; microaneurysms in IDRiD are 8 to 32 px
-wide. Of 2, 3 and 5 it predicts best where GlobalNet misses a lesion (docs/decisions/0014-gaze.md)."""
+wide. Of 2, 3 and 5, it best predicts where GlobalNet misses a lesion (docs/decisions/0014-gaze.md)."""
 
 SURROUND = 65
-"""Side of the square whose contrast the response of a blob is divided by, canvas px."""
+"""Side of the square around a blob, canvas px; the blob response is divided by the contrast within it."""
 
 POWER = 2.0
-"""Exponent of the blob response beside GlobalNet's odds. Of .25 to 4 it needs few windows for 95 % of those
-with EX, and none more than necessary for MA (docs/decisions/0014-gaze.md)."""
+"""Exponent of the blob response relative to GlobalNet's odds. Of the values from .25 to 4, this one needs few
+windows for 95 % of the cells with EX, and no more than necessary for MA (docs/decisions/0014-gaze.md)."""
 
 MINIMUM_RESPONSE = 0.01
 """Weaker blob responses are raised to this value, so that their logarithm is bounded."""
@@ -40,7 +40,7 @@ PROBABILITY_MARGIN = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GridCells:
-    """A canvas divided into squares without overlap, and the window around each."""
+    """The squares without overlap into which a canvas is divided, and the window around each."""
 
     first: Int64[np.ndarray, "N 2"]
     """(row, column) of each cell's first pixel, in reading order."""
@@ -53,19 +53,19 @@ class GridCells:
 
 
 def grid_cells(inside: Bool[np.ndarray, "h w"], side: int, shared: int, step: int) -> GridCells:
-    """Divide a canvas into cells, and leave out those that show nothing of the field.
+    """Divide a canvas into cells, and leave out the cells that contain no pixel of the field.
 
-    A window reaches beyond its cell by half of the overlap; at the rim of the canvas it is flush with the
-    rim.
+    A window extends beyond its cell by half of the overlap. Where it would leave the canvas, it is shifted to
+    end at the edge.
 
     Args:
         inside: the mask of the field; both sides are multiples of `step`.
         side: side of a window, a multiple of `step`, canvas px.
-        shared: overlap of neighbouring windows at least, canvas px.
-        step: corners are multiples of this, canvas px.
+        shared: smallest overlap of neighbouring windows, canvas px.
+        step: the corners of windows are multiples of this, canvas px.
 
     Raises:
-        GeometryError: a window is larger than the canvas, or neighbours would share all of it.
+        GeometryError: a window is larger than the canvas, or neighbouring windows would overlap completely.
     """
     shape = inside.shape
     margin = math.ceil(shared / 2 / step) * step
@@ -88,7 +88,9 @@ def grid_cells(inside: Bool[np.ndarray, "h w"], side: int, shared: int, step: in
 def cell_maxima(
     maps: Float32[np.ndarray, "K V V2"], cells: GridCells, shape: tuple[int, int]
 ) -> Float32[np.ndarray, "N K"]:
-    """Return the largest value of each map in each cell; a pixel that a cell partly covers belongs to it.
+    """Return the largest value of each map in each cell.
+
+    A pixel that a cell covers only in part belongs to that cell too.
 
     Args:
         maps: maps of the whole canvas, of any size.
@@ -110,7 +112,7 @@ def cell_maxima(
 def blob_response(
     picture: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "2 a b"]:
-    """Return the contrast of small dark and of small bright blobs, at half the canvas's resolution.
+    """Return the contrast of small dark blobs and of small bright ones, at half the canvas's resolution.
 
     It is the smaller of the two principal curvatures of the smoothed green channel, divided by the contrast
     of the surroundings. A vessel is curved along one axis only, so its response is low; a blob is curved
@@ -144,7 +146,7 @@ def selection_score(
 ) -> Float64[np.ndarray, " N"]:
     """Return the score of each cell for one lesion; LocalNet should run first where it is highest.
 
-    The score is the logarithm of GlobalNet's odds, plus POWER times that of the blob response.
+    The score is the logarithm of GlobalNet's odds, plus `POWER` times the logarithm of the blob response.
 
     Args:
         coarse: GlobalNet's largest probability in each cell.
@@ -165,7 +167,7 @@ def select_cells(
     blob_contrast: Float32[np.ndarray, "N 2"],
     criteria: Mapping[str, LesionCriterion],
 ) -> Bool[np.ndarray, " N"]:
-    """Return which cells LocalNet runs in: those whose score reaches the cut-off of at least one lesion.
+    """Return a mask of the cells in which LocalNet runs: the score reaches the cut-off of a lesion or more.
 
     Args:
         coarse: lesion -> GlobalNet's largest probability in each cell.

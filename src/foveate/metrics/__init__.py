@@ -5,8 +5,8 @@ Ignores: files, networks, which photographs are evaluated, and what a good score
 
 Pixel scores are computed from `PixelCounts`: the lesion and the background pixels of a map at each index of
 one fine threshold grid (`thresholds`). They are exact for maps of 8 and 16 bits, and counts of photographs
-can be added. All scores are functions of sums over photographs, so that a confidence interval is a matrix
-product (`bootstrap`).
+can be added. All scores are functions of sums over photographs, so the sums for a confidence interval are
+a matrix product (`bootstrap`).
 """
 
 from foveate.metrics import calibration, froc, seams, thresholds

@@ -25,10 +25,10 @@ RESAMPLES = 2000
 """Bootstrap samples; with 2000 the standard error of either end is some 1.5 % of the interval's width."""
 
 ENTRIES = 1 << 21
-"""Numbers that are pooled at a time; this bounds the memory to some 16 MB for each array."""
+"""Sums that are computed at a time; this bounds the memory to some 16 MB for each array."""
 
 Statistic = Callable[[Float64[np.ndarray, "R C"]], Float64[np.ndarray, " R"]]
-"""Function from rows of sums to a score for each row; not a number where the score is undefined."""
+"""Function from rows of sums to a score for each row; NaN where the score is undefined."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ def resample_photographs(
 
     Raises:
         GeometryError: there is no photograph.
-        SettingError: fewer than one sample.
+        SettingError: fewer than one sample is asked for.
     """
     if photographs < 1:
         raise GeometryError("no photographs to draw from; score at least one")
@@ -72,8 +72,8 @@ def estimate(
     Args:
         table: the summands, one row for each photograph.
         statistic: the score as a function of the sums.
-        draws: bootstrap samples of `resample_photographs`; the same for all scores that are compared.
-        reason: why the score has no value where it is undefined.
+        draws: bootstrap samples from `resample_photographs`; the same for all scores that are compared.
+        reason: explanation that is returned if the score is undefined.
 
     Source: percentile bootstrap, Efron 1979, doi:10.1214/aos/1176344552.
     """
@@ -100,9 +100,9 @@ def interval(
 
     Raises:
         GeometryError: there is no photograph.
-        SettingError: fewer than one sample.
+        SettingError: fewer than one sample is asked for.
 
-    Source: as `estimate`.
+    Source: as for `estimate`.
     """
     return _percentiles(_scores(table, statistic, resample_photographs(len(table), resamples, seed)))
 
@@ -117,19 +117,19 @@ def paired_interval(
     """Return by how much the first system scores higher than the second, with a 95 % interval.
 
     Both systems are scored on the same photographs in every sample. Photographs that are hard for both cancel
-    out, so the interval is narrower than the two systems' own intervals suggest. It excludes 0 where one
-    system is better in all but 5 % of the samples.
+    out, so the interval is narrower than the two systems' own intervals suggest. It excludes 0 if at most
+    2.5 % of the samples favour the other system.
 
     Args:
         first: summands of the first system, one row for each photograph.
-        second: summands of the second system, the same photographs in the same order.
+        second: summands of the second system, for the same photographs in the same order.
         statistic: the score as a function of the sums.
         resamples: number of bootstrap samples.
         seed: seed of the random numbers.
 
     Raises:
         GeometryError: the two tables differ in shape, or there is no photograph.
-        SettingError: fewer than one sample.
+        SettingError: fewer than one sample is asked for.
 
     Source: paired percentile bootstrap, Efron and Tibshirani 1993, chapter 16.
     """
@@ -139,7 +139,7 @@ def paired_interval(
             f"{second.shape[1]}; compare both systems on the same photographs"
         )
     draws = resample_photographs(len(first), resamples, seed)
-    # Once over all photographs: the difference itself, without resampling.
+    # The scores of all photographs, without resampling; their difference is the estimate.
     values = [statistic(table.sum(axis=0, keepdims=True))[0] for table in (first, second)]
     if np.isnan(values).any():
         return Estimate(value=None, reason="the score means nothing for at least one of the two")
@@ -151,7 +151,7 @@ def paired_interval(
 def divide_or_nan(
     part: Float64[np.ndarray, " R"], whole: Float64[np.ndarray, " R"]
 ) -> Float64[np.ndarray, " R"]:
-    """Divide element by element; not a number where the whole is 0."""
+    """Divide element by element; the quotient is NaN where the whole is 0."""
     quotient: Float64[np.ndarray, " R"] = np.full(len(part), np.nan)
     np.divide(part, whole, out=quotient, where=whole > 0)
     return quotient

@@ -1,4 +1,4 @@
-"""Calibration: whether seven in ten pixels of probability .7 are lesion.
+"""Calibration: whether seven in ten pixels with a probability of .7 are lesion.
 
 Knows:   reliability bins, the expected calibration error, and Platt scaling.
 Ignores: maps and photographs.
@@ -42,10 +42,10 @@ def expected_errors(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " 
     The error of a bin is the difference between its mean probability and its share of lesion pixels.
 
     Args:
-        table: rows as `table_row` makes them.
+        table: rows as `table_row` returns them.
 
     Returns:
-        0 to 1; not a number without pixels.
+        0 to 1; NaN without pixels.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 5.
     """
@@ -56,16 +56,19 @@ def expected_errors(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " 
 
 
 def expected_errors_above_lowest(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
-    """Return `expected_errors` of the pixels of at least .1, which the many background pixels would hide."""
+    """Return `expected_errors` of the pixels with a probability of at least .1.
+
+    Without this restriction, the many background pixels would hide their error.
+    """
     rest = np.concatenate([part[:, 1:] for part in np.split(table, 3, axis=1)], axis=1)
     return expected_errors(rest)
 
 
 NEWTON_STEPS = 50
-"""Limit of Newton steps; a handful suffices to converge."""
+"""Largest number of Newton steps; a handful is enough to converge."""
 
 TOLERANCE = 1e-9
-"""Newton's method has converged when no weight changes by more; the weights are of the order of 1."""
+"""Newton's method has converged when no weight changes by more than this; weights are of the order of 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +83,7 @@ class PlattScaling:
     shift: float
 
     def __post_init__(self) -> None:
-        """Raise SettingError where the order of pixels would change."""
+        """Raise SettingError if the order of pixels would change."""
         if not self.slope > 0:
             raise SettingError(f"a scaling's slope is {self.slope:g}; it is above 0")
 
@@ -97,17 +100,17 @@ class PlattScaling:
 
 
 def fit(counts: PixelCounts) -> PlattScaling | None:
-    """Return the scaling of maximum likelihood; None where it cannot be determined.
+    """Return the maximum-likelihood scaling; None if it cannot be determined.
 
-    Pixels at exactly 0 or 1 are left out: no scaling moves them, and most of them lie outside the field. The
-    scaling cannot be determined without lesion or without background pixels, or where the likeliest slope is
-    not above 0, that is where background pixels score higher than lesion pixels.
+    Pixels at exactly 0 or 1 are left out: no scaling changes them, and most of them lie outside the field.
+    The scaling cannot be determined without lesion pixels, without background pixels, or if the likeliest
+    slope is not above 0, which means that background pixels score higher than lesion pixels.
 
     Args:
         counts: counts of photographs that the network was not trained on.
 
-    Source: logistic regression by Newton's method, as Platt 1999; without his prior counts, since there are
-    many pixels (our choice).
+    Source: logistic regression by Newton's method, as in Platt 1999, but without the prior counts, since
+    there are many pixels (our choice).
     """
     inner = slice(1, -1) if counts.bin_edges[-1] == MAX_INDEX else slice(1, None)
     positives, negatives = (
@@ -131,7 +134,7 @@ def _logistic_regression(
     positives: Float64[np.ndarray, " B"],
     negatives: Float64[np.ndarray, " B"],
 ) -> Float64[np.ndarray, " 2"]:
-    """Return the weights of maximum likelihood by Newton's method with step halving."""
+    """Return the maximum-likelihood weights, by Newton's method with step halving."""
 
     def negative_log_likelihood(weights: Float64[np.ndarray, " 2"]) -> float:
         logits = weights @ design
@@ -156,7 +159,7 @@ def leave_one_out(each: Sequence[PixelCounts]) -> Float64[np.ndarray, "P C"]:
     """Return the `table_row` of each photograph after the scaling that is fitted to all other photographs.
 
     Args:
-        each: counts of each photograph. Where no scaling can be fitted, its counts are used as they are.
+        each: counts of each photograph. Where no scaling can be fitted, its counts are used unchanged.
     """
     total, rows = pool(each), []
     for counts in each:

@@ -1,4 +1,4 @@
-"""Histograms of a map's pixels by probability, apart for lesion and background.
+"""Histograms of a map's pixels by probability, with lesion and background counted separately.
 
 Knows:   how pixels are counted, how the counts of photographs are added, and how bins are merged.
 Ignores: what is computed from the counts.
@@ -17,12 +17,12 @@ from foveate.metrics import thresholds
 from foveate.metrics.thresholds import MAX_INDEX, STEPS, StoredMap
 
 ROWS = 512
-"""Rows of a map that are counted at a time, to bound the memory for wider integers."""
+"""Rows of a map that are counted at a time, to bound the memory for the wider integers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PixelCounts:
-    """Lesion and background pixels by probability: all that pooled scores need from a map."""
+    """Lesion and background pixels by probability: all that pooled scores need of a map."""
 
     positives: Int64[np.ndarray, " B"]
     """Lesion pixels in each bin."""
@@ -34,10 +34,10 @@ class PixelCounts:
     def __add__(self, other: "PixelCounts") -> "PixelCounts":
         """Pool the pixels of two maps; the bins of one must be among those of the other.
 
-        That is so for maps of 8 bits, 16 bits and floats, in this order.
+        The bins of 8-bit maps are among those of 16-bit maps, which are among those of float maps.
 
         Raises:
-            GeometryError: each has bins that the other lacks.
+            GeometryError: each of the two has bins that the other lacks.
         """
         wide, narrow = (self, other) if len(self.bin_edges) >= len(other.bin_edges) else (other, self)
         where = np.searchsorted(wide.bin_edges, narrow.bin_edges)
@@ -56,7 +56,7 @@ class PixelCounts:
     ) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " T"]]:
         """Return the true and the false positives of each threshold, which is an index on the grid.
 
-        A threshold above MAX_INDEX has none.
+        At a threshold above `MAX_INDEX` there are none.
         """
         first = np.searchsorted(self.bin_edges, thresholds)
         return _sums_from(self.positives, first), _sums_from(self.negatives, first)
@@ -64,7 +64,7 @@ class PixelCounts:
     def rebin(
         self, bin_edges: Int64[np.ndarray, " S"]
     ) -> tuple[Int64[np.ndarray, " S"], Int64[np.ndarray, " S"]]:
-        """Return lesion and background pixels in wider bins, given by their lower edges; the first is 0."""
+        """Return lesion and background pixels in wider bins, given by their lower edges, from 0."""
         positives, negatives = self.at_or_above(bin_edges)
         return -np.diff(positives, append=0), -np.diff(negatives, append=0)
 
@@ -87,7 +87,7 @@ def interval_table(each: Sequence[Int64[np.ndarray, "2 S"]]) -> Float64[np.ndarr
 
 
 def _sums_from(counts: Int64[np.ndarray, " B"], first: Int64[np.ndarray, " T"]) -> Int64[np.ndarray, " T"]:
-    """Return the sums of a histogram from each of some bins to its end."""
+    """Return the sums of a histogram from each of the given bins to its end."""
     below = np.concatenate([[0], np.cumsum(counts)])
     sums: Int64[np.ndarray, " T"] = below[-1] - below[first]
     return sums
@@ -99,7 +99,7 @@ def histogram(
     """Count the pixels of one map at each index that its dtype can take.
 
     Args:
-        stored: the map as it is written: levels, or probabilities in [0, 1].
+        stored: the map as it is stored: levels, or probabilities in [0, 1].
         truth: mask of the lesion pixels.
         inside: mask of the pixels that are scored; None scores all of them.
     """
@@ -121,7 +121,7 @@ def pool(counts: Sequence[PixelCounts]) -> PixelCounts:
     """Add up the counts of several photographs.
 
     Raises:
-        GeometryError: there are none.
+        GeometryError: there are no counts.
     """
     if not counts:
         raise GeometryError("no counts to pool; score at least one photograph")
@@ -152,4 +152,4 @@ def _interval_bin_edges() -> Int64[np.ndarray, " S"]:
 INTERVAL_BIN_EDGES = _interval_bin_edges()
 """Lower edges of the bins, at most 4,096, from which intervals are computed. 0, 1 and every threshold of both
 coarse estimators are edges, and every level of 8 bits has a bin of its own. The others are spread evenly, and
-geometrically towards 0 and 1, where networks' maps crowd."""
+geometrically towards 0 and 1, where networks' probabilities crowd."""

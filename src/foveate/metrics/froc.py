@@ -33,12 +33,13 @@ a few pixels only roughly."""
 THRESHOLDS = tuple(
     sorted({1 / 64, *(k / 32 for k in range(1, 33)), *(1 - 2.0**-power for power in (6, 7, 8))}, reverse=True)
 )
-"""Probabilities at which regions are formed, falling. They are denser towards 1, where networks' maps
-crowd."""
+"""Probabilities at which regions are formed, falling. They are denser towards 1, where networks'
+probabilities crowd."""
 
 DIAMETERS = (8.0, 16.0, 32.0, 64.0)
-"""Edges of the strata, px of the photograph: the diameter of the disc of a lesion's area. Below 8 px a lesion
-of an IDRiD photograph spans less than two pixels of the paper's 640 x 640 view (4.4 to 5.2 px each)."""
+"""Edges of the strata, px of the photograph. The diameter of a lesion is that of a disc of equal area. Below
+8 px a lesion of an IDRiD photograph spans less than two pixels of the paper's 640 x 640 view (4.4 to 5.2 px
+each)."""
 
 RATES = (1.0, 2.0, 4.0, 8.0)
 """False positives per photograph at which the sensitivity is reported."""
@@ -56,10 +57,12 @@ class LesionDetections:
     """Lesions of the mask, by stratum."""
 
     def table_row(self, stratum: int | None = None) -> Float64[np.ndarray, " C"]:
-        """Return the numbers that are summed over photographs: T true and T false positives, lesions, and 1.
+        """Return the numbers that are summed over photographs.
+
+        They are T true positives, T false positives, the number of lesions, and 1 for the photograph.
 
         Args:
-            stratum: index of one stratum of lesions; None sums all strata.
+            stratum: index of one stratum of lesions; None adds up all strata.
         """
         hits = self.true_positives.sum(axis=1) if stratum is None else self.true_positives[:, stratum]
         lesions = self.lesions.sum() if stratum is None else self.lesions[stratum]
@@ -71,10 +74,10 @@ def detect(
 ) -> dict[Matching, LesionDetections]:
     """Match the regions of a map with the lesions of a mask, at each threshold.
 
-    Every region at a higher threshold lies within a region at a lower one. So the photograph is labelled
+    Every region at a higher threshold lies within a region at a lower one. The map is therefore labelled
     once, at the lowest threshold. Its regions are then packed onto a small canvas, with gaps between them,
-    and the other thresholds are applied there. If that canvas would be no smaller than the photograph, the
-    photograph itself is used.
+    and the other thresholds are applied there. If that canvas would be no smaller than the map, the
+    map itself is used.
 
     Args:
         stored: a map that is 0 outside the scored pixels.
@@ -82,7 +85,7 @@ def detect(
         thresholds: probabilities above 0 and up to 1, falling.
 
     Returns:
-        The detections of each way of matching, with strata by DIAMETERS.
+        The detections for each way of matching, with the strata of `DIAMETERS`.
     """
     _, lesion_labels, stats, _ = cv2.connectedComponentsWithStats(
         truth.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
@@ -116,7 +119,7 @@ class _PackedRegions:
     """The pixels above the lowest threshold, moved region by region onto a small canvas."""
 
     levels: StoredMap
-    """Stored levels on the canvas; between the regions 0, or below the lowest threshold."""
+    """Stored levels on the canvas; between the regions they are 0, or below the lowest threshold."""
     position: Int64[np.ndarray, " N"]
     """Flat index of each pixel on the canvas."""
     source: Int64[np.ndarray, " N"]
@@ -124,10 +127,10 @@ class _PackedRegions:
 
 
 def _pack_regions(stored: StoredMap, threshold: float) -> _PackedRegions:
-    """Label a photograph at a threshold and pack the regions onto a canvas.
+    """Label the regions of a map at a threshold, and pack them onto a canvas.
 
     The boxes of regions may overlap, as those of diagonal stripes do. Together they can be many times as
-    large as the photograph, which is then its own canvas.
+    large as the photograph; the map itself then serves as the canvas.
     """
     above = thresholds.binarise(stored, threshold)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
@@ -148,7 +151,7 @@ def _pack_regions(stored: StoredMap, threshold: float) -> _PackedRegions:
 
 
 def _pack_boxes(boxes: Int32[np.ndarray, "L 2"]) -> tuple[Int64[np.ndarray, "L 2"], tuple[int, int]]:
-    """Pack boxes in rows, the tallest first and a pixel apart: next-fit decreasing height.
+    """Pack boxes in rows, the tallest first and one pixel apart: next-fit decreasing height.
 
     Args:
         boxes: (height, width) of each box, px; the first one is the background and is left out.
@@ -208,9 +211,9 @@ def _overlaps(
 
 
 def sensitivity(index: int) -> Statistic:
-    """Return the statistic 'share of the lesions that are detected' at the threshold with an index.
+    """Return the statistic 'share of the lesions that are detected' at the threshold with this index.
 
-    The statistic takes rows as `LesionDetections.table_row` makes them.
+    The statistic takes rows as `LesionDetections.table_row` returns them.
     """
 
     def statistic(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
@@ -220,7 +223,7 @@ def sensitivity(index: int) -> Statistic:
 
 
 def false_positives(index: int) -> Statistic:
-    """Return the statistic 'false positives per photograph' at the threshold with an index."""
+    """Return the statistic 'false positives per photograph' at the threshold with this index."""
 
     def statistic(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
         return divide_or_nan(table[:, threshold_count(table) + index], table[:, -1])
@@ -235,7 +238,7 @@ def sensitivity_at(rate: float) -> Statistic:
     nothing. Rows of one stratum hold the false positives of all strata, since a false positive has no lesion
     and therefore no lesion diameter.
 
-    Source: FROC, Bunch et al. 1978, doi:10.1117/12.955926; not to interpolate is our choice.
+    Source: FROC, Bunch et al. 1978, doi:10.1117/12.955926; the lack of interpolation is our choice.
     """
 
     def statistic(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:

@@ -1,23 +1,24 @@
 """Agreement of two raters beyond chance.
 
-Knows:   Cohen's kappa of yes and no.
-Ignores: who rates, and what.
+Knows:   Cohen's kappa for answers of yes or no.
+Ignores: who the raters are, and what they rate.
 
 Source: Cohen, A coefficient of agreement for nominal scales, 1960, doi:10.1177/001316446002000104.
 """
 
 
 def cohen_kappa(both: int, first: int, second: int, neither: int) -> float | None:
-    """Return Cohen's kappa of two raters who each say yes or no of the same things, -1 to 1.
+    """Return Cohen's kappa, -1 to 1, of two raters who answer yes or no for the same items.
 
     Args:
-        both: number of things of which both say yes.
-        first: of which the first alone does.
-        second: of which the second alone does.
-        neither: of which neither does.
+        both: number of items for which both raters answer yes.
+        first: number for which only the first answers yes.
+        second: number for which only the second answers yes.
+        neither: number for which neither answers yes.
 
     Returns:
-        Kappa; None where it is undefined: there is nothing, or both always say the same one word.
+        Kappa; None where it is undefined: there are no items, or both raters give one and the same answer
+        to all of them.
     """
     total = both + first + second + neither
     if not total:

@@ -3,7 +3,7 @@
 Knows:   counts of pixels by probability; how average precision and two coarser estimators are defined.
 Ignores: maps, photographs, and confidence intervals.
 
-A threshold is an index on the grid of `thresholds`. A pixel is predicted where its index is at least as high.
+A threshold is an index on the grid of `thresholds`. A pixel is predicted if its index is at least as high.
 
 Shape letters: T thresholds, R rows: pools of photographs, B bins, C = 2 B or 2 T + 1 columns.
 """
@@ -21,7 +21,7 @@ from foveate.metrics.thresholds import MAX_INDEX
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PrecisionRecallCurve:
-    """Precision and recall at every threshold that predicts other pixels than the one before it."""
+    """Precision and recall at every threshold whose predicted pixels differ from those of the one before."""
 
     thresholds: Int64[np.ndarray, " T"]
     """Indices on the grid, falling; the last predicts every pixel."""
@@ -46,14 +46,14 @@ def precision_recall(counts: PixelCounts) -> PrecisionRecallCurve | None:
 
 
 def average_precision(counts: PixelCounts) -> float | None:
-    """Return the average precision: the sum of precision times the gain in recall, over all thresholds.
+    """Return the average precision: the sum over all thresholds of precision times the gain in recall.
 
     Returns:
         0 to 1; exact where every level has a bin of its own, as in maps of 8 and 16 bits, ties included.
         Floats that share an index count as tied: `quantisation_error` returns how much that can matter. None
         without lesion pixels.
 
-    Source: equals scikit-learn's average_precision_score. There are no trapezoids, which would reward gaps
+    Source: equals scikit-learn's average_precision_score. It uses no trapezoids, which would reward gaps
     between thresholds (Davis and Goadrich 2006, doi:10.1145/1143844.1143874).
     """
     curve = precision_recall(counts)
@@ -63,11 +63,11 @@ def average_precision(counts: PixelCounts) -> float | None:
 
 
 def quantisation_error(counts: PixelCounts) -> float | None:
-    """Return how far `average_precision` can be from that of the same floats without quantisation.
+    """Return how far `average_precision` can be from its value for the same floats without quantisation.
 
     Returns:
         0 to 1; 0 for maps of 8 and 16 bits. Floats that share an index differ by at most 4.8e-7, which
-        matters only where many crowd, as next to 0 and 1. None without lesion pixels.
+        matters only where many of them crowd, as they do next to 0 and 1. None without lesion pixels.
 
     Source: ours. Among the pixels that share an index, the average precision is highest if all lesion pixels
     come first, and lowest if they come last.
@@ -111,7 +111,7 @@ def coarse_11(counts: PixelCounts) -> float | None:
 
 
 def threshold_sums(counts: PixelCounts, thresholds: Int64[np.ndarray, " T"]) -> Float64[np.ndarray, " C"]:
-    """Return a row for the functions below: T true positives, T false positives, and all lesion pixels."""
+    """Return a row for a table of sums: T true positives, T false positives, and all lesion pixels."""
     true_positives, false_positives = counts.at_or_above(thresholds)
     return np.concatenate([true_positives, false_positives, [counts.positives.sum()]]).astype(np.float64)
 
@@ -123,7 +123,7 @@ def average_precisions(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray,
         table: B columns of lesion pixels from low to high, then B of background pixels.
 
     Returns:
-        As `average_precision`; not a number without lesion pixels.
+        The same as `average_precision`; NaN without lesion pixels.
     """
     bins = table.shape[1] // 2
     true_positives = np.cumsum(table[:, bins - 1 :: -1], axis=1)
@@ -134,10 +134,10 @@ def average_precisions(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray,
 
 
 def official_33_areas(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
-    """Return `official_33` of each row of a table, as `threshold_sums` makes it.
+    """Return `official_33` for each row of a table; rows are as `threshold_sums` returns them.
 
     Thresholds at which nothing is predicted are dropped, and the others are joined by trapezoids. From the
-    highest threshold that is left, the curve continues flat to recall 0.
+    highest remaining threshold, the curve continues at the same precision to recall 0.
     """
     true_positives, false_positives, lesion = _split_sums(table)
     predicted = true_positives + false_positives
@@ -152,10 +152,10 @@ def official_33_areas(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, 
 
 
 def coarse_11_areas(table: Float64[np.ndarray, "R C"]) -> Float64[np.ndarray, " R"]:
-    """Return `coarse_11` of each row of a table, as `threshold_sums` makes it.
+    """Return `coarse_11` for each row of a table; rows are as `threshold_sums` returns them.
 
-    Precision is 1 where nothing is predicted; trapezoids join the thresholds; nothing is added beyond the
-    recall of `p > 0`.
+    Precision is 1 where nothing is predicted. Trapezoids join the thresholds. Nothing is added beyond the
+    recall at `p > 0`.
     """
     true_positives, false_positives, lesion = _split_sums(table)
     predicted = true_positives + false_positives
@@ -171,7 +171,7 @@ def dice(counts: PixelCounts, threshold: int) -> float | None:
     """Return Dice's coefficient at a threshold; None where no pixel is lesion and none is predicted.
 
     Args:
-        counts: counts of one photograph, or pooled ones.
+        counts: counts of one photograph, or pooled counts of several.
         threshold: index on the grid; pixels at or above it are predicted.
 
     Source: Dice 1945, doi:10.2307/1932409: 2 TP / (2 TP + FP + FN).
@@ -182,9 +182,10 @@ def dice(counts: PixelCounts, threshold: int) -> float | None:
 
 
 def best_dice_threshold(counts: PixelCounts) -> int | None:
-    """Return the index, above 0, at which Dice is highest; the highest of equals; None without lesion pixels.
+    """Return the index above 0 at which Dice is highest; None without lesion pixels.
 
-    Index 0 is left out, since it predicts every pixel, the black surround included.
+    Of several such indices, the highest is returned. Index 0 is left out, since it predicts every pixel,
+    including the black surround.
     """
     if not counts.positives.any():
         return None
@@ -196,19 +197,19 @@ def best_dice_threshold(counts: PixelCounts) -> int | None:
 
 
 def dice_scores(table: Float64[np.ndarray, "R 3"]) -> Float64[np.ndarray, " R"]:
-    """Return Dice's coefficient of rows of true positives, false positives and false negatives."""
+    """Return Dice's coefficient for rows of true positives, false positives and false negatives."""
     true_positives, false_positives, false_negatives = table.T
     return divide_or_nan(2 * true_positives, 2 * true_positives + false_positives + false_negatives)
 
 
 def iou_scores(table: Float64[np.ndarray, "R 3"]) -> Float64[np.ndarray, " R"]:
-    """Return intersection over union of rows of true positives, false positives and false negatives."""
+    """Return intersection over union for rows of true positives, false positives and false negatives."""
     true_positives, false_positives, false_negatives = table.T
     return divide_or_nan(true_positives, true_positives + false_positives + false_negatives)
 
 
 def ratios(table: Float64[np.ndarray, "R 2"]) -> Float64[np.ndarray, " R"]:
-    """Return the first column divided by the second; not a number where the second is 0."""
+    """Return the first column divided by the second; NaN where the second is 0."""
     return divide_or_nan(table[:, 0], table[:, 1])
 
 

@@ -16,8 +16,8 @@ def image_auc(scores: Float64[np.ndarray, " P"], has_lesion: Bool[np.ndarray, " 
     """Return the statistic 'area under the ROC curve': how often a photograph with the lesion scores higher.
 
     It is the share of pairs of a photograph with and one without the lesion in which the first scores higher;
-    ties count half. The rows that the statistic takes hold the weight of each photograph, so that an identity
-    matrix is the table of single photographs. It is not a number where either kind is missing.
+    ties count half. Each row that the statistic takes holds a weight for every photograph, so the table of
+    single photographs is an identity matrix. The result is NaN if either group is missing.
 
     Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
     """

@@ -1,9 +1,9 @@
-"""Visible seams: the mean jump of a map across the borders of windows, compared with that everywhere else.
+"""Visible seams: the mean jump of a map across the borders of windows, compared with the jump elsewhere.
 
 Knows:   neighbouring pixels, and the rows and columns at which windows begin and end.
 Ignores: networks, and how windows are stitched.
 
-Shape letters: h w canvas, N windows.
+Shape letters: h w canvas, N windows, B borders, R rows: pools of photographs.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from foveate.metrics.bootstrap import divide_or_nan
 from foveate.metrics.thresholds import bin_edges
 
 ROWS = 256
-"""Rows compared at a time, to bound the memory for wider integers."""
+"""Rows that are compared at a time, to bound the memory for the wider integers."""
 
 
 def table_row(
@@ -25,14 +25,14 @@ def table_row(
     """Return the numbers that are summed over photographs.
 
     Args:
-        levels: one lesion's map, on the canvas on which the windows lie.
+        levels: the map of one lesion, on the canvas from which the windows are taken.
         inside: mask of the pixels that are compared; a pair counts where both neighbours are inside.
         corners: (row, column) of the windows' first pixels, which form a grid.
         side: side of the windows, px; (rows, columns) where they are not square.
 
     Returns:
-        Sum of the jumps across borders and number of pixel pairs there, then the same elsewhere; jumps as
-        probability.
+        The sum of the jumps across borders and the number of pixel pairs there, then both for the rest of the
+        map. Jumps are differences of probability.
     """
     total = np.zeros(4)
     for axis, length in enumerate((side, side) if isinstance(side, int) else side):
@@ -44,9 +44,9 @@ def table_row(
 
 
 def ratio(table: Float64[np.ndarray, "R 4"]) -> Float64[np.ndarray, " R"]:
-    """Return the mean jump across borders divided by that elsewhere; 1 means that no seam shows.
+    """Return the mean jump across borders divided by the mean jump elsewhere; 1 means that no seam shows.
 
-    It is not a number where there is no border inside, or where the maps are constant elsewhere.
+    The result is NaN where there is no border inside, or where the maps are constant elsewhere.
     """
     jumps, pairs, inner_jumps, inner_pairs = table.T
     return divide_or_nan(jumps * inner_pairs, pairs * inner_jumps)

@@ -1,13 +1,13 @@
-"""A fine grid of thresholds that is shared by all kinds of probability maps.
+"""A fine grid of thresholds that all types of probability maps share.
 
 Knows:   how levels of 8 and 16 bits and floats become indices on the grid, which are whole numbers.
 Ignores: what is counted at an index.
 
 The grid divides the interval from 0 to 1 into STEPS steps. Index 2 k stands for the probability k / STEPS
 exactly; index 2 k + 1 stands for all probabilities strictly between k / STEPS and (k + 1) / STEPS. Levels of
-8 and 16 bits, the 33 thresholds k / 32 and the 11 thresholds k / 10 are multiples of 1 / STEPS. So both `p >=
-t` and `p > t` can be evaluated exactly for them. Floats that share an odd index count as tied. Where many of
-them crowd at one index, as below 4.8e-7 or above 1 - 4.8e-7, their order is lost;
+8 and 16 bits, the 33 thresholds k / 32 and the 11 thresholds k / 10 are multiples of 1 / STEPS, so both
+`p >= t` and `p > t` can be evaluated exactly for them. Floats that share an odd index count as tied.
+Where many of them crowd at one index, as they do below 4.8e-7 or above 1 - 4.8e-7, their order is lost;
 `precision_recall.quantisation_error` returns how much that can matter.
 
 Shape letters: H W photograph, N pixels, B bins.
@@ -24,19 +24,19 @@ STEPS = 32 * 65535
 """The smallest number above 2**20 that 255, 65535, 32 and 10 divide."""
 
 MAX_INDEX = 2 * STEPS
-"""Index of probability 1. Index i stands for probability i / MAX_INDEX, the middle of what it covers."""
+"""Index of probability 1. Index i stands for probability i / MAX_INDEX, the middle of its range."""
 
 StoredMap = (
     Bool[np.ndarray, "H W"] | UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"] | Float[np.ndarray, "H W"]
 )
-"""A probability map as it is stored: levels, of which the dtype's largest is probability 1, or floats."""
+"""A probability map as it is stored: levels, where the dtype's largest is probability 1, or floats."""
 
 
 def to_index(probability: float) -> int:
     """Return the lowest index that covers no probability below a threshold.
 
     Then `p >= t` is the same as `to_index(p) >= to_index(t)`. A threshold between two multiples of 1 / STEPS
-    shares its index with its neighbours; for maps of whole numbers the comparison is exact all the same.
+    shares its index with its neighbours; for maps of integers the comparison is exact nevertheless.
 
     Raises:
         SettingError: the probability is not in [0, 1].
@@ -64,7 +64,7 @@ def bin_edges(dtype: np.dtype) -> Int64[np.ndarray, " B"]:
     """Return the indices that a map of a dtype can take, rising from 0 to MAX_INDEX.
 
     Raises:
-        GeometryError: maps have no such dtype.
+        GeometryError: no map has this dtype.
     """
     if dtype.kind == "f":
         return np.arange(MAX_INDEX + 1)
@@ -86,7 +86,7 @@ def binarise(stored: StoredMap, threshold: float) -> Bool[np.ndarray, "H W"]:
 
 
 def lowest_level(threshold: float, dtype: np.dtype) -> int:
-    """Return the smallest level of a map of whole numbers whose probability reaches a threshold."""
+    """Return the smallest level of a map of integers whose probability reaches a threshold."""
     highest = int(np.iinfo(dtype).max)
     start = max(0, math.floor(threshold * highest) - 1)  # floating point may be off by one: count up
     return next(level for level in range(start, highest + 1) if level / highest >= threshold)
