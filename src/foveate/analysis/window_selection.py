@@ -28,8 +28,9 @@ SURROUND = 65
 """Side of the square around a blob, canvas px; the blob response is divided by the contrast within it."""
 
 POWER = 2.0
-"""Exponent of the blob response relative to GlobalNet's odds. Of the values from .25 to 4, this one needs few
-windows for 95 % of the cells with EX, and no more than necessary for MA (docs/decisions/0014-gaze.md)."""
+"""Exponent of the blob response relative to GlobalNet's odds. Of the values from .25 to 4 that were tried,
+this one needs few windows for 95 % of the cells with EX, and no more than necessary for MA (our choice; what
+blobs save is in docs/decisions/0014-gaze.md)."""
 
 MINIMUM_RESPONSE = 0.01
 """Weaker blob responses are raised to this value, so that their logarithm is bounded."""
