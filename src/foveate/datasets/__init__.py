@@ -47,24 +47,27 @@ class Case:
     masks: Mapping[str, Path]
     """Lesion code -> mask file. An annotated lesion without a file is absent from the photograph."""
     annotated: tuple[str, ...] | None = None
-    """Lesions that the photograph was annotated for; nothing is known of any other. Layouts always state
-    them; None means all lesions, for cases made by hand."""
+    """Lesions that the photograph was annotated for; any other lesion may be present or absent. Layouts
+    always state them; None means all lesions, for cases made by hand."""
     eye: str | None = None
-    """Photographs with the same text show one eye, or the eyes of one person; None where that is unknown."""
+    """Photographs with the same text show the same eye, or the eyes of one person; None where unknown."""
     lesion_from: float = 0.0
     """Share of the full level of a mask from which a pixel is lesion, 0 to 1; 0 means any level above 0. For
     masks with soft edges."""
     field: Literal["find", "whole"] = "find"
-    """As in `Layout`: whether the photograph shows the round field of an eye, or is all field."""
+    """As in `Layout`: "find" if the photograph shows the round field of an eye, "whole" if all is field."""
 
 
 def is_annotated(case: Case, lesion: str) -> bool:
-    """Return whether a photograph was annotated for a lesion: only then does no mask mean no lesion."""
+    """Return whether a photograph was annotated for a lesion.
+
+    Only then does a missing mask mean that the lesion is absent.
+    """
     return case.annotated is None or lesion in case.annotated
 
 
 def annotated(cases: Iterable[Case], lesions: Sequence[str]) -> tuple[Case, ...]:
-    """Return the cases that were annotated for all of some lesions."""
+    """Return the cases that were annotated for all of the given lesions."""
     return tuple(case for case in cases if all(is_annotated(case, lesion) for lesion in lesions))
 
 
@@ -72,7 +75,7 @@ def truth(case: Case, lesions: tuple[str, ...], shape: tuple[int, int]) -> Bool[
     """Read the masks of a case; an annotated lesion without a file is empty.
 
     Raises:
-        DatasetError: a lesion that the photograph was not annotated for; else as `read_mask`.
+        DatasetError: the photograph was not annotated for one of the lesions; otherwise as `read_mask`.
     """
     maps = np.zeros((len(lesions), *shape), bool)
     for plane, lesion in zip(maps, lesions, strict=True):

@@ -1,18 +1,18 @@
 """Check a data set: read every photograph and every mask once and report what is wrong.
 
-Knows:   what spoils training or an evaluation: files that cannot be read, do not fit, or are there twice.
+Knows:   what spoils training or an evaluation: files that cannot be read, do not fit, or occur twice.
 Ignores: how the report is presented.
 
-| wrong: the set must be corrected      | to be looked at                                  |
-|---------------------------------------|--------------------------------------------------|
-| a photograph that cannot be read      | two photographs of what seems to be the same eye |
-| no field found, where one should be   | a lesion that no photograph of a split has       |
-| a mask that cannot be read            |                                                  |
-| a mask of another size                |                                                  |
-| a mask above 30 %                     |                                                  |
-| a mask without photograph             | other files in a folder of masks                 |
-| no folder of masks for a lesion       | a mask with several levels or colours            |
-| the same file, or the same pixels, twice |                                               |
+| wrong: the set must be corrected                 | doubtful: a person should look at it             |
+|--------------------------------------------------|--------------------------------------------------|
+| a photograph that cannot be read                 | two photographs that seem to show the same eye   |
+| no field of view detected, where one is expected | a lesion that no photograph of a split has       |
+| a mask that cannot be read                       |                                                  |
+| a mask of another size than its photograph       |                                                  |
+| a mask that covers more than 30 %                |                                                  |
+| a mask without a photograph                      | other files in a folder of masks                 |
+| no folder of masks for a lesion                  | a mask with several levels or colours            |
+| the same file, or the same pixels, twice         |                                                  |
 
 Shape letters: H W photograph.
 """
@@ -58,7 +58,7 @@ class CheckedCase:
     facts: CaseFacts | None
     """None where the photograph cannot be read."""
     problems: tuple[DataProblem, ...]
-    """Problems of this photograph and its masks alone."""
+    """Problems of this photograph and its own masks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,11 +87,11 @@ class CheckReport:
     splits: tuple[str, ...]
     checked: tuple[CheckedCase, ...]
     problems: tuple[DataProblem, ...]
-    """Problems of single photographs, then of several."""
+    """Problems of single photographs, then problems that concern several."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing must be corrected."""
+        """Whether the set needs no correction."""
         return not any(problem.is_wrong for problem in self.problems)
 
 
@@ -99,7 +99,7 @@ Progress = Callable[[int, int, str], None]
 """Called with the number of photographs done, their total, and the name of the last one."""
 
 SaveSheet = Callable[[int, bytes], None]
-"""Called with the number of each contact sheet, from 1, and its JPEG."""
+"""Called with the number of each contact sheet, counted from 1, and its JPEG bytes."""
 
 
 def check(
@@ -114,13 +114,13 @@ def check(
 
     Args:
         root: folder of the set.
-        layout: its expected layout.
-        splits: the splits to check; none means all that are present.
+        layout: the expected layout of the set.
+        splits: the splits to check; if empty, all splits that are present.
         save_sheet: receives the contact sheets.
         progress: called after each photograph.
 
     Raises:
-        DatasetError: the folder does not have this layout. Problems of single files are in the report.
+        DatasetError: the folder does not have this layout. Problems of single files are reported, not raised.
     """
     split_names = tuple(splits) or present(root, layout)
     listings = {split: list_split(root, layout, split) for split in split_names}
@@ -219,7 +219,7 @@ def _require_field(photograph: Photograph, wrong: list[str]) -> None:
 
 
 def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
-    """Return the problems of the folders of masks; a folder of several splits is reported once."""
+    """Return the problems of the folders of masks; a folder that several splits share is reported once."""
     problems: dict[str, DataProblem] = {}
     for split, listing in listings.items():
         lines = [(line, True) for line in (*listing.unreadable, *listing.missing.values())]
@@ -245,7 +245,7 @@ def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
 
 
 def _duplicates(checked: Sequence[CheckedCase]) -> list[DataProblem]:
-    """Return which photographs are there twice, and which seem to show the same eye."""
+    """Return the photographs that occur twice, and those that seem to show the same eye."""
     read = [(result, result.facts) for result in checked if result.facts is not None]
     first_with: dict[str, int] = {}
     problems = []

@@ -22,7 +22,8 @@ SIDE = 320
 """Longest side of a thumbnail, px: a sheet fits on a screen, and a haemorrhage is recognisable."""
 
 COLUMNS, ROWS = 6, 10
-"""Thumbnails on a sheet: the 54 of IDRiD fit on one, and a sheet takes less than 40 MB of memory."""
+"""Thumbnails on a sheet: the 54 photographs of IDRiD fit on one sheet, which takes less than 40 MB
+of memory."""
 
 TITLE = 22
 """Height of the line below a thumbnail, px."""
@@ -53,8 +54,8 @@ def thumbnail(
 
     Args:
         pixels: pixels of the photograph.
-        masks: lesion -> its mask; lesions may be absent.
-        kinds: the lesions to outline, the last on top.
+        masks: lesion -> its mask; lesions without a mask may be omitted.
+        kinds: the lesions to outline, in drawing order: the last is on top.
     """
     height, width = pixels.shape[:2]
     scale = SIDE / max(height, width)
@@ -83,12 +84,12 @@ def contact_sheets(
 
 
 def jpeg(page: UInt8[np.ndarray, "P Q 3"]) -> bytes:
-    """Return a sheet as JPEG."""
+    """Return a sheet as JPEG bytes."""
     return overlays.jpeg(page)
 
 
 def _shrink_mask(mask: Bool[np.ndarray, "H W"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
-    """Return a reduced mask that is 1 wherever any pixel of the mask falls."""
+    """Return a reduced mask that is 1 wherever at least one lesion pixel of the full mask falls."""
     small = np.zeros(shape, np.uint8)
     rows, columns = np.nonzero(mask)
     small[rows * shape[0] // mask.shape[0], columns * shape[1] // mask.shape[1]] = 1
@@ -130,7 +131,7 @@ def _draw_legend(pen: ImageDraw.ImageDraw, font: Font, kinds: Sequence[Lesion]) 
 
 
 def _fit_title(name: str, font: Font) -> str:
-    """Return a name, cut at its beginning until it fits below a thumbnail: names differ at their ends."""
+    """Return a name, shortened at its beginning to fit below a thumbnail: names differ at their ends."""
     title = name
     while font.getlength(title) > SIDE and len(title) > 2:
         title = "…" + title[2:]

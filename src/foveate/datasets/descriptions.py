@@ -4,7 +4,7 @@ Knows:   the keys of the description and their valid values.
 Ignores: the folders that it describes.
 
     name = "leaves"
-    field = "whole"                              # "find": a round lit field, as eyes have (the default)
+    field = "whole"                              # or "find" (default): a round lit field, as of an eye
 
     [lesions]
     RUST = "rust"
@@ -37,9 +37,8 @@ def read(path: Path) -> Layout:
     """Read a description.
 
     Raises:
-        DatasetError: the file cannot be read, is no TOML, or describes no layout. The message is one line
-            that
-            names the file, the key, and its valid values.
+        DatasetError: the file cannot be read, is not TOML, or does not describe a layout. The message is one
+            line that names the file, the key, and its valid values.
     """
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -78,7 +77,7 @@ def _kinds(value: Mapping[str, Any]) -> tuple[Lesion, ...]:
 
 
 def _kind(annotated: Lesion, value: object) -> Lesion:
-    """Return a lesion as described; the default colour is ours."""
+    """Return a lesion as described; if no colour is given, it has our default colour."""
     where = f"lesions.{annotated.code}"
     if isinstance(value, str):
         return Lesion(code=annotated.code, name=value, colour=annotated.colour)
@@ -125,7 +124,7 @@ def _folders(split: str, value: object, codes: tuple[str, ...]) -> Folders:
 
 
 def _require_own_masks(patterns: Mapping[str, str], where: str) -> None:
-    """Refuse a table that names the same masks for two lesions."""
+    """Raise DatasetError for a table that names the same masks for two lesions."""
     first: dict[str, str] = {}
     for code, pattern in patterns.items():
         if first.setdefault(pattern, code) != code:
@@ -189,7 +188,7 @@ def _is_colour_level(value: object) -> bool:
 
 
 def _get(value: Mapping[str, Any], key: str, kind: type, default: object = None, where: str = "") -> Any:  # noqa: ANN401
-    """Return the value of a key after checking its type; the default where the key is missing."""
+    """Return the value of a key after checking its type, or the default if the key is missing."""
     entry = value.get(key, default)
     place = f"{where}.{key}" if where else key
     if entry is None:

@@ -1,4 +1,4 @@
-"""The facts of one photograph of a set, from one reading of its files.
+"""Collect the facts of one photograph of a set; its files are read once.
 
 Knows:   how lesions are counted, and how duplicates of a photograph are recognised.
 Ignores: what is wrong with a set, and how it is divided.
@@ -28,7 +28,7 @@ class LesionArea:
     regions: int
     """8-connected groups of pixels."""
     has_mask: bool
-    """Whether there is a mask, empty or not."""
+    """Whether a mask exists, empty or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +46,8 @@ class CaseFacts:
     levels: str
     """SHA-256 of the pixels and their (H, W), independent of the file format."""
     fingerprint: Float32[np.ndarray, "S S"]
-    """As in `likeness`. Blank, which matches nothing, where photographs have no round field: what two of them
-    share is the scene, not an eye."""
+    """As in `likeness`. Blank, so that it matches nothing, where photographs have no round field: what two
+    such photographs have in common is the scene, not an eye."""
     areas: Mapping[str, LesionArea]
     """Lesion -> its area; lesions that were not annotated are absent."""
 
@@ -78,7 +78,7 @@ def of_photograph(case: Case, photograph: Photograph, areas: Mapping[str, Lesion
 
 
 def lesion_area(mask: Bool[np.ndarray, "H W"] | None) -> LesionArea:
-    """Return the size of the lesion in a mask; None means no mask."""
+    """Return the size of the lesion in a mask; None means that there is no mask."""
     if mask is None:
         return LesionArea(pixels=0, regions=0, has_mask=False)
     count, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)

@@ -1,4 +1,4 @@
-"""Layouts: which folders of a set hold photographs, and where the masks of each photograph are.
+"""List the photographs of a set, and the masks of each photograph, by the layout of its folders.
 
 Knows:   patterns of paths, and what is wrong with a folder that does not match them.
 Ignores: pixels, and which sets exist.
@@ -20,13 +20,13 @@ from foveate.paths import display_path
 from foveate.photographs import SUFFIXES, is_hidden
 
 ENDINGS = SUFFIXES | {".bmp", ".gif"}
-"""Suffixes of masks, in lower case. JPEG is included so that it is refused by name instead of ignored."""
+"""Suffixes of masks, in lower case. JPEG is included so that it is refused with an error, not ignored."""
 
 
 DOCUMENTS = frozenset(
     {".txt", ".md", ".csv", ".pdf", ".htm", ".html", ".xls", ".xlsx", ".doc", ".docx", ".log"}
 )
-"""Suffixes of files in a folder of masks that are no masks."""
+"""Suffixes of files that may be in a folder of masks but are not masks."""
 
 SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 """Files that an operating system leaves in folders."""
@@ -44,9 +44,10 @@ class Folders:
     masks: Mapping[str, tuple[str, ...]]
     """Lesion -> patterns of its masks. '{name}' stands for the name of the photograph without suffix,
     '{folder}' for the folders that the wildcards of the pattern matched. A pattern without suffix matches any
-    of `ENDINGS`. Of several patterns the first that matches a file counts."""
+    of `ENDINGS`. The first pattern that matches a file is used."""
     annotated: tuple[str, ...]
-    """Annotated lesions: for them, no mask means no lesion. Nothing is known of any other."""
+    """Annotated lesions: for these, a missing mask means that the lesion is absent. Any other lesion may be
+    present or absent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,16 +56,17 @@ class Layout:
 
     name: str
     kinds: tuple[Lesion, ...]
-    """Lesions of the set, in the order of tables."""
+    """Lesions of the set, in the order in which tables list them."""
     splits: Mapping[str, tuple[Folders, ...]]
-    """Name of a split -> its folders. The first split is the one to train on."""
+    """Name of a split -> its folders. The first split is the one for training."""
     field: Literal["find", "whole"] = "find"
-    """Whether the round lit field must be found in each photograph, or the whole photograph is field."""
+    """Whether the round lit field must be detected in each photograph ("find"), or the whole photograph is
+    field ("whole")."""
     roots: tuple[str, ...] = (".",)
     """Folders, relative to the one that the user names, that may be the folder of the set."""
     eye: str | None = None
-    """Regular expression that is searched in the path of a photograph, relative to the folder of the set; its
-    first group is the eye."""
+    """Regular expression that is searched for in the path of a photograph, relative to the folder of the set;
+    its first group identifies the eye."""
     lesion_from: float = 0.0
     """As in `Case`."""
     title: str = ""
@@ -87,7 +89,7 @@ class SplitListing:
     cases: tuple[Case, ...]
     """Sorted by name."""
     orphans: tuple[Path, ...]
-    """Masks by their names that belong to no photograph."""
+    """Files that are named like masks but belong to no photograph."""
     unused: tuple[Path, ...]
     """Other files in the folders of masks that belong to no photograph."""
     missing: Mapping[str, str]
@@ -105,7 +107,8 @@ def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
         split: a split of the layout.
 
     Raises:
-        DatasetError: no such split, the folder does not have this layout, or a folder cannot be listed.
+        DatasetError: the split does not exist, the folder does not have this layout, or a folder cannot be
+            listed.
     """
     listing = list_split(root, layout, split)
     if listing.unreadable:
@@ -114,13 +117,13 @@ def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
 
 
 def warnings(root: Path, layout: Layout, split: str, lesions: Sequence[str]) -> tuple[str, ...]:
-    """Return what may make masks of a split count as absent: a line each.
+    """Return one line for each reason why masks of a split may wrongly count as absent.
 
     Args:
         root: the folder that the set was unpacked to.
         layout: the layout of the set.
         split: a split of the layout.
-        lesions: the lesions that are used; folders of others may be missing.
+        lesions: the lesions that are used; folders of other lesions may be missing.
     """
     listing = list_split(root, layout, split)
     missing = [line for lesion, line in listing.missing.items() if lesion in lesions]
@@ -138,7 +141,7 @@ def present(root: Path, layout: Layout) -> tuple[str, ...]:
     """Return the splits whose folder of photographs exists.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: no split is present.
     """
     base = _set_folder(root, layout)
     return tuple(
@@ -151,11 +154,12 @@ def present(root: Path, layout: Layout) -> tuple[str, ...]:
 def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     """Return the photographs of one split, and the masks that belong to no photograph.
 
-    Photographs with the same name in several folders of the split are one case, with the masks and lesions of
-    both, if their files are equal. Names are compared in the Unicode form NFC; hidden files are left out.
+    Photographs with the same name in several folders of the split become one case, with the masks and lesions
+    of both, if their files are equal. Names are compared in the Unicode form NFC; hidden files are left out.
 
     Raises:
-        DatasetError: no such split, the folder does not have this layout, or two photographs share a name.
+        DatasetError: the split does not exist, the folder does not have this layout, or different photographs
+            share a name.
     """
     if split not in layout.splits:
         raise DatasetError(f"{layout.name} has no split {split!r}; it has {', '.join(layout.splits)}")
@@ -181,7 +185,7 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
 
 
 def same_name(name: str) -> str:
-    """Return a name in the Unicode form NFC, in which equal names are equal texts."""
+    """Return a name in the Unicode form NFC, so that equal names compare equal."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -219,14 +223,14 @@ class _MaskFolders:
     """Lines that name the folders that cannot be listed."""
 
     def find(self, pattern: str, name: str, folder: str) -> Path | None:
-        """Return the mask of a photograph by a pattern of its layout, None where there is none."""
+        """Return the mask of a photograph that a pattern of the layout names, or None if it is missing."""
         mask = self.base / pattern.format(name=name, folder=folder)
         if mask.parent not in self.listings:
             self.listings[mask.parent] = self._list(self._existing(mask.parent))
         return self.listings[mask.parent].get(same_name(mask.name))
 
     def _existing(self, folder: Path) -> Path:
-        """Return a folder as it is spelt on disk, which may be in another Unicode form."""
+        """Return a folder as it is spelt on disk, possibly in another Unicode form."""
         spelt = self.base
         for part in folder.relative_to(self.base).parts:
             spelt = next(
@@ -264,7 +268,7 @@ def _inside(expected: Path, folder: Path) -> Iterable[Path]:
 
 
 def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iterator[Case]:
-    """Yield the cases of some folders."""
+    """Yield the cases of one set of folders."""
     base = masks.base
     photographs = [path for path in _matches(base, folders.photographs) if path.suffix.lower() in SUFFIXES]
     if photographs and folders.masks and not any(True for _ in _mask_folders(base, folders)):
@@ -273,12 +277,12 @@ def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iter
     listed = [_case(masks, layout, folders, path) for path in photographs]
     if not masks.unreadable:
         _require_matching_masks(base, folders, listed)
-    mask_files = {mask for case in listed for mask in case.masks.values()}  # which may be beside photographs
+    mask_files = {mask for case in listed for mask in case.masks.values()}  # they may be beside photographs
     yield from (case for case in listed if case.photograph not in mask_files)
 
 
 def _require_matching_masks(base: Path, folders: Folders, listed: Sequence[Case]) -> None:
-    """Refuse masks of which none belongs to a photograph: a misspelt pattern would make all eyes healthy."""
+    """Refuse masks if none belongs to a photograph: a misspelt pattern would make all eyes healthy."""
     if not listed or any(case.masks for case in listed):
         return
     photographs = {case.photograph for case in listed}
@@ -313,7 +317,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
 
 
 def _matches(base: Path, pattern: str) -> list[Path]:
-    """Return the files that a pattern matches, without hidden ones."""
+    """Return the files that a pattern matches, except hidden ones."""
     return [
         path
         for path in sorted(base.glob(pattern))
@@ -360,7 +364,7 @@ def _missing(base: Path, folders: Folders) -> dict[str, str]:
 def _files_beside_masks(base: Path, folders: Folders) -> Iterator[Path]:
     """Yield the files in the folders of masks that could be masks.
 
-    Where a folder also holds photographs, only files are meant whose names fit a pattern of masks.
+    In a folder that also holds photographs, only files whose names fit a pattern of masks are yielded.
     """
     photographs = base / fixed_folder(folders.photographs)
     for name in dict.fromkeys(name for names in folders.masks.values() for name in names):
@@ -374,7 +378,7 @@ def _files_beside_masks(base: Path, folders: Folders) -> Iterator[Path]:
 
 
 def _used_by_others(masks: _MaskFolders, layout: Layout, split: str) -> set[Path]:
-    """Return the files of the other splits, whose masks may be in the same folders."""
+    """Return the files that other splits use: their masks may be in the same folders."""
     used: set[Path] = set()
     for folders in (folders for name, sets in layout.splits.items() if name != split for folders in sets):
         for path in _matches(masks.base, folders.photographs):
@@ -387,7 +391,7 @@ def _used_by_others(masks: _MaskFolders, layout: Layout, split: str) -> set[Path
 def _orphans(
     left: set[Path], base: Path, folder_sets: Sequence[Folders], listed: Iterable[Case]
 ) -> set[Path]:
-    """Return the files that are masks by their names: they fit a pattern, or begin as a photograph's mask."""
+    """Return the files named like masks: they fit a pattern, or begin like the mask of a photograph."""
     names = {Path(name).name for folders in folder_sets for names in folders.masks.values() for name in names}
     patterns = [re.sub(r"\\\{\w+\\\}", ".*", re.escape(_without_suffix(name))) for name in names]
     stems = {case.photograph.stem for case in listed}

@@ -1,6 +1,6 @@
-"""Photographs with a grade of retinopathy and without masks: healthy eyes for training, and eyes for testing.
+"""Read photographs with a grade of retinopathy but no masks, for training on healthy eyes and for testing.
 
-Knows:   the grading part of IDRiD as it is published, and the purpose of each half of it.
+Knows:   the published form of the grading part of IDRiD, and the purpose of each half of it.
 Ignores: how training uses a healthy eye, and how a model is tested.
 """
 
@@ -18,22 +18,22 @@ from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
 
 LABELS = "labels.csv"
-"""The table in a folder of graded photographs, with the columns 'file', 'retinopathy_grade' and more."""
+"""The table in a folder of graded photographs, with at least the columns 'file' and 'retinopathy_grade'."""
 
 TRAIN_HALF, TEST_HALF = 0, 1
 """The halves of `splits/idrid-graded.json`."""
 
 PREFIX = "healthy-"
-"""Prefix of the case name of a healthy eye, which keeps it apart from the cases of the data set."""
+"""Prefix of the case name of a healthy eye, which distinguishes it from the cases of the data set."""
 
 GRADE_COLUMN = re.compile(r"grade|grading|level|diagnosis|severity", re.IGNORECASE)
-"""Names of the column of grades in the tables of published sets."""
+"""Pattern for the name of the column of grades in the tables of published sets."""
 
 HEALTHY = 0
 """No apparent retinopathy, by the International Clinical Diabetic Retinopathy scale."""
 
 ONE_EYE = (("IDRiD_043", "IDRiD_401"),)
-"""Photographs of one eye, by the correlation of thumbnails (`likeness`)."""
+"""Photographs of the same eye, according to the correlation of thumbnails (`likeness`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +51,8 @@ def list_photographs(folder: Path) -> list[GradedPhotograph]:
     """Return the photographs in the labels.csv of a folder, sorted by name.
 
     Raises:
-        DatasetError: no such file, a column or a value is missing, a grade is no number from 0 to 4, or a
-            photograph is not there or named twice.
+        DatasetError: the file, a column or a value is missing, a grade is not a number from 0 to 4, or a
+            photograph is missing or listed twice.
     """
     path = folder / LABELS
     try:
@@ -84,18 +84,18 @@ def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
 
 
 def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
-    """Return eyes without any lesion as cases for training: annotated for everything, without masks.
+    """Return eyes without any lesion as training cases: annotated for all lesions, without masks.
 
     Args:
-        folder: with a labels.csv, the photographs of grade 0 in the training half; without, all photographs
-            in it and below.
+        folder: if it has a labels.csv, the photographs of grade 0 in the training half are used; otherwise
+            all photographs in it and its subfolders.
         split: file of the halves TRAIN_HALF and TEST_HALF of the graded photographs; None takes all of them
             except those of `examples/`.
 
     Raises:
-        DatasetError: as `list_photographs` and `splits.read`; a photograph is in neither half, two have one
-            name, a table gives one a grade above 0, or there is none.
-        PhotographError: the folder is not there, or holds no photograph.
+        DatasetError: as `list_photographs` and `splits.read`; a photograph is in neither half, two have the
+            same name, a table gives one a grade above 0, or there is no usable photograph.
+        PhotographError: the folder does not exist, or contains no photograph.
     """
     if (folder / LABELS).exists():
         healthy = [photograph for photograph in list_photographs(folder) if photograph.grade == HEALTHY]
@@ -124,7 +124,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
 
 
 def _refuse_grades(folder: Path) -> None:
-    """Refuse a folder in which a table of grades shows that not all eyes are healthy.
+    """Refuse a folder that contains a table of grades: not all eyes in it need be healthy.
 
     Raises:
         DatasetError: there is such a table.
@@ -140,8 +140,8 @@ def _refuse_grades(folder: Path) -> None:
 def _refuse_grades_beside(folder: Path, names: Set[str]) -> None:
     """Refuse photographs to which a table beside their folder gives a grade above 0.
 
-    IDRiD's tables lie in a folder beside the parent of the photographs' folder. A table of other photographs
-    does no harm: it must name at least half of these.
+    IDRiD's tables are in a folder beside the parent of the photographs' folder. A table counts only if it
+    names at least half of these photographs, so that a table of other photographs has no effect.
 
     Raises:
         DatasetError: there is such a table.
@@ -161,7 +161,7 @@ def _refuse_grades_beside(folder: Path, names: Set[str]) -> None:
 
 
 def _read_grades(path: Path, names: Set[str]) -> Mapping[str, str]:
-    """Return the grades that a table gives to some photographs, named in its first column."""
+    """Return the grades that a table gives to the named photographs; its first column holds the names."""
     grades: dict[str, str] = {}
     with suppress(OSError, csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.reader(file)
@@ -183,9 +183,9 @@ def _has_grades(path: Path) -> bool:
 
 
 def divide(listed: Sequence[GradedPhotograph], seed: int) -> dict[str, int]:
-    """Divide graded photographs into TRAIN_HALF and TEST_HALF, with equally many of each grade.
+    """Divide graded photographs into TRAIN_HALF and TEST_HALF, with equal numbers of each grade.
 
-    Photographs of one eye stay together; those of `examples/` are in the test half.
+    Photographs of the same eye stay together; those of `examples/` are in the test half.
 
     Args:
         listed: all photographs of the set.

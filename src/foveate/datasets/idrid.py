@@ -14,7 +14,7 @@ def cases(root: Path, part: Literal["train", "test"]) -> tuple[Case, ...]:
     """Return the photographs of one part, sorted by name.
 
     Args:
-        root: the folder that holds 'A. Segmentation', or that has a folder 'idrid' which does.
+        root: the folder that contains 'A. Segmentation', directly or in a subfolder 'idrid'.
 
     Raises:
         DatasetError: the folder does not have the layout of IDRiD.

@@ -1,16 +1,17 @@
 """The layouts of published sets, and access to layouts that a TOML file describes.
 
 Knows:   folder names and file names of IDRiD, DDR, FGADR and e-ophtha.
-Ignores: how a set is listed by its layout.
+Ignores: how the files of a set are listed.
 
 | layout   | splits            | verified                                                                    |
 |----------|-------------------|-----------------------------------------------------------------------------|
 | idrid    | train, test       | train on the download itself; test by its published file names              |
-| ddr      | train, valid, test | folder names and kinds of masks as four public readers of it have them     |
-| fgadr    | train             | the same, three readers; that edges are soft from one that counted levels   |
-| e-ophtha | train             | the same, six readers and one listing of the files                          |
+| ddr      | train, valid, test | folder names and types of masks as in four public readers of the set       |
+| fgadr    | train             | the same, from three readers; soft edges from one that counted the levels   |
+| e-ophtha | train             | the same, from six readers and one listing of the files                     |
 
-Only the training part of IDRiD was verified on the download; `foveate data check` tells whether yours fits.
+Only the training part of IDRiD was verified on the download; `foveate data check` reports whether your copy
+matches its layout.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 FOUR_LESIONS = (EX, MA, HE, SE)
-"""What IDRiD, DDR and FGADR were annotated for; no other lesion is absent for want of a mask."""
+"""The lesions that IDRiD, DDR and FGADR were annotated for; any other lesion may be present or absent."""
 
 CODES = tuple(lesion.code for lesion in FOUR_LESIONS)
 
@@ -135,9 +136,9 @@ FGADR = Layout(
         )
     },
     roots=(".", "Seg-set"),
-    lesion_from=0.5,  # edges are smoothed, levels 1 to 254: half, as in other readers
+    lesion_from=0.5,  # edges are smoothed (levels 1 to 254); half, as in other readers
 )
-"""FGADR, 'Seg-set': 1842 photographs of 1280 x 1280 px, one a person; released in one part.
+"""FGADR, 'Seg-set': 1842 photographs of 1280 x 1280 px, one per person; released in one part.
 
 Source: Zhou et al. 2021, doi:10.1109/TMI.2020.3037771; not for commercial use.
 """
@@ -148,10 +149,11 @@ E_OPHTHA = Layout(
     splits={"train": (*_e_ophtha("EX", "_EX"), *_e_ophtha("MA", ""))},
     eye=r"/(E\d+)/",  # one folder for each examination: both eyes of one person
 )
-"""e-ophtha: one set drawn for exudates, one for microaneurysms (and small haemorrhages); published unsplit.
+"""e-ophtha: a set annotated for exudates, and one for microaneurysms (and small haemorrhages).
 
-An eye that is 'healthy' in the set of exudates may have microaneurysms: the same person is in both sets. So
-a lesion counts as absent only where it was annotated; `datasets.annotated` leaves the other photographs out.
+The sets are published unsplit. An eye that is 'healthy' in the set of exudates may have microaneurysms: the
+same person is in both sets. So a lesion counts as absent only where it was annotated; `datasets.annotated`
+leaves the other photographs out.
 
 Source: Decencière et al. 2013, doi:10.1016/j.irbm.2013.01.010.
 """
@@ -165,7 +167,7 @@ def named(name: str) -> Layout:
     """Return a layout by its name, or the one that a TOML file describes (docs/data.md).
 
     Raises:
-        DatasetError: no layout of that name, or the description is invalid.
+        DatasetError: there is no layout of that name, or the description is invalid.
     """
     if name in LAYOUTS:
         return LAYOUTS[name]

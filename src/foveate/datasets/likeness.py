@@ -1,14 +1,14 @@
-"""Find photographs of the same eye: near-duplicates, and shots of one eye from about the same direction.
+"""Find photographs of the same eye: near-duplicates, and shots of it from about the same direction.
 
 Knows:   what two shots of an eye have in common: the course of its vessels.
 Ignores: files, and how the result is used.
 
-A hash of a coarse picture cannot tell eyes apart: among 143 photographs of different eyes, 64-bit difference
-hashes came as close as 0 bits. Instead, the fine structure of the middle of the field is compared under any
-shift. Measured on 223 photographs (214 of IDRiD, 8 of HRF, one other): the most similar two eyes have 0.64,
-the only pair of shots of the same eye 0.77. After a shift by a tenth of the radius 0.76 and more remain, with
-a rotation by three degrees as well 0.72, after JPEG of quality 20 0.85. Shots further apart are not found,
-and neither are the two eyes of one person.
+A hash of a coarse picture cannot distinguish eyes: among 143 photographs of different eyes, 64-bit difference
+hashes came as close as 0 bits. Instead, the fine structure of the middle of the field is compared at every
+shift. Measured on 223 photographs (214 of IDRiD, 8 of HRF, one other): the two most similar eyes have a
+likeness of 0.64, the only pair of shots of the same eye 0.77. After a shift by a tenth of the radius, the
+likeness is still 0.76 or more; with a rotation by three degrees as well, 0.72; after JPEG compression at
+quality 20, 0.85. Shots further apart are not detected, and neither are the two eyes of one person.
 
 Shape letters: H W photograph, S fingerprint, T its spectrum, N photographs.
 """
@@ -26,23 +26,25 @@ SIDE = 64
 """Side of a fingerprint, px: vessels are one or two px wide."""
 
 REACH = 1.3
-"""Side of the square that is compared, in radii of the field: it is inside the field even where that is cut
-at top and bottom."""
+"""Side of the square that is compared, in radii of the field: it is inside the field even where the field
+is cut off at top and bottom."""
 
 GRAIN = 3.0
-"""Standard deviation of the blur that is subtracted, fingerprint px: it removes light and keeps vessels."""
+"""Standard deviation of the blur that is subtracted, in fingerprint px: this removes the illumination and
+keeps the vessels."""
 
 BATCH = 512
-"""Fingerprints that are compared at a time: 16 MB."""
+"""Number of fingerprints that are compared at a time: 16 MB."""
 
 SAME_EYE = 0.7
-"""Correlation from which two photographs are of the same eye; between 0.64 and 0.77, see above."""
+"""Correlation from which two photographs count as showing the same eye; between 0.64 and 0.77, see above."""
 
 
 def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"]:
-    """Return the fine structure of the middle of a photograph, without light, size and border, of length 1.
+    """Return the fine structure of the middle of a photograph, as an array of norm 1.
 
-    The middle is that of the field where there is a round lit one, else that of the photograph.
+    It is independent of illumination, size and border. The middle is the centre of the round lit field if
+    there is one, otherwise the centre of the photograph. The array is all 0 if there is no structure.
     """
     height, width = pixels.shape[:2]
     try:
@@ -56,7 +58,7 @@ def fingerprint(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"
     middle = (centre[1] * scale - 0.5, centre[0] * scale - 0.5)
     square = cv2.getRectSubPix(small.astype(np.float32), (SIDE, SIDE), middle)
     detail = square - cv2.GaussianBlur(square, (0, 0), GRAIN)
-    contrast = np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 2 * GRAIN)) + 1  # one level: less is noise
+    contrast = np.sqrt(cv2.GaussianBlur(detail**2, (0, 0), 2 * GRAIN)) + 1  # one grey level: less is noise
     window = np.outer(np.hanning(SIDE), np.hanning(SIDE)).astype(np.float32)
     even = detail / contrast
     even = (even - even.mean()) * window
@@ -101,7 +103,7 @@ def groups(count: int, tied: Sequence[tuple[int, int]], names: Sequence[Hashable
     Args:
         count: number of items.
         tied: pairs of indices.
-        names: the name of each item; None is no name.
+        names: the name of each item; None means that it has no name.
 
     Returns:
         Lists of indices, each sorted, in the order of their first index.
@@ -123,6 +125,6 @@ def groups(count: int, tied: Sequence[tuple[int, int]], names: Sequence[Hashable
 
 def _root(parents: list[int], index: int) -> int:
     while parents[index] != index:
-        parents[index] = parents[parents[index]]  # shortens the way of the next search
+        parents[index] = parents[parents[index]]  # path halving: shortens the next search
         index = parents[index]
     return index

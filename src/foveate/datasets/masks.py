@@ -1,4 +1,4 @@
-"""Read masks: which pixels of a file are lesion, the same for every type of file.
+"""Read masks: determine which pixels of a file are lesion, by the same rules for every type of file.
 
 Knows:   levels, palettes, orientation and pages of mask files, and which masks are implausible.
 Ignores: cases, and where masks are.
@@ -9,10 +9,10 @@ Ignores: cases, and where masks are.
 | transparency                         | ignored: alpha is 255 everywhere in one official IDRiD mask      |
 | palette with a black entry           | lesion where the colour is not black, so that dark red counts    |
 | palette without a black entry        | lesion where the index is not 0                                  |
-| palette whose used entries are black | refused: no entry can be told apart from the background          |
+| palette whose used entries are black | refused: no entry can be distinguished from the background       |
 | EXIF orientation                     | applied, as for photographs                                      |
 | several pages                        | refused                                                          |
-| JPEG without `lesion_from`           | refused: faint levels around a lesion are no lesion              |
+| JPEG without `lesion_from`           | refused: faint levels around a lesion are not lesion             |
 | `lesion_from`, levels up to 15       | refused: class indices, or 0 and 1; no pixel would be lesion     |
 
 Shape letters: H W photograph.
@@ -32,20 +32,20 @@ from foveate.photographs import BIG_ENDIAN_BIGTIFF, exif_orientation, turn_uprig
 from foveate.warning_filter import suppress_warnings
 
 LARGEST_SHARE = 0.30
-"""Largest share of its photograph that a mask may cover: above it, the file was misread or is no lesion mask.
-The largest mask of IDRiD covers 14.9 %."""
+"""Largest share of its photograph that a mask may cover: above it, the file was misread or is not a lesion
+mask. The largest mask of IDRiD covers 14.9 %."""
 
 DAMAGED = (OSError, EOFError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises on files that violate their format."""
+"""Exceptions that Pillow raises on files that violate their format."""
 
 LOSSY = frozenset({"JPEG", "MPO"})
-"""Formats that blur the edges of a mask: faint levels around a lesion are no lesion."""
+"""Formats that blur the edges of a mask: faint levels around a lesion are not lesion."""
 
 FULL_LEVEL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 """The level of full certainty, by the type of a grey or coloured mask."""
 
 LARGEST_CLASS = 15
-"""Levels up to this are class indices, or 0 and 1, and no shares of the full level."""
+"""Levels up to this are class indices, or 0 and 1, not shares of the full level."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,8 +54,8 @@ class Mask:
 
     path: Path
     levels: Shaped[np.ndarray, "H W ..."]
-    """Levels of grey or of colours, upright, in native byte order; of a palette, whether the entry is
-    lesion."""
+    """Levels of grey or of colours, upright, in native byte order; for a palette, whether the entry of each
+    pixel is lesion."""
     colours: int
     """Number of different entries of a palette that are lesion; 0 where there is no palette."""
     is_lossy: bool
@@ -67,21 +67,20 @@ def read_mask(path: Path, shape: tuple[int, int], lesion_from: float = 0.0) -> B
     Args:
         path: path of the mask.
         shape: (H, W) that the mask must have, px.
-        lesion_from: share of the full level from which grey or colour counts, 0 to 1; 0 means any level above
-            0.
+        lesion_from: share of the full level from which a pixel is lesion, 0 to 1; 0 means any level above 0.
 
     Raises:
-        DatasetError: refused by the table above, unreadable, of another size than its photograph, or lesion
-            nearly everywhere.
+        DatasetError: the mask is refused by the table above, is unreadable, differs in size from its
+            photograph, or has a larger share of lesion than `LARGEST_SHARE`.
     """
     return fit(load(path), shape, lesion_from)
 
 
 def lesion_pixels(path: Path, lesion_from: float = 0.0) -> Bool[np.ndarray, "H W"]:
-    """Read which pixels of a mask are lesion, without checks of its size and of their share.
+    """Read which pixels of a mask are lesion, without checking the size of the mask and the share of lesion.
 
     Raises:
-        DatasetError: refused by the table above, or unreadable.
+        DatasetError: the mask is refused by the table above, or is unreadable.
     """
     return lesion_of(load(path), lesion_from)
 
@@ -104,7 +103,8 @@ def load(path: Path) -> Mask:
     """Read the content of a mask file.
 
     Raises:
-        DatasetError: unreadable, of several pages, or with a palette that tells nothing apart.
+        DatasetError: the file is unreadable, has several pages, or uses several palette entries that are
+            all black.
     """
     try:
         _require_supported(path)
@@ -122,7 +122,7 @@ def load(path: Path) -> Mask:
 
 
 def _require_supported(path: Path) -> None:
-    """Raise ValueError for a format that Pillow takes for another one."""
+    """Raise ValueError for a format that Pillow mistakes for another one."""
     with path.open("rb") as file:
         if file.read(len(BIG_ENDIAN_BIGTIFF)) == BIG_ENDIAN_BIGTIFF:
             raise ValueError("a big-endian BigTIFF, which is not read; save it as TIFF or PNG")
@@ -132,7 +132,7 @@ def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
     """Return which pixels of a mask are lesion.
 
     Raises:
-        DatasetError: refused by the table above.
+        DatasetError: the mask is refused by the table above.
     """
     name, levels = display_path(mask.path), mask.levels
     if mask.is_lossy and lesion_from == 0:
@@ -155,7 +155,7 @@ def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
 
 
 def ambiguity(mask: Mask, lesion_from: float) -> str | None:
-    """Return why a person should look at the levels of a mask, None where they are unambiguous.
+    """Return why a person should look at the levels of a mask, or None if they are unambiguous.
 
     A mask without `lesion_from` should have one level, or one colour, above 0.
     """
@@ -194,7 +194,7 @@ def _content(path: Path, image: Image.Image) -> Mask:
 
 
 def _palette_lesion(path: Path, image: Image.Image) -> tuple[Bool[np.ndarray, "H W"], int]:
-    """Return which pixels of a palette picture are lesion, and how many entries of the palette they use."""
+    """Return which pixels of a palette image are lesion, and how many palette entries they use."""
     indices = np.asarray(image)
     used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
     palette = np.zeros((256, 3), np.uint8)
@@ -216,7 +216,7 @@ def _any_channel(lesion: Shaped[np.ndarray, "H W ..."]) -> Bool[np.ndarray, "H W
 
 
 def _grey(levels: Shaped[np.ndarray, "H W C"]) -> Shaped[np.ndarray, "H W"] | None:
-    """Return a picture of one colour as grey: its highest channel; None where it has several colours."""
+    """Return the highest channel of a picture of one colour, or None if it has several colours."""
     highest = levels.max(axis=-1)
     lit = highest > 0
     channels = levels[lit] > 0

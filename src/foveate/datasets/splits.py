@@ -1,4 +1,4 @@
-"""Divide photographs into folds: explicit, seeded and saved.
+"""Divide photographs into folds that are explicit, seeded and saved to a file.
 
 Knows:   names, strata, and which photographs must stay together.
 Ignores: pixels, and what a fold is used for.
@@ -21,29 +21,29 @@ Folds = Mapping[str, int]
 """Name of a photograph -> number of its fold, from 0."""
 
 TRIALS = 32
-"""Random assignments of which the most even is taken: more changed nothing on IDRiD."""
+"""Number of random assignments, of which the most even is used: more changed nothing on IDRiD."""
 
 SWAPS = 4000
-"""Largest number of swaps that are tried to even out areas; with few photographs, three for each pair."""
+"""Largest number of swaps that are tried to make areas more even; with few photographs, three per pair."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotographGroup:
-    """Photographs that must be in one fold: of one eye, or nearly equal."""
+    """Photographs that must be in the same fold: of one eye, or nearly equal."""
 
     names: tuple[str, ...]
     """Names of the photographs."""
     photographs: Mapping[str, int]
-    """Lesion -> number of the photographs that have it; lesions that none has are absent."""
+    """Lesion -> number of photographs that have it; lesions that none of them has are absent."""
     areas: Mapping[str, int]
-    """Lesion -> its pixels in all photographs; the same lesions."""
+    """Lesion -> its pixels in all photographs, for the same lesions."""
 
 
 def stratified(cases: Iterable[Case], lesions: tuple[str, ...], count: int, seed: int) -> dict[str, int]:
-    """Assign photographs to folds so that every fold has each lesion equally often and of equal area.
+    """Assign photographs to folds so that each lesion has a similar frequency and area in every fold.
 
-    Photographs of one eye share a fold, by the layout or by their likeness; so do equal photographs. Likeness
-    is computed only where photographs show a round field.
+    Photographs of one eye, as identified by the layout or by their likeness, share a fold; so do equal
+    photographs. Likeness is computed only where photographs show a round field.
 
     Args:
         cases: all photographs of the split.
@@ -52,7 +52,8 @@ def stratified(cases: Iterable[Case], lesions: tuple[str, ...], count: int, seed
         seed: seed of the assignment.
 
     Raises:
-        PhotographError, DatasetError: a photograph or mask cannot be used, or fewer groups than folds.
+        PhotographError, DatasetError: a photograph or mask cannot be used, or there are fewer groups
+            than folds.
     """
     return assign_folds(group_photographs([facts.read(case, lesions) for case in cases]), count, seed)
 
@@ -71,9 +72,10 @@ def assign_folds(groups: Sequence[PhotographGroup], count: int, seed: int) -> di
 
     Each group goes to the fold in which the lesion is least frequent; among equals, to the one with the
     smallest area of it; among equals, to the one with the fewest photographs. No fold grows beyond its share
-    while another has room. Of 32 assignments that break ties differently, the one is taken in which the
-    fewest folds lack a lesion that could be in all of them, then presence is most even, then area. Finally,
-    groups with the same lesions are swapped between folds where that makes areas more even.
+    while another has room. Of 32 assignments that break ties differently, the one is used in which the
+    fewest folds lack a lesion that could be in all of them; among equals, the one with the most even
+    presence; among equals, the one with the most even area. Finally, groups with the same lesions are swapped
+    between folds where that makes areas more even.
 
     Args:
         groups: all groups.
@@ -81,7 +83,7 @@ def assign_folds(groups: Sequence[PhotographGroup], count: int, seed: int) -> di
         seed: seed of the assignment; the order of the groups does not matter.
 
     Raises:
-        DatasetError: fewer groups than folds, or fewer than two folds.
+        DatasetError: there are fewer groups than folds, or fewer than two folds.
 
     Source: iterative stratification, Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10; areas, groups,
     the choice among several assignments and the swaps are ours.
@@ -172,7 +174,7 @@ def _assignment_order(
 
 
 def _open_folds(sizes: Sequence[int], added: int, total: int) -> list[int]:
-    """Return the folds that stay within their share after the addition; if there is none, the smallest."""
+    """Return the folds that stay within their share after the addition, or else the smallest folds."""
     within = [fold for fold, size in enumerate(sizes) if size + added <= total // len(sizes)]
     return within or [fold for fold, size in enumerate(sizes) if size == min(sizes)]
 
@@ -227,10 +229,10 @@ def write(path: Path, folds: Folds, about: str) -> None:
     Args:
         path: path of the file; an existing one is not replaced, because a model may have been trained on it.
         folds: name -> fold.
-        about: what was divided, and how to repeat it.
+        about: what was divided, and how to repeat the division.
 
     Raises:
-        DatasetError: the file exists already.
+        DatasetError: the file already exists.
         OutputError: the file cannot be written.
     """
     require_new(path)
@@ -241,10 +243,10 @@ def write(path: Path, folds: Folds, about: str) -> None:
 def assign_folds_by_burden(
     names: Sequence[str], burdens: Sequence[tuple[float, ...]], count: int, seed: int
 ) -> dict[str, int]:
-    """Assign photographs to folds so that each fold has the whole range of burdens.
+    """Assign photographs to folds so that each fold covers the whole range of burdens.
 
-    Photographs are sorted by burden, the most significant entry first. Every `count` neighbours go to
-    different folds, in random order.
+    Photographs are sorted by burden, the first entry being the most significant. Each `count`
+    successive photographs go to different folds, in random order.
 
     Args:
         names: names of the photographs.
@@ -253,7 +255,7 @@ def assign_folds_by_burden(
         seed: seed of the assignment.
 
     Raises:
-        DatasetError: fewer photographs than folds, or fewer than two folds.
+        DatasetError: there are fewer photographs than folds, or fewer than two folds.
 
     Source: our choice.
     """
@@ -273,10 +275,10 @@ def assign_folds_by_burden(
 
 
 def require_new(path: Path) -> None:
-    """Refuse to replace a file of folds.
+    """Refuse to replace an existing file of folds.
 
     Raises:
-        DatasetError: the file exists already.
+        DatasetError: the file already exists.
     """
     if path.exists():
         raise DatasetError(
