@@ -71,7 +71,7 @@ def _arguments():
     )
     parser.add_argument("--photograph", default="examples/IDRiD_376_small.jpg")
     parser.add_argument("--photographs", type=int, default=PHOTOGRAPHS)
-    parser.add_argument("--model", default="idrid-lite0")
+    parser.add_argument("--model", default="idrid")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("server_options", nargs="*", help="options of foveate serve, after --")
     return parser.parse_args()
