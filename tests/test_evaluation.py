@@ -449,7 +449,7 @@ def test_an_earlier_evaluation_is_replaced_on_request_alone(own_set, tmp_path, c
 
     assert cli.run([*common, *model, "--threshold", "EX=0.25"]) == 1
     assert (
-        "already holds metrics.json; replace that evaluation by --replace, or choose"
+        "already contains metrics.json; replace that evaluation with --replace, or choose"
         in capsys.readouterr().err
     )
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first

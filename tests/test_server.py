@@ -252,12 +252,18 @@ def test_what_was_under_way_when_the_server_ended_is_begun_again(model, tmp_path
         assert [waited(client, one)["state"] for one in waiting] == ["done", "done"]
 
 
-def test_a_photograph_may_be_under_way_in_any_number_of_orderly_stops(model, tmp_path):
+def stop_while_it_is_predicted(data, model, times):
+    """Stop a server so often while it predicts the same photograph; return the photograph's identifier."""
     identifier = None
-    for _ in range(queue.ATTEMPTS):
-        with tiny_server.running(tmp_path / "data", model, wrap=held) as client:
+    for _ in range(times):
+        with tiny_server.running(data, model, wrap=held) as client:
             identifier = identifier or submit(client, picture()).json()["id"]
             until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")  # noqa: B023
+    return identifier
+
+
+def test_a_photograph_may_be_under_way_in_any_number_of_orderly_stops(model, tmp_path):
+    identifier = stop_while_it_is_predicted(tmp_path / "data", model, times=queue.ATTEMPTS)
 
     with tiny_server.running(tmp_path / "data", model) as client:
         assert waited(client, identifier)["state"] == "done"
@@ -266,11 +272,7 @@ def test_a_photograph_may_be_under_way_in_any_number_of_orderly_stops(model, tmp
 
 def test_a_photograph_under_way_whenever_the_server_is_lost_fails_in_the_end(model, tmp_path, monkeypatch):
     monkeypatch.setattr(Database, "release", lambda self: 0)  # as after kill -9: nothing is put back
-    identifier = None
-    for _ in range(queue.ATTEMPTS):
-        with tiny_server.running(tmp_path / "data", model, wrap=held) as client:
-            identifier = identifier or submit(client, picture()).json()["id"]
-            until(lambda: client.get(f"/api/photographs/{identifier}").json()["state"] == "looking")  # noqa: B023
+    identifier = stop_while_it_is_predicted(tmp_path / "data", model, times=queue.ATTEMPTS)
 
     with tiny_server.running(tmp_path / "data", model) as client:
         assert waited(client, identifier)["error"]["code"] == "crashed"

@@ -181,7 +181,15 @@ def test_an_epoch_is_every_photograph_once_with_its_patches():
 
 @pytest.mark.parametrize(
     ("snapshots", "steps", "expected"),
-    [(1, 3000, ()), (2, 3000, (1500,)), (3, 3000, (1500, 2250)), (2, 7, (4,)), (2, 1, (0,))],
+    [
+        (1, 3000, ()),
+        (2, 3000, (1500,)),
+        (3, 3000, (1500, 2250)),
+        (2, 7, (4,)),
+        (2, 1, ()),
+        (3, 2, (1,)),
+        (9, 4, (2, 3)),
+    ],
 )
 def test_snapshots_are_spread_from_the_middle_of_a_stage_to_its_end(snapshots, steps, expected):
     assert snapshot_steps(snapshots, steps) == expected

@@ -120,6 +120,15 @@ def test_a_stage_results_in_the_mean_of_its_snapshots(tmp_path, cached_cases, st
         torch.testing.assert_close(tensor, mean, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("steps", "snapshots"), [(1, 2), (2, 5)])
+def test_a_stage_shorter_than_its_snapshots_ends_as_well(tmp_path, cached_cases, straight, steps, snapshots):
+    recipe = with_snapshots(with_steps(tiny_set.recipe(), "joint", steps), "joint", snapshots)
+    folder = with_prerequisites(straight, tmp_path / "run", "joint")
+
+    assert len(train(recipe, cached_cases, folder, "joint")) == steps
+    assert RunFolder(folder).is_finished("joint")
+
+
 @pytest.mark.usefixtures("always_saving")
 def test_a_checkpoint_from_before_the_snapshots_is_refused_at_the_end(tmp_path, cached_cases, straight):
     recipe = with_snapshots(tiny_set.recipe(), "joint", 2)

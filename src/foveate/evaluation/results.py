@@ -29,8 +29,8 @@ def prepare(out: Path, *, replace: bool = False) -> None:
     present = [name for name in FILES if (out / name).exists()]
     if present and not replace:
         raise OutputError(
-            f"{out}: already holds {present[0]}; replace that evaluation by --replace, or choose another "
-            "--out"
+            f"{out}: already contains {present[0]}; replace that evaluation with --replace, or choose "
+            "another --out"
         )
     atomic_files.require_writable(out)
 

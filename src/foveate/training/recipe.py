@@ -155,7 +155,9 @@ class Recipe:
         """
         if missing := set(STAGES) - set(self.stages):
             raise SettingError(f"recipe {self.name}: no stage {', '.join(sorted(missing))}")
-        for name in {"fusion", *WHOLE_STAGES} & set(self.stages):
+        for name in ("fusion", *WHOLE_STAGES):
+            if name not in self.stages:
+                continue
             limits = self.stages[name].limits
             if limits.turn or limits.zoom:
                 raise SettingError(
@@ -263,7 +265,8 @@ def snapshot_steps(snapshots: int, steps: int) -> tuple[int, ...]:
         steps: of the stage.
     """
     middle = steps / 2
-    return tuple(round(middle + (steps - middle) * n / (snapshots - 1)) for n in range(snapshots - 1))
+    spread = {round(middle + (steps - middle) * n / (snapshots - 1)) for n in range(snapshots - 1)}
+    return tuple(sorted(spread & set(range(1, steps))))  # a short stage has fewer
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
