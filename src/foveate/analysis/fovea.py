@@ -8,7 +8,6 @@ Shape letters: h w small view, k side of a kernel.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,9 +16,7 @@ from jaxtyping import Float32, Float64
 from foveate.analysis import retinal_view
 from foveate.analysis.optic_disc import OpticDisc
 from foveate.analysis.retinal_view import DIAMETER, RetinalView
-
-Laterality = Literal["R", "L"]
-"""Right or left eye."""
+from foveate.types import Laterality
 
 TEMPORAL, BELOW = 2.5, 0.3
 """Usual place of the fovea relative to the disc's centre, disc diameters. In 3468 people the distance was

@@ -11,13 +11,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from foveate.datasets import Case
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.photographs import SUFFIXES, is_hidden
+from foveate.types import FieldRule
 
 ENDINGS = SUFFIXES | {".bmp", ".gif"}
 """Suffixes of masks, in lower case. JPEG is included so that it is refused with an error, not ignored."""
@@ -59,7 +59,7 @@ class Layout:
     """Lesions of the set, in the order in which tables list them."""
     splits: Mapping[str, tuple[Folders, ...]]
     """Name of a split -> its folders. The first split is the one for training."""
-    field: Literal["find", "whole"] = "find"
+    field: FieldRule = "find"
     """Whether the round lit field must be detected in each photograph ("find"), or the whole photograph is
     field ("whole")."""
     roots: tuple[str, ...] = (".",)

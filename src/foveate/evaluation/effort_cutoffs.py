@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from foveate import metrics, photographs
 from foveate.analysis import window_selection
+from foveate.choices import Effort
 from foveate.datasets import Case, truth
 from foveate.engines import Engine
 from foveate.errors import DatasetError
@@ -28,7 +29,7 @@ from foveate.geometry import canvas
 from foveate.inference.pipeline import Segmentation, coarse_maps, segment
 from foveate.inference.settings import Settings
 from foveate.models import Package
-from foveate.types import BlobPolarity, Effort, LesionCriterion, SelectionRule, TtaViews
+from foveate.types import BlobPolarity, LesionCriterion, SelectionRule, TtaViews
 from foveate.writers.maps import LevelMap, quantise
 
 LEVELS = 256

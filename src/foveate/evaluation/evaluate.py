@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foveate import metrics
+from foveate.choices import Part
 from foveate.datasets import Case, is_annotated, truth
 from foveate.errors import DatasetError, FoveateError, LesionError
 from foveate.evaluation import figures, gallery, measures
@@ -15,7 +16,6 @@ from foveate.evaluation.gallery import Gallery, Picture
 from foveate.evaluation.measures import MapComparison, Measures
 from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.metrics import PixelCounts
-from foveate.types import Part
 
 LEVEL_ONE = frozenset({1 / 255, 1 / 65535})
 """Probabilities of level 1 in maps of 8 and of 16 bits."""

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from foveate import metrics
+from foveate.choices import Effort
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.figures import Tree
 from foveate.evaluation.measures import Measures, search_thresholds
 from foveate.evaluation.selection import PreviouslySeen
 from foveate.metrics import Estimate
 from foveate.metrics.bootstrap import COVERAGE
-from foveate.types import Effort
 from foveate.version import version
 from foveate.writers import NOTICE, Provenance
 

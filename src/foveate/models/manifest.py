@@ -13,15 +13,14 @@ from types import MappingProxyType
 from typing import TypeVar, get_args
 
 from foveate import lesions
+from foveate.choices import Effort, Part
 from foveate.errors import LesionError, PackageError
 from foveate.types import (
     BlobPolarity,
     Decision,
-    Effort,
     FieldRule,
     LesionCriterion,
     ModelContract,
-    Part,
     SelectionRule,
     TtaViews,
 )

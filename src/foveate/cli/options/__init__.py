@@ -13,11 +13,11 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import Parameter
 
-from foveate.choices import ProcessorEngine, ProcessorPrecision
+from foveate.choices import LayoutName, ObjectKind, ProcessorEngine, ProcessorPrecision
 from foveate.errors import SettingError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ ModelName = Annotated[
     ),
 ]
 
-Field = Annotated[
+FieldOption = Annotated[
     str,
     Parameter(
         metavar="auto|full|ROW,COL,RADIUS",
@@ -51,11 +51,14 @@ Field = Annotated[
 
 DataFolder = Annotated[Path, Parameter(metavar="DIR", help="Folder that the data set was unpacked to.")]
 
-Layout = Annotated[
+ObjectKinds = Annotated[str, Parameter(metavar=",".join(get_args(ObjectKind)))]
+
+LayoutOption = Annotated[
     str,
     Parameter(
         metavar="NAME|FILE",
-        help="Folder layout of the data set: idrid, ddr, fgadr, e-ophtha, or a .toml file that describes it.",
+        help=f"Folder layout of the data set: {', '.join(get_args(LayoutName))}, or a .toml file that "
+        "describes it.",
     ),
 ]
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Codes, Layout
+from foveate.cli.options import Codes, LayoutOption
 
 Split = Annotated[str | None, Parameter(metavar="SPLIT")]
 
@@ -20,7 +20,7 @@ Split = Annotated[str | None, Parameter(metavar="SPLIT")]
 class CheckOptions:
     """Options of `foveate data check`."""
 
-    layout: Layout = "idrid"
+    layout: LayoutOption = "idrid"
     split: Split = None
     """Split to check; all splits by default."""
     out: Annotated[Path | None, Parameter(metavar="DIR")] = None
@@ -37,7 +37,7 @@ class SplitOptions:
 
     out: Annotated[Path, Parameter(metavar="FILE")]
     """JSON file to write the folds to; an existing file is not replaced."""
-    layout: Layout = "idrid"
+    layout: LayoutOption = "idrid"
     folds: Annotated[int, Parameter(metavar="N")] = 5
     """Number of folds to make."""
     seed: Annotated[int, Parameter(metavar="N")] = 0

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Flag, ModelName, Threads, UsageError
+from foveate.cli.options import Flag, ModelName, ObjectKinds, Threads, UsageError
 
 TextFile = Annotated[Path | None, Parameter(metavar="FILE")]
 
@@ -78,7 +78,7 @@ class WatchOptions:
     processed, and why."""
     date: Date = None
     """Watch only the studies of a day, or of a range of days, of which one end may be left open."""
-    objects: Annotated[str, Parameter(name="--dicom", metavar="seg,sr,prob")] = "seg,sr"
+    objects: Annotated[ObjectKinds, Parameter(name="--dicom")] = "seg,sr"
     """DICOM objects to store, as in `foveate predict`."""
     model: ModelName = None
     threads: Threads = None

@@ -6,18 +6,19 @@ Ignores: how anything is scored.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from foveate.choices import Effort, Part, Tiling
 from foveate.cli.options import (
     DEFAULT_ENGINE,
     Codes,
     DataFolder,
     EngineOptions,
-    Field,
+    FieldOption,
     Flag,
-    Layout,
+    LayoutOption,
     ModelName,
     Thresholds,
     UsageError,
@@ -33,7 +34,7 @@ class EvaluateOptions:
     data: DataFolder
     out: Annotated[Path, Parameter(metavar="DIR")]
     """Folder to write metrics.json, metrics.csv and report.html to."""
-    layout: Layout = "idrid"
+    layout: LayoutOption = "idrid"
     split: Annotated[str, Parameter(metavar="test|train|FILE[:FOLD]")] = "test"
     """Photographs to score: a split of the layout, or those in a JSON file of folds, of one fold if its
     number is added, such as folds.json:0."""
@@ -41,7 +42,7 @@ class EvaluateOptions:
     predictions: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Score the probability maps in this folder instead of a model: files named `<photograph>_<LESION>.png`,
     .tif, .tiff, .npy or .npz."""
-    region: Literal["whole", "paper", "field"] = "whole"
+    region: Part = "whole"
     """Pixels to score: of the whole photograph (whole), the paper's centre crop of 2816 x 3328 px (paper), or
     the field of view (field)."""
     lesions: Codes = None
@@ -49,8 +50,8 @@ class EvaluateOptions:
     threshold: Thresholds = None
     """Probability from which a pixel belongs to the lesion; by default the model's own, or 0.5 with
     --predictions."""
-    field: Field = "auto"
-    effort: Literal["full", "balanced", "fast"] = "full"
+    field: FieldOption = "auto"
+    effort: Effort = "full"
     """How much of a photograph the model examines closely: all of it (full), or only windows that a first
     look at the whole photograph selects (balanced, and still fewer with fast)."""
     engine: EngineOptions = DEFAULT_ENGINE
@@ -84,6 +85,6 @@ class CompareOptions:
     """Split of the layout to compare on, such as test; the fold held back by default."""
     lesions: Codes = None
     """Lesions to compare; all of the recipe's by default."""
-    tiling: Literal["model", "paper"] = "model"
+    tiling: Tiling = "model"
     """How photographs are divided into windows: as the model does it, with overlap (model), or into the
     paper's 143 patches without overlap (paper)."""

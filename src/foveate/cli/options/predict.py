@@ -7,12 +7,22 @@ Ignores: how a run is done.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.choices import Device, EngineName, Precision
-from foveate.cli.options import Codes, Count, Field, Flag, ModelName, Threads, Thresholds, UsageError
+from foveate.choices import Device, Effort, EngineName, MapFormat, Part, Precision
+from foveate.cli.options import (
+    Codes,
+    Count,
+    FieldOption,
+    Flag,
+    ModelName,
+    ObjectKinds,
+    Threads,
+    Thresholds,
+    UsageError,
+)
 
 
 @Parameter(name="*")
@@ -37,7 +47,7 @@ class DeviceOptions:
 class DicomOptions:
     """DICOM objects to write."""
 
-    dicom: Annotated[str | None, Parameter(metavar="seg,sr,prob")] = None
+    dicom: ObjectKinds | None = None
     """DICOM objects to write as well, for photographs that are DICOM files: the masks as a Segmentation
     (seg), a report of their measurements (sr), the probabilities as a Segmentation (prob)."""
     deidentify: Annotated[Path | None, Parameter(metavar="KEY")] = None
@@ -89,17 +99,17 @@ class PredictOptions:
     threshold: Thresholds = None
     """Probability from which a pixel belongs to the lesion, above 0 and at most 1; the model's own by
     default."""
-    format: Literal["png", "png16", "tiff", "npz"] = "png"
+    format: MapFormat = "png"
     """File format of the probability maps: 8-bit PNG (png), 16-bit PNG (png16), 16-bit TIFF (tiff) or NumPy
     (npz)."""
-    region: Literal["field", "paper", "whole"] | None = None
+    region: Part | None = None
     """Part of the photograph to process: the field of view (field), the paper's centre crop of 2816 x 3328 px
     (paper), or all of it (whole). By default what the model was trained on."""
-    field: Field = "auto"
+    field: FieldOption = "auto"
     resume: Flag = False
     """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
     and only the rest is computed."""
-    effort: Literal["full", "balanced", "fast"] = "full"
+    effort: Effort = "full"
     """How much of a photograph is examined closely: all of it (full), or only windows that a first look at
     the whole photograph selects (balanced, and still fewer with fast), if the model has rules for it. The
     model's card says what each costs in average precision."""

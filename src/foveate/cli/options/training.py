@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.choices import Device
-from foveate.cli.options import Count, DataFolder, Flag, Layout
+from foveate.choices import Device, LastStage, StageChoice
+from foveate.cli.options import Count, DataFolder, Flag, LayoutOption
 
 Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none", show_choices=False)]
 
 Stages = Annotated[
-    tuple[Literal["global", "local", "fusion", "joint", "refine"], ...],
+    tuple[StageChoice, ...],
     Parameter(negative="", show_default=False),
 ]
 
@@ -31,7 +31,7 @@ class TrainingOptions:
     """Options of every training."""
 
     data: DataFolder
-    layout: Layout = "idrid"
+    layout: LayoutOption = "idrid"
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None
     """JSON file of folds, as `foveate data split` writes it; the recipe's own by default. A recipe that has
     none assigns the photographs to folds by its seed, and saves the folds in the run."""
@@ -114,12 +114,12 @@ class ReleaseOptions:
     """Folder of the finished training run."""
     to: Annotated[Path, Parameter(metavar="DIR")]
     """Folder to write the model package to; a package that it holds is replaced."""
-    layout: Layout = "idrid"
+    layout: LayoutOption = "idrid"
     judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="", show_default=False)] = ()
     """Folder of another finished run of the recipe, which held photographs back; may be given several times.
     Such runs calibrate a model that learned from all photographs, and choose its thresholds, in place of its
     own run."""
     version: Version = "1"
     """Version to give the model package."""
-    stage: Literal["fusion", "joint", "refine"] | None = None
+    stage: LastStage | None = None
     """Last stage whose weights are used; by default refine if the run has finished it, joint otherwise."""

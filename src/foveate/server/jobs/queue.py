@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from foveate.choices import Part
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
 from foveate.server import errors
@@ -42,7 +43,6 @@ from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
 from foveate.server.storage.remains import delete_remains
-from foveate.types import Part
 
 ATTEMPTS = 3
 """Attempts before a photograph that ends its worker, or the server, is recorded as failed."""

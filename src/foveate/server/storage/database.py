@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from foveate.choices import Part
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
 from foveate.server import errors
@@ -31,7 +32,6 @@ from foveate.server.storage.facts import (
     VerdictDetails,
 )
 from foveate.server.storage.names import Eye
-from foveate.types import Part
 
 State = Literal["queued", "looking", "done", "failed"]
 
