@@ -39,7 +39,7 @@ ObjectKind = Literal["seg", "sr", "prob"]
 LayoutName = Literal["idrid", "ddr", "fgadr", "e-ophtha"]
 """Data sets whose folder layout is known; any other is described by a file."""
 
-Tiling = Literal["model", "paper"]
+ComparisonTiling = Literal["model", "paper"]
 """How a comparison divides photographs: as the model does, or into the paper's patches without overlap."""
 
 LastStage = Literal["fusion", "joint", "refine"]

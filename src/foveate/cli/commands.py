@@ -44,7 +44,7 @@ dicom = App(name="dicom", help="Fetch photographs from a DICOM archive (DICOMweb
 for group in (models, data, dicom):
     app.command(group)
 
-Recipe = Annotated[str, Parameter(metavar="RECIPE")]
+RecipeName = Annotated[str, Parameter(metavar="RECIPE")]
 Folder = Annotated[Path, Parameter(name="DIR")]
 Url = Annotated[str, Parameter(metavar="URL")]
 
@@ -200,7 +200,7 @@ def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
 
 
 @app.command
-def train(recipe: Recipe, /, *, training: TrainingOptions, options: TrainOptions) -> None:
+def train(recipe: RecipeName, /, *, training: TrainingOptions, options: TrainOptions) -> None:
     """Train a network by a recipe, in the paper's stages; --resume continues a run that was interrupted.
 
     Under torchrun the same command trains in several processes, on several GPUs or machines.
@@ -217,7 +217,7 @@ def train(recipe: Recipe, /, *, training: TrainingOptions, options: TrainOptions
 
 
 @app.command
-def release(recipe: Recipe, /, *, options: ReleaseOptions) -> None:
+def release(recipe: RecipeName, /, *, options: ReleaseOptions) -> None:
     """Validate a finished training run on the photographs held back, calibrate it, and write a model package.
 
     Parameters
@@ -232,7 +232,7 @@ def release(recipe: Recipe, /, *, options: ReleaseOptions) -> None:
 
 
 @app.command
-def programme(recipe: Recipe, /, *, training: TrainingOptions, options: CrossValidationOptions) -> None:
+def programme(recipe: RecipeName, /, *, training: TrainingOptions, options: CrossValidationOptions) -> None:
     """Make a model: train with each fold held back, then on all photographs, and write a model package.
 
     Finished work in --out is reused: after an interruption the same command repeats at most two minutes.
@@ -249,7 +249,7 @@ def programme(recipe: Recipe, /, *, training: TrainingOptions, options: CrossVal
 
 
 @app.command
-def compare(recipe: Recipe, /, *, training: TrainingOptions, options: CompareOptions) -> None:
+def compare(recipe: RecipeName, /, *, training: TrainingOptions, options: CompareOptions) -> None:
     """Train GlobalNet alone, LocalNet alone and both fused, and compare them as in the paper's Table 1.
 
     After its pre-training each stream alone is trained for as many steps as the joint stage takes, also with

@@ -15,7 +15,7 @@ from foveate import evaluation, models
 from foveate.cli import progress_steps
 from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
-from foveate.datasets import Case, graded, layouts
+from foveate.datasets import Case, dr_grades, layouts
 from foveate.evaluation.networks import ROWS
 from foveate.training import cross_validation, distributed, overrides, recipes, runner
 from foveate.training.recipe import Recipe
@@ -145,7 +145,7 @@ def make_plan(
 
 def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:
     """Return the healthy eyes to learn from; none if no folder is named."""
-    return () if folder is None else graded.healthy_cases(folder, recipe.healthy_split)
+    return () if folder is None else dr_grades.healthy_cases(folder, recipe.healthy_split)
 
 
 def find_recipe(name: str) -> Recipe:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from foveate import metrics
 from foveate.choices import Effort
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
-from foveate.evaluation.figures import Tree
+from foveate.evaluation.lesion_metrics import Tree
 from foveate.evaluation.measures import Measures, search_thresholds
 from foveate.evaluation.selection import PreviouslySeen
 from foveate.metrics import Estimate

@@ -121,7 +121,7 @@ class Recipe:
     split: Path | None = None
     """JSON file of folds; None if the run assigns them or the command line names a file."""
     healthy_split: Path | None = None
-    """JSON file that says which graded photographs may be used for training (`datasets.graded`); None:
+    """JSON file that says which graded photographs may be used for training (`datasets.dr_grades`); None:
     all."""
     held_back: int | None = 0
     """The fold that is not trained on; None trains on all (the paper, which had separate test

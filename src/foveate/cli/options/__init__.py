@@ -31,7 +31,7 @@ Codes = Annotated[str | None, Parameter(metavar="EX,MA")]
 
 Thresholds = Annotated[str | None, Parameter(metavar="EX=0.4,...")]
 
-ModelName = Annotated[
+ModelOption = Annotated[
     str | None,
     Parameter(
         metavar="NAME|FOLDER",

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Flag, ModelName, ObjectKinds, Threads, UsageError
+from foveate.cli.options import Flag, ModelOption, ObjectKinds, Threads, UsageError
 
 TextFile = Annotated[Path | None, Parameter(metavar="FILE")]
 
@@ -80,7 +80,7 @@ class WatchOptions:
     """Watch only the studies of a day, or of a range of days, of which one end may be left open."""
     objects: Annotated[ObjectKinds, Parameter(name="--dicom")] = "seg,sr"
     """DICOM objects to store, as in `foveate predict`."""
-    model: ModelName = None
+    model: ModelOption = None
     threads: Threads = None
     every: Annotated[float, Parameter(metavar="SECONDS")] = 10.0
     """Seconds between two queries of the archive."""

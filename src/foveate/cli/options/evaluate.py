@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.choices import Effort, Part, Tiling
+from foveate.choices import ComparisonTiling, Effort, Part
 from foveate.cli.options import (
     DEFAULT_ENGINE,
     Codes,
@@ -19,7 +19,7 @@ from foveate.cli.options import (
     FieldOption,
     Flag,
     LayoutOption,
-    ModelName,
+    ModelOption,
     Thresholds,
     UsageError,
 )
@@ -38,7 +38,7 @@ class EvaluateOptions:
     split: Annotated[str, Parameter(metavar="test|train|FILE[:FOLD]")] = "test"
     """Photographs to score: a split of the layout, or those in a JSON file of folds, of one fold if its
     number is added, such as folds.json:0."""
-    model: ModelName = None
+    model: ModelOption = None
     predictions: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Score the probability maps in this folder instead of a model: files named `<photograph>_<LESION>.png`,
     .tif, .tiff, .npy or .npz."""
@@ -85,6 +85,6 @@ class CompareOptions:
     """Split of the layout to compare on, such as test; the fold held back by default."""
     lesions: Codes = None
     """Lesions to compare; all of the recipe's by default."""
-    tiling: Tiling = "model"
+    tiling: ComparisonTiling = "model"
     """How photographs are divided into windows: as the model does it, with overlap (model), or into the
     paper's 143 patches without overlap (paper)."""

@@ -17,7 +17,7 @@ from foveate.cli.options import (
     Count,
     FieldOption,
     Flag,
-    ModelName,
+    ModelOption,
     ObjectKinds,
     Threads,
     Thresholds,
@@ -92,7 +92,7 @@ class PredictOptions:
     out: Annotated[str, Parameter(metavar="DIR")]
     """Folder to write results to: maps/, masks/, overlays/, regions/, summary.csv, run.json and index.html.
     It must not hold results yet, unless --resume is given."""
-    model: ModelName = None
+    model: ModelOption = None
     lesions: Codes = None
     """Lesions to report, by their codes, such as EX,MA (hard exudates, microaneurysms); all lesions of the
     model by default."""

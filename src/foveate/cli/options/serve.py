@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelName
+from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelOption
 
 Number = Annotated[int, Parameter(metavar="N")]
 
@@ -42,7 +42,7 @@ class ServeOptions:
     """Address to listen on; any but this machine's own needs a token."""
     port: Number = 8000
     """Port to listen on; 0 takes any that is free."""
-    model: ModelName = None
+    model: ModelOption = None
     data: Annotated[Path, Parameter(metavar="DIR")] = Path("foveate-data")
     """Folder for everything that the server keeps: photographs, results and corrections; created if it is
     missing."""

@@ -88,7 +88,9 @@ def photograph(packs: Packs, pack: Path, crop: Crop) -> UInt8[np.ndarray, "h w 3
     return _resize(_read(packs, pack, number, sizes[number], part), crop.shape)
 
 
-def _read(packs: Packs, pack: Path, number: int, size: tiles.Level, part: Box) -> UInt8[np.ndarray, "_ _ 3"]:
+def _read(
+    packs: Packs, pack: Path, number: int, size: tiles.ZoomLevel, part: Box
+) -> UInt8[np.ndarray, "_ _ 3"]:
     """Return a part of one level, put together from its tiles."""
     picture = np.zeros((*part.shape, 3), np.uint8)
     for row in range(part.top // tiles.SIZE, -(-part.bottom // tiles.SIZE)):

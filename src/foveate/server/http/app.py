@@ -31,7 +31,7 @@ from foveate.server.http.routes import batches, corrections, files, findings, gr
 from foveate.server.http.routes import service as about
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.worker_pool import WorkerPool, spawn_workers
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
 from foveate.server.sessions import Sessions
 from foveate.server.storage import refusals

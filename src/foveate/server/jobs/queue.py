@@ -35,7 +35,7 @@ from foveate.server.jobs.protocol import (
     Task,
 )
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
 from foveate.server.review.current_counts import current_counts_of
 from foveate.server.storage import names
@@ -64,7 +64,7 @@ CLOSE_SECONDS = 1.5
 
 LOG = logging.getLogger("foveate.server")
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,7 +321,7 @@ class JobQueue:
             self._wake.notify_all()
         self._events.publish("queue", self.lengths())
 
-    def _persistently(self, action: Callable[[], Result]) -> Result | None:
+    def _persistently(self, action: Callable[[], ResultT]) -> ResultT | None:
         """Retry something that needs the disk until it succeeds; return None if the server stops first."""
         while not self._closing.is_set():
             try:

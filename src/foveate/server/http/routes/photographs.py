@@ -16,6 +16,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from foveate.choices import Part
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
@@ -54,7 +55,7 @@ async def submit(
     services: Services,
     batch: BatchId = None,
     field: Annotated[str, Query(max_length=100)] = "auto",
-    region: schemas.Region | None = None,
+    region: Part | None = None,
     foveate_name: Annotated[str | None, Header(max_length=4096)] = None,
 ) -> schemas.PhotographBody:
     """Submit a photograph: the body is its file."""
