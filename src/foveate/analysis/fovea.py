@@ -108,8 +108,8 @@ def _darkest(
     score = darkness * weight * math.exp(-0.5 * offset**2)
     if not score.any():
         return _Spot(centre=usual, laterality=laterality, score=0.0)
-    settled = np.where(_distances(darkness, _peak(score)) <= SETTLING * diameter, darkness, 0)
-    return _Spot(centre=_peak(settled), laterality=laterality, score=float(score.max()))
+    nearby = np.where(_distances(darkness, _peak(score)) <= SETTLING * diameter, darkness, 0)
+    return _Spot(centre=_peak(nearby), laterality=laterality, score=float(score.max()))
 
 
 def _peak(values: Float32[np.ndarray, "h w"] | Float64[np.ndarray, "h w"]) -> tuple[float, float]:

@@ -86,12 +86,12 @@ def release(recipe: str, options: ReleaseOptions) -> None:
         load_run(find_recipe(recipe), folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
-    judged = ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped])
+    inputs = ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped])
     histograms = {}
     for row in ROWS:
-        histograms[row] = validate(judged, row)
+        histograms[row] = validate(inputs, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
-    write_package(judged, histograms, options.version, options.to)
+    write_package(inputs, histograms, options.version, options.to)
     print(options.to)
 
 

@@ -106,7 +106,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         )
         if unlisted := [photograph.name for photograph in healthy if photograph.name not in halves]:
             raise DatasetError(f"{folder}: {unlisted[0]} is in neither half of {split}; add it there")
-        named = [
+        candidates = [
             (photograph.name, photograph.photograph)
             for photograph in healthy
             if halves[photograph.name] == TRAIN_HALF
@@ -115,8 +115,8 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         _refuse_grades(folder)
         sources = photographs.list_files([str(folder)]).photographs
         _refuse_grades_beside(folder, {source.path.stem for source in sources})
-        named = [(source.name.replace("/", "-"), source.path) for source in sources]
-    usable = sorted((name, path) for name, path in named if path.stem not in SET_ASIDE)
+        candidates = [(source.name.replace("/", "-"), source.path) for source in sources]
+    usable = sorted((name, path) for name, path in candidates if path.stem not in SET_ASIDE)
     if not usable:
         raise DatasetError(f"{folder}: no photograph of a healthy eye to learn from; name another folder")
     _refuse_duplicates(folder, [name for name, _ in usable])

@@ -204,10 +204,10 @@ def _set_folder(root: Path, layout: Layout) -> Path:
     for base in (root / below for below in layout.roots):
         if any((base / folder).is_dir() for folder in expected):
             return base
-    named = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
+    folder_names = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
     raise DatasetError(
-        f"{root}: not laid out as {layout.name}: no folder {named} in it; give the folder that the set was "
-        "unpacked to, or another layout"
+        f"{root}: not laid out as {layout.name}: no folder {folder_names} in it; give the folder that the "
+        "set was unpacked to, or another layout"
     )
 
 
@@ -300,7 +300,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
     """Return the case of a photograph."""
     below = path.relative_to(masks.base)
     folder = below.parent.relative_to(fixed_folder(folders.photographs))
-    found = {
+    mask_files = {
         lesion: next(filter(None, (masks.find(name, path.stem, folder.as_posix()) for name in names)), None)
         for lesion, names in folders.masks.items()
     }
@@ -308,7 +308,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
     return Case(
         name=same_name("_".join((*folder.parts, path.stem))),
         photograph=path,
-        masks={lesion: mask for lesion, mask in found.items() if mask is not None},
+        masks={lesion: mask for lesion, mask in mask_files.items() if mask is not None},
         annotated=folders.annotated,
         eye=eye[1] if eye else None,
         lesion_from=layout.lesion_from,

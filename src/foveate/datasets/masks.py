@@ -170,8 +170,8 @@ def ambiguity(mask: MaskFile, lesion_from: float) -> str | None:
     if len(levels) < 2:
         return None
     if levels[-1] <= LARGEST_CLASS:
-        named = ", ".join(map(str, levels))
-        return f"levels {named} count as lesion alike; if they are classes, save a mask for each lesion"
+        level_list = ", ".join(map(str, levels))
+        return f"levels {level_list} count as lesion alike; if they are classes, save a mask for each lesion"
     return (
         f"{len(levels)} levels from {levels[0]} to {levels[-1]} count as lesion alike; for soft edges let "
         "the layout say lesion_from = 0.5"

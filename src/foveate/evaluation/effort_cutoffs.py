@@ -155,13 +155,15 @@ def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dic
         raise DatasetError(
             "no photograph is held back to choose the windows of less effort on; give a split with some"
         )
-    tried = {share: cutoffs(results, share) for share in SHARES}
-    losses = {share: outcome(results, criteria).losses for share, criteria in tried.items()}
+    criteria_by_share = {share: cutoffs(results, share) for share in SHARES}
+    losses = {share: outcome(results, criteria).losses for share, criteria in criteria_by_share.items()}
     rules: dict[Effort, SelectionRule] = {}
     for effort, limit in LIMITS.items():
         allowed = [share for share in SHARES if limit.allows(losses[share])]
         if allowed:
-            rules[effort] = SelectionRule(tta_views=views, criteria=MappingProxyType(tried[min(allowed)]))
+            rules[effort] = SelectionRule(
+                tta_views=views, criteria=MappingProxyType(criteria_by_share[min(allowed)])
+            )
     return rules
 
 

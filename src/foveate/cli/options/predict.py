@@ -153,8 +153,8 @@ class PredictOptions:
 
     def _require_single_machine(self) -> None:
         cluster = self.cluster
-        given = {"--shard": cluster.shard, "--tries": cluster.tries, "--log": cluster.log}
-        for name, value in given.items():
+        cluster_options = {"--shard": cluster.shard, "--tries": cluster.tries, "--log": cluster.log}
+        for name, value in cluster_options.items():
             if value is not None:
                 raise UsageError(f"{name} is for a run by workers; give --on local or --on ray://HOST.")
         if self.device.device == "cuda" and self.device.engine not in (None, "torch"):

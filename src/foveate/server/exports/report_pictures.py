@@ -135,8 +135,8 @@ def outline(
     areas = []
     for lesion in lesions.of(list(masks)):
         mask = masks[lesion.code]
-        found = regions.find(mask * np.uint8(255), 1, lesion.code, 0, None)
-        areas.append(overlays.outlined_area(contours.trace(mask > 0, found), lesion, LINE))
+        lesion_regions = regions.find(mask * np.uint8(255), 1, lesion.code, 0, None)
+        areas.append(overlays.outlined_area(contours.trace(mask > 0, lesion_regions), lesion, LINE))
     nothing = np.zeros((0, pixels.shape[1], 3), np.uint8)
     return overlays.draw(pixels, areas, nothing, width=LINE)
 

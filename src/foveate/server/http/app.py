@@ -166,8 +166,8 @@ def _handle_faults(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> Response:
         log_traceback(error)
-        known = error.errno is not None  # a time-out is an OSError, too
-        return Problem.of(refusals.disk_error(error) if known else errors.internal()).response()
+        is_disk_error = error.errno is not None  # a time-out is an OSError, too
+        return Problem.of(refusals.disk_error(error) if is_disk_error else errors.internal()).response()
 
     @app.exception_handler(sqlite3.Error)
     async def database(request: Request, error: sqlite3.Error) -> Response:

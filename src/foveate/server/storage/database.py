@@ -273,10 +273,10 @@ class Database:
         where, values = (
             (f"WHERE {IS_NO_COPY} AND batch = ?", (batch,)) if batch else (f"WHERE {IS_NO_COPY}", ())
         )
-        counted = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
+        numbers = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
         for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
-            counted[row[0]] = row[1]
-        return counted
+            numbers[row[0]] = row[1]
+        return numbers
 
     def delete_batch(self, identifier: str) -> None:
         """Delete a batch that holds no photograph any more."""

@@ -176,8 +176,8 @@ def change(
         _require_present(services, record, if_match)
         _change_fields(services, record, body)
         if body.model_fields_set & {"thresholds", "levels"}:
-            chosen = body.thresholds or _thresholds(record, body.levels or {})
-            services.corrections.set_thresholds(id, chosen)
+            thresholds = body.thresholds or _thresholds(record, body.levels or {})
+            services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
     services.publish(changed)
     photograph = services.presenter.photograph(changed)
