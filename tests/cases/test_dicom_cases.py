@@ -577,7 +577,7 @@ def test_the_server_shows_an_objects_pixel_spacing_everywhere_and_keeps_it(tmp_p
             expected = spacing and pytest.approx(area["area_px"] * spacing**2)
             assert area["area_mm2"] == expected
             report = client.get(f"{url}/report").text
-            assert ("0.006 mm a pixel" in report) == (spacing == 0.006)
+            assert ("0.006 mm per pixel" in report) == (spacing == 0.006)
             with zipfile.ZipFile(io.BytesIO(client.get(f"{url}/download").content)) as archive:
                 (content,) = [json.loads(archive.read(name)) for name in archive.namelist() if "json" in name]
             assert content["photograph"]["spacing_mm"] == spacing

@@ -37,7 +37,7 @@ def invalid(message: str) -> ServiceError:
 
 def queue_full(waiting: int, seconds: int) -> ServiceError:
     """Return the error for a full queue."""
-    line = f"{waiting} photographs wait already; try again in {seconds} s"
+    line = f"the queue is full with {waiting} photographs; try again in {seconds} s"
     return ServiceError("queue_full", line, retry_after=seconds)
 
 
@@ -63,5 +63,5 @@ def no_space() -> ServiceError:
 
 def storage(reason: str) -> ServiceError:
     """Return the error for a failure of the disk or the database that is not a lack of space."""
-    line = f"the server cannot use its data folder ({reason}); the person who runs the server must see to it"
+    line = f"the server cannot use its data folder ({reason}); ask the person who runs the server"
     return ServiceError("storage", line)

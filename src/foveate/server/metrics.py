@@ -31,10 +31,10 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._counters = CollectorRegistry()  # separate: a gauge and a counter differ only in _total
         self._info = self._gauge("foveate_info", "Version of Foveate.", ["version"])
-        self._photographs = self._gauge("foveate_photographs", "Photographs kept, by state.", ["state"])
-        self._waiting = self._gauge("foveate_queue_waiting", "Photographs that wait.")
+        self._photographs = self._gauge("foveate_photographs", "Photographs stored, by state.", ["state"])
+        self._waiting = self._gauge("foveate_queue_waiting", "Photographs that wait in the queue.")
         self._under_way = self._gauge("foveate_queue_under_way", "Photographs that are being predicted.")
-        self._limit = self._gauge("foveate_queue_limit", "Photographs that may wait.")
+        self._limit = self._gauge("foveate_queue_limit", "Maximum number of photographs that may wait.")
         self._finished = Counter(
             "foveate_photographs_total",
             "Photographs finished, by outcome.",

@@ -94,7 +94,7 @@ class Options:
             )
         if self.token is None and not is_loopback(self.host):
             raise SettingError(
-                f"--host {self.host} lets other machines in; give a token as well, by --token-file FILE"
+                f"--host {self.host} lets other machines reach the server; give a token by --token-file, too"
             )
 
     @property
@@ -126,6 +126,6 @@ def roots(folders: tuple[Path, ...]) -> Mapping[str, Path]:
         if not real.is_dir():
             raise SettingError(f"--root {folder}: no such folder; check the path")
         if not real.name or real.name in by_name:
-            raise SettingError(f"--root {folder}: there is one called {real.name!r} already; rename one")
+            raise SettingError(f"--root {folder}: another folder is named {real.name!r}, too; rename one")
         by_name[real.name] = real
     return MappingProxyType(by_name)

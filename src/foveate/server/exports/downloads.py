@@ -229,7 +229,7 @@ class Exports:
             record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
         ]
         if not chosen:
-            raise errors.not_ready("nobody has corrected or reviewed any of these photographs yet")
+            raise errors.not_ready("none of these photographs is corrected or reviewed yet")
         codes = list(dict.fromkeys(code for record in chosen for code in record.predicted.lesions))
 
         def entries() -> Iterator[Entry]:

@@ -37,8 +37,8 @@ AUTHORS = 5
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
     "colour": "blue is brighter than red: are they swapped?",
-    "cut": "more of the field is missing than cameras leave out",
-    "exposure": "too dark, too light, or much of it lost",
+    "cut": "more of the field is missing than cameras cut off",
+    "exposure": "too dark, too light, or much of it lost in black or white",
     "small": "the field is less than 1000 px wide: microaneurysms can hardly be distinguished from noise",
 }
 """Code of a quality problem -> what it means."""
@@ -180,7 +180,7 @@ class Reports:
 
 def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
     """Return the facts that the head of the page lists besides the name."""
-    spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm a pixel"
+    spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm per pixel"
     stated = [] if body.eye is None else [f"{body.eye} eye"]
     placed = [] if burden is None or burden.eye == body.eye else [f"{burden.eye} eye, by the placed disc"]
     return (
@@ -234,7 +234,7 @@ def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:
         return ("Nobody has corrected this result; it is the model's.",)
     by_author: dict[str, list[Edit]] = {}
     for edit in edits:
-        by_author.setdefault(edit.author or "someone unnamed", []).append(edit)
+        by_author.setdefault(edit.author or "a person without a name", []).append(edit)
     lines = [_author_line(author, made) for author, made in by_author.items()]
     if len(lines) > AUTHORS:
         lines = [*lines[:AUTHORS], f"and {len(lines) - AUTHORS} more people; see the journal of corrections"]
@@ -272,7 +272,7 @@ def _grid_table(
     scale = (
         "scale from the photograph's pixel spacing"
         if burden.scale_from == "spacing"
-        else "scale by a rule of thumb: fovea to disc taken as 4.5 mm"
+        else "scale by a rule of thumb: 4.5 mm from fovea to disc"
     )
     rows = [
         (

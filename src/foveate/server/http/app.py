@@ -140,7 +140,7 @@ def _handle_refusals(app: FastAPI) -> None:
         details = error.errors()[0]
         where = ".".join(str(part) for part in details["loc"] if part != "body")
         malformed = details["type"] == "json_invalid"
-        line = "the body is no JSON" if malformed else f"{where}: {details['msg']}".strip(": ")
+        line = "the body is not valid JSON" if malformed else f"{where}: {details['msg']}".strip(": ")
         return Problem(400 if malformed else 422, "bad_request" if malformed else "invalid", line).response()
 
     @app.exception_handler(FoveateError)
@@ -174,7 +174,7 @@ def _handle_faults(app: FastAPI) -> None:
         running: service.Service = request.app.state.service
         if running.jobs.is_closing:  # the database is closed, or about to be
             return Problem.of(errors.stopping()).response()
-        LOG.error("the database refuses: %s", error)
+        LOG.error("an error of the database: %s", error)
         refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
         return Problem.of(refusal).response()
 

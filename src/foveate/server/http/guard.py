@@ -150,20 +150,20 @@ class Guard:
         """Raise a Problem if a request may not be handled."""
         path = scope["path"]
         if hostname(headers.get("host", "")) not in self._options.names:
-            raise Problem(421, "unknown_host", "the server has no such name; see --allow-host")
+            raise Problem(421, "unknown_host", "the server has another name; allow this one by --allow-host")
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
             raise Problem(
                 403,
                 "cross_site",
                 "requests must come from this server's own page, or from no page; a proxy must pass on the "
-                "Host that the browser asked for (docs/serve.md)",
+                "browser's Host header (docs/serve.md)",
             )
         if _is_open(path) or admits(self._sessions, headers):
             return
         raise Problem(
             401,
             "token_required",
-            "send Authorization: Bearer TOKEN, or open a session",
+            "a token is required; send Authorization: Bearer TOKEN, or open a session",
             {"WWW-Authenticate": "Bearer"},
         )
 
@@ -302,14 +302,14 @@ def require_length(headers: Headers, limit: int) -> None:
     """Raise a Problem if the header announces a body that is too long."""
     length = headers.get("content-length", "0")
     if not length.isdigit():
-        raise Problem(400, "bad_request", "Content-Length is not a number")
+        raise Problem(400, "bad_request", "Content-Length is not a number; give the body's bytes")
     if int(length) > limit:
         raise too_many_bytes(limit)
 
 
 def too_many_bytes(limit: int) -> Problem:
     """Return the problem of a body that is too long."""
-    return Problem(413, "too_many_bytes", f"the body has more than the {limit:,} bytes that are taken")
+    return Problem(413, "too_many_bytes", f"the body has more bytes than the limit of {limit:,}")
 
 
 def too_slow() -> Problem:

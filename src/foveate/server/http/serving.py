@@ -98,7 +98,7 @@ def _listening(options: Options) -> socket.socket:
         listening.bind(place)
     except OSError as error:
         raise SettingError(
-            f"{options.host}:{options.port} cannot be listened at ({error.strerror}); choose another --port"
+            f"{options.host}:{options.port} cannot be opened ({error.strerror}); choose another --port"
         ) from error
     return listening
 

@@ -55,7 +55,8 @@ def require_type(request: Request, *kinds: str) -> None:
     """Raise a Problem if the body has none of the given content types."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in kinds:
-        raise Problem(415, "unsupported_media_type", f"send the file itself, as {', '.join(kinds)}")
+        line = f"the body has another content type; send the file itself, as {', '.join(kinds)}"
+        raise Problem(415, "unsupported_media_type", line)
 
 
 def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: int) -> str:
@@ -68,11 +69,11 @@ def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: i
         ServiceError: there is no such file.
     """
     if root not in roots:
-        raise Problem(403, "outside_roots", "no folder of that name was given with --root")
+        raise Problem(403, "outside_roots", "no --root has that name; GET /api/server lists them")
     try:
         real = (roots[root] / path).resolve()
         if not real.is_relative_to(roots[root]):
-            raise Problem(403, "outside_roots", "the path leads out of the folder that was given with --root")
+            raise Problem(403, "outside_roots", "the path leads out of its --root; give a path below it")
         # The flags refuse a link that has replaced the file since the check; a pipe does not block.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (OSError, ValueError):  # missing, not permitted, too long, with a NUL

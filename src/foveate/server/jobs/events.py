@@ -80,7 +80,7 @@ class EventBroker:
             if self._closed:
                 raise errors.stopping()
             if len(self._subscribers) >= SUBSCRIBERS:
-                raise errors.busy("listeners", 10)
+                raise errors.busy("event streams", 10)
         return self._stream(subscriber, first)
 
     async def _stream(self, subscriber: _Subscriber, first: str) -> AsyncIterator[str]:

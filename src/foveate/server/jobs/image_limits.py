@@ -39,7 +39,7 @@ def require_bounded(path: Path, header: Image.Image) -> None:
         ServiceError: 'unreadable'.
     """
     if header.format == "JPEG" and (scans := _scans(path)) > SCANS:
-        line = f"it has {scans} scans, more than the {SCANS} that are read; save it again as baseline JPEG"
+        line = f"it has {scans} scans, more than the limit of {SCANS}; save it again as baseline JPEG"
         raise ServiceError("unreadable", line)
     if header.format == "TIFF":
         _require_small_tiles(header)

@@ -256,7 +256,7 @@ class JobQueue:
         if changed is None:
             if self._database.get(record.id) is None:
                 raise errors.not_found("photograph")
-            raise errors.not_ready("it is in the queue already; wait for it")
+            raise errors.not_ready("it is in the queue already; wait until it is done")
         self._data_dir.delete(self._data_dir.photograph(record.id).exports)  # of the earlier prediction
         self._on_change(changed)
         self._notify()
@@ -294,7 +294,7 @@ class JobQueue:
             if self._closing.is_set():
                 raise LostError
             LOG.warning(
-                "the I/O worker was lost in the task '%s'; it is replaced, and tries again", task.task
+                "the I/O worker ended in the task '%s'; it is replaced, and the task repeated", task.task
             )
         return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
 
@@ -331,7 +331,7 @@ class JobQueue:
             try:
                 return action()
             except (sqlite3.Error, OSError, OutputError) as error:
-                LOG.error("%s in the queue; it goes on in %g s", type(error).__name__, RETRY_SECONDS)
+                LOG.error("%s in the queue; trying again in %g s", type(error).__name__, RETRY_SECONDS)
                 self._closing.wait(RETRY_SECONDS)
         return None
 
@@ -364,7 +364,7 @@ class JobQueue:
         self._running[record.id] = worker
         self._on_change(record)
         if record.attempts > ATTEMPTS:
-            line = f"it ended a worker {ATTEMPTS} times; scale it down, or send it to us"
+            line = f"its analysis crashed {ATTEMPTS} times; scale it down, or send it to us"
             self._persistently(lambda: self._fail(record, "crashed", line))
             return
 
@@ -386,11 +386,11 @@ class JobQueue:
             else:
                 self._persistently(lambda: self._fail(record, code, message))
         except TooSlowError:
-            line = f"it took longer than {self._limits.seconds:g} s; scale it down"
+            line = f"its analysis took longer than {self._limits.seconds:g} s; scale it down"
             self._persistently(lambda: self._fail(record, "too_slow", line))
         except (LostError, CancelledError):
             if not self._closing.is_set():
-                LOG.warning("a worker ended in the middle of a photograph and is replaced")
+                LOG.warning("a worker ended while it analysed a photograph; it is replaced")
             self._persistently(lambda: self._return(record, attempts=record.attempts))
         else:
             seconds = time.monotonic() - started

@@ -106,7 +106,7 @@ def _require_size(path: Path, pixels: int) -> None:
     if width * height > pixels:
         raise ServiceError(
             "too_many_pixels",
-            f"it has more than the {pixels / 1e6:g} million pixels that are read; scale it down",
+            f"it has more pixels than the limit of {pixels / 1e6:g} million; scale it down",
         )
 
 
@@ -139,7 +139,7 @@ def _lesion_pixels(task: ReadMaskTask) -> Bool[np.ndarray, "H W"]:
     except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # Pillow's own errors have no number
             raise
-        line = "no mask that can be read; send a PNG of the photograph's size"
+        line = "it cannot be read as a mask; send a PNG of the photograph's size"
         raise ServiceError("unreadable", line) from error
 
 
@@ -360,7 +360,7 @@ def _service_error(error: FoveateError | MemoryError, directory: PhotographDir) 
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, MemoryError):
-        return ServiceError("refused", "not enough memory for it; scale it down")
+        return ServiceError("refused", "there is not enough memory for it; scale it down")
     code = "unreadable" if isinstance(error, PhotographError) else "refused"
     code = "no_field" if isinstance(error, FieldError) else code
     return ServiceError(code, str(error).removeprefix(f"{display_path(directory.upload)}: "))

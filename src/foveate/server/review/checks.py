@@ -28,7 +28,7 @@ def require_lesion(record: Record, lesion: str) -> None:
     """
     if lesion not in record.predicted.lesions:
         lesions = ", ".join(record.predicted.lesions)
-        raise errors.invalid(f"lesion {lesion!r} is unknown to the model; it knows {lesions}")
+        raise errors.invalid(f"lesion is {lesion!r}; the model detects {lesions}")
 
 
 def require_size(mask: tuple[int, ...], photograph: tuple[int, int]) -> None:
@@ -39,5 +39,6 @@ def require_size(mask: tuple[int, ...], photograph: tuple[int, int]) -> None:
     """
     if mask != photograph:
         raise errors.invalid(
-            f"the mask has {mask[1]} x {mask[0]} px, the photograph {photograph[1]} x {photograph[0]}"
+            f"the mask has {mask[1]} x {mask[0]} px, the photograph {photograph[1]} x {photograph[0]}; "
+            "send a mask of the photograph's size"
         )

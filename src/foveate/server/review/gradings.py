@@ -72,16 +72,16 @@ class Gradings:
         """
         require_done(record)
         if stored.grading_in(self._database, record.id) is not None:
-            raise errors.invalid("this is a grading already; begin one on the photograph itself")
+            raise errors.invalid("this photograph is a grading itself; begin one on its original")
         with self._lock:
             gradings = self.of(record)
             for grading in gradings:
                 if grading.grader == grader:
                     return self._copy_of(grading)
             if len(gradings) >= MOST:
-                raise errors.invalid(f"{MOST} people grade this photograph already")
+                raise errors.invalid(f"{MOST} people grade this photograph already; no more can begin")
             if self.adjudication(record) is not None:
-                raise errors.not_ready("the gradings of this photograph have been adjudicated")
+                raise errors.not_ready("its gradings have been adjudicated; no more can begin")
             return self._add(record, grader)
 
     def _add(self, record: Record, grader: str) -> Record:
@@ -119,7 +119,7 @@ class Gradings:
         with self._lock:
             grading = stored.grading_in(self._database, record.id)
             if grading is None:
-                raise errors.invalid("this photograph is no grading; begin one with POST .../gradings")
+                raise errors.invalid("this photograph is not a grading; begin one with POST .../gradings")
             original = self._database.get(grading.original)
             if not done and original is not None and self.is_open(original):
                 raise errors.not_ready("all gradings are done and may have been seen; none can be changed")
@@ -159,14 +159,14 @@ class Gradings:
         if grading is None:
             self._require_adjudicable(record)
         elif grading.done is not None:
-            raise errors.not_ready("this grading is done; say that it goes on before you change it")
+            raise errors.not_ready("this grading is done; reopen it before you change it")
         elif author not in {None, "", grading.grader}:
             raise errors.invalid(f"this is the grading of {grading.grader}; begin your own")
 
     def _require_adjudicable(self, record: Record) -> None:
         if (self._required or self.of(record)) and not self.is_open(record):
             raise errors.not_ready(
-                f"this photograph is graded by {GRADERS} people first; begin a grading of your own"
+                f"at least {GRADERS} people must grade this photograph first; begin a grading of your own"
             )
 
     def author(self, record: Record, author: str) -> str:
@@ -181,7 +181,7 @@ class Gradings:
             ServiceError: 'not_ready': there are too few graders, or one of them is not done.
         """
         if not self.is_open(record):
-            raise errors.not_ready(f"gradings are shown when at least {GRADERS} people are done, and all are")
+            raise errors.not_ready(f"gradings are shown when {GRADERS} or more people grade and all are done")
         return self.of(record)
 
     def adjudicate(

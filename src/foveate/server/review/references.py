@@ -63,7 +63,7 @@ class References:
         require_size(mask.shape, (record.height, record.width))
         codes = self.names(record)
         if name not in codes and len(codes) >= MOST:
-            raise errors.invalid(f"there are {MOST} graders already; delete one")
+            raise errors.invalid(f"there are masks of {MOST} graders already; delete those of one")
         atomic_files.write_file(
             self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
         )
@@ -126,7 +126,7 @@ class References:
     def _mask(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
         pyramid = self.pyramid(record, name, lesion)
         if pyramid is None:
-            raise errors.not_found("mask to compare with")
+            raise errors.not_found("reference mask")
         return pyramid.finest
 
 
@@ -137,7 +137,7 @@ def require_name(name: str) -> None:
         ServiceError: 'invalid'.
     """
     if not NAME.fullmatch(name):
-        raise errors.invalid("a name has 1 to 40 letters, digits, '-' or '_'")
+        raise errors.invalid(f"name is {name!r}; give 1 to 40 letters, digits, '-' or '_'")
 
 
 def _at_or_above(values: UInt8[np.ndarray, " P"]) -> Int64[np.ndarray, " 256"]:

@@ -124,7 +124,7 @@ class DataDir:
         """
         if folder.stat().st_dev != self.data.stat().st_dev:
             raise OutputError(
-                f"{folder}: lies on another disk than {self.data}; let --data as a whole lie on that disk"
+                f"{folder}: lies on another disk than {self.data}; put all of --data on one disk"
             )
 
     def _require_database(self) -> None:
@@ -192,7 +192,7 @@ class DataDir:
                 continue
             self._unknown.mkdir(exist_ok=True)
             folder.rename(self._unknown / f"{folder.name}-{uuid.uuid4().hex[:8]}")
-            LOG.warning("a photograph that the database does not know is set aside in unknown/")
+            LOG.warning("a photograph that the database does not list was moved to unknown/")
 
     def free(self) -> int:
         """Return the bytes that are free on the disk."""
@@ -200,7 +200,7 @@ class DataDir:
 
 
 def _lock(data: Path) -> IO[bytes]:
-    """Lock the data folder; the system releases the lock when the process ends, in whatever way.
+    """Lock the data folder and return the locked file; the system unlocks it when the process ends.
 
     Raises:
         OutputError: another process holds the lock.

@@ -135,8 +135,8 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Step, ...] 
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise OutputError(
-            f"{path}: of version {version}, this Foveate reads up to {len(steps)}; install a newer Foveate, "
-            "or choose another --data"
+            f"{path}: has version {version}, but this Foveate reads only up to {len(steps)}; install a newer "
+            "Foveate, or choose another --data"
         )
     if version == len(steps):
         return

@@ -32,7 +32,7 @@ def disk_error(error: OSError | OutputError) -> ServiceError:
         return errors.no_space()
     if number in OPEN_FILES:
         return errors.busy("open files")
-    return errors.storage("files are refused" if number is None else os.strerror(number))
+    return errors.storage("a file cannot be read or written" if number is None else os.strerror(number))
 
 
 def database_error(error: sqlite3.Error, data_dir: DataDir) -> ServiceError:

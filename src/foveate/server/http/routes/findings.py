@@ -85,7 +85,7 @@ def regions(
     """List the regions of one lesion or of all lesions."""
     record = services.done(id)
     if (level is not None or threshold is not None) and lesion is None:
-        raise errors.invalid("say of which lesion the level is")
+        raise errors.invalid("a level or threshold is of one lesion; give lesion, too")
     if level is not None and threshold is not None:
         raise errors.invalid("give a level or a threshold, not both")
     if lesion is not None:

@@ -200,7 +200,7 @@ def _require_present(services: Service, record: Record, if_match: str | None) ->
         raise Problem(
             412,
             "outdated",
-            "the photograph has been changed since it was read; look at its present state, and try again",
+            "the photograph has changed since it was read; check its current state, and try again",
             {"ETag": f'"{present.etag}"'},
             photograph=present.model_dump(mode="json"),
         )

@@ -23,12 +23,12 @@ router = APIRouter(prefix="/api/photographs/{id}", tags=["pictures"], responses=
 
 Number = Annotated[int, Path(ge=0, le=1_000_000)]
 
-Revision = Annotated[int | None, Query(ge=0, le=2**53, description="so that a new revision is a new address")]
+Revision = Annotated[int | None, Query(ge=0, le=2**53, description="gives each revision its own address")]
 
 
 def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
     binary = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"content": {kind: binary}}, 204: {"description": "nothing to draw"}}
+    return {200: {"content": {kind: binary}}, 204: {"description": "the tile is 0 everywhere"}}
 
 
 JPEG, PNG = _picture("image/jpeg"), _picture("image/png")
@@ -100,7 +100,7 @@ def reference(
     """Return a tile of a reference mask."""
     pyramid = services.references.pyramid(services.done(id), reference, lesion)
     if pyramid is None:
-        raise errors.not_found("mask to compare with")
+        raise errors.not_found("reference mask")
     return _of(pyramid, (level, row, column))
 
 
@@ -129,7 +129,7 @@ def stack(
         return _image_response(tiles.restack(tile, made, *place), "image/png")
     made = [_pyramid(services, record, lesion, layer) for lesion in record.predicted.lesions]
     if layer.startswith("reference-") and not any(content is not None for content in made):
-        raise errors.not_found("mask to compare with")
+        raise errors.not_found("reference mask")
     sizes = tiles.levels((record.height, record.width))
     if level >= len(sizes) or not sizes[level].has(row, column):
         raise errors.not_found("tile")

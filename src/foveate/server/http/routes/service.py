@@ -84,7 +84,7 @@ def session(request: Request, services: Services) -> schemas.Session:
 def sign_in(request: Request, services: Services, body: schemas.NewSession) -> Response:
     """Open a session for a client that sends the token."""
     if services.sessions.token_required and not services.sessions.knows(body.token):
-        raise Problem(401, "token_required", "that is not the token")
+        raise Problem(401, "token_required", "the token is wrong; ask the person who runs the server")
     answer = Response(status_code=204)
     if services.sessions.token_required:
         answer.set_cookie(

@@ -145,7 +145,7 @@ export function createComparePanel(state, outbox) {
       element(
         "table",
         {},
-        element("caption", { class: "small muted" }, "Pixels at the present thresholds"),
+        element("caption", { class: "small muted" }, "Pixels at the current thresholds"),
         element("thead", {}, element("tr", {}, ...headings)),
         element(
           "tbody",
@@ -175,7 +175,7 @@ export function createComparePanel(state, outbox) {
   function newName() {
     const given = name.value.trim();
     if (NAME.test(given)) return given;
-    showMessage("A name of masks may hold letters, digits, - and _, at most 40 of them.");
+    showMessage("That name is not valid: use letters, digits, - and _, at most 40 characters.");
     return null;
   }
 
@@ -188,7 +188,7 @@ export function createComparePanel(state, outbox) {
     for (const { file, code } of masks) {
       if (code) await attempt(view, () => api.putReference(view.id, given, code, file), `${file.name}: `);
       else
-        showMessage(`${file.name}: which lesion is it? Choose one, or end the name in _EX, _MA, _HE or _SE.`);
+        showMessage(`${file.name}: the lesion is not known. Choose one, or end the name in _EX, _MA, _HE or _SE.`);
     }
     await show(view, given);
   }

@@ -82,7 +82,7 @@ export function createDownloads(state, outbox, corrections) {
         target: "_blank",
         rel: "noopener",
       }),
-      link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page to file, A4", file),
+      link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page as a file, A4", file),
       link(
         "training",
         "As training data (zip)",

@@ -34,7 +34,7 @@ export function createGradings(state, outbox, loadList) {
   function ownGrading({ id, grading: { grader, done, original } }) {
     const back = button("grading-back", "Back to the photograph", () => openPhotograph(original));
     if (done) {
-      const again = button("grading-again", "Take it up again", () => setDone(id, false));
+      const again = button("grading-again", "Reopen the grading", () => setDone(id, false));
       return [line(`Grading of ${grader}: done.`), again, back];
     }
     return [
@@ -53,13 +53,13 @@ export function createGradings(state, outbox, loadList) {
     return [
       line(said),
       ...agreements,
-      button("adjudicate", "Decide, beginning with what all marked", () => adjudicate(id)),
+      button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id)),
     ];
   }
 
   function agreement({ graders, lesion, dice, present }) {
-    if (present.neither) return line(`${lesion}: neither ${graders.join(" nor ")} left any`);
-    if (!present.both) return line(`${lesion}: only ${graders[present.first ? 0 : 1]} left any`);
+    if (present.neither) return line(`${lesion}: neither ${graders.join(" nor ")} marked any`);
+    if (!present.both) return line(`${lesion}: only ${graders[present.first ? 0 : 1]} marked any`);
     return line(`${lesion}: ${graders.join(" and ")}, Dice ${dice.toFixed(2)}`);
   }
 

@@ -8,11 +8,11 @@ import { byId, element } from "./dom.js";
 const TEXTS = {
   down: [
     "The server does not answer.",
-    "Is foveate serve still running, and the network up? What you do meanwhile is kept in this page and sent when it answers: leave the page open.",
+    "Check that foveate serve is running and the network is up. Your changes are kept in this page and sent when the server answers: leave the page open.",
   ],
   disk: [
     "The server's disk is full: nothing can be added or saved.",
-    "Delete photographs that are no longer needed, or ask whoever runs the server for more space. What you have drawn is kept in this page and sent again.",
+    "Delete photographs that are no longer needed, or ask the person who runs the server for more space. Your changes are kept in this page and sent again.",
   ],
 };
 

@@ -134,7 +134,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     const known = store.ids().length;
     document.documentElement.classList.toggle("has-photographs", Boolean(known));
     byId("empty-list").hidden = Boolean(ids.length || uploadCount());
-    byId("empty-list").textContent = known ? "None matches." : "None yet.";
+    byId("empty-list").textContent = known ? "No photograph matches." : "No photographs yet.";
     byId("list-summary").textContent = !known ? "" : ids.length < known ? `${ids.length} of ${known}` : `${known}`;
     progress.render();
     renderPosition();

@@ -115,10 +115,10 @@ export function createRegionList(state, showBox, corrections) {
   function remainder() {
     const note = (text) => [element("p", { class: "muted small" }, text)];
     if (!state.result) return [];
-    if (!regions.length) return note("None at these thresholds.");
+    if (!regions.length) return note("No regions at these thresholds.");
     if (regions.length <= limit)
       return total > regions.length
-        ? note(`The first ${MAX_REGIONS} of each lesion; all are in the CSV.`)
+        ? note(`Only the first ${MAX_REGIONS} of each lesion are listed; the CSV has all.`)
         : [];
     const showMore = () => {
       limit += 4 * PAGE;

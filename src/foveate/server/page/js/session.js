@@ -41,7 +41,7 @@ export async function startSession(onSignedIn) {
       await signIn(token);
     } catch (error) {
       byId("sign-in-status").textContent =
-        error.status === 401 ? "The server has another token." : error.message;
+        error.status === 401 ? "The token is wrong. Ask the person who runs the server." : error.message;
       return false;
     }
     byId("sign-in").close();

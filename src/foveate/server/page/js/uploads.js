@@ -14,9 +14,9 @@ const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // if there are several 
 const DICOM = { at: 128, letters: "DICM" }; // identifies DICOM in a file without suffix, as devices write them
 const WAITING = {
   0: "The server does not answer; waiting",
-  429: "The queue is full; this goes on by itself when there is room",
+  429: "The queue is full; the upload continues when there is room",
   502: "The server is not available; waiting",
-  503: "The server is busy or stops; waiting",
+  503: "The server is busy or stopping; waiting",
   504: "The server is not available; waiting",
 };
 const collator = new Intl.Collator("en", { numeric: true }); // the files of a folder come in any order
@@ -76,10 +76,10 @@ export function createUploads({ onUploaded, onChange }) {
     const readable = files.length === 1 ? [true] : await Promise.all(files.map(isReadable));
     const photographs = files.filter(({ size }, index) => size > 0 && readable[index]);
     if (!photographs.length)
-      return showMessage("None of these files is a photograph: JPEG, PNG, TIFF and DICOM are read.");
+      return showMessage("None of these files is a photograph: choose JPEG, PNG, TIFF or DICOM files.");
     const skipped = files.length - photographs.length;
     if (skipped)
-      showMessage(`Skipped, since no photograph: ${skipped} ${skipped === 1 ? "file" : "files"}.`);
+      showMessage(`Skipped ${skipped} ${skipped === 1 ? "file that is not a photograph" : "files that are not photographs"}.`);
     const batch = photographs.length > 1 ? newBatch(photographs.length) : async () => null;
     for (const file of photographs)
       uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
@@ -184,7 +184,7 @@ export function createUploads({ onUploaded, onChange }) {
     if (!holdsFiles(event)) return;
     event.preventDefault();
     countOver(event, -over);
-    addDropped(event.dataTransfer).catch(() => showMessage("The dropped files cannot be read."));
+    addDropped(event.dataTransfer).catch(() => showMessage("The dropped files cannot be read; use Choose files."));
   });
   for (const id of ["files", "folder"]) {
     byId(id).addEventListener("change", () => {
@@ -219,7 +219,7 @@ export function createUploads({ onUploaded, onChange }) {
     sessionStorage.removeItem(UNFINISHED);
     if (!names.length) return;
     showMessage(
-      `The page was closed before these were uploaded: ${names.join(", ")}. Add again what the list lacks.`,
+      `The page was closed before these were uploaded: ${names.join(", ")}. Add those again that are not listed.`,
       { persistent: true },
     );
   }
