@@ -30,7 +30,7 @@ POLICY = (
 
 
 def html(title: str, reports: Sequence[PhotographReport]) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
         title: title of the window: the name of a photograph or of a batch.

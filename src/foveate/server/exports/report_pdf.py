@@ -72,7 +72,7 @@ SWATCH_GROUND = colors.Color(58 / 255, 26 / 255, 18 / 255)
 
 
 def pdf(title: str, reports: Sequence[PhotographReport], paper: Paper) -> bytes:
-    """Return the document.
+    """Return the document as the bytes of a PDF.
 
     Args:
         title: title of the document: the name of a photograph or of a batch.

@@ -56,7 +56,7 @@ class PhotographMeasures:
         ).listed
 
     def traced(self, record: Record, lesion: str) -> TracedMask:
-        """Return a lesion's current mask without specks, and the outlines of its regions."""
+        """Return a lesion's current mask without regions that are too small, and the outlines of the rest."""
         regions = [entry.region for entry in self.regions(record, lesion)]
         return contours.trace(self._corrections.mask(record, lesion), regions)
 

@@ -336,7 +336,7 @@ class Database:
         return [_record(row) for row in rows], total
 
     def keys(self, batch: str) -> frozenset[str]:
-        """Return the names that the files of a batch's photographs have."""
+        """Return the names of the files of a batch's photographs, without suffixes."""
         return frozenset(row[0] for row in self._rows("SELECT key FROM photographs WHERE batch = ?", batch))
 
     def identifiers(self, batch: str | None = None) -> list[str]:
@@ -388,7 +388,7 @@ class Database:
             ).rowcount
 
     def resume(self) -> int:
-        """Put photographs that were being predicted when the server crashed into the queue; return how many.
+        """Put back into the queue what was being predicted when the server crashed; return how many.
 
         The attempt counts: the photograph may have caused the crash.
         """

@@ -51,7 +51,7 @@ def grading_in(database: Database, photograph: str) -> Grading | None:
 
 
 def graded(database: Database, batch: str | None) -> list[str]:
-    """Return the identifiers of the photographs with gradings, of a batch or of all, in their order."""
+    """Return the identifiers of graded photographs, of a batch or of all, in the order of submission."""
     where, values = ("AND batch = ?", (batch,)) if batch else ("", ())
     rows = database.rows(
         f"SELECT id FROM photographs WHERE id IN (SELECT original FROM gradings) {where} ORDER BY number",

@@ -35,7 +35,7 @@ WORD = re.compile(r"(?<![^\W_])(?:[rl](?![^\W_])|[^\W\d_]{2,})")
 
 
 def of_header(value: str | None) -> str:
-    """Return the name that people read of a percent-encoded file name; of a path, its last part."""
+    """Return the name that people read, made from a percent-encoded file name or path."""
     return of_file(unquote(value or "", errors="replace"))
 
 

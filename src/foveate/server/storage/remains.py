@@ -9,7 +9,7 @@ from foveate.server.storage.database import Database
 
 
 def delete_remains(database: Database, data_dir: DataDir, identifier: str) -> bool:
-    """Delete the folder of a photograph that is no longer in the database; return whether it was deleted.
+    """Delete the folder of a photograph that is no longer in the database; return True in that case.
 
     Code that writes into a photograph's folder calls this afterwards. A photograph is removed from the
     database before its folder is, so that either this call or the deletion itself removes all files.

@@ -289,7 +289,7 @@ class Packs:
         return content
 
     def forget(self, path: Path) -> None:
-        """Remove a pack that was rewritten or deleted from the cache."""
+        """Remove from the cache a pack that was rewritten or deleted."""
         with self._lock:
             self._headers.pop(path, None)
 
