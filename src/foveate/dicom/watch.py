@@ -163,7 +163,8 @@ def _set_aside_key(photograph: ArchiveObject) -> str:
 
     A device that writes invalid UIDs may write the same one into every photograph.
     """
-    return photograph.uid if transfer.UID.fullmatch(photograph.uid) else f"{photograph.study} {photograph.uid}"
+    is_valid = transfer.UID.fullmatch(photograph.uid)
+    return photograph.uid if is_valid else f"{photograph.study} {photograph.uid}"
 
 
 def _result_uids(task: WatchTask, photograph: ArchiveObject) -> Iterator[str]:
