@@ -163,7 +163,7 @@ def test_several_processes_on_gpus_that_are_not_there_are_one_line(data, publish
     assert train(data, published, "--device", "cuda") == 1
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert "torch finds no GPU" in line
+    assert "PyTorch finds no GPU" in line
 
 
 def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):

@@ -34,7 +34,7 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     assert (code, err) == (0, "")
     assert re.search(r"│ EX +│ +3 │ +3 │ +0 │ +3 │ +108 │ +0\.046% │", out)
     assert "3 photographs of train: 3 of 300 x 260 px" in out
-    assert "look: split train: HE is in none of 3 photographs" in out
+    assert "look: split train: none of the 3 photographs annotated for HE has it" in out
     assert "0 wrong, 1 to be looked at" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "check.csv",

@@ -34,7 +34,7 @@ def test_a_sound_set_has_nothing_wrong_and_is_counted(idrid):
 
     assert report.is_sound
     assert [problem.message for problem in report.problems] == [
-        "split train: HE is in none of 3 photographs that were looked through for it"
+        "split train: none of the 3 photographs annotated for HE has it"
     ]
     totals = checks.lesion_totals(report)
     pixels = 3 * tiny_layouts.SHAPE[0] * tiny_layouts.SHAPE[1]
@@ -86,6 +86,23 @@ def test_a_mask_that_cannot_be_used_is_wrong_and_its_lesion_not_counted(idrid, c
     assert re.search(rf"IDRiD_02_EX\.tif: .*{message}", line)
     total = checks.lesion_totals(checks.check(idrid, layouts.IDRID))["EX"]
     assert (total.annotated, total.present) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((), "no usable photograph is annotated for HE"),
+        ((1,), "the only photograph annotated for HE does not have it"),
+        ((1, 2), "none of the 2 photographs annotated for HE has it"),
+    ],
+)
+def test_an_absent_lesion_is_told_by_the_number_of_photographs_that_could_be_read(idrid, numbers, text):
+    for number in {1, 2, 3} - set(numbers):
+        (idrid / TOP / f"IDRiD_0{number}.jpg").write_bytes(b"none")
+
+    report = checks.check(idrid, layouts.IDRID)
+
+    assert f"split train: {text}" in [problem.message for problem in report.problems if not problem.is_wrong]
 
 
 def test_a_mask_without_its_photograph_is_wrong(idrid):

@@ -375,7 +375,7 @@ def test_b_evaluate_and_train_are_warned_of_masks_that_fit_no_photograph(tmp_pat
 
     (line,) = selection.warnings(tmp_path, layout, "train", ("EX",))
 
-    assert re.search(r"eye_01_EX \(1\)\.png and 1 more files there: in a folder of masks", line)
+    assert re.search(r"eye_01_EX \(1\)\.png and 1 more file there: in folders of masks", line)
 
 
 def test_b_the_command_evaluate_prints_the_warning_and_goes_on(tmp_path, capsys):
@@ -389,7 +389,8 @@ def test_b_the_command_evaluate_prints_the_warning_and_goes_on(tmp_path, capsys)
     )
 
     assert (
-        "eye_01_EX (1).png: in a folder of masks, but of no photograph by its name" in capsys.readouterr().err
+        "eye_01_EX (1).png: in a folder of masks, but its name is that of no photograph"
+        in capsys.readouterr().err
     )
 
 
@@ -733,9 +734,7 @@ def test_h_a_run_json_of_something_else_leaves_nothing_out(tmp_path):
 def test_h_a_folder_that_holds_only_results_is_refused(tmp_path):
     run_folder(tmp_path / "r1")
 
-    with pytest.raises(
-        PhotographError, match="holds no photograph, 0 other files and 1 folders with results"
-    ):
+    with pytest.raises(PhotographError, match="holds no photograph, 0 other files and 1 folder with results"):
         listed(tmp_path)
 
 

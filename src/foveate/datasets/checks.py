@@ -281,11 +281,18 @@ def _absent_lesions(
         for lesion in layout.lesions:
             total = _lesion_totals(in_split, lesion)
             if not total.present:
-                message = (
-                    f"{lesion} is in none of {total.annotated} photographs that were looked through for it"
-                )
-                problems.append(DataProblem(split=split, message=f"split {split}: {message}", is_wrong=False))
+                message = f"split {split}: {_absence(lesion, total.annotated)}"
+                problems.append(DataProblem(split=split, message=message, is_wrong=False))
     return problems
+
+
+def _absence(lesion: str, annotated: int) -> str:
+    """Return what a person is told of a lesion that no photograph has."""
+    if not annotated:
+        return f"no usable photograph is annotated for {lesion}"
+    if annotated == 1:
+        return f"the only photograph annotated for {lesion} does not have it"
+    return f"none of the {annotated:,} photographs annotated for {lesion} has it"
 
 
 def _lesion_totals(checked: Sequence[CheckedCase], lesion: str) -> Totals:

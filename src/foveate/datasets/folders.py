@@ -18,6 +18,7 @@ from foveate.errors import DatasetError
 from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.photographs import SUFFIXES, is_hidden
+from foveate.wording import quantity
 
 ENDINGS = SUFFIXES | {".bmp", ".gif"}
 """Suffixes of masks, in lower case. JPEG is included so that it is refused with an error, not ignored."""
@@ -130,11 +131,13 @@ def warnings(root: Path, layout: Layout, split: str, lesions: Sequence[str]) -> 
     files = [*listing.orphans, *listing.unused]
     if not files:
         return tuple(missing)
-    more = f" and {len(files) - 1} more files there" if len(files) > 1 else ""
-    return (
-        *missing,
-        f"{display_path(files[0])}{more}: in a folder of masks, but of no photograph by its name",
+    more = f" and {quantity(len(files) - 1, 'more file', 'more files')} there" if len(files) > 1 else ""
+    problem = (
+        "in a folder of masks, but its name is that of no photograph"
+        if not more
+        else "in folders of masks, but their names are those of no photograph"
     )
+    return (*missing, f"{display_path(files[0])}{more}: {problem}")
 
 
 def present(root: Path, layout: Layout) -> tuple[str, ...]:
