@@ -126,7 +126,7 @@ def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, publ
         (("--set", "healthy_share=1.5"), "healthy_share is 1.5; from 0 up to 1"),
         (("--set", "stages.joint.step=1"), "no setting 'step'; there is"),
         (("--set", "seed"), "give each KEY=VALUE once"),
-        (("--layout", "nowhere"), "no layout 'nowhere'"),
+        (("--layout", "nowhere"), "layout 'nowhere' is unknown"),
         (("--device", "tpu"), "tpu"),
         (("--fold", "9"), "fold 9 holds no photograph"),
         (("--threads", "0"), "threads is 0; give at least 1"),
