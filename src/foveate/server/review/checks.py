@@ -1,6 +1,6 @@
-"""What must hold of a photograph, a lesion or a mask before anything is done with it.
+"""Checks of a photograph, a lesion or a mask before it is used.
 
-Knows:   when a request about a result makes no sense, and what to answer then.
+Knows:   when a request about a result cannot be fulfilled, and which error reports it.
 Ignores: what is done afterwards.
 """
 
@@ -21,7 +21,7 @@ def require_done(record: Record) -> None:
 
 
 def require_lesion(record: Record, lesion: str) -> None:
-    """Require that the model of a photograph's result knows a lesion.
+    """Require that a lesion is one of those that the photograph's model detects.
 
     Raises:
         ServiceError: 'invalid'.

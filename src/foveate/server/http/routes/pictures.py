@@ -1,6 +1,6 @@
 """Routes of pictures: tiles of the photograph, of maps and masks, and thumbnails.
 
-Knows:   which tiles there are.
+Knows:   which tiles exist.
 Ignores: how they are cut and packed.
 """
 
@@ -57,7 +57,7 @@ def thumbnail(services: Services, id: Id) -> Response:
 def model_map(
     *, services: Services, id: Id, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:
-    """Return a tile of the model's probabilities of a lesion."""
+    """Return a tile of the model's probabilities for a lesion."""
     return _tile(services, id, lesion, "model", (level, row, column))
 
 
@@ -72,7 +72,7 @@ def corrected_map(
     row: Number,
     revision: Revision = None,
 ) -> Response:
-    """Return a tile of the probabilities with corrections."""
+    """Return a tile of a lesion's probabilities with corrections."""
     return _tile(services, id, lesion, "corrected", (level, row, column))
 
 
@@ -115,7 +115,7 @@ def stack(
     row: Number,
     revision: Revision = None,
 ) -> Response:
-    """Return the tiles of all lesions in one picture."""
+    """Return the tiles of all lesions as one picture."""
     record, place = services.done(id), (level, row, column)
     if layer in {"model", "corrected"}:
         tile = _packed(services, services.data_dir.photograph(id).map_tiles, place)

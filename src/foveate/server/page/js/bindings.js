@@ -1,4 +1,4 @@
-// Which key does what: the order is that of the help dialog.
+// Which key does what, in the order of the help dialog.
 //
 // Knows:   the actions of the page's parts. Ignores: how keys are read, and how anything is done.
 

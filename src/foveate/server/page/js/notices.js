@@ -1,7 +1,7 @@
-// Notices: what hinders all work at present, and what to do about it.
+// Notices: problems that affect all work, and what to do about them.
 //
 // Knows:   that the server does not answer, and that its disk is full.
-// Ignores: which request met it. A notice goes by itself when a request succeeds again.
+// Ignores: which request failed. A notice disappears when a request succeeds again.
 
 import { byId, element } from "./dom.js";
 
@@ -29,7 +29,7 @@ function set(kind, isOn) {
   );
 }
 
-/** Take note of the status of an answer; 0: there was none. `writes`: whether the request stores something. */
+/** Update the notices from the status of an answer; 0: no answer. `writes`: whether the request stores data. */
 export function noteStatus(status, writes) {
   if (status === 507) set("disk", true);
   else if (writes && status >= 200 && status < 300) set("disk", false);

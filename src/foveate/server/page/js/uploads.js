@@ -7,11 +7,11 @@ import * as api from "./api.js";
 import { byId, element, wait } from "./dom.js";
 import { showMessage } from "./messages.js";
 
-const CONCURRENT = 1; // upload at a time: photographs are listed in the order in which they were dropped
-const MAX_ROWS = 20; // refused uploads among them
-const RETRY_SECONDS = 2; // where the server does not say when to try again
-const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // among several, all other files are skipped
-const DICOM = { at: 128, letters: "DICM" }; // of a file whose name says nothing, as scanners write them
+const CONCURRENT = 1; // one upload at a time: photographs are listed in the order in which they were dropped
+const MAX_ROWS = 20; // including refused uploads
+const RETRY_SECONDS = 2; // if the server does not say when to try again
+const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // if there are several files, all others are skipped
+const DICOM = { at: 128, letters: "DICM" }; // identifies DICOM in a file without suffix, as devices write them
 const WAITING = {
   0: "The server does not answer; waiting",
   429: "The queue is full; this goes on by itself when there is room",
@@ -19,10 +19,10 @@ const WAITING = {
   503: "The server is busy or stops; waiting",
   504: "The server is not available; waiting",
 };
-const collator = new Intl.Collator("en", { numeric: true }); // a folder's files have no order of their own
-const UNFINISHED = "foveate-uploads"; // key of names in the tab's session storage, while the page is reloaded
+const collator = new Intl.Collator("en", { numeric: true }); // the files of a folder come in any order
+const UNFINISHED = "foveate-uploads"; // key in the session storage for names, while the page is reloaded
 
-/** onUploaded(photograph): one is on the server. onChange(): the number of uploads has changed. */
+/** onUploaded(photograph): it is on the server. onChange(): the number of uploads has changed. */
 export function createUploads({ onUploaded, onChange }) {
   let uploads = []; // {name, file, batch, status, state: "waiting", "sending" or "refused"}
   let over = 0; // elements that files are being dragged over
@@ -204,8 +204,8 @@ export function createUploads({ onUploaded, onChange }) {
   const unfinished = () => uploads.filter(({ state }) => state !== "refused").map(({ name }) => name);
 
   /**
-   * Remember the names of unfinished uploads while the page is closed: the browser gives no file back after a
-   * reload.
+   * Remember the names of unfinished uploads while the page is closed: the browser does not restore files
+   * after a reload.
    */
   function rememberUnfinished() {
     const names = unfinished();
@@ -213,7 +213,7 @@ export function createUploads({ onUploaded, onChange }) {
     else sessionStorage.removeItem(UNFINISHED);
   }
 
-  /** Say which uploads a reload interrupted. */
+  /** Show which uploads were interrupted by a reload. */
   function reportUnfinished() {
     const names = JSON.parse(sessionStorage.getItem(UNFINISHED) || "[]");
     sessionStorage.removeItem(UNFINISHED);
