@@ -759,7 +759,7 @@ def test_the_folder_of_results_is_not_looked_into(clinic):
         ("empty", "empty: holds no photograph, 0 other files"),
         (
             "clinic/bob/*.txt",
-            "holds no photograph, 1 other files; photographs end in .dcm, .dicom, .jfif, .jpe",
+            "holds no photograph, 1 other file; photographs end in .dcm, .dicom, .jfif, .jpe",
         ),
     ],
 )

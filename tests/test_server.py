@@ -16,7 +16,7 @@ import foveate
 from foveate.errors import OutputError, SettingError
 from foveate.server import options
 from foveate.server.errors import ServiceError
-from foveate.server.jobs import queue, tasks, worker_pool
+from foveate.server.jobs import queue, steady_clock, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
 from foveate.server.storage import names
@@ -290,6 +290,34 @@ def test_results_expire_when_they_are_told_to(model, tmp_path):
 
         assert client.get(f"/api/photographs/{told['id']}").status_code == 404
         assert not list(client.service.data_dir.photographs.iterdir())
+
+
+def test_nothing_expires_by_a_clock_that_has_jumped_until_it_has_run_for_an_hour(model, tmp_path, caplog):
+    day = 86400
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(keep=timedelta(days=1))) as client:
+        told = done(client)
+        jobs, now = client.service.jobs, time.time()
+        clock = steady_clock.SteadyClock.start(now, 0.0)
+
+        jobs._sweep_by(clock, now + 60 + 400 * day, 60.0)
+        jobs._sweep_by(clock, now + 3540 + 400 * day, 3540.0)
+        kept = client.get(f"/api/photographs/{told['id']}").status_code
+        jobs._sweep_by(clock, now + 3660 + 400 * day, 3660.0)
+
+        assert (kept, client.get(f"/api/photographs/{told['id']}").status_code) == (200, 404)
+        (line,) = [record.message for record in caplog.records if "clock" in record.message]
+        assert line.startswith("the machine's clock has jumped by 34560000 seconds; nothing expires for")
+
+
+def test_a_clock_that_runs_evenly_is_believed_from_the_start(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(keep=timedelta(days=1))) as client:
+        told = done(client)
+        start = time.time() + 86500
+        clock = steady_clock.SteadyClock.start(start, 0.0)
+
+        client.service.jobs._sweep_by(clock, start + 61, 60.0)
+
+        assert client.get(f"/api/photographs/{told['id']}").status_code == 404
 
 
 def test_a_batch_keeps_its_photographs_together_and_sorts_them_by_burden(client):

@@ -33,6 +33,7 @@ from foveate.server.jobs.protocol import (
     ReceiveTask,
     Task,
 )
+from foveate.server.jobs.steady_clock import SteadyClock
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Limits
@@ -433,9 +434,22 @@ class JobQueue:
             self._on_change(failed)
 
     def _sweep(self) -> None:
-        """Delete expired photographs at regular intervals."""
+        """Delete expired photographs at regular intervals, while the clock can be believed."""
+        clock = SteadyClock.start(time.time(), time.monotonic())
         while not self._closing.wait(SWEEP_SECONDS if self._limits.keep else None):
-            self._persistently(lambda: self.expire(time.time()))
+            self._sweep_by(clock, time.time(), time.monotonic())
+
+    def _sweep_by(self, clock: SteadyClock, now: float, monotonic: float) -> None:
+        """Delete expired photographs if the clock has run steadily; log a jump."""
+        jump = clock.look(now, monotonic)
+        if jump:
+            LOG.warning(
+                "the machine's clock has jumped by %.0f seconds; nothing expires for an hour. If the clock "
+                "is wrong, set it right before that",
+                jump,
+            )
+        if clock.is_steady:
+            self._persistently(lambda: self.expire(now))
 
     def expire(self, now: float) -> None:
         """Delete the photographs that have expired by a time, in seconds since 1970."""

@@ -45,7 +45,7 @@ export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesio
     { keys: ["]"], action: () => toolbar.changeBrightness(0.1) },
     { keys: ["s"], label: "S", text: "Untouched photograph side by side", action: toolbar.toggleSideBySide },
     { keys: ["l"], label: "L", text: "Loupe", action: loupe.toggle },
-    { keys: ["y"], label: "Y", text: "Show both photographs alternately (blink)", action: visits.toggleBlinking },
+    { keys: ["y"], label: "Y", text: "Alternate between both photographs (blink)", action: visits.toggleBlinking },
     { keys: ["n", "PageDown"], label: "N", text: "Next photograph", action: () => list.step(1) },
     { keys: ["p", "PageUp"], label: "P", text: "Previous photograph", action: () => list.step(-1) },
     { keys: ["/"], label: "/", text: "Search the list", action: list.search },
