@@ -1,7 +1,7 @@
 """Routes of batches.
 
 Knows:   /api/batches and /api/batches/{id}.
-Ignores: what is in a photograph.
+Ignores: what a photograph contains.
 """
 
 import time

@@ -31,7 +31,7 @@ export function initialGrid({ x, y, radius }) {
   return { fovea: { x, y }, disc: { x: x + DISC_OFFSET * radius, y: y - 0.06 * radius } };
 }
 
-/** Return whether two grids lie at the same places; a missing grid equals nothing. */
+/** Return whether two grids have the same positions; false if one of them is missing. */
 export const isSame = (one, other) =>
   Boolean(one && other) &&
   ["fovea", "disc"].every((part) => one[part].x === other[part].x && one[part].y === other[part].y);

@@ -9,7 +9,7 @@ import { formatArea, formatNumber } from "./format.js";
 import { showFailure } from "./messages.js";
 
 const PAGE = 120; // rows that are shown at first
-const MAX_REGIONS = 2000; // of a lesion that are loaded; all of them are in the CSV file
+const MAX_REGIONS = 2000; // that are loaded for each lesion; the CSV file has all
 const VERDICT_BUTTONS = [
   ["accept", "accepted"],
   ["reject", "rejected"],
@@ -63,7 +63,7 @@ export function createRegionList(state, showBox, corrections) {
     }
   }
 
-  /** Show no region: those of another photograph must not be selected. */
+  /** Clear the list: regions of another photograph must not be selected. */
   function clear() {
     regions = [];
     total = 0;
@@ -115,10 +115,10 @@ export function createRegionList(state, showBox, corrections) {
   function remainder() {
     const note = (text) => [element("p", { class: "muted small" }, text)];
     if (!state.result) return [];
-    if (!regions.length) return note("None at these thresholds.");
+    if (!regions.length) return note("No regions at these thresholds.");
     if (regions.length <= limit)
       return total > regions.length
-        ? note(`The first ${MAX_REGIONS} of each lesion; all are in the CSV.`)
+        ? note(`Only the first ${MAX_REGIONS} of each lesion are listed; the CSV has all.`)
         : [];
     const showMore = () => {
       limit += 4 * PAGE;
@@ -128,7 +128,7 @@ export function createRegionList(state, showBox, corrections) {
     return [element("button", { type: "button", onclick: showMore }, text)];
   }
 
-  /** Return the rejected regions: they are in no list of regions, but can be shown and taken back. */
+  /** Return rows of the rejected regions, which the list lacks; a person can show them or take them back. */
   function rejectedRegions() {
     const { view } = state;
     const verdicts = (view?.corrections?.verdicts ?? []).filter(({ verdict }) => verdict === "rejected");
@@ -198,8 +198,8 @@ export function createRegionList(state, showBox, corrections) {
   }
 
   /**
-   * Give a verdict on the selected region; the same verdict again takes it back. The list follows at once: a
-   * rejected region leaves it, and the next one is selected.
+   * Give a verdict on the selected region; the same verdict again takes it back. The list changes at once: a
+   * rejected region is removed, and the next one is selected.
    */
   function giveVerdict(verdict) {
     const { view } = state;
