@@ -12,6 +12,7 @@ from foveate.errors import OutputError
 from foveate.evaluation import html_report, tables
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.tables import EvaluationInfo
+from foveate.paths import display_path
 
 FILES = ("metrics.json", "metrics.csv", "report.html")
 
@@ -29,8 +30,8 @@ def prepare(out: Path, *, replace: bool = False) -> None:
     present = [name for name in FILES if (out / name).exists()]
     if present and not replace:
         raise OutputError(
-            f"{out}: already contains {present[0]}; replace that evaluation with --replace, or choose "
-            "another --out"
+            f"{display_path(out)}: already contains {present[0]}; replace that evaluation with --replace, "
+            "or choose another --out"
         )
     atomic_files.require_writable(out)
 
