@@ -175,6 +175,41 @@ def test_the_eye_is_that_of_the_name_and_eye_and_note_are_saved(dropped, address
     until(dropped, f"() => {NAMES} === 'a_OD'")
 
 
+# ---- what a row says ----
+
+FOUR = {"EX": 1416, "MA": 168, "HE": 121, "SE": 84}
+
+CLIPPED = """() => {
+  const list = document.querySelector("#photographs").getBoundingClientRect();
+  return [...document.querySelectorAll("#photographs .chip, #photographs .mark")].filter((shown) => {
+    const {left, right, top, bottom} = shown.getBoundingClientRect();
+    const card = shown.closest(".open-button").getBoundingClientRect();
+    return left < list.left || right > card.right || top < card.top || bottom > card.bottom;
+  }).map((shown) => shown.textContent);
+}"""
+"""Which counts and marks do not lie within their row."""
+
+
+@pytest.mark.parametrize("width", [1440, 1180, 768, 390])
+def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, address, files, dropped, width):
+    example = on_server(dropped, address)["c"]
+    lesions = {code: example["result"]["lesions"]["EX"] | {"count": count} for code, count in FOUR.items()}
+    told = {"eye": "right", "note": "again in May", "reviewed": True, "name": "a name that is far too long"}
+    listed = example | told | {"result": example["result"] | {"lesions": lesions, "corrected": True}}
+    answer = {"photographs": [listed | {"id": f"{number:032x}"} for number in range(3)], "total": 3}
+
+    def prepare(page):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
+
+    with new_page(browser, address, prepare) as page:
+        until(page, "() => document.querySelectorAll('#photographs .chip').length === 12")
+        shown = page.locator("#photographs li.done").first.locator(".chip").all_inner_texts()
+
+        assert [text.split() for text in shown] == [[code, str(count)] for code, count in FOUR.items()]
+        assert page.evaluate(CLIPPED) == []
+
+
 # ---- 2,000 photographs ----
 
 
