@@ -588,6 +588,8 @@ class GridBurden(Body):
     fovea: Point
     disc: Point
     eye: Literal["right", "left"]
+    placed_by_program: list[Literal["fovea", "disc"]]
+    """Which of the two nobody has moved from where the program placed it."""
     mm_per_px: float
     scale_from: Literal["spacing", "fovea_to_disc"]
     radii_px: list[float]

@@ -180,7 +180,7 @@ def _page(report: PhotographReport, width: float) -> list[Flowable]:
     if report.grid is not None:
         parts += [_text(report.grid.caption, 8.5, bold=True), _grid_table(report.grid, width)]
     parts += [_remarks(report, width), _signature(width), _text(report.origin, 6.8, grey=True)]
-    if not shows_all(report.title + "".join(report.corrections)):
+    if not shows_all("".join((report.title, *report.note, *report.corrections))):
         line = f"{MISSING} stands for a letter that this document has no font for; the HTML report shows it."
         parts.append(_text(line, 6.8, grey=True))
     return [part for one in parts for part in (one, Spacer(0, 3))]
@@ -296,7 +296,9 @@ def _grid_table(grid: GridTable, width: float) -> Table:
 
 
 def _remarks(report: PhotographReport, width: float) -> Table:
+    note = [[_text("Note", 8.5, bold=True), [_text(line, 8.5) for line in report.note]]]
     rows = [
+        *(note if report.note else []),
         [_text("Quality", 8.5, bold=True), _text(report.quality, 8.5, bold=report.doubtful)],
         [_text("Corrections", 8.5, bold=True), [_text(line, 8.5) for line in report.corrections]],
         [_text("Review", 8.5, bold=True), _text(report.reviewed, 8.5)],
