@@ -89,7 +89,7 @@ export const getServer = () => request("GET", "api/server");
 export const signIn = (token) => request("POST", SESSION, { body: { token } });
 
 export const listPhotographs = (parameters) => request("GET", `api/photographs${query(parameters)}`);
-export const getPhotograph = async (id) => request("GET", photographPath(id));
+export const getPhotograph = async (id, signal) => request("GET", photographPath(id), { signal });
 export const changePhotograph = (id, changes, { keepalive = false } = {}) =>
   request("PATCH", photographPath(id), { body: changes, keepalive });
 export const deletePhotograph = (id) => request("DELETE", photographPath(id));

@@ -9,7 +9,7 @@ import { formatArea, formatNumber } from "./format.js";
 import { showFailure } from "./messages.js";
 
 const PAGE = 120; // rows that are shown at first
-const MAX_REGIONS = 2000; // of a lesion that are loaded; all of them are in the CSV file
+const MAX_REGIONS = 5000; // of a lesion that are loaded; all of them are in the CSV file
 const VERDICT_BUTTONS = [
   ["accept", "accepted"],
   ["reject", "rejected"],
@@ -41,8 +41,9 @@ export function createRegionList(state, showBox, corrections) {
   async function load() {
     loading?.abort();
     const { view } = state;
-    const controller = (loading = new AbortController());
+    loading = null;
     if (!view?.result) return clear();
+    const controller = (loading = new AbortController());
     const sort = byId("region-order").value;
     const lesions = shownLesions().map(({ code, level }) => ({ lesion: code, level }));
     const codes = shownCodes();
@@ -53,6 +54,7 @@ export function createRegionList(state, showBox, corrections) {
         ),
       );
       if (loading !== controller) return;
+      shareBoxes(view, lesions, parts);
       regions = parts.flatMap((part) => part.regions).sort(ORDERS[sort]);
       total = parts.reduce((sum, part) => sum + part.total, 0);
       limit = PAGE;
@@ -60,7 +62,19 @@ export function createRegionList(state, showBox, corrections) {
       restoreSelection(view);
     } catch (error) {
       showFailure(error);
+    } finally {
+      if (loading === controller) loading = null;
     }
+  }
+
+  /** Tell the page where the regions of each lesion are, if all of them were loaded. */
+  function shareBoxes(view, lesions, parts) {
+    const boxes = {};
+    lesions.forEach(({ lesion, level }, index) => {
+      const { regions: loaded, total: all } = parts[index];
+      if (loaded.length === all) boxes[lesion] = { level, boxes: loaded.map(({ box }) => box) };
+    });
+    state.update(view, { boxes }, "regions");
   }
 
   /** Show no region: those of another photograph must not be selected. */
@@ -248,5 +262,5 @@ export function createRegionList(state, showBox, corrections) {
   state.on("document", () => state.result || render());
   state.on("region", renderSelection);
 
-  return { step, giveVerdict, selectAt };
+  return { step, giveVerdict, selectAt, isLoading: () => loading !== null };
 }
