@@ -1,5 +1,6 @@
 """The way through a stack of photographs: the list in a browser, with a few real ones and with 2,000."""
 
+import re
 import zipfile
 from contextlib import contextmanager
 
@@ -153,6 +154,49 @@ def test_selected_photographs_are_one_download(dropped):
     with zipfile.ZipFile(download.value.path()) as archive:
         table = archive.read("summary.csv").decode().splitlines()
     assert [row.split(",")[0] for row in table[1:]] == ["a_OD", "c"]
+
+
+# ---- the report of a batch ----
+
+
+def test_the_report_of_a_batch_is_made_in_the_background_cancelled_and_downloaded(dropped, address):
+    told = {"state": "working", "done": 1, "total": 3, "error": None, "paper": "a4", "batch": "0" * 32}
+    dropped.route("**/api/report-jobs/*", lambda route: progress(route, told))
+    dropped.locator("#batch-report").click()
+    dropped.locator("#batch-report-progress", has_text="Report: 1 of 3").wait_for()
+    bar = dropped.locator("#batch-report-progress progress").get_attribute("value")
+    dropped.locator("#osd").focus()
+    dropped.keyboard.press("n")  # the next photograph is of the same batch
+    until(dropped, "() => foveate.state.photograph.name === 'b_OS' && foveate.state.result")
+    on_next = dropped.locator("#batch-report-progress").count()
+    dropped.locator("#batch-report-cancel").click()
+    dropped.locator("#batch-report").wait_for()
+    dropped.unroute("**/api/report-jobs/*")
+    dropped.locator("#batch-report").click()
+    with dropped.expect_download() as download:
+        dropped.locator("#batch-report-pdf").click()
+    document = download.value.path().read_bytes()
+
+    assert bar == "1"
+    assert on_next == 1
+    assert document.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type /Page\b(?!s)", document)) == 3
+
+
+def progress(route, told):
+    """Answer that a report is under way; cancel it in fact."""
+    if route.request.method == "DELETE":
+        return route.continue_()
+    return route.fulfill(json=told | {"id": route.request.url.split("/")[-1]})
+
+
+def test_a_report_of_a_batch_that_fails_says_why(dropped):
+    failed = {"state": "failed", "done": 0, "total": 3, "error": "the disk", "paper": "a4", "batch": "0" * 32}
+    dropped.route("**/api/report-jobs/*", lambda route: progress(route, failed))
+    dropped.locator("#batch-report").click()
+    dropped.locator("#message", has_text="could not be made: the disk").wait_for()
+
+    assert dropped.locator("#batch-report").is_visible()
 
 
 # ---- eye and note ----

@@ -10,7 +10,7 @@ and the page says that the HTML report shows it.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -71,13 +71,19 @@ SWATCH_GROUND = colors.Color(58 / 255, 26 / 255, 18 / 255)
 """Colour of a retina, on which all outlines can be seen."""
 
 
-def pdf(title: str, reports: Sequence[PhotographReport], paper: Paper) -> bytes:
+def pdf(
+    title: str,
+    reports: Sequence[PhotographReport],
+    paper: Paper,
+    on_page: Callable[[], None] = lambda: None,
+) -> bytes:
     """Return the document.
 
     Args:
         title: of the document: the name of a photograph or of a batch.
         reports: one for each page.
         paper: on which it is to be printed.
+        on_page: is called at the end of each page; an error that it raises ends the work.
     """
     _register_fonts()
     width, height = SIZES[paper]
@@ -95,7 +101,7 @@ def pdf(title: str, reports: Sequence[PhotographReport], paper: Paper) -> bytes:
     document = BaseDocTemplate(
         out, pagesize=(width, height), title=title, author="Foveate", lang="en", invariant=1
     )
-    document.addPageTemplates([PageTemplate(frames=[frame])])
+    document.addPageTemplates([PageTemplate(frames=[frame], onPageEnd=lambda *_: on_page())])
     inner = width - 2 * MARGIN
     pages = [
         KeepInFrame(inner, height - 2 * MARGIN - 1, _page(report, inner), mode="shrink") for report in reports
