@@ -347,6 +347,23 @@ def test_regions_of_one_photograph_cannot_be_selected_while_another_is_open(open
     held.release()
 
 
+def test_a_list_of_regions_that_is_still_loading_does_not_say_that_there_are_none(opened):
+    page, (_, b, _) = opened
+    held = Held(page, "**/regions?**", "GET", count=2)
+    page.keyboard.press("n")
+    until_open(page, b)
+    held.wait()
+    said = page.locator("#regions-footer").inner_text()
+    held.release()
+    until(page, "() => document.querySelector('#regions [role=option]')")
+    page.route("**/regions?**", lambda route: route.fulfill(status=500, json={}))
+    page.keyboard.press("n")
+    until(page, "() => document.getElementById('regions-footer').innerText.includes('could not be loaded')")
+    page.unroute("**/regions?**")
+
+    assert said == "The regions are being loaded."
+
+
 def test_after_a_deletion_the_next_photograph_is_open(opened):
     page, (a, b, _) = opened
     held = Held(page, f"**/photographs/{b}", "GET")

@@ -30,6 +30,7 @@ export function createRegionList(state, showBox, corrections) {
   let total = 0; // regions on the server
   let limit = PAGE;
   let loading = null; // AbortController of the request that is under way
+  let hasFailed = false; // the last request
   let loadedLesions = ""; // codes of the lesions that the list holds
 
   const shownLesions = () => state.lesions.filter(({ shown }) => shown);
@@ -42,8 +43,10 @@ export function createRegionList(state, showBox, corrections) {
     loading?.abort();
     const { view } = state;
     loading = null;
+    hasFailed = false;
     if (!view?.result) return clear();
     const controller = (loading = new AbortController());
+    if (!regions.length) render(); // an empty list says why it is empty
     const sort = byId("region-order").value;
     const lesions = shownLesions().map(({ code, level }) => ({ lesion: code, level }));
     const codes = shownCodes();
@@ -54,6 +57,7 @@ export function createRegionList(state, showBox, corrections) {
         ),
       );
       if (loading !== controller) return;
+      loading = null;
       shareBoxes(view, lesions, parts);
       regions = parts.flatMap((part) => part.regions).sort(ORDERS[sort]);
       total = parts.reduce((sum, part) => sum + part.total, 0);
@@ -61,9 +65,11 @@ export function createRegionList(state, showBox, corrections) {
       loadedLesions = codes;
       restoreSelection(view);
     } catch (error) {
+      if (loading !== controller) return; // a later request replaced it
+      loading = null;
+      hasFailed = true;
       showFailure(error);
-    } finally {
-      if (loading === controller) loading = null;
+      if (!regions.length) render();
     }
   }
 
@@ -129,7 +135,7 @@ export function createRegionList(state, showBox, corrections) {
   function remainder() {
     const note = (text) => [element("p", { class: "muted small" }, text)];
     if (!state.result) return [];
-    if (!regions.length) return note("None at these thresholds.");
+    if (!regions.length) return note(emptyText());
     if (regions.length <= limit)
       return total > regions.length
         ? note(`The first ${MAX_REGIONS} of each lesion; all are in the CSV.`)
@@ -140,6 +146,11 @@ export function createRegionList(state, showBox, corrections) {
     };
     const text = `Show more of ${formatNumber(regions.length)}`;
     return [element("button", { type: "button", onclick: showMore }, text)];
+  }
+
+  function emptyText() {
+    if (loading) return "The regions are being loaded.";
+    return hasFailed ? "The regions could not be loaded." : "None at these thresholds.";
   }
 
   /** Return the rejected regions: they are in no list of regions, but can be shown and taken back. */
