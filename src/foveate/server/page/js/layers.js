@@ -7,6 +7,7 @@
 // the earlier one is shown meanwhile; pictures are requested from the middle of the screen outwards.
 
 import { address } from "./api.js";
+import { clustersAt, drawCounts, drawOutline } from "./clusters.js";
 import { edgePath } from "./outlines.js";
 import { isLight } from "./raster.js";
 import { tilesCovering } from "./tiles.js";
@@ -18,6 +19,7 @@ const RETRY_MS = 3000; // until a tile that failed is requested again
 const LINES_FROM = 1.8; // screen px for each px of the photograph, from which outlines run along pixel edges
 const LINE_WIDTH = 2.2; // CSS px of such a line, without its dark halo
 const HALO_WIDTH = 2;
+const DASH = 6; // CSS px of a broken line, and of its gaps
 
 /**
  * Create the layers on a canvas that covers the photograph's pane.
@@ -33,16 +35,19 @@ export function createLayers(canvas, placement, worker) {
   let failures = 0; // tiles on the screen whose request failed and will be repeated
   let settings = null;
   let frame = 0;
+  let clustered = new Map(); // level -> its clusters, and which of them each tile leaves out
+  let counts = []; // of clusters, where they are drawn
 
   const tileKey = (level, column, row) => `${level}/${column}_${row}`;
   const lastLevel = () => settings.tiles.levels.length - 1;
 
   /**
-   * Show layers: {photograph, revision, layers, reference, referenceRevision, hidden}; `layers` as in
-   * raster.js.
+   * Show layers: {photograph, revision, layers, regions, reference, referenceRevision, hidden}; `layers` as in
+   * raster.js; regions: for each layer the boxes of its regions, null while they are not known.
    */
   function show(next) {
     if (settings?.id !== next.photograph.id) reset();
+    clustered = new Map();
     settings = {
       ...next,
       id: next.photograph.id,
@@ -61,6 +66,7 @@ export function createLayers(canvas, placement, worker) {
 
   function reset() {
     queue = [];
+    clustered = new Map();
     for (const { cancel } of requests) cancel();
     for (const picture of pictures.values()) closeBitmaps(picture);
     pictures.clear();
@@ -104,6 +110,7 @@ export function createLayers(canvas, placement, worker) {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     else context.clearRect(0, 0, width, height);
     queue = [];
+    counts = [];
     failures = 0;
     if (!settings || !current || settings.hidden || !settings.layers.some(Boolean)) return;
     const level = nearestLevel(current.scale * ratio);
@@ -111,23 +118,99 @@ export function createLayers(canvas, placement, worker) {
     context.imageSmoothingEnabled = current.scale * ratio < 2;
     for (const tile of visibleTiles(level, current)) {
       const picture = pictures.get(tile.key);
-      if (picture?.failed === requestName(picture, highZoom) && !picture.outdated) failures++;
-      else if (!isCurrent(picture, highZoom)) queue.push({ ...tile, highZoom });
+      tile.left = leftOut(tile);
+      if (picture?.failed === requestName(picture, highZoom, tile.left) && !picture.outdated) failures++;
+      else if (!isCurrent(picture, highZoom, tile.left)) queue.push({ ...tile, highZoom });
       if (picture?.loaded) place(picture, tilePosition(tile, current, ratio), ratio);
       else placeCoarser(tile, current, ratio);
     }
+    placeClusters(level, current, ratio);
     sendRequests();
   }
+
+  // ---- clusters: one outline and a count in place of many outlines ----
+
+  /** Return the clusters of each layer at a level, whose outlines its tiles leave out: [[cluster, …], …]. */
+  function clustersOf(level) {
+    if (clustered.has(level)) return clustered.get(level).clusters;
+    const scale = 2 ** (level - lastLevel()) / window.devicePixelRatio;
+    const isClustered = level < lastLevel() && !settings.reference;
+    const clusters = settings.layers.map((layer, index) =>
+      isClustered && layer?.style === "outline" ? clustersAt(settings.regions?.[index] ?? [], scale) : [],
+    );
+    clustered.set(level, { clusters, scale, tiles: new Map() });
+    return clusters;
+  }
+
+  /** Return what a tile leaves out: {boxes, name}: for each layer boxes in px of the tile, and all as a text. */
+  function leftOut({ level, column, row, key }) {
+    const clusters = clustersOf(level);
+    const { tiles } = clustered.get(level);
+    if (tiles.has(key)) return tiles.get(key);
+    const factor = 2 ** (lastLevel() - level),
+      { size } = settings.tiles;
+    const inTile = ({ x, y, width, height }) => ({
+      left: Math.floor(x / factor) - column * size,
+      top: Math.floor(y / factor) - row * size,
+      right: Math.ceil((x + width) / factor) - column * size,
+      bottom: Math.ceil((y + height) / factor) - row * size,
+    });
+    const isIn = ({ left, top, right, bottom }) =>
+      right > -MARGIN && bottom > -MARGIN && left < size + MARGIN && top < size + MARGIN;
+    const boxes = clusters.map((some) => some.flatMap(({ boxes: members }) => members.map(inTile).filter(isIn)));
+    const left = { boxes, name: boxes.some(({ length }) => length) ? JSON.stringify(boxes) : "" };
+    tiles.set(key, left);
+    return left;
+  }
+
+  /** Place the common outlines and the counts of the clusters that are on the screen. */
+  function placeClusters(level, current, ratio) {
+    const { scale: drawnAt } = (clustersOf(level), clustered.get(level));
+    const shown = [];
+    clustersOf(level).forEach((clusters, index) => {
+      for (const cluster of clusters) {
+        const { colour, opacity } = settings.layers[index];
+        const left = current.x + cluster.box.x * current.scale,
+          top = current.y + cluster.box.y * current.scale;
+        const right = left + cluster.box.width * current.scale,
+          bottom = top + cluster.box.height * current.scale;
+        if (right < 0 || bottom < 0 || left > current.width || top > current.height) continue;
+        cluster.outline ??= drawOutline(cluster, colour, drawnAt, ratio);
+        const { canvas: drawn, x, y, unit } = cluster.outline;
+        const factor = (current.scale * ratio) / unit;
+        context.globalAlpha = opacity;
+        context.drawImage(
+          drawn,
+          (current.x + x * current.scale) * ratio,
+          (current.y + y * current.scale) * ratio,
+          drawn.width * factor,
+          drawn.height * factor,
+        );
+        shown.push({ x: (left + right) / 2, y: top, count: cluster.count, colour, box: cluster.box });
+      }
+    });
+    context.globalAlpha = 1;
+    counts = drawCounts(context, shown, ratio);
+  }
+
+  /** Return the box of the cluster whose count lies at a point of the canvas, CSS px; or null. */
+  const countAt = (x, y) =>
+    counts.find(({ left, top, right, bottom }) => x >= left && x <= right && y >= top && y <= bottom)?.box ?? null;
 
   /** Return the width of a layer's outline, px: at low zoom, thicker for colours near that of the retina. */
   const thickness = (level, { colour }) =>
     level === lastLevel() || window.devicePixelRatio > 1.4 || !isLight(colour) ? 2 : 1;
 
-  const isCurrent = (picture, highZoom) =>
-    picture?.loaded && !picture.outdated && picture.stamp === settings.stamp && picture.highZoom === highZoom;
+  const isCurrent = (picture, highZoom, left) =>
+    picture?.loaded &&
+    !picture.outdated &&
+    picture.stamp === settings.stamp &&
+    picture.highZoom === highZoom &&
+    picture.left === left.name;
 
   /** Name what a request is for: the settings, and the revision of the corrections. */
-  const requestName = (picture, highZoom) => `${settings.stamp} ${highZoom} ${picture?.revision}`;
+  const requestName = (picture, highZoom, left) =>
+    `${settings.stamp} ${highZoom} ${picture?.revision} ${left.name}`;
 
   /** Return the level whose pixels are nearest in size to those of the screen. */
   const nearestLevel = (scale) =>
@@ -177,7 +260,7 @@ export function createLayers(canvas, placement, worker) {
       if (right <= 0 || bottom <= 0 || left >= canvas.width || top >= canvas.height) continue;
       context.drawImage(bitmap, left, top, right - left, bottom - top);
     }
-    for (const { path, colour, opacity, halo } of picture.paths || []) {
+    for (const { path, colour, opacity, halo, dashed } of picture.paths || []) {
       context.save();
       context.setTransform(unit, 0, 0, unit, x, y);
       context.lineJoin = context.lineCap = "square";
@@ -186,6 +269,7 @@ export function createLayers(canvas, placement, worker) {
       context.lineWidth = ((LINE_WIDTH + HALO_WIDTH) * ratio) / unit;
       context.stroke(path);
       context.strokeStyle = colour;
+      if (dashed) context.setLineDash([(DASH * ratio) / unit, (DASH * ratio) / unit]);
       context.lineWidth = (LINE_WIDTH * ratio) / unit;
       context.stroke(path);
       context.restore();
@@ -214,11 +298,11 @@ export function createLayers(canvas, placement, worker) {
     while (requests.size < CONCURRENT && queue.length) sendRequest(queue.shift());
   }
 
-  function sendRequest({ key, level, column, row, highZoom }) {
+  function sendRequest({ key, level, column, row, highZoom, left }) {
     const { id, reference, referenceRevision, layers, stamp, revision } = settings;
     const picture = pictures.get(key) || { revision };
     if (picture.outdated) Object.assign(picture, { outdated: false, revision, requested: null });
-    const requested = requestName(picture, highZoom);
+    const requested = requestName(picture, highZoom, left);
     if (picture.requested === requested) return;
     Object.assign(picture, { requested, failed: null });
     pictures.delete(key); // and added at the end: the least recently requested picture is dropped first
@@ -230,7 +314,10 @@ export function createLayers(canvas, placement, worker) {
         ? address.stack(id, `reference-${reference}`, level, column, row, referenceRevision)
         : null,
       shape: { side: settings.tiles.size, margin: MARGIN },
-      layers: layers.map((layer) => layer && { ...layer, thickness: thickness(level, layer) }),
+      layers: layers.map(
+        (layer, index) =>
+          layer && { ...layer, thickness: thickness(level, layer), leftOut: left.boxes[index] ?? [] },
+      ),
       highZoom,
     });
     requests.add(request);
@@ -246,6 +333,7 @@ export function createLayers(canvas, placement, worker) {
             loaded: true,
             stamp,
             highZoom,
+            left: left.name,
             requested: null,
           });
         },
@@ -277,6 +365,7 @@ export function createLayers(canvas, placement, worker) {
         path: edgePath(lines),
         colour: `rgb(${layers[index].colour})`,
         opacity: layers[index].opacity,
+        dashed: layers[index].dashed,
         halo: isLight(layers[index].colour) ? "#0009" : "#fff9",
       }));
 
@@ -291,5 +380,5 @@ export function createLayers(canvas, placement, worker) {
   /** Return how many pictures are not loaded yet: 0 if the screen shows the current settings. */
   const pending = () => requests.size + queue.length + failures;
 
-  return { show, clear, invalidate, redraw, draw, pending };
+  return { show, clear, invalidate, redraw, draw, pending, countAt, counts: () => counts };
 }
