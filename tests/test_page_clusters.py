@@ -169,8 +169,18 @@ def test_a_moving_threshold_shows_outlines_until_its_regions_are_known(page):
 
 def test_a_frame_with_five_thousand_regions_takes_less_than_33_ms(page):
     page.evaluate(SET_REGIONS, ["MA", lattice(100, 100, 5000, apart=13, across=75)])
+    page.evaluate("""() => {
+      window.frames_ms = [];
+      const draw = () => {
+        const start = performance.now();
+        foveate.layers.draw();
+        frames_ms.push(performance.now() - start);
+        if (foveate.layers.pending()) requestAnimationFrame(draw);
+      };
+      requestAnimationFrame(draw);
+    }""")
     until_drawn(page)
-    counts = page.evaluate(COUNTS)
+    counts, arriving = page.evaluate(COUNTS), page.evaluate("() => frames_ms")
     times = page.evaluate("""() => Array.from({length: 30}, () => {
       const start = performance.now();
       foveate.layers.draw();
@@ -179,3 +189,4 @@ def test_a_frame_with_five_thousand_regions_takes_less_than_33_ms(page):
 
     assert counts == [5000]
     assert np.median(times) < 33
+    assert np.percentile(arriving, 90) < 33  # they are found and drawn beside the page's thread

@@ -31,7 +31,7 @@ LOG = logging.getLogger("foveate.server")
 State = Literal["waiting", "working", "done", "failed"]
 
 MOST = 300
-"""Photographs in one report: 12 megapixels take 2.5 s of processor time each, and half a megabyte (our
+"""Photographs in one report: 12 megapixels take 2.5 s of processor time each, and about a megabyte (our
 choice)."""
 
 MOST_JOBS = 8

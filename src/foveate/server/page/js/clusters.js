@@ -37,7 +37,11 @@ export function joinedBoxes(boxes, gap, fewest) {
     }
   }
   const groups = new Map();
-  boxes.forEach((_, index) => groups.set(rootOf(index), [...(groups.get(rootOf(index)) ?? []), index]));
+  boxes.forEach((_, index) => {
+    const root = rootOf(index);
+    if (groups.has(root)) groups.get(root).push(index);
+    else groups.set(root, [index]);
+  });
   return [...groups.values()].filter(({ length }) => length >= fewest);
 }
 
@@ -86,17 +90,18 @@ function around(boxes) {
 }
 
 /**
- * Draw the common outline of a cluster: {canvas, x, y, scale}, its place in px of the photograph and the
- * canvas's px for each of these. It is drawn once for a scale, and then placed with each frame.
+ * Draw the common outline of a cluster: {bitmap, x, y, unit}, its place in px of the photograph and the
+ * bitmap's px for each of these. It is drawn once for a scale, and then placed with each frame.
  *
  * scale: CSS px for each px of the photograph. ratio: px of the screen for each CSS px.
  */
 export function drawOutline({ boxes, box }, colour, scale, ratio) {
   const unit = scale * ratio;
   const reach = (PADDING + LINE + HALO + 1) / scale;
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.ceil((box.width + 2 * reach) * unit);
-  canvas.height = Math.ceil((box.height + 2 * reach) * unit);
+  const canvas = new OffscreenCanvas(
+    Math.ceil((box.width + 2 * reach) * unit),
+    Math.ceil((box.height + 2 * reach) * unit),
+  );
   const context = canvas.getContext("2d");
   const fill = (padding, style, operation) => {
     context.globalCompositeOperation = operation;
@@ -107,7 +112,7 @@ export function drawOutline({ boxes, box }, colour, scale, ratio) {
   fill(PADDING + LINE, "#000", "destination-out");
   fill(PADDING + LINE, `rgb(${colour})`, "source-over");
   fill(PADDING, "#000", "destination-out");
-  return { canvas, x: box.x - reach, y: box.y - reach, unit };
+  return { bitmap: canvas.transferToImageBitmap(), x: box.x - reach, y: box.y - reach, unit };
 }
 
 /** Return the outlines of boxes with a padding, CSS px, as one path whose parts merge where they overlap. */

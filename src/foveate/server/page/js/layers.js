@@ -7,7 +7,7 @@
 // the earlier one is shown meanwhile; pictures are requested from the middle of the screen outwards.
 
 import { address } from "./api.js";
-import { clustersAt, drawCounts, drawOutline } from "./clusters.js";
+import { drawCounts } from "./clusters.js";
 import { edgePath } from "./outlines.js";
 import { isLight } from "./raster.js";
 import { tilesCovering } from "./tiles.js";
@@ -35,7 +35,8 @@ export function createLayers(canvas, placement, worker) {
   let failures = 0; // tiles on the screen whose request failed and will be repeated
   let settings = null;
   let frame = 0;
-  let clustered = new Map(); // level -> its clusters, and which of them each tile leaves out
+  const clustered = new Map(); // level -> its clusters, and which of them each tile leaves out
+  let clusterRequests = 0; // under way
   let counts = []; // of clusters, where they are drawn
 
   const tileKey = (level, column, row) => `${level}/${column}_${row}`;
@@ -47,7 +48,7 @@ export function createLayers(canvas, placement, worker) {
    */
   function show(next) {
     if (settings?.id !== next.photograph.id) reset();
-    clustered = new Map();
+    else if (clusterInput(settings).some((input, index) => input !== clusterInput(next)[index])) dropClusters();
     settings = {
       ...next,
       id: next.photograph.id,
@@ -66,7 +67,7 @@ export function createLayers(canvas, placement, worker) {
 
   function reset() {
     queue = [];
-    clustered = new Map();
+    dropClusters();
     for (const { cancel } of requests) cancel();
     for (const picture of pictures.values()) closeBitmaps(picture);
     pictures.clear();
@@ -130,22 +131,57 @@ export function createLayers(canvas, placement, worker) {
 
   // ---- clusters: one outline and a count in place of many outlines ----
 
-  /** Return the clusters of each layer at a level, whose outlines its tiles leave out: [[cluster, …], …]. */
+  /** Return what clusters depend on: for each layer its regions, null where it has no outlines. */
+  const clusterInput = ({ layers, regions, reference }) =>
+    layers.map((layer, index) => (layer?.style === "outline" && !reference ? (regions?.[index] ?? null) : null));
+
+  function dropClusters() {
+    for (const { outlines } of clustered.values()) outlines.forEach(({ bitmap }) => bitmap.close());
+    clustered.clear();
+  }
+
+  /**
+   * Return the clusters of a level: {clusters: [[…], …] for each layer, outlines, tiles}. They are found and
+   * drawn beside the page's thread; until then, all outlines are shown.
+   */
   function clustersOf(level) {
-    if (clustered.has(level)) return clustered.get(level).clusters;
-    const scale = 2 ** (level - lastLevel()) / window.devicePixelRatio;
-    const isClustered = level < lastLevel() && !settings.reference;
-    const clusters = settings.layers.map((layer, index) =>
-      isClustered && layer?.style === "outline" ? clustersAt(settings.regions?.[index] ?? [], scale) : [],
-    );
-    clustered.set(level, { clusters, scale, tiles: new Map() });
-    return clusters;
+    const ratio = window.devicePixelRatio;
+    if (clustered.size && clustered.values().next().value.ratio !== ratio) dropClusters(); // another screen
+    if (!clustered.has(level)) {
+      const none = { clusters: settings.layers.map(() => []), outlines: [], tiles: new Map(), ratio };
+      clustered.set(level, none);
+      const boxes = level < lastLevel() ? clusterInput(settings) : [];
+      if (boxes.some((some) => some?.length)) requestClusters(level, boxes, none);
+    }
+    return clustered.get(level);
+  }
+
+  function requestClusters(level, boxes, none) {
+    const ratio = window.devicePixelRatio;
+    const isWanted = () => clustered.get(level) === none;
+    clusterRequests++;
+    worker
+      .request("clusters", {
+        layers: settings.layers.map((layer, index) => ({ colour: layer?.colour, boxes: boxes[index] ?? [] })),
+        scale: 2 ** (level - lastLevel()) / ratio,
+        ratio,
+      })
+      .answer.then(
+        ({ clusters, pieces }) => {
+          if (isWanted()) clustered.set(level, { clusters, outlines: pieces, tiles: new Map(), ratio });
+          else pieces.forEach(({ bitmap }) => bitmap.close());
+        },
+        () => isWanted() && setTimeout(() => isWanted() && clustered.delete(level), RETRY_MS),
+      )
+      .finally(() => {
+        clusterRequests--;
+        redraw();
+      });
   }
 
   /** Return what a tile leaves out: {boxes, name}: for each layer boxes in px of the tile, and all as a text. */
   function leftOut({ level, column, row, key }) {
-    const clusters = clustersOf(level);
-    const { tiles } = clustered.get(level);
+    const { clusters, tiles } = clustersOf(level);
     if (tiles.has(key)) return tiles.get(key);
     const factor = 2 ** (lastLevel() - level),
       { size } = settings.tiles;
@@ -165,26 +201,26 @@ export function createLayers(canvas, placement, worker) {
 
   /** Place the common outlines and the counts of the clusters that are on the screen. */
   function placeClusters(level, current, ratio) {
-    const { scale: drawnAt } = (clustersOf(level), clustered.get(level));
     const shown = [];
-    clustersOf(level).forEach((clusters, index) => {
+    const { clusters: all, outlines } = clustersOf(level);
+    let next = 0;
+    all.forEach((clusters, index) => {
       for (const cluster of clusters) {
+        const { bitmap, x, y, unit } = outlines[next++];
         const { colour, opacity } = settings.layers[index];
         const left = current.x + cluster.box.x * current.scale,
           top = current.y + cluster.box.y * current.scale;
         const right = left + cluster.box.width * current.scale,
           bottom = top + cluster.box.height * current.scale;
         if (right < 0 || bottom < 0 || left > current.width || top > current.height) continue;
-        cluster.outline ??= drawOutline(cluster, colour, drawnAt, ratio);
-        const { canvas: drawn, x, y, unit } = cluster.outline;
         const factor = (current.scale * ratio) / unit;
         context.globalAlpha = opacity;
         context.drawImage(
-          drawn,
+          bitmap,
           (current.x + x * current.scale) * ratio,
           (current.y + y * current.scale) * ratio,
-          drawn.width * factor,
-          drawn.height * factor,
+          bitmap.width * factor,
+          bitmap.height * factor,
         );
         shown.push({ x: (left + right) / 2, y: top, count: cluster.count, colour, box: cluster.box });
       }
@@ -378,7 +414,7 @@ export function createLayers(canvas, placement, worker) {
   }
 
   /** Return how many pictures are not loaded yet: 0 if the screen shows the current settings. */
-  const pending = () => requests.size + queue.length + failures;
+  const pending = () => requests.size + queue.length + failures + clusterRequests;
 
   return { show, clear, invalidate, redraw, draw, pending, countAt, counts: () => counts };
 }
