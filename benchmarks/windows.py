@@ -44,11 +44,11 @@ class WindowLayout:
 
 
 LAYOUTS = (
-    WindowLayout(name=f"larger windows that share {window_planning.OVERLAP} px: what Foveate does"),
-    WindowLayout(name=f"that share {2 * window_planning.OVERLAP}", shared=2 * window_planning.OVERLAP),
-    WindowLayout(name=f"that share {window_planning.OVERLAP // 2}", shared=window_planning.OVERLAP // 2),
-    WindowLayout(name="256 px as in training, that share 64", trained=64),
-    WindowLayout(name="256 px, that share 32", trained=32),
+    WindowLayout(name=f"larger windows, overlap {window_planning.OVERLAP} px (what Foveate does)"),
+    WindowLayout(name=f"overlap {2 * window_planning.OVERLAP}", shared=2 * window_planning.OVERLAP),
+    WindowLayout(name=f"overlap {window_planning.OVERLAP // 2}", shared=window_planning.OVERLAP // 2),
+    WindowLayout(name="256 px as in training, overlap 64", trained=64),
+    WindowLayout(name="256 px, overlap 32", trained=32),
 )
 
 

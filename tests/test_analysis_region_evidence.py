@@ -105,3 +105,28 @@ def test_evidence_is_area_times_mean_above_the_threshold():
     assert measured.areas.tolist() == [29, 3, 4]
     assert measured.evidence.tolist() == pytest.approx([0, 1.5, 1.0], abs=1e-4)
     assert regions.find(suppressed(stored, 0.5, 1.2), 32768, "EX", 1, None)[0].area_px == 3
+
+
+@laws
+@given(seeds, st.floats(0.05, 0.95), st.floats(0.01, 20))
+def test_the_regions_that_are_removed_are_those_that_are_measured_as_weak(seed, threshold, evidence):
+    stored = blobs(seed)
+    measured = region_evidence.measure(stored, threshold)
+    clear = np.abs(measured.evidence - evidence) > 1e-9  # sums in another order may round otherwise
+    weak = (measured.evidence < evidence) & clear
+    weak[0] = False
+
+    is_changed = suppressed(stored, threshold, evidence) != stored
+
+    np.testing.assert_array_equal(
+        is_changed[clear[measured.labels]], weak[measured.labels][clear[measured.labels]]
+    )
+
+
+def test_a_part_of_a_larger_array_is_changed_in_place():
+    whole = np.full((6, 9), 40000, np.uint16)
+
+    region_evidence.suppress(whole[1:4, 2:5], decision(0.5, 100.0))
+
+    assert (whole[1:4, 2:5] == region_evidence.lowest_level(0.5) - 1).all()
+    assert np.count_nonzero(whole == 40000) == 54 - 9

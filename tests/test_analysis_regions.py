@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws, seeds, turns
 
-from foveate.analysis import regions
+from foveate.analysis import regions, runs
 from foveate.errors import SettingError
 from foveate.types import Box
 
@@ -139,16 +139,16 @@ def test_a_16_bit_level_counts_to_65535():
 
 
 def test_a_region_across_blocks_of_rows_is_measured_whole():
-    height = 2 * regions.ROWS + 3
+    height = 2 * runs.ROWS + 3
     stored = np.zeros((height, 5), np.uint16)
     stored[:, 1] = np.arange(height)[::-1] + 1  # falls, so that the first row holds the maximum
-    stored[regions.ROWS, 4] = 40_000  # only in the second block of rows, in its first row
+    stored[runs.ROWS, 4] = 40_000  # only in the second block of rows, in its first row
     stored[3, 3] = 9
 
     result = regions.find(stored, 1, "EX", 1, None)
 
     assert [region.area_px for region in result] == [height, 1, 1]
-    assert [region.box.top for region in result] == [0, 3, regions.ROWS]
+    assert [region.box.top for region in result] == [0, 3, runs.ROWS]
     assert result[0].max_probability == pytest.approx(height / 65535)
     assert result[0].mean_probability == pytest.approx((height + 1) / 2 / 65535)
     assert result[0].centroid == pytest.approx((height / 2, 1.5))

@@ -126,7 +126,7 @@ def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, publ
         (("--set", "healthy_share=1.5"), "healthy_share is 1.5; from 0 up to 1"),
         (("--set", "stages.joint.step=1"), "no setting 'step'; there is"),
         (("--set", "seed"), "give each KEY=VALUE once"),
-        (("--layout", "nowhere"), "no layout 'nowhere'"),
+        (("--layout", "nowhere"), "layout 'nowhere' is unknown"),
         (("--device", "tpu"), "tpu"),
         (("--fold", "9"), "fold 9 holds no photograph"),
         (("--threads", "0"), "threads is 0; give at least 1"),
@@ -163,7 +163,7 @@ def test_several_processes_on_gpus_that_are_not_there_are_one_line(data, publish
     assert train(data, published, "--device", "cuda") == 1
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert "torch finds no GPU" in line
+    assert "PyTorch finds no GPU" in line
 
 
 def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_request_is_repeated_while_the_queue_is_full_and_the_token_is_sent(mod
         while client.photograph(first.id).state == "queued":
             pass
         client.submit(path)
-        with pytest.raises(ServerError, match="wait already"):
+        with pytest.raises(ServerError, match="the queue is full"):
             Client(address, token=TOKEN, patience=0.0).submit(path)
         threading.Timer(0.5, worker.hold.set).start()
         assert client.wait(client.submit(path).id, seconds=60.0).state == "done"

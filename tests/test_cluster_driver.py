@@ -385,7 +385,7 @@ def test_a_folder_with_results_but_no_run_is_refused(eyes, model, tmp_path):
     (tmp_path / "out" / "maps").mkdir(parents=True)
     (tmp_path / "out" / "maps" / "x_EX.png").write_bytes(b"")
 
-    with pytest.raises(OutputError, match=r"holds maps but neither run.json nor a manifest"):
+    with pytest.raises(OutputError, match=r"contains maps but neither run.json nor a manifest"):
         driver.run(
             cluster_job(eyes, tmp_path / "out", model, resume=True), ScriptedExecutor(all_succeed).start
         )
@@ -397,9 +397,7 @@ def test_results_of_photographs_that_are_not_given_are_refused(forty_files, mode
     (out / "regions").mkdir()
     (out / "regions" / "stranger.json").write_text("{}")
 
-    with pytest.raises(
-        OutputError, match="holds results of 1 photographs that are not in the source, such as str"
-    ):
+    with pytest.raises(OutputError, match="contains results of 1 photograph not in the source, such as str"):
         driver.run(cluster_job(forty_files, out, model, resume=True), ScriptedExecutor(all_succeed).start)
 
 
@@ -409,7 +407,7 @@ def test_an_impossible_job_is_refused_before_workers_are_started(eyes, model, tm
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("")
-    with pytest.raises(PhotographError, match="holds no photograph, 1 other files"):
+    with pytest.raises(PhotographError, match="holds no photograph, 1 other file;"):
         driver.run(cluster_job(tmp_path / "empty", tmp_path / "out", model), no_executor)
     with pytest.raises(LesionError, match="SE"):
         driver.run(

@@ -34,7 +34,7 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     assert (code, err) == (0, "")
     assert re.search(r"│ EX +│ +3 │ +3 │ +0 │ +3 │ +108 │ +0\.046% │", out)
     assert "3 photographs of train: 3 of 300 x 260 px" in out
-    assert "look: split train: HE is in none of 3 photographs" in out
+    assert "look: split train: none of the 3 photographs annotated for HE has it" in out
     assert "0 wrong, 1 to be looked at" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "check.csv",
@@ -97,10 +97,10 @@ def test_nothing_is_written_unless_a_folder_is_named(tmp_path, run_data, monkeyp
     ("arguments", "message"),
     [
         (("check", "{set}", "--layout", "fgadr"), "not laid out as fgadr"),
-        (("check", "{set}", "--layout", "nothing"), "no layout 'nothing'; there is idrid, ddr"),
+        (("check", "{set}", "--layout", "nothing"), "layout 'nothing' is unknown; choose one of idrid, ddr"),
         (("check", "{set}", "--split", "valid"), "idrid has no split 'valid'"),
         (("split", "{set}", "--out", "{set}/f.json", "--lesions", "XX"), "lesion 'XX' is unknown"),
-        (("split", "{set}", "--out", "{set}/f.json", "--folds", "9"), "cannot be dealt to 9 folds"),
+        (("split", "{set}", "--out", "{set}/f.json", "--folds", "9"), "cannot be divided into 9 folds"),
     ],
 )
 def test_an_error_is_one_line(tmp_path, run_data, arguments, message):
@@ -129,7 +129,7 @@ def test_a_split_is_dealt_shown_and_saved(tmp_path, run_data):
     assert "--folds 2 --seed 7" in json.loads((tmp_path / "f.json").read_text())["about"]
     code, _, err = run_data("split", tmp_path / "set", "--out", tmp_path / "f.json")
     assert code == 1
-    assert "is there already" in err
+    assert "already exists" in err
 
 
 def test_lesions_wished_for_leave_out_what_was_not_looked_through_for_them(tmp_path, run_data):

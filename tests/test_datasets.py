@@ -70,7 +70,7 @@ def test_an_empty_mask_is_a_mask(tmp_path):
 def test_a_mask_of_another_size_is_refused(tmp_path):
     palette(lesion()).save(tmp_path / "mask.tif")
 
-    with pytest.raises(DatasetError, match=r"mask.tif: the mask is \(20, 30\), its photograph \(30, 20\)"):
+    with pytest.raises(DatasetError, match=r"mask.tif: the mask has 20 x 30 px, its photograph 30 x 20 px"):
         read_mask(tmp_path / "mask.tif", (30, 20))
 
 
@@ -82,12 +82,16 @@ def test_a_mask_of_nearly_everything_is_refused(tmp_path):
     Image.fromarray(most).save(tmp_path / "most.png")
 
     assert read_mask(tmp_path / "just.png", (10, 10)).mean() == LARGEST_SHARE
-    with pytest.raises(DatasetError, match=r"most.png: 31% .* inverted"):
+    with pytest.raises(
+        DatasetError, match=r"most.png: the mask covers 31% of the photograph, more than the 30% .* inverted"
+    ):
         read_mask(tmp_path / "most.png", (10, 10))
 
 
 def test_a_missing_mask_file_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"gone.tif: unreadable mask .* restore the file"):
+    with pytest.raises(
+        DatasetError, match=r"gone.tif: unreadable mask .*; restore the file, or save it as PNG"
+    ):
         read_mask(tmp_path / "gone.tif", SHAPE)
 
 
@@ -131,7 +135,7 @@ def test_a_lesion_that_was_not_looked_for_is_refused_not_absent(tmp_path):
 
     assert not truth(case, ("MA",), SHAPE).any()
     with pytest.raises(
-        DatasetError, match=r"one\.jpg: EX is not annotated there, only MA; choose other lesions"
+        DatasetError, match=r"one\.jpg: not annotated for EX, only for MA; choose other lesions"
     ):
         truth(case, ("MA", "EX"), SHAPE)
 
@@ -161,13 +165,13 @@ def test_a_share_of_levels_without_a_full_one_is_refused(tmp_path):
     Image.fromarray(lesion().astype(np.float32)).save(tmp_path / "mask.tif")
 
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", SHAPE), lesion())
-    with pytest.raises(DatasetError, match=r"mask\.tif: levels are float32, whose full level is not known"):
+    with pytest.raises(DatasetError, match=r"mask\.tif: has float32 levels, whose largest value is unknown"):
         read_mask(tmp_path / "mask.tif", SHAPE, 0.5)
 
 
 def test_a_jpeg_is_no_mask_unless_its_smear_is_cut_off(tmp_path):
     Image.fromarray(lesion().astype(np.uint8) * 255).save(tmp_path / "mask.jpg", quality=95)
 
-    with pytest.raises(DatasetError, match=r"mask\.jpg: a JPEG smears a mask's edges; save it as PNG"):
+    with pytest.raises(DatasetError, match=r"mask\.jpg: JPEG blurs the edges of a mask; save it as PNG"):
         read_mask(tmp_path / "mask.jpg", SHAPE)
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.jpg", SHAPE, 0.5), lesion())

@@ -34,7 +34,7 @@ def test_a_sound_set_has_nothing_wrong_and_is_counted(idrid):
 
     assert report.is_sound
     assert [problem.message for problem in report.problems] == [
-        "split train: HE is in none of 3 photographs that were looked through for it"
+        "split train: none of the 3 photographs annotated for HE has it"
     ]
     totals = checks.lesion_totals(report)
     pixels = 3 * tiny_layouts.SHAPE[0] * tiny_layouts.SHAPE[1]
@@ -70,10 +70,10 @@ def test_a_photograph_that_cannot_be_read_is_wrong_and_the_others_are_counted(id
     ("change", "message"),
     [
         (lambda path: path.write_bytes(b"none"), r"unreadable mask"),
-        (lambda path: tiny_layouts.mask(path, shape=(50, 60), spots=()), r"the mask is \(50, 60\)"),
+        (lambda path: tiny_layouts.mask(path, shape=(50, 60), spots=()), r"the mask has 50 x 60 px, its"),
         (
             lambda path: Image.fromarray(np.full(tiny_layouts.SHAPE, 255, np.uint8)).save(path),
-            r"is the mask inv",
+            r"covers 100% of the photograph, more than the 30% .* if it is inverted",
         ),
     ],
     ids=["unreadable", "another size", "inverted"],
@@ -88,13 +88,30 @@ def test_a_mask_that_cannot_be_used_is_wrong_and_its_lesion_not_counted(idrid, c
     assert (total.annotated, total.present) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((), "no usable photograph is annotated for HE"),
+        ((1,), "the only photograph annotated for HE does not have it"),
+        ((1, 2), "none of the 2 photographs annotated for HE has it"),
+    ],
+)
+def test_an_absent_lesion_is_told_by_the_number_of_photographs_that_could_be_read(idrid, numbers, text):
+    for number in {1, 2, 3} - set(numbers):
+        (idrid / TOP / f"IDRiD_0{number}.jpg").write_bytes(b"none")
+
+    report = checks.check(idrid, layouts.IDRID)
+
+    assert f"split train: {text}" in [problem.message for problem in report.problems if not problem.is_wrong]
+
+
 def test_a_mask_without_its_photograph_is_wrong(idrid):
     (idrid / TOP / "IDRiD_03.jpg").unlink()
 
     lines = wrong(idrid)
 
     assert [line.split("/")[-1].partition(":")[0] for line in lines] == ["IDRiD_03_MA.tif", "IDRiD_03_EX.tif"]
-    assert all("a mask without its photograph; restore the photograph" in line for line in lines)
+    assert all("a mask without a photograph; restore the photograph" in line for line in lines)
 
 
 def test_the_same_file_and_the_same_pixels_twice_are_wrong(idrid):
@@ -106,7 +123,7 @@ def test_the_same_file_and_the_same_pixels_twice_are_wrong(idrid):
 
     assert "IDRiD_04.jpg: the same file as" in first
     assert "IDRiD_01.jpg" in first
-    assert "IDRiD_05.png: the very pixels of" in second
+    assert "IDRiD_05.png: the same pixels as" in second
     assert "IDRiD_02.jpg" in second
 
 

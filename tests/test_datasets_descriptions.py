@@ -60,20 +60,23 @@ def test_names_of_folders_soft_edges_and_eyes_can_be_told(tmp_path):
 
 
 WRONG = {
-    "no TOML": ("field = ", r"no description of a layout could be read \("),
+    "no TOML": ("field = ", r"cannot be read as a layout \("),
     "a wrong key": (
         'fields = "whole"\n' + tiny_layouts.LEAVES,
-        r"the description says 'fields', which means",
+        r"the description has the unknown key 'fields'; the keys are name, title",
     ),
     "a wrong key of a split": (
         tiny_layouts.LEAVES + "images = 3\n",
-        r"splits\.train says 'images'.*photographs",
+        r"splits\.train has the unknown key 'images'.*photographs",
     ),
     "a wrong field": (tiny_layouts.LEAVES.replace('"whole"', '"round"'), r"field is 'round'; give \"find\""),
     "no lesions": ("[splits.train]\n", r"lesions is missing; it must be a table"),
     "no splits": ('[lesions]\nEX = "x"\n', r"splits is missing; it must be a table"),
-    "empty splits": ('[lesions]\nEX = "x"\n[splits]\n', r"no split; add a table such as \[splits\.train\]"),
-    "empty lesions": ("[lesions]\n[splits.train]\n", r"no lesion; add one"),
+    "empty splits": (
+        '[lesions]\nEX = "x"\n[splits]\n',
+        r"no split is described; add a table such as \[splits\.train\]",
+    ),
+    "empty lesions": ("[lesions]\n[splits.train]\n", r"no lesion is described; add one"),
     "a code in small letters": (tiny_layouts.LEAVES.replace("RUST", "rust"), r"lesion code 'rust'"),
     "a lesion that is a number": (
         tiny_layouts.LEAVES.replace('"rust"', "3"),
@@ -86,27 +89,27 @@ WRONG = {
     "a colour too light": (tiny_layouts.LEAVES.replace("213", "256"), r"SPOT\.colour is \[256, 94, 0\]"),
     "a placeholder that is none": (
         tiny_layouts.LEAVES.replace("{name}", "{nme}"),
-        r"of \{nme\} nothing is known",
+        r"\{nme\} is not a placeholder; use \{folder\}, \{lesion\}, \{name\}",
     ),
     "an open brace": (
         tiny_layouts.LEAVES.replace("{name}", "{name"),
-        r"write \{name\} for the photograph's name",
+        r"which is not a pattern \(.*write \{name\} where the photograph's name stands",
     ),
     "no name": (
         tiny_layouts.LEAVES.replace("{name}_", ""),
-        r"without \{name\} all photographs have the same",
+        r"the same mask for all photographs; add \{name\}",
     ),
     "no lesion": (
         tiny_layouts.LEAVES.replace("_{lesion}", ""),
-        r"without \{lesion\} all lesions have the same",
+        r"the same mask for all lesions; add \{lesion\}",
     ),
     "an absolute path": (
         tiny_layouts.LEAVES.replace('"images', '"/images'),
-        r"give a path below the set's folder",
+        r"give a path relative to the set's folder",
     ),
     "a path to above": (
         tiny_layouts.LEAVES.replace('"masks', '"../masks'),
-        r"give a path below the set's folder",
+        r"give a path relative to the set's folder",
     ),
     "masks that are a number": (
         tiny_layouts.LEAVES.replace('"masks/{name}_{lesion}.png"', "3"),
@@ -114,22 +117,22 @@ WRONG = {
     ),
     "masks of an unknown lesion": (
         tiny_layouts.LEAVES.replace('"masks/{name}_{lesion}.png"', '{ MOLD = "m/{name}" }'),
-        r"splits\.train\.masks says 'MOLD'",
+        r"splits\.train\.masks has the unknown key 'MOLD'; the keys are RUST, SPOT",
     ),
     "an unknown lesion looked for": (
         tiny_layouts.LEAVES + 'annotated = ["MOLD"]\n',
-        r"annotated is \['MOLD'\]",
+        r"annotated is \['MOLD'\]; give a list of one or more of RUST, SPOT",
     ),
     "a share above one": ("lesion_from = 2\n" + tiny_layouts.LEAVES, r"lesion_from is 2; give a share"),
     "an eye without a group": ("eye = 'P.'\n" + tiny_layouts.LEAVES, r"expression with one group"),
-    "an eye that is no expression": ("eye = '('\n" + tiny_layouts.LEAVES, r"no regular expression \("),
+    "an eye that is no expression": ("eye = '('\n" + tiny_layouts.LEAVES, r"not a regular expression \("),
     "a split that is a text": (
         '[lesions]\nEX = "x"\n[splits]\ntrain = "images"\n',
         r"splits\.train is 'images'",
     ),
     "no photographs": (
         tiny_layouts.LEAVES.replace('photographs = "images/*"', ""),
-        r"splits\.train\.photographs is missing; it must be a text",
+        r"splits\.train\.photographs is missing; it must be a string",
     ),
 }
 
@@ -145,5 +148,5 @@ def test_what_makes_no_layout_is_refused_in_one_line_that_names_the_file(tmp_pat
 
 
 def test_a_missing_description_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"gone\.toml: no description of a layout could be read"):
+    with pytest.raises(DatasetError, match=r"gone\.toml: cannot be read as a layout"):
         layouts.named(str(tmp_path / "gone.toml"))

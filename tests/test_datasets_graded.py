@@ -60,16 +60,32 @@ def test_photographs_are_listed_by_name_with_their_grades(folder):
 @pytest.mark.parametrize(
     ("header", "row", "said"),
     [
-        ("file,grade", "a.jpg,0", "no column 'retinopathy_grade'; it needs file and retinopathy_grade"),
+        (
+            "file,grade",
+            "a.jpg,0",
+            "no column 'retinopathy_grade'; the table needs the columns file and retinopathy_grade",
+        ),
         ("name,retinopathy_grade", "a.jpg,0", "no column 'file'"),
-        ("file,retinopathy_grade", "a.jpg,5", "'a.jpg' has grade '5'; grades are 0, 1, 2, 3, 4"),
+        (
+            "file,retinopathy_grade",
+            "a.jpg,5",
+            "'a.jpg' has grade '5'; name a file, and give a grade of 0, 1, 2, 3 or 4",
+        ),
         ("file,retinopathy_grade", "a.jpg,", "has grade ''"),
         ("file,retinopathy_grade", "a.jpg,mild", "has grade 'mild'"),
+        ("file,retinopathy_grade", "a.jpg,0.5", "has grade '0.5'"),
+        ("file,retinopathy_grade", "a.jpg,-0.0", "has grade '-0.0'"),
+        ("file,retinopathy_grade", "a.jpg,5.0", "has grade '5.0'"),
+        ("file,retinopathy_grade", "a.jpg,nan", "has grade 'nan'"),
         ("file,retinopathy_grade", "a.jpg", "has grade None"),
         ("retinopathy_grade,file", "0", "file None has grade '0'"),
         ("file,retinopathy_grade", ",0", "file '' has grade '0'"),
-        ("file,retinopathy_grade", "z.jpg,0", "z.jpg is not there; unpack the set again"),
-        ("file,retinopathy_grade", "a.jpg,0\na.jpg,0", "photograph a is there twice"),
+        (
+            "file,retinopathy_grade",
+            "z.jpg,0",
+            "z.jpg does not exist; unpack the set again, or remove the row",
+        ),
+        ("file,retinopathy_grade", "a.jpg,0\na.jpg,0", "two photographs are called a; remove one"),
     ],
 )
 def test_labels_that_cannot_be_believed_are_refused_with_what_is_wrong(folder, header, row, said):
@@ -77,6 +93,13 @@ def test_labels_that_cannot_be_believed_are_refused_with_what_is_wrong(folder, h
 
     with pytest.raises(DatasetError, match=rf"labels\.csv: .*{said}"):
         graded.list_photographs(folder)
+
+
+@pytest.mark.parametrize(("entry", "grade"), [("0.0", 0), ("2.0", 2), ("3.", 3), (" 4 ", 4), ("1.00", 1)])
+def test_a_grade_is_read_as_a_spreadsheet_writes_it(folder, entry, grade):
+    label(folder, [f"a.jpg,{entry}"])
+
+    assert [photograph.grade for photograph in graded.list_photographs(folder)] == [grade]
 
 
 def test_labels_that_are_no_text_are_refused(folder):
@@ -134,13 +157,13 @@ def test_two_photographs_of_one_name_are_not_taken_for_one(folder):
     for path in ("more/e.png", "more-e.png"):
         (folder / path).touch()
 
-    with pytest.raises(DatasetError, match="photograph more-e is there twice"):
+    with pytest.raises(DatasetError, match="two photographs are called more-e; remove one"):
         graded.healthy_cases(folder, None)
 
 
 def test_where_there_is_no_healthy_eye_to_learn_from_it_is_said(folder, split, tmp_path):
     label(folder, ["c.jpg,3", "b.jpg,0"])
-    with pytest.raises(DatasetError, match="no photograph of a healthy eye to learn from"):
+    with pytest.raises(DatasetError, match="no photograph of a healthy eye to train on"):
         graded.healthy_cases(folder, split)
     with pytest.raises(PhotographError, match="no such file or folder"):
         graded.healthy_cases(tmp_path / "nowhere", split)

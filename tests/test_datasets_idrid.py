@@ -31,7 +31,8 @@ def test_the_folder_above_will_do(tmp_path):
 
 def test_a_folder_laid_out_otherwise_is_refused(tmp_path):
     with pytest.raises(
-        DatasetError, match=r"no folder 'A\. Segmentation/1\. Original Images/a\. Training Set' or .* in it"
+        DatasetError,
+        match=r"has no folder 'A\. Segmentation/1\. Original Images/a\. Training Set' or .*; give the folder",
     ):
         idrid.cases(tmp_path, "train")
 
@@ -39,7 +40,7 @@ def test_a_folder_laid_out_otherwise_is_refused(tmp_path):
 def test_a_part_without_photographs_is_refused(tmp_path):
     tiny_set.write(tmp_path)
 
-    with pytest.raises(DatasetError, match=r"no photographs of split test: .*b\. Testing Set/\*'"):
+    with pytest.raises(DatasetError, match=r"no photograph of split test, because .*b\. Testing Set/\*'"):
         idrid.cases(tmp_path, "test")
 
 

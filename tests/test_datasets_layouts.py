@@ -42,7 +42,9 @@ def test_either_part_of_idrid_may_be_absent(tmp_path, part, split):
 
     assert layouts.present(tmp_path, layouts.IDRID) == (split,)
     assert masks_of(layouts.cases(tmp_path, layouts.IDRID, split)) == [("EX", "MA", "SE"), ("EX", "MA")]
-    with pytest.raises(DatasetError, match=rf"no photographs of split {missing}: nothing matches 'A\. Segm"):
+    with pytest.raises(
+        DatasetError, match=rf"no photograph of split {missing}, because nothing matches 'A\. Segm"
+    ):
         layouts.cases(tmp_path, layouts.IDRID, missing)
 
 
@@ -51,7 +53,7 @@ def test_an_absent_mask_of_idrid_is_an_empty_one(tmp_path):
     case = layouts.cases(tmp_path, layouts.IDRID, "train")[1]
 
     assert case.annotated == CODES
-    with pytest.raises(DatasetError, match=r"IDRiD_02\.jpg: NV is not annotated there, only EX, MA, HE, SE"):
+    with pytest.raises(DatasetError, match=r"IDRiD_02\.jpg: not annotated for NV, only for EX, MA, HE, SE"):
         truth(case, ("EX", "NV"), tiny_layouts.SHAPE)
     np.testing.assert_array_equal(
         truth(case, CODES, tiny_layouts.SHAPE).any(axis=(1, 2)), [True, True, False, False]
@@ -105,7 +107,7 @@ def test_what_was_not_looked_for_is_never_taken_for_absent(tmp_path):
     assert is_annotated(healthy, "EX")
     assert not truth(healthy, ("EX",), tiny_layouts.SHAPE).any()
     with pytest.raises(
-        DatasetError, match=r"C3\.JPG: MA is not annotated there, only EX; choose other lesions"
+        DatasetError, match=r"C3\.JPG: not annotated for MA, only for EX; choose other lesions"
     ):
         truth(healthy, ("EX", "MA"), tiny_layouts.SHAPE)
     assert [case.name for case in annotated(cases, ("MA",))] == ["E0000001_C1", "E0000001_C2", "E0000475_C4"]
@@ -126,7 +128,9 @@ def test_two_photographs_of_one_name_are_refused(tmp_path):
     tiny_layouts.e_ophtha(tmp_path)
     tiny_layouts.photograph(tmp_path / "e_optha_MA" / "MA" / "E0000001" / "C1.jpg", 9)
 
-    with pytest.raises(DatasetError, match=r"MA.E0000001.C1\.jpg: another photograph is called E0000001_C1"):
+    with pytest.raises(
+        DatasetError, match=r"MA.E0000001.C1\.jpg: .*C1\.jpg is called E0000001_C1 as well; rename one"
+    ):
         layouts.cases(tmp_path, layouts.E_OPHTHA, "train")
 
 
@@ -135,7 +139,7 @@ def test_two_masks_of_one_lesion_are_refused(tmp_path):
     tiny_layouts.mask(tmp_path / "Seg-set" / "Hemohedge_Masks" / "0001_1.tif")
 
     with pytest.raises(
-        DatasetError, match=r"0001_1\.tif: also there as 0001_1\.png; keep one of the two masks"
+        DatasetError, match=r"0001_1\.tif: a second mask beside 0001_1\.png; keep one of the two"
     ):
         layouts.cases(tmp_path, layouts.FGADR, "train")
 
@@ -147,7 +151,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, name):
     writers[name](tmp_path)
 
     with pytest.raises(
-        DatasetError, match=rf"not laid out as {name}: no folder '.*give the folder that"
+        DatasetError, match=rf"not laid out as {name}, because it has no folder '.*give the folder that"
     ) as error:
         layouts.cases(tmp_path, layouts.named(name), "train")
     assert "\n" not in str(error.value)
@@ -157,7 +161,7 @@ def test_photographs_without_any_folder_of_masks_are_refused(tmp_path):
     tiny_layouts.photograph(tmp_path / "A. Segmentation/1. Original Images/a. Training Set/IDRiD_01.jpg")
 
     with pytest.raises(
-        DatasetError, match=r"photographs, but no folder of masks \('A\. Segmentation/2\. All"
+        DatasetError, match=r"has photographs, but no folder of masks \('A\. Segmentation/2\. All"
     ):
         idrid.cases(tmp_path, "train")
 
@@ -167,7 +171,7 @@ def test_masks_of_which_none_belongs_to_a_photograph_are_refused(tmp_path):
     description.write_text(tiny_layouts.LEAVES.replace("{name}_", "{name}-"))
 
     with pytest.raises(
-        DatasetError, match=r"leaf0_RUST\.png: neither this nor another mask .*'masks/\{name\}-RUST"
+        DatasetError, match=r"leaf0_RUST\.png: neither this file nor any other .*'masks/\{name\}-RUST"
     ):
         layouts.cases(tmp_path, layouts.named(str(description)), "train")
     for path in (tmp_path / "masks").iterdir():
@@ -176,10 +180,11 @@ def test_masks_of_which_none_belongs_to_a_photograph_are_refused(tmp_path):
 
 
 def test_an_unknown_split_and_an_unknown_layout_are_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"idrid has no split 'valid'; it has train, test"):
+    with pytest.raises(DatasetError, match=r"layout idrid has no split 'valid'; choose one of train, test"):
         layouts.cases(tmp_path, layouts.IDRID, "valid")
     with pytest.raises(
-        DatasetError, match=r"no layout 'IDRiD'; there is idrid, ddr, fgadr, e-ophtha, and any"
+        DatasetError,
+        match=r"layout 'IDRiD' is unknown; choose one of idrid, ddr, fgadr, e-ophtha, or give a .toml",
     ):
         layouts.named("IDRiD")
 

@@ -81,10 +81,21 @@ def test_another_seed_gives_another_assignment():
     assert any(assignments[0] != folds for folds in assignments[1:])
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_too_few_folds_or_photographs_are_refused(count):
-    with pytest.raises(DatasetError, match=f"3 photographs cannot be dealt to {count} folds"):
-        splits.assign_folds_by_burden(["a", "b", "c"], [(0.0,)] * 3, count, 0)
+@pytest.mark.parametrize(
+    ("photographs", "count", "message"),
+    [
+        (3, 1, "3 photographs cannot be divided into 1 fold; use 2 to 3 folds"),
+        (3, 4, "3 photographs cannot be divided into 4 folds; use 2 to 3 folds"),
+        (2, 3, "2 photographs cannot be divided into 3 folds; use 2 folds"),
+        (1, 2, "1 photograph cannot be divided into 2 folds; add photographs"),
+        (0, 2, "0 photographs cannot be divided into 2 folds; add photographs"),
+    ],
+)
+def test_too_few_folds_or_photographs_are_refused_with_what_is_possible(photographs, count, message):
+    with pytest.raises(DatasetError) as refusal:
+        splits.assign_folds_by_burden(list("abc")[:photographs], [(0.0,)] * photographs, count, 0)
+
+    assert str(refusal.value) == message
 
 
 def test_a_split_parts_the_photographs():
@@ -94,9 +105,11 @@ def test_a_split_parts_the_photographs():
 
 
 def test_a_photograph_in_no_fold_and_an_empty_fold_are_refused():
-    with pytest.raises(DatasetError, match=r"photograph x is in no fold of the split \(2 such\)"):
+    with pytest.raises(DatasetError, match=r"^photograph x and 1 other are in no fold of the split$"):
         splits.part(["a", "y", "x"], {"a": 0}, 0)
-    with pytest.raises(DatasetError, match=r"fold 7 holds no photograph; there are folds \[0, 1\]"):
+    with pytest.raises(DatasetError, match=r"^photograph x is in no fold of the split$"):
+        splits.part(["a", "x"], {"a": 0}, 0)
+    with pytest.raises(DatasetError, match="fold 7 has no photograph; the split has the folds 0, 1"):
         splits.part(["a", "b"], {"a": 0, "b": 1}, 7)
 
 
@@ -107,18 +120,36 @@ def test_a_saved_split_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "3", '{"a": 0}', '{"folds": [1, 2]}', '{"folds": {"a": "0"}}', '{"folds": {"a": 0.5}}']
+    ("text", "message"),
+    [
+        ("", "the folds cannot be read"),
+        ("[]", "the folds cannot be read"),
+        ("3", "the folds cannot be read"),
+        ('{"a": 0}', "the folds cannot be read"),
+        ('{"folds": [1, 2]}', r"'folds' is \[1, 2\]; give a JSON file such as"),
+        ('{"folds": {"a": "0"}}', "the fold of photograph 'a' is \"0\"; give a whole number, 0 or more"),
+        ('{"folds": {"a": 0.5}}', "the fold of photograph 'a' is 0.5;"),
+        ('{"folds": {"b": 0, "a": -1}}', "the fold of photograph 'a' is -1;"),
+        ('{"folds": {"a": true}}', "the fold of photograph 'a' is true;"),
+        ('{"folds": {"a": null}}', "the fold of photograph 'a' is null;"),
+    ],
 )
-def test_a_file_without_folds_is_refused_by_name(tmp_path, text):
+def test_a_file_without_folds_is_refused_by_name(tmp_path, text, message):
     path = tmp_path / "folds.json"
     path.write_text(text)
 
-    with pytest.raises(DatasetError, match=r"folds\.json"):
+    with pytest.raises(DatasetError, match=rf"folds\.json: {message}"):
         splits.read(path)
 
 
+def test_the_example_of_a_file_of_folds_can_be_read(tmp_path):
+    (tmp_path / "folds.json").write_text(splits.FOLDS_EXAMPLE)
+
+    assert splits.read(tmp_path / "folds.json") == {"IDRiD_01": 0, "IDRiD_02": 1}
+
+
 def test_a_missing_split_is_refused_by_name(tmp_path):
-    with pytest.raises(DatasetError, match=r"gone\.json: no folds could be read"):
+    with pytest.raises(DatasetError, match=r"gone\.json: the folds cannot be read"):
         splits.read(tmp_path / "gone.json")
 
 
@@ -235,7 +266,8 @@ def test_areas_of_all_lesions_are_even_where_presence_is():
 
 def test_too_few_groups_are_refused():
     with pytest.raises(
-        DatasetError, match=r"2 photographs \(or groups of one eye\) cannot be dealt to 3 folds"
+        DatasetError,
+        match=r"2 photographs \(those of one eye are counted once\) cannot be .* 3 folds; use 2 folds, or",
     ):
         splits.assign_folds(photograph_groups([(3, [(0, 1)] * 3)] * 2), 3, 0)
 
@@ -259,9 +291,7 @@ def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
 
     assert splits.read(tmp_path / "folds.json") == {"a": 0, "b": 1}
     assert json.loads((tmp_path / "folds.json").read_text())["about"] == "a test"
-    with pytest.raises(
-        DatasetError, match=r"folds\.json: is there already, and a model may have been trained"
-    ):
+    with pytest.raises(DatasetError, match=r"folds\.json: already exists, and a model may have been trained"):
         splits.write(tmp_path / "folds.json", {"a": 1}, "another")
     with pytest.raises(OutputError, match="cannot be written"):
         splits.write(tmp_path / "folds.json" / "below.json", {"a": 1}, "nowhere")
@@ -290,9 +320,9 @@ def test_pictures_of_one_scene_are_assigned_like_any_others_and_only_equal_ones_
     assert folds["twin"] == folds["leaf3"]
 
 
-@pytest.mark.parametrize(("count", "fewer"), [(1, ""), (3, "use 2 to 3 folds, or ")])
+@pytest.mark.parametrize(("count", "fewer"), [(1, "add photographs, or "), (3, "use 2 to 3 folds, or ")])
 def test_too_few_groups_can_be_assigned_by_hand(count, fewer):
-    message = f"cannot be dealt to 5 folds; {fewer}write the folds yourself .* --split FILE"
+    message = f"cannot be divided into 5 folds; {fewer}write the folds yourself .* --split FILE"
 
     with pytest.raises(DatasetError, match=message):
         splits.assign_folds(photograph_groups([(4, [(0, 1)] * 3)] * count), 5, 0)

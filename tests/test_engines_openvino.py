@@ -8,10 +8,11 @@ import pytest
 import tiny_package
 from test_engines import random_batch, replaced
 
-from foveate import models
+from foveate import models, photographs
 from foveate.engines import onnx as onnx_engine
 from foveate.engines import openvino as openvino_engine
 from foveate.errors import PackageError, SettingError
+from foveate.inference import prepared_canvas, tta
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
@@ -40,6 +41,34 @@ def test_both_graphs_compute_as_in_onnxruntime(package, precision, tolerance):
     np.testing.assert_allclose(output.features, expected.features, atol=10 * tolerance)
     np.testing.assert_allclose(engine.run_local(batch), reference.run_local(batch), atol=tolerance)
     assert engine.label == f"openvino {precision}"
+
+
+def canvas_of(package):
+    photograph = photographs.from_array(tiny_package.fundus())
+    return prepared_canvas.prepare_canvas(photograph, package.contract, field_choice="full")
+
+
+def test_features_of_a_pixel_are_next_to_each_other_in_memory_and_so_is_their_mean(package):
+    engine = openvino_engine.open(package, threads=1)
+    canvas = canvas_of(package)
+
+    single = engine.run_global(np.zeros((1, 3, 64, 64), np.float32)).features
+    mean = tta.run_global(engine, canvas, 8).features
+
+    assert single.shape == mean.shape == (2, 64, 64)
+    assert single.strides == mean.strides == (4, 64 * 2 * 4, 2 * 4)
+
+
+def test_turned_views_are_averaged_as_with_onnxruntime(package):
+    canvas = canvas_of(package)
+
+    output, expected = (
+        tta.run_global(library.open(package, threads=1), canvas, 8)
+        for library in (openvino_engine, onnx_engine)
+    )
+
+    np.testing.assert_allclose(output.features, expected.features, atol=1e-5)
+    np.testing.assert_allclose(output.probabilities, expected.probabilities, atol=1e-6)
 
 
 SIGNAL_AFTER_RELEASE = """

@@ -484,9 +484,7 @@ def test_a_folder_with_foreign_masks_is_never_resumed(job):
 def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, folder):
     before = tree(finished.out, without=())
 
-    with pytest.raises(
-        OutputError, match=r"results of 2 photographs that are not part of this run, such as b;"
-    ):
+    with pytest.raises(OutputError, match=r"results of 2 photographs not in this run, such as b;"):
         run(replace(finished, paths=[str(folder / "a.png")], resume=True))
 
     assert tree(finished.out, without=()) == before

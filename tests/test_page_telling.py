@@ -75,7 +75,7 @@ def test_dicom_is_named_selectable_and_known_without_an_ending(page, files, tmp_
     (tmp_path / "notes").write_text("no photograph " * 20)
     chosen = [shutil.copy(files / name, tmp_path / name) for name in ("a.png", "IM000001")]
     page.set_input_files("#files", [*chosen, tmp_path / "notes"])
-    skipped = "Skipped, since no photograph: 1 file."
+    skipped = "Skipped 1 file that is not a photograph."
     until(page, "(text) => document.getElementById('message').textContent === text", skipped)
     until(page, "() => document.querySelectorAll('#photographs li.done').length === 2")
 
@@ -109,7 +109,7 @@ def test_a_full_disk_is_named_with_what_to_do_until_something_is_stored(page, fi
 
 
 def test_a_full_queue_is_named_and_the_upload_goes_on_by_itself(page, files):
-    busy = {"error": {"code": "queue_full", "message": "100 photographs wait already"}}
+    busy = {"error": {"code": "queue_full", "message": "the queue is full with 100 photographs"}}
     refused = []
 
     def answer(route):
@@ -140,4 +140,4 @@ def test_a_token_is_asked_for_in_a_field_and_taken(browser, files, tmp_path):
         until(page, "() => window.foveate?.state.server && !document.getElementById('sign-in').open")
         page.close()
 
-    assert "another token" in refused
+    assert "The token is wrong" in refused

@@ -159,6 +159,31 @@ def test_pixels_are_contiguous_read_only_and_fit_for_opencv(tmp_path):
     assert cv2.resize(pixels, (10, 10), interpolation=cv2.INTER_AREA).shape == (10, 10, 3)
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("shape", [(256, 256), (301, 259), (263, 320)])
+def test_a_jpeg_has_the_levels_that_pillow_decodes(tmp_path, subsampling, progressive, shape):
+    rng = np.random.default_rng(subsampling)
+    blocks = rng.integers(0, 256, (shape[0] // 5 + 1, shape[1] // 5 + 1, 3), np.uint8)
+    picture = Image.fromarray(blocks.repeat(5, axis=0).repeat(5, axis=1)[: shape[0], : shape[1]])
+    options = {"quality": 85, "subsampling": subsampling, "progressive": progressive}
+    content = encoded(picture, "JPEG", **options)
+
+    photograph = read(write_file(tmp_path, content))
+
+    np.testing.assert_array_equal(photograph.pixels, np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_a_jpeg_with_a_harmless_warning_is_still_read(tmp_path):
+    content = encoded(smooth(), "JPEG")
+    version = content.index(b"JFIF") + 5
+    warned = content[:version] + b"\3" + content[version + 1 :]  # libjpeg: unknown JFIF revision number
+
+    photograph = read(write_file(tmp_path, warned))
+
+    np.testing.assert_array_equal(photograph.pixels, np.asarray(Image.open(io.BytesIO(content))))
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
 def test_the_content_decides_the_format(tmp_path, form):
     content = encoded(smooth(), form)
@@ -759,7 +784,7 @@ def test_the_folder_of_results_is_not_looked_into(clinic):
         ("empty", "empty: holds no photograph, 0 other files"),
         (
             "clinic/bob/*.txt",
-            "holds no photograph, 1 other files; photographs end in .dcm, .dicom, .jfif, .jpe",
+            "holds no photograph, 1 other file; photographs end in .dcm, .dicom, .jfif, .jpe",
         ),
     ],
 )

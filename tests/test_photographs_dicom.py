@@ -204,11 +204,15 @@ def test_each_frame_is_a_photograph_of_its_own(tmp_path, syntax):
 def test_which_frame_is_meant_must_be_said(tmp_path):
     made = tiny_dicom.op(np.stack([FUNDUS, FUNDUS]))
 
-    assert "holds 2 photographs; say which by frame=1 to 2" in refused(tmp_path, made)
-    assert "no frame 3" in refused(tmp_path, made, frame=3)
+    assert "holds 2 photographs; choose one with frame=1 to 2" in refused(tmp_path, made)
+    assert "has no frame 3; it has frames 1 to 2" in refused(tmp_path, made, frame=3)
     path = tiny_package.photograph(tmp_path / "eye.png")
     with pytest.raises(PhotographError, match="has no frame 1"):
         read(path, frame=1)
+
+
+def test_the_only_frame_of_an_object_is_named(tmp_path):
+    assert "has no frame 2; it has only frame 1" in refused(tmp_path, tiny_dicom.op(FUNDUS), frame=2)
 
 
 def test_an_object_of_one_frame_is_one_photograph_of_its_own_name(tmp_path):

@@ -16,7 +16,7 @@ import foveate
 from foveate.errors import OutputError, SettingError
 from foveate.server import options
 from foveate.server.errors import ServiceError
-from foveate.server.jobs import queue, tasks, worker_pool
+from foveate.server.jobs import queue, steady_clock, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
 from foveate.server.storage import names
@@ -292,6 +292,34 @@ def test_results_expire_when_they_are_told_to(model, tmp_path):
         assert not list(client.service.data_dir.photographs.iterdir())
 
 
+def test_nothing_expires_by_a_clock_that_has_jumped_until_it_has_run_for_an_hour(model, tmp_path, caplog):
+    day = 86400
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(keep=timedelta(days=1))) as client:
+        told = done(client)
+        jobs, now = client.service.jobs, time.time()
+        clock = steady_clock.SteadyClock.start(now, 0.0)
+
+        jobs._sweep_by(clock, now + 60 + 400 * day, 60.0)
+        jobs._sweep_by(clock, now + 3540 + 400 * day, 3540.0)
+        kept = client.get(f"/api/photographs/{told['id']}").status_code
+        jobs._sweep_by(clock, now + 3660 + 400 * day, 3660.0)
+
+        assert (kept, client.get(f"/api/photographs/{told['id']}").status_code) == (200, 404)
+        (line,) = [record.message for record in caplog.records if "clock" in record.message]
+        assert line.startswith("the machine's clock has jumped by 34560000 seconds; nothing expires for")
+
+
+def test_a_clock_that_runs_evenly_is_believed_from_the_start(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model, limits=Limits(keep=timedelta(days=1))) as client:
+        told = done(client)
+        start = time.time() + 86500
+        clock = steady_clock.SteadyClock.start(start, 0.0)
+
+        client.service.jobs._sweep_by(clock, start + 61, 60.0)
+
+        assert client.get(f"/api/photographs/{told['id']}").status_code == 404
+
+
 def test_a_batch_keeps_its_photographs_together_and_sorts_them_by_burden(client):
     batch = client.post("/api/batches", json={"name": "Monday"}).json()["id"]
     shown = [done(client, picture(seed), "left.png", batch=batch) for seed in (1, 2, 3)]
@@ -516,7 +544,7 @@ def test_one_data_folder_is_for_one_server(model, tmp_path):
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path):
-    with pytest.raises(SettingError, match="lets other machines in"):
+    with pytest.raises(SettingError, match="lets other machines reach the server"):
         Options(data=tmp_path, host="0.0.0.0")
     with pytest.raises(SettingError, match="has 5 characters"):
         Options(data=tmp_path, token="short")
@@ -534,7 +562,7 @@ def test_a_database_of_another_version_is_refused(tmp_path):
     store._connection.execute("PRAGMA user_version=99")
     store.close()
 
-    with pytest.raises(OutputError, match="of version 99"):
+    with pytest.raises(OutputError, match="has version 99"):
         Database(tmp_path / "one.sqlite3")
 
 

@@ -161,7 +161,7 @@ def test_a_photograph_waits_for_its_graders_and_a_grading_belongs_to_one(graded)
     other = draw(graded, copy, author="Ben")
 
     assert waiting.status_code == 409
-    assert "graded by 2 people first" in waiting.json()["error"]["message"]
+    assert "2 people must grade this photograph first" in waiting.json()["error"]["message"]
     assert other.status_code == 422
     assert "the grading of Ann" in other.json()["error"]["message"]
     assert draw(graded, copy, author="").json()["authors"] == ["Ann"]

@@ -206,7 +206,7 @@ def test_a_download_is_what_the_command_line_writes_and_no_log_holds_a_name(mode
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--host", "0.0.0.0"], "lets other machines in"),
+        (["--host", "0.0.0.0"], "lets other machines reach the server"),
         (["--model", "nowhere"], "no such model package"),
         (["--queue", "0"], "limit waiting is 0"),
         (["--root", "missing"], "no such folder"),

@@ -152,7 +152,7 @@ def test_a_newer_database_is_refused_by_its_version(version_1):
     connection.execute("PRAGMA user_version=99")
     connection.close()
 
-    with pytest.raises(OutputError, match=r"of version 99, this Foveate reads up to \d+"):
+    with pytest.raises(OutputError, match=r"has version 99, but this Foveate reads only up to \d+"):
         Database(version_1)
 
 

@@ -149,7 +149,7 @@ def test_a_single_process_neither_waits_nor_adds():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_does_not_exist_is_an_error():
-    with pytest.raises(SettingError, match="torch finds no GPU"):
+    with pytest.raises(SettingError, match="PyTorch finds no GPU"):
         Machine(device="cuda")
 
 
@@ -157,7 +157,10 @@ def test_a_gpu_that_does_not_exist_is_an_error():
 def test_several_processes_without_a_gpu_are_refused_before_they_join():
     several = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
 
-    with pytest.raises(SettingError, match="torch finds no GPU"), distributed.process_group(several, "cuda"):
+    with (
+        pytest.raises(SettingError, match="PyTorch finds no GPU"),
+        distributed.process_group(several, "cuda"),
+    ):
         pass
 
 
@@ -167,7 +170,7 @@ def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, varia
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | variables
 
-    errors = f"{gpus} processes on a machine of 2 GPUs; .* --nproc-per-node 2"
+    errors = f"{gpus} processes on a machine with 2 GPUs; .* --nproc-per-node 2"
     with pytest.raises(SettingError, match=errors), distributed.process_group(several, "cuda"):
         pass
 
@@ -184,7 +187,7 @@ def test_processes_without_a_meeting_address_are_refused(monkeypatch):
 
 
 def test_workers_below_none_are_refused():
-    with pytest.raises(SettingError, match="workers are -1"):
+    with pytest.raises(SettingError, match="workers is -1"):
         Machine(workers=-1)
 
 

@@ -19,6 +19,7 @@ from foveate.training import sampler, trainer
 from foveate.training.distributed import LOCAL, Machine
 from foveate.training.recipe import ALONE_STAGES, STAGES, steps_per_epoch
 from foveate.training.run_folder import RunFolder
+from foveate.wording import quantity
 
 SIDE = tiny_set.CONTRACT.window_side
 
@@ -79,7 +80,9 @@ def test_the_shares_of_all_processes_are_the_step(cached_cases, stage, ranks):
 def test_parts_are_even_and_keep_the_order(count, parts):
     items = list(range(count))
     if parts > count:
-        with pytest.raises(SettingError, match=f"{count} photographs a step cannot be divided into {parts}"):
+        with pytest.raises(
+            SettingError, match=f"a step of {quantity(count, 'sample')} cannot be divided into {parts}"
+        ):
             sampler.split_evenly(items, parts)
         return
     divided = sampler.split_evenly(items, parts)

@@ -239,6 +239,12 @@ def test_only_the_largest_regions_are_on_the_page(monkeypatch):
     assert [region[1] for region in layer.regions] == [6, 5, 4]
 
 
+def test_the_page_says_how_many_of_the_regions_it_lists():
+    script = next(text for tag, text in Page(index([row()])).texts if tag == "script")
+
+    assert "of which the ${entries.length} largest are listed; all are in the CSV" in script
+
+
 def test_the_script_holds_the_photographs_values_and_no_code_of_its_name(tmp_path):
     writers.write(tmp_path, tiny_result.photograph_result(name=EVIL, quality=("blur",)))
 

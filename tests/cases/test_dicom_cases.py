@@ -430,6 +430,25 @@ def test_a_study_that_cannot_be_addressed_is_set_aside_and_the_others_are_proces
     assert set(json.loads((tmp_path / watch.SET_ASIDE).read_text())) == {"../up", "1.2.1", "1.2.2"}
 
 
+class ArchiveOfOneInvalidUid(DamagedArchive):
+    """Two studies, with a photograph each; both photographs have the same invalid UID."""
+
+    def __init__(self):
+        super().__init__()
+        self.uids = ["unknown"]
+
+    def studies(self, *, date=None):
+        return ("1.2", "1.3")
+
+
+def test_each_photograph_with_the_same_invalid_uid_is_set_aside(model, tmp_path):
+    task = watch.WatchTask(archive=ArchiveOfOneInvalidUid(), model=model, out=tmp_path, objects=OBJECTS)
+
+    assert (watch.process_new(task), watch.process_new(task)) == (0, 0)
+
+    assert set(json.loads((tmp_path / watch.SET_ASIDE).read_text())) == {"1.2 unknown", "1.3 unknown"}
+
+
 @pytest.mark.parametrize(("number", "is_disk_full"), [(errno.ENAMETOOLONG, False), (errno.ENOSPC, True)])
 def test_a_watcher_ends_for_a_full_disk_but_not_for_one_photograph(
     model, tmp_path, monkeypatch, number, is_disk_full
@@ -577,7 +596,7 @@ def test_the_server_shows_an_objects_pixel_spacing_everywhere_and_keeps_it(tmp_p
             expected = spacing and pytest.approx(area["area_px"] * spacing**2)
             assert area["area_mm2"] == expected
             report = client.get(f"{url}/report").text
-            assert ("0.006 mm a pixel" in report) == (spacing == 0.006)
+            assert ("0.006 mm per pixel" in report) == (spacing == 0.006)
             with zipfile.ZipFile(io.BytesIO(client.get(f"{url}/download").content)) as archive:
                 (content,) = [json.loads(archive.read(name)) for name in archive.namelist() if "json" in name]
             assert content["photograph"]["spacing_mm"] == spacing

@@ -325,11 +325,14 @@ CHECKED = {
     "B another file": (lambda root: (root / "masks/overview.png").write_bytes(b""), "look: .*overview.png"),
     "C saved as JPEG and back": (change_masks(as_jpeg_and_back), "look: .*levels from .*lesion_from = 0.5"),
     "C bilinear": (change_masks(as_bilinear), "look: .*levels from .*lesion_from = 0.5"),
-    "C class indices": (change_masks(as_classes), "look: .*levels 1, 2, 3 count as lesion alike"),
-    "C colours": (change_masks(as_colours), "look: .*several colours count as lesion alike"),
-    "C colours of a palette": (change_masks(as_palette_classes), "look: .*2 colours count as lesion alike"),
+    "C class indices": (change_masks(as_classes), "look: .*levels 1, 2, 3 all count as this lesion"),
+    "C colours": (change_masks(as_colours), "look: .*several colours all count as this lesion"),
+    "C colours of a palette": (
+        change_masks(as_palette_classes),
+        "look: .*2 colours all count as this lesion",
+    ),
     "E two pages": (change_masks(as_two_pages), "wrong: .*holds 2 pictures"),
-    "K two blacks": (change_masks(as_two_blacks), "wrong: .*palette are black"),
+    "K two blacks": (change_masks(as_two_blacks), r"wrong: .*its palette that it uses \(0, 1\) are black"),
 }
 
 
@@ -350,7 +353,9 @@ def test_b_masks_that_are_all_of_another_format_are_refused(tmp_path, suffix):
     for name in NAMES:
         (tmp_path / "masks" / f"{name}_EX.png").rename(tmp_path / "masks" / f"{name}_EX{suffix}")
 
-    with pytest.raises(DatasetError, match=rf"eye_01_EX\{suffix}: neither this nor another mask there"):
+    with pytest.raises(
+        DatasetError, match=rf"eye_01_EX\{suffix}: neither this file nor any other in its folder"
+    ):
         layouts.cases(tmp_path, layout, "train")
 
 
@@ -363,7 +368,7 @@ def test_b_a_missing_folder_of_a_lesion_is_wrong_and_named_by_evaluate_and_train
     (line,) = [line for line in problems(tmp_path, layouts.IDRID) if line.startswith("wrong")]
 
     assert "2. Haemorrhages: no such folder" in line
-    assert (spelling is None) or f"there is '{spelling}'" in line
+    assert (spelling is None) or f"but '{spelling}' exists" in line
     assert layouts.warnings(tmp_path, layouts.IDRID, "train", ("EX", "HE")) == (line.removeprefix("wrong: "),)
     assert layouts.warnings(tmp_path, layouts.IDRID, "train", ("EX",)) == ()
 
@@ -375,7 +380,7 @@ def test_b_evaluate_and_train_are_warned_of_masks_that_fit_no_photograph(tmp_pat
 
     (line,) = selection.warnings(tmp_path, layout, "train", ("EX",))
 
-    assert re.search(r"eye_01_EX \(1\)\.png and 1 more files there: in a folder of masks", line)
+    assert re.search(r"eye_01_EX \(1\)\.png and 1 more file there: in folders of masks", line)
 
 
 def test_b_the_command_evaluate_prints_the_warning_and_goes_on(tmp_path, capsys):
@@ -389,7 +394,8 @@ def test_b_the_command_evaluate_prints_the_warning_and_goes_on(tmp_path, capsys)
     )
 
     assert (
-        "eye_01_EX (1).png: in a folder of masks, but of no photograph by its name" in capsys.readouterr().err
+        "eye_01_EX (1).png: in a folder of masks, but its name is that of no photograph"
+        in capsys.readouterr().err
     )
 
 
@@ -533,7 +539,7 @@ def test_a_mask_of_every_type_is_read(tmp_path, case):
 def test_k_a_mask_of_big_endian_bigtiff_is_refused_for_the_true_reason(tmp_path):
     big_tiff(tmp_path / "mask.tif", lesion(0) * np.uint8(255))
 
-    with pytest.raises(DatasetError, match="a big-endian BigTIFF, which is not read"):
+    with pytest.raises(DatasetError, match="a big-endian BigTIFF, which is not supported"):
         read_mask(tmp_path / "mask.tif", SHAPE)
 
 
@@ -637,7 +643,9 @@ def test_g_photographs_beside_a_table_of_grades_are_not_taken_for_healthy(tmp_pa
     (tmp_path / table).parent.mkdir(exist_ok=True)
     (tmp_path / table).write_text(f"{header}\na,4,1\n", encoding="utf-8")
 
-    with pytest.raises(DatasetError, match=r"a table of grades, so not all eyes there need be healthy"):
+    with pytest.raises(
+        DatasetError, match=r"a table of grades, so some eyes in the folder may not be healthy"
+    ):
         graded.healthy_cases(tmp_path, None)
 
 
@@ -656,12 +664,15 @@ def test_g_a_grade_in_a_table_beside_the_folder_is_refused(tmp_path, photograph,
     (root / table).parent.mkdir(exist_ok=True)
     (root / table).write_text(f"Image name,Retinopathy grade\nother,3\n{name},2\n")
 
-    with pytest.raises(DatasetError, match=r"\.csv: gives a of .* the grade 2, so not all eyes there are"):
+    with pytest.raises(
+        DatasetError, match=r"\.csv: a of .* has grade 2, so not all eyes in that folder are healthy"
+    ):
         graded.healthy_cases(root / folder, None)
 
 
 HARMLESS_TABLES = {
     "grade 0": "image,grade\na,0\nb,0\nother,4\n",
+    "grade 0.0": "image,grade\na,0.0\nb,0.0\nother,4.0\n",
     "no grades": "image,camera\na,4\nb,4\n",
     "other photographs": "image,grade\nc,4\nd,4\n",
     "few of these": "image,grade\na,4\nother,4\n",
@@ -733,9 +744,7 @@ def test_h_a_run_json_of_something_else_leaves_nothing_out(tmp_path):
 def test_h_a_folder_that_holds_only_results_is_refused(tmp_path):
     run_folder(tmp_path / "r1")
 
-    with pytest.raises(
-        PhotographError, match="holds no photograph, 0 other files and 1 folders with results"
-    ):
+    with pytest.raises(PhotographError, match="holds no photograph, 0 other files and 1 folder with results"):
         listed(tmp_path)
 
 

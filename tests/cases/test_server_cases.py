@@ -203,7 +203,7 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(client):
     answer = submit(image_limits.SCANS + 1)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unreadable")
-    assert "it has 51 scans, more than the 50 that are read" in answer.json()["error"]["message"]
+    assert "it has 51 scans, more than the limit of 50" in answer.json()["error"]["message"]
     assert "scans" not in submit(image_limits.SCANS).text
 
 

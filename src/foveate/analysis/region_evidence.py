@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16
 
+from foveate.analysis.runs import find_runs, label_runs, total
 from foveate.types import Decision
 
 HIGHEST = 65535
@@ -89,7 +90,14 @@ def suppress(stored: UInt16[np.ndarray, "h w"], decision: Decision) -> None:
     """
     if not decision.minimum_evidence:
         return
-    regions = measure(stored, decision.threshold)
-    is_weak = regions.evidence < decision.minimum_evidence
-    is_weak[0] = False
-    stored[is_weak[regions.labels]] = lowest_level(decision.threshold) - 1
+    lowest = lowest_level(decision.threshold)
+    runs = find_runs(stored, lowest)
+    labels = label_runs(runs, stored.shape[1])
+    count, lengths = int(labels.max(initial=-1)) + 1, runs.last - runs.first + 1
+    evidence = total(runs.levels, labels, count) / HIGHEST - decision.threshold * total(
+        lengths, labels, count
+    )
+    is_weak = (evidence < decision.minimum_evidence)[labels]
+    rows, first, lengths = runs.rows[is_weak], runs.first[is_weak], lengths[is_weak]
+    columns = np.arange(lengths.sum()) + np.repeat(first + lengths - np.cumsum(lengths), lengths)
+    stored[np.repeat(rows, lengths), columns] = lowest - 1

@@ -20,6 +20,7 @@ from foveate.inference import batch
 from foveate.inference.settings import DEFAULTS, Settings
 from foveate.models import Package
 from foveate.photographs import SUFFIXES
+from foveate.wording import quantity
 from foveate.writers import Format, result_paths
 
 MAX_ATTEMPTS = 3
@@ -132,7 +133,8 @@ def list_photographs(job: ClusterJob) -> Inventory:
     if inventory.is_empty():
         with inventory:
             raise PhotographError(
-                f"{source.display_path()}: holds no photograph, {inventory.skipped} other files; "
+                f"{source.display_path()}: holds no photograph, "
+                f"{quantity(inventory.skipped, 'other file')}; "
                 f"photographs end in {', '.join(sorted(SUFFIXES))}"
             )
     return inventory
@@ -153,8 +155,8 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
         )
     if results and not {ledger.REQUEST_FILE, "run.json"} & set(results):
         raise OutputError(
-            f"{target.display_path()}: holds {results[0]} but neither run.json nor a manifest, so no run to "
-            "--resume; choose another --out"
+            f"{target.display_path()}: contains {results[0]} but neither run.json nor a manifest, so there "
+            "is no run to --resume; choose another --out"
         )
     if job.share.of == 1:
         remove_partial_files(target)
@@ -190,8 +192,8 @@ def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> 
             unknown_count, unknown_name = unknown_count + 1, name
     if unknown_count:
         raise OutputError(
-            f"{target.display_path()}: holds results of {unknown_count} photographs that are not in the "
-            f"source, such as {unknown_name}; give them as well, or choose another --out"
+            f"{target.display_path()}: contains results of {quantity(unknown_count, 'photograph')} not in "
+            f"the source, such as {unknown_name}; add them to the source, or choose another --out"
         )
     before = inventory.remaining()[0]
     for name, stamp, line in manifest.successes():

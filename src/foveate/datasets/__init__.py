@@ -19,6 +19,7 @@ from jaxtyping import Bool
 
 from foveate.datasets.masks import DAMAGED, LARGEST_SHARE, lesion_pixels, read_mask
 from foveate.errors import DatasetError
+from foveate.paths import display_path
 
 __all__ = [
     "DAMAGED",
@@ -81,8 +82,9 @@ def truth(case: Case, lesions: tuple[str, ...], shape: tuple[int, int]) -> Bool[
     for plane, lesion in zip(maps, lesions, strict=True):
         if not is_annotated(case, lesion):
             raise DatasetError(
-                f"{case.photograph}: {lesion} is not annotated there, only {_listed(case.annotated or ())}; "
-                "choose other lesions, or leave the photograph out (datasets.annotated)"
+                f"{display_path(case.photograph)}: not annotated for {lesion}, only for "
+                f"{_listed(case.annotated or ())}; choose other lesions, or leave the photograph out "
+                "(datasets.annotated does)"
             )
         if lesion in case.masks:
             plane[:] = read_mask(case.masks[lesion], shape, case.lesion_from)

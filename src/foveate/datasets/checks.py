@@ -215,7 +215,7 @@ def _require_field(photograph: Photograph, wrong: list[str]) -> None:
     try:
         field_of_view.find(photograph.pixels)
     except FoveateError as error:
-        wrong.append(f"{photograph.source}: {error}")
+        wrong.append(f"{display_path(photograph.source)}: {error}")
 
 
 def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
@@ -225,16 +225,16 @@ def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
         lines = [(line, True) for line in (*listing.unreadable, *listing.missing.values())]
         lines += [
             (
-                f"{display_path(path)}: a mask without its photograph; restore the photograph, correct the "
-                "name, or remove the mask",
+                f"{display_path(path)}: a mask without a photograph; restore the photograph, correct the "
+                "mask's name, or remove the mask",
                 True,
             )
             for path in listing.orphans
         ]
         lines += [
             (
-                f"{display_path(path)}: in a folder of masks, but no mask by the layout's names; correct the "
-                "name, or remove it",
+                f"{display_path(path)}: in a folder of masks, but not named as the layout names masks; "
+                "correct the name, or remove the file",
                 False,
             )
             for path in listing.unused
@@ -252,7 +252,7 @@ def _duplicates(checked: Sequence[CheckedCase]) -> list[DataProblem]:
     for index, (result, facts_of_case) in enumerate(read):
         for digest, relation in (
             (facts_of_case.digest, "the same file as"),
-            (facts_of_case.levels, "the very pixels of"),
+            (facts_of_case.levels, "the same pixels as"),
         ):
             if first_with.setdefault(digest, index) != index:
                 problems.append(_duplicate(result, read[first_with[digest]][0], relation, is_wrong=True))
@@ -268,7 +268,8 @@ def _duplicates(checked: Sequence[CheckedCase]) -> list[DataProblem]:
 def _duplicate(later: CheckedCase, earlier: CheckedCase, relation: str, *, is_wrong: bool) -> DataProblem:
     across = "" if later.split == earlier.split else f" (splits {earlier.split} and {later.split})"
     remedy = "; remove one of the two" if is_wrong else "; keep both in one fold"
-    message = f"{later.case.photograph}: {relation} {earlier.case.photograph}{across}{remedy}"
+    paths = [display_path(result.case.photograph) for result in (later, earlier)]
+    message = f"{paths[0]}: {relation} {paths[1]}{across}{remedy}"
     return DataProblem(split=later.split, message=message, is_wrong=is_wrong)
 
 
@@ -281,11 +282,18 @@ def _absent_lesions(
         for lesion in layout.lesions:
             total = _lesion_totals(in_split, lesion)
             if not total.present:
-                message = (
-                    f"{lesion} is in none of {total.annotated} photographs that were looked through for it"
-                )
-                problems.append(DataProblem(split=split, message=f"split {split}: {message}", is_wrong=False))
+                message = f"split {split}: {_absence(lesion, total.annotated)}"
+                problems.append(DataProblem(split=split, message=message, is_wrong=False))
     return problems
+
+
+def _absence(lesion: str, annotated: int) -> str:
+    """Return what a person is told of a lesion that no photograph has."""
+    if not annotated:
+        return f"no usable photograph is annotated for {lesion}"
+    if annotated == 1:
+        return f"the only photograph annotated for {lesion} does not have it"
+    return f"none of the {annotated:,} photographs annotated for {lesion} has it"
 
 
 def _lesion_totals(checked: Sequence[CheckedCase], lesion: str) -> Totals:

@@ -26,6 +26,7 @@ from foveate import lesions
 from foveate.datasets.folders import Folders, Layout
 from foveate.errors import DatasetError, LesionError
 from foveate.lesions import Lesion
+from foveate.paths import display_path
 
 KEYS = ("name", "title", "licence", "attribution", "field", "lesion_from", "eye", "lesions", "splits")
 LESION_KEYS = ("name", "colour")
@@ -43,11 +44,14 @@ def read(path: Path) -> Layout:
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DatasetError(f"{path}: no description of a layout could be read ({error})") from error
+        raise DatasetError(
+            f"{display_path(path)}: cannot be read as a layout ({error}); give a TOML file with tables "
+            "[lesions] and [splits.NAME]"
+        ) from error
     try:
         return _layout(value, path.stem)
     except (DatasetError, LesionError) as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise DatasetError(f"{display_path(path)}: {error}") from error
 
 
 def _layout(value: Mapping[str, Any], name: str) -> Layout:
@@ -56,7 +60,7 @@ def _layout(value: Mapping[str, Any], name: str) -> Layout:
     codes = tuple(kind.code for kind in kinds)
     splits = _get(value, "splits", dict)
     if not splits:
-        raise DatasetError("no split; add a table such as [splits.train]")
+        raise DatasetError("no split is described; add a table such as [splits.train]")
     return Layout(
         name=_get(value, "name", str, name),
         kinds=kinds,
@@ -72,7 +76,7 @@ def _layout(value: Mapping[str, Any], name: str) -> Layout:
 
 def _kinds(value: Mapping[str, Any]) -> tuple[Lesion, ...]:
     if not value:
-        raise DatasetError('no lesion; add one to the table [lesions], such as RUST = "rust"')
+        raise DatasetError('no lesion is described; add one to the table [lesions], such as RUST = "rust"')
     return tuple(_kind(annotated, value[annotated.code]) for annotated in lesions.of(list(value)))
 
 
@@ -98,16 +102,19 @@ def _kind(annotated: Lesion, value: object) -> Lesion:
 def _folders(split: str, value: object, codes: tuple[str, ...]) -> Folders:
     where = f"splits.{split}"
     if not isinstance(value, dict):
-        raise DatasetError(f"{where} is {value!r}; give a table with photographs and masks")
+        raise DatasetError(f"{where} is {value!r}; give a table with the keys photographs and masks")
     _require_keys(value, where, SPLIT_KEYS)
     annotated = value.get("annotated", list(codes))
     if not (isinstance(annotated, list) and annotated and set(map(str, annotated)) <= set(codes)):
-        raise DatasetError(f"{where}.annotated is {annotated!r}; give codes among {', '.join(codes)}")
+        raise DatasetError(
+            f"{where}.annotated is {annotated!r}; give a list of one or more of {', '.join(codes)}"
+        )
     masks = value.get("masks")
     if isinstance(masks, str):
         if len(annotated) > 1 and "{lesion}" not in masks:
             raise DatasetError(
-                f"{where}.masks is {masks!r}; without {{lesion}} all lesions have the same mask"
+                f"{where}.masks is {masks!r}, the same mask for all lesions; add {{lesion}}, as in "
+                f"'masks/{{name}}_{{lesion}}'"
             )
         masks = dict.fromkeys(annotated, masks)
     if not (isinstance(masks, dict) and masks and all(isinstance(mask, str) for mask in masks.values())):
@@ -128,7 +135,9 @@ def _require_own_masks(patterns: Mapping[str, str], where: str) -> None:
     first: dict[str, str] = {}
     for code, pattern in patterns.items():
         if first.setdefault(pattern, code) != code:
-            raise DatasetError(f"{where} gives {first[pattern]} and {code} the same masks {pattern!r}")
+            raise DatasetError(
+                f"{where} gives {first[pattern]} and {code} the same masks, {pattern!r}; give each its own"
+            )
 
 
 def _mask(pattern: str, code: str, where: str) -> str:
@@ -137,22 +146,23 @@ def _mask(pattern: str, code: str, where: str) -> str:
         used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
     except ValueError as error:
         raise DatasetError(
-            f"{where} is {pattern!r} ({error}); write {{name}} for the photograph's name"
+            f"{where} is {pattern!r}, which is not a pattern ({error}); write {{name}} where the "
+            "photograph's name stands"
         ) from error
     if not used <= PLACEHOLDERS:
         raise DatasetError(
-            f"{where} is {pattern!r}; of {{{min(used - PLACEHOLDERS)}}} nothing is known, only of "
+            f"{where} is {pattern!r}, and {{{min(used - PLACEHOLDERS)}}} is not a placeholder; use "
             f"{', '.join(f'{{{name}}}' for name in sorted(PLACEHOLDERS))}"
         )
     if "name" not in used:
-        raise DatasetError(f"{where} is {pattern!r}; without {{name}} all photographs have the same mask")
+        raise DatasetError(f"{where} is {pattern!r}, the same mask for all photographs; add {{name}}")
     return _relative_pattern(pattern, where).replace("{lesion}", code)
 
 
 def _relative_pattern(pattern: str, where: str) -> str:
     path = PurePosixPath(pattern)
     if not pattern or path.is_absolute() or ".." in path.parts:
-        raise DatasetError(f"{where} is {pattern!r}; give a path below the set's folder, with '/'")
+        raise DatasetError(f"{where} is {pattern!r}; give a path relative to the set's folder, without '..'")
     return pattern
 
 
@@ -161,7 +171,7 @@ def _field(value: object) -> Literal["find", "whole"]:
         return "find"
     if value == "whole":
         return "whole"
-    raise DatasetError(f'field is {value!r}; give "find" (a round lit field) or "whole" (all is field)')
+    raise DatasetError(f'field is {value!r}; give "find" (a round lit field) or "whole" (the whole picture)')
 
 
 def _eye_pattern(value: object) -> str | None:
@@ -173,13 +183,15 @@ def _eye_pattern(value: object) -> str | None:
                 f"eye is {value!r}; give a regular expression with one group, such as '/(P[0-9]+)_'"
             )
     except re.error as error:
-        raise DatasetError(f"eye is {value!r}, no regular expression ({error})") from error
+        raise DatasetError(
+            f"eye is {value!r}, which is not a regular expression ({error}); correct it"
+        ) from error
     return value
 
 
 def _share(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise DatasetError(f"lesion_from is {value!r}; give a share of the full level, 0 to 1")
+        raise DatasetError(f"lesion_from is {value!r}; give a share of the full level, from 0 to 1")
     return float(value)
 
 
@@ -198,10 +210,10 @@ def _get(value: Mapping[str, Any], key: str, kind: type, default: object = None,
     return entry
 
 
-_TYPE_NAMES: Mapping[type, str] = {str: "a text", dict: "a table"}
+_TYPE_NAMES: Mapping[type, str] = {str: "a string", dict: "a table"}
 
 
 def _require_keys(value: Mapping[str, Any], where: str, keys: Iterable[str]) -> None:
     for key in value:
         if key not in keys:
-            raise DatasetError(f"{where} says {key!r}, which means nothing there; there is {', '.join(keys)}")
+            raise DatasetError(f"{where} has the unknown key {key!r}; the keys are {', '.join(keys)}")

@@ -18,6 +18,7 @@ from foveate.errors import DatasetError
 from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.photographs import SUFFIXES, is_hidden
+from foveate.wording import quantity
 
 ENDINGS = SUFFIXES | {".bmp", ".gif"}
 """Suffixes of masks, in lower case. JPEG is included so that it is refused with an error, not ignored."""
@@ -130,11 +131,13 @@ def warnings(root: Path, layout: Layout, split: str, lesions: Sequence[str]) -> 
     files = [*listing.orphans, *listing.unused]
     if not files:
         return tuple(missing)
-    more = f" and {len(files) - 1} more files there" if len(files) > 1 else ""
-    return (
-        *missing,
-        f"{display_path(files[0])}{more}: in a folder of masks, but of no photograph by its name",
+    more = f" and {quantity(len(files) - 1, 'more file', 'more files')} there" if len(files) > 1 else ""
+    problem = (
+        "in a folder of masks, but its name is that of no photograph"
+        if not more
+        else "in folders of masks, but their names are those of no photograph"
     )
+    return (*missing, f"{display_path(files[0])}{more}: {problem}")
 
 
 def present(root: Path, layout: Layout) -> tuple[str, ...]:
@@ -162,7 +165,9 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
             share a name.
     """
     if split not in layout.splits:
-        raise DatasetError(f"{layout.name} has no split {split!r}; it has {', '.join(layout.splits)}")
+        raise DatasetError(
+            f"layout {layout.name} has no split {split!r}; choose one of {', '.join(layout.splits)}"
+        )
     base, folder_sets = _set_folder(root, layout), layout.splits[split]
     masks = _MaskFolders(base=base)
     by_name: dict[str, Case] = {}
@@ -170,7 +175,10 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
         by_name[case.name] = _merge_cases(by_name[case.name], case) if case.name in by_name else case
     if not by_name:
         patterns = " or ".join(f"'{folders.photographs}'" for folders in folder_sets)
-        raise DatasetError(f"{base}: no photographs of split {split}: nothing matches {patterns}")
+        raise DatasetError(
+            f"{display_path(base)}: no photograph of split {split}, because nothing matches {patterns}; "
+            "unpack the whole set, or correct the layout"
+        )
     used = {path for case in by_name.values() for path in (case.photograph, *case.masks.values())}
     used |= _used_by_others(masks, layout, split)
     left = {path for folders in folder_sets for path in _files_beside_masks(base, folders)} - used
@@ -206,8 +214,8 @@ def _set_folder(root: Path, layout: Layout) -> Path:
             return base
     named = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
     raise DatasetError(
-        f"{root}: not laid out as {layout.name}: no folder {named} in it; give the folder that the set was "
-        "unpacked to, or another layout"
+        f"{display_path(root)}: not laid out as {layout.name}, because it has no folder {named}; give the "
+        "folder that the set was unpacked to, or another layout"
     )
 
 
@@ -254,7 +262,7 @@ class _MaskFolders:
                 stem = same_name(path.stem)
                 if stem in masks:
                     raise DatasetError(
-                        f"{display_path(path)}: also there as {masks[stem].name}; keep one of the two masks"
+                        f"{display_path(path)}: a second mask beside {masks[stem].name}; keep one of the two"
                     )
                 masks |= {stem: path, same_name(path.name): path}
         return masks
@@ -273,7 +281,10 @@ def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iter
     photographs = [path for path in _matches(base, folders.photographs) if path.suffix.lower() in SUFFIXES]
     if photographs and folders.masks and not any(True for _ in _mask_folders(base, folders)):
         expected = ", ".join(f"'{fixed_folder(names[0]).as_posix()}'" for names in folders.masks.values())
-        raise DatasetError(f"{base}: photographs, but no folder of masks ({expected}); unpack all of the set")
+        raise DatasetError(
+            f"{display_path(base)}: has photographs, but no folder of masks ({expected}); unpack the whole "
+            "set"
+        )
     listed = [_case(masks, layout, folders, path) for path in photographs]
     if not masks.unreadable:
         _require_matching_masks(base, folders, listed)
@@ -291,8 +302,9 @@ def _require_matching_masks(base: Path, folders: Folders, listed: Sequence[Case]
             if path.suffix.lower() not in DOCUMENTS and path not in photographs:
                 names = ", ".join(f"'{name}'" for names in folders.masks.values() for name in names)
                 raise DatasetError(
-                    f"{display_path(path)}: neither this nor another mask there belongs to a photograph by "
-                    f"the layout's {names}; masks end in {', '.join(sorted(ENDINGS))}"
+                    f"{display_path(path)}: neither this file nor any other in its folder is the mask of a "
+                    f"photograph; the layout names masks {names}, ending in {', '.join(sorted(ENDINGS))}: "
+                    "correct it, or rename them"
                 )
 
 
@@ -353,10 +365,10 @@ def _missing(base: Path, folders: Folders) -> dict[str, str]:
             continue
         beside = [path.name for path in _inside(expected[0], expected[0].parent) if path.is_dir()]
         alike = difflib.get_close_matches(expected[0].name, beside, 1)
-        hint = f" (there is '{alike[0]}')" if alike else ""
+        hint = f" (but '{alike[0]}' exists)" if alike else ""
         missing[lesion] = (
             f"{display_path(expected[0])}: no such folder{hint}, so {lesion} counts as absent from all "
-            "photographs; unpack all of the set, or correct the name"
+            "photographs; unpack the whole set, or correct the folder's name"
         )
     return missing
 
@@ -421,13 +433,14 @@ def _merge_cases(first: Case, second: Case) -> Case:
     """
     if not filecmp.cmp(first.photograph, second.photograph, shallow=False):
         raise DatasetError(
-            f"{second.photograph}: another photograph is called {first.name} as well, {first.photograph}; "
-            "rename one and its masks"
+            f"{display_path(second.photograph)}: {display_path(first.photograph)} is called {first.name} as "
+            "well; rename one of them and its masks"
         )
     if both := first.masks.keys() & second.masks.keys():
         lesion = min(both)
         raise DatasetError(
-            f"{second.masks[lesion]}: {first.masks[lesion]} is of the same lesion; keep one of the two"
+            f"{display_path(second.masks[lesion])}: {display_path(first.masks[lesion])} is a mask of the "
+            "same photograph and lesion; keep one of the two"
         )
     annotated = tuple(dict.fromkeys((*(first.annotated or ()), *(second.annotated or ()))))
     return replace(first, masks={**first.masks, **second.masks}, annotated=annotated)

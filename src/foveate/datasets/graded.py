@@ -16,6 +16,7 @@ from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
+from foveate.paths import display_path
 
 LABELS = "labels.csv"
 """The table in a folder of graded photographs, with at least the columns 'file' and 'retinopathy_grade'."""
@@ -28,6 +29,9 @@ PREFIX = "healthy-"
 
 GRADE_COLUMN = re.compile(r"grade|grading|level|diagnosis|severity", re.IGNORECASE)
 """Pattern for the name of the column of grades in the tables of published sets."""
+
+GRADE = re.compile(r"([0-4])(?:\.0*)?")
+"""A grade as it is written in a table; spreadsheets and pandas write '0.0' where another grade is missing."""
 
 HEALTHY = 0
 """No apparent retinopathy, by the International Clinical Diabetic Retinopathy scale."""
@@ -48,7 +52,7 @@ class GradedPhotograph:
 
 
 def list_photographs(folder: Path) -> list[GradedPhotograph]:
-    """Return the photographs in the labels.csv of a folder, sorted by name.
+    """Return the photographs in the labels.csv of a folder, sorted by name; a grade of '1.0' is grade 1.
 
     Raises:
         DatasetError: the file, a column or a value is missing, a grade is not a number from 0 to 4, or a
@@ -59,7 +63,7 @@ def list_photographs(folder: Path) -> list[GradedPhotograph]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: unreadable labels ({error}); restore the file") from error
+        raise DatasetError(f"{display_path(path)}: unreadable labels ({error}); restore the file") from error
     listed = sorted((_read_row(path, row) for row in rows), key=lambda photograph: photograph.name)
     _refuse_duplicates(path, [photograph.name for photograph in listed])
     return listed
@@ -67,20 +71,37 @@ def list_photographs(folder: Path) -> list[GradedPhotograph]:
 
 def _refuse_duplicates(source: Path, names: Sequence[str]) -> None:
     if duplicates := [name for name, times in Counter(names).items() if times > 1]:
-        raise DatasetError(f"{source}: photograph {duplicates[0]} is there twice; take one out, or rename it")
+        raise DatasetError(
+            f"{display_path(source)}: two photographs are called {duplicates[0]}; remove one, or rename it"
+        )
 
 
 def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
     try:
         file, grade = row["file"], row["retinopathy_grade"]
     except KeyError as error:
-        raise DatasetError(f"{path}: no column {error}; it needs file and retinopathy_grade") from error
-    if not file or grade not in tuple("01234"):
-        raise DatasetError(f"{path}: file {file!r} has grade {grade!r}; grades are 0, 1, 2, 3, 4")
+        raise DatasetError(
+            f"{display_path(path)}: no column {error}; the table needs the columns file and retinopathy_grade"
+        ) from error
+    number = _parse_grade(grade or "")
+    if not file or number is None:
+        raise DatasetError(
+            f"{display_path(path)}: file {file!r} has grade {grade!r}; name a file, and give a grade of 0, "
+            "1, 2, 3 or 4"
+        )
     photograph = path.parent / file
     if not photograph.is_file():
-        raise DatasetError(f"{path}: {photograph} is not there; unpack the set again")
-    return GradedPhotograph(name=photograph.stem, photograph=photograph, grade=int(grade))
+        raise DatasetError(
+            f"{display_path(path)}: {display_path(photograph)} does not exist; unpack the set again, or "
+            "remove the row"
+        )
+    return GradedPhotograph(name=photograph.stem, photograph=photograph, grade=number)
+
+
+def _parse_grade(text: str) -> int | None:
+    """Return the grade that an entry of a table states; None if it is not a grade from 0 to 4."""
+    match = GRADE.fullmatch(text.strip())
+    return int(match[1]) if match else None
 
 
 def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
@@ -105,7 +126,10 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
             else dict.fromkeys((photograph.name for photograph in healthy), TRAIN_HALF)
         )
         if unlisted := [photograph.name for photograph in healthy if photograph.name not in halves]:
-            raise DatasetError(f"{folder}: {unlisted[0]} is in neither half of {split}; add it there")
+            raise DatasetError(
+                f"{display_path(folder)}: {unlisted[0]} is in neither half of {display_path(str(split))}; "
+                "add it to one of them"
+            )
         named = [
             (photograph.name, photograph.photograph)
             for photograph in healthy
@@ -118,7 +142,9 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         named = [(source.name.replace("/", "-"), source.path) for source in sources]
     usable = sorted((name, path) for name, path in named if path.stem not in SET_ASIDE)
     if not usable:
-        raise DatasetError(f"{folder}: no photograph of a healthy eye to learn from; name another folder")
+        raise DatasetError(
+            f"{display_path(folder)}: no photograph of a healthy eye to train on; name another folder"
+        )
     _refuse_duplicates(folder, [name for name, _ in usable])
     return [Case(name=f"{PREFIX}{name}", photograph=path, masks={}) for name, path in usable]
 
@@ -132,8 +158,9 @@ def _refuse_grades(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() == ".csv" and not photographs.is_hidden(path.name) and _has_grades(path):
             raise DatasetError(
-                f"{path}: a table of grades, so not all eyes there need be healthy; name a folder of healthy "
-                f"eyes alone, or save the table as {folder / LABELS} with columns file and retinopathy_grade"
+                f"{display_path(path)}: a table of grades, so some eyes in the folder may not be healthy; "
+                f"name a folder of healthy eyes only, or save the table as {display_path(folder / LABELS)} "
+                "with the columns file and retinopathy_grade"
             )
 
 
@@ -152,11 +179,11 @@ def _refuse_grades_beside(folder: Path, names: Set[str]) -> None:
         if photographs.is_hidden(path.name) or not _has_grades(path):
             continue
         grades = _read_grades(path, names)
-        ill = [name for name, grade in grades.items() if grade not in ("", str(HEALTHY))]
+        ill = [name for name, grade in grades.items() if grade and _parse_grade(grade) != HEALTHY]
         if ill and 2 * len(grades) >= len(names):
             raise DatasetError(
-                f"{path}: gives {ill[0]} of {folder} the grade {grades[ill[0]]}, so not all eyes there are "
-                "healthy; name a folder of healthy eyes alone"
+                f"{display_path(path)}: {ill[0]} of {display_path(folder)} has grade {grades[ill[0]]}, so "
+                "not all eyes in that folder are healthy; name a folder of healthy eyes only"
             )
 
 

@@ -174,5 +174,6 @@ def named(name: str) -> Layout:
     if Path(name).suffix.lower() == ".toml":
         return descriptions.read(Path(name))
     raise DatasetError(
-        f"no layout {name!r}; there is {', '.join(LAYOUTS)}, and any that a .toml file describes"
+        f"layout {name!r} is unknown; choose one of {', '.join(LAYOUTS)}, or give a .toml file that "
+        "describes one"
     )

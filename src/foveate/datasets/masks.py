@@ -90,11 +90,14 @@ def fit(mask: Mask, shape: tuple[int, int], lesion_from: float) -> Bool[np.ndarr
     lesion = lesion_of(mask, lesion_from)
     name = display_path(mask.path)
     if lesion.shape != shape:
-        raise DatasetError(f"{name}: the mask is {lesion.shape}, its photograph {shape}; both must agree")
+        raise DatasetError(
+            f"{name}: the mask has {lesion.shape[0]} x {lesion.shape[1]} px, its photograph {shape[0]} x "
+            f"{shape[1]} px; save it at the size of the photograph"
+        )
     if lesion.mean() > LARGEST_SHARE:
         raise DatasetError(
-            f"{name}: {lesion.mean():.0%} of the photograph is lesion, over the {LARGEST_SHARE:.0%} that is "
-            "believed; is the mask inverted?"
+            f"{name}: the mask covers {lesion.mean():.0%} of the photograph, more than the "
+            f"{LARGEST_SHARE:.0%} that is plausible; if it is inverted, save it with lesions white on black"
         )
     return lesion
 
@@ -112,20 +115,22 @@ def load(path: Path) -> Mask:
             pages = getattr(image, "n_frames", 1)
             if pages > 1:
                 raise DatasetError(
-                    f"{display_path(path)}: holds {pages} pictures; save the one that is the mask by itself"
+                    f"{display_path(path)}: holds {pages} pictures; save the mask as a file of its own"
                 )
             image.load()
             return _content(path, image)
     except DAMAGED as error:
         reason = " ".join(str(error).split())
-        raise DatasetError(f"{display_path(path)}: unreadable mask ({reason}); restore the file") from error
+        raise DatasetError(
+            f"{display_path(path)}: unreadable mask ({reason}); restore the file, or save it as PNG"
+        ) from error
 
 
 def _require_supported(path: Path) -> None:
     """Raise ValueError for a format that Pillow mistakes for another one."""
     with path.open("rb") as file:
         if file.read(len(BIG_ENDIAN_BIGTIFF)) == BIG_ENDIAN_BIGTIFF:
-            raise ValueError("a big-endian BigTIFF, which is not read; save it as TIFF or PNG")
+            raise ValueError("a big-endian BigTIFF, which is not supported")
 
 
 def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
@@ -137,19 +142,19 @@ def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
     name, levels = display_path(mask.path), mask.levels
     if mask.is_lossy and lesion_from == 0:
         raise DatasetError(
-            f"{name}: a JPEG smears a mask's edges; save it as PNG, or let the layout say lesion_from = 0.5"
+            f"{name}: JPEG blurs the edges of a mask; save it as PNG, or set lesion_from = 0.5 in the layout"
         )
     if levels.dtype == np.bool_ or lesion_from == 0:
         return _any_channel(levels > 0)
     if levels.dtype not in FULL_LEVEL:
         raise DatasetError(
-            f"{name}: levels are {levels.dtype}, whose full level is not known; save it as PNG"
+            f"{name}: has {levels.dtype} levels, whose largest value is unknown; save it as 8-bit PNG"
         )
     full, highest = FULL_LEVEL[levels.dtype], int(levels.max())
     if 0 < highest <= LARGEST_CLASS and not mask.is_lossy:
         raise DatasetError(
             f"{name}: its largest level is {highest} of {full}, below lesion_from = {lesion_from:g} of the "
-            "full level; save a mask of 0 and 255 for each lesion, or let the layout leave out lesion_from"
+            "full level; save a mask of 0 and 255 for each lesion, or remove lesion_from from the layout"
         )
     return _any_channel(levels >= lesion_from * full)
 
@@ -160,21 +165,21 @@ def ambiguity(mask: Mask, lesion_from: float) -> str | None:
     A mask without `lesion_from` should have one level, or one colour, above 0.
     """
     if mask.colours > 1:
-        return f"{mask.colours} colours count as lesion alike; save a mask of its own for each lesion"
+        return f"{mask.colours} colours all count as this lesion; save a separate mask for each lesion"
     if lesion_from > 0 or mask.levels.dtype == np.bool_:
         return None
     grey = mask.levels if mask.levels.ndim == 2 else _grey(mask.levels)
     if grey is None:
-        return "several colours count as lesion alike; save a mask of its own for each lesion"
+        return "several colours all count as this lesion; save a separate mask for each lesion"
     levels = np.unique(grey[grey > 0])
     if len(levels) < 2:
         return None
     if levels[-1] <= LARGEST_CLASS:
         named = ", ".join(map(str, levels))
-        return f"levels {named} count as lesion alike; if they are classes, save a mask for each lesion"
+        return f"levels {named} all count as this lesion; if they are classes, save a mask for each lesion"
     return (
-        f"{len(levels)} levels from {levels[0]} to {levels[-1]} count as lesion alike; for soft edges let "
-        "the layout say lesion_from = 0.5"
+        f"{len(levels)} levels from {levels[0]} to {levels[-1]} all count as this lesion; if edges are "
+        "soft, set lesion_from = 0.5 in the layout"
     )
 
 
@@ -203,8 +208,8 @@ def _palette_lesion(path: Path, image: Image.Image) -> tuple[Bool[np.ndarray, "H
     is_lesion: Bool[np.ndarray, " 256"] = np.asarray(palette.any(axis=1))
     if len(used) > 1 and not is_lesion[used].any():
         raise DatasetError(
-            f"{display_path(path)}: entries {', '.join(map(str, used))} of its palette are black; save it "
-            "as grey PNG of 0 and 255"
+            f"{display_path(path)}: all entries of its palette that it uses ({', '.join(map(str, used))}) "
+            "are black; save it as a grey PNG of 0 and 255"
         )
     if is_lesion[used].all():
         is_lesion = np.arange(256) > 0

@@ -16,6 +16,11 @@ from foveate.datasets import Case, facts, likeness
 from foveate.datasets.facts import CaseFacts
 from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError
+from foveate.paths import display_path
+from foveate.wording import quantity
+
+FOLDS_EXAMPLE = '{"folds": {"IDRiD_01": 0, "IDRiD_02": 1}}'
+"""A file of folds, for messages."""
 
 Folds = Mapping[str, int]
 """Name of a photograph -> number of its fold, from 0."""
@@ -89,9 +94,9 @@ def assign_folds(groups: Sequence[PhotographGroup], count: int, seed: int) -> di
     the choice among several assignments and the swaps are ours.
     """
     if not 2 <= count <= len(groups):
-        fewer = f"use 2 to {len(groups)} folds, or " if len(groups) >= 2 else ""
         raise DatasetError(
-            f"{len(groups)} photographs (or groups of one eye) cannot be dealt to {count} folds; {fewer}"
+            f"{quantity(len(groups), 'photograph')} (those of one eye are counted once) cannot be divided "
+            f"into {quantity(count, 'fold')}; {_fold_range(len(groups))}, or "
             'write the folds yourself ({"folds": {NAME: NUMBER}}) and train with --split FILE.json'
         )
     ordered = sorted(groups, key=lambda group: group.names)
@@ -103,6 +108,13 @@ def assign_folds(groups: Sequence[PhotographGroup], count: int, seed: int) -> di
     return dict(
         sorted((name, fold) for group, fold in zip(ordered, best, strict=True) for name in group.names)
     )
+
+
+def _fold_range(photographs: int) -> str:
+    """Return what to do where photographs cannot be divided into the requested number of folds."""
+    if photographs < 2:
+        return "add photographs"
+    return "use 2 folds" if photographs == 2 else f"use 2 to {photographs} folds"
 
 
 def _group(cases: Sequence[CaseFacts]) -> PhotographGroup:
@@ -261,7 +273,8 @@ def assign_folds_by_burden(
     """
     if not 2 <= count <= len(names):
         raise DatasetError(
-            f"{len(names)} photographs cannot be dealt to {count} folds; use 2 to {len(names)}"
+            f"{quantity(len(names), 'photograph')} cannot be divided into {quantity(count, 'fold')}; "
+            f"{_fold_range(len(names))}"
         )
     generator = np.random.default_rng(seed)
     order = sorted(range(len(names)), key=lambda i: (burdens[i], names[i]))
@@ -282,7 +295,8 @@ def require_new(path: Path) -> None:
     """
     if path.exists():
         raise DatasetError(
-            f"{path}: is there already, and a model may have been trained on it; choose another --out"
+            f"{display_path(path)}: already exists, and a model may have been trained on it; choose another "
+            "--out"
         )
 
 
@@ -290,14 +304,25 @@ def read(path: Path) -> dict[str, int]:
     """Read folds from JSON.
 
     Raises:
-        DatasetError: the file is missing, or does not map names to whole numbers.
+        DatasetError: the file is missing, or does not map names to whole numbers of at least 0.
     """
     try:
         folds = json.loads(path.read_text(encoding="utf-8-sig"))["folds"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: no folds could be read ({error})") from error
-    if not isinstance(folds, dict) or not all(isinstance(fold, int) for fold in folds.values()):
-        raise DatasetError(f"{path}: 'folds' must map each photograph's name to a whole number")
+        raise DatasetError(
+            f"{display_path(path)}: the folds cannot be read ({error}); give a JSON file such as "
+            f"{FOLDS_EXAMPLE}"
+        ) from error
+    if not isinstance(folds, dict):
+        raise DatasetError(
+            f"{display_path(path)}: 'folds' is {folds!r}; give a JSON file such as {FOLDS_EXAMPLE}"
+        )
+    for name, fold in folds.items():
+        if type(fold) is not int or fold < 0:  # True is an int as well
+            raise DatasetError(
+                f"{display_path(path)}: the fold of photograph {name!r} is {json.dumps(fold)}; give a whole "
+                "number, 0 or more"
+            )
     return {same_name(name): fold for name, fold in folds.items()}
 
 
@@ -309,10 +334,12 @@ def part(names: Sequence[str], folds: Folds, held_out: int) -> tuple[list[str], 
     """
     missing = sorted(set(names) - set(folds))
     if missing:
-        raise DatasetError(f"photograph {missing[0]} is in no fold of the split ({len(missing)} such)")
+        others = f"and {quantity(len(missing) - 1, 'other')} are" if len(missing) > 1 else "is"
+        raise DatasetError(f"photograph {missing[0]} {others} in no fold of the split")
     validation = [name for name in names if folds[name] == held_out]
     if not validation:
         raise DatasetError(
-            f"fold {held_out} holds no photograph; there are folds {sorted(set(folds.values()))}"
+            f"fold {held_out} has no photograph; the split has the folds "
+            f"{', '.join(map(str, sorted(set(folds.values()))))}"
         )
     return [name for name in names if folds[name] != held_out], validation

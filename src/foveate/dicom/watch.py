@@ -126,7 +126,7 @@ def process_new(
         except (FoveateError, MemoryError) as error:
             if batch.is_disk_error(error):
                 raise
-            put_aside(photograph.uid, error)
+            put_aside(_set_aside_key(photograph), error)
             continue
         count += 1
         on_event(WatchEvent(text=f"stored results of {photograph.uid}"))
@@ -150,12 +150,21 @@ def _unprocessed(
             put_aside(study, error)
             continue
         for photograph in candidates:
-            if photograph.uid in set_aside:
+            if _set_aside_key(photograph) in set_aside:
                 continue
             if results is None:
                 results = task.archive.results(study)
             if not set(_result_uids(task, photograph)) <= results:
                 yield photograph
+
+
+def _set_aside_key(photograph: ArchiveObject) -> str:
+    """Return the name under which a photograph is set aside: its UID, with its study's where it is invalid.
+
+    A device that writes invalid UIDs may write the same one into every photograph.
+    """
+    is_valid = transfer.UID.fullmatch(photograph.uid)
+    return photograph.uid if is_valid else f"{photograph.study} {photograph.uid}"
 
 
 def _result_uids(task: WatchTask, photograph: ArchiveObject) -> Iterator[str]:

@@ -27,7 +27,7 @@ class GlobalOutput:
     probabilities: Float32[np.ndarray, "K V V"]
     """The coarse maps, 0 to 1."""
     features: Float32[np.ndarray, "C V V"]
-    """Its decoder's features: f_g in the paper."""
+    """Its decoder's features: f_g in the paper. Their order in memory is the engine's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,11 +54,11 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # several engines in one process would be pinned to the same CPUs
     }
-    global_graph, local_graph = (
-        _Graph.compile(core, package.folder / name, options) for name in ("global.onnx", "local.onnx")
-    )
     return GraphEngine(
-        label=f"openvino {precision}", global_graph=global_graph, local_graph=local_graph, threads=count
+        label=f"openvino {precision}",
+        global_graph=_Graph.compile(core, package.folder / "global.onnx", options, channels_last=True),
+        local_graph=_Graph.compile(core, package.folder / "local.onnx", options),
+        threads=count,
     )
 
 
@@ -88,12 +88,16 @@ class _Graph:
     path: Path
     """Its file, for messages."""
     request: "openvino.InferRequest"
+    channels_last: bool
+    """Whether the channels of its outputs are next to each other in memory; their axes keep their order."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held during a run: an infer request runs one inference at a time, and several would gain nothing,
     because the graph is compiled for a single stream."""
 
     @classmethod
-    def compile(cls, core: "openvino.Core", path: Path, options: Mapping[str, object]) -> "_Graph":
+    def compile(
+        cls, core: "openvino.Core", path: Path, options: Mapping[str, object], *, channels_last: bool = False
+    ) -> "_Graph":
         """Read a graph, rewrite its decoder blocks and compile it.
 
         Raises:
@@ -102,10 +106,12 @@ class _Graph:
         try:
             model = core.read_model(path)
             decoder_rewriting.rewrite(_import_openvino(), model)
+            if channels_last:
+                model = _with_channels_last(model)
             request = core.compile_model(model, "CPU", dict(options)).create_infer_request()
         except RuntimeError as error:
             raise _graph_error(path, error) from None
-        return cls(path=path, request=request)
+        return cls(path=path, request=request, channels_last=channels_last)
 
     def run(self, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return copies of the outputs for inputs by name, in the graph's order.
@@ -115,14 +121,30 @@ class _Graph:
         """
         try:
             with self.lock:
-                return list(self.request.infer(dict(feed), share_inputs=True).values())
+                outputs = list(self.request.infer(dict(feed), share_inputs=True).values())
         except (RuntimeError, TypeError, KeyError) as error:
             raise _graph_error(self.path, error) from None
+        return [np.moveaxis(output, -1, 1) for output in outputs] if self.channels_last else outputs
 
     def release_memory(self) -> None:
         """Free what the layers of the last run hold, 50 MB of GlobalNet, in negligible time."""
         with self.lock:
             self.request.get_compiled_model().release_memory()
+
+
+def _with_channels_last(model: "openvino.Model") -> "openvino.Model":
+    """Return a graph whose outputs are stored with the channels last, as its convolutions store them.
+
+    Putting the channels first takes a seventh of GlobalNet's time.
+    """
+    module = _import_openvino()
+    steps = module.preprocess.PrePostProcessor(model)
+    for number in range(len(model.outputs)):
+        output = steps.output(number)
+        output.model().set_layout(module.Layout("NCHW"))
+        output.tensor().set_layout(module.Layout("NHWC"))
+    rewritten: openvino.Model = steps.build()
+    return rewritten
 
 
 def _graph_error(path: Path, error: Exception) -> PackageError:

@@ -17,6 +17,7 @@ from foveate.evaluation.gallery import Picture
 from foveate.evaluation.lesion_charts import Figures
 from foveate.evaluation.tables import EvaluationInfo, case_figures, to_json
 from foveate.version import version
+from foveate.wording import quantity
 from foveate.writers import NOTICE
 
 PAPER: Mapping[str, Mapping[str, float]] = {
@@ -47,7 +48,7 @@ def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: Ev
         style=Markup(
             resources.files("foveate.evaluation").joinpath("assets", "report.css").read_text("utf-8")
         ),
-        title=f"Evaluation of {info.system} on {_photographs(len(spec.cases))}",
+        title=f"Evaluation of {info.system} on {quantity(len(spec.cases), 'photograph')}",
         region=REGIONS[spec.region],
         warning=previously_seen.warning(len(spec.cases)) if previously_seen else "",
         notice=NOTICE,
@@ -61,7 +62,7 @@ def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: Ev
         sections=[_section(lesion, figures[lesion], outcomes[lesion]) for lesion in outcomes],
         photographs=_photograph_rows(outcomes, spec),
         fixed=_fixed,
-        photograph_count=_photographs,
+        quantity=quantity,
     )
     return page.encode("utf-8", "backslashreplace")
 
@@ -127,10 +128,6 @@ def _photograph_rows(
         )
         for case in spec.cases
     ]
-
-
-def _photographs(count: int) -> str:
-    return "1 photograph" if count == 1 else f"{count} photographs"
 
 
 def _fixed(value: float | None, places: int = 3) -> str:

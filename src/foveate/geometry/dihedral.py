@@ -26,8 +26,8 @@ def apply(picture: Num[np.ndarray, "... V V"], symmetry: Symmetry) -> Num[np.nda
 
 
 def invert(picture: Num[np.ndarray, "... V V"], symmetry: Symmetry) -> Num[np.ndarray, "... V V"]:
-    """Undo `apply`."""
+    """Undo `apply`; return a view of the picture, whatever the order of its axes in memory."""
     quarters, mirrored = symmetry
     turned = picture[..., ::-1] if mirrored else picture
     upright: Num[np.ndarray, "... V V"] = np.rot90(turned, -quarters, axes=(-2, -1))
-    return np.ascontiguousarray(upright)
+    return upright

@@ -30,6 +30,7 @@ from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesio
 from foveate.models import Package
 from foveate.paths import display_path, file_digest
 from foveate.photographs import PhotographFile, PhotographFiles
+from foveate.wording import quantity
 from foveate.writers import (
     DicomRequest,
     Format,
@@ -327,8 +328,8 @@ def _list_photographs(job: BatchJob) -> PhotographFiles:
     for file in files.photographs:
         if Path(os.path.realpath(file.path)).is_relative_to(out):
             raise OutputError(
-                f"{file.path}: is in the output folder {job.out}, where it could be overwritten; "
-                "choose another --out"
+                f"{display_path(file.path)}: is in the output folder {display_path(job.out)}, where it "
+                "could be overwritten; choose another --out"
             )
     return files
 
@@ -344,19 +345,19 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
         return
     if not job.resume:
         raise OutputError(
-            f"{job.out}: already contains {present[0]}; continue that run with --resume, or choose another "
-            "--out"
+            f"{display_path(job.out)}: already contains {present[0]}; continue that run with --resume, or "
+            "choose another --out"
         )
     if "run.json" not in present:  # it is the first file that a run writes
         raise OutputError(
-            f"{job.out}: contains {present[0]} but no run.json, so there is no run to --resume; choose "
-            "another --out"
+            f"{display_path(job.out)}: contains {present[0]} but no run.json, so there is no run to "
+            "--resume; choose another --out"
         )
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
     if foreign:
         raise OutputError(
-            f"{job.out}: contains results of {len(foreign)} photographs that are not part of this run, such "
-            f"as {foreign[0]}; add them to the run, or choose another --out"
+            f"{display_path(job.out)}: contains results of {quantity(len(foreign), 'photograph')} not in "
+            f"this run, such as {foreign[0]}; add them to the run, or choose another --out"
         )
 
 

@@ -195,14 +195,17 @@ def _decode_stored(
     file: BufferedReader, format_name: FileFormat, name: str, limit: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], int]:
     """Return the levels as stored in the file, and their orientation."""
-    levels, orientation, is_16_bit = _decode_by_pillow(file, format_name, name, limit)
+    levels, orientation, is_16_bit = _decode_levels(file, format_name, name, limit)
     return (_round_to_8_bits(file, levels, name) if is_16_bit else levels), orientation
 
 
-def _decode_by_pillow(
+def _decode_levels(
     file: BufferedReader, format_name: FileFormat, name: str, limit: int
 ) -> tuple[UInt8[np.ndarray, "H W 3"], int, bool]:
-    """Return the levels that Pillow decodes, the orientation, and whether the lower bits were cut."""
+    """Return the decoded levels, the orientation, and whether the lower bits were cut.
+
+    Pillow reads the header and decodes all but most JPEGs.
+    """
     file.seek(0)
     with suppress_warnings():
         image = _OPENERS[format_name](file)
@@ -212,6 +215,8 @@ def _decode_by_pillow(
         _require_simple_16_bit(image, name)
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         _require_end(content, file.tell(), format_name, name)
+        if format_name == "JPEG" and (levels := _decode_jpeg(content, image)) is not None:
+            return levels, exif_orientation(image.info.get("exif", b"")), False
         require_undamaged(content, format_name, name)
     if isinstance(image, TiffImageFile):
         with suppress_warnings():
@@ -219,6 +224,26 @@ def _decode_by_pillow(
         return _levels(image), 1, is_16_bit  # Pillow turns a TIFF upright while loading it
     image.load()
     return _levels(image), exif_orientation(image.info.get("exif", b"")), is_16_bit
+
+
+def _decode_jpeg(content: mmap.mmap, image: ImageFile) -> UInt8[np.ndarray, "H W 3"] | None:
+    """Return the levels of a JPEG; None where libjpeg warns of anything, or the colours are not simply RGB.
+
+    simplejpeg and Pillow use the same library, libjpeg-turbo, and give the same levels. Pillow copies them
+    three times on the way, which takes longer than to decode them.
+
+    Args:
+        content: the file.
+        image: its header, as Pillow reads it.
+    """
+    if image.mode != "RGB":
+        return None
+    try:
+        levels: UInt8[np.ndarray, "H W 3"] = simplejpeg.decode_jpeg(content, "RGB", strict=True)
+    except (ValueError, RuntimeError):
+        return None
+    width, height = image.size
+    return levels if levels.shape == (height, width, 3) else None
 
 
 def _require_readable(image: ImageFile, name: str, limit: int) -> None:

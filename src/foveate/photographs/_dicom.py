@@ -327,14 +327,13 @@ def _select_frame(count: int, frame: int | None, name: str) -> int:
     """Return the number of the requested frame, from 1."""
     if frame is None and count > 1:
         raise PhotographError(
-            f"{name}: holds {count} photographs; say which by frame=1 to {count}, or let 'foveate predict', "
-            "without --on, look at all"
+            f"{name}: holds {count} photographs; choose one with frame=1 to {count}, or process all of them "
+            "with 'foveate predict' without --on"
         )
     number = 1 if frame is None else frame
     if not 1 <= number <= count:
-        raise PhotographError(
-            f"{name}: holds {count} photographs, and no frame {number}; choose 1 to {count}"
-        )
+        frames = "only frame 1" if count == 1 else f"frames 1 to {count}"
+        raise PhotographError(f"{name}: has no frame {number}; it has {frames}")
     return number
 
 

@@ -14,6 +14,7 @@ from foveate.errors import PhotographError
 from foveate.paths import display_path
 from foveate.photographs._dicom_loader import count_frames
 from foveate.photographs._names import FileLocation, unique_names
+from foveate.wording import quantity
 
 RESULT_MARKS = ("run.json", "metrics.json", "check.json")
 """Files that Foveate writes into its folders of results."""
@@ -102,10 +103,12 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
             candidates.setdefault(os.path.realpath(candidate.path), candidate)
         photographs = {real: candidate for real, candidate in candidates.items() if candidate.is_photograph}
         if not photographs:
-            results = f" and {len(walk.results)} folders with results of Foveate" if walk.results else ""
+            folders = quantity(len(walk.results), "folder with results", "folders with results")
+            results = f" and {folders} of Foveate" if walk.results else ""
             raise PhotographError(
-                f"{display_path(path)}: holds no photograph, {len(candidates)} other files{results}; "
-                f"photographs end in {', '.join(sorted(SUFFIXES))}"
+                f"{display_path(path)}: holds no photograph, "
+                f"{quantity(len(candidates), 'other file')}{results}; photographs end in "
+                f"{', '.join(sorted(SUFFIXES))}"
             )
         for real, candidate in photographs.items():
             chosen.setdefault(real, candidate)

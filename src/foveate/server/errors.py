@@ -1,6 +1,6 @@
-"""Errors of the server: a code for programs and a line for people.
+"""Errors of the server: each has a code for programs and one line of text for people.
 
-Knows:   the codes, and after how long another attempt may succeed.
+Knows:   the codes, and after how many seconds another attempt may succeed.
 Ignores: HTTP; `http.errors` says which status a code has.
 """
 
@@ -10,10 +10,10 @@ CRASHED = "an error in Foveate itself; see the server's log"
 
 
 class ServiceError(FoveateError):
-    """A request that cannot be granted."""
+    """The server cannot fulfil a request."""
 
     def __init__(self, code: str, message: str, *, retry_after: int | None = None) -> None:
-        """Keep the code, the message of one line, and the seconds after which to try again, if that helps."""
+        """Store the code, the one-line message, and the seconds after which to try again, if that helps."""
         super().__init__(message)
         self.code = code
         self.message = message
@@ -21,7 +21,7 @@ class ServiceError(FoveateError):
 
 
 def not_found(what: str) -> ServiceError:
-    """Return the error for something that does not exist, or no longer."""
+    """Return the error for something that does not exist, or no longer exists."""
     return ServiceError("not_found", f"no such {what}; it may have been deleted, or have expired")
 
 
@@ -37,12 +37,12 @@ def invalid(message: str) -> ServiceError:
 
 def queue_full(waiting: int, seconds: int) -> ServiceError:
     """Return the error for a full queue."""
-    line = f"{waiting} photographs wait already; try again in {seconds} s"
+    line = f"the queue is full with {waiting} photographs; try again in {seconds} s"
     return ServiceError("queue_full", line, retry_after=seconds)
 
 
 def busy(what: str, seconds: int = 2) -> ServiceError:
-    """Return the error for too many requests of a kind at once."""
+    """Return the error for too many simultaneous requests of one type."""
     return ServiceError("busy", f"too many {what} at once; try again in {seconds} s", retry_after=seconds)
 
 
@@ -52,7 +52,7 @@ def stopping() -> ServiceError:
 
 
 def internal() -> ServiceError:
-    """Return the error for a bug. Only the log says where it was: its message might hold a name."""
+    """Return the error for a bug. Only the log says where it occurred: a message might contain a name."""
     return ServiceError("internal", CRASHED)
 
 
@@ -62,6 +62,6 @@ def no_space() -> ServiceError:
 
 
 def storage(reason: str) -> ServiceError:
-    """Return the error for a disk or a database that refuses for another reason than its space."""
-    line = f"the server cannot use its data folder ({reason}); the person who runs the server must see to it"
+    """Return the error for a failure of the disk or the database that is not a lack of space."""
+    line = f"the server cannot use its data folder ({reason}); ask the person who runs the server"
     return ServiceError("storage", line)

@@ -18,23 +18,23 @@ from prometheus_client import (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 BOUNDS = (0.01, 0.05, 0.2, 1.0, 5.0, 20.0, 60.0, 300.0)
-"""Seconds: from a tile to a photograph of 100 megapixels."""
+"""Upper bounds of the histograms' buckets, seconds: from a tile to a photograph of 100 megapixels."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-"""HTTP methods that have a label of their own; clients may send others."""
+"""HTTP methods that have their own label; clients may send others."""
 
 
 class Metrics:
-    """Metrics since the server started; any thread may count."""
+    """Metrics since the server started; any thread may update them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._counters = CollectorRegistry()  # of its own: a gauge and a counter share a name but for _total
+        self._counters = CollectorRegistry()  # separate: a gauge and a counter differ only in _total
         self._info = self._gauge("foveate_info", "Version of Foveate.", ["version"])
-        self._photographs = self._gauge("foveate_photographs", "Photographs kept, by state.", ["state"])
-        self._waiting = self._gauge("foveate_queue_waiting", "Photographs that wait.")
+        self._photographs = self._gauge("foveate_photographs", "Photographs stored, by state.", ["state"])
+        self._waiting = self._gauge("foveate_queue_waiting", "Photographs that wait in the queue.")
         self._under_way = self._gauge("foveate_queue_under_way", "Photographs that are being predicted.")
-        self._limit = self._gauge("foveate_queue_limit", "Photographs that may wait.")
+        self._limit = self._gauge("foveate_queue_limit", "Maximum number of photographs that may wait.")
         self._finished = Counter(
             "foveate_photographs_total",
             "Photographs finished, by outcome.",
@@ -59,12 +59,12 @@ class Metrics:
         return Histogram(name, description, buckets=BOUNDS, registry=self._registry)
 
     def answered(self, method: str, status: int, seconds: float) -> None:
-        """Count a response and the seconds until it began."""
+        """Count a response, and record the seconds until it began."""
         self._requests.labels(method if method in METHODS else "other", str(status)).inc()
         self._responses.observe(seconds)
 
     def photograph_finished(self, seconds: float, outcome: str) -> None:
-        """Count a photograph: 'done', after so many seconds, or 'failed'."""
+        """Count a photograph by its outcome, 'done' or 'failed'; record the seconds of one that is done."""
         self._finished.labels(outcome).inc()
         if outcome == "done":
             self._predictions.observe(seconds)
@@ -73,10 +73,10 @@ class Metrics:
         """Return all metrics in Prometheus's text format.
 
         Args:
-            version: of Foveate.
-            states: photographs by state.
-            queue: 'waiting' and 'under_way'.
-            limit: most photographs that may wait.
+            version: version of Foveate.
+            states: number of photographs by state.
+            queue: numbers of photographs that are 'waiting' and 'under_way'.
+            limit: maximum number of photographs that may wait.
         """
         self._info.labels(version).set(1)
         for state, number in states.items():

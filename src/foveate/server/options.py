@@ -20,7 +20,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Addresses of this machine that no other machine can reach."""
 
 SHORTEST_TOKEN = 16
-"""Least number of characters: a shorter token could be guessed by trying."""
+"""Minimum number of characters of a token: a shorter one could be guessed by trial and error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,21 +28,23 @@ class Limits:
     """Limits on what the server accepts."""
 
     bytes: int = 256 << 20
-    """Most bytes of one upload. A 100-megapixel TIFF of 8 bits has 300 MB uncompressed, 150 MB compressed."""
+    """Maximum size of one upload, bytes. A 100-megapixel TIFF with 8 bits per channel takes 300 MB
+    uncompressed and 150 MB compressed."""
     pixels: int = LIMIT_PIXELS
-    """Most pixels of one photograph."""
+    """Maximum number of pixels of one photograph."""
     waiting: int = 256
-    """Most photographs in the queue, those being received included."""
+    """Maximum number of photographs in the queue, including those that are being received."""
     seconds: float = 600.0
-    """Most seconds for one photograph: ten times what 100 megapixels take on one processor."""
+    """Time limit for one photograph, seconds: ten times what 100 megapixels take on one processor."""
     upload_seconds: float = 300.0
-    """Most seconds for the body of one request to arrive: 256 MB at 7 Mbit/s."""
+    """Time limit for the body of one request to arrive, seconds: 256 MB at 7 Mbit/s."""
     keep: timedelta | None = None
-    """Time after which a photograph that is done or failed is deleted; None: only a person deletes it."""
+    """Time after which a photograph that is done or failed is deleted; None: only people delete it."""
     free: int = 512 << 20
-    """Bytes that must be free on the disk before a photograph is accepted."""
+    """Free disk space that is required before a photograph is accepted, bytes."""
     memory: int = 1536 << 20
-    """Bytes of decoded maps kept in memory: enough for four lesions at 100 megapixels, all corrected."""
+    """Maximum size of the decoded maps in memory, bytes: enough for four lesions at 100 megapixels, all of
+    them corrected."""
 
     def __post_init__(self) -> None:
         for name in ("bytes", "pixels", "waiting", "seconds", "upload_seconds"):
@@ -59,14 +61,14 @@ class Options:
     """Settings of one server."""
 
     data: Path
-    """Folder of everything that the server keeps; created if it is missing."""
+    """Folder that holds everything the server stores; it is created if it is missing."""
     model: str | Path = models.DEFAULT
     engine: EngineName | None = None
     precision: Precision | None = None
     threads: int | None = None
-    """Threads of each worker; None: one for each processor."""
+    """Number of threads of each worker; None: one for each processor."""
     workers: int = 1
-    """Photographs that are predicted in parallel."""
+    """Number of photographs that are predicted in parallel."""
     limits: Limits = field(default_factory=Limits)
     roots: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
     """Name -> folder below which photographs may be submitted by their path."""
@@ -74,11 +76,11 @@ class Options:
     port: int = 8000
     """0: any free port."""
     hosts: frozenset[str] = frozenset()
-    """Names, besides its own, by which the server may be called."""
+    """Host names, besides its own, by which clients may address the server."""
     double_grading: bool = False
-    """Two people grade each photograph, unseen by each other, before it may be corrected."""
+    """Whether two people must grade each photograph independently before it may be corrected."""
     token: str | None = None
-    """Secret that every client must send; None: none is required."""
+    """Secret that every client must send; None: no token is required."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -92,12 +94,12 @@ class Options:
             )
         if self.token is None and not is_loopback(self.host):
             raise SettingError(
-                f"--host {self.host} lets other machines in; give a token as well, by --token-file FILE"
+                f"--host {self.host} lets other machines reach the server; give a token by --token-file, too"
             )
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name that a Host header may give, in lower case."""
+        """All names that a Host header may contain, in lower case."""
         own = LOOPBACK if is_loopback(self.host) else {self.host.lower()} | LOOPBACK
         return frozenset(own) | {name.lower() for name in self.hosts}
 
@@ -113,10 +115,10 @@ def is_loopback(host: str) -> bool:
 
 
 def roots(folders: tuple[Path, ...]) -> Mapping[str, Path]:
-    """Return folders by name; a folder is named by the last part of its path.
+    """Return name -> folder; the name of a folder is the last part of its path.
 
     Raises:
-        SettingError: one is no folder, or two have the same name.
+        SettingError: a path is not a folder, or two folders have the same name.
     """
     by_name: dict[str, Path] = {}
     for folder in folders:
@@ -124,6 +126,6 @@ def roots(folders: tuple[Path, ...]) -> Mapping[str, Path]:
         if not real.is_dir():
             raise SettingError(f"--root {folder}: no such folder; check the path")
         if not real.name or real.name in by_name:
-            raise SettingError(f"--root {folder}: there is one called {real.name!r} already; rename one")
+            raise SettingError(f"--root {folder}: another folder is named {real.name!r}, too; rename one")
         by_name[real.name] = real
     return MappingProxyType(by_name)

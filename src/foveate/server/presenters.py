@@ -1,7 +1,7 @@
 """Database record -> API response.
 
 Knows:   which column of a record becomes which key, and how times are written.
-Ignores: who asks.
+Ignores: who sends the request.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from foveate.writers import maps
 
 
 class Presenter:
-    """Describes photographs and batches as the API has them."""
+    """Builds the API's descriptions of photographs and batches."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Presenter:
         self._keep = keep
 
     def publish(self, record: Record) -> None:
-        """Publish to the subscribers that a photograph has changed; not that another person grades it.
+        """Notify the subscribers that a photograph has changed.
 
-        Nothing is published of a photograph that was deleted in the meantime.
+        Nothing is published for the copy of a grader, or for a photograph that was deleted in the meantime.
         """
         if gradings.grading_in(self._database, record.id) is not None:
             return
@@ -53,11 +53,11 @@ class Presenter:
     def photograph(
         self, record: Record, positions: Mapping[str, int] | None = None
     ) -> schemas.PhotographBody:
-        """Return all that the API says of one photograph.
+        """Return the API's description of one photograph.
 
         Args:
-            record: as it is stored.
-            positions: of all queued photographs, if the caller has them already.
+            record: the photograph's record in the database.
+            positions: places in the queue of all queued photographs; None: read from the database.
 
         Raises:
             ServiceError: the photograph was deleted in the meantime.
@@ -94,7 +94,7 @@ class Presenter:
         )
 
     def photographs(self, records: Sequence[Record]) -> list[schemas.PhotographBody]:
-        """Return all that the API says of some photographs; those deleted in the meantime are left out."""
+        """Return the descriptions of several photographs; those deleted in the meantime are left out."""
         positions = self._database.positions()
         bodies = (self._photograph_if_there(record, positions) for record in records)
         return [body for body in bodies if body is not None]
@@ -102,7 +102,7 @@ class Presenter:
     def _photograph_if_there(
         self, record: Record, positions: Mapping[str, int] | None = None
     ) -> schemas.PhotographBody | None:
-        """Return all that the API says of one photograph; None if it was deleted in the meantime."""
+        """Return the description of one photograph; None if it was deleted in the meantime."""
         try:
             return self.photograph(record, positions)
         except ServiceError as error:
@@ -111,7 +111,7 @@ class Presenter:
             return None
 
     def batch(self, record: BatchRecord) -> schemas.BatchBody:
-        """Return what the API says of a batch."""
+        """Return the API's description of a batch."""
         return schemas.BatchBody(
             id=record.id,
             name=record.name,
@@ -176,9 +176,9 @@ def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.Les
 
 
 def etag(record: Record) -> str:
-    """Return a name for the state of all that `PATCH` may change of a photograph: 16 hex digits.
+    """Return the entity tag of a photograph, 16 hex digits: a hash of all fields that `PATCH` may change.
 
-    Equal states have equal names, whatever happened in between.
+    Equal states have equal tags, whatever happened in between.
     """
     names = sorted(set(schemas.Changes.model_fields) - {"levels"})  # levels are thresholds in other units
     state = json.dumps({name: getattr(record, name) for name in names}, sort_keys=True, default=_plain)
@@ -192,7 +192,7 @@ def _plain(value: object) -> object:
 
 
 def lesions_by_code(codes: Sequence[str]) -> dict[str, Lesion]:
-    """Return the lesions of some codes, with their names and colours."""
+    """Return code -> lesion, with its name and colour."""
     return {lesion.code: lesion for lesion in lesions.of(codes)}
 
 

@@ -3,7 +3,7 @@
 Knows:   the API's bodies, as docs/http-api.md specifies them.
 Ignores: where the values come from.
 
-Places are (x, y) in all of them.
+All coordinates are (x, y).
 """
 
 from typing import Annotated, Literal
@@ -44,20 +44,20 @@ class ErrorDetail(Body):
 
 
 class Error(Body):
-    """The one body of all errors."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
 class Point(Body):
-    """A place in the photograph, px."""
+    """A point in the photograph, px."""
 
     x: Coordinate
     y: Coordinate
 
 
 class Rectangle(Body):
-    """Whole pixels."""
+    """A rectangle of whole pixels."""
 
     x: int
     y: int
@@ -66,7 +66,7 @@ class Rectangle(Body):
 
 
 class GridBody(Body):
-    """Where the ETDRS grid lies, placed by a person or suggested by the program."""
+    """The position of the ETDRS grid, placed by a person or suggested by the program."""
 
     fovea: Point
     disc: Point
@@ -86,14 +86,14 @@ class FromPath(Body):
 
 
 class Resubmission(Body):
-    """How a photograph is to be predicted again."""
+    """The settings with which a photograph is predicted again."""
 
     field: FieldText = "auto"
     region: Region | None = None
 
 
 class Changes(Body):
-    """Changes to a photograph; what is left out stays as it is."""
+    """Changes to a photograph; fields that are left out stay as they are."""
 
     thresholds: dict[Lesion, Threshold] | None = None
     levels: dict[Lesion, Level] | None = None
@@ -106,7 +106,7 @@ class Changes(Body):
 
 
 class DownloadSelection(Body):
-    """Some photographs."""
+    """The photographs to download."""
 
     photographs: Annotated[list[Identifier], Field(min_length=1, max_length=10_000)]
 
@@ -118,7 +118,7 @@ class NewBatch(Body):
 
 
 class NewSession(Body):
-    """The token, to open a session."""
+    """The token that opens a session."""
 
     token: Annotated[str, Field(max_length=1024)]
 
@@ -148,11 +148,11 @@ class NewVerdict(Body):
 
 
 GraderText = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
-"""A person's name: anything that does not begin or end with a space."""
+"""A person's name: any text that does not begin or end with a space."""
 
 
 class NewGrading(Body):
-    """Who wants to grade a photograph."""
+    """The person who begins to grade a photograph."""
 
     grader: GraderText
 
@@ -164,7 +164,7 @@ class GradingState(Body):
 
 
 class NewAdjudication(Body):
-    """Who decides between gradings, and what they begin with."""
+    """The person who decides between gradings, and the masks to begin with."""
 
     adjudicator: GraderText
     source: Annotated[str, Field(alias="from", max_length=80)] = "agreed"
@@ -177,7 +177,7 @@ class Step(Body):
 
 
 class Snapshot(Body):
-    """A request to keep the corrected masks as they are now."""
+    """A request to store the current corrected masks as reference masks."""
 
     source: Annotated[Literal["corrections"], Field(alias="from")]
 
@@ -204,7 +204,7 @@ class LimitsBody(Body):
 
 
 class Queue(Body):
-    """How many photographs wait, and how many are being predicted."""
+    """The numbers of photographs that wait and are being predicted, and the seconds until all are done."""
 
     waiting: int
     under_way: int
@@ -212,7 +212,7 @@ class Queue(Body):
 
 
 class ModelLesion(Body):
-    """A lesion that the model knows."""
+    """A lesion that the model detects."""
 
     name: str
     colour: tuple[int, int, int]
@@ -234,21 +234,21 @@ class Server(Body):
 
 
 class Health(Body):
-    """The answer of a server that is up."""
+    """The response of a running server."""
 
     status: Literal["ok"]
     version: str
 
 
 class Session(Body):
-    """Whether a token is required, and whether the client has shown it."""
+    """Whether a token is required, and whether the client is signed in."""
 
     token_required: bool
     signed_in: bool
 
 
 class TileLevel(Body):
-    """One level of the tile pyramid: px, and tiles."""
+    """One level of the tile pyramid: its size in px, and its numbers of tiles."""
 
     width: int
     height: int
@@ -274,7 +274,7 @@ class FieldOfView(Body):
 
 
 class LesionResult(Body):
-    """The result for one lesion at its present threshold, corrections included."""
+    """The result for one lesion at its current threshold, corrections included."""
 
     name: str
     colour: tuple[int, int, int]
@@ -303,7 +303,7 @@ class ResultBody(Body):
     model: Maker
     field: FieldOfView
     suggested_grid: GridBody | None = None
-    """ETDRS grid as the program places it, for a person to check."""
+    """The ETDRS grid that the program suggests, for a person to check."""
     quality: list[str]
     revision: int
     corrected: bool
@@ -319,7 +319,7 @@ class FailureBody(Body):
 
 
 class OwnGrading(Body):
-    """Whose copy of a photograph this is."""
+    """The grading to which a copy of a photograph belongs."""
 
     original: str
     grader: str
@@ -327,11 +327,11 @@ class OwnGrading(Body):
 
 
 class PhotographBody(Body):
-    """One photograph and what is known of it."""
+    """One photograph with its state and its result."""
 
     id: str
     etag: str
-    """Names the state of what `PATCH` may change; for If-Match."""
+    """Entity tag of the fields that `PATCH` may change; for If-Match."""
     name: str
     batch: str | None
     state: Literal["queued", "looking", "done", "failed"]
@@ -356,7 +356,7 @@ class PhotographBody(Body):
 
 
 class Outdated(Error):
-    """The error of a change that was made from an older state, with the present one."""
+    """The error of a change that was based on an older state, with the current state."""
 
     photograph: PhotographBody
 
@@ -382,7 +382,7 @@ class ReportJobBody(Body):
 
 
 class Photographs(Body):
-    """A list."""
+    """A list of photographs."""
 
     photographs: list[PhotographBody]
     total: int
@@ -404,7 +404,7 @@ class Batches(Body):
 
 
 class LesionCounts(Body):
-    """The counts at every level of a map."""
+    """The counts of one lesion at every level of its map."""
 
     minimum_area_px: int
     regions: list[int]
@@ -413,7 +413,7 @@ class LesionCounts(Body):
 
 
 class Counts(Body):
-    """The counts at every level of each map."""
+    """The counts of all lesions at every level of their maps."""
 
     revision: int
     field_px: int
@@ -470,7 +470,7 @@ class ChangedBox(Rectangle):
 
 
 class CorrectedLesion(Body):
-    """A lesion after corrections."""
+    """The counts of a lesion after corrections."""
 
     added_px: int
     erased_px: int
@@ -481,7 +481,7 @@ class CorrectedLesion(Body):
 
 
 class GivenVerdict(Body):
-    """A verdict that holds."""
+    """A verdict that is neither undone nor replaced."""
 
     lesion: str
     level: int
@@ -508,27 +508,27 @@ class CorrectionState(Body):
 
 
 class ReferenceLesion(Body):
-    """A mask to compare with."""
+    """The reference mask of one lesion."""
 
     mask_px: int
     regions: int
 
 
 class Reference(Body):
-    """Masks of one grader, or the truth."""
+    """The reference masks of one grader, or the ground truth."""
 
     name: str
     lesions: dict[str, ReferenceLesion]
 
 
 class ReferencesBody(Body):
-    """All masks to compare with, of one photograph."""
+    """All reference masks of one photograph."""
 
     references: list[Reference]
 
 
 class LesionAgreement(Body):
-    """At each level: pixels in both, in the result alone, in the reference alone."""
+    """The numbers of pixels in both masks, in the result only and in the reference only, at each level."""
 
     true_px: list[int]
     false_px: list[int]
@@ -536,7 +536,7 @@ class LesionAgreement(Body):
 
 
 class Agreement(Body):
-    """The agreement of a result and a grader's masks."""
+    """The agreement of a result with a grader's masks."""
 
     revision: int
     lesions: dict[str, LesionAgreement]
@@ -552,7 +552,7 @@ class GradingBody(Body):
 
 
 class AdjudicationBody(Body):
-    """Who decides between gradings."""
+    """The adjudication of a photograph's gradings."""
 
     adjudicator: str
     source: str
@@ -569,7 +569,7 @@ class GradingsBody(Body):
 
 
 class Presence(Body):
-    """In how many photographs graders saw a lesion."""
+    """The numbers of photographs in which both, one or neither of two graders marked a lesion."""
 
     both: int
     first: int
@@ -578,7 +578,7 @@ class Presence(Body):
 
 
 class PairAgreement(Body):
-    """How far two graders agree on a lesion."""
+    """The agreement of two graders on a lesion."""
 
     graders: tuple[str, str]
     lesion: str
@@ -590,7 +590,7 @@ class PairAgreement(Body):
 
 
 class GradersAgreement(Body):
-    """How far every two graders agree."""
+    """The agreement of each pair of graders."""
 
     pairs: list[PairAgreement]
 

@@ -1,4 +1,4 @@
-"""The running server: all its parts, connected.
+"""The running server: creates its parts and connects them.
 
 Knows:   which part needs which, and in which order they start and stop.
 Ignores: HTTP.
@@ -43,7 +43,7 @@ class Service:
 
     options: Options
     model: ModelInfo
-    """The model that predicts."""
+    """The model that makes the predictions."""
     database: Database
     data_dir: DataDir
     jobs: JobQueue
@@ -65,7 +65,7 @@ class Service:
         """Return a photograph.
 
         Raises:
-            ServiceError: there is none.
+            ServiceError: there is no such photograph.
         """
         record = self.database.get(identifier)
         if record is None:
@@ -76,16 +76,16 @@ class Service:
         """Return a photograph that is done.
 
         Raises:
-            ServiceError: there is none, or it is not done.
+            ServiceError: there is no such photograph, or it is not done.
         """
         record = self.record(identifier)
         require_done(record)
         return record
 
     def read_mask(self, upload: Path, record: Record) -> Bool[np.ndarray, "H W"]:
-        """Return the lesion pixels of a mask that was uploaded for a photograph: all that have any colour.
+        """Return the lesion pixels of a mask that was uploaded for a photograph: all that are not black.
 
-        The I/O worker decodes it, since a small file may take much memory.
+        The I/O worker decodes the file, since a small file may need much memory.
 
         Raises:
             ServiceError: the mask cannot be read, or has another size than the photograph.
@@ -100,17 +100,17 @@ class Service:
             out.unlink(missing_ok=True)
 
     def publish(self, record: Record) -> None:
-        """Publish to the subscribers that a photograph has changed."""
+        """Notify the subscribers that a photograph has changed."""
         self.presenter.publish(record)
 
     def delete(self, identifier: str) -> bool:
-        """Delete a photograph, its gradings and all their files; return whether it was there."""
+        """Delete a photograph, its gradings and all their files; return whether it existed."""
         for copy in self.gradings.copies(identifier):
             self.jobs.delete(copy)
         return self.jobs.delete(identifier)
 
     def close(self) -> None:
-        """Stop; what is under way is started again with the server."""
+        """Stop the server; unfinished photographs are predicted after the next start."""
         self.events.close()
         self.report_jobs.close()
         self.jobs.close()
@@ -125,14 +125,14 @@ def start(
     metrics: Metrics,
     sessions: Sessions,
 ) -> Service:
-    """Put a server together and start its queue.
+    """Assemble a server and start its queue.
 
     Args:
-        options: how it runs.
-        spawn: starts the workers; called only once the data folder is known to be free.
-        events: for whoever subscribes.
-        metrics: of requests and photographs.
-        sessions: of those who have shown the token.
+        options: settings of the server.
+        spawn: starts the workers; called only after the data folder has been locked.
+        events: delivers events to subscribers.
+        metrics: counts requests and photographs.
+        sessions: the sessions of clients that have sent the token.
 
     Raises:
         FoveateError: the model cannot be opened, or the data folder cannot be used; nothing is left running.
@@ -164,7 +164,7 @@ def _assemble(
     metrics: Metrics,
     sessions: Sessions,
 ) -> Service:
-    """Return the service of parts that are open; nothing is started."""
+    """Return the service, made of parts that are open; its queue is not started."""
     memory, packs = MapCache(options.limits.memory), Packs()
     progress = ProgressRegister()
     presenter = Presenter(database, events, progress, options.limits.keep)
@@ -175,7 +175,7 @@ def _assemble(
     report_jobs = ReportJobs(reports, data_dir)
 
     def forget(identifier: str) -> None:
-        """Remove a photograph that was deleted, or has expired, from the memory and from reports."""
+        """Remove a photograph that was deleted or has expired from the caches and from reports."""
         memory.forget(identifier)
         report_jobs.forget(identifier)
         directory = data_dir.photograph(identifier)

@@ -13,14 +13,14 @@ from collections import OrderedDict
 COOKIE = "foveate_session"
 
 SESSION_SECONDS = 12 * 3600
-"""How long a session lasts: a working day."""
+"""Duration of a session, seconds: a working day."""
 
 SESSIONS = 1000
-"""Most sessions at a time; the oldest is closed first."""
+"""Maximum number of sessions; if there are more, the oldest is closed."""
 
 
 class Sessions:
-    """Sessions that were opened with the token; gone when the server ends."""
+    """Sessions that were opened with the token; they end with the server."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
@@ -29,11 +29,11 @@ class Sessions:
 
     @property
     def token_required(self) -> bool:
-        """Return whether there is a token at all."""
+        """Return whether a token is required."""
         return self._token is not None
 
     def knows(self, token: str) -> bool:
-        """Return whether a token is the right one."""
+        """Return whether a token is the server's token."""
         return self._token is not None and hmac.compare_digest(token.encode(), self._token.encode())
 
     def open(self) -> str:

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from foveate.choices import Device
 from foveate.errors import SettingError
+from foveate.wording import quantity
 
 TIMEOUT = timedelta(hours=2)
 """How long processes wait for each other: one may have to cache a thousand photographs more than another."""
@@ -42,7 +43,7 @@ class Machine:
     def __post_init__(self) -> None:
         """Raise SettingError for a device that does not exist, or a number of workers below 0."""
         if self.workers < 0:
-            raise SettingError(f"workers are {self.workers}; 0 or more")
+            raise SettingError(f"workers is {self.workers}; give 0 or more")
         if self.device == "cuda":
             _require_gpus(1)
 
@@ -114,8 +115,8 @@ def process_group(environment: Mapping[str, str], device: Device) -> Iterator[No
         distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     except ValueError as error:  # an environment variable is missing
         raise SettingError(
-            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but the processes cannot meet ({error}); "
-            "start them by torchrun, or unset WORLD_SIZE"
+            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but the processes cannot connect to each other "
+            f"({error}); start them with torchrun, or unset WORLD_SIZE"
         ) from error
     try:
         yield
@@ -127,12 +128,12 @@ def _require_gpus(processes: int) -> None:
     """Raise SettingError if this machine does not have a GPU for each of its processes."""
     if not torch.cuda.is_available():
         raise SettingError(
-            "device is cuda, but torch finds no GPU; use --device cpu or a build of torch for CUDA"
+            "the device is cuda, but PyTorch finds no GPU; choose --device cpu, or install PyTorch with CUDA"
         )
     gpus = torch.cuda.device_count()
     if processes > gpus:
         raise SettingError(
-            f"{processes} processes on a machine of {gpus} GPUs; each needs one of its own: start "
+            f"{processes} processes on a machine with {quantity(gpus, 'GPU')}, but each needs its own; start "
             f"torchrun with --nproc-per-node {gpus} at most"
         )
 

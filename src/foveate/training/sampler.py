@@ -24,6 +24,7 @@ from foveate.training.augmentation import Warp
 from foveate.training.cache import CachedCase, Sample
 from foveate.training.distributed import Machine
 from foveate.training.recipe import Recipe, StageName, base_stage
+from foveate.wording import quantity
 
 Item = TypeVar("Item")
 
@@ -202,8 +203,8 @@ def split_evenly(items: Sequence[Item], parts: int) -> list[list[Item]]:
     """
     if len(items) < parts:
         raise SettingError(
-            f"{len(items)} photographs a step cannot be divided into {parts} parts; raise the stage's "
-            "photographs, or use fewer processes or parts"
+            f"a step of {quantity(len(items), 'sample')} cannot be divided into {parts} parts; raise the "
+            "stage's photographs, lower its accumulate, or start fewer processes"
         )
     edges = [len(items) * n // parts for n in range(parts + 1)]
     return [list(items[start:stop]) for start, stop in itertools.pairwise(edges)]
@@ -228,7 +229,7 @@ class StepDataset:
         return tuple(materialise(spec, self.recipe, self.stage) for spec in own)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return paths in place of the arrays, which have 150 MB per photograph."""
+        """Return paths in place of the arrays, which take about 50 MB per photograph."""
         files = [Path(str(getattr(case.pixels, "filename"))) for case in self.cases]  # noqa: B009
         stored = [
             (file.parent, case.name, {"is_healthy": case.is_healthy, "false_pixels": case.false_pixels})

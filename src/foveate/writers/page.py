@@ -31,6 +31,7 @@ from foveate.geometry import canvas
 from foveate.lesions import Lesion
 from foveate.types import Region
 from foveate.version import version
+from foveate.wording import quantity
 from foveate.writers import overlays, result_paths, tables
 from foveate.writers.contours import Outline, Points, TracedMask
 from foveate.writers.results import NOTICE, LesionLoad, Provenance, SummaryRow
@@ -121,7 +122,7 @@ def index(rows: Sequence[SummaryRow], codes: Sequence[str], provenance: Provenan
         notice=NOTICE,
         version=version(),
         provenance=provenance,
-        photograph_count="1 photograph" if len(rows) == 1 else f"{len(rows)} photographs",
+        photograph_count=quantity(len(rows), "photograph"),
         with_lesions=sum(any(load.count for load in row.loads.values()) for row in rows),
         doubtful=sum(bool(row.quality) for row in rows),
         failed=sum(row.status == "failed" for row in rows),

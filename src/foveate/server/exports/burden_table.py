@@ -1,6 +1,6 @@
 """The burden by field of the ETDRS grid as CSV.
 
-Knows:   the columns, which docs/http-api.md promises.
+Knows:   the columns, which docs/http-api.md specifies.
 Ignores: how lesions are counted; `review.measures` does that.
 """
 
@@ -27,11 +27,11 @@ COLUMNS = (
 def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
     """Return a row for each photograph, field and lesion.
 
-    `mm_per_px` and `area_mm2` are by the rule of thumb where `scale_from` says fovea_to_disc.
+    `mm_per_px` and `area_mm2` follow a rule of thumb where `scale_from` is fovea_to_disc.
     `placed_by_program` names what nobody has moved: fovea, disc, fovea;disc, or nothing.
 
     Args:
-        burdens: name of a photograph, and what lies in the fields of its grid.
+        burdens: pairs of a photograph's name and the burden of its grid.
     """
     rows = (row for name, burden in burdens for row in _rows(name, burden))
     return tables.csv_bytes([COLUMNS, *rows])
@@ -50,6 +50,6 @@ def _rows(name: str, burden: schemas.GridBurden) -> Iterator[tuple[object, ...]]
 
 
 def _figures(numbers: Mapping[str, int], scale: float) -> tuple[object, ...]:
-    """Return regions, area in px and area in square millimetres."""
+    """Return the number of regions, the area in px and the area in square millimetres."""
     area_px = numbers["area_px"]
     return numbers["count"], area_px, f"{area_px * scale**2:.6f}"

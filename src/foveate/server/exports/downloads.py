@@ -1,7 +1,7 @@
 """Files made on request: results at chosen thresholds and with corrections, zips, training sets.
 
-Knows:   when the existing files are still right, and what goes into which zip.
-Ignores: how a file is written; the I/O worker does that with the calls of the command line.
+Knows:   when existing files are still valid, and which files go into which zip.
+Ignores: how a file is written; the I/O worker does that with the functions of the command line.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from foveate.writers import page as pages
 from foveate.writers.results import NOTICE, Provenance
 
 ETDRS = "etdrs.csv"
-"""The burden by field, where a grid was placed."""
+"""The burden by field, if a grid was placed."""
 
 PHOTOGRAPHS = "photographs.csv"
 """Eye, note and review of each photograph, where any of them is stated."""
@@ -47,7 +47,7 @@ PARTS = (
     *("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html"),
     *(ETDRS, PHOTOGRAPHS),
 )
-"""What a zip of results may hold."""
+"""The parts that a zip of results may contain."""
 
 Entry = tuple[str, Path | bytes]
 """A name in a zip, and its content or the file that holds it."""
@@ -141,7 +141,7 @@ class Exports:
             raise errors.not_found("photograph")
 
     def journal(self, record: Record) -> Journal | None:
-        """Return who corrected a photograph's result, and how; None if nobody has."""
+        """Return the journal of a photograph's corrections; None if nobody has corrected it."""
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if not edits:
             return None
@@ -238,7 +238,7 @@ class Exports:
             record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
         ]
         if not chosen:
-            raise errors.not_ready("nobody has corrected or reviewed any of these photographs yet")
+            raise errors.not_ready("none of these photographs is corrected or reviewed yet")
         codes = list(dict.fromkeys(code for record in chosen for code in record.predicted.lesions))
 
         def entries() -> Iterator[Entry]:
@@ -256,7 +256,7 @@ class Exports:
         return self._zip(entries())
 
     def _journal_file(self, record: Record) -> bytes:
-        """Return the journal of a photograph as JSON; without edits, that a person has reviewed it."""
+        """Return the journal of a photograph as JSON; without edits, it says only that it was reviewed."""
         journal = self.journal(record)
         if journal is not None:
             return tables.utf8(journal.model_dump_json(indent=2))
@@ -290,7 +290,7 @@ class Exports:
         return "\n".join(lines).encode()
 
     def _zip(self, entries: Iterable[Entry]) -> Path:
-        """Return a new zip, which the caller deletes; compressed files are stored as they are."""
+        """Return the path of a new zip, which the caller deletes; pictures are not compressed again."""
         path = self._data_dir.incoming / f"{uuid.uuid4().hex}.zip"
         try:
             with zipfile.ZipFile(path, "x") as archive:
@@ -302,7 +302,7 @@ class Exports:
                     archive.writestr(entry, content, zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
         except BaseException as error:
             path.unlink(missing_ok=True)
-            if isinstance(error, FileNotFoundError):  # what goes into it was deleted meanwhile
+            if isinstance(error, FileNotFoundError):  # one of its files was deleted meanwhile
                 raise errors.not_found("photograph") from error
             if isinstance(error, OSError):
                 raise refusals.disk_error(error) from error
@@ -311,7 +311,7 @@ class Exports:
 
 
 def _thresholds(record: Record) -> dict[str, float]:
-    """Return lesion -> the probability from which a pixel is lesion, at present."""
+    """Return lesion -> its current threshold, the probability from which a pixel is lesion."""
     return {
         lesion: threshold_of(record.predicted, record.thresholds, lesion)
         for lesion in record.predicted.lesions

@@ -1,6 +1,6 @@
 """Gradings and their agreement as CSV.
 
-Knows:   the columns, which docs/grading.md promises.
+Knows:   the columns, which docs/grading.md specifies.
 Ignores: how anything is counted.
 """
 
@@ -60,17 +60,17 @@ SUMMARY_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedGrading:
-    """What one person left of a photograph."""
+    """The result of one person's grading or adjudication of a photograph."""
 
     record: Record
-    """The copy that they worked on; the photograph itself for an adjudicator."""
+    """The copy that the person worked on; for an adjudicator, the photograph itself."""
     name: str
     role: str
     """'grader' or 'adjudicator'."""
     done: float | None
     """Seconds since 1970; None for an adjudicator who has not marked the photograph as reviewed."""
     counts: dict[str, CurrentCounts]
-    """Of each lesion at present."""
+    """Lesion -> its current counts."""
 
 
 def gradings_csv(gradings: Iterable[FinishedGrading]) -> bytes:
@@ -92,7 +92,7 @@ def _rows(grading: FinishedGrading) -> Iterator[Sequence[object]]:
 
 
 def pairs_csv(pairs: Iterable[LesionPair]) -> bytes:
-    """Return a row for each photograph, two of its graders and lesion."""
+    """Return a row for each photograph, pair of its graders and lesion."""
     rows = (
         (
             *(tables.without_formula(pair.photograph.name), pair.photograph.sha256, *_names(pair.graders)),
@@ -105,7 +105,7 @@ def pairs_csv(pairs: Iterable[LesionPair]) -> bytes:
 
 
 def summary_csv(summaries: Iterable[PairSummary]) -> bytes:
-    """Return a row for each two graders and lesion."""
+    """Return a row for each pair of graders and lesion."""
     rows = (
         (
             *(*_names(summary.graders), summary.lesion, summary.photographs),
@@ -122,5 +122,5 @@ def _names(graders: tuple[str, str]) -> tuple[str, str]:
 
 
 def _score(score: float | None) -> str:
-    """Return a score with six decimals; nothing where it is undefined."""
+    """Return a score with six decimals; an empty text if it is undefined."""
     return "" if score is None else f"{score:.6f}"

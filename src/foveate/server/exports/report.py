@@ -1,7 +1,7 @@
-"""The content of a report: all that is said of one photograph on the page that a clinic files.
+"""The content of a report: all texts, tables and pictures of the page that a clinic files.
 
 Knows:   what a report says, and in which words.
-Ignores: how a page is laid out; `report_page` makes HTML of it, `report_pdf` a PDF.
+Ignores: how a page is laid out; `report_page` makes HTML from a report, and `report_pdf` a PDF.
 """
 
 from collections import Counter
@@ -29,16 +29,16 @@ from foveate.writers.results import NOTICE
 from foveate.writers.tables import percentage
 
 MOST = 100
-"""Photographs in one file: 12 megapixels take 2.5 s of processor time each (our choice)."""
+"""Maximum number of photographs in one file: 12 megapixels take 2.5 s of processor time (our choice)."""
 
 AUTHORS = 5
-"""People who are named with what they corrected; more would not fit on the page."""
+"""Maximum number of people whose corrections are listed; more would not fit on the page."""
 
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
     "colour": "blue is brighter than red: are they swapped?",
-    "cut": "more of the field is missing than cameras leave out",
-    "exposure": "too dark, too light, or much of it lost",
+    "cut": "more of the field is missing than cameras cut off",
+    "exposure": "too dark, too light, or much of it lost in black or white",
     "small": "the field is less than 1000 px wide: microaneurysms can hardly be distinguished from noise",
 }
 """Code of a quality problem -> what it means."""
@@ -46,7 +46,7 @@ QUALITY = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LesionRow:
-    """One lesion in the table, which is the legend too."""
+    """One lesion in the table, which is also the legend."""
 
     code: str
     name: str
@@ -56,11 +56,11 @@ class LesionRow:
     """How its outlines are drawn."""
     count: int
     area: str
-    """With its unit."""
+    """Area with its unit."""
     share: str
-    """Of the field of view."""
+    """Share of the field of view."""
     threshold: str
-    """The model's own, or the chosen one with the model's beside it."""
+    """The model's threshold, or the chosen one followed by the model's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class GridTable:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    """The field's name, then regions and area of each lesion."""
+    """The field's name, then number of regions and area of each lesion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +94,7 @@ class PhotographReport:
     reviewed: str
     """Whether somebody has looked through the result."""
     corrections: tuple[str, ...]
-    """Who corrected what, a line each; one line that says so if nobody has."""
+    """Who corrected what, one line for each person; if nobody has, one line that says so."""
     grid: GridTable | None
     origin: str
     """Model, version, digests, smallest regions, and when the report was made."""
@@ -182,8 +182,8 @@ class Reports:
 
 
 def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
-    """Return what the head of the page says beside the name."""
-    spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm a pixel"
+    """Return the facts that the head of the page lists besides the name."""
+    spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm per pixel"
     unstated = ["eye not stated"] if burden is None else []
     stated = unstated if body.eye is None else [f"{body.eye} eye"]
     placed = [] if burden is None or burden.eye == body.eye else [f"{burden.eye} eye, by the placed disc"]
@@ -219,7 +219,7 @@ def _area(area_px: int, area_mm2: float | None) -> str:
 
 
 def _threshold(lesion: schemas.LesionResult) -> str:
-    """Return a lesion's threshold and who chose it: the model's own stays exactly the model's."""
+    """Return a lesion's threshold, and whether it is the model's or was chosen."""
     if lesion.threshold == lesion.model_threshold:
         return f"{lesion.threshold:.3f}, the model's"
     return f"{lesion.threshold:.3f}, chosen (model's: {lesion.model_threshold:.3f})"
@@ -238,7 +238,7 @@ def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:
         return ("Nobody has corrected this result; it is the model's.",)
     by_author: dict[str, list[Edit]] = {}
     for edit in edits:
-        by_author.setdefault(edit.author or "someone unnamed", []).append(edit)
+        by_author.setdefault(edit.author or "a person without a name", []).append(edit)
     lines = [_author_line(author, made) for author, made in by_author.items()]
     if len(lines) > AUTHORS:
         lines = [*lines[:AUTHORS], f"and {len(lines) - AUTHORS} more people; see the journal of corrections"]
@@ -258,7 +258,7 @@ def _author_line(author: str, edits: Sequence[Edit]) -> str:
 
 
 def _kind(edit: Edit) -> str:
-    """Return what kind of edit it is, as a word that a number can stand before."""
+    """Return the type of an edit, in words that can follow a number."""
     match edit.details:
         case StrokeDetails():
             return {"brush": "painted", "eraser": "erased", "restore": "restored"}.get(
@@ -276,7 +276,7 @@ def _grid_table(
     scale = (
         "scale from the photograph's pixel spacing"
         if burden.scale_from == "spacing"
-        else "scale by a rule of thumb: fovea to disc taken as 4.5 mm"
+        else "scale by a rule of thumb: 4.5 mm from fovea to disc"
     )
     rows = [
         (
@@ -307,7 +307,7 @@ def _placed(burden: schemas.GridBurden) -> str:
 
 
 def _cell(count: int, area_px: int, spacing: float | None) -> str:
-    """Return regions and area of a lesion in a field."""
+    """Return the number of regions and the area of a lesion in a field."""
     if not count and not area_px:
         return "-"
     return f"{count} · {_area(area_px, None if spacing is None else area_px * spacing**2)}"

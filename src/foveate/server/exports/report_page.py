@@ -3,8 +3,8 @@
 Knows:   the template, and the policy under which the page may be shown.
 Ignores: what a report says.
 
-The page holds its style and its pictures, so that it can be filed as one file. It runs no script, and the
-policy that it is sent with lets nothing else in. Jinja2 escapes whatever a person typed.
+The page contains its style and its pictures, so that it can be kept as one file. It runs no script, and its
+content security policy allows nothing else to be loaded. Jinja2 escapes all text that people typed.
 """
 
 import base64
@@ -30,10 +30,10 @@ POLICY = (
 
 
 def html(title: str, reports: Sequence[PhotographReport]) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        title: of the window: the name of a photograph or of a batch.
+        title: title of the window: the name of a photograph or of a batch.
         reports: one for each sheet of paper.
     """
     return templates.render(

@@ -1,10 +1,10 @@
-"""Reports as PDF, a page of A4 or Letter for each photograph.
+"""Reports as PDF, one page of A4 or Letter for each photograph.
 
 Knows:   how a report is laid out on paper, and which font shows which letter.
 Ignores: what a report says.
 
 DejaVu Sans is embedded: Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic. Chinese, Japanese and
-Korean are set in the standard fonts that PDF viewers bring themselves. Any other letter is shown as a box,
+Korean are set in the standard fonts that PDF viewers provide. Any other letter is shown as a box,
 and the page says that the HTML report shows it.
 """
 
@@ -51,7 +51,7 @@ SIZES: Mapping[Paper, tuple[float, float]] = {"a4": A4, "letter": LETTER}
 MARGIN = 11 * mm
 
 PICTURE_HEIGHT = 82 * mm
-"""At most; leaves room for four lesions and the grid on the lower of the two papers."""
+"""Maximum height of a picture; leaves room for four lesions and the grid on the shorter of the two papers."""
 
 FONT, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 
@@ -65,7 +65,7 @@ SCRIPTS: tuple[tuple[re.Pattern[str], str], ...] = (
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
 MISSING = "\u25a1"
-"""Stands for a letter that no font shows."""
+"""Replaces a letter that no font contains."""
 
 SWATCH_GROUND = colors.Color(58 / 255, 26 / 255, 18 / 255)
 """Colour of a retina, on which all outlines can be seen."""
@@ -77,13 +77,13 @@ def pdf(
     paper: Paper,
     on_page: Callable[[], None] = lambda: None,
 ) -> bytes:
-    """Return the document.
+    """Return the document as the bytes of a PDF.
 
     Args:
-        title: of the document: the name of a photograph or of a batch.
+        title: title of the document: the name of a photograph or of a batch.
         reports: one for each page.
-        paper: on which it is to be printed.
-        on_page: is called at the end of each page; an error that it raises ends the work.
+        paper: size of the paper.
+        on_page: called at the end of each page; an error that it raises ends the work.
     """
     _register_fonts()
     width, height = SIZES[paper]
@@ -112,7 +112,7 @@ def pdf(
 
 @cache
 def _register_fonts() -> None:
-    """Let the library know our fonts, once."""
+    """Register our fonts with the library, once."""
     folder = Path(__file__).parent / "fonts"
     for name in (FONT, BOLD):
         pdfmetrics.registerFont(TTFont(name, folder / f"{name}.ttf"))
@@ -174,7 +174,7 @@ def _text(
 
 
 def _page(report: PhotographReport, width: float) -> list[Flowable]:
-    """Return what stands on a page, from top to bottom."""
+    """Return the content of a page, from top to bottom."""
     parts = [
         _head(report, width),
         HRFlowable(width="100%", thickness=1, color=colors.black, spaceBefore=1, spaceAfter=3),
@@ -255,7 +255,7 @@ _TABLE = [
     ("LEFTPADDING", (0, 0), (-1, -1), 3),
     ("RIGHTPADDING", (0, 0), (-1, -1), 3),
 ]
-"""Lines and spaces of a table with a head."""
+"""Lines and spaces of a table with a header row."""
 
 
 def _lesion_table(lesions: Sequence[LesionRow], width: float) -> Table:

@@ -1,11 +1,11 @@
 """The pictures of a report: the field of view, plain and with outlines.
 
 Knows:   how large a printed picture is, and how lines are drawn so that they can be read on paper.
-Ignores: what else stands in a report.
+Ignores: what else a report contains.
 
-The photograph comes from its tiles, so that no upload is decoded again. Masks are reduced to the picture's
-size before they are drawn: a pixel of the picture is lesion if any pixel of the photograph below it is, so
-that nothing small vanishes, and lines are as wide on paper whatever the camera.
+The photograph is assembled from its tiles, so that no upload is decoded again. Masks are reduced to the
+picture's size before they are drawn: a pixel of the picture is lesion if any pixel of the photograph below it
+is, so that nothing small disappears. Lines have the same width on paper for all cameras.
 
 Shape letters: H W photograph, h w picture.
 """
@@ -26,13 +26,13 @@ from foveate.types import Box
 from foveate.writers import contours, overlays
 
 SIDE = 1100
-"""Long side of a picture, px: 310 an inch at the 90 mm that it has on paper."""
+"""Long side of a picture, px: 310 px per inch at its width of 90 mm on paper."""
 
 LINE = 2
-"""Width of an outline, px of the picture: .16 mm on paper."""
+"""Width of an outline, px of the picture: 0.16 mm on paper."""
 
 MARGIN = 0.01
-"""Of the field's diameter that is shown around it."""
+"""Margin around the field of view that is shown, as a share of its diameter."""
 
 GREY = (235, 235, 235)
 """Colour of the grid's lines."""
@@ -43,9 +43,9 @@ class Crop:
     """The part of a photograph that a picture shows, and the picture's size."""
 
     photograph: tuple[int, int]
-    """(H, W), px."""
+    """(H, W) of the photograph, px."""
     box: Box
-    """The part, px of the photograph."""
+    """The part that is shown, px of the photograph."""
 
     @property
     def scale(self) -> float:
@@ -89,7 +89,7 @@ def photograph(packs: Packs, pack: Path, crop: Crop) -> UInt8[np.ndarray, "h w 3
 
 
 def _read(packs: Packs, pack: Path, number: int, size: tiles.Level, part: Box) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Return a part of one level, put together from its tiles."""
+    """Return a part of one level, assembled from its tiles."""
     picture = np.zeros((*part.shape, 3), np.uint8)
     for row in range(part.top // tiles.SIZE, -(-part.bottom // tiles.SIZE)):
         for column in range(part.left // tiles.SIZE, -(-part.right // tiles.SIZE)):
@@ -128,7 +128,7 @@ def outline(
 
     Args:
         pixels: the plain picture.
-        masks: lesion -> 1 on its pixels; the same size.
+        masks: lesion -> mask of the picture's size, 1 on lesion pixels.
     """
     areas = []
     for lesion in lesions.of(list(masks)):
@@ -142,7 +142,7 @@ def outline(
 def draw_grid(pixels: UInt8[np.ndarray, "h w 3"], grid: Grid, crop: Crop) -> UInt8[np.ndarray, "h w 3"]:
     """Return a picture with the circles and diagonals of the ETDRS grid."""
     picture = pixels.copy()
-    for colour, width in (((0, 0, 0), 3), (GREY, 1)):  # a dark seam, so that the line shows on bright ground
+    for colour, width in (((0, 0, 0), 3), (GREY, 1)):  # a dark edge, to show the line on a bright ground
         for start, end in _diagonals(grid):
             cv2.line(picture, _at(start, crop), _at(end, crop), colour, width, cv2.LINE_AA, 4)
         for radius in RADII_MM:
@@ -163,7 +163,7 @@ def _diagonals(grid: Grid) -> list[tuple[tuple[float, float], tuple[float, float
 
 
 def _at(place: tuple[float, float], crop: Crop) -> tuple[int, int]:
-    """Return where (row, column) of the photograph lies in a picture: (x, y) in 16ths of a px."""
+    """Return the point of a picture at (row, column) of the photograph: (x, y) in 16ths of a px."""
     row, column = place
     x, y = (column - crop.box.left) * crop.scale - 0.5, (row - crop.box.top) * crop.scale - 0.5
     return round(16 * x), round(16 * y)

@@ -1,6 +1,6 @@
-"""The application: routes, errors, the page's files, and the guard before them.
+"""The application: routes, errors, the page's files, and the guard in front of them.
 
-Knows:   what is mounted where, and that every error has one body.
+Knows:   what is mounted where, and that all errors have the same body.
 Ignores: what a route does.
 """
 
@@ -38,7 +38,7 @@ from foveate.server.storage import refusals
 from foveate.version import version
 
 if TYPE_CHECKING:
-    from fastapi.telemetry import TelemetryConfig  # older versions have none, and ignore the setting
+    from fastapi.telemetry import TelemetryConfig  # older versions lack it, and ignore the setting
 
 LOG = logging.getLogger("foveate.server")
 
@@ -57,11 +57,11 @@ NO_TELEMETRY: "TelemetryConfig" = {
     "operation_spans": False,
     "auto_configure": False,
 }
-"""FastAPI hands requests and errors to OpenTelemetry, which the environment can let send them."""
+"""FastAPI passes requests and errors to OpenTelemetry, which environment variables can make send them."""
 
 
 class Application:
-    """The ASGI application: guarded, with what a server needs to stop it."""
+    """The ASGI application behind its guard, with the events whose streams a server must end to stop."""
 
     def __init__(self, guard: Guard, app: FastAPI, events: EventBroker) -> None:
         self._guard = guard
@@ -70,20 +70,20 @@ class Application:
 
     @property
     def failure(self) -> FoveateError | None:
-        """The error that kept the server from starting, if one did."""
+        """The error that prevented the server from starting, or None."""
         failure: FoveateError | None = getattr(self.routes.state, "failure", None)
         return failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         await self._guard(scope, receive, send)
 
 
 def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_workers) -> Application:
-    """Build the application; its lifespan starts the workers and stops them.
+    """Create the application; its lifespan starts and stops the workers.
 
     Args:
-        options: its settings.
+        options: settings of the server.
         spawn: starts the workers.
     """
     events, metrics, sessions = EventBroker(), Metrics(), Sessions(options.token)
@@ -124,7 +124,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
 
 
 def _handle_refusals(app: FastAPI) -> None:
-    """Answer requests that cannot be met with the one error body."""
+    """Register handlers that report refused requests, with the body that all errors share."""
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
@@ -141,7 +141,7 @@ def _handle_refusals(app: FastAPI) -> None:
         details = error.errors()[0]
         where = ".".join(str(part) for part in details["loc"] if part != "body")
         malformed = details["type"] == "json_invalid"
-        line = "the body is no JSON" if malformed else f"{where}: {details['msg']}".strip(": ")
+        line = "the body is not valid JSON" if malformed else f"{where}: {details['msg']}".strip(": ")
         return Problem(400 if malformed else 422, "bad_request" if malformed else "invalid", line).response()
 
     @app.exception_handler(FoveateError)
@@ -155,19 +155,19 @@ def _handle_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:
-        """Answer a client that has left in the middle of its request: that is no error of the server."""
+        """Answer a client that disconnected during its request: this is not an error of the server."""
         return Problem(
             400, "bad_request", "the connection was closed before the body was complete"
         ).response()
 
 
 def _handle_faults(app: FastAPI) -> None:
-    """Answer faults of the disk, of the database and of Foveate with the one error body."""
+    """Register handlers that report faults of the disk, the database and Foveate itself."""
 
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> Response:
         log_traceback(error)
-        known = error.errno is not None  # a time-out is an OSError, too
+        known = error.errno is not None  # TimeoutError is an OSError, too
         return Problem.of(refusals.disk_error(error) if known else errors.internal()).response()
 
     @app.exception_handler(sqlite3.Error)
@@ -175,13 +175,13 @@ def _handle_faults(app: FastAPI) -> None:
         running: service.Service = request.app.state.service
         if running.jobs.is_closing:  # the database is closed, or about to be
             return Problem.of(errors.stopping()).response()
-        LOG.error("the database refuses: %s", error)
+        LOG.error("an error of the database: %s", error)
         refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
         return Problem.of(refusal).response()
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return Problem.of(errors.internal()).response()  # it is raised again after that, and `Guard` logs it
+        return Problem.of(errors.internal()).response()  # it is raised again afterwards, and `Guard` logs it
 
 
 def _serve_page(app: FastAPI) -> None:

@@ -10,10 +10,10 @@ from typing import cast
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
-"""Seconds for a request's header to arrive, from its first byte or from the connection's start."""
+"""Time limit for a request's header to arrive, seconds, from its first byte or the connection's start."""
 
 PER_CLIENT = 512
-"""Most connections of one address; a proxy is one address, too."""
+"""Maximum number of connections of one address; all clients of a proxy share its address."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -31,12 +31,12 @@ class BoundedProtocol(H11Protocol):
         self._limit_header()
 
     def data_received(self, data: bytes) -> None:
-        """Take what a client sends, and end the connection if a header takes too long."""
+        """Process data that a client sends, and start or stop the timer of the header."""
         super().data_received(data)
         self._limit_header()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop the timer of a connection that has ended."""
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -53,7 +53,7 @@ class BoundedProtocol(H11Protocol):
             self._header_timer = None
 
     def _siblings(self) -> int:
-        """Return the connections of this client, this one included."""
+        """Return the number of connections of this client, this one included."""
         if self.client is None:  # a Unix socket
             return 1
         protocols = [each for each in self.connections if isinstance(each, BoundedProtocol)]

@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: which status a code has, and the one body that reports it.
+"""Errors as HTTP responses: the status of each code, and the body that all errors share.
 
 Knows:   statuses and the body.
 Ignores: what was requested.
@@ -45,14 +45,14 @@ class Problem(Exception):
         *,
         photograph: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep what is answered.
+        """Store the content of the response.
 
         Args:
-            status: of HTTP.
-            code: for programs.
-            message: for people, one line.
-            headers: of the response.
-            photograph: its present state, where the request was made from an older one.
+            status: HTTP status.
+            code: error code, for programs.
+            message: one line, for people.
+            headers: additional headers of the response.
+            photograph: the photograph's current state, if the request was based on an older one.
         """
         super().__init__(message)
         self.status = status
@@ -63,7 +63,7 @@ class Problem(Exception):
 
     @classmethod
     def of(cls, error: ServiceError) -> "Problem":
-        """Return the response to an error of the server."""
+        """Return the problem that reports an error of the server."""
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
         return cls(STATUS.get(error.code, 500), error.code, error.message, headers)
 

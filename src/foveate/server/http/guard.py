@@ -5,11 +5,11 @@ Ignores: what is requested.
 
 | danger                                       | protection                                                 |
 |----------------------------------------------|------------------------------------------------------------|
-| a foreign name for us (DNS rebinding)        | the Host header must be one of the server's names          |
+| another name for this server (DNS rebinding) | the Host header must be one of the server's names          |
 | another site's page sends requests           | Sec-Fetch-Site and Origin must be our own; SameSite=Strict |
-| requests of other machines                   | loopback, unless there is a token                          |
-| a name or note that holds a script           | JSON only; no inline script or style may run               |
-| endless bodies, or ones that never arrive    | bytes and seconds are bounded                              |
+| requests from other machines                 | loopback, unless there is a token                          |
+| a name or note that contains a script        | JSON only; no inline script or style may run               |
+| endless bodies, or ones that never arrive    | bytes and seconds are limited                              |
 | patient data in caches                       | no-store                                                   |
 """
 
@@ -34,31 +34,33 @@ from foveate.server.options import Options
 from foveate.server.sessions import COOKIE, Sessions
 
 JSON_BYTES = 2 << 20
-"""Most bytes of a body that is not a file: a stroke of 10,000 points takes 0.4 MB."""
+"""Maximum size of a body that is not a file, bytes: a stroke of 10,000 points takes 0.4 MB."""
 
 DRAINED = 32 << 20
-"""Most bytes of a refused body that are read before the answer: more than most photographs have."""
+"""Maximum number of bytes of a refused body that are read before the response: more than most photographs
+have."""
 
 PATIENCE = 2.0
-"""Most seconds for which a refused body is read."""
+"""Maximum time for reading a refused body, seconds."""
 
 JSON_SECONDS = 20.0
-"""Most seconds for a body that is not a file to arrive."""
+"""Time limit for a body that is not a file to arrive, seconds."""
 
 AT_ONCE = 1000
-"""Most requests under way of clients that may use the server, streams of events included."""
+"""Maximum number of simultaneous requests of clients that may use the server, event streams included."""
 
 STRANGERS = 500
-"""Most requests under way of all clients that have shown no token."""
+"""Maximum number of simultaneous requests of all clients that are not signed in."""
 
 PER_STRANGER = 32
-"""Most requests under way of one address without token: a browser loads the page with 6 at a time."""
+"""Maximum number of simultaneous requests of one address that is not signed in: a browser loads the page with
+6 at a time."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content security policy: nothing but our own files, and nothing inline."""
+"""Content security policy: only the server's own files, and nothing inline."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -101,7 +103,7 @@ class Guard:
             await _say(problem, scope, receive, answer)
         except ServiceError as error:
             await _say(Problem.of(error), scope, receive, answer)
-        except asyncio.CancelledError:  # the server stops, and the time for requests under way is over
+        except asyncio.CancelledError:  # the server stops, and the time for running requests is over
             answer.is_last = True
             await _say(Problem.of(errors.stopping()), scope, receive, answer)
             raise
@@ -119,10 +121,12 @@ class Guard:
 
     @contextlib.contextmanager
     def _counted(self, scope: Scope, headers: Headers) -> Iterator[None]:
-        """Count a request while it is under way; strangers by their address, so that they shut out no others.
+        """Count a request while it is handled.
+
+        Clients that are not signed in are counted by address, so that none of them can exclude the others.
 
         Raises:
-            ServiceError: there are too many.
+            ServiceError: there are too many requests.
         """
         if admits(self._sessions, headers):
             if self._admitted >= AT_ONCE:
@@ -146,25 +150,25 @@ class Guard:
         """Raise a Problem if a request may not be handled."""
         path = scope["path"]
         if hostname(headers.get("host", "")) not in self._options.names:
-            raise Problem(421, "unknown_host", "the server has no such name; see --allow-host")
+            raise Problem(421, "unknown_host", "the server has another name; allow this one by --allow-host")
         if not _is_ours(headers) and not (scope["method"] == "GET" and _is_public(path)):
             raise Problem(
                 403,
                 "cross_site",
                 "requests must come from this server's own page, or from no page; a proxy must pass on the "
-                "Host that the browser asked for (docs/serve.md)",
+                "browser's Host header (docs/serve.md)",
             )
         if _is_open(path) or admits(self._sessions, headers):
             return
         raise Problem(
             401,
             "token_required",
-            "send Authorization: Bearer TOKEN, or open a session",
+            "a token is required; send Authorization: Bearer TOKEN, or open a session",
             {"WWW-Authenticate": "Bearer"},
         )
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive:
-        """Read a small body whole, within the bounds."""
+        """Read the whole of a small body, within its limits."""
         require_length(headers, JSON_BYTES)
         content = bytearray()
         try:
@@ -191,13 +195,13 @@ class _Incoming:
         self._ended = False
 
     async def receive(self) -> Message:
-        """Receive a part of it."""
+        """Receive a part of the body."""
         message = await self._receive()
         self._ended = self._ended or not message.get("more_body", False)
         return message
 
     async def drain(self) -> None:
-        """Read on until it ends or is too long: a client that is still sending would not read the answer."""
+        """Read the rest of the body, up to a limit: a client that still sends would not read a response."""
         size = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
@@ -206,12 +210,12 @@ class _Incoming:
 
 
 class _Response:
-    """A response while it is sent: the server's headers are added, and it is counted."""
+    """A response while it is sent; adds the server's headers, and counts the response."""
 
     def __init__(self, scope: Scope, send: Send, incoming: _Incoming, metrics: Metrics) -> None:
         self.is_started = False
         self.is_last = False
-        """Whether nobody waits for the rest of the request."""
+        """Whether the server is stopping, so that the rest of the request is not read."""
         self._scope = scope
         self._send = send
         self._incoming = incoming
@@ -219,7 +223,7 @@ class _Response:
         self._clock = time.monotonic()
 
     async def send(self, message: Message) -> None:
-        """Send a part of it."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.is_started = True
             if message["status"] >= 400 and not self.is_last:
@@ -239,13 +243,13 @@ async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Respo
 
 
 def log_traceback(error: Exception) -> None:
-    """Log where an error was raised, without its message, which might hold a name."""
+    """Log where an error was raised, without its message, which might contain a name."""
     where = "".join(traceback.format_tb(error.__traceback__))
     LOG.error("%s while answering\n%s", type(error).__name__, where)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:
-    """Return a `receive` that gives a message that was read already, and then what follows."""
+    """Return a `receive` that returns a message that was read already, and then the following ones."""
     messages = [message]
 
     async def replayed() -> Message:
@@ -255,7 +259,7 @@ def _replay(message: Message, receive: Receive) -> Receive:
 
 
 def admits(sessions: Sessions, headers: Headers) -> bool:
-    """Return whether a request may pass, by its token or the session in its cookie."""
+    """Return whether a request may pass, because of its token or of the session in its cookie."""
     session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
     return sessions.admits(headers.get("authorization", ""), session)
 
@@ -269,7 +273,7 @@ def hostname(host: str) -> str:
 
 
 def _is_ours(headers: Headers) -> bool:
-    """Return whether a request comes from our own page, or from none; pages cannot forge these headers."""
+    """Return whether a request comes from our own page or from no page; pages cannot forge these headers."""
     if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
         return False
     origin = headers.get("origin")
@@ -279,12 +283,12 @@ def _is_ours(headers: Headers) -> bool:
 
 
 def _is_public(path: str) -> bool:
-    """Return whether a page of another site may link to a path: it shows no patient data."""
+    """Return whether a page of another site may link to a path, since it shows no patient data."""
     return path in {"/", "/healthz", "/favicon.ico"} or path.startswith("/page/")
 
 
 def _is_open(path: str) -> bool:
-    """Return whether a path needs no token: the page's files, and what says that the server is up."""
+    """Return whether a path needs no token, such as the page's files, the health check and the sign-in."""
     return not (path.startswith("/api/") or path in {"/api", "/metrics"}) or path == "/api/session"
 
 
@@ -298,18 +302,18 @@ def require_length(headers: Headers, limit: int) -> None:
     """Raise a Problem if the header announces a body that is too long."""
     length = headers.get("content-length", "0")
     if not length.isdigit():
-        raise Problem(400, "bad_request", "Content-Length is not a number")
+        raise Problem(400, "bad_request", "Content-Length is not a number; give the body's bytes")
     if int(length) > limit:
         raise too_many_bytes(limit)
 
 
 def too_many_bytes(limit: int) -> Problem:
-    """Return the refusal of a body that is too long."""
-    return Problem(413, "too_many_bytes", f"the body has more than the {limit:,} bytes that are taken")
+    """Return the problem of a body that is too long."""
+    return Problem(413, "too_many_bytes", f"the body has more bytes than the limit of {limit:,}")
 
 
 def too_slow() -> Problem:
-    """Return the refusal of a body that did not arrive in time."""
+    """Return the problem of a body that did not arrive in time."""
     return Problem(408, "too_slow", "the body did not arrive in time; try again", {"Connection": "close"})
 
 

@@ -1,6 +1,6 @@
 """Run the server until a signal stops it.
 
-Knows:   sockets, signals, and the line that says where the page is.
+Knows:   sockets, signals, and the line that gives the page's address.
 Ignores: what is served.
 """
 
@@ -19,14 +19,14 @@ from foveate.server.http.connections import BoundedProtocol
 from foveate.server.options import Options
 
 GRACE = 1
-"""Seconds that requests under way may take to end when the server stops."""
+"""Seconds that running requests have to finish when the server stops."""
 
 BACKLOG = 512
 """Connections that may wait to be accepted."""
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that ends event streams when it is to stop: they would never end by themselves."""
+    """A uvicorn server that ends the event streams when it stops: they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, app: Application, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -40,18 +40,18 @@ class _Server(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second Ctrl-C waits for nobody. The signal is not raised again afterwards."""
+        """Stop the server; a second Ctrl-C does not wait for requests. The signal is not raised again."""
         self._application.events.close()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
 
 def serve(options: Options, say: Callable[[str], None]) -> None:
-    """Serve until a signal comes.
+    """Run the server until a signal stops it.
 
     Args:
         options: settings of the server.
-        say: called with the page's address, once, when the server is ready.
+        say: called once, with the page's address, when the server is ready.
 
     Raises:
         FoveateError: the address, the model or the data folder cannot be used.
@@ -68,12 +68,12 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
 
 
 def configuration(app: Application) -> uvicorn.Config:
-    """Return how uvicorn runs the application."""
+    """Return uvicorn's settings for the application."""
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
         log_config=None,
-        access_log=False,  # it would hold identifiers and addresses; /metrics counts
+        access_log=False,  # it would contain identifiers and addresses; /metrics has the counts
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE,
@@ -84,7 +84,7 @@ def configuration(app: Application) -> uvicorn.Config:
 
 
 def _listening(options: Options) -> socket.socket:
-    """Return a socket at the address, opened before anything else, so that the address is known to be free.
+    """Return a socket that is bound to the address; it is opened first, so that the address is free.
 
     Raises:
         SettingError: the address cannot be used.
@@ -98,7 +98,7 @@ def _listening(options: Options) -> socket.socket:
         listening.bind(place)
     except OSError as error:
         raise SettingError(
-            f"{options.host}:{options.port} cannot be listened at ({error.strerror}); choose another --port"
+            f"{options.host}:{options.port} cannot be opened ({error.strerror}); choose another --port"
         ) from error
     return listening
 

@@ -1,7 +1,7 @@
 """A request's body, or a file below an allowed folder -> a file in the data folder.
 
 Knows:   how many bytes are accepted, and which paths are allowed.
-Ignores: what the file holds.
+Ignores: what the file contains.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from foveate.server.options import Limits
 from foveate.server.storage import refusals
 
 FARTHEST = 100_000.0
-"""Most pixels of a place or a radius, as of all coordinates of the API."""
+"""Largest coordinate or radius, px, as for all coordinates of the API."""
 
 
 async def receive(request: Request, target: Path, limits: Limits) -> None:
     """Write a request's body into a new file.
 
     Raises:
-        Problem: there are too many bytes, or they arrive too slowly; the file is then gone.
-        ServiceError: the disk refuses; the file is then gone.
+        Problem: the body is too long or arrives too slowly; the file is then deleted.
+        ServiceError: the file cannot be written; it is then deleted.
     """
     guard.require_length(request.headers, limits.bytes)
     size = 0
@@ -52,29 +52,31 @@ async def receive(request: Request, target: Path, limits: Limits) -> None:
 
 
 def require_type(request: Request, *kinds: str) -> None:
-    """Raise a Problem where the body is of another content type."""
+    """Raise a Problem if the body has none of the given content types."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in kinds:
-        raise Problem(415, "unsupported_media_type", f"send the file itself, as {', '.join(kinds)}")
+        line = f"the body has another content type; send the file itself, as {', '.join(kinds)}"
+        raise Problem(415, "unsupported_media_type", line)
 
 
 def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: int) -> str:
     """Copy a file that lies below an allowed folder; return its name.
 
-    Links are followed first: where they lead out of the folder, the file is not allowed.
+    Links are resolved first; a link that leads out of the folder is refused.
 
     Raises:
-        Problem: the path leads out, there is no such file, or it has too many bytes.
+        Problem: the path leads out of the folder, or the file has too many bytes.
+        ServiceError: there is no such file.
     """
     if root not in roots:
-        raise Problem(403, "outside_roots", "no folder of that name was given with --root")
+        raise Problem(403, "outside_roots", "no --root has that name; GET /api/server lists them")
     try:
         real = (roots[root] / path).resolve()
         if not real.is_relative_to(roots[root]):
-            raise Problem(403, "outside_roots", "the path leads out of the folder that was given with --root")
-        # No link may be put in its place between the check and the opening, no pipe may hold us up.
+            raise Problem(403, "outside_roots", "the path leads out of its --root; give a path below it")
+        # The flags refuse a link that has replaced the file since the check; a pipe does not block.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (OSError, ValueError):  # not there, not allowed, too long, a NUL in it
+    except (OSError, ValueError):  # missing, not permitted, too long, with a NUL
         raise errors.not_found("file below that folder") from None
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):
@@ -89,10 +91,10 @@ def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: i
 
 
 def field(text: str) -> FieldChoice:
-    """'auto', 'full', or 'X,Y,RADIUS' -> (row, column, radius), px of the photograph.
+    """Return the field of view of a text: 'auto', 'full', or 'X,Y,RADIUS' as (row, column, radius), px.
 
     Raises:
-        Problem: it is none of these.
+        ServiceError: 'invalid': the text is none of these.
     """
     if text == "auto":
         return "auto"
@@ -102,6 +104,6 @@ def field(text: str) -> FieldChoice:
         x, y, radius = (float(number) for number in text.split(","))
     except ValueError:
         x = y = radius = math.nan
-    if not (all(abs(number) <= FARTHEST for number in (x, y, radius)) and radius > 0):  # NaN is neither
+    if not (all(abs(number) <= FARTHEST for number in (x, y, radius)) and radius > 0):  # false for NaN
         raise errors.invalid(f"field is {text!r}; give auto, full, or X,Y,RADIUS in pixels of the photograph")
     return y, x, radius

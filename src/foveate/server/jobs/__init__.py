@@ -1,4 +1,4 @@
-"""Jobs: the queue of photographs, the worker processes, and the events that tell of progress.
+"""Jobs: the queue of photographs, the worker processes, and the events that report progress.
 
 Knows:   queues, processes and messages.
 Ignores: HTTP.

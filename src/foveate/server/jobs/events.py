@@ -1,7 +1,7 @@
 """Server-sent events: changes, published to every subscriber.
 
 Knows:   who has subscribed to what, and how an event is written.
-Ignores: what happens.
+Ignores: what an event means.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from typing import Any
 from foveate.server import errors
 
 SUBSCRIBERS = 128
-"""Most subscribers at a time; each holds a connection open."""
+"""Maximum number of subscribers; each keeps a connection open."""
 
 BACKLOG = 1000
-"""Events that a subscriber may be behind; one further behind is cut off and must read the list again."""
+"""Maximum number of events that a subscriber has not received yet; beyond it, its stream ends, and it must
+read the list again."""
 
 HEARTBEAT = 15.0
-"""Seconds between two keep-alive comments, so that proxies keep the connection."""
+"""Seconds between two keep-alive comments, so that proxies keep the connection open."""
 
 
 @dataclass(eq=False, slots=True)
@@ -56,7 +57,7 @@ class EventBroker:
             _deliver(subscriber, text)
 
     def close(self) -> None:
-        """End all streams, for good."""
+        """End all streams; nobody can subscribe afterwards."""
         with self._lock:
             self._closed = True
             subscribers = list(self._subscribers)
@@ -64,12 +65,12 @@ class EventBroker:
             _deliver(subscriber, None)
 
     async def subscribe(self, first: str, *, batch: str | None, photograph: str | None) -> AsyncIterator[str]:
-        """Return a stream of events, and then nothing when the server stops.
+        """Return a stream of events, which ends when the server stops.
 
         Args:
-            first: event to begin with.
-            batch: only what concerns it.
-            photograph: only what concerns it.
+            first: text of the first event.
+            batch: identifier of the batch to which events are limited; None: no limit.
+            photograph: identifier of the photograph to which events are limited; None: no limit.
 
         Raises:
             ServiceError: there are too many subscribers, or the server is stopping.
@@ -79,11 +80,11 @@ class EventBroker:
             if self._closed:
                 raise errors.stopping()
             if len(self._subscribers) >= SUBSCRIBERS:
-                raise errors.busy("listeners", 10)
+                raise errors.busy("event streams", 10)
         return self._stream(subscriber, first)
 
     async def _stream(self, subscriber: _Subscriber, first: str) -> AsyncIterator[str]:
-        with self._lock:  # only now: a stream that nobody reads would never be removed
+        with self._lock:  # added only when it is read: otherwise it might never be removed
             self._subscribers.add(subscriber)
         try:
             yield first
@@ -110,5 +111,5 @@ def _deliver(subscriber: _Subscriber, text: str | None) -> None:
         if not subscriber.queue.full():
             subscriber.queue.put_nowait(text if subscriber.queue.qsize() < BACKLOG else None)
 
-    with contextlib.suppress(RuntimeError):  # its loop is closed: it is gone
+    with contextlib.suppress(RuntimeError):  # the event loop is closed: the subscriber is gone
         subscriber.loop.call_soon_threadsafe(put)

@@ -1,4 +1,4 @@
-"""Limits of uploaded images beyond their size: small files must not take long, or much memory, to decode.
+"""Limits on uploaded images besides their size: a small file must not need much time or memory to decode.
 
 Knows:   how many scans a JPEG has, and how large the tiles of a TIFF are.
 Ignores: pixels.
@@ -13,13 +13,14 @@ from PIL import Image
 from foveate.server.errors import ServiceError
 
 SCANS = 50
-"""Most scans of one JPEG. Each is decoded over the whole picture; encoders write about 10."""
+"""Maximum number of scans of one JPEG. Each scan covers the whole picture; encoders write about 10."""
 
 TILE_SLACK = 1 << 22
-"""Pixels by which a TIFF's tile may exceed its picture: encoders pad small pictures to whole tiles."""
+"""Number of pixels by which a tile of a TIFF may exceed its picture: encoders pad small pictures to whole
+tiles."""
 
 TILE_WIDTH, TILE_HEIGHT = 322, 323
-"""TIFF tags."""
+"""Numbers of the TIFF tags TileWidth and TileLength."""
 
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 """The next JPEG marker after compressed data, in which 0xff is followed by 0, or by a restart marker."""
@@ -31,14 +32,14 @@ def require_bounded(path: Path, header: Image.Image) -> None:
     """Refuse an image that is disproportionately expensive to decode.
 
     Args:
-        path: of the file.
-        header: the file, opened by Pillow and not decoded.
+        path: path of the file.
+        header: the file, opened by Pillow but not decoded.
 
     Raises:
         ServiceError: 'unreadable'.
     """
     if header.format == "JPEG" and (scans := _scans(path)) > SCANS:
-        line = f"it has {scans} scans, more than the {SCANS} that are read; save it again as baseline JPEG"
+        line = f"it has {scans} scans, more than the limit of {SCANS}; save it again as baseline JPEG"
         raise ServiceError("unreadable", line)
     if header.format == "TIFF":
         _require_small_tiles(header)

@@ -19,13 +19,13 @@ from foveate.types import Part
 
 
 class Message(BaseModel):
-    """A frozen value that travels as JSON; fields that it does not know are refused."""
+    """A frozen value that is sent as JSON; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class WorkerConfig(Message):
-    """How a worker process is started."""
+    """The settings with which a worker process is started."""
 
     model: str | None
     """Name or folder of the model that it opens; None for a worker that only reads and writes files."""
@@ -42,7 +42,7 @@ class ModelInfo(Message):
     sha256: str
     """Digest of the package, 64 hex digits."""
     field: Literal["find", "whole"]
-    """How the model's photographs have their field of view."""
+    """Whether the field of view is detected in the model's photographs, or is the whole photograph."""
     thresholds: dict[str, float]
     """Lesion -> the model's own threshold, a probability."""
 
@@ -55,9 +55,9 @@ class ReceiveTask(Message):
 
     task: Literal["receive"] = "receive"
     folder: Path
-    """Of the photograph."""
+    """Folder of the photograph."""
     pixels: int
-    """Most that are decoded."""
+    """Maximum number of pixels that are decoded."""
 
 
 class ReadMaskTask(Message):
@@ -65,27 +65,27 @@ class ReadMaskTask(Message):
 
     task: Literal["read-mask"] = "read-mask"
     mask: Path
-    """The upload."""
+    """The uploaded file."""
     out: Path
-    """The PNG: 255 where there is lesion, 0 elsewhere."""
+    """The PNG to write: 255 on lesion pixels, 0 elsewhere."""
     height: int
     width: int
-    """Of the photograph, px: the mask must have this size."""
+    """Size of the photograph, px; the mask must have the same size."""
 
 
 class PredictTask(Message):
-    """Find the lesions of a photograph and write its files."""
+    """Detect the lesions of a photograph and write its files."""
 
     task: Literal["predict"] = "predict"
     folder: Path
     key: str
-    """Name of its files."""
+    """Name of the result files, without suffixes."""
     field: FieldChoice
     """'auto', 'full', or (row, column, radius), px of the photograph."""
     region: Part | None
-    """Part of the photograph that is analysed; None for the model's own."""
+    """Part of the photograph that is analysed; None for the part that the model specifies."""
     pixels: int
-    """Most that are decoded."""
+    """Maximum number of pixels that are decoded."""
 
 
 class JournalPhotograph(Message):
@@ -96,20 +96,20 @@ class JournalPhotograph(Message):
 
 
 class JournalEdit(StoredFacts):
-    """One correction; what else there is to say depends on its kind."""
+    """One correction; further fields depend on its kind."""
 
     kind: str
     lesion: str
     author: str
     time: str
-    """UTC, as in all JSON."""
+    """Time in UTC, written as in all JSON."""
 
 
 class Journal(Message):
-    """Who corrected what and when, as it is written to corrections/<key>.json."""
+    """The journal of corrections: who corrected what and when, as written to corrections/<key>.json."""
 
     foveate: str
-    """Version."""
+    """Version of Foveate."""
     notice: str
     photograph: JournalPhotograph
     model: ModelName
@@ -125,13 +125,13 @@ class ExportTask(Message):
     task: Literal["export"] = "export"
     folder: Path
     out: Path
-    """Folder that appears as a whole."""
+    """Folder to write; it appears only when it is complete."""
     key: str
     facts: PhotographFacts
     thresholds: dict[str, float]
     """Lesion -> probability from which a pixel is lesion."""
     spacing: float | None
-    """Millimetres that a pixel spans."""
+    """Millimetres per pixel; None if not known."""
     journal: Journal | None
     """None if nobody has corrected anything."""
     corrected: dict[str, Path]
@@ -155,27 +155,27 @@ class Cancel(Message):
     task: Literal["cancel"] = "cancel"
 
 
-# What tasks return
+# Results of tasks
 
 
 class ReceivedFacts(Message):
-    """What is known of an upload that was read."""
+    """The facts of an upload that was read."""
 
     sha256: str
     width: int
     height: int
     spacing: float | None = None
-    """Millimetres that a pixel spans, where the file states it."""
+    """Millimetres per pixel; None if the file does not state it."""
     eye: Eye | None
-    """As its DICOM header states it."""
+    """The eye that the DICOM header states; None if it states none."""
 
 
 class Prediction(Message):
-    """What a prediction returns."""
+    """The result of a prediction."""
 
     facts: PhotographFacts
     counts: dict[str, LevelCounts]
-    """By lesion."""
+    """Lesion -> its counts at all levels."""
 
 
 # Replies
@@ -190,7 +190,7 @@ class Ready(Message):
 
 
 class TaskProgress(Message):
-    """How much of the task is done."""
+    """The share of the task that is done."""
 
     reply: Literal["progress"] = "progress"
     share: float
@@ -209,7 +209,7 @@ class Refused(Message):
 
     reply: Literal["refused"] = "refused"
     code: str
-    """As in `errors.ServiceError`."""
+    """Code of a `ServiceError`."""
     message: str
 
 

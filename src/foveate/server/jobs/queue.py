@@ -1,10 +1,10 @@
-"""The queue of photographs: who waits, who is being predicted, and what becomes of those that fail.
+"""The queue of photographs: which wait, which are being predicted, and what happens to those that fail.
 
-Knows:   the queue, its limit, what a lost or slow worker means, when results expire.
+Knows:   the queue, its limit, what a lost or slow worker means, and when results expire.
 Ignores: HTTP, and how a photograph is predicted.
 
 Every accepted photograph ends as done, or as failed with a reason. The queue is kept on the disk, so that a
-server that was killed goes on with it. A photograph that ends a worker three times is recorded as failed. No
+killed server continues with it. A photograph that ends a worker three times is recorded as failed. No
 error ends a thread of the queue: after a full disk or a database error, it waits and tries again.
 """
 
@@ -33,6 +33,7 @@ from foveate.server.jobs.protocol import (
     ReceiveTask,
     Task,
 )
+from foveate.server.jobs.steady_clock import SteadyClock
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
 from foveate.server.metrics import Metrics
 from foveate.server.options import Limits
@@ -48,19 +49,19 @@ ATTEMPTS = 3
 """Attempts before a photograph that ends its worker, or the server, is recorded as failed."""
 
 IO_ATTEMPTS = 2
-"""Attempts at a task of the I/O worker that ends it; somebody waits for the answer."""
+"""Attempts at a task that ends the I/O worker; few, since a client waits for the response."""
 
 SWEEP_SECONDS = 60.0
 """Seconds between two searches for expired photographs."""
 
 RETRY_SECONDS = 5.0
-"""Seconds that a thread waits after the disk or the database has refused."""
+"""Seconds that a thread waits after an error of the disk or the database."""
 
 EXPECTED_SECONDS = 10.0
-"""Expected seconds for a photograph, until one was predicted."""
+"""Estimated seconds for one photograph, until the first has been predicted."""
 
 CLOSE_SECONDS = 1.5
-"""Seconds in which the threads may end when the server stops."""
+"""Time that the threads have to end when the server stops, seconds."""
 
 LOG = logging.getLogger("foveate.server")
 
@@ -69,10 +70,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """How a photograph is submitted."""
+    """The name and the settings with which a photograph is submitted."""
 
     name: str
-    """As people read it."""
+    """The name that people read."""
     batch: str | None = None
     field: FieldChoice = "auto"
     region: Part | None = None
@@ -80,7 +81,7 @@ class Submission:
 
 @dataclass(eq=False)
 class Reservations:
-    """Photographs that are being received; each has a place in the queue already."""
+    """The number of photographs that are being received; each has a place in the queue already."""
 
     receiving: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -102,16 +103,16 @@ class JobQueue:
         on_change: Callable[[Record], None],
         on_delete: Callable[[str], None],
     ) -> None:
-        """Build the queue; `start` lets it begin.
+        """Create the queue; `start` starts its threads.
 
         Args:
-            database: keeps the queue.
+            database: stores the queue.
             data_dir: holds the photographs' folders.
-            workers: receive and predict.
-            limits: of the queue, of a photograph's time, of the disk.
+            workers: receive and predict photographs.
+            limits: limits on the queue, on the time for a photograph, and on the disk.
             events: receives deletions, progress and the queue's length.
-            metrics: counts what is finished.
-            progress: holds the share of each photograph under way.
+            metrics: counts finished photographs.
+            progress: holds the progress of each photograph that is being predicted.
             on_change: called with a photograph that has changed.
             on_delete: called with the identifier of a photograph that was deleted.
         """
@@ -133,7 +134,7 @@ class JobQueue:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Put what was under way back into the queue, and start the threads."""
+        """Put photographs that were being predicted back into the queue, and start the threads."""
         self._database.resume()
         self._data_dir.keep_only(frozenset(self._database.identifiers()))
         for worker in self._workers.inference_workers:
@@ -141,7 +142,10 @@ class JobQueue:
         self._start_thread(self._sweep)
 
     def close(self) -> None:
-        """Stop; what is under way is started again with the server, and this attempt at it does not count."""
+        """Stop the queue; unfinished photographs are predicted after the next start.
+
+        The attempt that is interrupted does not count.
+        """
         self._closing.set()
         with self._wake:
             self._wake.notify_all()
@@ -156,13 +160,13 @@ class JobQueue:
 
     @property
     def is_closing(self) -> bool:
-        """Return whether the server stops."""
+        """Return whether the server is stopping."""
         return self._closing.is_set()
 
     def lengths(self) -> dict[str, int]:
-        """Return how many photographs wait, how many are being predicted, and the seconds until none is.
+        """Return how many photographs wait, how many are being predicted, and the seconds until all are done.
 
-        The seconds are an estimate from the photographs that were predicted last.
+        The seconds are estimated from the latest predictions.
         """
         waiting, under_way = self._database.states()["queued"], len(self._running)
         left = (waiting + under_way / 2) * self._seconds / len(self._workers.inference_workers)
@@ -172,7 +176,7 @@ class JobQueue:
 
     @contextlib.contextmanager
     def reserve(self) -> Iterator[None]:
-        """Hold a place in the queue while a photograph is received.
+        """Reserve a place in the queue while a photograph is received.
 
         Raises:
             ServiceError: the queue or the disk is full.
@@ -192,14 +196,14 @@ class JobQueue:
                 self._reservations.receiving -= 1
 
     def submit(self, upload: Path, submission: Submission) -> Record:
-        """Receive a photograph that lies on the server's disk, and put it into the queue.
+        """Read an uploaded photograph from the server's disk, and put it into the queue.
 
         Args:
-            upload: the file; it is moved.
-            submission: its name and how it is to be analysed.
+            upload: the uploaded file; it is moved.
+            submission: the photograph's name and its settings.
 
         Raises:
-            ServiceError: it is no photograph that can be read, or there is no such batch.
+            ServiceError: the file cannot be read as a photograph, or there is no such batch.
         """
         identifier = uuid.uuid4().hex
         directory = self._data_dir.photograph(identifier)
@@ -220,7 +224,7 @@ class JobQueue:
 
     def _add(self, identifier: str, submission: Submission, received: ReceivedFacts) -> Record:
         """Put a photograph into the database under a key that its batch does not use yet."""
-        with self._reservations.lock:  # so that two of a batch do not get one key
+        with self._reservations.lock:  # so that no two photographs of a batch get the same key
             key = names.key(submission.name)
             if submission.batch is not None:
                 key = names.unused_key(key, self._database.keys(submission.batch))
@@ -245,24 +249,25 @@ class JobQueue:
         """Put a photograph that is done or failed into the queue again.
 
         Raises:
-            ServiceError: it is in the queue or being predicted, the queue is full, or it is gone.
+            ServiceError: the photograph is in the queue, is being predicted or does not exist, or the queue
+                is full.
         """
         with self.reserve():
             changed = self._database.requeue(record.id, choice, region)
         if changed is None:
             if self._database.get(record.id) is None:
                 raise errors.not_found("photograph")
-            raise errors.not_ready("it is in the queue already; wait for it")
+            raise errors.not_ready("it is in the queue already; wait until it is done")
         self._data_dir.delete(self._data_dir.photograph(record.id).exports)  # of the earlier prediction
         self._on_change(changed)
         self._notify()
         return changed
 
     def run_io_task(self, task: Task) -> ReceivedFacts | Prediction | None:
-        """Let the I/O worker do a task and return its result; one task at a time.
+        """Let the I/O worker do a task, one at a time, and return its result.
 
         Raises:
-            ServiceError: it is refused, or cannot be done.
+            ServiceError: the task is refused, or cannot be done.
         """
         with self._io_lock:
             if self._closing.is_set():
@@ -278,7 +283,7 @@ class JobQueue:
                 raise _lost(task) from error
 
     def _try_io_task(self, task: Task) -> ReceivedFacts | Prediction | None:
-        """Let the I/O worker do a task, again if it is lost: whatever ended it may have had another cause.
+        """Let the I/O worker do a task; repeat it if the worker is lost, which may have had another cause.
 
         Raises:
             ServiceError: the task is refused.
@@ -290,14 +295,14 @@ class JobQueue:
             if self._closing.is_set():
                 raise LostError
             LOG.warning(
-                "the I/O worker was lost in the task '%s'; it is replaced, and tries again", task.task
+                "the I/O worker ended in the task '%s'; it is replaced, and the task repeated", task.task
             )
         return self._workers.io_worker.do(task, lambda share: None, self._limits.seconds)
 
     # Deleting
 
     def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all its files; return whether it was there."""
+        """Delete a photograph and all its files; return whether it existed."""
         record = self._database.get(identifier)
         if record is None or not self._database.delete(identifier):
             return False
@@ -322,12 +327,12 @@ class JobQueue:
         self._events.publish("queue", self.lengths())
 
     def _persistently(self, action: Callable[[], Result]) -> Result | None:
-        """Retry something that needs the disk until it succeeds; return None if the server stops first."""
+        """Repeat an action that needs the disk until it succeeds; return None if the server stops first."""
         while not self._closing.is_set():
             try:
                 return action()
             except (sqlite3.Error, OSError, OutputError) as error:
-                LOG.error("%s in the queue; it goes on in %g s", type(error).__name__, RETRY_SECONDS)
+                LOG.error("%s in the queue; trying again in %g s", type(error).__name__, RETRY_SECONDS)
                 self._closing.wait(RETRY_SECONDS)
         return None
 
@@ -346,7 +351,7 @@ class JobQueue:
         """Predict a photograph; whatever happens, its state is recorded."""
         try:
             self._predict(worker, record)
-        except Exception as error:  # a bug: this photograph fails, and the queue goes on
+        except Exception as error:  # a bug: this photograph fails, and the queue continues
             LOG.error("%s while predicting a photograph", type(error).__name__)
             self._persistently(lambda: self._fail(record, "crashed", errors.CRASHED))
         finally:
@@ -360,7 +365,7 @@ class JobQueue:
         self._running[record.id] = worker
         self._on_change(record)
         if record.attempts > ATTEMPTS:
-            line = f"it ended a worker {ATTEMPTS} times; scale it down, or send it to us"
+            line = f"its analysis crashed {ATTEMPTS} times; scale it down, or send it to us"
             self._persistently(lambda: self._fail(record, "crashed", line))
             return
 
@@ -382,11 +387,11 @@ class JobQueue:
             else:
                 self._persistently(lambda: self._fail(record, code, message))
         except TooSlowError:
-            line = f"it took longer than {self._limits.seconds:g} s; scale it down"
+            line = f"its analysis took longer than {self._limits.seconds:g} s; scale it down"
             self._persistently(lambda: self._fail(record, "too_slow", line))
         except (LostError, CancelledError):
             if not self._closing.is_set():
-                LOG.warning("a worker ended in the middle of a photograph and is replaced")
+                LOG.warning("a worker ended while it analysed a photograph; it is replaced")
             self._persistently(lambda: self._return(record, attempts=record.attempts))
         else:
             seconds = time.monotonic() - started
@@ -403,7 +408,7 @@ class JobQueue:
         )
 
     def _finish(self, record: Record, prediction: Prediction, seconds: float) -> None:
-        """Record a prediction; nothing if the photograph was deleted meanwhile."""
+        """Record a prediction; do nothing if the photograph was deleted meanwhile."""
         latest = self._database.get(record.id)
         if latest is None:
             return
@@ -415,7 +420,7 @@ class JobQueue:
             self._on_change(finished)
 
     def _return(self, record: Record, attempts: int) -> None:
-        """Put a photograph that was not predicted back to its place in the queue."""
+        """Put a photograph that was not predicted back at its place in the queue."""
         returned = self._database.update(record.id, state="queued", started=None, attempts=attempts)
         if returned is not None:
             self._on_change(returned)
@@ -429,19 +434,32 @@ class JobQueue:
             self._on_change(failed)
 
     def _sweep(self) -> None:
-        """Delete expired photographs at regular intervals."""
+        """Delete expired photographs at regular intervals, while the clock can be believed."""
+        clock = SteadyClock.start(time.time(), time.monotonic())
         while not self._closing.wait(SWEEP_SECONDS if self._limits.keep else None):
-            self._persistently(lambda: self.expire(time.time()))
+            self._sweep_by(clock, time.time(), time.monotonic())
+
+    def _sweep_by(self, clock: SteadyClock, now: float, monotonic: float) -> None:
+        """Delete expired photographs if the clock has run steadily; log a jump."""
+        jump = clock.look(now, monotonic)
+        if jump:
+            LOG.warning(
+                "the machine's clock has jumped by %.0f seconds; nothing expires for an hour. If the clock "
+                "is wrong, set it right before that",
+                jump,
+            )
+        if clock.is_steady:
+            self._persistently(lambda: self.expire(now))
 
     def expire(self, now: float) -> None:
-        """Delete what has expired by a time, in seconds since 1970."""
+        """Delete the photographs that have expired by a time, in seconds since 1970."""
         if self._limits.keep is not None:
             for identifier in self._database.expired(now - self._limits.keep.total_seconds()):
                 self.delete(identifier)
 
 
 def _lost(task: Task) -> ServiceError:
-    """Return the error for a task that ended the I/O worker, or took too long: by what was being done."""
+    """Return the error for a task of some type that ended the I/O worker or took too long."""
     LOG.warning("the task '%s' ended the I/O worker, or took too long; the worker is replaced", task.task)
     match task:
         case ReceiveTask():
@@ -456,6 +474,6 @@ def _lost(task: Task) -> ServiceError:
 
 
 def _log_disk(error: ServiceError) -> None:
-    """Log that the disk refuses; other refusals are about a photograph and concern its owner alone."""
+    """Log errors of the disk; all others are about a photograph and concern only the person who sent it."""
     if error.code in {"no_space", "storage"}:
         LOG.error("%s", error.message)

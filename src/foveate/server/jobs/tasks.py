@@ -1,9 +1,9 @@
 """The tasks of a worker: receive a photograph, predict, write its files.
 
-Knows:   which calls make which of a photograph's files.
+Knows:   which functions write which files of a photograph.
 Ignores: processes and queues.
 
-These are the calls of the command line: the results are the same bytes.
+The command line calls the same functions, so that the results have the same bytes.
 """
 
 import json
@@ -50,21 +50,21 @@ from foveate.writers import contours, figures, maps, overlays, result_paths, tab
 from foveate.writers.results import PhotographResult, PredictRequest, Provenance
 
 THUMBNAIL = 256
-"""Long side, px."""
+"""Long side of a thumbnail, px."""
 
 MASK_FORMATS = ("PNG", "TIFF", "GIF", "BMP")
-"""Lossless formats: others blur the edges."""
+"""Lossless formats: lossy ones blur the edges of a mask."""
 
 
 def receive(task: ReceiveTask) -> ReceivedFacts:
-    """Read a whole upload and make its tiles, so that it can be shown from now on.
+    """Read an upload, and write its tiles and its thumbnail so that it can be shown.
 
     Raises:
-        ServiceError: 'too_many_pixels'; 'unreadable'; or the disk refuses.
+        ServiceError: 'too_many_pixels', 'unreadable', or an error of the disk.
     """
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
-        atomic_files.remove_leftovers(directory.folder, deep=False)  # of a worker that was lost meanwhile
+        atomic_files.remove_leftovers(directory.folder, deep=False)  # left by a worker that was lost
         _require_size(directory.upload, task.pixels)
         photograph = _read(directory, task.pixels)
         tiles.pack_photograph(directory.tiles, photograph.pixels)
@@ -80,39 +80,41 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
 
 
 def _eye(photograph: Photograph) -> Eye | None:
-    """Return the eye that a photograph's DICOM header states."""
+    """Return the eye that a photograph's DICOM header states; None if it states none."""
     laterality = None if photograph.origin is None else photograph.origin.laterality
     return None if laterality is None else "right" if laterality == "R" else "left"
 
 
 def _require_size(path: Path, pixels: int) -> None:
-    """Refuse a photograph whose header shows that it is too expensive; reading reports other faults.
+    """Refuse a photograph whose header shows that it is too expensive to decode.
+
+    Other faults are reported when the file is read.
 
     Raises:
-        ServiceError: 'too_many_pixels'.
+        ServiceError: 'too_many_pixels', or as `require_bounded`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about decompression bombs: the check below refuses them
+            warnings.simplefilter("ignore")  # about decompression bombs, which the check below refuses
             with Image.open(path, formats=("JPEG", "PNG", "TIFF")) as header:
                 width, height = header.size
                 require_bounded(path, header)
-    except Image.DecompressionBombError:  # more than Pillow would ever decode
+    except Image.DecompressionBombError:  # more pixels than Pillow decodes
         width, height = pixels + 1, 1
     except (OSError, SyntaxError, ValueError):
         return
     if width * height > pixels:
         raise ServiceError(
             "too_many_pixels",
-            f"it has more than the {pixels / 1e6:g} million pixels that are read; scale it down",
+            f"it has more pixels than the limit of {pixels / 1e6:g} million; scale it down",
         )
 
 
 def read_mask(task: ReadMaskTask) -> None:
-    """Read an uploaded mask, in which every pixel with any colour is lesion, and write it as PNG.
+    """Read an uploaded mask, in which every pixel that is not black is lesion, and write it as PNG.
 
     Raises:
-        ServiceError: 'unreadable'; 'invalid': it has another size than the photograph; or the disk refuses.
+        ServiceError: 'unreadable'; 'invalid': it has another size than the photograph; or a disk error.
     """
     with _service_errors(PhotographDir(folder=task.mask.parent)):
         mask = _lesion_pixels(task)
@@ -121,11 +123,11 @@ def read_mask(task: ReadMaskTask) -> None:
 
 
 def _lesion_pixels(task: ReadMaskTask) -> Bool[np.ndarray, "H W"]:
-    """Return the lesion pixels of an uploaded mask whose header shows the photograph's size.
+    """Return the lesion pixels of an uploaded mask, after checking its size in the header.
 
     Raises:
         ServiceError: 'unreadable', 'invalid'.
-        OSError: the operating system refuses.
+        OSError: the operating system cannot read the file.
     """
     try:
         with Image.open(task.mask, formats=MASK_FORMATS) as header:
@@ -137,7 +139,7 @@ def _lesion_pixels(task: ReadMaskTask) -> Bool[np.ndarray, "H W"]:
     except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # Pillow's own errors have no number
             raise
-        line = "no mask that can be read; send a PNG of the photograph's size"
+        line = "it cannot be read as a mask; send a PNG of the photograph's size"
         raise ServiceError("unreadable", line) from error
 
 
@@ -149,19 +151,19 @@ def _thumbnail(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
 
 
 def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) -> Prediction:
-    """Find the lesions and write everything that `foveate predict` writes, the tiles and the counts.
+    """Detect the lesions, write all files of `foveate predict` and the tiles, and return facts and counts.
 
     Args:
-        task: the photograph, and how it is analysed; the folder of its results appears as a whole.
+        task: the photograph and its settings; the folder of its results appears only when it is complete.
         model: the model.
-        progress: called with the share that is done, up to 1; may raise to stop.
+        progress: called with the share that is done, up to 1; may raise an exception to stop.
 
     Raises:
-        ServiceError: 'no_field', 'refused', or the disk refuses.
+        ServiceError: 'no_field', 'refused', or an error of the disk.
     """
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
-        atomic_files.remove_leftovers(directory.folder, deep=False)  # of a worker that was lost meanwhile
+        atomic_files.remove_leftovers(directory.folder, deep=False)  # left by a worker that was lost
         photograph = _read(directory, task.pixels)
         settings = Settings(part=task.region, field=task.field)
         segmentation = segment(
@@ -195,17 +197,17 @@ def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) 
 
 
 def level_counts(counts: component_tree.RegionCounts) -> LevelCounts:
-    """Return the counts of all levels as they are stored."""
+    """Return the counts of all levels in the form in which they are stored."""
     return LevelCounts(
         regions=counts.regions.tolist(), area_px=counts.area_px.tolist(), mask_px=counts.mask_px.tolist()
     )
 
 
 def export(task: ExportTask) -> None:
-    """Write a photograph's files at other thresholds, and the corrected ones beside them.
+    """Write a photograph's files at other thresholds, and the corrected files in a folder among them.
 
     Raises:
-        ServiceError: 'refused', or the disk refuses.
+        ServiceError: 'refused', or an error of the disk.
     """
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory), atomic_files.replace_directory(task.out) as work:
@@ -217,7 +219,7 @@ def export(task: ExportTask) -> None:
 
 
 def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
-    """Return the stored prediction under the task's thresholds."""
+    """Return the stored prediction with the task's thresholds."""
     facts = task.facts
     probabilities, field = _load_probabilities(directory)
     provenance = Provenance(name=facts.model.name, version=facts.model.version, digest=facts.model.sha256)
@@ -266,10 +268,10 @@ def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, jour
 
 
 def export_photograph(task: ExportPhotographTask) -> None:
-    """Write the photograph as PNG: the same pixels upright, and none of the file's metadata.
+    """Write the photograph as an upright PNG: the same pixels, without the file's metadata.
 
     Raises:
-        ServiceError: 'refused', or the disk refuses.
+        ServiceError: 'refused', or an error of the disk.
     """
     directory = PhotographDir(folder=task.folder)
     with _service_errors(directory):
@@ -285,18 +287,18 @@ def _corrected_map(directory: PhotographDir, task: ExportTask, lesion: str) -> U
 
 
 def _read(directory: PhotographDir, pixels: int) -> Photograph:
-    """Read the upload of a photograph of at most so many pixels.
+    """Read the upload of a photograph, which may have at most `pixels` pixels.
 
     Raises:
-        FileNotFoundError: the upload is gone.
-        PhotographError: it is no photograph that can be read.
+        FileNotFoundError: the upload no longer exists.
+        PhotographError: the upload cannot be read as a photograph.
     """
-    directory.upload.stat()  # a file that is gone from the disk is no fault of whoever sent it
+    directory.upload.stat()  # a missing file is not the fault of the person who sent it
     return photographs.read(directory.upload, limit=pixels)
 
 
 def _store_probabilities(directory: PhotographDir, probabilities: Probabilities, field: Field) -> None:
-    """Store what it takes to write the files again; the maps are mostly 0 and compress well."""
+    """Store all that is needed to write the files again; the maps are mostly 0 and compress well."""
     frame = probabilities.frame
     with atomic_files.replace_file(directory.segmentation_file) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
@@ -336,15 +338,15 @@ def _box(corners: np.ndarray) -> Box:
 
 @contextmanager
 def _service_errors(directory: PhotographDir) -> Iterator[None]:
-    """Report why a task fails as an error of the server.
+    """Convert the errors of a task to errors of the server.
 
     Raises:
-        ServiceError: what `refusals` says of the disk, or what is wrong with the photograph.
+        ServiceError: the error of the disk, as in `refusals`, or what is wrong with the photograph.
     """
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # the system has refused nothing: a bug
+        if error.errno is None:  # not from the operating system: a bug
             raise
         raise refusals.disk_error(error) from error
     except OutputError as error:
@@ -354,11 +356,11 @@ def _service_errors(directory: PhotographDir) -> Iterator[None]:
 
 
 def _service_error(error: FoveateError | MemoryError, directory: PhotographDir) -> ServiceError:
-    """Return what is wrong with a photograph, without a word about where the server keeps its files."""
+    """Return what is wrong with a photograph, without the path of its file on the server."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, MemoryError):
-        return ServiceError("refused", "not enough memory for it; scale it down")
+        return ServiceError("refused", "there is not enough memory for it; scale it down")
     code = "unreadable" if isinstance(error, PhotographError) else "refused"
     code = "no_field" if isinstance(error, FieldError) else code
     return ServiceError(code, str(error).removeprefix(f"{display_path(directory.upload)}: "))

@@ -1,10 +1,10 @@
 """The worker process: it decodes, predicts and writes; the server stays responsive and survives crashes.
 
-Knows:   how tasks arrive and replies leave: a line of JSON each, over stdin and stdout.
-Ignores: what a task does, and which comes next.
+Knows:   how tasks are received and replies are sent: one line of JSON each, over stdin and stdout.
+Ignores: what a task does, and which one is next.
 
-Run as `python -m foveate.server.jobs.worker CONFIG`. When the process that started it is gone, for whatever
-reason, stdin ends and the worker ends at once. A server that was killed leaves no worker behind.
+Run as `python -m foveate.server.jobs.worker CONFIG`. When the process that started it ends, for whatever
+reason, stdin ends and the worker exits at once. A server that was killed leaves no worker behind.
 """
 
 import os
@@ -45,14 +45,14 @@ ProgressCallback = Callable[[float], None]
 
 
 class TaskCancelled(Exception):
-    """The task under way is no longer needed."""
+    """The task was cancelled."""
 
 
 def open_model(config: WorkerConfig) -> Model | None:
     """Open the model that the server was started with; None for a worker that has none.
 
     Raises:
-        FoveateError: there is no such model, or it does not run here.
+        FoveateError: there is no such model, or it does not run on this machine.
     """
     if config.model is None:
         return None
@@ -60,7 +60,7 @@ def open_model(config: WorkerConfig) -> Model | None:
 
 
 def describe(model: Model) -> ModelInfo:
-    """Return which model it is."""
+    """Return a model's name, version, digest, field of view and thresholds."""
     package = model.package
     return ModelInfo(
         name=package.name,
@@ -75,7 +75,7 @@ def do(task: Task, model: Model | None, progress: ProgressCallback) -> ReceivedF
     """Do one task and return its result.
 
     Raises:
-        ServiceError: it cannot be done.
+        ServiceError: the task cannot be done.
         ValueError: the task needs a model, and this worker has none.
     """
     match task:
@@ -95,7 +95,7 @@ def do(task: Task, model: Model | None, progress: ProgressCallback) -> ReceivedF
 
 
 class _Inbox:
-    """Messages from stdin, read in a thread of its own so that a cancel or the end is seen at once."""
+    """Messages from stdin, read in a separate thread so that a cancellation or the end is noticed at once."""
 
     def __init__(self, stream: TextIO) -> None:
         self.tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
@@ -140,15 +140,15 @@ def main() -> None:
 
 
 def _outcome(task: Task, model: Model | None, progress: ProgressCallback) -> Done | Refused | Cancelled:
-    """Do a task and return how it ended."""
+    """Do a task and return its outcome as a reply."""
     try:
         return Done(result=do(task, model, progress))
     except ServiceError as error:
         return Refused(code=error.code, message=error.message)
     except TaskCancelled:
         return Cancelled()
-    except Exception as error:  # a bug: this task fails, and the worker goes on
-        # Where it happened, without its message, which might hold a name.
+    except Exception as error:  # a bug: this task fails, and the worker continues
+        # Print where it happened, without the message, which might contain a name.
         print(
             f"{type(error).__name__} in a worker\n" + "".join(traceback.format_tb(error.__traceback__)),
             file=sys.stderr,

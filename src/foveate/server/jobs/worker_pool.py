@@ -44,10 +44,10 @@ ProgressCallback = Callable[[float], None]
 Reply = Ready | TaskProgress | Done | Refused | Cancelled
 
 START_SECONDS = 120.0
-"""Seconds in which a process must open its model."""
+"""Time limit for a process to open its model, seconds."""
 
 CANCEL_SECONDS = 3.0
-"""Seconds in which a task must end after its cancellation; one window takes less."""
+"""Grace period of a task after its cancellation, seconds; one window takes less."""
 
 
 class LostError(Exception):
@@ -55,7 +55,7 @@ class LostError(Exception):
 
 
 class TooSlowError(Exception):
-    """The task exceeded its time limit; the process was ended."""
+    """The task exceeded its time limit; the process was killed."""
 
 
 class CancelledError(Exception):
@@ -64,13 +64,13 @@ class CancelledError(Exception):
 
 @runtime_checkable
 class Worker(Protocol):
-    """Does one task at a time."""
+    """A worker, which does one task at a time."""
 
     def handshake(self) -> ModelInfo | None:
         """Wait until the worker is ready and return the model that it opened; None if it has none.
 
         Raises:
-            FoveateError: it cannot start.
+            FoveateError: the worker cannot start.
         """
         ...
 
@@ -91,11 +91,11 @@ class Worker(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Cancel the task under way, if any: its `do` raises CancelledError."""
+        """Cancel the running task, if any: its `do` raises CancelledError."""
         ...
 
     def close(self) -> None:
-        """End the worker; it takes no further task."""
+        """End the worker; it accepts no further tasks."""
         ...
 
 
@@ -109,7 +109,7 @@ class WorkerPool:
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        """Every worker."""
+        """All workers, the I/O worker first."""
         return (self.io_worker, *self.inference_workers)
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ def spawn_workers(options: Options) -> WorkerPool:
 
 
 class WorkerProcess:
-    """A `Worker` that is a process of its own; a lost one is replaced when the next task comes."""
+    """A `Worker` that is a separate process; a lost process is replaced when the next task arrives."""
 
     def __init__(self, options: Options, *, loads_model: bool) -> None:
         self._config = WorkerConfig(
@@ -173,7 +173,7 @@ class WorkerProcess:
             self._cancelled = False
 
     def _await_start(self) -> None:
-        """Wait for the handshake; a process that is lost while it starts is lost as in any task.
+        """Wait for the handshake; a process that ends while it starts is lost, as in any task.
 
         Raises:
             LostError: the process ended before it was ready, or was closed.
@@ -212,7 +212,7 @@ class WorkerProcess:
             text=True,
             encoding="utf-8",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)},
-            start_new_session=True,  # so that it can be ended together with the processes that it starts
+            start_new_session=True,  # so that it can be killed together with the processes that it starts
         )
         self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         threading.Thread(target=_read_replies, args=(self._process, self._replies), daemon=True).start()
@@ -227,7 +227,7 @@ class WorkerProcess:
             raise LostError from error
 
     def _receive(self, progress: ProgressCallback, seconds: float) -> Ready | Done:
-        """Wait for the end of a task, or of the start."""
+        """Wait until the task, or the start of the process, is complete, and return the last reply."""
         until = time.monotonic() + seconds
         while True:
             try:
@@ -246,16 +246,16 @@ class WorkerProcess:
                     raise ServiceError(reply.code, reply.message)
                 case Cancelled():
                     raise CancelledError
-                case Done() if self._cancelled:  # it was ready before the cancellation reached it
+                case Done() if self._cancelled:  # the task was done before the cancellation arrived
                     raise CancelledError
                 case _:
                     return reply
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End a process that has not ended, and whatever it has started; close the pipe to it.
+    """Kill a process and the processes that it has started, and close its stdin.
 
-    The pipe from it is closed by its reader: a process that it has started may hold the other end.
+    Its stdout is closed by the thread that reads it: a process that it has started may hold the other end.
     """
     if sys.platform != "win32" and process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -263,14 +263,14 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.kill()
     process.wait()
     if process.stdin is not None:
-        with contextlib.suppress(OSError):  # something was still to be sent to it
+        with contextlib.suppress(OSError):  # some data was not sent yet
             process.stdin.close()
 
 
 def _read_replies(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[Reply | None]") -> None:
-    """Pass on what a process replies; None when it has ended."""
+    """Put the replies of a process into a queue, and None when the process has ended."""
     assert process.stdout is not None
-    with process.stdout, contextlib.suppress(ValueError, ValidationError):  # a torn line
+    with process.stdout, contextlib.suppress(ValueError, ValidationError):  # an incomplete line
         for line in process.stdout:
             replies.put(REPLIES.validate_json(line))
     replies.put(None)

@@ -1,10 +1,10 @@
-"""How far graders agree: pixels by Dice, presence of each lesion by Cohen's kappa.
+"""The agreement of graders: Dice for pixels, Cohen's kappa for the presence of each lesion.
 
-Knows:   what is compared, and what is undefined.
+Knows:   what is compared, and when a figure is undefined.
 Ignores: HTTP, and who may see it (`gradings`).
 
-Regions below the smallest area count for nobody. Dice of two empty masks is undefined, not 1: agreement on
-absence is what kappa measures.
+Regions below the minimum area are not counted for any grader. Dice of two empty masks is undefined, not 1:
+agreement on absence is what kappa measures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from foveate.server.storage.database import Record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GradedCopies:
-    """A photograph and the copies that its graders left, all of them done."""
+    """A photograph and the copies of its graders, all of them done."""
 
     record: Record
     copies: tuple[tuple[str, Record], ...]
@@ -29,7 +29,7 @@ class GradedCopies:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LesionPair:
-    """One lesion of one photograph as two graders left it."""
+    """One lesion of one photograph in the gradings of two people."""
 
     photograph: Record
     graders: tuple[str, str]
@@ -38,16 +38,16 @@ class LesionPair:
     regions: tuple[int, int]
     area_px: tuple[int, int]
     both_px: int
-    """Pixels that both marked."""
+    """Number of pixels that both graders marked."""
 
     @property
     def present(self) -> tuple[bool, bool]:
-        """Whether each grader left any region of the lesion."""
+        """Whether each grader marked any region of the lesion."""
         return self.regions[0] > 0, self.regions[1] > 0
 
     @property
     def dice(self) -> float | None:
-        """Dice coefficient, 0 to 1; None where neither marked anything."""
+        """Dice coefficient, 0 to 1; None if neither grader marked any pixel."""
         total = sum(self.area_px)
         return 2 * self.both_px / total if total else None
 
@@ -61,19 +61,19 @@ class PairSummary:
     photographs: int
     present_both: int
     present_first: int
-    """Photographs in which the first alone saw it."""
+    """Number of photographs in which only the first grader marked the lesion."""
     present_second: int
     present_neither: int
     kappa: float | None
-    """Cohen's kappa of presence; None where it is undefined."""
+    """Cohen's kappa of presence; None if it is undefined."""
     dice: float | None
-    """Of the pixels of all photographs together; None where neither marked any."""
+    """Dice of the pixels of all photographs together; None if neither grader marked any."""
     mean_dice: float | None
-    """Mean over the photographs in which either marked any."""
+    """Mean Dice of the photographs in which at least one grader marked a pixel; None if there are none."""
 
 
 def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPair]:
-    """Return every lesion of a photograph for every two of its graders."""
+    """Return the comparison of each lesion of a photograph for each pair of its graders."""
     pairs = []
     for copies in combinations(sorted(graded.copies, key=lambda copy: copy[0]), 2):
         (first, first_copy), (second, second_copy) = copies
@@ -93,7 +93,7 @@ def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPa
 
 
 def summarise(pairs: Iterable[LesionPair]) -> list[PairSummary]:
-    """Return a summary for every two graders and every lesion, in the order in which they first occur."""
+    """Return a summary for each pair of graders and each lesion, in the order in which they first occur."""
     grouped: dict[tuple[tuple[str, str], str], list[LesionPair]] = {}
     for pair in pairs:
         grouped.setdefault((pair.graders, pair.lesion), []).append(pair)

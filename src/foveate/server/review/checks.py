@@ -1,6 +1,6 @@
-"""What must hold of a photograph, a lesion or a mask before anything is done with it.
+"""Checks of a photograph, a lesion or a mask before it is used.
 
-Knows:   when a request about a result makes no sense, and what to answer then.
+Knows:   when a request about a result cannot be fulfilled, and which error reports it.
 Ignores: what is done afterwards.
 """
 
@@ -21,14 +21,14 @@ def require_done(record: Record) -> None:
 
 
 def require_lesion(record: Record, lesion: str) -> None:
-    """Require that the model of a photograph's result knows a lesion.
+    """Require that a lesion is one of those that the photograph's model detects.
 
     Raises:
         ServiceError: 'invalid'.
     """
     if lesion not in record.predicted.lesions:
         lesions = ", ".join(record.predicted.lesions)
-        raise errors.invalid(f"lesion {lesion!r} is unknown to the model; it knows {lesions}")
+        raise errors.invalid(f"lesion is {lesion!r}; the model detects {lesions}")
 
 
 def require_size(mask: tuple[int, ...], photograph: tuple[int, int]) -> None:
@@ -39,5 +39,6 @@ def require_size(mask: tuple[int, ...], photograph: tuple[int, int]) -> None:
     """
     if mask != photograph:
         raise errors.invalid(
-            f"the mask has {mask[1]} x {mask[0]} px, the photograph {photograph[1]} x {photograph[0]}"
+            f"the mask has {mask[1]} x {mask[0]} px, the photograph {photograph[1]} x {photograph[0]}; "
+            "send a mask of the photograph's size"
         )

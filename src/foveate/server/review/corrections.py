@@ -1,4 +1,4 @@
-"""The journals of corrections: edits applied, undone, redone and forgotten.
+"""The journals of corrections: edits are applied, undone, redone and deleted.
 
 Knows:   the order of edits, and that an edit is stored before it is shown.
 Ignores: HTTP, how edits are drawn (`edits`, `strokes`) and how regions are counted (`current_counts`).
@@ -64,7 +64,7 @@ class Corrections:
     # Maps
 
     def model(self, record: Record, lesion: str) -> UInt8[np.ndarray, "H W"]:
-        """Return the model's map as its file stores it, levels 0 to 255."""
+        """Return the model's map as stored in its file, levels 0 to 255."""
         path = self._data_dir.photograph(record.id).map_file(record.key, lesion)
         return self._memory.get((record.id, "map", lesion), lambda: maps.decode(path.read_bytes(), "png"))
 
@@ -75,7 +75,7 @@ class Corrections:
         return self.layer(record, lesion).corrected.finest
 
     def mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
-        """Return the mask of the corrected map at the current threshold, specks included."""
+        """Return the mask of the corrected map at the current threshold, including the smallest regions."""
         return self.corrected(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
 
     def layer(self, record: Record, lesion: str) -> Layer:
@@ -149,11 +149,11 @@ class Corrections:
     def _edit(
         self, identifier: str, lesion: str, make: Callable[[Record], NewEdit], attribution: Attribution
     ) -> EditResult:
-        """Store one edit in the journal, and show it only then.
+        """Store one edit in the journal, and show it only when it is stored.
 
         Raises:
-            ServiceError: the photograph is gone or not done, waits for graders or belongs to another one, the
-                lesion is unknown, or the revision is stale.
+            ServiceError: the photograph does not exist or is not done, must be graded first or belongs to
+                another grader, the lesion is unknown, or the revision is stale.
         """
         with self._lock_of(identifier):
             record = self._ready(identifier, attribution.revision, attribution.author)
@@ -166,10 +166,10 @@ class Corrections:
             return self._commit(record, edit, new.patch, before, new=True)
 
     def undo(self, identifier: str, revision: int | None) -> EditResult:
-        """Undo the last edit that holds.
+        """Undo the last edit that is not undone.
 
         Raises:
-            ServiceError: there is none; or as `_edit`.
+            ServiceError: there is no such edit; or as `_edit`.
         """
         with self._lock_of(identifier):
             record = self._ready(identifier, revision)
@@ -181,10 +181,10 @@ class Corrections:
             return self._commit(record, replace(last, undone=True), before, after, new=False)
 
     def redo(self, identifier: str, revision: int | None) -> EditResult:
-        """Apply the edit that was undone last again.
+        """Redo the edit that was undone last.
 
         Raises:
-            ServiceError: there is none; or as `_edit`.
+            ServiceError: there is no such edit; or as `_edit`.
         """
         with self._lock_of(identifier):
             record = self._ready(identifier, revision)
@@ -215,7 +215,7 @@ class Corrections:
             return EditResult(record=_require_existing(changed))
 
     def set_thresholds(self, identifier: str, thresholds: Mapping[str, float]) -> Record:
-        """Choose thresholds; lesions that are not named get the model's.
+        """Set the thresholds; lesions that are not named get the model's.
 
         Raises:
             ServiceError: as `_edit`.
@@ -235,7 +235,7 @@ class Corrections:
     def _commit(
         self, record: Record, edit: Edit, patch: Patch | None, before: Patch | None, *, new: bool
     ) -> EditResult:
-        """Apply a patch, count again, and store both; if that fails, the patch is taken off again."""
+        """Apply a patch, count again, and store both; if storing fails, revert the patch."""
         layer = None
         current: dict[str, CurrentCounts] = {}
         if patch is not None:
@@ -267,7 +267,7 @@ class Corrections:
         return counts_at(counts, level_of(record.predicted, record.thresholds, lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
-        """Return the verdicts that hold, the earliest first."""
+        """Return the verdicts that are not undone, replaced or withdrawn, the earliest first."""
         given = [
             edit for edit in self._database.edits(identifier) if edit.kind == "verdict" and not edit.undone
         ]
@@ -320,7 +320,7 @@ class Corrections:
 
 
 class _Lock:
-    """A lock that can be referred to weakly; its thread may take it again."""
+    """A lock that supports weak references; the thread that holds it may acquire it again."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

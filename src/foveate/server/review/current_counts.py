@@ -1,6 +1,6 @@
-"""How much of a lesion there is at its current threshold, with corrections.
+"""The counts of a lesion at its current threshold, with corrections.
 
-Knows:   thresholds and levels, and how a patch changes the counts of the regions that it meets.
+Knows:   thresholds and levels, and how a patch changes the counts of the regions that it touches.
 Ignores: who corrects, and how corrections are stored.
 
 Shape letters: H W photograph.
@@ -20,7 +20,8 @@ from foveate.types import Box
 from foveate.writers import maps
 
 SMALL = 200_000
-"""Pixels of a patch up to which only the regions that it meets are counted again: strokes and verdicts."""
+"""Maximum number of pixels of a patch for which only the regions that it touches are counted again: strokes
+and verdicts."""
 
 
 def threshold_of(facts: PhotographFacts, thresholds: Mapping[str, float], lesion: str) -> float:
@@ -40,8 +41,8 @@ def current_counts_of(
 
     Args:
         facts: the result.
-        counts: of all levels, by lesion.
-        thresholds: those chosen in place of the model's.
+        counts: lesion -> its counts at all levels.
+        thresholds: lesion -> threshold chosen in place of the model's.
     """
     return {
         lesion: counts_at(counts[lesion], level_of(facts, thresholds, lesion)) for lesion in facts.lesions
@@ -76,15 +77,15 @@ def apply_and_count(
 ) -> CurrentCounts:
     """Apply a patch to a layer and return the counts after it.
 
-    Where the patch is small, only the regions that it meets are counted again. No other region changes:
-    regions join and part in the patch or beside it.
+    If the patch is small, only the regions that it touches are counted again. No other region changes:
+    regions merge and split only in the patch or next to it.
 
     Args:
         record: the photograph.
-        lesion: of the layer.
-        layer: is changed.
-        patch: what is laid on it.
-        earlier: the counts before.
+        lesion: the lesion of the layer.
+        layer: the layer; it is changed.
+        patch: the patch to apply.
+        earlier: the counts before the patch.
     """
     box = patch.box
     if patch.pixels.size > SMALL:

@@ -34,12 +34,12 @@ LABEL_OF: Mapping[str, np.uint8] = {
     "rejected": ERASED,
     "none": NOTHING,
 }
-"""Tool or verdict -> what the edit says of its pixels; 'questionable' changes none."""
+"""Tool or verdict -> the label that it gives its pixels; 'questionable' changes no pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attribution:
-    """Who makes an edit, and which revision of the corrections they saw."""
+    """The author of an edit, and the revision of the corrections that the author saw."""
 
     author: str
     revision: int | None
@@ -53,7 +53,7 @@ class Stroke:
     lesion: str
     tool: Tool
     diameter: float
-    """Of the tool, px of the photograph."""
+    """Diameter of the tool, px of the photograph."""
     points: Sequence[tuple[float, float]]
     """(x, y), px from the outer edge of the photograph's first pixel."""
 
@@ -74,7 +74,7 @@ class RegionVerdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEdit:
-    """An edit before it has a number: what is stored of it, and the pixels that it changes."""
+    """An edit that has no number yet: its stored details, and the pixels that it changes."""
 
     kind: Literal["stroke", "verdict", "mask"]
     lesion: str
@@ -90,11 +90,11 @@ class EditResult:
     record: Record
     lesion: str | None = None
     box: Box | None = None
-    """Of the pixels that changed."""
+    """Box of the pixels that changed; None if no pixel did."""
 
 
 def new_stroke(stroke: Stroke, patch: Patch | None) -> NewEdit:
-    """Return the edit of a stroke."""
+    """Return the edit for a stroke."""
     details = StrokeDetails(tool=stroke.tool, diameter=stroke.diameter)
     return NewEdit(kind="stroke", lesion=stroke.lesion, details=details, patch=patch)
 
@@ -102,13 +102,13 @@ def new_stroke(stroke: Stroke, patch: Patch | None) -> NewEdit:
 def new_verdict(
     verdict: RegionVerdict, covered: PixelMask, replaces: Sequence[int], patch: Patch | None
 ) -> NewEdit:
-    """Return the edit of a verdict.
+    """Return the edit for a verdict.
 
     Args:
-        verdict: as it was given.
+        verdict: the verdict.
         covered: the region's pixels.
         replaces: numbers of the earlier verdicts on the same region.
-        patch: what it changes.
+        patch: the pixels that it changes; None if there are none.
     """
     details = VerdictDetails(
         level=verdict.level,
@@ -124,7 +124,7 @@ def new_verdict(
 
 
 def new_mask(lesion: str, mask: Bool[np.ndarray, "H W"]) -> NewEdit:
-    """Return the edit of a whole mask: its pixels are lesion, all others are not."""
+    """Return the edit for a whole mask: its pixels are lesion, all others are not."""
     whole = Box(top=0, left=0, bottom=mask.shape[0], right=mask.shape[1])
     patch = Patch(box=whole, pixels=np.where(mask, PAINTED, ERASED))
     return NewEdit(kind="mask", lesion=lesion, details=MaskDetails(), patch=patch)
@@ -134,11 +134,11 @@ def stored_edit(edit: NewEdit, number: int, author: str, time: float, before: Pa
     """Return an edit as the journal stores it.
 
     Args:
-        edit: what was done.
-        number: of the step, from 1.
-        author: who did it.
+        edit: the edit.
+        number: number of the step, from 1.
+        author: name of the author.
         time: seconds since 1970.
-        before: the layer's pixels in the patch's box before it.
+        before: the layer's pixels in the patch's box before the edit.
     """
     return Edit(
         number=number,
@@ -159,7 +159,7 @@ def patch_of(edit: Edit, content: bytes | None) -> Patch | None:
 
     Args:
         edit: a step of the journal.
-        content: its pixels before or after it, packed.
+        content: the packed pixels before or after the step.
     """
     if edit.box is None or content is None:
         return None

@@ -1,7 +1,7 @@
 """The ETDRS grid: nine fields around the fovea, and the lesions in each.
 
-Knows:   circles of 1, 3 and 6 mm, divided by diagonals, and how many pixels a millimetre is taken to be.
-Ignores: how lesions are found, and who placed the grid.
+Knows:   circles of 1, 3 and 6 mm, divided by diagonals, and the scale in millimetres per pixel.
+Ignores: how lesions are detected, and who placed the grid.
 
 Source: Early Treatment Diabetic Retinopathy Study report 10, doi:10.1016/S0161-6420(13)38012-9 (the fields).
 The distance from fovea to disc is a rule of thumb: 2.5 disc diameters of 1.8 mm (our choice).
@@ -24,13 +24,13 @@ from foveate.server.storage.facts import FieldFacts, GridFacts, PhotographFacts,
 from foveate.types import Box, Field, Photograph, Region
 
 RADII_MM = (0.5, 1.5, 3.0)
-"""Radii of the three circles."""
+"""Radii of the three circles, mm."""
 
 FOVEA_TO_DISC_MM = 4.5
-"""Distance from the fovea to the centre of the disc, by the rule of thumb."""
+"""Distance from the fovea to the centre of the disc by the rule of thumb, mm."""
 
 DISC_MM = 1.8
-"""Diameter of the disc, by the same rule."""
+"""Diameter of the disc by the same rule, mm."""
 
 PARTS = ("superior", "nasal", "inferior", "temporal")
 
@@ -43,19 +43,19 @@ SAME_PX = 0.1
 """The page rounds places to a tenth of a pixel: within it, a place has not been moved."""
 
 ROWS = 256
-"""Rows measured at a time, which bounds the memory."""
+"""Number of rows processed at a time, which limits the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """A grid in a photograph; places are (row, column) in px."""
+    """A grid in a photograph; positions are (row, column) in px."""
 
     fovea: tuple[float, float]
     """(row, column)."""
     disc: tuple[float, float]
     """(row, column) of the disc's centre."""
     spacing: float | None
-    """Millimetres that a pixel spans; None if it is not known."""
+    """Millimetres per pixel; None if not known."""
 
     def __post_init__(self) -> None:
         if math.dist(self.fovea, self.disc) < 10:
@@ -63,7 +63,7 @@ class Grid:
 
     @property
     def mm_per_px(self) -> float:
-        """Millimetres that a pixel spans: the stated spacing, or by the rule of thumb."""
+        """Millimetres per pixel: the stated spacing, otherwise by the rule of thumb."""
         return self.spacing or FOVEA_TO_DISC_MM / math.dist(self.fovea, self.disc)
 
     @property
@@ -74,9 +74,9 @@ class Grid:
     def fields(
         self, rows: Float64[np.ndarray, " P"], columns: Float64[np.ndarray, " P"]
     ) -> Int64[np.ndarray, " P"]:
-        """Return for each place the index in `FIELDS` of the field that it lies in.
+        """Return, for each position, the index in `FIELDS` of the field in which it lies.
 
-        A place on a diagonal belongs to the field that comes first when turning from superior to nasal.
+        A position on a diagonal belongs to the field that begins there, in the order of `PARTS`.
         """
         up, right = self.fovea[0] - rows, columns - self.fovea[1]
         nasal = right if self.is_right else -right
@@ -89,7 +89,7 @@ class Grid:
 
 
 def suggest(photograph: Photograph, field: Field) -> GridFacts | None:
-    """Return where the program places the grid, or None where it finds no optic disc or no fovea."""
+    """Return the suggested position of the grid; None if no optic disc or no fovea is detected."""
     placed = landmarks.find(photograph, field)
     if placed.disc is None or placed.fovea is None:
         return None
@@ -125,7 +125,7 @@ def _is_same(one: PointFacts, other: PointFacts) -> bool:
 
 
 def _point(place: tuple[float, float]) -> PointFacts:
-    """Return a place (row, column) as it is stored: x and y, to a tenth of a pixel."""
+    """Return a position (row, column), px, as it is stored: x and y, rounded to a tenth of a pixel."""
     return PointFacts(x=round(place[1], 1), y=round(place[0], 1))
 
 
@@ -133,9 +133,9 @@ def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
     """Count the pixels of each field of the grid that lie in the field of view.
 
     Args:
-        grid: where it lies.
+        grid: the grid.
         visible: the field of view.
-        area: number of its pixels; those in no field of the grid count as outside.
+        area: number of pixels of the field of view; those in no field of the grid count as outside.
     """
     counted = np.zeros(len(FIELDS), np.int64)
     for box in _strips(_met(grid, visible.box)):
@@ -158,7 +158,7 @@ def _met(grid: Grid, box: Box) -> Box:
 
 
 def lesion_pixels(grid: Grid, counted: UInt8[np.ndarray, "H W"]) -> list[int]:
-    """Count in each field the lesion pixels of a mask of 0 and 1."""
+    """Count the lesion pixels in each field, in a mask of 0 and 1."""
     numbers = np.zeros(len(FIELDS), np.int64)
     height, width = counted.shape
     for box in _strips(Box(top=0, left=0, bottom=height, right=width)):

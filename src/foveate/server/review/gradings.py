@@ -1,12 +1,12 @@
-"""Double grading: each grader works on a copy of their own, and sees no other before all are done.
+"""Double grading: each grader works on a copy of their own, and sees no other copy before all are done.
 
-Knows:   who may edit what, when gradings are shown to others, and how a decision between them begins.
-Ignores: HTTP, how far graders agree (`agreement`), and who a person really is: there are no accounts.
+Knows:   who may edit what, when gradings are shown to others, and how an adjudication begins.
+Ignores: HTTP, how well graders agree (`agreement`), and who a person really is: there are no accounts.
 
-A grading begins with the model's result, whatever was done to the photograph or to other copies. It is found
-by its grader's name only, until at least `GRADERS` people have graded the photograph and all are done. Then
-an adjudicator decides between them in the photograph's own journal, which everything else goes by: the
-report, downloads and training data.
+A grading begins with the model's result, whatever was changed in the photograph or in other copies. It can be
+opened by its grader's name only, until at least `GRADERS` people have graded the photograph and all are done.
+Then an adjudicator decides between the gradings in the photograph's own journal, on which the report, the
+downloads and the training data are based.
 """
 
 import threading
@@ -26,10 +26,10 @@ from foveate.server.storage.database import Database, Record
 from foveate.server.storage.gradings import Adjudication, Grading
 
 GRADERS = 2
-"""People who must be done before gradings are shown."""
+"""Minimum number of graders; their gradings are shown when all are done."""
 
 MOST = 8
-"""Gradings of one photograph: more would be a mistake."""
+"""Maximum number of gradings of one photograph: more would be a mistake."""
 
 Mask = Bool[np.ndarray, "H W"]
 
@@ -38,12 +38,12 @@ class Gradings:
     """The gradings of all photographs."""
 
     def __init__(self, database: Database, data_dir: DataDir, *, required: bool) -> None:
-        """Keep what gradings are made from.
+        """Store what the gradings need.
 
         Args:
-            database: holds them.
+            database: holds the gradings.
             data_dir: holds the copies' files.
-            required: whether every photograph is graded by several people before it may be corrected itself.
+            required: whether several people must grade every photograph before it may be corrected itself.
         """
         self._database = database
         self._data_dir = data_dir
@@ -55,32 +55,33 @@ class Gradings:
         return stored.gradings_of(self._database, record.id)
 
     def adjudication(self, record: Record) -> Adjudication | None:
-        """Return who decides between the gradings of a photograph, or None."""
+        """Return the adjudication of a photograph's gradings, or None if there is none."""
         return stored.adjudication_of(self._database, record.id)
 
     def is_open(self, record: Record) -> bool:
-        """Return whether anybody may see a photograph's gradings: enough people graded it, all are done."""
+        """Return whether anybody may see a photograph's gradings: there are enough, and all are done."""
         gradings = self.of(record)
         return len(gradings) >= GRADERS and all(grading.done is not None for grading in gradings)
 
     def begin(self, record: Record, grader: str) -> Record:
-        """Return the copy of a photograph that a grader works on; it is made if need be.
+        """Return a grader's copy of a photograph; it is created if it does not exist yet.
 
         Raises:
-            ServiceError: the photograph is not done, is a copy itself, or has `MOST` gradings already.
+            ServiceError: the photograph is not done, is a copy itself, has `MOST` gradings already, or its
+                gradings have been adjudicated.
         """
         require_done(record)
         if stored.grading_in(self._database, record.id) is not None:
-            raise errors.invalid("this is a grading already; begin one on the photograph itself")
+            raise errors.invalid("this photograph is a grading itself; begin one on its original")
         with self._lock:
             gradings = self.of(record)
             for grading in gradings:
                 if grading.grader == grader:
                     return self._copy_of(grading)
             if len(gradings) >= MOST:
-                raise errors.invalid(f"{MOST} people grade this photograph already")
+                raise errors.invalid(f"{MOST} people grade this photograph already; no more can begin")
             if self.adjudication(record) is not None:
-                raise errors.not_ready("the gradings of this photograph have been adjudicated")
+                raise errors.not_ready("its gradings have been adjudicated; no more can begin")
             return self._add(record, grader)
 
     def _add(self, record: Record, grader: str) -> Record:
@@ -110,15 +111,15 @@ class Gradings:
         return record
 
     def set_done(self, record: Record, *, done: bool) -> Grading:
-        """Say that a grading is done, or that it goes on.
+        """Mark a grading as done, or as not yet done.
 
         Raises:
-            ServiceError: the photograph is no grading, or others may have seen it already.
+            ServiceError: the photograph is not a grading, or others may have seen the grading already.
         """
         with self._lock:
             grading = stored.grading_in(self._database, record.id)
             if grading is None:
-                raise errors.invalid("this photograph is no grading; begin one with POST .../gradings")
+                raise errors.invalid("this photograph is not a grading; begin one with POST .../gradings")
             original = self._database.get(grading.original)
             if not done and original is not None and self.is_open(original):
                 raise errors.not_ready("all gradings are done and may have been seen; none can be changed")
@@ -130,11 +131,11 @@ class Gradings:
         return after
 
     def copies(self, identifier: str) -> list[str]:
-        """Return the copies of a photograph, which must go when it does."""
+        """Return the identifiers of a photograph's copies, which must be deleted with it."""
         return [grading.photograph for grading in stored.gradings_of(self._database, identifier)]
 
     def require_ungraded(self, record: Record) -> None:
-        """Require that a photograph is no grading and has none, so that its result may be replaced.
+        """Require that a photograph is not a grading and has none, so that its result may be replaced.
 
         Raises:
             ServiceError: 'not_ready'.
@@ -147,27 +148,29 @@ class Gradings:
 
         Args:
             record: a photograph, or the copy of a grader.
-            author: who edits; '' if unnamed, None where no name is kept: undo, thresholds.
+            author: name of the person who edits, '' if not given; None for changes that store no name: undo,
+                thresholds.
 
         Raises:
-            ServiceError: the grading is done or somebody else's, or the photograph waits for its graders.
+            ServiceError: the grading is done or belongs to somebody else, or the photograph must be graded
+                first.
         """
         grading = stored.grading_in(self._database, record.id)
         if grading is None:
             self._require_adjudicable(record)
         elif grading.done is not None:
-            raise errors.not_ready("this grading is done; say that it goes on before you change it")
+            raise errors.not_ready("this grading is done; reopen it before you change it")
         elif author not in {None, "", grading.grader}:
             raise errors.invalid(f"this is the grading of {grading.grader}; begin your own")
 
     def _require_adjudicable(self, record: Record) -> None:
         if (self._required or self.of(record)) and not self.is_open(record):
             raise errors.not_ready(
-                f"this photograph is graded by {GRADERS} people first; begin a grading of your own"
+                f"at least {GRADERS} people must grade this photograph first; begin a grading of your own"
             )
 
     def author(self, record: Record, author: str) -> str:
-        """Return whose edit it is: on a copy, its grader's."""
+        """Return the author of an edit; on a copy, this is its grader."""
         grading = stored.grading_in(self._database, record.id)
         return author if grading is None else grading.grader
 
@@ -175,19 +178,19 @@ class Gradings:
         """Return the gradings of a photograph that anybody may see.
 
         Raises:
-            ServiceError: 'not_ready': some grader is not done.
+            ServiceError: 'not_ready': there are too few graders, or one of them is not done.
         """
         if not self.is_open(record):
-            raise errors.not_ready(f"gradings are shown when at least {GRADERS} people are done, and all are")
+            raise errors.not_ready(f"gradings are shown when {GRADERS} or more people grade and all are done")
         return self.of(record)
 
     def adjudicate(
         self, record: Record, adjudicator: str, source: str, apply: Callable[[], None]
     ) -> Adjudication:
-        """Keep who decides between the gradings of a photograph, once its first masks are applied.
+        """Store the adjudication of a photograph's gradings, after the masks to begin with were applied.
 
         Raises:
-            ServiceError: some grader is not done, or the adjudicator is a grader.
+            ServiceError: as `require_open`; or the adjudicator is a grader.
         """
         gradings = self.require_open(record)
         if adjudicator in {grading.grader for grading in gradings}:
@@ -205,7 +208,8 @@ def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:
 
     Args:
         masks: grader -> mask of one lesion.
-        source: 'agreed': what all graders marked; 'either': what any of them did; 'grader:NAME': one's.
+        source: 'agreed': pixels that all graders marked; 'either': pixels that any grader marked;
+            'grader:NAME': the mask of one grader.
 
     Raises:
         ServiceError: 'invalid': there is no such source or grader.

@@ -58,17 +58,17 @@ class Layer:
         self.corrected.replace(patch.box, _corrected(self.model[patch.box.slices], patch.pixels))
 
     def patch_at(self, box: Box) -> Patch:
-        """Return the layer's present pixels in a box."""
+        """Return the layer's current pixels in a box."""
         return Patch(box=box, pixels=self.edits.finest[box.slices].copy())
 
     @property
     def painted_px(self) -> int:
-        """Number of pixels that a person called lesion."""
+        """Number of pixels that a person marked as lesion."""
         return self._painted
 
     @property
     def erased_px(self) -> int:
-        """Number of pixels that a person called no lesion."""
+        """Number of pixels that a person marked as not lesion."""
         return self._erased
 
 

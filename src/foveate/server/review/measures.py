@@ -1,6 +1,6 @@
-"""What there is of each lesion at present: its regions, its mask, and its burden by ETDRS field.
+"""The current regions and mask of each lesion, and the burden by ETDRS field.
 
-Knows:   which map and level count at present, and what lies in each field of the grid.
+Knows:   which map and level are current, and which lesions lie in each field of the grid.
 Ignores: HTTP, and how corrections are made.
 
 Shape letters: H W photograph.
@@ -43,7 +43,7 @@ class PhotographMeasures:
     def regions(
         self, record: Record, lesion: str, level: int | None = None, layer: LayerName = "corrected"
     ) -> tuple[ListedRegion, ...]:
-        """Return a lesion's regions at a level, 1 to 255; at the current one if it is None."""
+        """Return a lesion's regions at a level, 1 to 255; None: at its current level."""
         chosen = level or level_of(record.predicted, record.thresholds, lesion)
         smallest = record.predicted.lesions[lesion].minimum_area_px
         corrected = layer == "corrected" and self._corrections.is_corrected(record, lesion)
@@ -56,7 +56,7 @@ class PhotographMeasures:
         ).listed
 
     def traced(self, record: Record, lesion: str) -> TracedMask:
-        """Return a lesion's current mask without specks, and the outlines of its regions."""
+        """Return a lesion's current mask without regions that are too small, and the outlines of the rest."""
         regions = [entry.region for entry in self.regions(record, lesion)]
         return contours.trace(self._corrections.mask(record, lesion), regions)
 
@@ -98,10 +98,10 @@ class PhotographMeasures:
 
 
 def placed_grid(record: Record, body: schemas.GridBody) -> etdrs.Grid:
-    """Return the grid with its fovea and disc at two places of a photograph.
+    """Return the grid of a photograph with the given positions of fovea and disc.
 
     Raises:
-        ServiceError: 'invalid': they are too close.
+        ServiceError: 'invalid': fovea and disc are too close.
     """
     return etdrs.Grid(
         fovea=(body.fovea.y, body.fovea.x),

@@ -1,7 +1,7 @@
-"""Reference masks to compare a result with: ground truth, or those of another grader.
+"""Reference masks to compare a result with: ground truth, or the masks of another grader.
 
-Knows:   how masks are stored, and how far each level of a map agrees with one.
-Ignores: who drew them.
+Knows:   how masks are stored, and the agreement of each level of a map with a mask.
+Ignores: who drew the masks.
 
 Shape letters: H W photograph, P pixels.
 """
@@ -28,12 +28,12 @@ from foveate.writers import maps
 NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 MOST = 20
-"""Names for one photograph: more would be a mistake (our choice)."""
+"""Maximum number of names for one photograph: more would be a mistake (our choice)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceMask:
-    """The size of one mask."""
+    """The numbers of pixels and regions of one mask."""
 
     mask_px: int
     regions: int
@@ -51,10 +51,11 @@ class References:
         self._corrections = corrections
 
     def put(self, record: Record, name: str, lesion: str, mask: Bool[np.ndarray, "H W"]) -> None:
-        """Store a mask, in place of an older one of the same name and lesion.
+        """Store a mask; it replaces an earlier one of the same name and lesion.
 
         Raises:
-            ServiceError: the name cannot be a file's, the lesion is unknown, or the mask has another size.
+            ServiceError: the photograph is not done or was deleted, the name cannot be part of a file name,
+                there are `MOST` names already, the lesion is unknown, or the mask has another size.
         """
         require_name(name)
         require_done(record)
@@ -62,7 +63,7 @@ class References:
         require_size(mask.shape, (record.height, record.width))
         codes = self.names(record)
         if name not in codes and len(codes) >= MOST:
-            raise errors.invalid(f"there are {MOST} graders already; delete one")
+            raise errors.invalid(f"there are masks of {MOST} graders already; delete those of one")
         atomic_files.write_file(
             self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
         )
@@ -89,7 +90,7 @@ class References:
         return bool(lesions)
 
     def names(self, record: Record) -> dict[str, tuple[str, ...]]:
-        """Return name -> the lesions that have a mask of that name."""
+        """Return name -> the lesions that have a mask with that name."""
         folder = self._data_dir.photograph(record.id).references
         lesions: dict[str, tuple[str, ...]] = {}
         for path in sorted(folder.glob("*.png")):
@@ -106,7 +107,7 @@ class References:
         return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
 
     def outline(self, record: Record, name: str, lesion: str) -> ReferenceMask:
-        """Return the number of a mask's pixels and of its regions."""
+        """Return the numbers of pixels and regions of a mask."""
         mask = self._mask(record, name, lesion)
         count, _ = cv2.connectedComponents(mask, connectivity=8)
         return ReferenceMask(mask_px=int(np.count_nonzero(mask)), regions=count - 1)
@@ -114,7 +115,7 @@ class References:
     def agreement(
         self, record: Record, name: str, lesion: str, stored: UInt8[np.ndarray, "H W"]
     ) -> tuple[Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"], Int64[np.ndarray, " 256"]]:
-        """Return for each level of a map the pixels in both, in the map alone and in the mask alone."""
+        """Return, for each level of a map, the pixels in both, in the map only and in the mask only."""
         mask = self._mask(record, name, lesion) > 0
         inside = _at_or_above(stored[mask])
         true, every = inside, _at_or_above(stored.ravel())
@@ -125,7 +126,7 @@ class References:
     def _mask(self, record: Record, name: str, lesion: str) -> UInt8[np.ndarray, "H W"]:
         pyramid = self.pyramid(record, name, lesion)
         if pyramid is None:
-            raise errors.not_found("mask to compare with")
+            raise errors.not_found("reference mask")
         return pyramid.finest
 
 
@@ -136,11 +137,11 @@ def require_name(name: str) -> None:
         ServiceError: 'invalid'.
     """
     if not NAME.fullmatch(name):
-        raise errors.invalid("a name has 1 to 40 letters, digits, '-' or '_'")
+        raise errors.invalid(f"name is {name!r}; give 1 to 40 letters, digits, '-' or '_'")
 
 
 def _at_or_above(values: UInt8[np.ndarray, " P"]) -> Int64[np.ndarray, " 256"]:
-    """Return for each level how many values reach it; 0 for level 0, which is no threshold."""
+    """Return the number of values at or above each level; 0 for level 0, which is not a threshold."""
     counted = np.cumsum(np.bincount(values, minlength=LEVELS)[::-1])[::-1].copy()
     counted[0] = 0
     return counted

@@ -1,7 +1,7 @@
 """The regions of a map, each with a pixel that identifies it.
 
 Knows:   which pixel of a region comes first, and which region a pixel belongs to.
-Ignores: how regions are found and measured; that is `regions.find`.
+Ignores: how regions are found and measured; `regions.find` does that.
 
 Shape letters: H W photograph.
 """
@@ -24,7 +24,7 @@ SORTS = {
     "mean": attrgetter("region.mean_probability"),
     "max": attrgetter("region.max_probability"),
 }
-"""How a list may be sorted -> the attribute that it is sorted by."""
+"""Sort key of a list -> the attribute to sort by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class RegionList:
 
     @property
     def nbytes(self) -> int:
-        """Memory in bytes, about."""
+        """Approximate memory in bytes."""
         return 600 * (1 + len(self.listed))
 
 
@@ -64,15 +64,15 @@ def list_regions(
 
 
 def sort(listed: Sequence[ListedRegion], by: str, *, descending: bool) -> list[ListedRegion]:
-    """Return the regions sorted; equal ones stay in the order of the photograph."""
+    """Return the regions sorted; equal ones keep their order."""
     return sorted(listed, key=SORTS[by], reverse=descending)
 
 
 def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> Iterator[tuple[int, int]]:
-    """Yield each region's first pixel: the first in the top row of its box whose component fills the box.
+    """Yield the first pixel of each region: the first in the top row of its box that belongs to the region.
 
-    Each component is filled when it is met, so that each pixel is visited once. Regions are numbered in the
-    order of their first pixels, so that none is passed over.
+    Each component is filled when it is reached, so that each pixel is visited once. Regions are numbered in
+    the order of their first pixels, so that none is skipped.
 
     Raises:
         ValueError: the regions are not those of the map.
@@ -91,7 +91,7 @@ def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> 
 
 
 def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: int) -> PixelMask | None:
-    """Return the region (8-connected) that holds a pixel at a level, or None if the pixel is no lesion."""
+    """Return the region (8-connected) that holds a pixel at a level, or None if it is not lesion."""
     if stored[row, column] < level:
         return None
     lit = (stored >= level).view(np.uint8)

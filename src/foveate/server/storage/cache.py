@@ -1,4 +1,4 @@
-"""Decoded maps and what is derived from them, kept in memory up to a number of bytes.
+"""A cache of decoded maps and of values derived from them, limited in bytes.
 
 Knows:   how many bytes are kept, and what was used last.
 Ignores: what the values are.
@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 @runtime_checkable
 class Sized(Protocol):
-    """A value that takes memory."""
+    """A value with a known size in memory."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         ...
 
 
@@ -24,7 +24,7 @@ Cached = TypeVar("Cached", bound=Sized)
 
 
 class MapCache:
-    """Recently used values, up to a number of bytes; the latest is always kept."""
+    """The most recently used values, up to a number of bytes; the latest one is always kept."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -33,7 +33,7 @@ class MapCache:
         self._making: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
-        """Return the value of a key, or make and keep it; threads that ask at once wait for one of them."""
+        """Return the value of a key; if it is missing, one thread makes it, and the others wait for it."""
         with self._lock:
             if key in self._entries:
                 return self._touched(key)
@@ -61,7 +61,7 @@ class MapCache:
         return sum(entry.nbytes for entry in self._entries.values())
 
     def forget(self, *first: Hashable) -> None:
-        """Drop the values whose keys, tuples, begin with these parts."""
+        """Remove the values whose keys are tuples that begin with these parts."""
         with self._lock:
             for key in [
                 key for key in self._entries if isinstance(key, tuple) and key[: len(first)] == first

@@ -9,12 +9,12 @@ DATA/incoming/                           uploads under way; empty when the serve
 DATA/photographs/<id>/upload             the file as it was sent
                      /photo.tiles        its tiles            /thumbnail.jpg
                      /results/           what `foveate predict` writes
-                     /seen.npz           what it takes to write the results again at other thresholds
+                     /seen.npz           all that is needed to write the results again at other thresholds
                      /maps.tiles         tiles of the maps, all lesions of a tile in one picture
                      /references/<name>_<LESION>.png
                      /made/<settings>/   exports at other thresholds, or with corrections
-DATA/unknown/<id>-<digits>/              photographs that the database does not know; for a person to look at
-DATA/gone/                               what is being deleted
+DATA/unknown/<id>-<digits>/              photographs that the database does not list; for a person to check
+DATA/gone/                               files that are being deleted
 """
 
 import logging
@@ -58,17 +58,17 @@ class PhotographDir:
 
     @property
     def results(self) -> Path:
-        """What `foveate predict` writes; whole, or not there."""
+        """The files that `foveate predict` writes; the folder is complete, or does not exist."""
         return self.folder / "results"
 
     @property
     def segmentation_file(self) -> Path:
-        """The probabilities at the model's scale, and what belongs to them."""
+        """The probabilities at the model's scale, with their frame and the field of view."""
         return self.folder / "seen.npz"
 
     @property
     def references(self) -> Path:
-        """Masks to compare with."""
+        """Folder of the reference masks."""
         return self.folder / "references"
 
     @property
@@ -82,11 +82,11 @@ class PhotographDir:
         return self.folder / "maps.tiles"
 
     def map_file(self, key: str, lesion: str) -> Path:
-        """A lesion's map, as `foveate predict` writes it."""
+        """Return the path of a lesion's map, as `foveate predict` writes it."""
         return self.results / "maps" / f"{key}_{lesion}.png"
 
     def reference(self, name: str, lesion: str) -> Path:
-        """A mask to compare with."""
+        """Return the path of a reference mask."""
         return self.references / f"{name}_{lesion}.png"
 
 
@@ -94,8 +94,8 @@ class DataDir:
     """The data folder, for one server at a time.
 
     Raises:
-        OutputError: it cannot be written, another server uses it, it holds photographs without a database, or
-            it lies on several disks.
+        OutputError: the folder cannot be written, is used by another server, holds photographs without a
+            database, or lies on several disks.
     """
 
     def __init__(self, data: Path) -> None:
@@ -113,22 +113,22 @@ class DataDir:
         except OutputError:
             self._lock.close()
             raise
-        self.data.chmod(0o700)  # patients' photographs: for the one who runs the server only
+        self.data.chmod(0o700)  # patients' photographs: only for the user who runs the server
         for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
             _remove(leftover)
 
     def _require_one_disk(self, folder: Path) -> None:
         """Raise OutputError if a folder lies on another disk: files could not be moved in one step.
 
-        The system's own error would come with the first upload.
+        Otherwise the system would report its own error at the first upload.
         """
         if folder.stat().st_dev != self.data.stat().st_dev:
             raise OutputError(
-                f"{folder}: lies on another disk than {self.data}; let --data as a whole lie on that disk"
+                f"{folder}: lies on another disk than {self.data}; put all of --data on one disk"
             )
 
     def _require_database(self) -> None:
-        """Raise OutputError if there are photographs but no database: a new one would know none of them."""
+        """Raise OutputError if there are photographs but no database: a new one would list none of them."""
         if any(self.photographs.iterdir()) and not (self.database.exists() and self.database.stat().st_size):
             raise OutputError(
                 f"{self.data}: holds photographs, but {self.database.name} is missing or empty; put it back, "
@@ -149,12 +149,12 @@ class DataDir:
         return PhotographDir(folder=self.photographs / identifier)
 
     def copy(self, source: PhotographDir, target: PhotographDir) -> None:
-        """Copy a photograph with its result to another folder; what people made of it is left out.
+        """Copy a photograph with its result to another folder, without references and exports.
 
-        No file is ever changed in place, so that the copy takes no space where the disk has hard links.
+        Files are never changed in place, so that the copy takes no space if the disk supports hard links.
 
         Raises:
-            OSError: it cannot be written, or the photograph was deleted meanwhile.
+            OSError: the copy cannot be written, or the photograph was deleted meanwhile.
         """
         work = self.incoming / uuid.uuid4().hex
         try:
@@ -169,7 +169,7 @@ class DataDir:
             raise
 
     def delete(self, path: Path) -> None:
-        """Delete a file or folder: it leaves its place at once, and the disk before this returns."""
+        """Delete a file or folder: it is first moved away in one step, and then removed from the disk."""
         aside = self._gone / uuid.uuid4().hex
         try:
             path.rename(aside)
@@ -178,10 +178,10 @@ class DataDir:
         _remove(aside)
 
     def keep_only(self, identifiers: frozenset[str]) -> None:
-        """Remove the folders of photographs that the database does not know, and unfinished files in others.
+        """Remove the folders of photographs that the database does not list, and unfinished files in others.
 
-        An upload that was not read whole when the server was killed is deleted: it was never accepted. What
-        was read is set aside in DATA/unknown, with its results: the database may be an older copy.
+        An upload that was not completely read when the server was killed is deleted: it was never accepted.
+        Other photographs are moved to DATA/unknown, with their results: the database may be an older copy.
         """
         for folder in self.photographs.iterdir():
             if folder.name in identifiers:
@@ -192,7 +192,7 @@ class DataDir:
                 continue
             self._unknown.mkdir(exist_ok=True)
             folder.rename(self._unknown / f"{folder.name}-{uuid.uuid4().hex[:8]}")
-            LOG.warning("a photograph that the database does not know is set aside in unknown/")
+            LOG.warning("a photograph that the database does not list was moved to unknown/")
 
     def free(self) -> int:
         """Return the bytes that are free on the disk."""
@@ -200,7 +200,7 @@ class DataDir:
 
 
 def _lock(data: Path) -> IO[bytes]:
-    """Return a locked file; the system releases it when its process ends, in whatever way.
+    """Lock the data folder and return the locked file; the system unlocks it when the process ends.
 
     Raises:
         OutputError: another process holds the lock.
@@ -216,7 +216,7 @@ def _lock(data: Path) -> IO[bytes]:
 
 
 def _link(source: str | Path, target: str | Path) -> None:
-    """Give a file a second name; copy it where the disk has no hard links."""
+    """Create a hard link to a file; copy the file if the disk has no hard links."""
     try:
         os.link(source, target)
     except FileNotFoundError:

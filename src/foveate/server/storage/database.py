@@ -1,10 +1,10 @@
 """The database: photographs, batches and every correction, in one SQLite file.
 
-Knows:   tables, and that whatever was answered is on the disk.
+Knows:   the tables, and that a change is on the disk before a request is answered.
 Ignores: pictures, and what any value means.
 
-Every change is one transaction: after a kill at any moment, all that was answered is there, and nothing is
-half done. What is deleted is overwritten in the file.
+Every change is one transaction: if the process is killed at any moment, all answered changes are there, and
+no change is incomplete. Deleted data is overwritten in the file.
 """
 
 import json
@@ -36,22 +36,22 @@ from foveate.types import Part
 State = Literal["queued", "looking", "done", "failed"]
 
 EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
-"""Of a step, but for its pixels."""
+"""Columns of a step, except for its pixels."""
 
 IS_NO_COPY = "photographs.id NOT IN (SELECT photograph FROM gradings)"
-"""Whether a photograph is none of the copies that graders work on (see `storage.gradings`)."""
+"""SQL condition: a photograph is not a copy that a grader works on (see `storage.gradings`)."""
 
 SEEN_BY_GRADER = (
     f"({IS_NO_COPY} AND photographs.id NOT IN (SELECT original FROM gradings WHERE grader = ?)"
     " OR photographs.id IN (SELECT photograph FROM gradings WHERE grader = ?))"
 )
-"""The same for one grader, whose own copies stand in place of their originals."""
+"""SQL condition for one grader, whose own copies replace their originals."""
 
 NUMBER_OF_ORIGINAL = (
     "coalesce((SELECT original.number FROM gradings JOIN photographs AS original"
     " ON original.id = gradings.original WHERE gradings.photograph = photographs.id), photographs.number)"
 )
-"""Where a photograph stands in the order of submission; a copy stands where its original does."""
+"""SQL for a photograph's number in the order of submission; a copy has the number of its original."""
 
 SORTS = {
     "submitted": "number",
@@ -64,19 +64,19 @@ SORTS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """All that is stored of one photograph."""
+    """The stored data of one photograph."""
 
     id: str
     number: int
-    """Counts photographs in the order of their submission."""
+    """Number of the photograph in the order of submission."""
     batch: str | None
     name: str
-    """As people read it."""
+    """The name that people read."""
     key: str
-    """As its files are called."""
+    """The name of its files."""
     state: State
     attempts: int
-    """How often its prediction was started."""
+    """Number of times that its prediction was started."""
     field: FieldChoice
     """'auto', 'full', or (row, column, radius), px."""
     region: Part | None
@@ -85,7 +85,7 @@ class Record:
     height: int
     spacing_mm: float | None
     submitted: float
-    """Seconds since 1970, as all times here."""
+    """Seconds since 1970, like all times in this module."""
     started: float | None
     finished: float | None
     error: Failure | None
@@ -94,23 +94,23 @@ class Record:
     grid: GridFacts | None
     """The ETDRS grid, if a person has placed it."""
     thresholds: Mapping[str, float]
-    """That a person chose in place of the model's."""
+    """Lesion -> threshold that a person chose in place of the model's."""
     facts: PhotographFacts | None
-    """What the model says; None until done."""
+    """The result of the prediction; None until it is done."""
     revision: int
-    """Of the corrections; 0: never corrected."""
+    """Revision of the corrections; 0: never corrected."""
     count: int | None
-    """Regions of all lesions at present."""
+    """Current number of regions of all lesions."""
     area_fraction: float | None
-    """Their share of the field."""
+    """Their share of the area of the field of view."""
     eye: Eye | None
-    """Which eye of the person; None where nobody and nothing states it."""
+    """The eye that the photograph shows; None if it is not stated."""
     note: str
-    """What a person wrote of it; empty: nothing."""
+    """Note of a person; empty if there is none."""
 
     @property
     def predicted(self) -> PhotographFacts:
-        """What the model says of a photograph that is done."""
+        """The result of the prediction of a photograph that is done."""
         assert self.facts is not None, "asked of a photograph that is not done"
         return self.facts
 
@@ -118,7 +118,7 @@ class Record:
 JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})
 
 MODELS: Mapping[str, type[StoredFacts]] = {"facts": PhotographFacts, "error": Failure, "grid": GridFacts}
-"""Columns whose JSON is more than plain values."""
+"""Columns of JSON objects -> the class of their values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,11 +155,11 @@ class CurrentCounts:
     level: int
     """Stored level, 1 to 255, of the threshold."""
     count: int
-    """Regions of at least the smallest area."""
+    """Number of regions of at least the minimum area."""
     area_px: int
-    """Pixels of these regions."""
+    """Number of pixels of these regions."""
     mask_px: int
-    """Pixels of the mask, smaller regions included."""
+    """Number of pixels of the mask, smaller regions included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +167,7 @@ class Edit:
     """One step of the journal."""
 
     number: int
-    """From 1."""
+    """Number of the step, from 1."""
     undone: bool
     kind: str
     """'stroke', 'verdict' or 'mask'."""
@@ -199,14 +199,14 @@ class Query:
     sort: str = "submitted"
     lesion: str | None = None
     grader: str | None = None
-    """If given, the photographs that this person is grading stand as their own copies."""
+    """If given, this person's copies replace the photographs that the person grades."""
     descending: bool = False
     limit: int = 200
     offset: int = 0
 
 
 class Database:
-    """The database. Any thread may call; one at a time gets through.
+    """The database. Any thread may call it; calls are executed one at a time.
 
     Raises:
         OutputError: the file cannot be opened, or was made by a newer version.
@@ -226,7 +226,7 @@ class Database:
             ) from error
 
     def close(self) -> None:
-        """Close the file; nobody may call afterwards."""
+        """Close the file; no other method may be called afterwards."""
         with self._lock:
             self._connection.close()
 
@@ -298,17 +298,17 @@ class Database:
             return _get(database, photograph.id)
 
     def get(self, identifier: str) -> Record | None:
-        """Return a photograph, or None."""
+        """Return a photograph, or None if there is none."""
         rows = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
         return _record(rows[0]) if rows else None
 
     def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
-        """Change columns of a photograph, and return it; None where it is gone."""
+        """Change columns of a photograph, and return it; None if it does not exist."""
         with self.change() as database:
             return _update(database, identifier, values)
 
     def select(self, query: Query) -> tuple[list[Record], int]:
-        """Return some photographs, and how many there are in all."""
+        """Return the photographs that a query selects, and the total number without its limit and offset."""
         where, values = [IS_NO_COPY], []
         if query.grader is not None:
             where, values = [SEEN_BY_GRADER], [query.grader] * 2
@@ -336,16 +336,16 @@ class Database:
         return [_record(row) for row in rows], total
 
     def keys(self, batch: str) -> frozenset[str]:
-        """Return what the files of a batch's photographs are called."""
+        """Return the names of the files of a batch's photographs, without suffixes."""
         return frozenset(row[0] for row in self._rows("SELECT key FROM photographs WHERE batch = ?", batch))
 
     def identifiers(self, batch: str | None = None) -> list[str]:
-        """Return all photographs' identifiers, or those of a batch, in order."""
+        """Return the identifiers of all photographs, or those of a batch, in the order of submission."""
         where, values = ("WHERE batch = ?", (batch,)) if batch else ("", ())
         return [row[0] for row in self._rows(f"SELECT id FROM photographs {where} ORDER BY number", *values)]
 
     def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all that belongs to it; return whether it was there."""
+        """Delete a photograph and all that belongs to it; return whether it existed."""
         with self.change() as database:
             deleted = database.execute("DELETE FROM photographs WHERE id = ?", (identifier,)).rowcount
         self._wipe()
@@ -359,14 +359,14 @@ class Database:
         return [row[0] for row in rows]
 
     def _wipe(self) -> None:
-        """Leave nothing of what was deleted in the write-ahead log, either."""
+        """Remove deleted data from the write-ahead log, too."""
         with self._lock:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # The queue
 
     def take(self, now: float) -> Record | None:
-        """Take the photograph that has waited longest, or None."""
+        """Return the first photograph of the queue, marked as being predicted; None if none waits."""
         with self.change() as database:
             row = database.execute(
                 "SELECT id, attempts FROM photographs WHERE state = 'queued' ORDER BY number LIMIT 1"
@@ -377,9 +377,9 @@ class Database:
             return _update(database, row["id"], changes)
 
     def release(self) -> int:
-        """Put photographs under way back into the queue at an orderly stop; return how many.
+        """Put photographs that are being predicted back into the queue at an orderly stop; return how many.
 
-        The attempt does not count: the photograph did not end it.
+        The attempt does not count: the photograph did not cause its end.
         """
         with self.change() as database:
             return database.execute(
@@ -388,9 +388,9 @@ class Database:
             ).rowcount
 
     def resume(self) -> int:
-        """Put photographs that were under way when the server was lost back into the queue; return how many.
+        """Put back into the queue what was being predicted when the server crashed; return how many.
 
-        The attempt counts: the photograph may have been what ended the server.
+        The attempt counts: the photograph may have caused the crash.
         """
         with self.change() as database:
             return database.execute(
@@ -398,10 +398,10 @@ class Database:
             ).rowcount
 
     def requeue(self, identifier: str, field: FieldChoice, region: Part | None) -> Record | None:
-        """Put a photograph that is done or failed at its old place in the queue.
+        """Put a photograph that is done or failed back at its old place in the queue.
 
         Returns:
-            The photograph; None if it is gone, queued or being predicted.
+            The photograph; None if it does not exist, is queued or is being predicted.
         """
         values = {
             "state": "queued",
@@ -442,7 +442,7 @@ class Database:
         present: Mapping[str, CurrentCounts],
         now: float,
     ) -> Record | None:
-        """Store a prediction; the photograph is done from then on. None if it was deleted."""
+        """Store a prediction, mark its photograph as done and return it; None if it was deleted."""
         with self.change() as database:
             drop_edits(database, identifier)
             done = {"state": "done", "facts": facts, "finished": now, "revision": 0, "error": None}
@@ -467,7 +467,7 @@ class Database:
         return LevelCounts.model_validate_json(_only(rows)["counts"])
 
     def current_counts(self, identifier: str) -> dict[str, CurrentCounts]:
-        """Return the present counts of each lesion, of a photograph that is done.
+        """Return the current counts of each lesion of a photograph that is done.
 
         Raises:
             ServiceError: the photograph was deleted meanwhile.
@@ -496,7 +496,7 @@ class Database:
         return [_edit(row) for row in rows]
 
     def edits_with_pixels(self, identifier: str, lesion: str) -> list[Edit]:
-        """Return the steps that hold for a lesion and have pixels, with them."""
+        """Return a lesion's steps that are not undone and change pixels, with these pixels."""
         rows = self._rows(
             "SELECT * FROM edits WHERE photograph = ? AND lesion = ? AND NOT undone AND box IS NOT NULL "
             "ORDER BY number",
@@ -537,7 +537,7 @@ def _only(rows: list[sqlite3.Row]) -> sqlite3.Row:
 def put_current_counts(
     database: sqlite3.Connection, identifier: str, present: Mapping[str, CurrentCounts]
 ) -> None:
-    """Within a change: store the present counts of lesions, and the sums that lists sort by."""
+    """Within a change: store the current counts of lesions, and the sums that lists sort by."""
     database.executemany(
         "INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?, ?, ?)",
         [
@@ -604,7 +604,7 @@ def _get(database: sqlite3.Connection, identifier: str) -> Record:
 
 
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as columns hold them."""
+    """Return values as the columns store them."""
     return {
         column: _json(value) if column in JSON_COLUMNS and value is not None else value
         for column, value in values.items()
@@ -612,7 +612,7 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    """Return a value as a JSON column holds it."""
+    """Return a value as a JSON column stores it."""
     return value.model_dump_json() if isinstance(value, StoredFacts) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""The stored facts of a photograph that was predicted.
+"""The stored facts of a photograph that was analysed.
 
 Knows:   the facts and the counts of a photograph, and their JSON form in the database.
 Ignores: who made them.
@@ -20,7 +20,7 @@ class StoredFacts(BaseModel):
 
 
 class ModelName(StoredFacts):
-    """Which model made a result."""
+    """The model that made a result."""
 
     name: str
     version: str
@@ -48,42 +48,42 @@ class FieldFacts(StoredFacts):
 
 
 class LesionFacts(StoredFacts):
-    """What the model says of one lesion."""
+    """The facts of one lesion."""
 
     name: str
     threshold: float
     """The model's own, a probability."""
     minimum_area_px: int
-    """Regions below it are not counted, px of the photograph."""
+    """Regions with fewer pixels of the photograph are not counted."""
     minimum_area_model_px: int
-    """The same at the model's scale."""
+    """The same limit in pixels at the model's scale."""
     minimum_evidence_model_px: float = 0.0
-    """Regions with less evidence are lowered in the map, px at the model's scale (docs/decisions/0019)."""
+    """Regions with less evidence, px at the model's scale, are lowered in the map (docs/decisions/0019)."""
 
 
 class FileFacts(StoredFacts):
-    """What the file of a photograph states."""
+    """The facts that the file of a photograph states."""
 
     spacing_mm: float | None = None
-    """Millimetres that a pixel spans."""
+    """Millimetres per pixel."""
 
 
 class PointFacts(StoredFacts):
-    """A place in a photograph, px."""
+    """A point in a photograph, px."""
 
     x: float
     y: float
 
 
 class GridFacts(StoredFacts):
-    """Where the ETDRS grid lies, placed by a person or by the program."""
+    """The position of the ETDRS grid, placed by a person or by the program."""
 
     fovea: PointFacts
     disc: PointFacts
 
 
 class PhotographFacts(StoredFacts):
-    """The regions' JSON of a photograph, without the regions, and the field's disc."""
+    """The content of a photograph's regions JSON, without the regions, and the disc of the field of view."""
 
     model: ModelName
     settings: Mapping[str, Any]
@@ -95,7 +95,7 @@ class PhotographFacts(StoredFacts):
     disc: tuple[float, float, float]
     """(row, column, radius) of the field, px of the photograph, unrounded."""
     suggested_grid: GridFacts | None = None
-    """Where the program places the ETDRS grid, for a person to check; None where it finds no disc or fovea,
+    """The ETDRS grid that the program suggests, for a person to check; None if it detected no disc or fovea,
     and in results of earlier versions."""
 
     def threshold(self, thresholds: Mapping[str, float], lesion: str) -> float:
@@ -104,14 +104,14 @@ class PhotographFacts(StoredFacts):
 
 
 class LevelCounts(StoredFacts):
-    """The counts at each stored level of a map, 0 to 255, taken as threshold."""
+    """The counts with each stored level of a map, 0 to 255, as the threshold."""
 
     regions: list[int]
-    """Regions of at least the smallest area."""
+    """Number of regions of at least the minimum area."""
     area_px: list[int]
-    """Pixels of these regions."""
+    """Number of pixels of these regions."""
     mask_px: list[int]
-    """Pixels of the mask, smaller regions included."""
+    """Number of pixels of the mask, smaller regions included."""
 
 
 class StrokeDetails(StoredFacts):
@@ -119,7 +119,7 @@ class StrokeDetails(StoredFacts):
 
     tool: str
     diameter: float
-    """Of the tool, px of the photograph."""
+    """Diameter of the tool, px of the photograph."""
 
 
 class VerdictDetails(StoredFacts):

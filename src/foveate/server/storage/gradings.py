@@ -1,7 +1,7 @@
-"""What the database knows of gradings: whose they are, whether they are done, and who decided between them.
+"""Gradings in the database: their graders, whether they are done, and their adjudications.
 
 Knows:   that each grading is a copy of a photograph, with a journal, thresholds and counts of its own.
-Ignores: who may see which grading, and how far they agree.
+Ignores: who may see which grading, and how well graders agree.
 """
 
 import sqlite3
@@ -22,19 +22,19 @@ class Grading:
     """Identifier of the photograph."""
     grader: str
     begun: float
-    """Seconds since 1970, as all times here."""
+    """Seconds since 1970, like all times in this module."""
     done: float | None
-    """When the grader said that it is done; None until then."""
+    """When the grader marked it as done; None until then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adjudication:
-    """A decision between gradings; it is the photograph's own journal."""
+    """A decision between gradings, which is made in the photograph's own journal."""
 
     photograph: str
     adjudicator: str
     source: str
-    """What it began with: 'agreed', 'either', 'model', or 'grader:NAME'."""
+    """The masks that it began with: 'agreed', 'either', 'model', or 'grader:NAME'."""
     begun: float
 
 
@@ -45,13 +45,13 @@ def gradings_of(database: Database, original: str) -> list[Grading]:
 
 
 def grading_in(database: Database, photograph: str) -> Grading | None:
-    """Return the grading whose copy a photograph is, or None if it is no copy."""
+    """Return the grading of which a photograph is the copy, or None if it is not a copy."""
     rows = database.rows("SELECT * FROM gradings WHERE photograph = ?", photograph)
     return Grading(**dict(rows[0])) if rows else None
 
 
 def graded(database: Database, batch: str | None) -> list[str]:
-    """Return the photographs, of a batch or of all, that have gradings, in the order of their submission."""
+    """Return the identifiers of graded photographs, of a batch or of all, in the order of submission."""
     where, values = ("AND batch = ?", (batch,)) if batch else ("", ())
     rows = database.rows(
         f"SELECT id FROM photographs WHERE id IN (SELECT original FROM gradings) {where} ORDER BY number",
@@ -63,15 +63,15 @@ def graded(database: Database, batch: str | None) -> list[str]:
 def add_grading(
     database: Database, grading: Grading, current_counts: Mapping[str, CurrentCounts]
 ) -> Record | None:
-    """Copy a photograph's record, without what people said of it, and return the copy.
+    """Copy a photograph's record, without review mark, corrections, grid, thresholds and note.
 
     Args:
-        database: is changed.
-        grading: whose copy it is.
-        current_counts: of each lesion at the model's thresholds.
+        database: the database; it is changed.
+        grading: the grading that gets the copy.
+        current_counts: lesion -> its counts at the model's threshold.
 
     Returns:
-        The copy; None if the photograph is gone.
+        The copy; None if the photograph no longer exists.
     """
     with database.change() as connection:
         row = connection.execute("SELECT * FROM photographs WHERE id = ?", (grading.original,)).fetchone()
@@ -100,19 +100,19 @@ def add_grading(
 
 
 def set_done(database: Database, photograph: str, done: float | None) -> None:
-    """Say when a grading was done; None: it is not."""
+    """Store when a grading was done; None: it is not done."""
     with database.change() as connection:
         connection.execute("UPDATE gradings SET done = ? WHERE photograph = ?", (done, photograph))
 
 
 def adjudication_of(database: Database, photograph: str) -> Adjudication | None:
-    """Return the decision between a photograph's gradings, or None if nobody has begun one."""
+    """Return the adjudication of a photograph's gradings, or None if nobody has begun one."""
     rows = database.rows("SELECT * FROM adjudications WHERE photograph = ?", photograph)
     return Adjudication(**dict(rows[0])) if rows else None
 
 
 def put_adjudication(database: Database, adjudication: Adjudication) -> None:
-    """Keep who decides between gradings, in place of an earlier one."""
+    """Store an adjudication; it replaces an earlier one of the photograph."""
     with database.change() as connection:
         connection.execute(
             "INSERT OR REPLACE INTO adjudications VALUES (?, ?, ?, ?)",

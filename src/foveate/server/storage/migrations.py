@@ -1,10 +1,10 @@
-"""The schema of the database, as numbered steps from an empty file to the present version.
+"""The schema of the database, as numbered steps from an empty file to the current version.
 
-Knows:   each step, and that an older file is brought up to date as one transaction, after a copy was made.
+Knows:   each step, and that an older file is updated in one transaction, after a copy was made.
 Ignores: what any table holds.
 
-`PRAGMA user_version` holds the number of the last step that was applied. A step that was ever shipped is
-never changed: a change of the schema is a new step at the end.
+`PRAGMA user_version` holds the number of the last step that was applied. A step that was released is never
+changed: a change of the schema is a new step at the end.
 """
 
 import sqlite3
@@ -111,32 +111,32 @@ ALTER TABLE photographs ADD COLUMN note TEXT NOT NULL DEFAULT '';
 """),
     GRADINGS,
 )
-"""In their order; the first makes the tables of version 1."""
+"""All steps in their order; the first one creates the tables of version 1."""
 
 VERSION = len(STEPS)
-"""Of the schema that this Foveate reads."""
+"""Version of the schema that this Foveate reads."""
 
 
 def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Step, ...] = STEPS) -> None:
-    """Bring a database to the present version.
+    """Update a database to the current version.
 
     An older file is copied to PATH.vN first. All steps are one transaction: a process that is killed at any
     moment leaves the file as it was.
 
     Args:
-        connection: in autocommit mode.
-        path: of the file, for the copy and for messages.
-        steps: all of them.
+        connection: a connection in autocommit mode.
+        path: path of the file, for the copy and for messages.
+        steps: all steps.
 
     Raises:
         OutputError: the file was made by a newer Foveate.
-        sqlite3.Error: it cannot be read or written.
+        sqlite3.Error: the file cannot be read or written.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(steps):
         raise OutputError(
-            f"{path}: of version {version}, this Foveate reads up to {len(steps)}; install a newer Foveate, "
-            "or choose another --data"
+            f"{path}: has version {version}, but this Foveate reads only up to {len(steps)}; install a newer "
+            "Foveate, or choose another --data"
         )
     if version == len(steps):
         return

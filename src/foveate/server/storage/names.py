@@ -1,11 +1,11 @@
-"""The name of a photograph: as people read it, and as its files are named.
+"""The names of a photograph: the one that people read, and the one of its files.
 
-Knows:   which letters are safe in which place.
+Knows:   which characters are safe in which name.
 Ignores: photographs.
 
-Names come from other people's files. What people read is kept as it is, but for control characters; it is
-only ever handed on as JSON or escaped. What files are called holds letters and digits of any script, '-', '_'
-and '.' alone; Latin letters lose their accents, which file systems and zip programs spell in several ways.
+Names come from other people's files. The name that people read is kept, except for control characters; it is
+passed on only as JSON or escaped. The names of files contain only letters and digits of any script, '-', '_'
+and '.'. Latin letters lose their accents, which file systems and zip programs encode in several ways.
 """
 
 import os
@@ -15,10 +15,10 @@ from typing import Literal
 from urllib.parse import unquote
 
 LONGEST = 120
-"""Letters of a name as people read it."""
+"""Maximum number of characters of a name that people read."""
 
 LONGEST_KEY = 120
-"""Bytes of a file's name without its suffixes; file systems take 255 with them."""
+"""Maximum number of bytes of a file name without its suffixes; file systems accept 255 with them."""
 
 UNNAMED = "photograph"
 
@@ -28,19 +28,19 @@ EYES: dict[str, Eye] = {
     **dict.fromkeys(("od", "right", "rechts", "r"), "right"),
     **dict.fromkeys(("os", "left", "links", "l"), "left"),
 }
-"""Words of a file's name that state the eye: oculus dexter, oculus sinister, and what cameras write."""
+"""Words of a file's name that state the eye: oculus dexter, oculus sinister, and words that cameras write."""
 
 WORD = re.compile(r"(?<![^\W_])(?:[rl](?![^\W_])|[^\W\d_]{2,})")
 """A word of a name; 'r' and 'l' count only where no digit follows, since 'R1' is a grade of retinopathy."""
 
 
 def of_header(value: str | None) -> str:
-    """Return the name of a percent-encoded file name; of a path its last part, without the ending."""
+    """Return the name that people read, made from a percent-encoded file name or path."""
     return of_file(unquote(value or "", errors="replace"))
 
 
 def of_file(name: str) -> str:
-    """Return the name that people read: the last part of a path, without its ending."""
+    """Return the name that people read: the last part of a path, without its suffix."""
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     letters = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
     stem, dot, ending = letters.rpartition(".")
@@ -49,27 +49,27 @@ def of_file(name: str) -> str:
 
 
 def eye(name: str) -> Eye | None:
-    """Return the eye that a name states as a word of its own: 'P12_OD_macula', 'left eye'; else None.
+    """Return the eye that a name states as a separate word, as in 'P12_OD_macula' or 'left eye'; else None.
 
-    A name that states both eyes states none.
+    The result is also None if the name states both eyes.
     """
     stated = {EYES[word] for word in WORD.findall(name.lower()) if word in EYES}
     return stated.pop() if len(stated) == 1 else None
 
 
 def of_batch(name: str) -> str:
-    """Return a batch's name as people read it."""
+    """Return the name of a batch that people read: without control characters, and shortened."""
     letters = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
     return letters[:LONGEST]
 
 
 def of_note(note: str) -> str:
-    """Return what people read of a note: control characters but line ends are dropped."""
+    """Return a note without control characters other than line ends."""
     return "".join(letter for letter in note if letter == "\n" or unicodedata.category(letter)[0] != "C")
 
 
 def key(name: str) -> str:
-    """Return a name for files: letters and digits of any script, '-', '_', '.', and no dot in front."""
+    """Return a name for files: letters and digits of any script, '-', '_' and '.', without a leading dot."""
     safe = ""
     for letter in unicodedata.normalize("NFC", name):
         folded = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
@@ -86,7 +86,7 @@ def _safe(letter: str) -> str:
         return "_"
     try:
         os.fsencode(letter)
-    except UnicodeEncodeError:  # the system is set to an encoding that lacks it
+    except UnicodeEncodeError:  # the system's encoding lacks it
         return "_"
     return letter
 
@@ -97,7 +97,7 @@ def _shortened(key: str) -> str:
 
 
 def unused_key(key: str, keys: frozenset[str]) -> str:
-    """Return a key that is not taken, whatever the case of letters: 'left', 'left-2', 'left-3' ..."""
+    """Return a key that is not taken, ignoring case: 'left', 'left-2', 'left-3' ..."""
     lower = {key_taken.lower() for key_taken in keys}
     number, candidate = 1, key
     while candidate.lower() in lower:

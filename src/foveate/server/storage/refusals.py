@@ -1,6 +1,6 @@
-"""Why the disk or the database refuses, as an error of the server.
+"""Errors of the disk and of the database as errors of the server.
 
-Knows:   the error numbers of the operating system and of SQLite, and what each is answered with.
+Knows:   the error numbers of the operating system and of SQLite, and which error reports each of them.
 Ignores: what was to be read or written, and HTTP.
 """
 
@@ -22,24 +22,24 @@ OPEN_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def disk_error(error: OSError | OutputError) -> ServiceError:
-    """Return the error to answer with when the operating system refuses a file.
+    """Return the error that reports a failed operation on a file.
 
     Returns:
-        'no_space' (full disk or quota), 'busy' (open files), or 'storage' with the system's own words.
+        'no_space' (full disk or quota), 'busy' (too many open files), or 'storage' with the system's message.
     """
     number = error.errno
     if number in FULL:
         return errors.no_space()
     if number in OPEN_FILES:
         return errors.busy("open files")
-    return errors.storage("files are refused" if number is None else os.strerror(number))
+    return errors.storage("a file cannot be read or written" if number is None else os.strerror(number))
 
 
 def database_error(error: sqlite3.Error, data_dir: DataDir) -> ServiceError:
-    """Return the error to answer with when the database refuses.
+    """Return the error that reports a failed operation of the database.
 
     SQLite reports a used-up quota, and some writes to a full disk, as an input/output error without a cause.
-    A file that is written beside the database meets the same refusal and shows it.
+    A file that is written beside the database then fails with the actual cause.
 
     Returns:
         As `disk_error`; 'busy' if another program holds the database.
@@ -47,7 +47,7 @@ def database_error(error: sqlite3.Error, data_dir: DataDir) -> ServiceError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest is detail
     if code == sqlite3.SQLITE_FULL:
         return errors.no_space()
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:  # a backup, or somebody who looks at it
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:  # such as a backup
         line = "another program uses the server's database; try again in 2 s"
         return ServiceError("busy", line, retry_after=2)
     if code == sqlite3.SQLITE_IOERR:

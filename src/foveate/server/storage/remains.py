@@ -9,10 +9,10 @@ from foveate.server.storage.database import Database
 
 
 def delete_remains(database: Database, data_dir: DataDir, identifier: str) -> bool:
-    """Delete the folder of a photograph that is no longer in the database; return whether that was so.
+    """Delete the folder of a photograph that is no longer in the database; return True in that case.
 
-    Whoever writes into a photograph's folder calls this afterwards. The photograph is removed from the
-    database before its folder, so that either this or the deletion itself sees all that was written.
+    Code that writes into a photograph's folder calls this afterwards. A photograph is removed from the
+    database before its folder is, so that either this call or the deletion itself removes all files.
     """
     if database.get(identifier) is not None:
         return False

@@ -1,10 +1,10 @@
-"""A large picture as tiles at every zoom: how they are cut, coarsened, packed into one file and read from it.
+"""A large picture as tiles at several zoom levels: they are cut, reduced, packed into one file and read.
 
-Knows:   levels and tiles; that colours coarsen by their mean and maps by their maximum.
+Knows:   levels and tiles; that photographs are reduced by the mean, and maps by the maximum.
 Ignores: what the picture shows, and who looks at it.
 
-Level 0 is at most one tile, each next level twice as large, the last one the picture itself. A pixel of a
-coarser level stands for a whole block of the finest one, so that all levels lie in register.
+Level 0 is at most one tile, each next level is twice as large, and the last one is the picture itself. A
+pixel of a coarser level stands for a whole block of the finest one, so that all levels are aligned.
 
 A pack is one file: a line of JSON (sizes and where each tile ends), then the tiles' bytes, level by level,
 row by row. A tile of a map that is 0 everywhere has no bytes.
@@ -30,16 +30,16 @@ from foveate.types import Box
 from foveate.writers import maps, overlays
 
 SIZE = 512
-"""Side of a tile, px: smaller ones cost requests, larger ones what lies off the screen."""
+"""Side of a tile, px: smaller tiles need more requests, larger ones load more that is off the screen."""
 
 MARGIN = 2
-"""Pixels of its neighbours around a tile in a stack: outlines close across the borders of tiles."""
+"""Pixels of its neighbours around a tile in a stack, so that outlines join across the borders of tiles."""
 
 STACKED = SIZE + 2 * MARGIN
 """Side of a tile with its margin, px."""
 
 HEADERS = 256
-"""Packs whose first line is remembered: a few kilobytes each."""
+"""Number of packs whose first line is cached: a few kilobytes each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +51,12 @@ class Level:
 
     @property
     def rows(self) -> int:
-        """Of tiles."""
+        """Number of rows of tiles."""
         return -(-self.height // SIZE)
 
     @property
     def columns(self) -> int:
-        """Of tiles."""
+        """Number of columns of tiles."""
         return -(-self.width // SIZE)
 
     def has(self, row: int, column: int) -> bool:
@@ -83,11 +83,11 @@ def levels(shape: tuple[int, int]) -> tuple[Level, ...]:
 
 
 def mean(finer: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Halve a photograph: each pixel the mean of 2 x 2, of fewer at the right and the bottom."""
+    """Halve a photograph: each pixel is the mean of 2 x 2, of fewer at the right and the bottom edge."""
     height, width = finer.shape[:2]
     even = np.pad(finer, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
     halved = np.empty((len(even) // 2, even.shape[1] // 2, 3), np.uint8)
-    for top in range(0, len(halved), SIZE):  # bounds the memory for sums
+    for top in range(0, len(halved), SIZE):  # limits the memory for sums
         some = even[2 * top : 2 * (top + SIZE)].astype(np.uint16)
         four = some[::2, ::2] + some[1::2, ::2] + some[::2, 1::2] + some[1::2, 1::2]
         halved[top : top + SIZE] = (four + 2) // 4
@@ -95,7 +95,7 @@ def mean(finer: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def highest(finer: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
-    """Halve a map: each pixel the maximum of 2 x 2, so that nothing small vanishes."""
+    """Halve a map: each pixel is the maximum of 2 x 2, so that nothing small disappears."""
     height, width = finer.shape
     even = np.pad(finer, [(0, height % 2), (0, width % 2)]) if height % 2 or width % 2 else finer
     coarse: UInt8[np.ndarray, "h w"] = np.maximum(
@@ -121,7 +121,7 @@ class Pyramid:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes."""
+        """Size in bytes."""
         return sum(picture.nbytes for picture in self._pictures)
 
     def replace(self, box: Box, pixels: UInt8[np.ndarray, "h w"]) -> None:
@@ -135,11 +135,11 @@ class Pyramid:
             coarser[box.slices] = highest(finer[rows, columns])
 
     def tile(self, level: int, row: int, column: int) -> bytes:
-        """Return a tile as grey PNG; nothing where all of it is 0."""
+        """Return a tile as a grey PNG; no bytes if all of it is 0."""
         return grey(self._pictures[level][self.levels[level].box(row, column).slices])
 
     def around(self, level: int, row: int, column: int) -> UInt8[np.ndarray, "h w"]:
-        """Return a tile with as much of its margin as there is."""
+        """Return a tile with the part of its margin that lies in the picture."""
         box, picture = self.levels[level].box(row, column), self._pictures[level]
         top, left = max(0, box.top - MARGIN), max(0, box.left - MARGIN)
         return picture[top : box.bottom + MARGIN, left : box.right + MARGIN]
@@ -150,7 +150,7 @@ class Pyramid:
 
 
 def grey(tile: UInt8[np.ndarray, "h w"]) -> bytes:
-    """Encode a tile of a map; nothing where all of it is 0."""
+    """Return a tile of a map as a grey PNG; no bytes if all of it is 0."""
     return maps.encode(np.ascontiguousarray(tile), "png") if tile.any() else b""
 
 
@@ -168,7 +168,7 @@ def pack_photograph(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
 
 
 def pack_stack(path: Path, pyramids: Sequence[Pyramid]) -> None:
-    """Write the pack of several maps of one size, tiles of all of them in one picture each.
+    """Write the pack of several maps of one size; each of its pictures stacks one tile of all maps.
 
     Raises:
         OutputError: it cannot be written.
@@ -184,15 +184,15 @@ def pack_stack(path: Path, pyramids: Sequence[Pyramid]) -> None:
 
 
 def stack(pyramids: Sequence[Pyramid | None], level: int, row: int, column: int) -> bytes:
-    """Return the tiles of several maps of one size as one grey PNG; nothing where all is 0.
+    """Return the tiles of several maps of one size as one grey PNG; no bytes if all pixels are 0.
 
-    They lie one below the other, each with its margin and filled up with 0 to the full size.
+    The tiles are placed one below the other, each with its margin and padded with 0 to the full size.
 
     Args:
         pyramids: the maps; None for one that is 0 everywhere.
-        level: of the tile.
-        row: of the tile.
-        column: of the tile.
+        level: level of the tile.
+        row: row of the tile.
+        column: column of the tile.
     """
     picture = np.zeros((len(pyramids) * STACKED, STACKED), np.uint8)
     for number, pyramid in enumerate(pyramids):
@@ -205,11 +205,11 @@ def restack(tile: bytes, pyramids: Sequence[Pyramid | None], level: int, row: in
     """Return a tile of a stack with other maps in place of some of its own.
 
     Args:
-        tile: as `stack` made it.
+        tile: a tile that `stack` returned.
         pyramids: the maps; None for one that stays as it is.
-        level: of the tile.
-        row: of the tile.
-        column: of the tile.
+        level: level of the tile.
+        row: row of the tile.
+        column: column of the tile.
     """
     shape = (len(pyramids) * STACKED, STACKED)
     picture = maps.decode(tile, "png").copy() if tile else np.zeros(shape, np.uint8)
@@ -223,7 +223,7 @@ def restack(tile: bytes, pyramids: Sequence[Pyramid | None], level: int, row: in
 def _place(
     picture: UInt8[np.ndarray, "H W"], number: int, pyramid: Pyramid, place: tuple[int, int, int]
 ) -> None:
-    """Put a map's tile, with its margin, to its place in a stack."""
+    """Copy a map's tile, with its margin, to its place in a stack."""
     _, row, column = place
     tile = pyramid.around(*place)
     top, left = (MARGIN if first == 0 else 0 for first in (row, column))
@@ -249,7 +249,7 @@ def _pack(path: Path, sizes: Sequence[Level], tiles: Iterator[bytes]) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Header:
-    """A pack's first line, read."""
+    """The content of a pack's first line."""
 
     sizes: tuple[Level, ...]
     firsts: tuple[int, ...]
@@ -261,14 +261,14 @@ class _Header:
 
 
 class Packs:
-    """Reads tiles from packs, and remembers where they lie in each."""
+    """Reads tiles from packs, and caches where the tiles lie in each pack."""
 
     def __init__(self) -> None:
         self._headers: OrderedDict[Path, _Header] = OrderedDict()
         self._lock = threading.Lock()
 
     def tile(self, path: Path, level: int, row: int, column: int) -> bytes | None:
-        """Return a tile, or None where the picture has none there.
+        """Return a tile, or None if the picture has no such tile.
 
         Raises:
             FileNotFoundError: there is no such pack.
@@ -289,7 +289,7 @@ class Packs:
         return content
 
     def forget(self, path: Path) -> None:
-        """Forget a pack that was written anew or removed."""
+        """Remove from the cache a pack that was rewritten or deleted."""
         with self._lock:
             self._headers.pop(path, None)
 
@@ -312,7 +312,7 @@ class Packs:
 
 
 def _read_header(line: bytes) -> _Header:
-    """Return what a pack's first line says.
+    """Return the content of a pack's first line.
 
     Raises:
         ValueError: it is not the first line of a pack.
@@ -326,7 +326,7 @@ def _read_header(line: bytes) -> _Header:
 
 
 def _damaged(path: Path) -> OSError:
-    """Return the error for a pack that is not as it was written: only a fault of the disk makes it so."""
+    """Return the error for a damaged pack; only a fault of the disk can damage one."""
     return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
 

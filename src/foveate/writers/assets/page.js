@@ -417,7 +417,7 @@
     entries.sort((a, b) => sign * (key(a) - key(b)));
     get("regions").tBodies[0].replaceChildren(...entries.slice(0, limit).map(line));
     const total = visible().reduce((sum, layer) => sum + layer.count, 0);
-    get("listed").textContent = total > entries.length ? `${total}, of which the ${entries.length} largest are photograph; all are in the CSV` : `${total}`;
+    get("listed").textContent = total > entries.length ? `${total}, of which the ${entries.length} largest are listed; all are in the CSV` : `${total}`;
     get("more").hidden = entries.length <= limit;
     get("more").textContent = `Show all ${entries.length}`;
   }

@@ -19,10 +19,10 @@ from foveate.server.errors import ServiceError
 from foveate.server.service import Service
 
 IO_THREADS = 4
-"""Threads in which uploads may wait for the I/O worker; more would take threads that the page needs."""
+"""Number of threads in which uploads wait for the I/O worker; more would take threads from the page."""
 
 EXPORT_THREADS = 16
-"""Threads in which files may be written on request: fewer than half of the 40 that answer requests."""
+"""Number of threads that may write files on request: fewer than half of the 40 that answer requests."""
 
 Done = TypeVar("Done")
 
@@ -39,7 +39,7 @@ async def _service(request: Request) -> AsyncIterator[Service]:
 
 
 def _may_be_deletion(error: Exception) -> bool:
-    """Return whether an error can mean that files or rows vanished while they were read or written."""
+    """Return whether an error can mean that files or rows were deleted while they were read or written."""
     if isinstance(error, ServiceError):
         return error.code in {"no_space", "storage", "internal", "unreadable", "refused"}
     return isinstance(error, OSError | LookupError | OutputError)
@@ -53,10 +53,10 @@ async def _is_deleted(request: Request, service: Service) -> bool:
 
 
 async def _export_slot(request: Request) -> AsyncIterator[None]:
-    """Hold one of the threads that may write files on request, until the response begins.
+    """Reserve one of the threads that may write files on request, until the response begins.
 
     Raises:
-        ServiceError: all of them are busy; the remaining threads answer the page.
+        ServiceError: all of these threads are busy; the other threads answer the page.
     """
     slots: asyncio.Semaphore = request.app.state.export_slots
     if slots.locked():
@@ -70,7 +70,7 @@ WritesFiles = Depends(_export_slot, scope="function")
 
 
 async def wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
-    """Do work that waits for the I/O worker, in one of a few threads; a disconnect does not stop it."""
+    """Run work that waits for the I/O worker in one of a few threads; a disconnect does not stop it."""
     limiter: CapacityLimiter = request.app.state.io_limiter
     with anyio.CancelScope(shield=True):
         done = await to_thread.run_sync(work, limiter=limiter)
@@ -88,6 +88,6 @@ Grader = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI descriptions of the errors of any request, and of further statuses."""
+    """Return the OpenAPI descriptions of the errors that any request may cause, and of further statuses."""
     every = (400, 401, 403, 405, 413, 421, 422, 429, 500, 503, *statuses)
     return {status: {"model": schemas.Error} for status in every}

@@ -1,7 +1,7 @@
 """Routes of batches.
 
 Knows:   /api/batches and /api/batches/{id}, and the reports that are made of one: /api/report-jobs.
-Ignores: what is in a photograph.
+Ignores: what a photograph contains.
 """
 
 import time

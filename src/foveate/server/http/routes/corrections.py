@@ -127,7 +127,7 @@ def _attribution(body: schemas.NewStroke | schemas.NewVerdict) -> Attribution:
 
 
 def _edit_body(services: Service, changed: EditResult) -> schemas.CorrectionState:
-    """Publish a change, and return the state with the box that was changed."""
+    """Notify the subscribers of a change, and return the state with the box of the changed pixels."""
     services.publish(changed.record)
     state = state_of(services, changed.record)
     if changed.box is None or changed.lesion is None:
@@ -212,7 +212,7 @@ def snapshot(services: Services, id: Id, name: Grader, body: schemas.Snapshot) -
 def delete_reference(services: Services, id: Id, name: Grader) -> Response:
     """Delete a grader's reference masks."""
     if not services.references.delete(services.done(id), name):
-        raise errors.not_found("mask to compare with")
+        raise errors.not_found("reference mask")
     return Response(status_code=204)
 
 
@@ -222,7 +222,7 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
     record = services.done(id)
     lesion_codes = services.references.names(record).get(name)
     if lesion_codes is None:
-        raise errors.not_found("mask to compare with")
+        raise errors.not_found("reference mask")
     agreements = {}
     for lesion in lesion_codes:
         true, false, missed = services.references.agreement(

@@ -1,7 +1,7 @@
 """Routes of files: zips, overlays, the report.
 
-Knows:   which files there are, and their names when they are saved.
-Ignores: how they are made.
+Knows:   which files can be downloaded, and the names under which browsers save them.
+Ignores: how the files are made.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ PDF: dict[int | str, dict[str, Any]] = {
 }
 
 EVERY = 1_000_000
-"""More photographs than any folder holds."""
+"""Limit of a list of all photographs: more than any data folder holds."""
 
 
 @router.get("/photographs/{id}/download", response_class=FileResponse, responses=ZIP)
@@ -54,7 +54,7 @@ def download(
 
 @router.get("/photographs/{id}/training", response_class=FileResponse, responses=ZIP)
 def training(services: Services, id: Id) -> FileResponse:
-    """Return a photograph and its corrected masks as a set to train on."""
+    """Return a photograph and its corrected masks as a data set for training."""
     record = services.done(id)
     return zip_response(services.exports.zip_training([record]), f"{record.key}-training")
 
@@ -63,7 +63,7 @@ def training(services: Services, id: Id) -> FileResponse:
 def all_training(
     services: Services, batch: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None
 ) -> FileResponse:
-    """Return all photographs that a person has corrected or reviewed, as a set to train on."""
+    """Return all photographs that a person has corrected or reviewed, as a data set for training."""
     return zip_response(services.exports.zip_training(done_of(services, batch)), "training")
 
 
@@ -148,12 +148,12 @@ def _overlay(services: Service, record: Record, width: int | None) -> bytes:
 
 
 def done_of(services: Service, batch: str | None) -> list[Record]:
-    """Return all photographs that are done, or those of a batch."""
+    """Return all photographs that are done, or only those of a batch."""
     return services.database.select(Wanted(batch=batch, state="done", limit=EVERY))[0]
 
 
 def zip_response(path: FilePath, filename: str) -> FileResponse:
-    """Send a zip under a name, and delete it afterwards."""
+    """Return a response that sends a zip under a name, and deletes it afterwards."""
     gone = BackgroundTask(path.unlink, missing_ok=True)
     return FileResponse(
         path, media_type="application/zip", filename=f"{names.key(filename)}.zip", background=gone

@@ -1,6 +1,6 @@
 """Routes of findings: counts, regions, the ETDRS grid.
 
-Knows:   which figures there are, and of which layer.
+Knows:   which figures exist, and for which layer.
 Ignores: how they are counted.
 """
 
@@ -82,10 +82,10 @@ def regions(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
     layer: LayerName = "corrected",
 ) -> schemas.Regions:
-    """List regions, of one lesion or of all."""
+    """List the regions of one lesion or of all lesions."""
     record = services.done(id)
     if (level is not None or threshold is not None) and lesion is None:
-        raise errors.invalid("say of which lesion the level is")
+        raise errors.invalid("a level or threshold is of one lesion; give lesion, too")
     if level is not None and threshold is not None:
         raise errors.invalid("give a level or a threshold, not both")
     if lesion is not None:

@@ -60,7 +60,7 @@ def agreement_of(services: Services, id: Id) -> schemas.GradersAgreement:
 
 @router.post("/photographs/{id}/adjudication", status_code=201)
 def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> schemas.GradingsBody:
-    """Begin the adjudication of a photograph's gradings, in the photograph's own corrections."""
+    """Begin the adjudication of a photograph's gradings; it is made in the photograph's own corrections."""
     record = services.done(id)
     services.gradings.adjudicate(
         record, body.adjudicator, body.source, lambda: _apply(services, record, body)

@@ -86,7 +86,7 @@ async def submit_path(
 
 @contextlib.asynccontextmanager
 async def _reservation(services: Service) -> AsyncIterator[Path]:
-    """Hold a place in the queue, and a path for the file; a file that remains there is deleted."""
+    """Reserve a place in the queue, and a path for the file; a file that remains there is deleted."""
     reservation = services.jobs.reserve()
     await to_thread.run_sync(reservation.__enter__)
     upload = services.data_dir.incoming / uuid.uuid4().hex
@@ -167,10 +167,10 @@ def change(
     body: schemas.Changes,
     if_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> schemas.PhotographBody:
-    """Change the editable fields of a photograph, if it has not changed since it was read."""
+    """Change the editable fields of a photograph; with If-Match, only if it still has that state."""
     if {"thresholds", "levels"} <= body.model_fields_set:
         raise errors.invalid("give thresholds or levels, not both")
-    with services.corrections.lock(id):  # nobody changes it between the comparison and the change
+    with services.corrections.lock(id):  # so that nobody changes it between the comparison and the change
         record = services.record(id)
         _require_present(services, record, if_match)
         _change_fields(services, record, body)
@@ -185,12 +185,12 @@ def change(
 
 
 def _require_present(services: Service, record: Record, if_match: str | None) -> None:
-    """Require that a photograph is in one of the states of an If-Match header, if there is one.
+    """Require that a photograph's entity tag is in the If-Match header, if there is one.
 
-    Compressing proxies turn our tags into weak ones. We accept those, since our tags identify no bytes.
+    Proxies that compress turn our tags into weak ones. These are accepted: our tags do not identify bytes.
 
     Raises:
-        Problem: it has changed; the response holds its current state.
+        Problem: the photograph has changed; the response contains its current state.
     """
     if if_match is None or if_match.strip() == "*":
         return
@@ -200,14 +200,14 @@ def _require_present(services: Service, record: Record, if_match: str | None) ->
         raise Problem(
             412,
             "outdated",
-            "the photograph has been changed since it was read; look at its present state, and try again",
+            "the photograph has changed since it was read; check its current state, and try again",
             {"ETag": f'"{present.etag}"'},
             photograph=present.model_dump(mode="json"),
         )
 
 
 def _thresholds(record: Record, levels: Mapping[str, int]) -> dict[str, float]:
-    """Return the thresholds of chosen levels; one at the model's level keeps the model's own."""
+    """Return the thresholds of chosen levels; a lesion at the model's level keeps the model's threshold."""
     facts = record.predicted
     return {lesion: level / 255 for lesion, level in levels.items() if level != level_of(facts, {}, lesion)}
 
@@ -241,7 +241,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))
 def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.PhotographBody:
-    """Predict a photograph again, with another field of view or part."""
+    """Predict a photograph again, with another field of view or part of the photograph."""
     record = services.record(id)
     services.gradings.require_ungraded(record)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)

@@ -1,6 +1,6 @@
 """Routes of pictures: tiles of the photograph, of maps and masks, and thumbnails.
 
-Knows:   which tiles there are.
+Knows:   which tiles exist.
 Ignores: how they are cut and packed.
 """
 
@@ -23,12 +23,12 @@ router = APIRouter(prefix="/api/photographs/{id}", tags=["pictures"], responses=
 
 Number = Annotated[int, Path(ge=0, le=1_000_000)]
 
-Revision = Annotated[int | None, Query(ge=0, le=2**53, description="so that a new revision is a new address")]
+Revision = Annotated[int | None, Query(ge=0, le=2**53, description="gives each revision its own address")]
 
 
 def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
     binary = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"content": {kind: binary}}, 204: {"description": "nothing to draw"}}
+    return {200: {"content": {kind: binary}}, 204: {"description": "the tile is 0 everywhere"}}
 
 
 JPEG, PNG = _picture("image/jpeg"), _picture("image/png")
@@ -57,7 +57,7 @@ def thumbnail(services: Services, id: Id) -> Response:
 def model_map(
     *, services: Services, id: Id, lesion: Code, level: Number, column: Number, row: Number
 ) -> Response:
-    """Return a tile of the model's probabilities of a lesion."""
+    """Return a tile of the model's probabilities for a lesion."""
     return _tile(services, id, lesion, "model", (level, row, column))
 
 
@@ -72,7 +72,7 @@ def corrected_map(
     row: Number,
     revision: Revision = None,
 ) -> Response:
-    """Return a tile of the probabilities with corrections."""
+    """Return a tile of a lesion's probabilities with corrections."""
     return _tile(services, id, lesion, "corrected", (level, row, column))
 
 
@@ -100,7 +100,7 @@ def reference(
     """Return a tile of a reference mask."""
     pyramid = services.references.pyramid(services.done(id), reference, lesion)
     if pyramid is None:
-        raise errors.not_found("mask to compare with")
+        raise errors.not_found("reference mask")
     return _of(pyramid, (level, row, column))
 
 
@@ -115,7 +115,7 @@ def stack(
     row: Number,
     revision: Revision = None,
 ) -> Response:
-    """Return the tiles of all lesions in one picture."""
+    """Return the tiles of all lesions as one picture."""
     record, place = services.done(id), (level, row, column)
     if layer in {"model", "corrected"}:
         tile = _packed(services, services.data_dir.photograph(id).map_tiles, place)
@@ -129,7 +129,7 @@ def stack(
         return _image_response(tiles.restack(tile, made, *place), "image/png")
     made = [_pyramid(services, record, lesion, layer) for lesion in record.predicted.lesions]
     if layer.startswith("reference-") and not any(content is not None for content in made):
-        raise errors.not_found("mask to compare with")
+        raise errors.not_found("reference mask")
     sizes = tiles.levels((record.height, record.width))
     if level >= len(sizes) or not sizes[level].has(row, column):
         raise errors.not_found("tile")

@@ -33,7 +33,7 @@ def healthz(services: Services) -> schemas.Health:
 
 @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
 def metrics(services: Services) -> PlainTextResponse:
-    """Return counters for Prometheus."""
+    """Return the metrics for Prometheus."""
     text = services.metrics.text(
         version(), services.database.states(), services.jobs.lengths(), services.options.limits.waiting
     )
@@ -82,9 +82,9 @@ def session(request: Request, services: Services) -> schemas.Session:
 
 @router.post("/api/session", tags=["server"], status_code=204)
 def sign_in(request: Request, services: Services, body: schemas.NewSession) -> Response:
-    """Open a session for a client that knows the token."""
+    """Open a session for a client that sends the token."""
     if services.sessions.token_required and not services.sessions.knows(body.token):
-        raise Problem(401, "token_required", "that is not the token")
+        raise Problem(401, "token_required", "the token is wrong; ask the person who runs the server")
     answer = Response(status_code=204)
     if services.sessions.token_required:
         answer.set_cookie(

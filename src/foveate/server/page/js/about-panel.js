@@ -1,11 +1,11 @@
-// What a person says of the open photograph: which eye it shows, and a note.
+// What a person states about the open photograph: which eye it shows, and a note.
 //
-// Knows:   both fields, and that a note is saved where typing rests.
+// Knows:   both fields, and that a note is saved when typing pauses.
 // Ignores: how they are stored.
 
 import { byId, radioGroup } from "./dom.js";
 
-const REST_MS = 700; // without a key until a note is saved
+const REST_MS = 700; // after the last key, until a note is saved
 const EYES = [
   { value: "right", text: "Right", title: "Right eye (OD)" },
   { value: "left", text: "Left", title: "Left eye (OS)" },
@@ -26,7 +26,7 @@ export function createAboutPanel(state, outbox) {
     fit();
   }
 
-  /** A note of several lines is seen whole. */
+  /** Make the field as high as the note, up to six lines. */
   function fit() {
     note.rows = Math.min(6, Math.max(1, note.value.split("\n").length));
   }

@@ -2,8 +2,7 @@
 // brush's cursor.
 //
 // Knows:   how each is drawn, in the photograph's own pixels.
-// Ignores: who sets them. They are few, so that each is an element; regions themselves are rasters
-//          (layers.js).
+// Ignores: who sets them. They are few, so that each is an element; the regions are rasters (layers.js).
 
 import { svgElement } from "./dom.js";
 import * as etdrs from "./etdrs.js";

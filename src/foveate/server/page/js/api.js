@@ -20,7 +20,7 @@ export class RequestError extends Error {
 
 let renewSession = null;
 
-/** Call `renew` where the server asks for its token; requests are sent again when its promise resolves. */
+/** Call `renew` if the server asks for its token; requests are sent again when its promise resolves. */
 export function onSessionLost(renew) {
   renewSession = renew;
 }
@@ -72,7 +72,7 @@ const query = (parameters) => {
 };
 
 /**
- * Whether a text is a photograph's identifier: nothing else, a token least of all, becomes part of a path.
+ * Return whether a text is a photograph's identifier: nothing else, especially no token, becomes part of a path.
  */
 export const isIdentifier = (text) => /^[0-9a-f]{32}$/.test(text);
 
@@ -83,7 +83,7 @@ function photographPath(id) {
 
 const SESSION = "api/session";
 
-/** Find out whether the server answers; a session that was lost does not matter. */
+/** Return whether the server answers; no session is needed. */
 export const isReachable = () =>
   requestOnce("GET", "healthz").then(
     () => true,
@@ -173,8 +173,8 @@ export const deleteBatchReport = (id) => request("DELETE", reportPath(id));
 const absolute = (path) => new URL(path, document.baseURI).href;
 
 /**
- * Addresses of pictures and files. Those of tiles are absolute, since the worker's own address is another
- * one.
+ * Addresses of pictures and files. Those of tiles are absolute, since the worker's script has another address
+ * than the page.
  */
 export const address = {
   tile: (id, level, column, row) => absolute(`${photographPath(id)}/tiles/${level}/${column}_${row}.jpg`),

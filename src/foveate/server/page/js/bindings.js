@@ -1,4 +1,4 @@
-// Which key does what: the order is that of the help dialog.
+// Which key does what, in the order of the help dialog.
 //
 // Knows:   the actions of the page's parts. Ignores: how keys are read, and how anything is done.
 
@@ -22,7 +22,7 @@ export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesio
       text: "Choose the active lesion, which tools edit",
       action: () => lesions.activate(number - 1),
     })),
-    { keys: ["h"], label: "H", text: "Hide all layers, show them again", action: toolbar.toggleHidden },
+    { keys: ["h"], label: "H", text: "Hide all layers, or show them again", action: toolbar.toggleHidden },
     { keys: ["f"], label: "F", text: "Outlines, filled, or heat", action: lesions.toggleStyle },
     {
       keys: [","],
@@ -34,7 +34,7 @@ export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesio
     { title: "Photograph" },
     { keys: ["+", "="], label: "+", text: "Zoom in", action: () => viewer.zoomBy(1.5) },
     { keys: ["-", "_"], label: "−", text: "Zoom out", action: () => viewer.zoomBy(1 / 1.5) },
-    { keys: ["0"], label: "0", text: "Frame the field of view; again: the whole photograph", action: viewer.toggleFit },
+    { keys: ["0"], label: "0", text: "Fit the field of view; again for the whole photograph", action: viewer.toggleFit },
     { keys: ["9"], label: "9", text: "Native size, 1:1", action: () => viewer.zoomTo(1) },
     { keys: ["ArrowLeft"], label: "← → ↑ ↓", text: "Move", action: () => viewer.panBy(-PAN_PX, 0) },
     { keys: ["ArrowRight"], action: () => viewer.panBy(PAN_PX, 0) },
@@ -45,15 +45,15 @@ export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesio
     { keys: ["]"], action: () => toolbar.changeBrightness(0.1) },
     { keys: ["s"], label: "S", text: "Untouched photograph side by side", action: toolbar.toggleSideBySide },
     { keys: ["l"], label: "L", text: "Loupe", action: loupe.toggle },
-    { keys: ["y"], label: "Y", text: "Both photographs by turns (blink)", action: visits.toggleBlinking },
+    { keys: ["y"], label: "Y", text: "Alternate between both photographs (blink)", action: visits.toggleBlinking },
     { keys: ["n", "PageDown"], label: "N", text: "Next photograph", action: () => list.step(1) },
     { keys: ["p", "PageUp"], label: "P", text: "Previous photograph", action: () => list.step(-1) },
     { keys: ["/"], label: "/", text: "Search the list", action: list.search },
     { keys: ["i"], label: "I", text: "Select several photographs", action: list.toggleSelecting },
     { title: "In the list" },
-    { label: "↑ ↓", text: "Along the list, when the focus is in it" },
+    { label: "↑ ↓", text: "Move along the list, when it has the focus" },
     { label: "Enter", text: "Open the photograph; Space does the same" },
-    { label: "Delete", text: "Delete it, after a question" },
+    { label: "Delete", text: "Delete it, after confirmation" },
     { title: "Regions and corrections" },
     { keys: ["j"], label: "J", text: "Next region", action: () => regions.step(1) },
     { keys: ["k"], label: "K", text: "Previous region", action: () => regions.step(-1) },
@@ -94,10 +94,10 @@ export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesio
     { keys: ["Escape"], label: "Esc", text: "Leave the tool", action: tools.cancel },
     { title: "Pointer and touch" },
     { label: "Wheel", text: "Zoom; a double click zooms in" },
-    { label: "Drag", text: "Move the photograph, paint or measure, as the tool says" },
-    { label: "Two fingers", text: "Zoom and move, whatever the tool" },
+    { label: "Drag", text: "Move the photograph, paint or measure, depending on the tool" },
+    { label: "Two fingers", text: "Zoom and move, with any tool" },
     { label: "Click", text: "Select the region under the pointer" },
     { title: "Help" },
-    { keys: ["?"], label: "?", text: "These keys", action: () => byId("show-keys").click() },
+    { keys: ["?"], label: "?", text: "Show these keys", action: () => byId("show-keys").click() },
   ];
 }

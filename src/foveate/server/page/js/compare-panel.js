@@ -61,7 +61,7 @@ export function createComparePanel(state, outbox) {
       ),
     ),
   );
-  let agreement = null; // with the chosen masks, of all levels
+  let agreement = null; // agreement with the chosen masks at all levels
 
   byId("compare").replaceChildren(
     element(
@@ -91,7 +91,7 @@ export function createComparePanel(state, outbox) {
     element("div", { class: "row" }, saveButton),
   );
 
-  /** Load which masks a view's photograph has, and choose some of them: a name, or null for none. */
+  /** Load the list of masks of a view's photograph, and choose those with a name; null for none. */
   async function load(view, reference) {
     lesion.replaceChildren(
       element("option", { value: "" }, "by the file's name"),
@@ -145,7 +145,7 @@ export function createComparePanel(state, outbox) {
       element(
         "table",
         {},
-        element("caption", { class: "small muted" }, "Pixels at the present thresholds"),
+        element("caption", { class: "small muted" }, "Pixels at the current thresholds"),
         element("thead", {}, element("tr", {}, ...headings)),
         element(
           "tbody",
@@ -169,13 +169,13 @@ export function createComparePanel(state, outbox) {
     );
   }
 
-  // ---- adding and deleting: all of it for the photograph that was open when the person acted ----
+  // ---- adding and deleting: always for the photograph that was open when the person acted ----
 
-  /** Return the name for new masks, or null if it cannot be one. */
+  /** Return the name for new masks, or null if it is not valid. */
   function newName() {
     const given = name.value.trim();
     if (NAME.test(given)) return given;
-    showMessage("A name of masks may hold letters, digits, - and _, at most 40 of them.");
+    showMessage("That name is not valid: use letters, digits, - and _, at most 40 characters.");
     return null;
   }
 
@@ -188,7 +188,7 @@ export function createComparePanel(state, outbox) {
     for (const { file, code } of masks) {
       if (code) await attempt(view, () => api.putReference(view.id, given, code, file), `${file.name}: `);
       else
-        showMessage(`${file.name}: which lesion is it? Choose one, or end the name in _EX, _MA, _HE or _SE.`);
+        showMessage(`${file.name}: the lesion is not known. Choose one, or end the name in _EX, _MA, _HE or _SE.`);
     }
     await show(view, given);
   }
@@ -210,7 +210,7 @@ export function createComparePanel(state, outbox) {
     if (await attempt(view, () => api.deleteReference(view.id, reference))) await show(view, null);
   }
 
-  /** Change a view's masks, after the edits that are on their way; returns whether it was done. */
+  /** Change a view's masks, after its pending edits; returns whether the change was made. */
   async function attempt(view, send, prefix = "") {
     let isDone = false;
     await outbox.add(view.id, {
@@ -229,7 +229,7 @@ export function createComparePanel(state, outbox) {
     if (view === state.view) await load(view, reference);
   }
 
-  /** Show nothing of another photograph, then load what this one has. */
+  /** Clear the panel, then load the masks of the open photograph. */
   function reset() {
     renderSelector([]);
     choose(null);

@@ -1,7 +1,7 @@
 // Corrections: what a grader paints, erases, accepts and rejects; saved at once.
 //
 // Knows:   that an edit belongs to the photograph, the lesion and the revision that the grader saw, and that
-//          undo and redo are the server's.
+//          the server carries out undo and redo.
 // Ignores: pixels: the server paints, and the page shows the tiles that changed.
 
 import * as api from "./api.js";
@@ -12,8 +12,8 @@ import { AGAIN } from "./outbox.js";
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export function createCorrections(state, layers, outbox) {
-  // photograph id -> {pending, revision, steps}: the number of edits on their way, the revision after the
-  // last edit that was answered, and whether "undo" and "redo" will be possible after all of them.
+  // photograph id -> {pending, revision, steps}: the number of pending edits, the revision after the last
+  // edit that was answered, and whether "undo" and "redo" will be possible after all pending edits.
   const journals = new Map();
 
   async function load(view = state.view) {
@@ -27,8 +27,8 @@ export function createCorrections(state, layers, outbox) {
   }
 
   /**
-   * Take over the state of a photograph's corrections, unless the page knows a later one; `box`: of the
-   * pixels that changed, null for all.
+   * Take over the state of a photograph's corrections, unless the page has a later one; `box`: box of the
+   * pixels that changed, null for all pixels.
    */
   function receive(id, corrections, box) {
     const { view } = state;
@@ -38,8 +38,8 @@ export function createCorrections(state, layers, outbox) {
   }
 
   /**
-   * Send an edit of a view's photograph. The revision is the one that the grader sees: the view's, or that
-   * which earlier edits in the outbox lead to. If somebody else edits meanwhile, the server refuses.
+   * Send an edit of a view's photograph. The revision is the one that the grader sees: the view's, or the
+   * one that earlier edits in the outbox lead to. If somebody else edits meanwhile, the server refuses.
    */
   function edit(view, send, { stroke = null, steps = { undo: true, redo: false } } = {}) {
     const { id } = view;
@@ -115,7 +115,7 @@ export function createCorrections(state, layers, outbox) {
     return Boolean(direction === "undo" ? view.corrections?.can_undo : view.corrections?.can_redo);
   }
 
-  /** Undo or redo the last edit, also one that is still on its way: "undo", "redo". */
+  /** Undo or redo the last edit, even one that is still pending; direction: "undo" or "redo". */
   function step(direction) {
     if (!canStep(direction)) return;
     edit(state.view, (id, revision) => api.stepCorrections(id, direction, revision), {

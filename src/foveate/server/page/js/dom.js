@@ -1,6 +1,6 @@
 // Elements of the page: find, create and set them.
 //
-// Knows:   elements and their attributes. Text is set as text, never as HTML: file names may hold anything.
+// Knows:   elements and their attributes. Text is set as text, never as HTML: file names may contain anything.
 // Ignores: what the page is about.
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,7 +1,7 @@
-// The panel of downloads: files, a report to print, training data; and by whom the photograph was reviewed.
+// The panel of downloads: files, a report to print, training data; and the grader and the review mark.
 //
-// Knows:   which files there are, and that they are made from what the server holds.
-// Ignores: what is in the files.
+// Knows:   which files there are, and that the server makes them from its own state.
+// Ignores: what the files contain.
 
 import { address } from "./api.js";
 import { createBatchReports } from "./batch-report.js";
@@ -91,7 +91,7 @@ export function createDownloads(state, outbox, corrections) {
         target: "_blank",
         rel: "noopener",
       }),
-      link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page to file, A4", file),
+      link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page as a file, A4", file),
       link(
         "training",
         "As training data (zip)",
@@ -115,8 +115,7 @@ export function createDownloads(state, outbox, corrections) {
   }
 
   /**
-   * Follow a link when the changes that are on their way have been saved: the server makes the file from what
-   * it has.
+   * Follow a link after all pending changes have been saved: the server makes the file from its own state.
    */
   async function afterSaving(event, id) {
     if (!outbox.hasPending(id)) return;

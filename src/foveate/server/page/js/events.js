@@ -1,7 +1,7 @@
 // The server's events: changes of photographs as they happen, whoever makes them.
 //
 // Knows:   server-sent events, and how to connect again after the browser has given up.
-// Ignores: what an event means. After each connection the server sends "hello": what was missed is not
+// Ignores: what an event means. After each connection the server sends "hello": missed events are not
 //          repeated.
 
 import { getServer, isReachable } from "./api.js";
@@ -18,12 +18,12 @@ export function listenForEvents(handlers) {
     source.addEventListener("error", () => {
       // A connection that breaks is renewed by the browser; one that is refused is not.
       if (source.readyState === EventSource.CLOSED) setTimeout(reconnect, RETRY_MS);
-      else isReachable(); // which says on the page that it is not
+      else isReachable(); // which shows a notice if the server does not answer
     });
   }
 
   /**
-   * Connect when the server answers again; where it asks for its token, the request itself waits for that.
+   * Connect when the server answers again; if it asks for its token, the request waits until one is given.
    */
   function reconnect() {
     getServer().then(connect, () => setTimeout(reconnect, RETRY_MS));

@@ -1,6 +1,6 @@
 // The photograph in other colours: red-free, and with stronger local contrast.
 //
-// Knows:   the pixels of one tile, and the mean colour around each place of the photograph.
+// Knows:   the pixels of one tile, and the mean colour around each point of the photograph.
 // Ignores: where tiles come from. Filters are for the eye: the model always gets the original pixels.
 
 const DARK = 12; // green below which a pixel lies outside the field of view

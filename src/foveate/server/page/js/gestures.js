@@ -1,7 +1,7 @@
 // Fingers on the photograph while a tool is in use: two of them zoom and move it, as without a tool.
 //
-// Knows:   which fingers are down, and that beside a pen all fingers move the photograph: a hand that rests on
-//          the screen paints nothing.
+// Knows:   which fingers are down, and that all fingers move the photograph once a pen is used, so that a hand
+//          that rests on the screen paints nothing.
 // Ignores: what the tools do.
 
 /** viewer: its `pinch(factor, from, to)` moves the photograph from one point of the screen to another. */
@@ -16,14 +16,14 @@ export function createGestures(viewer) {
   const spreadOf = ([a, b]) => (b ? Math.hypot(a.x - b.x, a.y - b.y) : 0);
 
   return {
-    /** Take note of a pointer that goes down; return whether the photograph is moved, and no tool used. */
+    /** Record a pointer that goes down; return whether it moves the photograph instead of using the tool. */
     down({ pointerType, pointerId, clientX, clientY }) {
       hasPen ||= pointerType === "pen";
       if (pointerType !== "touch") return false;
       fingers.set(pointerId, { x: clientX, y: clientY });
       return hasPen || fingers.size > 1;
     },
-    /** Move the photograph with the fingers; return whether they do. */
+    /** Move the photograph with the fingers; return whether it was moved. */
     move({ pointerId, clientX, clientY }) {
       if (!fingers.has(pointerId) || !(hasPen || fingers.size > 1)) return false;
       const before = [...fingers.values()];

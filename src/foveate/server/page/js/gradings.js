@@ -1,6 +1,6 @@
-// Double grading: begin a grading of one's own, say that it is done, and decide when all are done.
+// Double grading: begin one's own grading, mark it as done, and decide when all are done.
 //
-// Knows:   whose copy is open, who else grades, and that gradings of others are shown when all are done only.
+// Knows:   whose copy is open, who else grades, and that gradings of others are shown only when all are done.
 // Ignores: how a copy is corrected: it is a photograph like any other.
 
 import * as api from "./api.js";
@@ -10,7 +10,7 @@ import { showFailure, showMessage } from "./messages.js";
 /** graderLayers: what each grader left, over the photograph (grader-layers.js). */
 export function createGradings(state, outbox, loadList, graderLayers) {
   const panel = byId("grading");
-  let shown = 0; // counts what was to be shown: an answer for an earlier photograph shows nothing
+  let shown = 0; // counts calls of render: answers for earlier photographs are ignored
 
   async function render() {
     const number = ++shown;
@@ -32,11 +32,11 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   const button = (id, text, onclick) => element("button", { type: "button", id, onclick }, text);
   const line = (text) => element("p", { class: "small" }, text);
 
-  /** What stands below the copy that a grader works on. */
+  /** Return what is shown for the copy that a grader works on. */
   function ownGrading({ id, grading: { grader, done, original } }) {
     const back = button("grading-back", "Back to the photograph", () => openPhotograph(original));
     if (done) {
-      const again = button("grading-again", "Take it up again", () => setDone(id, false));
+      const again = button("grading-again", "Reopen the grading", () => setDone(id, false));
       return [line(`Grading of ${grader}: done.`), again, back];
     }
     return [
@@ -45,7 +45,7 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     ];
   }
 
-  /** What stands below a photograph that people grade. */
+  /** Return what is shown for a photograph that people grade. */
   function others({ id }, { gradings, open, adjudication }, pairs) {
     const names = gradings.map(({ grader, done }) => `${grader} (${done ? "done" : "under way"})`);
     const said = names.length ? `Graded by ${names.join(", ")}.` : "Nobody has graded this photograph yet.";
@@ -58,17 +58,17 @@ export function createGradings(state, outbox, loadList, graderLayers) {
       line(said),
       ...outlines,
       ...agreements,
-      button("adjudicate", "Decide, beginning with what all marked", () => adjudicate(id)),
+      button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id)),
     ];
   }
 
   function agreement({ graders, lesion, dice, present }) {
-    if (present.neither) return line(`${lesion}: neither ${graders.join(" nor ")} left any`);
-    if (!present.both) return line(`${lesion}: only ${graders[present.first ? 0 : 1]} left any`);
+    if (present.neither) return line(`${lesion}: neither ${graders.join(" nor ")} marked any`);
+    if (!present.both) return line(`${lesion}: only ${graders[present.first ? 0 : 1]} marked any`);
     return line(`${lesion}: ${graders.join(" and ")}, Dice ${dice.toFixed(2)}`);
   }
 
-  /** Do something under the grader's name; say so where there is none, or where it fails. */
+  /** Act under the grader's name; show a message if there is no name, or if the action fails. */
   async function act(action) {
     if (!state.author) return showMessage("Enter your name as grader first.");
     try {

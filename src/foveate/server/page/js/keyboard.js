@@ -1,4 +1,4 @@
-// The keyboard: calls what a key is bound to, and lists all keys in the help dialog.
+// The keyboard: calls the action of a key, and lists all keys in the help dialog.
 //
 // Knows:   how keys are named on different keyboards, and which elements keep their own keys.
 // Ignores: what an action does (bindings.js).
@@ -11,7 +11,7 @@ import { readPreferences, savePreferences } from "./preferences.js";
 /**
  * Bind keys, and fill the help dialog.
  *
- * bindings: [{title}] starts a section; [{keys: ["h"], label: "H", text: "Hide all layers", action}]; one
+ * bindings: [{title}] starts a section; [{keys: ["h"], label: "H", text: "Hide all layers", action}]; a binding
  * without a label is not listed in the help.
  */
 export function bindKeys(bindings) {
@@ -61,8 +61,8 @@ function helpSections(bindings) {
 }
 
 /**
- * Return a key's name, "ctrl+shift+z": by its letter, else by the digit's place, as some keyboards need Shift
- * for digits.
+ * Return a key's name, such as "ctrl+shift+z": by its letter, or by the place of a digit, since some keyboards
+ * need Shift for digits.
  */
 function keyName(event, actions) {
   const name = nameOf(event.key, event);

@@ -3,9 +3,8 @@
 // Knows:   which tiles are on the screen, which pictures of them are loaded, and how both are placed.
 // Ignores: how a tile is drawn (raster.js), what a person may set, and what the photograph shows.
 //
-// Moving only places pictures that are loaded. Where a picture is missing or has earlier settings, the
-// coarser or the earlier one is shown meanwhile; pictures are requested from the middle of the screen
-// outwards.
+// A move only places pictures that are loaded. If a picture is missing or has earlier settings, a coarser or
+// the earlier one is shown meanwhile; pictures are requested from the middle of the screen outwards.
 
 import { address } from "./api.js";
 import { drawCounts } from "./clusters.js";
@@ -15,7 +14,7 @@ import { tilesCovering } from "./tiles.js";
 
 const CONCURRENT = 6; // requests: settings may change before more of them are answered
 const MAX_PICTURES = 600; // most are small, since they are cropped to what is drawn
-const MARGIN = 2; // px of its neighbours around each tile of a stack, as the server has it
+const MARGIN = 2; // px of its neighbours around each tile of a stack, as on the server
 const RETRY_MS = 3000; // until a tile that failed is requested again
 const LINES_FROM = 1.8; // screen px for each px of the photograph, from which outlines run along pixel edges
 const LINE_WIDTH = 2.2; // CSS px of such a line, without its dark halo
@@ -33,7 +32,7 @@ export function createLayers(canvas, placement, worker) {
   const pictures = new Map(); // tile key -> its picture, with the settings and the revision that it shows
   const requests = new Set(); // under way
   let queue = []; // tiles to request
-  let failures = 0; // tiles on the screen whose request failed, and is to be repeated
+  let failures = 0; // tiles on the screen whose request failed and will be repeated
   let settings = null;
   let frame = 0;
   const clustered = new Map(); // level -> its clusters, and which of them each tile leaves out
@@ -74,7 +73,7 @@ export function createLayers(canvas, placement, worker) {
     pictures.clear();
   }
 
-  /** Request the tiles that show a box anew, at a new revision; all tiles if there is no box. */
+  /** Request the tiles that show a box again, at a new revision; all tiles if there is no box. */
   function invalidate(box, revision) {
     if (!settings) return;
     settings.revision = revision;
@@ -234,7 +233,7 @@ export function createLayers(canvas, placement, worker) {
   const countAt = (x, y) =>
     counts.find(({ left, top, right, bottom }) => x >= left && x <= right && y >= top && y <= bottom)?.box ?? null;
 
-  /** Where the photograph is seen from afar, what contrasts little with the retina has thicker outlines. */
+  /** Return the width of a layer's outline, px: at low zoom, thicker for colours near that of the retina. */
   const thickness = (level, { colour }) =>
     level === lastLevel() || window.devicePixelRatio > 1.4 || !isLight(colour) ? 2 : 1;
 
@@ -342,7 +341,7 @@ export function createLayers(canvas, placement, worker) {
     const requested = requestName(picture, highZoom, left);
     if (picture.requested === requested) return;
     Object.assign(picture, { requested, failed: null });
-    pictures.delete(key); // and at the end again: the least recently requested picture is dropped first
+    pictures.delete(key); // and added at the end: the least recently requested picture is dropped first
     pictures.set(key, picture);
     const isWanted = () => pictures.get(key) === picture && picture.requested === requested;
     const request = worker.request("layer-tile", {
@@ -414,7 +413,7 @@ export function createLayers(canvas, placement, worker) {
     }
   }
 
-  /** Return how many pictures are still to come: 0 if the screen shows what is set. */
+  /** Return how many pictures are not loaded yet: 0 if the screen shows the current settings. */
   const pending = () => requests.size + queue.length + failures + clusterRequests;
 
   return { show, clear, invalidate, redraw, draw, pending, countAt, counts: () => counts };

@@ -1,6 +1,6 @@
 // The panel of lesions: each with its key, colour, threshold, and the number and area of its regions.
 //
-// Knows:   which controls a lesion has, and that a moving threshold is drawn at once and saved when it rests.
+// Knows:   which controls a lesion has; that a moving threshold is drawn at once, and saved when it stops.
 // Ignores: how layers are drawn.
 
 import * as api from "./api.js";
@@ -10,9 +10,9 @@ import { failureText, showFailure } from "./messages.js";
 import { countAndArea, formatProbability, MAX_LEVEL } from "./thresholds.js";
 
 const NEXT_STYLE = { outline: "fill", fill: "heat", heat: "outline" };
-const REST_MS = 250; // after a threshold was moved, until it is saved and the regions are listed anew
+const REST_MS = 250; // after the last move of a threshold, until it is saved and the regions are listed again
 
-/** onAnalysed(photograph): the server analyses a photograph again. */
+/** onAnalysed(photograph): called when the server analyses a photograph again. */
 export function createLesionPanel(state, outbox, onAnalysed) {
   const rows = new Map(); // lesion code -> the elements of its row
   const selectStyle = radioGroup(
@@ -41,7 +41,7 @@ export function createLesionPanel(state, outbox, onAnalysed) {
     renderFigures();
   }
 
-  /** Say why there are no lesions. */
+  /** Return the reason why no lesions are shown, with what the person can do. */
   function explanation() {
     const { photograph } = state;
     const text = !photograph

@@ -1,11 +1,11 @@
-// The loupe: the untouched photograph under the pointer, enlarged, whatever is drawn over it.
+// The loupe: the photograph under the pointer, enlarged and without any layers.
 //
-// Knows:   when it is on, and where it follows the pointer to.
+// Knows:   whether the loupe is on, and how it follows the pointer.
 // Ignores: how the photograph is enlarged (viewer.js).
 
 import { byId, isPressed, setPressed } from "./dom.js";
 
-const ENLARGES = 3; // times what is on the screen, and at least native size
+const ENLARGES = 3; // times the scale on the screen, and at least native size
 
 /** viewer: its `magnify(point, scale)` fills the loupe. */
 export function createLoupe(viewer) {

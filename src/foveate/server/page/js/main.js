@@ -33,7 +33,7 @@ import { createWorkerClient } from "./worker-client.js";
 
 const state = createState();
 
-// ---- what goes to the server and comes from it ----
+// ---- exchange with the server ----
 
 const outbox = createOutbox({
   saveFields: (id, fields, options) => store.saveFields(id, fields, options),
@@ -136,7 +136,7 @@ async function start() {
   toolbar.restore();
 }
 
-// For measurements and tests: whether the screen shows what is set, and all changes have reached the server.
+// For measurements and tests: whether the screen is up to date, and all changes have reached the server.
 Object.defineProperty(window, "foveate", {
   value: Object.freeze({
     isIdle: () =>

@@ -81,7 +81,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
 
   // ---- the grid ----
 
-  /** Show or hide the grid; a new one is placed by the program, else in the middle of the field of view. */
+  /** Show or hide the grid; a new one is placed as suggested, else in the middle of the field of view. */
   function toggleGrid() {
     const { view } = state;
     if (!view?.result) return;
@@ -111,7 +111,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
   async function loadTable() {
     const { view } = state;
     if (!isPressed(gridButton) || !view?.photograph.grid) return;
-    await outbox.settled(view.id); // the server counts at the thresholds that it has
+    await outbox.settled(view.id); // the server counts at its own thresholds
     try {
       const burden = await api.getGrid(view.id, view.signal);
       if (view === state.view && isPressed(gridButton)) renderTable(burden);

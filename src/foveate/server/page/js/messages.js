@@ -17,7 +17,7 @@ export function showMessage(text, { persistent = false, isGood = false } = {}) {
   if (text && !persistent) timer = setTimeout(() => showMessage(""), MESSAGE_MS);
 }
 
-/** Show why a request failed; a request that the page itself cancelled is no failure. */
+/** Show why a request failed, unless the page itself cancelled it. */
 export function showFailure(error, prefix = "") {
   if (error.name !== "AbortError") showMessage(prefix + error.message);
 }

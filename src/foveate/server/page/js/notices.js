@@ -1,18 +1,18 @@
-// Notices: what hinders all work at present, and what to do about it.
+// Notices: problems that affect all work, and what to do about them.
 //
 // Knows:   that the server does not answer, and that its disk is full.
-// Ignores: which request met it. A notice goes by itself when a request succeeds again.
+// Ignores: which request failed. A notice disappears when a request succeeds again.
 
 import { byId, element } from "./dom.js";
 
 const TEXTS = {
   down: [
     "The server does not answer.",
-    "Is foveate serve still running, and the network up? What you do meanwhile is kept in this page and sent when it answers: leave the page open.",
+    "Check that foveate serve is running and the network is up. Your changes are kept in this page and sent when the server answers: leave the page open.",
   ],
   disk: [
     "The server's disk is full: nothing can be added or saved.",
-    "Delete photographs that are no longer needed, or ask whoever runs the server for more space. What you have drawn is kept in this page and sent again.",
+    "Delete photographs that are no longer needed, or ask the person who runs the server for more space. Your changes are kept in this page and sent again.",
   ],
 };
 
@@ -29,7 +29,7 @@ function set(kind, isOn) {
   );
 }
 
-/** Take note of the status of an answer; 0: there was none. `writes`: whether the request stores something. */
+/** Update the notices from the status of an answer; 0: no answer. `writes`: whether the request stores data. */
 export function noteStatus(status, writes) {
   if (status === 507) set("disk", true);
   else if (writes && status >= 200 && status < 300) set("disk", false);

@@ -1,27 +1,27 @@
 // The outbox: changes of photographs on their way to the server.
 //
 // Knows:   that changes of one photograph are sent one after the other, in the order in which they were made,
-//          and again until the server has answered; and what the page shows meanwhile.
+//          and repeated until the server has answered; and what the page shows meanwhile.
 // Ignores: which photograph is open, and what a change means.
 //
-// An entry holds all that it is about from the moment at which a person acted. Fields of a photograph
-// (thresholds, reviewed, spacing, grid) may be held back for a moment, so that a moving threshold is sent
-// once, when it rests.
+// An entry holds all its data from the moment at which a person acted. Fields of a photograph (thresholds,
+// reviewed, spacing, grid) may be held back for a moment, so that a moving threshold is sent once, when it
+// stops.
 
 import { wait } from "./dom.js";
 
 export const AGAIN = Symbol("again");
 const RETRY_MS = 2000;
-const ATTEMPTS_AFTER_ERROR = 3; // internal errors (500) may not pass, and later entries must not wait forever
-// No answer, no session, a proxy's refusal, time-outs, too many requests, unavailable, no space on the disk:
-// these pass.
+const ATTEMPTS_AFTER_ERROR = 3; // internal errors (500) may be permanent, and later entries must not wait forever
+// Temporary: no answer, no session, a proxy's refusal, time-outs, too many requests, unavailable, no space on
+// the disk.
 const PASSING = new Set([0, 401, 403, 408, 425, 429, 502, 503, 504, 507]);
 
 /**
- * saveFields(id, fields, options): sends fields, and takes over the answer.
+ * saveFields(id, fields, options): sends fields, and stores the answer.
  * onRefusal(id, error): fields were refused. onSaved(id): fields have been answered, or refused.
  * onChange(id): the entries of a photograph, or their state, have changed.
- * onFields(id): `withPending` adds other fields than before, thresholds apart.
+ * onFields(id): the fields that `withPending` adds, except thresholds, have changed.
  */
 export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSaved }) {
   const queues = new Map(); // photograph id -> {entries, trouble, wake}
@@ -69,7 +69,7 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
   function enqueue(id, entry) {
     const isNew = !queues.has(id);
     if (isNew) queues.set(id, { entries: [], trouble: "", wake: () => {} });
-    flush(id); // nothing is overtaken
+    flush(id); // earlier entries are due now: the order is kept
     entry.sent = false;
     entry.finished = new Promise((resolve) => {
       entry.finish = resolve;
@@ -96,7 +96,7 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
     }
   }
 
-  /** Wait until an entry is due, which a later entry or the closing of its photograph may hasten. */
+  /** Wait until an entry is due; a later entry, or closing its photograph, makes it due at once. */
   async function untilDue(queue, entry) {
     while (entry.due > performance.now()) {
       await new Promise((resolve) => {
@@ -132,7 +132,7 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
   const mayPass = ({ status }, attempt) =>
     PASSING.has(status) || (status === 500 && attempt < ATTEMPTS_AFTER_ERROR);
 
-  /** Send what is held back now: of one photograph, or of all. */
+  /** Send held-back entries now: those of one photograph, or all. */
   function flush(id) {
     for (const [key, { entries, wake }] of queues) {
       if (id !== undefined && key !== id) continue;

@@ -49,7 +49,7 @@ function growRing(ring, mask, row, column, across, reach) {
 /**
  * Return the borders of the mask as lines along pixel edges: Int16Array of x1, y1, x2, y2 in px of the tile.
  *
- * At the outer rim of the margin nothing is known of the neighbours, so that no border is drawn there.
+ * Pixels outside the margin are not known, so that no border is drawn at its outer edge.
  */
 export function edgeLines(mask, { side, margin }) {
   const across = side + 2 * margin;

@@ -20,11 +20,11 @@ const HEADING_PX = 30;
 export function createPhotographList(state, store, outbox, uploadCount) {
   const list = byId("photographs");
   const batches = new Map(); // batch id -> its name
-  const burdens = new Map(); // photograph id -> what it is sorted by, as of when it was first known
+  const burdens = new Map(); // photograph id -> the burden that it is sorted by, as first reported
   let entries = []; // as `arrange` returns them
   let ids = []; // of the photographs among them
   let current = null; // id of the row whose controls Tab reaches
-  let opening = 0; // counts what was to be opened: an answer for an earlier one opens nothing
+  let opening = 0; // counts calls of open: answers for earlier ones open nothing
   let frame = 0;
 
   const options = (choices) => choices.map(([value, text]) => element("option", { value }, text));
@@ -77,7 +77,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       if (!store.receiveList(photographs.list, requested, photographs.isComplete)) return;
       const { view } = state;
       if (view && store.get(view.id)) state.refresh(store.get(view.id));
-      else if (view && photographs.isComplete) forget([view.id]); // it was deleted while no events came
+      else if (view && photographs.isComplete) forget([view.id]); // it was deleted while no events arrived
       renderNow();
     } catch (error) {
       showFailure(error);
@@ -101,7 +101,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     }
   }
 
-  /** Draw the list with the next frame, however much changes before. */
+  /** Draw the list in the next frame, once for all changes until then. */
   function render() {
     frame ||= requestAnimationFrame(() => {
       frame = 0;
@@ -134,13 +134,13 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     const known = store.ids().length;
     document.documentElement.classList.toggle("has-photographs", Boolean(known));
     byId("empty-list").hidden = Boolean(ids.length || uploadCount());
-    byId("empty-list").textContent = known ? "None matches." : "None yet.";
+    byId("empty-list").textContent = known ? "No photograph matches." : "No photographs yet.";
     byId("list-summary").textContent = !known ? "" : ids.length < known ? `${ids.length} of ${known}` : `${known}`;
     progress.render();
     renderPosition();
   }
 
-  /** Say which photograph is open, and where it stands in the list. */
+  /** Show which photograph is open, and its position in the list. */
   function renderPosition() {
     const at = ids.indexOf(state.view?.id);
     byId("previous").disabled = at <= 0;
@@ -161,7 +161,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     else open(id);
   }
 
-  /** Open a photograph, and name it in the page's address so that a reload opens it again; null for none. */
+  /** Open a photograph, and put it into the page's address so that a reload opens it again; null for none. */
   function open(id) {
     const number = ++opening;
     if (id && store.get(id)) show(store.get(id));
@@ -171,7 +171,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
 
   function show(photograph) {
     const { view } = state;
-    if (view) outbox.flush(view.id); // what was held back belongs to the photograph that is left
+    if (view) outbox.flush(view.id); // its changes that are held back are sent now
     const hash = photograph ? `#${photograph.id}` : location.pathname;
     if (location.hash !== (photograph ? hash : "")) history.replaceState(null, "", hash);
     if (view?.id !== photograph?.id || !photograph) state.open(photograph);
@@ -180,7 +180,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     if (photograph) rows.reveal(photograph.id);
   }
 
-  /** Load a photograph anew; open it if it is still the one that was to be opened. */
+  /** Load the latest state of a photograph; open it unless another one was requested meanwhile. */
   async function loadAndOpen(id, number) {
     const requested = store.now();
     try {
@@ -188,7 +188,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       if (store.receive(photograph, requested)) update(id);
       if (number === opening && state.view?.id !== id && store.get(id)) show(store.get(id));
     } catch (error) {
-      const isLatest = number === opening; // no other one was to be opened meanwhile
+      const isLatest = number === opening; // no other photograph was requested meanwhile
       if (error.status === 404) forget([id]);
       if (!isLatest) return;
       if (error.status === 404) showMessage("That photograph is no longer on the server.");
@@ -242,16 +242,16 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     selection.render();
   }
 
-  /** Return the photograph that follows in the list and stays, else the one before, else null. */
+  /** Return the next photograph in the list that is not deleted, else the previous one, else null. */
   function neighbourOf(id, deleted) {
     const at = ids.indexOf(id);
     const stays = (other) => !deleted.has(other);
     return ids.slice(at + 1).find(stays) ?? ids.slice(0, Math.max(at, 0)).findLast(stays) ?? null;
   }
 
-  // ---- news of photographs ----
+  // ---- changes of photographs ----
 
-  /** Show what is known of a photograph now, in its row and, if it is open, in the rest of the page. */
+  /** Show the latest state of a photograph in its row and, if it is open, in the rest of the page. */
   function update(id) {
     const photograph = store.get(id);
     if (!photograph) return;
@@ -259,7 +259,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     render();
   }
 
-  /** Take over an uploaded photograph; open it if there is no other. */
+  /** Add an uploaded photograph to the list; open it if none is open. */
   function add(photograph) {
     if (!store.receive(photograph)) return;
     store.addToList(photograph.id);

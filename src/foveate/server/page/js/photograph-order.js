@@ -28,8 +28,8 @@ export const FILTERS = [
  * Return the list's entries: {photograph}, and {batch, name, ids} before the photographs of each batch.
  *
  * photographs: in the order in which they were added. batches: Map of a batch's id to its name.
- * choice: {order, filter, search, keep, burdens}; `keep` is the id of a photograph that stays whatever the
- * filter says, `burdens` a Map of id to what is sorted by, so that rows do not jump while one works.
+ * choice: {order, filter, search, keep, burdens}; `keep` is the id of a photograph that is shown whatever the
+ * filter is, `burdens` a Map of id to the burden to sort by, so that rows do not jump during work.
  */
 export function arrange(photographs, batches, choice) {
   const shown = photographs.filter(matching(batches, choice));
@@ -52,9 +52,9 @@ function sorted(photographs, { order, burdens }) {
   return [...photographs].sort((a, b) => value(b) - value(a));
 }
 
-/** The latest batch comes first; within a batch the first added does, so that Next goes on through it. */
+/** Return the latest batch first; within a batch, the first added comes first, so that Next follows the order. */
 function grouped(photographs, batches) {
-  const groups = new Map(); // batch id or null -> photographs; at its end the group that was added to last
+  const groups = new Map(); // batch id or null -> photographs; the group that was added to last is at the end
   for (const photograph of photographs) {
     const members = groups.get(photograph.batch) ?? [];
     groups.delete(photograph.batch);

@@ -11,8 +11,8 @@ export const EYES = { right: ["R", "Right eye"], left: ["L", "Left eye"] };
 /**
  * Return the row of a photograph.
  *
- * shown: {isOpen, isSelecting, isSelected, isCurrent, place, count}; the controls of the current row alone are
- * reached by Tab, the others by arrow keys. act: {open, remove, select}, called with the id.
+ * shown: {isOpen, isSelecting, isSelected, isCurrent, place, count}; Tab reaches only the controls of the
+ * current row, arrow keys reach the other rows. act: {open, remove, select}, called with the id.
  */
 export function photographRow(photograph, shown, act) {
   const { id, name } = photograph;
@@ -88,7 +88,7 @@ const title = (photograph) =>
     ...marks(photograph),
   );
 
-/** Return what stands behind the name: the eye, a note, corrections, reviewed. */
+/** Return the marks behind the name: the eye, a note, corrections, reviewed. */
 const marks = ({ eye, note, result, reviewed }) => [
   eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
   note ? mark("note-mark", "¶", `Note: ${note}`) : null,
@@ -142,7 +142,7 @@ function lesionCounts(lesions) {
   return element("span", { class: "small chips" }, ...(chips.length ? chips : [none]));
 }
 
-/** Return the heading of a batch: its name, how many it holds, its download, and a box that selects all. */
+/** Return the heading of a batch: its name, its size, its download link, and a box that selects all. */
 export function batchHeading({ batch, name, ids }, { isSelecting, areSelected }, act) {
   return element(
     "li",

@@ -1,4 +1,4 @@
-// The photographs that the server holds, as far as the page knows, and their order.
+// The photographs that the server holds, as far as the page knows them, and their order.
 //
 // Knows:   which of two reports of a photograph is the newer one, and which photographs were deleted.
 // Ignores: how the list looks, and which photograph is open.
@@ -27,8 +27,8 @@ export function createPhotographStore(withPending) {
   const now = () => ++clock;
 
   /**
-   * Take over a list that was requested at a time; `isComplete`: what it lacks is not on the server. Returns
-   * false if a later list has been taken over already.
+   * Take over a list that was requested at a time; `isComplete`: whether it has all photographs of the server.
+   * Returns false if a later list has been taken over already.
    */
   function receiveList(photographs, requested, isComplete) {
     if (requested < lastList) return false;
@@ -42,7 +42,7 @@ export function createPhotographStore(withPending) {
     return true;
   }
 
-  /** Take over a photograph from an event, or from the answer to a request; returns whether it is news. */
+  /** Take over a photograph from an event, or from the answer to a request; returns whether it is newer. */
   function receive(photograph, requested = now()) {
     const { id } = photograph;
     if (deleted.has(id) || reports.get(id)?.time > requested) return false;
@@ -62,7 +62,7 @@ export function createPhotographStore(withPending) {
     ids = ids.filter((listedId) => listedId !== id);
   }
 
-  /** Return a photograph with the changes that are on their way; undefined if it is not known. */
+  /** Return a photograph with its pending changes; undefined if it is not known. */
   function get(id) {
     const report = reports.get(id);
     return report && withPending(report.photograph);
@@ -116,7 +116,7 @@ export function createPhotographStore(withPending) {
     receive,
     addToList,
     remove,
-    /** A deletion was refused: reports of the photograph count again. */
+    /** Accept reports of a photograph again, since its deletion was refused. */
     restore: (id) => deleted.delete(id),
     get,
     all: () => ids.map(get),

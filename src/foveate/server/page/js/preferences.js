@@ -1,6 +1,6 @@
 // Preferences that are kept in this browser: how layers are drawn, and the grader's initials.
 //
-// Knows:   the browser's local storage. No photograph and no name of one is ever written to it.
+// Knows:   the browser's local storage. No photograph, and no name of a photograph, is ever written to it.
 // Ignores: what the preferences mean.
 
 const KEY = "foveate";

@@ -1,4 +1,4 @@
-// The progress of all that was added: how many are done, and how long the rest will take.
+// The progress of all added photographs: how many are done, and how long the rest will take.
 //
 // Knows:   what has been uploaded and analysed since the queue was last empty.
 // Ignores: where the server's estimate of seconds comes from.
@@ -11,7 +11,7 @@ const REFRESH_MS = 1000;
 export function createQueueProgress(store, uploadCount) {
   let done = new Set(); // ids that were active since the queue was last empty
   let queue = { waiting: 0, under_way: 0, seconds: 0 };
-  let told = 0; // when the server said so
+  let told = 0; // when the server sent `queue`
   let timer = 0;
 
   const isActive = ({ state }) => state === "queued" || state === "looking";
@@ -41,7 +41,7 @@ export function createQueueProgress(store, uploadCount) {
     byId("queue-text").textContent = `${total - open} of ${total} done${timeLeft(open)}`;
   }
 
-  /** The server's seconds, less those that have passed, for all that is known to come. */
+  /** Return the time left: the server's estimate less the time passed, scaled to all unfinished photographs. */
   function timeLeft(open) {
     const known = queue.waiting + queue.under_way;
     if (!known || !queue.seconds) return "";

@@ -9,7 +9,7 @@ import { formatArea, formatNumber } from "./format.js";
 import { showFailure } from "./messages.js";
 
 const PAGE = 120; // rows that are shown at first
-const MAX_REGIONS = 5000; // of a lesion that are loaded; all of them are in the CSV file
+const MAX_REGIONS = 5000; // that are loaded for each lesion; the CSV file has all
 const VERDICT_BUTTONS = [
   ["accept", "accepted"],
   ["reject", "rejected"],
@@ -83,7 +83,7 @@ export function createRegionList(state, showBox, corrections) {
     state.update(view, { boxes }, "regions");
   }
 
-  /** Show no region: those of another photograph must not be selected. */
+  /** Clear the list: regions of another photograph must not be selected. */
   function clear() {
     regions = [];
     total = 0;
@@ -138,7 +138,7 @@ export function createRegionList(state, showBox, corrections) {
     if (!regions.length) return note(emptyText());
     if (regions.length <= limit)
       return total > regions.length
-        ? note(`The first ${MAX_REGIONS} of each lesion; all are in the CSV.`)
+        ? note(`Only the first ${MAX_REGIONS} of each lesion are listed; the CSV has all.`)
         : [];
     const showMore = () => {
       limit += 4 * PAGE;
@@ -150,10 +150,10 @@ export function createRegionList(state, showBox, corrections) {
 
   function emptyText() {
     if (loading) return "The regions are being loaded.";
-    return hasFailed ? "The regions could not be loaded." : "None at these thresholds.";
+    return hasFailed ? "The regions could not be loaded." : "No regions at these thresholds.";
   }
 
-  /** Return the rejected regions: they are in no list of regions, but can be shown and taken back. */
+  /** Return rows of the rejected regions, which the list lacks; a person can show them or take them back. */
   function rejectedRegions() {
     const { view } = state;
     const verdicts = (view?.corrections?.verdicts ?? []).filter(({ verdict }) => verdict === "rejected");
@@ -223,8 +223,8 @@ export function createRegionList(state, showBox, corrections) {
   }
 
   /**
-   * Give a verdict on the selected region; the same verdict again takes it back. The list follows at once: a
-   * rejected region leaves it, and the next one is selected.
+   * Give a verdict on the selected region; the same verdict again takes it back. The list changes at once: a
+   * rejected region is removed, and the next one is selected.
    */
   function giveVerdict(verdict) {
     const { view } = state;

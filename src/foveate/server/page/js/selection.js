@@ -1,6 +1,6 @@
 // Several photographs at once: chosen in the list, then deleted, downloaded or moved to a batch.
 //
-// Knows:   which photographs are selected, and the bar of what can be done with them.
+// Knows:   which photographs are selected, and the bar of actions on them.
 // Ignores: how the list is drawn, and what follows from a deletion.
 
 import * as api from "./api.js";
@@ -16,7 +16,7 @@ const NONE = "none";
  */
 export function createSelection(outbox, { shownIds, batches, onChange, remove }) {
   const selected = new Set();
-  let last = null; // from where Shift selects
+  let last = null; // where a selection with Shift begins
 
   function render() {
     const isOn = isPressed(byId("select"));
@@ -33,7 +33,7 @@ export function createSelection(outbox, { shownIds, batches, onChange, remove })
     onChange();
   }
 
-  /** Select photographs, or no longer if all of them are; Shift extends from the one chosen before. */
+  /** Select photographs, or deselect them if all are selected; Shift extends from the last one chosen. */
   function toggle(ids, { shiftKey = false } = {}) {
     const isOn = !ids.every((id) => selected.has(id));
     const range = shiftKey && last ? between(last, ids.at(-1)) : ids;

@@ -1,8 +1,7 @@
 // The session: how the page signs in with the server's token, and again if the session is lost.
 //
 // Knows:   the token behind # in the address, and the dialog that asks for it.
-// Ignores: what is requested. Requests that were refused wait (api.js), so that nothing that was drawn is
-//          lost.
+// Ignores: what is requested. Refused requests wait (api.js), so that no edit is lost.
 //
 // The part of an address behind # never leaves the browser. The token is taken from there at once and sent in
 // a body only.
@@ -42,7 +41,7 @@ export async function startSession(onSignedIn) {
       await signIn(token);
     } catch (error) {
       byId("sign-in-status").textContent =
-        error.status === 401 ? "The server has another token." : error.message;
+        error.status === 401 ? "The token is wrong. Ask the person who runs the server." : error.message;
       return false;
     }
     byId("sign-in").close();

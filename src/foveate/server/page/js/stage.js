@@ -7,9 +7,9 @@ import { byId, isPressed, setText } from "./dom.js";
 import { failureText } from "./messages.js";
 
 const QUALITY = { blur: "blurred", colour: "red and blue swapped?", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
-const CLICK_PX = 4; // that a pointer may move between down and up for a click
+const CLICK_PX = 4; // px that a pointer may move between down and up in a click
 
-/** progress(id): of the analysis of a photograph, 0 to 1. selectAt(point): selects the region at a point. */
+/** progress(id): returns the progress of an analysis, 0 to 1. selectAt(point): selects the region at a point. */
 export function createStage(state, viewer, layers, annotations, { progress, selectAt, showColour }) {
   let shownId = null;
 

@@ -3,12 +3,12 @@
 // Knows:   what is open, and which functions listen for which event.
 // Ignores: elements, tiles, addresses.
 //
-// Each opening of a photograph is a `PhotographView` of its own. A function that awaits an answer keeps the
-// view it began with and passes it to `update`: a late answer changes its own view, never the one that is
-// open by then.
+// Each time a photograph is opened, it gets a new `PhotographView`. A function that awaits an answer keeps the
+// view with which it began and passes it to `update`: a late answer changes its own view, never the one that
+// is open by then.
 //
 // Events: photograph (another one is open, or none), document (the server's data of it changed), layers (how
-// they are drawn), levels (a threshold moves), levels-settled (it came to rest), saved (changes of the
+// they are drawn), levels (a threshold moves), levels-settled (it has stopped), saved (changes of the
 // photograph have reached the server), counts, corrections, regions (where they lie), region (the selected
 // one), tool (or the active lesion), ruler, reference (masks), graders (their outlines).
 
@@ -88,7 +88,7 @@ export function createState() {
     },
     lesion: (code) => state.view?.lesion(code),
 
-    /** Call a function at each of some events: names divided by spaces. */
+    /** Call a function at each of the named events; the names are separated by spaces. */
     on(names, listener) {
       for (const name of names.split(" ")) listeners.set(name, [...(listeners.get(name) || []), listener]);
     },
@@ -110,7 +110,7 @@ export function createState() {
       state.emit("photograph");
     },
 
-    /** Change a view; whoever listens hears of it only if it is still open. */
+    /** Change a view; listeners are called only if it is still open. */
     update(view, changes, event) {
       Object.assign(view, changes);
       if (view === state.view) state.emit(event);

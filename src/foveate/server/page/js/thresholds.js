@@ -16,7 +16,7 @@ export function storedLevel(threshold) {
   return MAX_LEVEL;
 }
 
-/** Format a level's probability as "0.44": two digits are finer than one level. */
+/** Format a level's probability as "0.44"; levels are 0.004 apart, so that neighbours may read the same. */
 export const formatProbability = (level) => (level / MAX_LEVEL).toFixed(2);
 
 /**

@@ -75,7 +75,7 @@ export function createToolbar(state, viewer) {
     nextColours,
     changeBrightness,
     showColour: () => selectColours("colour"),
-    /** Show both photographs if the person had it so before, and the screen is wide enough. */
+    /** Show both photographs if they were shown before, and the screen is wide enough. */
     restore() {
       if (readPreferences().beside && matchMedia("(min-width: 60rem)").matches) toggleSideBySide();
     },

@@ -1,10 +1,10 @@
-// Tools: what a pointer does on the photograph. It moves it, measures, places the grid, paints, erases.
+// Tools: what a pointer does on the photograph: move it, measure, place the grid, paint or erase.
 //
-// Knows:   the tools, and how a pointer works each of them.
+// Knows:   the tools, and how a pointer operates each of them.
 // Ignores: how lines are drawn, and how edits are saved.
 //
-// A stroke belongs to the photograph and the lesion on which it was begun, whatever is opened or chosen
-// before it ends.
+// A stroke belongs to the photograph and the lesion on which it was begun, even if another one is opened or
+// chosen before it ends.
 
 import { byId, radioGroup } from "./dom.js";
 import { createGestures } from "./gestures.js";
@@ -30,7 +30,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   const svg = byId("annotations");
   const selectTool = radioGroup(byId("tool"), "tool", TOOLS, "move", (tool) => state.set({ tool }, "tool"));
   const gestures = createGestures(viewer);
-  let drag = null; // what the pointer that is down does: {move(point), end()}
+  let drag = null; // the action of the pointer that is down: {move(point), end()}
 
   const diameter = () => Number(byId("diameter").value);
 
@@ -86,7 +86,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
         annotations.set({ stroke, cursor: { ...point, diameter: stroke.diameter } });
       },
       end() {
-        annotations.shown.stroke = null; // from here on it is drawn as a pending one
+        annotations.shown.stroke = null; // from now on it is drawn as a pending stroke
         corrections.addStroke(view, stroke);
       },
     };
@@ -94,7 +94,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
 
   const rounded = ({ x, y }) => [Number(x.toFixed(DIGITS)), Number(y.toFixed(DIGITS))];
 
-  /** A second finger: what the first one began is no stroke. */
+  /** Discard what the first finger began: with a second finger, it is not a stroke. */
   function dropDrag() {
     drag = null;
     annotations.set({ stroke: null, cursor: null });
@@ -130,7 +130,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   canvas.addEventListener(
     "wheel",
     (event) => {
-      // the photograph zooms under a tool, too
+      // the wheel zooms while a tool is in use, too
       event.preventDefault();
       viewer.zoomBy(event.deltaY < 0 ? 1.25 : 0.8, viewer.pointAt(event));
     },
@@ -162,7 +162,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   byId("diameter").addEventListener("input", () => setDiameter(diameter()));
   state.on("tool photograph", renderTool);
   state.on("photograph", () => {
-    endDrag(); // what was painted belongs to the photograph that is left
+    endDrag(); // the stroke belongs to the photograph that was open before
     annotations.set({ ruler: null, stroke: null, cursor: null });
   });
   renderTool();
@@ -171,7 +171,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
     use,
     changeWidth: (by) =>
       setDiameter(Math.min(Math.max(diameter() + by * (diameter() >= WIDE ? 10 : 2), 1), 101)),
-    /** Return to moving, without what was being measured or painted. */
+    /** Return to moving; discard the ruler and an unfinished stroke. */
     cancel() {
       drag = null;
       annotations.set({ ruler: null, stroke: null });

@@ -7,22 +7,22 @@ import * as api from "./api.js";
 import { byId, element, wait } from "./dom.js";
 import { showMessage } from "./messages.js";
 
-const CONCURRENT = 1; // upload at a time: photographs are listed in the order in which they were dropped
-const MAX_ROWS = 20; // refused uploads among them
-const RETRY_SECONDS = 2; // where the server does not say when to try again
-const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // among several, all other files are skipped
-const DICOM = { at: 128, letters: "DICM" }; // of a file whose name says nothing, as scanners write them
+const CONCURRENT = 1; // one upload at a time: photographs are listed in the order in which they were dropped
+const MAX_ROWS = 20; // including refused uploads
+const RETRY_SECONDS = 2; // if the server does not say when to try again
+const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // if there are several files, all others are skipped
+const DICOM = { at: 128, letters: "DICM" }; // identifies DICOM in a file without suffix, as devices write them
 const WAITING = {
   0: "The server does not answer; waiting",
-  429: "The queue is full; this goes on by itself when there is room",
+  429: "The queue is full; the upload continues when there is room",
   502: "The server is not available; waiting",
-  503: "The server is busy or stops; waiting",
+  503: "The server is busy or stopping; waiting",
   504: "The server is not available; waiting",
 };
-const collator = new Intl.Collator("en", { numeric: true }); // a folder's files have no order of their own
-const UNFINISHED = "foveate-uploads"; // key of names in the tab's session storage, while the page is reloaded
+const collator = new Intl.Collator("en", { numeric: true }); // the files of a folder come in any order
+const UNFINISHED = "foveate-uploads"; // key in the session storage for names, while the page is reloaded
 
-/** onUploaded(photograph): one is on the server. onChange(): the number of uploads has changed. */
+/** onUploaded(photograph): it is on the server. onChange(): the number of uploads has changed. */
 export function createUploads({ onUploaded, onChange }) {
   let uploads = []; // {name, file, batch, status, state: "waiting", "sending" or "refused"}
   let over = 0; // elements that files are being dragged over
@@ -76,10 +76,10 @@ export function createUploads({ onUploaded, onChange }) {
     const readable = files.length === 1 ? [true] : await Promise.all(files.map(isReadable));
     const photographs = files.filter(({ size }, index) => size > 0 && readable[index]);
     if (!photographs.length)
-      return showMessage("None of these files is a photograph: JPEG, PNG, TIFF and DICOM are read.");
+      return showMessage("None of these files is a photograph: choose JPEG, PNG, TIFF or DICOM files.");
     const skipped = files.length - photographs.length;
     if (skipped)
-      showMessage(`Skipped, since no photograph: ${skipped} ${skipped === 1 ? "file" : "files"}.`);
+      showMessage(`Skipped ${skipped} ${skipped === 1 ? "file that is not a photograph" : "files that are not photographs"}.`);
     const batch = photographs.length > 1 ? newBatch(photographs.length) : async () => null;
     for (const file of photographs)
       uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
@@ -184,7 +184,7 @@ export function createUploads({ onUploaded, onChange }) {
     if (!holdsFiles(event)) return;
     event.preventDefault();
     countOver(event, -over);
-    addDropped(event.dataTransfer).catch(() => showMessage("The dropped files cannot be read."));
+    addDropped(event.dataTransfer).catch(() => showMessage("The dropped files cannot be read; use Choose files."));
   });
   for (const id of ["files", "folder"]) {
     byId(id).addEventListener("change", () => {
@@ -204,8 +204,8 @@ export function createUploads({ onUploaded, onChange }) {
   const unfinished = () => uploads.filter(({ state }) => state !== "refused").map(({ name }) => name);
 
   /**
-   * Remember the names of unfinished uploads while the page is closed: the browser gives no file back after a
-   * reload.
+   * Remember the names of unfinished uploads while the page is closed: the browser does not restore files
+   * after a reload.
    */
   function rememberUnfinished() {
     const names = unfinished();
@@ -213,13 +213,13 @@ export function createUploads({ onUploaded, onChange }) {
     else sessionStorage.removeItem(UNFINISHED);
   }
 
-  /** Say which uploads a reload interrupted. */
+  /** Show which uploads were interrupted by a reload. */
   function reportUnfinished() {
     const names = JSON.parse(sessionStorage.getItem(UNFINISHED) || "[]");
     sessionStorage.removeItem(UNFINISHED);
     if (!names.length) return;
     showMessage(
-      `The page was closed before these were uploaded: ${names.join(", ")}. Add again what the list lacks.`,
+      `The page was closed before these were uploaded: ${names.join(", ")}. Add those again that are not listed.`,
       { persistent: true },
     );
   }

@@ -9,11 +9,11 @@ import { photographTileSource } from "./tiles.js";
 const { OpenSeadragon } = window;
 
 const MAX_SCALE = 40; // screen px for each px of the photograph
-const SMOOTH_BELOW = 3; // screen px for each px of the photograph: from here on, pixels have sharp edges
-const AROUND_FIELD = 1.03; // of the field of view's sides, that is shown of the photograph
-const MIN_EXTENT = 160; // px of the photograph that are shown at least around a region: our choice
+const SMOOTH_BELOW = 3; // screen px for each px of the photograph: from this scale on, pixels have sharp edges
+const AROUND_FIELD = 1.03; // side of the shown part of the photograph, in sides of the field of view
+const MIN_EXTENT = 160; // px of the photograph that are shown around a region at least: our choice
 
-/** Return how many px of the photograph to show around a region with a given side: it keeps some context. */
+/** Return how many px of the photograph to show around a region with a given side, for some context. */
 const extentAround = (side) => Math.max(MIN_EXTENT, Math.min(6 * side, 2 * side + 400));
 
 /**
@@ -91,7 +91,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   let leader = main; // the viewer that the person moves; the other one follows
   let field = null; // box of the field of view, px of the photograph; null until it is known
   let showNext = null; // what to show when OpenSeadragon has adapted to a new size of the pane
-  let shownBefore = null; // side by side: {alone, both}, what was shown before, and what was shown then instead
+  let shownBefore = null; // side by side: {alone, both}: the bounds shown before, and the bounds shown since
 
   /**
    * Return {x, y, scale, width, height}: where the photograph lies on the screen, CSS px; null if there is
@@ -114,7 +114,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
 
   const photographOf = (viewer) => (viewer === untouched && beside ? beside : photograph);
 
-  /** Add the photograph in some colours; earlier images stay below until it is fully loaded. */
+  /** Add the photograph in the given colours; earlier images stay below until it is fully loaded. */
   function addImage(viewer, view) {
     const earlier = imagesOf(viewer);
     const removeEarlier = () =>
@@ -150,14 +150,14 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     }
   }
 
-  /** Take over the field of view of the photograph, which is found by its analysis. */
+  /** Set the field of view of the photograph, which its analysis detects. */
   function setField(box) {
     const wasFit = isFit();
     field = box;
     if (wasFit) fit(true);
   }
 
-  /** Return what frames the field of view, in the viewport's units; the whole photograph if there is none. */
+  /** Return the bounds of the field of view, in the viewport's units; of the whole photograph if there is none. */
   function fitBounds(viewer = main) {
     const { width, height } = photograph;
     if (!field) return viewer.world.getHomeBounds();
@@ -174,7 +174,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     if (photograph && viewer.world.getItemCount()) viewer.viewport.fitBounds(fitBounds(viewer), immediately);
   }
 
-  /** Frame the field of view; where it is framed already, show the whole photograph. */
+  /** Frame the field of view; if it is framed already, show the whole photograph. */
   function toggleFit() {
     if (!photograph) return;
     leader = main;
@@ -221,7 +221,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   const isAlike = (a, b) =>
     b && Math.abs(a.width / b.width - 1) < 0.01 && a.getCenter().distanceTo(b.getCenter()) < a.width * 0.01;
 
-  /** Return whether the field of view is framed: it stays so when the screen changes. */
+  /** Return whether the field of view is framed: it stays framed when the screen changes. */
   function isFit() {
     if (!photograph || !main.world.getItemCount()) return true;
     const framed = fitBounds(),
@@ -274,7 +274,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     follow(main, untouched);
   }
 
-  /** Link both panes, as they are now; or let each be moved alone, so that they can be aligned. */
+  /** Link both panes as they are now, or unlink them, so that each can be moved alone to align them. */
   function setLinked(next) {
     if (next && untouched?.world.getItemCount()) {
       const a = main.viewport.getCenter(true),
@@ -333,7 +333,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
 
   const viewportPoint = (x, y) => new OpenSeadragon.Point(x / photograph.width, y / photograph.width);
 
-  /** Return the centre at which the photograph, so many screen px wide, begins on whole px: it is sharper so. */
+  /** Return the centre at which a photograph of a width, screen px, begins on whole px, which is sharper. */
   function onWholePixels(port, width) {
     const centre = port.getCenter(),
       size = port.getContainerSize();
@@ -420,7 +420,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
       }),
     /** Choose whether a pointer moves the photograph, or is left to a tool. */
     setPointerMoves: (enabled) => main.setMouseNavEnabled(enabled),
-    /** Request tiles that failed again. */
+    /** Request failed tiles again. */
     reloadTiles: () => [main, untouched].forEach((viewer) => viewer?.world.resetItems()),
     /** Return which drawer is in use, for measurements: "canvas" or "webgl". */
     drawer: () => main.drawer.getType(),

@@ -1,15 +1,15 @@
-// Rows of a long list: only those on the screen, and a few around them, are elements.
+// Rows of a long list: only those on the screen, and a few around them, exist as elements.
 //
 // Knows:   where each row lies, which are on the screen, and how their elements are kept and replaced.
 // Ignores: what a row says.
 
-const AROUND = 400; // px above and below the screen, so that scrolling meets rows that are there already
+const AROUND = 400; // px above and below the screen where rows exist already, so that scrolling shows no gap
 
 /**
  * Create the rows of a scrolling list.
  *
- * build(entry): a row's element. keyOf(entry): its identity. signatureOf(entry): equal as long as the element
- * need not be built anew. heightOf(entry): px. wanted(entry): whether it is an element wherever it lies.
+ * build(entry): a row's element. keyOf(entry): its identity. signatureOf(entry): changes when the element must
+ * be rebuilt. heightOf(entry): px. wanted(entry): whether its element exists even off the screen.
  */
 export function createVirtualRows(list, { build, keyOf, signatureOf, heightOf, wanted }) {
   const rows = new Map(); // key -> {element, signature}
@@ -49,7 +49,7 @@ export function createVirtualRows(list, { build, keyOf, signatureOf, heightOf, w
     element.remove();
   }
 
-  /** Return a row's element; one that is built anew keeps the focus of its predecessor's control. */
+  /** Return a row's element; if it is rebuilt, the focus stays on the same control. */
   function elementOf(entry) {
     const key = keyOf(entry),
       signature = signatureOf(entry),

@@ -1,19 +1,19 @@
-// Two photographs of one eye: another visit beside the open one, or in its place by turns, with linked views.
+// Two photographs of one eye: another visit beside the open one, or alternating with it, with linked views.
 //
-// Knows:   which photographs may be another visit, and whether they are shown side by side or by turns.
+// Knows:   which photographs may be another visit, and whether they are shown side by side or alternately.
 // Ignores: how the views are linked (alignment.js, viewer.js).
 
 import { linkByFields, linkByLandmarks, SAME } from "./alignment.js";
 import { byId, element, isPressed, setPressed, setText } from "./dom.js";
 
-const BLINK_MS = 700; // that each of both is seen
+const BLINK_MS = 700; // for which each of the two is shown
 
-/** photographs(): all that the page knows. toolbar: its `showBeside(isOn)` shows the second pane. */
+/** photographs(): returns all photographs. toolbar: its `showBeside(isOn)` shows the second pane. */
 export function createVisits(state, viewer, toolbar, photographs) {
   const chooser = byId("visit");
   let timer = 0;
 
-  /** The same eye first; then what has the same batch. */
+  /** Return the possible photographs: those of the same eye first, then those of the same batch. */
   function candidates() {
     const { photograph } = state;
     if (!photograph) return [];

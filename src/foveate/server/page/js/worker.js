@@ -112,7 +112,7 @@ async function fetchStack(address, count, signal) {
 
 /**
  * Answer with one tile of the layers: pieces [{bitmap, box}], and at high zoom the edge lines [{index,
- * lines}] of outlined lesions; nothing where no layer has a pixel.
+ * lines}] of outlined lesions; an empty answer if no layer has a pixel.
  */
 async function layerTile({ address, reference, shape, layers, highZoom }, signal) {
   const [stack, referenceStack] = await Promise.all([
