@@ -116,6 +116,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
     )
     for routes in (about, photographs, pictures, findings, corrections, gradings, files, batches):
         app.include_router(routes.router)
+    app.include_router(batches.report_jobs)
     _handle_refusals(app)
     _handle_faults(app)
     _serve_page(app)
