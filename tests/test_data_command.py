@@ -35,7 +35,7 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     assert re.search(r"│ EX +│ +3 │ +3 │ +0 │ +3 │ +108 │ +0\.046% │", out)
     assert "3 photographs of train: 3 of 300 x 260 px" in out
     assert "look: split train: none of the 3 photographs annotated for HE has it" in out
-    assert "0 wrong, 1 to be looked at" in out
+    assert "0 wrong, 1 to look at" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "check.csv",
         "check.json",
@@ -125,7 +125,7 @@ def test_a_split_is_dealt_shown_and_saved(tmp_path, run_data):
     assert sorted(folds) == ["IDRiD_01", "IDRiD_02", "IDRiD_03", "IDRiD_04"]
     assert sorted(folds.values()) == [0, 0, 1, 1]
     assert re.search(r"│ +0 │ +2 │ +2 \(50%\) │", out)
-    assert "4 photographs, 4 groups that must stay together" in out
+    assert "4 photographs in 4 groups, each of which stays in one fold" in out
     assert "--folds 2 --seed 7" in json.loads((tmp_path / "f.json").read_text())["about"]
     code, _, err = run_data("split", tmp_path / "set", "--out", tmp_path / "f.json")
     assert code == 1

@@ -17,6 +17,7 @@ from foveate import atomic_files
 from foveate.cli.options import parse_codes
 from foveate.cli.options.data import CheckOptions, SplitOptions
 from foveate.cli.progress import reading_bar
+from foveate.cli.quantities import format_count
 from foveate.datasets import annotated, checks, facts, layouts, splits
 from foveate.datasets.checks import CheckedCase, CheckReport, Totals
 from foveate.datasets.facts import CaseFacts
@@ -82,7 +83,10 @@ def split_set(folder: Path, options: SplitOptions) -> None:
     )
     splits.write(options.out, folds, about)
     _print_folds(case_facts, folds, codes)
-    print(f"{len(folds)} photographs, {len(groups)} groups that must stay together; saved in {options.out}")
+    print(
+        f"{format_count(len(folds), 'photograph')} in {format_count(len(groups), 'group')}, each of which "
+        f"stays in one fold; saved in {options.out}"
+    )
 
 
 def _console() -> Console:
@@ -103,11 +107,19 @@ def _print_report(report: CheckReport, sums: Mapping[str, Totals]) -> None:
     for problem in report.problems:
         console.print(f"{'wrong' if problem.is_wrong else 'look'}: {problem.message}", soft_wrap=True)
     wrong = sum(problem.is_wrong for problem in report.problems)
-    console.print(f"{wrong} wrong, {len(report.problems) - wrong} to be looked at", soft_wrap=True)
+    console.print(f"{wrong} wrong, {len(report.problems) - wrong} to look at", soft_wrap=True)
 
 
 def _totals_table(sums: Mapping[str, Totals]) -> Table:
-    heads = ("looked\nfor in", "found\nin", "mask\nempty", "regions", "px", "share", "largest")
+    heads = (
+        "annotated",
+        "with the\nlesion",
+        "with an\nempty mask",
+        "regions",
+        "area, px",
+        "share",
+        "largest\nshare",
+    )
     table = Table("lesion", *heads)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -139,7 +151,9 @@ def _print_folds(case_facts: Sequence[CaseFacts], folds: Mapping[str, int], code
         table.add_row(str(fold), str(len(fold_areas)), *cells)
     console = _console()
     console.print(table)
-    console.print("Photographs with the lesion, and the fold's share of all its pixels.")
+    console.print(
+        "In a cell: photographs of the fold with the lesion, and the fold's share of all its pixels."
+    )
 
 
 def _check_json(report: CheckReport, sums: Mapping[str, Totals]) -> bytes:
