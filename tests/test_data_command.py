@@ -51,6 +51,36 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     assert (rows[0]["SE_area_px"], rows[1]["SE_area_px"], rows[0]["wrong"]) == ("36", "0", "")
 
 
+def test_an_earlier_check_is_replaced_on_request_alone(tmp_path, run_data):
+    out = tmp_path / "out"
+    tiny_layouts.idrid(tmp_path / "set")
+    arguments = ("check", tmp_path / "set", "--out", out)
+    assert run_data(*arguments)[0] == 0
+    (out / "contact-2.jpg").write_bytes(b"of an earlier check of more photographs")
+    (out / "notes.txt").write_text("the user's own")
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    code, _, err = run_data(*arguments)
+
+    assert code == 1
+    assert "already contains check.json; replace that check with --replace, or choose another --out" in err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    assert run_data(*arguments, "--replace")[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "check.csv",
+        "check.json",
+        "contact-1.jpg",
+        "notes.txt",
+    ]
+
+
+def test_replacing_without_a_folder_is_a_usage_error(tmp_path, run_data):
+    code, _, err = run_data("check", tmp_path, "--replace")
+
+    assert code == 2
+    assert "--replace is about --out" in err
+
+
 def test_what_is_wrong_is_named_and_makes_the_exit_code_one(tmp_path, run_data):
     tiny_layouts.idrid(tmp_path / "set")
     photograph = tmp_path / "set/A. Segmentation/1. Original Images/a. Training Set/IDRiD_02.jpg"

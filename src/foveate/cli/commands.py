@@ -113,6 +113,7 @@ def check(folder: Folder, /, *, options: CheckOptions = DEFAULT_CHECK) -> int:
     folder
         Folder that the data set was unpacked to.
     """
+    options.require_consistent()
     from foveate.cli.data import check_set
 
     return check_set(folder, options)

@@ -25,6 +25,9 @@ from foveate.lesions import select as select_lesions
 from foveate.version import version
 from foveate.writers.tables import without_formula
 
+CHECK_FILES = ("check.json", "check.csv", "contact-*.jpg")
+"""Files that a check writes, as patterns."""
+
 
 def check_set(folder: Path, options: CheckOptions) -> int:
     """Check a set, print the report and return the exit code.
@@ -34,11 +37,13 @@ def check_set(folder: Path, options: CheckOptions) -> int:
     """
     out = options.out
     if out is not None:
-        atomic_files.require_writable(out)
+        atomic_files.require_free(out, CHECK_FILES, results="check", replace=options.replace)
+    sheets: list[str] = []
 
     def save_contacts(number: int, jpeg: bytes) -> None:
         if out is not None:
-            atomic_files.write_file(out / f"contact-{number}.jpg", jpeg)
+            sheets.append(f"contact-{number}.jpg")
+            atomic_files.write_file(out / sheets[-1], jpeg)
 
     layout = layouts.named(options.layout)
     selected = () if options.split is None else (options.split,)
@@ -48,6 +53,7 @@ def check_set(folder: Path, options: CheckOptions) -> int:
     if out is not None:
         atomic_files.write_file(out / "check.json", _check_json(report, sums))
         atomic_files.write_file(out / "check.csv", _check_csv(report))
+        atomic_files.remove_others(out, CHECK_FILES, ("check.json", "check.csv", *sheets))
     _print_report(report, sums)
     if out is not None:
         print(f"Look at {out / 'contact-1.jpg'}")

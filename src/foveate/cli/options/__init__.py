@@ -27,6 +27,11 @@ Count = Annotated[int | None, Parameter(metavar="N")]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
+Replace = Annotated[
+    Flag,
+    Parameter(help="Replace earlier results in --out; without it a folder that holds some is refused."),
+]
+
 Codes = Annotated[str | None, Parameter(metavar="EX,MA")]
 
 Thresholds = Annotated[str | None, Parameter(metavar="EX=0.4,...")]

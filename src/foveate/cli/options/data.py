@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Codes, LayoutOption
+from foveate.cli.options import Codes, LayoutOption, Replace, UsageError
 
 Split = Annotated[str | None, Parameter(metavar="SPLIT")]
 
@@ -25,6 +25,16 @@ class CheckOptions:
     """Split to check; all splits by default."""
     out: Annotated[Path | None, Parameter(metavar="DIR")] = None
     """Folder to write contact sheets, check.json and check.csv to; nothing is written by default."""
+    replace: Replace = False
+
+    def require_consistent(self) -> None:
+        """Check that the options make sense together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.replace and self.out is None:
+            raise UsageError("data check: --replace is about --out; give --out DIR, or leave --replace out.")
 
 
 DEFAULT_CHECK = CheckOptions()

@@ -17,9 +17,9 @@ from foveate.cli.options import (
     DataFolder,
     EngineOptions,
     FieldOption,
-    Flag,
     LayoutOption,
     ModelOption,
+    Replace,
     Thresholds,
     UsageError,
 )
@@ -55,8 +55,7 @@ class EvaluateOptions:
     """How much of a photograph the model examines closely: all of it (full), or only windows that a first
     look at the whole photograph selects (balanced, and still fewer with fast)."""
     engine: EngineOptions = DEFAULT_ENGINE
-    replace: Flag = False
-    """Replace the results of an earlier evaluation in --out; without it such a folder is refused."""
+    replace: Replace = False
 
     def require_consistent(self) -> None:
         """Check that the options make sense together.
@@ -88,3 +87,4 @@ class CompareOptions:
     tiling: ComparisonTiling = "model"
     """How photographs are divided into windows: as the model does it, with overlap (model), or into the
     paper's 143 patches without overlap (paper)."""
+    replace: Replace = False
