@@ -71,7 +71,7 @@ def test_a_plan_prints_the_cost_of_a_run_and_writes_nothing(foveate, eyes, tmp_p
     assert code == 0
     assert out.startswith("3 photographs, ")
     assert re.search(r"^\d+\.\d\d s a photograph \(\d.* s, 2 photographs measured on this machine", out, re.M)
-    for executor in ("1 worker", "7 workers", "10 workers", "1000 workers"):
+    for executor in ("1 worker", "7 workers", "10 workers", "1,000 workers"):
         assert re.search(rf"^ *{executor}: \d+ s$", out, re.M)
     assert not (tmp_path / "out").exists()
     record = json.loads(foveate(eyes, "--plan", "--json")[1])
@@ -144,7 +144,8 @@ def test_without_the_extra_it_says_what_to_install(foveate, eyes, monkeypatch):
 def test_a_status_is_one_line():
     early = status(total=60_000, done_before=20_000, ok=10_000, workers=12, seconds=36_000.0)
     assert cluster.format_status(early) == (
-        "30000/60000 photographs, 20000 of them by earlier runs, 12 workers, 16.7 a minute, 30 h 00 min left"
+        "30,000/60,000 photographs, 20,000 of them by earlier runs, 12 workers, 16.7 a minute, "
+        "30 h 00 min left"
     )
     late = status(total=9, ok=8, failed=1, retries=2, workers_lost=1, workers=2, seconds=9.0)
     assert cluster.format_status(late) == (

@@ -16,13 +16,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from foveate import models
 from foveate.cli.options.predict import PredictOptions, parse_share
 from foveate.cli.predict import make_settings
-from foveate.cli.quantities import format_count, format_duration, format_size
+from foveate.cli.quantities import format_duration, format_size
 from foveate.cluster import Placement, driver, estimates
 from foveate.cluster.driver import StatusCallback
 from foveate.cluster.estimates import RunEstimate
 from foveate.cluster.inventory import Share
 from foveate.cluster.job import MAX_ATTEMPTS, ClusterJob, ClusterReport, RunStatus
 from foveate.engines.choice import EngineChoice
+from foveate.wording import quantity
 from foveate.writers import NOTICE
 
 LINE_SECONDS = 30.0
@@ -100,12 +101,12 @@ class _StatusLines:
 
 def format_status(status: RunStatus) -> str:
     """Return the progress of a run in one line."""
-    parts = [f"{status.done}/{format_count(status.total, 'photograph')}"]
-    parts += [f"{status.done_before} of them by earlier runs"] * bool(status.done_before)
+    parts = [f"{status.done:,}/{quantity(status.total, 'photograph')}"]
+    parts += [f"{status.done_before:,} of them by earlier runs"] * bool(status.done_before)
     parts += [f"{status.failed} failed"] * bool(status.failed)
     parts += [f"{status.retries} tried again"] * bool(status.retries)
-    parts += [format_count(status.workers_lost, "worker") + " lost"] * bool(status.workers_lost)
-    parts += [format_count(status.workers, "worker"), f"{status.rate * 60:.1f} a minute"]
+    parts += [quantity(status.workers_lost, "worker") + " lost"] * bool(status.workers_lost)
+    parts += [quantity(status.workers, "worker"), f"{status.rate * 60:.1f} a minute"]
     if status.seconds_left is not None and status.done < status.total:
         parts.append(f"{format_duration(status.seconds_left)} left")
     return ", ".join(parts)
@@ -117,10 +118,10 @@ def _print_report(report: ClusterReport, options: PredictOptions) -> None:
         print(json.dumps(_report_record(report, options.out)))
         return
     status = report.status
-    line = format_count(status.ok + status.done_before, "photograph") + " done"
-    line += f", {status.done_before} of them by earlier runs" if status.done_before else ""
+    line = quantity(status.ok + status.done_before, "photograph") + " done"
+    line += f", {status.done_before:,} of them by earlier runs" if status.done_before else ""
     line += f", {status.failed} failed" if status.failed else ""
-    line += f", {format_count(report.skipped, 'other file')} skipped" if report.skipped else ""
+    line += f", {quantity(report.skipped, 'other file')} skipped" if report.skipped else ""
     print(f"{line}; {status.seconds:.1f} s, after {report.startup_seconds:.1f} s to start the workers")
     if report.has_tables:
         target = options.out.rstrip("/")
@@ -154,19 +155,19 @@ def _print_estimate(estimate: RunEstimate, options: PredictOptions) -> None:
         return
     done = estimate.photographs - estimate.remaining
     note = f", {done} of them done already" if done else ""
-    print(f"{format_count(estimate.photographs, 'photograph')}{note}, {format_size(float(estimate.size))}")
+    print(f"{quantity(estimate.photographs, 'photograph')}{note}, {format_size(float(estimate.size))}")
     if estimate.seconds_per_photograph is None:
         print(f"all {estimate.failed} photographs that were tried failed, so no time can be estimated")
         return
     print(
         f"{estimate.seconds_per_photograph:.2f} s a photograph ({min(estimate.seconds):.2f} to "
-        f"{max(estimate.seconds):.2f} s, {format_count(len(estimate.seconds), 'photograph')} measured on "
+        f"{max(estimate.seconds):.2f} s, {quantity(len(estimate.seconds), 'photograph')} measured on "
         f"this machine, with one worker, {estimate.engine})"
     )
     print(f"{format_size(estimate.remaining * estimate.result_bytes)} of results to be written")
     for count in counts:
         duration = format_duration((estimate.hours(count) or 0.0) * 3600)
-        print(f"{format_count(count, 'worker'):>12}: {duration}")
+        print(f"{quantity(count, 'worker'):>13}: {duration}")
     print(
         "for machines like this one, without the time to start the workers and the time that a bucket takes; "
         "see docs/cluster.md"

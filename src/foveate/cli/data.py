@@ -17,12 +17,12 @@ from foveate import atomic_files
 from foveate.cli.options import parse_codes
 from foveate.cli.options.data import CheckOptions, SplitOptions
 from foveate.cli.progress import reading_bar
-from foveate.cli.quantities import format_count
 from foveate.datasets import annotated, checks, facts, layouts, splits
 from foveate.datasets.checks import CheckedCase, CheckReport, Totals
 from foveate.datasets.facts import CaseFacts
 from foveate.lesions import select as select_lesions
 from foveate.version import version
+from foveate.wording import quantity
 from foveate.writers.tables import without_formula
 
 CHECK_FILES = ("check.json", "check.csv", "contact-*.jpg")
@@ -90,7 +90,7 @@ def split_set(folder: Path, options: SplitOptions) -> None:
     splits.write(options.out, folds, about)
     _print_folds(case_facts, folds, codes)
     print(
-        f"{format_count(len(folds), 'photograph')} in {format_count(len(groups), 'group')}, each of which "
+        f"{quantity(len(folds), 'photograph')} in {quantity(len(groups), 'group')}, each of which "
         f"stays in one fold; saved in {options.out}"
     )
 

@@ -13,13 +13,13 @@ from foveate import models
 from foveate.cli.options import parse_date, read_first_line
 from foveate.cli.options.dicom import LoginOptions, PullOptions, WatchOptions
 from foveate.cli.predict import parse_objects
-from foveate.cli.quantities import format_count
 from foveate.dicom import transfer
 from foveate.dicom import watch as watching
 from foveate.dicom.connection import Archive, Credentials
 from foveate.dicom.transfer import TransferCounts, TransferStep
 from foveate.dicom.watch import WatchEvent, WatchTask
 from foveate.inference.api import load
+from foveate.wording import quantity
 
 PASSWORD_VARIABLE = "FOVEATE_DICOM_PASSWORD"
 
@@ -36,8 +36,8 @@ def pull(url: str, options: PullOptions) -> int:
     studies = archive.studies(date=date) if options.study is None else (options.study,)
     counts = transfer.pull(archive, options.out, studies, _step_printer("fetched", "exists already"))
     print(
-        f"{options.out}: {format_count(counts.transferred, 'photograph')} fetched, {counts.existing} existed "
-        f"already{_refused_text(counts)}; {len(studies)} {'study' if len(studies) == 1 else 'studies'}"
+        f"{options.out}: {quantity(counts.transferred, 'photograph')} fetched, {counts.existing} existed "
+        f"already{_refused_text(counts)}; {quantity(len(studies), 'study', 'studies')}"
     )
     return 1 if counts.refused else 0
 
@@ -50,7 +50,7 @@ def push(folder: Path, url: str, login: LoginOptions) -> int:
     """
     counts = transfer.push(open_archive(url, login), folder, _step_printer("stored", "exists already"))
     print(
-        f"{url}: {format_count(counts.transferred, 'object')} stored, {counts.existing} existed already"
+        f"{url}: {quantity(counts.transferred, 'object')} stored, {counts.existing} existed already"
         f"{_refused_text(counts)}"
     )
     return 1 if counts.refused else 0
@@ -80,7 +80,7 @@ def watch(url: str, options: WatchOptions) -> int:
 
     if options.once:
         done = watching.process_new(task, show)
-        print(f"{url}: results of {format_count(done, 'photograph')} stored")
+        print(f"{url}: results of {quantity(done, 'photograph')} stored")
         return 1 if failures else 0
     watching.watch(task, options.every, lambda: False, show)
     return 0

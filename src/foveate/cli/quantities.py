@@ -1,13 +1,8 @@
-"""Counts, durations and sizes as short texts, for all commands.
+"""Durations and sizes as short texts, for all commands.
 
-Knows:   plurals and units.
-Ignores: what is counted.
+Knows:   units.
+Ignores: what is measured.
 """
-
-
-def format_count(number: int, noun: str) -> str:
-    """Return a number of things: '1 photograph', '2 photographs'."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_duration(seconds: float) -> str:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foveate.cli.quantities import format_count
 from foveate.inference.batch import Report
+from foveate.wording import quantity
 from foveate.writers import NOTICE, SummaryRow
 
 MAX_ROWS = 20
@@ -88,11 +88,11 @@ def _remark(row: SummaryRow) -> str:
 def _outcome(report: Report) -> str:
     """Return the outcome of all photographs in one line."""
     before = sum(row.status == "ok" and row.name not in report.seconds_each for row in report.rows)
-    parts = [format_count(len(report.rows) - len(report.failures), "photograph") + " done"]
+    parts = [quantity(len(report.rows) - len(report.failures), "photograph") + " done"]
     parts += [f"{before} of them by an earlier run"] * bool(before)
     parts += [f"{len(report.failures)} failed"] * bool(report.failures)
-    parts += [format_count(report.skipped, "other file") + " skipped"] * bool(report.skipped)
-    parts += [format_count(report.result_folders, "folder") + " with earlier results left out"] * bool(
+    parts += [quantity(report.skipped, "other file") + " skipped"] * bool(report.skipped)
+    parts += [quantity(report.result_folders, "folder") + " with earlier results left out"] * bool(
         report.result_folders
     )
     return f"{', '.join(parts)}; {report.seconds:.1f} s"
