@@ -252,7 +252,8 @@ def test_models_show_prints_what_a_package_says_about_itself(foveate, model):
     for part in (
         "tiny 1.0 (Apache-2.0",
         "For tests; finds nothing in an eye.",
-        "EX: from probability 0.5",
+        "EX: from probability 0.5, regions of at least ",
+        "input: a global view of ",
         '"nobody"',
     ):
         assert part in out

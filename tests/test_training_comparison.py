@@ -195,8 +195,19 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
     assert (tmp_path / "out/figure-2-EX.png").is_file()
     assert "figure-2-EX.png" in (tmp_path / "out/comparison.md").read_text()
 
-    assert command("--lesions", "EX") == 0  # all is trained: only compared again
+    (tmp_path / "out/figure-2-MA.png").write_bytes(b"of an earlier comparison with more lesions")
+    assert command("--lesions", "EX") == 1
+    message = "already contains comparison.md; replace that comparison with --replace, or choose another"
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "out/figure-2-MA.png").is_file()
+
+    assert command("--lesions", "EX", "--replace") == 0  # all is trained: only compared again
     assert "alone 1/2" not in capsys.readouterr().err
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.*"))] == [
+        "comparison.json",
+        "comparison.md",
+        "figure-2-EX.png",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import tiny_set
 import torch
 
-from foveate.datasets import graded
+from foveate.datasets import dr_grades
 from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import SettingError, TrainingError
 from foveate.training import cache, hard_negatives, release, runner, sampler, trainer
@@ -43,7 +43,7 @@ def plan(tmp_path):
         cases=cases,
         folder=tmp_path / "run",
         minutes=None,
-        healthy=graded.healthy_cases(tmp_path / "eyes", None),
+        healthy=dr_grades.healthy_cases(tmp_path / "eyes", None),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_set
 
-from foveate.datasets import SET_ASIDE, graded
+from foveate.datasets import SET_ASIDE, dr_grades
 from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
 from foveate.training import overrides, run_record, runner
 from foveate.training.distributed import LOCAL
@@ -317,7 +317,7 @@ def beside(plan, tmp_path):
         pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
         tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
     recipe = replace(plan.recipe, healthy_share=0.5)
-    return replace(plan, recipe=recipe, healthy=graded.healthy_cases(tmp_path / "eyes", None))
+    return replace(plan, recipe=recipe, healthy=dr_grades.healthy_cases(tmp_path / "eyes", None))
 
 
 def test_healthy_eyes_are_cached_as_such_beside_those_of_the_set(beside):

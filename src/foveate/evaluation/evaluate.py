@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foveate import metrics
+from foveate.choices import Part
 from foveate.datasets import Case, is_annotated, truth
 from foveate.errors import DatasetError, FoveateError, LesionError
-from foveate.evaluation import figures, gallery, measures
+from foveate.evaluation import gallery, lesion_metrics, measures
 from foveate.evaluation.gallery import Gallery, Picture
 from foveate.evaluation.measures import MapComparison, Measures
 from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.metrics import PixelCounts
-from foveate.types import Part
 
 LEVEL_ONE = frozenset({1 / 255, 1 / 65535})
 """Probabilities of level 1 in maps of 8 and of 16 bits."""
@@ -43,7 +43,7 @@ class EvaluationSpec:
 class LesionOutcome:
     """The results of one lesion."""
 
-    figures: figures.Tree
+    figures: lesion_metrics.Tree
     """The figures, as in metrics.json."""
     pooled: PixelCounts
     """Counts of all photographs: the exact precision-recall curve."""
@@ -158,7 +158,7 @@ def _add_picture(pictures: Gallery, maps: CaseMaps, comparison: MapComparison, m
 def _outcome(spec: EvaluationSpec, lesion: str, accumulated: _Accumulated) -> LesionOutcome:
     draws = metrics.resample_photographs(len(accumulated.each), spec.resamples, spec.seed)
     return LesionOutcome(
-        figures=figures.lesion(accumulated.each, accumulated.pooled, spec.thresholds[lesion], draws),
+        figures=lesion_metrics.compute(accumulated.each, accumulated.pooled, spec.thresholds[lesion], draws),
         pooled=accumulated.pooled,
         each=accumulated.each,
         gallery=accumulated.gallery,

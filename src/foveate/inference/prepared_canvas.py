@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
+from foveate.choices import Part
 from foveate.errors import GeometryError
 from foveate.geometry import canvas, field_of_view
 from foveate.inference.settings import FieldChoice
-from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Part, Photograph
+from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Photograph
 
 LARGEST_CANVAS = 120_000_000
 """Largest canvas, in pixels: as many as the largest photograph that is read. Without this limit, a small

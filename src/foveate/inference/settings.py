@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from foveate import lesions
+from foveate.choices import Effort, Part
 from foveate.errors import LesionError, SettingError
 from foveate.models import Package
-from foveate.types import Decision, Effort, Part, SelectionRule
+from foveate.types import Decision, SelectionRule
 
 FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
 """'auto' (as in training), 'full' (the whole photograph), or a disc: (row, column, radius), photograph px."""

@@ -13,15 +13,14 @@ from types import MappingProxyType
 from typing import TypeVar, get_args
 
 from foveate import lesions
+from foveate.choices import Effort, Part
 from foveate.errors import LesionError, PackageError
 from foveate.types import (
     BlobPolarity,
     Decision,
-    Effort,
     FieldRule,
     LesionCriterion,
     ModelContract,
-    Part,
     SelectionRule,
     TtaViews,
 )
@@ -215,9 +214,9 @@ class _Reader:
 
     def choice(self, key: str, choices: tuple[T, ...]) -> T:
         """Return the value of a key, which must be one of some words or numbers."""
-        chosen = self.value(key, type(choices[0]))
-        self.require(key, chosen in choices, f"must be one of {', '.join(map(str, choices))}")
-        return chosen
+        value = self.value(key, type(choices[0]))
+        self.require(key, value in choices, f"must be one of {', '.join(map(str, choices))}")
+        return value
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         """Return a list of `count` numbers."""
@@ -302,8 +301,8 @@ def _step(reader: _Reader, window: int) -> int | None:
 
 def _decisions(reader: _Reader, codes: tuple[str, ...]) -> Mapping[str, Decision]:
     """Return threshold, minimum area and minimum evidence of each lesion; older packages have no evidence."""
-    named = reader.value("decisions", dict)
-    reader.require("decisions", set(named) == set(codes), f"must name {', '.join(codes)} and nothing else")
+    entries = reader.value("decisions", dict)
+    reader.require("decisions", set(entries) == set(codes), f"must name {', '.join(codes)} and nothing else")
     decisions = {}
     for code in codes:
         threshold = reader.value(f"decisions.{code}.threshold", float)
@@ -353,9 +352,9 @@ def _rules(reader: _Reader, codes: tuple[str, ...]) -> Mapping[Effort, Selection
 
 def _rule(reader: _Reader, key: str, codes: tuple[str, ...]) -> SelectionRule:
     """Return the selection rule of one effort."""
-    named = reader.value(f"{key}.interests", dict)
+    entries = reader.value(f"{key}.interests", dict)
     reader.require(
-        f"{key}.interests", set(named) == set(codes), f"must name {', '.join(codes)} and nothing else"
+        f"{key}.interests", set(entries) == set(codes), f"must name {', '.join(codes)} and nothing else"
     )
     criteria = {
         code: LesionCriterion(

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from foveate import atomic_files
+from foveate.choices import Effort
 from foveate.errors import PackageError
 from foveate.models.manifest import Manifest, decode, encode, parse
 from foveate.paths import display_path, file_digest
-from foveate.types import Decision, Effort, ModelContract, SelectionRule
+from foveate.types import Decision, ModelContract, SelectionRule
 
 DEFAULT = "idrid"
 """The package that is used if none is named."""

@@ -252,8 +252,8 @@ def _decode_jpeg(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
 
 def _has_no_colour_mark(image: JpegImageFile) -> bool:
     """Return whether a JPEG stream has no mark of its colour space."""
-    marked = "jfif" in image.info or "adobe" in image.info
-    return not marked and [layer[0] for layer in image.layer] not in ([82, 71, 66], [114, 103, 98])
+    is_marked = "jfif" in image.info or "adobe" in image.info
+    return not is_marked and [layer[0] for layer in image.layer] not in ([82, 71, 66], [114, 103, 98])
 
 
 def _to_8_bits(stored: Stored, bits: int) -> UInt8[np.ndarray, "H W 3"]:

@@ -21,7 +21,7 @@ from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.jobs.protocol import ModelInfo, ReadMaskTask
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.jobs.worker_pool import WorkerPool
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
 from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done

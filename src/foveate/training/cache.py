@@ -174,9 +174,9 @@ def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:
     generator = np.random.default_rng(0)
     lesion_pixels = {}
     for k, lesion in enumerate(contract.lesions):
-        marked = np.argwhere(bits >> k & 1).astype(np.int32)
-        if len(marked):
-            lesion_pixels[lesion] = generator.permutation(marked)[:MAX_LESION_PIXELS]
+        pixels = np.argwhere(bits >> k & 1).astype(np.int32)
+        if len(pixels):
+            lesion_pixels[lesion] = generator.permutation(pixels)[:MAX_LESION_PIXELS]
     np.savez(path / LESION_PIXELS, **lesion_pixels)  # type: ignore[arg-type]  # its stub takes arrays for a flag
     (path / "done").touch()
 

@@ -93,9 +93,11 @@ def find(case: Case, recipe: Recipe, engine: TorchEngine) -> FalsePixels:
     package = models.unsaved_package(recipe.name, replace(recipe.contract, tta_views=1))
     maps = segment(photographs.read(case.photograph), package, engine).probabilities.maps
     generator = np.random.default_rng(recipe.seed)
-    chosen = [_choose(stored, generator) for stored in maps]
+    pixels_by_lesion = [_choose(stored, generator) for stored in maps]
     return {
-        lesion: pixels for lesion, pixels in zip(recipe.contract.lesions, chosen, strict=True) if len(pixels)
+        lesion: pixels
+        for lesion, pixels in zip(recipe.contract.lesions, pixels_by_lesion, strict=True)
+        if len(pixels)
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from foveate.choices import LastStage, StageChoice
 from foveate.errors import SettingError
 from foveate.nets import NetworkPlan, plans
 from foveate.training.augmentation import AugmentationLimits
@@ -18,12 +19,12 @@ from foveate.training.losses import Loss
 from foveate.types import ModelContract
 from foveate.wording import quantity
 
-StageName = Literal["global", "local", "fusion", "joint", "refine", "global-alone", "local-alone"]
+StageName = Literal[StageChoice, "global-alone", "local-alone"]
 STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")
 """In the paper's order: pre-train both streams, then train the fusion alone, then everything (section
 2.2)."""
 
-REFINE: StageName = "refine"
+REFINE: LastStage = "refine"
 """Not in the paper, and only in recipes that have it: everything is trained further, with healthy eyes shown
 where the network of the joint stage wrongly marks lesions (`hard_negatives`)."""
 
@@ -122,7 +123,7 @@ class Recipe:
     split: Path | None = None
     """JSON file of folds; None if the run assigns them or the command line names a file."""
     healthy_split: Path | None = None
-    """JSON file that says which graded photographs may be used for training (`datasets.graded`); None:
+    """JSON file that says which graded photographs may be used for training (`datasets.dr_grades`); None:
     all."""
     held_back: int | None = 0
     """The fold that is not trained on; None trains on all (the paper, which had separate test

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
+from foveate.choices import Effort, LastStage
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
@@ -36,13 +37,13 @@ from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
-from foveate.types import Decision, Effort, SelectionRule
+from foveate.types import Decision, SelectionRule
 
 SMALLEST_SHARE = 0.05
 """The smallest area of a region is the largest one that excludes at most this share of the annotated
 lesions."""
 
-WEIGHT_STAGES: Mapping[StageName, tuple[StageName, ...]] = {
+WEIGHT_STAGES: Mapping[LastStage, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
     "joint": ("joint",),
     "refine": ("refine",),
@@ -65,8 +66,8 @@ class FinishedRun:
     recipe: Recipe
     folder: Path
     """Folder of the run."""
-    stage: StageName
-    """The last stage whose weights are used: 'fusion', 'joint' or 'refine'."""
+    stage: LastStage
+    """The last stage whose weights are used."""
     training_cases: Sequence[Case]
     """Photographs that were trained on."""
     held_back: Sequence[Case]
@@ -124,7 +125,7 @@ class ReleaseInputs:
 
 
 def load_run(
-    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName | None = None
+    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: LastStage | None = None
 ) -> FinishedRun:
     """Return a finished run from the records in its folder.
 

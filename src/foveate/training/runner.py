@@ -284,12 +284,12 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         )
     for stage in plan.stages:
         if not plan.run.is_finished(stage):
-            shown = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
+            stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
-                _write_samples(plan.run, recipe, shown, stage)
+                _write_samples(plan.run, recipe, stage_cases, stage)
             for progress in trainer.train_stage(
                 recipe,
-                shown,
+                stage_cases,
                 plan.run,
                 stage,
                 start=plan.start,

@@ -186,10 +186,10 @@ class StageLog:
         """Add a validation and write all of them to the disk."""
         self.validations.append(record)
         self.run.write_validations(self.stage, self.validations)
-        known = {
+        values = {
             f"validation/{lesion}": score for lesion, score in record.scores.items() if score is not None
         }
-        self.tensorboard.add_values(known, record.step)
+        self.tensorboard.add_values(values, record.step)
 
     @property
     def scores(self) -> Scores:
@@ -399,8 +399,8 @@ class StageTrainer:
                 f"stage {self.stage}: the checkpoint has no snapshot of step {min(missing)}; train the stage "
                 "again with another --out"
             )
-        kept = [self.snapshots[step] for step in self._snapshot_steps(steps)]
-        return _mean([*kept, self.averaged_weights()])
+        snapshots = [self.snapshots[step] for step in self._snapshot_steps(steps)]
+        return _mean([*snapshots, self.averaged_weights()])
 
     def state(self, steps: int) -> dict[str, Any]:
         """Return the content of a checkpoint: everything that `load_state` needs.

@@ -12,10 +12,11 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import UInt8
 
+from foveate.choices import ObjectKind
 from foveate.errors import OutputError
 from foveate.types import Photograph
 from foveate.writers import maps
-from foveate.writers.results import DicomLesion, ObjectKind, PhotographResult, PredictRequest
+from foveate.writers.results import DicomLesion, PhotographResult, PredictRequest
 
 PACKAGES = ("pydicom", "highdicom")
 

@@ -15,9 +15,9 @@ capitals and digits, so that two keys never give the same file name.
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from foveate.choices import ObjectKind
 from foveate.errors import OutputError
 from foveate.paths import display_path
-from foveate.writers.results import ObjectKind
 
 DICOM_FOLDER = "dicom"
 """Folder of the DICOM objects."""

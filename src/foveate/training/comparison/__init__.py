@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt16
 from PIL import Image
 
 from foveate import metrics, models, nets
+from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.evaluation import LesionOutcome, maps_from_model
@@ -150,7 +150,7 @@ def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
 
 
-def with_tiling(contract: ModelContract, tiling: Literal["model", "paper"]) -> ModelContract:
+def with_tiling(contract: ModelContract, tiling: ComparisonTiling) -> ModelContract:
     """Return the contract with the model's own windows, or with the paper's 143 patches side by side."""
     return contract if tiling == "model" else replace(contract, part="paper", overlap=0, step=None)
 
@@ -161,7 +161,7 @@ def compare(
     cases: Sequence[Case],
     *,
     lesions: Sequence[str],
-    tiling: Literal["model", "paper"] = "model",
+    tiling: ComparisonTiling = "model",
     progress: Callable[[Row, int, str], None] = lambda row, done, name: None,
 ) -> dict[str, LesionComparison]:
     """Score all rows on the same photographs.

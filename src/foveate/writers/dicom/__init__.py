@@ -14,13 +14,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
+from foveate.choices import ObjectKind
 from foveate.errors import PhotographError
 from foveate.version import version
 from foveate.warning_filter import suppress_warnings
 from foveate.writers.dicom import codes, deidentification, segmentation, uids
 from foveate.writers.dicom.report import ReportContent, measurement_report
 from foveate.writers.dicom.source import DicomSource, require_source
-from foveate.writers.results import DicomLesion, DicomRequest, ObjectKind, PhotographResult
+from foveate.writers.results import DicomLesion, DicomRequest, PhotographResult
 
 LOGGER = logging.getLogger(__name__)
 

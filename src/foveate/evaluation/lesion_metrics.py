@@ -25,7 +25,7 @@ ABSENT = "no photograph of the split has this lesion"
 NO_SEAMS = "the windows of maps read from files are unknown; measure them with --model"
 
 
-def lesion(
+def compute(
     each: Sequence[Measures], pooled: PixelCounts, threshold: float, draws: Int64[np.ndarray, "R P"]
 ) -> Tree:
     """Return all figures of one lesion.
