@@ -195,7 +195,7 @@ def _serve_page(app: FastAPI) -> None:
     def page() -> FileResponse:
         index = folder / "index.html"
         if not index.is_file():
-            raise errors.not_found("page")
+            raise errors.not_found("page", "install Foveate again")
         return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
     if folder.is_dir():
