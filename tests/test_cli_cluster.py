@@ -124,7 +124,7 @@ def test_an_unknown_kind_of_address_is_refused(foveate, eyes, tmp_path):
     code, _, err = foveate("gs://bucket", "--on", "local")
     assert (code, err) == (
         1,
-        "foveate: gs://bucket: gs:// is not known; give a folder or s3://BUCKET/PREFIX\n",
+        "foveate: gs://bucket: gs:// is not supported; give a folder or s3://BUCKET/PREFIX\n",
     )
 
 

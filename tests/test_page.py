@@ -518,6 +518,59 @@ def test_axe_finds_no_serious_problem(opened, scheme, size):
     assert on_page + accessibility_problems(opened) == []
 
 
+OPENED = {
+    "selection": "() => document.getElementById('select').click()",
+    "notices": """async () => {
+      const {noteStatus} = await import("/page/js/notices.js");
+      const {showMessage} = await import("/page/js/messages.js");
+      noteStatus(507, true);
+      noteStatus(0);
+      showMessage("The change was not saved", {persistent: true});
+    }""",
+    "told": """async () => {
+      const {showMessage} = await import("/page/js/messages.js");
+      showMessage("Preparing the files", {persistent: true, isGood: true});
+    }""",
+    "confirm": "() => document.getElementById('confirm-dialog').showModal()",
+    "ask": "() => document.getElementById('ask-dialog').showModal()",
+    "sign in": """() => {
+      document.getElementById("sign-in-status").textContent = "The server has another token.";
+      document.getElementById("sign-in").showModal();
+    }""",
+}
+"""What opens a bar, a notice or a dialog of the page."""
+
+CLOSED = """async () => {
+  const {noteStatus} = await import("/page/js/notices.js");
+  const {showMessage} = await import("/page/js/messages.js");
+  noteStatus(200, true);
+  showMessage("");
+  const select = document.getElementById("select");
+  if (select.getAttribute("aria-pressed") === "true") select.click();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  document.getElementById("sign-in-status").textContent = "";
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_problem_in_bars_notices_and_dialogs(opened, scheme):
+    opened.emulate_media(color_scheme=scheme)
+    opened.evaluate(
+        """() => {
+          document.getElementById("confirm-text").textContent = "Delete the photograph?";
+          document.getElementById("ask-text").textContent = "Name of the new batch";
+        }"""
+    )
+    problems = {}
+    for name, script in OPENED.items():
+        opened.evaluate(script)
+        problems[name] = accessibility_problems(opened)
+        opened.evaluate("() => document.querySelector('dialog[open]')?.close()")
+    opened.evaluate(CLOSED)
+
+    assert problems == {name: [] for name in OPENED}
+
+
 def test_nothing_is_wider_than_the_screen_at_phone_width_or_twice_the_size(opened):
     for width in (390, 590, 720):
         opened.set_viewport_size({"width": width, "height": 800})

@@ -59,3 +59,96 @@ def test_two_people_grade_and_a_third_decides(address):
         assert "Dice 1.00" in said(carol)
         carol.locator("#adjudicate").click()
         carol.locator("#grading", has_text="Decided by Carol").wait_for()
+
+
+GRADER_PIXELS = """() => {
+  const canvases = document.querySelectorAll("#pane canvas.layer-canvas:not(#layer-canvas)");
+  return [...canvases].map((canvas) => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let pixels = 0;
+    for (let at = 3; at < data.length; at += 4) if (data[at]) pixels++;
+    return pixels;
+  });
+}"""
+"""How many pixels each grader's outlines cover."""
+
+
+def graded_by_two(request, address):
+    """Return a photograph that Ann and Ben have graded: Ann painted a line of exudates, Ben nothing more."""
+    headers = {"Content-Type": "image/png", "Foveate-Name": "two.png"}
+    photograph = request.post(f"{address}/api/photographs", data=tiny_server.picture(4), headers=headers)
+    at = f"{address}/api/photographs/{photograph.json()['id']}"
+    assert request.get(f"{at}?wait=60").json()["state"] == "done"
+    for grader in ("Ann", "Ben"):
+        copy = request.post(f"{at}/gradings", data={"grader": grader}).json()["id"]
+        own = f"{address}/api/photographs/{copy}"
+        if grader == "Ann":
+            stroke = {
+                "lesion": "EX",
+                "tool": "brush",
+                "diameter": 9,
+                "points": [[60.5, 128.5], [200.5, 128.5]],
+            }
+            assert request.post(f"{own}/corrections/strokes", data=stroke).ok
+        assert request.put(f"{own}/grading", data={"done": True}).ok
+    return photograph.json()["id"]
+
+
+def test_whoever_decides_sees_what_each_grader_left(address):
+    with tiny_page.chromium() as browser:
+        request = browser.new_context().request
+        carol = open_as(browser, address, graded_by_two(request, address), "Carol")
+        carol.locator("#graders").wait_for()
+        tiny_page.until_drawn(carol)
+        names = carol.locator("#graders label").all_inner_texts()
+        legend = carol.locator("#graders-legend").inner_text()
+        ann, ben = carol.evaluate(GRADER_PIXELS)
+        own = carol.evaluate(tiny_page.COUNT_PIXELS)
+        carol.locator("#grader-0").uncheck()
+        carol.locator("#grader-own").check()
+        tiny_page.until_drawn(carol)
+        without_ann = carol.evaluate(GRADER_PIXELS)
+        legend_without = carol.locator("#graders-legend").inner_text()
+
+        assert [name.strip() for name in names] == ["Ann", "Ben", "The program"]
+        assert legend.split() == ["Ann", "Ben"]
+        assert own == 0  # until somebody decides, the graders are compared with each other
+        assert ann > ben > 0
+        assert without_ann == [0, ben]
+        assert legend_without.split() == ["Ben"]
+        assert carol.evaluate(tiny_page.COUNT_PIXELS) > 0
+
+        carol.locator("#adjudicate").click()
+        carol.locator("#grading", has_text="Decided by Carol").wait_for()
+        assert carol.locator("#graders input:checked").count() == 3  # they stay while Carol decides
+        request.patch(f"{address}/api/photographs/{carol.url.split('#')[1]}", data={"reviewed": True})
+        carol.reload()
+        carol.locator("#graders").wait_for()
+        assert carol.locator("#graders input:checked").count() == 1  # when all is decided, it is seen alone
+
+
+def test_the_second_graders_line_is_broken(browser, address):
+    page = browser.new_page()
+    page.goto(address)
+    stack = [0] * (36 * 36)
+    for row in range(8, 28):
+        stack[row * 36 + 8 : row * 36 + 28] = [255] * 20
+    covered = page.evaluate(
+        """async (stack) => {
+          const {drawTile} = await import("/page/js/raster.js");
+          const line = {level: 9, colour: [0, 114, 178], opacity: 1, style: "outline", thickness: 1};
+          return [false, true].map((dashed) => {
+            const layer = {...line, dashed};
+            const pieces = drawTile(Uint8Array.from(stack), {side: 32, margin: 2}, [layer]);
+            return pieces.reduce((sum, {pixels}) => {
+              for (let at = 0; at < pixels.length; at += 4) if (pixels[at + 2] === 178) sum++;
+              return sum;
+            }, 0);
+          });
+        }""",
+        stack,
+    )
+    page.close()
+
+    assert covered[0] == pytest.approx(4 * 21, abs=1)
+    assert covered[1] == pytest.approx(covered[0] / 2, abs=6)

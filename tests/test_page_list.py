@@ -1,5 +1,6 @@
 """The way through a stack of photographs: the list in a browser, with a few real ones and with 2,000."""
 
+import re
 import zipfile
 from contextlib import contextmanager
 
@@ -155,6 +156,49 @@ def test_selected_photographs_are_one_download(dropped):
     assert [row.split(",")[0] for row in table[1:]] == ["a_OD", "c"]
 
 
+# ---- the report of a batch ----
+
+
+def test_the_report_of_a_batch_is_made_in_the_background_cancelled_and_downloaded(dropped, address):
+    told = {"state": "working", "done": 1, "total": 3, "error": None, "paper": "a4", "batch": "0" * 32}
+    dropped.route("**/api/report-jobs/*", lambda route: progress(route, told))
+    dropped.locator("#batch-report").click()
+    dropped.locator("#batch-report-progress", has_text="Report: 1 of 3").wait_for()
+    bar = dropped.locator("#batch-report-progress progress").get_attribute("value")
+    dropped.locator("#osd").focus()
+    dropped.keyboard.press("n")  # the next photograph is of the same batch
+    until(dropped, "() => foveate.state.photograph.name === 'b_OS' && foveate.state.result")
+    on_next = dropped.locator("#batch-report-progress").count()
+    dropped.locator("#batch-report-cancel").click()
+    dropped.locator("#batch-report").wait_for()
+    dropped.unroute("**/api/report-jobs/*")
+    dropped.locator("#batch-report").click()
+    with dropped.expect_download() as download:
+        dropped.locator("#batch-report-pdf").click()
+    document = download.value.path().read_bytes()
+
+    assert bar == "1"
+    assert on_next == 1
+    assert document.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type /Page\b(?!s)", document)) == 3
+
+
+def progress(route, told):
+    """Answer that a report is under way; cancel it in fact."""
+    if route.request.method == "DELETE":
+        return route.continue_()
+    return route.fulfill(json=told | {"id": route.request.url.split("/")[-1]})
+
+
+def test_a_report_of_a_batch_that_fails_says_why(dropped):
+    failed = {"state": "failed", "done": 0, "total": 3, "error": "the disk", "paper": "a4", "batch": "0" * 32}
+    dropped.route("**/api/report-jobs/*", lambda route: progress(route, failed))
+    dropped.locator("#batch-report").click()
+    dropped.locator("#message", has_text="could not be made: the disk").wait_for()
+
+    assert dropped.locator("#batch-report").is_visible()
+
+
 # ---- eye and note ----
 
 
@@ -173,6 +217,41 @@ def test_the_eye_is_that_of_the_name_and_eye_and_note_are_saved(dropped, address
     until(dropped, "() => document.querySelector('#photographs li.open .note-mark')")
     dropped.fill("#list-search", "may")
     until(dropped, f"() => {NAMES} === 'a_OD'")
+
+
+# ---- what a row says ----
+
+FOUR = {"EX": 1416, "MA": 168, "HE": 121, "SE": 84}
+
+CLIPPED = """() => {
+  const list = document.querySelector("#photographs").getBoundingClientRect();
+  return [...document.querySelectorAll("#photographs .chip, #photographs .mark")].filter((shown) => {
+    const {left, right, top, bottom} = shown.getBoundingClientRect();
+    const card = shown.closest(".open-button").getBoundingClientRect();
+    return left < list.left || right > card.right || top < card.top || bottom > card.bottom;
+  }).map((shown) => shown.textContent);
+}"""
+"""Which counts and marks do not lie within their row."""
+
+
+@pytest.mark.parametrize("width", [1440, 1180, 768, 390])
+def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, address, files, dropped, width):
+    example = on_server(dropped, address)["c"]
+    lesions = {code: example["result"]["lesions"]["EX"] | {"count": count} for code, count in FOUR.items()}
+    told = {"eye": "right", "note": "again in May", "reviewed": True, "name": "a name that is far too long"}
+    listed = example | told | {"result": example["result"] | {"lesions": lesions, "corrected": True}}
+    answer = {"photographs": [listed | {"id": f"{number:032x}"} for number in range(3)], "total": 3}
+
+    def prepare(page):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
+
+    with new_page(browser, address, prepare) as page:
+        until(page, "() => document.querySelectorAll('#photographs .chip').length === 12")
+        shown = page.locator("#photographs li.done").first.locator(".chip").all_inner_texts()
+
+        assert [text.split() for text in shown] == [[code, str(count)] for code, count in FOUR.items()]
+        assert page.evaluate(CLIPPED) == []
 
 
 # ---- 2,000 photographs ----

@@ -226,6 +226,106 @@ def test_another_visit_is_beside_or_in_place_by_turns_with_linked_views(page, su
     assert page.locator("#beside-name").text_content() == "Untouched"
 
 
+FIELD = {"x": 128, "y": 128, "radius": 120}
+
+
+def seen(fovea, disc, *, suggested=True, placed=False, field=FIELD):
+    """Return what the page knows of a photograph with landmarks at some places, (x, y)."""
+    grid = {part: {"x": x, "y": y} for part, (x, y) in (("fovea", fovea), ("disc", disc))}
+    result = {"field": field, "suggested_grid": grid if suggested else None}
+    return {"grid": grid if placed else None, "result": result}
+
+
+def linked(page, function, *photographs):
+    """Return the link of two photographs, by fields or by landmarks."""
+    script = f"async ([a, b]) => (await import('/page/js/alignment.js')).{function}(a, b)"
+    return page.evaluate(script, list(photographs))
+
+
+def through(link, x, y):
+    """Return where a link takes a place, by its definition."""
+    place = link["factor"] * np.exp(1j * link["angle"]) * complex(x, y)
+    return (place.real + link["x"], place.imag + link["y"])
+
+
+def test_visits_are_aligned_at_disc_and_fovea_with_shift_scale_and_rotation(page):
+    turn = np.exp(1j * np.radians(12))
+    places = [complex(100, 130), complex(160, 120)]
+    moved = [turn * place + complex(20, -15) for place in places]
+    first = seen(*((place.real, place.imag) for place in places))
+    second = seen(*((place.real, place.imag) for place in moved))
+
+    link = linked(page, "linkByLandmarks", first, second)
+    back = page.evaluate("async (link) => (await import('/page/js/alignment.js')).inverse(link)", link)
+
+    assert np.degrees(link["angle"]) == pytest.approx(12)
+    assert link["factor"] == pytest.approx(1)
+    for place, there in zip(places, moved, strict=True):
+        assert through(link, place.real, place.imag) == pytest.approx((there.real, there.imag))
+        assert through(back, there.real, there.imag) == pytest.approx((place.real, place.imag))
+
+
+def test_landmarks_that_do_not_fit_each_other_align_nothing(page):
+    right = seen((100, 130), (160, 120))
+
+    assert linked(page, "linkByLandmarks", right, seen((160, 130), (100, 120))) is None  # a left eye
+    assert linked(page, "linkByLandmarks", right, seen((100, 130), (130, 80))) is None  # 50 degrees
+    assert linked(page, "linkByLandmarks", right, seen((1, 1), (9, 9), suggested=False)) is None
+    middle = seen((128, 128), (185.6, 120.8), suggested=False, placed=True)
+    assert linked(page, "linkByLandmarks", right, middle) is None  # where the page lays a grid at first
+    assert linked(page, "linkByLandmarks", right, seen((90, 130), (150, 125), suggested=False, placed=True))
+
+
+def test_the_scale_is_that_of_the_fields_unless_it_is_another_camera(page):
+    first = seen((100, 130), (160, 130))
+    larger = seen((200, 260), (326, 260), field={"x": 256, "y": 256, "radius": 240})
+    wider = seen((100, 130), (136, 130))  # the same field in px, of more retina
+
+    assert linked(page, "linkByLandmarks", first, larger)["factor"] == pytest.approx(2)
+    assert linked(page, "linkByLandmarks", first, wider)["factor"] == pytest.approx(0.6)
+    assert linked(page, "linkByFields", first, larger) == pytest.approx(
+        {"factor": 2, "angle": 0, "x": 0, "y": 0}
+    )
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["as opened", "zoomed and moved"])
+def test_a_place_of_the_eye_lies_at_the_same_place_of_both_panes(page, address, submitted, moved):
+    grids = [((100, 130), (160, 120)), ((118, 110), (176.0, 127.0))]
+    for identifier, (fovea, disc) in zip(submitted, grids, strict=True):
+        grid = seen(fovea, disc, placed=True)["grid"]
+        assert page.request.patch(f"{address}/api/photographs/{identifier}", data={"grid": grid}).ok
+    until(page, "() => foveate.state.photograph.grid")
+    page.wait_for_timeout(300)  # events of both have arrived
+    page.locator("#compare-section summary").click()
+    page.locator("#visit").focus()
+    page.select_option("#visit", submitted[1])
+    until(page, "() => document.querySelector('#pane-untouched canvas')")
+    until_drawn(page)
+    if moved:
+        page.locator("#osd-untouched").hover()
+        page.mouse.wheel(0, -300)
+        until_drawn(page)
+    said = page.locator("#alignment").inner_text()
+    first, second = page.evaluate(
+        """([first, second]) => {
+          const {x, y, scale} = foveate.viewer.placement();
+          const places = ["fovea", "disc"].map((part) => ({
+            x: x + scale * first[part].x, y: y + scale * first[part].y}));
+          return [places, ["fovea", "disc"].map((part) => foveate.viewer.placeBeside(second[part]))];
+        }""",
+        [seen(*grid, placed=True)["grid"] for grid in grids],
+    )
+    page.locator("#by-landmarks").uncheck()
+    by_field = page.locator("#alignment").inner_text()
+    for identifier in submitted:
+        page.request.patch(f"{address}/api/photographs/{identifier}", data={"grid": None})
+
+    assert "turned by" in said
+    assert "not turned" in by_field
+    for one, other in zip(first, second, strict=True):
+        assert (other["x"], other["y"]) == pytest.approx((one["x"], one["y"]), abs=1.5)
+
+
 # ---- small screens and touch ----
 
 

@@ -1,5 +1,6 @@
 """Files that are downloaded are those that the command line writes, and corrected ones can be trained on."""
 
+import csv
 import io
 import json
 import zipfile
@@ -176,6 +177,31 @@ def test_photographs_of_one_name_have_files_of_their_own_in_a_selection(client):
     ]
     assert len(files["summary.csv"].splitlines()) == 3
     assert not [name for name in files if "same-3" in name], other
+
+
+def test_eye_note_and_review_are_a_table_in_every_download(client):
+    first, second = (done(client, picture(seed), "=eye.png")["id"] for seed in (31, 32))
+    zips = [
+        lambda: client.get(f"/api/photographs/{first}/download"),
+        lambda: client.post("/api/downloads", json={"photographs": [first, second]}),
+    ]
+    assert all("photographs.csv" not in unzipped(made()) for made in zips)
+    client.patch(f"/api/photographs/{first}", json={"eye": "left", "note": '=1+1, "sic"\nagain'})
+    client.patch(f"/api/photographs/{second}", json={"reviewed": True})
+
+    single, both = (
+        list(csv.DictReader(io.StringIO(unzipped(made())["photographs.csv"].decode(), newline="")))
+        for made in zips
+    )
+
+    assert single == both[:1]
+    assert single[0]["sha256"] == client.get(f"/api/photographs/{first}").json()["sha256"]
+    assert [[row[key] for key in ("photograph", "eye", "note", "reviewed")] for row in both] == [
+        ["_eye", "left", '\'=1+1, "sic"\nagain', "0"],
+        ["_eye-2", "", "", "1"],
+    ]
+    chosen = client.get(f"/api/photographs/{first}/download", params={"parts": "photographs.csv"})
+    assert set(unzipped(chosen)) == {"photographs.csv"}
 
 
 def test_an_overlay_comes_in_the_width_that_is_asked_for(client):

@@ -10,8 +10,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import tiny_eye
 import tiny_package
-from tiny_server import done
+from tiny_server import done, png
 
 from foveate.server.exports import report as reports
 from foveate.server.exports import report_page, report_pdf, report_pictures
@@ -107,8 +108,68 @@ def test_a_report_names_who_corrected_what(client, filed):
     assert re.fullmatch(r"Ann, last 20\d\d-.* UTC: EX: 1 painted; MA: 1 erased\.", ann)
     assert re.fullmatch(r"Ben, last 20\d\d-.* UTC: EX: 1 painted\.", ben)
     untouched = report_of(client, done(client)["id"])
+    assert "eye not stated" in untouched.facts
     assert untouched.corrections == ("Nobody has corrected this result; it is the model's.",)
     assert untouched.grid is None
+
+
+NOTE = "again in May\nдва пятна"
+
+
+def test_the_note_is_in_the_report_line_by_line_and_never_markup(client, filed):
+    client.patch(f"/api/photographs/{filed}", json={"note": f"{NOTE}\n<b>bold</b>"})
+    content, page = report_of(client, filed), client.get(f"/api/photographs/{filed}/report").text
+    without = replace(content, note=())
+
+    assert content.note == ("again in May", "два пятна", "<b>bold</b>")
+    assert '<dt>Note</dt><dd><div dir="auto">again in May</div><div dir="auto">два пятна</div>' in page
+    assert "&lt;b&gt;bold" in page
+    assert "<dt>Note</dt>" not in report_page.html("x", [without])
+    said = [part.text for part in flowed(report_pdf._page(content, 500.0)) if hasattr(part, "text")]
+    assert {"Note", "again in May", "два пятна"} <= set(said)
+    assert "Note" not in [
+        part.text for part in flowed(report_pdf._page(without, 500.0)) if hasattr(part, "text")
+    ]
+
+
+def flowed(parts):
+    """Yield what stands on a page of the PDF, with the content of tables."""
+    for part in parts:
+        yield part
+        for row in getattr(part, "_cellvalues", ()):
+            for cell in row:
+                yield from flowed(cell if isinstance(cell, list) else [cell])
+
+
+@pytest.mark.parametrize(
+    ("suggested", "moved", "caption"),
+    [
+        (True, (), "fovea and disc placed by the program, check"),
+        (True, ("fovea",), "disc placed by the program, check"),
+        (True, ("fovea", "disc"), "grid placed by hand"),
+        (False, (), "fovea and disc placed by the program, check"),
+        (False, ("disc",), "fovea placed by the program, check"),
+    ],
+)
+def test_a_report_says_what_of_the_grid_nobody_has_moved(client, suggested, moved, caption):
+    result = done(client, png(tiny_eye.eye(disc=suggested)))
+    field = result["result"]["field"]
+    middle = {  # where the page places it if the program finds no disc
+        "fovea": {"x": round(field["x"], 1), "y": round(field["y"], 1)},
+        "disc": {
+            "x": round(field["x"] + 0.48 * field["radius"], 1),
+            "y": round(field["y"] - 0.06 * field["radius"], 1),
+        },
+    }
+    grid = result["result"]["suggested_grid"] or middle
+    for part in moved:
+        grid[part]["x"] += 3
+    client.patch(f"/api/photographs/{result['id']}", json={"grid": grid})
+
+    table = client.get(f"/api/photographs/{result['id']}/grid.csv").text
+    unmoved = [part for part in ("fovea", "disc") if part not in moved]
+    assert f"; {caption}; " in report_of(client, result["id"]).grid.caption
+    assert {row["placed_by_program"] for row in csv.DictReader(io.StringIO(table))} == {";".join(unmoved)}
 
 
 def test_the_burden_by_field_is_in_report_and_csv_as_in_the_api(client, filed):
@@ -149,6 +210,7 @@ def test_however_much_there_is_to_say_a_pdf_keeps_to_one_page(client, filed, pap
         content,
         title="a very long name " * 12,
         corrections=("somebody who corrected a great deal of it; " * 12,) * 6,
+        note=("a note of many words, as long as one may be; " * 7,) * 6,
         lesions=content.lesions * 3,
     )
 

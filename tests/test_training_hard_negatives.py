@@ -183,7 +183,7 @@ def test_without_healthy_eyes_there_is_nothing_to_refine(plan):
     alone = replace(plan, healthy=())
 
     assert alone.all_stages == STAGES
-    with pytest.raises(SettingError, match="stage 'refine' is trained on healthy eyes; give some"):
+    with pytest.raises(SettingError, match="stage 'refine' needs healthy eyes; give some"):
         replace(alone, stages=(*STAGES, "refine"))
 
 

@@ -155,8 +155,8 @@ def require_free(folder: Path, patterns: Sequence[str], *, results: str, replace
     present = _matching(folder, patterns)
     if present and not replace:
         raise OutputError(
-            f"{folder}: already contains {present[0].name}; replace that {results} with --replace, or choose "
-            "another --out"
+            f"{display_path(folder)}: already contains {present[0].name}; replace that {results} with "
+            "--replace, or choose another --out"
         )
     require_writable(folder)
 

@@ -40,9 +40,7 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         raise UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     layout = layouts.named(training.layout)
     unseen = () if options.on is None else layouts.cases(training.data, layout, options.on)
-    comparison.require_not_trained_on(
-        unseen, [*plan.cases, *plan.healthy]
-    )  # checked before hours of training
+    comparison.require_not_trained_on(unseen, [*plan.cases, *plan.healthy])  # before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
     progress_steps.show(

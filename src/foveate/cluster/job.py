@@ -52,7 +52,7 @@ class ClusterJob:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
-            raise SettingError(f"tries is {self.max_attempts}; give 1 or more")
+            raise SettingError(f"--tries is {self.max_attempts}; give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

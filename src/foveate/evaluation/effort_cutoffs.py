@@ -153,7 +153,8 @@ def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dic
     """
     if not results:
         raise DatasetError(
-            "no photograph is held back to choose the windows of less effort on; give a split with some"
+            "no photograph is held back to choose the windows of lower efforts on; give a split that holds "
+            "some back"
         )
     criteria_by_share = {share: cutoffs(results, share) for share in SHARES}
     losses = {share: outcome(results, criteria).losses for share, criteria in criteria_by_share.items()}

@@ -80,9 +80,12 @@ def evaluate(
         FoveateError: a photograph cannot be used; the message names it.
     """
     if not spec.cases:
-        raise DatasetError("no photograph to evaluate on; choose another --split")
+        raise DatasetError("there is no photograph to evaluate on; choose another --split")
     if not spec.thresholds:
-        raise LesionError("no lesion to evaluate; the set and the system have none in common")
+        raise LesionError(
+            "there is no lesion to evaluate, because the set and the system have none in common; choose "
+            "another set or model"
+        )
     accumulated: dict[str, _Accumulated] = {}
     for done, case in enumerate(spec.cases, start=1):
         try:
@@ -108,8 +111,8 @@ def _require_full_levels(accumulated: Mapping[str, _Accumulated]) -> None:
         highest = max(measured.highest for measured in results.each)
         if highest in LEVEL_ONE:
             raise DatasetError(
-                f"the maps of {lesion} hold levels 0 and 1 only, probabilities up to {highest:.2g}; "
-                "write 0 and 255, or floats of 0 and 1"
+                f"the maps of {lesion} contain only the levels 0 and 1, which are probabilities up to "
+                f"{highest:.2g}; write 0 and 255, or floating-point 0 and 1"
             )
 
 

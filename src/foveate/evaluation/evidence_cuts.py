@@ -167,7 +167,8 @@ def choose(cases: Sequence[CaseRegions], minimum_area: int) -> EvidenceCut:
     """
     if not any(case.annotated for case in cases):
         raise DatasetError(
-            "no lesion is annotated in the photographs held back: the least evidence needs some"
+            "no lesion is annotated in the held-back photographs, so the least evidence cannot be chosen; "
+            "hold back others"
         )
     before = outcome(cases, 0.0, minimum_area)
     evidence = np.concatenate([case.evidence[1:] for case in cases])

@@ -158,7 +158,7 @@ def headline(outcome: LesionOutcome) -> dict[str, str]:
         "coarse_11": _format_estimate(figures["aupr"]["coarse_11"]),
         "Dice": _format_estimate(figures["dice"]),
         "lesions found": _format_estimate(detection["sensitivity"]),
-        "false per photograph": _format_estimate(detection["false_positives_per_photograph"]),
+        "false regions\nper photograph": _format_estimate(detection["false_positives_per_photograph"]),
     }
 
 

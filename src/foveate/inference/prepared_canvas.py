@@ -104,8 +104,8 @@ def _require_bounded(frame: Frame, field: Field, contract: ModelContract) -> Non
         height, width = frame.shape
         raise GeometryError(
             f"scaling the field of {field.diameter:.0f} px to the model's {contract.field_diameter:.0f} px "
-            f"gives a canvas of {height} x {width} px, more than {LARGEST_CANVAS:,} px; choose --region "
-            "field or a larger --field"
+            f"gives a canvas of {height} x {width} px, more than {LARGEST_CANVAS:,} px in all; choose "
+            "--region field, or a larger --field"
         )
 
 

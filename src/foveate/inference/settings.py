@@ -90,7 +90,7 @@ def selection_rule(package: Package, effort: Effort) -> SelectionRule | None:
     if effort not in package.selection_rules:
         efforts = ", ".join(("full", *package.selection_rules))
         raise SettingError(
-            f"model {package.name} {package.version} has no rule that selects windows for effort {effort}; "
-            f"choose --effort {efforts}"
+            f"model {package.name} {package.version} cannot select windows for effort {effort}; choose "
+            f"--effort {efforts}"
         )
     return package.selection_rules[effort]

@@ -156,9 +156,7 @@ class _Walk:
         path = Path(user_path)
         if path.is_dir():
             if self._is_excluded(path):
-                raise PhotographError(
-                    f"{display_path(path)}: is in the folder for the results; choose another --out"
-                )
+                raise PhotographError(f"{display_path(path)}: is in the output folder; choose another --out")
             self.visited.clear()
             yield from self._below(path, path)
         elif os.path.lexists(path):

@@ -362,6 +362,26 @@ class Outdated(Error):
     photograph: PhotographBody
 
 
+class NewReport(Body):
+    """A report of a batch to make in the background."""
+
+    paper: Literal["a4", "letter"] = "a4"
+
+
+class ReportJobBody(Body):
+    """How far a report is that is made in the background."""
+
+    id: str
+    batch: str
+    paper: Literal["a4", "letter"]
+    state: Literal["waiting", "working", "done", "failed"]
+    done: int
+    """Photographs of which the page is made."""
+    total: int
+    error: str | None
+    """One line, where it failed."""
+
+
 class Photographs(Body):
     """A list of photographs."""
 
@@ -589,6 +609,8 @@ class GridBurden(Body):
     fovea: Point
     disc: Point
     eye: Eye
+    placed_by_program: list[Literal["fovea", "disc"]]
+    """Which of the two nobody has moved from where the program placed it."""
     mm_per_px: float
     scale_from: Literal["spacing", "fovea_to_disc"]
     radii_px: list[float]

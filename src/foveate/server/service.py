@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from foveate.server.errors import not_found
 from foveate.server.exports.downloads import Exports
 from foveate.server.exports.report import Reports
+from foveate.server.exports.report_jobs import ReportJobs
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.jobs.protocol import ModelInfo, ReadMaskTask
@@ -54,6 +55,7 @@ class Service:
     gradings: Gradings
     exports: Exports
     reports: Reports
+    report_jobs: ReportJobs
     presenter: Presenter
     events: EventBroker
     metrics: Metrics
@@ -110,6 +112,7 @@ class Service:
     def close(self) -> None:
         """Stop the server; unfinished photographs are predicted after the next start."""
         self.events.close()
+        self.report_jobs.close()
         self.jobs.close()
         self.database.close()
         self.data_dir.close()
@@ -145,6 +148,7 @@ def start(
             options, model, workers, data_dir, database, events=events, metrics=metrics, sessions=sessions
         )
         service.jobs.start()
+        service.report_jobs.start()
         opened.pop_all()  # from here on `Service.close` closes them
     return service
 
@@ -162,19 +166,13 @@ def _assemble(
 ) -> Service:
     """Return the service, made of parts that are open; its queue is not started."""
     memory, packs = MapCache(options.limits.memory), Packs()
+    progress = ProgressRegister()
+    presenter = Presenter(database, events, progress, options.limits.keep)
     gradings = Gradings(database, data_dir, required=options.double_grading)
     corrections = Corrections(database, data_dir, memory, gradings)
     measures = PhotographMeasures(corrections, memory)
-
-    def forget(identifier: str) -> None:
-        """Remove a photograph that was deleted or has expired from the caches."""
-        memory.forget(identifier)
-        directory = data_dir.photograph(identifier)
-        for pack in (directory.tiles, directory.map_tiles):
-            packs.forget(pack)
-
-    progress = ProgressRegister()
-    presenter = Presenter(database, events, progress, options.limits.keep)
+    reports = Reports(database, data_dir, packs, measures, presenter)
+    report_jobs = ReportJobs(reports, data_dir)
     jobs = JobQueue(
         database,
         data_dir,
@@ -184,7 +182,7 @@ def _assemble(
         metrics=metrics,
         progress=progress,
         on_change=presenter.publish,
-        on_delete=forget,
+        on_delete=_forgetter(memory, report_jobs, packs, data_dir),
     )
     exports = Exports(database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field)
     return Service(
@@ -199,13 +197,29 @@ def _assemble(
         references=References(database, data_dir, memory, corrections),
         measures=measures,
         gradings=gradings,
-        reports=Reports(database, data_dir, packs, measures, presenter),
+        reports=reports,
+        report_jobs=report_jobs,
         exports=exports,
         presenter=presenter,
         events=events,
         metrics=metrics,
         sessions=sessions,
     )
+
+
+def _forgetter(
+    memory: MapCache, report_jobs: ReportJobs, packs: Packs, data_dir: DataDir
+) -> Callable[[str], None]:
+    """Return a function that removes a photograph, deleted or expired, from the caches and from reports."""
+
+    def forget(identifier: str) -> None:
+        memory.forget(identifier)
+        report_jobs.forget(identifier)
+        directory = data_dir.photograph(identifier)
+        for pack in (directory.tiles, directory.map_tiles):
+            packs.forget(pack)
+
+    return forget
 
 
 def folder_of_page() -> Path:

@@ -21,6 +21,7 @@ from foveate.engines.pytorch import TorchEngine
 from foveate.errors import TrainingError
 from foveate.inference.pipeline import segment
 from foveate.nets import LocalGlobalUNet
+from foveate.paths import display_path
 from foveate.training.cache import CachedCase
 from foveate.training.distributed import Machine
 from foveate.training.recipe import Recipe
@@ -120,5 +121,5 @@ def _read(run: RunFolder, name: str) -> FalsePixels:
             return {lesion: stored[lesion] for lesion in stored.files}
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{path}: cannot be read ({error}); delete it, so that it is written again"
+            f"{display_path(path)}: cannot be read ({error}); delete it and start again"
         ) from error

@@ -31,6 +31,7 @@ from foveate.evaluation.networks import ROWS, Row
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
+from foveate.paths import display_path
 from foveate.training import export, run_record, runner, trainer
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
@@ -102,19 +103,19 @@ class ReleaseInputs:
         names = self.held_back
         if not names:
             raise TrainingError(
-                f"{self.shipped.folder}: no photograph was held back to choose thresholds on; train with "
-                "--fold, or name runs that held a fold back with --judged-by"
+                f"{display_path(self.shipped.folder)}: no photograph was held back to choose thresholds on; "
+                "train with --fold, or name runs that held a fold back with --judged-by"
             )
         if duplicates := [name for name, count in Counter(names).items() if count > 1]:
             raise TrainingError(
-                f"{duplicates[0]} was held back by two of the runs; name runs of different folds"
+                f"photograph {duplicates[0]} was held back in two of the runs; name runs with different folds"
             )
         for run in self.validation_runs:
             shipped, validating = self.shipped.recipe, run.recipe
             if (shipped.network, shipped.contract) != (validating.network, validating.contract):
                 raise TrainingError(
-                    f"{run.folder}: another network or contract than {self.shipped.folder}'s; name runs of "
-                    "one recipe, with the same --set"
+                    f"{display_path(run.folder)}: its network or contract differs from that of "
+                    f"{display_path(self.shipped.folder)}; name runs of one recipe, with the same --set"
                 )
 
     @property
@@ -206,9 +207,10 @@ def choose_decisions(
     for lesion in run.recipe.contract.lesions:
         threshold = scores[lesion].threshold
         if threshold is None or not len(areas[lesion]):
+            part, choice = ("held-back", "threshold") if threshold is None else ("training", "smallest area")
             raise DatasetError(
-                f"lesion {lesion} occurs in no photograph, so that no threshold can be chosen; name a set "
-                "that has it, or a recipe without it"
+                f"no {part} photograph has lesion {lesion}, so its {choice} cannot be chosen; hold back "
+                "another fold, name a set that has it, or a recipe without it"
             )
         if lesion in scalings:
             threshold = float(scalings[lesion](np.array([threshold]))[0])

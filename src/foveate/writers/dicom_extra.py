@@ -32,7 +32,7 @@ def load_writer() -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in PACKAGES:
             raise
-        raise OutputError("to write DICOM objects: pip install 'foveate[dicom]'") from None
+        raise OutputError("DICOM results need the extra 'dicom'; pip install 'foveate[dicom]'") from None
     return dicom
 
 

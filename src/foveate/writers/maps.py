@@ -69,7 +69,7 @@ def level(threshold: float, format: MapFormat) -> int:
         SettingError: the threshold is not in (0, 1].
     """
     if not 0 < threshold <= 1:
-        raise SettingError(f"the threshold is {threshold:g}; give a value above 0 and at most 1")
+        raise SettingError(f"the threshold is {threshold:g}; give a number above 0 and at most 1")
     top = max_level(format)
     near = math.floor(threshold * top)  # may be off by one in floating point: start just below it
     return next(candidate for candidate in range(max(1, near - 1), top + 1) if candidate / top >= threshold)
@@ -160,7 +160,7 @@ def encode_picture(
         encoded = False
     if not encoded:
         raise OutputError(
-            f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit into a {suffix} file; crop the photograph"
+            f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit in a {suffix} file; crop the photograph"
         )
     return content.tobytes()
 

@@ -20,6 +20,7 @@ COLUMNS = (
     "area_mm2",
     "mm_per_px",
     "scale_from",
+    "placed_by_program",
 )
 
 
@@ -27,6 +28,7 @@ def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
     """Return a row for each photograph, field and lesion.
 
     `mm_per_px` and `area_mm2` follow a rule of thumb where `scale_from` is fovea_to_disc.
+    `placed_by_program` names what nobody has moved: fovea, disc, fovea;disc, or nothing.
 
     Args:
         burdens: pairs of a photograph's name and the burden of its grid.
@@ -37,12 +39,13 @@ def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
 
 def _rows(name: str, burden: schemas.GridBurden) -> Iterator[tuple[object, ...]]:
     photograph, scale = tables.without_formula(name), burden.mm_per_px
+    placed = ";".join(burden.placed_by_program)
     for field, content in burden.fields.items():
         for lesion, numbers in content.lesions.items():
             yield (
                 *(photograph, burden.eye, field, content.pixels, lesion),
                 *_figures(numbers, scale),
-                *(f"{scale:.6f}", burden.scale_from),
+                *(f"{scale:.6f}", burden.scale_from, placed),
             )
 
 

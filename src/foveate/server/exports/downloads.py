@@ -16,7 +16,7 @@ from pathlib import Path
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
-from foveate.server.exports import burden_table
+from foveate.server.exports import burden_table, photograph_table
 from foveate.server.jobs.protocol import (
     ExportPhotographTask,
     ExportTask,
@@ -40,7 +40,13 @@ from foveate.writers.results import NOTICE, Provenance
 ETDRS = "etdrs.csv"
 """The burden by field, if a grid was placed."""
 
-PARTS = ("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html", ETDRS)
+PHOTOGRAPHS = "photographs.csv"
+"""Eye, note and review of each photograph, if any of them is stated."""
+
+PARTS = (
+    *("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html"),
+    *(ETDRS, PHOTOGRAPHS),
+)
 """The parts that a zip of results may contain."""
 
 Entry = tuple[str, Path | bytes]
@@ -168,7 +174,9 @@ class Exports:
             ServiceError: as `results`.
         """
         with self.results(record) as folder:
-            return self._zip([*_within(folder, parts), *(self._etdrs([record]) if ETDRS in parts else ())])
+            made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: _statements([(record.key, record)])}
+            tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
+            return self._zip([*_within(folder, parts), *tables_of])
 
     def etdrs_csv(self, records: Sequence[Record]) -> bytes:
         """Return the burden by ETDRS field of those photographs that have a grid.
@@ -198,11 +206,11 @@ class Exports:
             raise errors.not_ready("none of these photographs is done yet; wait for the first")
 
         def entries() -> Iterator[Entry]:
-            rows, provenance, keys = [], None, frozenset[str]()
-            parts = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS}
+            rows, provenance, keyed = [], None, dict[str, Record]()
+            parts = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS, PHOTOGRAPHS}
             for record in records:
-                key = names.unused_key(record.key, keys)  # two batches may hold the same name
-                keys |= {key}
+                key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
+                keyed[key] = record
                 with self.results(record) as folder:
                     for name, content in _within(folder, parts):
                         yield name.replace(f"/{record.key}", f"/{key}"), content
@@ -216,6 +224,7 @@ class Exports:
             yield "summary.csv", tables.summary(rows, codes)
             yield "index.html", pages.index(rows, codes, provenance)
             yield from self._etdrs(records)
+            yield from _statements(list(keyed.items()))
 
         return self._zip(entries())
 
@@ -321,6 +330,16 @@ def parts(names: str | None) -> frozenset[str]:
     if not selected <= set(PARTS):
         raise errors.invalid(f"parts is {names[:100]!r}; choose among {', '.join(PARTS)}")
     return selected
+
+
+def _statements(records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
+    """Yield the table of eyes, notes and reviews for a zip, if any is stated.
+
+    Args:
+        records: name of a photograph in the zip, and its record.
+    """
+    if any(photograph_table.has_statements(record) for _, record in records):
+        yield PHOTOGRAPHS, photograph_table.photographs_csv(records)
 
 
 def _within(folder: Path, parts: frozenset[str]) -> Iterator[Entry]:

@@ -81,6 +81,8 @@ class PhotographReport:
     """The photograph's name."""
     facts: tuple[str, ...]
     """When it was analysed, which eye, its size."""
+    note: tuple[str, ...]
+    """What a person wrote on the photograph, line by line; empty if nobody did."""
     plain: bytes
     """The photograph, JPEG."""
     annotated: bytes
@@ -131,6 +133,7 @@ class Reports:
         return PhotographReport(
             title=record.name,
             facts=_facts(body, burden),
+            note=tuple(line for line in record.note.splitlines() if line.strip()),
             plain=overlays.jpeg(plain),
             annotated=overlays.jpeg(annotated),
             lesions=tuple(_lesion_row(code, lesion) for code, lesion in result.lesions.items()),
@@ -181,7 +184,8 @@ class Reports:
 def _facts(body: schemas.PhotographBody, burden: schemas.GridBurden | None) -> tuple[str, ...]:
     """Return the facts that the head of the page lists besides the name."""
     spacing = "scale not known" if body.spacing_mm is None else f"{body.spacing_mm:g} mm per pixel"
-    stated = [] if body.eye is None else [f"{body.eye} eye"]
+    unstated = ["eye not stated"] if burden is None else []
+    stated = unstated if body.eye is None else [f"{body.eye} eye"]
     placed = [] if burden is None or burden.eye == body.eye else [f"{burden.eye} eye, by the placed disc"]
     return (
         f"analysed {_day(body.finished)}",
@@ -285,10 +289,21 @@ def _grid_table(
         for name, field in burden.fields.items()
     ]
     return GridTable(
-        caption=f"Burden by ETDRS field, {burden.eye} eye; grid placed by hand, {scale}",
+        caption=f"Burden by ETDRS field, {burden.eye} eye; {_placed(burden)}; {scale}",
         columns=("Field", *(lesion.name for lesion in lesions.values())),
         rows=tuple(rows),
     )
+
+
+def _placed(burden: schemas.GridBurden) -> str:
+    """Return who placed the grid's fovea and disc."""
+    match burden.placed_by_program:
+        case []:
+            return "grid placed by hand"
+        case [part]:
+            return f"{part} placed by the program, check"
+        case _:
+            return "fovea and disc placed by the program, check"
 
 
 def _cell(count: int, area_px: int, spacing: float | None) -> str:

@@ -10,7 +10,7 @@ and the page says that the HTML report shows it.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -71,13 +71,19 @@ SWATCH_GROUND = colors.Color(58 / 255, 26 / 255, 18 / 255)
 """Colour of a retina, on which all outlines can be seen."""
 
 
-def pdf(title: str, reports: Sequence[PhotographReport], paper: Paper) -> bytes:
+def pdf(
+    title: str,
+    reports: Sequence[PhotographReport],
+    paper: Paper,
+    on_page: Callable[[], None] = lambda: None,
+) -> bytes:
     """Return the document as the bytes of a PDF.
 
     Args:
         title: title of the document: the name of a photograph or of a batch.
         reports: one for each page.
         paper: size of the paper.
+        on_page: called at the end of each page; an error that it raises ends the work.
     """
     _register_fonts()
     width, height = SIZES[paper]
@@ -95,7 +101,7 @@ def pdf(title: str, reports: Sequence[PhotographReport], paper: Paper) -> bytes:
     document = BaseDocTemplate(
         out, pagesize=(width, height), title=title, author="Foveate", lang="en", invariant=1
     )
-    document.addPageTemplates([PageTemplate(frames=[frame])])
+    document.addPageTemplates([PageTemplate(frames=[frame], onPageEnd=lambda *_: on_page())])
     inner = width - 2 * MARGIN
     pages = [
         KeepInFrame(inner, height - 2 * MARGIN - 1, _page(report, inner), mode="shrink") for report in reports
@@ -180,7 +186,7 @@ def _page(report: PhotographReport, width: float) -> list[Flowable]:
     if report.grid is not None:
         parts += [_text(report.grid.caption, 8.5, bold=True), _grid_table(report.grid, width)]
     parts += [_remarks(report, width), _signature(width), _text(report.origin, 6.8, grey=True)]
-    if not shows_all(report.title + "".join(report.corrections)):
+    if not shows_all("".join((report.title, *report.note, *report.corrections))):
         line = f"{MISSING} stands for a letter that this document has no font for; the HTML report shows it."
         parts.append(_text(line, 6.8, grey=True))
     return [flowable for part in parts for flowable in (part, Spacer(0, 3))]
@@ -296,7 +302,9 @@ def _grid_table(grid: GridTable, width: float) -> Table:
 
 
 def _remarks(report: PhotographReport, width: float) -> Table:
+    note = [[_text("Note", 8.5, bold=True), [_text(line, 8.5) for line in report.note]]]
     rows = [
+        *(note if report.note else []),
         [_text("Quality", 8.5, bold=True), _text(report.quality, 8.5, bold=report.doubtful)],
         [_text("Corrections", 8.5, bold=True), [_text(line, 8.5) for line in report.corrections]],
         [_text("Review", 8.5, bold=True), _text(report.reviewed, 8.5)],

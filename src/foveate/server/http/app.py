@@ -116,6 +116,7 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
     )
     for routes in (about, photographs, pictures, findings, corrections, gradings, files, batches):
         app.include_router(routes.router)
+    app.include_router(batches.report_jobs)
     _handle_refusals(app)
     _handle_faults(app)
     _serve_page(app)
@@ -194,7 +195,7 @@ def _serve_page(app: FastAPI) -> None:
     def page() -> FileResponse:
         index = folder / "index.html"
         if not index.is_file():
-            raise errors.not_found("page")
+            raise errors.not_found("page", "install Foveate again")
         return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
     if folder.is_dir():

@@ -286,7 +286,8 @@ class Corrections:
             return verdict_pixels(same[-1]), [edit.number for edit in same]
         pixels = region_at(self.corrected(record, verdict.lesion), verdict.level, verdict.y, verdict.x)
         if pixels is None:
-            raise errors.not_found(f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})")
+            where = f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})"
+            raise errors.not_found(where, errors.BELOW_THRESHOLD)
         replaces = [edit.number for edit in earlier if contains(pixels, edit.verdict.y, edit.verdict.x)]
         return pixels, replaces
 

@@ -12,6 +12,7 @@ Shape letters: H W photograph, P pixels, F fields.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -19,7 +20,7 @@ from jaxtyping import Float64, Int64, UInt8
 from foveate.analysis import landmarks
 from foveate.geometry import field_of_view
 from foveate.server import errors
-from foveate.server.storage.facts import GridFacts, PointFacts
+from foveate.server.storage.facts import FieldFacts, GridFacts, PhotographFacts, PointFacts
 from foveate.types import Box, Field, Photograph, Region
 
 RADII_MM = (0.5, 1.5, 3.0)
@@ -34,6 +35,12 @@ DISC_MM = 1.8
 PARTS = ("superior", "nasal", "inferior", "temporal")
 
 FIELDS = ("centre", *(f"inner_{part}" for part in PARTS), *(f"outer_{part}" for part in PARTS), "outside")
+
+MIDDLE_DISC = (0.48, -0.06)
+"""Offset (x, y) of the disc where the page places a grid in the middle of a field, in radii of the field."""
+
+SAME_PX = 0.1
+"""The page rounds places to a tenth of a pixel: within it, a place has not been moved."""
 
 ROWS = 256
 """Number of rows processed at a time, which limits the memory."""
@@ -87,6 +94,34 @@ def suggest(photograph: Photograph, field: Field) -> GridFacts | None:
     if placed.disc is None or placed.fovea is None:
         return None
     return GridFacts(fovea=_point(placed.fovea.centre), disc=_point(placed.disc.centre))
+
+
+def placed_by_program(grid: GridFacts, facts: PhotographFacts) -> list[Literal["fovea", "disc"]]:
+    """Return which of fovea and disc lie where the program placed them, so that nobody has moved them.
+
+    The program places a grid where it finds fovea and disc, else in the middle of the field of view.
+
+    Args:
+        grid: as it lies.
+        facts: what the program found in the photograph.
+    """
+    start = facts.suggested_grid or _in_the_middle(facts.field)
+    parts: dict[Literal["fovea", "disc"], bool] = {
+        "fovea": _is_same(grid.fovea, start.fovea),
+        "disc": _is_same(grid.disc, start.disc),
+    }
+    return [part for part, unmoved in parts.items() if unmoved]
+
+
+def _in_the_middle(field: FieldFacts) -> GridFacts:
+    """Return the grid that the page places where the program finds no disc or no fovea."""
+    right, down = MIDDLE_DISC
+    disc = PointFacts(x=field.x + right * field.radius, y=field.y + down * field.radius)
+    return GridFacts(fovea=PointFacts(x=field.x, y=field.y), disc=disc)
+
+
+def _is_same(one: PointFacts, other: PointFacts) -> bool:
+    return max(abs(one.x - other.x), abs(one.y - other.y)) <= SAME_PX
 
 
 def _point(place: tuple[float, float]) -> PointFacts:

@@ -78,6 +78,7 @@ class PhotographMeasures:
             fovea=body.fovea,
             disc=body.disc,
             eye="right" if grid.is_right else "left",
+            placed_by_program=etdrs.placed_by_program(record.grid, record.predicted),
             mm_per_px=round(grid.mm_per_px, 6),
             scale_from="fovea_to_disc" if record.spacing_mm is None else "spacing",
             radii_px=[round(radius / grid.mm_per_px, 1) for radius in etdrs.RADII_MM],

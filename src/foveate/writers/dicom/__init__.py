@@ -60,7 +60,7 @@ def encode(
     except HEADER_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PhotographError(
-            f"{name}: its header cannot be copied into DICOM results ({reason}); correct it, or leave out "
+            f"{name}: its header cannot be copied to DICOM results ({reason}); correct it, or leave out "
             "--dicom"
         ) from error
 

@@ -1,6 +1,6 @@
 """Routes of batches.
 
-Knows:   /api/batches and /api/batches/{id}.
+Knows:   /api/batches and /api/batches/{id}, and the reports made of a batch: /api/report-jobs.
 Ignores: what a photograph contains.
 """
 
@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server import errors, schemas
+from foveate.server.exports.report_jobs import ReportJob
 from foveate.server.exports.report_pdf import Paper
 from foveate.server.http.routes import Id, Services, WritesFiles, refusals
 from foveate.server.http.routes.files import (
@@ -20,6 +21,7 @@ from foveate.server.http.routes.files import (
     ZIP,
     csv_response,
     done_of,
+    pdf_file,
     pdf_response,
     report_response,
     zip_response,
@@ -28,6 +30,8 @@ from foveate.server.service import Service
 from foveate.server.storage import names
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=refusals())
+
+report_jobs = APIRouter(prefix="/api/report-jobs", tags=["batches"], responses=refusals(404))
 
 
 @router.post("", status_code=201)
@@ -102,6 +106,49 @@ def report_as_pdf(services: Services, id: Id, paper: Paper = "a4") -> Response:
     """Return the reports of all photographs that are done as one PDF, a page for each."""
     batch = _batch(services, id)
     return pdf_response(batch.name or "batch", services.reports.reports(done_of(services, id)), paper)
+
+
+@router.post("/{id}/report-jobs", status_code=202, responses=refusals(404, 409))
+def begin_report(
+    services: Services, response: Response, id: Id, body: schemas.NewReport
+) -> schemas.ReportJobBody:
+    """Begin the report of all photographs that are done, as PDF, in the background."""
+    batch = _batch(services, id)
+    job = services.report_jobs.add(id, batch.name or "batch", done_of(services, id), body.paper)
+    response.headers["Location"] = f"/api/report-jobs/{job.id}"
+    return _report_body(job)
+
+
+@report_jobs.get("/{id}")
+def report_job(services: Services, id: Id) -> schemas.ReportJobBody:
+    """Return how far a report is."""
+    return _report_body(services.report_jobs.get(id))
+
+
+@report_jobs.get("/{id}/report.pdf", response_class=Response, responses=PDF | refusals(409))
+def finished_report(services: Services, id: Id) -> Response:
+    """Return a report that is finished."""
+    job = services.report_jobs.get(id)
+    return pdf_file(job.title, services.report_jobs.file(id))
+
+
+@report_jobs.delete("/{id}", status_code=204)
+def cancel_report(services: Services, id: Id) -> Response:
+    """Cancel a report, or delete it if it is finished."""
+    services.report_jobs.delete(id)
+    return Response(status_code=204)
+
+
+def _report_body(job: ReportJob) -> schemas.ReportJobBody:
+    return schemas.ReportJobBody(
+        id=job.id,
+        batch=job.batch,
+        paper=job.paper,
+        state=job.state,
+        done=job.done,
+        total=len(job.records),
+        error=job.error,
+    )
 
 
 @router.get(

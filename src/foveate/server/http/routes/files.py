@@ -124,8 +124,13 @@ def report_response(title: str, reports: Sequence[PhotographReport]) -> HTMLResp
 
 def pdf_response(title: str, reports: Sequence[PhotographReport], paper: report_pdf.Paper) -> Response:
     """Return reports as PDF; browsers show it, and save it under the title."""
+    return pdf_file(title, report_pdf.pdf(title, reports, paper))
+
+
+def pdf_file(title: str, content: bytes) -> Response:
+    """Return a PDF; browsers show it, and save it under the title."""
     headers = {"Content-Disposition": _disposition("inline", f"{names.key(title)}.pdf")}
-    return Response(report_pdf.pdf(title, reports, paper), media_type="application/pdf", headers=headers)
+    return Response(content, media_type="application/pdf", headers=headers)
 
 
 def _overlay(services: Service, record: Record, width: int | None) -> bytes:

@@ -168,7 +168,7 @@ def region(
         raise errors.invalid(f"pixel ({x}, {y}) lies outside the photograph")
     pixels = region_at(services.measures.stored_map(record, lesion, layer), level, y, x)
     if pixels is None:
-        raise errors.not_found("region at that pixel")
+        raise errors.not_found("region at that pixel", errors.BELOW_THRESHOLD)
     within = [
         edit
         for edit in services.corrections.verdicts(id)

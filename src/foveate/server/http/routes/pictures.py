@@ -132,7 +132,7 @@ def stack(
         raise errors.not_found("reference mask")
     sizes = tiles.levels((record.height, record.width))
     if level >= len(sizes) or not sizes[level].has(row, column):
-        raise errors.not_found("tile")
+        raise errors.not_found("tile", "the photograph has fewer, or it has been deleted")
     return _image_response(tiles.stack(layers, *place), "image/png")
 
 
@@ -172,5 +172,5 @@ def _of(pyramid: Pyramid, place: tuple[int, int, int]) -> Response:
 
 def _image_response(tile: bytes | None, kind: str) -> Response:
     if tile is None:
-        raise errors.not_found("tile")
+        raise errors.not_found("tile", "the photograph has fewer, or it has been deleted")
     return Response(tile, media_type=kind) if tile else Response(status_code=204)

@@ -7,11 +7,14 @@
 
 import { noteStatus } from "./notices.js";
 
-/** A request that was refused, or not answered (status 0), with the server's own message. */
+/**
+ * A request that was refused, or not answered (status 0), with the server's own message; photograph: its present
+ * state, where it was refused since it has been changed meanwhile (412).
+ */
 export class RequestError extends Error {
-  constructor(status, code, message, retryAfter) {
+  constructor(status, code, message, retryAfter, photograph = null) {
     super(message);
-    Object.assign(this, { status, code, retryAfter });
+    Object.assign(this, { status, code, retryAfter, photograph });
   }
 }
 
@@ -55,7 +58,8 @@ async function requestOnce(method, path, { body, headers = {}, signal, keepalive
   if (response.ok) return response.status === 204 ? null : isZip(response) ? response.blob() : response.json();
   const answer = await response.json().catch(() => ({}));
   const { code = "unknown", message = `the server answered ${response.status}` } = answer.error || {};
-  throw new RequestError(response.status, code, message, Number(response.headers.get("Retry-After")) || null);
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
+  throw new RequestError(response.status, code, message, retryAfter, answer.photograph);
 }
 
 const isZip = (response) => response.headers.get("Content-Type")?.startsWith("application/zip");
@@ -89,9 +93,14 @@ export const getServer = () => request("GET", "api/server");
 export const signIn = (token) => request("POST", SESSION, { body: { token } });
 
 export const listPhotographs = (parameters) => request("GET", `api/photographs${query(parameters)}`);
-export const getPhotograph = async (id) => request("GET", photographPath(id));
-export const changePhotograph = (id, changes, { keepalive = false } = {}) =>
-  request("PATCH", photographPath(id), { body: changes, keepalive });
+export const getPhotograph = async (id, signal) => request("GET", photographPath(id), { signal });
+/** etag: of the state that is changed; where there is another one by now, nothing is (412). null: whatever it is. */
+export const changePhotograph = (id, changes, { keepalive = false, etag = null } = {}) =>
+  request("PATCH", photographPath(id), {
+    body: changes,
+    keepalive,
+    headers: etag ? { "If-Match": `"${etag}"` } : {},
+  });
 export const deletePhotograph = (id) => request("DELETE", photographPath(id));
 export const analyseAgain = (id, parameters) =>
   request("POST", `${photographPath(id)}/again`, { body: parameters });
@@ -153,6 +162,14 @@ export const getGradersAgreement = (id, signal) =>
 export const adjudicate = (id, adjudicator) =>
   request("POST", `${photographPath(id)}/adjudication`, { body: { adjudicator, from: "agreed" } });
 
+const reportPath = (id) => `api/report-jobs/${encodeURIComponent(id)}`;
+
+/** Begin the report of a batch, which the server makes in the background. */
+export const beginBatchReport = (batch) =>
+  request("POST", `api/batches/${encodeURIComponent(batch)}/report-jobs`, { body: { paper: "a4" } });
+export const getBatchReport = (id) => request("GET", reportPath(id));
+export const deleteBatchReport = (id) => request("DELETE", reportPath(id));
+
 const absolute = (path) => new URL(path, document.baseURI).href;
 
 /**
@@ -169,5 +186,5 @@ export const address = {
   report: (id) => `${photographPath(id)}/report`,
   reportPdf: (id) => `${photographPath(id)}/report.pdf`,
   batch: (id) => `api/batches/${encodeURIComponent(id)}/download`,
-  batchReportPdf: (id) => `api/batches/${encodeURIComponent(id)}/report.pdf`,
+  batchReport: (id) => `${reportPath(id)}/report.pdf`,
 };

@@ -7,6 +7,7 @@
 import * as api from "./api.js";
 import { byId } from "./dom.js";
 import { confirmAction, showFailure, showMessage } from "./messages.js";
+import { AGAIN } from "./outbox.js";
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
@@ -54,7 +55,7 @@ export function createCorrections(state, layers, outbox) {
           journal.revision = corrections.revision;
           receive(id, corrections, corrections.changed);
         },
-        onRefusal: (error, attempts) => recover(view, journal, error, attempts),
+        onRefusal: (error, attempts) => recover(view, journal, error, attempts, stroke),
       })
       .then(() => {
         journal.pending--;
@@ -62,20 +63,30 @@ export function createCorrections(state, layers, outbox) {
       });
   }
 
-  /** Show why an edit was refused, and load the server's state, on which later edits are based. */
-  async function recover({ id }, journal, error, attempts) {
-    const stale =
-      attempts > 1
-        ? "The corrections changed meanwhile. Check whether your last edit is among them."
-        : "The corrections were changed elsewhere. Your last edit was not made; make it again.";
-    showMessage(error.code === "stale" ? stale : error.message);
+  /**
+   * Show why an edit was refused, and load the server's state, on which later edits are based. A stroke that was
+   * refused only because somebody else edited is sent again: it means the same on the newer state.
+   */
+  async function recover({ id }, journal, error, attempts, stroke) {
+    const isSentAgain = Boolean(stroke) && error.code === "stale" && attempts === 1;
+    showMessage(error.code === "stale" ? staleText(attempts, isSentAgain) : error.message);
     try {
       const corrections = await api.getCorrections(id);
       journal.revision = corrections.revision;
       receive(id, corrections, null);
+      return isSentAgain ? AGAIN : null;
     } catch (failure) {
       if (failure.status !== 404) showFailure(failure); // 404: it was deleted
+      return null;
     }
+  }
+
+  function staleText(attempts, isSentAgain) {
+    if (isSentAgain)
+      return "The corrections were changed in another window. The newer state is shown, with your stroke on it; check it, and undo what is wrong.";
+    return attempts > 1
+      ? "The corrections changed meanwhile. Check whether your last edit is among them."
+      : "The corrections were changed in another window. Your last edit was not made; look at the newer state, and make it again.";
   }
 
   const pendingEdits = (id) => journals.get(id)?.pending ?? 0;

@@ -4,6 +4,7 @@
 // Ignores: what the files contain.
 
 import { address } from "./api.js";
+import { createBatchReports } from "./batch-report.js";
 import { byId, element } from "./dom.js";
 import { savePreferences } from "./preferences.js";
 
@@ -42,6 +43,14 @@ export function createDownloads(state, outbox, corrections) {
     links,
     element("div", { class: "row" }, deleteButton),
   );
+
+  const batchReports = createBatchReports({
+    onChange: () => render(),
+    async beforeStart() {
+      outbox.flush();
+      await outbox.settled(state.view?.id);
+    },
+  });
 
   function render() {
     const { photograph, view } = state;
@@ -99,13 +108,7 @@ export function createDownloads(state, outbox, corrections) {
               "All photographs that were added together",
               file,
             ),
-            link(
-              "batch-report-pdf",
-              "Reports of the batch (PDF)",
-              address.batchReportPdf(batch),
-              "A page for each photograph",
-              file,
-            ),
+            batchReports.controls(batch),
           ]
         : []),
     ];

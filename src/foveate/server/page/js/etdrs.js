@@ -24,17 +24,12 @@ export const FIELDS = [
   ["outside", "Outside the grid"],
 ];
 
-const DISC_OFFSET = 0.48; // from fovea to disc, in radii of a 45-degree field: our choice, corrected by hand
+const DISC_OFFSET = 0.48; // from fovea to disc, in radii of a 45-degree field: our choice, the same as the server's, corrected by hand
 
 /** Return a new grid in the middle of a field of view: {fovea: {x, y}, disc: {x, y}}, px. */
 export function initialGrid({ x, y, radius }) {
   return { fovea: { x, y }, disc: { x: x + DISC_OFFSET * radius, y: y - 0.06 * radius } };
 }
-
-/** Return whether two grids have the same positions; false if one of them is missing. */
-export const isSame = (one, other) =>
-  Boolean(one && other) &&
-  ["fovea", "disc"].every((part) => one[part].x === other[part].x && one[part].y === other[part].y);
 
 /**
  * Return the pixels per millimetre: from the pixel spacing, else from the distance between fovea and disc.

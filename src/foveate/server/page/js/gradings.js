@@ -7,7 +7,8 @@ import * as api from "./api.js";
 import { byId, element } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
 
-export function createGradings(state, outbox, loadList) {
+/** graderLayers: what each grader left, over the photograph (grader-layers.js). */
+export function createGradings(state, outbox, loadList, graderLayers) {
   const panel = byId("grading");
   let shown = 0; // counts calls of render: answers for earlier photographs are ignored
 
@@ -20,6 +21,7 @@ export function createGradings(state, outbox, loadList) {
     try {
       const gradings = await api.listGradings(photograph.id, author, view.signal);
       const pairs = gradings.open ? (await api.getGradersAgreement(photograph.id, view.signal)).pairs : [];
+      if (gradings.open) await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication));
       if (number === shown) panel.replaceChildren(...others(photograph, gradings, pairs));
     } catch (error) {
       if (number === shown) panel.replaceChildren();
@@ -48,10 +50,13 @@ export function createGradings(state, outbox, loadList) {
     const names = gradings.map(({ grader, done }) => `${grader} (${done ? "done" : "under way"})`);
     const said = names.length ? `Graded by ${names.join(", ")}.` : "Nobody has graded this photograph yet.";
     const agreements = pairs.map(agreement);
-    if (adjudication) return [line(said), line(`Decided by ${adjudication.adjudicator}.`), ...agreements];
+    const outlines = graderLayers.controls(Boolean(adjudication));
+    if (adjudication)
+      return [line(said), ...outlines, line(`Decided by ${adjudication.adjudicator}.`), ...agreements];
     if (!open) return [line(said), button("grading-begin", "Grade this photograph", () => begin(id))];
     return [
       line(said),
+      ...outlines,
       ...agreements,
       button("adjudicate", "Decide, beginning with the pixels that all marked", () => adjudicate(id)),
     ];

@@ -7,6 +7,7 @@
 // the earlier one is shown meanwhile; pictures are requested from the middle of the screen outwards.
 
 import { address } from "./api.js";
+import { drawCounts } from "./clusters.js";
 import { edgePath } from "./outlines.js";
 import { isLight } from "./raster.js";
 import { tilesCovering } from "./tiles.js";
@@ -18,6 +19,7 @@ const RETRY_MS = 3000; // until a tile that failed is requested again
 const LINES_FROM = 1.8; // screen px for each px of the photograph, from which outlines run along pixel edges
 const LINE_WIDTH = 2.2; // CSS px of such a line, without its dark halo
 const HALO_WIDTH = 2;
+const DASH = 6; // CSS px of a broken line, and of its gaps
 
 /**
  * Create the layers on a canvas that covers the photograph's pane.
@@ -33,16 +35,20 @@ export function createLayers(canvas, placement, worker) {
   let failures = 0; // tiles on the screen whose request failed and will be repeated
   let settings = null;
   let frame = 0;
+  const clustered = new Map(); // level -> its clusters, and which of them each tile leaves out
+  let clusterRequests = 0; // under way
+  let counts = []; // of clusters, where they are drawn
 
   const tileKey = (level, column, row) => `${level}/${column}_${row}`;
   const lastLevel = () => settings.tiles.levels.length - 1;
 
   /**
-   * Show layers: {photograph, revision, layers, reference, referenceRevision, hidden}; `layers` as in
-   * raster.js.
+   * Show layers: {photograph, revision, layers, regions, reference, referenceRevision, hidden}; `layers` as in
+   * raster.js; regions: for each layer the boxes of its regions, null while they are not known.
    */
   function show(next) {
     if (settings?.id !== next.photograph.id) reset();
+    else if (clusterInput(settings).some((input, index) => input !== clusterInput(next)[index])) dropClusters();
     settings = {
       ...next,
       id: next.photograph.id,
@@ -61,6 +67,7 @@ export function createLayers(canvas, placement, worker) {
 
   function reset() {
     queue = [];
+    dropClusters();
     for (const { cancel } of requests) cancel();
     for (const picture of pictures.values()) closeBitmaps(picture);
     pictures.clear();
@@ -104,6 +111,7 @@ export function createLayers(canvas, placement, worker) {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     else context.clearRect(0, 0, width, height);
     queue = [];
+    counts = [];
     failures = 0;
     if (!settings || !current || settings.hidden || !settings.layers.some(Boolean)) return;
     const level = nearestLevel(current.scale * ratio);
@@ -111,23 +119,134 @@ export function createLayers(canvas, placement, worker) {
     context.imageSmoothingEnabled = current.scale * ratio < 2;
     for (const tile of visibleTiles(level, current)) {
       const picture = pictures.get(tile.key);
-      if (picture?.failed === requestName(picture, highZoom) && !picture.outdated) failures++;
-      else if (!isCurrent(picture, highZoom)) queue.push({ ...tile, highZoom });
+      tile.left = leftOut(tile);
+      if (picture?.failed === requestName(picture, highZoom, tile.left) && !picture.outdated) failures++;
+      else if (!isCurrent(picture, highZoom, tile.left)) queue.push({ ...tile, highZoom });
       if (picture?.loaded) place(picture, tilePosition(tile, current, ratio), ratio);
       else placeCoarser(tile, current, ratio);
     }
+    placeClusters(level, current, ratio);
     sendRequests();
   }
+
+  // ---- clusters: one outline and a count in place of many outlines ----
+
+  /** Return what clusters depend on: for each layer its regions, null where it has no outlines. */
+  const clusterInput = ({ layers, regions, reference }) =>
+    layers.map((layer, index) => (layer?.style === "outline" && !reference ? (regions?.[index] ?? null) : null));
+
+  function dropClusters() {
+    for (const { outlines } of clustered.values()) outlines.forEach(({ bitmap }) => bitmap.close());
+    clustered.clear();
+  }
+
+  /**
+   * Return the clusters of a level: {clusters: [[…], …] for each layer, outlines, tiles}. They are found and
+   * drawn beside the page's thread; until then, all outlines are shown.
+   */
+  function clustersOf(level) {
+    const ratio = window.devicePixelRatio;
+    if (clustered.size && clustered.values().next().value.ratio !== ratio) dropClusters(); // another screen
+    if (!clustered.has(level)) {
+      const none = { clusters: settings.layers.map(() => []), outlines: [], tiles: new Map(), ratio };
+      clustered.set(level, none);
+      const boxes = level < lastLevel() ? clusterInput(settings) : [];
+      if (boxes.some((some) => some?.length)) requestClusters(level, boxes, none);
+    }
+    return clustered.get(level);
+  }
+
+  function requestClusters(level, boxes, none) {
+    const ratio = window.devicePixelRatio;
+    const isWanted = () => clustered.get(level) === none;
+    clusterRequests++;
+    worker
+      .request("clusters", {
+        layers: settings.layers.map((layer, index) => ({ colour: layer?.colour, boxes: boxes[index] ?? [] })),
+        scale: 2 ** (level - lastLevel()) / ratio,
+        ratio,
+      })
+      .answer.then(
+        ({ clusters, pieces }) => {
+          if (isWanted()) clustered.set(level, { clusters, outlines: pieces, tiles: new Map(), ratio });
+          else pieces.forEach(({ bitmap }) => bitmap.close());
+        },
+        () => isWanted() && setTimeout(() => isWanted() && clustered.delete(level), RETRY_MS),
+      )
+      .finally(() => {
+        clusterRequests--;
+        redraw();
+      });
+  }
+
+  /** Return what a tile leaves out: {boxes, name}: for each layer boxes in px of the tile, and all as a text. */
+  function leftOut({ level, column, row, key }) {
+    const { clusters, tiles } = clustersOf(level);
+    if (tiles.has(key)) return tiles.get(key);
+    const factor = 2 ** (lastLevel() - level),
+      { size } = settings.tiles;
+    const inTile = ({ x, y, width, height }) => ({
+      left: Math.floor(x / factor) - column * size,
+      top: Math.floor(y / factor) - row * size,
+      right: Math.ceil((x + width) / factor) - column * size,
+      bottom: Math.ceil((y + height) / factor) - row * size,
+    });
+    const isIn = ({ left, top, right, bottom }) =>
+      right > -MARGIN && bottom > -MARGIN && left < size + MARGIN && top < size + MARGIN;
+    const boxes = clusters.map((some) => some.flatMap(({ boxes: members }) => members.map(inTile).filter(isIn)));
+    const left = { boxes, name: boxes.some(({ length }) => length) ? JSON.stringify(boxes) : "" };
+    tiles.set(key, left);
+    return left;
+  }
+
+  /** Place the common outlines and the counts of the clusters that are on the screen. */
+  function placeClusters(level, current, ratio) {
+    const shown = [];
+    const { clusters: all, outlines } = clustersOf(level);
+    let next = 0;
+    all.forEach((clusters, index) => {
+      for (const cluster of clusters) {
+        const { bitmap, x, y, unit } = outlines[next++];
+        const { colour, opacity } = settings.layers[index];
+        const left = current.x + cluster.box.x * current.scale,
+          top = current.y + cluster.box.y * current.scale;
+        const right = left + cluster.box.width * current.scale,
+          bottom = top + cluster.box.height * current.scale;
+        if (right < 0 || bottom < 0 || left > current.width || top > current.height) continue;
+        const factor = (current.scale * ratio) / unit;
+        context.globalAlpha = opacity;
+        context.drawImage(
+          bitmap,
+          (current.x + x * current.scale) * ratio,
+          (current.y + y * current.scale) * ratio,
+          bitmap.width * factor,
+          bitmap.height * factor,
+        );
+        shown.push({ x: (left + right) / 2, y: top, count: cluster.count, colour, box: cluster.box });
+      }
+    });
+    context.globalAlpha = 1;
+    counts = drawCounts(context, shown, ratio);
+  }
+
+  /** Return the box of the cluster whose count lies at a point of the canvas, CSS px; or null. */
+  const countAt = (x, y) =>
+    counts.find(({ left, top, right, bottom }) => x >= left && x <= right && y >= top && y <= bottom)?.box ?? null;
 
   /** Return the width of a layer's outline, px: at low zoom, thicker for colours near that of the retina. */
   const thickness = (level, { colour }) =>
     level === lastLevel() || window.devicePixelRatio > 1.4 || !isLight(colour) ? 2 : 1;
 
-  const isCurrent = (picture, highZoom) =>
-    picture?.loaded && !picture.outdated && picture.stamp === settings.stamp && picture.highZoom === highZoom;
+  const isCurrent = (picture, highZoom, left) =>
+    picture?.loaded &&
+    !picture.outdated &&
+    picture.stamp === settings.stamp &&
+    picture.highZoom === highZoom &&
+    picture.left === left.name;
 
   /** Name what a request is for: the settings, and the revision of the corrections. */
-  const requestName = (picture, highZoom) => `${settings.stamp} ${highZoom} ${picture?.revision}`;
+  const requestName = (picture, highZoom, left) =>
+    `${settings.stamp} ${highZoom} ${picture?.revision} ${left.name}`;
 
   /** Return the level whose pixels are nearest in size to those of the screen. */
   const nearestLevel = (scale) =>
@@ -177,7 +296,7 @@ export function createLayers(canvas, placement, worker) {
       if (right <= 0 || bottom <= 0 || left >= canvas.width || top >= canvas.height) continue;
       context.drawImage(bitmap, left, top, right - left, bottom - top);
     }
-    for (const { path, colour, opacity, halo } of picture.paths || []) {
+    for (const { path, colour, opacity, halo, dashed } of picture.paths || []) {
       context.save();
       context.setTransform(unit, 0, 0, unit, x, y);
       context.lineJoin = context.lineCap = "square";
@@ -186,6 +305,7 @@ export function createLayers(canvas, placement, worker) {
       context.lineWidth = ((LINE_WIDTH + HALO_WIDTH) * ratio) / unit;
       context.stroke(path);
       context.strokeStyle = colour;
+      if (dashed) context.setLineDash([(DASH * ratio) / unit, (DASH * ratio) / unit]);
       context.lineWidth = (LINE_WIDTH * ratio) / unit;
       context.stroke(path);
       context.restore();
@@ -214,11 +334,11 @@ export function createLayers(canvas, placement, worker) {
     while (requests.size < CONCURRENT && queue.length) sendRequest(queue.shift());
   }
 
-  function sendRequest({ key, level, column, row, highZoom }) {
+  function sendRequest({ key, level, column, row, highZoom, left }) {
     const { id, reference, referenceRevision, layers, stamp, revision } = settings;
     const picture = pictures.get(key) || { revision };
     if (picture.outdated) Object.assign(picture, { outdated: false, revision, requested: null });
-    const requested = requestName(picture, highZoom);
+    const requested = requestName(picture, highZoom, left);
     if (picture.requested === requested) return;
     Object.assign(picture, { requested, failed: null });
     pictures.delete(key); // and added at the end: the least recently requested picture is dropped first
@@ -230,7 +350,10 @@ export function createLayers(canvas, placement, worker) {
         ? address.stack(id, `reference-${reference}`, level, column, row, referenceRevision)
         : null,
       shape: { side: settings.tiles.size, margin: MARGIN },
-      layers: layers.map((layer) => layer && { ...layer, thickness: thickness(level, layer) }),
+      layers: layers.map(
+        (layer, index) =>
+          layer && { ...layer, thickness: thickness(level, layer), leftOut: left.boxes[index] ?? [] },
+      ),
       highZoom,
     });
     requests.add(request);
@@ -246,6 +369,7 @@ export function createLayers(canvas, placement, worker) {
             loaded: true,
             stamp,
             highZoom,
+            left: left.name,
             requested: null,
           });
         },
@@ -277,6 +401,7 @@ export function createLayers(canvas, placement, worker) {
         path: edgePath(lines),
         colour: `rgb(${layers[index].colour})`,
         opacity: layers[index].opacity,
+        dashed: layers[index].dashed,
         halo: isLight(layers[index].colour) ? "#0009" : "#fff9",
       }));
 
@@ -289,7 +414,7 @@ export function createLayers(canvas, placement, worker) {
   }
 
   /** Return how many pictures are not loaded yet: 0 if the screen shows the current settings. */
-  const pending = () => requests.size + queue.length + failures;
+  const pending = () => requests.size + queue.length + failures + clusterRequests;
 
-  return { show, clear, invalidate, redraw, draw, pending };
+  return { show, clear, invalidate, redraw, draw, pending, countAt, counts: () => counts };
 }

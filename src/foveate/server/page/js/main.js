@@ -9,6 +9,7 @@ import { createCorrections } from "./corrections.js";
 import { byId, setText } from "./dom.js";
 import { createDownloads } from "./downloads.js";
 import { listenForEvents } from "./events.js";
+import { createGraderLayers } from "./grader-layers.js";
 import { createGradings } from "./gradings.js";
 import { bindKeys } from "./keyboard.js";
 import { createLayers } from "./layers.js";
@@ -36,7 +37,7 @@ const state = createState();
 
 const outbox = createOutbox({
   saveFields: (id, fields, options) => store.saveFields(id, fields, options),
-  onRefusal: (id, error) => showFailure(error, "The change was not saved: "),
+  onRefusal: (id, error) => showFailure(error, "Not saved: "),
   onChange() {
     corrections.renderStatus();
     annotations.draw();
@@ -54,11 +55,15 @@ const store = createPhotographStore(outbox.withPending);
 const viewer = createViewers({ main: byId("osd"), untouched: byId("osd-untouched"), loupe: byId("osd-loupe") }, createWorkerClient(), {
   onMove() {
     layers.draw();
+    graderLayers.draw();
     annotations.draw();
     const placement = viewer.placement();
     setText("zoom-value", placement ? `${Math.round(placement.scale * 100)} %` : "–");
   },
-  onReady: () => layers.redraw(),
+  onReady() {
+    layers.redraw();
+    graderLayers.redraw();
+  },
   onPointer(point, isMain) {
     stage.showPointer(point, isMain ? point : null);
     loupe.follow(isMain ? point : null);
@@ -66,6 +71,7 @@ const viewer = createViewers({ main: byId("osd"), untouched: byId("osd-untouched
 });
 const placement = () => viewer.placement();
 const layers = createLayers(byId("layer-canvas"), placement, createWorkerClient());
+const graderLayers = createGraderLayers(state, placement, createWorkerClient());
 const annotations = createAnnotations(byId("annotations"), state, placement, () =>
   outbox.strokes(state.view?.id),
 );
@@ -98,7 +104,7 @@ const measure = createMeasurePanel(state, outbox, annotations, () => tools.use("
 createAboutPanel(state, outbox);
 createComparePanel(state, outbox);
 createDownloads(state, outbox, corrections);
-createGradings(state, outbox, list.load);
+createGradings(state, outbox, list.load, graderLayers);
 const visits = createVisits(state, viewer, toolbar, store.all);
 bindKeys(keyBindings({ state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure }));
 
@@ -133,7 +139,13 @@ async function start() {
 // For measurements and tests: whether the screen is up to date, and all changes have reached the server.
 Object.defineProperty(window, "foveate", {
   value: Object.freeze({
-    isIdle: () => layers.pending() === 0 && viewer.isLoaded() && !viewer.isMoving() && outbox.isEmpty(),
+    isIdle: () =>
+      layers.pending() + graderLayers.pending() === 0 &&
+      viewer.isLoaded() &&
+      !viewer.isMoving() &&
+      outbox.isEmpty() &&
+      !regions.isLoading(),
+    layers,
     viewer,
     state,
   }),

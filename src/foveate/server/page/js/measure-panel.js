@@ -120,13 +120,20 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     }
   }
 
-  function renderTable({ eye, scale_from, disc_diameter_px, fields }) {
+  /** Return what to check of the grid: "" where a person has moved both fovea and disc. */
+  function placedText(parts) {
+    if (!parts.length) return "";
+    return parts.length > 1
+      ? "Placed by the program: check it and move what is wrong. "
+      : `The ${parts[0]} was placed by the program: check it. `;
+  }
+
+  function renderTable({ eye, placed_by_program, scale_from, disc_diameter_px, fields }) {
     const lesions = state.lesions.filter(({ shown }) => shown);
     const scale =
       scale_from === "spacing" ? "from the pixel spacing" : "by a rule of thumb: 4.5 mm from fovea to disc";
-    const isSuggested = etdrs.isSame(state.view.photograph.grid, state.view.result.suggested_grid);
     description.textContent =
-      (isSuggested ? "Placed by the program: check it and move what is wrong. " : "") +
+      placedText(placed_by_program) +
       `${eye === "right" ? "Right" : "Left"} eye. Scale ${scale}; 1 disc diameter = ` +
       `${formatNumber(disc_diameter_px)} px. A region counts where its centre lies.`;
     const heading = element(

@@ -10,6 +10,7 @@
 
 import { wait } from "./dom.js";
 
+export const AGAIN = Symbol("again");
 const RETRY_MS = 2000;
 const ATTEMPTS_AFTER_ERROR = 3; // internal errors (500) may be permanent, and later entries must not wait forever
 // Temporary: no answer, no session, a proxy's refusal, time-outs, too many requests, unavailable, no space on
@@ -29,7 +30,8 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
    * Add a change of a photograph. Resolves when it has been answered or refused.
    *
    * send(): the request.
-   * onAnswer(answer), onRefusal(error, attempts): are awaited before the next entry is sent.
+   * onAnswer(answer), onRefusal(error, attempts): are awaited before the next entry is sent. Where onRefusal
+   * resolves to `AGAIN`, the request is sent once more.
    * stroke: what to draw on the photograph meanwhile.
    */
   function add(id, { send, onAnswer = () => {}, onRefusal = () => {}, stroke = null }) {
@@ -114,7 +116,12 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
       if (queue.entries[0] !== entry) return;
       queue.trouble = "";
       if (!error) return entry.onAnswer(answer);
-      if (!mayPass(error, attempt)) return entry.onRefusal(error, attempt);
+      if (!mayPass(error, attempt)) {
+        if ((await entry.onRefusal(error, attempt)) !== AGAIN) return;
+        if (queue.entries[0] !== entry) return;
+        attempt = 0;
+        continue;
+      }
       const reason = error.status ? error.message : "the server does not answer";
       queue.trouble = `Not saved yet: ${reason}. Trying again.`;
       onChange(id);

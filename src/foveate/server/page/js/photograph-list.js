@@ -13,7 +13,7 @@ import { createSelection } from "./selection.js";
 import { createVirtualRows } from "./virtual-rows.js";
 
 const PAGE = 1000; // photographs in one answer of the server
-const ROW_PX = 56;
+const ROW_PX = 62; // a name, and the counts of four lesions on two lines
 const HEADING_PX = 30;
 
 /** uploadCount(): photographs that are still being uploaded. */

@@ -42,7 +42,7 @@ export function photographRow(photograph, shown, act) {
             "span",
             { class: "text" },
             title(photograph),
-            element("span", { class: "second" }, ...marks(photograph), statusOf(photograph)),
+            statusOf(photograph),
           ),
       ),
       shown.isSelecting
@@ -76,23 +76,24 @@ const thumbnail = (id) =>
     alt: "",
     loading: "lazy",
     decoding: "async",
-    width: 60,
+    width: 56,
     height: 44,
   });
 
-const title = ({ name, reviewed }) =>
+const title = (photograph) =>
   element(
     "span",
     { class: "title" },
-    element("span", { class: "name", title: name }, name),
-    reviewed ? mark("reviewed-mark", "✓", "Reviewed") : null,
+    element("span", { class: "name", title: photograph.name }, photograph.name),
+    ...marks(photograph),
   );
 
-/** Return the marks before the counts: the eye, a note, corrections. */
-const marks = ({ eye, note, result }) => [
+/** Return the marks after the name: the eye, a note, corrections, a review. */
+const marks = ({ eye, note, result, reviewed }) => [
   eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
   note ? mark("note-mark", "¶", `Note: ${note}`) : null,
   result?.corrected ? mark("corrected-mark", "✎", "Corrected") : null,
+  reviewed ? mark("reviewed-mark", "✓", "Reviewed") : null,
 ];
 
 const mark = (className, text, label) =>
@@ -138,7 +139,7 @@ function lesionCounts(lesions) {
       ),
     );
   const none = element("span", { class: "muted" }, "No lesions found");
-  return element("span", { class: "small chips line" }, ...(chips.length ? chips : [none]));
+  return element("span", { class: "small chips" }, ...(chips.length ? chips : [none]));
 }
 
 /** Return the heading of a batch: its name, its size, its download link, and a box that selects all. */

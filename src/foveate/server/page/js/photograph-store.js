@@ -8,10 +8,14 @@
 // report, and is dropped for this photograph.
 
 import { changePhotograph } from "./api.js";
+import { changedElsewhere, namesOf, omit } from "./conflicts.js";
+
+const ATTEMPTS = 5; // to save fields of a photograph that somebody else changes all the time
 
 /** withPending(photograph): the photograph with the changes that are still on their way to the server. */
 export function createPhotographStore(withPending) {
   const reports = new Map(); // photograph id -> {photograph, time}: as the server last reported it
+  const sent = new Map(); // photograph id -> the fields that this page set last: they are no news
   const deleted = new Set(); // ids; events and lists that were sent before the deletion are ignored
   let ids = []; // in the order in which they were added
   let clock = 0;
@@ -65,15 +69,44 @@ export function createPhotographStore(withPending) {
   }
 
   /**
-   * Send changed fields of a photograph. The server needs the thresholds of all lesions, also of those that
-   * were not moved.
+   * Send changed fields of a photograph. Other fields and thresholds that another window has changed meanwhile
+   * are kept. If it has changed the same ones, its values are kept, too, and an error says so.
    */
-  async function saveFields(id, fields, options) {
+  async function saveFields(id, fields, { keepalive = false } = {}) {
+    let lost = {}; // fields that were changed elsewhere
+    let unsaved = fields;
+    for (let attempt = 1; Object.keys(unsaved).length; attempt++) {
+      const base = reports.get(id)?.photograph;
+      try {
+        await sendFields(id, base, unsaved, keepalive);
+        break;
+      } catch (error) {
+        if (error.code !== "outdated" || attempt === ATTEMPTS) throw error;
+        receive(error.photograph);
+        const found = changedElsewhere(base, error.photograph, unsaved, sent.get(id));
+        lost = { ...lost, ...found, levels: { ...lost.levels, ...found.levels } };
+        unsaved = omit(unsaved, found);
+      }
+    }
+    const names = namesOf(lost, get(id));
+    if (names)
+      throw new Error(
+        `${names} ${names.includes(" and ") ? "were" : "was"} changed in another window meanwhile. What is shown is ` +
+          "the newer state; set yours again if it is right.",
+      );
+  }
+
+  /** Send fields at once. The server wants the thresholds of all lesions, also of those not moved. */
+  async function sendFields(id, base, fields, keepalive) {
     const requested = now();
-    const known = reports.get(id)?.photograph.result?.lesions ?? {};
+    const known = base?.result?.lesions ?? {};
     const levels = Object.fromEntries(Object.entries(known).map(([code, { level }]) => [code, level]));
     const complete = fields.levels ? { ...fields, levels: { ...levels, ...fields.levels } } : fields;
-    receive(await changePhotograph(id, complete, options), requested);
+    const earlier = sent.get(id);
+    sent.set(id, { ...earlier, ...fields, levels: { ...earlier?.levels, ...fields.levels } });
+    // A page that is being closed cannot look at a newer state: its change is the last word.
+    const etag = keepalive ? null : (base?.etag ?? null);
+    receive(await changePhotograph(id, complete, { keepalive, etag }), requested);
   }
 
   return {

@@ -17,6 +17,7 @@ const CELL = 128; // px: side of the largest piece, our choice
 const DARK = [0, 0, 0]; // halo of a light outline, which shows it on a bright lesion
 const BRIGHT = [255, 255, 255]; // halo of another outline, which shows it on the retina
 const LIGHT = 0.5; // luminance; the retina's is about 0.1
+const DASH = 4; // px of a tile: a broken line and its gaps
 const HALO_STRENGTH = 0.55; // our choice: visible, and does not hide what is below
 
 /** Return the mask of one lesion at a level, margin included: Uint8Array of 0 and 1. */
@@ -31,8 +32,8 @@ export function thresholdMask(stack, index, { side, margin }, level) {
  * Draw one tile, in pieces: [{pixels, box}] with the RGBA of each box (x, y, width, height) that holds
  * anything. Retina without lesions has no pieces and costs nothing to place.
  *
- * layers: one for each lesion, null if it is hidden: {level, colour, opacity, style, thickness}; the style is
- * "outline", "fill" or "heat".
+ * layers: one for each lesion, null if it is hidden: {level, colour, opacity, style, thickness, dashed, leftOut};
+ * the style is "outline", "fill" or "heat"; leftOut: boxes in which nothing is outlined.
  * reference: a stack of masks with the values 0 and 255, or null; with it, true, false and missed pixels are
  * drawn.
  */
@@ -45,9 +46,20 @@ export function drawTile(stack, shape, layers, reference = null) {
     if (reference) compare(pixels, mask, thresholdMask(reference, index, shape, 1), shape, layer);
     else if (layer.style === "heat") heat(pixels, stack, index, shape, layer);
     else if (layer.style === "fill") fill(pixels, mask, shape, layer.colour, layer.opacity);
-    else outline(pixels, mask, shape, layer);
+    else outline(pixels, without(mask, shape, layer.leftOut ?? []), shape, layer);
   });
   return pieces(pixels, side);
+}
+
+/** Return a mask without the pixels in some boxes: {left, top, right, bottom}, px of the tile. */
+function without(mask, { side, margin }, boxes) {
+  const across = side + 2 * margin;
+  const within = (value) => Math.min(Math.max(value + margin, 0), across);
+  for (const { left, top, right, bottom } of boxes) {
+    for (let row = within(top); row < within(bottom); row++)
+      mask.fill(0, row * across + within(left), row * across + within(right));
+  }
+  return mask;
 }
 
 function compare(pixels, mask, reference, shape, { opacity }) {
@@ -90,14 +102,15 @@ export function isLight([red, green, blue]) {
 }
 
 /** Draw a ring around each region, and a halo around that: nothing of the lesion is hidden. */
-function outline(pixels, mask, shape, { colour, opacity, thickness }) {
+function outline(pixels, mask, shape, { colour, opacity, thickness, dashed }) {
   const { side, margin } = shape;
   const halo = isLight(colour) ? DARK : BRIGHT;
   const ring = outlineRing(mask, shape, thickness);
   for (let row = 0; row < side; row++) {
     for (let column = 0; column < side; column++) {
       const value = ring[(row + margin) * (side + 2 * margin) + column + margin];
-      if (value > RING_END) blend(pixels, side, row, column, colour, opacity);
+      const isGap = dashed && (row + column) % (2 * DASH) >= DASH; // the side of a tile is a multiple of both
+      if (value > RING_END && !isGap) blend(pixels, side, row, column, colour, opacity);
       else if (value) blend(pixels, side, row, column, halo, opacity * HALO_STRENGTH);
     }
   }

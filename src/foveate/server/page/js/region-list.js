@@ -9,7 +9,7 @@ import { formatArea, formatNumber } from "./format.js";
 import { showFailure } from "./messages.js";
 
 const PAGE = 120; // rows that are shown at first
-const MAX_REGIONS = 2000; // that are loaded for each lesion; the CSV file has all
+const MAX_REGIONS = 5000; // that are loaded for each lesion; the CSV file has all
 const VERDICT_BUTTONS = [
   ["accept", "accepted"],
   ["reject", "rejected"],
@@ -30,6 +30,7 @@ export function createRegionList(state, showBox, corrections) {
   let total = 0; // regions on the server
   let limit = PAGE;
   let loading = null; // AbortController of the request that is under way
+  let hasFailed = false; // the last request
   let loadedLesions = ""; // codes of the lesions that the list holds
 
   const shownLesions = () => state.lesions.filter(({ shown }) => shown);
@@ -41,8 +42,11 @@ export function createRegionList(state, showBox, corrections) {
   async function load() {
     loading?.abort();
     const { view } = state;
-    const controller = (loading = new AbortController());
+    loading = null;
+    hasFailed = false;
     if (!view?.result) return clear();
+    const controller = (loading = new AbortController());
+    if (!regions.length) render(); // an empty list says why it is empty
     const sort = byId("region-order").value;
     const lesions = shownLesions().map(({ code, level }) => ({ lesion: code, level }));
     const codes = shownCodes();
@@ -53,14 +57,30 @@ export function createRegionList(state, showBox, corrections) {
         ),
       );
       if (loading !== controller) return;
+      loading = null;
+      shareBoxes(view, lesions, parts);
       regions = parts.flatMap((part) => part.regions).sort(ORDERS[sort]);
       total = parts.reduce((sum, part) => sum + part.total, 0);
       limit = PAGE;
       loadedLesions = codes;
       restoreSelection(view);
     } catch (error) {
+      if (loading !== controller) return; // a later request replaced it
+      loading = null;
+      hasFailed = true;
       showFailure(error);
+      if (!regions.length) render();
     }
+  }
+
+  /** Tell the page where the regions of each lesion are, if all of them were loaded. */
+  function shareBoxes(view, lesions, parts) {
+    const boxes = {};
+    lesions.forEach(({ lesion, level }, index) => {
+      const { regions: loaded, total: all } = parts[index];
+      if (loaded.length === all) boxes[lesion] = { level, boxes: loaded.map(({ box }) => box) };
+    });
+    state.update(view, { boxes }, "regions");
   }
 
   /** Clear the list: regions of another photograph must not be selected. */
@@ -115,7 +135,7 @@ export function createRegionList(state, showBox, corrections) {
   function remainder() {
     const note = (text) => [element("p", { class: "muted small" }, text)];
     if (!state.result) return [];
-    if (!regions.length) return note("No regions at these thresholds.");
+    if (!regions.length) return note(emptyText());
     if (regions.length <= limit)
       return total > regions.length
         ? note(`Only the first ${MAX_REGIONS} of each lesion are listed; the CSV has all.`)
@@ -126,6 +146,11 @@ export function createRegionList(state, showBox, corrections) {
     };
     const text = `Show more of ${formatNumber(regions.length)}`;
     return [element("button", { type: "button", onclick: showMore }, text)];
+  }
+
+  function emptyText() {
+    if (loading) return "The regions are being loaded.";
+    return hasFailed ? "The regions could not be loaded." : "No regions at these thresholds.";
   }
 
   /** Return rows of the rejected regions, which the list lacks; a person can show them or take them back. */
@@ -248,5 +273,5 @@ export function createRegionList(state, showBox, corrections) {
   state.on("document", () => state.result || render());
   state.on("region", renderSelection);
 
-  return { step, giveVerdict, selectAt };
+  return { step, giveVerdict, selectAt, isLoading: () => loading !== null };
 }

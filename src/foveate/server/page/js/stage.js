@@ -21,9 +21,12 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
       revision: view.revision,
       reference: view.reference,
       referenceRevision: view.referenceRevision,
-      hidden: state.hidden,
+      hidden: state.hidden || view.ownHidden,
       layers: view.lesions.map(({ shown, level, colour, opacity, style }) =>
         shown ? { level, colour, opacity, style } : null,
+      ),
+      regions: view.lesions.map(({ code, level }) =>
+        view.boxes[code]?.level === level ? view.boxes[code].boxes : null,
       ),
     });
     annotations.draw();
@@ -77,8 +80,12 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
     };
     const end = (event) => {
       if (!down || Math.hypot(event.clientX - down[0], event.clientY - down[1]) > CLICK_PX) return;
+      const { left, top } = byId("layer-canvas").getBoundingClientRect();
+      const cluster = layers.countAt(event.clientX - left, event.clientY - top);
       const point = viewer.pointAt(event);
-      if (point && state.tool === "move") selectAt(point);
+      if (state.tool !== "move") return;
+      if (cluster) viewer.showBox(cluster);
+      else if (point) selectAt(point);
     };
     byId("osd").addEventListener("pointerdown", start, true);
     byId("osd").addEventListener("pointerup", end, true);
@@ -93,7 +100,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
     observer.observe(byId("panes"));
   }
 
-  state.on("photograph layers reference", drawLayers);
+  state.on("photograph layers reference regions", drawLayers);
   state.on("photograph", showPhotograph);
   state.on("document progress", renderTexts);
   state.on("region corrections", annotations.draw);

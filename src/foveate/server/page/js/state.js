@@ -9,8 +9,8 @@
 //
 // Events: photograph (another one is open, or none), document (the server's data of it changed), layers (how
 // they are drawn), levels (a threshold moves), levels-settled (it has stopped), saved (changes of the
-// photograph have reached the server), counts, corrections, region (the selected one), tool (or the active
-// lesion), ruler, reference (masks).
+// photograph have reached the server), counts, corrections, regions (where they are), region (the selected
+// one), tool (or the active lesion), ruler, reference (masks), graders (their outlines).
 
 import { readPreferences, savePreferences } from "./preferences.js";
 
@@ -22,6 +22,9 @@ class PhotographView {
   counts = null; // tables of all levels
   corrections = null; // state of the corrections
   region = null; // the selected one
+  boxes = {}; // lesion code -> {level, boxes}: where its regions lie at a threshold's level
+  graders = null; // what each grader left, where it may be seen: [{grader, copy, shown, colour, dashed}]
+  ownHidden = false; // the photograph's own layers, to see the graders' alone
   reference = null; // name of the masks that it is compared with
   referenceRevision = 0; // of these masks
 

@@ -3,6 +3,7 @@
 // Knows:   OpenSeadragon, and how the photograph's pixels map to the screen.
 // Ignores: layers, tools, lists.
 
+import { inverse, linkThrough, mapped, SAME } from "./alignment.js";
 import { photographTileSource } from "./tiles.js";
 
 const { OpenSeadragon } = window;
@@ -11,15 +12,6 @@ const MAX_SCALE = 40; // screen px for each px of the photograph
 const SMOOTH_BELOW = 3; // screen px for each px of the photograph: from this scale on, pixels have sharp edges
 const AROUND_FIELD = 1.03; // side of the shown part of the photograph, in sides of the field of view
 const MIN_EXTENT = 160; // px of the photograph that are shown around a region at least: our choice
-
-const SAME = { factor: 1, x: 0, y: 0 };
-
-/** Return how the pixels of a photograph correspond to those of another one, by their fields of view. */
-function linkOf(field, other) {
-  if (!field || !other) return SAME;
-  const factor = other.radius / field.radius;
-  return { factor, x: other.x - factor * field.x, y: other.y - factor * field.y };
-}
 
 /** Return how many px of the photograph to show around a region with a given side, for some context. */
 const extentAround = (side) => Math.max(MIN_EXTENT, Math.min(6 * side, 2 * side + 400));
@@ -91,7 +83,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   let untouched = null;
   let photograph = null;
   let beside = null; // the photograph in the second pane; null: the same one
-  let link = SAME; // how its pixels correspond to those of the first: second = factor * first + {x, y}
+  let link = SAME; // how its pixels correspond to those of the first (alignment.js)
   let isLinked = true;
   let lens = null; // the loupe's viewer, and the photograph in it
   let lensId = null;
@@ -215,6 +207,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
       untouched = createViewer(elements.untouched, drawer, reducedMotion);
       untouched.addHandler("update-viewport", () => leader === untouched && follow(untouched, main));
       if (photograph) addImage(untouched, "colour");
+      turnBeside();
       untouched.world.addHandler("add-item", () => follow(main, untouched));
       watchPointer(untouched, elements.untouched);
     }
@@ -251,28 +244,29 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     if (!isLinked || !follower?.world.getItemCount()) return;
     const from = photographOf(moved).width,
       to = photographOf(follower).width;
-    const { factor, x, y } = moved === main ? link : inverse(link);
+    const direction = moved === main ? link : inverse(link);
     const centre = moved.viewport.getCenter(true);
-    follower.viewport.zoomTo((moved.viewport.getZoom(true) * to) / from / factor, null, true);
-    follower.viewport.panTo(
-      new OpenSeadragon.Point((centre.x * from * factor + x) / to, (centre.y * from * factor + y) / to),
-      true,
-    );
+    const { x, y } = mapped(direction, { x: centre.x * from, y: centre.y * from });
+    follower.viewport.zoomTo((moved.viewport.getZoom(true) * to) / from / direction.factor, null, true);
+    follower.viewport.panTo(new OpenSeadragon.Point(x / to, y / to), true);
   }
 
-  const inverse = ({ factor, x, y }) => ({ factor: 1 / factor, x: -x / factor, y: -y / factor });
+  /** Turn the second pane so that both eyes lie alike; the first one is never turned. */
+  const turnBeside = () => untouched?.viewport.setRotation((-link.angle * 180) / Math.PI, true);
 
   function unlinkBeside() {
     beside = null;
     link = SAME;
     isLinked = true;
+    turnBeside();
   }
 
-  /** Show another photograph in the second pane, linked by the fields of view; null: the same, untouched. */
-  function setBeside(other) {
+  /** Show another photograph in the second pane, with a link of both; null: the same, untouched. */
+  function setBeside(other, linkOfBoth = SAME) {
     unlinkBeside();
     beside = other;
-    if (other) link = linkOf(photograph.result?.field, other.result?.field);
+    link = linkOfBoth;
+    turnBeside();
     if (!untouched || !photograph) return;
     untouched.world.removeAll();
     addImage(untouched, "colour");
@@ -288,7 +282,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
       const from = photograph.width,
         to = photographOf(untouched).width;
       const factor = (main.viewport.getZoom(true) * to) / (untouched.viewport.getZoom(true) * from);
-      link = { factor, x: b.x * to - factor * a.x * from, y: b.y * to - factor * a.y * from };
+      link = linkThrough({ x: a.x * from, y: a.y * from }, { x: b.x * to, y: b.y * to }, factor, link.angle);
     }
     isLinked = next;
     leader = main;
@@ -330,9 +324,10 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     const current = placement(viewer);
     if (!current) return null;
     const frame = viewer.element.getBoundingClientRect();
-    const x = (event.clientX - frame.left - current.x) / current.scale;
-    const y = (event.clientY - frame.top - current.y) / current.scale;
     const { width, height } = photographOf(viewer);
+    const onPane = new OpenSeadragon.Point(event.clientX - frame.left, event.clientY - frame.top);
+    const point = viewer.viewport.pointFromPixel(onPane, true); // which may be turned
+    const [x, y] = [point.x * width, point.y * width];
     return x >= 0 && y >= 0 && x < width && y < height ? { x, y } : null;
   }
 
@@ -388,6 +383,16 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     toggleFit,
     setBeside,
     setLinked,
+    /** Return where a place of the photograph in the second pane lies on that pane, CSS px; null without it. */
+    placeBeside(point) {
+      if (!untouched?.world.getItemCount()) return null;
+      const { width } = photographOf(untouched);
+      const { x, y } = untouched.viewport.pixelFromPoint(
+        new OpenSeadragon.Point(point.x / width, point.y / width),
+        true,
+      );
+      return { x, y };
+    },
     magnify,
     /** Zoom by a factor, and move the photograph from one point of the screen to another, with the fingers. */
     pinch(factor, from, to) {

@@ -1,9 +1,10 @@
 // Two photographs of one eye: another visit beside the open one, or alternating with it, with linked views.
 //
 // Knows:   which photographs may be another visit, and whether they are shown side by side or alternately.
-// Ignores: how the views are linked (viewer.js).
+// Ignores: how the views are linked (alignment.js, viewer.js).
 
-import { byId, element, isPressed, setPressed } from "./dom.js";
+import { linkByFields, linkByLandmarks, SAME } from "./alignment.js";
+import { byId, element, isPressed, setPressed, setText } from "./dom.js";
 
 const BLINK_MS = 700; // for which each of the two is shown
 
@@ -36,10 +37,29 @@ export function createVisits(state, viewer, toolbar, photographs) {
 
   function choose() {
     const chosen = photographs().find(({ id }) => id === chooser.value) ?? null;
-    viewer.setBeside(chosen);
+    viewer.setBeside(chosen, chosen ? alignment(chosen) : SAME);
+    byId("realign").checked = false;
     toolbar.showBeside(Boolean(chosen) || isPressed(byId("side-by-side")));
     byId("realign").disabled = !chosen;
+    if (!chosen) {
+      byId("by-landmarks").disabled = true;
+      setText("alignment", "");
+    }
     byId("beside-name").textContent = chosen ? chosen.name : "Untouched";
+  }
+
+  /** Return how the open photograph corresponds to another, by what a person has chosen, and say how it is. */
+  function alignment(other) {
+    const landmarks = linkByLandmarks(state.photograph, other);
+    byId("by-landmarks").disabled = !landmarks;
+    if (landmarks && byId("by-landmarks").checked) {
+      const degrees = ((-landmarks.angle * 180) / Math.PI).toFixed(1);
+      setText("alignment", `By disc and fovea: shift, scale, turned by ${degrees}°. Where the program placed them, check the grid.`);
+      return landmarks;
+    }
+    const why = landmarks ? "" : " Disc and fovea are not known in both, or do not fit each other.";
+    setText("alignment", `By the fields of view: shift and scale, not turned.${why}`);
+    return linkByFields(state.photograph, other);
   }
 
   function setBlinking(isOn) {
@@ -62,11 +82,14 @@ export function createVisits(state, viewer, toolbar, photographs) {
   byId("side-by-side").addEventListener("click", () => {
     if (!isPressed(byId("side-by-side")) && isPressed(byId("blink"))) setBlinking(false);
   });
+  byId("by-landmarks").addEventListener("change", choose);
   byId("realign").addEventListener("change", () => viewer.setLinked(!byId("realign").checked));
   state.on("photograph", () => {
     chooser.value = ""; // another photograph has other visits
     byId("realign").checked = false;
     byId("beside-name").textContent = "Untouched";
+    byId("by-landmarks").disabled = true;
+    setText("alignment", "");
     fill();
   });
   fill();

@@ -7,6 +7,7 @@
 // A message {number, type, ...} is answered once by {number, ...}; {number, type: "cancel"} cancels a
 // request.
 
+import { clustersAt, drawOutline } from "./clusters.js";
 import { enhanceContrast, localMean, redFree } from "./filters.js";
 import { edgeLines } from "./outlines.js";
 import { drawTile, highestLevels, thresholdMask } from "./raster.js";
@@ -145,7 +146,21 @@ const bitmaps = (pieces) =>
     })),
   );
 
-const HANDLERS = { "photograph-tile": photographTile, "layer-tile": layerTile };
+/**
+ * Return the clusters of each layer's regions at a scale: [[{boxes, box, count}, …], …], and their outlines in
+ * the same order as pieces. layers: [{boxes, colour}].
+ */
+function clusters({ layers, scale, ratio }) {
+  const found = layers.map(({ boxes }) => clustersAt(boxes, scale));
+  return {
+    clusters: found,
+    pieces: found.flatMap((some, index) =>
+      some.map((cluster) => drawOutline(cluster, layers[index].colour, scale, ratio)),
+    ),
+  };
+}
+
+const HANDLERS = { "photograph-tile": photographTile, "layer-tile": layerTile, clusters };
 
 self.addEventListener("message", async ({ data }) => {
   if (data.type === "cancel") {

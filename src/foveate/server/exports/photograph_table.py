@@ -1,0 +1,33 @@
+"""What people stated of photographs as CSV: which eye, a note, whether the result was reviewed.
+
+Knows:   the columns, which docs/http-api.md promises.
+Ignores: who stated it.
+"""
+
+from collections.abc import Iterable
+
+from foveate.server.storage.database import Record
+from foveate.writers import tables
+
+COLUMNS = ("photograph", "sha256", "eye", "note", "reviewed")
+
+
+def has_statements(record: Record) -> bool:
+    """Return whether an eye, a note or a review is stated of a photograph."""
+    return record.eye is not None or bool(record.note) or record.reviewed
+
+
+def photographs_csv(records: Iterable[tuple[str, Record]]) -> bytes:
+    """Return a row for each photograph; an eye that is not stated is empty.
+
+    Args:
+        records: name of a photograph in the files beside the table, and its record.
+    """
+    rows = (
+        (
+            *(tables.without_formula(name), record.sha256, record.eye or ""),
+            *(tables.without_formula(record.note), int(record.reviewed)),
+        )
+        for name, record in records
+    )
+    return tables.csv_bytes([COLUMNS, *rows])

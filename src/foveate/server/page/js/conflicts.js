@@ -1,0 +1,46 @@
+// Conflicts: what another window has changed of a photograph while this one wanted to change it.
+//
+// Knows:   which fields differ from what this page knew, and their names. Ignores: requests.
+
+const NAMES = {
+  reviewed: "'Reviewed'",
+  spacing_mm: "The pixel spacing",
+  grid: "The ETDRS grid",
+  eye: "The eye",
+  note: "The note",
+  batch: "The batch",
+};
+
+const isSame = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null);
+
+/**
+ * Return those of some fields that somebody else has set: {reviewed, …, levels: {code: level}}.
+ *
+ * base: the photograph as this page knew it. present: as it is. sent: the fields that this page set itself.
+ */
+export function changedElsewhere(base, present, fields, sent = {}) {
+  const isChanged = (was, is, own) => !isSame(was, is) && !isSame(is, own);
+  const { levels = {}, ...others } = fields;
+  const level = ({ result }, code) => result?.lesions[code]?.level;
+  const changed = Object.entries(others).filter(([name]) => isChanged(base[name], present[name], sent[name]));
+  const moved = Object.entries(levels).filter(([code]) =>
+    isChanged(level(base, code), level(present, code), sent.levels?.[code]),
+  );
+  return { ...Object.fromEntries(changed), ...(moved.length ? { levels: Object.fromEntries(moved) } : {}) };
+}
+
+/** Return fields without some of them; thresholds lesion by lesion. */
+export function omit(fields, some) {
+  const kept = Object.entries(fields).filter(([name]) => name !== "levels" && !(name in some));
+  const levels = Object.entries(fields.levels ?? {}).filter(([code]) => !(code in (some.levels ?? {})));
+  return { ...Object.fromEntries(kept), ...(levels.length ? { levels: Object.fromEntries(levels) } : {}) };
+}
+
+/** Return the names of fields in words, "The note and the threshold of hard exudates"; "" for none. */
+export function namesOf({ levels = {}, ...others }, photograph) {
+  const names = [
+    ...Object.keys(others).map((name) => NAMES[name] ?? name),
+    ...Object.keys(levels).map((code) => `The threshold of ${photograph?.result?.lesions[code]?.name ?? code}`),
+  ];
+  return names.map((name, index) => (index ? name.replace(/^The /, "the ") : name)).join(" and ");
+}
