@@ -286,13 +286,13 @@ def load_imagenet(encoder: MobileEncoder, weights: Mapping[str, Tensor]) -> None
     target = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(counters)}
     if len(source) < len(target):
         raise SettingError(
-            f"the weights have {quantity(len(source), 'tensor')}, but {design} has {len(target)}; give the "
-            f"weights of {design}"
+            f"the weights have {quantity(len(source), 'tensor')}, but {design} has {len(target)}; choose "
+            "another file"
         )
     for (name, tensor), loaded in zip(target.items(), source, strict=False):
         if tensor.shape != loaded.shape:
             raise SettingError(
                 f"the weights are not those of {design}: {name} has shape {tuple(loaded.shape)}, not "
-                f"{tuple(tensor.shape)}; give those of {design}"
+                f"{tuple(tensor.shape)}; choose another file"
             )
         tensor.copy_(loaded)
