@@ -128,7 +128,7 @@ def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, publ
         (("--set", "seed"), "give each KEY=VALUE once"),
         (("--layout", "nowhere"), "layout 'nowhere' is unknown"),
         (("--device", "tpu"), "tpu"),
-        (("--fold", "9"), "fold 9 holds no photograph"),
+        (("--fold", "9"), "fold 9 has no photograph"),
         (("--threads", "0"), "threads is 0; give at least 1"),
         (("--minutes", "nan"), "minutes is nan; give a number above 0"),
         (("--minutes", "0"), "minutes is 0.0; give a number above 0"),
