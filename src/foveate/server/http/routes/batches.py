@@ -1,6 +1,6 @@
 """Routes of batches.
 
-Knows:   /api/batches and /api/batches/{id}, and the reports that are made of one: /api/report-jobs.
+Knows:   /api/batches and /api/batches/{id}, and the reports made of a batch: /api/report-jobs.
 Ignores: what a photograph contains.
 """
 

@@ -64,8 +64,8 @@ export function createCorrections(state, layers, outbox) {
   }
 
   /**
-   * Say why an edit was refused, and load what the server holds: later edits go on from there. A stroke that was
-   * refused only since somebody else edited is sent again: it means the same on the newer state.
+   * Show why an edit was refused, and load the server's state, on which later edits are based. A stroke that was
+   * refused only because somebody else edited is sent again: it means the same on the newer state.
    */
   async function recover({ id }, journal, error, attempts, stroke) {
     const isSentAgain = Boolean(stroke) && error.code === "stale" && attempts === 1;

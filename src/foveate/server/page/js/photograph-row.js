@@ -88,7 +88,7 @@ const title = (photograph) =>
     ...marks(photograph),
   );
 
-/** Return the marks behind the name: the eye, a note, corrections, reviewed. */
+/** Return the marks after the name: the eye, a note, corrections, a review. */
 const marks = ({ eye, note, result, reviewed }) => [
   eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
   note ? mark("note-mark", "¶", `Note: ${note}`) : null,

@@ -69,8 +69,8 @@ export function createPhotographStore(withPending) {
   }
 
   /**
-   * Send changed fields of a photograph. What another window has set meanwhile stays: other fields, other
-   * thresholds. Where it has set the same ones, these stay, too, and an error says so.
+   * Send changed fields of a photograph. Other fields and thresholds that another window has changed meanwhile
+   * are kept. If it has changed the same ones, its values are kept, too, and an error says so.
    */
   async function saveFields(id, fields, { keepalive = false } = {}) {
     let lost = {}; // fields that were changed elsewhere

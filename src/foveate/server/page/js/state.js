@@ -9,7 +9,7 @@
 //
 // Events: photograph (another one is open, or none), document (the server's data of it changed), layers (how
 // they are drawn), levels (a threshold moves), levels-settled (it has stopped), saved (changes of the
-// photograph have reached the server), counts, corrections, regions (where they lie), region (the selected
+// photograph have reached the server), counts, corrections, regions (where they are), region (the selected
 // one), tool (or the active lesion), ruler, reference (masks), graders (their outlines).
 
 import { readPreferences, savePreferences } from "./preferences.js";
