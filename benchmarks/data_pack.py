@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from foveate.datasets import graded, layouts, read_mask
+from foveate.datasets import dr_grades, layouts, read_mask
 from foveate.training.recipes import RECIPES
 
 LIMIT_MB = 64
@@ -56,18 +56,18 @@ def add_segmentation(pack: tarfile.TarFile, root: Path) -> None:
 
 def add_healthy(pack: tarfile.TarFile, folder: Path) -> None:
     """Add the healthy eyes to learn from, and the rows of labels.csv that grade them."""
-    cases = graded.healthy_cases(folder, RECIPES["idrid"]().healthy_split)
+    cases = dr_grades.healthy_cases(folder, RECIPES["idrid"]().healthy_split)
     names = {case.photograph.name for case in cases}
     for case in cases:
         add(pack, Path("graded", case.photograph.name), case.photograph.read_bytes())
-    with (folder / graded.LABELS).open(newline="") as file:
+    with (folder / dr_grades.LABELS).open(newline="") as file:
         reader = csv.DictReader(file)
         rows = [row for row in reader if row["file"] in names]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, reader.fieldnames, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    add(pack, Path("graded", graded.LABELS), table.getvalue().encode())
+    add(pack, Path("graded", dr_grades.LABELS), table.getvalue().encode())
 
 
 def main() -> None:

@@ -163,7 +163,7 @@ def test_a_map_without_lesion_has_no_region():
     ("dtype", "level"), [(np.uint8, 0), (np.uint8, 256), (np.uint16, 0), (np.uint16, 65536)]
 )
 def test_level_0_and_a_level_beyond_the_dtype_are_refused(dtype, level):
-    with pytest.raises(SettingError, match=f"level {level} of a map"):
+    with pytest.raises(SettingError, match=f"level {level} is outside the map's range"):
         regions.find(np.zeros((4, 4), dtype), level, "EX", 1, None)
 
 

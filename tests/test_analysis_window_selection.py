@@ -48,7 +48,7 @@ def test_cells_divide_the_field_and_lie_in_windows_at_multiples_of_the_step(step
 
 @pytest.mark.parametrize(("shape", "shared"), [((48, 80), 8), ((80, 80), 64)])
 def test_windows_that_do_not_fit_are_refused(shape, shared):
-    with pytest.raises(GeometryError, match=r"windows of 64 px that share .* do not fit a canvas of"):
+    with pytest.raises(GeometryError, match=r"windows of 64 px that overlap by .* do not fit a canvas of"):
         window_selection.grid_cells(np.ones(shape, bool), 64, shared, 8)
 
 

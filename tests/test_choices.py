@@ -1,17 +1,23 @@
 """What may be chosen is spelt alike wherever it is chosen, and is what there is."""
 
+import ast
 import inspect
 import typing
+from pathlib import Path
 
 import pytest
 
-from foveate import choices
+from foveate import choices, cli
+from foveate.cli import predict, serve
 from foveate.cli.options import EngineOptions
-from foveate.cli.options.predict import DeviceOptions
+from foveate.cli.options.predict import ClusterOptions, DeviceOptions
+from foveate.cli.options.serve import LimitOptions, ServeOptions
+from foveate.cluster.job import MAX_ATTEMPTS
+from foveate.datasets import layouts
 from foveate.engines.choice import EngineChoice
 from foveate.inference import api
 from foveate.server.jobs.protocol import WorkerConfig
-from foveate.server.options import Options
+from foveate.server.options import Limits, Options
 
 
 def names(annotation):
@@ -35,3 +41,34 @@ def test_commands_without_a_gpu_offer_what_the_processor_has():
 
     assert names(hints["engine"]) == set(typing.get_args(choices.EngineName)) - {"torch"}
     assert names(hints["precision"]) == set(typing.get_args(choices.Precision)) - {"float16"}
+
+
+def test_the_command_line_spells_out_no_choice_itself():
+    """Names that a user chooses from are defined once, in `foveate.choices`."""
+    own = [
+        f"{path.name}: {ast.unparse(node)}"
+        for path in Path(cli.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal"
+        if isinstance(node.slice, ast.Tuple)
+    ]
+
+    assert own == []
+
+
+def test_the_layouts_of_the_help_are_those_that_there_are():
+    assert set(typing.get_args(choices.LayoutName)) == set(layouts.LAYOUTS)
+
+
+def test_the_defaults_of_serve_are_those_of_the_server(tmp_path):
+    options, server = ServeOptions(), Options(data=tmp_path)
+
+    assert serve._make_limits(LimitOptions()) == Limits()
+    assert (options.host, options.port, options.workers) == (server.host, server.port, server.workers)
+
+
+def test_the_help_states_the_defaults_that_are_used():
+    source = " ".join(inspect.getsource(inspect.getmodule(ClusterOptions)).split())
+
+    assert f"recorded as failed; {MAX_ATTEMPTS} by default" in source
+    assert f"by default, at most {predict.MAX_WORKERS}." in source

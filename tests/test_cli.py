@@ -193,7 +193,7 @@ def test_an_unknown_or_incomplete_command_is_exit_code_2(foveate, line):
         ("--lesions SE", "'SE' is unknown to this model; it knows EX, MA"),
         ("--threshold EX=1.5", "threshold EX=1.5; give a probability"),
         ("--threads 0", "threads is 0"),
-        ("--effort fast", "has no rule that selects windows for effort fast; choose --effort full"),
+        ("--effort fast", "cannot select windows for effort fast; choose --effort full"),
         ("--engine onnx --precision bf16", "engine onnx computes in float32 only"),
         ("--model nothing", "nothing: no such model package"),
     ],
@@ -216,7 +216,7 @@ def test_an_altered_model_is_refused_by_name(foveate, folder, tmp_path):
     code, _, err = foveate("predict", folder, "--out", tmp_path / "out", "--model", model)
 
     assert code == 1
-    assert f"{model / 'local.onnx'}: altered" in err
+    assert f"{model / 'local.onnx'}: was altered" in err
     assert not (tmp_path / "out").exists()
 
 
@@ -252,7 +252,8 @@ def test_models_show_prints_what_a_package_says_about_itself(foveate, model):
     for part in (
         "tiny 1.0 (Apache-2.0",
         "For tests; finds nothing in an eye.",
-        "EX: from probability 0.5",
+        "EX: from probability 0.5, regions of at least ",
+        "input: a global view of ",
         '"nobody"',
     ):
         assert part in out

@@ -77,7 +77,7 @@ def test_a_secret_is_readable_by_its_owner_only_and_never_replaced(foveate, tmp_
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert len(bytes.fromhex(first)) == 32
     assert (code, out) == (1, "")
-    assert "cannot be made (File exists); choose another name" in err
+    assert "cannot be created (File exists); choose another name" in err
     assert key.read_text() == first
 
 
@@ -103,10 +103,10 @@ def test_a_secret_that_does_not_fit_on_the_disk_leaves_no_file(foveate, tmp_path
             "predict x.dcm --out o --deidentify key",
             "--deidentify is about DICOM objects; choose them with --dicom.",
         ),
-        ("predict x.dcm --out o --dicom seg --deidentify gone", "make one by foveate dicom key gone."),
+        ("predict x.dcm --out o --dicom seg --deidentify gone", "make one with foveate dicom key gone."),
         (
             "predict x.dcm --out o --dicom seg --deidentify short",
-            "holds 5 bytes; make one by foveate dicom key",
+            "holds 5 bytes; make one with foveate dicom key",
         ),
         ("dicom pull http://h/d --out o", "give either --study or --date."),
         ("dicom pull http://h/d --out o --study 1.2 --date 20260101", "give either --study or --date."),
@@ -196,9 +196,9 @@ def test_pull_predict_push_and_watch_on_the_command_line(foveate, package, tmp_p
         )
         count = orthanc.count()
 
-    assert pulled[:2] == (0, f"{photographs}: 2 photographs fetched, 0 existed already, of 1 studies\n")
+    assert pulled[:2] == (0, f"{photographs}: 2 photographs fetched, 0 existed already; 1 study\n")
     assert pulled[2].count(": fetched\n") == 2
-    assert pulled_again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 existed already, of 1 studies\n")
+    assert pulled_again[:2] == (0, f"{photographs}: 0 photographs fetched, 2 existed already; 1 study\n")
     assert predicted[0] == 0
     assert pushed[:2] == (0, f"{orthanc.url}: 4 objects stored, 0 existed already\n")
     assert pushed_again[:2] == (0, f"{orthanc.url}: 0 objects stored, 4 existed already\n")

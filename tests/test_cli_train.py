@@ -114,8 +114,8 @@ def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, publ
     assert train(data, published, "--healthy", str(eyes)) == 1
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert "healthy_share is 0.0" in line
-    assert "leave --healthy out" in line
+    assert "healthy_share is 0, so" in line
+    assert "leave out --healthy" in line
     assert not (data / "run").exists()
 
 
@@ -123,17 +123,17 @@ def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, publ
     ("more", "said"),
     [
         (("--healthy", "nowhere"), "nowhere: no such file or folder"),
-        (("--set", "healthy_share=1.5"), "healthy_share is 1.5; from 0 up to 1"),
-        (("--set", "stages.joint.step=1"), "no setting 'step'; there is"),
-        (("--set", "seed"), "give each KEY=VALUE once"),
+        (("--set", "healthy_share=1.5"), "healthy_share is 1.5; give a share of at least 0 and below 1"),
+        (("--set", "stages.joint.step=1"), "'step' is not a setting; choose one of"),
+        (("--set", "seed"), "give KEY=VALUE, such as stages.joint.steps=100, and each key once"),
         (("--layout", "nowhere"), "layout 'nowhere' is unknown"),
         (("--device", "tpu"), "tpu"),
-        (("--fold", "9"), "fold 9 holds no photograph"),
-        (("--threads", "0"), "threads is 0; give at least 1"),
+        (("--fold", "9"), "fold 9 has no photograph"),
+        (("--threads", "0"), "threads is 0; give 1 or more"),
         (("--minutes", "nan"), "minutes is nan; give a number above 0"),
         (("--minutes", "0"), "minutes is 0.0; give a number above 0"),
         (("--minutes", "-1"), "minutes is -1.0; give a number above 0"),
-        (("--set", "contract.view_side=30"), "contract.view_side is 30, and global_net halves it 2 times"),
+        (("--set", "contract.view_side=30"), "contract.view_side is 30, but global_net halves it 2 times"),
         (("--set", "network.local_net.poolings=6"), "or lower network.local_net.poolings"),
         (("--set", "sampling=dealt"), "set lesion_share to 0"),
     ],

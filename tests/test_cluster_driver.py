@@ -184,7 +184,7 @@ def test_a_photograph_that_kills_workers_is_identified_and_recorded_as_failed(fo
     assert summary(tmp_path / "out")["11"] == (
         "failed",
         f"{forty_files / '11.png'}: the worker that processed it died (OutOfMemoryError); "
-        "start fewer beside each other",
+        "start fewer workers per node",
     )
     assert report.status.workers_lost == 4  # once with others, then three attempts
 
@@ -264,7 +264,7 @@ def test_it_is_an_error_if_no_worker_joins_in_time(forty_files, model, tmp_path,
     executor = ScriptedExecutor(all_succeed, workers=0)
     executor.next_event = lambda timeout: None
 
-    with pytest.raises(ClusterError, match="no worker has joined in 0 s"):
+    with pytest.raises(ClusterError, match="no worker has started within 0 s"):
         driver.run(cluster_job(forty_files, tmp_path / "out", model), executor.start)
 
 

@@ -108,7 +108,7 @@ def test_the_key_of_a_target_stays(tmp_path):
 def test_another_request_is_refused_by_what_differs(tmp_path, changes, word):
     Ledger(FolderStore(tmp_path), "a").match_request(request())
 
-    with pytest.raises(OutputError, match=f"was begun with .*{word}.*choose another --out"):
+    with pytest.raises(OutputError, match=f"was started with .*{word}.*choose another --out"):
         Ledger(FolderStore(tmp_path), "b").match_request(request(**changes))
 
 
@@ -117,7 +117,7 @@ def test_a_foreign_request_file_is_refused(tmp_path, content):
     (tmp_path / "manifest").mkdir()
     (tmp_path / "manifest" / "order.json").write_text(content)
 
-    with pytest.raises(OutputError, match="none of ours"):
+    with pytest.raises(OutputError, match="was not written by Foveate"):
         Ledger(FolderStore(tmp_path), "a").match_request(request())
 
 

@@ -101,7 +101,7 @@ def test_refusals_are_errors_of_ours(tmp_path):
 
 
 def test_an_address_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(ClusterError, match="gs:// is not known"):
+    with pytest.raises(ClusterError, match="gs:// is not supported"):
         open_store("gs://bucket")
     assert isinstance(open_store(str(tmp_path)), FileStore)
     assert open_store(str(tmp_path)).folder == tmp_path

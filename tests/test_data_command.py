@@ -35,7 +35,7 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     assert re.search(r"│ EX +│ +3 │ +3 │ +0 │ +3 │ +108 │ +0\.046% │", out)
     assert "3 photographs of train: 3 of 300 x 260 px" in out
     assert "look: split train: none of the 3 photographs annotated for HE has it" in out
-    assert "0 wrong, 1 to be looked at" in out
+    assert "0 wrong, 1 to look at" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "check.csv",
         "check.json",
@@ -49,6 +49,36 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     rows = list(csv.DictReader((tmp_path / "out" / "check.csv").read_text().splitlines()))
     assert [row["photograph"] for row in rows] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
     assert (rows[0]["SE_area_px"], rows[1]["SE_area_px"], rows[0]["wrong"]) == ("36", "0", "")
+
+
+def test_an_earlier_check_is_replaced_on_request_alone(tmp_path, run_data):
+    out = tmp_path / "out"
+    tiny_layouts.idrid(tmp_path / "set")
+    arguments = ("check", tmp_path / "set", "--out", out)
+    assert run_data(*arguments)[0] == 0
+    (out / "contact-2.jpg").write_bytes(b"of an earlier check of more photographs")
+    (out / "notes.txt").write_text("the user's own")
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    code, _, err = run_data(*arguments)
+
+    assert code == 1
+    assert "already contains check.json; replace that check with --replace, or choose another --out" in err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    assert run_data(*arguments, "--replace")[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "check.csv",
+        "check.json",
+        "contact-1.jpg",
+        "notes.txt",
+    ]
+
+
+def test_replacing_without_a_folder_is_a_usage_error(tmp_path, run_data):
+    code, _, err = run_data("check", tmp_path, "--replace")
+
+    assert code == 2
+    assert "--replace is about --out" in err
 
 
 def test_what_is_wrong_is_named_and_makes_the_exit_code_one(tmp_path, run_data):
@@ -125,7 +155,7 @@ def test_a_split_is_dealt_shown_and_saved(tmp_path, run_data):
     assert sorted(folds) == ["IDRiD_01", "IDRiD_02", "IDRiD_03", "IDRiD_04"]
     assert sorted(folds.values()) == [0, 0, 1, 1]
     assert re.search(r"│ +0 │ +2 │ +2 \(50%\) │", out)
-    assert "4 photographs, 4 groups that must stay together" in out
+    assert "4 photographs in 4 groups, each of which stays in one fold" in out
     assert "--folds 2 --seed 7" in json.loads((tmp_path / "f.json").read_text())["about"]
     code, _, err = run_data("split", tmp_path / "set", "--out", tmp_path / "f.json")
     assert code == 1

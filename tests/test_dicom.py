@@ -265,7 +265,7 @@ def test_a_photograph_that_cannot_be_processed_is_set_aside_once(orthanc, archiv
     assert list(json.loads(set_aside.read_text())) == [bad], "tried again"
     for content in ("not json", "[1]"):
         set_aside.write_text(content)
-        with pytest.raises(OutputError, match="mend or delete it"):
+        with pytest.raises(OutputError, match="correct or delete it"):
             watch.process_new(task)
 
 
@@ -372,13 +372,13 @@ REASON = json.dumps(
 @pytest.mark.parametrize(
     ("response", "error", "text"),
     [
-        ((200, "text/html", b"<html></html>"), ArchiveError, "answers what is no DICOMweb"),
-        ((404, "text/html", b""), ArchiveError, "has nothing there; give the root"),
+        ((200, "text/html", b"<html></html>"), ArchiveError, "its response is not DICOMweb"),
+        ((404, "text/html", b""), ArchiveError, "has nothing at this address; give the root"),
         ((403, "text/html", b""), ArchiveError, "refuses this user"),
         ((401, "text/html", b""), ArchiveError, "refuses this user or password"),
-        ((503, "text/html", b""), ArchiveAwayError, "does not answer now (503"),
-        ((507, "text/html", b""), ArchiveError, "has no room left"),
-        ((500, "text/html", b""), ArchiveError, "refuses (500"),
+        ((503, "text/html", b""), ArchiveAwayError, "not available now (503"),
+        ((507, "text/html", b""), ArchiveError, "is full; ask its administrator for space"),
+        ((500, "text/html", b""), ArchiveError, "refuses the request (500"),
     ],
 )
 def test_each_unexpected_response_is_an_error_of_one_line(no_archive, response, error, text):
@@ -394,13 +394,13 @@ def test_each_unexpected_response_is_an_error_of_one_line(no_archive, response, 
 def test_an_object_that_is_not_stored_is_an_error_with_its_reason(no_archive, status):
     archive = no_archive(status, "application/dicom+json", REASON)
 
-    with pytest.raises(ArchiveError, match="it has no room left"):
+    with pytest.raises(ArchiveError, match="it is full"):
         archive.store(encode(tiny_dicom.op(tiny_package.fundus())))
 
 
 def test_an_invalid_address_is_an_error():
     for url in ("ftp:/nowhere", "nonsense"):
-        with pytest.raises(ArchiveError, match="is no address"):
+        with pytest.raises(ArchiveError, match="not a valid address"):
             Archive(url).studies()
 
 
@@ -417,7 +417,9 @@ def test_uids_that_lead_to_another_folder_are_refused(tmp_path):
 
 
 def test_a_folder_without_results_is_an_error(tmp_path):
-    with pytest.raises(ArchiveError, match="holds no DICOM results; make them by foveate predict --dicom"):
+    with pytest.raises(
+        ArchiveError, match="contains no DICOM results; make them with foveate predict --dicom"
+    ):
         transfer.push(Archive("http://127.0.0.1:1/dicom-web"), tmp_path)
 
 

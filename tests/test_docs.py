@@ -127,6 +127,27 @@ def test_every_command_and_option_is_documented_and_no_other(command, capsys):
     assert f"foveate {' '.join(command)}" in pages
 
 
+def letters(text):
+    """Return a text without its spaces."""
+    return "".join(text.split())
+
+
+@pytest.mark.parametrize("command", commands(cli.app), ids=" ".join)
+def test_a_help_page_shows_all_of_its_texts(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # no text is wrapped
+    app = functools.reduce(lambda parent, word: parent[word], command, cli.app)
+    arguments = app.assemble_argument_collection(parse_docstring=True) if app.default_command else ()
+    texts = [argument.parameter.help for argument in arguments if argument.show]
+
+    assert cli.run([*command, "--help"]) == 0
+    page = letters(capsys.readouterr().out)
+
+    assert all(texts), "an option has no help"
+    assert [text for text in texts if letters(text.replace("`", "")) not in page] == []
+    assert "[default:()]" not in page
+    assert "[default:False]" not in page
+
+
 def test_the_tree_of_commands_has_leaves():
     assert {("predict",), ("models", "show"), ("data", "split"), ("dicom", "watch")} <= set(commands(cli.app))
 

@@ -97,7 +97,7 @@ def test_workers_share_the_network(folder, threads, tmp_path):
 
 def test_a_package_without_a_network_plan_is_refused(tmp_path, threads):
     with pytest.raises(
-        PackageError, match=r"manifest\.json: does not say what network the weights belong to"
+        PackageError, match=r"manifest\.json: does not say which network the weights belong to"
     ):
         load(tiny_package.build(tmp_path / "tiny"), threads=1)
 
@@ -105,9 +105,9 @@ def test_a_package_without_a_network_plan_is_refused(tmp_path, threads):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "float16"}, "do not compute in float16 in PyTorch; choose --precision bf16"),
+        ({"precision": "float16"}, "PyTorch does not compute in float16 on the CPU; choose --precision bf16"),
         ({"threads": 0}, "threads is 0"),
-        ({"device": "cuda"}, "no CUDA device is there"),
+        ({"device": "cuda"}, "there is no CUDA device"),
     ],
 )
 def test_what_this_machine_cannot_do_is_refused_with_a_reason(folder, threads, monkeypatch, options, message):

@@ -243,7 +243,7 @@ def evaluated(tmp_path_factory):
         tmp_path, cases, lambda k: (50 + 150 * np.roll(truth_of(k), 3, axis=1)).astype(np.uint8)
     )
     info = EvaluationInfo(
-        provenance=None, layout="idrid", split="test", left_out={"SE": "the <model> does not know it"}
+        provenance=None, layout="idrid", split="test", left_out={"SE": "the <model> does not have it"}
     )
     return evaluation.evaluate(spec), spec, info
 
@@ -286,7 +286,7 @@ def test_the_report_is_one_file_that_asks_for_nothing_and_says_what_it_is_not(ev
 
     assert "not a medical device" in text
     assert not re.search(r'(src|href)="(?!data:)', text)
-    assert "the &lt;model&gt; does not know it" in text
+    assert "the &lt;model&gt; does not have it" in text
     assert "The photographs differ" in text  # three of them, not the 27
     for label in ("precision over recall", "lesions found over false positives", "over probability"):
         assert label in text
@@ -486,7 +486,8 @@ def test_photographs_that_the_model_has_met_are_counted_and_named_in_a_warning(o
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (figures["seen_in_training"], figures["thresholds_chosen_on"]) == (1, 1)
     warning = (
-        "scored here (2) the model learned from 1 and its thresholds were chosen on 1: these figures do not"
+        "of the 2 photographs scored here, 1 was used to train the model and 1 was used to choose its "
+        "thresholds: these figures do not"
     )
     assert warning in capsys.readouterr().err
     assert warning in (tmp_path / "out" / "report.html").read_text()
@@ -508,7 +509,7 @@ def test_photographs_that_are_new_to_the_model_cause_no_warning(own_set, tmp_pat
 
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (figures["seen_in_training"], figures["thresholds_chosen_on"]) == (0, 0)
-    assert "learned from" not in capsys.readouterr().err + (tmp_path / "out" / "report.html").read_text()
+    assert "used to train" not in capsys.readouterr().err + (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("training", [None, [], {}, {"photographs": "all"}, {"validation": ["eye0"]}])

@@ -163,7 +163,7 @@ def test_a_lesion_without_annotated_pixels_selects_no_cell():
 
 def test_choosing_without_a_photograph_is_refused():
     with pytest.raises(
-        DatasetError, match="no photograph is held back to choose the windows of less effort on"
+        DatasetError, match="no photograph is held back to choose the windows of lower efforts on"
     ):
         effort_cutoffs.choose_from_results([], 4)
 

@@ -60,12 +60,12 @@ def test_maps_that_predict_wrote_are_read_unchanged(tmp_path, format):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("a.npy", np.full(SHAPE, np.nan), "runs from nan to nan"),
-        ("a.npy", np.full(SHAPE, 1.5), r"runs from 1\.5 to 1\.5"),
-        ("a.npy", np.full(SHAPE, -0.1), r"runs from -0\.1"),
-        ("a.npy", np.zeros(SHAPE, np.int64), "a map of int64"),
-        ("a.npy", np.zeros((4, 7)), "the map is 4 x 7, its photograph 5 x 7"),
-        ("a.png", np.zeros((*SHAPE, 3), np.uint8), "the map is 5 x 7 x 3"),
+        ("a.npy", np.full(SHAPE, np.nan), "has values from nan to nan"),
+        ("a.npy", np.full(SHAPE, 1.5), r"has values from 1\.5 to 1\.5"),
+        ("a.npy", np.full(SHAPE, -0.1), r"has values from -0\.1"),
+        ("a.npy", np.zeros(SHAPE, np.int64), "the map is int64"),
+        ("a.npy", np.zeros((4, 7)), "the map has 4 x 7 px, its photograph 5 x 7 px"),
+        ("a.png", np.zeros((*SHAPE, 3), np.uint8), "the map has 5 x 7 x 3 px"),
     ],
 )
 def test_what_is_no_map_of_the_photograph_is_refused_by_name(tmp_path, name, array, message):
@@ -96,7 +96,7 @@ def test_an_npz_of_several_arrays_needs_one_called_probability(tmp_path):
 def test_two_maps_of_one_name_are_refused(tmp_path):
     for name in ("eye_EX.png", "eye_EX.npy"):
         save(tmp_path / name, np.zeros(SHAPE, np.uint8))
-    with pytest.raises(DatasetError, match=r"eye_EX\.png beside eye_EX\.npy"):
+    with pytest.raises(DatasetError, match=r"eye_EX\.png and eye_EX\.npy are maps of the same"):
         sources._only(tmp_path, ["eye_EX"])
 
 
@@ -129,7 +129,7 @@ def test_a_map_that_is_there_both_flat_and_in_a_folder_is_refused(tmp_path, nest
         save(tmp_path / "maps" / name, np.zeros(WHOLE, np.uint8))
     maps_of_case = sources.maps_from_folder(tmp_path / "maps")(nested)
 
-    with pytest.raises(DatasetError, match=r"P1_p_0_EX\.npy beside P1/p_0_EX\.png"):
+    with pytest.raises(DatasetError, match=r"P1_p_0_EX\.npy and P1/p_0_EX\.png are maps of the same"):
         maps_of_case.load_map("EX")
     save(tmp_path / "maps" / "p_0_MA.npy", np.zeros(WHOLE))  # whose p_0?
     with pytest.raises(DatasetError, match=r"no map P1_p_0_MA or P1/p_0_MA \("):
@@ -170,7 +170,7 @@ def test_a_model_has_its_own_thresholds_and_what_only_one_side_knows_is_left_out
     assert scored.thresholds == {"MA": 0.3, "EX": 0.3}
     assert list(scored.thresholds) == ["MA", "EX"]
     assert set(scored.left_out) == {"HE", "SE", "XY"}
-    with pytest.raises(LesionError, match="the set does not show it"):
+    with pytest.raises(LesionError, match="the set is not annotated for it"):
         selection.select_lesions(
             layouts.IDRID, [case("a")], package("XY", "EX"), Selection(lesions=("XY",), thresholds={})
         )
@@ -186,7 +186,11 @@ def test_lesions_that_no_photograph_was_looked_through_for_are_not_scored():
     ("choice", "error", "message"),
     [
         (Selection(lesions=("XX",), thresholds={}), LesionError, "XX"),
-        (Selection(lesions=("EX",), thresholds={"MA": 0.5}), SettingError, "MA, which is not scored"),
+        (
+            Selection(lesions=("EX",), thresholds={"MA": 0.5}),
+            SettingError,
+            "MA, which is not among the scored lesions: EX",
+        ),
         (Selection(thresholds={"MA": 0.0}), SettingError, "MA=0"),
     ],
 )
@@ -223,7 +227,10 @@ def test_a_split_is_named_or_a_file_or_a_fold_of_one(data, tmp_path):
 
 @pytest.mark.parametrize(
     ("split", "message"),
-    [("nope", "no split 'nope': idrid has train, test"), ("FILE:7", "fold 7 holds no photograph")],
+    [
+        ("nope", "split 'nope' is neither a split of idrid nor a file; choose one of train, test"),
+        ("FILE:7", "fold 7 has no photograph"),
+    ],
 )
 def test_a_split_that_is_not_there_is_named(data, tmp_path, split, message):
     file = tmp_path / "folds.json"

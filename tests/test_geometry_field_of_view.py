@@ -321,7 +321,7 @@ def test_a_full_field_is_the_disc_through_the_corners():
 @pytest.mark.parametrize("shape", [(127, 400), (400, 127)])
 def test_a_photograph_smaller_than_any_field_has_no_full_field(shape):
     with pytest.raises(
-        FieldError, match=f"{shape[0]} x {shape[1]} px; a field of view needs at least 128 px"
+        FieldError, match=f"{shape[0]} x {shape[1]} px, but a field of view needs at least 128 px"
     ):
         field_of_view.full_frame(shape)
 

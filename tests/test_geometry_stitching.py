@@ -284,7 +284,7 @@ def test_a_window_one_pixel_outside_is_refused(corner):
 def test_windows_and_corners_must_be_equally_many(count):
     batches = [ONE] * count
 
-    with pytest.raises(GeometryError, match=f"{count} windows for 2 corners"):
+    with pytest.raises(GeometryError, match=rf"{count} windows? for 2 corners; give one"):
         stitching.stitch(batches, np.array([[0, 0], [0, 2]]), (4, 6), everywhere((4, 6)))
 
 
@@ -315,7 +315,7 @@ def test_a_window_with_a_value_that_is_no_probability_is_refused(value):
     windows = ONE.copy()
     windows[0, 0, 2, 1] = value
 
-    with pytest.raises(GeometryError, match=r"at \(0, 0\) .*probabilities are in \[0, 1\]"):
+    with pytest.raises(GeometryError, match=r"at \(0, 0\) .*give probabilities from 0 to 1"):
         stitching.stitch([windows], np.array([[0, 0]]), (4, 4), everywhere((4, 4)))
 
 

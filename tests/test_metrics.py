@@ -327,7 +327,7 @@ def test_samples_without_a_lesion_are_left_out_and_if_all_are_there_is_no_interv
 def test_at_least_one_bootstrap_sample_and_one_photograph_are_required():
     with pytest.raises(SettingError, match="resamples is 0"):
         metrics.interval(np.ones((2, 2)), metrics.ratios, resamples=0)
-    with pytest.raises(GeometryError, match="no photographs"):
+    with pytest.raises(GeometryError, match="no photograph to resample"):
         metrics.resample_photographs(0)
 
 
@@ -381,7 +381,9 @@ def test_a_paired_interval_is_narrower_where_photographs_are_hard_for_both_syste
 
 
 def test_systems_are_compared_on_the_same_photographs_only():
-    with pytest.raises(GeometryError, match="2 photographs beside 3"):
+    with pytest.raises(
+        GeometryError, match=r"the first system has 2 photographs and . columns?, the second 3"
+    ):
         metrics.paired_interval(np.ones((2, 2)), np.ones((3, 2)), metrics.ratios)
 
 
@@ -439,7 +441,7 @@ def test_a_pixel_is_predicted_where_its_probability_reaches_the_threshold(thresh
 
 
 def test_a_threshold_above_1_and_a_dtype_that_no_map_has_are_refused():
-    with pytest.raises(SettingError, match=r"1\.2 is no probability"):
+    with pytest.raises(SettingError, match=r"1\.2 is not a probability"):
         metrics.thresholds.to_index(1.2)
     with pytest.raises(GeometryError, match="int64"):
         metrics.thresholds.bin_edges(np.dtype(np.int64))

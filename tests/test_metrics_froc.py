@@ -283,7 +283,7 @@ def test_without_pixels_of_both_kinds_there_is_no_scaling(truth):
 
 def test_a_map_that_ranks_lesions_lowest_is_not_inverted():
     assert calibration.fit(sampled_counts(uniform, lambda p: 1 - p)) is None
-    with pytest.raises(SettingError, match="slope is -1"):
+    with pytest.raises(SettingError, match="slope of a calibration is -1; give a number above 0"):
         calibration.PlattScaling(slope=-1.0, shift=0.0)
 
 

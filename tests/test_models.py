@@ -150,7 +150,9 @@ def test_a_manifest_with_a_bad_value_is_refused_before_it_is_written(copy):
 def test_a_missing_file_is_named_with_a_remedy(copy, name):
     (copy / name).unlink()
 
-    with pytest.raises(PackageError, match=rf"{name}: No such file.*; export the package again"):
+    with pytest.raises(
+        PackageError, match=rf"{name}: cannot be read \(No such file.*; export the package again"
+    ):
         models.load(copy)
 
 
@@ -160,7 +162,7 @@ def test_a_file_with_one_altered_bit_is_named_with_a_remedy(copy, name):
     content[-1] ^= 1
     (copy / name).write_bytes(content)
 
-    with pytest.raises(PackageError, match=rf"{name}: altered.*; export the package again"):
+    with pytest.raises(PackageError, match=rf"{name}: was altered.*; export the package again"):
         models.load(copy)
 
 
@@ -170,12 +172,12 @@ def test_a_file_that_the_manifest_does_not_name_is_an_error(copy, name):
     del record["files"][name]
     (copy / "manifest.json").write_text(json.dumps(record))
 
-    with pytest.raises(PackageError, match=f"does not name {name}"):
+    with pytest.raises(PackageError, match=f"does not list {name}"):
         models.load(copy)
 
 
 def test_a_folder_without_manifest_is_no_package(tmp_path):
-    with pytest.raises(PackageError, match=r"manifest\.json: No such file"):
+    with pytest.raises(PackageError, match=r"manifest\.json: cannot be read \(No such file"):
         models.load(tmp_path)
 
 
@@ -183,7 +185,7 @@ def test_a_folder_without_manifest_is_no_package(tmp_path):
 def test_a_manifest_that_is_no_object_is_refused_by_name(copy, text):
     (copy / "manifest.json").write_bytes(text)
 
-    with pytest.raises(PackageError, match=r"manifest\.json: (no JSON|a .*, not an object)"):
+    with pytest.raises(PackageError, match=r"manifest\.json: (not valid JSON|is a .*, not an object)"):
         models.load(copy)
 
 
@@ -325,7 +327,9 @@ def test_an_invalid_selection_rule_is_refused_with_manifest_and_key(copy, key, v
 
 
 def test_an_unknown_name_is_refused_with_the_shipped_ones():
-    with pytest.raises(PackageError, match=r"idrid-nothing: no such model package; .*shipped \(") as caught:
+    with pytest.raises(
+        PackageError, match=r"idrid-nothing: no such model package; .*a shipped one \("
+    ) as caught:
         models.load("idrid-nothing")
 
     for name in models.shipped():
@@ -377,7 +381,7 @@ def test_a_broken_zip_is_refused_by_name_and_leaves_nothing(folder, tmp_path, mo
     whole = path.read_bytes()
     for content in (b"", b"no zip", whole[: len(whole) // 2], whole.replace(b"pieces", b"PIECES")):
         path.write_bytes(content)
-        with pytest.raises(PackageError, match=r"tiny\.zip: no zip that can be read"):
+        with pytest.raises(PackageError, match=r"tiny\.zip: cannot be read as a zip"):
             models.load(path)
 
     assert not list((tmp_path / "temporary").iterdir())
@@ -387,25 +391,25 @@ def test_a_zip_that_lacks_a_file_or_holds_two_packages_is_refused(folder, tmp_pa
     path = tmp_path / "tiny.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(folder / "manifest.json", "manifest.json")
-    with pytest.raises(PackageError, match=r"tiny\.zip: example\.npz is missing in the zip"):
+    with pytest.raises(PackageError, match=r"tiny\.zip: example\.npz is missing from the zip"):
         models.load(path)
 
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("one/manifest.json", "{}")
         archive.writestr("two/manifest.json", "{}")
-    with pytest.raises(PackageError, match=r"2 manifest\.json in the zip"):
+    with pytest.raises(PackageError, match=r"the zip contains 2 files manifest\.json"):
         models.load(path)
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(models.package, "LARGEST_FILE", 100)
 
-    with pytest.raises(PackageError, match=r"would unpack to \d+ bytes, over 100"):
+    with pytest.raises(PackageError, match=r"would unpack to [0-9,]+ bytes, more than 100"):
         models.load(zipped(folder, tmp_path / "tiny.zip"))
 
 
 def test_an_altered_file_in_a_zip_is_refused(copy, tmp_path):
     (copy / "example.npz").write_bytes(b"another")
 
-    with pytest.raises(PackageError, match=r"example\.npz: altered.*; zip .*tiny\.zip again"):
+    with pytest.raises(PackageError, match=r"example\.npz: was altered.*; zip .*tiny\.zip again"):
         models.load(zipped(copy, tmp_path / "tiny.zip"))

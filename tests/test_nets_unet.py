@@ -131,5 +131,5 @@ def test_every_weight_learns():
 
 @pytest.mark.parametrize(("width", "poolings", "cap"), [(0, 3, 8), (4, 0, 8), (4, 3, 3)])
 def test_invalid_sizes_are_refused(width, poolings, cap):
-    with pytest.raises(SettingError, match=f"width {width}, {poolings} poolings, cap {cap}"):
+    with pytest.raises(SettingError, match=f"width is {width}, poolings is {poolings} and cap is {cap}"):
         UNet(width, poolings, cap)

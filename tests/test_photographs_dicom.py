@@ -177,7 +177,7 @@ def test_a_stream_of_more_bits_than_its_header_is_refused(tmp_path, example, syn
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
 
-    assert re.search(r"its levels reach 40\d\d, its header says 10 bits", refused(tmp_path, made))
+    assert re.search(r"its levels reach 40\d\d, but its header says 10 bits", refused(tmp_path, made))
 
 
 # ---- frames
@@ -327,15 +327,15 @@ def test_private_and_large_elements_do_not_travel(tmp_path):
         ({"Modality": "OPT"}, "has the modality OPT"),
         (
             {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.5.4"},
-            "is DICOM Ophthalmic Tomography Image, which is not read",
+            "is DICOM Ophthalmic Tomography Image, which is not supported",
         ),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "is DICOM CT Image, which is not read"),
-        ({"PixelData": ...}, "holds no pixels"),
-        ({"PhotometricInterpretation": "CMYK"}, "3 samples a pixel as CMYK"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "is DICOM CT Image, which is not supported"),
+        ({"PixelData": ...}, "has no pixels"),
+        ({"PhotometricInterpretation": "CMYK"}, "3 samples per pixel as CMYK"),
         ({"PixelRepresentation": 1}, "its levels are signed"),
-        ({"BitsStored": 7, "HighBit": 6}, "7 bits up to bit 6 of 8 are not read"),
-        ({"Rows": 100}, "256 x 100 px; a photograph has at least 256"),
-        ({"Rows": 60000, "Columns": 60000}, "more than the 120 million that are read"),
+        ({"BitsStored": 7, "HighBit": 6}, "7 bits up to bit 6 of 8 are not supported"),
+        ({"Rows": 100}, "256 x 100 px, but a photograph needs at least 256"),
+        ({"Rows": 60000, "Columns": 60000}, "more than the limit of 120,000,000"),
     ],
 )
 def test_what_is_no_colour_photograph_of_a_fundus_is_refused_by_name(tmp_path, changes, message):
@@ -379,7 +379,9 @@ def test_what_reading_needs_is_named_where_it_is_missing(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("foveate.photographs._dicom", raising=False)
 
-    with pytest.raises(PhotographError, match=r"is DICOM; to read it: pip install 'foveate\[dicom\]'"):
+    with pytest.raises(
+        PhotographError, match=r"is DICOM, which needs the extra 'dicom'; pip install 'foveate\[dicom\]'"
+    ):
         read(path)
     assert _dicom_loader.count_frames(path) == 1
 
@@ -422,7 +424,9 @@ def test_a_stream_of_another_size_than_its_header_is_refused_before_it_is_decode
     made = tiny_dicom.encoded(tiny_dicom.op(FUNDUS), syntax)
     made.Rows = 300
 
-    assert "its compressed picture has 256 rows of 256, its header says 300 of 256" in refused(tmp_path, made)
+    assert "its compressed picture has 256 rows of 256, but its header says 300 of 256" in refused(
+        tmp_path, made
+    )
 
 
 def test_a_deflated_object_that_would_unpack_without_end_is_refused(tmp_path):

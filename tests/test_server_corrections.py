@@ -257,7 +257,11 @@ def test_regions_are_named_by_their_first_pixel(client, one):
         asked = {"lesion": "MA", "level": 128, "x": x, "y": y}
         assert client.get(f"{one}/region", params=asked).json()["area_px"] == region.area_px
     outside = {"lesion": "MA", "level": 128, "x": 0, "y": 0}
-    assert client.get(f"{one}/region", params=outside).status_code == 404
+    answer = client.get(f"{one}/region", params=outside)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == (
+        "no such region at that pixel; the threshold may have been raised, or the region erased, meanwhile"
+    )
 
 
 def test_a_whole_mask_is_taken_for_what_is_lesion(client, one):

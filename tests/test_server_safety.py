@@ -136,6 +136,7 @@ def test_no_path_leads_out_of_the_roots(client, path, status):
 
     assert answer.status_code == status
     assert "private" not in answer.text
+    assert "expired" not in answer.text
     assert not list(client.service.data_dir.incoming.iterdir())
 
 

@@ -121,7 +121,10 @@ def test_a_database_of_version_1_is_read_as_it_is(version_1):
 
 
 def test_an_older_database_is_copied_and_brought_up_to_date(version_1):
-    steps = (*migrations.STEPS, lambda connection: connection.execute("ALTER TABLE batches ADD note TEXT"))
+    steps = (
+        *migrations.MIGRATIONS,
+        lambda connection: connection.execute("ALTER TABLE batches ADD note TEXT"),
+    )
     connection = sqlite3.connect(version_1, isolation_level=None)
 
     migrations.migrate(connection, version_1, steps)
@@ -141,7 +144,7 @@ def test_a_step_that_fails_leaves_the_older_database(version_1):
 
     connection = sqlite3.connect(version_1, isolation_level=None)
     with pytest.raises(sqlite3.OperationalError):
-        migrations.migrate(connection, version_1, (*migrations.STEPS, broken))
+        migrations.migrate(connection, version_1, (*migrations.MIGRATIONS, broken))
 
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     assert "note" not in [row[1] for row in connection.execute("PRAGMA table_info(batches)")]

@@ -244,5 +244,6 @@ def test_recolouring_does_not_write_into_what_it_is_given():
     ],
 )
 def test_limits_outside_their_range_are_refused(limits):
-    with pytest.raises(SettingError):
+    ((name, number),) = limits.items()
+    with pytest.raises(SettingError, match=rf"^limits\.{name} is {number:g}; give a "):
         AugmentationLimits(**{name: float(value) for name, value in limits.items()})

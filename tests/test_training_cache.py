@@ -212,7 +212,9 @@ def test_two_processes_can_cache_the_same_case_side_by_side(cases, tmp_path, mon
 def test_more_lesions_than_a_byte_has_bits_are_refused(cases, tmp_path):
     many = replace(CONTRACT, lesions=tuple(f"L{number}" for number in range(9)))
 
-    with pytest.raises(SettingError, match="9 lesions; a cached case holds at most 8"):
+    with pytest.raises(
+        SettingError, match="the recipe has 9 lesions; the cache of photographs holds at most 8"
+    ):
         cache.cache_case(cases[0], many, tmp_path)
 
 

@@ -108,7 +108,7 @@ def test_the_densest_patch_is_the_one_of_the_grid_with_most_lesion():
 def test_nothing_is_compared_on_photographs_that_were_trained_on(made):
     _, _, cases = made
     comparison.require_not_trained_on(cases[:1], cases[1:])
-    with pytest.raises(TrainingError, match=f"{cases[1].name} is trained on"):
+    with pytest.raises(TrainingError, match=f"{cases[1].name} was used for training"):
         comparison.require_not_trained_on(cases, cases[1:])
 
 
@@ -195,17 +195,28 @@ def test_the_command_trains_what_is_missing_and_writes_the_table(command, tmp_pa
     assert (tmp_path / "out/figure-2-EX.png").is_file()
     assert "figure-2-EX.png" in (tmp_path / "out/comparison.md").read_text()
 
-    assert command("--lesions", "EX") == 0  # all is trained: only compared again
+    (tmp_path / "out/figure-2-MA.png").write_bytes(b"of an earlier comparison with more lesions")
+    assert command("--lesions", "EX") == 1
+    message = "already contains comparison.md; replace that comparison with --replace, or choose another"
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "out/figure-2-MA.png").is_file()
+
+    assert command("--lesions", "EX", "--replace") == 0  # all is trained: only compared again
     assert "alone 1/2" not in capsys.readouterr().err
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.*"))] == [
+        "comparison.json",
+        "comparison.md",
+        "figure-2-EX.png",
+    ]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--fold", "none"), "name photographs to compare on with --on"),
-        (("--fold", "none", "--on", "train"), "is trained on"),
+        (("--fold", "none", "--on", "train"), "was used for training"),
         (("--on", "elsewhere"), "no split 'elsewhere'"),
-        (("--tiling", "paper"), "does not hold the paper's crop of 2816 x 3328; choose --tiling model"),
+        (("--tiling", "paper"), "too few for the paper's crop of 2816 x 3328 px; choose --tiling model"),
         (("--lesions", "NV"), "'NV' is unknown"),
         (("--healthy", "nowhere"), "nowhere: no such file or folder"),
     ],

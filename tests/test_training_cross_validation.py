@@ -50,9 +50,12 @@ def test_each_fold_is_held_back_from_a_run_of_its_own_and_nothing_from_the_last(
     ]
 
 
-@pytest.mark.parametrize("folds", [(), (1, 1)])
-def test_no_fold_and_a_fold_twice_are_refused(tmp_path, split, folds):
-    with pytest.raises(SettingError, match="name one or more, each once"):
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [((), "no fold to hold back; name one or more"), ((0, 1, 1), "--fold 1 is given more than once")],
+)
+def test_no_fold_and_a_fold_twice_are_refused(tmp_path, split, folds, message):
+    with pytest.raises(SettingError, match=message):
         whole(tmp_path, split, folds)
 
 

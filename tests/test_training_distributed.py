@@ -170,7 +170,7 @@ def test_more_processes_than_gpus_are_refused_in_each_of_them(monkeypatch, varia
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     several = {"WORLD_SIZE": "4", "LOCAL_RANK": "0"} | variables
 
-    errors = f"{gpus} processes on a machine with 2 GPUs; .* --nproc-per-node 2"
+    errors = f"{gpus} processes on a machine with 2 GPUs, but .* --nproc-per-node 2"
     with pytest.raises(SettingError, match=errors), distributed.process_group(several, "cuda"):
         pass
 

@@ -208,7 +208,7 @@ def test_a_flipped_byte_among_the_weights_is_refused_by_name(package):
     raw[-1] ^= 1
     (package / WEIGHTS).write_bytes(raw)
 
-    with pytest.raises(PackageError, match=r"weights\.safetensors: altered"):
+    with pytest.raises(PackageError, match=r"weights\.safetensors: was altered"):
         models.load(package)
 
 
@@ -274,7 +274,7 @@ def test_only_a_package_or_nothing_is_replaced(network, tmp_path):
     (tmp_path / "file").write_text("more of it")
 
     for name in ("thesis", "file"):
-        with pytest.raises(ExportError, match=rf"{name} exists and is not a model package"):
+        with pytest.raises(ExportError, match=rf"{name}: already exists and is not a model package"):
             export(network, MANIFEST, tmp_path / name)
 
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"

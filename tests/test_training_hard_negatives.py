@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 import tiny_set
 import torch
 
-from foveate.datasets import graded
+from foveate.datasets import dr_grades
 from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import SettingError, TrainingError
 from foveate.training import cache, hard_negatives, release, runner, sampler, trainer
@@ -43,7 +43,7 @@ def plan(tmp_path):
         cases=cases,
         folder=tmp_path / "run",
         minutes=None,
-        healthy=graded.healthy_cases(tmp_path / "eyes", None),
+        healthy=dr_grades.healthy_cases(tmp_path / "eyes", None),
     )
 
 
@@ -183,7 +183,7 @@ def test_without_healthy_eyes_there_is_nothing_to_refine(plan):
     alone = replace(plan, healthy=())
 
     assert alone.all_stages == STAGES
-    with pytest.raises(SettingError, match="stage 'refine' is trained on healthy eyes; give some"):
+    with pytest.raises(SettingError, match="stage 'refine' needs healthy eyes; give some"):
         replace(alone, stages=(*STAGES, "refine"))
 
 

@@ -240,5 +240,8 @@ def test_the_parts_add_up_by_their_weights():
     ],
 )
 def test_weights_below_zero_and_a_gamma_of_zero_are_refused(weights):
-    with pytest.raises(SettingError):
+    ((name, number),) = weights.items()
+    with pytest.raises(
+        SettingError, match=rf"^loss\.{name} is {number:g}; give a (weight of 0 or more|number above 0)$"
+    ):
         Loss(**weights)

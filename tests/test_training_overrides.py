@@ -62,19 +62,23 @@ def test_epochs_take_the_place_of_steps_and_steps_of_epochs():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("stage.joint.steps", "1", "no setting 'stage'; there is name, contract, network, stages"),
-        ("stages.last.steps", "1", "no setting 'last'; there is global, local, fusion, joint"),
-        ("stages.joint.step", "1", "no setting 'step'; there is photographs, windows, rate, steps"),
-        ("seed.more", "1", "no setting 'more'; there is nothing below it"),
+        ("stage.joint.steps", "1", "'stage' is not a setting; choose one of name, contract, network, stages"),
+        ("stages.last.steps", "1", "'last' is not a setting; choose one of global, local, fusion, joint"),
+        (
+            "stages.joint.step",
+            "1",
+            "'step' is not a setting; choose one of photographs, windows, rate, steps",
+        ),
+        ("seed.more", "1", "'seed' is a single value; leave out '.more'"),
         ("stages.joint", "1", "is a group; set one of its values: photographs, windows"),
-        ("stages.joint.steps", "1.5", "not a whole number"),
-        ("stages.joint.rate", "fast", "not a number"),
-        ("stages.joint.rate", "nan", "not a number"),
-        ("loss.gamma", "inf", "not a number"),
+        ("stages.joint.steps", "1.5", "give a whole number"),
+        ("stages.joint.rate", "fast", "give a number"),
+        ("stages.joint.rate", "nan", "give a number"),
+        ("loss.gamma", "inf", "give a number"),
         ("optimiser", "sgd", "choose one of adam, adamw"),
-        ("any_lesions", "yes", "write true or false"),
-        ("contract.mean", "1,2", "give 3 values"),
-        ("contract.mean", "1,2,x", "not a number"),
+        ("any_lesions", "yes", "give true or false"),
+        ("contract.mean", "1,2", "has 2 values; give 3, separated by commas"),
+        ("contract.mean", "1,2,x", "give a number"),
     ],
 )
 def test_errors_name_the_setting(name, text, message):
@@ -93,12 +97,12 @@ def test_healthy_eyes_and_residual_fusion_can_be_set():
     without = overrides.override(named, {"healthy_split": "none", "network.corrects": "false"})
     assert without.healthy_split is None
     assert not without.network.residual_fusion
-    with pytest.raises(SettingError, match=r"healthy_share is 1\.0"):
+    with pytest.raises(SettingError, match=r"healthy_share is 1;"):
         changed(healthy_share="1")
 
 
 def test_a_value_that_the_recipe_refuses_is_refused():
-    with pytest.raises(SettingError, match="may use quarter turns only"):
+    with pytest.raises(SettingError, match="allows only quarter turns"):
         changed(stages__joint__limits__turn="10")
 
 
@@ -154,5 +158,5 @@ def test_key_and_value_are_separated_at_the_first_equals_sign():
 
 @pytest.mark.parametrize("texts", [["a"], ["=1"], ["a=1", "a=2"]])
 def test_a_text_that_is_no_pair_or_is_given_twice_is_refused(texts):
-    with pytest.raises(SettingError, match="give each KEY=VALUE once"):
+    with pytest.raises(SettingError, match=r"give KEY=VALUE, such as .*, and each key once"):
         overrides.parse_pairs(texts)

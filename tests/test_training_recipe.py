@@ -37,8 +37,9 @@ def test_the_smallest_stage_is_one_step_of_one_window_of_one_photograph():
     ],
     ids=str,
 )
-def test_a_stage_that_learns_nothing_is_refused(wrong):
-    with pytest.raises(SettingError, match="at least 1 and rate above 0"):
+def test_a_stage_that_learns_nothing_is_refused_with_the_number_that_is_wrong(wrong):
+    ((name, number),) = wrong.items()
+    with pytest.raises(SettingError, match=rf"^{name} is {number:g}; give (1 or more|a number above 0)$"):
         Stage(**WHOLE | wrong)
 
 
@@ -46,7 +47,10 @@ def test_a_stage_that_learns_nothing_is_refused(wrong):
 def test_a_recipe_without_one_of_the_stages_is_refused_and_the_stage_named(stage):
     whole = tiny_set.recipe()
 
-    with pytest.raises(SettingError, match=rf"recipe {whole.name}: no stage {stage}$"):
+    with pytest.raises(
+        SettingError,
+        match=rf"recipe {whole.name}: stage {stage} is missing; give all of global, local, fusion, joint$",
+    ):
         replace(whole, stages={name: each for name, each in whole.stages.items() if name != stage})
 
 
@@ -61,32 +65,36 @@ def test_only_stages_without_fusion_may_turn_freely_or_zoom(stage, limits):
     if stage in ("global", "local"):
         assert replace(whole, stages=stages).stages[stage].limits == limits
     else:
-        with pytest.raises(SettingError, match=rf"stage {stage} may use quarter turns only"):
+        with pytest.raises(
+            SettingError,
+            match=rf"stage {stage} allows only quarter turns .* set its limits.turn and limits.zoom to 0",
+        ):
             replace(whole, stages=stages)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": None}, {"epochs": 1.0}], ids=str)
 def test_a_stage_says_steps_or_epochs_and_not_both(wrong):
-    with pytest.raises(SettingError, match="either steps or epochs"):
+    with pytest.raises(SettingError, match="give either steps or epochs"):
         Stage(**WHOLE | wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"accumulate": 0}, {"accumulate": 2}], ids=str)
 def test_a_step_has_at_most_as_many_parts_as_photographs(wrong):
-    with pytest.raises(SettingError, match="1 photographs a step go in 1 to 1 parts"):
+    with pytest.raises(SettingError, match="give 1 to 1, the number of photographs in a step"):
         Stage(**WHOLE | wrong)
 
 
 def test_epochs_are_above_none():
-    with pytest.raises(SettingError, match=r"epochs are above 0, not 0\.0"):
+    with pytest.raises(SettingError, match=r"^epochs is 0; give a number above 0$"):
         Stage(**WHOLE | {"steps": None, "epochs": 0.0})
 
 
 @pytest.mark.parametrize(
     "wrong", [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}], ids=str
 )
-def test_numbers_outside_their_range_are_refused(wrong):
-    with pytest.raises(SettingError, match="patches at least 1, warm_up and averaging from 0 up to 1"):
+def test_numbers_outside_their_range_are_refused_by_name(wrong):
+    ((name, number),) = wrong.items()
+    with pytest.raises(SettingError, match=rf"recipe tiny: {name} is {number:g}; give "):
         tiny_set.recipe(**wrong)
 
 
@@ -96,14 +104,14 @@ def test_numbers_outside_their_range_are_refused(wrong):
         (
             {"view_side": 30},
             2,
-            r"contract\.view_side is 30, and global_net halves it 2 times; .*2\*\*2, or lower",
+            r"contract\.view_side is 30, but global_net halves it 2 times; .*2\*\*2, or lower",
         ),
         ({"view_side": 0}, 2, "view_side is 0"),
         ({"view_side": -32}, 2, "view_side is -32"),
         ({"view_side": 4}, 2, "view_side is 4"),  # one pixel at the bottom: nothing to normalise by
         ({"window_side": 36}, 3, r"contract\.window_side is 36, .* or lower network\.local_net\.poolings"),
         ({"view_side": 512, "window_side": 32}, 5, "window_side is 32"),
-        ({"view_side": 512}, 100_000, r"halves it 100000 times"),
+        ({"view_side": 512}, 100_000, r"halves it 100,000 times"),
     ],
     ids=str,
 )
@@ -132,30 +140,35 @@ def test_the_smallest_sides_that_are_taken_can_be_trained_on(poolings):
 
 
 def test_dealt_windows_cannot_be_near_lesions():
-    with pytest.raises(SettingError, match=r"lesion_share is 0\.6, but dealt windows are uniform"):
+    with pytest.raises(
+        SettingError,
+        match=r"lesion_share is 0\.6, but with sampling=dealt windows lie anywhere; set lesion_share",
+    ):
         tiny_set.recipe(sampling="dealt")
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_a_share_of_healthy_eyes_leaves_room_for_others(share):
-    with pytest.raises(SettingError, match=rf"healthy_share is {share}; from 0 up to 1"):
+    with pytest.raises(
+        SettingError, match=rf"healthy_share is {share:g}; give a share of at least 0 and below 1"
+    ):
         tiny_set.recipe(healthy_share=share)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_of_windows_near_lesions_lies_between_0_and_1(share):
-    with pytest.raises(SettingError, match=f"lesion_share is {share}; a share lies between 0 and 1"):
+    with pytest.raises(SettingError, match=f"lesion_share is {share:g}; give a share from 0 to 1"):
         tiny_set.recipe(lesion_share=share)
 
 
 @pytest.mark.parametrize("power", [-1.0, float("inf"), float("nan")])
 def test_a_power_that_is_no_decay_is_refused(power):
-    with pytest.raises(SettingError, match=f"power is {power}; give a number of at least 0"):
+    with pytest.raises(SettingError, match=f"power is {power:g}; give a number of 0 or more"):
         tiny_set.recipe(power=power)
 
 
 def test_healthy_eyes_are_not_dealt():
-    with pytest.raises(SettingError, match=r"healthy_share is 0\.2; .* 0 where sampling is dealt"):
+    with pytest.raises(SettingError, match=r"healthy_share is 0\.2; .* 0 with sampling=dealt"):
         tiny_set.recipe(sampling="dealt", lesion_share=0.0, healthy_share=0.2)
 
 

@@ -1,5 +1,7 @@
 """A finished run becomes a package: its thresholds, its record, and that it predicts what was validated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_set
@@ -9,7 +11,7 @@ from foveate import evaluation, metrics, models, photographs
 from foveate.datasets import read_mask
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import onnx
-from foveate.errors import TrainingError
+from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import effort_cutoffs, evidence_cuts, networks
 from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, trainer
@@ -73,6 +75,21 @@ def test_thresholds_maximise_dice_and_areas_are_a_quantile_of_annotated_regions(
     assert decisions["EX"].threshold == pytest.approx(tables["fused"]["EX"].threshold, abs=1e-4)
     assert 1 <= decisions["MA"].minimum_area <= max(int(mask.sum()) for mask in masks)
     assert decisions["HE"].minimum_area > decisions["MA"].minimum_area
+
+
+def test_a_lesion_without_a_threshold_or_an_area_is_refused_with_the_photographs_that_lack_it(
+    trained, tables, monkeypatch
+):
+    scores = tables["fused"] | {"SE": replace(tables["fused"]["SE"], threshold=None)}
+    with pytest.raises(DatasetError, match="no held-back photograph has lesion SE, so its threshold cannot"):
+        release.choose_decisions(trained, scores, {})
+
+    areas = {code: [9] for code in tables["fused"]} | {"EX": []}
+    monkeypatch.setattr(release, "_annotated_areas", lambda run: areas)
+    with pytest.raises(
+        DatasetError, match="no training photograph has lesion EX, so its smallest area cannot"
+    ):
+        release.choose_decisions(trained, tables["fused"], {})
 
 
 def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, histograms):
@@ -205,11 +222,11 @@ def test_a_model_trained_on_all_photographs_is_validated_by_runs_that_held_some_
 
 
 def test_runs_that_do_not_belong_together_are_refused(trained):
-    with pytest.raises(TrainingError, match="IDRiD_01 was held back by two of the runs"):
+    with pytest.raises(TrainingError, match="photograph IDRiD_01 was held back in two of the runs"):
         release.ReleaseInputs(shipped=trained, validation_runs=[trained, trained])
     narrow = tiny_set.replace(trained.recipe.network, fusion_width=5)
     other_run = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, network=narrow))
-    with pytest.raises(TrainingError, match="another network or contract"):
+    with pytest.raises(TrainingError, match="its network or contract differs from that of"):
         release.ReleaseInputs(shipped=trained, validation_runs=[other_run])
 
 

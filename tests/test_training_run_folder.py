@@ -198,8 +198,8 @@ def test_an_old_run_lacks_only_the_stages_of_a_comparison_that_it_did_not_train(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"recipe": "tiny", "set": {"seed": "1"}}, "begun with other settings"),
-        ({"recipe": "tiny", "set": {"contract.glances": "8"}}, "begun with other settings"),
+        ({"recipe": "tiny", "set": {"seed": "1"}}, "started with other settings"),
+        ({"recipe": "tiny", "set": {"contract.glances": "8"}}, "started with other settings"),
     ],
 )
 def test_an_old_run_of_other_settings_is_not_continued(old, plan, content, said):
@@ -232,7 +232,7 @@ def test_a_record_is_written_once_and_compared_after_a_stage_has_begun(tmp_path)
     run.keep_recipe(tiny_set.recipe())
     run.keep_split(splits[1])
 
-    with pytest.raises(TrainingError, match="the run was begun with another split"):
+    with pytest.raises(TrainingError, match="the run was started with another split"):
         run.keep_split(splits[2])
 
     assert run.read_split() == splits[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_set
 
-from foveate.datasets import SET_ASIDE, graded
+from foveate.datasets import SET_ASIDE, dr_grades
 from foveate.errors import DatasetError, OutputError, SettingError, TrainingError
 from foveate.training import overrides, run_record, runner
 from foveate.training.distributed import LOCAL
@@ -92,13 +92,13 @@ def test_held_back_photographs_are_never_cached(plan):
 
 @pytest.mark.parametrize("minutes", [float("nan"), float("inf"), 0.0, -1.0])
 def test_minutes_that_are_no_time_are_refused(plan, minutes):
-    with pytest.raises(SettingError, match="a number above 0, or leave --minutes out"):
+    with pytest.raises(SettingError, match="a number above 0, or leave out --minutes"):
         replace(plan, minutes=minutes)
 
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_no_thread_is_refused(plan, threads):
-    with pytest.raises(SettingError, match=f"threads is {threads}; give at least 1"):
+    with pytest.raises(SettingError, match=f"threads is {threads}; give 1 or more"):
         replace(plan, threads=threads)
 
 
@@ -216,7 +216,7 @@ def test_a_run_is_continued_only_as_it_was_begun(plan, change):
         mask = plan.cases[2].masks["EX"]
         tiny_set.palette_mask(tiny_set.draw(tiny_set.EYES["IDRiD_03"], 7)[1]["EX"]).save(mask)
 
-    with pytest.raises(TrainingError, match="the run was begun with"):
+    with pytest.raises(TrainingError, match="the run was started with"):
         next(runner.train(again))
 
 
@@ -317,7 +317,7 @@ def beside(plan, tmp_path):
         pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), number)
         tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / f"eye-{number}.png")
     recipe = replace(plan.recipe, healthy_share=0.5)
-    return replace(plan, recipe=recipe, healthy=graded.healthy_cases(tmp_path / "eyes", None))
+    return replace(plan, recipe=recipe, healthy=dr_grades.healthy_cases(tmp_path / "eyes", None))
 
 
 def test_healthy_eyes_are_cached_as_such_beside_those_of_the_set(beside):
@@ -344,7 +344,7 @@ def test_all_stages_run_with_healthy_eyes_and_the_run_records_which(beside):
 def test_a_run_is_not_continued_without_its_healthy_eyes(beside):
     next(runner.train(beside))
 
-    with pytest.raises(TrainingError, match="the run was begun with other photographs"):
+    with pytest.raises(TrainingError, match="the run was started with other photographs"):
         next(runner.train(replace(beside, healthy=(), resume=True)))
 
 
@@ -358,13 +358,13 @@ def test_a_run_of_no_healthy_eyes_says_so_whatever_its_photographs_are_called(pl
 
 
 def test_healthy_eyes_that_the_recipe_does_not_use_are_refused(beside, plan):
-    with pytest.raises(SettingError, match=r"recipe tiny: healthy_share is 0\.0, .* or leave --healthy out"):
+    with pytest.raises(SettingError, match=r"recipe tiny: healthy_share is 0, .* or leave out --healthy"):
         replace(beside, recipe=plan.recipe)
 
 
 def test_a_healthy_eye_of_a_photographs_name_is_refused(beside):
     with pytest.raises(
-        SettingError, match="IDRiD_01 is the name of a photograph of the set and of a healthy eye"
+        SettingError, match="IDRiD_01 is the name of both a photograph of the set and a healthy eye"
     ):
         replace(beside, healthy=[replace(beside.healthy[0], name="IDRiD_01")])
 

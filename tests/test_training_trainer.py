@@ -348,7 +348,7 @@ def test_the_error_about_full_gpu_memory_says_which_settings_need_less(tmp_path,
     monkeypatch.setattr(stages.StepLoss, "forward", full)
 
     expected = (
-        r"accumulate \(now 1\) higher, or stages\.local\.photographs \(3\) or stages\.local\.windows \(1\)"
+        r"raise .*local\.accumulate \(now 1\), or lower .*local\.photographs \(3\) or .*local\.windows \(1\)"
     )
     with pytest.raises(TrainingError, match=expected) as caught:
         abandon_after(1, tiny_set.recipe(), cached_cases, tmp_path, "local")

@@ -195,7 +195,7 @@ def test_numbers_below_1_are_refused(numbers):
 
 def test_without_a_fold_held_back_there_is_nothing_to_validate_on(plan):
     with pytest.raises(
-        SettingError, match="no photograph is held back to validate on; hold a fold back with"
+        SettingError, match="no photograph is held back to validate on; hold back a fold with"
     ):
         tiny_set.replace(
             plan, recipe=tiny_set.replace(plan.recipe, held_back=None), validation=ValidationSchedule(every=1)

@@ -468,7 +468,7 @@ def test_a_photograph_that_is_no_dicom_object_fails_alone(model, tmp_path):
 
     rows = {row.name: row for row in report.rows}
     assert rows["eye"].status == "ok"
-    assert "plain.png: is not a DICOM object, so DICOM results cannot refer to it" in rows["plain"].error
+    assert "plain.png: not a DICOM object, so DICOM results cannot refer to it" in rows["plain"].error
     assert "lost.dcm: has no StudyInstanceUID" in rows["lost"].error
     assert sorted(path.name for path in (tmp_path / "out/dicom").iterdir()) == [
         "eye_PROB.dcm",

@@ -65,7 +65,7 @@ def test_a_threshold_that_is_a_level_is_that_level(format):
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.0001, float("nan")])
 def test_a_threshold_outside_its_range_is_refused(threshold):
-    with pytest.raises(SettingError, match="give a value above 0 and at most 1"):
+    with pytest.raises(SettingError, match="give a number above 0 and at most 1"):
         maps.level(threshold, "png")
 
 
@@ -131,7 +131,7 @@ def test_a_colour_picture_is_no_map():
 
 
 def test_a_picture_that_its_format_cannot_hold_is_refused():
-    with pytest.raises(OutputError, match=r"70000 x 1 px do not fit into a \.jpg file"):
+    with pytest.raises(OutputError, match=r"70000 x 1 px do not fit in a \.jpg file"):
         maps.encode_picture(np.zeros((70_000, 1, 3), np.uint8), ".jpg", [])
 
 

@@ -257,7 +257,7 @@ def test_the_existing_rows_are_those_of_all_other_photographs(tmp_path):
 def test_results_that_do_not_belong_into_one_table_are_refused(tmp_path):
     writers.write(tmp_path, photograph_result("a"))
 
-    with pytest.raises(OutputError, match=r"a\.json: made by another model or with other settings"):
+    with pytest.raises(OutputError, match=r"a\.json: was made by another model or with other settings"):
         writers.existing_rows(tmp_path, predict_request("b", format="npz"), DIGEST)
     with pytest.raises(OutputError, match=r"a\.json: belongs to another photograph"):
         writers.existing_rows(tmp_path, predict_request("a"), "00" * 32)

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,6 +138,47 @@ def require_writable(folder: Path) -> None:
     probe = _temporary(folder)
     write_file(probe, b"\n")
     remove(probe)
+
+
+def require_free(folder: Path, patterns: Sequence[str], *, results: str, replace: bool) -> None:
+    """Create a folder for results, and refuse one that holds earlier ones, before the work is done.
+
+    Args:
+        folder: folder of the results.
+        patterns: names of the files of results, as glob patterns.
+        results: what they are results of, for the message, such as 'evaluation'.
+        replace: whether earlier results are to be replaced.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds results that are not to be replaced.
+    """
+    present = _matching(folder, patterns)
+    if present and not replace:
+        raise OutputError(
+            f"{display_path(folder)}: already contains {present[0].name}; replace that {results} with "
+            "--replace, or choose another --out"
+        )
+    require_writable(folder)
+
+
+def remove_others(folder: Path, patterns: Sequence[str], written: Collection[str]) -> None:
+    """Remove files of earlier results that the present ones have not replaced, such as a lesion's figure.
+
+    Args:
+        folder: folder of the results.
+        patterns: names of the files of results, as glob patterns.
+        written: names of the files of the present results.
+
+    Raises:
+        OutputError: the operating system refuses.
+    """
+    for path in _matching(folder, patterns):
+        if path.name not in written:
+            remove(path)
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
 def remove_leftovers(folder: Path, *, deep: bool = True) -> int:

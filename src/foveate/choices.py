@@ -1,7 +1,8 @@
-"""What a user may choose to compute with, spelt as on the command line.
+"""What a user may choose by name, spelt as on the command line.
 
-Knows:   the names of engines, precisions and devices.
-Ignores: what is installed, and which of them go together; `engines.choice` says so.
+Knows:   the names of engines, precisions and devices, of parts, efforts and files of results, of layouts and
+         stages of training.
+Ignores: what each means to the code that uses it, what is installed, and which of them go together.
 
 It imports nothing that computes, so that the command line's help can use it.
 """
@@ -22,3 +23,27 @@ Precision = Literal[ProcessorPrecision, "float16"]
 
 Device = Literal["cpu", "cuda"]
 """The processor, or the first CUDA device."""
+
+Part = Literal["field", "paper", "whole"]
+"""The part of a photograph that is analysed: the field's box, the paper's centre crop, or all of it."""
+
+Effort = Literal["full", "balanced", "fast"]
+"""How much of a photograph LocalNet analyses: all of it, or the windows that a selection rule selects."""
+
+MapFormat = Literal["png", "png16", "tiff", "npz"]
+"""File formats of probability maps: 8-bit PNG, 16-bit PNG, 16-bit TIFF, NumPy."""
+
+ObjectKind = Literal["seg", "sr", "prob"]
+"""DICOM objects of results: the masks, the report of their measurements, the probabilities."""
+
+LayoutName = Literal["idrid", "ddr", "fgadr", "e-ophtha"]
+"""Data sets whose folder layout is known; any other is described by a file."""
+
+ComparisonTiling = Literal["model", "paper"]
+"""How a comparison divides photographs: as the model does, or into the paper's patches without overlap."""
+
+LastStage = Literal["fusion", "joint", "refine"]
+"""Stages of training whose weights make a whole network."""
+
+StageChoice = Literal["global", "local", LastStage]
+"""Stages of training that may be trained by themselves."""

@@ -16,9 +16,9 @@ ITEMS_PER_WORKER = 2
 """Most items for each worker that are in progress, or finished and not yet taken. With more than one, the
 other workers stay busy while the oldest item takes long."""
 
-Item = TypeVar("Item")
-Worker = TypeVar("Worker")
-Result = TypeVar("Result")
+ItemT = TypeVar("ItemT")
+WorkerT = TypeVar("WorkerT")
+ResultT = TypeVar("ResultT")
 
 
 class WorkCancelled(BaseException):  # no Exception, so that the work does not catch it by mistake
@@ -26,7 +26,7 @@ class WorkCancelled(BaseException):  # no Exception, so that the work does not c
 
 
 @contextmanager
-def prefetch(results: Iterable[Result]) -> Iterator[Iterator[Result]]:
+def prefetch(results: Iterable[ResultT]) -> Iterator[Iterator[ResultT]]:
     """Provide the results of an iterator, computed by a thread one step ahead of the caller.
 
     An exception of the iterator is raised in its place. On leaving, the context waits for the step in
@@ -35,17 +35,17 @@ def prefetch(results: Iterable[Result]) -> Iterator[Iterator[Result]]:
     steps, end = iter(results), object()
     with _closing(steps), ThreadPoolExecutor(1, "foveate-prefetch") as pool:
 
-        def prefetched() -> Iterator[Result]:
+        def prefetched() -> Iterator[ResultT]:
             future = pool.submit(next, steps, end)
             while (result := future.result()) is not end:
                 future = pool.submit(next, steps, end)
-                yield result  # type: ignore[misc]  # it is a Result unless it is the end
+                yield result  # type: ignore[misc]  # it is a ResultT unless it is the end
 
         yield prefetched()
 
 
 @contextmanager
-def _closing(steps: Iterator[Result]) -> Iterator[None]:
+def _closing(steps: Iterator[ResultT]) -> Iterator[None]:
     """Close an iterator on leaving, if it is a generator."""
     try:
         yield
@@ -54,7 +54,7 @@ def _closing(steps: Iterator[Result]) -> Iterator[None]:
             steps.close()
 
 
-class OrderedPool(Generic[Item, Worker, Result]):
+class OrderedPool(Generic[ItemT, WorkerT, ResultT]):
     """A fixed number of workers that process items and return the results in the items' order.
 
     A single worker runs in the caller's own thread, so that an interrupt stops it at once. Several workers
@@ -67,17 +67,17 @@ class OrderedPool(Generic[Item, Worker, Result]):
         workers: resources that only one item may use at a time.
     """
 
-    def __init__(self, work: Callable[[Item, Worker], Result], workers: Sequence[Worker]) -> None:
+    def __init__(self, work: Callable[[ItemT, WorkerT], ResultT], workers: Sequence[WorkerT]) -> None:
         self._work = work
         self._workers = workers
-        self._free_workers: SimpleQueue[Worker] = SimpleQueue()
+        self._free_workers: SimpleQueue[WorkerT] = SimpleQueue()
         for worker in workers:
             self._free_workers.put(worker)
         self._cancelled = threading.Event()
-        self._futures: deque[Future[Result]] = deque()
+        self._futures: deque[Future[ResultT]] = deque()
         self._pool = ThreadPoolExecutor(len(workers), "foveate-pool") if len(workers) > 1 else None
 
-    def results(self, items: Iterable[Item]) -> Iterator[Result]:
+    def results(self, items: Iterable[ItemT]) -> Iterator[ResultT]:
         """Yield the result of each item, in the items' order; what the work raises is raised in its place."""
         if self._pool is None:
             for item in items:
@@ -95,7 +95,7 @@ class OrderedPool(Generic[Item, Worker, Result]):
         if self._cancelled.is_set():
             raise WorkCancelled
 
-    def end(self) -> list[Result]:
+    def end(self) -> list[ResultT]:
         """Cancel the work in progress and wait for it; return the results that were finished nevertheless."""
         self._cancelled.set()
         if self._pool is not None:
@@ -106,7 +106,7 @@ class OrderedPool(Generic[Item, Worker, Result]):
         self._futures.clear()
         return [future.result() for future in finished]
 
-    def _run(self, item: Item) -> Result:
+    def _run(self, item: ItemT) -> ResultT:
         worker = self._free_workers.get()
         try:
             self.check()
@@ -114,7 +114,7 @@ class OrderedPool(Generic[Item, Worker, Result]):
         finally:
             self._free_workers.put(worker)
 
-    def _oldest_result(self) -> Result:
+    def _oldest_result(self) -> ResultT:
         """Wait for the oldest item; it stays in the queue if the wait itself is interrupted."""
         result = self._futures[0].result()
         self._futures.popleft()

@@ -16,8 +16,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-Part = Literal["field", "paper", "whole"]
-"""The part of a photograph that is analysed: the field's box, the paper's centre crop, or all of it."""
+from foveate.choices import Part
 
 FieldRule = Literal["find", "whole"]
 """How the field of view is determined: detected as a lit disc, or taken as the whole photograph. The latter
@@ -26,8 +25,8 @@ is for photographs that are not from a fundus camera."""
 TtaViews = Literal[1, 4, 8]
 """Number of views for test-time augmentation: the view itself, its 4 quarter turns, or all 8 symmetries."""
 
-Effort = Literal["full", "balanced", "fast"]
-"""How much of a photograph LocalNet analyses: all of it, or the windows that a selection rule selects."""
+Laterality = Literal["R", "L"]
+"""Right or left eye."""
 
 BlobPolarity = Literal["none", "dark", "bright"]
 """Which small blobs raise the score of a window: none, or those darker or brighter than their
@@ -42,7 +41,7 @@ class DicomOrigin:
     """SOP Instance UID, which identifies the object worldwide."""
     frame: int | None
     """Number of the photograph's frame, from 1; None where the object has only one frame."""
-    laterality: Literal["R", "L"] | None
+    laterality: Laterality | None
     """Right or left eye; None where it is not stated."""
     field_degrees: float | None
     """Horizontal field of view, degrees; None where it is not stated."""

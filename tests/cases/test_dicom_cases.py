@@ -307,7 +307,7 @@ def test_a_header_that_a_library_refuses_fails_one_photograph(model, tmp_path, m
 
     errors = {row.name: row.error for row in report.rows}
     assert errors["good"] == ""
-    assert "bad.dcm: its header cannot be copied into DICOM results ('X' is not valid)" in errors["bad"]
+    assert "bad.dcm: its header cannot be copied to DICOM results ('X' is not valid)" in errors["bad"]
 
 
 # ---- an archive of such objects
@@ -417,7 +417,7 @@ def test_a_study_that_cannot_be_addressed_is_named_and_the_others_are_pulled(tmp
 
     assert counts.transferred == 2
     assert counts.refused == (
-        "http://127.0.0.1:1/dicom-web: holds '../up', which is not a valid UID; ask who runs it",
+        "http://127.0.0.1:1/dicom-web: holds '../up', which is not a valid UID; ask its administrator",
         "does not send 1.2.1",
     )
 

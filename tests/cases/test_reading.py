@@ -23,7 +23,7 @@ import tiny_package
 
 from foveate import cli, evaluation, photographs
 from foveate.analysis import quality
-from foveate.datasets import checks, descriptions, graded, layouts, likeness, read_mask, splits
+from foveate.datasets import checks, descriptions, dr_grades, layouts, likeness, read_mask, splits
 from foveate.errors import DatasetError, FieldError, FoveateError, PhotographError
 from foveate.evaluation import EvaluationSpec, selection, sources
 from foveate.geometry import field_of_view
@@ -157,9 +157,9 @@ REFUSED_PHOTOGRAPHS = {
     "J grey with green text": (lambda: grey(text=True), "red, green and blue are equal nearly everywhere"),
     "K BigTIFF big-endian": (
         lambda: tiff(picture(0)[..., 0], is_big=True),
-        "is a big-endian BigTIFF, which is not",
+        "is a big-endian BigTIFF, which is not supported",
     ),
-    "J 12 bits in 16": (lambda: sixteen_bits(4095), "holds? levels up to .* only"),
+    "J 12 bits in 16": (lambda: sixteen_bits(4095), "its 16-bit levels reach only"),
 }
 
 
@@ -559,7 +559,7 @@ def test_f_maps_of_0_and_1_are_refused(tmp_path, dtype):
     for number, name in enumerate(NAMES):
         save_levels(tmp_path / "maps" / f"{name}_EX.png", lesion(number).astype(dtype))
 
-    with pytest.raises(DatasetError, match="the maps of EX hold levels 0 and 1 only"):
+    with pytest.raises(DatasetError, match="the maps of EX contain only the levels 0 and 1"):
         score(tmp_path, layout)
 
 
@@ -646,7 +646,7 @@ def test_g_photographs_beside_a_table_of_grades_are_not_taken_for_healthy(tmp_pa
     with pytest.raises(
         DatasetError, match=r"a table of grades, so some eyes in the folder may not be healthy"
     ):
-        graded.healthy_cases(tmp_path, None)
+        dr_grades.healthy_cases(tmp_path, None)
 
 
 @pytest.mark.parametrize("name", ["a", "a.jpg"])
@@ -667,7 +667,7 @@ def test_g_a_grade_in_a_table_beside_the_folder_is_refused(tmp_path, photograph,
     with pytest.raises(
         DatasetError, match=r"\.csv: a of .* has grade 2, so not all eyes in that folder are healthy"
     ):
-        graded.healthy_cases(root / folder, None)
+        dr_grades.healthy_cases(root / folder, None)
 
 
 HARMLESS_TABLES = {
@@ -689,7 +689,7 @@ def test_g_a_table_beside_the_folder_that_gives_its_eyes_no_grade_does_no_harm(t
         tiny_layouts.photograph(folder / f"{name}.jpg", seed=ord(name))
     (folder.parent / "Labels.csv").write_text(HARMLESS_TABLES[table])
 
-    assert len(graded.healthy_cases(folder, None)) == 3
+    assert len(dr_grades.healthy_cases(folder, None)) == 3
 
 
 def test_g_another_table_does_no_harm(tmp_path):
@@ -697,7 +697,7 @@ def test_g_another_table_does_no_harm(tmp_path):
     tiny_layouts.photograph(folder / "a.jpg")
     (folder / "cameras.csv").write_text("file,camera\na,x\n")
 
-    assert [case.name for case in graded.healthy_cases(folder, None)] == ["healthy-a"]
+    assert [case.name for case in dr_grades.healthy_cases(folder, None)] == ["healthy-a"]
 
 
 # ---- H, N, O, P: folders
@@ -751,7 +751,7 @@ def test_h_a_folder_that_holds_only_results_is_refused(tmp_path):
 def test_p_the_folder_of_results_is_no_input(tmp_path):
     (tmp_path / "a.jpg").touch()
 
-    with pytest.raises(PhotographError, match="is in the folder for the results; choose another --out"):
+    with pytest.raises(PhotographError, match="is in the output folder; choose another --out"):
         listed(tmp_path, without=tmp_path)
 
 
@@ -824,7 +824,7 @@ def test_p_a_byte_order_mark_does_no_harm(tmp_path):
 
     assert layouts.named(str(tmp_path / "own.toml")).lesions == ("EX",)
     assert splits.read(tmp_path / "folds.json") == {"eye_01": 0}
-    assert [eye.name for eye in graded.list_photographs(tmp_path / "images")] == ["eye_01"]
+    assert [eye.name for eye in dr_grades.list_photographs(tmp_path / "images")] == ["eye_01"]
 
 
 # ---- R: work

@@ -47,7 +47,7 @@ from foveate.server.jobs import image_limits, worker_pool
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
 from foveate.server.jobs.worker_pool import WorkerPool
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits, Options
 from foveate.server.review import strokes
 from foveate.server.sessions import Sessions

@@ -8,7 +8,6 @@ Shape letters: h w small view, k side of a kernel.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,9 +16,7 @@ from jaxtyping import Float32, Float64
 from foveate.analysis import retinal_view
 from foveate.analysis.optic_disc import OpticDisc
 from foveate.analysis.retinal_view import DIAMETER, RetinalView
-
-Laterality = Literal["R", "L"]
-"""Right or left eye."""
+from foveate.types import Laterality
 
 TEMPORAL, BELOW = 2.5, 0.3
 """Usual place of the fovea relative to the disc's centre, disc diameters. In 3468 people the distance was
@@ -111,8 +108,8 @@ def _darkest(
     score = darkness * weight * math.exp(-0.5 * offset**2)
     if not score.any():
         return _Spot(centre=usual, laterality=laterality, score=0.0)
-    settled = np.where(_distances(darkness, _peak(score)) <= SETTLING * diameter, darkness, 0)
-    return _Spot(centre=_peak(settled), laterality=laterality, score=float(score.max()))
+    nearby = np.where(_distances(darkness, _peak(score)) <= SETTLING * diameter, darkness, 0)
+    return _Spot(centre=_peak(nearby), laterality=laterality, score=float(score.max()))
 
 
 def _peak(values: Float32[np.ndarray, "h w"] | Float64[np.ndarray, "h w"]) -> tuple[float, float]:

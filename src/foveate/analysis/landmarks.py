@@ -7,9 +7,9 @@ Ignores: how each is detected.
 from dataclasses import dataclass
 
 from foveate.analysis import fovea, optic_disc, retinal_view
-from foveate.analysis.fovea import Fovea, Laterality
+from foveate.analysis.fovea import Fovea
 from foveate.analysis.optic_disc import OpticDisc
-from foveate.types import Field, Photograph
+from foveate.types import Field, Laterality, Photograph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

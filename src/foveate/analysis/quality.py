@@ -127,8 +127,8 @@ def _is_blue(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
 def _is_ill_exposed(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
     """Return whether the field is too dark or too light, as a whole or in a large part."""
     luma = cv2.cvtColor(_samples(pixels, field)[np.newaxis], cv2.COLOR_RGB2GRAY)
-    lost = ((luma < BLACK) | (luma > WHITE)).mean()
-    return not LUMA[0] <= np.median(luma) <= LUMA[1] or bool(lost > LOST)
+    clipped_share = ((luma < BLACK) | (luma > WHITE)).mean()
+    return not LUMA[0] <= np.median(luma) <= LUMA[1] or bool(clipped_share > LOST)
 
 
 def _samples(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> UInt8[np.ndarray, "N 3"]:

@@ -44,7 +44,7 @@ def find(
     """
     highest = int(np.iinfo(stored.dtype).max)
     if not 1 <= level <= highest:
-        raise SettingError(f"level {level} of a map of 0 to {highest}; choose 1 to {highest}")
+        raise SettingError(f"level {level} is outside the map's range; choose 1 to {highest}")
     runs = find_runs(stored, level)
     sums = _measure(runs, label_runs(runs, stored.shape[1]))
     return tuple(

@@ -72,7 +72,8 @@ def grid_cells(inside: Bool[np.ndarray, "h w"], side: int, shared: int, step: in
     margin = math.ceil(shared / 2 / step) * step
     if min(shape) < side or 2 * margin >= side:
         raise GeometryError(
-            f"windows of {side} px that share {2 * margin} px do not fit a canvas of {shape[0]} x {shape[1]}"
+            f"windows of {side} px that overlap by {2 * margin} px do not fit a canvas of {shape[0]} x "
+            f"{shape[1]} px; choose smaller windows or a smaller overlap"
         )
     size = side - 2 * margin
     first = np.stack(np.meshgrid(*(np.arange(0, length, size) for length in shape), indexing="ij"), axis=-1)

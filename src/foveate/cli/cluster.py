@@ -16,12 +16,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from foveate import models
 from foveate.cli.options.predict import PredictOptions, parse_share
 from foveate.cli.predict import make_settings
+from foveate.cli.quantities import format_duration, format_size
 from foveate.cluster import Placement, driver, estimates
 from foveate.cluster.driver import StatusCallback
 from foveate.cluster.estimates import RunEstimate
 from foveate.cluster.inventory import Share
 from foveate.cluster.job import MAX_ATTEMPTS, ClusterJob, ClusterReport, RunStatus
 from foveate.engines.choice import EngineChoice
+from foveate.wording import quantity
 from foveate.writers import NOTICE
 
 LINE_SECONDS = 30.0
@@ -99,32 +101,15 @@ class _StatusLines:
 
 def format_status(status: RunStatus) -> str:
     """Return the progress of a run in one line."""
-    parts = [f"{status.done}/{status.total} photographs"]
-    parts += [f"{status.done_before} of them before"] * bool(status.done_before)
+    parts = [f"{status.done:,}/{quantity(status.total, 'photograph')}"]
+    parts += [f"{status.done_before:,} of them by earlier runs"] * bool(status.done_before)
     parts += [f"{status.failed} failed"] * bool(status.failed)
     parts += [f"{status.retries} tried again"] * bool(status.retries)
-    parts += [f"{status.workers_lost} workers lost"] * bool(status.workers_lost)
-    parts += [f"{status.workers} workers", f"{status.rate * 60:.1f} a minute"]
+    parts += [quantity(status.workers_lost, "worker") + " lost"] * bool(status.workers_lost)
+    parts += [quantity(status.workers, "worker"), f"{status.rate * 60:.1f} a minute"]
     if status.seconds_left is not None and status.done < status.total:
         parts.append(f"{format_duration(status.seconds_left)} left")
     return ", ".join(parts)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as a short text: '45 s', '12 min', '3 h 05 min'."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def format_size(count: float) -> str:
-    """Return a number of bytes as a short text: '1.2 GB'."""
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
 
 
 def _print_report(report: ClusterReport, options: PredictOptions) -> None:
@@ -133,16 +118,16 @@ def _print_report(report: ClusterReport, options: PredictOptions) -> None:
         print(json.dumps(_report_record(report, options.out)))
         return
     status = report.status
-    line = f"{status.ok + status.done_before} photographs done"
-    line += f", {status.done_before} of them by earlier runs" if status.done_before else ""
+    line = quantity(status.ok + status.done_before, "photograph") + " done"
+    line += f", {status.done_before:,} of them by earlier runs" if status.done_before else ""
     line += f", {status.failed} failed" if status.failed else ""
-    line += f", {report.skipped} other files skipped" if report.skipped else ""
-    print(f"{line}; {status.seconds:.1f} s after a start of {report.startup_seconds:.1f} s")
+    line += f", {quantity(report.skipped, 'other file')} skipped" if report.skipped else ""
+    print(f"{line}; {status.seconds:.1f} s, after {report.startup_seconds:.1f} s to start the workers")
     if report.has_tables:
         target = options.out.rstrip("/")
         print(f"Look at {target}/summary.csv and {target}/summary.parquet")
     else:
-        print("When all parts are done, the same command without --shard writes the tables")
+        print("When all parts are done, run the same command without --shard to write the tables")
     print(NOTICE)
 
 
@@ -169,21 +154,24 @@ def _print_estimate(estimate: RunEstimate, options: PredictOptions) -> None:
         print(json.dumps(_estimate_record(estimate, counts)))
         return
     done = estimate.photographs - estimate.remaining
-    note = f", {done} of them done" if done else ""
-    print(f"{estimate.photographs} photographs{note}, {format_size(float(estimate.size))}")
+    note = f", {done} of them done already" if done else ""
+    print(f"{quantity(estimate.photographs, 'photograph')}{note}, {format_size(float(estimate.size))}")
     if estimate.seconds_per_photograph is None:
-        print(f"all {estimate.failed} photographs tried failed, so no time can be estimated")
+        print(f"all {estimate.failed} photographs that were tried failed, so no time can be estimated")
         return
     print(
         f"{estimate.seconds_per_photograph:.2f} s a photograph ({min(estimate.seconds):.2f} to "
-        f"{max(estimate.seconds):.2f}, {len(estimate.seconds)} measured here, by one worker alone, "
-        f"{estimate.engine})"
+        f"{max(estimate.seconds):.2f} s, {quantity(len(estimate.seconds), 'photograph')} measured on "
+        f"this machine, with one worker, {estimate.engine})"
     )
     print(f"{format_size(estimate.remaining * estimate.result_bytes)} of results to be written")
     for count in counts:
         duration = format_duration((estimate.hours(count) or 0.0) * 3600)
-        print(f"{count:5} worker{'s' * (count > 1)}: {duration}")
-    print("on machines like this one, without the start and without a bucket's own time; see docs/cluster.md")
+        print(f"{quantity(count, 'worker'):>13}: {duration}")
+    print(
+        "for machines like this one, without the time to start the workers and the time that a bucket takes; "
+        "see docs/cluster.md"
+    )
 
 
 def _estimate_record(estimate: RunEstimate, counts: Sequence[int]) -> dict[str, object]:

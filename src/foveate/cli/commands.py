@@ -34,28 +34,32 @@ app = App(
     result_action="return_value",
 )
 
-models = App(name="models", help="List the model packages that come with Foveate.")
-data = App(name="data", help="Check a set of photographs and masks, and divide it into folds.")
-dicom = App(name="dicom", help="Fetch photographs from a DICOM archive, and store results in it (DICOMweb).")
+models = App(
+    name="models",
+    help="List the model packages that come with Foveate, or show one of them.",
+    usage="Usage: foveate models [COMMAND]",
+)
+data = App(name="data", help="Check a data set of photographs and masks, or divide it into folds.")
+dicom = App(name="dicom", help="Fetch photographs from a DICOM archive (DICOMweb), and store results in it.")
 for group in (models, data, dicom):
     app.command(group)
 
-Recipe = Annotated[str, Parameter(metavar="RECIPE")]
-Folder = Annotated[Path, Parameter(metavar="DIR")]
+RecipeName = Annotated[str, Parameter(metavar="RECIPE")]
+Folder = Annotated[Path, Parameter(name="DIR")]
 Url = Annotated[str, Parameter(metavar="URL")]
 
 
 @app.command(usage="Usage: foveate predict PATH... --out DIR [OPTIONS]")
 def predict(
-    *paths: Annotated[str, Parameter(metavar="PATH", negative="")],
+    *paths: Annotated[str, Parameter(name="PATH", negative="")],
     options: PredictOptions,
 ) -> int:
-    """Find the lesions of photographs and write maps, masks, overlays and tables.
+    """Find the lesions in photographs, and write probability maps, masks, overlays and tables.
 
     Parameters
     ----------
     paths
-        JPEG, PNG, TIFF and DICOM files, folders (with all folders below them) and globs.
+        JPEG, PNG, TIFF and DICOM files, folders (with all their subfolders), and glob patterns.
     """
     options.require_consistent(paths)
     with errors_as_json(options.as_json):
@@ -78,13 +82,13 @@ def list_models() -> None:
 
 
 @models.command
-def show(name: Annotated[str, Parameter(metavar="NAME|FOLDER")], /) -> None:
-    """Print what a model package says about itself: its purpose, its training data, its thresholds.
+def show(name: Annotated[str, Parameter(name="NAME|FOLDER")], /) -> None:
+    """Print what a model package says about itself: its intended use, its thresholds and its training data.
 
     Parameters
     ----------
     name
-        A model package that comes with Foveate, a package's folder or a zip of one.
+        Name of a model package that comes with Foveate, the folder of a package, or a zip file of it.
     """
     from foveate.cli.models import print_model
 
@@ -93,7 +97,7 @@ def show(name: Annotated[str, Parameter(metavar="NAME|FOLDER")], /) -> None:
 
 @app.command(usage="Usage: foveate evaluate --data DIR --out DIR [OPTIONS]")
 def evaluate(*, options: EvaluateOptions) -> None:
-    """Score a model, or maps that any other system wrote, on photographs with known lesions."""
+    """Score a model, or the maps of any other system, on photographs whose lesions are known."""
     options.require_consistent()
     from foveate.cli.evaluate import evaluate
 
@@ -102,13 +106,14 @@ def evaluate(*, options: EvaluateOptions) -> None:
 
 @data.command(usage="Usage: foveate data check DIR [OPTIONS]")
 def check(folder: Folder, /, *, options: CheckOptions = DEFAULT_CHECK) -> int:
-    """Read every photograph and mask of a set and report what is wrong; the exit code is 1 if anything is.
+    """Read all photographs and masks of a data set and report what is wrong; exit code 1 if anything is.
 
     Parameters
     ----------
     folder
-        The folder that the set was unpacked to.
+        Folder that the data set was unpacked to.
     """
+    options.require_consistent()
     from foveate.cli.data import check_set
 
     return check_set(folder, options)
@@ -116,14 +121,14 @@ def check(folder: Folder, /, *, options: CheckOptions = DEFAULT_CHECK) -> int:
 
 @data.command(usage="Usage: foveate data split DIR --out FILE [OPTIONS]")
 def split(folder: Folder, /, *, options: SplitOptions) -> None:
-    """Assign the photographs of a split to folds, so that each has every lesion, and save the assignment.
+    """Divide the photographs of a split into folds that share out the lesions evenly, and save the folds.
 
-    Photographs of one eye, as far as names or likeness show it, share a fold.
+    Photographs of the same eye, as far as their names or their likeness show it, are put into the same fold.
 
     Parameters
     ----------
     folder
-        The folder that the set was unpacked to.
+        Folder that the data set was unpacked to.
     """
     from foveate.cli.data import split_set
 
@@ -132,12 +137,12 @@ def split(folder: Folder, /, *, options: SplitOptions) -> None:
 
 @dicom.command(usage="Usage: foveate dicom pull URL --out DIR (--study UID | --date DATE) [OPTIONS]")
 def pull(url: Url, /, *, options: PullOptions) -> int:
-    """Fetch the photographs of studies to DIR, a folder a study; files that exist are not fetched again.
+    """Fetch the photographs of studies from an archive; files that exist are not fetched again.
 
     Parameters
     ----------
     url
-        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+        Address of the archive's DICOMweb service, such as http://host:8042/dicom-web.
     """
     options.require_consistent()
     _require_dicom()
@@ -148,14 +153,14 @@ def pull(url: Url, /, *, options: PullOptions) -> int:
 
 @dicom.command(usage="Usage: foveate dicom push DIR URL [OPTIONS]")
 def push(folder: Folder, url: Url, /, *, login: LoginOptions = NO_LOGIN) -> int:
-    """Store the DICOM results of a folder in the archive; objects that exist are not stored again.
+    """Store DICOM results in an archive; objects that the archive has already are not stored again.
 
     Parameters
     ----------
     folder
-        What `foveate predict --dicom` has written.
+        Folder that `foveate predict --dicom` has written.
     url
-        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+        Address of the archive's DICOMweb service, such as http://host:8042/dicom-web.
     """
     login.require_consistent()
     _require_dicom()
@@ -166,12 +171,12 @@ def push(folder: Folder, url: Url, /, *, login: LoginOptions = NO_LOGIN) -> int:
 
 @dicom.command(usage="Usage: foveate dicom watch URL --out DIR [OPTIONS]")
 def watch(url: Url, /, *, options: WatchOptions) -> int:
-    """Process photographs as they come into the archive, and store their results there, until interrupted.
+    """Process new photographs as they arrive in an archive, and store the results there, until interrupted.
 
     Parameters
     ----------
     url
-        Root of the archive's DICOMweb service, such as http://host:8042/dicom-web.
+        Address of the archive's DICOMweb service, such as http://host:8042/dicom-web.
     """
     options.require_consistent()
     _require_dicom()
@@ -182,12 +187,13 @@ def watch(url: Url, /, *, options: WatchOptions) -> int:
 
 @dicom.command(usage="Usage: foveate dicom key FILE")
 def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
-    """Make a new secret, in a file that only you can read, for results without the patient.
+    """Make a secret for results without the patient's identity, in a new file that only you can read.
 
     Parameters
     ----------
     file
-        File to write; it must not exist yet. Keep it apart: whoever has it can tell which UID replaced which.
+        File to write, for `foveate predict --deidentify`; it must not exist yet. Keep it secret: whoever has
+        it can tell which UID replaced which.
     """
     from foveate.cli.dicom_key import make_key
 
@@ -195,10 +201,10 @@ def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
 
 
 @app.command
-def train(recipe: Recipe, /, *, training: TrainingOptions, options: TrainOptions) -> None:
-    """Train a network by a recipe, in the paper's three stages; a killed run is resumed where it was.
+def train(recipe: RecipeName, /, *, training: TrainingOptions, options: TrainOptions) -> None:
+    """Train a network by a recipe, in the paper's stages; --resume continues a run that was interrupted.
 
-    Under torchrun the same command computes in several processes, on several GPUs or machines.
+    Under torchrun the same command trains in several processes, on several GPUs or machines.
 
     Parameters
     ----------
@@ -212,8 +218,8 @@ def train(recipe: Recipe, /, *, training: TrainingOptions, options: TrainOptions
 
 
 @app.command
-def release(recipe: Recipe, /, *, options: ReleaseOptions) -> None:
-    """Validate a finished run on the photographs held back, calibrate it, and write its model package.
+def release(recipe: RecipeName, /, *, options: ReleaseOptions) -> None:
+    """Validate a finished training run on the photographs held back, calibrate it, and write a model package.
 
     Parameters
     ----------
@@ -227,10 +233,10 @@ def release(recipe: Recipe, /, *, options: ReleaseOptions) -> None:
 
 
 @app.command
-def programme(recipe: Recipe, /, *, training: TrainingOptions, options: CrossValidationOptions) -> None:
-    """Make a model: train with each fold held back, then on all photographs, and write its package.
+def programme(recipe: RecipeName, /, *, training: TrainingOptions, options: CrossValidationOptions) -> None:
+    """Make a model: train with each fold held back, then on all photographs, and write a model package.
 
-    Finished work in --out is reused: the same command after a kill repeats at most two minutes.
+    Finished work in --out is reused: after an interruption the same command repeats at most two minutes.
 
     Parameters
     ----------
@@ -244,10 +250,11 @@ def programme(recipe: Recipe, /, *, training: TrainingOptions, options: CrossVal
 
 
 @app.command
-def compare(recipe: Recipe, /, *, training: TrainingOptions, options: CompareOptions) -> None:
-    """Train GlobalNet alone, LocalNet alone and both fused, at equal steps, and print the paper's Table 1.
+def compare(recipe: RecipeName, /, *, training: TrainingOptions, options: CompareOptions) -> None:
+    """Train GlobalNet alone, LocalNet alone and both fused, and compare them as in the paper's Table 1.
 
-    With --minutes, the streams alone take as many steps as the joint stage.
+    After its pre-training each stream alone is trained for as many steps as the joint stage takes, also with
+    --minutes.
 
     Parameters
     ----------
@@ -262,7 +269,7 @@ def compare(recipe: Recipe, /, *, training: TrainingOptions, options: CompareOpt
 
 @app.command
 def serve(*, options: ServeOptions = DEFAULT_SERVER) -> None:
-    """Serve a page to view photographs and results with, and an HTTP API."""
+    """Serve a web page for viewing photographs and results, and an HTTP API."""
     require_extra("serve", "the server", "fastapi", "uvicorn")
     from foveate.cli.serve import serve
 

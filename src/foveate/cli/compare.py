@@ -20,6 +20,9 @@ from foveate.lesions import select as select_lesions
 from foveate.training import comparison, runner
 from foveate.training.comparison import LesionComparison, figure, tables
 
+FILES = ("comparison.md", "comparison.json", "figure-2-*.png")
+"""Files that a comparison writes, as patterns."""
+
 
 def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> None:
     """Train what is missing, compare the networks, write the results and print Table 1.
@@ -29,7 +32,7 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         FoveateError: the comparison cannot be done.
     """
     out = options.out
-    atomic_files.require_writable(out)
+    atomic_files.require_free(out, FILES, results="comparison", replace=options.replace)
     plan = make_plan(recipe, training, options.run or out / "run", options.fold)
     trained_lesions = plan.recipe.contract.lesions
     lesions = select_lesions(parse_codes(options.lesions) or trained_lesions, trained_lesions)
@@ -37,9 +40,7 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         raise UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     layout = layouts.named(training.layout)
     unseen = () if options.on is None else layouts.cases(training.data, layout, options.on)
-    comparison.require_not_trained_on(
-        unseen, [*plan.cases, *plan.healthy]
-    )  # checked before hours of training
+    comparison.require_not_trained_on(unseen, [*plan.cases, *plan.healthy])  # before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
     progress_steps.show(
@@ -72,9 +73,14 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
 
 
 def _write(out: Path, comparisons: Mapping[str, LesionComparison], about: Mapping[str, object]) -> None:
-    """Write the figures and tables."""
-    for lesion, lesion_comparison in comparisons.items():
-        if lesion_comparison.patch:
-            atomic_files.write_file(out / f"figure-2-{lesion}.png", figure.png(lesion_comparison.patch))
-    atomic_files.write_file(out / "comparison.md", tables.page(comparisons, about).encode())
-    atomic_files.write_file(out / "comparison.json", tables.record(comparisons, about).encode())
+    """Write the figures and tables, in place of earlier ones."""
+    files = {
+        f"figure-2-{lesion}.png": figure.png(lesion_comparison.patch)
+        for lesion, lesion_comparison in comparisons.items()
+        if lesion_comparison.patch
+    }
+    files["comparison.md"] = tables.page(comparisons, about).encode()
+    files["comparison.json"] = tables.record(comparisons, about).encode()
+    for name, content in files.items():
+        atomic_files.write_file(out / name, content)
+    atomic_files.remove_others(out, FILES, files)

@@ -22,7 +22,11 @@ from foveate.datasets.checks import CheckedCase, CheckReport, Totals
 from foveate.datasets.facts import CaseFacts
 from foveate.lesions import select as select_lesions
 from foveate.version import version
+from foveate.wording import quantity
 from foveate.writers.tables import without_formula
+
+CHECK_FILES = ("check.json", "check.csv", "contact-*.jpg")
+"""Files that a check writes, as patterns."""
 
 
 def check_set(folder: Path, options: CheckOptions) -> int:
@@ -33,11 +37,13 @@ def check_set(folder: Path, options: CheckOptions) -> int:
     """
     out = options.out
     if out is not None:
-        atomic_files.require_writable(out)
+        atomic_files.require_free(out, CHECK_FILES, results="check", replace=options.replace)
+    sheets: list[str] = []
 
     def save_contacts(number: int, jpeg: bytes) -> None:
         if out is not None:
-            atomic_files.write_file(out / f"contact-{number}.jpg", jpeg)
+            sheets.append(f"contact-{number}.jpg")
+            atomic_files.write_file(out / sheets[-1], jpeg)
 
     layout = layouts.named(options.layout)
     selected = () if options.split is None else (options.split,)
@@ -47,6 +53,7 @@ def check_set(folder: Path, options: CheckOptions) -> int:
     if out is not None:
         atomic_files.write_file(out / "check.json", _check_json(report, sums))
         atomic_files.write_file(out / "check.csv", _check_csv(report))
+        atomic_files.remove_others(out, CHECK_FILES, ("check.json", "check.csv", *sheets))
     _print_report(report, sums)
     if out is not None:
         print(f"Look at {out / 'contact-1.jpg'}")
@@ -82,7 +89,10 @@ def split_set(folder: Path, options: SplitOptions) -> None:
     )
     splits.write(options.out, folds, about)
     _print_folds(case_facts, folds, codes)
-    print(f"{len(folds)} photographs, {len(groups)} groups that must stay together; saved in {options.out}")
+    print(
+        f"{quantity(len(folds), 'photograph')} in {quantity(len(groups), 'group')}, each of which "
+        f"stays in one fold; saved in {options.out}"
+    )
 
 
 def _console() -> Console:
@@ -103,11 +113,19 @@ def _print_report(report: CheckReport, sums: Mapping[str, Totals]) -> None:
     for problem in report.problems:
         console.print(f"{'wrong' if problem.is_wrong else 'look'}: {problem.message}", soft_wrap=True)
     wrong = sum(problem.is_wrong for problem in report.problems)
-    console.print(f"{wrong} wrong, {len(report.problems) - wrong} to be looked at", soft_wrap=True)
+    console.print(f"{wrong} wrong, {len(report.problems) - wrong} to look at", soft_wrap=True)
 
 
 def _totals_table(sums: Mapping[str, Totals]) -> Table:
-    heads = ("looked\nfor in", "found\nin", "mask\nempty", "regions", "px", "share", "largest")
+    heads = (
+        "annotated",
+        "with the\nlesion",
+        "with an\nempty mask",
+        "regions",
+        "area, px",
+        "share",
+        "largest\nshare",
+    )
     table = Table("lesion", *heads)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -139,7 +157,9 @@ def _print_folds(case_facts: Sequence[CaseFacts], folds: Mapping[str, int], code
         table.add_row(str(fold), str(len(fold_areas)), *cells)
     console = _console()
     console.print(table)
-    console.print("Photographs with the lesion, and the fold's share of all its pixels.")
+    console.print(
+        "In a cell: photographs of the fold with the lesion, and the fold's share of all its pixels."
+    )
 
 
 def _check_json(report: CheckReport, sums: Mapping[str, Totals]) -> bytes:

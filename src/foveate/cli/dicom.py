@@ -19,6 +19,7 @@ from foveate.dicom.connection import Archive, Credentials
 from foveate.dicom.transfer import TransferCounts, TransferStep
 from foveate.dicom.watch import WatchEvent, WatchTask
 from foveate.inference.api import load
+from foveate.wording import quantity
 
 PASSWORD_VARIABLE = "FOVEATE_DICOM_PASSWORD"
 
@@ -35,8 +36,8 @@ def pull(url: str, options: PullOptions) -> int:
     studies = archive.studies(date=date) if options.study is None else (options.study,)
     counts = transfer.pull(archive, options.out, studies, _step_printer("fetched", "exists already"))
     print(
-        f"{options.out}: {counts.transferred} photographs fetched, {counts.existing} existed already"
-        f"{_refused_text(counts)}, of {len(studies)} studies"
+        f"{options.out}: {quantity(counts.transferred, 'photograph')} fetched, {counts.existing} existed "
+        f"already{_refused_text(counts)}; {quantity(len(studies), 'study', 'studies')}"
     )
     return 1 if counts.refused else 0
 
@@ -49,7 +50,7 @@ def push(folder: Path, url: str, login: LoginOptions) -> int:
     """
     counts = transfer.push(open_archive(url, login), folder, _step_printer("stored", "exists already"))
     print(
-        f"{url}: {counts.transferred} objects stored, {counts.existing} existed already"
+        f"{url}: {quantity(counts.transferred, 'object')} stored, {counts.existing} existed already"
         f"{_refused_text(counts)}"
     )
     return 1 if counts.refused else 0
@@ -79,7 +80,7 @@ def watch(url: str, options: WatchOptions) -> int:
 
     if options.once:
         done = watching.process_new(task, show)
-        print(f"{url}: results of {done} photographs stored")
+        print(f"{url}: results of {quantity(done, 'photograph')} stored")
         return 1 if failures else 0
     watching.watch(task, options.every, lambda: False, show)
     return 0

@@ -18,13 +18,13 @@ def make_key(path: Path) -> int:
     """Write a new secret to a file that only its owner can read, and return the exit code.
 
     Raises:
-        OutputError: the file exists, or cannot be made.
+        OutputError: the file exists, or cannot be created.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be made ({error.strerror}); choose another name or folder"
+            f"{path}: cannot be created ({error.strerror}); choose another name or folder"
         ) from None
     try:
         with os.fdopen(descriptor, "w") as file:
@@ -34,5 +34,5 @@ def make_key(path: Path) -> int:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}); make room, then try again"
         ) from None
-    print(f"{path}: a new secret; results made with it can be told from each other, never whose they are")
+    print(f"{path}: secret written; results made with it can be told apart, but not whose they are")
     return 0

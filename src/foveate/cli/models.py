@@ -13,10 +13,10 @@ def print_shipped_models() -> None:
     """Print a line for each model package that comes with Foveate."""
     names = shipped()
     if not names:
-        print("no model package comes with this copy of Foveate; give one's folder by --model")
+        print("no model package comes with this copy of Foveate; give the folder of one with --model")
     for name in names:
         package = load(name)
-        note = " (used unless --model names another)" if name == DEFAULT else ""
+        note = " (the default)" if name == DEFAULT else ""
         thresholds = ", ".join(
             f"{code} from {decision.threshold:g}" for code, decision in package.decisions.items()
         )
@@ -35,14 +35,19 @@ def print_model(name: str) -> None:
     print(manifest["intended_use"])
     print(f"manifest SHA-256: {package.digest}")
     for code, decision in package.decisions.items():
-        evidence = f" and evidence {decision.minimum_evidence:g} px" if decision.minimum_evidence else ""
+        evidence = (
+            f" and an evidence of at least {decision.minimum_evidence:g} px"
+            if decision.minimum_evidence
+            else ""
+        )
         print(
             f"{code}: from probability {decision.threshold:g}, "
-            f"regions from {decision.minimum_area} px{evidence}"
+            f"regions of at least {decision.minimum_area} px{evidence}"
         )
     print(
-        f"looks at a view of {contract.view_side} px and windows of {contract.window_side} px "
-        f"that share {contract.overlap} px, where the field is {contract.field_diameter:g} px wide"
+        f"input: a global view of {contract.view_side} px, and windows of {contract.window_side} px that "
+        f"overlap by {contract.overlap} px, at the scale where the field of view is "
+        f"{contract.field_diameter:g} px wide"
     )
     for key in ("data", "training"):
         print(f"{key}: {json.dumps(manifest[key], ensure_ascii=False, indent=2)}")

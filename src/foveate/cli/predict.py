@@ -108,10 +108,10 @@ def _read_secret(path: Path) -> bytes:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise UsageError(
-            f"--deidentify {path}: cannot be read ({error.strerror}); make one by foveate dicom key {path}."
+            f"--deidentify {path}: cannot be read ({error.strerror}); make one with foveate dicom key {path}."
         ) from None
     if len(secret) < MIN_SECRET_BYTES:
         raise UsageError(
-            f"--deidentify {path}: holds {len(secret)} bytes; make one by foveate dicom key FILE."
+            f"--deidentify {path}: holds {len(secret)} bytes; make one with foveate dicom key FILE."
         )
     return secret

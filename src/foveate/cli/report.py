@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foveate.inference.batch import Report
+from foveate.wording import quantity
 from foveate.writers import NOTICE, SummaryRow
 
 MAX_ROWS = 20
@@ -87,11 +88,11 @@ def _remark(row: SummaryRow) -> str:
 def _outcome(report: Report) -> str:
     """Return the outcome of all photographs in one line."""
     before = sum(row.status == "ok" and row.name not in report.seconds_each for row in report.rows)
-    parts = [_count(len(report.rows) - len(report.failures), "photograph") + " done"]
+    parts = [quantity(len(report.rows) - len(report.failures), "photograph") + " done"]
     parts += [f"{before} of them by an earlier run"] * bool(before)
     parts += [f"{len(report.failures)} failed"] * bool(report.failures)
-    parts += [_count(report.skipped, "other file") + " skipped"] * bool(report.skipped)
-    parts += [_count(report.result_folders, "folder") + " with earlier results left out"] * bool(
+    parts += [quantity(report.skipped, "other file") + " skipped"] * bool(report.skipped)
+    parts += [quantity(report.result_folders, "folder") + " with earlier results left out"] * bool(
         report.result_folders
     )
     return f"{', '.join(parts)}; {report.seconds:.1f} s"
@@ -107,7 +108,3 @@ def _pace(report: Report) -> str:
     each = f"{phases} each" if done > 1 else phases
     side_by_side = f", {report.workers} side by side" if report.workers > 1 else ""
     return f"{pace:.1f} photographs a minute{side_by_side}: {each}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

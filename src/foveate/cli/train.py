@@ -15,7 +15,7 @@ from foveate import evaluation, models
 from foveate.cli import progress_steps
 from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
-from foveate.datasets import Case, graded, layouts
+from foveate.datasets import Case, dr_grades, layouts
 from foveate.evaluation.networks import ROWS
 from foveate.training import cross_validation, distributed, overrides, recipes, runner
 from foveate.training.recipe import Recipe
@@ -86,12 +86,12 @@ def release(recipe: str, options: ReleaseOptions) -> None:
         load_run(find_recipe(recipe), folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
-    judged = ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped])
+    inputs = ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped])
     histograms = {}
     for row in ROWS:
-        histograms[row] = validate(judged, row)
+        histograms[row] = validate(inputs, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
-    write_package(judged, histograms, options.version, options.to)
+    write_package(inputs, histograms, options.version, options.to)
     print(options.to)
 
 
@@ -145,7 +145,7 @@ def make_plan(
 
 def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:
     """Return the healthy eyes to learn from; none if no folder is named."""
-    return () if folder is None else graded.healthy_cases(folder, recipe.healthy_split)
+    return () if folder is None else dr_grades.healthy_cases(folder, recipe.healthy_split)
 
 
 def find_recipe(name: str) -> Recipe:

@@ -36,9 +36,9 @@ class Placement:
 
     def __post_init__(self) -> None:
         if self.on != LOCAL and not (self.on.startswith(RAY_SCHEME) and self.on != RAY_SCHEME):
-            raise SettingError(f"on is {self.on}; give local, ray://local, ray://auto or ray://HOST[:PORT]")
+            raise SettingError(f"--on is {self.on}; give local, ray://local, ray://auto or ray://HOST[:PORT]")
         if self.workers is not None and self.workers < 1:
-            raise SettingError(f"workers is {self.workers}; give 1 or more")
+            raise SettingError(f"--workers is {self.workers}; give 1 or more")
 
     @contextmanager
     def start_executor(self, assignment: Assignment, package: Package) -> Iterator[Executor]:

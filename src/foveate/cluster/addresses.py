@@ -26,5 +26,5 @@ def open_store(address: str) -> FileStore:
         return BucketStore(address)
     scheme, colon, _ = address.partition("://")
     if colon:
-        raise ClusterError(f"{address}: {scheme}:// is not known; give a folder or s3://BUCKET/PREFIX")
+        raise ClusterError(f"{address}: {scheme}:// is not supported; give a folder or s3://BUCKET/PREFIX")
     return FolderStore(Path(address))

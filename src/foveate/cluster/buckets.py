@@ -41,7 +41,7 @@ class BucketStore:
     def __init__(self, address: str) -> None:
         name, _, prefix = address.removeprefix(BUCKET_SCHEME).partition("/")
         if not name:
-            raise ClusterError(f"{address}: no bucket is named; give s3://BUCKET/PREFIX")
+            raise ClusterError(f"{address}: names no bucket; give s3://BUCKET/PREFIX")
         self._bucket = name
         self._prefix = f"{prefix.strip('/')}/".lstrip("/")
         timeouts = {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS}
@@ -163,10 +163,11 @@ class BucketStore:
             return error_type(f"{address}: no such object or bucket; check the address")
         if isinstance(error, PermissionError):
             return ClusterError(
-                f"{address}: refused ({message}); check the credentials and the bucket's policy"
+                f"{address}: access is refused ({message}); check the credentials and the bucket's policy"
             )
         if isinstance(error, BotoCoreError):
             return ClusterError(
-                f"{address}: cannot be reached ({message}); check AWS_ENDPOINT_URL, region and credentials"
+                f"{address}: cannot be reached ({message}); check AWS_ENDPOINT_URL, the region and the "
+                "credentials"
             )
         return error_type(f"{address}: S3 refuses ({message})")

@@ -172,8 +172,8 @@ class Driver:
                 self._handle(event)
             elif time.monotonic() - startup > STARTUP_SECONDS:
                 raise ClusterError(
-                    f"no worker has joined in {STARTUP_SECONDS} s; "
-                    "see that the cluster has processors to spare"
+                    f"no worker has started within {STARTUP_SECONDS} s; check that the cluster has free "
+                    "processors"
                 )
         self._started = time.monotonic()
         self._startup_seconds = self._started - startup
@@ -262,7 +262,7 @@ class Driver:
         first = worker if self._first is None else self._first
         if (worker.foveate, worker.label) != (version(), first.label):
             raise ClusterError(
-                f"worker {worker.worker} on {worker.host} has Foveate {worker.foveate}, {worker.label}; "
+                f"worker {worker.worker} on {worker.host} has Foveate {worker.foveate}, {worker.label}, but "
                 f"others have Foveate {version()}, {first.label}; install the same on all nodes"
             )
         self._first = first
@@ -286,8 +286,7 @@ class Driver:
         for item in items if len(items) == 1 else ():
             path = open_store(self._job.source).display_path(item.path)
             error = (
-                f"{path}: the worker that processed it died ({lost.error_type}); "
-                "start fewer beside each other"
+                f"{path}: the worker that processed it died ({lost.error_type}); start fewer workers per node"
             )
             entry = failure_entry(item, error, error_type=lost.error_type, worker=lost.worker)
             self._settle(item, entry)
@@ -360,7 +359,7 @@ class Driver:
 
     def _first_worker(self) -> WorkerReady:
         if self._first is None:
-            raise ClusterError("no worker has joined yet")
+            raise ClusterError("no worker has started yet; wait for one")
         return self._first
 
     def _status(self) -> RunStatus:

@@ -21,7 +21,7 @@ from foveate.inference.settings import DEFAULTS, Settings
 from foveate.models import Package
 from foveate.photographs import SUFFIXES
 from foveate.wording import quantity
-from foveate.writers import Format, result_paths
+from foveate.writers import MapFormat, result_paths
 
 MAX_ATTEMPTS = 3
 """Attempts at a photograph before it is recorded as failed. Our choice."""
@@ -42,7 +42,7 @@ class ClusterJob:
     choice: EngineChoice
     """Engine, precision and the threads of each worker."""
     settings: Settings = DEFAULTS
-    format: Format = "png"
+    format: MapFormat = "png"
     resume: bool = False
     """Whether to continue the run whose results the target holds."""
     share: Share = ALL
@@ -52,7 +52,7 @@ class ClusterJob:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
-            raise SettingError(f"tries is {self.max_attempts}; give 1 or more")
+            raise SettingError(f"--tries is {self.max_attempts}; give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -136,8 +136,8 @@ class Ledger:
         for name, value in requested.items():
             if stored.get(name) != value:
                 raise OutputError(
-                    f"{self._store.display_path()}: was begun with {name} {_to_json(stored.get(name))}, and "
-                    f"now {_to_json(value)} is requested; request the same, or choose another --out"
+                    f"{self._store.display_path()}: was started with {name} {_to_json(stored.get(name))}, "
+                    f"but now {_to_json(value)} is given; give the same, or choose another --out"
                 )
         return str(stored["key"])
 
@@ -178,7 +178,7 @@ class Ledger:
             str(content["key"])
         except (ValueError, KeyError, TypeError):
             raise OutputError(
-                f"{self._store.display_path(REQUEST_FILE)}: is none of ours; choose another --out"
+                f"{self._store.display_path(REQUEST_FILE)}: was not written by Foveate; choose another --out"
             ) from None
         return content
 

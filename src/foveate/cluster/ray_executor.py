@@ -255,7 +255,8 @@ class RayExecutor:
             slot.missed += 1
             if min(slot.missed for slot in self._slots) >= MAX_MISSED:
                 raise ClusterError(
-                    f"no worker stays alive ({_first_line(error)}); give each more memory, or see Ray's logs"
+                    f"no worker stays alive ({_first_line(error)}); give each worker more memory, or read "
+                    "Ray's logs"
                 )
         if isinstance(error, ray.exceptions.ActorDiedError):  # Ray will not restart it
             slot.handle = self._actor_class.remote(slot.name, self._assignment)
@@ -309,7 +310,7 @@ def _init(address: str, processors: int) -> None:
                 ray.init(address=address if ":" in host else f"{address}:{CLIENT_PORT}", **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
-            f"{address}: no Ray cluster can be joined there ({_first_line(error)}); check the address, that "
+            f"{address}: cannot join a Ray cluster ({_first_line(error)}); check the address, that "
             f"Ray {ray.__version__} runs there, and RAY_AUTH_MODE=token with its token if it asks for one"
         ) from error
 
@@ -338,7 +339,7 @@ def _translated(error: ray.exceptions.RayTaskError, worker: str) -> FoveateError
         return type(cause)(f"worker {worker}: {cause}")
     last_line = str(error).strip().splitlines()[-1]
     return ClusterError(
-        f"worker {worker} failed: {last_line}; is Foveate with its extras installed on every node?"
+        f"worker {worker} failed: {last_line}; check that Foveate and its extras are installed on every node"
     )
 
 

@@ -33,7 +33,7 @@ from foveate.models import Package
 from foveate.paths import file_digest
 from foveate.photographs import PhotographFile
 from foveate.version import version
-from foveate.writers import Format, SummaryRow, maps, result_paths
+from foveate.writers import MapFormat, SummaryRow, maps, result_paths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Assignment:
     choice: EngineChoice
     """Engine and precision by name, because the rule might choose others on another machine."""
     settings: Settings
-    format: Format
+    format: MapFormat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,6 @@ Shape letters: H W photograph, K lesions.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -20,6 +19,7 @@ from jaxtyping import Bool
 from foveate.datasets.masks import DAMAGED, LARGEST_SHARE, lesion_pixels, read_mask
 from foveate.errors import DatasetError
 from foveate.paths import display_path
+from foveate.types import FieldRule
 
 __all__ = [
     "DAMAGED",
@@ -55,7 +55,7 @@ class Case:
     lesion_from: float = 0.0
     """Share of the full level of a mask from which a pixel is lesion, 0 to 1; 0 means any level above 0. For
     masks with soft edges."""
-    field: Literal["find", "whole"] = "find"
+    field: FieldRule = "find"
     """As in `Layout`: "find" if the photograph shows the round field of an eye, "whole" if all is field."""
 
 

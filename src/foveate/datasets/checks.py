@@ -95,7 +95,7 @@ class CheckReport:
         return not any(problem.is_wrong for problem in self.problems)
 
 
-Progress = Callable[[int, int, str], None]
+CheckProgress = Callable[[int, int, str], None]
 """Called with the number of photographs done, their total, and the name of the last one."""
 
 SaveSheet = Callable[[int, bytes], None]
@@ -108,7 +108,7 @@ def check(
     splits: Sequence[str] = (),
     *,
     save_sheet: SaveSheet = lambda number, jpeg: None,
-    progress: Progress = lambda done, total, name: None,
+    progress: CheckProgress = lambda done, total, name: None,
 ) -> CheckReport:
     """Read a set, one photograph at a time, and report what is wrong with it.
 

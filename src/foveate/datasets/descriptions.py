@@ -20,13 +20,14 @@ import string
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from foveate import lesions
 from foveate.datasets.folders import Folders, Layout
 from foveate.errors import DatasetError, LesionError
 from foveate.lesions import Lesion
 from foveate.paths import display_path
+from foveate.types import FieldRule
 
 KEYS = ("name", "title", "licence", "attribution", "field", "lesion_from", "eye", "lesions", "splits")
 LESION_KEYS = ("name", "colour")
@@ -166,7 +167,7 @@ def _relative_pattern(pattern: str, where: str) -> str:
     return pattern
 
 
-def _field(value: object) -> Literal["find", "whole"]:
+def _field(value: object) -> FieldRule:
     if value == "find":
         return "find"
     if value == "whole":

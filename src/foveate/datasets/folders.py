@@ -11,13 +11,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from foveate.datasets import Case
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.photographs import SUFFIXES, is_hidden
+from foveate.types import FieldRule
 from foveate.wording import quantity
 
 ENDINGS = SUFFIXES | {".bmp", ".gif"}
@@ -60,7 +60,7 @@ class Layout:
     """Lesions of the set, in the order in which tables list them."""
     splits: Mapping[str, tuple[Folders, ...]]
     """Name of a split -> its folders. The first split is the one for training."""
-    field: Literal["find", "whole"] = "find"
+    field: FieldRule = "find"
     """Whether the round lit field must be detected in each photograph ("find"), or the whole photograph is
     field ("whole")."""
     roots: tuple[str, ...] = (".",)
@@ -212,10 +212,10 @@ def _set_folder(root: Path, layout: Layout) -> Path:
     for base in (root / below for below in layout.roots):
         if any((base / folder).is_dir() for folder in expected):
             return base
-    named = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
+    folder_names = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
     raise DatasetError(
-        f"{display_path(root)}: not laid out as {layout.name}, because it has no folder {named}; give the "
-        "folder that the set was unpacked to, or another layout"
+        f"{display_path(root)}: not laid out as {layout.name}, because it has no folder {folder_names}; give "
+        "the folder that the set was unpacked to, or another layout"
     )
 
 
@@ -312,7 +312,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
     """Return the case of a photograph."""
     below = path.relative_to(masks.base)
     folder = below.parent.relative_to(fixed_folder(folders.photographs))
-    found = {
+    mask_files = {
         lesion: next(filter(None, (masks.find(name, path.stem, folder.as_posix()) for name in names)), None)
         for lesion, names in folders.masks.items()
     }
@@ -320,7 +320,7 @@ def _case(masks: _MaskFolders, layout: Layout, folders: Folders, path: Path) -> 
     return Case(
         name=same_name("_".join((*folder.parts, path.stem))),
         photograph=path,
-        masks={lesion: mask for lesion, mask in found.items() if mask is not None},
+        masks={lesion: mask for lesion, mask in mask_files.items() if mask is not None},
         annotated=folders.annotated,
         eye=eye[1] if eye else None,
         lesion_from=layout.lesion_from,

@@ -49,7 +49,7 @@ LARGEST_CLASS = 15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Mask:
+class MaskFile:
     """The content of a mask file."""
 
     path: Path
@@ -85,7 +85,7 @@ def lesion_pixels(path: Path, lesion_from: float = 0.0) -> Bool[np.ndarray, "H W
     return lesion_of(load(path), lesion_from)
 
 
-def fit(mask: Mask, shape: tuple[int, int], lesion_from: float) -> Bool[np.ndarray, "H W"]:
+def fit(mask: MaskFile, shape: tuple[int, int], lesion_from: float) -> Bool[np.ndarray, "H W"]:
     """Return the lesion pixels of a mask that fits its photograph; see `read_mask`."""
     lesion = lesion_of(mask, lesion_from)
     name = display_path(mask.path)
@@ -102,7 +102,7 @@ def fit(mask: Mask, shape: tuple[int, int], lesion_from: float) -> Bool[np.ndarr
     return lesion
 
 
-def load(path: Path) -> Mask:
+def load(path: Path) -> MaskFile:
     """Read the content of a mask file.
 
     Raises:
@@ -133,7 +133,7 @@ def _require_supported(path: Path) -> None:
             raise ValueError("a big-endian BigTIFF, which is not supported")
 
 
-def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
+def lesion_of(mask: MaskFile, lesion_from: float) -> Bool[np.ndarray, "H W"]:
     """Return which pixels of a mask are lesion.
 
     Raises:
@@ -159,7 +159,7 @@ def lesion_of(mask: Mask, lesion_from: float) -> Bool[np.ndarray, "H W"]:
     return _any_channel(levels >= lesion_from * full)
 
 
-def ambiguity(mask: Mask, lesion_from: float) -> str | None:
+def ambiguity(mask: MaskFile, lesion_from: float) -> str | None:
     """Return why a person should look at the levels of a mask, or None if they are unambiguous.
 
     A mask without `lesion_from` should have one level, or one colour, above 0.
@@ -175,15 +175,17 @@ def ambiguity(mask: Mask, lesion_from: float) -> str | None:
     if len(levels) < 2:
         return None
     if levels[-1] <= LARGEST_CLASS:
-        named = ", ".join(map(str, levels))
-        return f"levels {named} all count as this lesion; if they are classes, save a mask for each lesion"
+        level_list = ", ".join(map(str, levels))
+        return (
+            f"levels {level_list} all count as this lesion; if they are classes, save a mask for each lesion"
+        )
     return (
         f"{len(levels)} levels from {levels[0]} to {levels[-1]} all count as this lesion; if edges are "
         "soft, set lesion_from = 0.5 in the layout"
     )
 
 
-def _content(path: Path, image: Image.Image) -> Mask:
+def _content(path: Path, image: Image.Image) -> MaskFile:
     """Return the content of an opened picture."""
     is_lossy = image.format in LOSSY
     colours = 0
@@ -195,7 +197,7 @@ def _content(path: Path, image: Image.Image) -> Mask:
     if not isinstance(image, TiffImageFile):  # Pillow turns a TIFF upright while loading it
         levels = turn_upright(levels, exif_orientation(image.info.get("exif", b"")))
     native = levels.astype(levels.dtype.newbyteorder("="), copy=False)
-    return Mask(path=path, levels=np.ascontiguousarray(native), colours=colours, is_lossy=is_lossy)
+    return MaskFile(path=path, levels=np.ascontiguousarray(native), colours=colours, is_lossy=is_lossy)
 
 
 def _palette_lesion(path: Path, image: Image.Image) -> tuple[Bool[np.ndarray, "H W"], int]:

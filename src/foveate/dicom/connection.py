@@ -23,6 +23,7 @@ from dicomweb_client.session_utils import add_certs_to_session, create_session, 
 from pydicom.errors import InvalidDicomError
 
 from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError
+from foveate.paths import display_path
 from foveate.photographs import PHOTOGRAPH_CLASSES
 from foveate.warning_filter import suppress_warnings
 
@@ -72,9 +73,9 @@ _NETWORK_ERRORS = (
 
 _REMEDIES: Mapping[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "refuses this user or password; check --user and --password-file",
-    HTTPStatus.FORBIDDEN: "refuses this user; ask who runs it for permission",
-    HTTPStatus.NOT_FOUND: "has nothing there; give the root of the service, such as http://host:8042/dicom-web",
-    HTTPStatus.INSUFFICIENT_STORAGE: "has no room left; ask who runs it, then try again",
+    HTTPStatus.FORBIDDEN: "refuses this user; ask its administrator for permission",
+    HTTPStatus.NOT_FOUND: "has nothing at this address; give the root of the service, such as http://host:8042/dicom-web",
+    HTTPStatus.INSUFFICIENT_STORAGE: "is full; ask its administrator for space, then try again",
 }
 """Status code -> what it means, and what to do."""
 
@@ -131,14 +132,19 @@ class Archive:
             session.headers["Authorization"] = f"Bearer {credentials.token}"
         if credentials.ca_file is not None:
             if not credentials.ca_file.is_file():
-                raise ArchiveError(f"{credentials.ca_file}: no such file; name the authority's certificates")
+                raise ArchiveError(
+                    f"{display_path(credentials.ca_file)}: no such file; name the certificates of the "
+                    "authority"
+                )
             session = add_certs_to_session(session, ca_bundle=str(credentials.ca_file))
         try:
             self._client = DICOMwebClient(
                 self.url, session=session, chunk_size=MAX_UNCHUNKED, timeout=TIMEOUT, permissive_uid=True
             )
         except ValueError:
-            raise ArchiveError(f"{url}: is no address; give one such as http://host:8042/dicom-web") from None
+            raise ArchiveError(
+                f"{url}: not a valid address; give one such as http://host:8042/dicom-web"
+            ) from None
         self._client.set_http_retry_params(retry=False)
         logging.getLogger("dicomweb_client").setLevel(logging.ERROR)
 
@@ -194,7 +200,9 @@ class Archive:
             uid = str(dataset.get("SOPInstanceUID"))
             pydicom.dcmwrite(content, dataset, enforce_file_format=True)
         if uid != item.uid:
-            raise ArchiveObjectError(f"{self.url}: sent another object than {item.uid}; ask who runs it")
+            raise ArchiveObjectError(
+                f"{self.url}: sent another object instead of {item.uid}; ask its administrator"
+            )
         return content.getvalue()
 
     def store(self, content: bytes) -> None:
@@ -216,7 +224,9 @@ class Archive:
     def _require_addressable(self, uid: str) -> None:
         """Raise ArchiveObjectError for a UID that would lead to another address."""
         if not _ADDRESSABLE.fullmatch(uid):
-            raise ArchiveObjectError(f"{self.url}: holds {uid!r}, which is not a valid UID; ask who runs it")
+            raise ArchiveObjectError(
+                f"{self.url}: holds {uid!r}, which is not a valid UID; ask its administrator"
+            )
 
     def _series_objects(self, study: str, series: str) -> Iterator[ArchiveObject]:
         for instance in self._client.search_for_instances(
@@ -232,7 +242,7 @@ class Archive:
 
     def _not_stored(self, name: str, codes: Sequence[int]) -> ArchiveError | ArchiveObjectError:
         """Return the error for an object that was not stored, from failure reasons of STOW-RS."""
-        message = f"{self.url}: did not store {name} ({_failure_text(codes)}); ask who runs it"
+        message = f"{self.url}: did not store {name} ({_failure_text(codes)}); ask its administrator"
         return (ArchiveObjectError if {*codes} & _OBJECT_REFUSED else ArchiveError)(message)
 
     @contextmanager
@@ -248,15 +258,16 @@ class Archive:
             raise self._refusal(error.response, fetched) from None
         except requests.exceptions.SSLError as error:
             raise ArchiveError(
-                f"{self.url}: its certificate is not accepted ({_reason(error)}); name the authority by --ca"
+                f"{self.url}: its certificate is not accepted ({_reason(error)}); give the authority's "
+                "certificates with --ca"
             ) from None
         except requests.exceptions.InvalidURL:
             raise ArchiveError(
-                f"{self.url}: is no address; give one such as http://host:8042/dicom-web"
+                f"{self.url}: not a valid address; give one such as http://host:8042/dicom-web"
             ) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             raise ArchiveAwayError(
-                f"{self.url}: does not answer ({_reason(error)}); check that it runs and the address"
+                f"{self.url}: does not answer ({_reason(error)}); check the address, and that it is running"
             ) from None
         except (
             requests.exceptions.RequestException,
@@ -267,10 +278,11 @@ class Archive:
         ) as error:
             if fetched is not None:
                 raise ArchiveObjectError(
-                    f"{self.url}: sent {fetched} in a form that cannot be read ({_reason(error)})"
+                    f"{self.url}: sent {fetched} in a form that cannot be read ({_reason(error)}); ask its "
+                    "administrator"
                 ) from None
             raise ArchiveError(
-                f"{self.url}: answers what is no DICOMweb ({_reason(error)}); give the root of the "
+                f"{self.url}: its response is not DICOMweb ({_reason(error)}); give the root of the "
                 "service, such as http://host:8042/dicom-web"
             ) from None
 
@@ -279,27 +291,31 @@ class Archive:
     ) -> ArchiveError | ArchiveAwayError | ArchiveObjectError:
         """Return the error for a response with an error status."""
         if response is None:
-            return ArchiveError(f"{self.url}: refuses; ask who runs it")
+            return ArchiveError(f"{self.url}: refuses the request; ask its administrator")
         status = response.status_code
         if status in _UNAVAILABLE:
-            return ArchiveAwayError(f"{self.url}: does not answer now ({status} {response.reason})")
+            return ArchiveAwayError(
+                f"{self.url}: not available now ({status} {response.reason}); try again later"
+            )
         if fetched is not None and status in _OBJECT_NOT_SENT:
             return ArchiveObjectError(
-                f"{self.url}: does not send {fetched} ({status} {response.reason}); ask who runs it"
+                f"{self.url}: does not send {fetched} ({status} {response.reason}); ask its administrator"
             )
         if status in _REMEDIES:
             return ArchiveError(f"{self.url}: {_REMEDIES[HTTPStatus(status)]}")
         if codes := _failure_codes(response):
             return self._not_stored("it", codes)
-        return ArchiveError(f"{self.url}: refuses ({status} {response.reason}); ask who runs it")
+        return ArchiveError(
+            f"{self.url}: refuses the request ({status} {response.reason}); ask its administrator"
+        )
 
 
 def _failure_text(codes: Sequence[int]) -> str:
     """Return in words why an object was not stored, from failure reasons of STOW-RS."""
     code = codes[0] if codes else 0
     if code in _OUT_OF_RESOURCES:
-        return "it has no room left"
-    return f"reason {code:04X}" if code else "it gives no reason: its disk may be full"
+        return "it is full"
+    return f"reason {code:04X}" if code else "it gives no reason; its disk may be full"
 
 
 def _failure_codes(response: requests.Response) -> list[int]:

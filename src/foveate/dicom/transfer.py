@@ -104,7 +104,7 @@ def photograph_path(out: Path, photograph: ArchiveObject) -> Path:
     """
     for uid in (photograph.study, photograph.uid):
         if not UID.fullmatch(uid):
-            raise ArchiveObjectError(f"{uid!r} is not a valid UID; ask who runs the archive")
+            raise ArchiveObjectError(f"{uid!r} is not a valid UID; ask the administrator of the archive")
     return out / photograph.study / f"{photograph.uid}.dcm"
 
 
@@ -139,7 +139,9 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
             steps.append(TransferStep(name=path.name, transferred=False, error=str(error)))
         on_step(steps[-1])
     if not steps:
-        raise ArchiveError(f"{out}: holds no DICOM results; make them by foveate predict --dicom seg,sr")
+        raise ArchiveError(
+            f"{display_path(out)}: contains no DICOM results; make them with foveate predict --dicom seg,sr"
+        )
     return _counts(steps)
 
 

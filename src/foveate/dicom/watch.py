@@ -91,7 +91,7 @@ def watch(
             reported_away = False
         except ArchiveAwayError as error:
             if not reported_away:
-                on_event(WatchEvent(text=f"{error}; asked again every {every:g} s", failed=True))
+                on_event(WatchEvent(text=f"{error}; trying again every {every:g} s", failed=True))
             reported_away = True
         time.sleep(every)
 
@@ -229,11 +229,11 @@ def _read_set_aside(out: Path) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("it is not a JSON object")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise OutputError(f"{display_path(path)}: cannot be read ({error}); mend or delete it") from None
+        raise OutputError(f"{display_path(path)}: cannot be read ({error}); correct or delete it") from None
     return {str(uid): str(error) for uid, error in content.items()}
 
 

@@ -55,10 +55,12 @@ def resolve(choice: EngineChoice) -> tuple[EngineName, Precision]:
     engine, precision = choice.engine, choice.precision
     if engine == "torch" or choice.device == "cuda":
         if engine not in (None, "torch"):
-            raise SettingError(f"engine {engine} computes on the processor; leave out --device cuda")
+            raise SettingError(
+                f"engine {engine} computes on the CPU only; leave out --device cuda, or choose --engine torch"
+            )
         return "torch", precision or ("float32" if choice.device == "cpu" else "float16")
     if precision == "float16":
-        raise SettingError("float16 is for CUDA; choose --engine torch --device cuda, or --precision bf16")
+        raise SettingError("float16 needs CUDA; choose --engine torch --device cuda, or --precision bf16")
     if engine is None:
         is_installed = importlib.util.find_spec("openvino") is not None
         if precision == "bf16" or (precision is None and is_installed and openvino.computes_bf16()):

@@ -16,6 +16,7 @@ from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError
 from foveate.models import Package
+from foveate.paths import display_path
 
 onnxruntime.disable_telemetry_events()  # the caller may have imported it before Foveate
 
@@ -140,8 +141,8 @@ def _open(folder: Path, spec: _GraphSpec, threads: int) -> _Graph:
         names = sorted(node.name for node in nodes)
         if names != sorted(expected):
             raise PackageError(
-                f"{path}: its {side} are {', '.join(names)}, not {', '.join(sorted(expected))}; "
-                "export it again"
+                f"{display_path(path)}: its {side} are {', '.join(names)}, not "
+                f"{', '.join(sorted(expected))}; export it again"
             )
     run_options = onnxruntime.RunOptions()
     for key, value in spec.options.items():
@@ -153,5 +154,6 @@ def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph ONNX Runtime refuses and why."""
     reason = " ".join(str(error).split())
     return PackageError(
-        f"{path}: ONNX Runtime {onnxruntime.__version__} cannot run it ({reason[:300]}); export it again"
+        f"{display_path(path)}: ONNX Runtime {onnxruntime.__version__} cannot run it ({reason[:300]}); "
+        "export it again"
     )

@@ -20,6 +20,7 @@ from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package
+from foveate.paths import display_path
 
 if TYPE_CHECKING:
     import openvino
@@ -43,7 +44,10 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
     """
     count = thread_count(threads)
     if precision not in PRECISION_HINTS:
-        raise SettingError(f"engine openvino computes in {' or '.join(PRECISION_HINTS)}, not in {precision}")
+        raise SettingError(
+            f"engine openvino does not compute in {precision}; choose --precision "
+            f"{' or '.join(PRECISION_HINTS)}"
+        )
     if precision == "bf16" and not computes_bf16():
         raise SettingError("this processor does not compute in bf16; choose --precision float32")
     core = _core()
@@ -150,7 +154,9 @@ def _with_channels_last(model: "openvino.Model") -> "openvino.Model":
 def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph OpenVINO refuses and why."""
     reason = " ".join(str(error).split())
-    return PackageError(f"{path}: OpenVINO {version()} cannot run it ({reason[-300:]}); export it again")
+    return PackageError(
+        f"{display_path(path)}: OpenVINO {version()} cannot run it ({reason[-300:]}); export it again"
+    )
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from foveate.engines.threads import thread_count
 from foveate.errors import PackageError, SettingError
 from foveate.models import Package
 from foveate.nets import GlobalPieces, LocalGlobalUNet, NetworkPlan
+from foveate.paths import display_path
 
 DTYPES: Mapping[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -101,10 +102,10 @@ def open(
         SettingError: there is no CUDA device, float16 is chosen for the CPU, or threads is below 1.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise SettingError("no CUDA device is there, or torch was built without CUDA; choose --device cpu")
+        raise SettingError("there is no CUDA device, or PyTorch was built without CUDA; choose --device cpu")
     precision = precision or ("float32" if device == "cpu" else "float16")
     if device == "cpu" and precision == "float16":
-        raise SettingError("processors do not compute in float16 in PyTorch; choose --precision bf16")
+        raise SettingError("PyTorch does not compute in float16 on the CPU; choose --precision bf16")
     count = thread_count(threads)
     torch.set_num_threads(count)
     network = load_network(package).to(device)
@@ -132,7 +133,8 @@ def load_network(package: Package) -> LocalGlobalUNet:
     except (AttributeError, KeyError, TypeError, RuntimeError, SettingError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise PackageError(
-            f"{path}: does not say what network the weights belong to ({reason}); choose another --engine"
+            f"{display_path(path)}: does not say which network the weights belong to ({reason}); choose "
+            "another --engine"
         ) from None
     return network.eval().requires_grad_(False)
 

@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 380, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 44
 """Margins for the labels of the axes, px."""
 
-Point = tuple[float, float]
+ChartPoint = tuple[float, float]
 """(x, y) in the units of the axes."""
 
 
@@ -45,17 +45,17 @@ class Chart:
     x: Axis
     y: Axis
 
-    def at(self, point: Point) -> str:
+    def at(self, point: ChartPoint) -> str:
         """Return the position of a point as 'x,y' in px of the page."""
         across = LEFT + self.x.share(point[0]) * (WIDTH - LEFT - RIGHT)
         down = HEIGHT - BOTTOM - self.y.share(point[1]) * (HEIGHT - TOP - BOTTOM)
         return f"{across:.1f},{down:.1f}"
 
-    def line(self, points: Sequence[Point], style: str) -> str:
+    def line(self, points: Sequence[ChartPoint], style: str) -> str:
         """Return a line through the points; `style` is a class of the style sheet."""
         return f'<polyline class="{style}" points="{" ".join(map(self.at, points))}"/>' if points else ""
 
-    def dots(self, points: Sequence[Point], style: str, radius: float, texts: Sequence[str] = ()) -> str:
+    def dots(self, points: Sequence[ChartPoint], style: str, radius: float, texts: Sequence[str] = ()) -> str:
         """Return a dot at each point; its tooltip is the text of the same index."""
         circles = []
         for index, point in enumerate(points):
@@ -64,7 +64,7 @@ class Chart:
             circles.append(f'<circle class="{style}" cx="{x}" cy="{y}" r="{radius:g}">{title}</circle>')
         return "".join(circles)
 
-    def whisker(self, x: float, interval: Point, style: str) -> str:
+    def whisker(self, x: float, interval: ChartPoint, style: str) -> str:
         """Return a vertical line between two numbers, such as the limits of an interval."""
         return self.line([(x, interval[0]), (x, interval[1])], style)
 

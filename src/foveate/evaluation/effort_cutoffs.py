@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from foveate import metrics, photographs
 from foveate.analysis import window_selection
+from foveate.choices import Effort
 from foveate.datasets import Case, truth
 from foveate.engines import Engine
 from foveate.errors import DatasetError
@@ -28,7 +29,7 @@ from foveate.geometry import canvas
 from foveate.inference.pipeline import Segmentation, coarse_maps, segment
 from foveate.inference.settings import Settings
 from foveate.models import Package
-from foveate.types import BlobPolarity, Effort, LesionCriterion, SelectionRule, TtaViews
+from foveate.types import BlobPolarity, LesionCriterion, SelectionRule, TtaViews
 from foveate.writers.maps import LevelMap, quantise
 
 LEVELS = 256
@@ -152,15 +153,18 @@ def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dic
     """
     if not results:
         raise DatasetError(
-            "no photograph is held back to choose the windows of less effort on; give a split with some"
+            "no photograph is held back to choose the windows of lower efforts on; give a split that holds "
+            "some back"
         )
-    tried = {share: cutoffs(results, share) for share in SHARES}
-    losses = {share: outcome(results, criteria).losses for share, criteria in tried.items()}
+    criteria_by_share = {share: cutoffs(results, share) for share in SHARES}
+    losses = {share: outcome(results, criteria).losses for share, criteria in criteria_by_share.items()}
     rules: dict[Effort, SelectionRule] = {}
     for effort, limit in LIMITS.items():
         allowed = [share for share in SHARES if limit.allows(losses[share])]
         if allowed:
-            rules[effort] = SelectionRule(tta_views=views, criteria=MappingProxyType(tried[min(allowed)]))
+            rules[effort] = SelectionRule(
+                tta_views=views, criteria=MappingProxyType(criteria_by_share[min(allowed)])
+            )
     return rules
 
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foveate import metrics
+from foveate.choices import Part
 from foveate.datasets import Case, is_annotated, truth
 from foveate.errors import DatasetError, FoveateError, LesionError
-from foveate.evaluation import figures, gallery, measures
+from foveate.evaluation import gallery, lesion_metrics, measures
 from foveate.evaluation.gallery import Gallery, Picture
 from foveate.evaluation.measures import MapComparison, Measures
 from foveate.evaluation.sources import CaseMaps, MapSource
 from foveate.metrics import PixelCounts
-from foveate.types import Part
 
 LEVEL_ONE = frozenset({1 / 255, 1 / 65535})
 """Probabilities of level 1 in maps of 8 and of 16 bits."""
@@ -43,7 +43,7 @@ class EvaluationSpec:
 class LesionOutcome:
     """The results of one lesion."""
 
-    figures: figures.Tree
+    figures: lesion_metrics.Tree
     """The figures, as in metrics.json."""
     pooled: PixelCounts
     """Counts of all photographs: the exact precision-recall curve."""
@@ -80,9 +80,12 @@ def evaluate(
         FoveateError: a photograph cannot be used; the message names it.
     """
     if not spec.cases:
-        raise DatasetError("no photograph to evaluate on; choose another --split")
+        raise DatasetError("there is no photograph to evaluate on; choose another --split")
     if not spec.thresholds:
-        raise LesionError("no lesion to evaluate; the set and the system have none in common")
+        raise LesionError(
+            "there is no lesion to evaluate, because the set and the system have none in common; choose "
+            "another set or model"
+        )
     accumulated: dict[str, _Accumulated] = {}
     for done, case in enumerate(spec.cases, start=1):
         try:
@@ -108,8 +111,8 @@ def _require_full_levels(accumulated: Mapping[str, _Accumulated]) -> None:
         highest = max(measured.highest for measured in results.each)
         if highest in LEVEL_ONE:
             raise DatasetError(
-                f"the maps of {lesion} hold levels 0 and 1 only, probabilities up to {highest:.2g}; "
-                "write 0 and 255, or floats of 0 and 1"
+                f"the maps of {lesion} contain only the levels 0 and 1, which are probabilities up to "
+                f"{highest:.2g}; write 0 and 255, or floating-point 0 and 1"
             )
 
 
@@ -155,7 +158,7 @@ def _add_picture(pictures: Gallery, maps: CaseMaps, comparison: MapComparison, m
 def _outcome(spec: EvaluationSpec, lesion: str, accumulated: _Accumulated) -> LesionOutcome:
     draws = metrics.resample_photographs(len(accumulated.each), spec.resamples, spec.seed)
     return LesionOutcome(
-        figures=figures.lesion(accumulated.each, accumulated.pooled, spec.thresholds[lesion], draws),
+        figures=lesion_metrics.compute(accumulated.each, accumulated.pooled, spec.thresholds[lesion], draws),
         pooled=accumulated.pooled,
         each=accumulated.each,
         gallery=accumulated.gallery,

@@ -138,19 +138,19 @@ def outcome(cases: Sequence[CaseRegions], minimum_evidence: float, minimum_area:
         minimum_evidence: canvas px.
         minimum_area: canvas px.
     """
-    hits = marked = found = false_regions = 0
+    lesion_pixels = region_pixels = detected = false_regions = 0
     for case in cases:
         is_kept = case.evidence >= minimum_evidence
         is_kept[0] = False
-        hits += int(case.lesion_px[is_kept].sum())
-        marked += int(case.areas[is_kept].sum())
+        lesion_pixels += int(case.lesion_px[is_kept].sum())
+        region_pixels += int(case.areas[is_kept].sum())
         is_listed = is_kept & (case.areas >= minimum_area)
-        found += len(np.unique(case.pairs[0, is_listed[case.pairs[1]]]))
+        detected += len(np.unique(case.pairs[0, is_listed[case.pairs[1]]]))
         false_regions += int(np.count_nonzero(is_listed & (case.lesion_px == 0)))
     annotated_px = sum(case.annotated_px for case in cases)
     return CutOutcome(
-        dice=2 * hits / (marked + annotated_px),
-        found=found / sum(case.annotated for case in cases),
+        dice=2 * lesion_pixels / (region_pixels + annotated_px),
+        found=detected / sum(case.annotated for case in cases),
         false_regions=false_regions / len(cases),
     )
 
@@ -167,7 +167,8 @@ def choose(cases: Sequence[CaseRegions], minimum_area: int) -> EvidenceCut:
     """
     if not any(case.annotated for case in cases):
         raise DatasetError(
-            "no lesion is annotated in the photographs held back: the least evidence needs some"
+            "no lesion is annotated in the held-back photographs, so the least evidence cannot be chosen; "
+            "hold back others"
         )
     before = outcome(cases, 0.0, minimum_area)
     evidence = np.concatenate([case.evidence[1:] for case in cases])

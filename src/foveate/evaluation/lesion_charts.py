@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foveate import metrics
-from foveate.evaluation.charts import UNIT, Axis, Chart, Point
+from foveate.evaluation.charts import UNIT, Axis, Chart, ChartPoint
 from foveate.metrics import PixelCounts
 from foveate.metrics.froc import Matching
 
@@ -102,7 +102,7 @@ def reliability(figures: Figures) -> str:
     )
 
 
-def _curve(pooled: PixelCounts) -> list[Point]:
+def _curve(pooled: PixelCounts) -> list[ChartPoint]:
     """Return the exact precision-recall curve at CURVE_POINTS recalls, starting at recall 0."""
     curve = metrics.precision_recall(pooled)
     assert curve is not None  # the caller has checked that the lesion occurs
@@ -112,7 +112,7 @@ def _curve(pooled: PixelCounts) -> list[Point]:
     return [first, *zip(curve.recall[index].tolist(), curve.precision[index].tolist(), strict=True)]
 
 
-def _points(pooled: PixelCounts, places: Sequence[int]) -> list[Point]:
+def _points(pooled: PixelCounts, places: Sequence[int]) -> list[ChartPoint]:
     """Return (recall, precision) at some 16-bit thresholds, except where no pixel reaches the threshold."""
     hits, false_positives = pooled.at_or_above(np.array(places))
     lesion = int(pooled.positives.sum())

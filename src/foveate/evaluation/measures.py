@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from foveate import metrics
+from foveate.choices import Part
 from foveate.evaluation.sources import CaseMaps, full_box
 from foveate.geometry import canvas, field_of_view
 from foveate.metrics import LesionDetections, PixelCounts
 from foveate.metrics.froc import THRESHOLDS, Matching
 from foveate.metrics.thresholds import StoredMap
-from foveate.types import Part
 
 ESTIMATOR_NAMES = tuple(metrics.ESTIMATORS)
 """Names of the three estimates of the area under the precision-recall curve."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foveate import atomic_files
-from foveate.errors import OutputError
 from foveate.evaluation import html_report, tables
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.tables import EvaluationInfo
@@ -26,13 +25,7 @@ def prepare(out: Path, *, replace: bool = False) -> None:
     Raises:
         OutputError: the folder cannot be written, or holds results that are not to be replaced.
     """
-    present = [name for name in FILES if (out / name).exists()]
-    if present and not replace:
-        raise OutputError(
-            f"{out}: already contains {present[0]}; replace that evaluation with --replace, or choose "
-            "another --out"
-        )
-    atomic_files.require_writable(out)
+    atomic_files.require_free(out, FILES, results="evaluation", replace=replace)
 
 
 def write(

@@ -14,6 +14,8 @@ from foveate.datasets.folders import same_name
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, LesionError, SettingError
 from foveate.models import Package
+from foveate.paths import display_path
+from foveate.wording import quantity
 
 FOREIGN_THRESHOLD = 0.5
 """Default probability from which a pixel is lesion, for maps that are read."""
@@ -37,13 +39,15 @@ def select_cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
     file = Path(path if is_fold else split)
     if not file.is_file():
         raise DatasetError(
-            f"no split {split!r}: {layout.name} has {', '.join(layout.splits)}, and {file} is no file"
+            f"split {split!r} is neither a split of {layout.name} nor a file; choose one of "
+            f"{', '.join(layout.splits)}, or give a JSON file of folds"
         )
     folds = splits.read(file)
     names = [name for name, number in folds.items() if not is_fold or number == int(fold)]
     if not names:
         raise DatasetError(
-            f"{file}: fold {fold} holds no photograph; there are {sorted(set(folds.values()))}"
+            f"{display_path(file)}: fold {fold} has no photograph; choose one of the folds "
+            f"{', '.join(map(str, sorted(set(folds.values()))))}"
         )
     return _cases_by_name(names, root, layout)
 
@@ -69,10 +73,14 @@ def _cases_by_name(names: Sequence[str], root: Path, layout: Layout) -> tuple[Ca
     for name in names:
         if name not in by_name:
             raise DatasetError(
-                f"{root}: photograph {name} of the split is not in the set; is it unpacked whole?"
+                f"{display_path(root)}: photograph {name} of the split is not in the set; unpack the whole "
+                "set, or give its own split"
             )
         if sum(case.name == name for case in present) > 1:
-            raise DatasetError(f"{root}: two photographs are called {name}; name the split itself")
+            raise DatasetError(
+                f"{display_path(root)}: two photographs are called {name}; choose a split of the set "
+                "instead of a file"
+            )
     return tuple(by_name[name] for name in sorted(names))
 
 
@@ -113,8 +121,8 @@ def select_lesions(
     """
     annotated = [code for code in layout.lesions if any(is_annotated(case, code) for case in cases)]
     known_codes = list(package.contract.lesions) if package else annotated
-    left_out = {code: "the model does not know it" for code in annotated if code not in known_codes}
-    left_out |= {code: "the set does not show it" for code in known_codes if code not in annotated}
+    left_out = {code: "the model does not have it" for code in annotated if code not in known_codes}
+    left_out |= {code: "the set is not annotated for it" for code in known_codes if code not in annotated}
     common = [code for code in known_codes if code in annotated]
     for code in selection.lesions or ():
         if code in left_out:
@@ -122,12 +130,14 @@ def select_lesions(
     codes = tuple(common) if selection.lesions is None else lesions.select(selection.lesions, common)
     if not codes:
         raise LesionError(
-            f"nothing to score: the set shows {', '.join(annotated)}, "
-            f"the system knows {', '.join(known_codes)}"
+            f"there is nothing to score: the set is annotated for {', '.join(annotated)}, "
+            f"the system has {', '.join(known_codes)}; choose another set or model"
         )
     for code, threshold in selection.thresholds.items():
         if code not in codes:
-            raise SettingError(f"a threshold for {code}, which is not scored; scored are {', '.join(codes)}")
+            raise SettingError(
+                f"a threshold is given for {code}, which is not among the scored lesions: {', '.join(codes)}"
+            )
         if not 0 < threshold <= 1:
             raise SettingError(f"threshold {code}={threshold:g}; give a probability above 0 and at most 1")
     own = {code: package.decisions[code].threshold if package else FOREIGN_THRESHOLD for code in codes}
@@ -150,15 +160,18 @@ class PreviouslySeen:
             total: number of photographs that are scored.
         """
         counts = {
-            "the model learned from": self.in_training,
-            "its thresholds were chosen on": self.in_threshold_selection,
+            "used to train the model": self.in_training,
+            "used to choose its thresholds": self.in_threshold_selection,
         }
-        parts = [f"{what} {number}" for what, number in counts.items() if number]
+        parts = [
+            f"{number} {'was' if number == 1 else 'were'} {use}" for use, number in counts.items() if number
+        ]
         if not parts:
             return ""
         return (
-            f"By their names, of the photographs scored here ({total}) {' and '.join(parts)}: these "
-            "figures do not say how good it is on photographs that are new to it."
+            f"Judging by their names, of the {quantity(total, 'photograph')} scored here, "
+            f"{' and '.join(parts)}: these figures do not show how good the model is on photographs that "
+            "are new to it."
         )
 
 

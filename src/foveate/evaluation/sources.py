@@ -30,6 +30,7 @@ from foveate.inference.prepared_canvas import find_field
 from foveate.inference.settings import FieldChoice, Settings
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
+from foveate.paths import display_path
 from foveate.types import Box, Field, FieldRule, Photograph
 from foveate.warning_filter import suppress_warnings
 
@@ -125,19 +126,24 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
         content = _content(path)
     except DAMAGED as error:
         reason = " ".join(str(error).split())
-        raise DatasetError(f"{path}: unreadable map ({reason}); write it anew") from error
+        raise DatasetError(f"{display_path(path)}: unreadable map ({reason}); write it again") from error
     stored = content.astype(content.dtype.newbyteorder("="), copy=False)
     if stored.shape != shape:
         raise DatasetError(
-            f"{path}: the map is {_by(stored.shape)}, its photograph {_by(shape)}; write one grey map of the "
-            "photograph's full size"
+            f"{display_path(path)}: the map has {_by(stored.shape)} px, its photograph {_by(shape)} px; "
+            "write one grey map of the photograph's full size"
         )
     if stored.dtype.kind != "f" and stored.dtype not in (np.bool_, np.uint8, np.uint16):
-        raise DatasetError(f"{path}: a map of {stored.dtype}; write 8 or 16 bits without sign, or floats")
+        raise DatasetError(
+            f"{display_path(path)}: the map is {stored.dtype}; write uint8 or uint16, or floating point"
+        )
     if stored.dtype.kind == "f":
         low, high = float(stored.min()), float(stored.max())
         if not (low >= 0 and high <= 1):  # NaN fails both
-            raise DatasetError(f"{path}: runs from {low:g} to {high:g}; probabilities lie in [0, 1]")
+            raise DatasetError(
+                f"{display_path(path)}: the map has values from {low:g} to {high:g}; write probabilities "
+                "from 0 to 1"
+            )
     return stored
 
 
@@ -163,9 +169,9 @@ def _decode_picture(path: Path) -> np.ndarray:
         raise ValueError("the file is empty")
     is_read, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if not is_read:
-        raise ValueError(f"no {path.suffix} picture")
+        raise ValueError(f"not a {path.suffix} picture")
     if len(pages) > 1:
-        raise ValueError(f"holds {len(pages)} pictures")
+        raise ValueError(f"it holds {len(pages)} pictures")
     if content[:2] in (b"II", b"MM"):  # OpenCV turns a TIFF upright, but not a PNG
         return np.asarray(pages[0])
     with suppress_warnings(), PngImageFile(io.BytesIO(content)) as image:
@@ -197,11 +203,14 @@ def _only(folder: Path, names: Sequence[str]) -> Path:
     if not files:
         possible = [name for name in names if name.replace("/", "_") == names[0]]
         raise DatasetError(
-            f"{folder}: no map {' or '.join(possible)} ({', '.join(SUFFIXES)}); write one for every "
-            "photograph and lesion, or choose lesions with --lesions"
+            f"{display_path(folder)}: there is no map {' or '.join(possible)} ({', '.join(SUFFIXES)}); "
+            "write one for every photograph and lesion, or choose lesions with --lesions"
         )
     if len(files) > 1:
-        raise DatasetError(f"{folder}: {files[0]} beside {files[1]}; keep one map")
+        raise DatasetError(
+            f"{display_path(folder)}: {files[0]} and {files[1]} are maps of the same photograph and lesion; "
+            "keep one"
+        )
     return folder / files[0]
 
 

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from foveate import metrics
+from foveate.choices import Effort
 from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
-from foveate.evaluation.figures import Tree
+from foveate.evaluation.lesion_metrics import Tree
 from foveate.evaluation.measures import Measures, search_thresholds
 from foveate.evaluation.selection import PreviouslySeen
 from foveate.metrics import Estimate
 from foveate.metrics.bootstrap import COVERAGE
-from foveate.types import Effort
 from foveate.version import version
 from foveate.writers import NOTICE, Provenance
 
@@ -158,7 +158,7 @@ def headline(outcome: LesionOutcome) -> dict[str, str]:
         "coarse_11": _format_estimate(figures["aupr"]["coarse_11"]),
         "Dice": _format_estimate(figures["dice"]),
         "lesions found": _format_estimate(detection["sensitivity"]),
-        "false per photograph": _format_estimate(detection["false_positives_per_photograph"]),
+        "false regions\nper photograph": _format_estimate(detection["false_positives_per_photograph"]),
     }
 
 

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Num, UInt8
 
+from foveate.choices import Part
 from foveate.errors import GeometryError
-from foveate.types import Box, Field, Frame, ModelContract, Part
+from foveate.types import Box, Field, Frame, ModelContract
 
 PAPER_CROP = (2816, 3328)
 """(rows, columns) of the paper's centre crop of a 2848 x 4288 photograph (section 2.2)."""

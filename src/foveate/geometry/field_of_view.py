@@ -105,7 +105,7 @@ def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
     raise FieldError(
         f"two fields of view: discs around (row {field.centre[0]:.0f}, column {field.centre[1]:.0f}) and "
         f"({other.centre[0]:.0f}, {other.centre[1]:.0f}); save each eye as a photograph of its "
-        "own, or select one with --field ROW,COL,RADIUS"
+        "own, or choose one with --field ROW,COL,RADIUS"
     )
 
 
@@ -171,7 +171,8 @@ def full_frame(shape: tuple[int, int]) -> Field:
     height, width = shape
     if min(shape) < SMALLEST:
         raise FieldError(
-            f"the photograph is {height} x {width} px; a field of view needs at least {SMALLEST} px"
+            f"the photograph is {height} x {width} px, but a field of view needs at least {SMALLEST} px on "
+            "each side; give the original"
         )
     box = Box(top=0, left=0, bottom=height, right=width)
     return Field(centre=(height / 2, width / 2), radius=math.hypot(height, width) / 2, box=box)
@@ -242,8 +243,8 @@ def _chords(field: Field, rows: Int64[np.ndarray, " R"]) -> tuple[Int64[np.ndarr
 def _no_disc(reason: str) -> str:
     """Return the error message for a photograph without a round field of view."""
     return (
-        f"no round field of view: {reason}; if it is a fundus photograph, "
-        "name the field with --field ROW,COL,RADIUS or --field full"
+        f"no round field of view: {reason}; if this is a fundus photograph, give the field with "
+        "--field ROW,COL,RADIUS or --field full"
     )
 
 

@@ -93,7 +93,7 @@ class LitRim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Patch:
+class _LitPatch:
     """The largest lit patch at one threshold, px of the reduced photograph."""
 
     mask: Bool[np.ndarray, "h w"]
@@ -119,7 +119,7 @@ def fit(pixels: UInt8[np.ndarray, "H W 3"]) -> LitRim | None:
     picture = _reduce(pixels)
     surround = min(float(np.percentile(picture, 2)), BLACK)
     brightness = float(picture[picture >= picture.mean()].mean()) - surround
-    best: tuple[float, _Patch, _Circle] | None = None  # score, patch, circle
+    best: tuple[float, _LitPatch, _Circle] | None = None  # score, patch, circle
     for threshold in (share * brightness for share in SHARES if share * brightness >= LOWEST):
         patch = _largest_patch(picture > surround + threshold)
         circle = _ransac(patch.rim)
@@ -155,7 +155,7 @@ def _reduce(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "h w"]:
     return np.asarray(cv2.blur(brightest.astype(np.float32), (3, 3)))
 
 
-def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _Patch:
+def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _LitPatch:
     """Return the largest 4-connected patch, and the points of its outline that lie on its convex hull.
 
     Points along the patch's bounding box are left out, since the camera or the photograph may
@@ -165,7 +165,7 @@ def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _Patch:
         lit.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
     if len(stats) == 1:
-        return _Patch(mask=lit, box=Box(top=0, left=0, bottom=0, right=0), rim=np.zeros((0, 2)))
+        return _LitPatch(mask=lit, box=Box(top=0, left=0, bottom=0, right=0), rim=np.zeros((0, 2)))
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     left, top, width, height, _ = (int(value) for value in stats[largest])
     mask = labels == largest
@@ -177,7 +177,7 @@ def _largest_patch(lit: Bool[np.ndarray, "h w"]) -> _Patch:
     margin = _margin(height, width)
     first, last = (top + margin, left + margin), (top + height - margin, left + width - margin)
     is_rim = (depth <= 2) & ((outline >= first) & (outline < last)).all(axis=1)
-    return _Patch(
+    return _LitPatch(
         mask=mask,
         box=Box(top=top, left=left, bottom=top + height, right=left + width),
         rim=outline[is_rim] + 0.5,
@@ -248,7 +248,7 @@ def _with_rim(
     return _Circle(centre=centre, radius=radius, on_rim=distance <= _tolerance(radius))
 
 
-def _is_plausible(patch: _Patch, circle: _Circle) -> bool:
+def _is_plausible(patch: _LitPatch, circle: _Circle) -> bool:
     """Return whether the lit patch lies in the disc and fills enough of it."""
     rows, columns = (
         np.arange(length) + 0.5 - c for length, c in zip(patch.mask.shape, circle.centre, strict=True)
@@ -259,7 +259,7 @@ def _is_plausible(patch: _Patch, circle: _Circle) -> bool:
     return outside <= OUTSIDE * area and int((patch.mask & disc).sum()) >= LIT_SHARE * int(disc.sum())
 
 
-def _score(picture: Float32[np.ndarray, "h w"], patch: _Patch, circle: _Circle) -> float:
+def _score(picture: Float32[np.ndarray, "h w"], patch: _LitPatch, circle: _Circle) -> float:
     """Return the lit share of the visible rim times the drop of brightness there; 0 if either is too small.
 
     Args:
@@ -302,7 +302,7 @@ def _levels_at(
     return levels
 
 
-def _field_box(patch: _Patch, circle: _Circle, shape: tuple[int, int]) -> Box:
+def _field_box(patch: _LitPatch, circle: _Circle, shape: tuple[int, int]) -> Box:
     """Return the bounding box of the disc, photograph px, clipped to the photograph and the camera's cuts."""
     sides = []
     for axis in (0, 1):

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt16
 from foveate.errors import GeometryError, LesionError
 from foveate.geometry import canvas, feature_sampling, tiling
 from foveate.types import Probabilities
+from foveate.wording import quantity
 
 LEVELS = 65535
 """Stored level of probability 1; a probability p is stored as round(p * LEVELS)."""
@@ -132,7 +133,10 @@ def stitch(
     Source: weighted overlap-add; the taper is our choice.
     """
     if inside.shape != shape:
-        raise GeometryError(f"the field's mask is {_by(inside.shape)} px, but the canvas is {_by(shape)} px")
+        raise GeometryError(
+            f"the field's mask is {_by(inside.shape)} px, but the canvas is {_by(shape)} px; give a mask of "
+            "the canvas"
+        )
     if (np.diff(corners[:, 0]) < 0).any():
         raise GeometryError(
             "windows are not ordered from top to bottom; keep the order of tiling.regular_grid"
@@ -225,7 +229,10 @@ class _RowAccumulator:
         (rows, columns), (height, width) = self._taper.shape, self._inside.shape
         expected = (len(self._sums), rows, columns)
         if window.shape != expected:
-            raise GeometryError(f"a window is {_by(window.shape)}, but those before it are {_by(expected)}")
+            raise GeometryError(
+                f"a window is {_by(window.shape)}, but those before it are {_by(expected)}; give windows of "
+                "one size"
+            )
         if min(row, column) < 0 or row + rows > height or column + columns > width:
             raise GeometryError(
                 f"the window of {rows} x {columns} px at ({row}, {column}) leaves the canvas of "
@@ -234,8 +241,8 @@ class _RowAccumulator:
         low, high = float(window.min()), float(window.max())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN fails both
             raise GeometryError(
-                f"the window at ({row}, {column}) has values from {low:g} to {high:g}; probabilities are in "
-                "[0, 1]"
+                f"the window at ({row}, {column}) has values from {low:g} to {high:g}; give probabilities "
+                "from 0 to 1"
             )
 
     def _advance(self, row: int) -> None:
@@ -327,11 +334,16 @@ def _pair(
     count = 0
     for batch in batches:
         if count + len(batch) > len(corners):
-            raise GeometryError(f"at least {count + len(batch)} windows for {len(corners)} corners")
+            raise GeometryError(
+                f"at least {count + len(batch)} windows for {quantity(len(corners), 'corner')}; give one "
+                "window per corner"
+            )
         yield from zip(batch, corners[count : count + len(batch)], strict=True)
         count += len(batch)
     if count < len(corners):
-        raise GeometryError(f"{count} windows for {len(corners)} corners")
+        raise GeometryError(
+            f"{quantity(count, 'window')} for {quantity(len(corners), 'corner')}; give one window per corner"
+        )
 
 
 def _by(shape: tuple[int, ...]) -> str:

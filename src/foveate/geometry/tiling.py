@@ -83,7 +83,9 @@ def cover_field(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, larges
     blocks: Bool[np.ndarray, "r c"] = np.logical_or.reduce(pixels, axis=(1, 3))
     rows = np.flatnonzero(blocks.any(axis=1))
     if not len(rows):
-        raise GeometryError("no pixel of the canvas is inside the field, so there is nothing to cover")
+        raise GeometryError(
+            "no pixel of the canvas is inside the field, so there is nothing to cover; choose another region"
+        )
     shared, most, overhead = overlap // step, largest // step**2, WINDOW_OVERHEAD_PIXELS / step**2
     first_row, last_row = int(rows[0]), int(rows[-1]) + 1
     best: tuple[float, tuple[int, int], list[_WindowRow]] | None = None

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from foveate import models, photographs, templates, writers
 from foveate.analysis import regions
-from foveate.choices import Device, EngineName, Precision
+from foveate.choices import Device, Effort, EngineName, Part, Precision
 from foveate.engines import Engine
 from foveate.engines.choice import EngineChoice, open_engine
 from foveate.engines.threads import available_processors
@@ -33,10 +33,10 @@ from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
-from foveate.types import Decision, Effort, Field, Part, Photograph, Region
+from foveate.types import Decision, Field, Photograph, Region
 from foveate.writers import (
     DicomRequest,
-    Format,
+    MapFormat,
     SummaryRow,
     dicom_extra,
     figures,
@@ -108,7 +108,7 @@ class Model:
         out: str | Path,
         *,
         settings: Settings = DEFAULTS,
-        format: Format = "png",
+        format: MapFormat = "png",
         resume: bool = False,
         workers: int = 1,
         objects: DicomRequest | None = None,
@@ -191,7 +191,7 @@ class Result:
         """Threshold and minimum area of each lesion."""
         return self.segmentation.decisions
 
-    def map(self, lesion: str, *, format: Format = "png") -> Float32[np.ndarray, "H W"]:
+    def map(self, lesion: str, *, format: MapFormat = "png") -> Float32[np.ndarray, "H W"]:
         """Return a lesion's probabilities, 0 to 1, at the photograph's resolution, rounded as in a file.
 
         The mask is exactly the pixels whose probability reaches the threshold.
@@ -201,7 +201,7 @@ class Result:
         """
         return self._level_map(lesion, format) / np.float32(maps.max_level(format))
 
-    def mask(self, lesion: str, *, format: Format = "png") -> Bool[np.ndarray, "H W"]:
+    def mask(self, lesion: str, *, format: MapFormat = "png") -> Bool[np.ndarray, "H W"]:
         """Return the mask of a lesion, including regions below the minimum area.
 
         Raises:
@@ -263,7 +263,7 @@ class Result:
         out: str | Path,
         *,
         name: str | None = None,
-        format: Format = "png",
+        format: MapFormat = "png",
         objects: DicomRequest | None = None,
     ) -> SummaryRow:
         """Write maps, masks, overlay and tables of this photograph, as `foveate predict` does.
@@ -314,7 +314,7 @@ class Result:
         """The outlined areas of all lesions, as bits; the outlines are drawn anew for each picture."""
         return figures.outlines(self._as_written)
 
-    def _level_map(self, lesion: str, format: Format) -> maps.LevelMap:
+    def _level_map(self, lesion: str, format: MapFormat) -> maps.LevelMap:
         """Return a lesion's map in the levels that a file of the format stores."""
         return maps.quantise(stitching.native_map(self.segmentation.probabilities, lesion), format)
 

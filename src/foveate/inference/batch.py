@@ -33,7 +33,7 @@ from foveate.photographs import PhotographFile, PhotographFiles
 from foveate.wording import quantity
 from foveate.writers import (
     DicomRequest,
-    Format,
+    MapFormat,
     PhotographResult,
     PredictRequest,
     PredictRun,
@@ -71,7 +71,7 @@ class BatchJob:
     versions: Mapping[str, str]
     """Name -> version or setting of the engine, for run.json."""
     settings: Settings = DEFAULTS
-    format: Format = "png"
+    format: MapFormat = "png"
     """Format of the probability maps."""
     resume: bool = False
     """Continue the run that the folder holds: results that a new run would reproduce are kept."""
@@ -248,7 +248,7 @@ def predict_request(
     package: Package,
     engine: str,
     settings: Settings,
-    format: Format,
+    format: MapFormat,
     *,
     objects: DicomRequest | None = None,
 ) -> PredictRequest:
@@ -284,7 +284,7 @@ def predict_request(
 
 
 def photograph_result(
-    segmentation: Segmentation, *, name: str, format: Format = "png", objects: DicomRequest | None = None
+    segmentation: Segmentation, *, name: str, format: MapFormat = "png", objects: DicomRequest | None = None
 ) -> PhotographResult:
     """Convert a segmentation to the value that the writers receive."""
     request = predict_request(
@@ -305,7 +305,7 @@ def save(
     out: Path,
     *,
     name: str,
-    format: Format = "png",
+    format: MapFormat = "png",
     objects: DicomRequest | None = None,
 ) -> SummaryRow:
     """Write all files of one photograph, but not the summary and the page of the whole folder.

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
+from foveate.choices import Part
 from foveate.errors import GeometryError
 from foveate.geometry import canvas, field_of_view
 from foveate.inference.settings import FieldChoice
-from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Part, Photograph
+from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Photograph
 
 LARGEST_CANVAS = 120_000_000
 """Largest canvas, in pixels: as many as the largest photograph that is read. Without this limit, a small
@@ -103,8 +104,8 @@ def _require_bounded(frame: Frame, field: Field, contract: ModelContract) -> Non
         height, width = frame.shape
         raise GeometryError(
             f"scaling the field of {field.diameter:.0f} px to the model's {contract.field_diameter:.0f} px "
-            f"gives a canvas of {height} x {width} px, more than {LARGEST_CANVAS:,} px; choose --region "
-            "field or a larger --field"
+            f"gives a canvas of {height} x {width} px, more than {LARGEST_CANVAS:,} px in all; choose "
+            "--region field, or a larger --field"
         )
 
 

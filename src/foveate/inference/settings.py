@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from foveate import lesions
+from foveate.choices import Effort, Part
 from foveate.errors import LesionError, SettingError
 from foveate.models import Package
-from foveate.types import Decision, Effort, Part, SelectionRule
+from foveate.types import Decision, SelectionRule
 
 FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
 """'auto' (as in training), 'full' (the whole photograph), or a disc: (row, column, radius), photograph px."""
@@ -89,7 +90,7 @@ def selection_rule(package: Package, effort: Effort) -> SelectionRule | None:
     if effort not in package.selection_rules:
         efforts = ", ".join(("full", *package.selection_rules))
         raise SettingError(
-            f"model {package.name} {package.version} has no rule that selects windows for effort {effort}; "
-            f"choose --effort {efforts}"
+            f"model {package.name} {package.version} cannot select windows for effort {effort}; choose "
+            f"--effort {efforts}"
         )
     return package.selection_rules[effort]

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from foveate.errors import GeometryError, SettingError
+from foveate.wording import quantity
 
 COVERAGE = 0.95
 """Share of the resampled scores that lie in the interval."""
@@ -57,9 +58,9 @@ def resample_photographs(
         SettingError: fewer than one sample is asked for.
     """
     if photographs < 1:
-        raise GeometryError("no photographs to draw from; score at least one")
+        raise GeometryError("there is no photograph to resample; score at least one")
     if resamples < 1:
-        raise SettingError(f"resamples is {resamples}; draw at least once")
+        raise SettingError(f"resamples is {resamples}; give 1 or more")
     shares = np.full(photographs, 1 / photographs)
     return np.random.default_rng(seed).multinomial(photographs, shares, size=resamples)
 
@@ -135,14 +136,15 @@ def paired_interval(
     """
     if first.shape != second.shape:
         raise GeometryError(
-            f"{first.shape[0]} photographs beside {second.shape[0]}, {first.shape[1]} columns beside "
-            f"{second.shape[1]}; compare both systems on the same photographs"
+            f"the first system has {quantity(first.shape[0], 'photograph')} and "
+            f"{quantity(first.shape[1], 'column')}, the second {second.shape[0]} and {second.shape[1]}; "
+            "compare both on the same photographs"
         )
     draws = resample_photographs(len(first), resamples, seed)
     # The scores of all photographs, without resampling; their difference is the estimate.
     values = [statistic(table.sum(axis=0, keepdims=True))[0] for table in (first, second)]
     if np.isnan(values).any():
-        return Estimate(value=None, reason="the score means nothing for at least one of the two")
+        return Estimate(value=None, reason="the score is undefined for at least one of the two systems")
     difference = _scores(first, statistic, draws) - _scores(second, statistic, draws)
     low, high = _percentiles(difference) or (None, None)
     return Estimate(value=float(values[0] - values[1]), low=low, high=high)

@@ -85,7 +85,7 @@ class PlattScaling:
     def __post_init__(self) -> None:
         """Raise SettingError if the order of pixels would change."""
         if not self.slope > 0:
-            raise SettingError(f"a scaling's slope is {self.slope:g}; it is above 0")
+            raise SettingError(f"the slope of a calibration is {self.slope:g}; give a number above 0")
 
     def of_counts(self, counts: PixelCounts) -> PixelCounts:
         """Return the counts of the scaled maps, with edges rounded to the nearest index of the grid."""

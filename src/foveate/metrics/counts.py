@@ -43,8 +43,8 @@ class PixelCounts:
         where = np.searchsorted(wide.bin_edges, narrow.bin_edges)
         if where[-1] == len(wide.bin_edges) or not np.array_equal(wide.bin_edges[where], narrow.bin_edges):
             raise GeometryError(
-                f"counts over {len(wide.bin_edges)} and {len(narrow.bin_edges)} bins do not add up; "
-                "count both maps by the bins of their formats"
+                f"counts with {len(wide.bin_edges)} and {len(narrow.bin_edges)} bin edges cannot be added; "
+                "count both maps with the bins of their formats"
             )
         positives, negatives = wide.positives.copy(), wide.negatives.copy()
         positives[where] += narrow.positives
@@ -124,7 +124,7 @@ def pool(counts: Sequence[PixelCounts]) -> PixelCounts:
         GeometryError: there are no counts.
     """
     if not counts:
-        raise GeometryError("no counts to pool; score at least one photograph")
+        raise GeometryError("there are no counts to pool; score at least one photograph")
     total = counts[0]
     for summand in counts[1:]:
         total = total + summand

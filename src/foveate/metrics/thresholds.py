@@ -42,7 +42,7 @@ def to_index(probability: float) -> int:
         SettingError: the probability is not in [0, 1].
     """
     if not 0 <= probability <= 1:
-        raise SettingError(f"{probability:g} is no probability; give 0 to 1")
+        raise SettingError(f"{probability:g} is not a probability; give a number from 0 to 1")
     steps = probability * STEPS
     return 2 * math.floor(steps) + (steps > math.floor(steps))
 
@@ -70,9 +70,7 @@ def bin_edges(dtype: np.dtype) -> Int64[np.ndarray, " B"]:
         return np.arange(MAX_INDEX + 1)
     levels = {np.dtype(bool): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(dtype)
     if levels is None:
-        raise GeometryError(
-            f"a map of {dtype}; give 8 or 16 bits without sign, or floating point from 0 to 1"
-        )
+        raise GeometryError(f"the map is {dtype}; give uint8 or uint16, or floating point from 0 to 1")
     return np.arange(levels + 1) * (MAX_INDEX // levels)
 
 

@@ -13,15 +13,14 @@ from types import MappingProxyType
 from typing import TypeVar, get_args
 
 from foveate import lesions
+from foveate.choices import Effort, Part
 from foveate.errors import LesionError, PackageError
 from foveate.types import (
     BlobPolarity,
     Decision,
-    Effort,
     FieldRule,
     LesionCriterion,
     ModelContract,
-    Part,
     SelectionRule,
     TtaViews,
 )
@@ -35,7 +34,7 @@ CONNECTIVITY = 8
 T = TypeVar("T")
 
 TYPE_NAMES: dict[type, str] = {
-    str: "a text",
+    str: "a string",
     int: "a whole number",
     float: "a number",
     dict: "an object",
@@ -138,14 +137,15 @@ def decode(text: bytes, source: str) -> tuple[Manifest, Mapping[str, str]]:
     reader = _Reader(source, parse(text, source))
     if (number := reader.value("format", int)) != FORMAT:
         raise reader.error(
-            "format", f"is {number}; this Foveate reads format {FORMAT}: install the one that fits it"
+            "format",
+            f"is {number}, but this version of Foveate reads only format {FORMAT}; install one that reads it",
         )
     reader.require(
         "connectivity", reader.value("connectivity", int) == CONNECTIVITY, f"must be {CONNECTIVITY}"
     )
     name = reader.value("name", str)
     reader.require(
-        "name", re.fullmatch(r"[\w.-]+", name, re.ASCII) is not None, "must be letters, digits, . _ -"
+        "name", re.fullmatch(r"[\w.-]+", name, re.ASCII) is not None, "must consist of letters, digits, . _ -"
     )
     contract = _contract(reader)
     manifest = Manifest(
@@ -175,10 +175,10 @@ def parse(text: bytes, source: str) -> dict[str, object]:
     try:
         content = json.loads(text)
     except ValueError as error:  # bytes that are not UTF-8, or text that is not JSON
-        raise PackageError(f"{source}: no JSON ({error}); export the package again") from None
+        raise PackageError(f"{source}: not valid JSON ({error}); export the package again") from None
     if not isinstance(content, dict):
         type_name = TYPE_NAMES.get(type(content), "a value")
-        raise PackageError(f"{source}: {type_name}, not an object; export the package again")
+        raise PackageError(f"{source}: is {type_name}, not an object; export the package again")
     return content
 
 
@@ -214,16 +214,14 @@ class _Reader:
 
     def choice(self, key: str, choices: tuple[T, ...]) -> T:
         """Return the value of a key, which must be one of some words or numbers."""
-        chosen = self.value(key, type(choices[0]))
-        self.require(
-            key, chosen in choices, f"is {_short(chosen)}, not one of {', '.join(map(str, choices))}"
-        )
-        return chosen
+        value = self.value(key, type(choices[0]))
+        self.require(key, value in choices, f"must be one of {', '.join(map(str, choices))}")
+        return value
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         """Return a list of `count` numbers."""
         values = self.value(key, list)
-        self.require(key, len(values) == count, f"must be {count} numbers")
+        self.require(key, len(values) == count, f"must have {count} numbers")
         return tuple(self.typed(key, value, float) for value in values)
 
     def typed(self, key: str, value: object, kind: type[T]) -> T:
@@ -241,7 +239,7 @@ class _Reader:
             value: object = self.content
             for part in key.split("."):
                 value = value[part]  # type: ignore[index]  # it was read before, so it exists
-            raise self.error(key, f"is {_short(value)}; it {rule}: export the package again")
+            raise self.error(key, f"is {_short(value)}, but {rule}; export the package again")
 
     def error(self, key: str, problem: str) -> PackageError:
         """Return an error that names the manifest and the key."""
@@ -261,13 +259,13 @@ def _contract(reader: _Reader) -> ModelContract:
     try:
         lesions.of(codes)
     except LesionError as error:
-        raise reader.error("lesions", f"holds a {error}") from None
+        raise reader.error("lesions", f"contains a {error}; export the package again") from None
     mean, std = (reader.numbers(f"normalisation.{key}", 3) for key in ("mean", "std"))
     reader.require("normalisation.std", min(std) > 0, "must be above 0")
     view, window, overlap = (
         reader.value(f"views.{key}", int) for key in ("view_side", "window_side", "overlap")
     )
-    reader.require("views.view_side", view >= 2, "must be at least 2 px, to interpolate between")
+    reader.require("views.view_side", view >= 2, "must be at least 2 px")
     reader.require("views.window_side", window >= 1, "must be at least 1 px")
     reader.require("views.overlap", 0 <= overlap < window, f"must be 0 to {window - 1} px")
     diameter, tolerance = (
@@ -303,8 +301,8 @@ def _step(reader: _Reader, window: int) -> int | None:
 
 def _decisions(reader: _Reader, codes: tuple[str, ...]) -> Mapping[str, Decision]:
     """Return threshold, minimum area and minimum evidence of each lesion; older packages have no evidence."""
-    named = reader.value("decisions", dict)
-    reader.require("decisions", set(named) == set(codes), f"must name {', '.join(codes)} and nothing else")
+    entries = reader.value("decisions", dict)
+    reader.require("decisions", set(entries) == set(codes), f"must name {', '.join(codes)} and nothing else")
     decisions = {}
     for code in codes:
         threshold = reader.value(f"decisions.{code}.threshold", float)
@@ -354,8 +352,10 @@ def _rules(reader: _Reader, codes: tuple[str, ...]) -> Mapping[Effort, Selection
 
 def _rule(reader: _Reader, key: str, codes: tuple[str, ...]) -> SelectionRule:
     """Return the selection rule of one effort."""
-    named = reader.value(f"{key}.interests", dict)
-    reader.require(f"{key}.interests", set(named) == set(codes), f"must name {', '.join(codes)} and no other")
+    entries = reader.value(f"{key}.interests", dict)
+    reader.require(
+        f"{key}.interests", set(entries) == set(codes), f"must name {', '.join(codes)} and nothing else"
+    )
     criteria = {
         code: LesionCriterion(
             cutoff=reader.value(f"{key}.interests.{code}.cutoff", float),
@@ -372,10 +372,10 @@ def _files(reader: _Reader) -> Mapping[str, str]:
     digests = {}
     for name, value in reader.value("files", dict).items():
         is_safe = re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII) and name != "manifest.json"
-        reader.require("files", bool(is_safe), "must hold plain file names beside manifest.json")
+        reader.require("files", bool(is_safe), "must contain only names of files beside manifest.json")
         digest = reader.typed("files", value, str)
         reader.require(
-            "files", bool(re.fullmatch("[0-9a-f]{64}", digest)), "must hold a SHA-256 for each file"
+            "files", bool(re.fullmatch("[0-9a-f]{64}", digest)), "must contain a SHA-256 for each file"
         )
         digests[name] = digest
     return MappingProxyType(digests)

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from foveate import atomic_files
+from foveate.choices import Effort
 from foveate.errors import PackageError
 from foveate.models.manifest import Manifest, decode, encode, parse
-from foveate.paths import file_digest
-from foveate.types import Decision, Effort, ModelContract, SelectionRule
+from foveate.paths import display_path, file_digest
+from foveate.types import Decision, ModelContract, SelectionRule
 
 DEFAULT = "idrid"
 """The package that is used if none is named."""
@@ -98,7 +99,8 @@ def load(where: str | Path = DEFAULT) -> Package:
         return _open_zip(path)
     names = ", ".join(shipped()) or "none"
     raise PackageError(
-        f"{where}: no such model package; give a folder, a zip, or one that is shipped ({names})"
+        f"{display_path(where)}: no such model package; give a folder, a zip, or the name of a shipped one "
+        f"({names})"
     )
 
 
@@ -110,7 +112,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OutputError: the manifest cannot be written.
     """
     if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise PackageError(f"{folder}: {', '.join(missing)} missing; write every file before the manifest")
+        raise PackageError(
+            f"{display_path(folder)}: {' and '.join(missing)} missing; write every file before the manifest"
+        )
     paths = (path for path in folder.glob("[!.]*") if path.name != MANIFEST and path.is_file())
     text = encode(manifest, {path.name: file_digest(path) for path in paths})
     atomic_files.write_file(folder / MANIFEST, text)
@@ -124,7 +128,7 @@ def with_selection_rules(package: Package, selection_rules: Mapping[Effort, Sele
     Raises:
         PackageError: the manifest cannot be read or written.
     """
-    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
+    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), display_path(package.folder / MANIFEST))
     write_manifest(package.folder, replace(manifest, selection_rules=selection_rules))
     return load(package.folder)
 
@@ -140,8 +144,8 @@ def _open(folder: Path, remedy: str) -> Package:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise PackageError(f"{path}: {error.strerror}; {remedy}") from None
-    manifest, digests = decode(text, str(path))
+        raise PackageError(f"{display_path(path)}: cannot be read ({error.strerror}); {remedy}") from None
+    manifest, digests = decode(text, display_path(path))
     _require_whole(folder, digests, remedy)
     return Package(
         folder=folder,
@@ -150,7 +154,7 @@ def _open(folder: Path, remedy: str) -> Package:
         contract=manifest.contract,
         decisions=manifest.decisions,
         digest=hashlib.sha256(text).hexdigest(),
-        manifest=MappingProxyType(parse(text, str(path))),
+        manifest=MappingProxyType(parse(text, display_path(path))),
         selection_rules=manifest.selection_rules,
     )
 
@@ -159,17 +163,17 @@ def _require_whole(folder: Path, digests: Mapping[str, str], remedy: str) -> Non
     """Raise PackageError for the first file that is not named, is missing, or has another digest."""
     for name in FILES:
         if name not in digests:
-            raise PackageError(f"{folder / MANIFEST}: 'files' does not name {name}; {remedy}")
+            raise PackageError(f"{display_path(folder / MANIFEST)}: 'files' does not list {name}; {remedy}")
     for name, expected in digests.items():
         path = folder / name
         try:
             digest = file_digest(path)
         except OSError as error:
-            raise PackageError(f"{path}: {error.strerror}; {remedy}") from None
+            raise PackageError(f"{display_path(path)}: cannot be read ({error.strerror}); {remedy}") from None
         if digest != expected:
             raise PackageError(
-                f"{path}: altered: its SHA-256 is {digest[:12]}..., the manifest says {expected[:12]}...; "
-                f"{remedy}"
+                f"{display_path(path)}: was altered (its SHA-256 is {digest[:12]}..., but "
+                f"{expected[:12]}... in the manifest); {remedy}"
             )
 
 
@@ -178,7 +182,7 @@ def _open_zip(path: Path) -> Package:
     folder = Path(tempfile.mkdtemp(prefix="foveate-"))
     try:
         _unpack(path, folder)
-        package = _open(folder, f"zip {path} again from a whole package")
+        package = _open(folder, f"zip {display_path(path)} again from a complete package")
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -197,27 +201,38 @@ def _unpack(path: Path, folder: Path) -> None:
             tops = [name.removesuffix(MANIFEST) for name in archive.namelist() if name.endswith(MANIFEST)]
             tops = [top for top in tops if top == "" or (top.count("/") == 1 and top.endswith("/"))]
             if len(tops) != 1:
-                raise PackageError(f"{path}: {len(tops)} {MANIFEST} in the zip; zip one package's folder")
-            _, digests = decode(_member(archive, tops[0] + MANIFEST), f"{path}/{MANIFEST}")
+                raise PackageError(
+                    f"{display_path(path)}: the zip contains {len(tops)} files {MANIFEST}, not one; zip the "
+                    "folder of one package"
+                )
+            _, digests = decode(_member(archive, tops[0] + MANIFEST), display_path(path / MANIFEST))
             for name in (MANIFEST, *digests):
                 if tops[0] + name not in archive.namelist():
-                    raise PackageError(f"{path}: {name} is missing in the zip; zip the whole folder again")
+                    raise PackageError(
+                        f"{display_path(path)}: {name} is missing from the zip; zip the whole folder again"
+                    )
                 (folder / name).write_bytes(_member(archive, tops[0] + name))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise PackageError(
-            f"{path}: no zip that can be read ({error}); give a folder or zip it again"
+            f"{display_path(path)}: cannot be read as a zip ({error}); give a folder, or zip it again"
         ) from None
     except OSError as error:
-        raise PackageError(f"{path}: cannot be unpacked ({error.strerror})") from None
+        raise PackageError(
+            f"{display_path(path)}: cannot be unpacked ({error.strerror}); free some space, or give the "
+            "unpacked folder"
+        ) from None
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Return one file of a zip, unless it is encrypted or larger than any package."""
     entry = archive.getinfo(name)
     if entry.flag_bits & 1:
-        raise PackageError(f"{archive.filename}: {name} is encrypted; zip it without a password")
+        raise PackageError(
+            f"{display_path(archive.filename or '')}: {name} is encrypted; zip it without a password"
+        )
     if entry.file_size > LARGEST_FILE:
         raise PackageError(
-            f"{archive.filename}: {name} would unpack to {entry.file_size} bytes, over {LARGEST_FILE}"
+            f"{display_path(archive.filename or '')}: {name} would unpack to {entry.file_size:,} bytes, "
+            f"more than {LARGEST_FILE:,}; zip it again"
         )
     return archive.read(entry)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from foveate.errors import SettingError
 from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import block
+from foveate.wording import quantity
 
 
 class SameConv(nn.Module):
@@ -184,7 +185,7 @@ class MobileEncoder(nn.Module):
         super().__init__()
         taps = _taps(design)
         if not 2 <= halvings <= len(taps):
-            raise SettingError(f"{design.name} halves 2 to {len(taps)} times, not {halvings}")
+            raise SettingError(f"poolings of {design.name} is {halvings}; give 2 to {len(taps)}")
         self.design = design
         self.taps = taps[:halvings]
         self.widths = tuple(design.stages[tap - 1][-1] for tap in self.taps)
@@ -243,9 +244,9 @@ class EncoderUNet(nn.Module):
         self.stride = max(skip_widths)
         if 2 ** len(widths) * output_stride != self.stride:
             raise SettingError(
-                f"from 1/{self.stride} to 1/{output_stride} a decoder doubles "
-                f"{(self.stride // output_stride).bit_length() - 1} times and needs as many widths, not "
-                f"{len(widths)}"
+                f"the decoder has {quantity(len(widths), 'width')}, but doubles "
+                f"{quantity((self.stride // output_stride).bit_length() - 1, 'time')} from 1/{self.stride} "
+                f"to 1/{output_stride}; give one width for each"
             )
         self.encoder = encoder
         self.channels = widths[-1]
@@ -284,8 +285,14 @@ def load_imagenet(encoder: MobileEncoder, weights: Mapping[str, Tensor]) -> None
     source = [tensor for name, tensor in weights.items() if not name.endswith(counters)]
     target = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(counters)}
     if len(source) < len(target):
-        raise SettingError(f"{len(source)} tensors are too few for {design}'s {len(target)}")
+        raise SettingError(
+            f"the weights have {quantity(len(source), 'tensor')}, but {design} has {len(target)}; choose "
+            "another file"
+        )
     for (name, tensor), loaded in zip(target.items(), source, strict=False):
         if tensor.shape != loaded.shape:
-            raise SettingError(f"no {design}: {name} is {tuple(tensor.shape)}, given {tuple(loaded.shape)}")
+            raise SettingError(
+                f"the weights are not those of {design}: {name} has shape {tuple(loaded.shape)}, not "
+                f"{tuple(tensor.shape)}; choose another file"
+            )
         tensor.copy_(loaded)

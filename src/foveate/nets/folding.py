@@ -93,4 +93,7 @@ def _fuse(convolution: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:
         return convolution
     if isinstance(convolution, nn.Conv2d):
         return fuse_conv_bn_eval(convolution, norm)
-    raise TypeError(f"a normalisation behind {type(convolution).__name__} cannot be folded")
+    raise TypeError(
+        f"a normalisation after {type(convolution).__name__} cannot be folded; only one after a convolution "
+        "can"
+    )

@@ -16,6 +16,7 @@ from foveate.nets.encoders import DESIGNS, EncoderUNet, MobileEncoder, load_imag
 from foveate.nets.local_global import Fusion, LocalGlobalUNet, Stream
 from foveate.nets.timm_encoder import TimmEncoder
 from foveate.nets.unet import UNet
+from foveate.wording import quantity
 
 TIMM_PREFIX = "timm:"
 """Prefix of a backbone's name that means an encoder from timm."""
@@ -57,29 +58,39 @@ class StreamPlan:
     def __post_init__(self) -> None:
         """Raise SettingError for an unknown backbone, or numbers that it does not have."""
         if self.backbone not in ("unet", *DESIGNS) and not self.backbone.removeprefix(TIMM_PREFIX).strip():
-            raise SettingError(f"backbone '{self.backbone}' names no encoder; write e.g. timm:resnet34")
+            raise SettingError(f"backbone '{self.backbone}' names no encoder; give one such as timm:resnet34")
         if self.backbone not in ("unet", *DESIGNS) and not self.backbone.startswith(TIMM_PREFIX):
-            raise SettingError(f"backbone '{self.backbone}' is none of unet, {', '.join(DESIGNS)}, timm:NAME")
+            raise SettingError(
+                f"backbone '{self.backbone}' is unknown; choose one of unet, {', '.join(DESIGNS)}, timm:NAME"
+            )
         if self.backbone == "unet" and (self.decoder or self.imagenet or self.weights):
-            raise SettingError("a unet has width and cap, no decoder's widths and no ImageNet weights")
+            raise SettingError(
+                "decoder, imagenet and weights do not apply to backbone unet; give width and cap, or "
+                "choose another backbone"
+            )
         if self.poolings < 1:
-            raise SettingError(f"{self.backbone} with {self.poolings} poolings; at least 1")
+            raise SettingError(f"poolings of {self.backbone} is {self.poolings}; give 1 or more")
         if self.output_stride not in (1, 2) or (self.backbone == "unet" and self.output_stride != 1):
             raise SettingError(
-                f"{self.backbone} ends at 1/{self.output_stride}; a unet ends at 1, others at 1 or 2"
+                f"ends of {self.backbone} is {self.output_stride}; give "
+                f"{'1' if self.backbone == 'unet' else '1 or 2'}"
             )
         if self.doublings < 1:
             raise SettingError(
-                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.output_stride}: nothing "
-                "is left to decode; raise poolings, or lower ends"
+                f"{self.backbone} halves {quantity(self.poolings, 'time')} and ends at "
+                f"1/{self.output_stride}, so nothing is left to decode; raise poolings, or lower ends"
             )
         if self.decoder and len(self.decoder) != self.doublings:
             raise SettingError(
-                f"{self.backbone} halves {self.poolings} times and ends at 1/{self.output_stride}: it needs "
-                f"{self.doublings} decoder widths, not {len(self.decoder)}"
+                f"{self.backbone} halves {quantity(self.poolings, 'time')} and ends at "
+                f"1/{self.output_stride}, but decoder has {quantity(len(self.decoder), 'width')}; give "
+                f"{self.doublings}"
             )
         if self.weights and not self.imagenet:
-            raise SettingError(f"weights '{self.weights}' are named, but imagenet is false")
+            raise SettingError(
+                f"weights is '{self.weights}', but imagenet is false; set imagenet to true, or leave out "
+                "weights"
+            )
 
     @property
     def doublings(self) -> int:
@@ -121,10 +132,11 @@ class NetworkPlan:
         """Raise SettingError for a fusion of no channels, or a GlobalNet whose features are not full size."""
         if self.global_net.output_stride != 1:
             raise SettingError(
-                f"global_net ends at 1/{self.global_net.output_stride}; only local_net may end early"
+                f"ends of global_net is {self.global_net.output_stride}; give 1, since only local_net may "
+                "end early"
             )
         if self.fusion_width < 1:
-            raise SettingError(f"fusion_width is {self.fusion_width}; at least 1 channel")
+            raise SettingError(f"fusion_width is {self.fusion_width}; give 1 or more")
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, object]) -> "NetworkPlan":
@@ -161,7 +173,7 @@ def build(
         SettingError: there is no lesion, a backbone cannot have these numbers, or weights are missing.
     """
     if lesions < 1:
-        raise SettingError(f"a network for {lesions} lesions; at least 1")
+        raise SettingError(f"the number of lesions is {lesions}; give 1 or more")
     global_net = _stream(plan.global_net, lesions, read_weights)
     local_net = _stream(plan.local_net, lesions, read_weights)
     fusion = Fusion(
@@ -186,7 +198,10 @@ def _encoder(plan: StreamPlan, read_weights: WeightReader | None) -> MobileEncod
     """Return the encoder of any backbone but the U-Net, with ImageNet weights if the plan has them."""
     if plan.backbone.startswith(TIMM_PREFIX):
         if plan.imagenet and plan.weights is None:
-            raise SettingError(f"{plan.backbone}: name the file of its weights; nothing is downloaded")
+            raise SettingError(
+                f"{plan.backbone} has no file of ImageNet weights; set weights to one, since nothing is "
+                "downloaded"
+            )
         name = plan.backbone.removeprefix(TIMM_PREFIX)
         return TimmEncoder(name, plan.poolings, plan.weights if read_weights else None)
     encoder = MobileEncoder(DESIGNS[plan.backbone], plan.poolings)

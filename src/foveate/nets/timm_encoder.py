@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foveate.errors import SettingError
+from foveate.paths import display_path
 
 
 class TimmEncoder(nn.Module):
@@ -35,15 +36,23 @@ class TimmEncoder(nn.Module):
             reductions = tuple(timm.create_model(name, features_only=True).feature_info.reduction())
         sizes = ", ".join(f"1/{reduction}" for reduction in reductions)
         if 2**halvings not in reductions:
-            raise SettingError(f"timm:{name} has features at {sizes}, not at 1/{2**halvings}")
+            raise SettingError(
+                f"timm:{name} has features at {sizes}, but not at 1/{2**halvings}; change poolings"
+            )
         if list(reductions) != sorted(set(reductions)) or any(r & (r - 1) for r in reductions):
-            raise SettingError(f"timm:{name} has features at {sizes}; a U-Net needs each size halved, once")
+            raise SettingError(
+                f"timm:{name} has features at {sizes}, but a U-Net needs each size half the one before; "
+                "choose another backbone"
+            )
         indices = tuple(number for number, reduction in enumerate(reductions) if reduction <= 2**halvings)
         options = {"pretrained": True, "pretrained_cfg_overlay": {"file": weights}} if weights else {}
         try:
             self.body = timm.create_model(name, features_only=True, out_indices=indices, **options)
         except FileNotFoundError as error:
-            raise SettingError(f"the weights of timm:{name} are not at {weights}; name their file") from error
+            raise SettingError(
+                f"the weights of timm:{name} are not at {display_path(weights or '')}; set weights to their "
+                "file"
+            ) from error
         self.reductions = tuple(self.body.feature_info.reduction())
         self.widths = tuple(self.body.feature_info.channels())
 
@@ -66,6 +75,6 @@ def _import_timm(name: str) -> ModuleType:
             f"timm:{name} needs timm ({error}); pip install 'foveate[timm]', or choose another backbone"
         ) from error
     if not timm.is_model(name):
-        raise SettingError(f"timm knows no '{name}'; timm.list_models() lists those it knows")
+        raise SettingError(f"timm has no model '{name}'; choose one that timm.list_models() lists")
     module: ModuleType = timm
     return module

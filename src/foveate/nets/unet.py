@@ -47,7 +47,8 @@ class UNet(nn.Module):
         super().__init__()
         if poolings < 1 or width < 1 or cap < width:
             raise SettingError(
-                f"a U-Net of width {width}, {poolings} poolings, cap {cap}: each at least 1, cap >= width"
+                f"width is {width}, poolings is {poolings} and cap is {cap}; give 1 or more each, and a cap "
+                "of at least width"
             )
         widths = [min(width * 2**depth, cap) for depth in range(poolings + 1)]
         self.channels = width

@@ -119,7 +119,8 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
             )
         if frame is not None:
             raise PhotographError(
-                f"{display_path(path)}: has no frame {frame}; only DICOM objects hold several"
+                f"{display_path(path)}: has no frame {frame}, because only DICOM objects have frames; leave "
+                "out the frame"
             )
         pixels = decode(file, format_name, display_path(path), limit)
     return Photograph(pixels=pixels, source=str(path), digest=digest)
@@ -143,12 +144,15 @@ def from_array(
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise PhotographError(
-            f"{source}: {pixels.dtype} pixels of shape {pixels.shape}; give uint8 levels, rows x columns x 3"
+            f"{display_path(source)}: the pixels are {pixels.dtype} of shape {pixels.shape}; give uint8 of "
+            "shape (rows, columns, 3)"
         )
     height, width, _ = pixels.shape
     require_size((height, width), source)
     if spacing is not None and not 0 < spacing < np.inf:
-        raise PhotographError(f"{source}: a pixel spans {spacing} mm; give a length above 0, or None")
+        raise PhotographError(
+            f"{display_path(source)}: the pixel spacing is {spacing} mm; give a length above 0, or None"
+        )
     copy = np.array(pixels, order="C")
     require_colours(copy, source)
     copy.flags.writeable = False

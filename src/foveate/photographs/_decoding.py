@@ -66,13 +66,11 @@ _ENDS: dict[FileFormat, bytes] = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _COLOURS = frozenset({"RGB", "RGBA", "RGBa", "P", "PA"})
 """Modes of Pillow that are read."""
 
-_GREY = (
-    "a grey photograph, infrared or red-free; lesions are told apart by colour: give the colour photograph"
-)
+_GREY = "a grey photograph, infrared or red-free; give the colour photograph, since lesions differ in colour"
 
-_PRINT = "prepared for print; export it again as 8-bit RGB"
+_PRINT = "which is for printing; export it again as 8-bit RGB"
 
-_YCBCR = "stored as YCbCr, of one of several kinds; export it again as 8-bit RGB"
+_YCBCR = "stored as YCbCr, which has several variants; export it again as 8-bit RGB"
 
 _REFUSED = {
     "1": f"black and white without grey, so {_GREY}",
@@ -123,13 +121,13 @@ def require_size(shape: tuple[int, int], name: str, limit: int | None = None) ->
     height, width = shape
     if min(height, width) < SMALLEST_SIDE:
         raise PhotographError(
-            f"{name}: {width} x {height} px; a photograph has at least {SMALLEST_SIDE} px on each side: "
-            "give the original, not a thumbnail"
+            f"{name}: has {width} x {height} px, but a photograph needs at least {SMALLEST_SIDE} px on each "
+            "side; give the original, not a thumbnail"
         )
     if limit is not None and width * height > limit:
         raise PhotographError(
-            f"{name}: {width} x {height} px are {width * height / 1e6:.1f} million, more than the "
-            f"{limit / 1e6:g} million that are read; scale it down"
+            f"{name}: has {width} x {height} px, {width * height:,} in all and more than the limit of "
+            f"{limit:,}; scale it down"
         )
 
 
@@ -253,9 +251,7 @@ def _require_readable(image: ImageFile, name: str, limit: int) -> None:
     if isinstance(image, TiffImageFile):
         _require_simple_tiff(image, name, limit)
     if getattr(image, "is_animated", False):
-        raise PhotographError(
-            f"{name}: holds several pictures; save the one that is the photograph by itself"
-        )
+        raise PhotographError(f"{name}: holds several pictures; save the photograph as a file of its own")
     if image.mode not in _COLOURS:
         what = _REFUSED.get(image.mode, _GREY)
         raise PhotographError(f"{name}: is {what}")
@@ -304,7 +300,7 @@ def _require_simple_16_bit(image: ImageFile, name: str) -> None:
     planes = isinstance(image, TiffImageFile) and _tag(image, _PLANES, 1) != 1
     if planes or image.mode != "RGB" or "transparency" in image.info:
         how = "in planes" if planes else "with transparency"
-        raise PhotographError(f"{name}: 16-bit colours {how} are not read; export it as 8-bit RGB")
+        raise PhotographError(f"{name}: 16-bit colours {how} are not supported; export it as 8-bit RGB")
 
 
 def require_undamaged(content: mmap.mmap | bytes, format_name: FileFormat, name: str) -> None:
@@ -417,8 +413,8 @@ def _round_to_8_bits(
         rounded[rows] = (levels.astype(np.uint32) + 128) // 257  # 65535 / 255 = 257
     if deep.max() < 1 << 12:
         raise PhotographError(
-            f"{name}: its 16 bits hold levels up to {deep.max()} only: 12 bits or fewer; export it "
-            "as 8-bit RGB"
+            f"{name}: its 16-bit levels reach only {deep.max()}, as if they had 12 bits or fewer; "
+            "export it as 8-bit RGB"
         )
     return rounded
 
@@ -431,6 +427,6 @@ def _damage_as_photograph_error(format_name: FileFormat, name: str) -> Iterator[
     except _DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotographError(
-            f"{name}: cannot be decoded as {format_name} ({reason}); it is damaged, incomplete or of a rare "
-            "kind: copy it again, or export it as 8-bit RGB"
+            f"{name}: cannot be decoded as {format_name} ({reason}), because it is damaged, incomplete or "
+            "of a rare type; copy it again, or export it as 8-bit RGB"
         ) from None

@@ -65,7 +65,7 @@ _HEAD_BYTES = 4096
 LARGE_ELEMENT = 1 << 16
 """Size from which an element of the header is left out, bytes: profiles, icons, tables."""
 
-_COLOUR = "give the colour photograph"
+_COLOUR = "give the colour photograph, since lesions differ in colour"
 
 _TYPES: Mapping[str, str] = {
     "REDFREE": "a red-free photograph",
@@ -232,7 +232,8 @@ def _require_bounded(file: BufferedReader, head: bytes, name: str, limit: int) -
             piece = inflate.unconsumed_tail
             if unpacked > most:
                 raise PhotographError(
-                    f"{name}: unpacks to more than {most / 1e6:.0f} MB; ask the archive for it uncompressed"
+                    f"{name}: unpacks to more than {most / 1e6:.0f} MB; request it uncompressed from the "
+                    "archive"
                 )
 
 
@@ -242,8 +243,8 @@ def _require_photograph(dataset: Dataset, name: str) -> None:
     if sop_class not in PHOTOGRAPH_CLASSES:
         what = sop_class.name.removesuffix(" Storage") if sop_class else "an object of no stated class"
         raise PhotographError(
-            f"{name}: is DICOM {what}, which is not read; give Ophthalmic Photography, VL Photographic or "
-            "Secondary Capture"
+            f"{name}: is DICOM {what}, which is not supported; give Ophthalmic Photography, VL Photographic "
+            "or Secondary Capture"
         )
     modality = str(dataset.get("Modality", "") or "")
     if modality not in MODALITIES:
@@ -251,9 +252,9 @@ def _require_photograph(dataset: Dataset, name: str) -> None:
             f"{name}: has the modality {modality}; give a colour photograph of the fundus (OP)"
         )
     if "PixelData" not in dataset:
-        raise PhotographError(f"{name}: holds no pixels; ask the archive for the whole object")
+        raise PhotographError(f"{name}: has no pixels; request the whole object from the archive")
     if (reason := _unsuitable_light(dataset)) is not None:
-        raise PhotographError(f"{name}: is {reason}; lesions are told apart by colour: {_COLOUR}")
+        raise PhotographError(f"{name}: is {reason}; {_COLOUR}")
     if (reason := _unsuitable_scene(dataset)) is not None:
         raise PhotographError(f"{name}: {reason}; give a photograph of the fundus")
 
@@ -398,6 +399,6 @@ def _damage_as_photograph_error(name: str) -> Iterator[None]:
     except _DAMAGED as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PhotographError(
-            f"{name}: cannot be decoded as DICOM ({reason}); it is damaged, incomplete or of a rare kind: "
-            "fetch it again, or export it as 8-bit RGB PNG"
+            f"{name}: cannot be decoded as DICOM ({reason}), because it is damaged, incomplete or of a rare "
+            "type; fetch it again, or export it as 8-bit RGB PNG"
         ) from None

@@ -24,7 +24,9 @@ def load_reader(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pydicom":
             raise
-        raise PhotographError(f"{name}: is DICOM; to read it: pip install 'foveate[dicom]'") from None
+        raise PhotographError(
+            f"{name}: is DICOM, which needs the extra 'dicom'; pip install 'foveate[dicom]'"
+        ) from None
     return _dicom
 
 

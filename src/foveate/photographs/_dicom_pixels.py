@@ -86,7 +86,7 @@ def decode_frame(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
         bits = 8 * stored.dtype.itemsize
     if stored.dtype.itemsize not in (1, 2) or stored.shape != (dataset.Rows, dataset.Columns, 3):
         raise PhotographError(
-            f"{name}: decodes to {stored.dtype} levels of shape {stored.shape}, its header says "
+            f"{name}: decodes to {stored.dtype} levels of shape {stored.shape}, but its header says "
             f"{dataset.Rows} x {dataset.Columns} colours; fetch it again from its source"
         )
     return _to_8_bits(stored, bits)
@@ -98,17 +98,18 @@ def _require_supported(dataset: Dataset, name: str) -> None:
     expected = 1 if colours == "PALETTE COLOR" else 3
     if colours not in ("RGB", "PALETTE COLOR", *_YBR, *_RGB_BY_CODEC) or planes != expected:
         raise PhotographError(
-            f"{name}: holds {planes} samples a pixel as {colours}, which is not read; export it as 8-bit RGB"
+            f"{name}: has {planes} samples per pixel as {colours}, which is not supported; export it as "
+            "8-bit RGB"
         )
     allocated, bits, high = int(dataset.BitsAllocated), int(dataset.BitsStored), int(dataset.HighBit)
     if int(dataset.PixelRepresentation) != 0:
         raise PhotographError(f"{name}: its levels are signed; export it as 8-bit RGB")
     if allocated not in (8, 16) or not 8 <= bits <= allocated or high != bits - 1:
         raise PhotographError(
-            f"{name}: {bits} bits up to bit {high} of {allocated} are not read; export it as 8-bit RGB"
+            f"{name}: {bits} bits up to bit {high} of {allocated} are not supported; export it as 8-bit RGB"
         )
     if colours in _YBR and bits > 8:
-        raise PhotographError(f"{name}: {bits} bits of {colours} are not read; export it as 8-bit RGB")
+        raise PhotographError(f"{name}: {bits} bits of {colours} are not supported; export it as 8-bit RGB")
 
 
 def _decode(dataset: Dataset, index: int, name: str) -> Stored:
@@ -118,12 +119,12 @@ def _decode(dataset: Dataset, index: int, name: str) -> Stored:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise PhotographError(
-            f"{name}: is stored as {syntax.name}, which holds no still photograph"
+            f"{name}: is stored as {syntax.name}, which is not a still photograph; export a still photograph"
         ) from None
     if not decoder.is_available:
         raise PhotographError(
-            f"{name}: is stored as {syntax.name}, for which no codec is installed; ask the archive for "
-            "another transfer syntax, or pip install python-gdcm"
+            f"{name}: is stored as {syntax.name}, for which no codec is installed; request "
+            "another transfer syntax from the archive, or pip install python-gdcm"
         )
     if syntax in _J2K or syntax in _JLS:
         _require_size(dataset, _frame_stream(dataset, index), name)
@@ -135,7 +136,7 @@ def _decode(dataset: Dataset, index: int, name: str) -> Stored:
     bits = int(dataset.BitsStored)
     if int(stored.max()) >> bits:  # pydicom has cleared unused bits: the stream itself has more
         raise PhotographError(
-            f"{name}: its levels reach {stored.max()}, its header says {bits} bits; fetch it again"
+            f"{name}: its levels reach {stored.max()}, but its header says {bits} bits; fetch it again"
         )
     return stored
 
@@ -206,7 +207,7 @@ def _require_size(dataset: Dataset, stream: bytes, name: str) -> None:
 def _require_equal(size: tuple[int, int], expected: tuple[int, int], name: str) -> None:
     if size != expected:
         raise PhotographError(
-            f"{name}: its compressed picture has {size[0]} rows of {size[1]}, its header says "
+            f"{name}: its compressed picture has {size[0]} rows of {size[1]}, but its header says "
             f"{expected[0]} of {expected[1]}; fetch it again from its source"
         )
 
@@ -238,7 +239,7 @@ def _decode_jpeg(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
     _require_equal((image.height, image.width), (int(dataset.Rows), int(dataset.Columns)), name)
     if image.mode != "RGB":
         raise PhotographError(
-            f"{name}: its JPEG is {image.mode}, its header says 3 colours; export it as RGB"
+            f"{name}: its JPEG is {image.mode}, but its header says 3 colours; export it as RGB"
         )
     if not stream.endswith(b"\xff\xd9"):
         raise PhotographError(f"{name}: the end of the JPEG is missing; fetch it again from its source")
@@ -251,8 +252,8 @@ def _decode_jpeg(dataset: Dataset, index: int, name: str) -> UInt8[np.ndarray, "
 
 def _has_no_colour_mark(image: JpegImageFile) -> bool:
     """Return whether a JPEG stream has no mark of its colour space."""
-    marked = "jfif" in image.info or "adobe" in image.info
-    return not marked and [layer[0] for layer in image.layer] not in ([82, 71, 66], [114, 103, 98])
+    is_marked = "jfif" in image.info or "adobe" in image.info
+    return not is_marked and [layer[0] for layer in image.layer] not in ([82, 71, 66], [114, 103, 98])
 
 
 def _to_8_bits(stored: Stored, bits: int) -> UInt8[np.ndarray, "H W 3"]:

@@ -69,7 +69,7 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
         raise PhotographError(f"{display_path(path)}: no such file; check the path") from None
     except PermissionError:
         raise PhotographError(
-            f"{display_path(path)}: may not be read; ask for permission to read it"
+            f"{display_path(path)}: cannot be read; ask for permission to read it"
         ) from None
     except OSError as error:
         raise PhotographError(
@@ -84,10 +84,10 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
 def _describe_irregular(path: Path, mode: int) -> str:
     """Return what is wrong with a path that is no regular file, and what to do about it."""
     if not stat.S_ISDIR(mode):
-        return "is no regular file; name a photograph's file"
+        return "is not a regular file; give the file of a photograph"
     if not os.access(path, os.R_OK | os.X_OK):
         return "the folder cannot be listed; ask for permission to read it, or leave it out"
-    return "is a folder; name a photograph's file"
+    return "is a folder; give the file of a photograph"
 
 
 def _file_format(head: bytes, name: str) -> FileFormat:
@@ -100,7 +100,7 @@ def _file_format(head: bytes, name: str) -> FileFormat:
         if head.startswith(beginning) and head[8:10] != b"CR":  # Canon's raw files look like TIFF
             return format_name
     what, mend = _describe(head)
-    raise PhotographError(f"{name}: is {what}, which is not read; {mend}")
+    raise PhotographError(f"{name}: is {what}, which is not supported; {mend}")
 
 
 def _describe(head: bytes) -> tuple[str, str]:
@@ -113,12 +113,12 @@ def _describe(head: bytes) -> tuple[str, str]:
     if head[4:8] == b"ftyp":
         still = {b"heic": "a HEIC picture", b"heix": "a HEIC picture", b"mif1": "a HEIF picture"}
         still |= {b"msf1": "a HEIF picture", b"avif": "an AVIF picture"}
-        return still.get(head[8:12], "a film"), _CONVERT
+        return still.get(head[8:12], "a video"), _CONVERT
     if head.startswith((b"II*\0", b"MM\0*")):
         return "a camera's raw file", _CONVERT
     if _is_text(head):
-        return "text", "name a JPEG, PNG or TIFF photograph"
-    return f"of an unknown kind (begins with {head[:4].hex(' ')})", "name a JPEG, PNG or TIFF photograph"
+        return "text", "give a JPEG, PNG or TIFF photograph"
+    return f"of an unknown type (begins with {head[:4].hex(' ')})", "give a JPEG, PNG or TIFF photograph"
 
 
 def _is_text(head: bytes) -> bool:

@@ -95,7 +95,7 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     Source: our choice.
     """
     walk = _Walk(excluded=None if without is None else os.path.realpath(without))
-    chosen: dict[str, _Candidate] = {}
+    selected: dict[str, _Candidate] = {}
     skipped: set[str] = set()
     for path in paths:
         candidates: dict[str, _Candidate] = {}
@@ -111,9 +111,9 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
                 f"{', '.join(sorted(SUFFIXES))}"
             )
         for real, candidate in photographs.items():
-            chosen.setdefault(real, candidate)
+            selected.setdefault(real, candidate)
         skipped |= candidates.keys() - photographs.keys()
-    files = tuple(file for candidate in chosen.values() for file in _expand_frames(candidate))
+    files = tuple(file for candidate in selected.values() for file in _expand_frames(candidate))
     return PhotographFiles(
         photographs=tuple(
             PhotographFile(path=candidate.path, name=name, frame=candidate.frame)
@@ -121,7 +121,7 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
                 files, unique_names([candidate.place for candidate in files]), strict=True
             )
         ),
-        skipped=len(skipped - chosen.keys()),
+        skipped=len(skipped - selected.keys()),
         result_folders=len(walk.results),
     )
 
@@ -151,19 +151,17 @@ class _Walk:
     results: set[str] = field(default_factory=set)
     """Real paths of the folders that were left out because they hold results of Foveate."""
 
-    def candidates(self, given: str) -> Iterator[_Candidate]:
+    def candidates(self, user_path: str) -> Iterator[_Candidate]:
         """Yield the files that one path of the user stands for, photographs or not."""
-        path = Path(given)
+        path = Path(user_path)
         if path.is_dir():
             if self._is_excluded(path):
-                raise PhotographError(
-                    f"{display_path(path)}: is in the folder for the results; choose another --out"
-                )
+                raise PhotographError(f"{display_path(path)}: is in the output folder; choose another --out")
             self.visited.clear()
             yield from self._below(path, path)
         elif os.path.lexists(path):
             yield _candidate(path, path.parent, is_named=True)
-        elif glob.has_magic(given):
+        elif glob.has_magic(user_path):
             self.visited.clear()
             yield from self._matches(path)
         else:

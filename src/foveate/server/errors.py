@@ -7,6 +7,8 @@ Ignores: HTTP; `http.errors` says which status a code has.
 from foveate.errors import FoveateError
 
 CRASHED = "an error in Foveate itself; see the server's log"
+BELOW_THRESHOLD = "the threshold may have been raised, or the region erased, meanwhile"
+"""Why there is no region where a client has seen one."""
 
 
 class ServiceError(FoveateError):
@@ -20,9 +22,9 @@ class ServiceError(FoveateError):
         self.retry_after = retry_after
 
 
-def not_found(what: str) -> ServiceError:
+def not_found(what: str, advice: str = "it may have been deleted, or have expired") -> ServiceError:
     """Return the error for something that does not exist, or no longer exists."""
-    return ServiceError("not_found", f"no such {what}; it may have been deleted, or have expired")
+    return ServiceError("not_found", f"no such {what}; {advice}")
 
 
 def not_ready(message: str) -> ServiceError:

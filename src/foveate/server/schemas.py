@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from foveate.choices import Part
+from foveate.server.storage.database import State
 from foveate.server.storage.names import LONGEST, Eye
 
 Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Level = Annotated[int, Field(ge=1, le=255)]
 Threshold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Lesion = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
+LesionCode = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
 Author = Annotated[str, Field(max_length=64)]
 Note = Annotated[str, Field(max_length=2000)]
 Revision = Annotated[int, Field(ge=0, le=2**53)]
@@ -23,7 +25,6 @@ FieldText = Annotated[
     str,
     Field(max_length=100, description="auto, full, or X,Y,RADIUS in pixels of the photograph"),
 ]
-Region = Literal["field", "paper", "whole"]
 Millimetres = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 """Millimetres per pixel: at most 1, at which a fundus photograph would be a few dozen pixels wide."""
 Coordinate = Annotated[float, Field(ge=-100_000, le=100_000, allow_inf_nan=False)]
@@ -82,21 +83,21 @@ class FromPath(Body):
     path: Annotated[str, Field(max_length=4096)]
     batch: Identifier | None = None
     field: FieldText = "auto"
-    region: Region | None = None
+    region: Part | None = None
 
 
 class Resubmission(Body):
     """The settings with which a photograph is predicted again."""
 
     field: FieldText = "auto"
-    region: Region | None = None
+    region: Part | None = None
 
 
 class Changes(Body):
     """Changes to a photograph; fields that are left out stay as they are."""
 
-    thresholds: dict[Lesion, Threshold] | None = None
-    levels: dict[Lesion, Level] | None = None
+    thresholds: dict[LesionCode, Threshold] | None = None
+    levels: dict[LesionCode, Level] | None = None
     reviewed: bool | None = None
     spacing_mm: Millimetres | None = None
     grid: GridBody | None = None
@@ -126,7 +127,7 @@ class NewSession(Body):
 class NewStroke(Body):
     """A stroke to draw."""
 
-    lesion: Lesion
+    lesion: LesionCode
     tool: Literal["brush", "eraser", "restore"]
     diameter: Annotated[float, Field(ge=1, le=512, allow_inf_nan=False)]
     points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=10_000)]
@@ -137,7 +138,7 @@ class NewStroke(Body):
 class NewVerdict(Body):
     """A verdict on a region."""
 
-    lesion: Lesion
+    lesion: LesionCode
     level: Level
     x: Annotated[int, Field(ge=0, le=100_000)]
     y: Annotated[int, Field(ge=0, le=100_000)]
@@ -334,7 +335,7 @@ class PhotographBody(Body):
     """Entity tag of the fields that `PATCH` may change; for If-Match."""
     name: str
     batch: str | None
-    state: Literal["queued", "looking", "done", "failed"]
+    state: State
     position: int | None
     progress: float
     error: FailureBody | None
@@ -607,7 +608,7 @@ class GridBurden(Body):
 
     fovea: Point
     disc: Point
-    eye: Literal["right", "left"]
+    eye: Eye
     placed_by_program: list[Literal["fovea", "disc"]]
     """Which of the two nobody has moved from where the program placed it."""
     mm_per_px: float

@@ -21,7 +21,7 @@ from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.jobs.protocol import ModelInfo, ReadMaskTask
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.jobs.worker_pool import WorkerPool
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
 from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
@@ -173,15 +173,6 @@ def _assemble(
     measures = PhotographMeasures(corrections, memory)
     reports = Reports(database, data_dir, packs, measures, presenter)
     report_jobs = ReportJobs(reports, data_dir)
-
-    def forget(identifier: str) -> None:
-        """Remove a photograph that was deleted or has expired from the caches and from reports."""
-        memory.forget(identifier)
-        report_jobs.forget(identifier)
-        directory = data_dir.photograph(identifier)
-        for pack in (directory.tiles, directory.map_tiles):
-            packs.forget(pack)
-
     jobs = JobQueue(
         database,
         data_dir,
@@ -191,7 +182,7 @@ def _assemble(
         metrics=metrics,
         progress=progress,
         on_change=presenter.publish,
-        on_delete=forget,
+        on_delete=_forgetter(memory, report_jobs, packs, data_dir),
     )
     exports = Exports(database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field)
     return Service(
@@ -214,6 +205,21 @@ def _assemble(
         metrics=metrics,
         sessions=sessions,
     )
+
+
+def _forgetter(
+    memory: MapCache, report_jobs: ReportJobs, packs: Packs, data_dir: DataDir
+) -> Callable[[str], None]:
+    """Return a function that removes a photograph, deleted or expired, from the caches and from reports."""
+
+    def forget(identifier: str) -> None:
+        memory.forget(identifier)
+        report_jobs.forget(identifier)
+        directory = data_dir.photograph(identifier)
+        for pack in (directory.tiles, directory.map_tiles):
+            packs.forget(pack)
+
+    return forget
 
 
 def folder_of_page() -> Path:

@@ -42,10 +42,16 @@ class AugmentationLimits:
 
     def __post_init__(self) -> None:
         """Raise SettingError where a value is outside its range."""
-        if not (0 <= self.turn <= 180 and 0 <= self.zoom <= LARGEST_ZOOM and 0 <= self.free_share <= 1):
-            raise SettingError(f"turn 0 to 180, zoom 0 to {LARGEST_ZOOM}, free_share 0 to 1, not {self}")
-        if not min(self.colour, self.noise) >= 0 or not math.isfinite(self.colour + self.noise):
-            raise SettingError(f"colour and noise are standard deviations, not below 0: {self}")
+        for name, value, highest in (
+            ("turn", self.turn, 180),
+            ("zoom", self.zoom, LARGEST_ZOOM),
+            ("free_share", self.free_share, 1),
+        ):
+            if not 0 <= value <= highest:
+                raise SettingError(f"limits.{name} is {value:g}; give a number from 0 to {highest:g}")
+        for name, value in (("colour", self.colour), ("noise", self.noise)):
+            if not (math.isfinite(value) and value >= 0):
+                raise SettingError(f"limits.{name} is {value:g}; give a standard deviation of 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

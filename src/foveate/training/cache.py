@@ -22,7 +22,7 @@ from foveate.datasets import Case, truth
 from foveate.errors import SettingError, TrainingError
 from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import prepare_canvas
-from foveate.paths import file_digest
+from foveate.paths import display_path, file_digest
 from foveate.training import augmentation
 from foveate.training.augmentation import Warp
 from foveate.types import ModelContract
@@ -91,7 +91,9 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
         TrainingError: the cache cannot be written; nothing of the case is left behind.
     """
     if len(contract.lesions) > 8:
-        raise SettingError(f"{len(contract.lesions)} lesions; a cached case holds at most 8, one a bit")
+        raise SettingError(
+            f"the recipe has {len(contract.lesions)} lesions; the cache of photographs holds at most 8"
+        )
     path = folder / f"{case.name}-{_digest(case, contract)}"
     if not (path / "done").exists():
         try:
@@ -103,8 +105,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 _publish(draft, path)
         except OSError as error:
             raise TrainingError(
-                f"{folder}: the cached copy of {case.name} cannot be written ({error}); free some space (a "
-                "large photograph takes 50 MB) and start again"
+                f"{display_path(folder)}: the cached copy of {case.name} cannot be written ({error}); free "
+                "some space (about 50 MB per photograph) and start again"
             ) from error
     return open_case(path, case.name)
 
@@ -138,7 +140,9 @@ def remove_drafts(folder: Path) -> None:
         except FileNotFoundError:  # finished or removed by another process meanwhile
             continue
         except OSError as error:
-            raise TrainingError(f"{draft} cannot be removed ({error}); remove it and start again") from error
+            raise TrainingError(
+                f"{display_path(draft)}: cannot be removed ({error}); remove it and start again"
+            ) from error
 
 
 def open_case(path: Path, name: str) -> CachedCase:
@@ -170,9 +174,9 @@ def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:
     generator = np.random.default_rng(0)
     lesion_pixels = {}
     for k, lesion in enumerate(contract.lesions):
-        marked = np.argwhere(bits >> k & 1).astype(np.int32)
-        if len(marked):
-            lesion_pixels[lesion] = generator.permutation(marked)[:MAX_LESION_PIXELS]
+        pixels = np.argwhere(bits >> k & 1).astype(np.int32)
+        if len(pixels):
+            lesion_pixels[lesion] = generator.permutation(pixels)[:MAX_LESION_PIXELS]
     np.savez(path / LESION_PIXELS, **lesion_pixels)  # type: ignore[arg-type]  # its stub takes arrays for a flag
     (path / "done").touch()
 
@@ -301,7 +305,7 @@ def sample_centres(
     Source: our choice; the paper crops uniformly (lesion_share 0).
     """
     if not 0 <= lesion_share <= 1:
-        raise SettingError(f"lesion_share is {lesion_share}; a share lies between 0 and 1")
+        raise SettingError(f"lesion_share is {lesion_share:g}; give a share from 0 to 1")
     present = sorted({lesion for case in cases for lesion in case.marked_pixels})
     centres = []
     for _ in range(count):

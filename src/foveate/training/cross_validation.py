@@ -8,6 +8,7 @@ the model package.
 Finished work is reused; an interruption repeats at most two minutes.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,8 +45,10 @@ class CrossValidation:
 
     def __post_init__(self) -> None:
         """Raise SettingError if no fold is given, or one is given twice."""
-        if not self.folds or len(set(self.folds)) < len(self.folds):
-            raise SettingError(f"folds are {list(self.folds)}; name one or more, each once")
+        if not self.folds:
+            raise SettingError("no fold to hold back; name one or more with --fold")
+        if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
+            raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from foveate.errors import TrainingError
+from foveate.paths import display_path
 
 STEP_HEADER = "step,rate,loss\n"
 EPOCH_HEADER = "epoch,steps,rate,loss\n"
@@ -199,5 +200,5 @@ class TensorBoardLog:
             yield
         except OSError as error:
             raise TrainingError(
-                f"{self.folder} cannot be written ({error}); free some space and start again"
+                f"{display_path(self.folder)}: cannot be written ({error}); free some space and start again"
             ) from error

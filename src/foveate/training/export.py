@@ -31,6 +31,7 @@ from foveate.geometry.feature_sampling import FeatureSampling, window_sampling
 from foveate.inference.preprocessing import normalise
 from foveate.models import Manifest
 from foveate.nets import GlobalPieces, LocalGlobalUNet, fold_batch_norm
+from foveate.paths import display_path
 from foveate.types import ModelContract
 
 MANIFEST = "manifest.json"
@@ -126,7 +127,9 @@ def _require_replaceable(folder: Path) -> None:
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).exists())
     ):
-        raise ExportError(f"{folder} exists and is not a model package; choose another folder")
+        raise ExportError(
+            f"{display_path(folder)}: already exists and is not a model package; choose another folder"
+        )
 
 
 def verify(folder: Path) -> float:
@@ -155,8 +158,8 @@ def verify(folder: Path) -> float:
     difference = float(np.max(differences))
     if not difference <= TOLERANCE:  # NaN fails as well
         raise ExportError(
-            f"{folder}: ONNX Runtime and torch differ by {difference:.2g}, allowed is {TOLERANCE:g}; "
-            "do the weights hold numbers only?"
+            f"{display_path(folder)}: ONNX Runtime and PyTorch differ by {difference:.2g}, more than the "
+            f"{TOLERANCE:g} allowed; check that no weight is infinite or NaN"
         )
     return difference
 

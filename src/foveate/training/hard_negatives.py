@@ -21,6 +21,7 @@ from foveate.engines.pytorch import TorchEngine
 from foveate.errors import TrainingError
 from foveate.inference.pipeline import segment
 from foveate.nets import LocalGlobalUNet
+from foveate.paths import display_path
 from foveate.training.cache import CachedCase
 from foveate.training.distributed import Machine
 from foveate.training.recipe import Recipe
@@ -92,9 +93,11 @@ def find(case: Case, recipe: Recipe, engine: TorchEngine) -> FalsePixels:
     package = models.unsaved_package(recipe.name, replace(recipe.contract, tta_views=1))
     maps = segment(photographs.read(case.photograph), package, engine).probabilities.maps
     generator = np.random.default_rng(recipe.seed)
-    chosen = [_choose(stored, generator) for stored in maps]
+    pixels_by_lesion = [_choose(stored, generator) for stored in maps]
     return {
-        lesion: pixels for lesion, pixels in zip(recipe.contract.lesions, chosen, strict=True) if len(pixels)
+        lesion: pixels
+        for lesion, pixels in zip(recipe.contract.lesions, pixels_by_lesion, strict=True)
+        if len(pixels)
     }
 
 
@@ -118,5 +121,5 @@ def _read(run: RunFolder, name: str) -> FalsePixels:
             return {lesion: stored[lesion] for lesion in stored.files}
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise TrainingError(
-            f"{path}: cannot be read ({error}); delete it, so that it is written again"
+            f"{display_path(path)}: cannot be read ({error}); delete it and start again"
         ) from error

@@ -28,6 +28,10 @@ Weighting = Literal["equation", "text"]
 """How positives are weighted in equation 2: as in the equation, or as in the text below it."""
 
 
+WEIGHTS = ("dice", "focal_tversky", "cross_entropy", "lambda_global", "lambda_local", "lambda_weights")
+"""The fields of `Loss` that weigh its terms."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchTotals:
     """What a part of a batch must know of the whole batch, so that the parts' losses add up to its loss."""
@@ -67,11 +71,11 @@ class Loss:
             SettingError: a weight is below 0 or not finite, or gamma is not above 0: for an empty picture the
                 loss divides by it.
         """
-        weights = (self.dice, self.focal_tversky, self.cross_entropy)
-        lambdas = (self.lambda_global, self.lambda_local, self.lambda_weights)
-        finite = all(math.isfinite(number) for number in (self.gamma, *weights, *lambdas))
-        if not finite or min(*weights, *lambdas) < 0 or self.gamma <= 0:
-            raise SettingError(f"the loss's weights are not below 0 and gamma is above it: {self}")
+        for name in WEIGHTS:
+            if not (math.isfinite(weight := getattr(self, name)) and weight >= 0):
+                raise SettingError(f"loss.{name} is {weight:g}; give a weight of 0 or more")
+        if not (math.isfinite(self.gamma) and self.gamma > 0):
+            raise SettingError(f"loss.gamma is {self.gamma:g}; give a number above 0")
 
     @property
     def needs_totals(self) -> bool:

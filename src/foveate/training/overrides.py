@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Union
 
 from foveate.errors import SettingError
 from foveate.training.recipe import STORED_NAMES, Recipe, Stage
+from foveate.wording import quantity
 
 EXCLUSIVE = {"steps": "epochs", "epochs": "steps"}
 """Fields of a stage that exclude each other: setting the first clears the second."""
@@ -68,7 +69,9 @@ def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or name in settings:
-            raise SettingError(f"--set {text}: give each KEY=VALUE once, such as stages.joint.steps=100")
+            raise SettingError(
+                f"--set {text}: give KEY=VALUE, such as stages.joint.steps=100, and each key once"
+            )
         settings[name] = value
     return settings
 
@@ -95,7 +98,9 @@ def _apply(node: Any, overrides: Sequence[Override]) -> Any:
     for item in overrides:
         key = item.path[0]
         if key not in _keys(node):
-            raise SettingError(f"--set {item.name}: no setting '{key}'; there is {', '.join(_keys(node))}")
+            raise SettingError(
+                f"--set {item.name}: '{key}' is not a setting; choose one of {', '.join(_keys(node))}"
+            )
         by_key.setdefault(key, []).append(item._replace(path=item.path[1:]))
     values = {FIELD_NAMES.get(key, key): _new_value(node, key, items) for key, items in by_key.items()}
     if isinstance(node, dict):
@@ -112,7 +117,7 @@ def _new_value(node: Any, key: str, overrides: Sequence[Override]) -> Any:
     if not _is_node(value):
         if deeper := [item for item in overrides if item.path]:
             raise SettingError(
-                f"--set {deeper[0].name}: no setting '{deeper[0].path[0]}'; there is nothing below it"
+                f"--set {deeper[0].name}: '{key}' is a single value; leave out '.{'.'.join(deeper[0].path)}'"
             )
         return _parse(last.text, typing.get_type_hints(type(node))[FIELD_NAMES.get(key, key)], last.name)
     for item in overrides:
@@ -157,7 +162,8 @@ def _parse(text: str, kind: Any, name: str) -> Any:
         kinds = arguments[:1] * len(parts) if arguments[-1] is Ellipsis else arguments
         if len(kinds) != len(parts):
             raise SettingError(
-                f"--set {name}={text}: give {len(kinds)} values, such as 1,2,3, not {len(parts)}"
+                f"--set {name}={text}: has {quantity(len(parts), 'value')}; give {len(kinds)}, separated by "
+                "commas"
             )
         return tuple(_parse(part, each, name) for part, each in zip(parts, kinds, strict=True))
     return _parse_scalar(text, kind, name)
@@ -181,7 +187,7 @@ def _parse_scalar(text: str, kind: Any, name: str) -> Any:
     """Return a text as a finite number, a word, a path or a Boolean."""
     if kind is bool:
         if text.lower() not in BOOLEANS:
-            raise SettingError(f"--set {name}={text}: write true or false")
+            raise SettingError(f"--set {name}={text}: give true or false")
         return BOOLEANS[text.lower()]
     if kind in (str, Path):
         return kind(text)
@@ -191,5 +197,5 @@ def _parse_scalar(text: str, kind: Any, name: str) -> Any:
             raise ValueError
     except (TypeError, ValueError) as error:
         expected = {int: "a whole number", float: "a number"}.get(kind, "a value that can be set")
-        raise SettingError(f"--set {name}={text}: not {expected}") from error
+        raise SettingError(f"--set {name}={text}: give {expected}") from error
     return value

@@ -11,18 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from foveate.choices import LastStage, StageChoice
 from foveate.errors import SettingError
 from foveate.nets import NetworkPlan, plans
 from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
 from foveate.types import ModelContract
+from foveate.wording import quantity
 
-StageName = Literal["global", "local", "fusion", "joint", "refine", "global-alone", "local-alone"]
+StageName = Literal[StageChoice, "global-alone", "local-alone"]
 STAGES: tuple[StageName, ...] = ("global", "local", "fusion", "joint")
 """In the paper's order: pre-train both streams, then train the fusion alone, then everything (section
 2.2)."""
 
-REFINE: StageName = "refine"
+REFINE: LastStage = "refine"
 """Not in the paper, and only in recipes that have it: everything is trained further, with healthy eyes shown
 where the network of the joint stage wrongly marks lesions (`hard_negatives`)."""
 
@@ -76,20 +78,21 @@ class Stage:
                 is given.
         """
         if (self.steps is None) == (self.epochs is None):
-            raise SettingError(f"a stage needs either steps or epochs, not both and not neither: {self}")
-        counts = (1 if self.steps is None else self.steps, self.photographs, self.windows)
-        if min(counts) < 1 or not (math.isfinite(self.rate) and self.rate > 0):
-            raise SettingError(f"steps, photographs, windows at least 1 and rate above 0: {self}")
-        if self.epochs is not None and not (math.isfinite(self.epochs) and self.epochs > 0):
-            raise SettingError(f"epochs are above 0, not {self.epochs}")
-        if self.snapshots < 1:
             raise SettingError(
-                f"snapshots is {self.snapshots}; give 1 for the end of the stage alone, or more"
+                f"steps is {self.steps} and epochs is {self.epochs}; give either steps or epochs"
             )
+        for name in ("steps", "photographs", "windows"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise SettingError(f"{name} is {count}; give 1 or more")
+        for name in ("rate", "epochs"):
+            if (number := getattr(self, name)) is not None and not (math.isfinite(number) and number > 0):
+                raise SettingError(f"{name} is {number:g}; give a number above 0")
+        if self.snapshots < 1:
+            raise SettingError(f"snapshots is {self.snapshots}; give 1 (only the end of the stage) or more")
         if not 1 <= self.accumulate <= self.photographs:
             raise SettingError(
-                f"accumulate is {self.accumulate}; {self.photographs} photographs a step go in 1 to "
-                f"{self.photographs} parts"
+                f"accumulate is {self.accumulate}; give 1 to {self.photographs}, the number of photographs "
+                "in a step"
             )
 
 
@@ -120,7 +123,7 @@ class Recipe:
     split: Path | None = None
     """JSON file of folds; None if the run assigns them or the command line names a file."""
     healthy_split: Path | None = None
-    """JSON file that says which graded photographs may be used for training (`datasets.graded`); None:
+    """JSON file that says which graded photographs may be used for training (`datasets.dr_grades`); None:
     all."""
     held_back: int | None = 0
     """The fold that is not trained on; None trains on all (the paper, which had separate test
@@ -154,37 +157,30 @@ class Recipe:
                 each other.
         """
         if missing := set(STAGES) - set(self.stages):
-            raise SettingError(f"recipe {self.name}: no stage {', '.join(sorted(missing))}")
+            raise SettingError(
+                f"recipe {self.name}: stage {min(missing)} is missing; give all of {', '.join(STAGES)}"
+            )
         for name in ("fusion", *WHOLE_STAGES):
             if name not in self.stages:
                 continue
             limits = self.stages[name].limits
             if limits.turn or limits.zoom:
                 raise SettingError(
-                    f"recipe {self.name}: stage {name} may use quarter turns only (paper, section 2.2)"
+                    f"recipe {self.name}: stage {name} allows only quarter turns (paper, section 2.2); set "
+                    "its limits.turn and limits.zoom to 0"
                 )
         if self.sampling == "dealt" and self.lesion_share:
             raise SettingError(
-                f"recipe {self.name}: lesion_share is {self.lesion_share}, but dealt windows are uniform; "
-                "set lesion_share to 0 or sampling to drawn"
+                f"recipe {self.name}: lesion_share is {self.lesion_share:g}, but with sampling=dealt "
+                "windows lie anywhere; set lesion_share to 0, or sampling to drawn"
             )
         for share in {self.healthy_share, *map(self.healthy_share_in, self.stages)}:
             if not 0 <= share < 1 or (share and self.sampling == "dealt"):
                 raise SettingError(
-                    f"recipe {self.name}: healthy_share is {share}; from 0 up to 1, and 0 where sampling is "
-                    "dealt"
+                    f"recipe {self.name}: healthy_share is {share:g}; give a share of at least 0 and below "
+                    "1, and 0 with sampling=dealt"
                 )
-        if self.patches < 1 or not 0 <= self.warm_up < 1 or not 0 <= self.averaging < 1:
-            raise SettingError(
-                f"recipe {self.name}: patches at least 1, warm_up and averaging from 0 up to 1, not "
-                f"{self.patches}, {self.warm_up}, {self.averaging}"
-            )
-        if not 0 <= self.lesion_share <= 1:
-            raise SettingError(
-                f"recipe {self.name}: lesion_share is {self.lesion_share}; a share lies between 0 and 1"
-            )
-        if not (math.isfinite(self.power) and self.power >= 0):
-            raise SettingError(f"recipe {self.name}: power is {self.power}; give a number of at least 0")
+        self._check_numbers()
         self._check_sides()
         self._check_window_step()
 
@@ -201,13 +197,29 @@ class Recipe:
         """
         return (*STAGES, REFINE) if with_healthy and REFINE in self.stages else STAGES
 
+    def _check_numbers(self) -> None:
+        """Raise SettingError where a number by itself is outside its range."""
+        if self.patches < 1:
+            raise SettingError(f"recipe {self.name}: patches is {self.patches}; give 1 or more")
+        for name, share in (("warm_up", self.warm_up), ("averaging", self.averaging)):
+            if not 0 <= share < 1:
+                raise SettingError(
+                    f"recipe {self.name}: {name} is {share:g}; give a number of at least 0 and below 1"
+                )
+        if not 0 <= self.lesion_share <= 1:
+            raise SettingError(
+                f"recipe {self.name}: lesion_share is {self.lesion_share:g}; give a share from 0 to 1"
+            )
+        if not (math.isfinite(self.power) and self.power >= 0):
+            raise SettingError(f"recipe {self.name}: power is {self.power:g}; give a number of 0 or more")
+
     def _check_window_step(self) -> None:
         """Raise SettingError if LocalNet cannot process windows of every multiple of the contract's step."""
         step, stride = self.contract.step, 2**self.network.local_net.poolings
         if step is not None and (step % stride or self.contract.window_side % step):
             raise SettingError(
-                f"recipe {self.name}: contract.step is {step}; make it a multiple of {stride}, local_net's "
-                f"stride, that divides the window of {self.contract.window_side} px"
+                f"recipe {self.name}: contract.step is {step}; give a multiple of {stride}, the stride of "
+                f"local_net, that divides the window of {self.contract.window_side} px"
             )
 
     def _check_sides(self) -> None:
@@ -222,8 +234,9 @@ class Recipe:
             stride = 2 ** min(poolings, side.bit_length())  # more poolings than bits are too many anyway
             if side < 2 * stride or side % stride:
                 raise SettingError(
-                    f"recipe {self.name}: contract.{key} is {side}, and {stream} halves it {poolings} times; "
-                    f"make it 2, 3, 4, ... times 2**{poolings}, or lower network.{stream}.poolings"
+                    f"recipe {self.name}: contract.{key} is {side}, but {stream} halves it "
+                    f"{quantity(poolings, 'time')}; give 2, 3, 4, ... times 2**{poolings}, or lower "
+                    f"network.{stream}.poolings"
                 )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
+from foveate.choices import Effort, LastStage
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
@@ -30,18 +31,19 @@ from foveate.evaluation.networks import ROWS, Row
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
+from foveate.paths import display_path
 from foveate.training import export, run_record, runner, trainer
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
-from foveate.types import Decision, Effort, SelectionRule
+from foveate.types import Decision, SelectionRule
 
 SMALLEST_SHARE = 0.05
 """The smallest area of a region is the largest one that excludes at most this share of the annotated
 lesions."""
 
-WEIGHT_STAGES: Mapping[StageName, tuple[StageName, ...]] = {
+WEIGHT_STAGES: Mapping[LastStage, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
     "joint": ("joint",),
     "refine": ("refine",),
@@ -64,8 +66,8 @@ class FinishedRun:
     recipe: Recipe
     folder: Path
     """Folder of the run."""
-    stage: StageName
-    """The last stage whose weights are used: 'fusion', 'joint' or 'refine'."""
+    stage: LastStage
+    """The last stage whose weights are used."""
     training_cases: Sequence[Case]
     """Photographs that were trained on."""
     held_back: Sequence[Case]
@@ -101,19 +103,19 @@ class ReleaseInputs:
         names = self.held_back
         if not names:
             raise TrainingError(
-                f"{self.shipped.folder}: no photograph was held back to choose thresholds on; train with "
-                "--fold, or name runs that held a fold back with --judged-by"
+                f"{display_path(self.shipped.folder)}: no photograph was held back to choose thresholds on; "
+                "train with --fold, or name runs that held a fold back with --judged-by"
             )
         if duplicates := [name for name, count in Counter(names).items() if count > 1]:
             raise TrainingError(
-                f"{duplicates[0]} was held back by two of the runs; name runs of different folds"
+                f"photograph {duplicates[0]} was held back in two of the runs; name runs with different folds"
             )
         for run in self.validation_runs:
             shipped, validating = self.shipped.recipe, run.recipe
             if (shipped.network, shipped.contract) != (validating.network, validating.contract):
                 raise TrainingError(
-                    f"{run.folder}: another network or contract than {self.shipped.folder}'s; name runs of "
-                    "one recipe, with the same --set"
+                    f"{display_path(run.folder)}: its network or contract differs from that of "
+                    f"{display_path(self.shipped.folder)}; name runs of one recipe, with the same --set"
                 )
 
     @property
@@ -123,7 +125,7 @@ class ReleaseInputs:
 
 
 def load_run(
-    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: StageName | None = None
+    recipe: Recipe, folder: Path, cases: Sequence[Case], layout: Layout, stage: LastStage | None = None
 ) -> FinishedRun:
     """Return a finished run from the records in its folder.
 
@@ -205,9 +207,10 @@ def choose_decisions(
     for lesion in run.recipe.contract.lesions:
         threshold = scores[lesion].threshold
         if threshold is None or not len(areas[lesion]):
+            part, choice = ("held-back", "threshold") if threshold is None else ("training", "smallest area")
             raise DatasetError(
-                f"lesion {lesion} occurs in no photograph, so that no threshold can be chosen; name a set "
-                "that has it, or a recipe without it"
+                f"no {part} photograph has lesion {lesion}, so its {choice} cannot be chosen; hold back "
+                "another fold, name a set that has it, or a recipe without it"
             )
         if lesion in scalings:
             threshold = float(scalings[lesion](np.array([threshold]))[0])

@@ -35,6 +35,7 @@ from safetensors.torch import load_file, save
 
 from foveate import atomic_files
 from foveate.errors import OutputError, TrainingError
+from foveate.paths import display_path
 from foveate.training import curves
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
@@ -95,7 +96,8 @@ class RunFolder:
             atomic_files.write_file(self._recipe, text.encode())
         elif self._recipe.read_text() != text:
             raise TrainingError(
-                f"{self._recipe} was written by another recipe or version; choose another --out"
+                f"{display_path(self._recipe)}: was written by another recipe or version; choose another "
+                "--out"
             )
 
     def read_recipe(self) -> dict[str, Any] | None:
@@ -155,7 +157,9 @@ class RunFolder:
             TrainingError: the stage is not finished.
         """
         if not self.is_finished(stage):
-            raise TrainingError(f"{self._weights(stage)} is missing: finish stage '{stage}' first")
+            raise TrainingError(
+                f"{display_path(self._weights(stage))}: does not exist; finish stage '{stage}' first"
+            )
         return load_file(self._weights(stage))
 
     def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
@@ -184,7 +188,7 @@ class RunFolder:
         except RuntimeError as error:  # torch's error on a full disk
             reason = " ".join(str(error).split())
             raise OutputError(
-                f"{path}: cannot be written ({reason}): free some space and start again"
+                f"{display_path(path)}: cannot be written ({reason}); free some space and start again"
             ) from error
 
     def read_steps(self, stage: StageName, last_step: int = sys.maxsize) -> list[StepRecord]:
@@ -216,7 +220,7 @@ class RunFolder:
         records = self.read_steps(stage) if self.is_finished(stage) else []
         if not records:
             path = self.path / f"{stage}.csv"
-            raise TrainingError(f"{path}: no steps are logged; finish stage '{stage}' first")
+            raise TrainingError(f"{display_path(path)}: no steps are logged; finish stage '{stage}' first")
         return records[-1].step
 
     def write_samples(self, stage: StageName, jpeg: bytes) -> None:
@@ -240,7 +244,8 @@ class RunFolder:
             atomic_files.write_file(path, text.encode())
         elif path.read_text() != text:
             raise TrainingError(
-                f"{path}: the run was begun with {difference}; choose another --out, or give the same"
+                f"{display_path(path)}: the run was started with {difference}; use the same again, or "
+                "choose another --out"
             )
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from foveate.datasets import Case, graded
+from foveate.datasets import Case, dr_grades
 from foveate.paths import file_digest
 from foveate.timestamps import utc_timestamp
 from foveate.training import distributed
@@ -161,8 +161,8 @@ def healthy_names(digests: Mapping[str, Any], cases: Sequence[Case]) -> tuple[st
         cases: all photographs of the run's data set.
     """
     set_names = {case.name for case in cases}
-    healthy = [name for name in digests if name.startswith(graded.PREFIX) and name not in set_names]
-    return tuple(name.removeprefix(graded.PREFIX) for name in healthy)
+    healthy = [name for name in digests if name.startswith(dr_grades.PREFIX) and name not in set_names]
+    return tuple(name.removeprefix(dr_grades.PREFIX) for name in healthy)
 
 
 def _versions(packages: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -20,6 +20,7 @@ from foveate.choices import Device
 from foveate.datasets import SET_ASIDE, Case, annotated, splits
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.models import Package
+from foveate.paths import display_path
 from foveate.training import (
     cache,
     distributed,
@@ -95,22 +96,22 @@ class TrainingPlan:
                 to validate on, or healthy eyes are not used by the recipe or have a photograph's name.
         """
         if self.threads is not None and self.threads < 1:
-            raise SettingError(f"threads is {self.threads}; give at least 1, or leave --threads out")
+            raise SettingError(f"threads is {self.threads}; give 1 or more, or leave out --threads")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
-            raise SettingError(f"minutes is {self.minutes}; give a number above 0, or leave --minutes out")
+            raise SettingError(f"minutes is {self.minutes}; give a number above 0, or leave out --minutes")
         if self.validation is not None and self.recipe.held_back is None:
             self.validation.choose([])  # raises
         if self.healthy and not self.recipe.healthy_share:
             raise SettingError(
-                f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share}, so healthy eyes "
-                "would not be used; give --set healthy_share=0.15, for example, or leave --healthy out"
+                f"recipe {self.recipe.name}: healthy_share is {self.recipe.healthy_share:g}, so healthy eyes "
+                "would not be used; give --set healthy_share=0.15, for example, or leave out --healthy"
             )
         if REFINE in self.stages:
             self._require_refinable()
         if duplicates := {case.name for case in self.cases} & {case.name for case in self.healthy}:
             raise SettingError(
-                f"{min(duplicates)} is the name of a photograph of the set and of a healthy eye; "
-                "rename one of them"
+                f"{min(duplicates)} is the name of both a photograph of the set and a healthy eye; rename "
+                "one of them"
             )
 
     def _require_refinable(self) -> None:
@@ -120,7 +121,7 @@ class TrainingPlan:
                 f"recipe {self.recipe.name} has no stage '{REFINE}'; choose among {', '.join(STAGES)}"
             )
         if not self.healthy:
-            raise SettingError(f"stage '{REFINE}' is trained on healthy eyes; give some with --healthy")
+            raise SettingError(f"stage '{REFINE}' needs healthy eyes; give some with --healthy")
 
     @property
     def all_stages(self) -> tuple[StageName, ...]:
@@ -181,8 +182,8 @@ def _require_same_numbers(recipe: Recipe, run: RunFolder, run_recipe: str) -> No
     differing = [key for key in {**numbers, **recorded} if numbers.get(key) != recorded.get(key)]
     if differing:
         raise TrainingError(
-            f"{run.path} holds a run of recipe {run_recipe}, not {recipe.name}, and differs from it in "
-            f"{', '.join(differing)}; name that recipe, or another run"
+            f"{display_path(run.path)}: a run of recipe {run_recipe}, not {recipe.name}, from which it "
+            f"differs in {', '.join(differing)}; name that recipe, or another run"
         )
 
 
@@ -208,7 +209,8 @@ def require_annotated(recipe: Recipe, cases: Sequence[Case]) -> tuple[Case, ...]
     usable = annotated(cases, lesions)
     if not usable:
         raise TrainingError(
-            f"no photograph is annotated for all of {', '.join(lesions)}; choose another recipe or set"
+            f"no photograph is annotated for all of {', '.join(lesions)}; choose another recipe or another "
+            "set"
         )
     return usable
 
@@ -221,7 +223,7 @@ def split_cases(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list
         TrainingError: a photograph of `examples/` is among the cases, or the recipe has no split.
     """
     if recipe.split is None:
-        raise TrainingError(f"recipe {recipe.name} has no split; name one with --split")
+        raise TrainingError(f"recipe {recipe.name} has no split; give one with --split")
     return _split_by_folds(recipe, cases, splits.read(recipe.split), recipe.split.name)
 
 
@@ -236,7 +238,8 @@ def _split_by_folds(
         training, held_back = splits.part([case.name for case in cases], folds, recipe.held_back)
     except DatasetError as error:
         raise DatasetError(
-            f"{split_name}: {error}; name a split of this set with --split ('foveate data split' makes one)"
+            f"{display_path(split_name)}: {error}; give a split of this set with --split ('foveate data "
+            "split' makes one)"
         ) from error
     by_name = {case.name: case for case in cases}
     return [by_name[name] for name in training], [by_name[name] for name in held_back]
@@ -247,7 +250,8 @@ def _refuse_examples(cases: Sequence[Case]) -> None:
     for case in cases:
         if match := EXAMPLE.search(case.name):
             raise TrainingError(
-                f"{match.group()} is an example photograph, which must not be used for training; leave it out"
+                f"{match.group()} is an example photograph, which must not be used for training; remove it "
+                "from the set"
             )
 
 
@@ -262,7 +266,10 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         OutputError: the folder cannot be written.
     """
     if plan.run.has_run() and not plan.resume:
-        raise TrainingError(f"{plan.folder} holds a run; continue it with --resume, or choose another --out")
+        raise TrainingError(
+            f"{display_path(plan.folder)}: already contains a run; continue it with --resume, or choose "
+            "another --out"
+        )
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
     machine = distributed.current_machine(plan.device, plan.workers, channels_last=plan.channels_last)
@@ -277,12 +284,12 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         )
     for stage in plan.stages:
         if not plan.run.is_finished(stage):
-            shown = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
+            stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
-                _write_samples(plan.run, recipe, shown, stage)
+                _write_samples(plan.run, recipe, stage_cases, stage)
             for progress in trainer.train_stage(
                 recipe,
-                shown,
+                stage_cases,
                 plan.run,
                 stage,
                 start=plan.start,
@@ -348,9 +355,9 @@ def _choose_split(plan: TrainingPlan) -> RunSplit:
     elif plan.run.has_run() and (split := plan.run.read_split()) is not None:
         about, folds = split.about, dict(split.folds)
     elif recipe.held_back is None and len(plan.cases) < FOLDS:
-        about, folds = "no folds: all photographs are trained on", {}
+        about, folds = "no folds: all photographs are used for training", {}
     else:
-        about = f"dealt by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
+        about = f"made by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
         folds = splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
     return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
 
@@ -376,7 +383,7 @@ def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[C
     if not cached:
         raise TrainingError(
             f"no training photograph has any of {', '.join(recipe.contract.lesions)}; choose another "
-            "recipe or set"
+            "recipe or another set"
         )
     healthy = [cache.cache_case(case, recipe.contract, folder) for case in plan.healthy]
     return [*cached, *(replace(case, is_healthy=True) for case in healthy)]

@@ -186,10 +186,10 @@ class StageLog:
         """Add a validation and write all of them to the disk."""
         self.validations.append(record)
         self.run.write_validations(self.stage, self.validations)
-        known = {
+        values = {
             f"validation/{lesion}": score for lesion, score in record.scores.items() if score is not None
         }
-        self.tensorboard.add_values(known, record.step)
+        self.tensorboard.add_values(values, record.step)
 
     @property
     def scores(self) -> Scores:
@@ -235,9 +235,9 @@ def _explain_full_memory(recipe: Recipe, stage: StageName) -> Iterator[None]:
         name = base_stage(stage)
         numbers = recipe.stages[name]
         raise TrainingError(
-            f"stage {stage}: the GPU's memory is full; --set stages.{name}.accumulate "
-            f"(now {numbers.accumulate}) higher, or stages.{name}.photographs "
-            f"({numbers.photographs}) or stages.{name}.windows ({numbers.windows}) lower, with another --out"
+            f"stage {stage}: the GPU is out of memory; with --set, raise stages.{name}.accumulate (now "
+            f"{numbers.accumulate}), or lower stages.{name}.photographs ({numbers.photographs}) or "
+            f"stages.{name}.windows ({numbers.windows}), and choose another --out"
         ) from error
 
 
@@ -315,8 +315,8 @@ class StageTrainer:
         loss = self.backward(items)
         if not math.isfinite(loss):
             raise TrainingError(
-                f"stage {self.stage}, step {self.step}: the loss is {loss}; lower the stage's rate "
-                "(the last checkpoint is intact)"
+                f"stage {self.stage}, step {self.step}: the loss is {loss}; lower the stage's rate (the last "
+                "checkpoint is intact), and choose another --out"
             )
         self.optimiser.step()
         self.average.update_parameters(self.part)
@@ -397,10 +397,10 @@ class StageTrainer:
         if missing := set(self._snapshot_steps(steps)) - set(self.snapshots):
             raise TrainingError(
                 f"stage {self.stage}: the checkpoint has no snapshot of step {min(missing)}; train the stage "
-                "again in another --out"
+                "again with another --out"
             )
-        kept = [self.snapshots[step] for step in self._snapshot_steps(steps)]
-        return _mean([*kept, self.averaged_weights()])
+        snapshots = [self.snapshots[step] for step in self._snapshot_steps(steps)]
+        return _mean([*snapshots, self.averaged_weights()])
 
     def state(self, steps: int) -> dict[str, Any]:
         """Return the content of a checkpoint: everything that `load_state` needs.

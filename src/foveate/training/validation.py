@@ -46,7 +46,9 @@ class ValidationSchedule:
     def __post_init__(self) -> None:
         """Raise SettingError for a number below 1."""
         if self.every < 1:
-            raise SettingError(f"validate-every is {self.every}; give 1 step or more, or leave it out")
+            raise SettingError(
+                f"validate-every is {self.every}; give 1 or more, or leave out --validate-every"
+            )
         if self.photographs < 1:
             raise SettingError(f"validate-photographs is {self.photographs}; give 1 or more")
 
@@ -58,8 +60,8 @@ class ValidationSchedule:
         """
         if not held_back:
             raise SettingError(
-                "no photograph is held back to validate on; hold a fold back with --fold N, or leave "
-                "--validate-every out"
+                "no photograph is held back to validate on; hold back a fold with --fold N, or leave out "
+                "--validate-every"
             )
         cases = sorted(held_back, key=lambda case: case.name)
         count = min(self.photographs, len(cases))

@@ -47,7 +47,7 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
         if {name for name in layers if name.startswith(f"{stream}.backbone.")} <= missing:
             raise TrainingError(
                 f"package {package.name} has no weights for {stream} of this recipe; start from a package "
-                "with such a network, or leave --start out"
+                "with such a network, or leave out --start"
             )
     fused, coarse = (
         _inverse_calibration(package, row) if layer not in missing else []
@@ -85,13 +85,13 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
     """
     if package.contract.lesions != recipe.contract.lesions:
         raise TrainingError(
-            f"package {package.name} finds {', '.join(package.contract.lesions)}, and recipe {recipe.name} "
-            f"{', '.join(recipe.contract.lesions)}; start from a package that finds the same"
+            f"package {package.name} is for {', '.join(package.contract.lesions)}, but recipe {recipe.name} "
+            f"is for {', '.join(recipe.contract.lesions)}; start from a package for the same lesions"
         )
     if shared := sorted({case.name for case in held_back} & set(trained_photographs(package))):
         raise TrainingError(
-            f"package {package.name} was trained on {shared[0]}, which is held back in this run; hold back "
-            "another fold, or train on all with --fold none"
+            f"package {package.name} was trained on {shared[0]}, which this run holds back; hold back "
+            "another fold, or train on all photographs with --fold none"
         )
 
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate import atomic_files
+from foveate.choices import MapFormat, ObjectKind
 from foveate.writers import page, runs, tables
-from foveate.writers.maps import FORMATS, Format
+from foveate.writers.maps import FORMATS
 from foveate.writers.photograph_files import (
     clear,
     existing_rows,
@@ -26,7 +27,6 @@ from foveate.writers.results import (
     NOTICE,
     DicomRequest,
     LesionLoad,
-    ObjectKind,
     PhotographResult,
     PredictRequest,
     Provenance,
@@ -38,8 +38,8 @@ __all__ = [
     "FORMATS",
     "NOTICE",
     "DicomRequest",
-    "Format",
     "LesionLoad",
+    "MapFormat",
     "ObjectKind",
     "PhotographResult",
     "PredictRequest",

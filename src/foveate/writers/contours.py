@@ -47,8 +47,8 @@ def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> TracedMas
     region has its box. No two components share a box: one that reaches from its left to its right side keeps
     every other one from reaching from the top to the bottom, as pixels that touch at a corner are connected.
     """
-    counted = mask.astype(np.uint8)
-    contours, hierarchy = cv2.findContours(counted, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    levels = mask.astype(np.uint8)
+    contours, hierarchy = cv2.findContours(levels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     by_box = {region.box: region for region in regions}
     owners: dict[int, Region] = {}
     holes: dict[int, list[Points]] = {}
@@ -59,12 +59,12 @@ def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> TracedMas
         elif (region := by_box.get(_bounding_box(contour))) is not None:
             owners[index] = region
         else:
-            cv2.drawContours(counted, contours, index, 0, cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
+            cv2.drawContours(levels, contours, index, 0, cv2.FILLED, hierarchy=hierarchy, maxLevel=1)
     outlines = [
         Outline(region=region, outer=np.asarray(contours[index]), holes=tuple(holes.get(index, ())))
         for index, region in owners.items()
     ]
-    return TracedMask(mask=counted, outlines=tuple(sorted(outlines, key=lambda outline: outline.region.id)))
+    return TracedMask(mask=levels, outlines=tuple(sorted(outlines, key=lambda outline: outline.region.id)))
 
 
 def _bounding_box(contour: Points) -> Box:

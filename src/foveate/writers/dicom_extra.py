@@ -12,10 +12,11 @@ from types import ModuleType
 import numpy as np
 from jaxtyping import UInt8
 
+from foveate.choices import ObjectKind
 from foveate.errors import OutputError
 from foveate.types import Photograph
 from foveate.writers import maps
-from foveate.writers.results import DicomLesion, ObjectKind, PhotographResult, PredictRequest
+from foveate.writers.results import DicomLesion, PhotographResult, PredictRequest
 
 PACKAGES = ("pydicom", "highdicom")
 
@@ -31,7 +32,7 @@ def load_writer() -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in PACKAGES:
             raise
-        raise OutputError("to write DICOM objects: pip install 'foveate[dicom]'") from None
+        raise OutputError("DICOM results need the extra 'dicom'; pip install 'foveate[dicom]'") from None
     return dicom
 
 

@@ -76,13 +76,13 @@ def small_print(provenance: Provenance, *remarks: str) -> str:
     return f"{', '.join(made_by)}. {NOTICE}"
 
 
-def overlay(pixels: UInt8[np.ndarray, "H W 3"], found: ResultOutlines) -> UInt8[np.ndarray, "H W 3"]:
+def overlay(pixels: UInt8[np.ndarray, "H W 3"], traced: ResultOutlines) -> UInt8[np.ndarray, "H W 3"]:
     """Return the photograph with all outlines, without a legend."""
-    return overlays.draw(pixels, found.areas, np.empty((0, pixels.shape[1], 3), np.uint8))
+    return overlays.draw(pixels, traced.areas, np.empty((0, pixels.shape[1], 3), np.uint8))
 
 
 def figure(
-    pixels: UInt8[np.ndarray, "H W 3"], found: ResultOutlines, provenance: Provenance, width: int
+    pixels: UInt8[np.ndarray, "H W 3"], traced: ResultOutlines, provenance: Provenance, width: int
 ) -> UInt8[np.ndarray, "h {width} 3"]:
     """Return the photograph without and with outlines, side by side, and the legend below.
 
@@ -98,8 +98,8 @@ def figure(
     height = max(1, round(sides[0] * pixels.shape[0] / pixels.shape[1]))
     plain, outlined = (
         canvas.resample(picture, (height, side))
-        for picture, side in zip((pixels, overlay(pixels, found)), sides, strict=True)
+        for picture, side in zip((pixels, overlay(pixels, traced)), sides, strict=True)
     )
     space = np.full((height, gap, 3), overlays.GROUND, np.uint8)
-    legend = overlays.legend(width, captions(found.content, found.areas), small_print(provenance))
+    legend = overlays.legend(width, captions(traced.content, traced.areas), small_print(provenance))
     return np.concatenate([np.concatenate([plain, space, outlined], axis=1), legend])

@@ -13,21 +13,21 @@ import io
 import math
 import struct
 import zipfile
-from typing import Literal, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from zlib_ng import zlib_ng
 
+from foveate.choices import MapFormat
 from foveate.errors import OutputError, SettingError
 
-Format = Literal["png", "png16", "tiff", "npz"]
 """File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
 
-FORMATS: tuple[Format, ...] = get_args(Format)
+FORMATS: tuple[MapFormat, ...] = get_args(MapFormat)
 
-SUFFIX: dict[Format, str] = {"png": ".png", "png16": ".png", "tiff": ".tiff", "npz": ".npz"}
+SUFFIX: dict[MapFormat, str] = {"png": ".png", "png16": ".png", "tiff": ".tiff", "npz": ".npz"}
 """Format -> suffix of the file name."""
 
 LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
@@ -43,12 +43,12 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)
 different bytes."""
 
 
-def max_level(format: Format) -> int:
+def max_level(format: MapFormat) -> int:
     """Return the level that represents probability 1."""
     return 255 if format == "png" else 65535
 
 
-def quantise(native: UInt16[np.ndarray, "H W"], format: Format) -> LevelMap:
+def quantise(native: UInt16[np.ndarray, "H W"], format: MapFormat) -> LevelMap:
     """Convert a map of levels 0 to 65535 to the levels of a format, rounded to the nearest.
 
     For 8 bits that is round(p * 255 / 65535) = round(p / 257), exact in integer arithmetic: 257 is odd, so
@@ -62,20 +62,20 @@ def quantise(native: UInt16[np.ndarray, "H W"], format: Format) -> LevelMap:
     return stored
 
 
-def level(threshold: float, format: Format) -> int:
+def level(threshold: float, format: MapFormat) -> int:
     """Return the smallest stored level, at least 1, whose probability (level / maximum) reaches a threshold.
 
     Raises:
         SettingError: the threshold is not in (0, 1].
     """
     if not 0 < threshold <= 1:
-        raise SettingError(f"the threshold is {threshold:g}; give a value above 0 and at most 1")
+        raise SettingError(f"the threshold is {threshold:g}; give a number above 0 and at most 1")
     top = max_level(format)
     near = math.floor(threshold * top)  # may be off by one in floating point: start just below it
     return next(candidate for candidate in range(max(1, near - 1), top + 1) if candidate / top >= threshold)
 
 
-def encode(stored: LevelMap, format: Format) -> bytes:
+def encode(stored: LevelMap, format: MapFormat) -> bytes:
     """Return the content of a file that holds the map without loss.
 
     PNG: see `encode_png`. TIFF: horizontal prediction halves the size. npz: zlib level 1; a higher level
@@ -90,7 +90,7 @@ def encode(stored: LevelMap, format: Format) -> bytes:
     return encode_png(stored)
 
 
-def decode(content: bytes, format: Format) -> LevelMap:
+def decode(content: bytes, format: MapFormat) -> LevelMap:
     """Return the map from a file's content.
 
     Raises:
@@ -160,7 +160,7 @@ def encode_picture(
         encoded = False
     if not encoded:
         raise OutputError(
-            f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit into a {suffix} file; crop the photograph"
+            f"{pixels.shape[0]} x {pixels.shape[1]} px do not fit in a {suffix} file; crop the photograph"
         )
     return content.tobytes()
 

@@ -118,7 +118,7 @@ def existing_rows(out: Path, request: PredictRequest, digest: str) -> tuple[Summ
         if key != request.key:
             if not _has_same_origin(content, request):
                 raise OutputError(
-                    f"{display_path(path)}: made by another model or with other settings; "
+                    f"{display_path(path)}: was made by another model or with other settings; "
                     "choose another folder"
                 )
             rows.append(tables.row_of(content, key))

@@ -15,8 +15,9 @@ capitals and digits, so that two keys never give the same file name.
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from foveate.choices import ObjectKind
 from foveate.errors import OutputError
-from foveate.writers.results import ObjectKind
+from foveate.paths import display_path
 
 DICOM_FOLDER = "dicom"
 """Folder of the DICOM objects."""
@@ -80,5 +81,7 @@ def resolve(out: Path, relative: str) -> Path:
     """
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts:
-        raise OutputError(f"{relative!r} is outside {out}; name photographs by relative paths without '..'")
+        raise OutputError(
+            f"{relative!r} is outside {display_path(out)}; name photographs by relative paths without '..'"
+        )
     return out / path

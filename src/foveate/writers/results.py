@@ -14,9 +14,9 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from foveate.choices import MapFormat, ObjectKind
 from foveate.errors import LesionError
 from foveate.types import Decision, Field, Frame, Photograph, Probabilities, Region
-from foveate.writers.maps import Format
 
 NOTICE = (
     "Research software, not a medical device: not for diagnosis, treatment or any other clinical decision."
@@ -25,7 +25,6 @@ NOTICE = (
 
 Status = Literal["ok", "failed"]
 
-ObjectKind = Literal["seg", "sr", "prob"]
 """DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
 
 OBJECT_KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
@@ -64,7 +63,7 @@ class PredictRequest:
     provenance: Provenance
     settings: Mapping[str, object]
     """Everything else that decides the result, as plain values that JSON can hold: no paths, no times."""
-    format: Format = "png"
+    format: MapFormat = "png"
     """Format of the probability maps."""
     objects: DicomRequest | None = None
     """DICOM objects in addition to the other files; only for a photograph that was read from DICOM."""

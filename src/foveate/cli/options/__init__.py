@@ -3,7 +3,8 @@
 Knows:   how lists, thresholds, fields and dates are spelt on the command line; options that commands share.
 Ignores: which values make sense; the code that uses them says so.
 
-The options of a command are a dataclass in a module of this package; the text below a field is its help.
+The options of a command are a dataclass in a module of this package; the text below a field is its help. A
+type that several commands share holds its help itself.
 Nothing here imports modules that compute, so that `--help` responds at once.
 """
 
@@ -12,21 +13,67 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import Parameter
 
-from foveate.choices import ProcessorEngine, ProcessorPrecision
+from foveate.choices import LayoutName, ObjectKind, ProcessorEngine, ProcessorPrecision
 from foveate.errors import SettingError
 
 if TYPE_CHECKING:
     from foveate.inference.settings import FieldChoice
 
-ModelName = Annotated[str | None, Parameter(metavar="NAME|FOLDER")]
-
 Count = Annotated[int | None, Parameter(metavar="N")]
 
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+Replace = Annotated[
+    Flag,
+    Parameter(help="Replace earlier results in --out; without it a folder that holds some is refused."),
+]
+
+Codes = Annotated[str | None, Parameter(metavar="EX,MA")]
+
+Thresholds = Annotated[str | None, Parameter(metavar="EX=0.4,...")]
+
+ModelOption = Annotated[
+    str | None,
+    Parameter(
+        metavar="NAME|FOLDER",
+        help="Model package to use: the name of one that comes with Foveate (`foveate models` lists them and "
+        "marks the default), its folder, or a zip file of it.",
+    ),
+]
+
+FieldOption = Annotated[
+    str,
+    Parameter(
+        metavar="auto|full|ROW,COL,RADIUS",
+        help="Field of view: detected (auto), the whole photograph (full), or a disc given by its centre and "
+        "radius in pixels of the photograph.",
+    ),
+]
+
+DataFolder = Annotated[Path, Parameter(metavar="DIR", help="Folder that the data set was unpacked to.")]
+
+ObjectKinds = Annotated[str, Parameter(metavar=",".join(get_args(ObjectKind)))]
+
+LayoutOption = Annotated[
+    str,
+    Parameter(
+        metavar="NAME|FILE",
+        help=f"Folder layout of the data set: {', '.join(get_args(LayoutName))}, or a .toml file that "
+        "describes it.",
+    ),
+]
+
+Threads = Annotated[
+    int | None,
+    Parameter(
+        metavar="N",
+        help="Number of threads to compute with; one for each available processor by default.",
+    ),
+]
 
 
 class UsageError(Exception):
@@ -39,11 +86,12 @@ class EngineOptions:
     """What computes, for commands that need no GPU."""
 
     engine: ProcessorEngine | None = None
-    """What computes; chosen by the rule of `foveate predict`, if not given."""
+    """Library that runs the network: ONNX Runtime, or OpenVINO (pip install 'foveate[openvino]'). By default
+    OpenVINO if it is installed and the processor computes in bf16, ONNX Runtime otherwise."""
     precision: ProcessorPrecision | None = None
-    """Precision of the network's arithmetic; chosen by the same rule."""
-    threads: Count = None
-    """Threads to compute with; as many as there are processors, if not given."""
+    """Number type of the network's arithmetic. bf16 takes about half the time, but needs OpenVINO and a
+    processor that computes in it; it is the default where both are there."""
+    threads: Threads = None
 
 
 DEFAULT_ENGINE = EngineOptions()

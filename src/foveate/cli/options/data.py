@@ -10,9 +10,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-Layout = Annotated[str, Parameter(metavar="L")]
+from foveate.cli.options import Codes, LayoutOption, Replace, UsageError
 
-Split = Annotated[str | None, Parameter(metavar="S")]
+Split = Annotated[str | None, Parameter(metavar="SPLIT")]
 
 
 @Parameter(name="*")
@@ -20,12 +20,21 @@ Split = Annotated[str | None, Parameter(metavar="S")]
 class CheckOptions:
     """Options of `foveate data check`."""
 
-    layout: Layout = "idrid"
-    """How the set is laid out there: idrid, ddr, fgadr, e-ophtha, or a .toml file that describes it."""
+    layout: LayoutOption = "idrid"
     split: Split = None
-    """Check this split only; all that exist, if not given."""
-    out: Annotated[Path | None, Parameter(metavar="FOLDER")] = None
-    """Folder for contact sheets, check.json and check.csv; nothing is written, if not given."""
+    """Split to check; all splits by default."""
+    out: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    """Folder to write contact sheets, check.json and check.csv to; nothing is written by default."""
+    replace: Replace = False
+
+    def require_consistent(self) -> None:
+        """Check that the options make sense together.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if self.replace and self.out is None:
+            raise UsageError("data check: --replace is about --out; give --out DIR, or leave --replace out.")
 
 
 DEFAULT_CHECK = CheckOptions()
@@ -37,15 +46,14 @@ class SplitOptions:
     """Options of `foveate data split`."""
 
     out: Annotated[Path, Parameter(metavar="FILE")]
-    """JSON file to write; an existing one is not replaced."""
-    layout: Layout = "idrid"
-    """How the set is laid out there: idrid, ddr, fgadr, e-ophtha, or a .toml file that describes it."""
+    """JSON file to write the folds to; an existing file is not replaced."""
+    layout: LayoutOption = "idrid"
     folds: Annotated[int, Parameter(metavar="N")] = 5
-    """Number of folds."""
+    """Number of folds to make."""
     seed: Annotated[int, Parameter(metavar="N")] = 0
-    """Seed of the assignment."""
+    """Seed of the random assignment."""
     split: Split = None
-    """Which split to divide; the one to train on, if not given."""
-    lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None
-    """Stratify by these, and leave out photographs that were not annotated for all of them; by all that the
-    set knows, none left out, if not given."""
+    """Split to divide into folds; the layout's first, the one to train on, by default."""
+    lesions: Codes = None
+    """Lesions to balance the folds by; photographs that were not annotated for all of them are left out. By
+    default all lesions of the data set, and no photograph is left out."""

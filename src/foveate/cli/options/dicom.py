@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Count, ModelName, UsageError
+from foveate.cli.options import Flag, ModelOption, ObjectKinds, Threads, UsageError
 
 TextFile = Annotated[Path | None, Parameter(metavar="FILE")]
 
@@ -23,13 +23,13 @@ class LoginOptions:
     """Credentials for an archive."""
 
     user: Annotated[str | None, Parameter(metavar="NAME")] = None
-    """Name to log in with."""
+    """User name to log in to the archive with."""
     password_file: TextFile = None
-    """File whose first line is the password; FOVEATE_DICOM_PASSWORD holds it, if not given."""
+    """File whose first line is the password; the variable FOVEATE_DICOM_PASSWORD by default."""
     token_file: TextFile = None
-    """File whose first line is a bearer token, in place of a name and password."""
+    """File whose first line is a bearer token, to log in with instead of a user name and password."""
     ca: TextFile = None
-    """Certificates that the archive's own is checked against, if the system does not know them."""
+    """File of certificates to check the archive's own with, if the system does not trust it."""
 
     def require_consistent(self) -> None:
         """Check that there is one way to log in.
@@ -50,11 +50,11 @@ class PullOptions:
     """Options of `foveate dicom pull`."""
 
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder for the photographs; created if it is missing."""
+    """Folder for the photographs, with a subfolder for each study; created if it is missing."""
     study: Annotated[str | None, Parameter(metavar="UID")] = None
-    """UID of one study."""
+    """UID of the study to fetch."""
     date: Date = None
-    """Studies of a day, or of a range of which one end may be left out."""
+    """Fetch all studies of a day, or of a range of days; YYYYMMDD- and -YYYYMMDD leave one end open."""
     login: LoginOptions = NO_LOGIN
 
     def require_consistent(self) -> None:
@@ -74,19 +74,18 @@ class WatchOptions:
     """Options of `foveate dicom watch`."""
 
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder for unfinished work, and for set-aside.json: photographs that cannot be processed, and why."""
+    """Folder for unfinished work, and for set-aside.json, which lists the photographs that cannot be
+    processed, and why."""
     date: Date = None
-    """Studies of a day, or of a range of which one end may be left out; all, if not given."""
-    objects: Annotated[str, Parameter(name="--dicom", metavar="seg,sr,prob")] = "seg,sr"
+    """Watch only the studies of a day, or of a range of days, of which one end may be left open."""
+    objects: Annotated[ObjectKinds, Parameter(name="--dicom")] = "seg,sr"
     """DICOM objects to store, as in `foveate predict`."""
-    model: ModelName = None
-    """As in `foveate predict`."""
-    threads: Count = None
-    """Threads to compute with; as many as there are processors, if not given."""
+    model: ModelOption = None
+    threads: Threads = None
     every: Annotated[float, Parameter(metavar="SECONDS")] = 10.0
-    """Seconds between two queries."""
-    once: Annotated[bool, Parameter(negative="")] = False
-    """Query once, process what is new, and end; the exit code is 1 where a photograph was set aside."""
+    """Seconds between two queries of the archive."""
+    once: Flag = False
+    """Query once, process what is new, and stop; the exit code is 1 if a photograph was set aside."""
     login: LoginOptions = NO_LOGIN
 
     def require_consistent(self) -> None:

@@ -6,11 +6,23 @@ Ignores: how anything is scored.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelName, UsageError
+from foveate.choices import ComparisonTiling, Effort, Part
+from foveate.cli.options import (
+    DEFAULT_ENGINE,
+    Codes,
+    DataFolder,
+    EngineOptions,
+    FieldOption,
+    LayoutOption,
+    ModelOption,
+    Replace,
+    Thresholds,
+    UsageError,
+)
 from foveate.cli.options.training import Fold
 
 
@@ -19,32 +31,31 @@ from foveate.cli.options.training import Fold
 class EvaluateOptions:
     """Options of `foveate evaluate`."""
 
-    data: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder that the data set was unpacked to."""
+    data: DataFolder
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder of the results: metrics.json, metrics.csv, report.html."""
-    layout: Annotated[str, Parameter(metavar="NAME|FILE.toml")] = "idrid"
-    """How the set is laid out on disk: the name of a layout, or a TOML file that describes one."""
+    """Folder to write metrics.json, metrics.csv and report.html to."""
+    layout: LayoutOption = "idrid"
     split: Annotated[str, Parameter(metavar="test|train|FILE[:FOLD]")] = "test"
-    """Photographs to score: a split of the layout, or a JSON file of folds and the number of one."""
-    model: ModelName = None
-    """A model package that comes with Foveate (see `foveate models`), a package's folder, or a zip of one."""
+    """Photographs to score: a split of the layout, or those in a JSON file of folds, of one fold if its
+    number is added, such as folds.json:0."""
+    model: ModelOption = None
     predictions: Annotated[Path | None, Parameter(metavar="DIR")] = None
-    """Score maps in this folder in place of a model: <photograph>_<LESION>.png, .tif, .tiff, .npy or .npz."""
-    region: Literal["whole", "paper", "field"] = "whole"
-    """Pixels to score: the whole photograph, the paper's centre crop, or the field of view."""
-    lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None
-    """Lesions to score; all that the set and the model have in common, if not given."""
-    threshold: Annotated[str | None, Parameter(metavar="EX=0.4,...")] = None
-    """Probabilities from which a pixel is lesion; the model's own, 0.5 for --predictions, if not given."""
-    field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto"
-    """The field of view: detected, the whole photograph, or a disc in pixels of the photograph."""
-    effort: Literal["full", "balanced", "fast"] = "full"
-    """How much of a photograph the model examines closely: all of it, or the windows that the global view
-    selects."""
+    """Score the probability maps in this folder instead of a model: files named `<photograph>_<LESION>.png`,
+    .tif, .tiff, .npy or .npz."""
+    region: Part = "whole"
+    """Pixels to score: of the whole photograph (whole), the paper's centre crop of 2816 x 3328 px (paper), or
+    the field of view (field)."""
+    lesions: Codes = None
+    """Lesions to score; all that the data set and the model have in common by default."""
+    threshold: Thresholds = None
+    """Probability from which a pixel belongs to the lesion; by default the model's own, or 0.5 with
+    --predictions."""
+    field: FieldOption = "auto"
+    effort: Effort = "full"
+    """How much of a photograph the model examines closely: all of it (full), or only windows that a first
+    look at the whole photograph selects (balanced, and still fewer with fast)."""
     engine: EngineOptions = DEFAULT_ENGINE
-    replace: Flag = False
-    """Replace the results of an earlier evaluation in --out; it is refused otherwise."""
+    replace: Replace = False
 
     def require_consistent(self) -> None:
         """Check that the options make sense together.
@@ -62,14 +73,18 @@ class CompareOptions:
     """Options of `foveate compare`."""
 
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder of the results: comparison.md, comparison.json, figure-2-<LESION>.png."""
+    """Folder to write comparison.md, comparison.json and `figure-2-<LESION>.png` to."""
     run: Annotated[Path | None, Parameter(metavar="RUN")] = None
-    """Folder of the run: what it lacks is trained, what is finished stays as it is. OUT/run, if not given."""
+    """Folder of the training run: stages that it lacks are trained, finished ones are kept. OUT/run by
+    default."""
     fold: Fold = None
-    """The fold that is held back from training, and compared on; 'none' to train on all photographs."""
+    """Fold to hold back from training and to compare on; 'none' trains on all photographs. The recipe's own
+    by default."""
     on: Annotated[str | None, Parameter(metavar="SPLIT")] = None
-    """Another split of the layout to compare on, such as test, in place of the fold held back."""
-    lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None
-    """Lesions to compare; all of the recipe's, if not given."""
-    tiling: Literal["model", "paper"] = "model"
-    """How photographs are divided: as the model does, or in the paper's 143 patches without overlap."""
+    """Split of the layout to compare on, such as test; the fold held back by default."""
+    lesions: Codes = None
+    """Lesions to compare; all of the recipe's by default."""
+    tiling: ComparisonTiling = "model"
+    """How photographs are divided into windows: as the model does it, with overlap (model), or into the
+    paper's 143 patches without overlap (paper)."""
+    replace: Replace = False

@@ -7,12 +7,22 @@ Ignores: how a run is done.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.choices import Device, EngineName, Precision
-from foveate.cli.options import Count, Flag, ModelName, UsageError
+from foveate.choices import Device, Effort, EngineName, MapFormat, Part, Precision
+from foveate.cli.options import (
+    Codes,
+    Count,
+    FieldOption,
+    Flag,
+    ModelOption,
+    ObjectKinds,
+    Threads,
+    Thresholds,
+    UsageError,
+)
 
 
 @Parameter(name="*")
@@ -21,16 +31,15 @@ class DeviceOptions:
     """What computes, and on which device."""
 
     engine: EngineName | None = None
-    """What computes: ONNX Runtime, OpenVINO (pip install 'foveate[openvino]') or PyTorch (pip install
-    'foveate[train]'). If not given: OpenVINO in bf16 where it is installed and the processor has bf16, ONNX
-    Runtime otherwise; PyTorch on CUDA."""
+    """Library that runs the network: ONNX Runtime, OpenVINO (pip install 'foveate[openvino]') or PyTorch (pip
+    install 'foveate[train]'). By default OpenVINO if it is installed and the processor computes in bf16, ONNX
+    Runtime otherwise; on CUDA PyTorch."""
     device: Device = "cpu"
-    """Where it computes: the processor, or the first CUDA device, by PyTorch."""
+    """Device to compute on: the processor, or the first CUDA device, which needs PyTorch."""
     precision: Precision | None = None
-    """Precision of the network's arithmetic. bf16 needs a processor that has it, and OpenVINO or PyTorch;
-    float16 is for CUDA, and the default there."""
-    threads: Count = None
-    """Threads to compute with; as many as there are processors, if not given."""
+    """Number type of the network's arithmetic. bf16 takes about half the time, but needs OpenVINO or PyTorch
+    and a processor that computes in it; float16 is for CUDA, and the default there."""
+    threads: Threads = None
 
 
 @Parameter(name="*")
@@ -38,12 +47,12 @@ class DeviceOptions:
 class DicomOptions:
     """DICOM objects to write."""
 
-    dicom: Annotated[str | None, Parameter(metavar="seg,sr,prob")] = None
-    """DICOM objects to write as well, for photographs that are DICOM: `seg` the masks as a Segmentation, `sr`
-    a report with their measurements, `prob` the probabilities as a Segmentation."""
+    dicom: ObjectKinds | None = None
+    """DICOM objects to write as well, for photographs that are DICOM files: the masks as a Segmentation
+    (seg), a report of their measurements (sr), the probabilities as a Segmentation (prob)."""
     deidentify: Annotated[Path | None, Parameter(metavar="KEY")] = None
-    """Write these objects without anything that names the patient; UIDs are replaced by means of the secret
-    in this file (made by `foveate dicom key`). Text in the pixels is not removed."""
+    """Write the DICOM objects without anything that identifies the patient. UIDs are replaced by means of the
+    secret in this file, which `foveate dicom key` makes. Text in the pixels is not removed."""
 
 
 @Parameter(name="*")
@@ -52,18 +61,22 @@ class ClusterOptions:
     """Options of a run by workers."""
 
     on: Annotated[str | None, Parameter(metavar="local|ray://HOST")] = None
-    """Run on workers, for folders and buckets of any size: local (threads of this process), ray://local
-    (processes of this machine), ray://auto (the Ray cluster that this machine is a node of) or
-    ray://HOST[:PORT] (a Ray Client server). PATH is then one folder or one s3://BUCKET/PREFIX, --out is
-    likewise, and --threads are those of each worker, 1 if not given. Needs pip install 'foveate[cluster]'."""
+    """Let workers process folders and buckets of any size: local (threads of this process), ray://local
+    (processes on this machine), ray://auto (the Ray cluster that this machine belongs to) or
+    ray://HOST[:PORT] (a Ray Client server). PATH is then one folder or one s3://BUCKET/PREFIX, and so is
+    --out. --workers is the number of workers, as many as the processors allow by default; --threads are those
+    of each worker, 1 by default. Needs pip install 'foveate[cluster]'."""
     shard: Annotated[str | None, Parameter(metavar="I/N")] = None
-    """With --on: process the I-th of N parts only, without tables; an array of jobs can share the parts."""
+    """With --on and --resume: process only the I-th of N parts of the photographs, and write no tables, so
+    that N jobs share the work."""
     tries: Count = None
-    """With --on: attempts at a photograph before it is recorded as failed; 3, if not given."""
+    """With --on: number of attempts before a photograph is recorded as failed; 3 by default."""
     log: Annotated[str | None, Parameter(metavar="FILE")] = None
-    """With --on: append events to a file, as JSON lines without names of photographs, or to stderr."""
+    """With --on: file to append events to, as JSON lines without the names of photographs; 'stderr' prints
+    them."""
     plan: Flag = False
-    """Only print how many photographs there are, and how long workers would take, by measuring a few."""
+    """Only print how many photographs there are, and how long workers would take, estimated from a few of
+    them."""
 
     @property
     def is_requested(self) -> bool:
@@ -77,33 +90,36 @@ class PredictOptions:
     """Options of `foveate predict`."""
 
     out: Annotated[str, Parameter(metavar="DIR")]
-    """Folder of the results: maps/, masks/, overlays/, regions/, summary.csv, run.json, index.html."""
-    model: ModelName = None
-    """A model package that comes with Foveate (see `foveate models`), a package's folder, or a zip of one."""
-    lesions: Annotated[str | None, Parameter(metavar="EX,MA")] = None
-    """Lesions to report; all that the model knows, if not given."""
-    threshold: Annotated[str | None, Parameter(metavar="EX=0.4,...")] = None
-    """Probabilities from which a pixel is lesion; the model's own, if not given."""
-    format: Literal["png", "png16", "tiff", "npz"] = "png"
-    """Format of the probability maps: 8-bit PNG, 16-bit PNG, 16-bit TIFF, NumPy."""
-    region: Literal["field", "paper", "whole"] | None = None
-    """Part of the photograph to process: the field of view, the paper's centre crop, or all of it; what the
-    model was trained on, if not given."""
-    field: Annotated[str, Parameter(metavar="auto|full|ROW,COL,RADIUS")] = "auto"
-    """The field of view: detected, the whole photograph, or a disc in pixels of the photograph."""
+    """Folder to write results to: maps/, masks/, overlays/, regions/, summary.csv, run.json and index.html.
+    It must not hold results yet, unless --resume is given."""
+    model: ModelOption = None
+    lesions: Codes = None
+    """Lesions to report, by their codes, such as EX,MA (hard exudates, microaneurysms); all lesions of the
+    model by default."""
+    threshold: Thresholds = None
+    """Probability from which a pixel belongs to the lesion, above 0 and at most 1; the model's own by
+    default."""
+    format: MapFormat = "png"
+    """File format of the probability maps: 8-bit PNG (png), 16-bit PNG (png16), 16-bit TIFF (tiff) or NumPy
+    (npz)."""
+    region: Part | None = None
+    """Part of the photograph to process: the field of view (field), the paper's centre crop of 2816 x 3328 px
+    (paper), or all of it (whole). By default what the model was trained on."""
+    field: FieldOption = "auto"
     resume: Flag = False
-    """Continue the run in --out: results that are complete and would come out the same are kept, the rest is
-    computed."""
-    effort: Literal["full", "balanced", "fast"] = "full"
-    """How much of a photograph is examined closely: all of it, or only the windows that the global view
-    selects, where the model has rules for it. Its card says what each costs in average precision."""
+    """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
+    and only the rest is computed."""
+    effort: Effort = "full"
+    """How much of a photograph is examined closely: all of it (full), or only windows that a first look at
+    the whole photograph selects (balanced, and still fewer with fast), if the model has rules for it. The
+    model's card says what each costs in average precision."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
-    """Photographs to process side by side; they share the threads. If not given: one for each processor, at
-    most 4. Each takes some 0.5 GB for 12 megapixels."""
+    """Number of photographs to process at the same time; they share the threads, and each needs about 0.5 GB
+    of memory for 12 megapixels. One for each available processor by default, at most 4."""
     dicom: DicomOptions = DicomOptions()
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
-    """Print the result as one JSON object on stdout, and everything else on stderr."""
+    as_json: Annotated[Flag, Parameter(name="--json")] = False
+    """Print the result as one JSON object on stdout; everything else goes to stderr."""
     cluster: ClusterOptions = ClusterOptions()
 
     def require_consistent(self, paths: Sequence[str]) -> None:
@@ -137,8 +153,8 @@ class PredictOptions:
 
     def _require_single_machine(self) -> None:
         cluster = self.cluster
-        given = {"--shard": cluster.shard, "--tries": cluster.tries, "--log": cluster.log}
-        for name, value in given.items():
+        cluster_options = {"--shard": cluster.shard, "--tries": cluster.tries, "--log": cluster.log}
+        for name, value in cluster_options.items():
             if value is not None:
                 raise UsageError(f"{name} is for a run by workers; give --on local or --on ray://HOST.")
         if self.device.device == "cuda" and self.device.engine not in (None, "torch"):

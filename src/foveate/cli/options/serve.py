@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, ModelName
+from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelOption
 
 Number = Annotated[int, Parameter(metavar="N")]
 
@@ -21,15 +21,15 @@ class LimitOptions:
     """How much the server accepts."""
 
     queue: Number = 256
-    """Photographs that may wait; more are refused until there is room."""
+    """Number of photographs that may wait; more are refused until there is room."""
     limit_bytes: Number = 256 << 20
-    """Largest upload, in bytes."""
+    """Size of the largest upload, in bytes."""
     limit_pixels: Number = 120_000_000
-    """Largest photograph, in pixels."""
+    """Size of the largest photograph, in pixels."""
     limit_seconds: Annotated[float, Parameter(metavar="N")] = 600.0
-    """Longest time for one photograph, in seconds."""
+    """Seconds that one photograph may take; then it fails."""
     keep_days: Annotated[float | None, Parameter(metavar="N")] = None
-    """Days after which a finished photograph is deleted with all its results; if not given, it is kept until
+    """Days after which a finished photograph is deleted with all its results; by default it is kept until
     somebody deletes it."""
 
 
@@ -39,24 +39,26 @@ class ServeOptions:
     """Options of `foveate serve`."""
 
     host: Annotated[str, Parameter(metavar="HOST")] = "127.0.0.1"
-    """Address to listen at. Any but this machine's own needs a token."""
+    """Address to listen on; any but this machine's own needs a token."""
     port: Number = 8000
-    """Port to listen at; 0 for any that is free."""
-    model: ModelName = None
-    """A model package that comes with Foveate (see `foveate models`), a package's folder, or a zip of one."""
+    """Port to listen on; 0 takes any that is free."""
+    model: ModelOption = None
     data: Annotated[Path, Parameter(metavar="DIR")] = Path("foveate-data")
-    """Folder of everything that the server keeps: photographs, results, corrections; made if need be."""
-    root: Annotated[tuple[Path, ...], Parameter(metavar="DIR", negative="")] = ()
-    """A folder below which photographs may be submitted by their path; may be given several times."""
+    """Folder for everything that the server keeps: photographs, results and corrections; created if it is
+    missing."""
+    root: Annotated[tuple[Path, ...], Parameter(metavar="DIR", negative="", show_default=False)] = ()
+    """Folder below which photographs may be submitted by their path; may be given several times. Without it,
+    none may."""
     token_file: Annotated[Path | None, Parameter(metavar="FILE")] = None
-    """File whose first line is the token that every client must know; or set FOVEATE_TOKEN."""
-    allow_host: Annotated[tuple[str, ...], Parameter(metavar="NAME", negative="")] = ()
-    """A host name of the server besides its own, as behind a proxy; may be given several times."""
-    double_grading: Annotated[bool, Parameter(negative="")] = False
-    """Let two people grade each photograph, unseen by each other, before it may be corrected."""
+    """File whose first line is the token that every client must send; the variable FOVEATE_TOKEN by
+    default."""
+    allow_host: Annotated[tuple[str, ...], Parameter(metavar="NAME", negative="", show_default=False)] = ()
+    """Another name by which clients reach the server, such as that of a proxy; may be given several times."""
+    double_grading: Flag = False
+    """Let two people grade each photograph, without seeing each other's work, before it may be corrected."""
     engine: EngineOptions = DEFAULT_ENGINE
     workers: Number = 1
-    """Photographs to process side by side, each in a process of its own."""
+    """Number of photographs to process at the same time, each in a process of its own."""
     limits: LimitOptions = LimitOptions()
 
 

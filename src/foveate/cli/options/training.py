@@ -10,18 +10,19 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from foveate.choices import Device
-from foveate.cli.options import Count
+from foveate.choices import Device, LastStage, StageChoice
+from foveate.cli.options import Count, DataFolder, Flag, LayoutOption
 
-Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none")]
+Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none", show_choices=False)]
 
 Stages = Annotated[
-    tuple[Literal["global", "local", "fusion", "joint", "refine"], ...], Parameter(negative="")
+    tuple[StageChoice, ...],
+    Parameter(negative="", show_default=False),
 ]
 
 Number = Annotated[int, Parameter(metavar="N")]
 
-Version = Annotated[str, Parameter(metavar="V")]
+Version = Annotated[str, Parameter(metavar="VERSION")]
 
 
 @Parameter(name="*")
@@ -29,29 +30,30 @@ Version = Annotated[str, Parameter(metavar="V")]
 class TrainingOptions:
     """Options of every training."""
 
-    data: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder that the data set was unpacked to."""
-    layout: Annotated[str, Parameter(metavar="L")] = "idrid"
-    """How the set is laid out in it: a name such as idrid, or a .toml file that describes it."""
+    data: DataFolder
+    layout: LayoutOption = "idrid"
     split: Annotated[Path | None, Parameter(metavar="FILE")] = None
-    """JSON file of folds, as 'foveate data split' writes it; the recipe's own, if not given. A recipe without
-    one assigns folds by its seed and saves them in the run."""
+    """JSON file of folds, as `foveate data split` writes it; the recipe's own by default. A recipe that has
+    none assigns the photographs to folds by its seed, and saves the folds in the run."""
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None
-    """Folder of eyes without any lesion, for recipes that learn from some: photographs, or IDRiD's grading
-    part with its labels.csv, of which those of grade 0 in the recipe's train half are taken."""
+    """Folder of photographs of eyes without any lesion, for recipes that learn from some; or the folder of
+    IDRiD's grading part with its labels.csv, of which the photographs of grade 0 in the recipe's train half
+    are used."""
     start: Annotated[str | None, Parameter(metavar="MODEL")] = None
-    """Model package to start from, a shipped one's name or a folder: its weights, wherever the recipe's
-    network has layers of the same name and shape. Stages that are left out keep them. It must have learned
-    from none of the photographs that are held back."""
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="")] = ()
-    """Another value for one of the recipe's numbers, such as stages.joint.steps=100 (may be given more than
-    once)."""
+    """Model package whose weights training starts from: the name of one that comes with Foveate, or a folder.
+    Layers of the recipe's network that have the same name and shape in the package take its weights; stages
+    that are left out keep them. The package must not have learned from photographs that are held back."""
+    settings: Annotated[
+        tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="", show_default=False)
+    ] = ()
+    """Another value for one of the recipe's numbers, such as stages.joint.steps=100; may be given several
+    times."""
     minutes: Annotated[float | None, Parameter(metavar="N")] = None
-    """Train each stage for about so long, in place of the recipe's number of steps."""
+    """Train each stage for about this many minutes instead of the recipe's number of steps."""
     device: Device = "cpu"
-    """What computes."""
+    """Device to train on: the processor, or a CUDA device."""
     threads: Count = None
-    """Threads to compute with; as many as there are processors, if not given."""
+    """Number of threads to compute with; PyTorch's own choice by default."""
 
 
 @Parameter(name="*")
@@ -60,22 +62,23 @@ class TrainOptions:
     """Options of `foveate train` alone."""
 
     out: Annotated[Path, Parameter(metavar="RUN")]
-    """Folder of the run."""
+    """Folder of the training run."""
     fold: Fold = None
-    """The fold that is held back from training, or 'none' to train on all photographs."""
+    """Fold to hold back from training; 'none' trains on all photographs. The recipe's own by default."""
     stage: Stages = ()
-    """Train this stage only (may be given more than once). 'global' and 'local' may run side by side."""
+    """Train only this stage; may be given several times. global and local may be trained at the same time.
+    All stages of the recipe by default."""
     workers: Number = 0
-    """Processes that prepare samples ahead of the steps; with 0 the steps wait for them."""
+    """Number of processes that prepare samples in advance; with 0 each step waits for its samples."""
     validate_every: Count = None
-    """Steps after which whole photographs of the fold held back are segmented and scored (exact average
-    precision of each lesion), and again at the end of each stage; never, if not given."""
+    """Validate after every N steps, and at the end of each stage: segment whole photographs of the fold held
+    back and compute the exact average precision of each lesion. No validation by default."""
     validate_photographs: Number = 3
-    """How many of them, chosen evenly from their sorted names."""
+    """Number of photographs to validate on, spread evenly over the sorted names."""
     channels_last: bool = True
-    """Memory layout of the images: nearly always the faster one."""
-    resume: Annotated[bool, Parameter(negative="")] = False
-    """Continue the run in --out; all other options must be as they were."""
+    """Keep the channels of images last in memory (NHWC): nearly always the faster way."""
+    resume: Flag = False
+    """Continue the run in --out; all other options must be the same as before."""
 
 
 @Parameter(name="*")
@@ -84,21 +87,21 @@ class CrossValidationOptions:
     """Options of `foveate programme` alone."""
 
     out: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder of the runs fold-N and all, and of the package."""
+    """Folder to write to: the runs go to fold-N and all in it, the model package goes to package."""
     folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")]
-    """A fold to hold back from a training of its own (may be given more than once): the photographs that are
-    held back calibrate the model, choose its thresholds and measure how good it is."""
+    """Fold to hold back in a training of its own; may be given several times. The photographs held back serve
+    to calibrate the model, to choose its thresholds and to measure how good it is."""
     stage: Stages = ()
-    """Train this stage only, as for training."""
+    """Train only this stage; may be given several times. All stages of the recipe by default."""
     workers: Number = 0
-    """Processes that prepare samples ahead of the steps."""
+    """Number of processes that prepare samples in advance; with 0 each step waits for its samples."""
     validate_every: Count = None
-    """Steps after which whole photographs of a run's fold held back are segmented and scored (exact average
-    precision of each lesion), and again at the end of each stage; never, if not given."""
+    """Validate after every N steps, and at the end of each stage: segment whole photographs of the run's fold
+    held back and compute the exact average precision of each lesion. No validation by default."""
     validate_photographs: Number = 3
-    """How many of them, chosen evenly from their sorted names."""
+    """Number of photographs to validate on, spread evenly over the sorted names."""
     version: Version = "1"
-    """Version of the package's weights."""
+    """Version to give the model package."""
 
 
 @Parameter(name="*")
@@ -106,19 +109,17 @@ class CrossValidationOptions:
 class ReleaseOptions:
     """Options of `foveate release`."""
 
-    data: Annotated[Path, Parameter(metavar="DIR")]
-    """Folder that the data set was unpacked to."""
+    data: DataFolder
     run: Annotated[Path, Parameter(metavar="RUN")]
-    """Folder of the run."""
-    to: Annotated[Path, Parameter(metavar="FOLDER")]
-    """Folder of the package; replaced if it exists."""
-    layout: Annotated[str, Parameter(metavar="L")] = "idrid"
-    """How the set is laid out in its folder, as for training."""
-    judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="")] = ()
-    """Folder of a finished run of the recipe that held photographs back, in place of the run itself (may be
-    given more than once): these runs calibrate a model that learned from all photographs, and choose its
-    thresholds."""
+    """Folder of the finished training run."""
+    to: Annotated[Path, Parameter(metavar="DIR")]
+    """Folder to write the model package to; a package that it holds is replaced."""
+    layout: LayoutOption = "idrid"
+    judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="", show_default=False)] = ()
+    """Folder of another finished run of the recipe, which held photographs back; may be given several times.
+    Such runs calibrate a model that learned from all photographs, and choose its thresholds, in place of its
+    own run."""
     version: Version = "1"
-    """Version of the weights."""
-    stage: Literal["fusion", "joint", "refine"] | None = None
-    """Last stage whose weights are used; refine if the run has finished it, and else joint, if not given."""
+    """Version to give the model package."""
+    stage: LastStage | None = None
+    """Last stage whose weights are used; by default refine if the run has finished it, joint otherwise."""

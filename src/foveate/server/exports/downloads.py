@@ -207,17 +207,17 @@ class Exports:
 
         def entries() -> Iterator[Entry]:
             rows, provenance, keyed = [], None, dict[str, Record]()
-            chosen = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS, PHOTOGRAPHS}
+            parts = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS, PHOTOGRAPHS}
             for record in records:
                 key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
                 keyed[key] = record
                 with self.results(record) as folder:
-                    for name, content in _within(folder, chosen):
+                    for name, content in _within(folder, parts):
                         yield name.replace(f"/{record.key}", f"/{key}"), content
                     table = folder / result_paths.regions_file(record.key, ".json")
-                    told = json.loads(table.read_bytes())
-                rows.append(tables.row_of(told, key))
-                model = told["model"]
+                    result = json.loads(table.read_bytes())
+                rows.append(tables.row_of(result, key))
+                model = result["model"]
                 provenance = Provenance(name=model["name"], version=model["version"], digest=model["sha256"])
             codes = list(dict.fromkeys(code for row in rows for code in row.loads))
             assert provenance is not None
@@ -234,17 +234,17 @@ class Exports:
         Raises:
             ServiceError: nobody has corrected or reviewed any of the photographs.
         """
-        chosen = [
+        corrected = [
             record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
         ]
-        if not chosen:
+        if not corrected:
             raise errors.not_ready("none of these photographs is corrected or reviewed yet")
-        codes = list(dict.fromkeys(code for record in chosen for code in record.predicted.lesions))
+        codes = list(dict.fromkeys(code for record in corrected for code in record.predicted.lesions))
 
         def entries() -> Iterator[Entry]:
             keys: set[str] = set()
             yield "corrections.toml", self._layout(codes)
-            for record in chosen:
+            for record in corrected:
                 key = names.unused_key(record.key, frozenset(keys))
                 keys.add(key)
                 yield f"photographs/{key}.png", self._photograph(record)
@@ -342,7 +342,7 @@ def _statements(records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
         yield PHOTOGRAPHS, photograph_table.photographs_csv(records)
 
 
-def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:
+def _within(folder: Path, parts: frozenset[str]) -> Iterator[Entry]:
     """Yield the files of a folder that belong to the chosen parts, sorted by name.
 
     Raises:
@@ -351,5 +351,5 @@ def _within(folder: Path, chosen: frozenset[str]) -> Iterator[Entry]:
     folder.stat()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and name.parts[0] in chosen:
+        if path.is_file() and name.parts[0] in parts:
             yield name.as_posix(), path

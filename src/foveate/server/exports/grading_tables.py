@@ -96,7 +96,7 @@ def pairs_csv(pairs: Iterable[LesionPair]) -> bytes:
     rows = (
         (
             *(tables.without_formula(pair.photograph.name), pair.photograph.sha256, *_names(pair.graders)),
-            *(pair.lesion, *(int(seen) for seen in pair.present), *pair.regions, *pair.area_px),
+            *(pair.lesion, *(int(is_present) for is_present in pair.present), *pair.regions, *pair.area_px),
             *(pair.both_px, _score(pair.dice)),
         )
         for pair in pairs

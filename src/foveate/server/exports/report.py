@@ -239,7 +239,7 @@ def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:
     by_author: dict[str, list[Edit]] = {}
     for edit in edits:
         by_author.setdefault(edit.author or "a person without a name", []).append(edit)
-    lines = [_author_line(author, made) for author, made in by_author.items()]
+    lines = [_author_line(author, own_edits) for author, own_edits in by_author.items()]
     if len(lines) > AUTHORS:
         lines = [*lines[:AUTHORS], f"and {len(lines) - AUTHORS} more people; see the journal of corrections"]
     return tuple(lines)

@@ -147,8 +147,8 @@ def markup(text: str) -> str:
     """Return a text as the library's markup: escaped, in visual order, each letter in a font that has it."""
     if RIGHT_TO_LEFT.search(text):
         text = str(get_display(arabic_reshaper.reshape(text)))
-    shown = (letter if _font_of(letter) else MISSING for letter in text)
-    runs = ((font, escape("".join(run))) for font, run in groupby(shown, _font_of))
+    letters = (letter if _font_of(letter) else MISSING for letter in text)
+    runs = ((font, escape("".join(run))) for font, run in groupby(letters, _font_of))
     return "".join(run if font == FONT else f'<font name="{font}">{run}</font>' for font, run in runs)
 
 
@@ -189,7 +189,7 @@ def _page(report: PhotographReport, width: float) -> list[Flowable]:
     if not shows_all("".join((report.title, *report.note, *report.corrections))):
         line = f"{MISSING} stands for a letter that this document has no font for; the HTML report shows it."
         parts.append(_text(line, 6.8, grey=True))
-    return [part for one in parts for part in (one, Spacer(0, 3))]
+    return [flowable for part in parts for flowable in (part, Spacer(0, 3))]
 
 
 def _head(report: PhotographReport, width: float) -> Table:

@@ -88,7 +88,9 @@ def photograph(packs: Packs, pack: Path, crop: Crop) -> UInt8[np.ndarray, "h w 3
     return _resize(_read(packs, pack, number, sizes[number], part), crop.shape)
 
 
-def _read(packs: Packs, pack: Path, number: int, size: tiles.Level, part: Box) -> UInt8[np.ndarray, "_ _ 3"]:
+def _read(
+    packs: Packs, pack: Path, number: int, size: tiles.ZoomLevel, part: Box
+) -> UInt8[np.ndarray, "_ _ 3"]:
     """Return a part of one level, assembled from its tiles."""
     picture = np.zeros((*part.shape, 3), np.uint8)
     for row in range(part.top // tiles.SIZE, -(-part.bottom // tiles.SIZE)):
@@ -133,8 +135,8 @@ def outline(
     areas = []
     for lesion in lesions.of(list(masks)):
         mask = masks[lesion.code]
-        found = regions.find(mask * np.uint8(255), 1, lesion.code, 0, None)
-        areas.append(overlays.outlined_area(contours.trace(mask > 0, found), lesion, LINE))
+        lesion_regions = regions.find(mask * np.uint8(255), 1, lesion.code, 0, None)
+        areas.append(overlays.outlined_area(contours.trace(mask > 0, lesion_regions), lesion, LINE))
     nothing = np.zeros((0, pixels.shape[1], 3), np.uint8)
     return overlays.draw(pixels, areas, nothing, width=LINE)
 

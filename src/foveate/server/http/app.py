@@ -31,7 +31,7 @@ from foveate.server.http.routes import batches, corrections, files, findings, gr
 from foveate.server.http.routes import service as about
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.worker_pool import WorkerPool, spawn_workers
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
 from foveate.server.sessions import Sessions
 from foveate.server.storage import refusals
@@ -167,8 +167,8 @@ def _handle_faults(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> Response:
         log_traceback(error)
-        known = error.errno is not None  # TimeoutError is an OSError, too
-        return Problem.of(refusals.disk_error(error) if known else errors.internal()).response()
+        is_disk_error = error.errno is not None  # TimeoutError is an OSError, too
+        return Problem.of(refusals.disk_error(error) if is_disk_error else errors.internal()).response()
 
     @app.exception_handler(sqlite3.Error)
     async def database(request: Request, error: sqlite3.Error) -> Response:
@@ -195,7 +195,7 @@ def _serve_page(app: FastAPI) -> None:
     def page() -> FileResponse:
         index = folder / "index.html"
         if not index.is_file():
-            raise errors.not_found("page")
+            raise errors.not_found("page", "install Foveate again")
         return FileResponse(index, headers={"Cache-Control": "no-cache"})
 
     if folder.is_dir():

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Options
 from foveate.server.sessions import COOKIE, Sessions
 

@@ -25,7 +25,7 @@ BACKLOG = 512
 """Connections that may wait to be accepted."""
 
 
-class _Server(uvicorn.Server):
+class _StreamEndingServer(uvicorn.Server):
     """A uvicorn server that ends the event streams when it stops: they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, app: Application, ready: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listening = _listening(options)
     app = create(options)
-    server = _Server(configuration(app), app, lambda: say(address(options, listening)))
+    server = _StreamEndingServer(configuration(app), app, lambda: say(address(options, listening)))
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log what is raised below
     with listening, contextlib.suppress(SystemExit):
         server.run(sockets=[listening])

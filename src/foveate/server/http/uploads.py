@@ -24,6 +24,9 @@ from foveate.server.storage import refusals
 FARTHEST = 100_000.0
 """Largest coordinate or radius, px, as for all coordinates of the API."""
 
+NO_FILE = "check the path, and that the server may read it"
+"""What to do about a path that leads to no file."""
+
 
 async def receive(request: Request, target: Path, limits: Limits) -> None:
     """Write a request's body into a new file.
@@ -77,11 +80,11 @@ def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: i
         # The flags refuse a link that has replaced the file since the check; a pipe does not block.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (OSError, ValueError):  # missing, not permitted, too long, with a NUL
-        raise errors.not_found("file below that folder") from None
+        raise errors.not_found("file below that folder", NO_FILE) from None
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):
         os.close(descriptor)
-        raise errors.not_found("file below that folder")
+        raise errors.not_found("file below that folder", NO_FILE)
     with os.fdopen(descriptor, "rb") as source:
         if facts.st_size > limit:
             raise guard.too_many_bytes(limit)

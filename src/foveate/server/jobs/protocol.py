@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from foveate.choices import EngineName, Precision
+from foveate.choices import EngineName, Part, Precision
 from foveate.inference.settings import FieldChoice
 from foveate.server.storage.facts import LevelCounts, ModelName, PhotographFacts, StoredFacts
 from foveate.server.storage.names import Eye
-from foveate.types import Part
+from foveate.types import FieldRule
 
 
 class Message(BaseModel):
@@ -41,7 +41,7 @@ class ModelInfo(Message):
     version: str
     sha256: str
     """Digest of the package, 64 hex digits."""
-    field: Literal["find", "whole"]
+    field: FieldRule
     """Whether the field of view is detected in the model's photographs, or is the whole photograph."""
     thresholds: dict[str, float]
     """Lesion -> the model's own threshold, a probability."""

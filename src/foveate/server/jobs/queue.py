@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from foveate.choices import Part
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
 from foveate.server import errors
@@ -35,7 +36,7 @@ from foveate.server.jobs.protocol import (
 )
 from foveate.server.jobs.steady_clock import SteadyClock
 from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowError, Worker, WorkerPool
-from foveate.server.metrics import Metrics
+from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
 from foveate.server.review.current_counts import current_counts_of
 from foveate.server.storage import names
@@ -43,7 +44,6 @@ from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
 from foveate.server.storage.remains import delete_remains
-from foveate.types import Part
 
 ATTEMPTS = 3
 """Attempts before a photograph that ends its worker, or the server, is recorded as failed."""
@@ -65,7 +65,7 @@ CLOSE_SECONDS = 1.5
 
 LOG = logging.getLogger("foveate.server")
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -326,7 +326,7 @@ class JobQueue:
             self._wake.notify_all()
         self._events.publish("queue", self.lengths())
 
-    def _persistently(self, action: Callable[[], Result]) -> Result | None:
+    def _persistently(self, action: Callable[[], ResultT]) -> ResultT | None:
         """Repeat an action that needs the disk until it succeeds; return None if the server stops first."""
         while not self._closing.is_set():
             try:

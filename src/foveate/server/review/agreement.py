@@ -78,15 +78,21 @@ def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPa
     for copies in combinations(sorted(graded.copies, key=lambda copy: copy[0]), 2):
         (first, first_copy), (second, second_copy) = copies
         for lesion in graded.record.predicted.lesions:
-            one, two = measures.traced(first_copy, lesion), measures.traced(second_copy, lesion)
+            first_traced, second_traced = (
+                measures.traced(first_copy, lesion),
+                measures.traced(second_copy, lesion),
+            )
             pairs.append(
                 LesionPair(
                     photograph=graded.record,
                     graders=(first, second),
                     lesion=lesion,
-                    regions=(len(one.outlines), len(two.outlines)),
-                    area_px=(int(np.count_nonzero(one.mask)), int(np.count_nonzero(two.mask))),
-                    both_px=int(np.count_nonzero(one.mask & two.mask)),
+                    regions=(len(first_traced.outlines), len(second_traced.outlines)),
+                    area_px=(
+                        int(np.count_nonzero(first_traced.mask)),
+                        int(np.count_nonzero(second_traced.mask)),
+                    ),
+                    both_px=int(np.count_nonzero(first_traced.mask & second_traced.mask)),
                 )
             )
     return pairs
@@ -102,8 +108,8 @@ def summarise(pairs: Iterable[LesionPair]) -> list[PairSummary]:
 
 def _summary(graders: tuple[str, str], lesion: str, pairs: Sequence[LesionPair]) -> PairSummary:
     both, first, second, neither = (
-        sum(pair.present == seen for pair in pairs)
-        for seen in ((True, True), (True, False), (False, True), (False, False))
+        sum(pair.present == presence for pair in pairs)
+        for presence in ((True, True), (True, False), (False, True), (False, False))
     )
     area = sum(sum(pair.area_px) for pair in pairs)
     scores = [pair.dice for pair in pairs if pair.dice is not None]

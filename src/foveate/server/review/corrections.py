@@ -224,8 +224,10 @@ class Corrections:
             record = self._ready(identifier, None)
             for lesion in thresholds:
                 require_lesion(record, lesion)
-            chosen = replace(record, thresholds=thresholds)
-            current = {lesion: self.current_counts(chosen, lesion) for lesion in record.predicted.lesions}
+            with_thresholds = replace(record, thresholds=thresholds)
+            current = {
+                lesion: self.current_counts(with_thresholds, lesion) for lesion in record.predicted.lesions
+            }
             with self._database.change() as connection:
                 database.put(connection, identifier, thresholds=dict(thresholds))
                 database.put_current_counts(connection, identifier, current)
@@ -268,11 +270,11 @@ class Corrections:
 
     def verdicts(self, identifier: str) -> list[Edit]:
         """Return the verdicts that are not undone, replaced or withdrawn, the earliest first."""
-        given = [
+        verdicts = [
             edit for edit in self._database.edits(identifier) if edit.kind == "verdict" and not edit.undone
         ]
-        replaced = {number for edit in given for number in edit.verdict.replaces}
-        return [edit for edit in given if edit.number not in replaced and edit.verdict.verdict != "none"]
+        replaced = {number for edit in verdicts for number in edit.verdict.replaces}
+        return [edit for edit in verdicts if edit.number not in replaced and edit.verdict.verdict != "none"]
 
     def _region(self, record: Record, verdict: RegionVerdict) -> tuple[PixelMask, list[int]]:
         """Return the pixels that a verdict is about, and the numbers of the earlier verdicts on them."""
@@ -284,7 +286,8 @@ class Corrections:
             return verdict_pixels(same[-1]), [edit.number for edit in same]
         pixels = region_at(self.corrected(record, verdict.lesion), verdict.level, verdict.y, verdict.x)
         if pixels is None:
-            raise errors.not_found(f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})")
+            where = f"region of {verdict.lesion} at pixel ({verdict.x}, {verdict.y})"
+            raise errors.not_found(where, errors.BELOW_THRESHOLD)
         replaces = [edit.number for edit in earlier if contains(pixels, edit.verdict.y, edit.verdict.x)]
         return pixels, replaces
 

@@ -137,11 +137,11 @@ def visible_pixels(grid: Grid, visible: Field, area: int) -> list[int]:
         visible: the field of view.
         area: number of pixels of the field of view; those in no field of the grid count as outside.
     """
-    counted = np.zeros(len(FIELDS), np.int64)
+    numbers = np.zeros(len(FIELDS), np.int64)
     for box in _strips(_met(grid, visible.box)):
         rows, columns = np.nonzero(field_of_view.mask(visible, box))
-        counted += _binned(grid, rows + box.top, columns + box.left)
-    inside = [int(number) for number in counted[:-1]]
+        numbers += _binned(grid, rows + box.top, columns + box.left)
+    inside = [int(number) for number in numbers[:-1]]
     return [*inside, area - sum(inside)]
 
 
@@ -157,12 +157,12 @@ def _met(grid: Grid, box: Box) -> Box:
     )
 
 
-def lesion_pixels(grid: Grid, counted: UInt8[np.ndarray, "H W"]) -> list[int]:
+def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
     """Count the lesion pixels in each field, in a mask of 0 and 1."""
     numbers = np.zeros(len(FIELDS), np.int64)
-    height, width = counted.shape
+    height, width = mask.shape
     for box in _strips(Box(top=0, left=0, bottom=height, right=width)):
-        rows, columns = np.nonzero(counted[box.slices])
+        rows, columns = np.nonzero(mask[box.slices])
         numbers += _binned(grid, rows + box.top, columns)
     return [int(number) for number in numbers]
 

@@ -44,14 +44,14 @@ class PhotographMeasures:
         self, record: Record, lesion: str, level: int | None = None, layer: LayerName = "corrected"
     ) -> tuple[ListedRegion, ...]:
         """Return a lesion's regions at a level, 1 to 255; None: at its current level."""
-        chosen = level or level_of(record.predicted, record.thresholds, lesion)
+        threshold_level = level or level_of(record.predicted, record.thresholds, lesion)
         smallest = record.predicted.lesions[lesion].minimum_area_px
         corrected = layer == "corrected" and self._corrections.is_corrected(record, lesion)
         revision = record.revision if corrected else -1
         return self._memory.get(
-            (record.id, "regions", lesion, chosen, revision, record.spacing_mm),
+            (record.id, "regions", lesion, threshold_level, revision, record.spacing_mm),
             lambda: region_list.list_regions(
-                self.stored_map(record, lesion, layer), chosen, lesion, smallest, record.spacing_mm
+                self.stored_map(record, lesion, layer), threshold_level, lesion, smallest, record.spacing_mm
             ),
         ).listed
 

@@ -142,6 +142,6 @@ def require_name(name: str) -> None:
 
 def _at_or_above(values: UInt8[np.ndarray, " P"]) -> Int64[np.ndarray, " 256"]:
     """Return the number of values at or above each level; 0 for level 0, which is not a threshold."""
-    counted = np.cumsum(np.bincount(values, minlength=LEVELS)[::-1])[::-1].copy()
-    counted[0] = 0
-    return counted
+    counts = np.cumsum(np.bincount(values, minlength=LEVELS)[::-1])[::-1].copy()
+    counts[0] = 0
+    return counts

@@ -77,17 +77,17 @@ def _firsts(lit: UInt8[np.ndarray, "H W"], regions_of_map: Sequence[Region]) -> 
     Raises:
         ValueError: the regions are not those of the map.
     """
-    met: dict[tuple[object, int], tuple[int, int]] = {}
+    firsts: dict[tuple[object, int], tuple[int, int]] = {}
     for region in regions_of_map:
         box, row = region.box, region.box.top
-        while (box, region.area_px) not in met:
+        while (box, region.area_px) not in firsts:
             column = box.left + int(np.argmax(lit[row, box.left : box.right] == 1))
             if lit[row, column] != 1:
                 raise ValueError("a region is not in the map")
             area, _, _, (left, top, width, height) = cv2.floodFill(lit, None, (column, row), 2, flags=8)
             filled = type(box)(top=top, left=left, bottom=top + height, right=left + width)
-            met[filled, area] = (row, column)
-        yield met[box, region.area_px]
+            firsts[filled, area] = (row, column)
+        yield firsts[box, region.area_px]
 
 
 def region_at(stored: UInt8[np.ndarray, "H W"], level: int, row: int, column: int) -> PixelMask | None:

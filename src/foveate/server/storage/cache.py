@@ -43,15 +43,15 @@ class MapCache:
                 if key in self._entries:
                     return self._touched(key)
             try:
-                made = make()
+                content = make()
                 with self._lock:
-                    self._entries[key] = made
+                    self._entries[key] = content
                     while len(self._entries) > 1 and self._nbytes() > self._limit:
                         self._entries.popitem(last=False)
             finally:
                 with self._lock:
                     self._making.pop(key, None)
-            return made
+            return content
 
     def _touched(self, key: Hashable) -> Cached:  # type: ignore[type-var]  # each key holds one kind
         self._entries.move_to_end(key)

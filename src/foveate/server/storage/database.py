@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from foveate.choices import Part
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
 from foveate.server import errors
@@ -31,7 +32,6 @@ from foveate.server.storage.facts import (
     VerdictDetails,
 )
 from foveate.server.storage.names import Eye
-from foveate.types import Part
 
 State = Literal["queued", "looking", "done", "failed"]
 
@@ -273,10 +273,10 @@ class Database:
         where, values = (
             (f"WHERE {IS_NO_COPY} AND batch = ?", (batch,)) if batch else (f"WHERE {IS_NO_COPY}", ())
         )
-        counted = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
+        numbers = dict.fromkeys(("queued", "looking", "done", "failed"), 0)
         for row in self._rows(f"SELECT state, count(*) FROM photographs {where} GROUP BY state", *values):
-            counted[row[0]] = row[1]
-        return counted
+            numbers[row[0]] = row[1]
+        return numbers
 
     def delete_batch(self, identifier: str) -> None:
         """Delete a batch that holds no photograph any more."""

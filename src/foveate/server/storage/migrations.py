@@ -13,10 +13,10 @@ from pathlib import Path
 
 from foveate.errors import OutputError
 
-Step = Callable[[sqlite3.Connection], None]
+Migration = Callable[[sqlite3.Connection], None]
 
 
-def _sql(script: str) -> Step:
+def _sql(script: str) -> Migration:
     """Return a step that executes SQL statements; none may hold a semicolon within a text."""
 
     def step(connection: sqlite3.Connection) -> None:
@@ -44,7 +44,7 @@ CREATE TABLE adjudications (
 """)
 """Gradings of several people, each a photograph of its own, and who decided between them."""
 
-STEPS: tuple[Step, ...] = (
+MIGRATIONS: tuple[Migration, ...] = (
     _sql("""
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
 CREATE TABLE photographs (
@@ -113,11 +113,11 @@ ALTER TABLE photographs ADD COLUMN note TEXT NOT NULL DEFAULT '';
 )
 """All steps in their order; the first one creates the tables of version 1."""
 
-VERSION = len(STEPS)
+VERSION = len(MIGRATIONS)
 """Version of the schema that this Foveate reads."""
 
 
-def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Step, ...] = STEPS) -> None:
+def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Migration, ...] = MIGRATIONS) -> None:
     """Update a database to the current version.
 
     An older file is copied to PATH.vN first. All steps are one transaction: a process that is killed at any

@@ -44,8 +44,8 @@ def of_file(name: str) -> str:
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     letters = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
     stem, dot, ending = letters.rpartition(".")
-    named = stem if dot and stem and len(ending) <= 5 else letters
-    return named[:LONGEST].strip() or UNNAMED
+    without_suffix = stem if dot and stem and len(ending) <= 5 else letters
+    return without_suffix[:LONGEST].strip() or UNNAMED
 
 
 def eye(name: str) -> Eye | None:

@@ -43,7 +43,7 @@ HEADERS = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Level:
+class ZoomLevel:
     """One size of the picture, px."""
 
     height: int
@@ -73,12 +73,12 @@ class Level:
         )
 
 
-def levels(shape: tuple[int, int]) -> tuple[Level, ...]:
+def levels(shape: tuple[int, int]) -> tuple[ZoomLevel, ...]:
     """Return the sizes of a picture of (H, W) px, the coarsest first."""
     last = max(0, math.ceil(math.log2(max(shape) / SIZE)))
     height, width = shape
     return tuple(
-        Level(height=-(-height // 2**away), width=-(-width // 2**away)) for away in range(last, -1, -1)
+        ZoomLevel(height=-(-height // 2**away), width=-(-width // 2**away)) for away in range(last, -1, -1)
     )
 
 
@@ -231,7 +231,7 @@ def _place(
 
 
 def _cut(
-    pictures: Sequence[np.ndarray], sizes: Sequence[Level], encode: Callable[[np.ndarray], bytes]
+    pictures: Sequence[np.ndarray], sizes: Sequence[ZoomLevel], encode: Callable[[np.ndarray], bytes]
 ) -> Iterator[bytes]:
     """Yield all tiles in the order of a pack."""
     for picture, level in zip(pictures, sizes, strict=True):
@@ -240,7 +240,7 @@ def _cut(
                 yield encode(picture[level.box(row, column).slices])
 
 
-def _pack(path: Path, sizes: Sequence[Level], tiles: Iterator[bytes]) -> None:
+def _pack(path: Path, sizes: Sequence[ZoomLevel], tiles: Iterator[bytes]) -> None:
     contents = list(tiles)
     end_offsets = np.cumsum([len(content) for content in contents]).tolist()
     header = {"sizes": [(level.height, level.width) for level in sizes], "ends": end_offsets}
@@ -251,7 +251,7 @@ def _pack(path: Path, sizes: Sequence[Level], tiles: Iterator[bytes]) -> None:
 class _Header:
     """The content of a pack's first line."""
 
-    sizes: tuple[Level, ...]
+    sizes: tuple[ZoomLevel, ...]
     firsts: tuple[int, ...]
     """Number of each level's first tile."""
     end_offsets: tuple[int, ...]
@@ -318,7 +318,7 @@ def _read_header(line: bytes) -> _Header:
         ValueError: it is not the first line of a pack.
     """
     header = json.loads(line)
-    sizes = tuple(Level(height=height, width=width) for height, width in header["sizes"])
+    sizes = tuple(ZoomLevel(height=height, width=width) for height, width in header["sizes"])
     firsts = [0]
     for size in sizes[:-1]:
         firsts.append(firsts[-1] + size.rows * size.columns)

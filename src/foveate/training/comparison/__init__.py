@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt16
 from PIL import Image
 
 from foveate import metrics, models, nets
+from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.evaluation import LesionOutcome, maps_from_model
@@ -33,6 +33,7 @@ from foveate.inference.settings import DEFAULTS
 from foveate.metrics import Estimate, PixelCounts
 from foveate.metrics.froc import DIAMETERS
 from foveate.nets import LocalGlobalUNet
+from foveate.paths import display_path
 from foveate.training import trainer
 from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
@@ -112,11 +113,13 @@ def require_crop(cases: Sequence[Case]) -> None:
             with Image.open(case.photograph) as picture:
                 shape = (picture.height, picture.width)
         except DAMAGED as error:
-            raise DatasetError(f"{case.photograph}: unreadable ({error}); restore the file") from error
+            raise DatasetError(
+                f"{display_path(case.photograph)}: unreadable ({error}); restore the file"
+            ) from error
         if shape[0] < canvas.PAPER_CROP[0] or shape[1] < canvas.PAPER_CROP[1]:
             raise SettingError(
-                f"{case.name} has {shape[0]} x {shape[1]} px and does not hold the paper's crop of "
-                f"{canvas.PAPER_CROP[0]} x {canvas.PAPER_CROP[1]}; choose --tiling model"
+                f"{display_path(case.photograph)}: has {shape[0]} x {shape[1]} px, too few for the paper's "
+                f"crop of {canvas.PAPER_CROP[0]} x {canvas.PAPER_CROP[1]} px; choose --tiling model"
             )
 
 
@@ -144,10 +147,10 @@ def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]
     trained = {case.photograph for case in training_cases}
     for case in cases:
         if case.photograph in trained:
-            raise TrainingError(f"{case.name} is trained on; compare on photographs that are not")
+            raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
 
 
-def with_tiling(contract: ModelContract, tiling: Literal["model", "paper"]) -> ModelContract:
+def with_tiling(contract: ModelContract, tiling: ComparisonTiling) -> ModelContract:
     """Return the contract with the model's own windows, or with the paper's 143 patches side by side."""
     return contract if tiling == "model" else replace(contract, part="paper", overlap=0, step=None)
 
@@ -158,7 +161,7 @@ def compare(
     cases: Sequence[Case],
     *,
     lesions: Sequence[str],
-    tiling: Literal["model", "paper"] = "model",
+    tiling: ComparisonTiling = "model",
     progress: Callable[[Row, int, str], None] = lambda row, done, name: None,
 ) -> dict[str, LesionComparison]:
     """Score all rows on the same photographs.
@@ -264,7 +267,7 @@ def _compare_lesion(
             for row in STREAM_ROWS
         },
         detected={
-            row: tuple(metrics.estimate(table, sensitivity, samples, "none is drawn") for table in tables)
+            row: tuple(metrics.estimate(table, sensitivity, samples, "none is annotated") for table in tables)
             for row, tables in detections.items()
         },
         detection_gains={

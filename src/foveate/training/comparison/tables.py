@@ -42,7 +42,7 @@ def table_1(comparisons: Mapping[str, LesionComparison]) -> str:
 def by_diameter(comparisons: Mapping[str, LesionComparison]) -> str:
     """Return the lesions that each row detects, and the gain of fusion, by diameter, as Markdown."""
     edges = (0.0, *DIAMETERS, None)
-    head = ("lesion", "diameter, px", "drawn", *ROWS, *(f"fused - {row}" for row in STREAM_ROWS))
+    head = ("lesion", "diameter, px", "annotated", *ROWS, *(f"fused - {row}" for row in STREAM_ROWS))
     rows = [
         (
             lesion,
@@ -73,19 +73,19 @@ def page(comparisons: Mapping[str, LesionComparison], about: Mapping[str, object
 {facts}
 
 Exact average precision, pixels pooled at native resolution; in brackets 95 % intervals from a bootstrap over
-photographs. Differences are paired: both rows on the same photographs in every draw; a star where the
-interval leaves 0 out. The paper's figures are those of its Table 1, measured on IDRiD's 27 test photographs.
+photographs. Differences are paired: both rows on the same photographs in every sample; a star marks an
+interval without 0. The paper's figures are those of its Table 1, measured on IDRiD's 27 test photographs.
 
 {table_1(comparisons)}
 ## Gain of fusion by diameter
 
-Share of the lesions found at {rate} false regions a photograph; a lesion is found where one of its pixels
-is marked.
+Share of the lesions found at {rate} false regions per photograph; a lesion counts as found if at least one
+of its pixels is marked.
 
 {by_diameter(comparisons)}
 ## Patches
 
-For each lesion the patch with most of it, in the photograph on which the fused network has its median score.
+For each lesion, the patch with most of it, in the photograph on which the fused network has its median score.
 
 {figures}
 """

@@ -2,7 +2,7 @@
 
 Run:     foveate train tiny-task --data DIR --layout TASK.toml --out RUN
 Data:    any set of pictures (256 px or more) and masks with a layout, which names the lesions
-Cost:    not measured yet
+Cost:    27 s of one core in float32, for 54 pictures of 256 x 256 px
 Expect:  not measured yet; scores differ from task to task
 Source:  Yan et al., ISBI 2019, section 4 ('extended to other segmentation tasks'); the numbers are ours
 """

@@ -14,13 +14,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 
+from foveate.choices import ObjectKind
 from foveate.errors import PhotographError
 from foveate.version import version
 from foveate.warning_filter import suppress_warnings
 from foveate.writers.dicom import codes, deidentification, segmentation, uids
 from foveate.writers.dicom.report import ReportContent, measurement_report
 from foveate.writers.dicom.source import DicomSource, require_source
-from foveate.writers.results import DicomLesion, DicomRequest, ObjectKind, PhotographResult
+from foveate.writers.results import DicomLesion, DicomRequest, PhotographResult
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def encode(
     except HEADER_ERRORS as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PhotographError(
-            f"{name}: its header cannot be copied into DICOM results ({reason}); correct it, or leave out "
+            f"{name}: its header cannot be copied to DICOM results ({reason}); correct it, or leave out "
             "--dicom"
         ) from error
 

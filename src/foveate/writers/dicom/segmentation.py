@@ -26,10 +26,11 @@ from pydicom.sr.codedict import codes as standard_codes
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
 from foveate import lesions
+from foveate.choices import ObjectKind
 from foveate.version import version
 from foveate.writers.dicom import codes, uids
 from foveate.writers.dicom.source import DicomSource
-from foveate.writers.results import ObjectKind, PredictRequest
+from foveate.writers.results import PredictRequest
 
 VL_PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
 """VL Photographic Image Storage: highdicom treats it as a single frame without a position in space."""

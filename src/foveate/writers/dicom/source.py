@@ -50,7 +50,7 @@ def require_source(origin: DicomOrigin | None, name: str) -> DicomSource:
     """
     if origin is None:
         raise PhotographError(
-            f"{name}: is not a DICOM object, so DICOM results cannot refer to it; leave out --dicom"
+            f"{name}: not a DICOM object, so DICOM results cannot refer to it; leave out --dicom"
         )
     with suppress_warnings() as collected:
         header = pydicom.dcmread(BytesIO(origin.header))

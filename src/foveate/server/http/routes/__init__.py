@@ -24,7 +24,7 @@ IO_THREADS = 4
 EXPORT_THREADS = 16
 """Number of threads that may write files on request: fewer than half of the 40 that answer requests."""
 
-Done = TypeVar("Done")
+ResultT = TypeVar("ResultT")
 
 
 async def _service(request: Request) -> AsyncIterator[Service]:
@@ -69,7 +69,7 @@ WritesFiles = Depends(_export_slot, scope="function")
 """Dependency of routes that write files, which may wait for the I/O worker."""
 
 
-async def wait_for_io(request: Request, work: Callable[[], Done]) -> Done:
+async def wait_for_io(request: Request, work: Callable[[], ResultT]) -> ResultT:
     """Run work that waits for the I/O worker in one of a few threads; a disconnect does not stop it."""
     limiter: CapacityLimiter = request.app.state.io_limiter
     with anyio.CancelScope(shield=True):

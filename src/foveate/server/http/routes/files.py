@@ -70,8 +70,8 @@ def all_training(
 @router.post("/downloads", response_class=FileResponse, responses=ZIP)
 def selected(services: Services, body: schemas.DownloadSelection) -> FileResponse:
     """Return a zip of the selected photographs; those that are not done are left out."""
-    wanted = frozenset(body.photographs)
-    records = [record for record in done_of(services, None) if record.id in wanted]
+    identifiers = frozenset(body.photographs)
+    records = [record for record in done_of(services, None) if record.id in identifiers]
     return zip_response(services.exports.zip_results_of(records), "photographs")
 
 
@@ -154,7 +154,7 @@ def done_of(services: Service, batch: str | None) -> list[Record]:
 
 def zip_response(path: FilePath, filename: str) -> FileResponse:
     """Return a response that sends a zip under a name, and deletes it afterwards."""
-    gone = BackgroundTask(path.unlink, missing_ok=True)
+    deletion = BackgroundTask(path.unlink, missing_ok=True)
     return FileResponse(
-        path, media_type="application/zip", filename=f"{names.key(filename)}.zip", background=gone
+        path, media_type="application/zip", filename=f"{names.key(filename)}.zip", background=deletion
     )

@@ -60,9 +60,9 @@ def _counts(services: Service, record: Record, lesion: str, layer: LayerName) ->
         return schemas.LesionCounts(minimum_area_px=smallest, **stored_counts.model_dump())
 
     def make() -> CachedCounts:
-        counted = component_tree.count_regions(services.corrections.corrected(record, lesion), smallest)
+        counts = component_tree.count_regions(services.corrections.corrected(record, lesion), smallest)
         return CachedCounts(
-            schemas.LesionCounts(minimum_area_px=smallest, **level_counts(counted).model_dump())
+            schemas.LesionCounts(minimum_area_px=smallest, **level_counts(counts).model_dump())
         )
 
     return services.memory.get((record.id, "counts", lesion, record.revision), make).counts
@@ -168,7 +168,7 @@ def region(
         raise errors.invalid(f"pixel ({x}, {y}) lies outside the photograph")
     pixels = region_at(services.measures.stored_map(record, lesion, layer), level, y, x)
     if pixels is None:
-        raise errors.not_found("region at that pixel")
+        raise errors.not_found("region at that pixel", errors.BELOW_THRESHOLD)
     within = [
         edit
         for edit in services.corrections.verdicts(id)

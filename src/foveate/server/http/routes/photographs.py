@@ -16,6 +16,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from foveate.choices import Part
 from foveate.server import errors, schemas
 from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
@@ -54,7 +55,7 @@ async def submit(
     services: Services,
     batch: BatchId = None,
     field: Annotated[str, Query(max_length=100)] = "auto",
-    region: schemas.Region | None = None,
+    region: Part | None = None,
     foveate_name: Annotated[str | None, Header(max_length=4096)] = None,
 ) -> schemas.PhotographBody:
     """Submit a photograph: the body is its file."""
@@ -175,8 +176,8 @@ def change(
         _require_present(services, record, if_match)
         _change_fields(services, record, body)
         if body.model_fields_set & {"thresholds", "levels"}:
-            chosen = body.thresholds or _thresholds(record, body.levels or {})
-            services.corrections.set_thresholds(id, chosen)
+            thresholds = body.thresholds or _thresholds(record, body.levels or {})
+            services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
     services.publish(changed)
     photograph = services.presenter.photograph(changed)

@@ -122,18 +122,18 @@ def stack(
         changed = services.database.corrected_lesions(id) if layer == "corrected" else frozenset()
         if tile is None or not changed:
             return _image_response(tile, "image/png")
-        made = [
+        layers = [
             services.corrections.layer(record, lesion).corrected if lesion in changed else None
             for lesion in record.predicted.lesions
         ]
-        return _image_response(tiles.restack(tile, made, *place), "image/png")
-    made = [_pyramid(services, record, lesion, layer) for lesion in record.predicted.lesions]
-    if layer.startswith("reference-") and not any(content is not None for content in made):
+        return _image_response(tiles.restack(tile, layers, *place), "image/png")
+    layers = [_pyramid(services, record, lesion, layer) for lesion in record.predicted.lesions]
+    if layer.startswith("reference-") and not any(content is not None for content in layers):
         raise errors.not_found("reference mask")
     sizes = tiles.levels((record.height, record.width))
     if level >= len(sizes) or not sizes[level].has(row, column):
-        raise errors.not_found("tile")
-    return _image_response(tiles.stack(made, *place), "image/png")
+        raise errors.not_found("tile", "the photograph has fewer, or it has been deleted")
+    return _image_response(tiles.stack(layers, *place), "image/png")
 
 
 def _packed(services: Service, pack: FilePath, place: tuple[int, int, int]) -> bytes | None:
@@ -172,5 +172,5 @@ def _of(pyramid: Pyramid, place: tuple[int, int, int]) -> Response:
 
 def _image_response(tile: bytes | None, kind: str) -> Response:
     if tile is None:
-        raise errors.not_found("tile")
+        raise errors.not_found("tile", "the photograph has fewer, or it has been deleted")
     return Response(tile, media_type=kind) if tile else Response(status_code=204)

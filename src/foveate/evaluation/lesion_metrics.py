@@ -22,10 +22,10 @@ Tree = Mapping[str, object]
 """Names -> estimates, numbers, texts, lists and further trees."""
 
 ABSENT = "no photograph of the split has this lesion"
-NO_SEAMS = "the windows of maps that were read are not known; --model measures them"
+NO_SEAMS = "the windows of maps read from files are unknown; measure them with --model"
 
 
-def lesion(
+def compute(
     each: Sequence[Measures], pooled: PixelCounts, threshold: float, draws: Int64[np.ndarray, "R P"]
 ) -> Tree:
     """Return all figures of one lesion.
@@ -140,13 +140,17 @@ def _at_rates(table: Float64[np.ndarray, "P C"], draws: Int64[np.ndarray, "R P"]
 def _lesion_estimate(
     table: Float64[np.ndarray, "P C"], statistic: Statistic, draws: Int64[np.ndarray, "R P"]
 ) -> Estimate:
-    return metrics.estimate(table, statistic, draws, "no lesion is drawn")
+    return metrics.estimate(table, statistic, draws, "no lesion is annotated")
 
 
 def _image_auc(each: Sequence[Measures], draws: Int64[np.ndarray, "R P"]) -> Estimate:
     with_lesion = np.array([measures.lesion_pixels > 0 for measures in each])
     highest = np.array([measures.highest for measures in each])
-    reason = "every photograph has this lesion: there is none to tell apart" if with_lesion.all() else ABSENT
+    reason = (
+        "every photograph has this lesion, so there is none without it to compare"
+        if with_lesion.all()
+        else ABSENT
+    )
     return metrics.estimate(np.eye(len(each)), metrics.image_auc(highest, with_lesion), draws, reason)
 
 
@@ -179,6 +183,10 @@ def _seams(each: Sequence[Measures], draws: Int64[np.ndarray, "R P"]) -> Tree:
     table = np.stack(rows)
     return {
         "ratio": metrics.estimate(table, metrics.seams.ratio, draws, "the maps do not change"),
-        "border": metrics.estimate(table[:, :2], metrics.ratios, draws, "no border of windows is inside"),
-        "elsewhere": metrics.estimate(table[:, 2:], metrics.ratios, draws, "no other pixels are inside"),
+        "border": metrics.estimate(
+            table[:, :2], metrics.ratios, draws, "no border between windows lies inside the field"
+        ),
+        "elsewhere": metrics.estimate(
+            table[:, 2:], metrics.ratios, draws, "no other pixels lie inside the field"
+        ),
     }

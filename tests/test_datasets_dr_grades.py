@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tiny_set
 
-from foveate.datasets import SET_ASIDE, graded, splits, truth
-from foveate.datasets.graded import HEALTHY, ONE_EYE, TEST_HALF, TRAIN_HALF
+from foveate.datasets import SET_ASIDE, dr_grades, splits, truth
+from foveate.datasets.dr_grades import HEALTHY, ONE_EYE, TEST_HALF, TRAIN_HALF
 from foveate.errors import DatasetError, PhotographError
 from foveate.training.cache import cache_case
 
@@ -49,7 +49,7 @@ def split(tmp_path):
 
 
 def test_photographs_are_listed_by_name_with_their_grades(folder):
-    photographs = graded.list_photographs(folder)
+    photographs = dr_grades.list_photographs(folder)
 
     assert [(photograph.name, photograph.grade) for photograph in photographs] == sorted(
         (name, int(grade)) for name, grade in GRADES.items()
@@ -92,32 +92,32 @@ def test_labels_that_cannot_be_believed_are_refused_with_what_is_wrong(folder, h
     label(folder, [row], header)
 
     with pytest.raises(DatasetError, match=rf"labels\.csv: .*{said}"):
-        graded.list_photographs(folder)
+        dr_grades.list_photographs(folder)
 
 
 @pytest.mark.parametrize(("entry", "grade"), [("0.0", 0), ("2.0", 2), ("3.", 3), (" 4 ", 4), ("1.00", 1)])
 def test_a_grade_is_read_as_a_spreadsheet_writes_it(folder, entry, grade):
     label(folder, [f"a.jpg,{entry}"])
 
-    assert [photograph.grade for photograph in graded.list_photographs(folder)] == [grade]
+    assert [photograph.grade for photograph in dr_grades.list_photographs(folder)] == [grade]
 
 
 def test_labels_that_are_no_text_are_refused(folder):
     (folder / "labels.csv").write_bytes(b"\xff\xfe\xfa")
 
     with pytest.raises(DatasetError, match=r"labels\.csv: unreadable labels"):
-        graded.list_photographs(folder)
+        dr_grades.list_photographs(folder)
 
 
 def test_healthy_eyes_to_learn_from_are_those_of_grade_0_in_the_learning_half(folder, split):
-    cases = graded.healthy_cases(folder, split)
+    cases = dr_grades.healthy_cases(folder, split)
 
     assert [case.name for case in cases] == ["healthy-a", "healthy-d"]
     assert [case.photograph for case in cases] == [folder / "a.jpg", folder / "d.jpg"]
 
 
 def test_without_a_split_all_of_grade_0_but_the_examples_are(folder):
-    assert [case.name for case in graded.healthy_cases(folder, None)] == [
+    assert [case.name for case in dr_grades.healthy_cases(folder, None)] == [
         "healthy-a",
         "healthy-b",
         "healthy-d",
@@ -127,7 +127,7 @@ def test_without_a_split_all_of_grade_0_but_the_examples_are(folder):
 def test_an_example_is_left_out_even_where_a_split_would_learn_from_it(folder, split):
     split.write_text(json.dumps({"folds": dict.fromkeys(GRADES, TRAIN_HALF)}))
 
-    assert [case.name for case in graded.healthy_cases(folder, split)] == [
+    assert [case.name for case in dr_grades.healthy_cases(folder, split)] == [
         "healthy-a",
         "healthy-b",
         "healthy-d",
@@ -138,7 +138,7 @@ def test_a_healthy_photograph_in_neither_half_is_refused_by_name(folder, split):
     split.write_text(json.dumps({"folds": {"a": TRAIN_HALF, "b": TEST_HALF, EXAMPLE: TEST_HALF}}))
 
     with pytest.raises(DatasetError, match=r"d is in neither half of .*halves\.json"):
-        graded.healthy_cases(folder, split)
+        dr_grades.healthy_cases(folder, split)
 
 
 def test_a_folder_without_labels_is_healthy_eyes_all_through(folder, split):
@@ -146,7 +146,7 @@ def test_a_folder_without_labels_is_healthy_eyes_all_through(folder, split):
     (folder / "more").mkdir()
     (folder / "more" / "e.png").touch()
 
-    names = [case.name for case in graded.healthy_cases(folder, split)]
+    names = [case.name for case in dr_grades.healthy_cases(folder, split)]
 
     assert names == ["healthy-a", "healthy-b", "healthy-c", "healthy-d", "healthy-more-e"]
 
@@ -158,22 +158,22 @@ def test_two_photographs_of_one_name_are_not_taken_for_one(folder):
         (folder / path).touch()
 
     with pytest.raises(DatasetError, match="two photographs are called more-e; remove one"):
-        graded.healthy_cases(folder, None)
+        dr_grades.healthy_cases(folder, None)
 
 
 def test_where_there_is_no_healthy_eye_to_learn_from_it_is_said(folder, split, tmp_path):
     label(folder, ["c.jpg,3", "b.jpg,0"])
     with pytest.raises(DatasetError, match="no photograph of a healthy eye to train on"):
-        graded.healthy_cases(folder, split)
+        dr_grades.healthy_cases(folder, split)
     with pytest.raises(PhotographError, match="no such file or folder"):
-        graded.healthy_cases(tmp_path / "nowhere", split)
+        dr_grades.healthy_cases(tmp_path / "nowhere", split)
 
 
 def test_a_healthy_eye_was_looked_through_for_every_lesion_and_has_none(tmp_path):
     pixels, _ = tiny_set.draw(tiny_set.Eye(164, absent=tuple(tiny_set.RADII)), 8)
     (tmp_path / "eyes").mkdir()
     tiny_set.Image.fromarray(pixels).save(tmp_path / "eyes" / "eye.png")
-    (case,) = graded.healthy_cases(tmp_path / "eyes", None)
+    (case,) = dr_grades.healthy_cases(tmp_path / "eyes", None)
 
     assert not truth(case, tiny_set.CONTRACT.lesions, pixels.shape[:2]).any()
     assert not cache_case(case, tiny_set.CONTRACT, tmp_path / "cache").lesion_pixels
@@ -184,7 +184,7 @@ def test_a_healthy_eye_was_looked_through_for_every_lesion_and_has_none(tmp_path
 
 def graded_photographs(names_and_grades):
     return [
-        graded.GradedPhotograph(name=name, photograph=Path(f"{name}.jpg"), grade=grade)
+        dr_grades.GradedPhotograph(name=name, photograph=Path(f"{name}.jpg"), grade=grade)
         for name, grade in names_and_grades
     ]
 
@@ -193,7 +193,7 @@ MANY = [(f"eye-{n:02}", n % 5) for n in range(50)]
 
 
 def test_either_half_has_as_many_of_each_grade():
-    halves = graded.divide(graded_photographs(MANY), seed=1)
+    halves = dr_grades.divide(graded_photographs(MANY), seed=1)
 
     assert halves.keys() == {name for name, _ in MANY}
     counts = Counter((halves[name], grade) for name, grade in MANY)
@@ -204,7 +204,7 @@ def test_either_half_has_as_many_of_each_grade():
 def test_examples_are_judged_with_and_shots_of_one_eye_stay_together(seed):
     named = [(name, 0) for names in (SET_ASIDE, *ONE_EYE) for name in names]
 
-    halves = graded.divide(graded_photographs([*MANY, *named]), seed)
+    halves = dr_grades.divide(graded_photographs([*MANY, *named]), seed)
 
     assert {halves[name] for name in SET_ASIDE} == {TEST_HALF}
     for eye in ONE_EYE:
@@ -212,10 +212,10 @@ def test_examples_are_judged_with_and_shots_of_one_eye_stay_together(seed):
 
 
 def test_halves_follow_from_the_seed_and_not_from_the_order():
-    halves = graded.divide(graded_photographs(MANY), 3)
+    halves = dr_grades.divide(graded_photographs(MANY), 3)
 
-    assert graded.divide(graded_photographs(MANY[::-1]), 3) == halves
-    assert graded.divide(graded_photographs(MANY), 4) != halves
+    assert dr_grades.divide(graded_photographs(MANY[::-1]), 3) == halves
+    assert dr_grades.divide(graded_photographs(MANY), 4) != halves
 
 
 def test_the_saved_halves_leave_the_examples_to_judge_with():
@@ -226,10 +226,10 @@ def test_the_saved_halves_leave_the_examples_to_judge_with():
 
 
 def test_the_saved_halves_are_those_that_are_dealt_byte_for_byte(shared_data):
-    photographs = graded.list_photographs(shared_data / "graded")
+    photographs = dr_grades.list_photographs(shared_data / "graded")
     saved = SPLIT.read_text()
 
-    folds = graded.divide(photographs, seed=2019)
+    folds = dr_grades.divide(photographs, seed=2019)
 
     assert saved == json.dumps({"about": json.loads(saved)["about"], "folds": folds}, indent=1) + "\n"
     healthy = Counter(folds[photograph.name] for photograph in photographs if photograph.grade == HEALTHY)
@@ -239,11 +239,11 @@ def test_the_saved_halves_are_those_that_are_dealt_byte_for_byte(shared_data):
 def test_forty_healthy_eyes_of_idrid_are_learned_from_and_no_other(shared_data):
     halves = splits.read(SPLIT)
     grades = {
-        photograph.name: photograph.grade for photograph in graded.list_photographs(shared_data / "graded")
+        photograph.name: photograph.grade for photograph in dr_grades.list_photographs(shared_data / "graded")
     }
 
     names = [
-        case.name.removeprefix("healthy-") for case in graded.healthy_cases(shared_data / "graded", SPLIT)
+        case.name.removeprefix("healthy-") for case in dr_grades.healthy_cases(shared_data / "graded", SPLIT)
     ]
 
     assert len(names) == len(set(names)) == 40

@@ -130,7 +130,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
                 f"{display_path(folder)}: {unlisted[0]} is in neither half of {display_path(str(split))}; "
                 "add it to one of them"
             )
-        named = [
+        candidates = [
             (photograph.name, photograph.photograph)
             for photograph in healthy
             if halves[photograph.name] == TRAIN_HALF
@@ -139,8 +139,8 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         _refuse_grades(folder)
         sources = photographs.list_files([str(folder)]).photographs
         _refuse_grades_beside(folder, {source.path.stem for source in sources})
-        named = [(source.name.replace("/", "-"), source.path) for source in sources]
-    usable = sorted((name, path) for name, path in named if path.stem not in SET_ASIDE)
+        candidates = [(source.name.replace("/", "-"), source.path) for source in sources]
+    usable = sorted((name, path) for name, path in candidates if path.stem not in SET_ASIDE)
     if not usable:
         raise DatasetError(
             f"{display_path(folder)}: no photograph of a healthy eye to train on; name another folder"
