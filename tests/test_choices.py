@@ -2,13 +2,14 @@
 
 import ast
 import inspect
+import re
 import typing
 from pathlib import Path
 
 import pytest
 
 from foveate import choices, cli
-from foveate.cli import predict, serve
+from foveate.cli import commands, predict, serve
 from foveate.cli.options import EngineOptions
 from foveate.cli.options.predict import ClusterOptions, DeviceOptions
 from foveate.cli.options.serve import LimitOptions, ServeOptions
@@ -18,6 +19,7 @@ from foveate.engines.choice import EngineChoice
 from foveate.inference import api
 from foveate.server.jobs.protocol import WorkerConfig
 from foveate.server.options import Limits, Options
+from foveate.training import recipe
 
 
 def names(annotation):
@@ -54,6 +56,13 @@ def test_the_command_line_spells_out_no_choice_itself():
     ]
 
     assert own == []
+
+
+def test_the_help_of_train_names_every_stage_in_its_order():
+    stages = [*recipe.STAGES, recipe.REFINE]
+    words = re.findall(r"\w+", inspect.getdoc(commands.train))
+
+    assert [word for word in words if word in stages] == stages == list(typing.get_args(choices.StageChoice))
 
 
 def test_the_layouts_of_the_help_are_those_that_there_are():

@@ -1,6 +1,7 @@
 """The documentation is complete: every option, column, key and error is in it, and links lead somewhere."""
 
 import functools
+import inspect
 import json
 import re
 import unicodedata
@@ -138,6 +139,7 @@ def test_a_help_page_shows_all_of_its_texts(command, capsys, monkeypatch):
     app = functools.reduce(lambda parent, word: parent[word], command, cli.app)
     arguments = app.assemble_argument_collection(parse_docstring=True) if app.default_command else ()
     texts = [argument.parameter.help for argument in arguments if argument.show]
+    texts.append(inspect.getdoc(app.default_command).split("\nParameters\n")[0] if arguments else app.help)
 
     assert cli.run([*command, "--help"]) == 0
     page = letters(capsys.readouterr().out)

@@ -104,4 +104,4 @@ def test_with_nginx_s_defaults_the_page_loads_and_says_what_is_wrong(address, tm
 
     assert script[0] == 200
     assert refused[0] == 403
-    assert b"a proxy must pass on the Host" in refused[1]
+    assert b"a proxy must pass on the browser's Host header" in refused[1]

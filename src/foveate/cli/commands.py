@@ -202,8 +202,9 @@ def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
 
 @app.command
 def train(recipe: RecipeName, /, *, training: TrainingOptions, options: TrainOptions) -> None:
-    """Train a network by a recipe, in the paper's stages; --resume continues a run that was interrupted.
+    """Train a network by a recipe, stage by stage; --resume continues a run that was interrupted.
 
+    The stages are the paper's (global, local, fusion, joint) and, in recipes that have it, refine.
     Under torchrun the same command trains in several processes, on several GPUs or machines.
 
     Parameters

@@ -1,6 +1,7 @@
 """One stage of a run: the weights that are trained, the pictures that it uses, and the learning rate.
 
-Knows:   the four stages of the paper's training strategy, and the additional stage of each stream alone.
+Knows:   the four stages of the paper's training strategy, `recipe.REFINE` after them, and the additional
+         stage of each stream alone.
 Ignores: files (`run_folder`), and how samples are chosen (`sampler`).
 
 Shape letters: P photographs, N windows, K lesions, S window side, V view side, C channels, G G2 sides of a

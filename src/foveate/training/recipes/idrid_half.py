@@ -8,7 +8,7 @@ Cost:    1 h of one core in bf16 (15 + 7 + 37 min), after the 4 h of idrid-lite0
 Expect:  average precision on the 11 held back: EX .78, MA .45, HE .78, SE .74; with 11 others held back
          (--fold 2), from ImageNet in an hour and a half: EX .87, MA .49, HE .70, SE .62
          (docs/results/idrid-half.md)
-Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); decisions 0011 to 0013 state differences
+Source:  Yan et al., ISBI 2019 (two streams, fusion, four stages); decisions 0011 to 0013 state differences
 """
 
 from dataclasses import replace

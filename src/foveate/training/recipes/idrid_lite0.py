@@ -4,7 +4,7 @@ Run:     foveate train idrid-lite0 --data DIR --out RUN
 Data:    IDRiD's 54 segmentation training photographs; fold 1 of splits/idrid.json is held back
 Cost:    4 h of one core in bf16, beside other work (51 + 58 + 17 + 115 min; the first two in parallel)
 Expect:  average precision on the 11 held back: EX .77, MA .45, HE .78, SE .74 (docs/cards/idrid-lite0.md)
-Source:  Yan et al., ISBI 2019 (two streams, fusion, three stages); EfficientNet-Lite0 instead of U-Nets
+Source:  Yan et al., ISBI 2019 (two streams, fusion, four stages); EfficientNet-Lite0 instead of U-Nets
 """
 
 from pathlib import Path
