@@ -94,6 +94,24 @@ def graded_by_two(request, address):
     return photograph.json()["id"]
 
 
+def test_graders_outlines_do_not_wait_for_the_figures_of_their_agreement(address):
+    with tiny_page.chromium() as browser:
+        identifier = graded_by_two(browser.new_context().request, address)
+        page, held = browser.new_context().new_page(), []
+        page.route("**/gradings/agreement", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no builtin
+        page.goto(f"{address}#{identifier}")
+        page.locator("#graders").wait_for()
+        waiting = said(page)
+        decided_early = page.locator("#adjudicate").count()
+        for route in held:
+            route.continue_()
+        page.locator("#adjudicate").wait_for()
+
+        assert "is being computed" in waiting
+        assert decided_early == 0
+        assert "Dice" in said(page)
+
+
 def test_whoever_decides_sees_what_each_grader_left(address):
     with tiny_page.chromium() as browser:
         request = browser.new_context().request

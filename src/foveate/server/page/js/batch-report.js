@@ -80,7 +80,7 @@ export function createBatchReports({ onChange, beforeStart }) {
         "Download the reports (PDF)",
       ),
       element("span", { class: "spacer" }),
-      button("batch-report-again", "Make anew", async () => {
+      button("batch-report-again", "Make again", async () => {
         await cancel(batch);
         await begin(batch);
       }),

@@ -20,9 +20,11 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     if (!state.server?.double_grading) return panel.replaceChildren();
     try {
       const gradings = await api.listGradings(photograph.id, author, view.signal);
-      const pairs = gradings.open ? (await api.getGradersAgreement(photograph.id, view.signal)).pairs : [];
-      if (gradings.open) await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication));
-      if (number === shown) panel.replaceChildren(...others(photograph, gradings, pairs));
+      const show = (pairs) => number === shown && panel.replaceChildren(...others(photograph, gradings, pairs));
+      if (!gradings.open) return show([]);
+      await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication));
+      show(null); // the agreement of large photographs takes seconds, their outlines do not
+      show((await api.getGradersAgreement(photograph.id, view.signal)).pairs);
     } catch (error) {
       if (number === shown) panel.replaceChildren();
       showFailure(error, "The gradings could not be read: ");
@@ -49,11 +51,12 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   function others({ id }, { gradings, open, adjudication }, pairs) {
     const names = gradings.map(({ grader, done }) => `${grader} (${done ? "done" : "under way"})`);
     const said = names.length ? `Graded by ${names.join(", ")}.` : "Nobody has graded this photograph yet.";
-    const agreements = pairs.map(agreement);
+    const agreements = pairs?.map(agreement) ?? [line("How far they agree is being computed.")];
     const outlines = graderLayers.controls(Boolean(adjudication));
     if (adjudication)
       return [line(said), ...outlines, line(`Decided by ${adjudication.adjudicator}.`), ...agreements];
     if (!open) return [line(said), button("grading-begin", "Grade this photograph", () => begin(id))];
+    if (!pairs) return [line(said), ...outlines, ...agreements];
     return [
       line(said),
       ...outlines,
