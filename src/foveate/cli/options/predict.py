@@ -28,7 +28,7 @@ class DeviceOptions:
     """Where it computes: the processor, or the first CUDA device, by PyTorch."""
     precision: Precision | None = None
     """Precision of the network's arithmetic. bf16 needs a processor that has it, and OpenVINO or PyTorch;
-    float16 is for CUDA, and the default there."""
+    int8 a model with quantised networks, and OpenVINO; float16 is for CUDA, and the default there."""
     threads: Count = None
     """Threads to compute with; as many as there are processors, if not given."""
 
