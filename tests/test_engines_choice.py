@@ -39,6 +39,8 @@ def machine(monkeypatch):
         (True, True, EngineChoice(engine="openvino"), ("openvino", "bf16")),
         (True, False, EngineChoice(engine="openvino"), ("openvino", "float32")),
         (True, True, EngineChoice(engine="openvino", precision="float32"), ("openvino", "float32")),
+        (True, False, EngineChoice(precision="int8"), ("openvino", "int8")),
+        (True, True, EngineChoice(engine="openvino", precision="int8"), ("openvino", "int8")),
     ],
 )
 def test_the_rule_depends_on_what_is_installed_and_on_the_processor(
@@ -52,6 +54,19 @@ def test_the_rule_depends_on_what_is_installed_and_on_the_processor(
 def test_bf16_in_onnxruntime_is_refused_with_the_engine_that_has_it():
     with pytest.raises(SettingError, match="engine onnx computes in float32 only; choose --engine openvino"):
         resolve(EngineChoice(engine="onnx", precision="bf16"))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        EngineChoice(engine="onnx", precision="int8"),
+        EngineChoice(engine="torch", precision="int8"),
+        EngineChoice(device="cuda", precision="int8"),
+    ],
+)
+def test_int8_is_refused_where_it_is_not_computed(choice):
+    with pytest.raises(SettingError, match="int8 is computed by OpenVINO on the processor"):
+        resolve(choice)
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):

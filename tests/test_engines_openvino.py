@@ -148,6 +148,29 @@ def test_bf16_is_refused_where_the_processor_would_emulate_it(package, monkeypat
         openvino_engine.open(package, precision="bf16")
 
 
+def test_a_package_without_int8_networks_refuses_int8_in_one_line(package):
+    with pytest.raises(
+        SettingError, match=r"model tiny 1\.0 holds no int8 networks; choose --precision bf16 or float32"
+    ):
+        openvino_engine.open(package, precision="int8", threads=1)
+
+
+def test_int8_opens_the_graphs_of_that_name_and_says_what_the_other_layers_compute_in(tmp_path):
+    folder = tiny_package.build(tmp_path / "tiny")
+    module = pytest.importorskip("openvino")
+    for name, stored in openvino_engine.INT8_FILES.items():
+        module.save_model(openvino_engine.read_graph(folder / name), folder / stored)
+    package = models.with_present_files(models.load(folder))
+    (folder / "local.onnx").unlink()  # it must not be needed
+
+    engine = openvino_engine.open(package, precision="int8", threads=1)
+
+    others = "bf16" if openvino_engine.computes_bf16() else "float32"
+    assert engine.label == f"openvino int8 with {others}"
+    assert engine.run_local(random_batch(1, 3)).shape[:2] == (3, 2)
+    assert {"local-int8.xml", "local-int8.bin"} < set(package.manifest["files"])
+
+
 TWO_THREADS = """
 import sys, threading
 

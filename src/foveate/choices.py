@@ -15,8 +15,9 @@ ProcessorEngine = Literal["onnx", "openvino"]
 EngineName = Literal[ProcessorEngine, "torch"]
 """Every engine: those of the processor, and PyTorch, the only one for CUDA."""
 
-ProcessorPrecision = Literal["float32", "bf16"]
-"""The type of numbers that a network's features are computed in by the engines of the processor."""
+ProcessorPrecision = Literal["float32", "bf16", "int8"]
+"""The type of numbers that a network's features are computed in by the engines of the processor; int8 is for
+packages that hold quantised networks."""
 
 Precision = Literal[ProcessorPrecision, "float16"]
 """Every such type; float16 is for CUDA."""

@@ -47,12 +47,15 @@ def resolve(choice: EngineChoice) -> tuple[EngineName, Precision]:
     """Return the engine and the precision.
 
     The rule: OpenVINO in bf16 where it is installed and the CPU computes in bf16 natively, because that is
-    twice as fast as anything in float32; ONNX Runtime in float32 otherwise (docs/results/speed.md).
+    twice as fast as anything in float32; ONNX Runtime in float32 otherwise (docs/results/speed.md). int8 is
+    used only if it is chosen.
 
     Raises:
         SettingError: the engine does not compute in that precision, or is not installed.
     """
     engine, precision = choice.engine, choice.precision
+    if precision == "int8" and (engine not in (None, "openvino") or choice.device == "cuda"):
+        raise SettingError("int8 is computed by OpenVINO on the processor; choose --engine openvino")
     if engine == "torch" or choice.device == "cuda":
         if engine not in (None, "torch"):
             raise SettingError(
@@ -61,6 +64,8 @@ def resolve(choice: EngineChoice) -> tuple[EngineName, Precision]:
         return "torch", precision or ("float32" if choice.device == "cpu" else "float16")
     if precision == "float16":
         raise SettingError("float16 needs CUDA; choose --engine torch --device cuda, or --precision bf16")
+    if engine is None and precision == "int8":
+        return "openvino", "int8"
     if engine is None:
         is_installed = importlib.util.find_spec("openvino") is not None
         if precision == "bf16" or (precision is None and is_installed and openvino.computes_bf16()):

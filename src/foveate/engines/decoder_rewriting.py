@@ -71,14 +71,14 @@ def _is_block(node: "openvino.Node") -> bool:
         and _is_doubling(enlarged.get_node())
         and list(node.input_value(1).get_shape())[2:] == [3, 3]
         and skip.get_partial_shape()[1].is_static
-        and _constant(weights) is not None
+        and constant(weights) is not None
     )
 
 
 def _is_doubling(node: "openvino.Node") -> bool:
     if node.get_type_name() != "Interpolate" or not DOUBLING.items() <= node.get_attributes().items():
         return False
-    scales = _constant(node.input_value(1).get_node())
+    scales = constant(node.input_value(1).get_node())
     return (
         node.get_attributes()["shape_calculation_mode"] == "scales"
         and scales is not None
@@ -86,7 +86,7 @@ def _is_doubling(node: "openvino.Node") -> bool:
     )
 
 
-def _constant(node: "openvino.Node") -> np.ndarray | None:
+def constant(node: "openvino.Node") -> np.ndarray | None:
     """Return a constant's values in float32, cast or not; None if the node is not a constant."""
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
@@ -98,7 +98,7 @@ def _rewrite_block(module: ModuleType, convolution: "openvino.Node") -> None:
     ops = module.opset13
     concat, weights = (value.get_node() for value in convolution.input_values())
     enlarged, skip = concat.input_values()
-    kernel = _constant(weights)
+    kernel = constant(weights)
     assert kernel is not None  # `_is_block` has checked it
     channels = kernel.shape[1] - skip.get_partial_shape()[1].get_length()
     small = enlarged.get_node().input_value(0)

@@ -28,28 +28,32 @@ if TYPE_CHECKING:
 PRECISION_HINTS: Mapping[Precision, str] = {"float32": "f32", "bf16": "bf16"}
 """Precision -> OpenVINO's name of it. It is always passed, because the default differs between machines."""
 
+INT8_FILES: Mapping[str, str] = {"global.onnx": "global-int8.xml", "local.onnx": "local-int8.xml"}
+"""Graph -> its quantised form, in packages that have one. It is in OpenVINO's own format: the weights are in
+a file of the same name that ends in .bin."""
+
 
 def open(package: Package, *, precision: Precision = "float32", threads: int | None = None) -> GraphEngine:
     """Compile a package's graphs.
 
     Args:
         package: from `models.load`, which checks its files.
-        precision: to compute in; weights are rounded to it.
+        precision: to compute in; weights are rounded to it. int8 needs a package with quantised graphs; their
+            layers that are not quantised compute in bf16 where the CPU does, in float32 otherwise.
         threads: number of threads to compute with; one for each available CPU if None.
 
     Raises:
         PackageError: a graph cannot be compiled.
-        SettingError: OpenVINO is not installed, the CPU does not compute in that precision, or threads is
-            below 1.
+        SettingError: OpenVINO is not installed, the CPU does not compute in that precision, the package has
+            no quantised graphs, or threads is below 1.
     """
     count = thread_count(threads)
-    if precision not in PRECISION_HINTS:
-        raise SettingError(
-            f"engine openvino does not compute in {precision}; choose --precision "
-            f"{' or '.join(PRECISION_HINTS)}"
-        )
-    if precision == "bf16" and not computes_bf16():
-        raise SettingError("this processor does not compute in bf16; choose --precision float32")
+    label = f"openvino {precision}"
+    files: Mapping[str, str] = {name: name for name in INT8_FILES}
+    if precision == "int8":
+        files, precision = _int8_files(package), "bf16" if computes_bf16() else "float32"
+        label = f"{label} with {precision}"
+    _require_computed(precision)
     core = _core()
     options = {
         "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
@@ -59,11 +63,46 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         "ENABLE_CPU_PINNING": False,  # several engines in one process would be pinned to the same CPUs
     }
     return GraphEngine(
-        label=f"openvino {precision}",
-        global_graph=_Graph.compile(core, package.folder / "global.onnx", options, channels_last=True),
-        local_graph=_Graph.compile(core, package.folder / "local.onnx", options),
+        label=label,
+        global_graph=_Graph.compile(core, package.folder / files["global.onnx"], options, channels_last=True),
+        local_graph=_Graph.compile(core, package.folder / files["local.onnx"], options),
         threads=count,
     )
+
+
+def _require_computed(precision: Precision) -> None:
+    """Raise SettingError unless OpenVINO and this CPU compute in a precision."""
+    if precision not in PRECISION_HINTS:
+        known = " or ".join((*PRECISION_HINTS, "int8"))
+        raise SettingError(f"engine openvino does not compute in {precision}; choose --precision {known}")
+    if precision == "bf16" and not computes_bf16():
+        raise SettingError("this processor does not compute in bf16; choose --precision float32")
+
+
+def _int8_files(package: Package) -> Mapping[str, str]:
+    """Return the names of a package's quantised graphs.
+
+    Raises:
+        SettingError: it has none.
+    """
+    if not all((package.folder / name).is_file() for name in INT8_FILES.values()):
+        raise SettingError(
+            f"model {package.name} {package.version} holds no int8 networks; choose --precision bf16 or "
+            "float32"
+        )
+    return INT8_FILES
+
+
+def read_graph(path: Path) -> "openvino.Model":
+    """Read a graph and rewrite its decoder blocks.
+
+    Raises:
+        RuntimeError: OpenVINO refuses it.
+        SettingError: OpenVINO is not installed.
+    """
+    model = _core().read_model(path)
+    decoder_rewriting.rewrite(_import_openvino(), model)
+    return model
 
 
 def version() -> str:
@@ -108,8 +147,7 @@ class _Graph:
             PackageError: OpenVINO refuses it.
         """
         try:
-            model = core.read_model(path)
-            decoder_rewriting.rewrite(_import_openvino(), model)
+            model = read_graph(path)
             if channels_last:
                 model = _with_channels_last(model)
             request = core.compile_model(model, "CPU", dict(options)).create_infer_request()

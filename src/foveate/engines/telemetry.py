@@ -31,10 +31,19 @@ def import_openvino() -> ModuleType:
     Raises:
         ImportError: it is not installed.
     """
+    return import_without_reporter("openvino")
+
+
+def import_without_reporter(name: str) -> ModuleType:
+    """Import a library that reports its use by OpenVINO's reporter, without it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     reporter = sys.modules.get(OPENVINO_REPORTER)
     sys.modules[OPENVINO_REPORTER] = None  # type: ignore[assignment]  # makes Python refuse the import
     try:
-        return importlib.import_module("openvino")
+        return importlib.import_module(name)
     finally:
         if reporter is None:
             del sys.modules[OPENVINO_REPORTER]

@@ -333,7 +333,8 @@ def load(
         where: name of a package that comes with Foveate, a package's folder, or a zip file of such a folder.
         engine: 'onnx', 'openvino' or 'torch'; if None, chosen by the rule of `engines.choice.resolve`.
         device: 'cpu' or 'cuda'; only PyTorch computes on CUDA.
-        precision: 'float32', 'bf16' or, on CUDA, 'float16'; if None, chosen by the same rule.
+        precision: 'float32', 'bf16', 'int8' (packages with quantised networks) or, on CUDA, 'float16'; if
+            None, chosen by the same rule.
         threads: number of threads to compute with; None for one thread per available CPU.
 
     Raises:

@@ -12,6 +12,7 @@ from foveate.models.package import (
     load,
     shipped,
     unsaved_package,
+    with_present_files,
     with_selection_rules,
     write_manifest,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "shipped",
     "unsaved_package",
+    "with_present_files",
     "with_selection_rules",
     "write_manifest",
 ]

@@ -133,6 +133,17 @@ def with_selection_rules(package: Package, selection_rules: Mapping[Effort, Sele
     return load(package.folder)
 
 
+def with_present_files(package: Package) -> Package:
+    """Name all files that are in a package's folder by now in its manifest, and open the package again.
+
+    Raises:
+        PackageError: the manifest cannot be read or written.
+    """
+    manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
+    write_manifest(package.folder, manifest)
+    return load(package.folder)
+
+
 def _shipped_folder() -> Path:
     """Return the folder of the shipped packages, on disk: ONNX Runtime opens weights by their path."""
     return Path(str(resources.files("foveate.models"))) / "shipped"

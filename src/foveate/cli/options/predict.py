@@ -38,7 +38,8 @@ class DeviceOptions:
     """Device to compute on: the processor, or the first CUDA device, which needs PyTorch."""
     precision: Precision | None = None
     """Number type of the network's arithmetic. bf16 takes about half the time, but needs OpenVINO or PyTorch
-    and a processor that computes in it; float16 is for CUDA, and the default there."""
+    and a processor that computes in it; int8 needs OpenVINO and a model that holds quantised networks;
+    float16 is for CUDA, and the default there."""
     threads: Threads = None
 
 

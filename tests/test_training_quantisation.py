@@ -1,0 +1,118 @@
+"""Quantised graphs lie beside the others, are opened by their precision, and compute nearly the same."""
+
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_package
+import tiny_set
+
+from foveate import models
+from foveate.engines import openvino as openvino_engine
+from foveate.errors import SettingError
+from foveate.training import export, quantisation
+from foveate.types import Decision
+
+openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+has_nncf = importlib.util.find_spec("nncf") is not None
+needs_nncf = pytest.mark.skipif(not has_nncf, reason="the extra quantise is not installed")
+
+MANIFEST = replace(
+    tiny_package.MANIFEST,
+    contract=tiny_set.CONTRACT,
+    decisions={code: Decision(threshold=0.5, minimum_area=4) for code in tiny_set.CONTRACT.lesions},
+)
+
+
+@pytest.fixture
+def package(tmp_path):
+    return models.load(tiny_package.build(tmp_path / "tiny"))
+
+
+@needs_nncf
+@pytest.mark.filterwarnings("ignore")  # NNCF's own
+def test_a_quantised_package_computes_nearly_what_it_did(tmp_path):
+    export.export(tiny_set.seeded(), MANIFEST, tmp_path / "small")
+    package = models.load(tmp_path / "small")
+    paths = [tiny_package.photograph(tmp_path / f"{seed}.png", seed=seed) for seed in range(3)]
+    exact = openvino_engine.open(package, precision="float32", threads=1)
+
+    quantised = quantisation.quantise(package, paths)
+
+    engine = openvino_engine.open(quantised, precision="int8", threads=1)
+    inputs = quantisation.calibration_inputs(package, exact, paths[:1])
+    view = inputs.views[0]["view"]
+    expected, output = exact.run_global(view).probabilities, engine.run_global(view).probabilities
+    np.testing.assert_allclose(output, expected, atol=0.03)
+    for feed in inputs.windows:
+        expected, output = exact.local_graph.run(feed)[0], engine.local_graph.run(feed)[0]
+        np.testing.assert_allclose(output, expected, atol=0.03)
+    assert set(openvino_engine.INT8_FILES.values()) < set(quantised.manifest["files"])
+    assert quantised.digest != package.digest
+    for name in openvino_engine.INT8_FILES.values():
+        nodes = openvino.Core().read_model(quantised.folder / name).get_ops()
+        assert "FakeQuantize" in {node.get_type_name() for node in nodes}
+
+
+def test_without_nncf_the_extra_is_named(package, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(SettingError, match=r"pip install 'foveate\[quantise\]'"):
+        quantisation.quantise(package, [])
+
+
+def test_calibration_sees_lesions_healthy_retina_and_turned_views(package, tmp_path):
+    paths = [tiny_package.photograph(tmp_path / f"{seed}.png", seed=seed) for seed in range(2)]
+    engine = openvino_engine.open(package, threads=1)
+
+    inputs = quantisation.calibration_inputs(package, engine, paths)
+
+    windows = quantisation.LESION_WINDOWS + quantisation.OTHER_WINDOWS
+    assert (len(inputs.views), len(inputs.windows)) == (2 * quantisation.VIEWS, 2 * windows)
+    assert len({feed["view"].tobytes() for feed in inputs.views}) == len(inputs.views)
+    for feed in inputs.windows:
+        assert engine.local_graph.run(feed)[0].shape == (1, 2, *feed["windows"].shape[2:])
+    again = quantisation.calibration_inputs(package, engine, paths)
+    np.testing.assert_array_equal(again.windows[0]["windows"], inputs.windows[0]["windows"])
+
+
+@pytest.mark.parametrize(("graph", "sums", "samplings"), [("global.onnx", 5, 0), ("local.onnx", 4, 2)])
+def test_sums_sampling_and_last_layers_stay_in_floating_point(graph, sums, samplings):
+    path = models.load("idrid").folder / graph
+    prepared = quantisation.prepared_graph(openvino, path)
+    nodes = {node.get_friendly_name(): node for node in prepared.get_ops()}
+
+    names = quantisation.float_layers(prepared)
+
+    kinds = [nodes[name].get_type_name() for name in names]
+    inputs = [[value.get_node().get_type_name() for value in nodes[name].input_values()] for name in names]
+    assert (
+        sum("Convolution" in first and "Convolution" in second for first, second in inputs if second) == sums
+    )
+    assert kinds.count("MatMul") == samplings
+    assert "ConvolutionBackpropData" not in kinds
+    last = {"global.onnx": ["node_conv2d_58/WithoutBiases"]}.get(
+        graph, ["node_conv2d_42/WithoutBiases", "node_conv2d_43/WithoutBiases"]
+    )
+    assert set(last) < set(names)
+    assert not any(node.get_element_type() == openvino.Type.f16 for node in prepared.get_ops())
+
+
+def test_a_prepared_graph_computes_what_the_engine_computes():
+    package = models.load("idrid")
+    engine = openvino_engine.open(package, precision="float32", threads=1)
+    prepared = quantisation.prepared_graph(openvino, package.folder / "local.onnx")
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    rng = np.random.default_rng(0)
+    feed = {
+        "windows": rng.standard_normal((1, 3, 64, 96), np.float32),
+        "pieces": rng.standard_normal((1, 16, 20, 30), np.float32),
+        "rows": rng.random((1, 64, 20), np.float32) / 10,
+        "columns": rng.random((1, 96, 30), np.float32) / 10,
+    }
+
+    output = openvino.Core().compile_model(prepared, "CPU", options)(feed)[0]
+
+    np.testing.assert_allclose(output, engine.local_graph.run(feed)[0], atol=1 / 65535)
