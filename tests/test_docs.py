@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import io
 import json
 import re
 import unicodedata
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny_package
+from rich.console import Console
 
 import foveate
 from foveate import cli, errors
@@ -134,15 +136,15 @@ def letters(text):
 
 
 @pytest.mark.parametrize("command", commands(cli.app), ids=" ".join)
-def test_a_help_page_shows_all_of_its_texts(command, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "1000")  # no text is wrapped
+def test_a_help_page_shows_all_of_its_texts(command):
+    console = Console(file=io.StringIO(), width=1000)  # so wide that no text is wrapped
     app = functools.reduce(lambda parent, word: parent[word], command, cli.app)
     arguments = app.assemble_argument_collection(parse_docstring=True) if app.default_command else ()
     texts = [argument.parameter.help for argument in arguments if argument.show]
     texts.append(inspect.getdoc(app.default_command).split("\nParameters\n")[0] if arguments else app.help)
 
-    assert cli.run([*command, "--help"]) == 0
-    page = letters(capsys.readouterr().out)
+    cli.app.help_print(command, console=console)
+    page = letters(console.file.getvalue())
 
     assert all(texts), "an option has no help"
     assert [text for text in texts if letters(text.replace("`", "")) not in page] == []

@@ -32,10 +32,12 @@ def run_global(engine: Engine, canvas: PreparedCanvas, views: TtaViews) -> Globa
         array.copy(order="K")  # "K" keeps an engine's order of axes in memory, which makes sums fast
         for array in (output.features, output.probabilities)
     )
+    del output
     for symmetry in symmetries:  # one view at a time, because the features of a view take 26 MB
         output = engine.run_global(dihedral.apply(view, symmetry))
         features += dihedral.invert(output.features, symmetry)
         probabilities += dihedral.invert(output.probabilities, symmetry)
+        del output  # before the next view is computed
     share = np.float32(1 / views)
     features *= share
     probabilities *= share
