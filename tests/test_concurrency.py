@@ -1,5 +1,7 @@
 """Results keep their order, workers stay busy, memory is bounded, and no thread is left at the end."""
 
+import subprocess
+import sys
 import threading
 from itertools import count
 
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import laws
 
+from foveate import concurrency
 from foveate.concurrency import ITEMS_PER_WORKER, OrderedPool, WorkCancelled, prefetch
 
 TIMEOUT = 20
@@ -172,3 +175,43 @@ def test_steps_that_are_left_early_are_closed():
 
     assert closed == [True]
     assert not pool_threads()
+
+
+COUNT_ARENAS = """
+import ctypes, sys, threading
+from foveate import concurrency
+libc = ctypes.CDLL(None)
+if not hasattr(libc, "malloc_info"):
+    sys.exit("no glibc")
+if sys.argv[1] == "few":
+    concurrency.limit_arenas()
+held, meet = [], threading.Barrier(8)
+def hold():
+    meet.wait()
+    held.append(bytearray(100_000))  # large enough for malloc, small enough for an arena
+    meet.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.fopen.restype, libc.malloc_info.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+libc.fclose.argtypes = (ctypes.c_void_p,)
+file = libc.fopen(sys.argv[2].encode(), b"w")
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="arenas of memory are glibc's")
+def test_threads_share_few_arenas_of_memory(tmp_path):
+    counts = {}
+    for number in ("few", "all"):
+        path = tmp_path / f"{number}.xml"
+        ran = subprocess.run(
+            [sys.executable, "-c", COUNT_ARENAS, number, path], capture_output=True, text=True, check=False
+        )
+        if "no glibc" in ran.stderr:
+            pytest.skip("arenas of memory are glibc's")
+        assert ran.returncode == 0, ran.stderr
+        counts[number] = path.read_text().count("<heap nr=")
+
+    assert counts["few"] == concurrency.ARENAS < counts["all"]

@@ -1,9 +1,11 @@
 """Threads for independent work: a pool whose results keep their order, and a prefetching iterator.
 
-Knows:   threads, and how work in progress is cancelled.
+Knows:   threads, how work in progress is cancelled, and how many threads share an arena of memory.
 Ignores: what the work is.
 """
 
+import ctypes
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,6 +18,13 @@ ITEMS_PER_WORKER = 2
 """Most items for each worker that are in progress, or finished and not yet taken. With more than one, the
 other workers stay busy while the oldest item takes long."""
 
+ARENAS = 2
+"""Arenas of memory in a process; our choice. With one for each thread, as glibc has it, what one thread has
+freed is of no use to another: two photographs of 12 megapixels peak at 750 MB, with two arenas at 680."""
+
+_M_ARENA_MAX = -8
+"""Number of the setting in glibc's malloc.h."""
+
 ItemT = TypeVar("ItemT")
 WorkerT = TypeVar("WorkerT")
 ResultT = TypeVar("ResultT")
@@ -23,6 +32,17 @@ ResultT = TypeVar("ResultT")
 
 class WorkCancelled(BaseException):  # no Exception, so that the work does not catch it by mistake
     """The work in progress must stop, since its results are no longer needed."""
+
+
+def limit_arenas() -> None:
+    """Make all threads of this process share few arenas of memory, where the C library is glibc.
+
+    For processes of our own; a library does not change the allocator of the process that imports it.
+    """
+    if sys.platform == "linux":
+        set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if set_option is not None:
+            set_option(_M_ARENA_MAX, ARENAS)
 
 
 @contextmanager

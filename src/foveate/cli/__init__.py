@@ -22,6 +22,7 @@ from cyclopts import CycloptsError
 from foveate.cli.commands import app
 from foveate.cli.options import UsageError
 from foveate.cli.output import forgiving_streams, open_standard_descriptors
+from foveate.concurrency import limit_arenas
 from foveate.errors import FoveateError
 
 FAILED, USAGE = 1, 2
@@ -35,6 +36,7 @@ class _Terminated(BaseException):
 def main() -> None:
     """Run the command line of this process and exit with its exit code."""
     open_standard_descriptors()
+    limit_arenas()
     code = run(sys.argv[1:])
     gc.freeze()  # otherwise a last collection visits all objects: seconds on a busy machine
     sys.exit(code)

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import TextIO
 
+from foveate.concurrency import limit_arenas
 from foveate.errors import FoveateError
 from foveate.inference import api
 from foveate.inference.api import Model
@@ -115,6 +116,7 @@ class _Inbox:
 
 def main() -> None:
     """Do tasks until stdin ends."""
+    limit_arenas()
     config = WorkerConfig.model_validate_json(sys.argv[1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not be mistaken for a reply
