@@ -61,6 +61,29 @@ def test_two_people_grade_and_a_third_decides(address):
         carol.locator("#grading", has_text="Decided by Carol").wait_for()
 
 
+def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "Ann")
+        photograph = page.evaluate("() => foveate.state.photograph.id")
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").click()
+        page.locator("#grading-back").click()
+        tiny_page.until(page, "(id) => foveate.state.photograph?.id === id", photograph)
+        page.locator("#author").fill("Ben")
+        page.locator("#author").blur()
+        page.locator("#grading-begin").wait_for()
+        assert "Ann (done)" in said(page)
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").wait_for()
+        copy = page.evaluate("() => foveate.state.photograph")
+        page.locator("#author").fill("Carol")  # from Ben's copy, not from the photograph
+        page.locator("#author").blur()
+        tiny_page.until(page, "(id) => foveate.state.photograph?.id === id", photograph)
+
+        assert copy["grading"] == {"original": photograph, "grader": "Ben", "done": False}
+        assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 1
+
+
 GRADER_PIXELS = """() => {
   const canvases = document.querySelectorAll("#pane canvas.layer-canvas:not(#layer-canvas)");
   return [...canvases].map((canvas) => {

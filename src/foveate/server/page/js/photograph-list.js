@@ -77,11 +77,22 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       if (!store.receiveList(photographs.list, requested, photographs.isComplete)) return;
       const { view } = state;
       if (view && store.get(view.id)) state.refresh(store.get(view.id));
-      else if (view && photographs.isComplete) forget([view.id]); // it was deleted while no events arrived
+      else if (view && photographs.isComplete) leave(view, photographs.list);
       renderNow();
     } catch (error) {
       showFailure(error);
     }
+  }
+
+  /**
+   * Leave a photograph that is not in a complete list. A grader's list holds their copies in place of the
+   * photographs: what then stands in its place is opened. Otherwise it was deleted while no events arrived.
+   */
+  function leave({ id, photograph }, listed) {
+    const original = photograph.grading?.original;
+    const counterpart = listed.find((other) => other.grading?.original === id || other.id === original);
+    if (counterpart) open(counterpart.id);
+    else forget([id]);
   }
 
   /** Load all photographs, in parts; complete unless some were added or deleted between two parts. */
