@@ -119,6 +119,42 @@ def test_the_list_is_searched_and_filtered(dropped):
     until(dropped, f"() => {NAMES}.startsWith('a_OD')")
 
 
+def test_one_key_marks_as_reviewed_and_goes_on(dropped, address):
+    places = []
+    for _ in range(3):
+        dropped.keyboard.press("t")
+        dropped.wait_for_timeout(200)
+        places.append(dropped.locator("#current-photograph").inner_text())
+
+    assert places == ["b_OS · 2 of 3", "c · 3 of 3", "c · 3 of 3"]
+    until_on_server(dropped, address, lambda held: all(stored["reviewed"] for stored in held.values()))
+    dropped.keyboard.press("t")  # again: a review is not taken back by the key
+    assert dropped.locator("#reviewed").is_checked()
+
+
+@pytest.mark.parametrize("state", ["queued", "looking", "failed"])
+def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address, dropped, state):
+    error = {"code": "no_field", "message": "No field."} if state == "failed" else None
+    other = on_server(dropped, address)["b_OS"]
+    waiting = on_server(dropped, address)["a_OD"] | {"state": state, "result": None, "error": error}
+    waiting["progress"] = 0
+
+    def prepare(page):
+        answer = {"photographs": [waiting, other], "total": 2}
+        page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
+        page.route(f"**/api/photographs/{waiting['id']}", lambda route: route.fulfill(json=waiting))
+
+    with new_page(browser, f"{address}#{waiting['id']}", prepare) as page:
+        until(page, "() => window.foveate.state.view")
+        assert page.locator("#reviewed").is_disabled() == (state != "failed")
+        if state == "failed":
+            return
+        page.keyboard.press("t")
+        page.wait_for_timeout(200)
+        assert page.evaluate("() => foveate.state.photograph.name") == "a_OD"
+        assert not page.locator("#reviewed").is_checked()
+
+
 # ---- several at once ----
 
 

@@ -7,7 +7,8 @@ import { byId } from "./dom.js";
 const LESION_KEYS = [1, 2, 3, 4, 5, 6, 7, 8]; // more than any known model has lesions
 const PAN_PX = 80; // CSS px that an arrow key moves the photograph
 
-export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure }) {
+export function keyBindings(parts) {
+  const { state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure, downloads } = parts;
   return [
     { title: "Layers" },
     ...LESION_KEYS.map((number) => ({
@@ -48,6 +49,12 @@ export function keyBindings({ state, viewer, toolbar, loupe, visits, list, lesio
     { keys: ["y"], label: "Y", text: "Alternate between both photographs (blink)", action: visits.toggleBlinking },
     { keys: ["n", "PageDown"], label: "N", text: "Next photograph", action: () => list.step(1) },
     { keys: ["p", "PageUp"], label: "P", text: "Previous photograph", action: () => list.step(-1) },
+    {
+      keys: ["t"],
+      label: "T",
+      text: "Mark as reviewed, and open the next",
+      action: () => downloads.markReviewed() && list.step(1),
+    },
     { keys: ["/"], label: "/", text: "Search the list", action: list.search },
     { keys: ["i"], label: "I", text: "Select several photographs", action: list.toggleSelecting },
     { title: "In the list" },

@@ -8,6 +8,9 @@ import { createBatchReports } from "./batch-report.js";
 import { byId, element } from "./dom.js";
 import { savePreferences } from "./preferences.js";
 
+/** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
+const isAwaited = ({ state }) => state === "queued" || state === "looking";
+
 export function createDownloads(state, outbox, corrections) {
   const author = element("input", {
     type: "text",
@@ -24,6 +27,8 @@ export function createDownloads(state, outbox, corrections) {
   const reviewed = element("input", {
     type: "checkbox",
     id: "reviewed",
+    "aria-keyshortcuts": "T",
+    title: "T marks the photograph as reviewed and opens the next one",
     onchange: () => outbox.change(state.view.id, { reviewed: reviewed.checked }),
   });
   const links = element("div", { class: "links" });
@@ -54,7 +59,7 @@ export function createDownloads(state, outbox, corrections) {
 
   function render() {
     const { photograph, view } = state;
-    reviewed.disabled = !photograph;
+    reviewed.disabled = !photograph || isAwaited(photograph);
     reviewed.checked = Boolean(photograph?.reviewed);
     deleteButton.hidden = !view?.corrections?.edits;
     if (view?.result) links.replaceChildren(...linksOf(photograph));
@@ -127,4 +132,13 @@ export function createDownloads(state, outbox, corrections) {
 
   state.on("photograph document corrections", render);
   render();
+
+  return {
+    /** Mark the open photograph as reviewed; returns whether it is: there may be nothing to review yet. */
+    markReviewed() {
+      if (reviewed.disabled) return false;
+      if (!reviewed.checked) reviewed.click();
+      return true;
+    },
+  };
 }

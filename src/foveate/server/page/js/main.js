@@ -103,10 +103,11 @@ const tools = createTools(state, viewer, annotations, corrections, {
 const measure = createMeasurePanel(state, outbox, annotations, () => tools.use("ruler"));
 createAboutPanel(state, outbox);
 createComparePanel(state, outbox);
-createDownloads(state, outbox, corrections);
+const downloads = createDownloads(state, outbox, corrections);
 createGradings(state, outbox, list.load, graderLayers);
 const visits = createVisits(state, viewer, toolbar, store.all);
-bindKeys(keyBindings({ state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure }));
+const parts = { state, viewer, toolbar, loupe, visits, list, lesions, regions, corrections, tools, measure, downloads };
+bindKeys(keyBindings(parts));
 
 // ---- closing and starting ----
 
