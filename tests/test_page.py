@@ -355,6 +355,24 @@ def test_a_rejected_region_disappears_returns_with_undo_and_is_kept_after_a_relo
     assert opened.evaluate("() => foveate.state.view?.corrections.authors") == ["AB"]
 
 
+def test_the_photograph_says_which_lesion_the_brush_paints(opened):
+    caption = opened.locator("#caption")
+    assert caption.is_hidden()
+    told = []
+    for key in ("b", "Shift+2", "e", "w", "v"):
+        opened.keyboard.press(key)
+        told.append(caption.inner_text())
+
+    assert told == [
+        "The brush paints hard exudates",
+        "The brush paints microaneurysms",
+        "The eraser erases microaneurysms",
+        "The model's result returns for microaneurysms",
+        "",
+    ]
+    assert caption.is_hidden()
+
+
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
     opened.keyboard.press("0")  # from the field of view to the whole photograph

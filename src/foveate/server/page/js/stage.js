@@ -7,6 +7,7 @@ import { byId, isPressed, setText } from "./dom.js";
 import { failureText } from "./messages.js";
 
 const QUALITY = { blur: "blurred", colour: "red and blue swapped?", exposure: "badly exposed", cut: "field cut off", small: "few pixels" };
+const PAINTING = { brush: "The brush paints", eraser: "The eraser erases", restore: "The model's result returns for" };
 const CLICK_PX = 4; // px that a pointer may move between down and up in a click
 
 /** progress(id): returns the progress of an analysis, 0 to 1. selectAt(point): selects the region at a point. */
@@ -46,13 +47,19 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
 
   function renderTexts() {
     const { photograph, result } = state;
-    const caption = photograph && !result ? analysisText(photograph) : "";
+    const caption = photograph && !result ? analysisText(photograph) : paintingText();
     byId("caption").textContent = caption;
     byId("caption").hidden = !caption;
     byId("quality").textContent = result?.quality.length
       ? `Quality: ${result.quality.map((code) => QUALITY[code] || code).join(", ")}`
       : "";
     byId("model-name").textContent = result ? `Model ${result.model.name} ${result.model.version}` : "";
+  }
+
+  /** Return which lesion a stroke would change; empty unless a tool that paints is in use. */
+  function paintingText() {
+    const lesion = state.lesion(state.activeLesion);
+    return lesion && state.tool in PAINTING ? `${PAINTING[state.tool]} ${lesion.name}` : "";
   }
 
   function analysisText(photograph) {
@@ -102,7 +109,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
 
   state.on("photograph layers reference regions", drawLayers);
   state.on("photograph", showPhotograph);
-  state.on("document progress", renderTexts);
+  state.on("document progress tool", renderTexts);
   state.on("region corrections", annotations.draw);
   selectRegionsByClick();
   followSize();
