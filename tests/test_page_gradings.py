@@ -84,6 +84,36 @@ def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
         assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 1
 
 
+def test_whoever_begins_without_a_name_is_taken_to_its_field(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "")
+        page.locator("#grading-begin").click()
+        focused = page.evaluate("() => document.activeElement.id")
+        asked = page.locator("#message").inner_text()
+        page.keyboard.type("Dora")
+        page.locator("#author").blur()
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").wait_for()
+
+        assert focused == "author"
+        assert asked == "Enter your name as grader first."
+        assert page.locator("#message").inner_text() == ""
+
+
+def test_the_panel_is_as_wide_as_what_is_in_it(address):
+    with tiny_page.chromium() as browser:
+        identifier = graded_by_two(browser.new_context().request, address)
+        page = open_as(browser, address, identifier, "Carol")
+        page.set_viewport_size({"width": 1400, "height": 900})
+        page.locator("#adjudicate").wait_for()
+        page.evaluate("panel.style.marginRight = '15px'")  # as a scroll bar, which this browser hides
+        tops = page.evaluate("['accept', 'redo'].map((id) => document.getElementById(id).offsetTop)")
+        widths = page.evaluate("[panel.scrollWidth, panel.clientWidth]")
+
+        assert widths[0] == widths[1]
+        assert tops[0] == tops[1]
+
+
 GRADER_PIXELS = """() => {
   const canvases = document.querySelectorAll("#pane canvas.layer-canvas:not(#layer-canvas)");
   return [...canvases].map((canvas) => {

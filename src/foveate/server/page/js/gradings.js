@@ -71,9 +71,13 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     return line(`${lesion}: ${graders.join(" and ")}, Dice ${dice.toFixed(2)}`);
   }
 
-  /** Act under the grader's name; show a message if there is no name, or if the action fails. */
+  /** Act under the grader's name; ask for it if there is none, and show a message if the action fails. */
   async function act(action) {
-    if (!state.author) return showMessage("Enter your name as grader first.");
+    if (!state.author) {
+      byId("author").focus();
+      return showMessage("Enter your name as grader first.");
+    }
+    showMessage(""); // such as the one above, which no longer applies
     try {
       await action();
     } catch (error) {
