@@ -127,8 +127,7 @@ def test_reports_are_limited_in_size_number_and_time(client, batch, held, monkey
     assert refused.status_code == 422
     assert "3 photographs are done, a report holds at most 2" in refused.json()["error"]["message"]
     monkeypatch.setattr(report_jobs, "MOST", 300)
-    present = len(client.service.report_jobs._jobs)
-    monkeypatch.setattr(report_jobs, "MOST_JOBS", present + 1)
+    monkeypatch.setattr(report_jobs, "MOST_JOBS", 1)
     job = begin(client, batch)
     busy = client.post(f"/api/batches/{batch}/report-jobs", json={})
     assert (busy.status_code, busy.json()["error"]["code"]) == (429, "busy")
@@ -137,6 +136,19 @@ def test_reports_are_limited_in_size_number_and_time(client, batch, held, monkey
     monkeypatch.setattr(report_jobs, "KEEP_SECONDS", 0.0)
 
     assert client.get(f"/api/report-jobs/{job['id']}").status_code == 404
+
+
+def test_a_finished_report_gives_way_to_a_new_one(client, batch, monkeypatch):
+    monkeypatch.setattr(report_jobs, "MOST_JOBS", 2)
+    jobs = []
+    for _ in range(3):
+        jobs.append(begin(client, batch))
+        until(client, jobs[-1], lambda answer: answer.json()["state"] == "done")
+
+    answers = [client.get(f"/api/report-jobs/{job['id']}").status_code for job in jobs]
+
+    assert answers == [404, 200, 200]
+    assert len(list(client.service.data_dir.incoming.glob("*.pdf"))) == 2
 
 
 def test_a_server_stops_while_a_report_is_made(model, tmp_path, held):

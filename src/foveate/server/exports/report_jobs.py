@@ -35,7 +35,7 @@ MOST = 300
 choice)."""
 
 MOST_JOBS = 8
-"""Reports that are waiting, being made or kept (our choice)."""
+"""Reports that are waiting, being made or kept (our choice). The oldest kept one gives way to a new one."""
 
 KEEP_SECONDS = 3600.0
 """Time for which a finished report is kept (our choice)."""
@@ -101,7 +101,8 @@ class ReportJobs:
             paper: on which it is to be printed.
 
         Raises:
-            ServiceError: no photograph is done, there are more than `MOST`, or there are `MOST_JOBS` reports.
+            ServiceError: no photograph is done, there are more than `MOST`, or `MOST_JOBS` reports are
+                waiting or being made.
         """
         if not records:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
@@ -120,8 +121,7 @@ class ReportJobs:
         )
         with self._changed:
             self._delete_old()
-            if len(self._jobs) >= MOST_JOBS:
-                raise errors.busy("reports", 60)
+            self._make_room()
             self._jobs[identifier] = job
             self._changed.notify_all()
         return job
@@ -185,6 +185,19 @@ class ReportJobs:
         for job in list(self._jobs.values()):
             if job.finished is not None and now - job.finished > KEEP_SECONDS:
                 self._remove(job.id)
+
+    def _make_room(self) -> None:
+        """Delete the oldest finished report if there are as many as there may be.
+
+        Raises:
+            ServiceError: all of them are waiting or being made.
+        """
+        if len(self._jobs) < MOST_JOBS:
+            return
+        finished = [job.id for job in self._jobs.values() if not job.is_open]
+        if not finished:
+            raise errors.busy("reports", 60)
+        self._remove(finished[0])
 
     def _end(self, identifier: str, state: State, error: str | None = None) -> None:
         self._jobs[identifier] = replace(
