@@ -32,14 +32,14 @@ class DeviceOptions:
 
     engine: EngineName | None = None
     """Library that runs the network: ONNX Runtime, OpenVINO (pip install 'foveate[openvino]') or PyTorch (pip
-    install 'foveate[train]'). By default OpenVINO if it is installed and the processor computes in bf16, ONNX
-    Runtime otherwise; on CUDA PyTorch."""
+    install 'foveate[train]'). By default OpenVINO if it is installed and the processor has AVX2 or computes
+    in bf16, ONNX Runtime otherwise; on CUDA PyTorch."""
     device: Device = "cpu"
     """Device to compute on: the processor, or the first CUDA device, which needs PyTorch."""
     precision: Precision | None = None
-    """Number type of the network's arithmetic. bf16 takes about half the time, but needs OpenVINO or PyTorch
-    and a processor that computes in it; int8 needs OpenVINO and a model that holds quantised networks;
-    float16 is for CUDA, and the default there."""
+    """Number type of the network's arithmetic. By default the fastest: with OpenVINO int8 if the model holds
+    int8 networks and the processor has AVX2, else bf16 if the processor computes in it, else float32; on
+    CUDA float16."""
     threads: Threads = None
 
 
