@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
-from foveate.choices import Effort, LastStage
+from foveate.choices import LastStage, ReducedEffort
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
@@ -304,7 +304,7 @@ def choose_evidence_cuts(
 
 def choose_selection_rules(
     inputs: ReleaseInputs, scalings: Mapping[Row, Scalings]
-) -> Mapping[Effort, SelectionRule]:
+) -> Mapping[ReducedEffort, SelectionRule]:
     """Choose how windows are selected below full effort, on the held-back photographs.
 
     `evaluation.effort_cutoffs` makes the choice. There are no rules if the network takes only windows of the

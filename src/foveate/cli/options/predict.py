@@ -111,9 +111,10 @@ class PredictOptions:
     """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
     and only the rest is computed."""
     effort: Effort = "full"
-    """How much of a photograph is examined closely: all of it (full), or only windows that a first look at
-    the whole photograph selects (balanced, and still fewer with fast), if the model has rules for it. The
-    model's card says what each costs in average precision."""
+    """How closely a photograph is examined: all of it (full), or only windows that a first look at the whole
+    photograph selects (balanced, and still fewer with fast), if the model has rules for it, or all of it with
+    the mean over four rotations of each window (best: four times the work of the windows, about three times
+    as long as full)."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
     """Number of photographs to process at the same time; they share the threads, and each needs about 0.5 GB
