@@ -121,7 +121,7 @@ def test_corner_windows_of_a_whole_photograph_are_left_out():
 
     height, width = result.probabilities.frame.shape
     assert sum(engine.batches) < 0.45 * math.ceil(height / 32) * math.ceil(width / 32)
-    assert not result.probabilities.maps[:, :60, :60].any()
+    assert not np.asarray(result.probabilities.maps)[:, :60, :60].any()
 
 
 @pytest.mark.parametrize("times", [0.5, 0.8, 1.7])
@@ -442,6 +442,18 @@ def test_an_effort_that_the_model_does_not_have_is_refused_with_those_it_has(sel
     assert not engine.views
 
 
+def test_the_engines_memory_is_freed_once_all_windows_are_computed():
+    class Freed(Red):
+        def release_memory(self):
+            super().release_memory()
+            self.batches.append("freed")
+
+    _, engine = run_segment(noise((150, 150)), package(field_diameter=150.0), Freed, field="full")
+
+    assert engine.releases == 1
+    assert engine.batches.index("freed") == len(engine.batches) - 1
+
+
 def test_coarse_maps_and_scores_need_no_window():
     image = photograph(tiny_package.fundus(diameter=500))
     model = package(field_diameter=500.0, step=8)
@@ -471,9 +483,8 @@ def test_the_mean_of_all_views_turns_and_mirrors_with_the_photograph():
     mirrored = photograph(np.ascontiguousarray(image[:, ::-1]))
 
     def maps(picture, model):
-        return run_segment(picture, model, Lopsided, part="whole", field="full")[0].probabilities.maps.astype(
-            int
-        )
+        result, _ = run_segment(picture, model, Lopsided, part="whole", field="full")
+        return np.asarray(result.probabilities.maps).astype(int)
 
     even = maps(photograph(image), model)[:, :, ::-1] - maps(mirrored, model)
     uneven = maps(photograph(image), single)[:, :, ::-1] - maps(mirrored, single)
