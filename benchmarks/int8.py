@@ -65,6 +65,9 @@ class RecordingEngine:
         self.seconds += time.process_time() - start
         return output
 
+    def release_memory(self):
+        self.engine.release_memory()
+
 
 class CalibrationInputs(quantization.CalibrationDataReader):
     def __init__(self, inputs):

@@ -85,7 +85,7 @@ def main():
         first = None
         for layout in LAYOUTS:
             segmentation = predict(photograph, model, layout)
-            maps = segmentation.probabilities.maps
+            maps = np.asarray(segmentation.probabilities.maps)
             first = maps if first is None else first
             is_near = np.abs(maps.astype(np.int32) - first) < NEAR
             outside = int(np.count_nonzero(~maps.any(axis=0) & ~first.any(axis=0)))

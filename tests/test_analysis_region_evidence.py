@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import laws, levels, seeds, turns
 
 from foveate.analysis import region_evidence, regions
+from foveate.packed_maps import PackedMaps
 from foveate.types import Decision
 from foveate.writers import maps
 
@@ -18,9 +19,9 @@ def decision(threshold, evidence):
 
 
 def suppressed(stored, threshold, evidence):
-    changed = stored.copy()
-    region_evidence.suppress(changed, decision(threshold, evidence))
-    return changed
+    packed = PackedMaps.pack(stored[np.newaxis])
+    region_evidence.suppress(packed, 0, decision(threshold, evidence))
+    return packed[0]
 
 
 def blobs(seed):
@@ -123,10 +124,13 @@ def test_the_regions_that_are_removed_are_those_that_are_measured_as_weak(seed, 
     )
 
 
-def test_a_part_of_a_larger_array_is_changed_in_place():
-    whole = np.full((6, 9), 40000, np.uint16)
+def test_a_region_over_several_bands_is_lowered_in_its_own_map_alone():
+    maps = np.zeros((2, 200, 9), np.uint16)
+    maps[:, 5:190, 2:5] = 40000
+    packed = PackedMaps.pack(maps)
 
-    region_evidence.suppress(whole[1:4, 2:5], decision(0.5, 100.0))
+    region_evidence.suppress(packed, 1, decision(0.5, 100.0))
 
-    assert (whole[1:4, 2:5] == region_evidence.lowest_level(0.5) - 1).all()
-    assert np.count_nonzero(whole == 40000) == 54 - 9
+    np.testing.assert_array_equal(packed[0], maps[0])
+    lowered = np.where(maps[1] == 40000, region_evidence.lowest_level(0.5) - 1, 0)
+    np.testing.assert_array_equal(packed[1], lowered)

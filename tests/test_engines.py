@@ -190,3 +190,12 @@ def test_globalnet_frees_its_memory_before_windows_are_computed():
     GraphEngine(label="recording", threads=1, **graphs).run_local(random_batch(1, 2))
 
     assert calls == ["global release_memory", "local run"]
+
+
+def test_an_engine_frees_the_memory_of_both_graphs():
+    calls = []
+    graphs = {f"{name}_graph": RecordingGraph(name, calls) for name in ("global", "local")}
+
+    GraphEngine(label="recording", threads=1, **graphs).release_memory()
+
+    assert sorted(calls) == ["global release_memory", "local release_memory"]

@@ -27,6 +27,9 @@ class Bright:
         share = (batch.windows + 1) / 2  # of the contract's range
         return np.concatenate([share, share.mean(axis=1, keepdims=True)], axis=1).clip(0, 1)
 
+    def release_memory(self):
+        pass
+
 
 @pytest.fixture
 def cases(tmp_path):

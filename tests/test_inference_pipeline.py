@@ -121,7 +121,7 @@ def test_corner_windows_of_a_whole_photograph_are_left_out():
 
     height, width = result.probabilities.frame.shape
     assert sum(engine.batches) < 0.45 * math.ceil(height / 32) * math.ceil(width / 32)
-    assert not result.probabilities.maps[:, :60, :60].any()
+    assert not np.asarray(result.probabilities.maps)[:, :60, :60].any()
 
 
 @pytest.mark.parametrize("times", [0.5, 0.8, 1.7])
@@ -473,7 +473,8 @@ def test_best_effort_equals_full_for_an_engine_that_turns_with_its_windows(engin
     best, engine = run_segment(image, model, engine_class, effort="best", field="full")
     full, once = run_segment(image, model, engine_class, field="full")
 
-    assert np.abs(best.probabilities.maps.astype(int) - full.probabilities.maps).max() <= 1
+    difference = np.asarray(best.probabilities.maps, int) - np.asarray(full.probabilities.maps, int)
+    assert np.abs(difference).max() <= 1
     np.testing.assert_array_equal(best.tiling.corners, full.tiling.corners)
     assert best.tiling.window == full.tiling.window
     assert engine.batches == [size for size in once.batches for _ in range(4)]
@@ -502,6 +503,18 @@ def test_best_effort_needs_no_selection_rule_and_takes_all_windows(selection_rul
     model = replace(package(), selection_rules=selection_rules)
 
     assert selection_rule(model, "best") is None
+
+
+def test_the_engines_memory_is_freed_once_all_windows_are_computed():
+    class Freed(Red):
+        def release_memory(self):
+            super().release_memory()
+            self.batches.append("freed")
+
+    _, engine = run_segment(noise((150, 150)), package(field_diameter=150.0), Freed, field="full")
+
+    assert engine.releases == 1
+    assert engine.batches.index("freed") == len(engine.batches) - 1
 
 
 def test_coarse_maps_and_scores_need_no_window():
@@ -533,9 +546,8 @@ def test_the_mean_of_all_views_turns_and_mirrors_with_the_photograph():
     mirrored = photograph(np.ascontiguousarray(image[:, ::-1]))
 
     def maps(picture, model):
-        return run_segment(picture, model, Lopsided, part="whole", field="full")[0].probabilities.maps.astype(
-            int
-        )
+        result, _ = run_segment(picture, model, Lopsided, part="whole", field="full")
+        return np.asarray(result.probabilities.maps).astype(int)
 
     even = maps(photograph(image), model)[:, :, ::-1] - maps(mirrored, model)
     uneven = maps(photograph(image), single)[:, :, ::-1] - maps(mirrored, single)

@@ -10,6 +10,7 @@ from tiny_result import CODES, SHAPE, photograph_result, predict_request, tree
 
 from foveate import atomic_files, writers
 from foveate.errors import LesionError, OutputError
+from foveate.packed_maps import PackedMaps
 from foveate.types import Box, Decision, Frame, Probabilities
 from foveate.writers import maps, photograph_files
 
@@ -93,7 +94,7 @@ def test_a_map_at_another_scale_is_written_in_the_photographs_pixels(tmp_path):
     small[0, 10:15, 20:30] = 60_000
     coarse = Probabilities(
         lesions=("EX",),
-        maps=small,
+        maps=PackedMaps.pack(small),
         frame=Frame(box=Box(top=20, left=30, bottom=100, right=130), shape=(40, 50)),
         shape=SHAPE,
     )

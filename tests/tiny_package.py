@@ -76,6 +76,8 @@ class Red:
     views: list = field(default_factory=list)
     batches: list = field(default_factory=list)
     """The number of windows of each batch."""
+    releases: int = 0
+    """How often its memory was freed."""
 
     def run_global(self, view):
         self.views.append(view)
@@ -88,6 +90,9 @@ class Red:
         self.batches.append(len(batch))
         red = batch.windows * self.contract.std[0] + self.contract.mean[0]
         return np.clip(red[:, [0] * len(self.contract.lesions)] / 255, 0, 1).astype(np.float32)
+
+    def release_memory(self):
+        self.releases += 1
 
 
 def fake(digest: str = "0" * 64, **changes) -> models.Package:

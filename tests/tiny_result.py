@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from foveate.packed_maps import PackedMaps
 from foveate.types import Box, Decision, Field, Frame, Photograph, Probabilities
 from foveate.writers import PhotographResult, PredictRequest, Provenance
 
@@ -44,7 +45,7 @@ def photograph_result(key="clinic/left", *, spacing=None, quality=(), **changes)
         ),
         probabilities=Probabilities(
             lesions=CODES,
-            maps=maps(),
+            maps=PackedMaps.pack(maps()),
             frame=Frame(box=Box(top=0, left=0, bottom=height, right=width), shape=SHAPE),
             shape=SHAPE,
         ),

@@ -40,7 +40,7 @@ def inference(photograph, load, segment):
     def run():
         result = model.segment(pixels, **segment)
         probabilities = result.segmentation.probabilities
-        return Answer(maps=lambda: probabilities.maps / np.float32(65535))
+        return Answer(maps=lambda: np.asarray(probabilities.maps) / np.float32(65535))
 
     return Opened(run=run, what=model.engine.label)
 
@@ -53,7 +53,7 @@ def small_windows(photograph, load, overlap):
 
     def run():
         probabilities = model.segment(pixels).segmentation.probabilities
-        return Answer(maps=lambda: probabilities.maps / np.float32(65535))
+        return Answer(maps=lambda: np.asarray(probabilities.maps) / np.float32(65535))
 
     return Opened(run=run, what=f"{model.engine.label}, windows of 256 px", warm=False)
 

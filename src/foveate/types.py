@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 
 from foveate.choices import Part
+from foveate.packed_maps import PackedMaps
 
 FieldRule = Literal["find", "whole"]
 """How the field of view is determined: detected as a lit disc, or taken as the whole photograph. The latter
@@ -196,8 +197,8 @@ class Probabilities:
 
     lesions: tuple[str, ...]
     """Codes of the K maps."""
-    maps: UInt16[np.ndarray, "K h w"]
-    """Probability times 65535; 0 outside the field."""
+    maps: PackedMaps
+    """K maps of (h, w) px: probability times 65535; 0 outside the field."""
     frame: Frame
     """Position of the maps in the photograph."""
     shape: tuple[int, int]

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16
 
-from foveate.analysis.runs import find_runs, label_runs, total
+from foveate.analysis.runs import find_band_runs, label_runs, total
+from foveate.packed_maps import PackedMaps
 from foveate.types import Decision
 
 HIGHEST = 65535
@@ -79,20 +80,21 @@ def measure(stored: UInt16[np.ndarray, "h w"], threshold: float) -> LabelledRegi
     return LabelledRegions(labels=labels, areas=areas, evidence=evidence.astype(np.float64))
 
 
-def suppress(stored: UInt16[np.ndarray, "h w"], decision: Decision) -> None:
-    """Lower the regions with too little evidence to just below the threshold, in place.
+def suppress(maps: PackedMaps, index: int, decision: Decision) -> None:
+    """Lower the regions of a map with too little evidence to just below the threshold, in place.
 
     Nothing changes if the decision requires no evidence.
 
     Args:
-        stored: probability times 65535; changed.
+        maps: probability times 65535; changed.
+        index: of the map.
         decision: threshold and minimum evidence.
     """
     if not decision.minimum_evidence:
         return
     lowest = lowest_level(decision.threshold)
-    runs = find_runs(stored, lowest)
-    labels = label_runs(runs, stored.shape[1])
+    runs = find_band_runs(maps.bands(index), lowest)
+    labels = label_runs(runs, maps.shape[-1])
     count, lengths = int(labels.max(initial=-1)) + 1, runs.last - runs.first + 1
     evidence = total(runs.levels, labels, count) / HIGHEST - decision.threshold * total(
         lengths, labels, count
@@ -100,4 +102,4 @@ def suppress(stored: UInt16[np.ndarray, "h w"], decision: Decision) -> None:
     is_weak = (evidence < decision.minimum_evidence)[labels]
     rows, first, lengths = runs.rows[is_weak], runs.first[is_weak], lengths[is_weak]
     columns = np.arange(lengths.sum()) + np.repeat(first + lengths - np.cumsum(lengths), lengths)
-    stored[np.repeat(rows, lengths), columns] = lowest - 1
+    maps.replace(index, np.repeat(rows, lengths), columns, lowest - 1)

@@ -8,6 +8,7 @@ The map is read once; everything else is computed from the runs, which are few.
 Shape letters: H W photograph (or some of its rows), R regions, N runs, E pairs of runs that touch.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,20 @@ class LesionRuns:
 
 def find_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> LesionRuns:
     """Return the runs of pixels at or above a level, searching some rows at a time."""
-    blocks = [_block_runs(stored[top : top + ROWS], level, top) for top in range(0, len(stored), ROWS)]
+    bands = (slice(top, top + ROWS) for top in range(0, len(stored), ROWS))
+    return find_band_runs(((rows, stored[rows]) for rows in bands), level)
+
+
+def find_band_runs(
+    bands: Iterable[tuple[slice, UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]]], level: int
+) -> LesionRuns:
+    """Return the runs of pixels at or above a level in the bands of a map.
+
+    Args:
+        bands: the rows and the levels of each band, from top to bottom.
+        level: a pixel is lesion where its level is at least this.
+    """
+    blocks = [_block_runs(levels, level, rows.start) for rows, levels in bands]
     rows, first, last, levels, highest = (
         np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*blocks, strict=True)
     )

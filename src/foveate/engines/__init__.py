@@ -90,3 +90,7 @@ class Engine(Protocol):
     def run_local(self, batch: WindowBatch) -> Float32[np.ndarray, "N K S T"]:
         """Run LocalNet and the fusion on some windows; return probabilities, 0 to 1."""
         ...
+
+    def release_memory(self) -> None:
+        """Free the memory that the runs for a photograph left allocated, because the next run is not soon."""
+        ...

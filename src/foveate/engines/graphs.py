@@ -69,3 +69,8 @@ class GraphEngine:
             "columns": batch.columns,
         }
         return self.local_graph.run(feed)[0]
+
+    def release_memory(self) -> None:
+        """Free the memory that the last runs left allocated."""
+        self.global_graph.release_memory()
+        self.local_graph.release_memory()

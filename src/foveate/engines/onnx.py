@@ -119,7 +119,7 @@ class _Graph:
         return outputs
 
     def release_memory(self) -> None:
-        """Do nothing: `GLOBAL` frees its memory at the end of each run."""
+        """Do nothing: `GLOBAL` frees its memory at the end of each run, `LOCAL` keeps it for the next one."""
 
 
 def _open(folder: Path, spec: _GraphSpec, threads: int) -> _Graph:

@@ -64,6 +64,9 @@ class TorchEngine:
             logits = self.network.forward_local(self._pictures(batch.windows), pieces)
         return _to_numpy(logits.float().sigmoid())
 
+    def release_memory(self) -> None:
+        """Do nothing: PyTorch frees its tensors after each run."""
+
     def _pictures(self, pictures: Float32[np.ndarray, "N 3 S T"]) -> torch.Tensor:
         """Copy pictures to the device, in the memory format that makes convolutions fast."""
         return torch.from_numpy(pictures).to(self.device).contiguous(memory_format=torch.channels_last)

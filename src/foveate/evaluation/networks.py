@@ -42,6 +42,9 @@ class CoarseEngine:
         probabilities: Float32[np.ndarray, "N K S T"] = sample_pieces(to_tensors(batch)).numpy()
         return probabilities
 
+    def release_memory(self) -> None:
+        """Do nothing: PyTorch frees its tensors after each run."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalEngine:
@@ -63,6 +66,9 @@ class LocalEngine:
         _, logits = self.network.local_net(_tensor(batch.windows))
         probabilities: Float32[np.ndarray, "N K S T"] = logits.sigmoid().contiguous().numpy()
         return probabilities
+
+    def release_memory(self) -> None:
+        """Do nothing: PyTorch frees its tensors after each run."""
 
 
 Row = Literal["GlobalNet", "LocalNet", "fused"]

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt16
 
 from foveate.errors import GeometryError, LesionError
 from foveate.geometry import canvas, feature_sampling, tiling
+from foveate.packed_maps import PackedMaps
 from foveate.types import Probabilities
 from foveate.wording import quantity
 
@@ -107,7 +108,9 @@ def stitch(
     shape: tuple[int, int],
     inside: Bool[np.ndarray, "h w"],
     coarse_maps: CoarseMaps | None = None,
-) -> UInt16[np.ndarray, "K h w"]:
+    *,
+    without_padding: tuple[int, int] | None = None,
+) -> PackedMaps:
     """Return, for every pixel of the canvas, the weighted mean of the windows that cover it.
 
     Sums are held only for as many rows as one window has. Rows that no later window touches are rounded and
@@ -121,9 +124,10 @@ def stitch(
         shape: (h, w) of the canvas.
         inside: mask of the pixels that belong to the field.
         coarse_maps: maps for pixels without a window; None if windows cover all of the field.
+        without_padding: (h, w) of the maps, if the canvas is padded below and to the right.
 
     Returns:
-        Probability times LEVELS, rounded; 0 outside the mask.
+        K maps: probability times LEVELS, rounded; 0 outside the mask.
 
     Raises:
         GeometryError: the numbers of windows and corners differ, corners do not run from top to bottom, a
@@ -141,14 +145,18 @@ def stitch(
         raise GeometryError(
             "windows are not ordered from top to bottom; keep the order of tiling.regular_grid"
         )
+    maps_shape = shape if without_padding is None else without_padding
     accumulator = None
     for window, (row, column) in _pair(batches, corners):
         if accumulator is None:
             lesions, rows, columns = window.shape
-            accumulator = _RowAccumulator(lesions, (rows, columns), inside, coarse_maps)
+            accumulator = _RowAccumulator(
+                (rows, columns), inside, coarse_maps, PackedMaps(lesions, maps_shape)
+            )
         accumulator.add(window, int(row), int(column))
     if accumulator is None and coarse_maps is not None:
-        accumulator = _RowAccumulator(len(coarse_maps.maps), (1, 1), inside, coarse_maps)
+        maps = PackedMaps(len(coarse_maps.maps), maps_shape)
+        accumulator = _RowAccumulator((1, 1), inside, coarse_maps, maps)
     if accumulator is None:
         raise GeometryError(
             f"no window covers the canvas of {_by(shape)} px; lay out windows with tiling.regular_grid"
@@ -165,12 +173,34 @@ def native_map(probabilities: Probabilities, lesion: str) -> UInt16[np.ndarray, 
     Raises:
         LesionError: the lesion has no map.
     """
+    native = np.zeros(probabilities.shape, np.uint16)
+    for place, levels in native_bands(probabilities, lesion):
+        native[place] = levels
+    return native
+
+
+def native_bands(
+    probabilities: Probabilities, lesion: str
+) -> Iterator[tuple[tuple[slice, slice], UInt16[np.ndarray, "r c"]]]:
+    """Yield the parts of a lesion's map in the photograph's own pixels; together they fill the frame's box.
+
+    A map that is not resampled comes some rows at a time, another one as a whole.
+
+    Yields:
+        Rows and columns of the photograph, and their levels: probability times LEVELS.
+
+    Raises:
+        LesionError: the lesion has no map.
+    """
     if lesion not in probabilities.lesions:
         raise LesionError(f"lesion {lesion!r} has no map; maps exist for {', '.join(probabilities.lesions)}")
-    box = probabilities.frame.box
-    native = np.zeros(probabilities.shape, np.uint16)
-    native[box.slices] = canvas.resample(probabilities.maps[probabilities.lesions.index(lesion)], box.shape)
-    return native
+    index, frame = probabilities.lesions.index(lesion), probabilities.frame
+    rows, columns = frame.box.slices
+    if frame.shape != frame.box.shape:
+        yield (rows, columns), canvas.resample(probabilities.maps[index], frame.box.shape)
+        return
+    for band, levels in probabilities.maps.bands(index):
+        yield (slice(rows.start + band.start, rows.start + band.stop), columns), levels
 
 
 class _RowAccumulator:
@@ -178,22 +208,23 @@ class _RowAccumulator:
 
     def __init__(
         self,
-        lesions: int,
         window: tuple[int, int],
         inside: Bool[np.ndarray, "h w"],
         coarse_maps: CoarseMaps | None,
+        maps: PackedMaps,
     ) -> None:
-        height, width = inside.shape
+        width = inside.shape[1]
         side, _ = window
         self._inside = inside
         self._coarse_maps = coarse_maps
         self._taper = taper(window)
         self._weighted = np.empty(window, np.float32)  # one lesion of a window, times the taper
         self._top = 0  # the first open row; all rows above are finished
-        self._sums = np.zeros((lesions, side, width), np.float32)
+        self._sums = np.zeros((len(maps), side, width), np.float32)
         self._weights = np.zeros((side, width), np.float32)
-        self._confidence = np.zeros((side, width), np.float32)  # the largest weight of any window
-        self._maps = np.zeros((lesions, height, width), np.uint16)
+        # the largest weight of any window, which only blending with coarse maps needs
+        self._confidence = np.zeros((side if coarse_maps else 0, width), np.float32)
+        self._maps = maps  # complete above the first open row
 
     def add(self, window: Float32[np.ndarray, "K S T"], row: int, column: int) -> None:
         """Add a window that does not begin above the previous one."""
@@ -208,7 +239,7 @@ class _RowAccumulator:
             confidence = self._confidence[:, columns]
             np.maximum(confidence, self._rim_taper(row, column), out=confidence)
 
-    def finish(self) -> UInt16[np.ndarray, "K h w"]:
+    def finish(self) -> PackedMaps:
         """Store the remaining rows and return the maps."""
         self._advance(self._inside.shape[0])
         return self._maps
@@ -274,8 +305,9 @@ class _RowAccumulator:
                 continue
             if (gaps := inside & (weights == 0)).any():
                 raise _gap(gaps, rows.start)
-            for sums, stored in zip(self._sums, self._maps, strict=True):
-                stored[rows] = sums[open_rows] * factor + np.float32(0.5)  # so that truncation rounds
+            for lesion, sums in enumerate(self._sums):
+                levels = sums[open_rows] * factor + np.float32(0.5)  # so that truncation rounds
+                self._maps.append(lesion, levels.astype(np.uint16))
 
     def _store_blend(
         self, coarse_maps: CoarseMaps, open_rows: slice, rows: slice, factor: Float32[np.ndarray, "r w"]
@@ -290,11 +322,11 @@ class _RowAccumulator:
         """
         share = np.minimum(self._confidence[open_rows] / FULL_WEIGHT, 1)
         missing = self._inside[rows] * (1 - share) * np.float32(LEVELS)
-        for lesion, (sums, stored) in enumerate(zip(self._sums, self._maps, strict=True)):
+        for lesion, sums in enumerate(self._sums):
             levels = sums[open_rows] * (factor * share) + np.float32(0.5)
             if missing.any():
                 levels += missing * coarse_maps.rows(lesion, rows, missing.shape[1])
-            stored[rows] = levels
+            self._maps.append(lesion, levels.astype(np.uint16))
 
     def _store_coarse(self, top: int, bottom: int) -> None:
         """Store the rows between two rows of windows, where only the coarse maps have values.
@@ -302,16 +334,17 @@ class _RowAccumulator:
         Raises:
             GeometryError: they hold a pixel of the field, and there are no coarse maps.
         """
-        inside = self._inside[top:bottom]
-        if self._coarse_maps is None:
-            if inside.any():
-                raise _gap(inside, top)
-            return
+        if self._coarse_maps is None and self._inside[top:bottom].any():
+            raise _gap(self._inside[top:bottom], top)
         for start in range(top, bottom, ROWS):
             rows = slice(start, min(start + ROWS, bottom))
-            for lesion, stored in enumerate(self._maps):
-                levels = self._coarse_maps.rows(lesion, rows, inside.shape[1]) * LEVELS + np.float32(0.5)
-                stored[rows] = np.where(self._inside[rows], levels, 0)
+            inside = self._inside[rows]
+            levels = np.zeros_like(inside, np.float32)
+            for lesion in range(len(self._maps)):
+                if self._coarse_maps is not None:
+                    levels = self._coarse_maps.rows(lesion, rows, inside.shape[1]) * LEVELS + np.float32(0.5)
+                    levels[~inside] = 0
+                self._maps.append(lesion, levels.astype(np.uint16))
 
 
 def _gap(missing: Bool[np.ndarray, "r w"], top: int) -> GeometryError:

@@ -155,7 +155,10 @@ def _spread(span: tuple[int, int], size: int, shared: int, length: int) -> list[
 
 
 def extract_windows(
-    picture: Num[np.ndarray, "h w ..."], corners: Int64[np.ndarray, "N 2"], side: int | tuple[int, int]
+    picture: Num[np.ndarray, "h w ..."],
+    corners: Int64[np.ndarray, "N 2"],
+    side: int | tuple[int, int],
+    padded: tuple[int, int] | None = None,
 ) -> Num[np.ndarray, "N S T ..."]:
     """Copy the windows with the given top-left corners out of a canvas.
 
@@ -163,14 +166,19 @@ def extract_windows(
         picture: the canvas.
         corners: (row, column) of each window's first pixel.
         side: side of the windows, px; (rows, columns) if they are not square.
+        padded: (h, w) to which zeros below and to the right extend the canvas; None for its own size.
 
     Raises:
         GeometryError: a window leaves the canvas.
     """
-    (height, width), (rows, columns) = picture.shape[:2], window_shape(side)
+    (height, width), (rows, columns) = padded or picture.shape[:2], window_shape(side)
     if (corners < 0).any() or (corners + np.array([rows, columns]) > (height, width)).any():
         raise GeometryError(f"a window of {rows} x {columns} px leaves the canvas of {height} x {width} px")
-    return np.stack([picture[row : row + rows, column : column + columns] for row, column in corners])
+    windows = np.zeros((len(corners), rows, columns, *picture.shape[2:]), picture.dtype)
+    for window, (row, column) in zip(windows, corners, strict=True):
+        pixels = picture[row : row + rows, column : column + columns]
+        window[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return windows
 
 
 def window_shape(side: int | tuple[int, int]) -> tuple[int, int]:

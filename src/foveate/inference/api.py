@@ -27,7 +27,7 @@ from foveate.engines import Engine
 from foveate.engines.choice import EngineChoice, open_engine
 from foveate.engines.threads import available_processors
 from foveate.errors import OutputError, SettingError
-from foveate.geometry import canvas, stitching
+from foveate.geometry import canvas
 from foveate.inference import batch
 from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
@@ -317,7 +317,7 @@ class Result:
 
     def _level_map(self, lesion: str, format: MapFormat) -> maps.LevelMap:
         """Return a lesion's map in the levels that a file of the format stores."""
-        return maps.quantise(stitching.native_map(self.segmentation.probabilities, lesion), format)
+        return maps.native_levels(self.segmentation.probabilities, lesion, format)
 
 
 def load(

@@ -11,20 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, UInt16
+from jaxtyping import Float32
 
 from foveate.analysis import quality, region_evidence
-from foveate.concurrency import prefetch
+from foveate.concurrency import prefetch, trim_memory
 from foveate.engines import Engine, GlobalOutput, WindowBatch
 from foveate.geometry import stitching
 from foveate.geometry.feature_sampling import window_sampling
-from foveate.geometry.tiling import Tiling, extract_windows
+from foveate.geometry.tiling import Tiling
 from foveate.inference.prepared_canvas import PreparedCanvas, prepare_canvas
 from foveate.inference.preprocessing import normalise
 from foveate.inference.settings import DEFAULTS, Settings, lesion_decisions, selection_rule, window_views
 from foveate.inference.tta import run_global, run_local
 from foveate.inference.window_planning import WindowScores, cover_windows, score_windows, select_windows
 from foveate.models import Package
+from foveate.packed_maps import PackedMaps
 from foveate.types import Decision, Field, Photograph, Probabilities, TtaViews
 
 WINDOWS_PER_BATCH = 4
@@ -107,8 +108,9 @@ def segment(
 
     with prefetch(predict_windows()) as predictions:
         maps = _stitch(canvas, predictions, tiling, coarse)
-    for lesion, stored in zip(decisions, maps, strict=True):
-        region_evidence.suppress(stored, package.decisions[lesion])
+    _free_memory(engine)
+    for index, lesion in enumerate(decisions):
+        region_evidence.suppress(maps, index, package.decisions[lesion])
     if not len(tiling.corners):
         progress(1.0)
     return Segmentation(
@@ -126,9 +128,15 @@ def segment(
     )
 
 
+def _free_memory(engine: Engine) -> None:
+    """Free what computing the windows left allocated: results are analysed and written without it."""
+    engine.release_memory()
+    trim_memory()
+
+
 def coarse_maps(
     photograph: Photograph, package: Package, engine: Engine, views: TtaViews
-) -> tuple[WindowScores, UInt16[np.ndarray, "K h w"]]:
+) -> tuple[WindowScores, PackedMaps]:
     """Run GlobalNet alone on a photograph.
 
     Returns:
@@ -151,7 +159,7 @@ def _window_batches(canvas: PreparedCanvas, output: GlobalOutput, tiling: Tiling
     view_side = output.features.shape[-1]
     for start in range(0, len(tiling.corners), size):
         corners = tiling.corners[start : start + size]
-        windows = extract_windows(canvas.picture, corners, tiling.window)
+        windows = canvas.windows(corners, tiling.window)
         samplings = [
             window_sampling((int(row), int(column)), tiling.window, canvas.frame.shape, view_side)
             for row, column in corners
@@ -164,9 +172,14 @@ def _stitch(
     predictions: Iterator[Float32[np.ndarray, "N K S T"]],
     tiling: Tiling,
     coarse: stitching.CoarseMaps | None,
-) -> UInt16[np.ndarray, "K h w"]:
+) -> PackedMaps:
     """Return the maps of a canvas, without padding: probability times 65535."""
-    padded_height, padded_width = canvas.inside.shape
-    maps = stitching.stitch(predictions, tiling.corners, (padded_height, padded_width), canvas.inside, coarse)
-    height, width = canvas.frame.shape
-    return maps[:, :height, :width]
+    height, width = canvas.inside.shape
+    return stitching.stitch(
+        predictions,
+        tiling.corners,
+        (height, width),
+        canvas.inside,
+        coarse,
+        without_padding=canvas.frame.shape,
+    )

@@ -3,18 +3,19 @@
 Knows:   the order of the steps: field of view, part, scale, padding.
 Ignores: how each step is done, and what the canvas is for. Prediction and training use the same function.
 
-Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to multiples of the step.
+Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to multiples of the step, N windows, S T
+sides of a window.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Int64, Shaped, UInt8
 
 from foveate.choices import Part
 from foveate.errors import GeometryError
-from foveate.geometry import canvas, field_of_view
+from foveate.geometry import canvas, field_of_view, tiling
 from foveate.inference.settings import FieldChoice
 from foveate.types import Box, Field, FieldRule, Frame, ModelContract, Photograph
 
@@ -33,16 +34,25 @@ class PreparedCanvas:
     """The field of view, photograph px."""
     frame: Frame
     """Position and scale of the canvas, without padding, in the photograph."""
-    picture: UInt8[np.ndarray, "h2 w2 3"]
-    """The pixels, padded with black below and to the right so that both sides are multiples of the step."""
+    unpadded: UInt8[np.ndarray, "h w 3"]
+    """The pixels; a view of the photograph's own, if nothing was resampled."""
     inside: Bool[np.ndarray, "h2 w2"]
-    """The mask of the field."""
+    """The mask of the field, padded below and to the right so that both sides are multiples of the step."""
 
-    @property
-    def unpadded(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The pixels without padding."""
-        height, width = self.frame.shape
-        return self.picture[:height, :width]
+    def padded(self) -> UInt8[np.ndarray, "h2 w2 3"]:
+        """Return the pixels, padded with black as the mask is."""
+        return _pad(self.unpadded, self.contract.step)
+
+    def windows(
+        self, corners: Int64[np.ndarray, "N 2"], side: int | tuple[int, int]
+    ) -> UInt8[np.ndarray, "N S T 3"]:
+        """Copy windows out of the padded pixels, as `tiling.extract_windows` does.
+
+        Raises:
+            GeometryError: a window leaves the padded canvas.
+        """
+        height, width = self.inside.shape
+        return tiling.extract_windows(self.unpadded, corners, side, (height, width))
 
 
 def prepare_canvas(
@@ -74,7 +84,7 @@ def prepare_canvas(
         contract=contract,
         field=field,
         frame=frame,
-        picture=_pad(canvas.extract_canvas(photograph.pixels, frame), contract.step),
+        unpadded=canvas.extract_canvas(photograph.pixels, frame),
         inside=_pad(inside, contract.step),
     )
 

@@ -71,7 +71,7 @@ def score_windows(canvas: PreparedCanvas, output: GlobalOutput, *, with_blobs: b
     coarse = window_selection.cell_maxima(output.probabilities, cells, canvas.frame.shape)
     blob_contrast = np.zeros((len(cells.first), 2), np.float32)
     if with_blobs:
-        response = window_selection.blob_response(canvas.picture, canvas.inside)
+        response = window_selection.blob_response(canvas.padded(), canvas.inside)
         height, width = canvas.inside.shape
         blob_contrast = window_selection.cell_maxima(response, cells, (height, width))
     by_lesion = dict(zip(contract.lesions, coarse.T, strict=True))

@@ -29,7 +29,6 @@ from foveate.errors import SettingError
 from foveate.geometry import canvas as canvases
 from foveate.geometry import dihedral
 from foveate.geometry.feature_sampling import window_sampling
-from foveate.geometry.tiling import extract_windows
 from foveate.inference.prepared_canvas import PreparedCanvas, prepare_canvas
 from foveate.inference.preprocessing import normalise
 from foveate.inference.tta import run_global
@@ -128,10 +127,10 @@ def _window_feeds(
 ) -> Iterator[Feed]:
     """Yield the inputs of single windows of a photograph."""
     contract = canvas.contract
-    side = min(WINDOW_SIDE if contract.step else contract.window_side, *canvas.picture.shape[:2])
+    side = min(WINDOW_SIDE if contract.step else contract.window_side, *canvas.inside.shape)
     side -= side % (contract.step or 1)
     for corner in _corners(canvas, output.probabilities, side, generator):
-        windows = normalise(extract_windows(canvas.picture, corner[np.newaxis], side), contract)
+        windows = normalise(canvas.windows(corner[np.newaxis], side), contract)
         top, left = corner.tolist()
         sampling = window_sampling((top, left), side, canvas.frame.shape, output.features.shape[-1])
         batch = WindowBatch.gather(windows, output.features, [sampling])
@@ -160,7 +159,7 @@ def _corners(
         share = (weight / weight.sum(dtype=np.float64)).ravel().astype(np.float64)
         centres = generator.choice(view_side**2, count, p=share / share.sum())
         corners += [(rows[centre // view_side], columns[centre % view_side]) for centre in centres]
-    largest = np.array(canvas.picture.shape[:2]) - side
+    largest = np.array(canvas.inside.shape) - side
     step = canvas.contract.step or 1
     return (np.clip(np.array(corners) - side / 2, 0, largest).astype(np.int64) // step) * step
 

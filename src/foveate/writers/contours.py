@@ -40,14 +40,19 @@ class TracedMask:
     """In the order of the regions' ids."""
 
 
-def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region]) -> TracedMask:
+def trace(mask: Bool[np.ndarray, "H W"], regions: Sequence[Region], *, overwrite: bool = False) -> TracedMask:
     """Return the outlines of a lesion's regions, and the mask without its specks.
 
     The mask also holds specks below the minimum area, which are not regions. A component is a region if a
     region has its box. No two components share a box: one that reaches from its left to its right side keeps
     every other one from reaching from the top to the bottom, as pixels that touch at a corner are connected.
+
+    Args:
+        mask: the pixels at or above the threshold.
+        regions: the lesion's regions.
+        overwrite: whether the mask's own memory may hold the result, which saves that of a copy.
     """
-    levels = mask.astype(np.uint8)
+    levels = mask.view(np.uint8) if overwrite else mask.astype(np.uint8)
     contours, hierarchy = cv2.findContours(levels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     by_box = {region.box: region for region in regions}
     owners: dict[int, Region] = {}

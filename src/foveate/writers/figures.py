@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from foveate import lesions
 from foveate.analysis import regions
 from foveate.errors import SettingError
-from foveate.geometry import canvas, stitching
+from foveate.geometry import canvas
 from foveate.lesions import Lesion
 from foveate.version import version
 from foveate.writers import contours, maps, overlays, tables
@@ -48,7 +48,10 @@ def summarise(result: PhotographResult, lesion: Lesion, stored: maps.LevelMap) -
         decision=decision,
         level=level,
         minimum_area=smallest,
-        mask_px=int(np.count_nonzero(stored >= level)),
+        mask_px=sum(
+            int(np.count_nonzero(stored[top : top + maps.ROWS] >= level))
+            for top in range(0, len(stored), maps.ROWS)
+        ),
         regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing),
     )
 
@@ -57,7 +60,7 @@ def outlines(result: PhotographResult) -> ResultOutlines:
     """Return the outlines of all lesions; one map at a time is held in memory."""
     summaries, areas = {}, []
     for lesion in lesions.of(result.lesions):
-        stored = maps.quantise(stitching.native_map(result.probabilities, lesion.code), result.request.format)
+        stored = maps.native_levels(result.probabilities, lesion.code, result.request.format)
         summary = summarise(result, lesion, stored)
         areas.append(overlays.outlined_area(contours.trace(stored >= summary.level, summary.regions), lesion))
         summaries[lesion.code] = summary

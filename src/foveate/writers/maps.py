@@ -22,6 +22,8 @@ from zlib_ng import zlib_ng
 
 from foveate.choices import MapFormat
 from foveate.errors import OutputError, SettingError
+from foveate.geometry import stitching
+from foveate.types import Probabilities
 
 """File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
 
@@ -46,6 +48,20 @@ different bytes."""
 def max_level(format: MapFormat) -> int:
     """Return the level that represents probability 1."""
     return 255 if format == "png" else 65535
+
+
+def native_levels(probabilities: Probabilities, lesion: str, format: MapFormat) -> LevelMap:
+    """Return one lesion's map in the photograph's own pixels, in the levels of a format.
+
+    It equals `quantise` of `stitching.native_map`, which is never held as a whole where nothing is resampled.
+
+    Raises:
+        LesionError: the lesion has no map.
+    """
+    stored = np.zeros(probabilities.shape, np.uint8 if format == "png" else np.uint16)
+    for place, levels in stitching.native_bands(probabilities, lesion):
+        stored[place] = quantise(levels, format)
+    return stored
 
 
 def quantise(native: UInt16[np.ndarray, "H W"], format: MapFormat) -> LevelMap:
@@ -107,11 +123,11 @@ def decode(content: bytes, format: MapFormat) -> LevelMap:
 
 def encode_mask(mask: Bool[np.ndarray, "H W"]) -> bytes:
     """Return a mask as an 8-bit grey PNG, 0 and 255; 1 bit would save a third, but confuses some readers."""
-    return encode_png(mask.view(np.uint8) * np.uint8(255))
+    return encode_png(mask)
 
 
-def encode_png(grey: LevelMap) -> bytes:
-    """Encode a grey picture as PNG, some rows at a time.
+def encode_png(grey: LevelMap | Bool[np.ndarray, "H W"]) -> bytes:
+    """Encode a grey picture, or a mask as 0 and 255, as PNG, some rows at a time.
 
     Each byte is stored as its difference from the byte above it (filter 'up'), packed by zlib-ng with
     run-length encoding. On the four maps of IDRiD_30 that takes a fifth of the time of OpenCV's encoder, and
@@ -129,9 +145,11 @@ def encode_png(grey: LevelMap) -> bytes:
     return b"".join([PNG_SIGNATURE, *(_png_chunk(kind, content) for kind, content in chunks)])
 
 
-def _filtered_rows(grey: LevelMap, top: int) -> UInt8[np.ndarray, "r b"]:
+def _filtered_rows(grey: LevelMap | Bool[np.ndarray, "H W"], top: int) -> UInt8[np.ndarray, "r b"]:
     """Return some rows from `top` on as PNG stores them: the filter's number, then byte differences."""
     rows = grey[max(0, top - 1) : top + ROWS]
+    if rows.dtype == bool:
+        rows = rows.view(np.uint8) * np.uint8(255)
     levels = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">")).view(np.uint8)
     if top == 0:  # PNG takes the row above the first as zeros
         levels = np.concatenate([np.zeros_like(levels[:1]), levels])

@@ -77,15 +77,18 @@ def line_width(shape: tuple[int, int]) -> int:
     return max(1, round(max(shape) / SIDE_PER_LINE))
 
 
-def outlined_area(traced: TracedMask, lesion: Lesion, width: int | None = None) -> OutlinedArea:
+def outlined_area(
+    traced: TracedMask, lesion: Lesion, width: int | None = None, *, overwrite: bool = False
+) -> OutlinedArea:
     """Return the counted pixels, with discs in place of small regions, and small holes filled.
 
     Args:
         traced: the lesion's mask and outlines.
         lesion: the lesion, which decides the style.
         width: width of an outline, px; None for that of `line_width`.
+        overwrite: whether the mask may be drawn on, which saves the memory of a copy.
     """
-    area = traced.mask.copy()
+    area = traced.mask if overwrite else traced.mask.copy()
     width = width or line_width(area.shape)
     small = width * (SMALL_RINGS if STYLES.get(lesion.code) == "rings" else SMALL)
     for outline in traced.outlines:
@@ -128,14 +131,23 @@ def draw(
     return canvas
 
 
-def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY) -> bytes:
+def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY, *, overwrite: bool = False) -> bytes:
     """Encode a picture (red, green, blue) as JPEG at full colour resolution.
+
+    Args:
+        picture: the picture.
+        quality: JPEG quality.
+        overwrite: whether the picture may be overwritten, which saves the memory of a copy.
 
     Raises:
         OutputError: a side is longer than JPEG allows, 65535 px.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
-    return maps.encode_picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
+    if not overwrite:
+        return maps.encode_picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
+    for top in range(0, len(picture), ROWS):
+        picture[top : top + ROWS] = cv2.cvtColor(picture[top : top + ROWS], cv2.COLOR_RGB2BGR)
+    return maps.encode_picture(picture, ".jpg", options)
 
 
 def _draw_rows(

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from foveate import atomic_files, lesions
 from foveate.errors import OutputError
-from foveate.geometry import stitching
 from foveate.lesions import Lesion
 from foveate.paths import display_path
 from foveate.version import version
@@ -198,7 +197,7 @@ def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
 def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _LesionOutput:
     """Write one lesion's map and mask; return its regions and outlines."""
     request = result.request
-    stored = maps.quantise(stitching.native_map(result.probabilities, lesion.code), request.format)
+    stored = maps.native_levels(result.probabilities, lesion.code, request.format)
     map_file = result_paths.map_file(request.key, lesion.code, maps.SUFFIX[request.format])
     _write(out, map_file, maps.encode(stored, request.format))
     summary = figures.summarise(result, lesion, stored)
@@ -206,14 +205,13 @@ def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _Lesio
     dicom_levels = dicom_extra.dicom_levels(stored, request)
     del stored
     _write(out, result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
-    traced = contours.trace(mask, summary.regions)
-    dicom = DicomLesion(summary=summary, mask=mask, levels=dicom_levels)
-    return _LesionOutput(
-        summary=summary,
-        area=overlays.outlined_area(traced, lesion),
-        layer=page.page_layer(traced, lesion),
-        dicom=None if request.objects is None else dicom,
-    )
+    dicom = None
+    if request.objects is not None:
+        dicom = DicomLesion(summary=summary, mask=mask, levels=dicom_levels)
+    traced = contours.trace(mask, summary.regions, overwrite=dicom is None)
+    layer = page.page_layer(traced, lesion)
+    area = overlays.outlined_area(traced, lesion, overwrite=True)
+    return _LesionOutput(summary=summary, area=area, layer=layer, dicom=dicom)
 
 
 def _write_overlay(
@@ -227,7 +225,7 @@ def _write_overlay(
     notice = figures.small_print(result.request.provenance)
     strip = overlays.legend(pixels.shape[1], figures.captions(content, areas), notice)
     overlay = overlays.draw(pixels, areas, strip, pool=pool)
-    _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay))
+    _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay, overwrite=True))
 
 
 def _write_pictures(out: Path, result: PhotographResult) -> None:

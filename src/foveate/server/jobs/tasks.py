@@ -8,6 +8,7 @@ The command line calls the same functions, so that the results have the same byt
 
 import json
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import Settings
+from foveate.packed_maps import PackedMaps
 from foveate.paths import display_path
 from foveate.server.errors import ServiceError
 from foveate.server.jobs.image_limits import require_bounded
@@ -300,17 +302,31 @@ def _read(directory: PhotographDir, pixels: int) -> Photograph:
 def _store_probabilities(directory: PhotographDir, probabilities: Probabilities, field: Field) -> None:
     """Store all that is needed to write the files again; the maps are mostly 0 and compress well."""
     frame = probabilities.frame
-    with atomic_files.replace_file(directory.segmentation_file) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            lesions=np.array(probabilities.lesions),
-            maps=probabilities.maps,
-            box=_corners(frame.box),
-            canvas=np.array(frame.shape),
-            shape=np.array(probabilities.shape),
-            disc=np.array([*field.centre, field.radius]),
-            lit=_corners(field.box),
-        )
+    with atomic_files.replace_file(directory.segmentation_file) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                lesions=np.array(probabilities.lesions),
+                box=_corners(frame.box),
+                canvas=np.array(frame.shape),
+                shape=np.array(probabilities.shape),
+                disc=np.array([*field.centre, field.radius]),
+                lit=_corners(field.box),
+            )
+        _append_maps(temporary, probabilities.maps)
+
+
+def _append_maps(path: Path, maps: PackedMaps) -> None:
+    """Add the array 'maps' to an .npz file, band by band: as one array they take twice the memory."""
+    header = {"shape": maps.shape, "fortran_order": False, "descr": "<u2"}
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("maps.npy", "w", force_zip64=True) as entry,
+    ):
+        np.lib.format.write_array_header_1_0(entry, header)
+        for index in range(len(maps)):
+            for _, levels in maps.bands(index):
+                entry.write(levels.astype("<u2").tobytes())
 
 
 def _load_probabilities(directory: PhotographDir) -> tuple[Probabilities, Field]:
@@ -320,7 +336,7 @@ def _load_probabilities(directory: PhotographDir) -> tuple[Probabilities, Field]
         rows, columns = stored["shape"].tolist()
         probabilities = Probabilities(
             lesions=tuple(stored["lesions"].tolist()),
-            maps=stored["maps"],
+            maps=PackedMaps.pack(stored["maps"]),
             frame=Frame(box=_box(stored["box"]), shape=(height, width)),
             shape=(rows, columns),
         )

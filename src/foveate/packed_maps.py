@@ -1,0 +1,144 @@
+"""Hold the 16-bit maps of a photograph in little more than one byte per pixel.
+
+Knows:   that nearly all high bytes are 0, since most probabilities are below 1/256, and all levels outside
+         the field.
+Ignores: what a map shows, and how it was computed.
+
+Shape letters: K lesions, h w canvas, r rows of a band, c columns of it that are not all 0, N pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, Shaped, UInt8, UInt16
+from numpy.typing import DTypeLike
+from zlib_ng import zlib_ng
+
+ROWS = 64
+"""Rows of a band when a whole map is packed, so that a band fits the processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Band:
+    """Some rows of a map, from the first to the last column that is not 0."""
+
+    rows: slice
+    columns: slice
+    low: UInt8[np.ndarray, "r c"]
+    """Low bytes of the levels."""
+    high: bytes
+    """High bytes, compressed."""
+
+
+class PackedMaps:
+    """Maps of K lesions, packed band by band; they read as a sequence of K arrays, unpacked one at a time.
+
+    Columns to the left and to the right of the field are left out. Low bytes are stored as they are. High
+    bytes are compressed by zlib-ng with run-length encoding, which takes 0.5 % of the processor time of a
+    prediction and leaves 3 % of their size (IDRiD_30).
+
+    Args:
+        count: number of maps.
+        shape: (h, w) of each map, px; all of it is 0 until bands are appended.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, int]) -> None:
+        self._shape = shape
+        self._bands: list[list[_Band]] = [[] for _ in range(count)]
+
+    @classmethod
+    def pack(cls, maps: UInt16[np.ndarray, "K h w"]) -> "PackedMaps":
+        """Pack maps that are arrays."""
+        count, height, width = maps.shape
+        packed = cls(count, (height, width))
+        for index, stored in enumerate(maps):
+            for top in range(0, height, ROWS):
+                packed.append(index, stored[top : top + ROWS])
+        return packed
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(K, h, w)."""
+        return len(self._bands), *self._shape
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the packed maps, bytes."""
+        return sum(band.low.nbytes + len(band.high) for bands in self._bands for band in bands)
+
+    def append(self, index: int, levels: UInt16[np.ndarray, "r w2"]) -> None:
+        """Store a band below the previous one of a map; what exceeds the map's shape is left out."""
+        (height, width), bands = self._shape, self._bands[index]
+        top = bands[-1].rows.stop if bands else 0
+        levels = levels[: height - top, :width]
+        if len(levels):
+            bands.append(_pack(levels, slice(top, top + len(levels))))
+
+    def bands(self, index: int) -> Iterator[tuple[slice, UInt16[np.ndarray, "r w"]]]:
+        """Yield the rows and the levels of each band of a map, from top to bottom."""
+        for band in self._bands[index]:
+            levels = np.zeros((len(band.low), self._shape[1]), np.uint16)
+            part = levels[:, band.columns]
+            part[:] = np.frombuffer(zlib_ng.decompress(band.high), np.uint8).reshape(part.shape)
+            part <<= 8
+            part |= band.low
+            yield band.rows, levels
+
+    def replace(
+        self, index: int, rows: Int64[np.ndarray, " N"], columns: Int64[np.ndarray, " N"], level: int
+    ) -> None:
+        """Give pixels of a map another level.
+
+        Args:
+            index: of the map.
+            rows: of the pixels, ascending.
+            columns: of the pixels.
+            level: 0 to 65535.
+        """
+        for number, (band_rows, levels) in enumerate(self.bands(index)):
+            first, last = np.searchsorted(rows, (band_rows.start, band_rows.stop))
+            if first < last:
+                levels[rows[first:last] - band_rows.start, columns[first:last]] = level
+                self._bands[index][number] = _pack(levels, band_rows)
+
+    def __getitem__(self, index: int) -> UInt16[np.ndarray, "h w"]:
+        """Return a map as an array of its own.
+
+        Raises:
+            IndexError: there is no such map.
+        """
+        number = range(len(self))[index]
+        unpacked = np.zeros(self._shape, np.uint16)
+        for rows, levels in self.bands(number):
+            unpacked[rows] = levels
+        return unpacked
+
+    def __iter__(self) -> Iterator[UInt16[np.ndarray, "h w"]]:
+        """Yield each map as an array of its own."""
+        return (self[index] for index in range(len(self)))
+
+    def __len__(self) -> int:
+        """Return the number of maps."""
+        return len(self._bands)
+
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> Shaped[np.ndarray, "K h w"]:
+        """Return all maps as one array, for NumPy's functions."""
+        if copy is False:
+            raise ValueError("packed maps cannot become an array without a copy; allow one")
+        maps = np.zeros(self.shape, dtype or np.uint16)
+        for index, unpacked in enumerate(maps):
+            for rows, levels in self.bands(index):
+                unpacked[rows] = levels
+        return maps
+
+
+def _pack(levels: UInt16[np.ndarray, "r w"], rows: slice) -> _Band:
+    lit = np.flatnonzero(levels.max(axis=0))
+    columns = slice(int(lit[0]), int(lit[-1]) + 1) if len(lit) else slice(0, 0)
+    part = levels[:, columns]
+    packer = zlib_ng.compressobj(1, zlib_ng.DEFLATED, 15, 9, zlib_ng.Z_RLE)
+    high = packer.compress((part >> 8).astype(np.uint8)) + packer.flush()
+    return _Band(rows=rows, columns=columns, low=part.astype(np.uint8), high=high)
