@@ -11,10 +11,11 @@ from pathlib import Path
 
 from foveate.evaluation.charts import HEIGHT, WIDTH, Axis, Chart
 from foveate.training import curves
-from foveate.training.recipe import ALONE_STAGES, STAGES
+from foveate.training.recipe import ALONE_STAGES, REFINE, STAGES
 from foveate.training.run_folder import RunFolder
 
 GROUPS = 40
+MARGIN = 20  # for half of the last label
 STYLE = """polyline{fill:none} .grid{stroke:#ddd} .loss{stroke:#0072b2;stroke-width:2}
 text{font:12px sans-serif;fill:#333} .name{font-weight:bold}"""
 
@@ -40,13 +41,13 @@ def main() -> None:
     arguments.add_argument("out", type=Path)
     options = arguments.parse_args()
     parts = []
-    for stage in (*STAGES, *ALONE_STAGES):
+    for stage in (*STAGES, REFINE, *ALONE_STAGES):
         rows = RunFolder(options.run).read_steps(stage)
         if rows:
-            position = f'<svg x="{len(parts) * WIDTH}" width="{WIDTH}" height="{HEIGHT}"'
+            position = f'<svg x="{len(parts) * WIDTH}" width="{WIDTH}" height="{HEIGHT}" overflow="visible"'
             parts.append(draw_chart(stage, means(rows)).replace("<svg", position, 1))
     options.out.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {len(parts) * WIDTH} {HEIGHT}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {len(parts) * WIDTH + MARGIN} {HEIGHT}">'
         f"<style>{STYLE}</style>{''.join(parts)}</svg>\n"
     )
 

@@ -446,7 +446,9 @@ def main():
     arguments.add_argument("--model", default="idrid-lite0")
     arguments.add_argument("--peers", type=Path, default=ROOT / ".venv-peers")
     arguments.add_argument("--out", type=Path, default=ROOT / "speed-out")
-    arguments.add_argument("--efforts", default="", help="balanced,fast where the model says where to look")
+    arguments.add_argument(
+        "--efforts", default="", help="best; balanced,fast where the model says where to look"
+    )
     arguments.add_argument("--only", default="", help="parts of the names of what is timed, by comma")
     arguments.add_argument("--part", choices=("table", "sizes", "counts"), default="table")
     arguments.add_argument("--counts", default="1,10,100")

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tiny_package
+from PIL import Image
 
 from foveate import cli
 from foveate.cli import options
@@ -126,6 +128,21 @@ def test_options_reach_the_run(foveate, folder, model, tmp_path):
         "format": "npz",
     }
     assert [path.name for path in (out / "maps").iterdir()] == ["a_EX.npz"]
+
+
+def test_best_effort_is_offered_for_a_model_of_small_windows_and_recorded(foveate, folder, model, tmp_path):
+    line = ("predict", folder / "a.png", "--model", model, "--engine", "onnx")
+    assert foveate(*line, "--out", tmp_path / "full")[0] == 0
+
+    code, out, _ = foveate(*line, "--out", tmp_path / "best", "--effort", "best")
+
+    assert code == 0
+    assert "1 photograph done" in out
+    record = json.loads((tmp_path / "best" / "run.json").read_text())
+    assert record["settings"]["effort"] == "best"
+    maps = [np.array(Image.open(tmp_path / name / "maps" / "a_EX.png"), int) for name in ("full", "best")]
+    assert maps[0].any()
+    assert np.abs(maps[0] - maps[1]).max() <= 1  # the tiny network is of 1x1 convolutions
 
 
 def test_a_folder_with_results_needs_resume(foveate, folder, model, tmp_path):

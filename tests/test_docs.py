@@ -108,7 +108,7 @@ def documented_options(command, pages):
         for row in rows
         if re.search(rf"`foveate {' '.join(command)}(?: [A-Z. ]+)?`", head)
     ]
-    return {option for row in rows for option in re.findall(r"`(--[a-z-]+)", row.split(" | ")[0])}
+    return {option for row in rows for option in re.findall(r"`(--[a-z0-9-]+)", row.split(" | ")[0])}
 
 
 def shown_options(app):

@@ -1,14 +1,19 @@
 """Which engine computes: the chosen one, or the one that the rule gives for this machine."""
 
 import importlib.util
+import platform
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import tiny_package
 
 from foveate import models
+from foveate.cli.engine_hint import print_hint
+from foveate.engines import choice as engines_choice
 from foveate.engines import openvino
-from foveate.engines.choice import EngineChoice, open_engine, resolve
+from foveate.engines.choice import EngineChoice, has_avx2, open_engine, resolve
 from foveate.errors import SettingError
 
 
@@ -16,44 +21,96 @@ from foveate.errors import SettingError
 def machine(monkeypatch):
     """Return a function that simulates a machine."""
 
-    def simulate(*, has_openvino, bf16):
+    def simulate(*, has_openvino, bf16, avx2):
         real = importlib.util.find_spec
         absent = None if has_openvino else "openvino"
         monkeypatch.setattr(
             importlib.util, "find_spec", lambda name, *more: None if name == absent else real("json")
         )
         monkeypatch.setattr(openvino, "computes_bf16", lambda: bf16)
+        monkeypatch.setattr(engines_choice, "has_avx2", lambda: avx2)
 
     return simulate
 
 
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """Return a package without int8 networks, and one that holds (empty) files of them."""
+    folder = tmp_path_factory.mktemp("packages")
+    float_only, quantised = (
+        models.load(tiny_package.build(folder / name)) for name in ("float-only", "quantised")
+    )
+    for name in openvino.INT8_FILES.values():
+        (quantised.folder / name).touch()
+    return {"float": float_only, "int8": quantised}
+
+
+ALL = {"has_openvino": True, "bf16": True, "avx2": True}
+LAPTOP = {"has_openvino": True, "bf16": False, "avx2": True}
+ARM = {"has_openvino": True, "bf16": False, "avx2": False}
+ARM_SERVER = {"has_openvino": True, "bf16": True, "avx2": False}
+BASE = {"has_openvino": False, "bf16": True, "avx2": True}
+
+
 @pytest.mark.parametrize(
-    ("has_openvino", "bf16", "choice", "expected"),
+    ("processor", "choice", "expected"),
     [
-        (True, True, EngineChoice(), ("openvino", "bf16")),
-        (True, False, EngineChoice(), ("onnx", "float32")),
-        (False, True, EngineChoice(), ("onnx", "float32")),
-        (True, True, EngineChoice(precision="float32"), ("onnx", "float32")),
-        (True, True, EngineChoice(precision="bf16"), ("openvino", "bf16")),
-        (True, True, EngineChoice(engine="onnx"), ("onnx", "float32")),
-        (True, True, EngineChoice(engine="openvino"), ("openvino", "bf16")),
-        (True, False, EngineChoice(engine="openvino"), ("openvino", "float32")),
-        (True, True, EngineChoice(engine="openvino", precision="float32"), ("openvino", "float32")),
-        (True, False, EngineChoice(precision="int8"), ("openvino", "int8")),
-        (True, True, EngineChoice(engine="openvino", precision="int8"), ("openvino", "int8")),
+        (ALL, EngineChoice(), (("openvino", "bf16"), ("openvino", "int8"))),
+        (LAPTOP, EngineChoice(), (("openvino", "float32"), ("openvino", "int8"))),
+        (ARM, EngineChoice(), (("onnx", "float32"), ("onnx", "float32"))),
+        (ARM_SERVER, EngineChoice(), (("openvino", "bf16"), ("openvino", "bf16"))),
+        (BASE, EngineChoice(), (("onnx", "float32"), ("onnx", "float32"))),
+        (ALL, EngineChoice(precision="float32"), (("openvino", "float32"), ("openvino", "float32"))),
+        (ARM, EngineChoice(precision="float32"), (("onnx", "float32"), ("onnx", "float32"))),
+        (BASE, EngineChoice(precision="float32"), (("onnx", "float32"), ("onnx", "float32"))),
+        (ALL, EngineChoice(precision="bf16"), (("openvino", "bf16"), ("openvino", "bf16"))),
+        (ALL, EngineChoice(engine="onnx"), (("onnx", "float32"), ("onnx", "float32"))),
+        (ALL, EngineChoice(engine="openvino"), (("openvino", "bf16"), ("openvino", "int8"))),
+        (LAPTOP, EngineChoice(engine="openvino"), (("openvino", "float32"), ("openvino", "int8"))),
+        (ARM, EngineChoice(engine="openvino"), (("openvino", "float32"), ("openvino", "float32"))),
+        (LAPTOP, EngineChoice(precision="int8"), (("openvino", "int8"), ("openvino", "int8"))),
+        (ARM, EngineChoice(precision="int8"), (("openvino", "int8"), ("openvino", "int8"))),
     ],
 )
-def test_the_rule_depends_on_what_is_installed_and_on_the_processor(
-    machine, has_openvino, bf16, choice, expected
+def test_the_rule_depends_on_what_is_installed_on_the_processor_and_on_the_package(
+    machine, packages, processor, choice, expected
 ):
-    machine(has_openvino=has_openvino, bf16=bf16)
+    machine(**processor)
 
-    assert resolve(choice) == expected
+    assert (resolve(choice, packages["float"]), resolve(choice, packages["int8"])) == expected
 
 
-def test_bf16_in_onnxruntime_is_refused_with_the_engine_that_has_it():
+@pytest.mark.parametrize(
+    ("processor", "choice", "expected"),
+    [
+        (BASE, EngineChoice(), True),
+        (BASE, EngineChoice(engine="onnx"), False),
+        (BASE, EngineChoice(device="cuda"), False),
+        (BASE | {"avx2": False}, EngineChoice(), False),
+        (ALL, EngineChoice(), False),
+    ],
+)
+def test_a_hint_is_given_where_openvino_would_be_faster_and_nobody_chose(
+    machine, capsys, processor, choice, expected
+):
+    machine(**processor)
+
+    print_hint(choice)
+
+    assert ("pip install 'foveate[openvino]'" in capsys.readouterr().err) is expected
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its processor flags are those of x86")
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux lists the flags of the processor")
+def test_avx2_is_what_the_kernel_says():
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split()
+
+    assert has_avx2() is ("avx2" in flags)
+
+
+def test_bf16_in_onnxruntime_is_refused_with_the_engine_that_has_it(packages):
     with pytest.raises(SettingError, match="engine onnx computes in float32 only; choose --engine openvino"):
-        resolve(EngineChoice(engine="onnx", precision="bf16"))
+        resolve(EngineChoice(engine="onnx", precision="bf16"), packages["float"])
 
 
 @pytest.mark.parametrize(
@@ -64,9 +121,9 @@ def test_bf16_in_onnxruntime_is_refused_with_the_engine_that_has_it():
         EngineChoice(device="cuda", precision="int8"),
     ],
 )
-def test_int8_is_refused_where_it_is_not_computed(choice):
+def test_int8_is_refused_where_it_is_not_computed(packages, choice):
     with pytest.raises(SettingError, match="int8 is computed by OpenVINO on the processor"):
-        resolve(choice)
+        resolve(choice, packages["int8"])
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):

@@ -458,6 +458,18 @@ def test_an_earlier_evaluation_is_replaced_on_request_alone(own_set, tmp_path, c
     assert (out / "metrics.json").read_bytes() != first["metrics.json"]
 
 
+def test_best_effort_is_scored_under_its_name(own_set, tmp_path):
+    out, data = tmp_path / "out", as_idrid(own_set)
+    model = str(tiny_package.build(tmp_path / "tiny"))
+    arguments = ["evaluate", "--data", str(data), "--lesions", "EX", "--out", str(out), "--model", model]
+
+    assert cli.run([*arguments, "--effort", "best"]) == 0
+
+    figures = json.loads((out / "metrics.json").read_text())
+    assert (figures["effort"], figures["system"]) == ("best", "tiny 1.0, effort best")
+    assert "tiny 1.0, effort best" in (out / "report.html").read_text()
+
+
 def state_training_photographs(model, trained_on, held_out):
     """State in a manifest which photographs the model was trained on and its thresholds were chosen on."""
     path = model / "manifest.json"
@@ -592,9 +604,15 @@ def test_maps_that_predict_wrote_of_photographs_in_folders_are_scored(own_set, t
 
 
 @pytest.mark.parametrize(
-    ("effort", "system"), [("full", "tiny 1.0"), ("fast", "tiny 1.0, effort fast"), (None, "tiny 1.0")]
+    ("effort", "system"),
+    [
+        ("full", "tiny 1.0"),
+        ("fast", "tiny 1.0, effort fast"),
+        ("best", "tiny 1.0, effort best"),
+        (None, "tiny 1.0"),
+    ],
 )
-def test_the_name_of_a_system_states_a_reduced_effort(effort, system):
+def test_the_name_of_a_system_states_its_effort_unless_it_is_full(effort, system):
     provenance = Provenance(name="tiny", version="1.0", digest="0" * 64)
 
     info = EvaluationInfo(

@@ -283,6 +283,7 @@ def test_resume_computes_a_photograph_again_that_lacks_a_file(finished, undistur
         {"settings": Settings(part="whole")},
         {"settings": Settings(field="full")},
         {"settings": Settings(effort="fast"), "package": replace(fake(), selection_rules=SELECTION_RULES)},
+        {"settings": Settings(effort="best")},
         {"settings": Settings(field=(128.0, 128.0, 110.0))},
         {"format": "png16"},
         {"format": "tiff"},

@@ -16,7 +16,7 @@ from foveate.errors import FieldError, FoveateError, GeometryError, LesionError,
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.geometry.stitching import LEVELS, native_map
 from foveate.inference.pipeline import WINDOWS_PER_BATCH, coarse_maps, segment
-from foveate.inference.settings import Settings, lesion_decisions
+from foveate.inference.settings import Settings, lesion_decisions, selection_rule
 from foveate.types import LesionCriterion, Photograph, SelectionRule
 
 
@@ -434,7 +434,7 @@ def test_fewer_views_are_averaged_where_the_selection_rule_says_so():
 def test_an_effort_that_the_model_does_not_have_is_refused_with_those_it_has(selection_rules):
     model = replace(package(), selection_rules=selection_rules)
     engine = Red(model.contract)
-    known = "full, balanced" if selection_rules else "full"
+    known = "full, balanced, best" if selection_rules else "full, best"
 
     with pytest.raises(SettingError, match=f"fake 0 .* for effort fast; choose --effort {known}$"):
         segment(photograph(tiny_package.fundus()), model, engine, Settings(effort="fast"))
@@ -452,6 +452,68 @@ def test_the_engines_memory_is_freed_once_all_windows_are_computed():
 
     assert engine.releases == 1
     assert engine.batches.index("freed") == len(engine.batches) - 1
+
+
+class RightNeighbour(Red):
+    """An engine that does not turn with its windows: each pixel's probability is its right neighbour's."""
+
+    def run_local(self, batch):
+        probabilities = super().run_local(batch)
+        return np.concatenate([probabilities[..., 1:], probabilities[..., -1:]], axis=-1)
+
+
+def test_best_effort_sees_each_window_in_four_rotations():
+    image = noise((150, 210))
+    model = package(field_diameter=math.hypot(150, 210), step=2)
+
+    result, engine = run_segment(image, model, RightNeighbour, effort="best", field="full")
+
+    levels = image.pixels[..., 0] * 257.0
+    neighbours = levels[1:-1, 2:] + levels[1:-1, :-2] + levels[2:, 1:-1] + levels[:-2, 1:-1]
+    assert len(result.tiling.corners) == 1  # so that no pixel is at the rim of a window within the photograph
+    assert engine.batches == [1] * 4
+    for stored in result.probabilities.maps:
+        assert np.abs(stored[1:-1, 1:-1] - neighbours / 4).max() <= 1
+
+
+@pytest.mark.parametrize("step", [None, 16])
+@pytest.mark.parametrize("engine_class", [Red, Difference])
+def test_best_effort_equals_full_for_an_engine_that_turns_with_its_windows(engine_class, step):
+    image = noise((290, 310))
+    model = package(step=step, tta_views=8, view_side=96)
+
+    best, engine = run_segment(image, model, engine_class, effort="best", field="full")
+    full, once = run_segment(image, model, engine_class, field="full")
+
+    assert np.abs(np.asarray(best.probabilities.maps).astype(int) - full.probabilities.maps).max() <= 1
+    np.testing.assert_array_equal(best.tiling.corners, full.tiling.corners)
+    assert best.tiling.window == full.tiling.window
+    assert engine.batches == [size for size in once.batches for _ in range(4)]
+    assert len(engine.views) == len(once.views) == 8
+
+
+def test_the_progress_of_best_effort_counts_windows_not_rotations():
+    shares = {}
+    for effort in ("full", "best"):
+        model, shares[effort] = package(), []
+        segment(
+            noise((290, 310)),
+            model,
+            Red(model.contract),
+            Settings(effort=effort, field="full"),
+            progress=shares[effort].append,
+        )
+
+    assert shares["best"] == shares["full"]
+    assert len(shares["best"]) > 1
+    assert shares["best"][-1] == 1
+
+
+@pytest.mark.parametrize("selection_rules", [{}, rules(0.0)])
+def test_best_effort_needs_no_selection_rule_and_takes_all_windows(selection_rules):
+    model = replace(package(), selection_rules=selection_rules)
+
+    assert selection_rule(model, "best") is None
 
 
 def test_coarse_maps_and_scores_need_no_window():

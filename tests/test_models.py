@@ -311,6 +311,7 @@ def test_selection_rules_may_be_written_into_a_package_later(copy):
     [
         ("gaze", []),
         ("gaze.full", {}),
+        ("gaze.best", {}),
         ("gaze.balanced.glances", 3),
         ("gaze.balanced.glances", "4"),
         ("gaze.balanced.interests", {"EX": {"cutoff": 1.0, "spots": "none"}}),

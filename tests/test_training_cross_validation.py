@@ -1,5 +1,6 @@
 """A model from beginning to end: folds held back, then all photographs, then a package they judge."""
 
+import importlib.util
 import json
 
 import pytest
@@ -10,6 +11,7 @@ import tiny_set
 
 from foveate import cli, models
 from foveate.datasets.layouts import LAYOUTS
+from foveate.engines import openvino
 from foveate.errors import SettingError
 from foveate.training import cross_validation, recipes
 from foveate.training.recipe import STAGES
@@ -57,6 +59,37 @@ def test_each_fold_is_held_back_from_a_run_of_its_own_and_nothing_from_the_last(
 def test_no_fold_and_a_fold_twice_are_refused(tmp_path, split, folds, message):
     with pytest.raises(SettingError, match=message):
         whole(tmp_path, split, folds)
+
+
+@pytest.mark.parametrize("command", ["programme", "release"])
+def test_int8_without_nncf_is_refused_before_anything_is_trained_or_validated(
+    tmp_path, split, capsys, monkeypatch, command
+):
+    tiny_set.write(tmp_path / "set")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nncf" else real(name))
+    places = {
+        "programme": ("--out", str(tmp_path / "model"), "--fold", "0"),
+        "release": ("--run", str(tmp_path / "run"), "--to", str(tmp_path / "package")),
+    }
+
+    line = [command, "tiny", "--data", str(tmp_path / "set"), *places[command], "--int8"]
+
+    assert cli.run(line) == 1
+    assert "pip install 'foveate[quantise]'" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"folds.json", "set"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="the extra quantise is not installed")
+@pytest.mark.filterwarnings("ignore")  # NNCF's own
+def test_int8_networks_are_added_to_the_package(tmp_path, split):
+    tiny_set.write(tmp_path / "set")
+    command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
+    command += ["--split", str(split), "--fold", "0", "--threads", "1", "--int8"]
+
+    assert cli.run(command) == 0
+
+    assert openvino.has_int8(models.load(tmp_path / "model" / "package"))
 
 
 def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, capsys):

@@ -54,6 +54,21 @@ def test_a_quantised_package_computes_nearly_what_it_did(tmp_path):
     for name in openvino_engine.INT8_FILES.values():
         nodes = openvino.Core().read_model(quantised.folder / name).get_ops()
         assert "FakeQuantize" in {node.get_type_name() for node in nodes}
+        kernels = [kernel for node in nodes if (kernel := int8_kernel(node)) is not None]
+        assert kernels
+        assert max(abs(kernel).max() for kernel in kernels) <= 64  # two products fit 16 bits: 2 x 64 x 255
+
+
+def int8_kernel(node):
+    """Return the weights of an ordinary convolution as stored, None where they are not in int8."""
+    if node.get_type_name() != "Convolution":
+        return None
+    source = node.input_value(1).get_node()
+    while source.get_type_name() in ("Convert", "Multiply", "Subtract", "FakeQuantize"):
+        source = source.input_value(0).get_node()
+    if source.get_type_name() != "Constant" or source.get_element_type() != openvino.Type.i8:
+        return None
+    return source.data.astype(int)
 
 
 def test_without_nncf_the_extra_is_named(package, monkeypatch):

@@ -140,7 +140,8 @@ def test_idrid_is_idrid_half_trained_for_longer_and_refined():
     longer = overrides.override(RECIPES["idrid-half"](), settings)
 
     refined = longer.stages | {"refine": RECIPES["idrid"]().stages["refine"]}
-    assert replace(longer, name="idrid", stages=refined) == RECIPES["idrid"]()
+    rotations = replace(longer.contract, tta_views=4)
+    assert replace(longer, name="idrid", stages=refined, contract=rotations) == RECIPES["idrid"]()
 
 
 @pytest.mark.parametrize("lesion", PAPER)

@@ -28,8 +28,12 @@ Device = Literal["cpu", "cuda"]
 Part = Literal["field", "paper", "whole"]
 """The part of a photograph that is analysed: the field's box, the paper's centre crop, or all of it."""
 
-Effort = Literal["full", "balanced", "fast"]
-"""How much of a photograph LocalNet analyses: all of it, or the windows that a selection rule selects."""
+ReducedEffort = Literal["balanced", "fast"]
+"""Efforts at which LocalNet analyses only the windows that the model's selection rule selects."""
+
+Effort = Literal["best", "full", ReducedEffort]
+"""How LocalNet analyses a photograph: every window in four rotations, every window once, or selected windows
+once."""
 
 MapFormat = Literal["png", "png16", "tiff", "npz"]
 """File formats of probability maps: 8-bit PNG, 16-bit PNG, 16-bit TIFF, NumPy."""

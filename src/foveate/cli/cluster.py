@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from foveate import models
+from foveate.cli.engine_hint import print_hint
 from foveate.cli.options.predict import PredictOptions, parse_share
 from foveate.cli.predict import make_settings
 from foveate.cli.quantities import format_duration, format_size
@@ -49,6 +50,7 @@ def predict_on_workers(source: str, options: PredictOptions) -> int:
     if options.cluster.plan:
         _print_estimate(estimates.estimate(job), options)
         return 0
+    print_hint(job.choice)
     with _status_display() as show, redirect_stdout(sys.stderr):  # Ray prints the death of workers on stdout
         report = driver.run(job, placement.start_executor, log=options.cluster.log, on_status=show)
     _print_report(report, options)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foveate import models
+from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import parse_date, read_first_line
 from foveate.cli.options.dicom import LoginOptions, PullOptions, WatchOptions
 from foveate.cli.predict import parse_objects
@@ -18,6 +19,7 @@ from foveate.dicom import watch as watching
 from foveate.dicom.connection import Archive, Credentials
 from foveate.dicom.transfer import TransferCounts, TransferStep
 from foveate.dicom.watch import WatchEvent, WatchTask
+from foveate.engines.choice import NO_CHOICE
 from foveate.inference.api import load
 from foveate.wording import quantity
 
@@ -64,6 +66,7 @@ def watch(url: str, options: WatchOptions) -> int:
         FoveateError: the archive or the folder refuses.
     """
     objects, date = parse_objects(options.objects), parse_date(options.date)
+    print_hint(NO_CHOICE)
     task = WatchTask(
         archive=open_archive(url, options.login),
         model=load(models.DEFAULT if options.model is None else options.model, threads=options.threads),

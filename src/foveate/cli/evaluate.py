@@ -13,9 +13,11 @@ from rich.table import Table
 
 from foveate import models
 from foveate.cli import progress
+from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import parse_codes, parse_field, parse_thresholds
 from foveate.cli.options.evaluate import EvaluateOptions
 from foveate.datasets import layouts
+from foveate.engines.choice import EngineChoice
 from foveate.evaluation import LesionOutcome, maps_from_folder, maps_from_model, results, selection
 from foveate.evaluation import evaluate as evaluate_cases
 from foveate.evaluation.evaluate import EvaluationSpec
@@ -74,6 +76,7 @@ def _load_model(options: EvaluateOptions) -> Model | None:
     if options.predictions is not None:
         return None
     engine = options.engine
+    print_hint(EngineChoice(engine=engine.engine))
     return load(
         options.model or models.DEFAULT,
         engine=engine.engine,

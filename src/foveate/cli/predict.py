@@ -10,8 +10,10 @@ from pathlib import Path
 
 from foveate import models
 from foveate.cli import progress, report
+from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import UsageError, parse_codes, parse_field, parse_thresholds
 from foveate.cli.options.predict import DicomOptions, PredictOptions
+from foveate.engines.choice import EngineChoice
 from foveate.engines.threads import available_processors
 from foveate.inference.api import load
 from foveate.inference.settings import Settings
@@ -37,6 +39,7 @@ def predict_on_this_machine(paths: Sequence[str], options: PredictOptions) -> in
     """
     settings, objects = make_settings(options), make_objects(options.dicom)
     device, out = options.device, Path(options.out)
+    print_hint(EngineChoice(engine=device.engine, device=device.device))
     model = load(
         models.DEFAULT if options.model is None else options.model,
         engine=device.engine,

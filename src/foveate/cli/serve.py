@@ -9,8 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from foveate import models
+from foveate.cli.engine_hint import print_hint
 from foveate.cli.options import read_first_line
 from foveate.cli.options.serve import LimitOptions, ServeOptions
+from foveate.engines.choice import EngineChoice
 from foveate.errors import SettingError
 from foveate.server.http import serving
 from foveate.server.options import Limits, Options, roots
@@ -41,6 +43,7 @@ def serve(options: ServeOptions) -> None:
         double_grading=options.double_grading,
         token=_read_token(options.token_file),
     )
+    print_hint(EngineChoice(engine=engine.engine))
     serving.serve(server, lambda address: print(f"Foveate serves at {address}", flush=True))
 
 

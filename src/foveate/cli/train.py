@@ -17,9 +17,9 @@ from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
 from foveate.datasets import Case, dr_grades, layouts
 from foveate.evaluation.networks import ROWS
-from foveate.training import cross_validation, distributed, overrides, recipes, runner
+from foveate.training import cross_validation, distributed, overrides, quantisation, recipes, runner
 from foveate.training.recipe import Recipe
-from foveate.training.release import ReleaseInputs, load_run, validate, write_package
+from foveate.training.release import ReleaseInputs, add_int8, load_run, validate, write_package
 from foveate.training.runner import TrainingPlan
 from foveate.training.validation import ValidationSchedule
 
@@ -52,6 +52,8 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         UsageError: there is no such recipe.
         FoveateError: a training cannot be done.
     """
+    if options.int8:
+        quantisation.require_installed()
     plan = make_plan(recipe, training, options.out, "none")
     plan = replace(
         plan,
@@ -66,6 +68,7 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         folds=options.folds,
         layout=layouts.named(training.layout),
         version=options.version,
+        int8=options.int8,
     )
     for run in cross_validation.run_plans(programme):
         print(run.folder.name, file=sys.stderr)
@@ -80,6 +83,8 @@ def release(recipe: str, options: ReleaseOptions) -> None:
         UsageError: there is no such recipe.
         FoveateError: the run cannot be released.
     """
+    if options.int8:
+        quantisation.require_installed()
     layout = layouts.named(options.layout)
     cases = layouts.cases(options.data, layout, next(iter(layout.splits)))
     shipped, *validating = (
@@ -92,6 +97,8 @@ def release(recipe: str, options: ReleaseOptions) -> None:
         histograms[row] = validate(inputs, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
     write_package(inputs, histograms, options.version, options.to)
+    if options.int8:
+        add_int8(shipped, options.to, lambda line: print(line, file=sys.stderr))
     print(options.to)
 
 

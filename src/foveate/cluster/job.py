@@ -110,7 +110,7 @@ class ClusterReport:
 
 def make_assignment(job: ClusterJob) -> Assignment:
     """Return the assignment of all workers. Engine and precision are resolved once, on this machine."""
-    engine, precision = resolve(job.choice)
+    engine, precision = resolve(job.choice, job.package)
     settings = job.settings
     return Assignment(
         source=job.source,

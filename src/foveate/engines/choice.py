@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
+import cv2
+
 from foveate.choices import Device, EngineName, Precision
 from foveate.engines import Engine, onnx, openvino
 from foveate.errors import SettingError
@@ -28,6 +30,9 @@ class EngineChoice:
     """Number of threads to compute with; one for each available CPU if None."""
 
 
+_AVX2 = 11
+"""OpenCV's number of the instruction set, CV_CPU_AVX2 (core/cvdef.h)."""
+
 NO_CHOICE = EngineChoice()
 """Everything is left to the rule."""
 
@@ -43,12 +48,13 @@ class OpenedEngine:
     """Whether it computes for several callers at a time; if not, workers need an engine each."""
 
 
-def resolve(choice: EngineChoice) -> tuple[EngineName, Precision]:
-    """Return the engine and the precision.
+def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precision]:
+    """Return the engine and the precision that run a package on this machine.
 
-    The rule: OpenVINO in bf16 where it is installed and the CPU computes in bf16 natively, because that is
-    twice as fast as anything in float32; ONNX Runtime in float32 otherwise (docs/results/speed.md). int8 is
-    used only if it is chosen.
+    The rule for what the user left open: OpenVINO where it is installed and the processor has AVX2 or
+    computes bf16 natively, ONNX Runtime in float32 otherwise. OpenVINO computes in int8 where the processor
+    has AVX2 and the package holds int8 networks, else in bf16 where that is native, else in float32: the
+    fastest first (docs/results/speed.md).
 
     Raises:
         SettingError: the engine does not compute in that precision, or is not installed.
@@ -64,18 +70,40 @@ def resolve(choice: EngineChoice) -> tuple[EngineName, Precision]:
         return "torch", precision or ("float32" if choice.device == "cpu" else "float16")
     if precision == "float16":
         raise SettingError("float16 needs CUDA; choose --engine torch --device cuda, or --precision bf16")
-    if engine is None and precision == "int8":
-        return "openvino", "int8"
     if engine is None:
-        is_installed = importlib.util.find_spec("openvino") is not None
-        if precision == "bf16" or (precision is None and is_installed and openvino.computes_bf16()):
-            return "openvino", "bf16"
-        return "onnx", "float32"
+        engine = "openvino" if precision in ("bf16", "int8") or _prefers_openvino() else "onnx"
     if engine == "onnx":
         if precision == "bf16":
             raise SettingError("engine onnx computes in float32 only; choose --engine openvino for bf16")
         return "onnx", "float32"
-    return "openvino", precision or ("bf16" if openvino.computes_bf16() else "float32")
+    return "openvino", precision or _fastest_precision(package)
+
+
+def _prefers_openvino() -> bool:
+    """Return whether OpenVINO is installed, and faster than ONNX Runtime on this processor."""
+    return _is_installed("openvino") and (has_avx2() or openvino.computes_bf16())
+
+
+def _fastest_precision(package: Package) -> Precision:
+    """Return the precision in which OpenVINO runs a package fastest on this processor."""
+    if has_avx2() and openvino.has_int8(package):
+        return "int8"
+    return "bf16" if openvino.computes_bf16() else "float32"
+
+
+def misses_openvino(choice: EngineChoice) -> bool:
+    """Return whether the rule chose ONNX Runtime only because OpenVINO is not installed."""
+    is_open = choice.engine is None and choice.device == "cpu"
+    return is_open and has_avx2() and not _is_installed("openvino")
+
+
+def has_avx2() -> bool:
+    """Return whether this is an x86 processor with AVX2, as almost all since 2013 (Intel) and 2015 (AMD)."""
+    return cv2.checkHardwareSupport(_AVX2)
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def open_engine(package: Package, choice: EngineChoice = NO_CHOICE) -> OpenedEngine:
@@ -85,7 +113,7 @@ def open_engine(package: Package, choice: EngineChoice = NO_CHOICE) -> OpenedEng
         PackageError: the engine refuses a graph.
         SettingError: as `resolve`; threads is below 1.
     """
-    name, precision = resolve(choice)
+    name, precision = resolve(choice, package)
     if name == "torch":
         network_engine, versions = _import_pytorch().open(
             package, device=choice.device, precision=precision, threads=choice.threads

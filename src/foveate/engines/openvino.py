@@ -79,13 +79,18 @@ def _require_computed(precision: Precision) -> None:
         raise SettingError("this processor does not compute in bf16; choose --precision float32")
 
 
+def has_int8(package: Package) -> bool:
+    """Return whether a package holds int8 networks."""
+    return all((package.folder / name).is_file() for name in INT8_FILES.values())
+
+
 def _int8_files(package: Package) -> Mapping[str, str]:
     """Return the names of a package's quantised graphs.
 
     Raises:
         SettingError: it has none.
     """
-    if not all((package.folder / name).is_file() for name in INT8_FILES.values()):
+    if not has_int8(package):
         raise SettingError(
             f"model {package.name} {package.version} holds no int8 networks; choose --precision bf16 or "
             "float32"

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from foveate import metrics, photographs
 from foveate.analysis import window_selection
-from foveate.choices import Effort
+from foveate.choices import ReducedEffort
 from foveate.datasets import Case, truth
 from foveate.engines import Engine
 from foveate.errors import DatasetError
@@ -61,7 +61,7 @@ class Limit:
         return all(loss <= self.by_lesion.get(lesion, self.default) for lesion, loss in losses.items())
 
 
-LIMITS: Mapping[Effort, Limit] = MappingProxyType(
+LIMITS: Mapping[ReducedEffort, Limit] = MappingProxyType(
     {
         # as large as the change between two photographs of the same eye may be
         "balanced": Limit(default=0.005, by_lesion={"MA": 0.01}),
@@ -108,7 +108,7 @@ def choose(
     engine: Engine,
     cases: Sequence[Case],
     progress: Callable[[str], None] = lambda name: None,
-) -> dict[Effort, SelectionRule]:
+) -> dict[ReducedEffort, SelectionRule]:
     """Choose which windows are visited at less than full effort.
 
     Args:
@@ -141,7 +141,9 @@ def coarse_results(
         progress(case.name)
 
 
-def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dict[Effort, SelectionRule]:
+def choose_from_results(
+    results: Sequence[CoarseResult], views: TtaViews
+) -> dict[ReducedEffort, SelectionRule]:
     """Choose cut-offs by the rule; see `choose`.
 
     Args:
@@ -158,7 +160,7 @@ def choose_from_results(results: Sequence[CoarseResult], views: TtaViews) -> dic
         )
     criteria_by_share = {share: cutoffs(results, share) for share in SHARES}
     losses = {share: outcome(results, criteria).losses for share, criteria in criteria_by_share.items()}
-    rules: dict[Effort, SelectionRule] = {}
+    rules: dict[ReducedEffort, SelectionRule] = {}
     for effort, limit in LIMITS.items():
         allowed = [share for share in SHARES if limit.allows(losses[share])]
         if allowed:
@@ -210,7 +212,7 @@ def pool(results: Sequence[CoarseResult], visits: Sequence[Bool[np.ndarray, " N"
     )
 
 
-def cross_validate(results: Sequence[CoarseResult], effort: Effort) -> EffortOutcome | None:
+def cross_validate(results: Sequence[CoarseResult], effort: ReducedEffort) -> EffortOutcome | None:
     """Return the result of an effort with the cut-offs of each photograph chosen on all the others.
 
     Returns:

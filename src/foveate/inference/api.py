@@ -91,7 +91,8 @@ class Model:
             lesions: codes of the lesions to report; None for all lesions of the model.
             thresholds: code -> probability in (0, 1] that replaces the package's own threshold.
             effort: 'full' runs LocalNet on the whole field; 'balanced' and 'fast' run it on selected windows
-                only.
+                only; 'best' runs it on each window in four rotations and averages the probabilities, which
+                takes about three times as long as 'full'.
 
         Raises:
             LesionError, SettingError: a setting does not fit the model.

@@ -21,8 +21,8 @@ from foveate.geometry.feature_sampling import window_sampling
 from foveate.geometry.tiling import Tiling
 from foveate.inference.prepared_canvas import PreparedCanvas, prepare_canvas
 from foveate.inference.preprocessing import normalise
-from foveate.inference.settings import DEFAULTS, Settings, lesion_decisions, selection_rule
-from foveate.inference.tta import run_global
+from foveate.inference.settings import DEFAULTS, Settings, lesion_decisions, selection_rule, window_views
+from foveate.inference.tta import run_global, run_local
 from foveate.inference.window_planning import WindowScores, cover_windows, score_windows, select_windows
 from foveate.models import Package
 from foveate.packed_maps import PackedMaps
@@ -91,6 +91,7 @@ def segment(
     canvas = prepare_canvas(photograph, contract, field_choice=settings.field, part=settings.part)
     tiling = cover_windows(canvas)
     output = run_global(engine, canvas, contract.tta_views if rule is None else rule.tta_views)
+    views = window_views(settings.effort)
     channels = [contract.lesions.index(lesion) for lesion in decisions]
     coarse = None
     if rule is not None:
@@ -101,7 +102,7 @@ def segment(
         done = 0
         with prefetch(_window_batches(canvas, output, tiling)) as batches:
             for batch in batches:
-                yield engine.run_local(batch)[:, channels]
+                yield run_local(engine, batch, views)[:, channels]
                 done += len(batch)
                 progress(done / len(tiling.corners))
 

@@ -14,7 +14,7 @@ from foveate import lesions
 from foveate.choices import Effort, Part
 from foveate.errors import LesionError, SettingError
 from foveate.models import Package
-from foveate.types import Decision, SelectionRule
+from foveate.types import Decision, SelectionRule, TtaViews
 
 FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
 """'auto' (as in training), 'full' (the whole photograph), or a disc: (row, column, radius), photograph px."""
@@ -33,7 +33,7 @@ class Settings:
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     """Lesion code -> probability in (0, 1] that replaces the package's own threshold."""
     effort: Effort = "full"
-    """How much of the photograph LocalNet processes."""
+    """Which windows LocalNet processes, and whether each in four rotations."""
 
 
 DEFAULTS = Settings()
@@ -85,12 +85,21 @@ def selection_rule(package: Package, effort: Effort) -> SelectionRule | None:
     Raises:
         SettingError: the package has no rule for this effort.
     """
-    if effort == "full":
-        return None
+    match effort:  # mypy then knows that the others are reduced efforts
+        case "best" | "full":
+            return None
     if effort not in package.selection_rules:
-        efforts = ", ".join(("full", *package.selection_rules))
+        efforts = ", ".join(("full", *package.selection_rules, "best"))
         raise SettingError(
             f"model {package.name} {package.version} cannot select windows for effort {effort}; choose "
             f"--effort {efforts}"
         )
     return package.selection_rules[effort]
+
+
+def window_views(effort: Effort) -> TtaViews:
+    """Return the number of rotations in which LocalNet sees each window at an effort.
+
+    Mirrored windows as well would be twice the work and gain nothing (docs/decisions/0027-effort-best.md).
+    """
+    return 4 if effort == "best" else 1

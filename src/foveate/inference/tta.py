@@ -1,12 +1,15 @@
-"""Test-time augmentation: GlobalNet's output averaged over rotated and mirrored global views.
+"""Test-time augmentation: the outputs of both networks averaged over rotated and mirrored inputs.
 
-Knows:   how a view is transformed, and how its output is transformed back.
-Ignores: how GlobalNet computes.
+Knows:   how a global view and a batch of windows are transformed, and how their outputs are transformed back.
+Ignores: how the networks compute, and which efforts average over what.
+
+Shape letters as in `foveate.engines`.
 """
 
 import numpy as np
+from jaxtyping import Float32
 
-from foveate.engines import Engine, GlobalOutput
+from foveate.engines import Engine, GlobalOutput, WindowBatch
 from foveate.geometry import dihedral
 from foveate.geometry.canvas import global_view
 from foveate.inference.prepared_canvas import PreparedCanvas
@@ -42,3 +45,52 @@ def run_global(engine: Engine, canvas: PreparedCanvas, views: TtaViews) -> Globa
     features *= share
     probabilities *= share
     return GlobalOutput(probabilities=np.ascontiguousarray(probabilities), features=features)
+
+
+def run_local(engine: Engine, batch: WindowBatch, views: TtaViews) -> Float32[np.ndarray, "N K S T"]:
+    """Run LocalNet and the fusion on a batch, averaged over the first `views` symmetries of a square.
+
+    The mean is that of the probabilities which the engine returns, after the last sigmoid, and it is computed
+    in float32. One view is the engine's own output, bit by bit.
+
+    Args:
+        engine: runs the networks.
+        batch: the windows, which need not be square.
+        views: the number of symmetries: 1, 4 (the rotations) or 8.
+    """
+    first, *symmetries = dihedral.DIHEDRAL[:views]
+    output = engine.run_local(transform_windows(batch, first))
+    if not symmetries:
+        return output
+    probabilities = output.copy()
+    for symmetry in symmetries:
+        del output  # before the next one is computed
+        output = engine.run_local(transform_windows(batch, symmetry))
+        probabilities += dihedral.invert(output, symmetry)
+    probabilities *= np.float32(1 / views)
+    return probabilities
+
+
+def transform_windows(batch: WindowBatch, symmetry: dihedral.Symmetry) -> WindowBatch:
+    """Rotate and mirror windows together with the global features that they read.
+
+    `dihedral.invert` undoes it for an output of the windows.
+
+    Args:
+        batch: the windows; the identity returns them as they are.
+        symmetry: as in `dihedral.apply`.
+    """
+    if symmetry == dihedral.DIHEDRAL[0]:
+        return batch
+    quarters, mirrored = symmetry
+    rows, columns = batch.rows, batch.columns
+    for _ in range(quarters):  # the last column becomes the first row
+        rows, columns = columns[:, ::-1, ::-1], rows
+    if mirrored:
+        columns = columns[:, ::-1, ::-1]
+    return WindowBatch(
+        windows=dihedral.apply(batch.windows, symmetry),
+        pieces=dihedral.apply(batch.pieces, symmetry),
+        rows=np.ascontiguousarray(rows),
+        columns=np.ascontiguousarray(columns),
+    )

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar, get_args
 
 from foveate import lesions
-from foveate.choices import Effort, Part
+from foveate.choices import Part, ReducedEffort
 from foveate.errors import LesionError, PackageError
 from foveate.types import (
     BlobPolarity,
@@ -75,7 +75,9 @@ class Manifest:
     """What it was trained on."""
     training: Mapping[str, object]
     """How it was trained and its scores, in the recipe's own format."""
-    selection_rules: Mapping[Effort, SelectionRule] = field(default_factory=lambda: MappingProxyType({}))
+    selection_rules: Mapping[ReducedEffort, SelectionRule] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     """Effort -> the windows that LocalNet processes; empty if no rules were fitted."""
 
 
@@ -323,7 +325,7 @@ def _encode_decision(decision: Decision) -> dict[str, float]:
     return {"threshold": decision.threshold, "minimum_area": decision.minimum_area, **evidence}
 
 
-def _encode_rules(rules: Mapping[Effort, SelectionRule]) -> dict[str, object]:
+def _encode_rules(rules: Mapping[ReducedEffort, SelectionRule]) -> dict[str, object]:
     """Return selection rules as JSON values under the key 'gaze'; nothing if there are none."""
     efforts = {
         effort: {
@@ -338,11 +340,11 @@ def _encode_rules(rules: Mapping[Effort, SelectionRule]) -> dict[str, object]:
     return {"gaze": efforts} if efforts else {}
 
 
-def _rules(reader: _Reader, codes: tuple[str, ...]) -> Mapping[Effort, SelectionRule]:
+def _rules(reader: _Reader, codes: tuple[str, ...]) -> Mapping[ReducedEffort, SelectionRule]:
     """Return the selection rules by effort; older packages have none."""
     if "gaze" not in reader.content:
         return MappingProxyType({})
-    efforts = tuple(effort for effort in get_args(Effort) if effort != "full")
+    efforts: tuple[ReducedEffort, ...] = get_args(ReducedEffort)
     content = reader.value("gaze", dict)
     reader.require("gaze", set(content) <= set(efforts), f"may name {', '.join(efforts)} and nothing else")
     return MappingProxyType(

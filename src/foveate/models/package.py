@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from foveate import atomic_files
-from foveate.choices import Effort
+from foveate.choices import ReducedEffort
 from foveate.errors import PackageError
 from foveate.models.manifest import Manifest, decode, encode, parse
 from foveate.paths import display_path, file_digest
@@ -54,7 +54,9 @@ class Package:
     """SHA-256 of manifest.json, which holds all other digests: it identifies the package exactly."""
     manifest: Mapping[str, object]
     """The content of manifest.json."""
-    selection_rules: Mapping[Effort, SelectionRule] = field(default_factory=lambda: MappingProxyType({}))
+    selection_rules: Mapping[ReducedEffort, SelectionRule] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
     """Effort -> the windows that LocalNet processes; empty if the package has no such rules."""
 
 
@@ -120,7 +122,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     atomic_files.write_file(folder / MANIFEST, text)
 
 
-def with_selection_rules(package: Package, selection_rules: Mapping[Effort, SelectionRule]) -> Package:
+def with_selection_rules(package: Package, selection_rules: Mapping[ReducedEffort, SelectionRule]) -> Package:
     """Write selection rules into a package's manifest, and open the package again.
 
     Everything else stays; the package's digest changes with its manifest.

@@ -42,6 +42,8 @@ class CrossValidation:
     """Layout of the data set."""
     version: str
     """Version of the package's weights."""
+    int8: bool = False
+    """Whether the package gets int8 networks as well."""
 
     def __post_init__(self) -> None:
         """Raise SettingError if no fold is given, or one is given twice."""
@@ -75,6 +77,7 @@ def write_package(validation: CrossValidation) -> Path:
     """Write the package of the run on all photographs and return its folder.
 
     Raises:
+        SettingError: as `release.add_int8`.
         TrainingError: a run is not finished, or does not belong to the others.
         ExportError, DatasetError: as `release.write_package`.
     """
@@ -86,4 +89,6 @@ def write_package(validation: CrossValidation) -> Path:
     folder = validation.plan.folder / PACKAGE
     histograms = {row: release.validate(inputs, row) for row in ROWS}
     release.write_package(inputs, histograms, validation.version, folder)
+    if validation.int8:
+        release.add_int8(shipped, folder)
     return folder

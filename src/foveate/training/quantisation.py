@@ -12,6 +12,7 @@ Shape letters as in `foveate.engines`.
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,10 @@ WINDOW_SIDE = 320
 LESION_WINDOWS, OTHER_WINDOWS = 3, 2
 """Windows of each photograph: some where GlobalNet sees lesions, the others anywhere in the field. Our
 choice, so that ranges span the activations of lesions and of healthy retina."""
+
+MAX_PHOTOGRAPHS = 22
+"""Photographs that ranges are measured on: half of those that the first quantised network had learned from
+(docs/decisions/0025-int8-by-nncf.md)."""
 
 VIEWS = 2
 """Global views of each photograph: one turned, and its mirror image turned as far; the next photograph's are
@@ -74,7 +79,8 @@ def quantise(
 
     Args:
         package: its folder is changed: two graphs are added, and the manifest names them.
-        paths: training photographs, never ones that the model is judged by; 22 were enough for idrid.
+        paths: training photographs, never ones that the model is judged by; at most `MAX_PHOTOGRAPHS` of them
+            are used, spread evenly.
         tell: called with a line about each step.
 
     Raises:
@@ -84,10 +90,12 @@ def quantise(
 
     Source: post-training quantisation, Jacob et al. 2018, arXiv:1712.05877; https://github.com/openvinotoolkit/nncf.
     """
-    nncf = _import_nncf()
+    require_installed()
+    nncf = telemetry.import_without_reporter("nncf")
     module = telemetry.import_openvino()
     engine = openvino_engine.open(package, precision="float32")
-    inputs = calibration_inputs(package, engine, paths)
+    chosen = paths[:: max(1, math.ceil(len(paths) / MAX_PHOTOGRAPHS))]
+    inputs = calibration_inputs(package, engine, chosen)
     for name, feeds in (("global.onnx", inputs.views), ("local.onnx", inputs.windows)):
         tell(f"{name}: {len(feeds)} calibration inputs")
         graph = prepared_graph(module, package.folder / name)
@@ -230,9 +238,11 @@ def _quantise_graph(nncf: ModuleType, model: "openvino.Model", feeds: Sequence[F
     """Return a graph with int8 layers.
 
     The ranges of activations are those seen, from lowest to highest: NNCF's default, which clips outliers,
-    costs haemorrhages .015 and soft exudates .027 of average precision (idrid-half).
+    costs haemorrhages .015 and soft exudates .027 of average precision (idrid-half). Weights take 7 bits:
+    processors with AVX2 but without VNNI add two products in 16 bits, which 8 bits would overflow.
     """
     ranges = importlib.import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet
+    advanced = importlib.import_module("nncf.quantization.advanced_parameters")
     quantised: openvino.Model = nncf.quantize(
         model,
         nncf.Dataset(list(feeds)),
@@ -241,19 +251,18 @@ def _quantise_graph(nncf: ModuleType, model: "openvino.Model", feeds: Sequence[F
         subset_size=len(feeds),
         fast_bias_correction=False,
         ignored_scope=nncf.IgnoredScope(names=float_layers(model)),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            activations_range_estimator_params=ranges.MINMAX
+        advanced_parameters=advanced.AdvancedQuantizationParameters(
+            activations_range_estimator_params=ranges.MINMAX, overflow_fix=advanced.OverflowFix.ENABLE
         ),
     )
     return quantised
 
 
-def _import_nncf() -> ModuleType:
-    """Import NNCF, which is an optional extra, without telemetry.
+def require_installed() -> None:
+    """Check for NNCF and OpenVINO, which are optional extras, before long work that would need them.
 
     Raises:
-        SettingError: it, or OpenVINO, is not installed.
+        SettingError: one of them is not installed.
     """
     if any(importlib.util.find_spec(name) is None for name in ("openvino", "nncf")):
         raise SettingError("NNCF is not installed; pip install 'foveate[quantise]'")
-    return telemetry.import_without_reporter("nncf")

@@ -12,7 +12,7 @@ or, if it was trained on all, those that other runs of the recipe held back from
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
-from foveate.choices import Effort, LastStage
+from foveate.choices import LastStage, ReducedEffort
 from foveate.datasets import Case, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
@@ -32,7 +32,7 @@ from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
 from foveate.paths import display_path
-from foveate.training import export, run_record, runner, trainer
+from foveate.training import export, quantisation, run_record, runner, trainer
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
@@ -280,6 +280,15 @@ def write_package(
     export.export(_calibrated_network(run, scalings), manifest, folder)
 
 
+def add_int8(run: FinishedRun, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+    """Add int8 networks to a run's package; ranges are measured on photographs that the run was trained on.
+
+    Raises: as `quantisation.quantise`.
+    """
+    cases = sorted(run.training_cases, key=lambda case: case.name)
+    quantisation.quantise(models.load(folder), [case.photograph for case in cases], tell)
+
+
 def choose_evidence_cuts(
     inputs: ReleaseInputs, decisions: Mapping[str, Decision], scalings: Mapping[Row, Scalings]
 ) -> dict[str, EvidenceCut]:
@@ -295,7 +304,7 @@ def choose_evidence_cuts(
 
 def choose_selection_rules(
     inputs: ReleaseInputs, scalings: Mapping[Row, Scalings]
-) -> Mapping[Effort, SelectionRule]:
+) -> Mapping[ReducedEffort, SelectionRule]:
     """Choose how windows are selected below full effort, on the held-back photographs.
 
     `evaluation.effort_cutoffs` makes the choice. There are no rules if the network takes only windows of the

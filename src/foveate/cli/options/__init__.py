@@ -87,10 +87,10 @@ class EngineOptions:
 
     engine: ProcessorEngine | None = None
     """Library that runs the network: ONNX Runtime, or OpenVINO (pip install 'foveate[openvino]'). By default
-    OpenVINO if it is installed and the processor computes in bf16, ONNX Runtime otherwise."""
+    OpenVINO if it is installed and the processor has AVX2 or computes in bf16, ONNX Runtime otherwise."""
     precision: ProcessorPrecision | None = None
-    """Number type of the network's arithmetic. bf16 takes about half the time, but needs OpenVINO and a
-    processor that computes in it; it is the default where both are there."""
+    """Number type of the network's arithmetic. By default the fastest: with OpenVINO int8 if the model holds
+    int8 networks and the processor has AVX2, else bf16 if the processor computes in it, else float32."""
     threads: Threads = None
 
 

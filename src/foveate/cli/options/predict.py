@@ -32,14 +32,14 @@ class DeviceOptions:
 
     engine: EngineName | None = None
     """Library that runs the network: ONNX Runtime, OpenVINO (pip install 'foveate[openvino]') or PyTorch (pip
-    install 'foveate[train]'). By default OpenVINO if it is installed and the processor computes in bf16, ONNX
-    Runtime otherwise; on CUDA PyTorch."""
+    install 'foveate[train]'). By default OpenVINO if it is installed and the processor has AVX2 or computes
+    in bf16, ONNX Runtime otherwise; on CUDA PyTorch."""
     device: Device = "cpu"
     """Device to compute on: the processor, or the first CUDA device, which needs PyTorch."""
     precision: Precision | None = None
-    """Number type of the network's arithmetic. bf16 takes about half the time, but needs OpenVINO or PyTorch
-    and a processor that computes in it; int8 needs OpenVINO and a model that holds quantised networks;
-    float16 is for CUDA, and the default there."""
+    """Number type of the network's arithmetic. By default the fastest: with OpenVINO int8 if the model holds
+    int8 networks and the processor has AVX2, else bf16 if the processor computes in it, else float32; on
+    CUDA float16."""
     threads: Threads = None
 
 
@@ -111,9 +111,10 @@ class PredictOptions:
     """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
     and only the rest is computed."""
     effort: Effort = "full"
-    """How much of a photograph is examined closely: all of it (full), or only windows that a first look at
-    the whole photograph selects (balanced, and still fewer with fast), if the model has rules for it. The
-    model's card says what each costs in average precision."""
+    """How closely a photograph is examined: all of it (full), or only windows that a first look at the whole
+    photograph selects (balanced, and still fewer with fast), if the model has rules for it, or all of it with
+    the mean over four rotations of each window (best: four times the work of the windows, about three times
+    as long as full)."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
     """Number of photographs to process at the same time; they share the threads, and each needs about 0.5 GB
