@@ -442,6 +442,18 @@ def test_an_effort_that_the_model_does_not_have_is_refused_with_those_it_has(sel
     assert not engine.views
 
 
+def test_the_engines_memory_is_freed_once_all_windows_are_computed():
+    class Freed(Red):
+        def release_memory(self):
+            super().release_memory()
+            self.batches.append("freed")
+
+    _, engine = run_segment(noise((150, 150)), package(field_diameter=150.0), Freed, field="full")
+
+    assert engine.releases == 1
+    assert engine.batches.index("freed") == len(engine.batches) - 1
+
+
 class RightNeighbour(Red):
     """An engine that does not turn with its windows: each pixel's probability is its right neighbour's."""
 
@@ -473,8 +485,7 @@ def test_best_effort_equals_full_for_an_engine_that_turns_with_its_windows(engin
     best, engine = run_segment(image, model, engine_class, effort="best", field="full")
     full, once = run_segment(image, model, engine_class, field="full")
 
-    difference = np.asarray(best.probabilities.maps, int) - np.asarray(full.probabilities.maps, int)
-    assert np.abs(difference).max() <= 1
+    assert np.abs(np.asarray(best.probabilities.maps).astype(int) - full.probabilities.maps).max() <= 1
     np.testing.assert_array_equal(best.tiling.corners, full.tiling.corners)
     assert best.tiling.window == full.tiling.window
     assert engine.batches == [size for size in once.batches for _ in range(4)]
@@ -503,18 +514,6 @@ def test_best_effort_needs_no_selection_rule_and_takes_all_windows(selection_rul
     model = replace(package(), selection_rules=selection_rules)
 
     assert selection_rule(model, "best") is None
-
-
-def test_the_engines_memory_is_freed_once_all_windows_are_computed():
-    class Freed(Red):
-        def release_memory(self):
-            super().release_memory()
-            self.batches.append("freed")
-
-    _, engine = run_segment(noise((150, 150)), package(field_diameter=150.0), Freed, field="full")
-
-    assert engine.releases == 1
-    assert engine.batches.index("freed") == len(engine.batches) - 1
 
 
 def test_coarse_maps_and_scores_need_no_window():

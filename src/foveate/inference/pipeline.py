@@ -91,7 +91,6 @@ def segment(
     canvas = prepare_canvas(photograph, contract, field_choice=settings.field, part=settings.part)
     tiling = cover_windows(canvas)
     output = run_global(engine, canvas, contract.tta_views if rule is None else rule.tta_views)
-    views = window_views(settings.effort)
     channels = [contract.lesions.index(lesion) for lesion in decisions]
     coarse = None
     if rule is not None:
@@ -102,7 +101,7 @@ def segment(
         done = 0
         with prefetch(_window_batches(canvas, output, tiling)) as batches:
             for batch in batches:
-                yield run_local(engine, batch, views)[:, channels]
+                yield run_local(engine, batch, window_views(settings.effort))[:, channels]
                 done += len(batch)
                 progress(done / len(tiling.corners))
 
