@@ -1,5 +1,7 @@
 """One pass over a map gives the same counts as a search at every level."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,3 +76,16 @@ def test_an_empty_map_counts_nothing():
 def test_a_minimum_area_below_a_pixel_is_refused():
     with pytest.raises(SettingError, match="minimum area is 0 px"):
         component_tree.count_regions(np.zeros((5, 5), np.uint8), 0)
+
+
+def test_counting_takes_little_memory_beside_the_map():
+    """8 bytes for each pixel once exceeded what a photograph of 100 megapixels may take."""
+    stored = np.zeros((2000, 1000), np.uint8)
+    stored[500:600, 200:300] = np.arange(100, dtype=np.uint8)
+
+    tracemalloc.start()
+    component_tree.count_regions(stored, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < stored.size

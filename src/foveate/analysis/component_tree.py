@@ -13,6 +13,7 @@ R roots.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
@@ -22,7 +23,10 @@ from foveate.errors import SettingError
 LEVELS = 256
 """Grey levels of an 8-bit map. Level 0 is not a threshold, since every pixel would be lesion."""
 
-ROWS = 256
+Part = TypeVar("Part", bound=np.ndarray)
+"""A part of an array, by its type."""
+
+ROWS = 64
 """Rows that are processed at a time, to bound the memory for maps with many nonzero pixels."""
 
 
@@ -53,7 +57,7 @@ def count_regions(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> Region
     """
     if minimum_area < 1:
         raise SettingError(f"the minimum area is {minimum_area} px; give 1 or more")
-    pixels = np.bincount(stored.ravel(), minlength=LEVELS)
+    pixels = _pixels_by_level(stored)
     mask_px = np.cumsum(pixels[::-1])[::-1].copy()
     mask_px[0] = 0
     runs = _find_runs(stored)
@@ -67,13 +71,22 @@ def count_regions(stored: UInt8[np.ndarray, "H W"], minimum_area: int) -> Region
     return RegionCounts(regions=regions, area_px=area_px, mask_px=mask_px)
 
 
+def _pixels_by_level(stored: UInt8[np.ndarray, "H W"]) -> Int64[np.ndarray, " 256"]:
+    """Return the number of pixels of each grey level.
+
+    Some rows at a time: `np.bincount` takes 8 bytes for each pixel that it is given.
+    """
+    blocks = (stored[top : top + ROWS] for top in range(0, len(stored), ROWS))
+    return sum((np.bincount(block.ravel(), minlength=LEVELS) for block in blocks), np.zeros(LEVELS, np.int64))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Runs:
     """Runs of equal pixels above 0, numbered in reading order."""
 
-    areas: Int64[np.ndarray, " N"]
+    areas: Int32[np.ndarray, " N"]
     """Pixels of each run."""
-    by_level: list[Int64[np.ndarray, " _"]]
+    by_level: list[Int32[np.ndarray, " _"]]
     """For each grey level: the runs that have it."""
     pairs: list[Int32[np.ndarray, "2 _"]]
     """For each grey level: the pairs of touching runs whose lower level it is."""
@@ -83,22 +96,34 @@ def _find_runs(stored: UInt8[np.ndarray, "H W"]) -> _Runs:
     areas, levels, pairs, lower_levels = [], [], [], []
     first = 0
     for block in _row_blocks(stored):
-        areas.append(block.areas)
+        areas.append(block.areas.astype(np.int32))
         levels.append(block.levels)
-        pairs.append(block.pairs + first)
+        pairs.append((block.pairs + first).astype(np.int32))
         lower_levels.append(block.lower_levels)
         first += len(block.areas)
-    all_pairs = np.concatenate(pairs, axis=1).astype(np.int32)
     return _Runs(
-        areas=np.concatenate(areas),
-        by_level=_indices_by_level(np.concatenate(levels)),
-        pairs=[all_pairs[:, indices] for indices in _indices_by_level(np.concatenate(lower_levels))],
+        areas=_joined(areas),
+        by_level=_indices_by_level(_joined(levels)),
+        pairs=_pairs_by_level(_joined(pairs), _joined(lower_levels)),
     )
 
 
-def _indices_by_level(levels: UInt8[np.ndarray, " N"]) -> list[Int64[np.ndarray, " _"]]:
+def _joined(parts: list[Part]) -> Part:
+    """Concatenate arrays along the last axis and empty their list, so that they are not held twice."""
+    joined: Part = np.concatenate(parts, axis=-1)  # type: ignore[assignment]
+    parts.clear()
+    return joined
+
+
+def _pairs_by_level(
+    pairs: Int32[np.ndarray, "2 E"], lower_levels: UInt8[np.ndarray, " E"]
+) -> list[Int32[np.ndarray, "2 _"]]:
+    return [pairs[:, indices] for indices in _indices_by_level(lower_levels)]
+
+
+def _indices_by_level(levels: UInt8[np.ndarray, " N"]) -> list[Int32[np.ndarray, " _"]]:
     """Return, for each grey level, the indices of the elements that have it."""
-    order = np.argsort(levels, kind="stable")  # numpy sorts bytes by radix
+    order = np.argsort(levels, kind="stable").astype(np.int32)  # numpy sorts bytes by radix
     return np.split(order, np.cumsum(np.bincount(levels, minlength=LEVELS))[:-1])
 
 
@@ -169,7 +194,7 @@ def _distinct_pairs(pairs: Int64[np.ndarray, "2 E"]) -> Int64[np.ndarray, "2 E2"
 class _Forest:
     """Union-find forest of runs: the root of a tree stands for a region."""
 
-    def __init__(self, areas: Int64[np.ndarray, " N"], minimum_area: int) -> None:
+    def __init__(self, areas: Int32[np.ndarray, " N"], minimum_area: int) -> None:
         self.regions = 0
         """Regions of at least the minimum area."""
         self.area_px = 0
@@ -178,7 +203,7 @@ class _Forest:
         self._parent = np.arange(len(areas), dtype=np.int32)
         self._area = areas.copy()
 
-    def add(self, runs: Int64[np.ndarray, " N"]) -> None:
+    def add(self, runs: Int32[np.ndarray, " N"]) -> None:
         """Add runs, each as a region of its own."""
         self._account(runs, 1)
 
@@ -198,7 +223,7 @@ class _Forest:
         np.add.at(self._area, roots[is_merged], self._area[changed[is_merged]])
         self._account(changed[~is_merged], 1)
 
-    def _account(self, roots: Int32[np.ndarray, " R"] | Int64[np.ndarray, " R"], sign: int) -> None:
+    def _account(self, roots: Int32[np.ndarray, " R"], sign: int) -> None:
         """Add regions to the counts (sign 1), or subtract them (sign -1)."""
         areas = self._area[roots]
         is_large = areas >= self._minimum_area
