@@ -132,6 +132,41 @@ def test_one_key_marks_as_reviewed_and_goes_on(dropped, address):
     assert dropped.locator("#reviewed").is_checked()
 
 
+def test_a_review_names_the_grader_and_the_time_in_the_row_and_beside_the_photograph(dropped, address):
+    dropped.locator("#author").fill(" Ann ")
+    dropped.locator("#reviewed").check()
+    until_on_server(dropped, address, lambda held: held["a_OD"]["reviewer"] == "Ann")
+    until(dropped, "() => /^Reviewed by Ann, .*:/.test(document.getElementById('review').textContent)")
+    row = dropped.locator("#photographs li.open .reviewed-mark").get_attribute("title")
+    beside = dropped.locator("#review").inner_text()
+    dropped.locator("#reviewed").uncheck()
+    until_on_server(dropped, address, lambda held: not held["a_OD"]["reviewed"])
+    taken_back = dropped.locator("#review").inner_text()
+    dropped.locator("#author").fill("")
+    dropped.locator("#reviewed").check()
+    until(dropped, "() => document.getElementById('review').textContent.includes(':')")
+
+    assert row == beside
+    assert taken_back == ""
+    assert dropped.locator("#review").inner_text().startswith("Reviewed by a person without a name, ")
+    assert on_server(dropped, address)["a_OD"]["reviewer"] == ""
+
+
+def test_of_two_windows_that_review_at_once_the_first_name_stays(dropped):
+    kept, said = dropped.evaluate(
+        """async () => {
+          const {changedElsewhere, omit, namesOf} = await import("/page/js/conflicts.js");
+          const fields = {reviewed: true, reviewer: "Ann", note: "mine"};
+          const base = {reviewed: false, reviewer: "", note: ""};
+          const found = changedElsewhere(base, {...base, reviewed: true, reviewer: "Ben"}, fields);
+          return [omit(fields, found), namesOf(found)];
+        }"""
+    )
+
+    assert kept == {"note": "mine"}  # a name alone would be refused
+    assert said == "'Reviewed'"
+
+
 @pytest.mark.parametrize("state", ["queued", "looking", "failed"])
 def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address, dropped, state):
     error = {"code": "no_field", "message": "No field."} if state == "failed" else None

@@ -86,6 +86,8 @@ class Presenter:
             spacing_mm=record.spacing_mm,
             tiles=tile_levels((record.height, record.width)),
             reviewed=record.reviewed,
+            reviewer=record.reviewer,
+            reviewed_at=None if record.reviewed_at is None else stamp(record.reviewed_at),
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
             eye=record.eye,
             note=record.note,

@@ -99,6 +99,7 @@ class Changes(Body):
     thresholds: dict[LesionCode, Threshold] | None = None
     levels: dict[LesionCode, Level] | None = None
     reviewed: bool | None = None
+    reviewer: Author | None = None
     spacing_mm: Millimetres | None = None
     grid: GridBody | None = None
     eye: Eye | None = None
@@ -349,6 +350,9 @@ class PhotographBody(Body):
     spacing_mm: float | None
     tiles: Tiles
     reviewed: bool
+    reviewer: str
+    """Who marked it as reviewed; empty if no name was given."""
+    reviewed_at: str | None
     grid: GridBody | None
     eye: Eye | None
     note: str

@@ -13,6 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
@@ -104,7 +105,8 @@ class Exports:
             and record.spacing_mm == record.predicted.photograph.spacing_mm
         ):
             return directory.results
-        selected = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
+        journal = [record.revision, record.reviewed, record.reviewer, record.reviewed_at]
+        selected = [dict(record.thresholds), record.spacing_mm, journal if edits else 0]
         out = (
             directory.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
         )
@@ -151,7 +153,7 @@ class Exports:
             photograph=JournalPhotograph(name=record.key, sha256=record.sha256),
             model=record.predicted.model,
             thresholds=_thresholds(record),
-            reviewed=record.reviewed,
+            **_review(record),
             revision=record.revision,
             edits=tuple(
                 JournalEdit(
@@ -260,7 +262,7 @@ class Exports:
         journal = self.journal(record)
         if journal is not None:
             return tables.utf8(journal.model_dump_json(indent=2))
-        content = {"model": record.predicted.model.model_dump(), "reviewed": True, "edits": []}
+        content = {"model": record.predicted.model.model_dump(), **_review(record), "edits": []}
         return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False))
 
     def _photograph(self, record: Record) -> Path:
@@ -308,6 +310,16 @@ class Exports:
                 raise refusals.disk_error(error) from error
             raise
         return path
+
+
+def _review(record: Record) -> dict[str, Any]:
+    """Return what a journal says of the review of its photograph."""
+    time = record.reviewed_at
+    return {
+        "reviewed": record.reviewed,
+        "reviewer": record.reviewer,
+        "reviewed_at": None if time is None else presenters.stamp(time),
+    }
 
 
 def _thresholds(record: Record) -> dict[str, float]:

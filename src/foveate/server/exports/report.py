@@ -34,6 +34,9 @@ MOST = 100
 AUTHORS = 5
 """Maximum number of people whose corrections are listed; more would not fit on the page."""
 
+UNNAMED = "a person without a name"
+"""Stands for whoever corrected or reviewed without a name."""
+
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
     "colour": "blue is brighter than red: are they swapped?",
@@ -92,7 +95,7 @@ class PhotographReport:
     doubtful: bool
     """Whether the quality may spoil the result."""
     reviewed: str
-    """Whether somebody has looked through the result."""
+    """Who has looked through the result and when, or that nobody has."""
     corrections: tuple[str, ...]
     """Who corrected what, one line for each person; if nobody has, one line that says so."""
     grid: GridTable | None
@@ -139,7 +142,7 @@ class Reports:
             lesions=tuple(_lesion_row(code, lesion) for code, lesion in result.lesions.items()),
             quality=_quality(result.quality),
             doubtful=bool(result.quality),
-            reviewed="Marked as reviewed." if record.reviewed else "Not marked as reviewed.",
+            reviewed=_reviewed(body),
             corrections=_corrections(edits),
             grid=None if burden is None else _grid_table(burden, result.lesions, record.spacing_mm),
             origin=_origin(body, result),
@@ -232,13 +235,22 @@ def _quality(codes: Sequence[str]) -> str:
     return f"Doubtful: {line}."
 
 
+def _reviewed(body: schemas.PhotographBody) -> str:
+    """Return who marked a photograph as reviewed and when, or that nobody did."""
+    if not body.reviewed:
+        return "Not marked as reviewed."
+    if body.reviewed_at is None:
+        return "Marked as reviewed; by whom and when was not recorded."
+    return f"Marked as reviewed by {body.reviewer or UNNAMED}, {_day(body.reviewed_at)}."
+
+
 def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:
     """Return who corrected what, a line for each person."""
     if not edits:
         return ("Nobody has corrected this result; it is the model's.",)
     by_author: dict[str, list[Edit]] = {}
     for edit in edits:
-        by_author.setdefault(edit.author or "a person without a name", []).append(edit)
+        by_author.setdefault(edit.author or UNNAMED, []).append(edit)
     lines = [_author_line(author, own_edits) for author, own_edits in by_author.items()]
     if len(lines) > AUTHORS:
         lines = [*lines[:AUTHORS], f"and {len(lines) - AUTHORS} more people; see the journal of corrections"]

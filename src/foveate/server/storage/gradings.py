@@ -78,8 +78,11 @@ def add_grading(
         if row is None:
             return None
         (last,) = connection.execute("SELECT max(number) FROM photographs").fetchone()
-        fresh = {"id": grading.photograph, "number": last + 1, "reviewed": 0, "revision": 0, "grid": None}
-        _insert(connection, "photographs", {**dict(row), **fresh, "thresholds": "{}", "note": ""})
+        fresh = {"id": grading.photograph, "number": last + 1, "revision": 0, "grid": None}
+        unreviewed = {"reviewed": 0, "reviewer": "", "reviewed_at": None}
+        _insert(
+            connection, "photographs", {**dict(row), **fresh, **unreviewed, "thresholds": "{}", "note": ""}
+        )
         connection.execute(
             "INSERT INTO counts SELECT ?, lesion, counts FROM counts WHERE photograph = ?",
             (grading.photograph, grading.original),

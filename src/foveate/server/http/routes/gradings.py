@@ -23,6 +23,7 @@ from foveate.server.review.gradings import starting_mask
 from foveate.server.service import Service
 from foveate.server.storage import gradings as stored
 from foveate.server.storage.database import Record
+from foveate.server.storage.gradings import Adjudication
 
 router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409))
 
@@ -158,11 +159,18 @@ def _finished(services: Service, record: Record) -> Iterator[FinishedGrading]:
     adjudication = services.gradings.adjudication(record)
     if adjudication is not None:
         counts = services.database.current_counts(record.id)
-        edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
-        done = max([adjudication.begun, *edits]) if record.reviewed else None
+        done = _decided(services, record, adjudication) if record.reviewed else None
         yield FinishedGrading(
             record=record, name=adjudication.adjudicator, role="adjudicator", done=done, counts=counts
         )
+
+
+def _decided(services: Service, record: Record, adjudication: Adjudication) -> float:
+    """Return when a decision was marked as reviewed; if that was not recorded, when it was last edited."""
+    if record.reviewed_at is not None:
+        return record.reviewed_at
+    edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
+    return max([adjudication.begun, *edits])
 
 
 def _gradings(services: Service, record: Record, grader: str) -> schemas.GradingsBody:

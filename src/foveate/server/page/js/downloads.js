@@ -7,9 +7,13 @@ import { address } from "./api.js";
 import { createBatchReports } from "./batch-report.js";
 import { byId, element } from "./dom.js";
 import { savePreferences } from "./preferences.js";
+import { reviewText } from "./review-text.js";
 
 /** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
 const isAwaited = ({ state }) => state === "queued" || state === "looking";
+
+/** Return the name of whoever reviews: on a grader's copy, that is the grader. */
+const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
 
 export function createDownloads(state, outbox, corrections) {
   const author = element("input", {
@@ -29,8 +33,12 @@ export function createDownloads(state, outbox, corrections) {
     id: "reviewed",
     "aria-keyshortcuts": "T",
     title: "T marks the photograph as reviewed and opens the next one",
-    onchange: () => outbox.change(state.view.id, { reviewed: reviewed.checked }),
+    onchange: () => {
+      const reviewer = reviewed.checked ? reviewerOf(state) : "";
+      outbox.change(state.view.id, { reviewed: reviewed.checked, reviewer });
+    },
   });
+  const review = element("p", { id: "review", class: "small muted" });
   const links = element("div", { class: "links" });
   const deleteButton = element(
     "button",
@@ -45,6 +53,7 @@ export function createDownloads(state, outbox, corrections) {
       author,
       element("label", { class: "inline" }, reviewed, "Reviewed"),
     ),
+    review,
     links,
     element("div", { class: "row" }, deleteButton),
   );
@@ -61,6 +70,7 @@ export function createDownloads(state, outbox, corrections) {
     const { photograph, view } = state;
     reviewed.disabled = !photograph || isAwaited(photograph);
     reviewed.checked = Boolean(photograph?.reviewed);
+    review.textContent = photograph ? reviewText(photograph) : "";
     deleteButton.hidden = !view?.corrections?.edits;
     if (view?.result) links.replaceChildren(...linksOf(photograph));
     else
