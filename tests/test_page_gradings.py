@@ -223,3 +223,27 @@ def test_the_second_graders_line_is_broken(browser, address):
 
     assert covered[0] == pytest.approx(4 * 21, abs=1)
     assert covered[1] == pytest.approx(covered[0] / 2, abs=6)
+
+
+def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says_by_whom(browser, tmp_path):
+    model = tiny_package.build(tmp_path / "tiny")
+    with tiny_page.serving(tmp_path / "data", model) as address:
+        page = open_as(browser, address, None, "Zoe")
+        page.locator("#reviewed").check()
+        tiny_page.until(page, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
+        page.close()
+    with tiny_page.serving(tmp_path / "data", model, "--double-grading") as address:
+        page = browser.new_context().new_page()
+        page.goto(address)
+        page.locator("#photographs li").wait_for()
+        page.locator("#list-filter").select_option("open")
+        rows = page.locator("#photographs li.done")
+        listed, mark = rows.count(), rows.locator(".reviewed-mark").count()
+        rows.locator(".open-button").click()
+        page.locator("#grading-begin").wait_for()
+        said, is_checked = page.locator("#review").inner_text(), page.locator("#reviewed").is_checked()
+        page.close()
+
+    assert (listed, mark, is_checked) == (1, 0, False)
+    assert said.startswith("Reviewed by Zoe, ")
+    assert said.endswith(", before double grading. It waits for its graders.")

@@ -353,6 +353,8 @@ class PhotographBody(Body):
     reviewer: str
     """Who marked it as reviewed; empty if no name was given."""
     reviewed_at: str | None
+    reviewed_before_grading: bool
+    """Whether somebody had reviewed it before it had to wait for graders; `reviewed` is false then."""
     grid: GridBody | None
     eye: Eye | None
     note: str

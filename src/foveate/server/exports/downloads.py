@@ -28,6 +28,7 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import threshold_of
+from foveate.server.review.gradings import Gradings
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
@@ -65,6 +66,7 @@ class Exports:
         *,
         corrections: Corrections,
         measures: PhotographMeasures,
+        gradings: Gradings,
         field: str,
     ) -> None:
         self._database = database
@@ -72,6 +74,7 @@ class Exports:
         self._jobs = jobs
         self._corrections = corrections
         self._measures = measures
+        self._gradings = gradings
         self._field = field
         self._lock = threading.Lock()
         self._readers: Counter[Path] = Counter()
@@ -105,7 +108,7 @@ class Exports:
             and record.spacing_mm == record.predicted.photograph.spacing_mm
         ):
             return directory.results
-        journal = [record.revision, record.reviewed, record.reviewer, record.reviewed_at]
+        journal = [record.revision, *_review(self._gradings.as_decided(record)).values()]
         selected = [dict(record.thresholds), record.spacing_mm, journal if edits else 0]
         out = (
             directory.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
@@ -153,7 +156,7 @@ class Exports:
             photograph=JournalPhotograph(name=record.key, sha256=record.sha256),
             model=record.predicted.model,
             thresholds=_thresholds(record),
-            **_review(record),
+            **_review(self._gradings.as_decided(record)),
             revision=record.revision,
             edits=tuple(
                 JournalEdit(
@@ -176,7 +179,7 @@ class Exports:
             ServiceError: as `results`.
         """
         with self.results(record) as folder:
-            made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: _statements([(record.key, record)])}
+            made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: self._statements([(record.key, record)])}
             tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
             return self._zip([*_within(folder, parts), *tables_of])
 
@@ -197,6 +200,16 @@ class Exports:
         """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
         if any(record.grid is not None for record in records):
             yield ETDRS, self.etdrs_csv(records)
+
+    def _statements(self, records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
+        """Yield the table of eyes, notes and reviews for a zip, if any is stated.
+
+        Args:
+            records: name of a photograph in the zip, and its record.
+        """
+        rows = [(key, self._gradings.as_decided(record)) for key, record in records]
+        if any(photograph_table.has_statements(record) for _, record in rows):
+            yield PHOTOGRAPHS, photograph_table.photographs_csv(rows)
 
     def zip_results_of(self, records: Sequence[Record]) -> Path:
         """Return a zip of the files of several photographs, with one summary and one page for all.
@@ -226,7 +239,7 @@ class Exports:
             yield "summary.csv", tables.summary(rows, codes)
             yield "index.html", pages.index(rows, codes, provenance)
             yield from self._etdrs(records)
-            yield from _statements(list(keyed.items()))
+            yield from self._statements(list(keyed.items()))
 
         return self._zip(entries())
 
@@ -237,7 +250,9 @@ class Exports:
             ServiceError: nobody has corrected or reviewed any of the photographs.
         """
         corrected = [
-            record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
+            record
+            for record in map(self._gradings.as_decided, records)
+            if record.reviewed or self._database.corrected_lesions(record.id)
         ]
         if not corrected:
             raise errors.not_ready("none of these photographs is corrected or reviewed yet")
@@ -342,16 +357,6 @@ def parts(names: str | None) -> frozenset[str]:
     if not selected <= set(PARTS):
         raise errors.invalid(f"parts is {names[:100]!r}; choose among {', '.join(PARTS)}")
     return selected
-
-
-def _statements(records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
-    """Yield the table of eyes, notes and reviews for a zip, if any is stated.
-
-    Args:
-        records: name of a photograph in the zip, and its record.
-    """
-    if any(photograph_table.has_statements(record) for _, record in records):
-        yield PHOTOGRAPHS, photograph_table.photographs_csv(records)
 
 
 def _within(folder: Path, parts: frozenset[str]) -> Iterator[Entry]:

@@ -15,7 +15,7 @@ COLUMNS = ("photograph", "sha256", "eye", "note", "reviewed", "reviewer", "revie
 
 def has_statements(record: Record) -> bool:
     """Return whether an eye, a note or a review is stated of a photograph."""
-    return record.eye is not None or bool(record.note) or record.reviewed
+    return record.eye is not None or bool(record.note) or record.reviewed or record.reviewed_at is not None
 
 
 def photographs_csv(records: Iterable[tuple[str, Record]]) -> bytes:

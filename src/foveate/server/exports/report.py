@@ -237,11 +237,12 @@ def _quality(codes: Sequence[str]) -> str:
 
 def _reviewed(body: schemas.PhotographBody) -> str:
     """Return who marked a photograph as reviewed and when, or that nobody did."""
-    if not body.reviewed:
+    if not (body.reviewed or body.reviewed_before_grading):
         return "Not marked as reviewed."
+    before = ", before double grading; not decided yet" if body.reviewed_before_grading else ""
     if body.reviewed_at is None:
-        return "Marked as reviewed; by whom and when was not recorded."
-    return f"Marked as reviewed by {body.reviewer or UNNAMED}, {_day(body.reviewed_at)}."
+        return f"Marked as reviewed{before}; by whom and when was not recorded."
+    return f"Marked as reviewed by {body.reviewer or UNNAMED}, {_day(body.reviewed_at)}{before}."
 
 
 def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:

@@ -78,6 +78,10 @@ class Corrections:
         """Return the mask of the corrected map at the current threshold, including the smallest regions."""
         return self.corrected(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
 
+    def model_mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
+        """Return the mask of the model's map at the current threshold, including the smallest regions."""
+        return self.model(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
+
     def layer(self, record: Record, lesion: str) -> Layer:
         """Return a lesion's layer of edits; it is empty if there are none."""
 

@@ -72,13 +72,14 @@ def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> sch
 
 
 def _apply(services: Service, record: Record, body: schemas.NewAdjudication) -> None:
-    """Write an adjudicator's starting masks to the photograph's journal."""
-    if body.source == "model":
-        return
+    """Write an adjudicator's starting masks to the photograph's journal, after what was corrected before."""
     graded = _graded(services, record)
     for lesion in record.predicted.lesions:
-        masks = {name: services.corrections.mask(copy, lesion) for name, copy in graded.copies}
-        mask = starting_mask(masks, body.source)
+        if body.source == "model":
+            mask = services.corrections.model_mask(record, lesion)
+        else:
+            masks = {name: services.corrections.mask(copy, lesion) for name, copy in graded.copies}
+            mask = starting_mask(masks, body.source)
         if (mask != services.corrections.mask(record, lesion)).any():
             attribution = Attribution(author=body.adjudicator, revision=None)
             services.corrections.replace_mask(record.id, lesion, mask, attribution)

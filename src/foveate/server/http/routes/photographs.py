@@ -30,6 +30,7 @@ from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
 from foveate.server.storage.facts import GridFacts
+from foveate.server.storage.gradings import UNREVIEWED
 
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
 
@@ -251,7 +252,7 @@ def _review(services: Service, record: Record, body: schemas.Changes) -> dict[st
         return {}
     services.gradings.require_editable(record, body.reviewer)
     if not body.reviewed:
-        return {"reviewed": 0, "reviewer": "", "reviewed_at": None}
+        return dict(UNREVIEWED)
     reviewer = services.gradings.author(record, body.reviewer or "")
     return {"reviewed": 1, "reviewer": reviewer, "reviewed_at": time.time()}
 

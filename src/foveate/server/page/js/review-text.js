@@ -6,9 +6,10 @@
 const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 
 /** Return "Reviewed by Ann, 28 Nov 2026, 22:50"; "" if nobody has reviewed the photograph. */
-export function reviewText({ reviewed, reviewer, reviewed_at: reviewedAt }) {
-  if (!reviewed) return "";
-  if (!reviewer && !reviewedAt) return "Reviewed; by whom and when was not recorded";
+export function reviewText({ reviewed, reviewer, reviewed_at: reviewedAt, reviewed_before_grading: isBefore }) {
+  if (!reviewed && !isBefore) return "";
+  const before = isBefore ? ", before double grading" : "";
+  if (!reviewer && !reviewedAt) return `Reviewed${before}; by whom and when was not recorded`;
   const by = `Reviewed by ${reviewer || "a person without a name"}`;
-  return reviewedAt ? `${by}, ${time.format(new Date(reviewedAt))}` : by; // the time comes with the server's answer
+  return (reviewedAt ? `${by}, ${time.format(new Date(reviewedAt))}` : by) + before; // the time comes with the answer
 }
