@@ -113,6 +113,14 @@ def test_a_report_names_who_corrected_what(client, filed):
     assert untouched.grid is None
 
 
+def test_a_report_says_above_its_table_whose_figures_it_holds(client, filed):
+    corrected, page = report_of(client, filed), client.get(f"/api/photographs/{filed}/report").text
+
+    assert corrected.figures == "Figures with the corrections below"
+    assert f"<caption>{corrected.figures}</caption>" in page
+    assert report_of(client, done(client)["id"]).figures == "The model's own figures"
+
+
 NOTE = "again in May\nдва пятна"
 
 

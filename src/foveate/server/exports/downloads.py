@@ -37,7 +37,7 @@ from foveate.server.storage.remains import delete_remains
 from foveate.version import version
 from foveate.writers import maps, result_paths, tables
 from foveate.writers import page as pages
-from foveate.writers.results import NOTICE, Provenance
+from foveate.writers.results import NOTICE, Provenance, SummaryRow
 
 ETDRS = "etdrs.csv"
 """The burden by field, if a grid was placed."""
@@ -45,8 +45,22 @@ ETDRS = "etdrs.csv"
 PHOTOGRAPHS = "photographs.csv"
 """Eye, note and review of each photograph, if any of them is stated."""
 
+CORRECTED = "corrected"
+"""Folder of the files that hold corrections, where there are any."""
+
+SUMMARY = "summary.csv"
+
+README = """\
+This folder holds the results with the corrections that people made. In its summary.csv, a photograph that
+nobody corrected has the model's figures. corrections/ says who corrected what, and when.
+
+The files beside this folder (summary.csv, index.html, masks, overlays, regions) hold the model's own results,
+without corrections.
+"""
+"""Text file in the folder of corrections: whose figures are where."""
+
 PARTS = (
-    *("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html"),
+    *("maps", "masks", "overlays", "regions", "page", CORRECTED, SUMMARY, "index.html"),
     *(ETDRS, PHOTOGRAPHS),
 )
 """The parts that a zip of results may contain."""
@@ -180,6 +194,8 @@ class Exports:
         """
         with self.results(record) as folder:
             made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: self._statements([(record.key, record)])}
+            if _is_corrected(folder):
+                made[CORRECTED] = _corrected_summary([_row(folder, record.key, record.key)])
             tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
             return self._zip([*_within(folder, parts), *tables_of])
 
@@ -221,22 +237,25 @@ class Exports:
             raise errors.not_ready("none of these photographs is done yet; wait for the first")
 
         def entries() -> Iterator[Entry]:
-            rows, provenance, keyed = [], None, dict[str, Record]()
-            parts = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS, PHOTOGRAPHS}
+            rows, with_corrections, is_corrected = [], [], False
+            provenance, keyed = None, dict[str, Record]()
+            parts = frozenset(PARTS) - {SUMMARY, "index.html", ETDRS, PHOTOGRAPHS}
             for record in records:
                 key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
                 keyed[key] = record
                 with self.results(record) as folder:
                     for name, content in _within(folder, parts):
                         yield name.replace(f"/{record.key}", f"/{key}"), content
-                    table = folder / result_paths.regions_file(record.key, ".json")
-                    result = json.loads(table.read_bytes())
-                rows.append(tables.row_of(result, key))
-                model = result["model"]
-                provenance = Provenance(name=model["name"], version=model["version"], digest=model["sha256"])
+                    rows.append(tables.row_of(_document(folder, record.key), key))
+                    with_corrections.append(_row(folder, record.key, key))
+                    is_corrected |= _is_corrected(folder)
+                model = record.predicted.model
+                provenance = Provenance(name=model.name, version=model.version, digest=model.sha256)
             codes = list(dict.fromkeys(code for row in rows for code in row.loads))
             assert provenance is not None
-            yield "summary.csv", tables.summary(rows, codes)
+            yield SUMMARY, tables.summary(rows, codes)
+            if is_corrected:
+                yield from _corrected_summary(with_corrections)
             yield "index.html", pages.index(rows, codes, provenance)
             yield from self._etdrs(records)
             yield from self._statements(list(keyed.items()))
@@ -357,6 +376,35 @@ def parts(names: str | None) -> frozenset[str]:
     if not selected <= set(PARTS):
         raise errors.invalid(f"parts is {names[:100]!r}; choose among {', '.join(PARTS)}")
     return selected
+
+
+def _is_corrected(folder: Path) -> bool:
+    """Return whether the folder of a photograph's files holds corrections."""
+    return (folder / CORRECTED).is_dir()
+
+
+def _document(folder: Path, key: str) -> dict[str, Any]:
+    """Return the results of a photograph as its JSON file in a folder states them."""
+    content: dict[str, Any] = json.loads((folder / result_paths.regions_file(key, ".json")).read_bytes())
+    return content
+
+
+def _row(folder: Path, key: str, name: str) -> SummaryRow:
+    """Return the figures of a photograph with its corrections; the model's if nobody has corrected it.
+
+    Args:
+        folder: the folder of the photograph's files.
+        key: name of its files there.
+        name: name of its files in the zip.
+    """
+    return tables.row_of(_document(folder / CORRECTED if _is_corrected(folder) else folder, key), name)
+
+
+def _corrected_summary(rows: Sequence[SummaryRow]) -> Iterator[Entry]:
+    """Yield the summary with corrections, and a text that says whose figures are where."""
+    codes = list(dict.fromkeys(code for row in rows for code in row.loads))
+    yield f"{CORRECTED}/{SUMMARY}", tables.summary(rows, codes)
+    yield f"{CORRECTED}/README.txt", README.encode()
 
 
 def _within(folder: Path, parts: frozenset[str]) -> Iterator[Entry]:

@@ -90,6 +90,8 @@ class PhotographReport:
     """The photograph, JPEG."""
     annotated: bytes
     """The same with outlines, and with the grid if it was placed."""
+    figures: str
+    """Whose figures the table of lesions holds: the model's, or with corrections."""
     lesions: tuple[LesionRow, ...]
     quality: str
     doubtful: bool
@@ -139,6 +141,7 @@ class Reports:
             note=tuple(line for line in record.note.splitlines() if line.strip()),
             plain=overlays.jpeg(plain),
             annotated=overlays.jpeg(annotated),
+            figures="Figures with the corrections below" if result.corrected else "The model's own figures",
             lesions=tuple(_lesion_row(code, lesion) for code, lesion in result.lesions.items()),
             quality=_quality(result.quality),
             doubtful=bool(result.quality),

@@ -181,6 +181,7 @@ def _page(report: PhotographReport, width: float) -> list[Flowable]:
         _text(" · ".join(report.facts), 8.5, grey=True),
         _notice(report.notice, width),
         _pictures(report, width),
+        _text(report.figures, 8.5, bold=True),
         _lesion_table(report.lesions, width),
     ]
     if report.grid is not None:
