@@ -396,6 +396,31 @@ def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     assert opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]") == before
 
 
+def test_what_was_changed_by_hand_is_counted_at_the_threshold_that_is_shown(opened, address, photograph):
+    at, page = f"{address}/api/photographs/{photograph}", opened
+    region = page.request.get(f"{at}/regions?lesion=EX&sort=area&order=desc&limit=1").json()["regions"][0]
+    centre = [region["centroid"]["x"], region["centroid"]["y"]]
+    stroke = {"lesion": "EX", "tool": "eraser", "diameter": 60, "points": [centre]}
+    assert page.request.post(f"{at}/corrections/strokes", data=stroke).ok
+    edited = "document.querySelector('#lesions [data-code=EX] .edited').textContent"
+    page.reload()
+    until(page, READY)
+    until(page, f"() => {edited}.includes('px by hand')")
+    tables = page.request.get(f"{at}/counts").json()["lesions"]["EX"]
+    level = page.evaluate(f"{VIEW} view.lesion('EX').level }}")
+
+    def said():
+        return [int(number.replace(",", "")) for number in re.findall(r"[\d,]+", page.evaluate(edited))]
+
+    higher = next(at for at in range(level, 256) if tables["erased_px"][at] < tables["erased_px"][level] / 2)
+    at_first = said()
+    set_threshold(page, "EX", higher)
+    until(page, f"(text) => {edited} !== text", f"+0 −{at_first[1]:,} px by hand")
+
+    assert at_first == [0, tables["erased_px"][level]]
+    assert said() == ([0, tables["erased_px"][higher]] if tables["erased_px"][higher] else [])
+
+
 def test_a_stroke_that_the_server_did_not_answer_is_sent_again(opened):
     lost_requests = []
     opened.route(

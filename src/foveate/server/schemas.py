@@ -417,6 +417,10 @@ class LesionCounts(Body):
     regions: list[int]
     area_px: list[int]
     mask_px: list[int]
+    added_px: list[int]
+    """Pixels of the corrected mask that are not in the model's."""
+    erased_px: list[int]
+    """Pixels of the model's mask that are not in the corrected one."""
 
 
 class Counts(Body):
@@ -480,7 +484,9 @@ class CorrectedLesion(Body):
     """The counts of a lesion after corrections."""
 
     added_px: int
+    """Pixels of the corrected mask that are not in the model's, at the current threshold."""
     erased_px: int
+    """Pixels of the model's mask that are not in the corrected one, at the current threshold."""
     level: int
     count: int
     area_px: int
