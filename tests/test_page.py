@@ -373,6 +373,21 @@ def test_the_photograph_says_which_lesion_the_brush_paints(opened):
     assert caption.is_hidden()
 
 
+@pytest.mark.parametrize("width", [1920, 1440, 1366, 1280, 1180, 768, 390])
+def test_the_photograph_stays_under_the_pointer_whatever_tool_is_chosen(opened, width):
+    opened.set_viewport_size({"width": width, "height": 844})
+    until_drawn(opened)
+    places = {}
+    for key in ("v", "b", "m", "e", "w", "v"):
+        opened.keyboard.press(key)
+        until_drawn(opened)
+        places[key] = [round(at, 2) for at in tiny_page.on_screen(opened, 100, 100)]
+        shown = opened.locator("#brush-width").is_visible()
+        assert shown == (key in {"b", "e", "w"})
+
+    assert len(set(map(tuple, places.values()))) == 1, places
+
+
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
     opened.keyboard.press("0")  # from the field of view to the whole photograph
@@ -544,6 +559,22 @@ def test_the_masks_in_the_zip_are_those_of_the_command_line(opened, reference, t
         for code in ("EX", "MA"):
             name = f"masks/{KEY}_{code}.png"
             assert archive.read(name) == (reference / "out" / name).read_bytes()
+
+
+def test_print_the_report_opens_it_and_the_dialogue_to_print_after_all_is_saved(opened):
+    opened.context.add_init_script("window.print = () => { window.isPrinted = true; }")
+    opened.fill("#note", "again in May")  # on its way to the server for a moment
+    with opened.context.expect_page() as event:
+        opened.locator("#report").click()
+    report = event.value
+    until(report, "() => window.isPrinted === true")
+
+    assert opened.locator("#report").inner_text() == "Print the report"
+    assert report.url.endswith("/report")
+    assert "again in May" in report.locator("dl").inner_text()
+    report.close()
+    opened.fill("#note", "")
+    until(opened, "() => foveate.isIdle()")
 
 
 # ---- accessibility and safety ----

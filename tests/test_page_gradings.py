@@ -5,8 +5,10 @@ import tiny_package
 import tiny_server
 
 pytest.importorskip("playwright", reason="needs foveate[dev]: playwright")
+pytest.importorskip("axe_playwright_python")
 
 import tiny_page
+from axe_playwright_python import sync_playwright as axe
 
 if tiny_page.CHROMIUM is None:
     pytest.skip("needs chromium", allow_module_level=True)
@@ -31,6 +33,15 @@ def open_as(browser, address, identifier, name):
     page.locator("#author").fill(name)
     page.locator("#author").blur()
     return page
+
+
+def accessibility_problems(page):
+    """Return the serious problems that axe finds on a page."""
+    return [
+        violation["id"]
+        for violation in axe.Axe().run(page).response["violations"]
+        if violation["impact"] in {"serious", "critical"}
+    ]
 
 
 def said(page):
@@ -247,3 +258,42 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
     assert (listed, mark, is_checked) == (1, 0, False)
     assert said.startswith("Reviewed by Zoe, ")
     assert said.endswith(", before double grading. It waits for its graders.")
+
+
+def test_without_double_grading_a_second_name_is_told_that_the_corrections_are_shared(browser, tmp_path):
+    model = tiny_package.build(tmp_path / "tiny")
+    shared = "() => document.getElementById('shared-corrections').textContent"
+    with tiny_page.serving(tmp_path / "data", model) as address:
+        page = open_as(browser, address, None, "Ann")
+        identifier = page.evaluate("() => foveate.state.photograph.id")
+        stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]], "author": "Ann"}
+        assert page.request.post(
+            f"{address}/api/photographs/{identifier}/corrections/strokes", data=stroke
+        ).ok
+        tiny_page.until(page, "() => foveate.state.view.corrections?.authors.length")
+        own = page.evaluate(shared)
+        page.locator("#author").fill("Ben")
+        page.locator("#author").blur()
+        tiny_page.until(page, f"() => ({shared})() !== ''")
+        told = page.evaluate(shared)
+        problems = accessibility_problems(page)
+        page.locator("#show-keys").click()
+        helped = page.locator("#help-graders").inner_text()
+        page.close()
+
+    assert own == ""
+    assert told.startswith("Ann has worked on this photograph: your changes go into the same corrections.")
+    for text in (told, helped):
+        assert "start the server with foveate serve --double-grading" in text
+    assert problems == []
+
+
+def test_with_double_grading_nothing_is_said_of_shared_corrections(browser, address):
+    page = open_as(browser, address, None, "Ann")
+    page.locator("#show-keys").click()
+    helped = page.locator("#help-graders").inner_text()
+    shared = page.locator("#shared-corrections").inner_text()
+    page.close()
+
+    assert shared == ""
+    assert helped.startswith("Two people grade each photograph")

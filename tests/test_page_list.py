@@ -325,6 +325,42 @@ def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, ad
         assert page.evaluate(CLIPPED) == []
 
 
+OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].flatMap((row) => {
+  const button = row.querySelector(".delete-button").getBoundingClientRect();
+  return [...row.querySelectorAll(".chip, .mark, .name")].filter((shown) => {
+    const {left, right, top, bottom} = shown.getBoundingClientRect();
+    return left < button.right && right > button.left && top < button.bottom && bottom > button.top;
+  }).map((shown) => shown.textContent);
+})"""
+"""Which texts of the rows lie under the button that deletes."""
+
+
+@pytest.mark.parametrize(("width", "has_touch"), [(1440, False), (768, True), (390, True)])
+def test_the_button_that_deletes_covers_nothing_of_its_row(browser, address, dropped, width, has_touch):
+    example = on_server(dropped, address)["c"]
+    lesions = {code: example["result"]["lesions"]["EX"] | {"count": count} for code, count in FOUR.items()}
+    told = {"eye": "right", "note": "x", "reviewed": True, "name": "a name that is far too long for it"}
+    listed = example | told | {"result": example["result"] | {"lesions": lesions, "corrected": True}}
+    answer = {"photographs": [listed], "total": 1}
+    size = {"width": width, "height": 844}
+    context = browser.new_context(viewport=size, has_touch=has_touch, is_mobile=has_touch)
+    page = context.new_page()
+    page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
+    page.goto(address)
+    until(page, "() => document.querySelectorAll('#photographs .chip').length === 4")
+    button = page.locator("#photographs .delete-button")
+    button.scroll_into_view_if_needed()
+    if not has_touch:
+        page.locator("#photographs .card").hover()
+    until(page, "() => getComputedStyle(document.querySelector('.delete-button')).opacity === '1'")
+    frame, overlaps, cut_off = button.bounding_box(), page.evaluate(OVERLAPS), page.evaluate(CLIPPED)
+    context.close()
+
+    assert overlaps == []
+    assert cut_off == []
+    assert min(frame["width"], frame["height"]) >= (36 if has_touch else 20)
+
+
 # ---- 2,000 photographs ----
 
 

@@ -177,7 +177,8 @@ class Reports:
     def _changed_px(self, record: Record) -> dict[int, tuple[int, int]]:
         """Return how many pixels each edit added to its mask, and how many it removed.
 
-        Masks are those at the current thresholds. The keys are the numbers of the edits; those that change no pixel of a layer are left out.
+        Masks are those at the current thresholds. The keys are the numbers of the edits; edits that
+        change no pixel of a layer are left out.
         """
         changed = {}
         for lesion in self._database.corrected_lesions(record.id):
