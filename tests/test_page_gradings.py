@@ -35,6 +35,13 @@ def open_as(browser, address, identifier, name):
     return page
 
 
+def correct(page, address, author):
+    """Paint something in the open photograph under a name, elsewhere than on the page."""
+    at = f"{address}/api/photographs/{page.evaluate('() => foveate.state.photograph.id')}"
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]], "author": author}
+    assert page.request.post(f"{at}/corrections/strokes", data=stroke).ok
+
+
 def accessibility_problems(page):
     """Return the serious problems that axe finds on a page."""
     return [
@@ -240,6 +247,7 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
     model = tiny_package.build(tmp_path / "tiny")
     with tiny_page.serving(tmp_path / "data", model) as address:
         page = open_as(browser, address, None, "Zoe")
+        correct(page, address, "Zoe")
         page.locator("#reviewed").check()
         tiny_page.until(page, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
         page.close()
@@ -253,11 +261,19 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
         rows.locator(".open-button").click()
         page.locator("#grading-begin").wait_for()
         said, is_checked = page.locator("#review").inner_text(), page.locator("#reviewed").is_checked()
+        at = f"{address}/api/photographs/{page.url.split('#')[1]}"
+        for grader in ("Ann", "Ben"):
+            copy = page.request.post(f"{at}/gradings", data={"grader": grader}).json()["id"]
+            page.request.put(f"{address}/api/photographs/{copy}/grading", data={"done": True})
+        page.reload()
+        page.locator("#graders").wait_for()
+        outlines = page.locator("#graders label").all_inner_texts()
         page.close()
 
     assert (listed, mark, is_checked) == (1, 0, False)
+    assert outlines[-1].strip() == "Earlier corrections"
     assert said.startswith("Reviewed by Zoe, ")
-    assert said.endswith(", before double grading. It waits for its graders.")
+    assert said.endswith(", before double grading; not decided yet")
 
 
 def test_without_double_grading_a_second_name_is_told_that_the_corrections_are_shared(browser, tmp_path):
@@ -265,13 +281,10 @@ def test_without_double_grading_a_second_name_is_told_that_the_corrections_are_s
     shared = "() => document.getElementById('shared-corrections').textContent"
     with tiny_page.serving(tmp_path / "data", model) as address:
         page = open_as(browser, address, None, "Ann")
-        identifier = page.evaluate("() => foveate.state.photograph.id")
-        stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]], "author": "Ann"}
-        assert page.request.post(
-            f"{address}/api/photographs/{identifier}/corrections/strokes", data=stroke
-        ).ok
-        tiny_page.until(page, "() => foveate.state.view.corrections?.authors.length")
-        own = page.evaluate(shared)
+        correct(page, address, "Ann")
+        correct(page, address, "")
+        tiny_page.until(page, "() => foveate.state.view.corrections?.authors.length === 2")
+        own, saved = page.evaluate(shared), page.locator("#save-status").inner_text()
         page.locator("#author").fill("Ben")
         page.locator("#author").blur()
         tiny_page.until(page, f"() => ({shared})() !== ''")
@@ -282,6 +295,7 @@ def test_without_double_grading_a_second_name_is_told_that_the_corrections_are_s
         page.close()
 
     assert own == ""
+    assert saved.endswith(" · no name given · Ann")
     assert told.startswith("Ann has worked on this photograph: your changes go into the same corrections.")
     for text in (told, helped):
         assert "start the server with foveate serve --double-grading" in text

@@ -152,6 +152,19 @@ def test_changed_pixels_are_those_in_which_both_masks_differ_at_every_threshold(
         assert sum(lesions["MA"]["added_px"] + lesions["MA"]["erased_px"]) == 0
 
 
+def test_a_whole_mask_replaces_the_verdicts_on_its_lesion(client, one):
+    judge(client, one, largest(client, one), "rejected")
+    judge(client, one, largest(client, one, "MA"), "rejected")
+    white = tiny_server.png(np.full((256, 256), 255, np.uint8))
+    headers = {"Content-Type": "image/png"}
+
+    replaced = client.put(f"{one}/corrections/masks/EX", content=white, headers=headers).json()
+    undone = client.post(f"{one}/corrections/undo", json={}).json()
+
+    assert [verdict["lesion"] for verdict in replaced["verdicts"]] == ["MA"]
+    assert [verdict["lesion"] for verdict in undone["verdicts"]] == ["EX", "MA"]
+
+
 def test_counts_and_lists_include_corrections(client, one):
     before = client.get(one).json()["result"]["lesions"]["EX"]
 

@@ -188,7 +188,8 @@ class Gradings:
     def _require_adjudicable(self, record: Record) -> None:
         if (self._required or self.of(record)) and not self.is_open(record):
             raise errors.not_ready(
-                f"at least {GRADERS} people must grade this photograph first; begin a grading of your own"
+                f"at least {GRADERS} people must grade this photograph first; begin a grading of your own "
+                "(on the page: 'Grade this photograph' under Review and downloads)"
             )
 
     def author(self, record: Record, author: str) -> str:

@@ -17,12 +17,6 @@ const isAwaited = ({ state }) => state === "queued" || state === "looking";
 /** Return the name of whoever reviews: on a grader's copy, that is the grader. */
 const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
 
-/** Return who reviewed a photograph and when, and what it waits for if that is not enough. */
-const reviewLine = (photograph) =>
-  photograph.reviewed_before_grading
-    ? `${reviewText(photograph)}. It waits for its graders.`
-    : reviewText(photograph);
-
 /**
  * Open a link's page in a new tab and print it when it is there: the page itself runs no script. If the browser
  * allows no new tab, the link is followed as usual.
@@ -95,7 +89,7 @@ export function createDownloads(state, outbox, corrections) {
     const { photograph, view } = state;
     reviewed.disabled = !photograph || isAwaited(photograph);
     reviewed.checked = Boolean(photograph?.reviewed);
-    review.textContent = photograph ? reviewLine(photograph) : "";
+    review.textContent = photograph ? reviewText(photograph) : "";
     deleteButton.hidden = !view?.corrections?.edits;
     if (view?.result) links.replaceChildren(...linksOf(photograph));
     else
