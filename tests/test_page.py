@@ -373,6 +373,21 @@ def test_the_photograph_says_which_lesion_the_brush_paints(opened):
     assert caption.is_hidden()
 
 
+@pytest.mark.parametrize("width", [1920, 1440, 1366, 1280, 1180, 768, 390])
+def test_the_photograph_stays_under_the_pointer_whatever_tool_is_chosen(opened, width):
+    opened.set_viewport_size({"width": width, "height": 844})
+    until_drawn(opened)
+    places = {}
+    for key in ("v", "b", "m", "e", "w", "v"):
+        opened.keyboard.press(key)
+        until_drawn(opened)
+        places[key] = [round(at, 2) for at in tiny_page.on_screen(opened, 100, 100)]
+        shown = opened.locator("#brush-width").is_visible()
+        assert shown == (key in {"b", "e", "w"})
+
+    assert len(set(map(tuple, places.values()))) == 1, places
+
+
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
     opened.keyboard.press("0")  # from the field of view to the whole photograph
@@ -394,6 +409,31 @@ def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
 
     assert painted == [1, before + 1]
     assert opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]") == before
+
+
+def test_what_was_changed_by_hand_is_counted_at_the_threshold_that_is_shown(opened, address, photograph):
+    at, page = f"{address}/api/photographs/{photograph}", opened
+    region = page.request.get(f"{at}/regions?lesion=EX&sort=area&order=desc&limit=1").json()["regions"][0]
+    centre = [region["centroid"]["x"], region["centroid"]["y"]]
+    stroke = {"lesion": "EX", "tool": "eraser", "diameter": 60, "points": [centre]}
+    assert page.request.post(f"{at}/corrections/strokes", data=stroke).ok
+    edited = "document.querySelector('#lesions [data-code=EX] .edited').textContent"
+    page.reload()
+    until(page, READY)
+    until(page, f"() => {edited}.includes('px by hand')")
+    tables = page.request.get(f"{at}/counts").json()["lesions"]["EX"]
+    level = page.evaluate(f"{VIEW} view.lesion('EX').level }}")
+
+    def said():
+        return [int(number.replace(",", "")) for number in re.findall(r"[\d,]+", page.evaluate(edited))]
+
+    higher = next(at for at in range(level, 256) if tables["erased_px"][at] < tables["erased_px"][level] / 2)
+    at_first = said()
+    set_threshold(page, "EX", higher)
+    until(page, f"(text) => {edited} !== text", f"+0 −{at_first[1]:,} px by hand")
+
+    assert at_first == [0, tables["erased_px"][level]]
+    assert said() == ([0, tables["erased_px"][higher]] if tables["erased_px"][higher] else [])
 
 
 def test_a_stroke_that_the_server_did_not_answer_is_sent_again(opened):
@@ -519,6 +559,22 @@ def test_the_masks_in_the_zip_are_those_of_the_command_line(opened, reference, t
         for code in ("EX", "MA"):
             name = f"masks/{KEY}_{code}.png"
             assert archive.read(name) == (reference / "out" / name).read_bytes()
+
+
+def test_print_the_report_opens_it_and_the_dialogue_to_print_after_all_is_saved(opened):
+    opened.context.add_init_script("window.print = () => { window.isPrinted = true; }")
+    opened.fill("#note", "again in May")  # on its way to the server for a moment
+    with opened.context.expect_page() as event:
+        opened.locator("#report").click()
+    report = event.value
+    until(report, "() => window.isPrinted === true")
+
+    assert opened.locator("#report").inner_text() == "Print the report"
+    assert report.url.endswith("/report")
+    assert "again in May" in report.locator("dl").inner_text()
+    report.close()
+    opened.fill("#note", "")
+    until(opened, "() => foveate.isIdle()")
 
 
 # ---- accessibility and safety ----

@@ -800,7 +800,9 @@ def server_state(page, address):
             for verdict in corrections["verdicts"]
         ]
         states[photograph["name"]] = {
-            "fields": {key: photograph[key] for key in ("reviewed", "spacing_mm", "grid", "state")},
+            "fields": {
+                key: photograph[key] for key in ("reviewed", "reviewer", "spacing_mm", "grid", "state")
+            },
             "levels": {
                 code: (lesion["level"], lesion["count"], lesion["area_px"]) for code, lesion in lesions
             },

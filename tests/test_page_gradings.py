@@ -5,8 +5,10 @@ import tiny_package
 import tiny_server
 
 pytest.importorskip("playwright", reason="needs foveate[dev]: playwright")
+pytest.importorskip("axe_playwright_python")
 
 import tiny_page
+from axe_playwright_python import sync_playwright as axe
 
 if tiny_page.CHROMIUM is None:
     pytest.skip("needs chromium", allow_module_level=True)
@@ -31,6 +33,22 @@ def open_as(browser, address, identifier, name):
     page.locator("#author").fill(name)
     page.locator("#author").blur()
     return page
+
+
+def correct(page, address, author):
+    """Paint something in the open photograph under a name, elsewhere than on the page."""
+    at = f"{address}/api/photographs/{page.evaluate('() => foveate.state.photograph.id')}"
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]], "author": author}
+    assert page.request.post(f"{at}/corrections/strokes", data=stroke).ok
+
+
+def accessibility_problems(page):
+    """Return the serious problems that axe finds on a page."""
+    return [
+        violation["id"]
+        for violation in axe.Axe().run(page).response["violations"]
+        if violation["impact"] in {"serious", "critical"}
+    ]
 
 
 def said(page):
@@ -223,3 +241,73 @@ def test_the_second_graders_line_is_broken(browser, address):
 
     assert covered[0] == pytest.approx(4 * 21, abs=1)
     assert covered[1] == pytest.approx(covered[0] / 2, abs=6)
+
+
+def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says_by_whom(browser, tmp_path):
+    model = tiny_package.build(tmp_path / "tiny")
+    with tiny_page.serving(tmp_path / "data", model) as address:
+        page = open_as(browser, address, None, "Zoe")
+        correct(page, address, "Zoe")
+        page.locator("#reviewed").check()
+        tiny_page.until(page, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
+        page.close()
+    with tiny_page.serving(tmp_path / "data", model, "--double-grading") as address:
+        page = browser.new_context().new_page()
+        page.goto(address)
+        page.locator("#photographs li").wait_for()
+        page.locator("#list-filter").select_option("open")
+        rows = page.locator("#photographs li.done")
+        listed, mark = rows.count(), rows.locator(".reviewed-mark").count()
+        rows.locator(".open-button").click()
+        page.locator("#grading-begin").wait_for()
+        said, is_checked = page.locator("#review").inner_text(), page.locator("#reviewed").is_checked()
+        at = f"{address}/api/photographs/{page.url.split('#')[1]}"
+        for grader in ("Ann", "Ben"):
+            copy = page.request.post(f"{at}/gradings", data={"grader": grader}).json()["id"]
+            page.request.put(f"{address}/api/photographs/{copy}/grading", data={"done": True})
+        page.reload()
+        page.locator("#graders").wait_for()
+        outlines = page.locator("#graders label").all_inner_texts()
+        page.close()
+
+    assert (listed, mark, is_checked) == (1, 0, False)
+    assert outlines[-1].strip() == "Earlier corrections"
+    assert said.startswith("Reviewed by Zoe, ")
+    assert said.endswith(", before double grading; not decided yet")
+
+
+def test_without_double_grading_a_second_name_is_told_that_the_corrections_are_shared(browser, tmp_path):
+    model = tiny_package.build(tmp_path / "tiny")
+    shared = "() => document.getElementById('shared-corrections').textContent"
+    with tiny_page.serving(tmp_path / "data", model) as address:
+        page = open_as(browser, address, None, "Ann")
+        correct(page, address, "Ann")
+        correct(page, address, "")
+        tiny_page.until(page, "() => foveate.state.view.corrections?.authors.length === 2")
+        own, saved = page.evaluate(shared), page.locator("#save-status").inner_text()
+        page.locator("#author").fill("Ben")
+        page.locator("#author").blur()
+        tiny_page.until(page, f"() => ({shared})() !== ''")
+        told = page.evaluate(shared)
+        problems = accessibility_problems(page)
+        page.locator("#show-keys").click()
+        helped = page.locator("#help-graders").inner_text()
+        page.close()
+
+    assert own == ""
+    assert saved.endswith(" · no name given · Ann")
+    assert told.startswith("Ann has worked on this photograph: your changes go into the same corrections.")
+    for text in (told, helped):
+        assert "start the server with foveate serve --double-grading" in text
+    assert problems == []
+
+
+def test_with_double_grading_nothing_is_said_of_shared_corrections(browser, address):
+    page = open_as(browser, address, None, "Ann")
+    page.locator("#show-keys").click()
+    helped = page.locator("#help-graders").inner_text()
+    shared = page.locator("#shared-corrections").inner_text()
+    page.close()
+
+    assert shared == ""
+    assert helped.startswith("Two people grade each photograph")

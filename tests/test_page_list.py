@@ -132,6 +132,41 @@ def test_one_key_marks_as_reviewed_and_goes_on(dropped, address):
     assert dropped.locator("#reviewed").is_checked()
 
 
+def test_a_review_names_the_grader_and_the_time_in_the_row_and_beside_the_photograph(dropped, address):
+    dropped.locator("#author").fill(" Ann ")
+    dropped.locator("#reviewed").check()
+    until_on_server(dropped, address, lambda held: held["a_OD"]["reviewer"] == "Ann")
+    until(dropped, "() => /^Reviewed by Ann, .*:/.test(document.getElementById('review').textContent)")
+    row = dropped.locator("#photographs li.open .reviewed-mark").get_attribute("title")
+    beside = dropped.locator("#review").inner_text()
+    dropped.locator("#reviewed").uncheck()
+    until_on_server(dropped, address, lambda held: not held["a_OD"]["reviewed"])
+    taken_back = dropped.locator("#review").inner_text()
+    dropped.locator("#author").fill("")
+    dropped.locator("#reviewed").check()
+    until(dropped, "() => document.getElementById('review').textContent.includes(':')")
+
+    assert row == beside
+    assert taken_back == ""
+    assert dropped.locator("#review").inner_text().startswith("Reviewed by a person without a name, ")
+    assert on_server(dropped, address)["a_OD"]["reviewer"] == ""
+
+
+def test_of_two_windows_that_review_at_once_the_first_name_stays(dropped):
+    kept, said = dropped.evaluate(
+        """async () => {
+          const {changedElsewhere, omit, namesOf} = await import("/page/js/conflicts.js");
+          const fields = {reviewed: true, reviewer: "Ann", note: "mine"};
+          const base = {reviewed: false, reviewer: "", note: ""};
+          const found = changedElsewhere(base, {...base, reviewed: true, reviewer: "Ben"}, fields);
+          return [omit(fields, found), namesOf(found)];
+        }"""
+    )
+
+    assert kept == {"note": "mine"}  # a name alone would be refused
+    assert said == "'Reviewed'"
+
+
 @pytest.mark.parametrize("state", ["queued", "looking", "failed"])
 def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address, dropped, state):
     error = {"code": "no_field", "message": "No field."} if state == "failed" else None
@@ -288,6 +323,42 @@ def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, ad
 
         assert [text.split() for text in shown] == [[code, str(count)] for code, count in FOUR.items()]
         assert page.evaluate(CLIPPED) == []
+
+
+OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].flatMap((row) => {
+  const button = row.querySelector(".delete-button").getBoundingClientRect();
+  return [...row.querySelectorAll(".chip, .mark, .name")].filter((shown) => {
+    const {left, right, top, bottom} = shown.getBoundingClientRect();
+    return left < button.right && right > button.left && top < button.bottom && bottom > button.top;
+  }).map((shown) => shown.textContent);
+})"""
+"""Which texts of the rows lie under the button that deletes."""
+
+
+@pytest.mark.parametrize(("width", "has_touch"), [(1440, False), (768, True), (390, True)])
+def test_the_button_that_deletes_covers_nothing_of_its_row(browser, address, dropped, width, has_touch):
+    example = on_server(dropped, address)["c"]
+    lesions = {code: example["result"]["lesions"]["EX"] | {"count": count} for code, count in FOUR.items()}
+    told = {"eye": "right", "note": "x", "reviewed": True, "name": "a name that is far too long for it"}
+    listed = example | told | {"result": example["result"] | {"lesions": lesions, "corrected": True}}
+    answer = {"photographs": [listed], "total": 1}
+    size = {"width": width, "height": 844}
+    context = browser.new_context(viewport=size, has_touch=has_touch, is_mobile=has_touch)
+    page = context.new_page()
+    page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
+    page.goto(address)
+    until(page, "() => document.querySelectorAll('#photographs .chip').length === 4")
+    button = page.locator("#photographs .delete-button")
+    button.scroll_into_view_if_needed()
+    if not has_touch:
+        page.locator("#photographs .card").hover()
+    until(page, "() => getComputedStyle(document.querySelector('.delete-button')).opacity === '1'")
+    frame, overlaps, cut_off = button.bounding_box(), page.evaluate(OVERLAPS), page.evaluate(CLIPPED)
+    context.close()
+
+    assert overlaps == []
+    assert cut_off == []
+    assert min(frame["width"], frame["height"]) >= (36 if has_touch else 20)
 
 
 # ---- 2,000 photographs ----

@@ -114,7 +114,7 @@ def test_what_is_painted_and_erased_holds_at_every_threshold(client, one):
     x, y = region["centroid"]["x"], region["centroid"]["y"]
 
     painted = draw(client, one).json()
-    erased = draw(client, one, "eraser", [(x, y)], 9).json()
+    draw(client, one, "eraser", [(x, y)], 9)
 
     corrected = level_tile(client, one, "corrected")
     attribution = level_tile(client, one, "edits")
@@ -123,10 +123,46 @@ def test_what_is_painted_and_erased_holds_at_every_threshold(client, one):
     assert (corrected[attribution == ERASED] == 0).all()
     np.testing.assert_array_equal(corrected[attribution == 0], model_map[attribution == 0])
     np.testing.assert_array_equal(level_tile(client, one, "maps"), model_map)
-    assert erased["lesions"]["EX"]["added_px"] == np.count_nonzero(attribution == PAINTED) > 0
-    assert erased["lesions"]["EX"]["erased_px"] == np.count_nonzero(attribution == ERASED) > 0
     stacked = grey(client.get(f"{one}/stack/corrected/0/0_0.png").content)
     np.testing.assert_array_equal(stacked[2:258, 2:258], corrected)
+
+
+def test_changed_pixels_are_those_in_which_both_masks_differ_at_every_threshold(client, one):
+    region = largest(client, one)
+    x, y = region["centroid"]["x"], region["centroid"]["y"]
+    draw(client, one, "eraser", [(x, y), (128, 128)], 31)  # most of it over pixels that are no lesion
+    draw(client, one, "brush", [(x, y), (x + 40, y)], 3)  # over some that the model has found already
+    draw(client, one, "restore", [(128, 128)], 9)
+
+    state = draw(client, one, "eraser", [(40, 200)], 5).json()["lesions"]["EX"]
+
+    model, corrected = level_tile(client, one, "maps"), level_tile(client, one, "corrected")
+    told = client.get(f"{one}/counts").json()["lesions"]["EX"]
+    for level in range(1, 256):
+        ours, theirs = corrected >= level, model >= level
+        assert told["added_px"][level] == np.count_nonzero(ours & ~theirs), level
+        assert told["erased_px"][level] == np.count_nonzero(theirs & ~ours), level
+    level = state["level"]
+    assert (state["added_px"], state["erased_px"]) == (told["added_px"][level], told["erased_px"][level])
+    attribution = level_tile(client, one, "edits")
+    assert 0 < state["erased_px"] < np.count_nonzero(attribution == ERASED)
+    assert 0 < state["added_px"] < np.count_nonzero(attribution == PAINTED)
+    for layer in ("model", "corrected"):
+        lesions = client.get(f"{one}/counts", params={"layer": layer}).json()["lesions"]
+        assert sum(lesions["MA"]["added_px"] + lesions["MA"]["erased_px"]) == 0
+
+
+def test_a_whole_mask_replaces_the_verdicts_on_its_lesion(client, one):
+    judge(client, one, largest(client, one), "rejected")
+    judge(client, one, largest(client, one, "MA"), "rejected")
+    white = tiny_server.png(np.full((256, 256), 255, np.uint8))
+    headers = {"Content-Type": "image/png"}
+
+    replaced = client.put(f"{one}/corrections/masks/EX", content=white, headers=headers).json()
+    undone = client.post(f"{one}/corrections/undo", json={}).json()
+
+    assert [verdict["lesion"] for verdict in replaced["verdicts"]] == ["MA"]
+    assert [verdict["lesion"] for verdict in undone["verdicts"]] == ["EX", "MA"]
 
 
 def test_counts_and_lists_include_corrections(client, one):

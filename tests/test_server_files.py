@@ -122,6 +122,45 @@ def test_corrections_lie_beside_the_models_files_and_change_none(client, model, 
     assert unzipped(client.get(f"{one}/download")) == own
 
 
+@pytest.mark.parametrize("kind", ["single", "selection", "batch"])
+def test_a_download_says_which_figures_are_the_models_and_which_are_corrected(client, kind):
+    batch = client.post("/api/batches", json={"name": "figures"}).json()["id"]
+    contents = [picture(41), picture(42)][: 1 if kind == "single" else 2]
+    photographs = [done(client, content, "eye.png", batch=batch) for content in contents]
+    identifiers = [photograph["id"] for photograph in photographs]
+
+    def download():
+        if kind == "selection":
+            return client.post("/api/downloads", json={"photographs": identifiers})
+        kept = f"batches/{batch}" if kind == "batch" else f"photographs/{identifiers[0]}"
+        return client.get(f"/api/{kept}/download")
+
+    def figures(photograph):
+        lesions = client.get(f"/api/photographs/{photograph['id']}").json()["result"]["lesions"]
+        return [str(lesions[code][key]) for code in ("EX", "MA") for key in ("count", "area_px")]
+
+    def rows(content):
+        columns = [f"{code}_{key}" for code in ("EX", "MA") for key in ("count", "area_px")]
+        table = list(csv.DictReader(io.StringIO(content.decode())))
+        return [row["photograph"] for row in table], [[row[column] for column in columns] for row in table]
+
+    before = unzipped(download())
+    models = [figures(photograph) for photograph in photographs]
+    stroke(client, f"/api/photographs/{identifiers[0]}")
+    after = unzipped(download())
+
+    assert not [name for name in before if name.startswith("corrected/")]
+    assert after["summary.csv"] == before["summary.csv"]
+    names, corrected = rows(after["corrected/summary.csv"])
+    assert names == ["eye", "eye-2"][: len(photographs)]
+    assert rows(after["summary.csv"])[1] == models
+    assert corrected == [figures(photograph) for photograph in photographs]
+    assert corrected[0] != models[0]  # the second one was not corrected: its figures are the model's
+    header = after["summary.csv"].splitlines()[0]
+    assert after["corrected/summary.csv"].splitlines()[0] == header
+    assert b"model's own results" in after["corrected/README.txt"]
+
+
 def test_corrected_photographs_are_a_set_that_training_reads_as_it_is(client, tmp_path):
     batch = client.post("/api/batches", json={}).json()["id"]
     contents = [picture(21), picture(22), picture(23)]

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import json
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -355,3 +357,77 @@ def test_a_starting_mask_is_what_all_or_any_marked():
     np.testing.assert_array_equal(starting_mask(masks, "grader:Ben"), two)
     with pytest.raises(ServiceError, match="source 'Ann' is unknown"):
         starting_mask(masks, "Ann")
+
+
+@pytest.fixture
+def reviewed_before(model, tmp_path):
+    """Yield a server that began to require graders after somebody had corrected and reviewed a photograph."""
+    data = tmp_path / "data"
+    with tiny_server.running(data, model) as client:
+        photograph = done(client)["id"]
+        assert draw(client, photograph, author="Zoe").status_code == 200
+        client.patch(f"/api/photographs/{photograph}", json={"reviewed": True, "reviewer": "Zoe"})
+    with tiny_server.running(data, model, double_grading=True) as client:
+        yield client, photograph
+
+
+def review_of(client, identifier):
+    photograph = client.get(f"/api/photographs/{identifier}").json()
+    return [photograph[key] for key in ("reviewed", "reviewed_before_grading", "reviewer")]
+
+
+def report_of(client, identifier):
+    return client.service.reports.report(client.service.record(identifier)).reviewed
+
+
+def test_a_photograph_that_was_reviewed_before_double_grading_waits_for_its_graders(reviewed_before):
+    client, photograph = reviewed_before
+    waiting = review_of(client, photograph), report_of(client, photograph)
+    for name in ("Ann", "Ben"):
+        finish(client, begin(client, photograph, name)["id"])
+    graded_by_two = review_of(client, photograph)
+    client.post(f"/api/photographs/{photograph}/adjudication", json={"adjudicator": "Carol"})
+    begun = review_of(client, photograph)
+    client.patch(f"/api/photographs/{photograph}", json={"reviewed": True, "reviewer": "Carol"})
+
+    assert waiting[0] == graded_by_two == [False, True, "Zoe"]
+    assert waiting[1].startswith("Marked as reviewed by Zoe, 20")
+    assert waiting[1].endswith(", before double grading; not decided yet.")
+    assert begun == [False, False, ""]
+    assert review_of(client, photograph) == [True, False, "Carol"]
+
+
+def test_a_review_without_an_adjudication_counts_if_it_was_made_after_all_gradings(reviewed_before):
+    client, photograph = reviewed_before
+    for name in ("Ann", "Ben"):
+        finish(client, begin(client, photograph, name)["id"])
+
+    client.patch(f"/api/photographs/{photograph}", json={"reviewed": True, "reviewer": "Carol"})
+
+    assert review_of(client, photograph) == [True, False, "Carol"]
+
+
+def test_an_earlier_review_stays_on_record_in_downloads_but_is_no_decision(reviewed_before):
+    client, photograph = reviewed_before
+
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/api/photographs/{photograph}/download").content)) as files:
+        table = files.read("photographs.csv").decode()
+        journal = json.loads(files.read("corrected/corrections/eye.json"))
+
+    (row,) = csv.DictReader(io.StringIO(table))
+    assert (row["reviewed"], row["reviewer"]) == ("0", "Zoe")
+    assert (journal["reviewed"], journal["reviewer"]) == (False, "Zoe")
+
+
+def test_a_decision_that_begins_with_the_models_result_holds_no_earlier_correction(reviewed_before):
+    client, photograph = reviewed_before
+    corrected = mask(client, photograph)
+    for name in ("Ann", "Ben"):
+        copy = begin(client, photograph, name)["id"]
+        finish(client, copy)
+
+    body = {"adjudicator": "Carol", "from": "model"}
+    assert client.post(f"/api/photographs/{photograph}/adjudication", json=body).status_code == 201
+
+    assert (corrected != mask(client, copy)).any()  # the copy is the model's result, which nobody has changed
+    np.testing.assert_array_equal(mask(client, photograph), mask(client, copy))

@@ -105,12 +105,47 @@ def test_a_level_that_is_the_models_own_leaves_the_models_threshold_as_it_is(cli
 def test_a_report_names_who_corrected_what(client, filed):
     ann, ben = report_of(client, filed).corrections
 
-    assert re.fullmatch(r"Ann, last 20\d\d-.* UTC: EX: 1 painted; MA: 1 erased\.", ann)
-    assert re.fullmatch(r"Ben, last 20\d\d-.* UTC: EX: 1 painted\.", ben)
+    assert re.fullmatch(
+        r"Ann, last 20\d\d-.* UTC: EX: 1 stroke painted \(\d+ px added\); MA: 1 stroke erased \(.*\)\.", ann
+    )
+    assert re.fullmatch(r"Ben, last 20\d\d-.* UTC: EX: 1 stroke painted \(\d+ px added\)\.", ben)
     untouched = report_of(client, done(client)["id"])
     assert "eye not stated" in untouched.facts
     assert untouched.corrections == ("Nobody has corrected this result; it is the model's.",)
     assert untouched.grid is None
+
+
+@pytest.mark.parametrize("spacing", [None, 0.004])
+def test_a_report_says_what_was_corrected_and_how_many_pixels_that_changed(client, spacing):
+    photograph = done(client)["id"]
+    one = f"/api/photographs/{photograph}"
+    client.patch(one, json={"spacing_mm": spacing})
+    asked = {"lesion": "EX", "sort": "area", "order": "desc"}
+    regions = client.get(f"{one}/regions", params=asked).json()["regions"]
+    for region, verdict in zip(regions, ("rejected", "questionable"), strict=False):
+        body = {"lesion": "EX", "level": region["level"], **region["inside"], "verdict": verdict}
+        assert client.post(f"{one}/corrections/verdicts", json=body | {"author": "Ann"}).status_code == 200
+    stroke(client, one, author="Ann", points=[[10.5, 10.5]], diameter=1)
+    stroke(client, one, author="Ann", points=[[10.5, 10.5]], diameter=1)
+    stroke(client, one, author="Ann", lesion="MA", tool="eraser", points=[[5.5, 5.5]], diameter=1)
+    stroke(client, one, author="Ann", tool="restore", points=[[10.5, 10.5]], diameter=1)
+
+    (said,) = report_of(client, photograph).corrections
+    rejected = f"{regions[0]['area_px']:,} px" if spacing is None else None
+    pixel = "1 px" if spacing is None else "0.000016 mm²"
+
+    assert (f"EX: 1 region rejected ({rejected} removed)" in said) == (spacing is None)
+    assert "1 region marked as questionable, 2 strokes painted" in said
+    assert f"2 strokes painted ({pixel} added), 1 stroke restored to the model's ({pixel} removed)" in said
+    assert said.endswith("MA: 1 stroke erased (no pixel changed).")
+
+
+def test_a_report_says_above_its_table_whose_figures_it_holds(client, filed):
+    corrected, page = report_of(client, filed), client.get(f"/api/photographs/{filed}/report").text
+
+    assert corrected.figures == "Figures with the corrections below"
+    assert f"<caption>{corrected.figures}</caption>" in page
+    assert report_of(client, done(client)["id"]).figures == "The model's own figures"
 
 
 NOTE = "again in May\nдва пятна"

@@ -17,6 +17,7 @@ from foveate.server.errors import ServiceError
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.progress import ProgressRegister
 from foveate.server.review.current_counts import threshold_of
+from foveate.server.review.gradings import Gradings
 from foveate.server.storage import gradings, tiles
 from foveate.server.storage.database import BatchRecord, CurrentCounts, Database, Record
 from foveate.server.storage.facts import PhotographFacts, StoredFacts
@@ -32,11 +33,13 @@ class Presenter:
         database: Database,
         events: EventBroker,
         progress: ProgressRegister,
+        gradings: Gradings,
         keep: timedelta | None,
     ) -> None:
         self._database = database
         self._events = events
         self._progress = progress
+        self._gradings = gradings
         self._keep = keep
 
     def publish(self, record: Record) -> None:
@@ -65,6 +68,7 @@ class Presenter:
         position = None
         if record.state == "queued":
             position = self._database.position(record) if positions is None else positions.get(record.id)
+        reviewed_before = self._gradings.reviewed_before(record)
         return schemas.PhotographBody(
             id=record.id,
             etag=etag(record),
@@ -85,7 +89,10 @@ class Presenter:
             height=record.height,
             spacing_mm=record.spacing_mm,
             tiles=tile_levels((record.height, record.width)),
-            reviewed=record.reviewed,
+            reviewed=record.reviewed and not reviewed_before,
+            reviewer=record.reviewer,
+            reviewed_at=None if record.reviewed_at is None else stamp(record.reviewed_at),
+            reviewed_before_grading=reviewed_before,
             grid=None if record.grid is None else schemas.GridBody.model_validate(record.grid.model_dump()),
             eye=record.eye,
             note=record.note,

@@ -99,6 +99,7 @@ class Changes(Body):
     thresholds: dict[LesionCode, Threshold] | None = None
     levels: dict[LesionCode, Level] | None = None
     reviewed: bool | None = None
+    reviewer: Author | None = None
     spacing_mm: Millimetres | None = None
     grid: GridBody | None = None
     eye: Eye | None = None
@@ -349,6 +350,11 @@ class PhotographBody(Body):
     spacing_mm: float | None
     tiles: Tiles
     reviewed: bool
+    reviewer: str
+    """Who marked it as reviewed; empty if no name was given."""
+    reviewed_at: str | None
+    reviewed_before_grading: bool
+    """Whether somebody had reviewed it before it had to wait for graders; `reviewed` is false then."""
     grid: GridBody | None
     eye: Eye | None
     note: str
@@ -411,6 +417,10 @@ class LesionCounts(Body):
     regions: list[int]
     area_px: list[int]
     mask_px: list[int]
+    added_px: list[int]
+    """Pixels of the corrected mask that are not in the model's."""
+    erased_px: list[int]
+    """Pixels of the model's mask that are not in the corrected one."""
 
 
 class Counts(Body):
@@ -474,7 +484,9 @@ class CorrectedLesion(Body):
     """The counts of a lesion after corrections."""
 
     added_px: int
+    """Pixels of the corrected mask that are not in the model's, at the current threshold."""
     erased_px: int
+    """Pixels of the model's mask that are not in the corrected one, at the current threshold."""
     level: int
     count: int
     area_px: int

@@ -167,8 +167,8 @@ def _assemble(
     """Return the service, made of parts that are open; its queue is not started."""
     memory, packs = MapCache(options.limits.memory), Packs()
     progress = ProgressRegister()
-    presenter = Presenter(database, events, progress, options.limits.keep)
     gradings = Gradings(database, data_dir, required=options.double_grading)
+    presenter = Presenter(database, events, progress, gradings, options.limits.keep)
     corrections = Corrections(database, data_dir, memory, gradings)
     measures = PhotographMeasures(corrections, memory)
     reports = Reports(database, data_dir, packs, measures, presenter)
@@ -184,7 +184,15 @@ def _assemble(
         on_change=presenter.publish,
         on_delete=_forgetter(memory, report_jobs, packs, data_dir),
     )
-    exports = Exports(database, data_dir, jobs, corrections=corrections, measures=measures, field=model.field)
+    exports = Exports(
+        database,
+        data_dir,
+        jobs,
+        corrections=corrections,
+        measures=measures,
+        gradings=gradings,
+        field=model.field,
+    )
     return Service(
         options=options,
         model=model,

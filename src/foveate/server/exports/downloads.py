@@ -13,6 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
@@ -27,6 +28,7 @@ from foveate.server.jobs.protocol import (
 from foveate.server.jobs.queue import JobQueue
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import threshold_of
+from foveate.server.review.gradings import Gradings
 from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir
@@ -35,7 +37,7 @@ from foveate.server.storage.remains import delete_remains
 from foveate.version import version
 from foveate.writers import maps, result_paths, tables
 from foveate.writers import page as pages
-from foveate.writers.results import NOTICE, Provenance
+from foveate.writers.results import NOTICE, Provenance, SummaryRow
 
 ETDRS = "etdrs.csv"
 """The burden by field, if a grid was placed."""
@@ -43,8 +45,22 @@ ETDRS = "etdrs.csv"
 PHOTOGRAPHS = "photographs.csv"
 """Eye, note and review of each photograph, if any of them is stated."""
 
+CORRECTED = "corrected"
+"""Folder of the files that hold corrections, where there are any."""
+
+SUMMARY = "summary.csv"
+
+README = """\
+This folder holds the results with the corrections that people made. In its summary.csv, a photograph that
+nobody corrected has the model's figures. corrections/ says who corrected what, and when.
+
+The files beside this folder (summary.csv, index.html, masks, overlays, regions) hold the model's own results,
+without corrections.
+"""
+"""Text file in the folder of corrections: whose figures are where."""
+
 PARTS = (
-    *("maps", "masks", "overlays", "regions", "page", "corrected", "summary.csv", "index.html"),
+    *("maps", "masks", "overlays", "regions", "page", CORRECTED, SUMMARY, "index.html"),
     *(ETDRS, PHOTOGRAPHS),
 )
 """The parts that a zip of results may contain."""
@@ -64,6 +80,7 @@ class Exports:
         *,
         corrections: Corrections,
         measures: PhotographMeasures,
+        gradings: Gradings,
         field: str,
     ) -> None:
         self._database = database
@@ -71,6 +88,7 @@ class Exports:
         self._jobs = jobs
         self._corrections = corrections
         self._measures = measures
+        self._gradings = gradings
         self._field = field
         self._lock = threading.Lock()
         self._readers: Counter[Path] = Counter()
@@ -104,7 +122,8 @@ class Exports:
             and record.spacing_mm == record.predicted.photograph.spacing_mm
         ):
             return directory.results
-        selected = [dict(record.thresholds), record.spacing_mm, record.revision if edits else 0]
+        journal = [record.revision, *_review(self._gradings.as_decided(record)).values()]
+        selected = [dict(record.thresholds), record.spacing_mm, journal if edits else 0]
         out = (
             directory.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
         )
@@ -151,7 +170,7 @@ class Exports:
             photograph=JournalPhotograph(name=record.key, sha256=record.sha256),
             model=record.predicted.model,
             thresholds=_thresholds(record),
-            reviewed=record.reviewed,
+            **_review(self._gradings.as_decided(record)),
             revision=record.revision,
             edits=tuple(
                 JournalEdit(
@@ -174,7 +193,9 @@ class Exports:
             ServiceError: as `results`.
         """
         with self.results(record) as folder:
-            made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: _statements([(record.key, record)])}
+            made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: self._statements([(record.key, record)])}
+            if _is_corrected(folder):
+                made[CORRECTED] = _corrected_summary([_row(folder, record.key, record.key)])
             tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
             return self._zip([*_within(folder, parts), *tables_of])
 
@@ -196,6 +217,16 @@ class Exports:
         if any(record.grid is not None for record in records):
             yield ETDRS, self.etdrs_csv(records)
 
+    def _statements(self, records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
+        """Yield the table of eyes, notes and reviews for a zip, if any is stated.
+
+        Args:
+            records: name of a photograph in the zip, and its record.
+        """
+        rows = [(key, self._gradings.as_decided(record)) for key, record in records]
+        if any(photograph_table.has_statements(record) for _, record in rows):
+            yield PHOTOGRAPHS, photograph_table.photographs_csv(rows)
+
     def zip_results_of(self, records: Sequence[Record]) -> Path:
         """Return a zip of the files of several photographs, with one summary and one page for all.
 
@@ -206,25 +237,28 @@ class Exports:
             raise errors.not_ready("none of these photographs is done yet; wait for the first")
 
         def entries() -> Iterator[Entry]:
-            rows, provenance, keyed = [], None, dict[str, Record]()
-            parts = frozenset(PARTS) - {"summary.csv", "index.html", ETDRS, PHOTOGRAPHS}
+            rows, with_corrections, is_corrected = [], [], False
+            provenance, keyed = None, dict[str, Record]()
+            parts = frozenset(PARTS) - {SUMMARY, "index.html", ETDRS, PHOTOGRAPHS}
             for record in records:
                 key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
                 keyed[key] = record
                 with self.results(record) as folder:
                     for name, content in _within(folder, parts):
                         yield name.replace(f"/{record.key}", f"/{key}"), content
-                    table = folder / result_paths.regions_file(record.key, ".json")
-                    result = json.loads(table.read_bytes())
-                rows.append(tables.row_of(result, key))
-                model = result["model"]
-                provenance = Provenance(name=model["name"], version=model["version"], digest=model["sha256"])
+                    rows.append(tables.row_of(_document(folder, record.key), key))
+                    with_corrections.append(_row(folder, record.key, key))
+                    is_corrected |= _is_corrected(folder)
+                model = record.predicted.model
+                provenance = Provenance(name=model.name, version=model.version, digest=model.sha256)
             codes = list(dict.fromkeys(code for row in rows for code in row.loads))
             assert provenance is not None
-            yield "summary.csv", tables.summary(rows, codes)
+            yield SUMMARY, tables.summary(rows, codes)
+            if is_corrected:
+                yield from _corrected_summary(with_corrections)
             yield "index.html", pages.index(rows, codes, provenance)
             yield from self._etdrs(records)
-            yield from _statements(list(keyed.items()))
+            yield from self._statements(list(keyed.items()))
 
         return self._zip(entries())
 
@@ -235,7 +269,9 @@ class Exports:
             ServiceError: nobody has corrected or reviewed any of the photographs.
         """
         corrected = [
-            record for record in records if record.reviewed or self._database.corrected_lesions(record.id)
+            record
+            for record in map(self._gradings.as_decided, records)
+            if record.reviewed or self._database.corrected_lesions(record.id)
         ]
         if not corrected:
             raise errors.not_ready("none of these photographs is corrected or reviewed yet")
@@ -260,7 +296,7 @@ class Exports:
         journal = self.journal(record)
         if journal is not None:
             return tables.utf8(journal.model_dump_json(indent=2))
-        content = {"model": record.predicted.model.model_dump(), "reviewed": True, "edits": []}
+        content = {"model": record.predicted.model.model_dump(), **_review(record), "edits": []}
         return tables.utf8(json.dumps(content, indent=2, ensure_ascii=False))
 
     def _photograph(self, record: Record) -> Path:
@@ -310,6 +346,16 @@ class Exports:
         return path
 
 
+def _review(record: Record) -> dict[str, Any]:
+    """Return what a journal says of the review of its photograph."""
+    time = record.reviewed_at
+    return {
+        "reviewed": record.reviewed,
+        "reviewer": record.reviewer,
+        "reviewed_at": None if time is None else presenters.stamp(time),
+    }
+
+
 def _thresholds(record: Record) -> dict[str, float]:
     """Return lesion -> its current threshold, the probability from which a pixel is lesion."""
     return {
@@ -332,14 +378,33 @@ def parts(names: str | None) -> frozenset[str]:
     return selected
 
 
-def _statements(records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
-    """Yield the table of eyes, notes and reviews for a zip, if any is stated.
+def _is_corrected(folder: Path) -> bool:
+    """Return whether the folder of a photograph's files holds corrections."""
+    return (folder / CORRECTED).is_dir()
+
+
+def _document(folder: Path, key: str) -> dict[str, Any]:
+    """Return the results of a photograph as its JSON file in a folder states them."""
+    content: dict[str, Any] = json.loads((folder / result_paths.regions_file(key, ".json")).read_bytes())
+    return content
+
+
+def _row(folder: Path, key: str, name: str) -> SummaryRow:
+    """Return the figures of a photograph with its corrections; the model's if nobody has corrected it.
 
     Args:
-        records: name of a photograph in the zip, and its record.
+        folder: the folder of the photograph's files.
+        key: name of its files there.
+        name: name of its files in the zip.
     """
-    if any(photograph_table.has_statements(record) for _, record in records):
-        yield PHOTOGRAPHS, photograph_table.photographs_csv(records)
+    return tables.row_of(_document(folder / CORRECTED if _is_corrected(folder) else folder, key), name)
+
+
+def _corrected_summary(rows: Sequence[SummaryRow]) -> Iterator[Entry]:
+    """Yield the summary with corrections, and a text that says whose figures are where."""
+    codes = list(dict.fromkeys(code for row in rows for code in row.loads))
+    yield f"{CORRECTED}/{SUMMARY}", tables.summary(rows, codes)
+    yield f"{CORRECTED}/README.txt", README.encode()
 
 
 def _within(folder: Path, parts: frozenset[str]) -> Iterator[Entry]:

@@ -4,7 +4,7 @@ Knows:   what a report says, and in which words.
 Ignores: how a page is laid out; `report_page` makes HTML from a report, and `report_pdf` a PDF.
 """
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,9 @@ from jaxtyping import UInt8
 from foveate.server import errors, schemas
 from foveate.server.exports import report_pictures
 from foveate.server.presenters import Presenter
+from foveate.server.review.current_counts import level_of
+from foveate.server.review.edits import patch_of
+from foveate.server.review.layers import changed_px
 from foveate.server.review.measures import PhotographMeasures, placed_grid
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Edit, Record
@@ -23,6 +26,7 @@ from foveate.server.storage.tiles import Packs
 from foveate.timestamps import utc_timestamp
 from foveate.types import Box
 from foveate.version import version
+from foveate.wording import quantity
 from foveate.writers import overlays
 from foveate.writers.overlays import STYLES, Style
 from foveate.writers.results import NOTICE
@@ -31,8 +35,14 @@ from foveate.writers.tables import percentage
 MOST = 100
 """Maximum number of photographs in one file: 12 megapixels take 2.5 s of processor time (our choice)."""
 
+SMALL_MM2 = 0.01
+"""Below this area, mm², three decimals would round too much away (our choice)."""
+
 AUTHORS = 5
 """Maximum number of people whose corrections are listed; more would not fit on the page."""
+
+UNNAMED = "a person without a name"
+"""Stands for whoever corrected or reviewed without a name."""
 
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
@@ -87,12 +97,14 @@ class PhotographReport:
     """The photograph, JPEG."""
     annotated: bytes
     """The same with outlines, and with the grid if it was placed."""
+    figures: str
+    """Whose figures the table of lesions holds: the model's, or with corrections."""
     lesions: tuple[LesionRow, ...]
     quality: str
     doubtful: bool
     """Whether the quality may spoil the result."""
     reviewed: str
-    """Whether somebody has looked through the result."""
+    """Who has looked through the result and when, or that nobody has."""
     corrections: tuple[str, ...]
     """Who corrected what, one line for each person; if nobody has, one line that says so."""
     grid: GridTable | None
@@ -136,11 +148,12 @@ class Reports:
             note=tuple(line for line in record.note.splitlines() if line.strip()),
             plain=overlays.jpeg(plain),
             annotated=overlays.jpeg(annotated),
+            figures="Figures with the corrections below" if result.corrected else "The model's own figures",
             lesions=tuple(_lesion_row(code, lesion) for code, lesion in result.lesions.items()),
             quality=_quality(result.quality),
             doubtful=bool(result.quality),
-            reviewed="Marked as reviewed." if record.reviewed else "Not marked as reviewed.",
-            corrections=_corrections(edits),
+            reviewed=_reviewed(body),
+            corrections=_corrections(edits, self._changed_px(record), record.spacing_mm),
             grid=None if burden is None else _grid_table(burden, result.lesions, record.spacing_mm),
             origin=_origin(body, result),
             notice=NOTICE,
@@ -160,6 +173,23 @@ class Reports:
             )
         existing = (record for record in records if self._database.get(record.id) is not None)
         return [self.report(record) for record in existing]
+
+    def _changed_px(self, record: Record) -> dict[int, tuple[int, int]]:
+        """Return how many pixels each edit added to its mask, and how many it removed.
+
+        Masks are those at the current thresholds. The keys are the numbers of the edits; edits that
+        change no pixel of a layer are left out.
+        """
+        changed = {}
+        for lesion in self._database.corrected_lesions(record.id):
+            model = self._measures.stored_map(record, lesion, "model")
+            level = level_of(record.predicted, record.thresholds, lesion)
+            for edit in self._database.edits_with_pixels(record.id, lesion):
+                before, after = patch_of(edit, edit.before), patch_of(edit, edit.after)
+                assert before is not None
+                assert after is not None
+                changed[edit.number] = changed_px(model[after.box.slices], before.pixels, after.pixels, level)
+        return changed
 
     def _pictures(self, record: Record) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]]:
         """Return the plain and the annotated picture."""
@@ -232,42 +262,86 @@ def _quality(codes: Sequence[str]) -> str:
     return f"Doubtful: {line}."
 
 
-def _corrections(edits: Sequence[Edit]) -> tuple[str, ...]:
-    """Return who corrected what, a line for each person."""
+def _reviewed(body: schemas.PhotographBody) -> str:
+    """Return who marked a photograph as reviewed and when, or that nobody did."""
+    if not (body.reviewed or body.reviewed_before_grading):
+        return "Not marked as reviewed."
+    before = ", before double grading; not decided yet" if body.reviewed_before_grading else ""
+    if body.reviewed_at is None:
+        return f"Marked as reviewed{before}; by whom and when was not recorded."
+    return f"Marked as reviewed by {body.reviewer or UNNAMED}, {_day(body.reviewed_at)}{before}."
+
+
+def _corrections(
+    edits: Sequence[Edit], changed: Mapping[int, tuple[int, int]], spacing: float | None
+) -> tuple[str, ...]:
+    """Return who corrected what, a line for each person.
+
+    Args:
+        edits: the edits that are not undone.
+        changed: number of an edit -> pixels that it added to its lesion's mask, and that it removed.
+        spacing: millimetres per pixel; None if not known.
+    """
     if not edits:
         return ("Nobody has corrected this result; it is the model's.",)
     by_author: dict[str, list[Edit]] = {}
     for edit in edits:
-        by_author.setdefault(edit.author or "a person without a name", []).append(edit)
-    lines = [_author_line(author, own_edits) for author, own_edits in by_author.items()]
+        by_author.setdefault(edit.author or UNNAMED, []).append(edit)
+    lines = [_author_line(author, own_edits, changed, spacing) for author, own_edits in by_author.items()]
     if len(lines) > AUTHORS:
         lines = [*lines[:AUTHORS], f"and {len(lines) - AUTHORS} more people; see the journal of corrections"]
     return tuple(lines)
 
 
-def _author_line(author: str, edits: Sequence[Edit]) -> str:
-    by_lesion: dict[str, Counter[str]] = {}
+def _author_line(
+    author: str, edits: Sequence[Edit], changed: Mapping[int, tuple[int, int]], spacing: float | None
+) -> str:
+    by_action: dict[tuple[str, str, str], list[Edit]] = {}
     for edit in edits:
-        by_lesion.setdefault(edit.lesion, Counter())[_kind(edit)] += 1
-    parts = [
-        f"{lesion}: {', '.join(f'{number} {kind}' for kind, number in kinds.items())}"
-        for lesion, kinds in by_lesion.items()
-    ]
+        by_action.setdefault((edit.lesion, *_action(edit)), []).append(edit)
+    parts: dict[str, list[str]] = {}
+    for (lesion, noun, verb), same in by_action.items():
+        pixels = [changed[edit.number] for edit in same if edit.number in changed]
+        action = f"{quantity(len(same), noun)} {verb}{_changed_area(pixels, spacing)}"
+        parts.setdefault(lesion, []).append(action)
+    actions = "; ".join(f"{lesion}: {', '.join(done)}" for lesion, done in parts.items())
     last = _day(utc_timestamp(datetime.fromtimestamp(max(edit.time for edit in edits), UTC)))
-    return f"{author}, last {last}: {'; '.join(parts)}."
+    return f"{author}, last {last}: {actions}."
 
 
-def _kind(edit: Edit) -> str:
-    """Return the type of an edit, in words that can follow a number."""
+def _action(edit: Edit) -> tuple[str, str]:
+    """Return what was edited, a noun that can follow a number, and what was done with it."""
     match edit.details:
         case StrokeDetails():
-            return {"brush": "painted", "eraser": "erased", "restore": "restored"}.get(
-                edit.details.tool, edit.details.tool
-            )
+            tools = {"brush": "painted", "eraser": "erased", "restore": "restored to the model's"}
+            return "stroke", tools[edit.details.tool]
         case VerdictDetails():
-            return "verdict taken back" if edit.details.verdict == "none" else edit.details.verdict
+            verdicts = {"questionable": "marked as questionable", "none": "given back to the model"}
+            return "region", verdicts.get(edit.details.verdict, edit.details.verdict)
         case _:
-            return "whole mask"
+            return "whole mask", "replaced"
+
+
+def _changed_area(changed: Sequence[tuple[int, int]], spacing: float | None) -> str:
+    """Return the area that edits added and removed, in brackets; '' if no edit concerns pixels."""
+    if not changed:
+        return ""
+    added, removed = (sum(pixels) for pixels in zip(*changed, strict=True))
+    parts = [
+        f"{_small_area(pixels, spacing)} {done}"
+        for pixels, done in ((added, "added"), (removed, "removed"))
+        if pixels
+    ]
+    return f" ({', '.join(parts) or 'no pixel changed'})"
+
+
+def _small_area(pixels: int, spacing: float | None) -> str:
+    """Return an area that may be that of a few pixels, with its unit."""
+    if spacing is None or pixels * spacing**2 >= SMALL_MM2:
+        return _area(pixels, None if spacing is None else pixels * spacing**2)
+    area = pixels * spacing**2
+    decimals = 1 - math.floor(math.log10(area))  # two digits that are not 0
+    return f"{area:.{decimals}f} mm²"
 
 
 def _grid_table(

@@ -181,12 +181,13 @@ def _page(report: PhotographReport, width: float) -> list[Flowable]:
         _text(" · ".join(report.facts), 8.5, grey=True),
         _notice(report.notice, width),
         _pictures(report, width),
+        _text(report.figures, 8.5, bold=True),
         _lesion_table(report.lesions, width),
     ]
     if report.grid is not None:
         parts += [_text(report.grid.caption, 8.5, bold=True), _grid_table(report.grid, width)]
     parts += [_remarks(report, width), _signature(width), _text(report.origin, 6.8, grey=True)]
-    if not shows_all("".join((report.title, *report.note, *report.corrections))):
+    if not shows_all("".join((report.title, *report.note, *report.corrections, report.reviewed))):
         line = f"{MISSING} stands for a letter that this document has no font for; the HTML report shows it."
         parts.append(_text(line, 6.8, grey=True))
     return [flowable for part in parts for flowable in (part, Spacer(0, 3))]

@@ -115,6 +115,9 @@ class Journal(Message):
     model: ModelName
     thresholds: dict[str, float]
     reviewed: bool
+    reviewer: str
+    """Who marked it as reviewed; empty if nobody did, or without a name."""
+    reviewed_at: str | None
     revision: int
     edits: tuple[JournalEdit, ...]
 

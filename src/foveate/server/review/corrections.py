@@ -78,6 +78,10 @@ class Corrections:
         """Return the mask of the corrected map at the current threshold, including the smallest regions."""
         return self.corrected(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
 
+    def model_mask(self, record: Record, lesion: str) -> Bool[np.ndarray, "H W"]:
+        """Return the mask of the model's map at the current threshold, including the smallest regions."""
+        return self.model(record, lesion) >= level_of(record.predicted, record.thresholds, lesion)
+
     def layer(self, record: Record, lesion: str) -> Layer:
         """Return a lesion's layer of edits; it is empty if there are none."""
 
@@ -269,9 +273,14 @@ class Corrections:
         return counts_at(counts, level_of(record.predicted, record.thresholds, lesion))
 
     def verdicts(self, identifier: str) -> list[Edit]:
-        """Return the verdicts that are not undone, replaced or withdrawn, the earliest first."""
+        """Return the verdicts that are not undone, replaced or withdrawn, the earliest first.
+
+        A whole mask replaces the verdicts on its lesion that were given before it.
+        """
+        edits = [edit for edit in self._database.edits(identifier) if not edit.undone]
+        last_masks = {edit.lesion: edit.number for edit in edits if edit.kind == "mask"}
         verdicts = [
-            edit for edit in self._database.edits(identifier) if edit.kind == "verdict" and not edit.undone
+            edit for edit in edits if edit.kind == "verdict" and edit.number > last_masks.get(edit.lesion, 0)
         ]
         replaced = {number for edit in verdicts for number in edit.verdict.replaces}
         return [edit for edit in verdicts if edit.number not in replaced and edit.verdict.verdict != "none"]

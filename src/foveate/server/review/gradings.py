@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool
@@ -62,6 +63,27 @@ class Gradings:
         """Return whether anybody may see a photograph's gradings: there are enough, and all are done."""
         gradings = self.of(record)
         return len(gradings) >= GRADERS and all(grading.done is not None for grading in gradings)
+
+    def reviewed_before(self, record: Record) -> bool:
+        """Return whether a photograph was reviewed before its graders were done, so that it waits for them.
+
+        Such a review is one person's, made before the server required graders or before anybody graded; it is
+        kept, but is no decision between gradings.
+        """
+        if not record.reviewed or stored.grading_in(self._database, record.id) is not None:
+            return False
+        gradings = self.of(record)
+        if not (self._required or gradings):
+            return False
+        if self.adjudication(record) is not None:  # which has withdrawn any earlier review
+            return False
+        if not self.is_open(record) or record.reviewed_at is None:
+            return True
+        return record.reviewed_at < max(grading.done or 0.0 for grading in gradings)
+
+    def as_decided(self, record: Record) -> Record:
+        """Return a photograph, not reviewed if it was reviewed only before its graders were done."""
+        return replace(record, reviewed=False) if self.reviewed_before(record) else record
 
     def begin(self, record: Record, grader: str) -> Record:
         """Return a grader's copy of a photograph; it is created if it does not exist yet.
@@ -166,7 +188,8 @@ class Gradings:
     def _require_adjudicable(self, record: Record) -> None:
         if (self._required or self.of(record)) and not self.is_open(record):
             raise errors.not_ready(
-                f"at least {GRADERS} people must grade this photograph first; begin a grading of your own"
+                f"at least {GRADERS} people must grade this photograph first; begin a grading of your own "
+                "(on the page: 'Grade this photograph' under Review and downloads)"
             )
 
     def author(self, record: Record, author: str) -> str:
@@ -188,6 +211,8 @@ class Gradings:
         self, record: Record, adjudicator: str, source: str, apply: Callable[[], None]
     ) -> Adjudication:
         """Store the adjudication of a photograph's gradings, after the masks to begin with were applied.
+
+        A review is withdrawn: the decision is not made yet.
 
         Raises:
             ServiceError: as `require_open`; or the adjudicator is a grader.

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box
@@ -39,8 +39,8 @@ class Layer:
         edits = np.zeros(model.shape, np.uint8)
         for patch in patches:
             edits[patch.box.slices] = patch.pixels
-        self._painted = int(np.count_nonzero(edits == PAINTED))
-        self._erased = int(np.count_nonzero(edits == ERASED))
+        self._painted = _levels_under(model, edits, PAINTED)
+        self._erased = _levels_under(model, edits, ERASED)
         self.edits = Pyramid(edits)
         self.corrected = Pyramid(_corrected(model, edits))
 
@@ -51,30 +51,48 @@ class Layer:
 
     def apply(self, patch: Patch) -> None:
         """Replace the layer's pixels in the patch's box."""
-        before = self.edits.finest[patch.box.slices]
-        self._painted += _difference(patch.pixels, before, PAINTED)
-        self._erased += _difference(patch.pixels, before, ERASED)
+        before, model = self.edits.finest[patch.box.slices], self.model[patch.box.slices]
+        self._painted += _levels_under(model, patch.pixels, PAINTED) - _levels_under(model, before, PAINTED)
+        self._erased += _levels_under(model, patch.pixels, ERASED) - _levels_under(model, before, ERASED)
         self.edits.replace(patch.box, patch.pixels)
-        self.corrected.replace(patch.box, _corrected(self.model[patch.box.slices], patch.pixels))
+        self.corrected.replace(patch.box, _corrected(model, patch.pixels))
 
     def patch_at(self, box: Box) -> Patch:
         """Return the layer's current pixels in a box."""
         return Patch(box=box, pixels=self.edits.finest[box.slices].copy())
 
-    @property
-    def painted_px(self) -> int:
-        """Number of pixels that a person marked as lesion."""
-        return self._painted
+    def added_px(self, level: int) -> int:
+        """Return the number of pixels that only the corrected mask has, at a level, 1 to 255."""
+        return int(self._painted[:level].sum())
 
-    @property
-    def erased_px(self) -> int:
-        """Number of pixels that a person marked as not lesion."""
-        return self._erased
+    def removed_px(self, level: int) -> int:
+        """Return the number of pixels that only the model's mask has, at a level, 1 to 255."""
+        return int(self._erased[level:].sum())
 
 
-def _difference(now: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"], label: np.uint8) -> int:
-    """Return how many more pixels have a label than before."""
-    return int(np.count_nonzero(now == label)) - int(np.count_nonzero(before == label))
+def changed_px(
+    model: UInt8[np.ndarray, "h w"],
+    before: UInt8[np.ndarray, "h w"],
+    after: UInt8[np.ndarray, "h w"],
+    level: int,
+) -> tuple[int, int]:
+    """Return how many pixels a change of a layer adds to the corrected mask, and how many it removes.
+
+    Args:
+        model: the model's map, levels 0 to 255.
+        before: the layer's pixels before the change.
+        after: the layer's pixels after it.
+        level: stored level, 1 to 255, from which a pixel is lesion.
+    """
+    earlier, later = _corrected(model, before) >= level, _corrected(model, after) >= level
+    return int(np.count_nonzero(later & ~earlier)), int(np.count_nonzero(earlier & ~later))
+
+
+def _levels_under(
+    model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"], label: np.uint8
+) -> Int64[np.ndarray, "256"]:
+    """Count, for each level of the model's map, the pixels that have a label in the layer."""
+    return np.bincount(model[edits == label], minlength=256).astype(np.int64)
 
 
 def _corrected(model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

@@ -107,6 +107,10 @@ class Record:
     """The eye that the photograph shows; None if it is not stated."""
     note: str
     """Note of a person; empty if there is none."""
+    reviewer: str
+    """Who marked it as reviewed; empty if it is not reviewed, or no name was given."""
+    reviewed_at: float | None
+    """When it was marked as reviewed; None if it is not, or was before this was recorded."""
 
     @property
     def predicted(self) -> PhotographFacts:

@@ -7,9 +7,13 @@ Ignores: who may see which grading, and how well graders agree.
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from foveate.server.storage import database as records
 from foveate.server.storage.database import CurrentCounts, Database, Record
+
+UNREVIEWED: Mapping[str, Any] = {"reviewed": 0, "reviewer": "", "reviewed_at": None}
+"""Columns of a photograph that nobody has marked as reviewed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +82,10 @@ def add_grading(
         if row is None:
             return None
         (last,) = connection.execute("SELECT max(number) FROM photographs").fetchone()
-        fresh = {"id": grading.photograph, "number": last + 1, "reviewed": 0, "revision": 0, "grid": None}
-        _insert(connection, "photographs", {**dict(row), **fresh, "thresholds": "{}", "note": ""})
+        fresh = {"id": grading.photograph, "number": last + 1, "revision": 0, "grid": None}
+        _insert(
+            connection, "photographs", {**dict(row), **fresh, **UNREVIEWED, "thresholds": "{}", "note": ""}
+        )
         connection.execute(
             "INSERT INTO counts SELECT ?, lesion, counts FROM counts WHERE photograph = ?",
             (grading.photograph, grading.original),
@@ -112,8 +118,9 @@ def adjudication_of(database: Database, photograph: str) -> Adjudication | None:
 
 
 def put_adjudication(database: Database, adjudication: Adjudication) -> None:
-    """Store an adjudication; it replaces an earlier one of the photograph."""
+    """Store an adjudication, which replaces an earlier one of the photograph, and withdraw its review."""
     with database.change() as connection:
+        records.put(connection, adjudication.photograph, **UNREVIEWED)
         connection.execute(
             "INSERT OR REPLACE INTO adjudications VALUES (?, ?, ?, ?)",
             (

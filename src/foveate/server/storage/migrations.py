@@ -110,6 +110,10 @@ ALTER TABLE photographs ADD COLUMN eye TEXT;
 ALTER TABLE photographs ADD COLUMN note TEXT NOT NULL DEFAULT '';
 """),
     GRADINGS,
+    _sql("""
+ALTER TABLE photographs ADD COLUMN reviewer TEXT NOT NULL DEFAULT '';
+ALTER TABLE photographs ADD COLUMN reviewed_at REAL;
+"""),
 )
 """All steps in their order; the first one creates the tables of version 1."""
 

@@ -167,13 +167,13 @@ def state_of(services: Service, record: Record) -> schemas.CorrectionState:
 
 def _lesion(services: Service, record: Record, lesion: str) -> schemas.CorrectedLesion:
     present = services.database.current_counts(record.id)[lesion]
-    painted = erased = 0
+    added = removed = 0
     if services.corrections.is_corrected(record, lesion):
         layer = services.corrections.layer(record, lesion)
-        painted, erased = layer.painted_px, layer.erased_px
+        added, removed = layer.added_px(present.level), layer.removed_px(present.level)
     return schemas.CorrectedLesion(
-        added_px=painted,
-        erased_px=erased,
+        added_px=added,
+        erased_px=removed,
         level=present.level,
         count=present.count,
         area_px=present.area_px,

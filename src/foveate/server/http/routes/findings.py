@@ -29,6 +29,9 @@ router = APIRouter(prefix="/api/photographs/{id}", tags=["findings"], responses=
 
 LesionCode = Annotated[str, Query(pattern=r"^[A-Z0-9]{1,16}$")]
 
+LEVELS = 256
+"""Number of levels of a stored map, level 0 included."""
+
 LevelNumber = Annotated[int, Query(ge=1, le=255)]
 
 
@@ -47,7 +50,7 @@ def counts(services: Services, id: Id, layer: LayerName = "corrected") -> schema
 class CachedCounts:
     """Counts that are cached in memory."""
 
-    nbytes = 20_000
+    nbytes = 30_000
 
     def __init__(self, counts: schemas.LesionCounts) -> None:
         self.counts = counts
@@ -57,12 +60,24 @@ def _counts(services: Service, record: Record, lesion: str, layer: LayerName) ->
     smallest = record.predicted.lesions[lesion].minimum_area_px
     if layer == "model" or not services.corrections.is_corrected(record, lesion):
         stored_counts = services.database.counts(record.id, lesion)
-        return schemas.LesionCounts(minimum_area_px=smallest, **stored_counts.model_dump())
+        unchanged = [0] * LEVELS
+        return schemas.LesionCounts(
+            minimum_area_px=smallest,
+            **stored_counts.model_dump(),
+            added_px=unchanged,
+            erased_px=unchanged,
+        )
 
     def make() -> CachedCounts:
-        counts = component_tree.count_regions(services.corrections.corrected(record, lesion), smallest)
+        layer = services.corrections.layer(record, lesion)
+        counts = component_tree.count_regions(layer.corrected.finest, smallest)
         return CachedCounts(
-            schemas.LesionCounts(minimum_area_px=smallest, **level_counts(counts).model_dump())
+            schemas.LesionCounts(
+                minimum_area_px=smallest,
+                **level_counts(counts).model_dump(),
+                added_px=[0, *(layer.added_px(level) for level in range(1, LEVELS))],
+                erased_px=[0, *(layer.removed_px(level) for level in range(1, LEVELS))],
+            )
         )
 
     return services.memory.get((record.id, "counts", lesion, record.revision), make).counts

@@ -23,6 +23,7 @@ from foveate.server.review.gradings import starting_mask
 from foveate.server.service import Service
 from foveate.server.storage import gradings as stored
 from foveate.server.storage.database import Record
+from foveate.server.storage.gradings import Adjudication
 
 router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409))
 
@@ -71,13 +72,14 @@ def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> sch
 
 
 def _apply(services: Service, record: Record, body: schemas.NewAdjudication) -> None:
-    """Write an adjudicator's starting masks to the photograph's journal."""
-    if body.source == "model":
-        return
+    """Write an adjudicator's starting masks to the photograph's journal, after what was corrected before."""
     graded = _graded(services, record)
     for lesion in record.predicted.lesions:
-        masks = {name: services.corrections.mask(copy, lesion) for name, copy in graded.copies}
-        mask = starting_mask(masks, body.source)
+        if body.source == "model":
+            mask = services.corrections.model_mask(record, lesion)
+        else:
+            masks = {name: services.corrections.mask(copy, lesion) for name, copy in graded.copies}
+            mask = starting_mask(masks, body.source)
         if (mask != services.corrections.mask(record, lesion)).any():
             attribution = Attribution(author=body.adjudicator, revision=None)
             services.corrections.replace_mask(record.id, lesion, mask, attribution)
@@ -158,11 +160,18 @@ def _finished(services: Service, record: Record) -> Iterator[FinishedGrading]:
     adjudication = services.gradings.adjudication(record)
     if adjudication is not None:
         counts = services.database.current_counts(record.id)
-        edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
-        done = max([adjudication.begun, *edits]) if record.reviewed else None
+        done = _decided(services, record, adjudication) if record.reviewed else None
         yield FinishedGrading(
             record=record, name=adjudication.adjudicator, role="adjudicator", done=done, counts=counts
         )
+
+
+def _decided(services: Service, record: Record, adjudication: Adjudication) -> float:
+    """Return when a decision was marked as reviewed; if that was not recorded, when it was last edited."""
+    if record.reviewed_at is not None:
+        return record.reviewed_at
+    edits = [edit.time for edit in services.database.edits(record.id) if not edit.undone]
+    return max([adjudication.begun, *edits])
 
 
 def _gradings(services: Service, record: Record, grader: str) -> schemas.GradingsBody:

@@ -6,6 +6,7 @@ Ignores: pictures, corrections and files.
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
 from foveate.server.storage.facts import GridFacts
+from foveate.server.storage.gradings import UNREVIEWED
 
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
 
@@ -217,9 +219,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
     """Change all fields except the thresholds."""
     fields_set = body.model_fields_set
     values: dict[str, object] = {}
-    if "reviewed" in fields_set and body.reviewed is not None:
-        services.gradings.require_editable(record, None)
-        values["reviewed"] = int(body.reviewed)
+    values |= _review(services, record, body)
     if "spacing_mm" in fields_set:
         values["spacing_mm"] = body.spacing_mm
     if "grid" in fields_set:
@@ -238,6 +238,23 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
             require_lesion(record, lesion)
     if values:
         services.database.update(record.id, **values)
+
+
+def _review(services: Service, record: Record, body: schemas.Changes) -> dict[str, object]:
+    """Return the columns of a review that is marked or withdrawn; on a copy, its grader is the reviewer.
+
+    Raises:
+        ServiceError: a name is given without a review; or as `Gradings.require_editable`.
+    """
+    if body.reviewed is None:
+        if body.reviewer is not None:
+            raise errors.invalid("reviewer names who reviewed the photograph; send it together with reviewed")
+        return {}
+    services.gradings.require_editable(record, body.reviewer)
+    if not body.reviewed:
+        return dict(UNREVIEWED)
+    reviewer = services.gradings.author(record, body.reviewer or "")
+    return {"reviewed": 1, "reviewer": reviewer, "reviewed_at": time.time()}
 
 
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))

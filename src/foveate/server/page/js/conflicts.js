@@ -22,16 +22,19 @@ export function changedElsewhere(base, present, fields, sent = {}) {
   const isChanged = (was, is, own) => !isSame(was, is) && !isSame(is, own);
   const { levels = {}, ...others } = fields;
   const level = ({ result }, code) => result?.lesions[code]?.level;
-  const changed = Object.entries(others).filter(([name]) => isChanged(base[name], present[name], sent[name]));
+  const changed = Object.entries(others).filter(
+    ([name]) => name !== "reviewer" && isChanged(base[name], present[name], sent[name]),
+  );
   const moved = Object.entries(levels).filter(([code]) =>
     isChanged(level(base, code), level(present, code), sent.levels?.[code]),
   );
   return { ...Object.fromEntries(changed), ...(moved.length ? { levels: Object.fromEntries(moved) } : {}) };
 }
 
-/** Return fields without some of them; thresholds lesion by lesion. */
+/** Return fields without some of them; thresholds lesion by lesion, and a review with its name. */
 export function omit(fields, some) {
-  const kept = Object.entries(fields).filter(([name]) => name !== "levels" && !(name in some));
+  const isOmitted = (name) => name in some || (name === "reviewer" && "reviewed" in some);
+  const kept = Object.entries(fields).filter(([name]) => name !== "levels" && !isOmitted(name));
   const levels = Object.entries(fields.levels ?? {}).filter(([code]) => !(code in (some.levels ?? {})));
   return { ...Object.fromEntries(kept), ...(levels.length ? { levels: Object.fromEntries(levels) } : {}) };
 }

@@ -104,7 +104,7 @@ export function createCorrections(state, layers, outbox) {
     corrections?.last_edit
       ? [
           `Saved ${clock.format(new Date(corrections.last_edit))}`,
-          ...corrections.authors.filter(Boolean),
+          ...corrections.authors.map((author) => author || "no name given"),
         ].join(" · ")
       : "";
 

@@ -1,15 +1,37 @@
 // The panel of downloads: files, a report to print, training data; and the grader and the review mark.
 //
-// Knows:   which files there are, and that the server makes them from its own state.
+// Knows:   which files there are, that the server makes them from its own state, and how a page is printed.
 // Ignores: what the files contain.
 
 import { address } from "./api.js";
 import { createBatchReports } from "./batch-report.js";
 import { byId, element } from "./dom.js";
 import { savePreferences } from "./preferences.js";
+import { reviewText } from "./review-text.js";
+
+const PRINT_POLL_MS = 100; // until the report has been loaded
 
 /** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
 const isAwaited = ({ state }) => state === "queued" || state === "looking";
+
+/** Return the name of whoever reviews: on a grader's copy, that is the grader. */
+const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
+
+/**
+ * Open a link's page in a new tab and print it when it is there: the page itself runs no script. If the browser
+ * allows no new tab, the link is followed as usual.
+ */
+function printPage(event) {
+  const opened = window.open(event.target.href, "_blank");
+  if (!opened) return;
+  event.preventDefault();
+  const timer = setInterval(() => {
+    if (opened.closed) return clearInterval(timer);
+    if (opened.location.href !== event.target.href || opened.document.readyState !== "complete") return;
+    clearInterval(timer);
+    opened.print();
+  }, PRINT_POLL_MS);
+}
 
 export function createDownloads(state, outbox, corrections) {
   const author = element("input", {
@@ -29,8 +51,12 @@ export function createDownloads(state, outbox, corrections) {
     id: "reviewed",
     "aria-keyshortcuts": "T",
     title: "T marks the photograph as reviewed and opens the next one",
-    onchange: () => outbox.change(state.view.id, { reviewed: reviewed.checked }),
+    onchange: () => {
+      const reviewer = reviewed.checked ? reviewerOf(state) : "";
+      outbox.change(state.view.id, { reviewed: reviewed.checked, reviewer });
+    },
   });
+  const review = element("p", { id: "review", class: "small muted" });
   const links = element("div", { class: "links" });
   const deleteButton = element(
     "button",
@@ -45,6 +71,8 @@ export function createDownloads(state, outbox, corrections) {
       author,
       element("label", { class: "inline" }, reviewed, "Reviewed"),
     ),
+    review,
+    element("p", { id: "shared-corrections", class: "small", role: "status" }), // gradings.js fills it
     links,
     element("div", { class: "row" }, deleteButton),
   );
@@ -61,6 +89,7 @@ export function createDownloads(state, outbox, corrections) {
     const { photograph, view } = state;
     reviewed.disabled = !photograph || isAwaited(photograph);
     reviewed.checked = Boolean(photograph?.reviewed);
+    review.textContent = photograph ? reviewText(photograph) : "";
     deleteButton.hidden = !view?.corrections?.edits;
     if (view?.result) links.replaceChildren(...linksOf(photograph));
     else
@@ -92,9 +121,9 @@ export function createDownloads(state, outbox, corrections) {
         "The files of foveate predict at these thresholds, and the corrected ones",
         file,
       ),
-      link("report", "Report to print", address.report(id), "One page", {
+      link("report", "Print the report", address.report(id), "One page: it opens in a new tab and is printed", {
         target: "_blank",
-        rel: "noopener",
+        onclick: (event) => afterSaving(event, id, printPage),
       }),
       link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page as a file, A4", file),
       link(
@@ -121,9 +150,10 @@ export function createDownloads(state, outbox, corrections) {
 
   /**
    * Follow a link after all pending changes have been saved: the server makes the file from its own state.
+   * follow(event): what else the link does; by default, it is left to the browser.
    */
-  async function afterSaving(event, id) {
-    if (!outbox.hasPending(id)) return;
+  async function afterSaving(event, id, follow = () => {}) {
+    if (!outbox.hasPending(id)) return follow(event);
     event.preventDefault();
     outbox.flush(id);
     await outbox.settled(id);

@@ -61,9 +61,15 @@ export function createGraderLayers(state, placement, worker) {
         ...view.graders.map((grader, index) =>
           checkbox(`grader-${index}`, grader.shown, () => set(grader), lineSample(grader), grader.grader),
         ),
-        checkbox("grader-own", !view.ownHidden, own, null, isBegun ? "The decision" : "The program"),
+        checkbox("grader-own", !view.ownHidden, own, null, ownName(view, isBegun)),
       ),
     ];
+  }
+
+  /** Return what the photograph's own outlines are: somebody may have corrected them before double grading. */
+  function ownName({ result }, isBegun) {
+    if (isBegun) return "The decision";
+    return result.corrected ? "Earlier corrections" : "The program";
   }
 
   const checkbox = (id, checked, onchange, ...content) =>

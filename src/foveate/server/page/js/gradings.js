@@ -4,8 +4,14 @@
 // Ignores: how a copy is corrected: it is a photograph like any other.
 
 import * as api from "./api.js";
-import { byId, element } from "./dom.js";
+import { byId, element, setText } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
+
+const SEPARATELY =
+  "For two people to grade separately, without seeing each other's work, start the server with foveate serve --double-grading.";
+const SHARED = `Everybody works on the same corrections of a photograph, whatever name they enter. ${SEPARATELY}`;
+const GRADED_TWICE =
+  "Two people grade each photograph, each on a copy of their own, and a third decides: enter your name under Review and downloads, and choose Grade this photograph.";
 
 /** graderLayers: what each grader left, over the photograph (grader-layers.js). */
 export function createGradings(state, outbox, loadList, graderLayers) {
@@ -33,6 +39,22 @@ export function createGradings(state, outbox, loadList, graderLayers) {
 
   const button = (id, text, onclick) => element("button", { type: "button", id, onclick }, text);
   const line = (text) => element("p", { class: "small" }, text);
+
+  /** Say under the name that somebody else's corrections are continued; nothing if a copy or no name is given. */
+  function renderShared() {
+    const { view, photograph, author, server } = state;
+    const isShared = author && photograph && server && !server.double_grading && !photograph.grading;
+    const people = [...(view?.corrections?.authors ?? []), photograph?.reviewer];
+    const others = [...new Set(people)].filter((name) => name && name !== author);
+    const names = new Intl.ListFormat("en").format(others);
+    const text = `${names} ${others.length === 1 ? "has" : "have"} worked on this photograph: your changes go into the same corrections. ${SEPARATELY}`;
+    setText("shared-corrections", isShared && others.length ? text : "");
+  }
+
+  /** Say in the help whether several graders share their corrections. */
+  function renderHelp() {
+    if (state.server) byId("help-graders").textContent = state.server.double_grading ? GRADED_TWICE : SHARED;
+  }
 
   /** Return what is shown for the copy that a grader works on. */
   function ownGrading({ id, grading: { grader, done, original } }) {
@@ -112,9 +134,12 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   }
 
   byId("author").addEventListener("change", async () => {
+    renderShared();
     await loadList();
     render();
   });
+  byId("show-keys").addEventListener("click", renderHelp);
   state.on("photograph document", render);
+  state.on("photograph document corrections", renderShared);
   render();
 }

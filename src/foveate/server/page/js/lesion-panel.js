@@ -178,14 +178,15 @@ export function createLesionPanel(state, outbox, onAnalysed) {
       );
       controls.model.textContent = `model ${formatProbability(lesion.modelLevel)}`;
       controls.model.disabled = lesion.level === lesion.modelLevel;
-      controls.edited.textContent = editedText(view.corrections?.lesions[lesion.code]);
+      controls.edited.textContent = editedText(view.counts?.lesions[lesion.code], lesion.level);
     }
   }
 
-  const editedText = (edited) =>
-    edited && (edited.added_px || edited.erased_px)
-      ? `+${formatNumber(edited.added_px)} −${formatNumber(edited.erased_px)} px by hand`
-      : "";
+  /** Return how many pixels differ from the model's mask at a threshold's level; "" if none do. */
+  function editedText(table, level) {
+    const [added, erased] = [table?.added_px[level], table?.erased_px[level]];
+    return added || erased ? `+${formatNumber(added)} −${formatNumber(erased)} px by hand` : "";
+  }
 
   // ---- thresholds ----
 

@@ -5,6 +5,7 @@
 import { address } from "./api.js";
 import { element } from "./dom.js";
 import { failureText } from "./messages.js";
+import { reviewText } from "./review-text.js";
 
 export const EYES = { right: ["R", "Right eye"], left: ["L", "Left eye"] };
 
@@ -89,11 +90,15 @@ const title = (photograph) =>
   );
 
 /** Return the marks after the name: the eye, a note, corrections, a review. */
-const marks = ({ eye, note, result, reviewed }) => [
+const marks = (photograph) => [
+  ...statements(photograph),
+  photograph.reviewed ? mark("reviewed-mark", "✓", reviewText(photograph)) : null,
+];
+
+const statements = ({ eye, note, result }) => [
   eye ? mark("eye-mark", EYES[eye][0], EYES[eye][1]) : null,
   note ? mark("note-mark", "¶", `Note: ${note}`) : null,
   result?.corrected ? mark("corrected-mark", "✎", "Corrected") : null,
-  reviewed ? mark("reviewed-mark", "✓", "Reviewed") : null,
 ];
 
 const mark = (className, text, label) =>

@@ -53,7 +53,7 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
     canvas.classList.toggle("takes-pointer", state.tool !== "move");
     canvas.classList.toggle("paints", isPainting);
     viewer.setPointerMoves(state.tool === "move");
-    byId("brush-width").hidden = !isPainting;
+    byId("brush-width").classList.toggle("unused", !isPainting); // its place stays: the photograph must not move
     if (!isPainting) annotations.set({ cursor: null, stroke: null });
   }
 
