@@ -388,6 +388,24 @@ def test_the_photograph_stays_under_the_pointer_whatever_tool_is_chosen(opened, 
     assert len(set(map(tuple, places.values()))) == 1, places
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_message_moves_nothing_and_can_be_clicked_through(opened, width):
+    opened.set_viewport_size({"width": width, "height": 844})
+    until_drawn(opened)
+    before = tiny_page.on_screen(opened, 100, 100)
+
+    opened.evaluate("() => (document.getElementById('message').textContent = 'The disk is full. '.repeat(9))")
+    until_drawn(opened)
+
+    assert tiny_page.on_screen(opened, 100, 100) == before
+    box = opened.locator("#message").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    centre = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    under = "([x, y]) => document.elementFromPoint(x, y).id"
+    assert opened.evaluate(under, centre) != "message"
+
+
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
     opened.keyboard.press("0")  # from the field of view to the whole photograph
