@@ -248,6 +248,9 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
     with tiny_page.serving(tmp_path / "data", model) as address:
         page = open_as(browser, address, None, "Zoe")
         correct(page, address, "Zoe")
+        page.locator("#regions [role=option]").first.click()
+        page.locator("#reject").click()
+        page.locator("#annotations .badge").wait_for()
         page.locator("#reviewed").check()
         tiny_page.until(page, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
         page.close()
@@ -268,8 +271,13 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
         page.reload()
         page.locator("#graders").wait_for()
         outlines = page.locator("#graders label").all_inner_texts()
+        badges = [page.locator("#annotations .badge").count()]
+        page.locator("#grader-own").check()
+        page.locator("#annotations .badge").wait_for()
+        badges.append(page.locator("#annotations .badge").count())
         page.close()
 
+    assert badges == [0, 1]  # like the outlines, verdicts from before are seen on request
     assert (listed, mark, is_checked) == (1, 0, False)
     assert outlines[-1].strip() == "Earlier corrections"
     assert said.startswith("Reviewed by Zoe, ")

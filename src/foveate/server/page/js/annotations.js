@@ -55,7 +55,7 @@ export function createAnnotations(svg, state, placement, pendingStrokes) {
   }
 
   function verdicts(onScreen, current) {
-    if (state.hidden) return [];
+    if (state.hidden || state.view?.ownHidden) return []; // verdicts are the photograph's own, as its outlines
     return (state.view?.corrections?.verdicts ?? [])
       .slice(-MAX_VERDICTS)
       .filter(({ lesion }) => state.lesion(lesion)?.shown)
