@@ -353,15 +353,15 @@ def test_a_list_of_regions_that_is_still_loading_does_not_say_that_there_are_non
     page.keyboard.press("n")
     until_open(page, b)
     held.wait()
-    said = page.locator("#regions-footer").inner_text()
+    until(
+        page, "() => document.getElementById('regions-footer').innerText === 'The regions are being loaded.'"
+    )
     held.release()
     until(page, "() => document.querySelector('#regions [role=option]')")
     page.route("**/regions?**", lambda route: route.fulfill(status=500, json={}))
     page.keyboard.press("n")
     until(page, "() => document.getElementById('regions-footer').innerText.includes('could not be loaded')")
     page.unroute("**/regions?**")
-
-    assert said == "The regions are being loaded."
 
 
 def test_after_a_deletion_the_next_photograph_is_open(opened):
