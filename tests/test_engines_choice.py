@@ -86,6 +86,8 @@ def test_the_rule_depends_on_what_is_installed_on_the_processor_and_on_the_packa
         (BASE, EngineChoice(), True),
         (BASE, EngineChoice(engine="onnx"), False),
         (BASE, EngineChoice(device="cuda"), False),
+        (BASE, EngineChoice(precision="float32"), True),
+        (BASE, EngineChoice(precision="bf16"), False),  # refused with the same advice
         (BASE | {"avx2": False}, EngineChoice(), False),
         (ALL, EngineChoice(), False),
     ],

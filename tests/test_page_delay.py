@@ -131,6 +131,14 @@ def settle(page):
     until(page, "() => foveate.state.photograph === null || foveate.isIdle()")
 
 
+SHOWN = """() => {
+  const texts = ["message", "save-status", "caption"].map((id) => document.getElementById(id).textContent);
+  const {tool, view, activeLesion} = foveate.state;
+  return JSON.stringify([tool, activeLesion, view?.corrections, foveate.viewer.placement(), ...texts]);
+}"""
+"""What the page shows, to be read when a test fails."""
+
+
 class Held:
     """Requests that are held back until they are released."""
 
@@ -152,7 +160,7 @@ class Held:
         """Wait until a request is held."""
         end = time.monotonic() + TIMEOUT
         while not self.routes:
-            assert time.monotonic() < end, f"no {self._method} {self._pattern}"
+            assert time.monotonic() < end, f"no {self._method} {self._pattern}: {self._page.evaluate(SHOWN)}"
             self._page.wait_for_timeout(20)
 
     def release(self):
@@ -543,6 +551,30 @@ def test_layers_are_those_of_the_model_after_all_corrections_are_deleted(opened,
 
     assert corrected > before
     assert drawn_pixels(page) == before
+
+
+def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(opened, address):
+    page, (_, b, _) = opened
+    page.locator(f"#photographs [data-id='{b}'] button").first.hover()
+    page.mouse.down()
+    change(page, address, b, {"reviewed": True})
+    page.mouse.up()
+    until_open(page, b)
+    until(page, "() => document.querySelectorAll('#photographs .reviewed-mark').length === 1")
+
+    settle(page)
+    page.locator("#region-0").hover()
+    page.mouse.down()
+    page.evaluate("() => foveate.state.emit('corrections')")  # the regions are loaded again
+    settle(page)
+    page.mouse.up()
+    until(page, "() => foveate.state.view.region !== null")
+
+
+def change(page, address, identifier, fields):
+    """Change fields of a photograph, not through the page, and wait until the page shows them."""
+    assert page.request.patch(f"{address}/api/photographs/{identifier}", data=fields).ok
+    page.wait_for_timeout(600)  # until the event has arrived, and the row is drawn
 
 
 def test_undo_right_after_a_stroke_undoes_it(opened, address):

@@ -102,6 +102,18 @@ def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
         assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 1
 
 
+def test_a_click_is_taken_although_the_list_of_graders_changes_meanwhile(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "Ann")
+        page.locator("#grading-begin").hover()
+        page.mouse.down()
+        with page.expect_response("**/gradings*"):
+            page.evaluate("() => foveate.state.emit('document')")  # as after any change of the photograph
+        page.wait_for_timeout(200)
+        page.mouse.up()
+        page.locator("#grading-done").wait_for()
+
+
 def test_whoever_begins_without_a_name_is_taken_to_its_field(address):
     with tiny_page.chromium() as browser:
         page = open_as(browser, address, None, "")

@@ -76,7 +76,7 @@ def _load_model(options: EvaluateOptions) -> Model | None:
     if options.predictions is not None:
         return None
     engine = options.engine
-    print_hint(EngineChoice(engine=engine.engine))
+    print_hint(EngineChoice(engine=engine.engine, precision=engine.precision))
     return load(
         options.model or models.DEFAULT,
         engine=engine.engine,

@@ -39,7 +39,7 @@ def predict_on_this_machine(paths: Sequence[str], options: PredictOptions) -> in
     """
     settings, objects = make_settings(options), make_objects(options.dicom)
     device, out = options.device, Path(options.out)
-    print_hint(EngineChoice(engine=device.engine, device=device.device))
+    print_hint(EngineChoice(engine=device.engine, device=device.device, precision=device.precision))
     model = load(
         models.DEFAULT if options.model is None else options.model,
         engine=device.engine,

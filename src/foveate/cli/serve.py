@@ -43,7 +43,7 @@ def serve(options: ServeOptions) -> None:
         double_grading=options.double_grading,
         token=_read_token(options.token_file),
     )
-    print_hint(EngineChoice(engine=engine.engine))
+    print_hint(EngineChoice(engine=engine.engine, precision=engine.precision))
     serving.serve(server, lambda address: print(f"Foveate serves at {address}", flush=True))
 
 

@@ -93,8 +93,8 @@ def _fastest_precision(package: Package) -> Precision:
 
 def misses_openvino(choice: EngineChoice) -> bool:
     """Return whether the rule chose ONNX Runtime only because OpenVINO is not installed."""
-    is_open = choice.engine is None and choice.device == "cpu"
-    return is_open and has_avx2() and not _is_installed("openvino")
+    is_left_open = choice.engine is None and choice.device == "cpu" and choice.precision in (None, "float32")
+    return is_left_open and has_avx2() and not _is_installed("openvino")
 
 
 def has_avx2() -> bool:

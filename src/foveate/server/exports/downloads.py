@@ -194,8 +194,8 @@ class Exports:
         """
         with self.results(record) as folder:
             made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: self._statements([(record.key, record)])}
-            if _is_corrected(folder):
-                made[CORRECTED] = _corrected_summary([_row(folder, record.key, record.key)])
+            if corrected := _corrected_row(folder, record.key, record.key):
+                made[CORRECTED] = _corrected_summary([corrected])
             tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
             return self._zip([*_within(folder, parts), *tables_of])
 
@@ -237,7 +237,7 @@ class Exports:
             raise errors.not_ready("none of these photographs is done yet; wait for the first")
 
         def entries() -> Iterator[Entry]:
-            rows, with_corrections, is_corrected = [], [], False
+            rows, corrected = [], []
             provenance, keyed = None, dict[str, Record]()
             parts = frozenset(PARTS) - {SUMMARY, "index.html", ETDRS, PHOTOGRAPHS}
             for record in records:
@@ -246,16 +246,15 @@ class Exports:
                 with self.results(record) as folder:
                     for name, content in _within(folder, parts):
                         yield name.replace(f"/{record.key}", f"/{key}"), content
-                    rows.append(tables.row_of(_document(folder, record.key), key))
-                    with_corrections.append(_row(folder, record.key, key))
-                    is_corrected |= _is_corrected(folder)
+                    rows.append(_row(folder, record.key, key))
+                    corrected.append(_corrected_row(folder, record.key, key))
                 model = record.predicted.model
                 provenance = Provenance(name=model.name, version=model.version, digest=model.sha256)
             codes = list(dict.fromkeys(code for row in rows for code in row.loads))
             assert provenance is not None
             yield SUMMARY, tables.summary(rows, codes)
-            if is_corrected:
-                yield from _corrected_summary(with_corrections)
+            if any(corrected):
+                yield from _corrected_summary([row or own for row, own in zip(corrected, rows, strict=True)])
             yield "index.html", pages.index(rows, codes, provenance)
             yield from self._etdrs(records)
             yield from self._statements(list(keyed.items()))
@@ -378,26 +377,22 @@ def parts(names: str | None) -> frozenset[str]:
     return selected
 
 
-def _is_corrected(folder: Path) -> bool:
-    """Return whether the folder of a photograph's files holds corrections."""
-    return (folder / CORRECTED).is_dir()
-
-
-def _document(folder: Path, key: str) -> dict[str, Any]:
-    """Return the results of a photograph as its JSON file in a folder states them."""
-    content: dict[str, Any] = json.loads((folder / result_paths.regions_file(key, ".json")).read_bytes())
-    return content
-
-
 def _row(folder: Path, key: str, name: str) -> SummaryRow:
-    """Return the figures of a photograph with its corrections; the model's if nobody has corrected it.
+    """Return the figures of a photograph, as its JSON file in a folder of results states them.
 
     Args:
-        folder: the folder of the photograph's files.
-        key: name of its files there.
+        folder: the folder.
+        key: name of the photograph's files there.
         name: name of its files in the zip.
     """
-    return tables.row_of(_document(folder / CORRECTED if _is_corrected(folder) else folder, key), name)
+    content = (folder / result_paths.regions_file(key, ".json")).read_bytes()
+    return tables.row_of(json.loads(content), name)
+
+
+def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:
+    """Return a photograph's figures with its corrections; None if it has none. See `_row`."""
+    corrected = folder / CORRECTED
+    return _row(corrected, key, name) if corrected.is_dir() else None
 
 
 def _corrected_summary(rows: Sequence[SummaryRow]) -> Iterator[Entry]:

@@ -61,8 +61,7 @@ class Gradings:
 
     def is_open(self, record: Record) -> bool:
         """Return whether anybody may see a photograph's gradings: there are enough, and all are done."""
-        gradings = self.of(record)
-        return len(gradings) >= GRADERS and all(grading.done is not None for grading in gradings)
+        return _are_done(self.of(record))
 
     def reviewed_before(self, record: Record) -> bool:
         """Return whether a photograph was reviewed before its graders were done, so that it waits for them.
@@ -70,14 +69,14 @@ class Gradings:
         Such a review is one person's, made before the server required graders or before anybody graded; it is
         kept, but is no decision between gradings.
         """
-        if not record.reviewed or stored.grading_in(self._database, record.id) is not None:
+        if not record.reviewed:
             return False
-        gradings = self.of(record)
-        if not (self._required or gradings):
+        gradings = self.of(record)  # a copy has none of its own
+        if not gradings and (not self._required or stored.grading_in(self._database, record.id) is not None):
             return False
         if self.adjudication(record) is not None:  # which has withdrawn any earlier review
             return False
-        if not self.is_open(record) or record.reviewed_at is None:
+        if not _are_done(gradings) or record.reviewed_at is None:
             return True
         return record.reviewed_at < max(grading.done or 0.0 for grading in gradings)
 
@@ -253,3 +252,8 @@ def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:
 
 def _all(masks: Sequence[Mask]) -> Mask:
     return np.asarray(np.logical_and.reduce(masks))
+
+
+def _are_done(gradings: Sequence[Grading]) -> bool:
+    """Return whether there are enough gradings of a photograph, and all are done."""
+    return len(gradings) >= GRADERS and all(grading.done is not None for grading in gradings)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from foveate.analysis import component_tree
 from foveate.server.storage.tiles import Pyramid
 from foveate.types import Box
 
@@ -92,7 +93,7 @@ def _levels_under(
     model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"], label: np.uint8
 ) -> Int64[np.ndarray, "256"]:
     """Count, for each level of the model's map, the pixels that have a label in the layer."""
-    return np.bincount(model[edits == label], minlength=256).astype(np.int64)
+    return np.bincount(model[edits == label], minlength=component_tree.LEVELS)
 
 
 def _corrected(model: UInt8[np.ndarray, "h w"], edits: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

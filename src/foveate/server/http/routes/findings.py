@@ -29,9 +29,6 @@ router = APIRouter(prefix="/api/photographs/{id}", tags=["findings"], responses=
 
 LesionCode = Annotated[str, Query(pattern=r"^[A-Z0-9]{1,16}$")]
 
-LEVELS = 256
-"""Number of levels of a stored map, level 0 included."""
-
 LevelNumber = Annotated[int, Query(ge=1, le=255)]
 
 
@@ -60,7 +57,7 @@ def _counts(services: Service, record: Record, lesion: str, layer: LayerName) ->
     smallest = record.predicted.lesions[lesion].minimum_area_px
     if layer == "model" or not services.corrections.is_corrected(record, lesion):
         stored_counts = services.database.counts(record.id, lesion)
-        unchanged = [0] * LEVELS
+        unchanged = [0] * component_tree.LEVELS
         return schemas.LesionCounts(
             minimum_area_px=smallest,
             **stored_counts.model_dump(),
@@ -69,14 +66,14 @@ def _counts(services: Service, record: Record, lesion: str, layer: LayerName) ->
         )
 
     def make() -> CachedCounts:
-        layer = services.corrections.layer(record, lesion)
+        layer, thresholds = services.corrections.layer(record, lesion), range(1, component_tree.LEVELS)
         counts = component_tree.count_regions(layer.corrected.finest, smallest)
         return CachedCounts(
             schemas.LesionCounts(
                 minimum_area_px=smallest,
                 **level_counts(counts).model_dump(),
-                added_px=[0, *(layer.added_px(level) for level in range(1, LEVELS))],
-                erased_px=[0, *(layer.removed_px(level) for level in range(1, LEVELS))],
+                added_px=[0, *map(layer.added_px, thresholds)],
+                erased_px=[0, *map(layer.removed_px, thresholds)],
             )
         )
 

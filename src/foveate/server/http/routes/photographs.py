@@ -218,8 +218,7 @@ def _thresholds(record: Record, levels: Mapping[str, int]) -> dict[str, float]:
 def _change_fields(services: Service, record: Record, body: schemas.Changes) -> None:
     """Change all fields except the thresholds."""
     fields_set = body.model_fields_set
-    values: dict[str, object] = {}
-    values |= _review(services, record, body)
+    values = _review(services, record, body)
     if "spacing_mm" in fields_set:
         values["spacing_mm"] = body.spacing_mm
     if "grid" in fields_set:

@@ -68,6 +68,37 @@ export function setText(id, text) {
 export const isPressed = (button) => button.getAttribute("aria-pressed") === "true";
 export const setPressed = (button, value) => button.setAttribute("aria-pressed", String(value));
 
+let pressed = null; // the control that the mouse is pressed on
+const awaited = new Map(); // container -> what changes its content when the mouse is released
+
+window.addEventListener(
+  "pointerdown",
+  ({ target }) => {
+    pressed = target.closest("button, a, label, input, select, [role=option]");
+  },
+  true,
+);
+for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => setTimeout(release), true);
+
+function release() {
+  const acts = [...awaited.values()];
+  awaited.clear();
+  pressed = null;
+  for (const act of acts) act();
+}
+
+/**
+ * Change the content of a container: at once, or, while one of its controls is pressed, after the click. A browser
+ * sends no click to a control that is replaced between press and release.
+ */
+export function whenReleased(container, act) {
+  if (pressed && container.contains(pressed)) awaited.set(container, act);
+  else {
+    awaited.delete(container);
+    act();
+  }
+}
+
 /** Return a function that calls `act` once, when it has not been called for some milliseconds. */
 export function debounce(milliseconds, act) {
   let timer = 0;

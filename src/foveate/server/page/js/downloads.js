@@ -5,10 +5,11 @@
 
 import { address } from "./api.js";
 import { createBatchReports } from "./batch-report.js";
-import { byId, element } from "./dom.js";
+import { byId, element, whenReleased } from "./dom.js";
 import { savePreferences } from "./preferences.js";
 import { reviewText } from "./review-text.js";
 
+const NO_FILES = "Files appear here when the photograph has been analysed.";
 const PRINT_POLL_MS = 100; // until the report has been loaded
 
 /** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
@@ -91,11 +92,8 @@ export function createDownloads(state, outbox, corrections) {
     reviewed.checked = Boolean(photograph?.reviewed);
     review.textContent = photograph ? reviewText(photograph) : "";
     deleteButton.hidden = !view?.corrections?.edits;
-    if (view?.result) links.replaceChildren(...linksOf(photograph));
-    else
-      links.replaceChildren(
-        element("p", { class: "small muted" }, "Files appear here when the photograph has been analysed."),
-      );
+    const shown = view?.result ? linksOf(photograph) : [element("p", { class: "small muted" }, NO_FILES)];
+    whenReleased(links, () => links.replaceChildren(...shown));
   }
 
   function linksOf({ id, batch }) {

@@ -4,7 +4,7 @@
 // Ignores: how a copy is corrected: it is a photograph like any other.
 
 import * as api from "./api.js";
-import { byId, element, setText } from "./dom.js";
+import { byId, element, setText, whenReleased } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
 
 const SEPARATELY =
@@ -21,21 +21,23 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   async function render() {
     const number = ++shown;
     const { photograph, view, author } = state;
-    if (!photograph?.result) return panel.replaceChildren();
-    if (photograph.grading) return panel.replaceChildren(...ownGrading(photograph));
-    if (!state.server?.double_grading) return panel.replaceChildren();
+    if (!photograph?.result) return fill();
+    if (photograph.grading) return fill(...ownGrading(photograph));
+    if (!state.server?.double_grading) return fill();
     try {
       const gradings = await api.listGradings(photograph.id, author, view.signal);
-      const show = (pairs) => number === shown && panel.replaceChildren(...others(photograph, gradings, pairs));
+      const show = (pairs) => number === shown && fill(...others(photograph, gradings, pairs));
       if (!gradings.open) return show([]);
       await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication));
       show(null); // the agreement of large photographs takes seconds, their outlines do not
       show((await api.getGradersAgreement(photograph.id, view.signal)).pairs);
     } catch (error) {
-      if (number === shown) panel.replaceChildren();
+      if (number === shown) fill();
       showFailure(error, "The gradings could not be read: ");
     }
   }
+
+  const fill = (...content) => whenReleased(panel, () => panel.replaceChildren(...content));
 
   const button = (id, text, onclick) => element("button", { type: "button", id, onclick }, text);
   const line = (text) => element("p", { class: "small" }, text);

@@ -4,7 +4,7 @@
 // Ignores: how regions are found, and how the photograph moves.
 
 import * as api from "./api.js";
-import { byId, element } from "./dom.js";
+import { byId, element, whenReleased } from "./dom.js";
 import { formatArea, formatNumber } from "./format.js";
 import { showFailure } from "./messages.js";
 
@@ -26,6 +26,7 @@ const isSame = (a, b) => a.lesion === b.lesion && a.inside.x === b.inside.x && a
 /** showBox(box): moves the photograph to a box. */
 export function createRegionList(state, showBox, corrections) {
   const list = byId("regions");
+  const footer = byId("regions-footer");
   let regions = []; // of the open photograph, in the order of the list
   let total = 0; // regions on the server
   let limit = PAGE;
@@ -104,9 +105,11 @@ export function createRegionList(state, showBox, corrections) {
   function render() {
     byId("regions-title").textContent = total ? `Regions · ${formatNumber(total)}` : "Regions";
     byId("probability-heading").textContent = byId("region-order").value === "mean" ? "Mean" : "Max";
-    list.replaceChildren(...regions.slice(0, limit).map(row));
-    byId("regions-footer").replaceChildren(...remainder(), ...rejectedRegions());
-    renderSelection();
+    whenReleased(list, () => {
+      list.replaceChildren(...regions.slice(0, limit).map(row));
+      renderSelection();
+    });
+    whenReleased(footer, () => footer.replaceChildren(...remainder(), ...rejectedRegions()));
   }
 
   function row(region, index) {

@@ -4,7 +4,7 @@
 // Ignores: what becomes of a photograph on the server.
 
 import * as api from "./api.js";
-import { byId, element, wait } from "./dom.js";
+import { byId, element, wait, whenReleased } from "./dom.js";
 import { showMessage } from "./messages.js";
 
 const CONCURRENT = 1; // one upload at a time: photographs are listed in the order in which they were dropped
@@ -30,7 +30,8 @@ export function createUploads({ onUploaded, onChange }) {
   function render() {
     const shown = uploads.filter(({ state }) => state !== "waiting").slice(0, MAX_ROWS);
     const waiting = uploads.filter(({ state }) => state === "waiting").length;
-    byId("uploads").replaceChildren(...shown.map(row), ...(waiting ? [waitingRow(waiting)] : []));
+    const rows = [...shown.map(row), ...(waiting ? [waitingRow(waiting)] : [])];
+    whenReleased(byId("uploads"), () => byId("uploads").replaceChildren(...rows));
     onChange();
   }
 

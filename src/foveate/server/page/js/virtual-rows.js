@@ -3,6 +3,8 @@
 // Knows:   where each row lies, which are on the screen, and how their elements are kept and replaced.
 // Ignores: what a row says.
 
+import { whenReleased } from "./dom.js";
+
 const AROUND = 400; // px above and below the screen where rows exist already, so that scrolling shows no gap
 
 /**
@@ -16,12 +18,14 @@ export function createVirtualRows(list, { build, keyOf, signatureOf, heightOf, w
   let placed = []; // {entry, top, height}
   let frame = 0;
 
-  function show(entries) {
+  const show = (entries) => whenReleased(list, () => place(entries));
+
+  function place(entries) {
     let top = 0;
     placed = entries.map((entry) => {
-      const place = { entry, top, height: heightOf(entry) };
-      top += place.height;
-      return place;
+      const placing = { entry, top, height: heightOf(entry) };
+      top += placing.height;
+      return placing;
     });
     list.style.setProperty("--height", `${top}px`);
     draw();
