@@ -429,6 +429,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
       const { viewport } = main;
       const distance = viewport.getCenter(true).minus(viewport.getCenter(false));
       return (
+        showNext !== null ||
         Math.hypot(distance.x, distance.y) > 1e-6 ||
         Math.abs(viewport.getZoom(true) / viewport.getZoom(false) - 1) > 1e-6
       );
