@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("photographs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--model", default="idrid-lite0")
+    parser.add_argument("--model", default="idrid")
     options = parser.parse_args()
     options.out.mkdir(parents=True)
     secret = options.out / "password"

@@ -412,7 +412,7 @@ def picture(measurements, path):
         return
     each = {size: measurements[f"{size} megapixels"] for size in sizes}
     phases = {
-        "looking": [(size, measurement.seconds["looking"]) for size, measurement in each.items()],
+        "inference": [(size, measurement.seconds["looking"]) for size, measurement in each.items()],
         "writing": [(size, measurement.seconds["writing"]) for size, measurement in each.items()],
         "reading": [(size, measurement.seconds["reading"]) for size, measurement in each.items()],
     }
@@ -443,7 +443,7 @@ def _axis(title, largest):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("photograph", type=Path)
-    arguments.add_argument("--model", default="idrid-lite0")
+    arguments.add_argument("--model", default="idrid")
     arguments.add_argument("--peers", type=Path, default=ROOT / ".venv-peers")
     arguments.add_argument("--out", type=Path, default=ROOT / "speed-out")
     arguments.add_argument(

@@ -65,7 +65,7 @@ def predict(photograph, model, layout):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--data", type=Path, required=True)
-    arguments.add_argument("--model", default="idrid-lite0")
+    arguments.add_argument("--model", default="idrid")
     arguments.add_argument("--split", default=f"{FOLD}:1")
     arguments.add_argument("--engine")
     arguments.add_argument("--precision")

@@ -117,7 +117,7 @@ class PredictOptions:
     as long as full)."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
-    """Number of photographs to process at the same time; they share the threads, and each needs about 0.5 GB
+    """Number of photographs to process at the same time; they share the threads, and each needs about 0.6 GB
     of memory for 12 megapixels. One for each available processor by default, at most 4."""
     dicom: DicomOptions = DicomOptions()
     as_json: Annotated[Flag, Parameter(name="--json")] = False

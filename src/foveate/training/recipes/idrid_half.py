@@ -20,7 +20,7 @@ from foveate.training.recipes.idrid_lite0 import NETWORK, PRETRAINING, QUARTERS,
 
 
 def idrid_half() -> Recipe:
-    """Return the recipe of the shipped model: idrid-lite0 with some numbers replaced."""
+    """Return the recipe of the model `idrid-half`: idrid-lite0 with some numbers replaced."""
     return replace(
         idrid_lite0(),
         name="idrid-half",
