@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from foveate.cli.options import require_extra
+from foveate.cli.options import Flag, require_extra
 from foveate.cli.options.data import DEFAULT_CHECK, CheckOptions, SplitOptions
 from foveate.cli.options.dicom import NO_LOGIN, LoginOptions, PullOptions, WatchOptions
 from foveate.cli.options.evaluate import CompareOptions, EvaluateOptions
@@ -82,17 +82,24 @@ def list_models() -> None:
 
 
 @models.command
-def show(name: Annotated[str, Parameter(name="NAME|FOLDER")], /) -> None:
-    """Print what a model package says about itself: its intended use, its thresholds and its training data.
+def show(
+    name: Annotated[str, Parameter(name="NAME|FOLDER")],
+    /,
+    *,
+    as_json: Annotated[Flag, Parameter(name="--json")] = False,
+) -> None:
+    """Print what a model package says about itself: its intended use, thresholds, scores and training data.
 
     Parameters
     ----------
     name
         Name of a model package that comes with Foveate, the folder of a package, or a zip file of it.
+    as_json
+        Print the whole manifest as JSON, for programs.
     """
     from foveate.cli.models import print_model
 
-    print_model(name)
+    print_model(name, as_json=as_json)
 
 
 @app.command(usage="Usage: foveate evaluate --data DIR --out DIR [OPTIONS]")

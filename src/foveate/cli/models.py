@@ -5,52 +5,127 @@ Ignores: what it is good for; its manifest says so.
 """
 
 import json
+from collections.abc import Mapping
 
-from foveate.models import DEFAULT, Package, load, shipped
+from rich.console import Console
+from rich.table import Table
+
+from foveate import lesions
+from foveate.models import DEFAULT, Package, load, shipped, training_statement
+from foveate.models.training_statement import StatedScore, TrainingStatement
+from foveate.wording import quantity
 
 
 def print_shipped_models() -> None:
-    """Print a line for each model package that comes with Foveate."""
+    """Print a table of the model packages that come with Foveate."""
     names = shipped()
     if not names:
         print("no model package comes with this copy of Foveate; give the folder of one with --model")
+        return
+    table = _table("model", "version", "MB", "average precision")
     for name in names:
         package = load(name)
-        note = " (the default)" if name == DEFAULT else ""
-        thresholds = ", ".join(
-            f"{code} from {decision.threshold:g}" for code, decision in package.decisions.items()
+        scores = training_statement.read(package.manifest["training"]).scores
+        table.add_row(
+            f"{name} (default)" if name == DEFAULT else name,
+            package.version,
+            f"{_megabytes(package):.1f}",
+            ", ".join(f"{code} {_figure(scores.get(code))}" for code in package.decisions),
         )
-        print(f"{name} {package.version}: {thresholds}; {_megabytes(package):.1f} MB{note}")
+    _print(table)
+    _print("Scored on photographs held back from training. More about a model: foveate models show MODEL")
 
 
-def print_model(name: str) -> None:
+def print_model(name: str, *, as_json: bool = False) -> None:
     """Print what a model package says about itself.
+
+    Args:
+        name: name of a shipped package, the folder of a package, or a zip file of it.
+        as_json: print its whole manifest as JSON.
 
     Raises:
         PackageError: there is no such package, or it is altered.
     """
     package = load(name)
     manifest, contract = package.manifest, package.contract
-    print(f"{package.name} {package.version} ({manifest['licence']}, {_megabytes(package):.1f} MB)")
-    print(manifest["intended_use"])
-    print(f"manifest SHA-256: {package.digest}")
-    for code, decision in package.decisions.items():
-        evidence = (
-            f" and an evidence of at least {decision.minimum_evidence:g} px"
-            if decision.minimum_evidence
-            else ""
-        )
-        print(
-            f"{code}: from probability {decision.threshold:g}, "
-            f"regions of at least {decision.minimum_area} px{evidence}"
-        )
-    print(
-        f"input: a global view of {contract.view_side} px, and windows of {contract.window_side} px that "
+    if as_json:
+        print(json.dumps(dict(manifest), ensure_ascii=False, indent=2))
+        return
+    stated = training_statement.read(manifest["training"])
+    _print(f"{package.name} {package.version} ({manifest['licence']}, {_megabytes(package):.1f} MB)")
+    _print(f"{manifest['intended_use']}\n")
+    _print(_lesion_table(package, stated))
+    _print("Regions that are smaller, or have less evidence, do not count.")
+    _print(f"{_scored(stated)}\n")
+    _print(f"Trained on: {_trained(stated)}")
+    _print(f"Data: {_data(manifest['data'])}")
+    _print(
+        f"Input: a global view of {contract.view_side} px, and windows of {contract.window_side} px that "
         f"overlap by {contract.overlap} px, at the scale where the field of view is "
         f"{contract.field_diameter:g} px wide"
     )
-    for key in ("data", "training"):
-        print(f"{key}: {json.dumps(manifest[key], ensure_ascii=False, indent=2)}")
+    _print(f"Efforts: {', '.join(['best', 'full', *package.selection_rules])}")
+    _print(f"SHA-256 of the manifest: {package.digest}")
+    _print(f"All of the manifest: foveate models show {name} --json")
+
+
+def _lesion_table(package: Package, stated: TrainingStatement) -> Table:
+    """Return how each lesion's map becomes regions, and its score."""
+    table = _table("lesion", "threshold", "area, px", "evidence, px", "average precision")
+    for lesion in lesions.of(tuple(package.decisions)):
+        decision, score = package.decisions[lesion.code], stated.scores.get(lesion.code)
+        interval = (
+            "" if score is None or score.interval is None else " ({:.3f} to {:.3f})".format(*score.interval)
+        )
+        table.add_row(
+            lesion.code if lesion.name == lesion.code else f"{lesion.code} {lesion.name}",
+            f"{decision.threshold:g}",
+            f"{decision.minimum_area}",
+            f"{decision.minimum_evidence:g}",
+            f"{_figure(score)}{interval}",
+        )
+    return table
+
+
+def _figure(score: StatedScore | None) -> str:
+    return "not stated" if score is None else f"{score.average_precision:.3f}"
+
+
+def _scored(stated: TrainingStatement) -> str:
+    """Return on which photographs the scores were measured."""
+    if not stated.scores:
+        return "The package states no scores."
+    text = f"Scored on {quantity(stated.scored, 'photograph')} held back from training; 95 % intervals."
+    if not stated.scored_and_learned:
+        return text
+    return f"{text} The network was then trained on {stated.scored_and_learned} of them as well."
+
+
+def _trained(stated: TrainingStatement) -> str:
+    """Return what the network was trained on, and how."""
+    parts = [
+        quantity(stated.photographs, "photograph")
+        if stated.photographs
+        else "photographs that it does not name"
+    ]
+    if stated.healthy:
+        parts.append(quantity(stated.healthy, "healthy eye"))
+    text = " and ".join(parts)
+    text += f", recipe {stated.recipe}" if stated.recipe else ""
+    return text + (f", starting from {stated.start}" if stated.start else "")
+
+
+def _data(data: object) -> str:
+    """Return which data set a package was trained on, under which licence, and where it comes from."""
+    return ", ".join(str(value) for value in data.values()) if isinstance(data, Mapping) else str(data)
+
+
+def _table(*heads: str) -> Table:
+    return Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _print(content: Table | str) -> None:
+    Console(highlight=False, markup=False).print(content, soft_wrap=isinstance(content, str))
 
 
 def _megabytes(package: Package) -> float:

@@ -1,0 +1,80 @@
+"""What a package's manifest states about the training and the scores of its network.
+
+Knows:   the keys that `foveate release` writes.
+Ignores: every other key. Packages are made by other recipes, too: what is missing, or is something else, is
+         left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatedScore:
+    """Average precision of a lesion on photographs that the scored network was not trained on."""
+
+    average_precision: float
+    """From 0 to 1."""
+    interval: tuple[float, float] | None
+    """Its 95 % interval over photographs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingStatement:
+    """What a manifest states; numbers are 0 and texts empty where it states nothing."""
+
+    recipe: str
+    """Name of the recipe."""
+    start: str
+    """Name and version of the package that training started from."""
+    photographs: int
+    """Number of photographs with masks that the network was trained on."""
+    healthy: int
+    """Number of healthy eyes that it was trained on."""
+    scored: int
+    """Number of photographs that the scores are for."""
+    scored_and_learned: int
+    """How many of them the network was trained on after it had been scored."""
+    scores: Mapping[str, StatedScore]
+    """Lesion -> score of the fused network."""
+
+
+def read(training: object) -> TrainingStatement:
+    """Return what the value of 'training' in a manifest states."""
+    start = _at(training, "start")
+    rows = _at(training, "validation", "rows", "fused")
+    scores = {code: _score(row) for code, row in rows.items()} if isinstance(rows, Mapping) else {}
+    return TrainingStatement(
+        recipe=_text(_at(training, "recipe", "name")),
+        start=f"{_text(_at(start, 'name'))} {_text(_at(start, 'version'))}".strip(),
+        photographs=_length(_at(training, "photographs")),
+        healthy=_length(_at(training, "healthy")),
+        scored=_length(_at(training, "validation", "photographs")),
+        scored_and_learned=_length(_at(training, "validation", "learned_from_them")),
+        scores={code: score for code, score in scores.items() if score is not None},
+    )
+
+
+def _at(value: object, *keys: str) -> object:
+    """Return what nested objects hold under keys; None where one is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, list) else 0
+
+
+def _score(row: object) -> StatedScore | None:
+    average_precision, interval = _at(row, "average_precision"), _at(row, "interval")
+    if not isinstance(average_precision, float):
+        return None
+    ends = [end for end in interval if isinstance(end, float)] if isinstance(interval, list) else []
+    return StatedScore(
+        average_precision=average_precision, interval=(ends[0], ends[1]) if len(ends) == 2 else None
+    )
