@@ -12,12 +12,14 @@ import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
 from foveate.server.exports import burden_table, photograph_table
+from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
     ExportPhotographTask,
     ExportTask,
@@ -64,9 +66,6 @@ PARTS = (
     *(ETDRS, PHOTOGRAPHS),
 )
 """The parts that a zip of results may contain."""
-
-Entry = tuple[str, Path | bytes]
-"""A name in a zip, and its content or the file that holds it."""
 
 
 class Exports:
@@ -244,8 +243,7 @@ class Exports:
                 key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
                 keyed[key] = record
                 with self.results(record) as folder:
-                    for name, content in _within(folder, parts):
-                        yield name.replace(f"/{record.key}", f"/{key}"), content
+                    yield from renamed(_within(folder, parts), record.key, key)
                     rows.append(_row(folder, record.key, key))
                     corrected.append(_corrected_row(folder, record.key, key))
                 model = record.predicted.model
@@ -286,7 +284,8 @@ class Exports:
                 for code in record.predicted.lesions:
                     mask = self._corrections.mask(record, code)
                     yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
-                yield f"corrections/{key}.json", self._journal_file(record)
+                journal = f"corrections/{record.key}.json", self._journal_file(record)
+                yield from renamed([journal], record.key, key)
 
         return self._zip(entries())
 
@@ -386,7 +385,7 @@ def _row(folder: Path, key: str, name: str) -> SummaryRow:
         name: name of its files in the zip.
     """
     content = (folder / result_paths.regions_file(key, ".json")).read_bytes()
-    return tables.row_of(json.loads(content), name)
+    return replace(tables.row_of(json.loads(content), name), name=name)
 
 
 def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:
