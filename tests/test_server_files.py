@@ -246,6 +246,31 @@ def test_a_photograph_that_gets_a_number_is_called_so_wherever_it_is_named(clien
     assert files["regions/r.json"] == first["regions/r.json"]
 
 
+@pytest.mark.parametrize("kind", ["results", "training"])
+def test_a_long_download_holds_what_was_corrected_while_it_was_made(client, kind):
+    photograph = done(client, picture(36), "late.png")
+    one = f"/api/photographs/{photograph['id']}"
+    client.patch(one, json={"reviewed": True})
+    as_asked_for = client.service.record(photograph["id"])
+    stroke(client, one, author="Ann")
+    client.patch(one, json={"levels": {"EX": 200}, "note": "late"})
+
+    made = getattr(client.service.exports, f"zip_{kind}" + "_of" * (kind == "results"))([as_asked_for])
+    with zipfile.ZipFile(made) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    made.unlink()
+
+    folder = "corrected/" if kind == "results" else ""
+    level = client.get(one).json()["result"]["lesions"]["EX"]["level"]
+    corrected = grey(client.get(f"{one}/corrected/EX/0/0_0.png").content)
+    np.testing.assert_array_equal(grey(files[f"{folder}masks/late_EX.png"]) > 0, corrected >= level)
+    assert json.loads(files[f"{folder}corrections/late.json"])["revision"] == 1
+    if kind == "results":
+        assert b"late" in files["photographs.csv"]
+        figures = json.loads(files["regions/late.json"])["lesions"]["EX"]
+        assert figures["stored_level"] == level
+
+
 def test_training_data_names_photographs_of_one_name_apart(client):
     identifiers = [done(client, picture(seed), "apart.png")["id"] for seed in (31, 32, 33)]
     for identifier in identifiers[:2]:

@@ -171,7 +171,9 @@ def _assemble(
     presenter = Presenter(database, events, progress, gradings, options.limits.keep)
     corrections = Corrections(database, data_dir, memory, gradings)
     measures = PhotographMeasures(corrections, memory)
-    reports = Reports(database, data_dir, packs, measures, presenter)
+    reports = Reports(
+        database, data_dir, packs, corrections=corrections, measures=measures, presenter=presenter
+    )
     report_jobs = ReportJobs(reports, data_dir)
     jobs = JobQueue(
         database,
