@@ -104,6 +104,21 @@ def test_a_grading_begins_with_the_models_result_and_touches_nothing_else(graded
     assert ann["grading"]["grader"] == "Ann"
 
 
+def test_a_grader_downloads_the_copies_of_their_own_list(graded):
+    photographs = [done(graded, name=f"{name}.png")["id"] for name in ("graded", "other")]
+    copy = begin(graded, photographs[0], "Ann")["id"]
+    draw(graded, copy)
+    listed = [identifier for identifier in names(graded, grader="Ann") if identifier in {copy, *photographs}]
+
+    answer = graded.post("/api/downloads", json={"photographs": listed})
+
+    assert listed == [copy, photographs[1]]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        journal = json.loads(archive.read("corrected/corrections/graded.json"))
+        assert {"regions/graded.json", "regions/other.json"} <= set(archive.namelist())
+    assert [edit["author"] for edit in journal["edits"]] == ["Ann"]
+
+
 def test_nobody_finds_anothers_grading_until_both_are_done(graded):
     batch = graded.post("/api/batches", json={"name": "blind"}).json()["id"]
     photograph = done(graded, batch=batch)["id"]
