@@ -571,6 +571,32 @@ def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(op
     until(page, "() => foveate.state.view.region !== null")
 
 
+def test_no_click_goes_to_what_is_of_a_photograph_that_is_no_longer_open(opened):
+    page, (_, b, c) = opened
+    settle(page)
+    page.evaluate("""() => {
+      window.selected = [];
+      window.addEventListener("click", () => window.selected.push(foveate.state.view.region));
+    }""")
+    page.locator("#region-0").hover()
+    page.mouse.down()
+    page.keyboard.press("n")
+    until_open(page, b)
+    page.mouse.up()
+    settle(page)
+    selected = page.evaluate("() => window.selected.filter(Boolean)")
+    page.locator("#zip").scroll_into_view_if_needed()
+    page.locator("#zip").hover()
+    page.mouse.down(button="right")  # the browser's menu takes the release
+    page.keyboard.press("n")
+    until_open(page, c)
+    settle(page)
+
+    assert selected == []
+    assert f"/{c}/" in page.locator("#zip").get_attribute("href")
+    page.mouse.up(button="right")
+
+
 def change(page, address, identifier, fields):
     """Change fields of a photograph, not through the page, and wait until the page shows them."""
     assert page.request.patch(f"{address}/api/photographs/{identifier}", data=fields).ok
