@@ -263,6 +263,4 @@ def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schem
     record = services.record(id)
     services.gradings.require_ungraded(record)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
-    services.memory.forget(id)
-    services.packs.forget(services.data_dir.photograph(id).map_tiles)
     return services.presenter.photograph(changed)
