@@ -571,6 +571,26 @@ def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(op
     until(page, "() => foveate.state.view.region !== null")
 
 
+def test_the_files_of_a_batch_wait_for_what_is_pending_of_any_photograph(opened, address):
+    page, identifiers = opened
+    batch = page.request.post(f"{address}/api/batches", data={"name": "waits"}).json()["id"]
+    for identifier in identifiers:
+        change(page, address, identifier, {"batch": batch})
+    held, asked = Held(page, "**/photographs/*", "PATCH"), []
+    page.keyboard.press("t")  # which opens the next one
+    held.wait()
+    until_open(page, identifiers[1])
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#batch").click()
+    page.wait_for_timeout(500)
+    early = [url for url in asked if url.endswith("/download")]
+    with page.expect_download() as download:
+        held.release()
+
+    assert early == []
+    assert download.value.url.endswith(f"/api/batches/{batch}/download")
+
+
 def test_no_click_goes_to_what_is_of_a_photograph_that_is_no_longer_open(opened):
     page, (_, b, c) = opened
     settle(page)
