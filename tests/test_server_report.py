@@ -160,6 +160,19 @@ def test_a_report_of_a_batch_shows_a_photograph_as_it_is_by_then(client):
     assert "(0 px" not in made.corrections[0]
 
 
+def test_the_table_of_grids_shows_a_photograph_as_it_is_by_then(client):
+    identifier = done(client)["id"]
+    one = f"/api/photographs/{identifier}"
+    client.patch(one, json={"grid": GRID})
+    as_asked_for = client.service.record(identifier)
+    client.patch(one, json={"levels": {"EX": 30}})
+    stroke(client, one)
+
+    made = client.service.exports.etdrs_csv([as_asked_for])
+
+    assert made == client.get(f"{one}/grid.csv").content
+
+
 def test_a_report_is_of_one_moment_also_where_somebody_corrects_meanwhile(client, monkeypatch):
     identifier = done(client)["id"]
     draw, drawn = reports.Reports._pictures, []

@@ -234,7 +234,10 @@ class Exports:
             raise errors.not_ready(
                 "no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH"
             )
-        return burden_table.etdrs_csv((record.name, self._measures.grid_burden(record)) for record in placed)
+        present = map(self._present, placed)
+        return burden_table.etdrs_csv(
+            (record.name, self._measures.grid_burden(record)) for record in present if record.grid is not None
+        )
 
     def _etdrs(self, records: Sequence[Record]) -> Iterator[Entry]:
         """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
