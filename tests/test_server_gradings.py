@@ -119,6 +119,16 @@ def test_a_grader_downloads_the_copies_of_their_own_list(graded):
     assert [edit["author"] for edit in journal["edits"]] == ["Ann"]
 
 
+def test_a_change_of_which_a_part_is_refused_changes_nothing(graded):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    finish(graded, copy)
+
+    answer = graded.patch(f"/api/photographs/{copy}", json={"note": "soft drusen", "levels": {"MA": 200}})
+
+    assert answer.status_code == 409
+    assert graded.get(f"/api/photographs/{copy}").json()["note"] == ""
+
+
 def test_nobody_finds_anothers_grading_until_both_are_done(graded):
     batch = graded.post("/api/batches", json={"name": "blind"}).json()["id"]
     photograph = done(graded, batch=batch)["id"]

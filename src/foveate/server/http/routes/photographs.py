@@ -232,6 +232,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
         values["batch"] = body.batch
     if fields_set & {"thresholds", "levels"}:
         require_done(record)
+        services.gradings.require_editable(record, None)
         for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
             require_lesion(record, lesion)
     if values:
