@@ -215,6 +215,17 @@ def test_a_field_that_is_not_found_stops_only_an_evaluation_inside_the_field(tmp
 # what another system is compared by
 
 
+@pytest.mark.parametrize("option", [("--effort", "best"), ("--engine", "onnx"), ("--threads", "1")])
+def test_what_concerns_a_model_is_refused_with_maps_that_are_read(tmp_path, capsys, option):
+    folders = ("--data", str(tmp_path), "--predictions", str(tmp_path), "--out", str(tmp_path / "out"))
+
+    code = cli.run(["evaluate", *folders, *option])
+
+    assert code == 2
+    assert "leave them out with --predictions" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_gains_by_diameter_come_from_the_same_rows(tmp_path, cases):
     result = evaluation.evaluate(evaluation_spec(tmp_path, cases, truth_of))["EX"]
     second = evaluation.evaluate(evaluation_spec(tmp_path, cases, lambda k: np.zeros(SHAPE, np.uint8)))["EX"]

@@ -571,6 +571,52 @@ def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(op
     until(page, "() => foveate.state.view.region !== null")
 
 
+def test_the_files_of_a_batch_wait_for_what_is_pending_of_any_photograph(opened, address):
+    page, identifiers = opened
+    batch = page.request.post(f"{address}/api/batches", data={"name": "waits"}).json()["id"]
+    for identifier in identifiers:
+        change(page, address, identifier, {"batch": batch})
+    held, asked = Held(page, "**/photographs/*", "PATCH"), []
+    page.keyboard.press("t")  # which opens the next one
+    held.wait()
+    until_open(page, identifiers[1])
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#batch").click()
+    page.wait_for_timeout(500)
+    early = [url for url in asked if url.endswith("/download")]
+    with page.expect_download() as download:
+        held.release()
+
+    assert early == []
+    assert download.value.url.endswith(f"/api/batches/{batch}/download")
+
+
+def test_no_click_goes_to_what_is_of_a_photograph_that_is_no_longer_open(opened):
+    page, (_, b, c) = opened
+    settle(page)
+    page.evaluate("""() => {
+      window.selected = [];
+      window.addEventListener("click", () => window.selected.push(foveate.state.view.region));
+    }""")
+    page.locator("#region-0").hover()
+    page.mouse.down()
+    page.keyboard.press("n")
+    until_open(page, b)
+    page.mouse.up()
+    settle(page)
+    selected = page.evaluate("() => window.selected.filter(Boolean)")
+    page.locator("#zip").scroll_into_view_if_needed()
+    page.locator("#zip").hover()
+    page.mouse.down(button="right")  # the browser's menu takes the release
+    page.keyboard.press("n")
+    until_open(page, c)
+    settle(page)
+
+    assert selected == []
+    assert f"/{c}/" in page.locator("#zip").get_attribute("href")
+    page.mouse.up(button="right")
+
+
 def change(page, address, identifier, fields):
     """Change fields of a photograph, not through the page, and wait until the page shows them."""
     assert page.request.patch(f"{address}/api/photographs/{identifier}", data=fields).ok

@@ -79,6 +79,20 @@ def test_two_people_grade_and_a_third_decides(address):
         carol.locator("#grading", has_text="Decided by Carol").wait_for()
 
 
+def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "Eve")
+        photograph = page.evaluate("() => foveate.state.photograph.id")
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").wait_for()
+        before = page.locator("#photographs li").count()
+        assert page.request.patch(f"{address}/api/photographs/{photograph}", data={"eye": "left"}).ok
+        page.wait_for_timeout(800)  # until the event has arrived, and the list would be drawn
+
+        assert page.locator("#photographs li").count() == before
+        assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 0
+
+
 def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
     with tiny_page.chromium() as browser:
         page = open_as(browser, address, None, "Ann")

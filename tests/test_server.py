@@ -581,6 +581,10 @@ def test_a_database_of_another_version_is_refused(tmp_path):
         (".hidden", ".hidden", "hidden"),
         ("%E2%80%AEgnp.exe", "gnp", "gnp"),
         ("a" * 500, "a" * 120, "a" * 120),
+        ("Con.jpg", "Con", "_Con"),
+        ("aux.left.png", "aux.left", "_aux.left"),
+        ("LPT1.tif", "LPT1", "_LPT1"),
+        ("contrast.png", "contrast", "contrast"),
     ],
 )
 def test_names_are_made_safe(sent, read, file):

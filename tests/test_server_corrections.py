@@ -9,7 +9,7 @@ import pytest
 import tiny_server
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_server import done, grey, png
+from tiny_server import done, grey, png, waited
 
 from foveate.analysis import component_tree, regions
 from foveate.server.errors import ServiceError
@@ -78,6 +78,35 @@ def test_memory_forgets_the_oldest_and_keeps_the_latest_however_large():
     assert made.count("d") == 1
     memory.forget("d")
     assert memory.get(("d",), lambda: make("d", 7)).size == 7
+
+
+def test_memory_does_not_keep_what_is_forgotten_while_it_is_made():
+    memory = MapCache(1000)
+
+    def outdated():
+        memory.forget("a")  # as another thread does when a correction or a result is replaced
+        return np.zeros(1, np.uint8)
+
+    memory.get(("a", "layer"), outdated)
+
+    assert memory.get(("a", "layer"), lambda: np.zeros(2, np.uint8)).size == 2
+    assert memory.get(("a", "layer"), lambda: np.zeros(3, np.uint8)).size == 2
+
+
+def test_maps_read_while_a_photograph_is_analysed_again_are_not_taken_for_the_new_ones(client):
+    identifier = done(client)["id"]
+    before = client.service.record(identifier)
+    client.predictor.hold.clear()
+    client.post(f"/api/photographs/{identifier}/again", json={"field": "128,128,70"})
+    old = client.service.corrections.model(before, "EX").copy()  # as by a download that has begun before
+    client.predictor.hold.set()
+    waited(client, identifier)
+
+    new = client.service.corrections.model(client.service.record(identifier), "EX")
+
+    stored = client.service.data_dir.photograph(identifier).map_file(before.key, "EX")
+    np.testing.assert_array_equal(new, grey(stored.read_bytes()))
+    assert (new != old).any()
 
 
 @pytest.fixture

@@ -218,6 +218,73 @@ def test_photographs_of_one_name_have_files_of_their_own_in_a_selection(client):
     assert not [name for name in files if "same-3" in name], other
 
 
+def test_a_photograph_that_gets_a_number_is_called_so_wherever_it_is_named(client):
+    identifiers = [
+        done(client, picture(seed), "r.png")["id"] for seed in (31, 32)
+    ]  # as the folder's regions/
+    for identifier in identifiers:
+        stroke(client, f"/api/photographs/{identifier}")
+
+    files = unzipped(client.post("/api/downloads", json={"photographs": identifiers}))
+
+    single = unzipped(client.get(f"/api/photographs/{identifiers[1]}/download"))
+    numbered = {name.replace("/r.", "/r-2.").replace("/r_", "/r-2_") for name in single}
+    assert {name for name in files if "r-2" in name} == {name for name in numbered if "r-2" in name}
+    for table in ("summary.csv", "corrected/summary.csv"):
+        rows = list(csv.DictReader(io.StringIO(files[table].decode())))
+        assert [row["photograph"] for row in rows] == ["r", "r-2"]
+    for key in ("r", "r-2"):
+        for folder in ("", "corrected/"):
+            told = json.loads(files[f"{folder}regions/{key}.json"])
+            assert told["photograph"]["name"] == key
+            paths = [
+                path for lesion in told["lesions"].values() for path in (lesion.get("map"), lesion["mask"])
+            ]
+            assert {path.split("/")[1].rpartition("_")[0] for path in paths if path} == {key}
+        assert json.loads(files[f"corrected/corrections/{key}.json"])["photograph"]["name"] == key
+    first = unzipped(client.get(f"/api/photographs/{identifiers[0]}/download"))
+    assert files["regions/r.json"] == first["regions/r.json"]
+
+
+@pytest.mark.parametrize("kind", ["results", "training"])
+def test_a_long_download_holds_what_was_corrected_while_it_was_made(client, kind):
+    photograph = done(client, picture(36), "late.png")
+    one = f"/api/photographs/{photograph['id']}"
+    client.patch(one, json={"reviewed": True})
+    as_asked_for = client.service.record(photograph["id"])
+    stroke(client, one, author="Ann")
+    client.patch(one, json={"levels": {"EX": 200}, "note": "late"})
+
+    made = getattr(client.service.exports, f"zip_{kind}" + "_of" * (kind == "results"))([as_asked_for])
+    with zipfile.ZipFile(made) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    made.unlink()
+
+    folder = "corrected/" if kind == "results" else ""
+    level = client.get(one).json()["result"]["lesions"]["EX"]["level"]
+    corrected = grey(client.get(f"{one}/corrected/EX/0/0_0.png").content)
+    np.testing.assert_array_equal(grey(files[f"{folder}masks/late_EX.png"]) > 0, corrected >= level)
+    assert json.loads(files[f"{folder}corrections/late.json"])["revision"] == 1
+    if kind == "results":
+        assert b"late" in files["photographs.csv"]
+        figures = json.loads(files["regions/late.json"])["lesions"]["EX"]
+        assert figures["stored_level"] == level
+
+
+def test_training_data_names_photographs_of_one_name_apart(client):
+    identifiers = [done(client, picture(seed), "apart.png")["id"] for seed in (31, 32, 33)]
+    for identifier in identifiers[:2]:
+        stroke(client, f"/api/photographs/{identifier}")
+    client.patch(f"/api/photographs/{identifiers[2]}", json={"reviewed": True})
+
+    files = unzipped(client.get("/api/training"))
+
+    keys = ("apart", "apart-2", "apart-3")
+    journals = [json.loads(files[f"corrections/{key}.json"]) for key in keys]
+    assert [journal["photograph"]["name"] for journal in journals[:2]] == ["apart", "apart-2"]
+    assert journals[2]["reviewed"]
+
+
 def test_eye_note_and_review_are_a_table_in_every_download(client):
     first, second = (done(client, picture(seed), "=eye.png")["id"] for seed in (31, 32))
     zips = [

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,9 @@ from tiny_server import done, grey
 
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
+from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import starting_mask
+from foveate.server.storage.gradings import grading_in
 
 COUNTS = st.integers(0, 30)
 
@@ -102,6 +105,51 @@ def test_a_grading_begins_with_the_models_result_and_touches_nothing_else(graded
     assert graded.get(f"/api/photographs/{photograph['id']}").json()["result"] == photograph["result"]
     assert begin(graded, photograph["id"], "Ann")["id"] == ann["id"]  # it goes on where it was left
     assert ann["grading"]["grader"] == "Ann"
+
+
+def test_a_grader_downloads_the_copies_of_their_own_list(graded):
+    photographs = [done(graded, name=f"{name}.png")["id"] for name in ("graded", "other")]
+    copy = begin(graded, photographs[0], "Ann")["id"]
+    draw(graded, copy)
+    listed = [identifier for identifier in names(graded, grader="Ann") if identifier in {copy, *photographs}]
+
+    answer = graded.post("/api/downloads", json={"photographs": listed})
+
+    assert listed == [copy, photographs[1]]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        journal = json.loads(archive.read("corrected/corrections/graded.json"))
+        assert {"regions/graded.json", "regions/other.json"} <= set(archive.namelist())
+    assert [edit["author"] for edit in journal["edits"]] == ["Ann"]
+
+
+def test_no_edit_is_stored_after_its_grading_was_done(graded, monkeypatch):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    commit, was_done = Corrections._commit, []
+
+    def commit_late(self, *arguments, **named):
+        finishing.start()
+        time.sleep(0.5)
+        was_done.append(grading_in(graded.service.database, copy).done is not None)
+        return commit(self, *arguments, **named)
+
+    finishing = threading.Thread(target=finish, args=(graded, copy))
+    monkeypatch.setattr(Corrections, "_commit", commit_late)
+    drawn = draw(graded, copy)
+    finishing.join()
+
+    assert drawn.status_code == 200
+    assert was_done == [False]
+    assert grading_in(graded.service.database, copy).done is not None
+
+
+def test_a_change_of_which_a_part_is_refused_changes_nothing(graded):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    finish(graded, copy)
+
+    answer = graded.patch(f"/api/photographs/{copy}", json={"note": "soft drusen", "levels": {"MA": 200}})
+
+    assert answer.status_code == 409
+    assert graded.get(f"/api/photographs/{copy}").json()["note"] == ""
 
 
 def test_nobody_finds_anothers_grading_until_both_are_done(graded):

@@ -140,6 +140,61 @@ def test_a_report_says_what_was_corrected_and_how_many_pixels_that_changed(clien
     assert said.endswith("MA: 1 stroke erased (no pixel changed).")
 
 
+def chosen(client, identifier):
+    """Return what the API says of each lesion: regions, and the level of its threshold."""
+    lesions = client.get(f"/api/photographs/{identifier}").json()["result"]["lesions"]
+    return {code: (lesion["count"], f"{lesion['threshold']:.3f}") for code, lesion in lesions.items()}
+
+
+def test_a_report_of_a_batch_shows_a_photograph_as_it_is_by_then(client):
+    identifier = done(client)["id"]
+    as_asked_for = client.service.record(identifier)
+    client.patch(f"/api/photographs/{identifier}", json={"levels": {"EX": 30, "MA": 250}})
+    stroke(client, f"/api/photographs/{identifier}", author="Ann")
+
+    made = client.service.reports.report(as_asked_for)
+
+    told = {row.code: (row.count, row.threshold.partition(",")[0]) for row in made.lesions}
+    assert told == chosen(client, identifier)
+    assert made.figures == "Figures with the corrections below"
+    assert "(0 px" not in made.corrections[0]
+
+
+def test_the_table_of_grids_shows_a_photograph_as_it_is_by_then(client):
+    identifier = done(client)["id"]
+    one = f"/api/photographs/{identifier}"
+    client.patch(one, json={"grid": GRID})
+    as_asked_for = client.service.record(identifier)
+    client.patch(one, json={"levels": {"EX": 30}})
+    stroke(client, one)
+
+    made = client.service.exports.etdrs_csv([as_asked_for])
+
+    assert made == client.get(f"{one}/grid.csv").content
+
+
+def test_a_report_is_of_one_moment_also_where_somebody_corrects_meanwhile(client, monkeypatch):
+    identifier = done(client)["id"]
+    draw, drawn = reports.Reports._pictures, []
+
+    def correct_meanwhile(self, record):
+        pictures = draw(self, record)
+        if not drawn:
+            stroke(client, f"/api/photographs/{identifier}", author="Ann")
+            client.patch(f"/api/photographs/{identifier}", json={"thresholds": {"MA": 0.9}})
+        drawn.append(pictures[1])
+        return pictures
+
+    monkeypatch.setattr(reports.Reports, "_pictures", correct_meanwhile)
+    made = report_of(client, identifier)
+    monkeypatch.undo()
+    afterwards = report_of(client, identifier)
+
+    assert len(drawn) == 2
+    assert replace(made, origin="") == replace(afterwards, origin="")
+    assert (drawn[0] != drawn[1]).any()
+
+
 def test_a_report_says_above_its_table_whose_figures_it_holds(client, filed):
     corrected, page = report_of(client, filed), client.get(f"/api/photographs/{filed}/report").text
 

@@ -149,3 +149,25 @@ def test_on_a_graders_copy_the_grader_reviews_and_nobody_else(client, name):
         assert answer.status_code == 422
     else:
         assert answer.json()["reviewer"] == "Ann"
+
+
+def test_a_photograph_that_is_analysed_again_is_to_be_reviewed_again(client):
+    identifier = done(client)["id"]
+    review(client, identifier, reviewer="Ann")
+
+    client.predictor.hold.clear()
+    again = client.post(f"/api/photographs/{identifier}/again", json={"field": "128,128,120"}).json()
+    early = client.patch(f"/api/photographs/{identifier}", json={"reviewed": True})
+    client.predictor.hold.set()
+    analysed = tiny_server.waited(client, identifier)
+
+    assert early.status_code == 409
+    assert "has not been analysed yet" in early.json()["error"]["message"]
+    for photograph in (again, analysed):
+        assert (photograph["reviewed"], photograph["reviewer"], photograph["reviewed_at"]) == (
+            False,
+            "",
+            None,
+        )
+    assert report_of(client, identifier).reviewed == "Not marked as reviewed."
+    assert review(client, identifier)["reviewed"]

@@ -209,6 +209,19 @@ def test_a_body_that_says_it_is_endless_is_refused_before_it_is_read(client):
     assert client.post("/api/batches", content=b"{}", headers=headers).status_code == 400
 
 
+def test_of_requests_with_put_only_masks_may_have_the_size_of_a_file(client):
+    photograph = f"/api/photographs/{done(client)['id']}"
+    content = b"[" * (guard.JSON_BYTES + 1)
+    headers = {"Content-Type": "image/png"}
+
+    told = {
+        path: client.put(f"{photograph}/{path}", content=content, headers=headers).status_code
+        for path in ("grading", "corrections/masks/EX", "references/ann/EX")
+    }
+
+    assert told == {"grading": 413, "corrections/masks/EX": 422, "references/ann/EX": 422}
+
+
 @pytest.mark.parametrize("field", ["nan,1,1", "1,2", "inf,0,1", "x" * 101, "1,2,3,4", ""])
 def test_fields_that_make_no_sense_are_refused(client, field):
     assert submit(client, picture(), field=field).status_code == 422

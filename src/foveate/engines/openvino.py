@@ -32,6 +32,11 @@ INT8_FILES: Mapping[str, str] = {"global.onnx": "global-int8.xml", "local.onnx":
 """Graph -> its quantised form, in packages that have one. It is in OpenVINO's own format: the weights are in
 a file of the same name that ends in .bin."""
 
+ALL_INT8_FILES = frozenset(
+    name.replace(".xml", ending) for name in INT8_FILES.values() for ending in (".xml", ".bin")
+)
+"""The files of both quantised graphs."""
+
 
 def open(package: Package, *, precision: Precision = "float32", threads: int | None = None) -> GraphEngine:
     """Compile a package's graphs.
@@ -80,8 +85,13 @@ def _require_computed(precision: Precision) -> None:
 
 
 def has_int8(package: Package) -> bool:
-    """Return whether a package holds int8 networks."""
-    return all((package.folder / name).is_file() for name in INT8_FILES.values())
+    """Return whether a package holds int8 networks.
+
+    Files that its manifest does not name were never checked, and are none of it: a release that was
+    interrupted may have left them.
+    """
+    files = package.manifest.get("files")
+    return isinstance(files, Mapping) and files.keys() >= ALL_INT8_FILES
 
 
 def _int8_files(package: Package) -> Mapping[str, str]:

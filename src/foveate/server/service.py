@@ -171,8 +171,16 @@ def _assemble(
     presenter = Presenter(database, events, progress, gradings, options.limits.keep)
     corrections = Corrections(database, data_dir, memory, gradings)
     measures = PhotographMeasures(corrections, memory)
-    reports = Reports(database, data_dir, packs, measures, presenter)
+    reports = Reports(
+        database, data_dir, packs, corrections=corrections, measures=measures, presenter=presenter
+    )
     report_jobs = ReportJobs(reports, data_dir)
+    forget = _forgetter(memory, packs, data_dir)
+
+    def forget_deleted(identifier: str) -> None:
+        forget(identifier)
+        report_jobs.forget(identifier)
+
     jobs = JobQueue(
         database,
         data_dir,
@@ -182,7 +190,8 @@ def _assemble(
         metrics=metrics,
         progress=progress,
         on_change=presenter.publish,
-        on_delete=_forgetter(memory, report_jobs, packs, data_dir),
+        on_result=forget,
+        on_delete=forget_deleted,
     )
     exports = Exports(
         database,
@@ -215,14 +224,11 @@ def _assemble(
     )
 
 
-def _forgetter(
-    memory: MapCache, report_jobs: ReportJobs, packs: Packs, data_dir: DataDir
-) -> Callable[[str], None]:
-    """Return a function that removes a photograph, deleted or expired, from the caches and from reports."""
+def _forgetter(memory: MapCache, packs: Packs, data_dir: DataDir) -> Callable[[str], None]:
+    """Return a function that removes what is known of a photograph from the caches."""
 
     def forget(identifier: str) -> None:
         memory.forget(identifier)
-        report_jobs.forget(identifier)
         directory = data_dir.photograph(identifier)
         for pack in (directory.tiles, directory.map_tiles):
             packs.forget(pack)

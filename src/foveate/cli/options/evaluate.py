@@ -66,6 +66,11 @@ class EvaluateOptions:
         """
         if self.model is not None and self.predictions is not None:
             raise UsageError("evaluate: give --model or --predictions, not both.")
+        if self.predictions is not None and (self.effort, self.engine) != ("full", DEFAULT_ENGINE):
+            raise UsageError(
+                "evaluate: --effort, --engine, --precision and --threads are about a model; leave them out "
+                "with --predictions."
+            )
 
 
 @Parameter(name="*")

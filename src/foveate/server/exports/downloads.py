@@ -12,12 +12,14 @@ import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.server import errors, presenters
 from foveate.server.exports import burden_table, photograph_table
+from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
     ExportPhotographTask,
     ExportTask,
@@ -65,9 +67,6 @@ PARTS = (
 )
 """The parts that a zip of results may contain."""
 
-Entry = tuple[str, Path | bytes]
-"""A name in a zip, and its content or the file that holds it."""
-
 
 class Exports:
     """Makes files on request."""
@@ -113,49 +112,73 @@ class Exports:
 
     def _folder(self, record: Record) -> Path:
         """Return the folder of a photograph's files, which are written unless they exist already."""
-        directory = self._data_dir.photograph(record.id)
-        corrected = self._database.corrected_lesions(record.id)
+        scratch = self._data_dir.incoming / uuid.uuid4().hex
+        try:
+            with self._corrections.lock(record.id):  # so that nobody edits what is being read
+                present = self._present(record)
+                out = self._out(present)
+                task = None if out is None or out.is_dir() else self._export_task(present, out, scratch)
+            if task is not None:
+                self._export(record.id, task)
+        finally:
+            self._data_dir.delete(scratch)
+        return out or self._data_dir.photograph(record.id).results
+
+    def _present(self, record: Record) -> Record:
+        """Return a photograph as it is now; as it was, if it is being analysed again.
+
+        A download may have waited for others, or for the photographs before this one, for minutes.
+
+        Raises:
+            ServiceError: the photograph was deleted meanwhile.
+        """
+        present = self._database.get(record.id)
+        if present is None:
+            raise errors.not_found("photograph")
+        return present if present.state == "done" else record
+
+    def _out(self, record: Record) -> Path | None:
+        """Return the folder of a photograph's files at its settings; None if they are those of the result."""
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if (
             not edits
             and not record.thresholds
             and record.spacing_mm == record.predicted.photograph.spacing_mm
         ):
-            return directory.results
+            return None
         journal = [record.revision, *_review(self._gradings.as_decided(record)).values()]
         selected = [dict(record.thresholds), record.spacing_mm, journal if edits else 0]
-        out = (
-            directory.exports / hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
-        )
-        if not out.is_dir():
-            for older in directory.exports.iterdir() if directory.exports.is_dir() else ():
-                if not self._readers[older]:
-                    self._data_dir.delete(older)
-            self._export(record, out, corrected)
-        return out
+        name = hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
+        return self._data_dir.photograph(record.id).exports / name
 
-    def _export(self, record: Record, out: Path, corrected: frozenset[str]) -> None:
-        """Let the I/O worker write a photograph's files."""
-        png_paths = {lesion: self._data_dir.incoming / f"{uuid.uuid4().hex}.png" for lesion in corrected}
+    def _export_task(self, record: Record, out: Path, scratch: Path) -> ExportTask:
+        """Return the task that writes a photograph's files, after its corrected maps were written."""
+        corrected = {
+            lesion: scratch / f"{lesion}.png" for lesion in self._database.corrected_lesions(record.id)
+        }
+        for lesion, path in corrected.items():
+            atomic_files.write_file(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
+        return ExportTask(
+            folder=self._data_dir.photograph(record.id).folder,
+            out=out,
+            key=record.key,
+            facts=record.predicted,
+            thresholds=_thresholds(record),
+            spacing=record.spacing_mm,
+            journal=self.journal(record),
+            corrected=corrected,
+        )
+
+    def _export(self, identifier: str, task: ExportTask) -> None:
+        """Let the I/O worker write a photograph's files, in place of those that nobody reads any more."""
+        exports = self._data_dir.photograph(identifier).exports
+        for older in exports.iterdir() if exports.is_dir() else ():
+            if not self._readers[older]:
+                self._data_dir.delete(older)
         try:
-            for lesion, path in png_paths.items():
-                atomic_files.write_file(path, maps.encode(self._corrections.corrected(record, lesion), "png"))
-            self._jobs.run_io_task(
-                ExportTask(
-                    folder=self._data_dir.photograph(record.id).folder,
-                    out=out,
-                    key=record.key,
-                    facts=record.predicted,
-                    thresholds=_thresholds(record),
-                    spacing=record.spacing_mm,
-                    journal=self.journal(record),
-                    corrected=png_paths,
-                )
-            )
+            self._jobs.run_io_task(task)
         finally:
-            for path in png_paths.values():
-                path.unlink(missing_ok=True)
-            deleted = delete_remains(self._database, self._data_dir, record.id)
+            deleted = delete_remains(self._database, self._data_dir, identifier)
         if deleted:
             raise errors.not_found("photograph")
 
@@ -193,7 +216,8 @@ class Exports:
             ServiceError: as `results`.
         """
         with self.results(record) as folder:
-            made = {ETDRS: self._etdrs([record]), PHOTOGRAPHS: self._statements([(record.key, record)])}
+            present = self._present(record)
+            made = {ETDRS: self._etdrs([present]), PHOTOGRAPHS: self._statements([(record.key, present)])}
             if corrected := _corrected_row(folder, record.key, record.key):
                 made[CORRECTED] = _corrected_summary([corrected])
             tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
@@ -210,7 +234,10 @@ class Exports:
             raise errors.not_ready(
                 "no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH"
             )
-        return burden_table.etdrs_csv((record.name, self._measures.grid_burden(record)) for record in placed)
+        present = map(self._present, placed)
+        return burden_table.etdrs_csv(
+            (record.name, self._measures.grid_burden(record)) for record in present if record.grid is not None
+        )
 
     def _etdrs(self, records: Sequence[Record]) -> Iterator[Entry]:
         """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
@@ -244,8 +271,7 @@ class Exports:
                 key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
                 keyed[key] = record
                 with self.results(record) as folder:
-                    for name, content in _within(folder, parts):
-                        yield name.replace(f"/{record.key}", f"/{key}"), content
+                    yield from renamed(_within(folder, parts), record.key, key)
                     rows.append(_row(folder, record.key, key))
                     corrected.append(_corrected_row(folder, record.key, key))
                 model = record.predicted.model
@@ -256,8 +282,9 @@ class Exports:
             if any(corrected):
                 yield from _corrected_summary([row or own for row, own in zip(corrected, rows, strict=True)])
             yield "index.html", pages.index(rows, codes, provenance)
-            yield from self._etdrs(records)
-            yield from self._statements(list(keyed.items()))
+            present = {key: self._present(record) for key, record in keyed.items()}
+            yield from self._etdrs(list(present.values()))
+            yield from self._statements(list(present.items()))
 
         return self._zip(entries())
 
@@ -283,10 +310,15 @@ class Exports:
                 key = names.unused_key(record.key, frozenset(keys))
                 keys.add(key)
                 yield f"photographs/{key}.png", self._photograph(record)
-                for code in record.predicted.lesions:
-                    mask = self._corrections.mask(record, code)
-                    yield f"masks/{key}_{code}.png", maps.encode_mask(mask)
-                yield f"corrections/{key}.json", self._journal_file(record)
+                with self._corrections.lock(record.id):  # so that masks and journal are of one moment
+                    present = self._gradings.as_decided(self._present(record))
+                    masks = {
+                        code: maps.encode_mask(self._corrections.mask(present, code))
+                        for code in present.predicted.lesions
+                    }
+                    journal = f"corrections/{record.key}.json", self._journal_file(present)
+                yield from ((f"masks/{key}_{code}.png", mask) for code, mask in masks.items())
+                yield from renamed([journal], record.key, key)
 
         return self._zip(entries())
 
@@ -386,7 +418,7 @@ def _row(folder: Path, key: str, name: str) -> SummaryRow:
         name: name of its files in the zip.
     """
     content = (folder / result_paths.regions_file(key, ".json")).read_bytes()
-    return tables.row_of(json.loads(content), name)
+    return replace(tables.row_of(json.loads(content), name), name=name)
 
 
 def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:

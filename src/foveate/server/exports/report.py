@@ -15,6 +15,8 @@ from jaxtyping import UInt8
 from foveate.server import errors, schemas
 from foveate.server.exports import report_pictures
 from foveate.server.presenters import Presenter
+from foveate.server.review.checks import require_done
+from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import level_of
 from foveate.server.review.edits import patch_of
 from foveate.server.review.layers import changed_px
@@ -121,21 +123,41 @@ class Reports:
         database: Database,
         data_dir: DataDir,
         packs: Packs,
+        *,
+        corrections: Corrections,
         measures: PhotographMeasures,
         presenter: Presenter,
     ) -> None:
         self._database = database
         self._data_dir = data_dir
         self._packs = packs
+        self._corrections = corrections
         self._measures = measures
         self._presenter = presenter
 
     def report(self, record: Record) -> PhotographReport:
-        """Return the report of a photograph that is done.
+        """Return the report of a photograph as it is now; all of it is of one moment.
+
+        A page is made again if the photograph was changed meanwhile, and then nobody can change it.
 
         Raises:
-            ServiceError: the photograph was deleted meanwhile.
+            ServiceError: the photograph was deleted meanwhile, or is being analysed again.
         """
+        present = self._present(record.id)
+        page = self._page(present)
+        if self._present(record.id) == present:
+            return page
+        with self._corrections.lock(record.id):
+            return self._page(self._present(record.id))
+
+    def _present(self, identifier: str) -> Record:
+        record = self._database.get(identifier)
+        if record is None:
+            raise errors.not_found("photograph")
+        require_done(record)
+        return record
+
+    def _page(self, record: Record) -> PhotographReport:
         body = self._presenter.photograph(record)
         result = body.result
         assert result is not None, "asked of a photograph that is not done"
@@ -160,7 +182,9 @@ class Reports:
         )
 
     def reports(self, records: Sequence[Record]) -> list[PhotographReport]:
-        """Return the reports of several photographs; those that are deleted meanwhile are left out.
+        """Return the reports of several photographs.
+
+        Those that are deleted meanwhile, or are being analysed again, are left out.
 
         Raises:
             ServiceError: there are none, or more than `MOST`.
@@ -171,8 +195,8 @@ class Reports:
             raise errors.invalid(
                 f"{len(records)} photographs are done, a report holds at most {MOST}; fetch them one by one"
             )
-        existing = (record for record in records if self._database.get(record.id) is not None)
-        return [self.report(record) for record in existing]
+        present = (self._database.get(record.id) for record in records)
+        return [self.report(record) for record in present if record is not None and record.state == "done"]
 
     def _changed_px(self, record: Record) -> dict[int, tuple[int, int]]:
         """Return how many pixels each edit added to its mask, and how many it removed.

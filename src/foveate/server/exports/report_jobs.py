@@ -50,7 +50,7 @@ class ReportJob:
     title: str
     paper: report_pdf.Paper
     records: tuple[Record, ...]
-    """The photographs, as they were when the report was asked for."""
+    """The photographs that were done when the report was asked for; each page shows one as it is by then."""
     path: Path
     """Of the finished file."""
     state: State = "waiting"

@@ -16,6 +16,7 @@ Ignores: what is requested.
 import asyncio
 import contextlib
 import logging
+import re
 import time
 import traceback
 from collections import Counter
@@ -45,6 +46,12 @@ PATIENCE = 2.0
 
 JSON_SECONDS = 20.0
 """Time limit for a body that is not a file to arrive, seconds."""
+
+FILES = (
+    ("POST", re.compile("/api/photographs")),
+    ("PUT", re.compile("/api/photographs/[^/]+/(corrections/masks|references/[^/]+)/[^/]+")),
+)
+"""Methods and paths of requests whose body is a file."""
 
 AT_ONCE = 1000
 """Maximum number of simultaneous requests of clients that may use the server, event streams included."""
@@ -294,8 +301,7 @@ def _is_open(path: str) -> bool:
 
 def _is_file(scope: Scope) -> bool:
     """Return whether the body is a file, which the route itself receives."""
-    method, path = scope["method"], scope["path"]
-    return bool(method == "PUT" or (method == "POST" and path == "/api/photographs"))
+    return any(scope["method"] == method and path.fullmatch(scope["path"]) for method, path in FILES)
 
 
 def require_length(headers: Headers, limit: int) -> None:

@@ -101,6 +101,7 @@ class JobQueue:
         metrics: Metrics,
         progress: ProgressRegister,
         on_change: Callable[[Record], None],
+        on_result: Callable[[str], None],
         on_delete: Callable[[str], None],
     ) -> None:
         """Create the queue; `start` starts its threads.
@@ -114,6 +115,7 @@ class JobQueue:
             metrics: counts finished photographs.
             progress: holds the progress of each photograph that is being predicted.
             on_change: called with a photograph that has changed.
+            on_result: called with the identifier of a photograph that has a new result, before `on_change`.
             on_delete: called with the identifier of a photograph that was deleted.
         """
         self._database = database
@@ -124,6 +126,7 @@ class JobQueue:
         self._metrics = metrics
         self._progress = progress
         self._on_change = on_change
+        self._on_result = on_result
         self._on_delete = on_delete
         self._io_lock = threading.Lock()
         self._reservations = Reservations()
@@ -417,6 +420,7 @@ class JobQueue:
         finished = self._database.finish(record.id, facts, counts, current, time.time())
         self._metrics.photograph_finished(seconds, "done")
         if finished is not None:
+            self._on_result(record.id)
             self._on_change(finished)
 
     def _return(self, record: Record, attempts: int) -> None:

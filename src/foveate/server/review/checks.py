@@ -16,7 +16,16 @@ def require_done(record: Record) -> None:
     """
     if record.error is not None:
         raise errors.not_ready(f"its prediction failed: {record.error.message}")
-    if record.state != "done":
+    require_ended(record)
+
+
+def require_ended(record: Record) -> None:
+    """Require that a photograph's prediction has ended, whether with a result or not.
+
+    Raises:
+        ServiceError: 'not_ready'.
+    """
+    if record.state in {"queued", "looking"}:
         raise errors.not_ready("it has not been analysed yet; wait until its state is done")
 
 

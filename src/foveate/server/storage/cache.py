@@ -45,13 +45,18 @@ class MapCache:
             try:
                 content = make()
                 with self._lock:
-                    self._entries[key] = content
-                    while len(self._entries) > 1 and self._nbytes() > self._limit:
-                        self._entries.popitem(last=False)
+                    if self._making.get(key) is mine:  # not forgotten meanwhile
+                        self._keep(key, content)
             finally:
                 with self._lock:
-                    self._making.pop(key, None)
+                    if self._making.get(key) is mine:
+                        del self._making[key]
             return content
+
+    def _keep(self, key: Hashable, content: Sized) -> None:
+        self._entries[key] = content
+        while len(self._entries) > 1 and self._nbytes() > self._limit:
+            self._entries.popitem(last=False)
 
     def _touched(self, key: Hashable) -> Cached:  # type: ignore[type-var]  # each key holds one kind
         self._entries.move_to_end(key)
@@ -61,9 +66,11 @@ class MapCache:
         return sum(entry.nbytes for entry in self._entries.values())
 
     def forget(self, *first: Hashable) -> None:
-        """Remove the values whose keys are tuples that begin with these parts."""
+        """Remove the values whose keys are tuples that begin with these parts.
+
+        Those that are being made are not kept: they may be made of what has been replaced.
+        """
         with self._lock:
-            for key in [
-                key for key in self._entries if isinstance(key, tuple) and key[: len(first)] == first
-            ]:
-                del self._entries[key]
+            for held in (self._entries, self._making):
+                for key in [key for key in held if isinstance(key, tuple) and key[: len(first)] == first]:
+                    del held[key]

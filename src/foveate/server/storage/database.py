@@ -38,6 +38,9 @@ State = Literal["queued", "looking", "done", "failed"]
 EDIT_COLUMNS = "number, undone, kind, lesion, author, time, told, box"
 """Columns of a step, except for its pixels."""
 
+UNREVIEWED: Mapping[str, Any] = {"reviewed": 0, "reviewer": "", "reviewed_at": None}
+"""Columns of a photograph that nobody has marked as reviewed."""
+
 IS_NO_COPY = "photographs.id NOT IN (SELECT photograph FROM gradings)"
 """SQL condition: a photograph is not a copy that a grader works on (see `storage.gradings`)."""
 
@@ -402,7 +405,7 @@ class Database:
             ).rowcount
 
     def requeue(self, identifier: str, field: FieldChoice, region: Part | None) -> Record | None:
-        """Put a photograph that is done or failed back at its old place in the queue.
+        """Put a photograph that is done or failed back at its old place in the queue; withdraw its review.
 
         Returns:
             The photograph; None if it does not exist, is queued or is being predicted.
@@ -419,6 +422,7 @@ class Database:
             "revision": 0,
             "count": None,
             "area_fraction": None,
+            **UNREVIEWED,  # whoever made the review has not seen the new result
         }
         with self.change() as database:
             (ready,) = database.execute(

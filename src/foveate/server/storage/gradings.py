@@ -7,13 +7,9 @@ Ignores: who may see which grading, and how well graders agree.
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from foveate.server.storage import database as records
-from foveate.server.storage.database import CurrentCounts, Database, Record
-
-UNREVIEWED: Mapping[str, Any] = {"reviewed": 0, "reviewer": "", "reviewed_at": None}
-"""Columns of a photograph that nobody has marked as reviewed."""
+from foveate.server.storage.database import UNREVIEWED, CurrentCounts, Database, Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

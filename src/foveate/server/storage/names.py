@@ -30,6 +30,9 @@ EYES: dict[str, Eye] = {
 }
 """Words of a file's name that state the eye: oculus dexter, oculus sinister, and words that cameras write."""
 
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever their suffix: it cannot unpack a zip with such files."""
+
 WORD = re.compile(r"(?<![^\W_])(?:[rl](?![^\W_])|[^\W\d_]{2,})")
 """A word of a name; 'r' and 'l' count only where no digit follows, since 'R1' is a grade of retinopathy."""
 
@@ -77,7 +80,8 @@ def key(name: str) -> str:
             safe += "" if safe[-1:].isascii() else letter  # an accent of a Latin letter is dropped
         else:
             safe += "".join(_safe(part) for part in folded or letter)
-    return _shortened(safe.lstrip(".")).rstrip(".") or UNNAMED
+    key = _shortened(safe.lstrip(".")).rstrip(".") or UNNAMED
+    return f"_{key}" if RESERVED.fullmatch(key) else key
 
 
 def _safe(letter: str) -> str:

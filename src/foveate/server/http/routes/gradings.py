@@ -47,7 +47,8 @@ def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.Photo
 @router.put("/photographs/{id}/grading")
 def change(services: Services, id: Id, body: schemas.GradingState) -> schemas.PhotographBody:
     """Mark a grading as done or as not yet done; the photograph is the grader's copy."""
-    services.gradings.set_done(services.done(id), done=body.done)
+    with services.corrections.lock(id):  # so that no edit that has begun before is stored afterwards
+        services.gradings.set_done(services.done(id), done=body.done)
     return services.presenter.photograph(services.record(id))
 
 

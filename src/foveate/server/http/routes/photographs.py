@@ -23,14 +23,13 @@ from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
 from foveate.server.http.routes import Id, Services, refusals, wait_for_io
 from foveate.server.jobs.queue import Submission
-from foveate.server.review.checks import require_done, require_lesion
+from foveate.server.review.checks import require_done, require_ended, require_lesion
 from foveate.server.review.current_counts import level_of
 from foveate.server.review.measures import placed_grid
 from foveate.server.service import Service
 from foveate.server.storage import database, names
 from foveate.server.storage.database import Record
 from foveate.server.storage.facts import GridFacts
-from foveate.server.storage.gradings import UNREVIEWED
 
 router = APIRouter(prefix="/api/photographs", tags=["photographs"], responses=refusals())
 
@@ -233,6 +232,7 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
         values["batch"] = body.batch
     if fields_set & {"thresholds", "levels"}:
         require_done(record)
+        services.gradings.require_editable(record, None)
         for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
             require_lesion(record, lesion)
     if values:
@@ -243,7 +243,8 @@ def _review(services: Service, record: Record, body: schemas.Changes) -> dict[st
     """Return the columns of a review that is marked or withdrawn; on a copy, its grader is the reviewer.
 
     Raises:
-        ServiceError: a name is given without a review; or as `Gradings.require_editable`.
+        ServiceError: a name is given without a review, or there is nothing to review yet; or as
+            `Gradings.require_editable`.
     """
     if body.reviewed is None:
         if body.reviewer is not None:
@@ -251,7 +252,8 @@ def _review(services: Service, record: Record, body: schemas.Changes) -> dict[st
         return {}
     services.gradings.require_editable(record, body.reviewer)
     if not body.reviewed:
-        return dict(UNREVIEWED)
+        return dict(database.UNREVIEWED)
+    require_ended(record)
     reviewer = services.gradings.author(record, body.reviewer or "")
     return {"reviewed": 1, "reviewer": reviewer, "reviewed_at": time.time()}
 
@@ -262,6 +264,4 @@ def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schem
     record = services.record(id)
     services.gradings.require_ungraded(record)
     changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
-    services.memory.forget(id)
-    services.packs.forget(services.data_dir.photograph(id).map_tiles)
     return services.presenter.photograph(changed)

@@ -73,18 +73,29 @@ const awaited = new Map(); // container -> what changes its content when the mou
 
 window.addEventListener(
   "pointerdown",
-  ({ target }) => {
-    pressed = target.closest("button, a, label, input, select, [role=option]");
+  ({ target, button, isPrimary }) => {
+    if (!isPrimary) return; // a second finger
+    release(); // which may have been missed
+    pressed = button < 2 ? target.closest("button, a, label, input, select, [role=option]") : null;
   },
   true,
 );
 for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => setTimeout(release), true);
+window.addEventListener("blur", release); // the mouse is released in another window
 
 function release() {
   const acts = [...awaited.values()];
   awaited.clear();
   pressed = null;
   for (const act of acts) act();
+}
+
+/**
+ * Change at once what waits for the release of a control in a part of the page, which then takes no click: it is
+ * about another photograph than the one that is shown by now.
+ */
+export function dropPress(part) {
+  if (pressed && part.contains(pressed)) release();
 }
 
 /**

@@ -82,7 +82,7 @@ export function createDownloads(state, outbox, corrections) {
     onChange: () => render(),
     async beforeStart() {
       outbox.flush();
-      await outbox.settled(state.view?.id);
+      await outbox.settled();
     },
   });
 
@@ -138,7 +138,7 @@ export function createDownloads(state, outbox, corrections) {
               "The whole batch (zip)",
               address.batch(batch),
               "All photographs that were added together",
-              file,
+              { ...file, onclick: (event) => afterSaving(event) },
             ),
             batchReports.controls(batch),
           ]
@@ -147,8 +147,9 @@ export function createDownloads(state, outbox, corrections) {
   }
 
   /**
-   * Follow a link after all pending changes have been saved: the server makes the file from its own state.
-   * follow(event): what else the link does; by default, it is left to the browser.
+   * Follow a link after all pending changes of a photograph, or of all without an id, have been saved: the server
+   * makes the file from its own state. follow(event): what else the link does; by default, it is left to the
+   * browser.
    */
   async function afterSaving(event, id, follow = () => {}) {
     if (!outbox.hasPending(id)) return follow(event);

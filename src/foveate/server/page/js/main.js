@@ -6,7 +6,7 @@ import { getServer } from "./api.js";
 import { keyBindings } from "./bindings.js";
 import { createComparePanel } from "./compare-panel.js";
 import { createCorrections } from "./corrections.js";
-import { byId, setText } from "./dom.js";
+import { byId, dropPress, setText } from "./dom.js";
 import { createDownloads } from "./downloads.js";
 import { listenForEvents } from "./events.js";
 import { createGraderLayers } from "./grader-layers.js";
@@ -32,6 +32,7 @@ import { createVisits } from "./visits.js";
 import { createWorkerClient } from "./worker-client.js";
 
 const state = createState();
+state.on("photograph", () => dropPress(byId("panel"))); // before the panel is drawn
 
 // ---- exchange with the server ----
 

@@ -158,7 +158,9 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
     return { ...photograph, ...fields, result: withLevels(photograph.result, levels) };
   }
 
-  const entriesOf = (id) => queues.get(id)?.entries ?? [];
+  /** Return the entries of a photograph; those of all photographs without an id. */
+  const entriesOf = (id) =>
+    id === undefined ? [...queues.values()].flatMap(({ entries }) => entries) : (queues.get(id)?.entries ?? []);
 
   return {
     add,
@@ -174,7 +176,7 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
     },
     hasPending: (id) => entriesOf(id).length > 0,
     isEmpty: () => queues.size === 0,
-    /** Resolve when all that is pending now for a photograph has been answered. */
+    /** Resolve when all that is pending now for a photograph, or for all of them, has been answered. */
     settled: (id) => Promise.all(entriesOf(id).map(({ finished }) => finished)),
     /** Whether edits would be lost if the page were closed now; fields are sent while it closes. */
     holdsEdits: () => [...queues.values()].some(({ entries }) => entries.some(({ fields }) => !fields)),

@@ -278,11 +278,14 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     if (!state.view) open(photograph.id);
   }
 
+  /** Return whether the list holds a grader's copy in place of a photograph. */
+  const hasCopyOf = (id) => store.all().some(({ grading }) => grading?.original === id);
+
   const handlers = {
     hello: load,
     photograph(photograph) {
       if (!store.receive(photograph)) return;
-      store.addToList(photograph.id);
+      if (!hasCopyOf(photograph.id)) store.addToList(photograph.id);
       update(photograph.id);
     },
     progress({ id, progress: share }) {
