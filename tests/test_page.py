@@ -595,6 +595,21 @@ def test_print_the_report_opens_it_and_the_dialogue_to_print_after_all_is_saved(
     until(opened, "() => foveate.isIdle()")
 
 
+def test_a_report_that_is_refused_says_why_and_is_not_printed(opened):
+    opened.context.add_init_script("window.print = () => { window.isPrinted = true; }")
+    refusal = {"error": {"code": "busy", "message": "too many reports"}}
+    opened.context.route("**/report", lambda route: route.fulfill(status=429, json=refusal))
+    with opened.context.expect_page() as event:
+        opened.locator("#report").click()
+    report = event.value
+    report.locator("body", has_text="too many reports").wait_for()
+    report.wait_for_timeout(2500)  # the page in the background asks once a second whether it is there
+
+    assert report.evaluate("() => window.isPrinted") is None
+    report.close()
+    opened.context.unroute("**/report")
+
+
 # ---- accessibility and safety ----
 
 

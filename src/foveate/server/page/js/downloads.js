@@ -30,7 +30,7 @@ function printPage(event) {
     if (opened.closed) return clearInterval(timer);
     if (opened.location.href !== event.target.href || opened.document.readyState !== "complete") return;
     clearInterval(timer);
-    opened.print();
+    if (opened.document.contentType === "text/html") opened.print(); // else it says why there is no report
   }, PRINT_POLL_MS);
 }
 
