@@ -26,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
+from foveate import models
+from foveate.engines import openvino
 from foveate.evaluation.charts import HEIGHT, WIDTH, Axis, Chart
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,18 +174,15 @@ def environment(folder):
 
 def candidates(model, efforts):
     """Return what is timed on one photograph, Foveate's own first."""
-    engines = {
-        "onnx float32": {"engine": "onnx", "precision": "float32"},
-        "openvino float32": {"engine": "openvino", "precision": "float32"},
-        "openvino bf16": {"engine": "openvino", "precision": "bf16"},
-    }
+    engines = [("onnx", "float32"), *(("openvino", precision) for precision in precisions(model))]
     listed = []
-    for name, engine in engines.items():
+    for engine, precision in engines:
         for effort in ("full", *efforts):
-            options = {"load": {"where": model, **engine}, "segment": {"effort": effort}}
+            load = {"where": model, "engine": engine, "precision": precision}
+            options = {"load": load, "segment": {"effort": effort}}
             listed.append(
                 Candidate(
-                    name=f"Foveate {effort}, {name}",
+                    name=f"Foveate {effort}, {engine} {precision}",
                     module="foveate_itself",
                     opens="inference",
                     options=options,
@@ -199,9 +198,9 @@ def candidates(model, efforts):
     peer = {"peer": True}
     listed += [
         Candidate(
-            name="MONAI as it comes",
+            name="MONAI with defaults",
             module="monai_windows",
-            opens="as_it_comes",
+            opens="with_defaults",
             options={"model": model},
             repetitions=2,
             **peer,
@@ -221,7 +220,7 @@ def candidates(model, efforts):
             **peer,
         ),
         Candidate(
-            name="nnU-Net's predictor, plain U-Net of like cost",
+            name="nnU-Net's predictor, plain U-Net of similar cost",
             module="nnunet",
             opens="windows",
             options={"model": model, "mirroring": False},
@@ -237,7 +236,7 @@ def candidates(model, efforts):
             **peer,
         ),
         Candidate(
-            name="SE-ResNeXt50 U-Net, one pass at 1024 px, as it comes",
+            name="SE-ResNeXt50 U-Net, one pass at 1024 px, with defaults",
             module="one_pass",
             opens="single",
             options={"model": model, "best": False},
@@ -251,11 +250,21 @@ def candidates(model, efforts):
             **peer,
         ),
     ]
-    for engine, precision in (("onnx", "float32"), ("openvino", "float32"), ("openvino", "bf16")):
+    for engine, precision in engines:
         options = {"model": model, "engine": engine, "precision": precision}
-        name = f"arithmetic floor, {engine} {precision}"
+        name = f"arithmetic lower bound, {engine} {precision}"
         listed.append(Candidate(name=name, module="floor", opens="floor", options=options, repetitions=1))
     return listed
+
+
+def precisions(model):
+    """Return what OpenVINO computes on this machine: int8 where the package holds such networks."""
+    found = ["float32"]
+    if openvino.computes_bf16():
+        found.append("bf16")
+    if openvino.has_int8(models.load(model)):
+        found.append("int8")
+    return found
 
 
 def curves(model):
@@ -328,7 +337,8 @@ def measure(selected, photograph, pythons, save, note):
 COMPARED = (
     "Foveate full, onnx float32",
     "Foveate full, openvino bf16",
-    "MONAI as it comes",
+    "Foveate full, openvino int8",
+    "MONAI with defaults",
 )
 """Whose maps are compared with those of the first."""
 
@@ -346,10 +356,10 @@ def best_batch(candidate, photograph, pythons):
 
 def table(measurements):
     """Return the rows of the main table."""
-    base = measurements.get("MONAI as it comes", Measurement()).wall
+    base = measurements.get("MONAI with defaults", Measurement()).wall
     best = measurements.get("MONAI at its best, float32", Measurement()).wall
     lines = [
-        "| | computes | seconds | of all processors | peak memory, MB | MONAI as it comes / this "
+        "| | computes | seconds | of all processors | peak memory, MB | MONAI with defaults / this "
         "| MONAI's best in float32 / this |",
         "|---|---|---|---|---|---|---|",
     ]

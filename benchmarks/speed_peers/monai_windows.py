@@ -35,7 +35,7 @@ TRIAL_SIDE = 1152
 """Side of the corner that batches are tried on, px: 8 x 8 windows, which all of BATCHES divide."""
 
 
-def as_it_comes(photograph, model):
+def with_defaults(photograph, model):
     """Contiguous, the default allocator, no_grad: what its tutorials show."""
     run = _runner(photograph, model, AS_IT_COMES, torch.no_grad, channels_last=False)
     return Opened(run=run, what=f"eager PyTorch float32, {AS_IT_COMES} windows a batch", warm=False)

@@ -35,7 +35,7 @@ def single(photograph, model, best):
     Args:
         photograph: its path.
         model: name or folder of a package: how its field is found.
-        best: channels last and memory kept, or as it comes.
+        best: channels last and memory kept, or the defaults.
     """
     is_memory_kept = keep_memory() if best else False
     networks.use_all_processors()
