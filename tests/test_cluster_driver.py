@@ -228,7 +228,7 @@ def test_a_full_disk_of_the_log_ends_the_run_and_keeps_what_is_done(
         write(self, event, **facts)
 
     monkeypatch.setattr(event_log.EventLog, "write", write_some)
-    with pytest.raises(OutputError, match="log: '(photograph|shard)' cannot be written"):
+    with pytest.raises(OutputError, match=r"log: '(photograph|shard)' cannot be written"):
         driver.run(
             cluster_job(forty_files, tmp_path / "out", model),
             ScriptedExecutor(all_succeed).start,
