@@ -11,7 +11,8 @@ import torch
 
 from foveate import cli
 from foveate.cli import progress_steps
-from foveate.training import curves, recipes
+from foveate.cli import train as cli_train
+from foveate.training import cross_validation, curves, recipes
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.trainer import StageProgress
@@ -108,6 +109,22 @@ def test_a_package_names_the_healthy_eyes_that_were_learned_from(data, published
     told = json.loads((package / "manifest.json").read_text())["training"]
     assert told["healthy"] == ["eye-8", "eye-9"]
     assert told["photographs"] == ["IDRiD_02", "IDRiD_03"]
+
+
+def test_a_folder_that_holds_something_else_is_refused_before_anything_is_validated(
+    data, published, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(cli_train, "load_run", lambda *_: pytest.fail("it was refused too late"))
+    monkeypatch.setattr(cross_validation, "train", lambda *_: pytest.fail("it was refused too late"))
+    (tmp_path / "work" / "package").mkdir(parents=True)
+    (tmp_path / "work" / "package" / "thesis.tex").write_text("")
+
+    for line in (
+        ["release", "tiny", "--run", str(data / "run"), "--to", str(tmp_path / "work" / "package")],
+        ["programme", "tiny", "--out", str(tmp_path / "work"), "--fold", "0"],
+    ):
+        assert cli.run([*line, "--data", str(data)]) == 1
+        assert "already exists and is not a model package; choose another folder" in capsys.readouterr().err
 
 
 def test_healthy_eyes_that_the_recipe_does_not_learn_from_are_refused(data, published, eyes, capsys):

@@ -1,6 +1,9 @@
 """A prefix of a bucket, on a real S3 server of this machine: the rules of `stores`, and what S3 adds."""
 
+import errno
+import os
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +137,17 @@ def test_a_local_copy_is_removed_afterwards(store, tmp_path):
         assert path.suffix == ".PNG"
     assert not any(tmp_path.iterdir())
     with pytest.raises(PhotographError, match="no such object"), store.local_copy("gone", tmp_path):
+        pass
+
+
+def test_a_full_scratch_disk_is_an_error_of_the_disk(store, tmp_path, monkeypatch):
+    store.write("a.png", b"eye")
+
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OutputError, match="no space is left there"), store.local_copy("a.png", tmp_path):
         pass
 
 

@@ -18,7 +18,7 @@ from tiny_cluster import (
     success,
 )
 
-from foveate.cluster import Placement, driver
+from foveate.cluster import Placement, driver, event_log
 from foveate.cluster.executors import WorkerLost
 from foveate.cluster.inventory import Share
 from foveate.cluster.worker import failure_entry
@@ -214,6 +214,29 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(forty_files, model, tmp
     assert sorted(line["photograph"] for line in lines if line["status"] == "ok") == [
         f"{n:02}" for n in range(39)
     ]
+
+
+def test_a_full_disk_of_the_log_ends_the_run_and_keeps_what_is_done(
+    forty_files, model, tmp_path, monkeypatch
+):
+    write, written = event_log.EventLog.write, []
+
+    def write_some(self, event, **facts):
+        if len(written) >= 20:
+            raise OutputError(f"log: '{event}' cannot be written")
+        written.append(event)
+        write(self, event, **facts)
+
+    monkeypatch.setattr(event_log.EventLog, "write", write_some)
+    with pytest.raises(OutputError, match=r"log: '(photograph|shard)' cannot be written"):
+        driver.run(
+            cluster_job(forty_files, tmp_path / "out", model),
+            ScriptedExecutor(all_succeed).start,
+            log=str(tmp_path / "log"),
+        )
+
+    parts = [part.read_text() for part in (tmp_path / "out/manifest").glob("*.jsonl")]
+    assert sum(len(part.splitlines()) for part in parts) >= written.count("photograph") > 10
 
 
 def test_a_target_that_refuses_one_photograph_after_another_ends_the_run(forty_files, model, tmp_path):

@@ -51,5 +51,13 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
         pass
 
 
+def test_on_a_full_disk_a_run_ends_with_an_error_that_names_the_log(tmp_path):
+    with (
+        pytest.raises(OutputError, match=r"/dev/full: cannot be written \(No space left"),
+        event_log.open_event_log("/dev/full", "run") as log,
+    ):
+        log.write("began")
+
+
 def test_peak_memory_is_in_megabytes():
     assert 20 < event_log.peak_memory_mb() < 100_000

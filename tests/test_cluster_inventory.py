@@ -1,6 +1,7 @@
 """The photographs of a store: the same photographs, order and names as in a run on one machine."""
 
 import os
+import sqlite3
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from foveate import photographs
 from foveate.cluster.inventory import Inventory, Share
 from foveate.cluster.stores import FolderStore, StoredFile
-from foveate.errors import PhotographError
+from foveate.errors import OutputError, PhotographError
 
 STEMS = ("a", "A", "a.jpg", "a~2", "b", "...", "é", "e\u0301", ".hidden")
 """Names that some disk takes for the same, that are equal without their suffixes, or that are only dots."""
@@ -160,3 +161,18 @@ def test_closing_leaves_no_file(tmp_path, monkeypatch):
         assert any(tmp_path.iterdir())
 
     assert not any(tmp_path.iterdir())
+
+
+def test_a_full_scratch_disk_is_an_error_of_one_line(monkeypatch):
+    connect = sqlite3.connect
+
+    def connect_small(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count=20")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect_small)
+    with pytest.raises(
+        OutputError, match=r"list of photographs cannot be kept there \(database or disk is full"
+    ):
+        inventory_of(*(f"{'long' * 20}/{number}.png" for number in range(2000)))

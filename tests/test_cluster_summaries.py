@@ -1,17 +1,20 @@
 """The tables of a run: those of one machine, in bounded memory for any number of rows."""
 
+import errno
 import json
 import os
 import tracemalloc
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
+import pytest
 from tiny_cluster import row, success
 
 from foveate.cluster import ledger, summaries
 from foveate.cluster.inventory import Inventory, Share, WorkItem
 from foveate.cluster.job import ClusterReport, RunStatus
 from foveate.cluster.stores import FolderStore, StoredFile
+from foveate.errors import OutputError
 from foveate.writers import LesionLoad, PredictRequest, Provenance, SummaryRow, page, tables
 
 CODES = ("EX", "MA")
@@ -47,6 +50,15 @@ def report(total):
     return ClusterReport(
         status=status, skipped=5, startup_seconds=1.5, has_tables=True, versions={"onnxruntime": "1"}
     )
+
+
+def test_a_full_scratch_disk_is_an_error_of_one_line(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(summaries, "write_parquet", refuse)
+    with inventory_of(["1"]) as inventory, pytest.raises(OutputError, match="no space is left there"):
+        summaries.write(inventory, FolderStore(tmp_path), REQUEST, report(1), STARTED)
 
 
 def test_the_tables_are_those_of_one_machine(tmp_path):

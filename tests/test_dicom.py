@@ -1,9 +1,11 @@
 """With a real archive: photographs are pulled, results are stored once, and no outage loses anything."""
 
+import io
 import json
 import threading
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import highdicom
 import numpy as np
@@ -379,6 +381,8 @@ REASON = json.dumps(
         ((503, "text/html", b""), ArchiveAwayError, "not available now (503"),
         ((507, "text/html", b""), ArchiveError, "is full; ask its administrator for space"),
         ((500, "text/html", b""), ArchiveError, "refuses the request (500"),
+        ((200, "application/json", b"[null]"), ArchiveError, "its response is not DICOMweb"),
+        ((200, "application/json", b'[{"0020000D": null}]'), ArchiveError, "its response is not DICOMweb"),
     ],
 )
 def test_each_unexpected_response_is_an_error_of_one_line(no_archive, response, error, text):
@@ -396,6 +400,132 @@ def test_an_object_that_is_not_stored_is_an_error_with_its_reason(no_archive, st
 
     with pytest.raises(ArchiveError, match="it is full"):
         archive.store(encode(tiny_dicom.op(tiny_package.fundus())))
+
+
+@pytest.mark.parametrize("content", [b"[]", b"[1]", b"null"])
+def test_an_answer_to_a_store_that_is_not_dicomweb_is_an_error_of_one_line(no_archive, content):
+    archive = no_archive(200, "application/dicom+json", content)
+
+    with pytest.raises(ArchiveError, match="its response is not DICOMweb"):
+        archive.store(encode(tiny_dicom.op(tiny_package.fundus())))
+
+
+def studies_of(uids):
+    return json.dumps([{"0020000D": {"vr": "UI", "Value": [uid]}} for uid in uids]).encode()
+
+
+def test_an_archive_that_ignores_the_offset_of_a_query_is_asked_twice(no_archive):
+    archive = no_archive(200, "application/dicom+json", studies_of(["1.3", "1.2"]))
+
+    assert archive.studies() == ("1.2", "1.3")
+
+
+def test_all_pages_of_a_query_are_read(no_archive, monkeypatch):
+    uids = [f"1.{number}" for number in range(10, 17)]
+
+    def answer_a_page(self):
+        query = parse_qs(urlsplit(self.path).query)
+        offset = int(query["offset"][0])
+        self.response = (200, "application/dicom+json", studies_of(uids[offset : offset + 3]))
+        get(self)
+
+    get = NoArchive.do_GET
+    monkeypatch.setattr(NoArchive, "do_GET", answer_a_page)
+
+    assert no_archive(200, "", b"").studies() == tuple(uids)
+
+
+def test_a_transfer_that_is_cut_off_is_an_archive_that_is_away(no_archive, monkeypatch):
+    def answer_the_half(self):
+        self.send_response(200)
+        self.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=b')
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        self.wfile.write(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + bytes(1000))
+
+    monkeypatch.setattr(NoArchive, "do_GET", answer_the_half)
+
+    with pytest.raises(ArchiveAwayError, match="does not answer"):
+        no_archive(200, "", b"").fetch(object_of("1.2.3"))
+
+
+def object_of(uid, study="1.2"):
+    return transfer.ArchiveObject(study=study, series="1.2.1", uid=uid, sop_class="", frames=1)
+
+
+def with_damaged(tag, content):
+    """Return an object in which an attribute has a representation that the standard does not have."""
+    start = content.index(tag) + len(tag)
+    return content[:start] + b"U\x9f" + content[start + 2 :]
+
+
+def test_a_damaged_object_is_an_error_of_one_line(monkeypatch):
+    content = encode(tiny_dicom.op(tiny_package.fundus()))
+    uid = pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID
+    damaged = with_damaged(b"\x22\x00\x15\x00", content)
+    archive = Archive("http://127.0.0.1:9")
+    monkeypatch.setattr(archive._client, "retrieve_instance", lambda *_: pydicom.dcmread(io.BytesIO(damaged)))
+
+    with pytest.raises(
+        ArchiveObjectError, match=r"in a form that cannot be read \(.*; ask its administrator"
+    ):
+        archive.fetch(object_of(uid))
+
+
+def test_a_damaged_file_is_not_pushed_but_counted(tmp_path):
+    content = with_damaged(b"\x20\x00\x0d\x00", encode(tiny_dicom.op(tiny_package.fundus())))
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "eye_SEG.dcm").write_bytes(content)
+
+    counts = transfer.push(Archive("http://127.0.0.1:9"), tmp_path)
+
+    assert counts.transferred == 0
+    assert "eye_SEG.dcm: cannot be read" in counts.refused[0]
+
+
+class TwoStudies(Archive):
+    """An archive of two studies with a photograph each; results of the first cannot be asked for."""
+
+    def studies(self, *, date=None):
+        return ("1.2", "1.3")
+
+    def photographs(self, study):
+        return (object_of(f"{study}.7", study),)
+
+    def results(self, study):
+        if study == "1.2":
+            raise ArchiveObjectError("holds 'a/b', which is not a valid UID")
+        return frozenset()
+
+
+def test_a_study_whose_results_cannot_be_asked_for_is_set_aside(model, tmp_path, monkeypatch):
+    processed = []
+    monkeypatch.setattr(watch, "_process", lambda task, photograph: processed.append(photograph.uid))
+
+    watch.process_new(watch_task(TwoStudies("http://127.0.0.1:9"), model, tmp_path))
+
+    assert processed == ["1.3.7"]
+    assert json.loads((tmp_path / "set-aside.json").read_text()) == {
+        "1.2": "holds 'a/b', which is not a valid UID"
+    }
+
+
+def test_a_bug_in_one_photograph_does_not_end_the_watch(model, tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr(TwoStudies, "results", lambda self, study: frozenset())
+
+    def process(task, photograph):
+        if photograph.study == "1.2":
+            raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(watch, "_process", process)
+
+    assert (
+        watch.process_new(watch_task(TwoStudies("http://127.0.0.1:9"), model, tmp_path), events.append) == 1
+    )
+    (line,) = json.loads((tmp_path / "set-aside.json").read_text()).values()
+    assert line.startswith("ZeroDivisionError in test_dicom.py")
+    assert [event.failed for event in events] == [True, False]
 
 
 def test_an_invalid_address_is_an_error():

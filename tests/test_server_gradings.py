@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 import threading
 import time
 import zipfile
@@ -19,7 +20,8 @@ from tiny_server import done, grey
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
 from foveate.server.review.corrections import Corrections
-from foveate.server.review.gradings import starting_mask
+from foveate.server.review.gradings import Gradings, starting_mask
+from foveate.server.storage import database
 from foveate.server.storage.gradings import grading_in
 
 COUNTS = st.integers(0, 30)
@@ -333,6 +335,103 @@ def test_nobody_adjudicates_before_both_are_done(graded):
     answer = graded.post(f"/api/photographs/{photograph}/adjudication", json={"adjudicator": "Carol"})
 
     assert answer.status_code == 409
+
+
+def test_an_adjudication_that_cannot_be_stored_as_a_whole_changes_nothing(reviewed_before, monkeypatch):
+    client, photograph = reviewed_before
+    for name in ("Ann", "Ben"):
+        copy = begin(client, photograph, name)["id"]
+        for lesion in ("EX", "MA"):
+            assert draw(client, copy, lesion=lesion, points=[[150, 150]]).status_code == 200
+        finish(client, copy)
+    address = f"/api/photographs/{photograph}/corrections"
+    before = client.get(address).json(), [mask(client, photograph, lesion) for lesion in ("EX", "MA")]
+    put_edit, stored = database.put_edit, []
+
+    def put_one_edit(connection, identifier, edit):
+        if stored:
+            raise sqlite3.OperationalError("database or disk is full")
+        stored.append(edit.lesion)
+        put_edit(connection, identifier, edit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "put_edit", put_one_edit)
+        body = {"adjudicator": "Carol"}
+        assert client.post(f"/api/photographs/{photograph}/adjudication", json=body).status_code == 500
+
+    assert stored
+    assert client.get(address).json() == before[0]
+    for lesion, expected in zip(("EX", "MA"), before[1], strict=True):
+        np.testing.assert_array_equal(mask(client, photograph, lesion), expected)
+    assert gradings(client, photograph)["adjudication"] is None
+    assert review_of(client, photograph) == [False, True, "Zoe"]
+
+
+def test_a_grading_that_begins_while_others_are_listed_is_not_shown(graded, monkeypatch):
+    photograph, _, _ = both_done(graded)
+    begun, of = [], Gradings.of
+
+    def of_and_begin(self, record):
+        listed = of(self, record)
+        if not begun:
+            begun.append(None)
+            begun[0] = self.begin(graded.service.record(photograph), "Dora").id
+        return listed
+
+    monkeypatch.setattr(Gradings, "of", of_and_begin)
+    shown = gradings(graded, photograph)
+
+    assert begun[0] not in [grading["photograph"] for grading in shown["gradings"]]
+    assert shown["open"] == (len(shown["gradings"]) == 2)
+
+
+@pytest.mark.parametrize("path", ["again", "adjudication", "gradings"])
+def test_what_changes_a_photograph_waits_for_a_grading_that_begins(graded, monkeypatch, path):
+    photograph = done(graded)["id"] if path == "again" else both_done(graded)[0]
+    add, answers = Gradings._add, []
+    body = {"again": {}, "adjudication": {"adjudicator": "Carol"}, "gradings": {"grader": "Dora"}}[path]
+
+    def send():
+        answers.append(graded.post(f"/api/photographs/{photograph}/{path}", json=body))
+
+    def add_late(self, record, grader):
+        monkeypatch.setattr(Gradings, "_add", add)
+        sending.start()
+        time.sleep(0.5)
+        assert not answers
+        return add(self, record, grader)
+
+    sending = threading.Thread(target=send)
+    monkeypatch.setattr(Gradings, "_add", add_late)
+    copy = begin(graded, photograph, "Dora")
+    sending.join()
+
+    assert answers[0].status_code == (201 if path == "gradings" else 409)
+    assert graded.get(f"/api/photographs/{photograph}").json()["state"] == copy["state"] == "done"
+    assert gradings(graded, photograph)["adjudication"] is None
+
+
+def test_nobody_begins_a_grading_while_a_decision_begins(graded, monkeypatch):
+    photograph, _, _ = both_done(graded)
+    replace_masks, begun = Corrections.replace_masks, []
+
+    def begin_late():
+        begun.append(graded.post(f"/api/photographs/{photograph}/gradings", json={"grader": "Dora"}))
+
+    def replace_late(self, *arguments):
+        beginning.start()
+        time.sleep(0.5)
+        assert not begun
+        return replace_masks(self, *arguments)
+
+    beginning = threading.Thread(target=begin_late)
+    monkeypatch.setattr(Corrections, "replace_masks", replace_late)
+    body = {"adjudicator": "Carol"}
+    assert graded.post(f"/api/photographs/{photograph}/adjudication", json=body).status_code == 201
+    beginning.join()
+
+    assert begun[0].status_code == 409
+    assert gradings(graded, photograph)["open"]
 
 
 def test_a_deleted_photograph_takes_its_gradings_and_their_files_with_it(graded):

@@ -17,7 +17,7 @@ from strategies import laws, seeds
 
 from foveate import photographs
 from foveate.datasets import Case, idrid, truth
-from foveate.errors import DatasetError, SettingError, TrainingError
+from foveate.errors import DatasetError, GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.training import augmentation, cache
 from foveate.training.augmentation import LARGEST_ZOOM, AugmentationLimits
@@ -51,6 +51,27 @@ def unchanged():
 
 
 # the cache
+
+
+def test_a_photograph_that_is_smaller_than_a_window_is_refused_by_name(cases, tmp_path):
+    contract = replace(CONTRACT, window_side=256)
+
+    with pytest.raises(
+        GeometryError, match=r"IDRiD_01\.jpg: its canvas of .* is smaller than a window of 256"
+    ):
+        cache.cache_case(cases[0], contract, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "places.npz"])
+def test_a_damaged_cached_case_is_an_error_of_one_line(cases, tmp_path, name):
+    cache.cache_case(cases[0], CONTRACT, tmp_path)
+    (file,) = tmp_path.glob(f"*/{name}")
+    content = file.read_bytes()
+
+    for length in (0, 50, len(content) // 2):  # as a power cut leaves it
+        file.write_bytes(content[:length])
+        with pytest.raises(TrainingError, match=r"IDRiD_01-\w*: cannot be read \(.*\); delete it and start"):
+            cache.cache_case(cases[0], CONTRACT, tmp_path)
 
 
 def test_a_cached_case_is_the_canvas_and_the_masks_that_inference_would_see(cases, cached_cases):

@@ -1,6 +1,7 @@
 """Quantised graphs lie beside the others, are opened by their precision, and compute nearly the same."""
 
 import importlib.util
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import tiny_set
 
 from foveate import models
 from foveate.engines import openvino as openvino_engine
-from foveate.errors import SettingError
+from foveate.errors import OutputError, SettingError
 from foveate.training import export, quantisation
 from foveate.types import Decision
 
@@ -69,6 +70,49 @@ def int8_kernel(node):
     if source.get_type_name() != "Constant" or source.get_element_type() != openvino.Type.i8:
         return None
     return source.data.astype(int)
+
+
+def graphs_of(package):
+    """Return graphs to store as int8 ones; that they are not is no matter here."""
+    return {
+        name: openvino_engine.read_graph(package.folder / source)
+        for source, name in openvino_engine.INT8_FILES.items()
+    }
+
+
+def test_graphs_are_added_to_a_package_and_its_other_files_stay(package):
+    (package.folder / "notes").mkdir()
+    (package.folder / "notes" / "cards.txt").write_text("of the study")
+
+    added = quantisation.add_graphs(openvino, package, graphs_of(package))
+
+    assert openvino_engine.has_int8(added)
+    assert (added.folder, added.contract) == (package.folder, package.contract)
+    assert (package.folder / "notes" / "cards.txt").read_text() == "of the study"
+    assert [path.name for path in package.folder.parent.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+def test_on_a_full_disk_a_package_stays_as_it_was(package, has_earlier):
+    if has_earlier:
+        package = quantisation.add_graphs(openvino, package, graphs_of(package))
+    before = {path.name: path.read_bytes() for path in package.folder.iterdir()}
+
+    def save_model(graph, path, **options):
+        if path.name == "local-int8.xml":
+            path.with_suffix(".bin").write_bytes(b"half")
+            raise RuntimeError("basic_ios::clear:\niostream error")  # what OpenVINO 2026 raises
+        path.write_bytes(b"whole")
+        path.with_suffix(".bin").write_bytes(b"whole")
+
+    full = types.ModuleType("openvino")
+    full.save_model = save_model
+    with pytest.raises(OutputError, match=r"tiny/local-int8\.xml: cannot be written \(basic_ios.*free some"):
+        quantisation.add_graphs(full, package, graphs_of(package))
+
+    assert {path.name: path.read_bytes() for path in package.folder.iterdir()} == before
+    assert models.load(package.folder).digest == package.digest
+    assert [path.name for path in package.folder.parent.iterdir()] == ["tiny"]
 
 
 def test_without_nncf_the_extra_is_named(package, monkeypatch):

@@ -17,7 +17,7 @@ from foveate.metrics.calibration import PlattScaling
 from foveate.training import export, release, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
-from foveate.training.run_record import StartPackage
+from foveate.training.run_record import RunSplit, StartPackage
 from foveate.types import SelectionRule
 
 NO_CUT = evidence_cuts.EvidenceCut(
@@ -228,6 +228,38 @@ def test_runs_that_do_not_belong_together_are_refused(trained):
     other_run = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, network=narrow))
     with pytest.raises(TrainingError, match="its network or contract differs from that of"):
         release.ReleaseInputs(shipped=trained, validation_runs=[other_run])
+
+
+def test_runs_whose_last_stages_differ_are_refused(trained):
+    refined = tiny_set.replace(trained, stage="refine", held_back=())
+
+    with pytest.raises(TrainingError, match=r"its last stage is 'joint', that of .* is 'refine'"):
+        release.ReleaseInputs(shipped=refined, validation_runs=[trained])
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        (("IDRiD_01", "IDRiD_02", "IDRiD_03", "IDRiD_09"), "such as IDRiD_09, which the set lacks"),
+        (("IDRiD_01", "IDRiD_02", "healthy-a"), "1 photograph, such as IDRiD_03, which the run has not seen"),
+        (("IDRiD_01", "IDRiD_02", "IDRiD_03", "healthy-a"), None),
+    ],
+)
+def test_a_run_is_released_with_the_set_that_it_was_trained_on(trained, tmp_path, recorded, said):
+    cases = tiny_set.idrid.cases(trained.folder.parent / "set", "train")
+    run = RunFolder(tmp_path / "run")
+    folds = {case.name: number for number, case in enumerate(cases)}
+    run.keep_split(RunSplit(about="", folds=folds, held_back=None))
+    run.keep_digests({name: {} for name in recorded})
+
+    def load():
+        return release.load_run(tiny_set.recipe(), run.path, cases, LAYOUTS["idrid"])
+
+    if said is None:
+        assert load().trained_photographs == ("IDRiD_01", "IDRiD_02", "IDRiD_03")
+        return
+    with pytest.raises(TrainingError, match=f"run: was trained on another set; .*{said}; name the set"):
+        load()
 
 
 def test_photographs_of_the_package_at_the_start_count_as_trained_on(trained):

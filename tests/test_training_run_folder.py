@@ -281,6 +281,34 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["global.checkpoint"]
 
 
+def test_damaged_files_are_errors_of_one_line(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_weights("joint", {"weight": torch.ones(100)})
+    run.write_checkpoint("joint", {"step": 1, "weight": torch.ones(1000)})
+    run.keep_split(RunSplit(about="", folds={"a": 0, "b": 1}, held_back=0))
+    reads = {
+        "joint.safetensors": lambda: run.read_weights("joint"),
+        "joint.checkpoint": lambda: run.read_checkpoint("joint", "cpu"),
+        "split.json": run.read_split,
+    }
+
+    for name, read in reads.items():
+        read()
+        content = (tmp_path / name).read_bytes()
+        for length in (
+            0,
+            10,
+            len(content) // 2,
+            len(content) - 2,
+        ):  # as a transfer that ended early leaves it
+            (tmp_path / name).write_bytes(content[:length])
+            with pytest.raises(
+                TrainingError, match=rf"{name}: cannot be read \(.*\); copy the run"
+            ) as raised:
+                read()
+            assert "\n" not in str(raised.value)
+
+
 def test_only_unfinished_files_of_killed_processes_are_removed(tmp_path):
     names = (".foveate-0123456789abcdef.part", ".global.checkpoint.1.part", "global.csv")
     for name in names:

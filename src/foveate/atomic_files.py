@@ -59,7 +59,7 @@ def replace_file(path: Path) -> Iterator[Path]:
         OutputError: the operating system refuses; the old file stays, and nothing else is left behind.
     """
     temporary = _temporary(path.parent)
-    with _errors_for(path):
+    with errors_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.open("xb").close()
@@ -83,7 +83,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
     """
     workspace = _temporary(path.parent)
     draft, aside = workspace / "new", workspace / "old" / path.name
-    with _errors_for(path):
+    with errors_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.mkdir(parents=True)
@@ -121,7 +121,7 @@ def remove(path: Path) -> None:
     Raises:
         OutputError: the operating system refuses.
     """
-    with _errors_for(path):
+    with errors_for(path):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -201,7 +201,7 @@ def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
     leftovers = [path for path in candidates if TEMPORARY.fullmatch(path.name)]
     for path in leftovers:
         if path.is_dir():
-            with _errors_for(path):
+            with errors_for(path):
                 _remove_workspace(path)
         else:
             remove(path)
@@ -217,8 +217,12 @@ def output_error(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def _errors_for(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into an OutputError that names the path."""
+def errors_for(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors within the block into an OutputError that names the path.
+
+    Raises:
+        OutputError: an OSError was raised.
+    """
     try:
         yield
     except OSError as error:

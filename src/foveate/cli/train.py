@@ -11,13 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from foveate import evaluation, models
+from foveate import atomic_files, evaluation, models
 from foveate.cli import progress_steps
 from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
 from foveate.datasets import Case, dr_grades, layouts
 from foveate.evaluation.networks import ROWS
-from foveate.training import cross_validation, distributed, overrides, quantisation, recipes, runner
+from foveate.training import (
+    cross_validation,
+    distributed,
+    export,
+    overrides,
+    quantisation,
+    recipes,
+    runner,
+)
 from foveate.training.recipe import Recipe
 from foveate.training.release import ReleaseInputs, add_int8, load_run, validate, write_package
 from foveate.training.runner import TrainingPlan
@@ -70,6 +78,7 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         version=options.version,
         int8=options.int8,
     )
+    export.require_replaceable(options.out / cross_validation.PACKAGE)
     for run in cross_validation.run_plans(programme):
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
@@ -85,6 +94,8 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     """
     if options.int8:
         quantisation.require_installed()
+    export.require_replaceable(options.to)
+    atomic_files.require_writable(options.to.parent)
     layout = layouts.named(options.layout)
     cases = layouts.cases(options.data, layout, next(iter(layout.splits)))
     shipped, *validating = (

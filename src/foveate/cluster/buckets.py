@@ -16,6 +16,7 @@ from typing import Any
 import s3fs
 from botocore.exceptions import BotoCoreError
 
+from foveate import atomic_files
 from foveate.cluster.stores import BUCKET_SCHEME, StoredFile
 from foveate.errors import ClusterError, FoveateError, OutputError, PhotographError
 from foveate.paths import display_path
@@ -96,7 +97,8 @@ class BucketStore:
         name = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()  # fits any name, any length
         copy = scratch / f"{name}{PurePosixPath(path).suffix[:8]}"
         try:
-            copy.write_bytes(content)
+            with atomic_files.errors_for(copy):
+                copy.write_bytes(content)
             yield copy
         finally:
             copy.unlink(missing_ok=True)

@@ -197,14 +197,17 @@ class Driver:
 
     def abort(self, error: BaseException) -> None:
         """End the workers, and record the photographs that are complete."""
-        for result in self._executor.close():
-            for entry in result.entries:
-                if entry.row.status == "ok":
+        entries = [entry for result in self._executor.close() for entry in result.entries]
+        refused = contextlib.suppress(OutputError, ClusterError)  # most likely the reason why the run ends
+        for entry in entries:
+            if entry.row.status == "ok":
+                with refused:
                     self._record(entry)
-        with contextlib.suppress(OutputError, ClusterError):  # most likely the reason why the run ends
+        with refused:
             self._manifest.flush()
         counts = self._counts
-        self._log.write("stopped", why=type(error).__name__, ok=counts["ok"], failed=counts["failed"])
+        with refused:
+            self._log.write("stopped", why=type(error).__name__, ok=counts["ok"], failed=counts["failed"])
 
     def log_end(self) -> None:
         """Log the end of the run."""

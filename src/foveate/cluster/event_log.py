@@ -45,11 +45,13 @@ class EventLog:
     Args:
         stream: where to write; None to write nothing.
         run: the run's name.
+        path: where the stream leads, for messages.
     """
 
-    def __init__(self, stream: io.TextIOBase | TextIO | None, run: str) -> None:
+    def __init__(self, stream: io.TextIOBase | TextIO | None, run: str, path: Path = Path(STDERR)) -> None:
         self._stream = stream
         self._run = run
+        self._path = path
         self._key = b""
 
     def set_key(self, key: str) -> None:
@@ -57,11 +59,16 @@ class EventLog:
         self._key = bytes.fromhex(key)
 
     def write(self, event: str, **facts: object) -> None:
-        """Write an event without buffering."""
+        """Write an event without buffering.
+
+        Raises:
+            OutputError: it cannot be written, as on a full disk.
+        """
         if self._stream is not None:
             moment = utc_timestamp(datetime.now(UTC), "milliseconds")
             line = json.dumps({"time": moment, "run": self._run, "event": event, **facts})
-            print(line, file=self._stream, flush=True)
+            with atomic_files.errors_for(self._path):
+                print(line, file=self._stream, flush=True)
 
     def pseudonym(self, photograph: str) -> str:
         """Return the photograph's name in the log: 16 hex digits."""
@@ -82,11 +89,11 @@ def open_event_log(destination: str | None, run: str) -> Iterator[EventLog]:
     path = Path(destination)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a", encoding="ascii")
+        unbuffered = path.open("ab", buffering=0)  # a line that fails is not written again when it is closed
     except OSError as error:
         raise atomic_files.output_error(path, error) from error
-    with file:
-        yield EventLog(file, run)
+    with io.TextIOWrapper(unbuffered, encoding="ascii", write_through=True) as file:
+        yield EventLog(file, run, path)
 
 
 def peak_memory_mb() -> int:

@@ -14,10 +14,14 @@ import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from foveate.cluster.stores import StoredFile
+from foveate.errors import OutputError
+from foveate.paths import display_path
 from foveate.photographs import SUFFIXES, shorten
 
 TABLE = """
@@ -71,17 +75,44 @@ class WorkItem:
     """Whether a result may exist in the target already, so that the worker checks it first."""
 
 
+class _ScratchDatabase(sqlite3.Connection):
+    """A database whose errors, such as that of a full disk, are OutputErrors."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:  # noqa: ANN401  as SQLite takes them
+        with _scratch_errors():
+            return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:  # noqa: ANN401  as SQLite takes them
+        with _scratch_errors():
+            return super().executemany(*arguments)
+
+
+@contextmanager
+def _scratch_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"{display_path(tempfile.gettempdir())}: the list of photographs cannot be kept there ({error}); "
+            "free some space, or name another folder in TMPDIR"
+        ) from error
+
+
 class Inventory:
     """The photographs of a store; a context manager that removes its database at the end.
 
     Args:
         files: all files, in any order.
         share: which of them belong to this run.
+
+    Raises:
+        OutputError: raised by the constructor and by the methods if the scratch disk is full.
     """
 
     def __init__(self, files: Iterable[StoredFile], share: Share) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="foveate-")
-        self._database = sqlite3.connect(Path(self._folder.name) / "inventory.sqlite", isolation_level=None)
+        path = Path(self._folder.name) / "inventory.sqlite"
+        self._database = sqlite3.connect(path, isolation_level=None, factory=_ScratchDatabase)
         for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", TABLE):
             self._database.execute(statement)
         self.skipped: int = 0

@@ -75,6 +75,7 @@ class FileStore(Protocol):
 
         Raises:
             PhotographError: there is no such file, or it may not be read.
+            OutputError: it cannot be copied to this machine, as on a full disk.
             ClusterError: the store cannot be reached.
         """
         ...

@@ -27,6 +27,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from foveate import atomic_files
 from foveate.cluster import ledger
 from foveate.cluster.inventory import Inventory
 from foveate.cluster.job import ClusterReport
@@ -53,14 +54,16 @@ def write(
         started: when the run began, with its time zone.
 
     Raises:
-        OutputError, ClusterError: the target refuses the write, or cannot be reached.
+        OutputError: the target refuses the write, or the scratch folder is full.
+        ClusterError: the target cannot be reached.
     """
     codes = tuple(str(code) for code in _lesions(request))
     with tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
         folder = Path(scratch)
-        with (folder / "summary.csv").open("wb") as file:
-            file.writelines(tables.summary_lines(rows(inventory), codes))
-        write_parquet(folder / "summary.parquet", rows(inventory), codes)
+        with atomic_files.errors_for(folder):
+            with (folder / "summary.csv").open("wb") as file:
+                file.writelines(tables.summary_lines(rows(inventory), codes))
+            write_parquet(folder / "summary.parquet", rows(inventory), codes)
         target.upload(folder, ["summary.csv"])
         target.upload(folder, ["summary.parquet"])
     if report.status.total <= PAGE_ROWS:

@@ -8,7 +8,9 @@ Source: PS3.18; failure reasons of STOW-RS are those of PS3.4 annex B.2.3 and PS
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,7 +22,7 @@ import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import add_certs_to_session, create_session, create_session_from_user_pass
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError
 from foveate.paths import display_path
@@ -70,6 +72,20 @@ _NETWORK_ERRORS = (
     *("self-signed certificate", "self signed certificate", "CERTIFICATE_VERIFY_FAILED", "closed"),
 )
 """Parts of network errors' texts that a user understands."""
+
+_CUT_OFF = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,  # in the middle of a response
+)
+"""What requests raises if the archive cannot be reached, or no longer."""
+
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
+    *(NotImplementedError, OverflowError, RecursionError, struct.error, zlib.error),
+    *(InvalidDicomError, BytesLengthException),
+)
+"""What pydicom and dicomweb-client raise on objects and responses that violate the standard."""
 
 _REMEDIES: Mapping[HTTPStatus, str] = {
     HTTPStatus.UNAUTHORIZED: "refuses this user or password; check --user and --password-file",
@@ -159,8 +175,8 @@ class Archive:
         """
         filters = {} if date is None else {"StudyDate": date}
         with self._translated_errors():
-            studies = self._client.search_for_studies(search_filters=filters, get_remaining=True)
-        return tuple(sorted({_first_value(study, STUDY_UID) for study in studies}))
+            studies = _search_all(self._client.search_for_studies, STUDY_UID, search_filters=filters)
+        return tuple(sorted(studies))
 
     def objects(self, study: str, modalities: frozenset[str]) -> tuple[ArchiveObject, ...]:
         """Return the objects of a study's series that have one of the modalities, sorted by UID.
@@ -172,10 +188,11 @@ class Archive:
         objects: list[ArchiveObject] = []
         self._require_addressable(study)
         with self._translated_errors():
-            for series in self._client.search_for_series(study, fields=["Modality"], get_remaining=True):
+            found = _search_all(self._client.search_for_series, SERIES_UID, study, fields=["Modality"])
+            for uid, series in found.items():
                 if _first_value(series, MODALITY) in modalities:
-                    self._require_addressable(_first_value(series, SERIES_UID))
-                    objects += self._series_objects(study, _first_value(series, SERIES_UID))
+                    self._require_addressable(uid)
+                    objects += self._series_objects(study, uid)
         return tuple(sorted(objects, key=lambda item: item.uid))
 
     def photographs(self, study: str) -> tuple[ArchiveObject, ...]:
@@ -210,16 +227,23 @@ class Archive:
 
         Raises:
             ArchiveError, ArchiveAwayError: the archive refuses, or does not respond.
-            ArchiveObjectError: it does not accept this object.
+            ArchiveObjectError: it does not accept this object, or the content is no DICOM file.
         """
-        dataset = pydicom.dcmread(BytesIO(content))
+        try:
+            dataset = pydicom.dcmread(BytesIO(content))
+            uid = str(dataset.SOPInstanceUID)
+        except UNREADABLE as error:
+            raise ArchiveObjectError(
+                f"an object cannot be read as DICOM ({_reason(error)}); predict again"
+            ) from None
         with self._translated_errors(), suppress_warnings():
             response = self._client.store_instances([dataset])
-        failed = response.get("FailedSOPSequence") or ()
-        stored = {str(item.ReferencedSOPInstanceUID) for item in response.get("ReferencedSOPSequence") or ()}
-        if failed or str(dataset.SOPInstanceUID) not in stored:
+            failed = response.get("FailedSOPSequence") or ()
+            accepted = response.get("ReferencedSOPSequence") or ()
+            stored = {str(item.ReferencedSOPInstanceUID) for item in accepted}
             codes = [int(item.get("FailureReason", 0) or 0) for item in failed]
-            raise self._not_stored(str(dataset.SOPInstanceUID), codes)
+        if failed or uid not in stored:
+            raise self._not_stored(uid, codes)
 
     def _require_addressable(self, uid: str) -> None:
         """Raise ArchiveObjectError for a UID that would lead to another address."""
@@ -229,13 +253,13 @@ class Archive:
             )
 
     def _series_objects(self, study: str, series: str) -> Iterator[ArchiveObject]:
-        for instance in self._client.search_for_instances(
-            study, series, fields=["SOPClassUID", "NumberOfFrames"], get_remaining=True
-        ):
+        fields = ["SOPClassUID", "NumberOfFrames"]
+        search = self._client.search_for_instances
+        for uid, instance in _search_all(search, SOP_INSTANCE_UID, study, series, fields=fields).items():
             yield ArchiveObject(
                 study=study,
                 series=series,
-                uid=_first_value(instance, SOP_INSTANCE_UID),
+                uid=uid,
                 sop_class=_first_value(instance, SOP_CLASS_UID),
                 frames=_frame_count(instance),
             )
@@ -265,17 +289,11 @@ class Archive:
             raise ArchiveError(
                 f"{self.url}: not a valid address; give one such as http://host:8042/dicom-web"
             ) from None
-        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        except _CUT_OFF as error:
             raise ArchiveAwayError(
                 f"{self.url}: does not answer ({_reason(error)}); check the address, and that it is running"
             ) from None
-        except (
-            requests.exceptions.RequestException,
-            InvalidDicomError,
-            ValueError,
-            KeyError,
-            IndexError,
-        ) as error:
+        except UNREADABLE as error:  # requests' other errors are OSErrors
             if fetched is not None:
                 raise ArchiveObjectError(
                     f"{self.url}: sent {fetched} in a form that cannot be read ({_reason(error)}); ask its "
@@ -308,6 +326,30 @@ class Archive:
         return ArchiveError(
             f"{self.url}: refuses the request ({status} {response.reason}); ask its administrator"
         )
+
+
+def _search_all(
+    search: Callable[..., Sequence[Mapping[str, Any]]], tag: str, *below: str, **options: object
+) -> dict[str, Mapping[str, Any]]:
+    """Return UID -> attributes of everything that a query finds, asked for page by page.
+
+    An archive that ignores the offset sends the same page again, which ends the query.
+
+    Args:
+        search: the query of dicomweb-client.
+        tag: the attribute that holds the UID.
+        below: UIDs of the study and the series to search in.
+        options: further options of the query.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    offset = 0
+    while True:
+        page = search(*below, offset=offset, **options)
+        new = {_first_value(entry, tag): entry for entry in page}
+        if new.keys() <= found.keys():
+            return found
+        found = new | found
+        offset += len(page)
 
 
 def _failure_text(codes: Sequence[int]) -> str:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from foveate import atomic_files
-from foveate.dicom.connection import Archive, ArchiveObject
+from foveate.dicom.connection import UNREADABLE, Archive, ArchiveObject
 from foveate.errors import ArchiveError, ArchiveObjectError
 from foveate.paths import display_path
 from foveate.writers import result_paths
@@ -174,5 +173,5 @@ def _read_uids(path: Path) -> tuple[str, str]:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
         return str(header.StudyInstanceUID), str(header.SOPInstanceUID)
-    except (OSError, InvalidDicomError, AttributeError) as error:
+    except UNREADABLE as error:
         raise ArchiveObjectError(f"{display_path(path)}: cannot be read ({error}); predict again") from None

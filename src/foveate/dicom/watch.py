@@ -110,8 +110,8 @@ def process_new(
     atomic_files.remove_leftovers(task.out)
     set_aside = _read_set_aside(task.out)
 
-    def put_aside(uid: str, error: FoveateError | MemoryError) -> None:
-        set_aside[uid] = str(error) or "not enough memory"
+    def put_aside(uid: str, error: Exception) -> None:
+        set_aside[uid] = _text_of(error)
         _write_set_aside(task.out, set_aside)
         on_event(WatchEvent(text=f"set aside {uid}: {set_aside[uid]}", failed=True))
 
@@ -123,7 +123,9 @@ def process_new(
             _process(task, photograph)
         except (ArchiveError, ArchiveAwayError):
             raise
-        except (FoveateError, MemoryError) as error:
+        except OSError as error:
+            raise atomic_files.output_error(task.out, error) from error
+        except Exception as error:  # a bug in one photograph must not end the watch
             if batch.is_disk_error(error):
                 raise
             put_aside(_set_aside_key(photograph), error)
@@ -133,8 +135,15 @@ def process_new(
     return count
 
 
+def _text_of(error: Exception) -> str:
+    """Return one line about an error for which a photograph is set aside."""
+    if isinstance(error, FoveateError):
+        return str(error)
+    return "not enough memory" if isinstance(error, MemoryError) else batch.describe_bug(error)
+
+
 def _unprocessed(
-    task: WatchTask, set_aside: Mapping[str, str], put_aside: Callable[[str, FoveateError], None]
+    task: WatchTask, set_aside: Mapping[str, str], put_aside: Callable[[str, Exception], None]
 ) -> Iterator[ArchiveObject]:
     """Yield the photographs that lack results in the archive and are not set aside.
 
@@ -143,17 +152,17 @@ def _unprocessed(
     for study in task.archive.studies(date=task.date):
         if study in set_aside:
             continue
-        results: frozenset[str] | None = None
         try:
-            candidates = task.archive.photographs(study)
+            candidates = [
+                photograph
+                for photograph in task.archive.photographs(study)
+                if _set_aside_key(photograph) not in set_aside
+            ]
+            results = task.archive.results(study) if candidates else frozenset()
         except ArchiveObjectError as error:
             put_aside(study, error)
             continue
         for photograph in candidates:
-            if _set_aside_key(photograph) in set_aside:
-                continue
-            if results is None:
-                results = task.archive.results(study)
             if not set(_result_uids(task, photograph)) <= results:
                 yield photograph
 

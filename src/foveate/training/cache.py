@@ -10,6 +10,8 @@ import hashlib
 import shutil
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from foveate import photographs
 from foveate.datasets import Case, truth
-from foveate.errors import SettingError, TrainingError
+from foveate.errors import GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.paths import display_path, file_digest
@@ -88,7 +90,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
     Raises:
         PhotographError, FieldError, DatasetError: the photograph or a mask cannot be used.
         SettingError: the contract has more lesions than a byte has bits.
-        TrainingError: the cache cannot be written; nothing of the case is left behind.
+        GeometryError: at the model's scale, the photograph is smaller than a window.
+        TrainingError: the cache cannot be written (nothing of the case is left behind), or is damaged.
     """
     if len(contract.lesions) > 8:
         raise SettingError(
@@ -108,7 +111,14 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 f"{display_path(folder)}: the cached copy of {case.name} cannot be written ({error}); free "
                 "some space (about 50 MB per photograph) and start again"
             ) from error
-    return open_case(path, case.name)
+    cached = open_case(path, case.name)
+    height, width = cached.bits.shape
+    if min(height, width) < contract.window_side:
+        raise GeometryError(
+            f"{display_path(case.photograph)}: its canvas of {height} x {width} px is smaller than a window "
+            f"of {contract.window_side} px; leave it out, or lower contract.window_side with --set"
+        )
+    return cached
 
 
 def _digest(case: Case, contract: ModelContract) -> str:
@@ -151,10 +161,18 @@ def open_case(path: Path, name: str) -> CachedCase:
     Args:
         path: folder of the case, complete.
         name: name of the case.
+
+    Raises:
+        TrainingError: a file is missing or damaged, as after a power cut.
     """
-    with np.load(path / LESION_PIXELS) as stored:
-        lesion_pixels = {lesion: stored[lesion] for lesion in stored.files}
-    arrays = {array: np.load(path / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
+    try:
+        with (path / LESION_PIXELS).open("rb") as file, np.load(file) as stored:
+            lesion_pixels = {lesion: stored[lesion] for lesion in stored.files}
+        arrays = {array: np.load(path / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise TrainingError(
+            f"{display_path(path)}: cannot be read ({error}); delete it and start again"
+        ) from error
     return CachedCase(name=name, lesion_pixels=lesion_pixels, **arrays)
 
 

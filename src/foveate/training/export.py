@@ -111,7 +111,7 @@ def export(network: LocalGlobalUNet, manifest: Manifest, folder: Path) -> None:
         ExportError: torch and ONNX Runtime differ by more than TOLERANCE, or the folder holds something else.
         OutputError: the folder cannot be written; an older package stays.
     """
-    _require_replaceable(folder)
+    require_replaceable(folder)
     rounded = round_to_half(network)
     with atomic_files.replace_directory(folder) as draft:
         _write_weights(rounded, draft / WEIGHTS)
@@ -122,8 +122,14 @@ def export(network: LocalGlobalUNet, manifest: Manifest, folder: Path) -> None:
         verify(draft)
 
 
-def _require_replaceable(folder: Path) -> None:
-    """Raise ExportError if a folder holds anything but a model package: nothing else is ever deleted."""
+def require_replaceable(folder: Path) -> None:
+    """Check that a package may be written to a folder: nothing but an older package is ever deleted.
+
+    Call it before long work, too.
+
+    Raises:
+        ExportError: the folder holds something else.
+    """
     if folder.exists() and not (
         folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).exists())
     ):

@@ -9,6 +9,7 @@ arXiv:1604.03540.
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -119,7 +120,7 @@ def _read(run: RunFolder, name: str) -> FalsePixels:
     try:
         with path.open("rb") as file, np.load(file) as stored:
             return {lesion: stored[lesion] for lesion in stored.files}
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(
             f"{display_path(path)}: cannot be read ({error}); delete it and start again"
         ) from error

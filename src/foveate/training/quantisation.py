@@ -13,8 +13,9 @@ Shape letters as in `foveate.engines`.
 import importlib
 import importlib.util
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,10 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from foveate import models, photographs
+from foveate import atomic_files, models, photographs
 from foveate.engines import Engine, GlobalOutput, WindowBatch, decoder_rewriting, telemetry
 from foveate.engines import openvino as openvino_engine
-from foveate.errors import SettingError
+from foveate.errors import OutputError, SettingError
 from foveate.geometry import canvas as canvases
 from foveate.geometry import dihedral
 from foveate.geometry.feature_sampling import window_sampling
@@ -33,6 +34,7 @@ from foveate.inference.prepared_canvas import PreparedCanvas, prepare_canvas
 from foveate.inference.preprocessing import normalise
 from foveate.inference.tta import run_global
 from foveate.models import Package
+from foveate.paths import display_path
 
 if TYPE_CHECKING:
     import openvino
@@ -75,7 +77,8 @@ def quantise(
     """Write int8 graphs of both networks into a package's folder, and open the package again.
 
     Weights get a scale for each channel, activations one for each array; `float_layers` stay as they are.
-    Graphs of an earlier call are replaced. The package's other files stay, but its digest changes.
+    Graphs of an earlier call are replaced. The package's other files stay, but its digest changes. The folder
+    is replaced as a whole: where anything fails, the package stays as it was.
 
     Args:
         package: its folder is changed: two graphs are added, and the manifest names them.
@@ -86,7 +89,7 @@ def quantise(
     Raises:
         SettingError: NNCF or OpenVINO is not installed.
         PhotographError, FieldError, GeometryError: a photograph cannot be read or segmented.
-        OutputError: the manifest cannot be written.
+        OutputError: a file cannot be written.
 
     Source: post-training quantisation, Jacob et al. 2018, arXiv:1712.05877; https://github.com/openvinotoolkit/nncf.
     """
@@ -96,13 +99,44 @@ def quantise(
     engine = openvino_engine.open(package, precision="float32")
     chosen = paths[:: max(1, math.ceil(len(paths) / MAX_PHOTOGRAPHS))]
     inputs = calibration_inputs(package, engine, chosen)
+    graphs = {}
     for name, feeds in (("global.onnx", inputs.views), ("local.onnx", inputs.windows)):
         tell(f"{name}: {len(feeds)} calibration inputs")
         graph = prepared_graph(module, package.folder / name)
-        quantised = _quantise_graph(nncf, graph, feeds)
-        path = package.folder / openvino_engine.INT8_FILES[name]
-        module.save_model(quantised, path, compress_to_fp16=False)
-    return models.with_present_files(package)
+        graphs[openvino_engine.INT8_FILES[name]] = _quantise_graph(nncf, graph, feeds)
+    return add_graphs(module, package, graphs)
+
+
+def add_graphs(module: ModuleType, package: Package, graphs: Mapping[str, "openvino.Model"]) -> Package:
+    """Write graphs in OpenVINO's format into a package's folder, and open the package again.
+
+    Args:
+        module: the module `openvino`.
+        package: its folder is replaced by a copy with the graphs, in one step.
+        graphs: name of a graph's file -> the graph.
+
+    Raises:
+        OutputError: a file cannot be written; the folder stays as it was.
+    """
+    folder = package.folder.resolve()
+    with atomic_files.replace_directory(folder) as draft:
+        for path in sorted(folder.rglob("*")):
+            copy = draft / path.relative_to(folder)
+            if path.is_dir():
+                copy.mkdir()
+            else:
+                shutil.copy2(path, copy)
+        for name, graph in graphs.items():
+            try:
+                module.save_model(graph, draft / name, compress_to_fp16=False)
+            except RuntimeError as error:  # OpenVINO's error on a full disk
+                reason = " ".join(str(error).split())
+                raise OutputError(
+                    f"{display_path(folder / name)}: cannot be written ({reason}); free some space, and "
+                    "release the model again"
+                ) from error
+        models.with_present_files(replace(package, folder=draft))
+    return models.load(package.folder)
 
 
 def calibration_inputs(package: Package, engine: Engine, paths: Iterable[Path]) -> CalibrationInputs:

@@ -22,7 +22,7 @@ from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
-from foveate.datasets import Case, truth
+from foveate.datasets import Case, dr_grades, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
@@ -38,6 +38,7 @@ from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
 from foveate.types import Decision, SelectionRule
+from foveate.wording import quantity
 
 SMALLEST_SHARE = 0.05
 """The smallest area of a region is the largest one that excludes at most this share of the annotated
@@ -98,7 +99,8 @@ class ReleaseInputs:
         """Check that the runs belong together.
 
         Raises:
-            TrainingError: no photograph was held back, one was held back twice, or the networks differ.
+            TrainingError: no photograph was held back, one was held back twice, or the networks or the last
+                stages differ.
         """
         names = self.held_back
         if not names:
@@ -116,6 +118,12 @@ class ReleaseInputs:
                 raise TrainingError(
                     f"{display_path(run.folder)}: its network or contract differs from that of "
                     f"{display_path(self.shipped.folder)}; name runs of one recipe, with the same --set"
+                )
+            if run.stage != self.shipped.stage:
+                raise TrainingError(
+                    f"{display_path(run.folder)}: its last stage is '{run.stage}', that of "
+                    f"{display_path(self.shipped.folder)} is '{self.shipped.stage}', so that it would "
+                    "validate another network; finish both runs, or name a stage that both have with --stage"
                 )
 
     @property
@@ -138,14 +146,14 @@ def load_run(
             'joint'.
 
     Raises:
-        TrainingError, SettingError: as `runner.load_recipe`.
+        TrainingError, SettingError: as `runner.load_recipe`; or the run was trained on another set.
         DatasetError: as `runner.split_cases`.
     """
     trained_recipe = runner.load_recipe(recipe, folder)
-    training_cases, held_back = runner.split_cases(
-        trained_recipe, runner.require_annotated(trained_recipe, cases)
-    )
     run = RunFolder(folder)
+    annotated = runner.require_annotated(trained_recipe, cases)
+    _require_same_set(run, annotated, cases)
+    training_cases, held_back = runner.split_cases(trained_recipe, annotated)
     settings = run.read_settings()
     return FinishedRun(
         recipe=trained_recipe,
@@ -157,6 +165,30 @@ def load_run(
         healthy=run_record.healthy_names(run.read_digests(), cases),
         start=None if settings is None else settings.start,
     )
+
+
+def _require_same_set(run: RunFolder, annotated: Sequence[Case], cases: Sequence[Case]) -> None:
+    """Raise TrainingError if the set has other photographs than those that a run has recorded.
+
+    The package would name photographs that it was not trained on, or lack some that it was. Runs from before
+    there were records are accepted.
+
+    Args:
+        run: folder of the run.
+        annotated: the photographs of the set that can be used.
+        cases: all photographs of the set.
+    """
+    digests = run.read_digests()
+    healthy = {f"{dr_grades.PREFIX}{name}" for name in run_record.healthy_names(digests, cases)}
+    recorded, present = set(digests) - healthy, {case.name for case in annotated}
+    if digests and recorded != present:
+        name = min(recorded ^ present)
+        difference = "which the set lacks" if name in recorded else "which the run has not seen"
+        raise TrainingError(
+            f"{display_path(run.path)}: was trained on another set; they differ in "
+            f"{quantity(len(recorded ^ present), 'photograph')}, such as {name}, {difference}; name the set "
+            "of the run with --data"
+        )
 
 
 def build_network(run: FinishedRun) -> LocalGlobalUNet:

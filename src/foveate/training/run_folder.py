@@ -23,14 +23,17 @@ Several stages of one run may be trained in parallel. Files are written atomical
 
 import json
 import os
+import pickle
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
@@ -154,13 +157,14 @@ class RunFolder:
         """Return the final weights of a stage.
 
         Raises:
-            TrainingError: the stage is not finished.
+            TrainingError: the stage is not finished, or the file is damaged.
         """
         if not self.is_finished(stage):
             raise TrainingError(
                 f"{display_path(self._weights(stage))}: does not exist; finish stage '{stage}' first"
             )
-        return load_file(self._weights(stage))
+        with _damage_errors(self._weights(stage)):
+            return load_file(self._weights(stage))
 
     def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
         """Write the final weights of a stage, which finishes it."""
@@ -171,8 +175,14 @@ class RunFolder:
         return self._checkpoint(stage).exists()
 
     def read_checkpoint(self, stage: StageName, device: str) -> dict[str, Any]:
-        """Return a stage's checkpoint, with its tensors on a device."""
-        content: dict[str, Any] = torch.load(self._checkpoint(stage), map_location=device, weights_only=True)
+        """Return a stage's checkpoint, with its tensors on a device.
+
+        Raises:
+            TrainingError: the file is damaged.
+        """
+        path = self._checkpoint(stage)
+        with _damage_errors(path):
+            content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         return content
 
     def write_checkpoint(self, stage: StageName, content: Json) -> None:
@@ -256,5 +266,20 @@ def _json(content: Json) -> str:
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content: dict[str, Any] = json.loads(path.read_text())
+    with _damage_errors(path):
+        content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+@contextmanager
+def _damage_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise TrainingError(
+            f"{display_path(path)}: cannot be read ({reason}); copy the run again, or choose another --out"
+        ) from error

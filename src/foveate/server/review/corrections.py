@@ -9,10 +9,11 @@ that any step can be undone. The layer of a lesion is the result of all steps th
 Shape letters: H W photograph.
 """
 
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -48,6 +49,15 @@ from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import CurrentCounts, Database, Edit, Record
 from foveate.writers import maps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Change:
+    """A step of the journal, and the pixels of its box before and after; None if it changes no pixel."""
+
+    edit: Edit
+    before: Patch | None
+    after: Patch | None
 
 
 class Corrections:
@@ -150,6 +160,36 @@ class Corrections:
 
         return self._edit(identifier, lesion, make, attribution)
 
+    def replace_masks(
+        self,
+        identifier: str,
+        masks: Mapping[str, Bool[np.ndarray, "H W"]],
+        author: str,
+        also: Callable[[sqlite3.Connection], None],
+    ) -> EditResult:
+        """Apply whole masks of several lesions where they differ from the present ones: all of them, or none.
+
+        Args:
+            identifier: of the photograph.
+            masks: lesion -> its mask.
+            author: name of the author.
+            also: called within the change of the database, to store something together with the masks.
+
+        Raises:
+            ServiceError: as `replace_mask`.
+        """
+        with self._lock_of(identifier):
+            record = self._ready(identifier, None, author)
+            next_number = self._next_number(identifier)
+            changes: list[_Change] = []
+            for lesion, mask in masks.items():
+                require_lesion(record, lesion)
+                require_size(mask.shape, (record.height, record.width))
+                if (mask != self.mask(record, lesion)).any():
+                    new = edits.new_mask(lesion, mask)
+                    changes.append(self._new_change(record, new, next_number + len(changes), author))
+            return self._commit(record, changes, new=True, also=also)
+
     def _edit(
         self, identifier: str, lesion: str, make: Callable[[Record], NewEdit], attribution: Attribution
     ) -> EditResult:
@@ -162,12 +202,19 @@ class Corrections:
         with self._lock_of(identifier):
             record = self._ready(identifier, attribution.revision, attribution.author)
             require_lesion(record, lesion)
-            new = make(record)
-            before = None if new.patch is None else self.layer(record, lesion).patch_at(new.patch.box)
-            number = 1 + sum(not edit.undone for edit in self._database.edits(identifier))
             author = self._gradings.author(record, attribution.author)
-            edit = edits.stored_edit(new, number, author, time.time(), before)
-            return self._commit(record, edit, new.patch, before, new=True)
+            change = self._new_change(record, make(record), self._next_number(identifier), author)
+            return self._commit(record, [change], new=True)
+
+    def _next_number(self, identifier: str) -> int:
+        """Return the number of the next step of a journal."""
+        return 1 + sum(not edit.undone for edit in self._database.edits(identifier))
+
+    def _new_change(self, record: Record, new: NewEdit, number: int, author: str) -> _Change:
+        """Return a new edit with its number, and with what it changes."""
+        before = None if new.patch is None else self.layer(record, new.lesion).patch_at(new.patch.box)
+        edit = edits.stored_edit(new, number, author, time.time(), before)
+        return _Change(edit=edit, before=before, after=new.patch)
 
     def undo(self, identifier: str, revision: int | None) -> EditResult:
         """Undo the last edit that is not undone.
@@ -182,7 +229,8 @@ class Corrections:
                 raise errors.not_ready("there is nothing to undo")
             last = self._database.edit(identifier, done[-1].number)
             before, after = patch_of(last, last.before), patch_of(last, last.after)
-            return self._commit(record, replace(last, undone=True), before, after, new=False)
+            change = _Change(edit=replace(last, undone=True), before=after, after=before)
+            return self._commit(record, [change], new=False)
 
     def redo(self, identifier: str, revision: int | None) -> EditResult:
         """Redo the edit that was undone last.
@@ -197,7 +245,8 @@ class Corrections:
                 raise errors.not_ready("there is nothing to redo")
             first = self._database.edit(identifier, undone[0].number)
             before, after = patch_of(first, first.before), patch_of(first, first.after)
-            return self._commit(record, replace(first, undone=False), after, before, new=False)
+            change = _Change(edit=replace(first, undone=False), before=before, after=after)
+            return self._commit(record, [change], new=False)
 
     def delete_all(self, identifier: str) -> EditResult:
         """Delete the whole journal.
@@ -239,29 +288,60 @@ class Corrections:
             return _require_existing(changed)
 
     def _commit(
-        self, record: Record, edit: Edit, patch: Patch | None, before: Patch | None, *, new: bool
+        self,
+        record: Record,
+        changes: Sequence[_Change],
+        *,
+        new: bool,
+        also: Callable[[sqlite3.Connection], None] = lambda connection: None,
     ) -> EditResult:
-        """Apply a patch, count again, and store both; if storing fails, revert the patch."""
-        layer = None
-        current: dict[str, CurrentCounts] = {}
-        if patch is not None:
-            layer = self.layer(record, edit.lesion)
-            earlier = self._database.current_counts(record.id)[edit.lesion]
-            current[edit.lesion] = apply_and_count(record, edit.lesion, layer, patch, earlier)
+        """Apply changes of different lesions, count again, and store all; if that fails, revert all.
+
+        Returns:
+            The photograph; if there is one change, with its lesion and box.
+        """
+        layers = {
+            change.edit.lesion: self.layer(record, change.edit.lesion)
+            for change in changes
+            if change.after is not None
+        }
         try:
+            current = self._apply(record, changes, layers)
             with self._database.change() as connection:
-                if new:
-                    database.put_edit(connection, record.id, edit)
-                else:
-                    database.mark_undone(connection, record.id, edit.number, undone=edit.undone)
+                for edit in (change.edit for change in changes):
+                    if new:
+                        database.put_edit(connection, record.id, edit)
+                    else:
+                        database.mark_undone(connection, record.id, edit.number, undone=edit.undone)
                 database.put_current_counts(connection, record.id, current)
-                changed = database.put(connection, record.id, revision=record.revision + 1)
+                also(connection)
+                changed = database.put(connection, record.id, revision=record.revision + bool(changes))
         except BaseException:
-            if layer is not None and before is not None:
-                layer.apply(before)
+            for change in changes:
+                if change.before is not None:
+                    layers[change.edit.lesion].apply(change.before)
             raise
-        box = None if patch is None else patch.box
-        return EditResult(record=_require_existing(changed), lesion=edit.lesion, box=box)
+        for lesion, layer in layers.items():  # one read meanwhile may lack the change
+            self._memory.put((record.id, "layer", lesion), layer)
+        existing = _require_existing(changed)
+        if len(changes) != 1:
+            return EditResult(record=existing)
+        box = None if changes[0].after is None else changes[0].after.box
+        return EditResult(record=existing, lesion=changes[0].edit.lesion, box=box)
+
+    def _apply(
+        self, record: Record, changes: Sequence[_Change], layers: Mapping[str, Layer]
+    ) -> dict[str, CurrentCounts]:
+        """Apply changes to the layers of their lesions, and return the new counts of these lesions."""
+        earlier = self._database.current_counts(record.id) if layers else {}
+        return {
+            change.edit.lesion: apply_and_count(
+                *(record, change.edit.lesion, layers[change.edit.lesion], change.after),
+                earlier[change.edit.lesion],
+            )
+            for change in changes
+            if change.after is not None
+        }
 
     # The state
 

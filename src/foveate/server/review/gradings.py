@@ -9,6 +9,7 @@ Then an adjudicator decides between the gradings in the photograph's own journal
 downloads and the training data are based.
 """
 
+import sqlite3
 import threading
 import time
 import uuid
@@ -33,6 +34,9 @@ MOST = 8
 """Maximum number of gradings of one photograph: more would be a mistake."""
 
 Mask = Bool[np.ndarray, "H W"]
+
+Store = Callable[[sqlite3.Connection], None]
+"""Stores something within a change of the database."""
 
 
 class Gradings:
@@ -61,7 +65,7 @@ class Gradings:
 
     def is_open(self, record: Record) -> bool:
         """Return whether anybody may see a photograph's gradings: there are enough, and all are done."""
-        return _are_done(self.of(record))
+        return are_done(self.of(record))
 
     def reviewed_before(self, record: Record) -> bool:
         """Return whether a photograph was reviewed before its graders were done, so that it waits for them.
@@ -76,7 +80,7 @@ class Gradings:
             return False
         if self.adjudication(record) is not None:  # which has withdrawn any earlier review
             return False
-        if not _are_done(gradings) or record.reviewed_at is None:
+        if not are_done(gradings) or record.reviewed_at is None:
             return True
         return record.reviewed_at < max(grading.done or 0.0 for grading in gradings)
 
@@ -185,7 +189,8 @@ class Gradings:
             raise errors.invalid(f"this is the grading of {grading.grader}; begin your own")
 
     def _require_adjudicable(self, record: Record) -> None:
-        if (self._required or self.of(record)) and not self.is_open(record):
+        gradings = self.of(record)
+        if (self._required or gradings) and not are_done(gradings):
             raise errors.not_ready(
                 f"at least {GRADERS} people must grade this photograph first; begin a grading of your own "
                 "(on the page: 'Grade this photograph' under Review and downloads)"
@@ -202,29 +207,39 @@ class Gradings:
         Raises:
             ServiceError: 'not_ready': there are too few graders, or one of them is not done.
         """
-        if not self.is_open(record):
+        gradings = self.of(record)
+        if not are_done(gradings):
             raise errors.not_ready(f"gradings are shown when {GRADERS} or more people grade and all are done")
-        return self.of(record)
+        return gradings
 
     def adjudicate(
-        self, record: Record, adjudicator: str, source: str, apply: Callable[[], None]
-    ) -> Adjudication:
-        """Store the adjudication of a photograph's gradings, after the masks to begin with were applied.
+        self,
+        record: Record,
+        adjudicator: str,
+        source: str,
+        apply: Callable[[Sequence[Grading], Store], None],
+    ) -> None:
+        """Begin the adjudication of a photograph's gradings; nobody can begin a grading meanwhile.
 
         A review is withdrawn: the decision is not made yet.
+
+        Args:
+            record: the photograph; the caller holds the lock of its journal.
+            adjudicator: name of the person who decides.
+            source: the masks to begin with, as in `Adjudication`.
+            apply: applies these masks of the gradings, and calls the second argument within the same change.
 
         Raises:
             ServiceError: as `require_open`; or the adjudicator is a grader.
         """
-        gradings = self.require_open(record)
-        if adjudicator in {grading.grader for grading in gradings}:
-            raise errors.invalid(f"{adjudicator} has graded this photograph; somebody else must decide")
-        apply()
-        adjudication = Adjudication(
-            photograph=record.id, adjudicator=adjudicator, source=source, begun=time.time()
-        )
-        stored.put_adjudication(self._database, adjudication)
-        return adjudication
+        with self._lock:
+            gradings = self.require_open(record)
+            if adjudicator in {grading.grader for grading in gradings}:
+                raise errors.invalid(f"{adjudicator} has graded this photograph; somebody else must decide")
+            adjudication = Adjudication(
+                photograph=record.id, adjudicator=adjudicator, source=source, begun=time.time()
+            )
+            apply(gradings, lambda connection: stored.put_adjudication(connection, adjudication))
 
 
 def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:
@@ -254,6 +269,6 @@ def _all(masks: Sequence[Mask]) -> Mask:
     return np.asarray(np.logical_and.reduce(masks))
 
 
-def _are_done(gradings: Sequence[Grading]) -> bool:
+def are_done(gradings: Sequence[Grading]) -> bool:
     """Return whether there are enough gradings of a photograph, and all are done."""
     return len(gradings) >= GRADERS and all(grading.done is not None for grading in gradings)

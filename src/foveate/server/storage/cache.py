@@ -53,6 +53,12 @@ class MapCache:
                         del self._making[key]
             return content
 
+    def put(self, key: Hashable, content: Sized) -> None:
+        """Keep a value of a key; one that is being made is not kept: it may be made of older data."""
+        with self._lock:
+            self._making.pop(key, None)
+            self._keep(key, content)
+
     def _keep(self, key: Hashable, content: Sized) -> None:
         self._entries[key] = content
         while len(self._entries) > 1 and self._nbytes() > self._limit:

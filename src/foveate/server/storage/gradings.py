@@ -113,19 +113,13 @@ def adjudication_of(database: Database, photograph: str) -> Adjudication | None:
     return Adjudication(**dict(rows[0])) if rows else None
 
 
-def put_adjudication(database: Database, adjudication: Adjudication) -> None:
-    """Store an adjudication, which replaces an earlier one of the photograph, and withdraw its review."""
-    with database.change() as connection:
-        records.put(connection, adjudication.photograph, **UNREVIEWED)
-        connection.execute(
-            "INSERT OR REPLACE INTO adjudications VALUES (?, ?, ?, ?)",
-            (
-                adjudication.photograph,
-                adjudication.adjudicator,
-                adjudication.source,
-                adjudication.begun,
-            ),
-        )
+def put_adjudication(connection: sqlite3.Connection, adjudication: Adjudication) -> None:
+    """Within a change: store an adjudication in place of an earlier one, and withdraw the review."""
+    records.put(connection, adjudication.photograph, **UNREVIEWED)
+    connection.execute(
+        "INSERT OR REPLACE INTO adjudications VALUES (?, ?, ?, ?)",
+        (adjudication.photograph, adjudication.adjudicator, adjudication.source, adjudication.begun),
+    )
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> None:

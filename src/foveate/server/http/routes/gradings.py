@@ -4,7 +4,7 @@ Knows:   /api/photographs/{id}/gradings, /grading and /adjudication, and /api/gr
 Ignores: what a grading is, and how agreement is measured.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -18,12 +18,11 @@ from foveate.server.http.routes.files import CSV, csv_response
 from foveate.server.presenters import stamp
 from foveate.server.review import agreement
 from foveate.server.review.agreement import GradedCopies, LesionPair, PairSummary
-from foveate.server.review.edits import Attribution
-from foveate.server.review.gradings import starting_mask
+from foveate.server.review.gradings import Mask, Store, are_done, starting_mask
 from foveate.server.service import Service
 from foveate.server.storage import gradings as stored
 from foveate.server.storage.database import Record
-from foveate.server.storage.gradings import Adjudication
+from foveate.server.storage.gradings import Adjudication, Grading
 
 router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409))
 
@@ -41,7 +40,9 @@ def all_gradings(services: Services, id: Id, grader: GraderName = "") -> schemas
 @router.post("/photographs/{id}/gradings", status_code=201, responses=refusals(507))
 def begin(services: Services, id: Id, body: schemas.NewGrading) -> schemas.PhotographBody:
     """Return a grader's copy of a photograph; it is created if it does not exist yet."""
-    return services.presenter.photograph(services.gradings.begin(services.done(id), body.grader))
+    with services.corrections.lock(id):  # so that it is not analysed again, or decided on, meanwhile
+        copy = services.gradings.begin(services.done(id), body.grader)
+    return services.presenter.photograph(copy)
 
 
 @router.put("/photographs/{id}/grading")
@@ -56,35 +57,35 @@ def change(services: Services, id: Id, body: schemas.GradingState) -> schemas.Ph
 def agreement_of(services: Services, id: Id) -> schemas.GradersAgreement:
     """Return the agreement of the graders of a photograph."""
     record = services.done(id)
-    services.gradings.require_open(record)
-    return _agreement(_pairs(services, [record.id]))
+    graded = _graded(services, record, services.gradings.require_open(record))
+    return _agreement(agreement.compare(graded, services.measures))
 
 
 @router.post("/photographs/{id}/adjudication", status_code=201)
 def adjudicate(services: Services, id: Id, body: schemas.NewAdjudication) -> schemas.GradingsBody:
     """Begin the adjudication of a photograph's gradings; it is made in the photograph's own corrections."""
-    record = services.done(id)
-    services.gradings.adjudicate(
-        record, body.adjudicator, body.source, lambda: _apply(services, record, body)
-    )
+
+    def apply(gradings: Sequence[Grading], store: Store) -> None:
+        masks = _starting_masks(services, _graded(services, record, gradings), body.source)
+        services.corrections.replace_masks(id, masks, body.adjudicator, store)
+
+    with services.corrections.lock(id):  # so that nobody corrects it meanwhile
+        record = services.done(id)
+        services.gradings.adjudicate(record, body.adjudicator, body.source, apply)
     changed = services.done(id)
     services.publish(changed)
     return _gradings(services, changed, "")
 
 
-def _apply(services: Service, record: Record, body: schemas.NewAdjudication) -> None:
-    """Write an adjudicator's starting masks to the photograph's journal, after what was corrected before."""
-    graded = _graded(services, record)
-    for lesion in record.predicted.lesions:
-        if body.source == "model":
-            mask = services.corrections.model_mask(record, lesion)
-        else:
-            masks = {name: services.corrections.mask(copy, lesion) for name, copy in graded.copies}
-            mask = starting_mask(masks, body.source)
-        if (mask != services.corrections.mask(record, lesion)).any():
-            attribution = Attribution(author=body.adjudicator, revision=None)
-            services.corrections.replace_mask(record.id, lesion, mask, attribution)
-            record = services.done(record.id)
+def _starting_masks(services: Service, graded: GradedCopies, source: str) -> Mapping[str, Mask]:
+    """Return lesion -> the mask that an adjudicator begins with."""
+    record, corrections = graded.record, services.corrections
+    if source == "model":
+        return {lesion: corrections.model_mask(record, lesion) for lesion in record.predicted.lesions}
+    return {
+        lesion: starting_mask({name: corrections.mask(copy, lesion) for name, copy in graded.copies}, source)
+        for lesion in record.predicted.lesions
+    }
 
 
 @router.get("/gradings/agreement")
@@ -99,8 +100,8 @@ def gradings_csv(services: Services, batch: BatchId = None) -> Response:
     identifiers = stored.graded(services.database, batch)
     content = grading_tables.gradings_csv(
         finished
-        for record in _open_records(services, identifiers)
-        for finished in _finished(services, record)
+        for record, gradings in _open_records(services, identifiers)
+        for finished in _finished(services, record, gradings)
     )
     return csv_response("gradings", content)
 
@@ -119,30 +120,34 @@ def summary_csv(services: Services, batch: BatchId = None) -> Response:
     return csv_response("agreement", grading_tables.summary_csv(agreement.summarise(pairs)))
 
 
-def _open_records(services: Service, identifiers: list[str]) -> Iterator[Record]:
-    """Yield the photographs whose gradings anyone may see; those deleted meanwhile are left out."""
+def _open_records(services: Service, identifiers: list[str]) -> Iterator[tuple[Record, list[Grading]]]:
+    """Yield the photographs whose gradings anyone may see, with these; those deleted meanwhile are left out.
+
+    The gradings are read once: somebody may begin another one at any moment, which nobody may see yet.
+    """
     for identifier in identifiers:
         record = services.database.get(identifier)
-        if record is not None and services.gradings.is_open(record):
-            yield record
+        gradings = [] if record is None else services.gradings.of(record)
+        if record is not None and are_done(gradings):
+            yield record, gradings
 
 
 def _pairs(services: Service, identifiers: list[str]) -> list[LesionPair]:
     return [
         pair
-        for record in _open_records(services, identifiers)
-        for pair in agreement.compare(_graded(services, record), services.measures)
+        for record, gradings in _open_records(services, identifiers)
+        for pair in agreement.compare(_graded(services, record, gradings), services.measures)
     ]
 
 
-def _graded(services: Service, record: Record) -> GradedCopies:
+def _graded(services: Service, record: Record, gradings: Sequence[Grading]) -> GradedCopies:
     """Return a photograph with the copies of its graders.
 
     Raises:
         ServiceError: a copy was deleted meanwhile.
     """
     copies = []
-    for grading in services.gradings.of(record):
+    for grading in gradings:
         copy = services.database.get(grading.photograph)
         if copy is None:
             raise errors.not_found("grading")
@@ -150,9 +155,9 @@ def _graded(services: Service, record: Record) -> GradedCopies:
     return GradedCopies(record=record, copies=tuple(copies))
 
 
-def _finished(services: Service, record: Record) -> Iterator[FinishedGrading]:
+def _finished(services: Service, record: Record, gradings: Sequence[Grading]) -> Iterator[FinishedGrading]:
     """Yield each grader's results for a photograph, and then the adjudicator's."""
-    for grading in services.gradings.of(record):
+    for grading in gradings:
         copy = services.record(grading.photograph)
         counts = services.database.current_counts(copy.id)
         yield FinishedGrading(
@@ -176,7 +181,8 @@ def _decided(services: Service, record: Record, adjudication: Adjudication) -> f
 
 
 def _gradings(services: Service, record: Record, grader: str) -> schemas.GradingsBody:
-    is_open = services.gradings.is_open(record)
+    gradings = services.gradings.of(record)
+    is_open = are_done(gradings)
     adjudication = services.gradings.adjudication(record)
     return schemas.GradingsBody(
         photograph=record.id,
@@ -188,7 +194,7 @@ def _gradings(services: Service, record: Record, grader: str) -> schemas.Grading
                 done=None if grading.done is None else stamp(grading.done),
                 photograph=grading.photograph if is_open or grading.grader == grader else None,
             )
-            for grading in services.gradings.of(record)
+            for grading in gradings
         ],
         adjudication=None
         if adjudication is None

@@ -261,7 +261,8 @@ def _review(services: Service, record: Record, body: schemas.Changes) -> dict[st
 @router.post("/{id}/again", status_code=202, responses=refusals(404, 409))
 def resubmit(*, services: Services, id: Id, body: schemas.Resubmission) -> schemas.PhotographBody:
     """Predict a photograph again, with another field of view or part of the photograph."""
-    record = services.record(id)
-    services.gradings.require_ungraded(record)
-    changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
+    with services.corrections.lock(id):  # so that nobody begins a grading, or corrects it, meanwhile
+        record = services.record(id)
+        services.gradings.require_ungraded(record)
+        changed = services.jobs.resubmit(record, uploads.field(body.field), body.region)
     return services.presenter.photograph(changed)
