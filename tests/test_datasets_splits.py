@@ -1,6 +1,7 @@
 """Folds are saved, seeded and repeatable by anybody."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -295,6 +296,14 @@ def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
         splits.write(tmp_path / "folds.json", {"a": 1}, "another")
     with pytest.raises(OutputError, match="cannot be written"):
         splits.write(tmp_path / "folds.json" / "below.json", {"a": 1}, "nowhere")
+
+
+def test_names_that_are_not_valid_unicode_are_read_back_as_they_are(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+
+    splits.write(tmp_path / "folds.json", {name: 1, "é": 0}, "a test")
+
+    assert splits.read(tmp_path / "folds.json") == {name: 1, "é": 0}
 
 
 def of_one_scene(root, count=6):

@@ -18,6 +18,7 @@ from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError
 from foveate.paths import display_path
 from foveate.wording import quantity
+from foveate.writers.tables import utf8
 
 FOLDS_EXAMPLE = '{"folds": {"IDRiD_01": 0, "IDRiD_02": 1}}'
 """A file of folds, for messages."""
@@ -249,7 +250,7 @@ def write(path: Path, folds: Folds, about: str) -> None:
     """
     require_new(path)
     content = {"about": about, "folds": dict(sorted(folds.items()))}
-    atomic_files.write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    atomic_files.write_file(path, utf8(json.dumps(content, indent=1, ensure_ascii=False) + "\n"))
 
 
 def assign_folds_by_burden(
