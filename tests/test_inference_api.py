@@ -147,6 +147,23 @@ def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, t
     assert files_of(tmp_path / "out").keys() > before.keys()
 
 
+def test_the_frames_of_a_dicom_object_are_saved_side_by_side_as_predict_names_them(model, tmp_path):
+    tiny_dicom = pytest.importorskip("tiny_dicom", reason="needs foveate[dicom]")
+    frames = np.stack([tiny_package.fundus(seed=1), tiny_package.fundus(seed=2)])
+    path = tiny_dicom.save(tiny_dicom.op(frames), tmp_path / "pair.dcm")
+    results = [model.segment(foveate.read(path, frame=frame)) for frame in (1, 2)]
+
+    rows = [result.save(tmp_path / "out") for result in results]
+
+    assert [row.name for row in rows] == ["pair_frame-1", "pair_frame-2"]
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        areas = [int(row["EX_area_px"]) for row in csv.DictReader(file)]
+    assert areas == [row.loads["EX"].area_px for row in rows]
+    results[0].save(tmp_path / "named", name="eye")
+    with pytest.raises(OutputError, match="belongs to another photograph"):
+        results[1].save(tmp_path / "named", name="eye")
+
+
 @pytest.mark.parametrize("name", ["", "/eye", "../eye", "a/../../eye"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
     with pytest.raises(OutputError, match="is not a valid name for results"):

@@ -276,7 +276,7 @@ class Result:
         Args:
             out: folder of the results; it is created if necessary.
             name: the photograph's name in the folder, a relative path with '/'; None for the name of its file
-                without suffix.
+                without suffix, which is followed by '_frame-N' in a DICOM object with several frames.
             format: file format of the probability maps.
             objects: DICOM objects to write as well, for a DICOM photograph.
 
@@ -297,7 +297,10 @@ class Result:
         )
         dicom_extra.require_source(segmentation.photograph, request)
         writers.prepare(folder)
-        existing = writers.existing_rows(folder, request, segmentation.photograph.digest)
+        origin = segmentation.photograph.origin
+        existing = writers.existing_rows(
+            folder, request, segmentation.photograph.digest, None if origin is None else origin.frame
+        )
         row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
         rows = sorted((*existing, row), key=lambda row: row.name)
         writers.write_summary(folder, rows, self.lesions, request.provenance)
@@ -367,10 +370,16 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
     Raises:
         OutputError: the name leads out of the folder, or is empty.
     """
-    text = Path(photograph.source).stem if name is None else name
+    text = _own_name(photograph) if name is None else name
     path = PurePosixPath(text)
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise OutputError(
             f"{text!r} is not a valid name for results; give a relative path such as name='clinic/left'"
         )
     return str(path)
+
+
+def _own_name(photograph: Photograph) -> str:
+    """Return the name of a photograph's file without suffix, with its frame if there are several."""
+    frame = None if photograph.origin is None else photograph.origin.frame
+    return Path(photograph.source).stem + ("" if frame is None else f"_frame-{frame}")
