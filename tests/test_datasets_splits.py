@@ -14,7 +14,7 @@ from strategies import laws, seeds
 
 from foveate.datasets import idrid, layouts, read_mask, splits
 from foveate.datasets.splits import PhotographGroup
-from foveate.errors import DatasetError, OutputError
+from foveate.errors import DatasetError, OutputError, SettingError
 from foveate.training import recipes
 
 IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
@@ -263,6 +263,13 @@ def test_areas_of_all_lesions_are_even_where_presence_is():
     fold = np.array([folds[group.names[0]] for group in members])
     shares = np.array([px[fold == number].sum(axis=0) for number in range(4)]) / px.sum(axis=0)
     assert (shares.max(axis=0) - shares.min(axis=0)).max() < 0.02  # 0.12 before groups are swapped
+
+
+def test_a_seed_below_0_is_refused():
+    with pytest.raises(SettingError, match="seed is -1; give 0 or more"):
+        splits.assign_folds(photograph_groups([(1, [(1, 9)] * 3)] * 3), 2, -1)
+    with pytest.raises(SettingError, match="seed is -1; give 0 or more"):
+        splits.assign_folds_by_burden(["a", "b"], [(1.0,), (2.0,)], 2, -1)
 
 
 def test_too_few_groups_are_refused():

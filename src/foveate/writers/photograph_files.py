@@ -18,7 +18,7 @@ from pathlib import Path
 from foveate import atomic_files, lesions
 from foveate.errors import OutputError
 from foveate.lesions import Lesion
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file
 from foveate.version import version
 from foveate.writers import contours, dicom_extra, figures, maps, overlays, page, result_paths, tables
 from foveate.writers.overlays import OutlinedArea
@@ -78,7 +78,7 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
     kinds = () if request.objects is None else request.objects.kinds
     suffix = maps.SUFFIX[request.format]
     expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
-    return row if all(result_paths.resolve(out, path).is_file() for path in expected) else None
+    return row if all(is_file(result_paths.resolve(out, path)) for path in expected) else None
 
 
 def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) -> SummaryRow | None:
