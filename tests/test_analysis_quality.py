@@ -191,6 +191,12 @@ def test_a_band_of_the_disc_is_cut_when_it_shows_less_than_three_quarters(reach,
     assert codes(pixels, box_moved(field, top=round(middle) - half, bottom=round(middle) + half)) == expected
 
 
+def test_a_given_field_that_shows_its_rim_only_has_codes_too():
+    field = field_of_view.from_circle((-1936.0, 150.0), 2000.0, (249, 360))
+
+    assert "cut" in codes(eye(300)[0].copy(), field)
+
+
 def test_a_field_given_as_full_is_always_cut():
     pixels, _ = eye()
 

@@ -1,8 +1,10 @@
 """The command line: exit codes, one line for an error, and JSON for programs."""
 
+import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +226,117 @@ def test_an_unsuitable_value_is_exit_code_1_and_one_line(foveate, model, tmp_pat
     assert err.startswith("foveate: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+BARRED = """
+import sys
+from foveate import cli
+
+for line in sys.argv[1:]:
+    print(line.split()[0], cli.run(line.split()), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def barred(tmp_path):
+    """Return a folder that may not be entered, and the command that runs Python without root's privileges."""
+    setpriv = shutil.which("setpriv")
+    if sys.platform != "linux" or (os.geteuid() == 0 and setpriv is None):
+        pytest.skip("needs Linux, and as root also setpriv")
+    python = [sys.executable]
+    if os.geteuid() == 0:
+        python = [setpriv, "--bounding-set=-dac_override,-dac_read_search", *python]
+    tiny_package.photograph(tmp_path / "barred" / "a.png")
+    (tmp_path / "barred").chmod(0)
+    yield tmp_path / "barred", python
+    (tmp_path / "barred").chmod(0o755)
+
+
+def test_what_cannot_be_reached_is_named_in_one_line(folder, model, tmp_path, barred):
+    closed, python = barred
+    layout = tmp_path / "own.toml"
+    layout.write_text(
+        '[lesions]\nEX="x"\n[splits.train]\nphotographs="photos/**/*"\nmasks="masks/{name}"\n', "utf-8"
+    )
+    (tmp_path / "masks").mkdir()
+    own = f"--layout {layout} --split train"
+    lines = (
+        (f"predict {closed}/a.png --out {tmp_path}/o --model {model}", f"{closed}/a.png"),
+        (f"predict {closed} --out {tmp_path}/o --model {model}", f"{closed}: the folder cannot be listed"),
+        (f"predict {closed}/in --out {tmp_path}/o --model {model}", f"{closed}/in"),
+        (f"predict {folder} --out {closed}/o --model {model}", f"{closed}/o: cannot be written"),
+        (f"predict {folder} --out {tmp_path}/o --model {closed}/m", f"{closed}/m"),
+        (f"predict {'a' * 300} --out {tmp_path}/o --model {model}", "a" * 300),
+        (f"models show {closed}/m", f"{closed}/m"),
+        (f"data check {closed}/set", f"{closed}/set"),
+        (f"data check {tmp_path} {own} --out {closed}/o", f"{closed}/o: cannot be written"),
+        (f"data split {tmp_path} {own} --folds 2 --out {closed}/o.json", f"{closed}: cannot be written"),
+        (f"evaluate --data {tmp_path} {own} --predictions {closed}/m --out {tmp_path}/e", f"{closed}/m"),
+        (f"evaluate --data {tmp_path} {own} --predictions {closed} --out {tmp_path}/e", f"{closed}: the"),
+        (f"evaluate --data {closed}/set --out {tmp_path}/e", f"{closed}/set"),
+        (
+            f"evaluate --data {tmp_path} --layout {layout} --split {closed}/f --out {tmp_path}/e",
+            f"{closed}/f",
+        ),
+    )
+
+    done = subprocess.run(
+        [*python, "-c", BARRED, *(line for line, _ in lines)], capture_output=True, text=True, check=False
+    )
+
+    printed = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    assert printed[1::2] == [f"{line.split()[0]} 1" for line, _ in lines], done.stderr
+    for message, (_, expected) in zip(printed[::2], lines, strict=True):
+        assert message.startswith("foveate: ")
+        assert expected in message
+
+
+def test_an_evaluation_leaves_no_photograph_out_because_its_folder_cannot_be_listed(
+    folder, model, tmp_path, barred
+):
+    closed, python = barred
+    closed.rename(folder / "closed")
+    layout = tmp_path / "own.toml"
+    layout.write_text(
+        '[lesions]\nEX="x"\n[splits.train]\nphotographs="photos/**/*"\nmasks="masks/{name}"\n', "utf-8"
+    )
+    (tmp_path / "masks").mkdir()
+    own = f"{tmp_path} --layout {layout} --split train"
+
+    done = subprocess.run(
+        [*python, "-c", BARRED, f"evaluate --data {own} --out {tmp_path}/out --model {model}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (folder / "closed").rename(closed)
+    assert f"foveate: {folder}/closed: the folder cannot be listed (Permission denied)" in done.stderr
+    assert "evaluate 1" in done.stderr
+
+
+def test_photographs_that_cannot_be_reached_fail_by_name_and_the_others_are_done(
+    folder, model, tmp_path, barred
+):
+    closed, python = barred
+    closed.rename(folder / "closed")
+    (folder / "half").mkdir()
+    tiny_package.photograph(folder / "half" / "c.png")
+    (folder / "half").chmod(0o444)  # it may be listed, but its files may not be read
+
+    done = subprocess.run(
+        [*python, "-c", BARRED, f"predict {folder} --out {tmp_path}/out --model {model}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (folder / "half").chmod(0o755)
+    (folder / "closed").rename(closed)
+    assert "predict 1" in done.stderr
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        status = {row["photograph"]: row["status"] for row in csv.DictReader(file)}
+    assert status == {"a": "ok", "clinic/b": "ok", "closed": "failed", "half/c": "failed"}
 
 
 def test_an_altered_model_is_refused_by_name(foveate, folder, tmp_path):

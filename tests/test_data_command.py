@@ -9,7 +9,7 @@ import pytest
 import tiny_layouts
 
 from foveate import cli
-from foveate.datasets import splits
+from foveate.datasets import facts, splits
 
 PAGE = Path(__file__).parent.parent / "docs" / "data.md"
 
@@ -141,6 +141,30 @@ def test_an_error_is_one_line(tmp_path, run_data, arguments, message):
     assert (code, out) == (1, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--folds", "1"), "2 photographs (those of one eye are counted once) cannot be divided into 1 fold"),
+        (("--folds", "-2"), "cannot be divided into -2 folds"),
+        (("--folds", "2", "--seed", "-1"), "seed is -1; give 0 or more"),
+        (("--folds", "2", "--out", "{set}/file/f.json"), "file: cannot be written"),
+    ],
+)
+def test_a_split_that_cannot_be_made_or_saved_is_refused_before_photographs_are_read(
+    tmp_path, run_data, monkeypatch, option, message
+):
+    tiny_layouts.idrid(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(facts, "read", None)
+    option = [argument.replace("{set}", str(tmp_path)) for argument in option]
+    out = () if "--out" in option else ("--out", tmp_path / "f.json")
+
+    code, _, err = run_data("split", tmp_path, *option, *out)
+
+    assert code == 1
+    assert message in err
 
 
 def test_a_split_is_dealt_shown_and_saved(tmp_path, run_data):

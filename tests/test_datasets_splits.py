@@ -1,6 +1,7 @@
 """Folds are saved, seeded and repeatable by anybody."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from strategies import laws, seeds
 
 from foveate.datasets import idrid, layouts, read_mask, splits
 from foveate.datasets.splits import PhotographGroup
-from foveate.errors import DatasetError, OutputError
+from foveate.errors import DatasetError, OutputError, SettingError
 from foveate.training import recipes
 
 IDRID = Path(recipes.__file__).parent / "splits" / "idrid.json"
@@ -264,6 +265,13 @@ def test_areas_of_all_lesions_are_even_where_presence_is():
     assert (shares.max(axis=0) - shares.min(axis=0)).max() < 0.02  # 0.12 before groups are swapped
 
 
+def test_a_seed_below_0_is_refused():
+    with pytest.raises(SettingError, match="seed is -1; give 0 or more"):
+        splits.assign_folds(photograph_groups([(1, [(1, 9)] * 3)] * 3), 2, -1)
+    with pytest.raises(SettingError, match="seed is -1; give 0 or more"):
+        splits.assign_folds_by_burden(["a", "b"], [(1.0,), (2.0,)], 2, -1)
+
+
 def test_too_few_groups_are_refused():
     with pytest.raises(
         DatasetError,
@@ -295,6 +303,14 @@ def test_a_split_is_saved_read_back_and_never_replaced(tmp_path):
         splits.write(tmp_path / "folds.json", {"a": 1}, "another")
     with pytest.raises(OutputError, match="cannot be written"):
         splits.write(tmp_path / "folds.json" / "below.json", {"a": 1}, "nowhere")
+
+
+def test_names_that_are_not_valid_unicode_are_read_back_as_they_are(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+
+    splits.write(tmp_path / "folds.json", {name: 1, "é": 0}, "a test")
+
+    assert splits.read(tmp_path / "folds.json") == {name: 1, "é": 0}
 
 
 def of_one_scene(root, count=6):

@@ -1,6 +1,7 @@
 """Systems with a known answer get the figures that were computed by hand, and the report shows them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -280,6 +281,18 @@ def test_results_are_the_same_from_run_to_run(evaluated, tmp_path):
 
     for name in ("metrics.json", "metrics.csv", "report.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_a_photograph_whose_name_is_not_valid_unicode_is_in_the_results_under_its_name(tmp_path):
+    name = os.fsdecode(b"caf\xe9")  # from a ZIP file of another country
+    (case, *_) = write(tmp_path)
+    spec = evaluation_spec(tmp_path, [replace(case, name=name)], truth_of)
+    info = EvaluationInfo(provenance=None, layout="own", split="test", left_out={})
+
+    results.write(evaluation.evaluate(spec), spec, info, tmp_path / "out")
+
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    assert [each["photograph"] for each in figures["each"]] == [name]
 
 
 def test_the_table_has_a_row_for_every_figure_with_an_interval(evaluated):

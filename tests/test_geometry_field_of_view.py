@@ -335,12 +335,32 @@ def test_a_given_field_is_clipped_to_the_photograph():
 
 @pytest.mark.parametrize(
     ("centre", "radius"),
-    [((150.0, 150.0), 63.9), ((-100.0, 150.0), 130.0), ((150.0, 500.0), 130.0), ((1000.0, 1000.0), 200.0)],
+    [
+        ((150.0, 150.0), 63.9),
+        ((-100.0, 150.0), 130.0),
+        ((150.0, 500.0), 130.0),
+        ((1000.0, 1000.0), 200.0),
+        ((-800.0, -800.0), 1000.0),  # its square box reaches into the photograph, the disc does not
+    ],
 )
 def test_a_given_field_that_is_tiny_or_outside_is_refused(centre, radius):
     with pytest.raises(
         FieldError, match=r"covers too little of the 300 x 400\s*px photograph; give ROW,COL,RADIUS"
     ):
+        field_of_view.from_circle(centre, radius, (300, 400))
+
+
+@pytest.mark.parametrize(
+    ("centre", "radius"),
+    [
+        ((150.0, 150.0), 1e300),
+        ((150.0, 150.0), math.inf),
+        ((150.0, 150.0), math.nan),
+        ((math.nan, 150.0), 150.0),
+    ],
+)
+def test_a_given_field_that_is_endless_or_no_number_is_refused(centre, radius):
+    with pytest.raises(FieldError, match=r"is no disc .* with a radius of at most 40000"):
         field_of_view.from_circle(centre, radius, (300, 400))
 
 

@@ -4,6 +4,8 @@ import base64
 import csv
 import importlib.util
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -145,6 +147,105 @@ def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, t
     assert files_of(tmp_path / "out") == before
     model.segment(foveate.read(path)).save(tmp_path / "out", name="clinic/eye")
     assert files_of(tmp_path / "out").keys() > before.keys()
+
+
+def test_the_frames_of_a_dicom_object_are_saved_side_by_side_as_predict_names_them(model, tmp_path):
+    tiny_dicom = pytest.importorskip("tiny_dicom", reason="needs foveate[dicom]")
+    frames = np.stack([tiny_package.fundus(seed=1), tiny_package.fundus(seed=2)])
+    path = tiny_dicom.save(tiny_dicom.op(frames), tmp_path / "pair.dcm")
+    results = [model.segment(foveate.read(path, frame=frame)) for frame in (1, 2)]
+
+    rows = [result.save(tmp_path / "out") for result in results]
+
+    assert [row.name for row in rows] == ["pair_frame-1", "pair_frame-2"]
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        areas = [int(row["EX_area_px"]) for row in csv.DictReader(file)]
+    assert areas == [row.loads["EX"].area_px for row in rows]
+    results[0].save(tmp_path / "named", name="eye")
+    with pytest.raises(OutputError, match="belongs to another photograph"):
+        results[1].save(tmp_path / "named", name="eye")
+
+
+def test_a_single_path_and_a_single_lesion_need_no_list(model, eye, tmp_path):
+    report = model.predict(eye, tmp_path / "out")
+
+    assert [row.name for row in report.rows] == [eye.stem]
+    assert model.segment(foveate.read(eye), lesions="MA").lesions == ("MA",)
+
+
+UNKNOWN = """
+import sys
+import foveate
+from foveate.errors import FoveateError
+
+model, eye = foveate.load(sys.argv[1]), foveate.read(sys.argv[2])
+result = model.segment(eye)
+for call in (
+    lambda: foveate.load(sys.argv[1], engine="tensorrt"),
+    lambda: foveate.load(sys.argv[1], device="gpu"),
+    lambda: foveate.load(sys.argv[1], precision="fp16"),
+    lambda: model.segment(eye, part="fied"),
+    lambda: model.segment(eye, effort="fulll"),
+    lambda: model.segment(eye, field="none"),
+    lambda: model.segment(eye, field=(128, 128)),
+    lambda: model.segment(eye, field=(128, 128, float("nan"))),
+    lambda: model.segment(eye, thresholds={"EX": "0.4"}),
+    lambda: result.map("EX", format="jpg"),
+    lambda: result.save(sys.argv[3], format="jpg"),
+    lambda: model.predict([sys.argv[2]], sys.argv[3], format="jpg"),
+):
+    try:
+        print("done:", call())
+    except FoveateError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_word_that_is_no_choice_is_refused_and_no_other_is_taken_for_it(folder, eye, tmp_path):
+    done = subprocess.run(  # without the type checks that the tests add
+        [sys.executable, "-c", UNKNOWN, folder, eye, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [
+        "SettingError engine 'tensorrt' is unknown; choose one of onnx, openvino, torch",
+        "SettingError device 'gpu' is unknown; choose one of cpu, cuda",
+        "SettingError precision 'fp16' is unknown; choose one of float32, bf16, int8, float16",
+        "SettingError part 'fied' is unknown; choose one of field, paper, whole",
+        "SettingError effort 'fulll' is unknown; choose one of best, full, balanced, fast",
+        "SettingError field 'none' is unknown; choose one of auto, full",
+        "SettingError field is (128, 128); give 'auto', 'full' or (row, column, radius)",
+        "SettingError field is nan; give a finite number",
+        "SettingError threshold EX is '0.4'; give a finite number",
+        *["SettingError format 'jpg' is unknown; choose one of png, png16, tiff, npz"] * 3,
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+NUMPY = """
+import sys
+import numpy as np
+import foveate
+
+model, eye = foveate.load(sys.argv[1]), foveate.read(sys.argv[2])
+pixels = foveate.from_array(eye.pixels, spacing=np.float32(0.005))
+disc = tuple(np.array([128, 128, 120]))
+row = model.segment(pixels, field=disc, thresholds={"EX": np.float32(0.5)}).save(sys.argv[3])
+print(row.loads["EX"].area_mm2)
+"""
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons(folder, eye, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NUMPY, folder, eye, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert float(done.stdout) > 0
 
 
 @pytest.mark.parametrize("name", ["", "/eye", "../eye", "a/../../eye"])

@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import os
 import warnings
 import zipfile
 from dataclasses import replace
@@ -127,6 +128,14 @@ def test_writing_a_manifest_leaves_no_temporary_file_and_names_every_file(copy):
 
     assert sorted(named) == ["README.md", *sorted(models.FILES)]
     assert sorted(path.name for path in copy.iterdir()) == sorted([*named, "manifest.json"])
+
+
+def test_a_manifest_names_photographs_whose_names_are_not_valid_unicode(copy):
+    training = {"photographs": [os.fsdecode(b"caf\xe9"), "é"]}
+
+    models.write_manifest(copy, replace(tiny_package.MANIFEST, training=training))
+
+    assert models.load(copy).manifest["training"] == training
 
 
 def test_a_manifest_is_not_written_for_a_folder_that_lacks_a_file(copy):

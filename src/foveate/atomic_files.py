@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foveate.errors import OutputError
-from foveate.paths import display_path
+from foveate.paths import display_path, is_folder
 
 TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
 """Names of unfinished entries, without the final name, which may already have the maximal length."""
@@ -136,8 +136,13 @@ def require_writable(folder: Path) -> None:
         OutputError: the folder cannot be created or written.
     """
     probe = _temporary(folder)
-    write_file(probe, b"\n")
-    remove(probe)
+    with _errors_for(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"\n")
+            _flush(probe)
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def require_free(folder: Path, patterns: Sequence[str], *, results: str, replace: bool) -> None:
@@ -178,6 +183,8 @@ def remove_others(folder: Path, patterns: Sequence[str], written: Collection[str
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    if not is_folder(folder):
+        return []
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 

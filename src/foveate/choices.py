@@ -7,7 +7,10 @@ Ignores: what each means to the code that uses it, what is installed, and which 
 It imports nothing that computes, so that the command line's help can use it.
 """
 
+from collections.abc import Sequence
 from typing import Literal
+
+from foveate.errors import SettingError
 
 ProcessorEngine = Literal["onnx", "openvino"]
 """Engines of the processor: ONNX Runtime, which is always installed, and OpenVINO."""
@@ -52,3 +55,15 @@ LastStage = Literal["fusion", "joint", "refine"]
 
 StageChoice = Literal["global", "local", LastStage]
 """Stages of training that may be trained by themselves."""
+
+
+def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise SettingError unless a value is one of the choices: Python itself does not check them.
+
+    Args:
+        name: what is chosen, for the message.
+        value: what the caller gave.
+        choices: all values that there are.
+    """
+    if value not in choices:
+        raise SettingError(f"{name} {value!r} is unknown; choose one of {', '.join(choices)}")

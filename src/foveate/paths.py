@@ -1,10 +1,15 @@
-"""Paths in messages, and checksums of files.
+"""Paths in messages, what is at a path, and checksums of files.
 
-Knows:   how to print any path in one line, and how to hash a file without reading it into memory.
+Knows:   how to print any path in one line, that some paths cannot be reached, and how to hash a file without
+         reading it into memory.
 Ignores: what the files contain.
 """
 
+# ruff: noqa: PTH110, PTH112, PTH113, PTH116
+# pathlib raises PermissionError where a folder on the way may not be entered
+
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -22,3 +27,39 @@ def file_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder, or a link to one; False also where that cannot be found out."""
+    return os.path.isdir(path)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file, or a link to one; False also where that cannot be found out."""
+    return os.path.isfile(path)
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is anything; False also where that cannot be found out."""
+    return os.path.exists(path)
+
+
+def obstacle(path: Path) -> str | None:
+    """Return why a path cannot be reached and what to do, for a message; None where nothing is in the way."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
+        return None
+    except OSError as error:
+        return f"cannot be reached ({error.strerror}); check the path, and who may read its folders"
+    return None
+
+
+def missing(path: Path, what: str) -> str:
+    """Return, for a message, why there is nothing at a path, and what to do.
+
+    Args:
+        path: the path.
+        what: what was expected there, such as 'file or folder'.
+    """
+    return obstacle(path) or f"no such {what}; check the path"

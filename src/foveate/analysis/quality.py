@@ -135,7 +135,10 @@ def _samples(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> UInt8[np.ndarr
     """Return the levels of some 50,000 pixels of the field: enough for a median."""
     step = max(1, int(field.diameter / 256))
     samples = np.ascontiguousarray(pixels[field.box.slices][::step, ::step])
-    return np.asarray(samples[_inside(field, samples.shape[:2], MEASURED_RADIUS)])
+    inside = _inside(field, samples.shape[:2], MEASURED_RADIUS)
+    if not inside.any():  # a field that the user gave may show its rim only
+        inside[:] = True
+    return np.asarray(samples[inside])
 
 
 def _inside(field: Field, shape: tuple[int, int], share: float) -> Bool[np.ndarray, "h w"]:

@@ -75,6 +75,8 @@ def split_set(folder: Path, options: SplitOptions) -> None:
     cases = layouts.cases(folder, layout, split)
     if requested is not None:
         cases = annotated(cases, codes)
+    splits.require_divisible(len(cases), options.folds, options.seed)
+    atomic_files.require_writable(options.out.parent)
     case_facts = []
     with reading_bar() as show:
         for number, case in enumerate(cases, 1):

@@ -16,7 +16,7 @@ from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
-from foveate.paths import display_path
+from foveate.paths import display_path, exists, is_file
 
 LABELS = "labels.csv"
 """The table in a folder of graded photographs, with at least the columns 'file' and 'retinopathy_grade'."""
@@ -90,7 +90,7 @@ def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
             "1, 2, 3 or 4"
         )
     photograph = path.parent / file
-    if not photograph.is_file():
+    if not is_file(photograph):
         raise DatasetError(
             f"{display_path(path)}: {display_path(photograph)} does not exist; unpack the set again, or "
             "remove the row"
@@ -118,7 +118,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
             same name, a table gives one a grade above 0, or there is no usable photograph.
         PhotographError: the folder does not exist, or contains no photograph.
     """
-    if (folder / LABELS).exists():
+    if exists(folder / LABELS):
         healthy = [photograph for photograph in list_photographs(folder) if photograph.grade == HEALTHY]
         halves = (
             splits.read(split)

@@ -6,6 +6,7 @@ Ignores: pixels, and which sets exist.
 
 import difflib
 import filecmp
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from foveate.datasets import Case
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
-from foveate.paths import display_path
+from foveate.paths import display_path, exists, is_file, is_folder, obstacle
 from foveate.photographs import SUFFIXES, is_hidden
 from foveate.types import FieldRule
 from foveate.wording import quantity
@@ -96,7 +97,7 @@ class SplitListing:
     missing: Mapping[str, str]
     """Lesion -> a line that names its folders of masks, none of which exists."""
     unreadable: tuple[str, ...]
-    """Lines that name the folders of masks that cannot be listed."""
+    """Lines that name the folders that cannot be listed."""
 
 
 def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
@@ -150,7 +151,7 @@ def present(root: Path, layout: Layout) -> tuple[str, ...]:
     return tuple(
         split
         for split, folder_sets in layout.splits.items()
-        if any((base / fixed_folder(folders.photographs)).is_dir() for folders in folder_sets)
+        if any(is_folder(base / fixed_folder(folders.photographs)) for folders in folder_sets)
     )
 
 
@@ -210,8 +211,10 @@ def _set_folder(root: Path, layout: Layout) -> Path:
         fixed_folder(folders.photographs) for folder_sets in layout.splits.values() for folders in folder_sets
     )
     for base in (root / below for below in layout.roots):
-        if any((base / folder).is_dir() for folder in expected):
+        if any(is_folder(base / folder) for folder in expected):
             return base
+    if reason := next(filter(None, (obstacle(root / folder) for folder in expected)), None):
+        raise DatasetError(f"{display_path(root)}: {reason}")
     folder_names = " or ".join(f"'{folder.as_posix()}'" for folder in expected)
     raise DatasetError(
         f"{display_path(root)}: not laid out as {layout.name}, because it has no folder {folder_names}; give "
@@ -228,7 +231,7 @@ class _MaskFolders:
     listings: dict[Path, dict[str, Path]] = field(default_factory=dict)
     """Folder -> its masks by their names in NFC, with and without suffix."""
     unreadable: list[str] = field(default_factory=list)
-    """Lines that name the folders that cannot be listed."""
+    """Lines that name the folders, of masks or of photographs, that cannot be listed."""
 
     def find(self, pattern: str, name: str, folder: str) -> Path | None:
         """Return the mask of a photograph that a pattern of the layout names, or None if it is missing."""
@@ -236,6 +239,13 @@ class _MaskFolders:
         if mask.parent not in self.listings:
             self.listings[mask.parent] = self._list(self._existing(mask.parent))
         return self.listings[mask.parent].get(same_name(mask.name))
+
+    def note_unreadable(self, error: OSError, folder: Path) -> None:
+        """Note that a folder cannot be listed."""
+        self.unreadable.append(
+            f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); ask for permission to "
+            "read it"
+        )
 
     def _existing(self, folder: Path) -> Path:
         """Return a folder as it is spelt on disk, possibly in another Unicode form."""
@@ -250,15 +260,12 @@ class _MaskFolders:
     def _list(self, folder: Path) -> dict[str, Path]:
         masks: dict[str, Path] = {}
         try:
-            inside = sorted(folder.iterdir()) if folder.is_dir() else []
+            inside = sorted(folder.iterdir()) if is_folder(folder) else []
         except OSError as error:
-            self.unreadable.append(
-                f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); ask for permission "
-                "to read it"
-            )
+            self.note_unreadable(error, folder)
             return {}
         for path in inside:
-            if path.suffix.lower() in ENDINGS and not is_hidden(path.name) and _is_file(path):
+            if path.suffix.lower() in ENDINGS and not is_hidden(path.name) and is_file(path):
                 stem = same_name(path.stem)
                 if stem in masks:
                     raise DatasetError(
@@ -270,14 +277,18 @@ class _MaskFolders:
 
 def _inside(expected: Path, folder: Path) -> Iterable[Path]:
     """Return the expected path where it exists, else all paths of its folder."""
-    if expected.exists() or not folder.is_dir():
+    if exists(expected):
         return (expected,)
-    return sorted(folder.iterdir())
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # there is no such folder, or it may not be listed
+        return (expected,)
 
 
 def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iterator[Case]:
     """Yield the cases of one set of folders."""
     base = masks.base
+    _note_unreadable_photographs(masks, folders.photographs)
     photographs = [path for path in _matches(base, folders.photographs) if path.suffix.lower() in SUFFIXES]
     if photographs and folders.masks and not any(True for _ in _mask_folders(base, folders)):
         expected = ", ".join(f"'{fixed_folder(names[0]).as_posix()}'" for names in folders.masks.values())
@@ -290,6 +301,18 @@ def _folder_cases(masks: _MaskFolders, layout: Layout, folders: Folders) -> Iter
         _require_matching_masks(base, folders, listed)
     mask_files = {mask for case in listed for mask in case.masks.values()}  # they may be beside photographs
     yield from (case for case in listed if case.photograph not in mask_files)
+
+
+def _note_unreadable_photographs(masks: _MaskFolders, pattern: str) -> None:
+    """Note the folders of photographs that cannot be listed: `Path.glob` leaves them out without a word."""
+    is_deep = "**" in Path(pattern).parts
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):  # a set may lack a folder
+            masks.note_unreadable(error, Path(error.filename))
+
+    for _, inside, _ in os.walk(masks.base / fixed_folder(pattern), onerror=note):
+        inside[:] = [name for name in inside if is_deep and not is_hidden(name)]
 
 
 def _require_matching_masks(base: Path, folders: Folders, listed: Sequence[Case]) -> None:
@@ -333,16 +356,8 @@ def _matches(base: Path, pattern: str) -> list[Path]:
     return [
         path
         for path in sorted(base.glob(pattern))
-        if not any(map(is_hidden, path.relative_to(base).parts)) and _is_file(path)
+        if not any(map(is_hidden, path.relative_to(base).parts)) and is_file(path)
     ]
-
-
-def _is_file(path: Path) -> bool:
-    """Return whether a path is a file; False also where its folder cannot be read."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -352,7 +367,7 @@ def _files_below(folder: Path) -> list[Path]:
 def _mask_folders(base: Path, folders: Folders) -> Iterator[Path]:
     """Yield the existing folders of masks."""
     for name in dict.fromkeys(name for names in folders.masks.values() for name in names):
-        if (base / fixed_folder(name)).is_dir():
+        if is_folder(base / fixed_folder(name)):
             yield base / fixed_folder(name)
 
 
@@ -361,9 +376,9 @@ def _missing(base: Path, folders: Folders) -> dict[str, str]:
     missing = {}
     for lesion, names in folders.masks.items():
         expected = [base / fixed_folder(name) for name in names]
-        if any(folder.is_dir() for folder in expected):
+        if any(is_folder(folder) for folder in expected):
             continue
-        beside = [path.name for path in _inside(expected[0], expected[0].parent) if path.is_dir()]
+        beside = [path.name for path in _inside(expected[0], expected[0].parent) if is_folder(path)]
         alike = difflib.get_close_matches(expected[0].name, beside, 1)
         hint = f" (but '{alike[0]}' exists)" if alike else ""
         missing[lesion] = (

@@ -15,9 +15,10 @@ from foveate import atomic_files
 from foveate.datasets import Case, facts, likeness
 from foveate.datasets.facts import CaseFacts
 from foveate.datasets.folders import same_name
-from foveate.errors import DatasetError
-from foveate.paths import display_path
+from foveate.errors import DatasetError, SettingError
+from foveate.paths import display_path, exists
 from foveate.wording import quantity
+from foveate.writers.tables import utf8
 
 FOLDS_EXAMPLE = '{"folds": {"IDRiD_01": 0, "IDRiD_02": 1}}'
 """A file of folds, for messages."""
@@ -89,16 +90,12 @@ def assign_folds(groups: Sequence[PhotographGroup], count: int, seed: int) -> di
 
     Raises:
         DatasetError: there are fewer groups than folds, or fewer than two folds.
+        SettingError: the seed is below 0.
 
     Source: iterative stratification, Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10; areas, groups,
     the choice among several assignments and the swaps are ours.
     """
-    if not 2 <= count <= len(groups):
-        raise DatasetError(
-            f"{quantity(len(groups), 'photograph')} (those of one eye are counted once) cannot be divided "
-            f"into {quantity(count, 'fold')}; {_fold_range(len(groups))}, or "
-            'write the folds yourself ({"folds": {NAME: NUMBER}}) and train with --split FILE.json'
-        )
+    require_divisible(len(groups), count, seed)
     ordered = sorted(groups, key=lambda group: group.names)
     trials = [
         _assign_randomly(ordered, count, np.random.default_rng([seed, trial])) for trial in range(TRIALS)
@@ -108,6 +105,32 @@ def assign_folds(groups: Sequence[PhotographGroup], count: int, seed: int) -> di
     return dict(
         sorted((name, fold) for group, fold in zip(ordered, best, strict=True) for name in group.names)
     )
+
+
+def require_divisible(groups: int, count: int, seed: int) -> None:
+    """Check a division into folds before all photographs are read.
+
+    Args:
+        groups: number of groups; at first that of the photographs, of which some may be in one group.
+        count: number of folds.
+        seed: seed of the assignment.
+
+    Raises:
+        DatasetError: there are fewer groups than folds, or fewer than two folds.
+        SettingError: the seed is below 0.
+    """
+    if not 2 <= count <= groups:
+        raise DatasetError(
+            f"{quantity(groups, 'photograph')} (those of one eye are counted once) cannot be divided "
+            f"into {quantity(count, 'fold')}; {_fold_range(groups)}, or "
+            'write the folds yourself ({"folds": {NAME: NUMBER}}) and train with --split FILE.json'
+        )
+    _require_seed(seed)
+
+
+def _require_seed(seed: int) -> None:
+    if seed < 0:
+        raise SettingError(f"seed is {seed}; give 0 or more")
 
 
 def _fold_range(photographs: int) -> str:
@@ -249,7 +272,7 @@ def write(path: Path, folds: Folds, about: str) -> None:
     """
     require_new(path)
     content = {"about": about, "folds": dict(sorted(folds.items()))}
-    atomic_files.write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    atomic_files.write_file(path, utf8(json.dumps(content, indent=1, ensure_ascii=False) + "\n"))
 
 
 def assign_folds_by_burden(
@@ -268,9 +291,11 @@ def assign_folds_by_burden(
 
     Raises:
         DatasetError: there are fewer photographs than folds, or fewer than two folds.
+        SettingError: the seed is below 0.
 
     Source: our choice.
     """
+    _require_seed(seed)
     if not 2 <= count <= len(names):
         raise DatasetError(
             f"{quantity(len(names), 'photograph')} cannot be divided into {quantity(count, 'fold')}; "
@@ -293,7 +318,7 @@ def require_new(path: Path) -> None:
     Raises:
         DatasetError: the file already exists.
     """
-    if path.exists():
+    if exists(path):
         raise DatasetError(
             f"{display_path(path)}: already exists, and a model may have been trained on it; choose another "
             "--out"

@@ -9,10 +9,11 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import get_args
 
 import cv2
 
-from foveate.choices import Device, EngineName, Precision
+from foveate.choices import Device, EngineName, Precision, require_choice
 from foveate.engines import Engine, onnx, openvino
 from foveate.errors import SettingError
 from foveate.models import Package
@@ -57,9 +58,11 @@ def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precisi
     fastest first (docs/results/speed.md).
 
     Raises:
-        SettingError: the engine does not compute in that precision, or is not installed.
+        SettingError: the engine does not compute in that precision, or is not installed; or there is no such
+            engine, precision or device.
     """
     engine, precision = choice.engine, choice.precision
+    _require_known(choice)
     if precision == "int8" and (engine not in (None, "openvino") or choice.device == "cuda"):
         raise SettingError("int8 is computed by OpenVINO on the processor; choose --engine openvino")
     if engine == "torch" or choice.device == "cuda":
@@ -69,7 +72,9 @@ def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precisi
             )
         return "torch", precision or ("float32" if choice.device == "cpu" else "float16")
     if precision == "float16":
-        raise SettingError("float16 needs CUDA; choose --engine torch --device cuda, or --precision bf16")
+        raise SettingError(
+            "float16 needs CUDA; choose --engine torch --device cuda, or leave out --precision"
+        )
     if engine is None:
         engine = "openvino" if precision in ("bf16", "int8") or _prefers_openvino() else "onnx"
     if engine == "onnx":
@@ -77,6 +82,15 @@ def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precisi
             raise SettingError("engine onnx computes in float32 only; choose --engine openvino for bf16")
         return "onnx", "float32"
     return "openvino", precision or _fastest_precision(package)
+
+
+def _require_known(choice: EngineChoice) -> None:
+    """Raise SettingError for an engine, a precision or a device that does not exist."""
+    if choice.engine is not None:
+        require_choice("engine", choice.engine, get_args(EngineName))
+    if choice.precision is not None:
+        require_choice("precision", choice.precision, get_args(Precision))
+    require_choice("device", choice.device, get_args(Device))
 
 
 def _prefers_openvino() -> bool:

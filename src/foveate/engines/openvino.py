@@ -102,8 +102,7 @@ def _int8_files(package: Package) -> Mapping[str, str]:
     """
     if not has_int8(package):
         raise SettingError(
-            f"model {package.name} {package.version} holds no int8 networks; choose --precision bf16 or "
-            "float32"
+            f"model {package.name} {package.version} holds no int8 networks; leave out --precision"
         )
     return INT8_FILES
 

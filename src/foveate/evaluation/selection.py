@@ -14,7 +14,7 @@ from foveate.datasets.folders import same_name
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, LesionError, SettingError
 from foveate.models import Package
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file, obstacle
 from foveate.wording import quantity
 
 FOREIGN_THRESHOLD = 0.5
@@ -37,7 +37,9 @@ def select_cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
     path, colon, fold = split.rpartition(":")
     is_fold = bool(colon) and fold.isdecimal()
     file = Path(path if is_fold else split)
-    if not file.is_file():
+    if reason := obstacle(file):
+        raise DatasetError(f"{display_path(file)}: {reason}")
+    if not is_file(file):
         raise DatasetError(
             f"split {split!r} is neither a split of {layout.name} nor a file; choose one of "
             f"{', '.join(layout.splits)}, or give a JSON file of folds"

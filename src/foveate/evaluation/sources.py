@@ -30,7 +30,7 @@ from foveate.inference.prepared_canvas import find_field
 from foveate.inference.settings import FieldChoice, Settings
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file, is_folder, obstacle
 from foveate.types import Box, Field, FieldRule, Photograph
 from foveate.warning_filter import suppress_warnings
 
@@ -199,6 +199,8 @@ def _only(folder: Path, names: Sequence[str]) -> Path:
     Raises:
         DatasetError: there is none, or several.
     """
+    if reason := obstacle(folder):
+        raise DatasetError(f"{display_path(folder)}: {reason}")
     files = list(dict.fromkeys(file for name in names for file in _files_named(folder, name)))
     if not files:
         possible = [name for name in names if name.replace("/", "_") == names[0]]
@@ -218,9 +220,16 @@ def _files_named(folder: Path, name: str) -> list[str]:
     """Return the paths of a name's maps, relative to the folder, with '/'; the Unicode form may differ."""
     parent, _, stem = name.rpartition("/")
     inside = folder / parent
-    if not inside.is_dir():
+    if not is_folder(inside):
         return []
-    files = [path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+    try:
+        paths = list(inside.iterdir())
+    except OSError as error:
+        raise DatasetError(
+            f"{display_path(inside)}: the folder cannot be listed ({error.strerror}); ask for permission to "
+            "read it"
+        ) from error
+    files = [path for path in paths if path.suffix.lower() in SUFFIXES and is_file(path)]
     files.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path))
     return [path.relative_to(folder).as_posix() for path in files if same_name(path.stem) == same_name(stem)]
 

@@ -24,6 +24,7 @@ from foveate.metrics import Estimate
 from foveate.metrics.bootstrap import COVERAGE
 from foveate.version import version
 from foveate.writers import NOTICE, Provenance
+from foveate.writers.tables import utf8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +89,7 @@ def metrics_json(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, in
             for case in spec.cases
         ],
     }
-    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return utf8(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def case_figures(measures: Measures, threshold: float) -> dict[str, object]:

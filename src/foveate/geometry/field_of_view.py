@@ -25,6 +25,10 @@ threshold would cut the dark half off some photographs."""
 SMALLEST = 128
 """Smallest diameter of a field, px; a smaller one cannot show a lesion."""
 
+LARGEST = 100
+"""Largest radius of a field that a user gives, as a multiple of the photograph's longer side: it is then seen
+at a few pixels, and squares of much larger numbers would exceed what floats hold."""
+
 MARGIN = 0.01
 """Share of the radius by which the fitted disc is widened. `benchmarks/field_coverage.py` counts the lesion
 pixels that are lost."""
@@ -187,16 +191,24 @@ def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, in
         shape: (H, W) of the photograph.
 
     Raises:
-        FieldError: the disc is too small or lies outside the photograph.
+        FieldError: the disc is too small or too large, or lies outside the photograph.
     """
     height, width = shape
+    largest = LARGEST * max(shape)
+    if not (all(map(math.isfinite, centre)) and radius <= largest):  # NaN fails both
+        raise FieldError(
+            f"the field {centre[0]:g},{centre[1]:g},{radius:g} is no disc in a {height} x {width} px "
+            f"photograph; give ROW,COL,RADIUS in its pixels, with a radius of at most {largest}"
+        )
     box = Box(
         top=max(0, math.floor(centre[0] - radius)),
         left=max(0, math.floor(centre[1] - radius)),
         bottom=min(height, math.ceil(centre[0] + radius)),
         right=min(width, math.ceil(centre[1] + radius)),
     )
-    if 2 * radius < SMALLEST or min(box.shape) < SMALLEST / 2:
+    nearest = (min(max(centre[0], 0), height), min(max(centre[1], 0), width))
+    reach = radius - math.dist(centre, nearest)  # px of the disc's radius within the photograph
+    if 2 * radius < SMALLEST or min(*box.shape, reach) < SMALLEST / 2:
         raise FieldError(
             f"the field {centre[0]:g},{centre[1]:g},{radius:g} covers too little of the {height} x {width} "
             f"px photograph; give ROW,COL,RADIUS in its pixels, with a radius of at least {SMALLEST // 2}"

@@ -77,7 +77,7 @@ class Model:
         *,
         part: Part | None = None,
         field: FieldChoice = "auto",
-        lesions: Sequence[str] | None = None,
+        lesions: str | Sequence[str] | None = None,
         thresholds: Mapping[str, float] = NO_THRESHOLDS,
         effort: Effort = "full",
     ) -> "Result":
@@ -88,24 +88,24 @@ class Model:
             part: which part is analysed: 'field' (the field's box), 'paper' (the paper's centre crop) or
                 'whole'; None for the part that the model was trained on.
             field: where the field of view is: 'auto', 'full', or (row, column, radius) in px.
-            lesions: codes of the lesions to report; None for all lesions of the model.
+            lesions: codes of the lesions to report, or a single one; None for all lesions of the model.
             thresholds: code -> probability in (0, 1] that replaces the package's own threshold.
             effort: 'full' runs LocalNet on the whole field; 'balanced' and 'fast' run it on selected windows
                 only; 'best' runs it on each window in four rotations and averages the probabilities, which
                 takes about three times as long as 'full'.
 
         Raises:
-            LesionError, SettingError: a setting does not fit the model.
+            LesionError, SettingError: a setting is unknown, or does not fit the model.
             FieldError: no field of view is detected, or the given one is invalid.
             GeometryError: the photograph is too small or too large for the model's scale.
         """
-        codes = None if lesions is None else tuple(lesions)
+        codes = None if lesions is None else (lesions,) if isinstance(lesions, str) else tuple(lesions)
         settings = Settings(part=part, field=field, lesions=codes, thresholds=thresholds, effort=effort)
         return Result(segmentation=segment(photograph, self.package, self.engine, settings))
 
     def predict(
         self,
-        paths: Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path],
         out: str | Path,
         *,
         settings: Settings = DEFAULTS,
@@ -118,7 +118,7 @@ class Model:
         """Segment many photographs and write all results to a folder, as `foveate predict` does.
 
         Args:
-            paths: files, folders and globs.
+            paths: a file, a folder or a glob, or several of them.
             out: folder of the results; it must not hold results yet, unless `resume` is true.
             settings: the user's settings.
             format: file format of the probability maps.
@@ -132,7 +132,7 @@ class Model:
             SettingError: workers is below 1.
         """
         check_settings(self.package, settings)
-        texts = [str(path) for path in paths]
+        texts = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         count = len(photographs.list_files(texts, without=Path(out)).photographs)
         engine, *more_engines = self._worker_engines(min(workers, count))
         return batch.run(
@@ -276,7 +276,7 @@ class Result:
         Args:
             out: folder of the results; it is created if necessary.
             name: the photograph's name in the folder, a relative path with '/'; None for the name of its file
-                without suffix.
+                without suffix, which is followed by '_frame-N' in a DICOM object with several frames.
             format: file format of the probability maps.
             objects: DICOM objects to write as well, for a DICOM photograph.
 
@@ -297,7 +297,10 @@ class Result:
         )
         dicom_extra.require_source(segmentation.photograph, request)
         writers.prepare(folder)
-        existing = writers.existing_rows(folder, request, segmentation.photograph.digest)
+        origin = segmentation.photograph.origin
+        existing = writers.existing_rows(
+            folder, request, segmentation.photograph.digest, None if origin is None else origin.frame
+        )
         row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
         rows = sorted((*existing, row), key=lambda row: row.name)
         writers.write_summary(folder, rows, self.lesions, request.provenance)
@@ -367,10 +370,16 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
     Raises:
         OutputError: the name leads out of the folder, or is empty.
     """
-    text = Path(photograph.source).stem if name is None else name
+    text = _own_name(photograph) if name is None else name
     path = PurePosixPath(text)
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise OutputError(
             f"{text!r} is not a valid name for results; give a relative path such as name='clinic/left'"
         )
     return str(path)
+
+
+def _own_name(photograph: Photograph) -> str:
+    """Return the name of a photograph's file without suffix, with its frame if there are several."""
+    frame = None if photograph.origin is None else photograph.origin.frame
+    return Path(photograph.source).stem + ("" if frame is None else f"_frame-{frame}")

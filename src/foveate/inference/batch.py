@@ -28,7 +28,7 @@ from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
-from foveate.paths import display_path, file_digest
+from foveate.paths import display_path, exists, file_digest, is_file
 from foveate.photographs import PhotographFile, PhotographFiles
 from foveate.wording import quantity
 from foveate.writers import (
@@ -40,6 +40,7 @@ from foveate.writers import (
     Provenance,
     SummaryRow,
     dicom_extra,
+    maps,
     result_paths,
 )
 
@@ -147,10 +148,12 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
 
     Raises:
         PhotographError: the paths name no photograph.
-        LesionError, SettingError: the settings do not fit the model; nothing has been computed.
+        LesionError, SettingError: the settings do not fit the model, or there is no such format; nothing has
+            been computed.
         OutputError: the folder is not free or cannot be written, or the disk is full.
     """
     check_settings(job.package, job.settings)  # fail now rather than at the first photograph
+    _request(job, "")
     if job.objects is not None:
         dicom_extra.load_writer()  # for the same reason
     files = _list_photographs(job)
@@ -263,8 +266,9 @@ def predict_request(
         objects: DICOM objects to write as well.
 
     Raises:
-        LesionError, SettingError: the settings do not fit the model.
+        LesionError, SettingError: the settings do not fit the model, or there is no such format.
     """
+    maps.max_level(format)
     decisions = lesion_decisions(package, settings)
     return PredictRequest(
         name=name,
@@ -340,7 +344,7 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     An earlier run is continued only on request, and only if this run has all of its photographs. The results
     of any other photograph would remain, made with unknown settings and listed in no table.
     """
-    present = [name for name in RESULTS if (job.out / name).exists()]
+    present = [name for name in RESULTS if exists(job.out / name)]
     if not present:
         return
     if not job.resume:
@@ -428,7 +432,7 @@ def is_disk_error(error: Exception) -> bool:
 
 def _reusable_row(job: BatchJob, file: PhotographFile) -> SummaryRow | None:
     """Return the row of an existing result that a new run would reproduce, or None."""
-    if not (job.resume and file.path.is_file()):
+    if not (job.resume and is_file(file.path)):
         return None
     try:
         digest = file_digest(file.path)

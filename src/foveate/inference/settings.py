@@ -5,13 +5,14 @@ Ignores: what they do to a photograph.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from foveate import lesions
-from foveate.choices import Effort, Part
+from foveate.choices import Effort, Part, require_choice
 from foveate.errors import LesionError, SettingError
 from foveate.models import Package
 from foveate.types import Decision, SelectionRule, TtaViews
@@ -20,9 +21,46 @@ FieldChoice = Literal["auto", "full"] | tuple[float, float, float]
 """'auto' (as in training), 'full' (the whole photograph), or a disc: (row, column, radius), photograph px."""
 
 
+def _plain_field(field: FieldChoice) -> FieldChoice:
+    """Return a choice of the field, with numbers of Python's own type.
+
+    Raises:
+        SettingError: it is no such choice.
+    """
+    if isinstance(field, str):
+        require_choice("field", field, ("auto", "full"))
+        return field
+    if len(field) != 3:
+        raise SettingError(f"field is {field!r}; give 'auto', 'full' or (row, column, radius)")
+    row, column, radius = (_plain_number("field", number) for number in field)
+    return row, column, radius
+
+
+def _plain_number(name: str, value: float) -> float:
+    """Return a number as Python's own type.
+
+    Raises:
+        SettingError: it is no finite number.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str) or not math.isfinite(number):
+        raise SettingError(f"{name} is {value!r}; give a finite number")
+    return number
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The settings that a user may choose; the model package decides everything else."""
+    """The settings that a user may choose; the model package decides everything else.
+
+    Numbers may be of any type, such as NumPy's; they are kept as Python's own, which files of results can
+    hold.
+
+    Raises:
+        SettingError: a part, field or effort is none of those that there are, or a threshold is no number.
+    """
 
     part: Part | None = None
     """Which part of the photograph is analysed; None for the part that the model was trained on."""
@@ -34,6 +72,14 @@ class Settings:
     """Lesion code -> probability in (0, 1] that replaces the package's own threshold."""
     effort: Effort = "full"
     """Which windows LocalNet processes, and whether each in four rotations."""
+
+    def __post_init__(self) -> None:
+        if self.part is not None:
+            require_choice("part", self.part, get_args(Part))
+        require_choice("effort", self.effort, get_args(Effort))
+        object.__setattr__(self, "field", _plain_field(self.field))
+        thresholds = {code: _plain_number(f"threshold {code}", p) for code, p in self.thresholds.items()}
+        object.__setattr__(self, "thresholds", thresholds)
 
 
 DEFAULTS = Settings()

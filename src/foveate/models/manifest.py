@@ -120,7 +120,8 @@ def encode(manifest: Manifest, files: Mapping[str, str]) -> bytes:
         "training": dict(manifest.training),
         "files": dict(sorted(files.items())),
     }
-    text = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    # names of photographs may have bytes that are no UTF-8: JSON holds them as escapes
+    text = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
     decode(text, f"manifest of {manifest.name!r}")
     return text
 

@@ -20,7 +20,7 @@ from foveate import atomic_files
 from foveate.choices import ReducedEffort
 from foveate.errors import PackageError
 from foveate.models.manifest import Manifest, decode, encode, parse
-from foveate.paths import display_path, file_digest
+from foveate.paths import display_path, file_digest, is_file, is_folder, missing
 from foveate.types import Decision, ModelContract, SelectionRule
 
 DEFAULT = "idrid"
@@ -95,14 +95,14 @@ def load(where: str | Path = DEFAULT) -> Package:
     if isinstance(where, str) and where in shipped():
         return _open(_shipped_folder() / where, "reinstall Foveate")
     path = Path(where)
-    if path.is_dir():
+    if is_folder(path):
         return _open(path, "export the package again, or copy it again")
-    if path.is_file():
+    if is_file(path):
         return _open_zip(path)
     names = ", ".join(shipped()) or "none"
     raise PackageError(
-        f"{display_path(where)}: no such model package; give a folder, a zip, or the name of a shipped one "
-        f"({names})"
+        f"{display_path(where)}: {missing(path, 'model package')}, or give a folder, a zip, or the name of a "
+        f"shipped one ({names})"
     )
 
 

@@ -158,4 +158,5 @@ def from_array(
     copy.flags.writeable = False
     digest = hashlib.sha256(f"{height} {width}\n".encode())
     digest.update(copy.data)
+    spacing = None if spacing is None else float(spacing)  # NumPy's numbers cannot be written as JSON
     return Photograph(pixels=copy, source=source, digest=digest.hexdigest(), spacing=spacing)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveate.errors import PhotographError
-from foveate.paths import display_path
+from foveate.paths import display_path, is_folder, missing
 from foveate.photographs._dicom_loader import count_frames
 from foveate.photographs._names import FileLocation, unique_names
 from foveate.wording import quantity
@@ -154,7 +154,7 @@ class _Walk:
     def candidates(self, user_path: str) -> Iterator[_Candidate]:
         """Yield the files that one path of the user stands for, photographs or not."""
         path = Path(user_path)
-        if path.is_dir():
+        if is_folder(path):
             if self._is_excluded(path):
                 raise PhotographError(f"{display_path(path)}: is in the output folder; choose another --out")
             self.visited.clear()
@@ -165,7 +165,7 @@ class _Walk:
             self.visited.clear()
             yield from self._matches(path)
         else:
-            raise PhotographError(f"{display_path(path)}: no such file or folder; check the path")
+            raise PhotographError(f"{display_path(path)}: {missing(path, 'file or folder')}")
 
     def _matches(self, pattern: Path) -> Iterator[_Candidate]:
         """Yield the files that a glob matches, and those in the folders that it matches."""
@@ -179,7 +179,7 @@ class _Walk:
             below = path.relative_to(root).parents
             if any(self._holds_results(root / parent) for parent in below if parent != Path()):
                 continue
-            if path.is_dir():
+            if is_folder(path):
                 yield from self._below(path, root)
             elif not self._is_excluded(path):
                 yield _candidate(path, root, is_named=False)
@@ -200,7 +200,7 @@ class _Walk:
                 ) from None
             yield _candidate(folder, root, is_named=True)  # reading it will report the folder by name
             return
-        folders = {path for path in inside if path.is_dir()}
+        folders = {path for path in inside if is_folder(path)}
         for path in inside:
             if path not in folders:
                 yield _candidate(path, root, is_named=False)

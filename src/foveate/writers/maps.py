@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
 from zlib_ng import zlib_ng
 
-from foveate.choices import MapFormat
+from foveate.choices import MapFormat, require_choice
 from foveate.errors import OutputError, SettingError
 from foveate.geometry import stitching
 from foveate.types import Probabilities
@@ -46,7 +46,12 @@ different bytes."""
 
 
 def max_level(format: MapFormat) -> int:
-    """Return the level that represents probability 1."""
+    """Return the level that represents probability 1.
+
+    Raises:
+        SettingError: there is no such format.
+    """
+    require_choice("format", format, FORMATS)
     return 255 if format == "png" else 65535
 
 

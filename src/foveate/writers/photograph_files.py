@@ -18,7 +18,7 @@ from pathlib import Path
 from foveate import atomic_files, lesions
 from foveate.errors import OutputError
 from foveate.lesions import Lesion
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file
 from foveate.version import version
 from foveate.writers import contours, dicom_extra, figures, maps, overlays, page, result_paths, tables
 from foveate.writers.overlays import OutlinedArea
@@ -78,7 +78,7 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
     kinds = () if request.objects is None else request.objects.kinds
     suffix = maps.SUFFIX[request.format]
     expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
-    return row if all(result_paths.resolve(out, path).is_file() for path in expected) else None
+    return row if all(is_file(result_paths.resolve(out, path)) for path in expected) else None
 
 
 def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) -> SummaryRow | None:
@@ -96,13 +96,16 @@ def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) ->
     return None if content is None else _matching_row(content, request, digest)
 
 
-def existing_rows(out: Path, request: PredictRequest, digest: str) -> tuple[SummaryRow, ...]:
+def existing_rows(
+    out: Path, request: PredictRequest, digest: str, frame: int | None = None
+) -> tuple[SummaryRow, ...]:
     """Return the rows of all other photographs whose results are in a folder, by key.
 
     Args:
         out: the output folder.
         request: the request for one photograph.
         digest: SHA-256 of that photograph.
+        frame: its number, from 1, in a DICOM object with several frames: they share the digest.
 
     Raises:
         OutputError: the folder holds results of another model, version or settings, or of another photograph
@@ -121,7 +124,7 @@ def existing_rows(out: Path, request: PredictRequest, digest: str) -> tuple[Summ
                     "choose another folder"
                 )
             rows.append(tables.row_of(content, key))
-        elif content["photograph"]["sha256"] != digest:
+        elif (content["photograph"]["sha256"], content["photograph"].get("frame")) != (digest, frame):
             raise OutputError(
                 f"{display_path(path)}: belongs to another photograph; choose another name or folder"
             )

@@ -23,6 +23,7 @@ from foveate.cli.options import (
     Thresholds,
     UsageError,
 )
+from foveate.paths import is_folder
 
 
 @Parameter(name="*")
@@ -180,5 +181,5 @@ def parse_share(text: str | None) -> tuple[int, int]:
 def _require_single_source(paths: Sequence[str]) -> None:
     if len(paths) != 1:
         raise UsageError(f"--on: {len(paths)} paths; give one folder or one s3://BUCKET/PREFIX.")
-    if "://" not in paths[0] and not Path(paths[0]).is_dir():
+    if "://" not in paths[0] and not is_folder(Path(paths[0])):
         raise UsageError(f"--on: {paths[0]} is no folder; give one folder or one s3://BUCKET/PREFIX.")
