@@ -595,17 +595,36 @@ def test_print_the_report_opens_it_and_the_dialogue_to_print_after_all_is_saved(
     until(opened, "() => foveate.isIdle()")
 
 
-def test_a_report_that_is_refused_says_why_and_is_not_printed(opened):
+def until_polled(page):
+    """Wait until what the page asks every tenth of a second has been asked, however slow its timers are."""
+    page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+
+
+def test_a_report_that_is_refused_says_why_and_is_not_printed(opened, address):
     opened.context.add_init_script("window.print = () => { window.isPrinted = true; }")
-    refusal = {"error": {"code": "busy", "message": "too many reports"}}
-    opened.context.route("**/report", lambda route: route.fulfill(status=429, json=refusal))
+    unknown = f"{address}/api/photographs/{32 * '0'}/report"  # refused by the server, with its own headers
+    opened.context.route("**/report", lambda route: route.continue_(url=unknown))
     with opened.context.expect_page() as event:
         opened.locator("#report").click()
     report = event.value
-    report.locator("body", has_text="too many reports").wait_for()
-    report.wait_for_timeout(2500)  # the page in the background asks once a second whether it is there
+    report.locator("body", has_text="error").wait_for()
+    until_polled(opened)
 
+    assert "not_found" in report.locator("body").inner_text()
+    assert opened.evaluate("() => foveate.state.photograph.id") in report.url
     assert report.evaluate("() => window.isPrinted") is None
+    report.close()
+    opened.context.unroute("**/report")
+
+
+def test_a_report_in_whose_place_a_proxy_answers_is_no_error_of_the_page(opened):
+    opened.context.route("**/report", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    with opened.context.expect_page() as event:
+        opened.locator("#report").click()
+    report = event.value
+    report.locator("body", has_text="Bad Gateway").wait_for()
+    until_polled(opened)  # the fixture fails for any error of the page
+
     report.close()
     opened.context.unroute("**/report")
 
