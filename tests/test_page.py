@@ -406,6 +406,67 @@ def test_a_message_moves_nothing_and_can_be_clicked_through(opened, width):
     assert opened.evaluate(under, centre) != "message"
 
 
+NOTED = """async ([status, writes]) => {
+  const {noteStatus} = await import("/page/js/notices.js");
+  noteStatus(status, writes);
+}"""
+"""What the page does with the status of an answer."""
+
+BELOW_NOTICES = """() => {
+  const notices = document.getElementById("notices");
+  const covered = [...notices.children].map((notice) => notice.getBoundingClientRect());
+  return [...document.querySelectorAll("button, input, select, textarea, a, summary, output, figcaption")]
+    .filter((control) => !notices.contains(control) && control.checkVisibility())
+    .filter((control) => {
+      const {left, right, top, bottom} = control.getBoundingClientRect();
+      return covered.some((box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top);
+    })
+    .map((control) => control.id || control.outerHTML);
+}"""
+"""The controls and texts that the notices cover."""
+
+
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_a_notice_neither_moves_nor_scales_the_photograph_and_covers_no_control(opened, width):
+    opened.set_viewport_size({"width": width, "height": 844})
+    opened.keyboard.press("b")  # the caption says what the brush paints
+    until_drawn(opened)
+    placement = "() => [foveate.viewer.placement(), document.getElementById('osd').getBoundingClientRect()]"
+    before = opened.evaluate(placement)
+
+    opened.evaluate(NOTED, [507, True])
+    opened.evaluate(NOTED, [0, False])
+    until_drawn(opened)
+    assert opened.locator(".notice").count() == 2
+    shown, covered = opened.evaluate(placement), opened.evaluate(BELOW_NOTICES)
+    opened.evaluate(NOTED, [200, True])
+    until_drawn(opened)
+
+    assert shown == before
+    assert covered == []
+    assert opened.evaluate(placement) == before
+    assert opened.locator(".notice").count() == 0
+
+
+def test_the_dialog_for_a_lost_session_does_not_move_the_photograph(opened):
+    until_drawn(opened)
+    before = tiny_page.on_screen(opened, 100, 100)
+    opened.evaluate("() => document.getElementById('sign-in').showModal()")
+    until_drawn(opened)
+
+    assert tiny_page.on_screen(opened, 100, 100) == before
+
+
+def test_a_notice_that_is_folded_stays_folded_when_another_appears(opened):
+    opened.evaluate(NOTED, [507, True])
+    opened.locator(".notice summary").click()
+    opened.evaluate(NOTED, [0, False])
+    folded = opened.locator(".notice").evaluate_all("(notices) => notices.map(({open}) => open)")
+    opened.evaluate(NOTED, [200, True])
+
+    assert folded == [False, True]
+
+
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
     before = opened.evaluate("() => foveate.state.view?.counts.lesions.MA.mask_px[255]")
     opened.keyboard.press("0")  # from the field of view to the whole photograph
