@@ -31,6 +31,7 @@ from tiny_page import (
     set_threshold,
     until,
     until_drawn,
+    until_laid_out,
 )
 
 from foveate.analysis import regions
@@ -386,6 +387,19 @@ def test_the_photograph_stays_under_the_pointer_whatever_tool_is_chosen(opened, 
         assert shown == (key in {"b", "e", "w"})
 
     assert len(set(map(tuple, places.values()))) == 1, places
+
+
+@pytest.mark.parametrize(("width", "rows"), [(1920, 1), (1440, 2), (1366, 2)])
+def test_the_toolbar_takes_one_row_on_a_wide_screen_and_two_on_a_laptop_at_any_zoom(opened, width, rows):
+    opened.set_viewport_size({"width": width, "height": 844})
+    opened.keyboard.press("b")
+    opened.evaluate("() => (document.getElementById('zoom-value').textContent = '4000 %')")
+    until_laid_out(opened)
+    centres = opened.locator("#toolbar > .group").evaluate_all(
+        "(groups) => groups.map((group) => group.offsetTop + group.offsetHeight / 2)"
+    )
+
+    assert len({round(centre / 10) for centre in centres}) == rows
 
 
 @pytest.mark.parametrize("width", [1440, 390])
