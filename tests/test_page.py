@@ -707,8 +707,9 @@ def test_a_report_in_whose_place_a_proxy_answers_is_no_error_of_the_page(opened)
 # ---- accessibility and safety ----
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
-def test_axe_finds_no_serious_problem(opened, scheme, size):
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_problem_on_the_page_and_in_its_help(opened, scheme, size):
     opened.set_viewport_size(size)
     opened.emulate_media(color_scheme=scheme)
     for summary in ("#measure-section", "#compare-section"):
@@ -717,6 +718,17 @@ def test_axe_finds_no_serious_problem(opened, scheme, size):
     opened.locator("#show-keys").evaluate("(button) => button.click()")
 
     assert on_page + accessibility_problems(opened) == []
+    assert opened.locator("#help-graders").inner_text().startswith("Everybody works on the same corrections")
+
+
+def test_the_help_can_be_closed_wherever_it_is_scrolled_to(opened):
+    opened.set_viewport_size(PHONE)
+    opened.locator("#show-keys").click()
+    opened.locator("#help").evaluate("(help) => help.scrollTo(0, help.scrollHeight)")
+    frame, close = (opened.locator(f"#help{inside}").bounding_box() for inside in ("", " form button"))
+
+    assert opened.locator("#help").evaluate("(help) => help.scrollTop") > 100
+    assert frame["y"] < close["y"] < frame["y"] + frame["height"] / 4
 
 
 OPENED = {
