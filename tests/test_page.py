@@ -31,6 +31,7 @@ from tiny_page import (
     set_threshold,
     until,
     until_drawn,
+    until_laid_out,
 )
 
 from foveate.analysis import regions
@@ -388,6 +389,19 @@ def test_the_photograph_stays_under_the_pointer_whatever_tool_is_chosen(opened, 
     assert len(set(map(tuple, places.values()))) == 1, places
 
 
+@pytest.mark.parametrize(("width", "rows"), [(1920, 1), (1440, 2), (1366, 2)])
+def test_the_toolbar_takes_one_row_on_a_wide_screen_and_two_on_a_laptop_at_any_zoom(opened, width, rows):
+    opened.set_viewport_size({"width": width, "height": 844})
+    opened.keyboard.press("b")
+    opened.evaluate("() => (document.getElementById('zoom-value').textContent = '4000 %')")
+    until_laid_out(opened)
+    centres = opened.locator("#toolbar > .group").evaluate_all(
+        "(groups) => groups.map((group) => group.offsetTop + group.offsetHeight / 2)"
+    )
+
+    assert len({round(centre / 10) for centre in centres}) == rows
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 def test_a_message_moves_nothing_and_can_be_clicked_through(opened, width):
     opened.set_viewport_size({"width": width, "height": 844})
@@ -404,6 +418,67 @@ def test_a_message_moves_nothing_and_can_be_clicked_through(opened, width):
     centre = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
     under = "([x, y]) => document.elementFromPoint(x, y).id"
     assert opened.evaluate(under, centre) != "message"
+
+
+NOTED = """async ([status, writes]) => {
+  const {noteStatus} = await import("/page/js/notices.js");
+  noteStatus(status, writes);
+}"""
+"""What the page does with the status of an answer."""
+
+BELOW_NOTICES = """() => {
+  const notices = document.getElementById("notices");
+  const covered = [...notices.children].map((notice) => notice.getBoundingClientRect());
+  return [...document.querySelectorAll("button, input, select, textarea, a, summary, output, figcaption")]
+    .filter((control) => !notices.contains(control) && control.checkVisibility())
+    .filter((control) => {
+      const {left, right, top, bottom} = control.getBoundingClientRect();
+      return covered.some((box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top);
+    })
+    .map((control) => control.id || control.outerHTML);
+}"""
+"""The controls and texts that the notices cover."""
+
+
+@pytest.mark.parametrize("width", [1440, 768, 390])
+def test_a_notice_neither_moves_nor_scales_the_photograph_and_covers_no_control(opened, width):
+    opened.set_viewport_size({"width": width, "height": 844})
+    opened.keyboard.press("b")  # the caption says what the brush paints
+    until_drawn(opened)
+    placement = "() => [foveate.viewer.placement(), document.getElementById('osd').getBoundingClientRect()]"
+    before = opened.evaluate(placement)
+
+    opened.evaluate(NOTED, [507, True])
+    opened.evaluate(NOTED, [0, False])
+    until_drawn(opened)
+    assert opened.locator(".notice").count() == 2
+    shown, covered = opened.evaluate(placement), opened.evaluate(BELOW_NOTICES)
+    opened.evaluate(NOTED, [200, True])
+    until_drawn(opened)
+
+    assert shown == before
+    assert covered == []
+    assert opened.evaluate(placement) == before
+    assert opened.locator(".notice").count() == 0
+
+
+def test_the_dialog_for_a_lost_session_does_not_move_the_photograph(opened):
+    until_drawn(opened)
+    before = tiny_page.on_screen(opened, 100, 100)
+    opened.evaluate("() => document.getElementById('sign-in').showModal()")
+    until_drawn(opened)
+
+    assert tiny_page.on_screen(opened, 100, 100) == before
+
+
+def test_a_notice_that_is_folded_stays_folded_when_another_appears(opened):
+    opened.evaluate(NOTED, [507, True])
+    opened.locator(".notice summary").click()
+    opened.evaluate(NOTED, [0, False])
+    folded = opened.locator(".notice").evaluate_all("(notices) => notices.map(({open}) => open)")
+    opened.evaluate(NOTED, [200, True])
+
+    assert folded == [False, True]
 
 
 def test_a_brush_of_one_pixel_paints_one_pixel_and_the_eraser_erases_it(opened):
@@ -595,17 +670,36 @@ def test_print_the_report_opens_it_and_the_dialogue_to_print_after_all_is_saved(
     until(opened, "() => foveate.isIdle()")
 
 
-def test_a_report_that_is_refused_says_why_and_is_not_printed(opened):
+def until_polled(page):
+    """Wait until what the page asks every tenth of a second has been asked, however slow its timers are."""
+    page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+
+
+def test_a_report_that_is_refused_says_why_and_is_not_printed(opened, address):
     opened.context.add_init_script("window.print = () => { window.isPrinted = true; }")
-    refusal = {"error": {"code": "busy", "message": "too many reports"}}
-    opened.context.route("**/report", lambda route: route.fulfill(status=429, json=refusal))
+    unknown = f"{address}/api/photographs/{32 * '0'}/report"  # refused by the server, with its own headers
+    opened.context.route("**/report", lambda route: route.continue_(url=unknown))
     with opened.context.expect_page() as event:
         opened.locator("#report").click()
     report = event.value
-    report.locator("body", has_text="too many reports").wait_for()
-    report.wait_for_timeout(2500)  # the page in the background asks once a second whether it is there
+    report.locator("body", has_text="error").wait_for()
+    until_polled(opened)
 
+    assert "not_found" in report.locator("body").inner_text()
+    assert opened.evaluate("() => foveate.state.photograph.id") in report.url
     assert report.evaluate("() => window.isPrinted") is None
+    report.close()
+    opened.context.unroute("**/report")
+
+
+def test_a_report_in_whose_place_a_proxy_answers_is_no_error_of_the_page(opened):
+    opened.context.route("**/report", lambda route: route.fulfill(status=502, body="Bad Gateway"))
+    with opened.context.expect_page() as event:
+        opened.locator("#report").click()
+    report = event.value
+    report.locator("body", has_text="Bad Gateway").wait_for()
+    until_polled(opened)  # the fixture fails for any error of the page
+
     report.close()
     opened.context.unroute("**/report")
 
@@ -613,8 +707,9 @@ def test_a_report_that_is_refused_says_why_and_is_not_printed(opened):
 # ---- accessibility and safety ----
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"])
-def test_axe_finds_no_serious_problem(opened, scheme, size):
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_problem_on_the_page_and_in_its_help(opened, scheme, size):
     opened.set_viewport_size(size)
     opened.emulate_media(color_scheme=scheme)
     for summary in ("#measure-section", "#compare-section"):
@@ -623,6 +718,17 @@ def test_axe_finds_no_serious_problem(opened, scheme, size):
     opened.locator("#show-keys").evaluate("(button) => button.click()")
 
     assert on_page + accessibility_problems(opened) == []
+    assert opened.locator("#help-graders").inner_text().startswith("Everybody works on the same corrections")
+
+
+def test_the_help_can_be_closed_wherever_it_is_scrolled_to(opened):
+    opened.set_viewport_size(PHONE)
+    opened.locator("#show-keys").click()
+    opened.locator("#help").evaluate("(help) => help.scrollTo(0, help.scrollHeight)")
+    frame, close = (opened.locator(f"#help{inside}").bounding_box() for inside in ("", " form button"))
+
+    assert opened.locator("#help").evaluate("(help) => help.scrollTop") > 100
+    assert frame["y"] < close["y"] < frame["y"] + frame["height"] / 4
 
 
 OPENED = {

@@ -18,6 +18,16 @@ const isAwaited = ({ state }) => state === "queued" || state === "looking";
 /** Return the name of whoever reviews: on a grader's copy, that is the grader. */
 const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
 
+/** Return whether a tab can be read: the browser's own page, or a proxy's, says why there is no report. */
+function isReadable(opened) {
+  try {
+    return Boolean(opened.location.href);
+  } catch (error) {
+    if (error.name === "SecurityError") return false;
+    throw error;
+  }
+}
+
 /**
  * Open a link's page in a new tab and print it when it is there: the page itself runs no script. If the browser
  * allows no new tab, the link is followed as usual.
@@ -27,7 +37,7 @@ function printPage(event) {
   if (!opened) return;
   event.preventDefault();
   const timer = setInterval(() => {
-    if (opened.closed) return clearInterval(timer);
+    if (opened.closed || !isReadable(opened)) return clearInterval(timer);
     if (opened.location.href !== event.target.href || opened.document.readyState !== "complete") return;
     clearInterval(timer);
     if (opened.document.contentType === "text/html") opened.print(); // else it says why there is no report

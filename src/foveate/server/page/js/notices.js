@@ -1,4 +1,5 @@
-// Notices: problems that affect all work, and what to do about them.
+// Notices: problems that affect all work, and what to do about them. They lie over the upper edge of the photograph,
+// which neither moves nor takes another scale when one appears or goes.
 //
 // Knows:   that the server does not answer, and that its disk is full.
 // Ignores: which request failed. A notice disappears when a request succeeds again.
@@ -16,17 +17,21 @@ const TEXTS = {
   ],
 };
 
-const shown = new Set();
+const shown = new Map(); // kind -> its element, which stays as it is: whoever has folded it keeps it folded
+
+/** Create a notice; its explanation, which covers a part of the photograph, can be folded. */
+const createNotice = ([title, explanation]) =>
+  element("details", { class: "notice", open: true }, element("summary", {}, title), element("p", {}, explanation));
 
 function set(kind, isOn) {
   if (shown.has(kind) === isOn) return;
-  if (isOn) shown.add(kind);
-  else shown.delete(kind);
-  byId("notices").replaceChildren(
-    ...[...shown].map((name) =>
-      element("p", { class: "notice" }, element("b", {}, TEXTS[name][0]), ` ${TEXTS[name][1]}`),
-    ),
-  );
+  if (isOn) {
+    shown.set(kind, createNotice(TEXTS[kind]));
+    byId("notices").append(shown.get(kind));
+  } else {
+    shown.get(kind).remove();
+    shown.delete(kind);
+  }
 }
 
 /** Update the notices from the status of an answer; 0: no answer. `writes`: whether the request stores data. */
