@@ -433,7 +433,9 @@ BELOW_NOTICES = """() => {
     .filter((control) => !notices.contains(control) && control.checkVisibility())
     .filter((control) => {
       const {left, right, top, bottom} = control.getBoundingClientRect();
-      return covered.some((box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top);
+      return covered.some(
+        (box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top
+      );
     })
     .map((control) => control.id || control.outerHTML);
 }"""

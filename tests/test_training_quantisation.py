@@ -3,6 +3,7 @@
 import importlib.util
 import types
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ MANIFEST = replace(
     contract=tiny_set.CONTRACT,
     decisions={code: Decision(threshold=0.5, minimum_area=4) for code in tiny_set.CONTRACT.lesions},
 )
+
+RECORD = {"photographs": ["eye"], "quantiser": "NNCF"}
 
 
 @pytest.fixture
@@ -52,6 +55,8 @@ def test_a_quantised_package_computes_nearly_what_it_did(tmp_path):
         np.testing.assert_allclose(output, expected, atol=0.03)
     assert set(openvino_engine.INT8_FILES.values()) < set(quantised.manifest["files"])
     assert quantised.digest != package.digest
+    record = quantised.manifest["training"]["int8"]
+    assert record == {"photographs": ["0", "1", "2"], "quantiser": f"NNCF {version('nncf')}"}
     for name in openvino_engine.INT8_FILES.values():
         nodes = openvino.Core().read_model(quantised.folder / name).get_ops()
         assert "FakeQuantize" in {node.get_type_name() for node in nodes}
@@ -84,9 +89,10 @@ def test_graphs_are_added_to_a_package_and_its_other_files_stay(package):
     (package.folder / "notes").mkdir()
     (package.folder / "notes" / "cards.txt").write_text("of the study")
 
-    added = quantisation.add_graphs(openvino, package, graphs_of(package))
+    added = quantisation.add_graphs(openvino, package, graphs_of(package), RECORD)
 
     assert openvino_engine.has_int8(added)
+    assert added.manifest["training"] == {**package.manifest["training"], "int8": RECORD}
     assert (added.folder, added.contract) == (package.folder, package.contract)
     assert (package.folder / "notes" / "cards.txt").read_text() == "of the study"
     assert [path.name for path in package.folder.parent.iterdir()] == ["tiny"]
@@ -95,7 +101,7 @@ def test_graphs_are_added_to_a_package_and_its_other_files_stay(package):
 @pytest.mark.parametrize("has_earlier", [False, True])
 def test_on_a_full_disk_a_package_stays_as_it_was(package, has_earlier):
     if has_earlier:
-        package = quantisation.add_graphs(openvino, package, graphs_of(package))
+        package = quantisation.add_graphs(openvino, package, graphs_of(package), RECORD)
     before = {path.name: path.read_bytes() for path in package.folder.iterdir()}
 
     def save_model(graph, path, **options):
@@ -108,7 +114,7 @@ def test_on_a_full_disk_a_package_stays_as_it_was(package, has_earlier):
     full = types.ModuleType("openvino")
     full.save_model = save_model
     with pytest.raises(OutputError, match=r"tiny/local-int8\.xml: cannot be written \(basic_ios.*free some"):
-        quantisation.add_graphs(full, package, graphs_of(package))
+        quantisation.add_graphs(full, package, graphs_of(package), RECORD)
 
     assert {path.name: path.read_bytes() for path in package.folder.iterdir()} == before
     assert models.load(package.folder).digest == package.digest

@@ -136,7 +136,7 @@ def require_writable(folder: Path) -> None:
         OutputError: the folder cannot be created or written.
     """
     probe = _temporary(folder)
-    with _errors_for(folder):
+    with errors_for(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"\n")

@@ -135,14 +135,18 @@ def with_selection_rules(package: Package, selection_rules: Mapping[ReducedEffor
     return load(package.folder)
 
 
-def with_present_files(package: Package) -> Package:
+def with_present_files(package: Package, training: Mapping[str, object] = MappingProxyType({})) -> Package:
     """Name all files that are in a package's folder by now in its manifest, and open the package again.
+
+    Args:
+        package: its manifest is replaced.
+        training: what is added to the manifest's statement of the training.
 
     Raises:
         PackageError: the manifest cannot be read or written.
     """
     manifest, _ = decode((package.folder / MANIFEST).read_bytes(), str(package.folder / MANIFEST))
-    write_manifest(package.folder, manifest)
+    write_manifest(package.folder, replace(manifest, training={**manifest.training, **training}))
     return load(package.folder)
 
 

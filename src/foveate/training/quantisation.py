@@ -83,7 +83,7 @@ def quantise(
     Args:
         package: its folder is changed: two graphs are added, and the manifest names them.
         paths: training photographs, never ones that the model is judged by; at most `MAX_PHOTOGRAPHS` of them
-            are used, spread evenly.
+            are used, spread evenly. The manifest names those used.
         tell: called with a line about each step.
 
     Raises:
@@ -104,16 +104,23 @@ def quantise(
         tell(f"{name}: {len(feeds)} calibration inputs")
         graph = prepared_graph(module, package.folder / name)
         graphs[openvino_engine.INT8_FILES[name]] = _quantise_graph(nncf, graph, feeds)
-    return add_graphs(module, package, graphs)
+    record = {"photographs": [path.stem for path in chosen], "quantiser": f"NNCF {nncf.__version__}"}
+    return add_graphs(module, package, graphs, record)
 
 
-def add_graphs(module: ModuleType, package: Package, graphs: Mapping[str, "openvino.Model"]) -> Package:
+def add_graphs(
+    module: ModuleType,
+    package: Package,
+    graphs: Mapping[str, "openvino.Model"],
+    record: Mapping[str, object],
+) -> Package:
     """Write graphs in OpenVINO's format into a package's folder, and open the package again.
 
     Args:
         module: the module `openvino`.
         package: its folder is replaced by a copy with the graphs, in one step.
         graphs: name of a graph's file -> the graph.
+        record: how they were made, for the manifest's statement of the training.
 
     Raises:
         OutputError: a file cannot be written; the folder stays as it was.
@@ -135,7 +142,7 @@ def add_graphs(module: ModuleType, package: Package, graphs: Mapping[str, "openv
                     f"{display_path(folder / name)}: cannot be written ({reason}); free some space, and "
                     "release the model again"
                 ) from error
-        models.with_present_files(replace(package, folder=draft))
+        models.with_present_files(replace(package, folder=draft), {"int8": record})
     return models.load(package.folder)
 
 
