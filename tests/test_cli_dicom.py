@@ -113,7 +113,7 @@ def test_a_secret_that_does_not_fit_on_the_disk_leaves_no_file(foveate, tmp_path
         ("dicom pull http://h/d --out o --date yesterday", "--date 'yesterday': give YYYYMMDD"),
         ("dicom pull http://h/d --out o --date 20261301", "--date '20261301': give YYYYMMDD"),
         ("dicom pull http://h/d --out o --date=-", "--date '-': give YYYYMMDD"),
-        ("dicom watch http://h/d --out o --every 0", "--every 0: give seconds above 0."),
+        ("dicom watch http://h/d --out o --every 0", "--every 0: give seconds above 0"),
         ("dicom watch http://h/d --out o --dicom jpg", "--dicom 'jpg': give some of"),
         (
             "dicom pull http://h/d --out o --study 1.2 --user a --token-file short",
@@ -206,3 +206,78 @@ def test_pull_predict_push_and_watch_on_the_command_line(foveate, package, tmp_p
         "the results of predict are there"
     )
     assert count == 6
+
+
+@pytest.mark.parametrize("every", ["0", "-3", "nan", "inf"])
+def test_a_time_between_queries_that_is_none_is_refused(foveate, tmp_path, every):
+    line = ("dicom", "watch", "http://127.0.0.1:9/x", "--out", tmp_path / "out", "--every", every)
+
+    code, _, err = foveate(*line)
+
+    assert code == 2
+    assert f"--every {every}: give seconds above 0" in err
+
+
+def test_a_password_in_the_address_is_never_shown(foveate, tmp_path):
+    address = "http://clinic:lake@127.0.0.1:9/dicom-web"
+
+    code, out, err = foveate("dicom", "pull", address, "--out", tmp_path / "out", "--date", "20260101")
+
+    assert code == 1
+    assert "http://127.0.0.1:9/dicom-web: does not answer" in err
+    assert "lake" not in out + err
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbflake\r\n", "озеро\n".encode()])
+def test_a_password_may_be_of_any_letters_and_come_from_windows(foveate, tmp_path, content):
+    (tmp_path / "password").write_bytes(content)
+    login = ("--user", "clinic", "--password-file", tmp_path / "password")
+
+    code, _, err = foveate(
+        *("dicom", "pull", "http://127.0.0.1:9/x", "--out", tmp_path / "out", "--date", "20260101"), *login
+    )
+
+    assert code == 1
+    assert "does not answer" in err  # nobody is there; the request could be made
+
+
+def test_a_token_that_no_header_can_hold_is_named(foveate, tmp_path):
+    (tmp_path / "token").write_text("озеро", encoding="utf-8")
+
+    code, _, err = foveate(
+        *("dicom", "pull", "http://127.0.0.1:9/x", "--out", tmp_path / "out", "--date", "20260101"),
+        *("--token-file", tmp_path / "token"),
+    )
+
+    assert code == 1
+    assert "the token holds characters that no token has; check its file" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--keep-days", "nan"), "--keep-days is nan; give a number of days"),
+        (("--keep-days", "inf"), "--keep-days is inf; give a number of days"),
+        (("--keep-days", "1e12"), "--keep-days is 1e+12; give a number of days"),
+        (("--keep-days", "1e7"), "results are kept for 10,000,000 days; give at most 36,525"),
+        (("--limit-seconds", "nan"), "limit seconds is nan; give a number above 0"),
+        (("--limit-seconds", "inf"), "limit seconds is inf; give a number above 0"),
+    ],
+)
+def test_limits_of_the_server_that_are_none_are_refused(foveate, tmp_path, options, line):
+    code, _, err = foveate("serve", "--data", tmp_path / "data", *options)
+
+    assert code == 1
+    assert line in err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_host_that_is_none_is_refused(foveate, tmp_path):
+    (tmp_path / "token").write_text("x" * 20)
+
+    code, _, err = foveate(
+        "serve", "--data", tmp_path / "data", "--host", "a" * 70, "--token-file", tmp_path / "token"
+    )
+
+    assert code == 1
+    assert "is no host name or address; check it" in err

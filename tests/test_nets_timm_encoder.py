@@ -4,6 +4,7 @@ timm itself is stood in for: it brings torchvision, which a machine that only te
 """
 
 import importlib.util
+import pickle
 import sys
 import types
 
@@ -37,12 +38,16 @@ class Features(nn.Module):
 def timm(monkeypatch):
     """Install a stand-in for timm that records its calls."""
     calls = []
+    errors = {
+        "wider.pth": RuntimeError("Error(s) in loading state_dict for Net:\n\tsize mismatch for conv.weight"),
+        "junk.pth": pickle.UnpicklingError("invalid load key"),
+    }
 
     def create_model(name, *, features_only, out_indices=None, **options):
         assert features_only
         calls.append((name, out_indices, options))
         if options and not options["pretrained_cfg_overlay"]["file"].endswith("here.pth"):
-            raise FileNotFoundError
+            raise errors.get(options["pretrained_cfg_overlay"]["file"], FileNotFoundError())
         indices = range(len(SIZES[name])) if out_indices is None else out_indices
         return Features([SIZES[name][i] for i in indices], [10 + i for i in indices])
 
@@ -103,6 +108,17 @@ def test_timm_reads_weights_only_from_the_given_file(timm):
     unnamed = StreamPlan(backbone="timm:halving", poolings=2, imagenet=True)
     with pytest.raises(SettingError, match="nothing is downloaded"):
         build(NetworkPlan(global_net=unnamed, local_net=unnamed, fusion_width=4), 2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"), [("wider.pth", "size mismatch for conv"), ("junk.pth", "invalid load key")]
+)
+def test_a_file_of_other_weights_is_an_error_of_one_line(timm, weights, reason):
+    with pytest.raises(
+        SettingError, match=rf"{weights}: holds no weights of timm:halving \(.*{reason}.*\); set"
+    ) as (raised):
+        TimmEncoder("halving", 2, weights)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from foveate.server.jobs import tasks, worker_pool
 from foveate.server.jobs.protocol import ReadMaskTask, ReceiveTask
 from foveate.server.storage import refusals
 from foveate.server.storage.data_dir import DataDir
+from foveate.server.storage.database import Database
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +302,69 @@ def test_a_field_that_no_photograph_has_is_refused_at_once(client, field):
     answer = submit(client, picture(), field=field)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+
+
+def test_on_a_full_disk_a_photograph_and_its_gradings_can_be_deleted(client, monkeypatch):
+    photograph = done(client)["id"]
+    copy = client.post(f"/api/photographs/{photograph}/gradings", json={"grader": "Ann"}).json()["id"]
+    folders = [client.service.data_dir.photograph(identifier).folder for identifier in (photograph, copy)]
+    delete, refused = Database.delete, []
+
+    def delete_with_space(self, identifier):
+        if any(folder.exists() for folder in folders):
+            refused.append(identifier)
+            raise sqlite_error(sqlite3.SQLITE_FULL, "database or disk is full")
+        return delete(self, identifier)
+
+    monkeypatch.setattr(Database, "delete", delete_with_space)
+
+    assert client.delete(f"/api/photographs/{photograph}").status_code == 204
+    assert refused == [copy]
+    for identifier in (photograph, copy):
+        assert client.get(f"/api/photographs/{identifier}").status_code == 404
+
+
+def test_a_database_that_fails_otherwise_deletes_no_file(client, monkeypatch):
+    photograph = done(client)["id"]
+    error = sqlite_error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database")
+
+    def refuse(self, identifier):
+        raise error
+
+    monkeypatch.setattr(Database, "delete", refuse)
+
+    assert client.delete(f"/api/photographs/{photograph}").status_code == 500
+    assert client.service.data_dir.photograph(photograph).results.is_dir()
+
+
+def test_a_batch_that_is_deleted_while_a_photograph_is_read_is_404(client, monkeypatch):
+    batch = client.post("/api/batches", json={"name": "clinic"}).json()["id"]
+    read = client.service.jobs.run_io_task
+
+    def read_and_delete(task):
+        received = read(task)
+        assert client.delete(f"/api/batches/{batch}").status_code == 204
+        return received
+
+    monkeypatch.setattr(client.service.jobs, "run_io_task", read_and_delete)
+    answer = submit(client, picture(), batch=batch)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "no such batch" in answer.json()["error"]["message"]
+    assert not any(client.service.data_dir.photographs.iterdir())
+
+
+def test_a_photograph_that_is_submitted_while_its_batch_is_deleted_is_deleted_too(client, monkeypatch):
+    batch = client.post("/api/batches", json={"name": "clinic"}).json()["id"]
+    photograph = done(client, batch=batch)["id"]
+    identifiers, asked = Database.identifiers, []
+
+    def identifiers_of_a_moment_ago(self, batch=None):
+        asked.append(batch)
+        return [] if len(asked) == 1 else identifiers(self, batch)
+
+    monkeypatch.setattr(Database, "identifiers", identifiers_of_a_moment_ago)
+
+    assert client.delete(f"/api/batches/{batch}").status_code == 204
+    assert client.get(f"/api/photographs/{photograph}").status_code == 404
+    assert client.get(f"/api/batches/{batch}").status_code == 404

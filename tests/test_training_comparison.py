@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_package
 import tiny_set
 from PIL import Image
 from safetensors.torch import load_file
 
-from foveate import cli
+from foveate import cli, models
 from foveate.errors import TrainingError
 from foveate.geometry import canvas, tiling
 from foveate.metrics import Estimate
@@ -110,6 +111,16 @@ def test_nothing_is_compared_on_photographs_that_were_trained_on(made):
     comparison.require_not_trained_on(cases[:1], cases[1:])
     with pytest.raises(TrainingError, match=f"{cases[1].name} was used for training"):
         comparison.require_not_trained_on(cases, cases[1:])
+
+
+def test_nothing_is_compared_on_photographs_that_the_package_at_the_start_was_trained_on(made, tmp_path):
+    _, _, cases = made
+    training = {"photographs": [cases[0].name]}
+    start = models.load(tiny_package.build(tmp_path / "before", training=training))
+
+    comparison.require_not_trained_on(cases[1:], [], start)
+    with pytest.raises(TrainingError, match=f"package tiny was trained on {cases[0].name}; compare on"):
+        comparison.require_not_trained_on(cases, [], start)
 
 
 def test_the_papers_tiling_is_143_patches_side_by_side():

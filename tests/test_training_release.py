@@ -101,6 +101,12 @@ def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tabl
     assert scaled["MA"] == plain["MA"]
 
 
+def test_a_threshold_is_never_rounded_to_0(trained, tables):
+    scores = tables["fused"] | {"SE": replace(tables["fused"]["SE"], threshold=1 / 65535)}
+
+    assert release.choose_decisions(trained, scores, {})["SE"].threshold == 0.0001
+
+
 def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_path, monkeypatch):
     # Six steps a stage make maps so flat that put right they are others where windows overlap.
     monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})

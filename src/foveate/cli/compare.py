@@ -40,7 +40,8 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         raise UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     layout = layouts.named(training.layout)
     unseen = () if options.on is None else layouts.cases(training.data, layout, options.on)
-    comparison.require_not_trained_on(unseen, [*plan.cases, *plan.healthy])  # before hours of training
+    training_cases = [*plan.cases, *plan.healthy]
+    comparison.require_not_trained_on(unseen, training_cases, plan.start)  # before hours of training
     if options.tiling == "paper":
         comparison.require_crop(unseen or plan.cases)
     progress_steps.show(

@@ -50,9 +50,10 @@ def push(folder: Path, url: str, login: LoginOptions) -> int:
     Raises:
         FoveateError: the archive refuses, or a file cannot be read.
     """
-    counts = transfer.push(open_archive(url, login), folder, _step_printer("stored", "exists already"))
+    archive = open_archive(url, login)
+    counts = transfer.push(archive, folder, _step_printer("stored", "exists already"))
     print(
-        f"{url}: {quantity(counts.transferred, 'object')} stored, {counts.existing} existed already"
+        f"{archive.url}: {quantity(counts.transferred, 'object')} stored, {counts.existing} existed already"
         f"{_refused_text(counts)}"
     )
     return 1 if counts.refused else 0
@@ -83,7 +84,7 @@ def watch(url: str, options: WatchOptions) -> int:
 
     if options.once:
         done = watching.process_new(task, show)
-        print(f"{url}: results of {quantity(done, 'photograph')} stored")
+        print(f"{task.archive.url}: results of {quantity(done, 'photograph')} stored")
         return 1 if failures else 0
     watching.watch(task, options.every, lambda: False, show)
     return 0

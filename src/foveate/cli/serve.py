@@ -53,8 +53,22 @@ def _make_limits(options: LimitOptions) -> Limits:
         pixels=options.limit_pixels,
         waiting=options.queue,
         seconds=options.limit_seconds,
-        keep=None if options.keep_days is None else timedelta(days=options.keep_days),
+        keep=None if options.keep_days is None else _days(options.keep_days),
     )
+
+
+def _days(number: float) -> timedelta:
+    """Return a number of days.
+
+    Raises:
+        SettingError: it is no number, or too large.
+    """
+    try:
+        return timedelta(days=number)
+    except (ValueError, OverflowError) as error:
+        raise SettingError(
+            f"--keep-days is {number:g}; give a number of days, or leave it out to keep results"
+        ) from error
 
 
 def _read_token(path: Path | None) -> str | None:

@@ -96,6 +96,9 @@ _REMEDIES: Mapping[HTTPStatus, str] = {
 """Status code -> what it means, and what to do."""
 
 
+_USER_INFO = re.compile(r"//[^/@]*@")
+"""User and password in an address."""
+
 _ADDRESSABLE = re.compile(r"[^/@?#%\\\s]+")
 """UIDs, also invalid ones, that can be part of an address."""
 
@@ -135,16 +138,23 @@ class Archive:
             credentials: how to log in.
 
         Raises:
-            ArchiveError: the address is invalid, or the file of certificates is missing.
+            ArchiveError: the address or the token is invalid, or the file of certificates is missing.
         """
-        self.url = url.rstrip("/")
+        self.url = _USER_INFO.sub("//", url.rstrip("/"))
+        """The address for messages, without a password."""
         session = (
             create_session()
             if credentials.user is None
-            else create_session_from_user_pass(credentials.user, credentials.password or "")
+            else create_session_from_user_pass(
+                _encoded(credentials.user), _encoded(credentials.password or "")
+            )
         )
         session.trust_env = False  # no proxy, and no password from ~/.netrc, for patient data
         if credentials.token is not None:
+            if not credentials.token.isascii():
+                raise ArchiveError(
+                    f"{self.url}: the token holds characters that no token has; check its file"
+                )
             session.headers["Authorization"] = f"Bearer {credentials.token}"
         if credentials.ca_file is not None:
             if not credentials.ca_file.is_file():
@@ -155,11 +165,15 @@ class Archive:
             session = add_certs_to_session(session, ca_bundle=str(credentials.ca_file))
         try:
             self._client = DICOMwebClient(
-                self.url, session=session, chunk_size=MAX_UNCHUNKED, timeout=TIMEOUT, permissive_uid=True
+                url.rstrip("/"),
+                session=session,
+                chunk_size=MAX_UNCHUNKED,
+                timeout=TIMEOUT,
+                permissive_uid=True,
             )
         except ValueError:
             raise ArchiveError(
-                f"{url}: not a valid address; give one such as http://host:8042/dicom-web"
+                f"{self.url}: not a valid address; give one such as http://host:8042/dicom-web"
             ) from None
         self._client.set_http_retry_params(retry=False)
         logging.getLogger("dicomweb_client").setLevel(logging.ERROR)
@@ -326,6 +340,15 @@ class Archive:
         return ArchiveError(
             f"{self.url}: refuses the request ({status} {response.reason}); ask its administrator"
         )
+
+
+def _encoded(text: str) -> str:
+    """Return a text that Requests, which encodes it in Latin-1, can send: other letters go in UTF-8."""
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode().decode("latin-1")
+    return text
 
 
 def _search_all(

@@ -4,14 +4,22 @@ Knows:   how timm creates an encoder, and which of its features a U-Net uses.
 Ignores: the layers of the encoder.
 """
 
+import pickle
 from types import ModuleType
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from foveate.errors import SettingError
 from foveate.paths import display_path
+
+UNSUITABLE = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, RuntimeError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
+"""What torch, safetensors and timm raise on files that hold other weights, or none."""
 
 
 class TimmEncoder(nn.Module):
@@ -24,7 +32,7 @@ class TimmEncoder(nn.Module):
 
     Raises:
         SettingError: timm is not installed or does not know the name, the encoder has no features of that
-            size, or the file of its weights does not exist.
+            size, or the file of its weights does not exist or does not fit.
 
     Source: timm's feature extraction, https://huggingface.co/docs/timm/feature_extraction.
     """
@@ -51,6 +59,14 @@ class TimmEncoder(nn.Module):
         except FileNotFoundError as error:
             raise SettingError(
                 f"the weights of timm:{name} are not at {display_path(weights or '')}; set weights to their "
+                "file"
+            ) from error
+        except UNSUITABLE as error:
+            if weights is None:
+                raise
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise SettingError(
+                f"{display_path(weights)}: holds no weights of timm:{name} ({reason}); set weights to their "
                 "file"
             ) from error
         self.reductions = tuple(self.body.feature_info.reduction())

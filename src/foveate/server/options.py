@@ -5,6 +5,7 @@ Ignores: how they are enforced.
 """
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +19,9 @@ from foveate.photographs import LIMIT_PIXELS
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Addresses of this machine that no other machine can reach."""
+
+LONGEST_KEEP = timedelta(days=36_525)
+"""Longest time after which results may be deleted, a century: dates end with the year 9999."""
 
 SHORTEST_TOKEN = 16
 """Minimum number of characters of a token: a shorter one could be guessed by trial and error."""
@@ -48,8 +52,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("bytes", "pixels", "waiting", "seconds", "upload_seconds"):
-            if getattr(self, name) <= 0:
-                raise SettingError(f"limit {name} is {getattr(self, name)}; give more than 0")
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise SettingError(f"limit {name} is {getattr(self, name)}; give a number above 0")
+        if self.keep is not None and self.keep > LONGEST_KEEP:
+            raise SettingError(
+                f"results are kept for {self.keep.days:,} days; give at most {LONGEST_KEEP.days:,}, or leave "
+                "it out to keep them"
+            )
         if self.keep is not None and self.keep <= timedelta(0):
             raise SettingError(
                 f"results are kept for {self.keep}; give more than 0 days, or leave it out to keep them"

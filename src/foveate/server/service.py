@@ -105,9 +105,7 @@ class Service:
 
     def delete(self, identifier: str) -> bool:
         """Delete a photograph, its gradings and all their files; return whether it existed."""
-        for copy in self.gradings.copies(identifier):
-            self.jobs.delete(copy)
-        return self.jobs.delete(identifier)
+        return self.jobs.delete(identifier, self.gradings.copies(identifier))
 
     def close(self) -> None:
         """Stop the server; unfinished photographs are predicted after the next start."""

@@ -44,6 +44,9 @@ SMALLEST_SHARE = 0.05
 """The smallest area of a region is the largest one that excludes at most this share of the annotated
 lesions."""
 
+LOWEST_THRESHOLD = 1e-4
+"""Thresholds have four decimals; at 0 every pixel would be lesion."""
+
 WEIGHT_STAGES: Mapping[LastStage, tuple[StageName, ...]] = {
     "fusion": ("global", "local", "fusion"),
     "joint": ("joint",),
@@ -247,7 +250,8 @@ def choose_decisions(
         if lesion in scalings:
             threshold = float(scalings[lesion](np.array([threshold]))[0])
         smallest = max(1, int(np.quantile(areas[lesion], SMALLEST_SHARE)))
-        decisions[lesion] = Decision(threshold=round(threshold, 4), minimum_area=smallest)
+        threshold = max(LOWEST_THRESHOLD, round(threshold, 4))
+        decisions[lesion] = Decision(threshold=threshold, minimum_area=smallest)
     return decisions
 
 

@@ -166,7 +166,7 @@ def read_first_line(path: Path) -> str:
         SettingError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # editors on Windows begin files with a mark
             return file.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None

@@ -14,6 +14,9 @@ from foveate.cli.options import Flag, ModelOption, ObjectKinds, Threads, UsageEr
 
 TextFile = Annotated[Path | None, Parameter(metavar="FILE")]
 
+LONGEST_WAIT = 7 * 24 * 3600
+"""Longest time between two queries of an archive, seconds."""
+
 Date = Annotated[str | None, Parameter(metavar="YYYYMMDD[-YYYYMMDD]")]
 
 
@@ -94,6 +97,6 @@ class WatchOptions:
         Raises:
             UsageError: they make no sense.
         """
-        if self.every <= 0:
-            raise UsageError(f"--every {self.every:g}: give seconds above 0.")
+        if not 0 < self.every <= LONGEST_WAIT:
+            raise UsageError(f"--every {self.every:g}: give seconds above 0, up to {LONGEST_WAIT:,}.")
         self.login.require_consistent()

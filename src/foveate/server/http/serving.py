@@ -96,6 +96,8 @@ def _listening(options: Options) -> socket.socket:
         listening = socket.socket(family, kind, number)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(place)
+    except UnicodeError as error:
+        raise SettingError(f"--host {options.host}: is no host name or address; check it") from error
     except OSError as error:
         raise SettingError(
             f"{options.host}:{options.port} cannot be opened ({error.strerror}); choose another --port"

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -39,7 +39,7 @@ from foveate.server.jobs.worker_pool import CancelledError, LostError, TooSlowEr
 from foveate.server.monitoring import Metrics
 from foveate.server.options import Limits
 from foveate.server.review.current_counts import current_counts_of
-from foveate.server.storage import names
+from foveate.server.storage import names, refusals
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database, NewPhotograph, Record
 from foveate.server.storage.facts import Failure
@@ -231,22 +231,24 @@ class JobQueue:
             key = names.key(submission.name)
             if submission.batch is not None:
                 key = names.unused_key(key, self._database.keys(submission.batch))
-            return self._database.add(
-                NewPhotograph(
-                    id=identifier,
-                    batch=submission.batch,
-                    name=submission.name,
-                    key=key,
-                    field=submission.field,
-                    region=submission.region,
-                    sha256=received.sha256,
-                    width=received.width,
-                    height=received.height,
-                    spacing_mm=received.spacing,
-                    submitted=time.time(),
-                    eye=received.eye or names.eye(submission.name),
-                )
+            photograph = NewPhotograph(
+                id=identifier,
+                batch=submission.batch,
+                name=submission.name,
+                key=key,
+                field=submission.field,
+                region=submission.region,
+                sha256=received.sha256,
+                width=received.width,
+                height=received.height,
+                spacing_mm=received.spacing,
+                submitted=time.time(),
+                eye=received.eye or names.eye(submission.name),
             )
+            try:
+                return self._database.add(photograph)
+            except sqlite3.IntegrityError as error:  # the batch was deleted while the file was read
+                raise errors.not_found("batch") from error
 
     def resubmit(self, record: Record, choice: FieldChoice, region: Part | None) -> Record:
         """Put a photograph that is done or failed into the queue again.
@@ -304,8 +306,22 @@ class JobQueue:
 
     # Deleting
 
-    def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all its files; return whether it existed."""
+    def delete(self, identifier: str, copies: Sequence[str] = ()) -> bool:
+        """Delete a photograph, its copies and all their files; return whether it existed.
+
+        On a full disk the files go first: the database needs some space to delete anything.
+        """
+        identifiers = (*copies, identifier)
+        try:
+            return [self._delete(each) for each in identifiers][-1]
+        except sqlite3.Error as error:
+            if refusals.database_error(error, self._data_dir).code != "no_space":
+                raise
+        for each in identifiers:
+            self._data_dir.delete(self._data_dir.photograph(each).folder)
+        return [self._delete(each) for each in identifiers][-1]
+
+    def _delete(self, identifier: str) -> bool:
         record = self._database.get(identifier)
         if record is None or not self._database.delete(identifier):
             return False

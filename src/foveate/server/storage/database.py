@@ -285,11 +285,15 @@ class Database:
             numbers[row[0]] = row[1]
         return numbers
 
-    def delete_batch(self, identifier: str) -> None:
-        """Delete a batch that holds no photograph any more."""
-        with self.change() as database:
-            database.execute("DELETE FROM batches WHERE id = ?", (identifier,))
+    def delete_batch(self, identifier: str) -> bool:
+        """Delete a batch; return False, and leave it, if it still holds a photograph."""
+        try:
+            with self.change() as database:
+                database.execute("DELETE FROM batches WHERE id = ?", (identifier,))
+        except sqlite3.IntegrityError:
+            return False
         self._wipe()
+        return True
 
     # Photographs
 
@@ -366,8 +370,8 @@ class Database:
         return [row[0] for row in rows]
 
     def _wipe(self) -> None:
-        """Remove deleted data from the write-ahead log, too."""
-        with self._lock:
+        """Remove deleted data from the write-ahead log, too; on a full disk the next call does it."""
+        with self._lock, suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # The queue

@@ -32,9 +32,10 @@ from foveate.geometry import canvas, tiling
 from foveate.inference.settings import DEFAULTS
 from foveate.metrics import Estimate, PixelCounts
 from foveate.metrics.froc import DIAMETERS
+from foveate.models import Package
 from foveate.nets import LocalGlobalUNet
 from foveate.paths import display_path
-from foveate.training import trainer
+from foveate.training import trainer, warm_start
 from foveate.training.recipe import ALONE_STAGES, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.types import ModelContract
@@ -138,8 +139,15 @@ def steps_by_stage(folder: Path) -> dict[StageName, int]:
     return {stage: run.step_count(stage) for stage in COMPARISON_STAGES if run.is_finished(stage)}
 
 
-def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]) -> None:
+def require_not_trained_on(
+    cases: Sequence[Case], training_cases: Sequence[Case], start: Package | None = None
+) -> None:
     """Require that no photograph of the comparison is a training photograph.
+
+    Args:
+        cases: photographs of the comparison.
+        training_cases: photographs of the run.
+        start: the package that the run starts from, which was trained on the photographs that it names.
 
     Raises:
         TrainingError: a photograph is both.
@@ -148,6 +156,11 @@ def require_not_trained_on(cases: Sequence[Case], training_cases: Sequence[Case]
     for case in cases:
         if case.photograph in trained:
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
+        if start is not None and case.name in warm_start.trained_photographs(start):
+            raise TrainingError(
+                f"package {start.name} was trained on {case.name}; compare on photographs that it was not "
+                "trained on, or leave out --start"
+            )
 
 
 def with_tiling(contract: ModelContract, tiling: ComparisonTiling) -> ModelContract:

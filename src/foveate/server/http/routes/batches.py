@@ -62,10 +62,9 @@ def get_batch(services: Services, id: Id) -> schemas.BatchBody:
 def delete(services: Services, id: Id) -> Response:
     """Delete a batch with all its photographs."""
     _batch(services, id)
-    while identifiers := services.database.identifiers(id):  # more may be submitted meanwhile
-        for identifier in identifiers:
+    while not services.database.delete_batch(id):  # more may be submitted meanwhile
+        for identifier in services.database.identifiers(id):
             services.delete(identifier)
-    services.database.delete_batch(id)
     services.events.publish("batch-deleted", {"id": id})
     return Response(status_code=204)
 
