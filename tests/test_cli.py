@@ -468,6 +468,19 @@ def test_an_interrupt_is_one_line_and_its_exit_code(folder, model, tmp_path, sig
     assert (tmp_path / "out" / "summary.csv").read_text().startswith("photograph,status")
 
 
+def test_only_what_can_be_resumed_is_said_to_be(foveate, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("foveate.cli.models.print_model", interrupted)
+    monkeypatch.setattr("foveate.cli.data.check_set", interrupted)
+    for line in ("models show idrid", "data check set"):
+        assert foveate(*line.split()) == (130, "", "foveate: interrupted\n")
+    for command in cli.RESUMABLE:
+        assert "--resume" in foveate(command, "--help")[1]
+    assert "--resume" not in foveate("evaluate", "--help")[1]
+
+
 def test_a_command_leaves_the_handling_of_signals_as_it_was(foveate):
     before = signal.getsignal(signal.SIGTERM)
     foveate("models")

@@ -61,6 +61,18 @@ def test_lesion_is_where_there_is_any_colour(tmp_path, kind, ending):
     np.testing.assert_array_equal(read_mask(path, SHAPE), lesion())
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_lesion_that_is_in_the_transparency_alone_is_not_taken_for_absent(tmp_path, mode):
+    image = Image.new("RGBA", SHAPE[::-1], (0, 0, 0, 0))
+    image.convert(mode).save(tmp_path / "empty.png")
+    image.putalpha(Image.fromarray(lesion().astype(np.uint8) * 255))
+    image.convert(mode).save(tmp_path / "mask.png")
+
+    with pytest.raises(DatasetError, match=r"mask.png: is black and partly transparent, .* of 0 and 255"):
+        read_mask(tmp_path / "mask.png", SHAPE)
+    assert not read_mask(tmp_path / "empty.png", SHAPE).any()
+
+
 def test_an_empty_mask_is_a_mask(tmp_path):
     palette(np.zeros(SHAPE, bool)).save(tmp_path / "mask.tif")
 
@@ -118,6 +130,14 @@ def test_a_damaged_mask_is_refused_or_read_but_nothing_else(tmp_path):
             assert read_mask(path, SHAPE).shape == SHAPE
         except DatasetError as error:
             assert "mask.png" in str(error)  # noqa: PT017 - either is right
+
+
+def test_a_truncated_gif_is_refused(tmp_path):
+    Image.fromarray(lesion()).save(tmp_path / "whole.gif")
+    (tmp_path / "mask.gif").write_bytes((tmp_path / "whole.gif").read_bytes()[:-1] + b",")
+
+    with pytest.raises(DatasetError, match=r"mask.gif: unreadable mask"):
+        read_mask(tmp_path / "mask.gif", SHAPE)
 
 
 def test_a_lesion_without_a_file_is_absent(tmp_path):

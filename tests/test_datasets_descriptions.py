@@ -130,6 +130,26 @@ WRONG = {
         '[lesions]\nEX = "x"\n[splits]\ntrain = "images"\n',
         r"splits\.train is 'images'",
     ),
+    "two stars beside letters": (
+        tiny_layouts.LEAVES.replace("images/*", "images/**.jpg"),
+        r"'images/\*\*\.jpg'; '\*\*' stands for folders and needs a '/' behind it, as in 'images/\*\*/\*'",
+    ),
+    "a folder in place of photographs": (
+        tiny_layouts.LEAVES.replace("images/*", "."),
+        r"photographs is '\.', a folder; give a pattern of files, such as '\*'",
+    ),
+    "a placeholder with a format": (
+        tiny_layouts.LEAVES.replace("{name}", "{name:d}"),
+        r"give placeholders without a format, such as \{name\}",
+    ),
+    "a placeholder with a conversion": (
+        tiny_layouts.LEAVES.replace("{name}", "{name!z}"),
+        r"give placeholders without a format, such as \{name\}",
+    ),
+    "stars in masks": (
+        tiny_layouts.LEAVES.replace('"masks/', '"masks/*/'),
+        r"'\*' has no meaning there: write \{folder\} for the folders of the photograph",
+    ),
     "no photographs": (
         tiny_layouts.LEAVES.replace('photographs = "images/*"', ""),
         r"splits\.train\.photographs is missing; it must be a string",

@@ -86,6 +86,31 @@ def test_a_damaged_map_is_refused(tmp_path, name, content):
         sources.read_map(tmp_path / name, SHAPE)
 
 
+def damaged_archives(folder):
+    """Return a content for each exception that damaged NumPy files raise beside those of Python's files."""
+    np.savez(folder / "empty.npz")
+    np.savez_compressed(folder / "whole.npz", probability=np.random.default_rng(0).random(SHAPE))
+    whole = (folder / "whole.npz").read_bytes()
+    directory = whole.index(b"PK\1\2")
+    start = whole.index(b"probability.npy") + len(b"probability.npy") + 20  # after zip64's extra field
+    yield "empty.npz", (folder / "empty.npz").read_bytes()  # IndexError
+    yield "deflate.npz", whole[:start] + b"\xff" * 20 + whole[start + 20 :]  # zlib.error
+    yield "method.npz", whole[: directory + 10] + b"\x63" + whole[directory + 11 :]  # NotImplementedError
+    yield "encrypted.npz", whole[: directory + 8] + b"\1" + whole[directory + 9 :]  # RuntimeError
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (5, 7"
+    yield "header.npy", b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header  # TokenError
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999, 99999, 999), }\n"
+    yield "huge.npy", b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(99)  # MemoryError
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    for name, content in damaged_archives(tmp_path):
+        (tmp_path / name).write_bytes(content)
+
+        with pytest.raises(DatasetError, match=f"{name}: unreadable map"):
+            sources.read_map(tmp_path / name, SHAPE)
+
+
 def test_an_npz_of_several_arrays_needs_one_called_probability(tmp_path):
     np.savez(tmp_path / "a.npz", one=np.zeros(SHAPE), other=np.zeros(SHAPE))
 

@@ -424,6 +424,18 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, 
     assert tree(job.out) == whole
 
 
+def test_an_old_result_that_cannot_be_removed_fails_one_photograph(finished):
+    mask = finished.out / "masks" / "a_EX.png"
+    mask.unlink()
+    mask.mkdir()
+
+    report = run(replace(finished, resume=True))
+
+    (failure,) = report.failures
+    assert (failure.name, [row.name for row in report.rows]) == ("a", ["a", "b", "clinic/a"])
+    assert "a_EX.png: cannot be written" in failure.error
+
+
 @pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EACCES])
 def test_an_error_that_concerns_one_file_fails_one_photograph(job, monkeypatch, number):
     real = atomic_files.write_file

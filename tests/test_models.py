@@ -190,7 +190,7 @@ def test_a_folder_without_manifest_is_no_package(tmp_path):
         models.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[1]", b"7", b'"tiny"'])
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[1]", b"7", b'"tiny"', b"[" * 100_000])
 def test_a_manifest_that_is_no_object_is_refused_by_name(copy, text):
     (copy / "manifest.json").write_bytes(text)
 
@@ -247,6 +247,7 @@ def test_every_key_is_required_and_named_with_the_manifest(copy, key):
         ("views.overlap", -1),
         ("views.overlap", 64),
         ("field.diameter_px", 63),
+        ("field.diameter_px", 10**400),
         ("field.scale_tolerance", -0.1),
         ("field.rule", "guess"),
         ("views.part", 1),

@@ -717,6 +717,9 @@ def test_a_file_given_by_itself_is_meant_whatever_its_ending(clinic):
         ("clinic/b*", ["bob/left"], 2),
         ("clinic/bob/*", ["left"], 2),
         ("clinic/**", ["ann/left", "ann/right", "ann/2024/left", "bob/left"], 2),
+        ("**/left.*", ["clinic/ann/2024/left", "clinic/ann/left", "clinic/bob/left"], 0),
+        ("clinic/**/2024/**/*.png", ["ann/2024/left"], 0),
+        ("c*/**/[a]??/*.jpg", ["clinic/ann/left"], 0),
         ("clinic/ann/[lr]*.[jJ]*", ["left", "right"], 0),
         ("cl?nic/ann/*.jpg", ["clinic/ann/left"], 0),
         ("clinic/ann/../bob/*.tiff", ["left"], 0),
@@ -750,6 +753,18 @@ def test_a_file_named_after_it_was_skipped_is_not_counted_as_skipped(clinic):
 
     assert [photograph.name for photograph in listed.photographs] == ["left", "scan"]
     assert listed.skipped == 1
+
+
+@pytest.mark.parametrize("pattern", ["clinic/**", "clinic/**/*", "clinic/**/*.jpg", "clinic/**/ann/**/*.jpg"])
+def test_globs_end_where_links_lead_round_in_circles(clinic, pattern):
+    for number in range(4):  # with two links, Python's glob takes as long as the universe
+        (clinic / f"loop{number}").symlink_to(clinic, target_is_directory=True)
+        (clinic / "ann" / f"loop{number}").symlink_to(clinic / "ann", target_is_directory=True)
+
+    photographs = {os.path.realpath(file.path) for file in list_files([pattern]).photographs}
+
+    assert str(clinic / "ann" / "left.jpg") in photographs
+    assert len(photographs) == (1 if pattern.endswith("jpg") else 4)
 
 
 def test_links_are_followed_and_loops_end(clinic):

@@ -29,6 +29,10 @@ FAILED, USAGE = 1, 2
 """Exit codes. A process that a signal ends has 128 plus the signal's number, as in shells."""
 
 
+RESUMABLE = ("predict", "train")
+"""Commands with an option --resume; others start anew, or continue without it."""
+
+
 class _Terminated(BaseException):
     """SIGTERM arrived. Not an Exception, so that no `except Exception` swallows it."""
 
@@ -60,10 +64,15 @@ def _run(arguments: Sequence[str]) -> int:
     except FoveateError as error:
         return _fail(_single_line(error), FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted; continue a run with --resume", 128 + signal.SIGINT)
+        return _fail(f"interrupted{_remedy(arguments)}", 128 + signal.SIGINT)
     except _Terminated:
-        return _fail("terminated; continue a run with --resume", 128 + signal.SIGTERM)
+        return _fail(f"terminated{_remedy(arguments)}", 128 + signal.SIGTERM)
     return code if isinstance(code, int) else 0
+
+
+def _remedy(arguments: Sequence[str]) -> str:
+    """Return how a command that was stopped is continued, for those that can be."""
+    return "; continue a run with --resume" if arguments and arguments[0] in RESUMABLE else ""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

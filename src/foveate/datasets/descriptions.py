@@ -125,7 +125,7 @@ def _folders(split: str, value: object, codes: tuple[str, ...]) -> Folders:
         {code: mask.replace("{lesion}", code) for code, mask in masks.items()}, f"{where}.masks"
     )
     return Folders(
-        photographs=_relative_pattern(_get(value, "photographs", str, where=where), f"{where}.photographs"),
+        photographs=_photographs(_get(value, "photographs", str, where=where), f"{where}.photographs"),
         masks={code: (_mask(mask, code, f"{where}.masks"),) for code, mask in masks.items()},
         annotated=tuple(code for code in codes if code in annotated),
     )
@@ -144,7 +144,8 @@ def _require_own_masks(patterns: Mapping[str, str], where: str) -> None:
 def _mask(pattern: str, code: str, where: str) -> str:
     """Return the pattern of the masks of one lesion."""
     try:
-        used = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
+        parts = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
+        used = {name for _, name, _, _ in parts}
     except ValueError as error:
         raise DatasetError(
             f"{where} is {pattern!r}, which is not a pattern ({error}); write {{name}} where the "
@@ -155,9 +156,30 @@ def _mask(pattern: str, code: str, where: str) -> str:
             f"{where} is {pattern!r}, and {{{min(used - PLACEHOLDERS)}}} is not a placeholder; use "
             f"{', '.join(f'{{{name}}}' for name in sorted(PLACEHOLDERS))}"
         )
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise DatasetError(
+            f"{where} is {pattern!r}; give placeholders without a format, such as {{name}}, not {{name:10}}"
+        )
+    if "*" in pattern:
+        raise DatasetError(
+            f"{where} is {pattern!r}; '*' has no meaning there: write {{folder}} for the folders of the "
+            "photograph, {name} for its name"
+        )
     if "name" not in used:
         raise DatasetError(f"{where} is {pattern!r}, the same mask for all photographs; add {{name}}")
     return _relative_pattern(pattern, where).replace("{lesion}", code)
+
+
+def _photographs(pattern: str, where: str) -> str:
+    """Return the pattern of the photographs."""
+    parts = PurePosixPath(_relative_pattern(pattern, where)).parts
+    if not parts:
+        raise DatasetError(f"{where} is {pattern!r}, a folder; give a pattern of files, such as '*'")
+    if any("**" in part and part != "**" for part in parts):
+        raise DatasetError(
+            f"{where} is {pattern!r}; '**' stands for folders and needs a '/' behind it, as in 'images/**/*'"
+        )
+    return pattern
 
 
 def _relative_pattern(pattern: str, where: str) -> str:

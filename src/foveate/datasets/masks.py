@@ -7,6 +7,7 @@ Ignores: cases, and where masks are.
 |--------------------------------------|------------------------------------------------------------------|
 | grey or colour                       | lesion where any level is above 0, or reaches `lesion_from`      |
 | transparency                         | ignored: alpha is 255 everywhere in one official IDRiD mask      |
+| black, partly transparent            | refused: the lesion is in what is ignored                        |
 | palette with a black entry           | lesion where the colour is not black, so that dark red counts    |
 | palette without a black entry        | lesion where the index is not 0                                  |
 | palette whose used entries are black | refused: no entry can be distinguished from the background       |
@@ -18,6 +19,7 @@ Ignores: cases, and where masks are.
 Shape letters: H W photograph.
 """
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +37,17 @@ LARGEST_SHARE = 0.30
 """Largest share of its photograph that a mask may cover: above it, the file was misread or is not a lesion
 mask. The largest mask of IDRiD covers 14.9 %."""
 
-DAMAGED = (OSError, EOFError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+DAMAGED = (
+    *(OSError, EOFError, SyntaxError, TypeError, ValueError, LookupError, OverflowError),
+    *(struct.error, Image.DecompressionBombError),
+)
 """Exceptions that Pillow raises on files that violate their format."""
 
 LOSSY = frozenset({"JPEG", "MPO"})
 """Formats that blur the edges of a mask: faint levels around a lesion are not lesion."""
+
+WITH_ALPHA = frozenset({"RGBA", "LA", "PA"})
+"""Modes of Pillow that have transparency beside their levels."""
 
 FULL_LEVEL = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 """The level of full certainty, by the type of a grey or coloured mask."""
@@ -192,12 +200,24 @@ def _content(path: Path, image: Image.Image) -> MaskFile:
     if image.mode == "P":
         levels, colours = _palette_lesion(path, image)
     else:
-        has_alpha = image.mode in ("RGBA", "LA", "PA")
-        levels = np.asarray(image.convert("RGB") if has_alpha else image)
+        levels = np.asarray(image.convert("RGB") if image.mode in WITH_ALPHA else image)
+        _require_colours(path, image, levels)
     if not isinstance(image, TiffImageFile):  # Pillow turns a TIFF upright while loading it
         levels = turn_upright(levels, exif_orientation(image.info.get("exif", b"")))
     native = levels.astype(levels.dtype.newbyteorder("="), copy=False)
     return MaskFile(path=path, levels=np.ascontiguousarray(native), colours=colours, is_lossy=is_lossy)
+
+
+def _require_colours(path: Path, image: Image.Image, levels: Shaped[np.ndarray, "H W ..."]) -> None:
+    """Raise DatasetError for a black picture whose lesion can only be in its transparency."""
+    if image.mode not in WITH_ALPHA or levels.any():
+        return
+    lowest, highest = image.getchannel("A").getextrema()
+    if lowest != highest:
+        raise DatasetError(
+            f"{display_path(path)}: is black and partly transparent, and transparency is ignored; save it as "
+            "a grey PNG of 0 and 255"
+        )
 
 
 def _palette_lesion(path: Path, image: Image.Image) -> tuple[Bool[np.ndarray, "H W"], int]:

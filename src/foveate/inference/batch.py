@@ -13,7 +13,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -217,7 +217,8 @@ def process_photograph(
         _clear(job, file)
         raise error.cause from None
     except Exception as error:  # a bug that one photograph triggers fails only that photograph
-        _clear(job, file)
+        with suppress(OutputError):  # what cannot be removed may be why it failed: the others are done
+            _clear(job, file)
         row = SummaryRow(name=file.name, status="failed", error=_error_line(file, error))
         stop = error if is_disk_error(error) else None
         return Outcome(row=row, stop=stop, error_type=type(error).__name__, seconds=clock.seconds)

@@ -177,7 +177,7 @@ def parse(text: bytes, source: str) -> dict[str, object]:
     """
     try:
         content = json.loads(text)
-    except ValueError as error:  # bytes that are not UTF-8, or text that is not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         raise PackageError(f"{source}: not valid JSON ({error}); export the package again") from None
     if not isinstance(content, dict):
         type_name = TYPE_NAMES.get(type(content), "a value")
@@ -229,7 +229,7 @@ class _Reader:
 
     def typed(self, key: str, value: object, kind: type[T]) -> T:
         """Return a value, which must have a type."""
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) < 1 << 63:  # larger ones may be no floats
             value = float(value)
         is_valid = type(value) is kind and not (isinstance(value, float) and not math.isfinite(value))
         if not is_valid or not isinstance(value, kind):  # True is an int for Python, but no whole number

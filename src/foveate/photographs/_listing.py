@@ -169,8 +169,7 @@ class _Walk:
 
     def _matches(self, pattern: Path) -> Iterator[_Candidate]:
         """Yield the files that a glob matches, and those in the folders that it matches."""
-        matched = glob.glob(str(pattern), recursive=True)  # noqa: PTH207, Path.glob takes no absolute pattern
-        matches = sorted((Path(match) for match in matched), key=lambda path: path.parts)
+        matches = sorted(_glob(pattern), key=lambda path: path.parts)
         if not matches:
             raise PhotographError(f"{display_path(pattern)}: matches nothing; check the pattern")
         magic = [glob.has_magic(part) for part in pattern.parts].index(True)
@@ -217,6 +216,28 @@ class _Walk:
     def _is_excluded(self, path: Path) -> bool:
         """Return whether a path leads into the folder that is left out."""
         return self.excluded is not None and f"{os.path.realpath(path)}/".startswith(f"{self.excluded}/")
+
+
+def _glob(pattern: Path) -> Iterator[Path]:
+    """Yield the paths that a glob matches; for `**` at its end, the folder that holds them all.
+
+    Below `**` no folder is visited twice: Python's own glob follows loops of links for ever.
+    """
+    deep = pattern.parts.index("**") if "**" in pattern.parts else len(pattern.parts)
+    above, below = Path(*pattern.parts[:deep]), pattern.parts[deep + 1 :]
+    matched = map(Path, glob.glob(str(above)))  # noqa: PTH207, Path.glob takes no absolute pattern
+    if not below:
+        yield from (path for path in matched if deep == len(pattern.parts) or is_folder(path))
+        return
+    visited: set[str] = set()
+    for folder in matched:
+        for place, inside, _ in os.walk(folder, followlinks=True):
+            if (real := os.path.realpath(place)) in visited:
+                inside.clear()
+                continue
+            visited.add(real)
+            inside[:] = sorted(name for name in inside if not is_hidden(name))
+            yield from _glob(Path(glob.escape(place), *below))
 
 
 def is_hidden(name: str) -> bool:
