@@ -383,7 +383,7 @@ def test_after_a_deletion_the_next_photograph_is_open(opened):
     until_open(page, b)
     settle(page)
 
-    assert page.locator("#current-photograph").inner_text() == "b · 1 of 2"
+    assert page.locator("#current-photograph").text_content() == "b · 1 of 2"
 
 
 # ---- answers that come late or not at all ----

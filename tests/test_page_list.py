@@ -94,7 +94,7 @@ def select(page, *names):
 def test_the_first_that_was_dropped_opens_first_and_next_goes_on(dropped):
     places = []
     for _ in range(3):
-        places.append(dropped.locator("#current-photograph").inner_text())
+        places.append(dropped.locator("#current-photograph").text_content())
         dropped.keyboard.press("n")
         dropped.wait_for_timeout(200)
 
@@ -126,7 +126,7 @@ def test_one_key_marks_as_reviewed_and_goes_on(dropped, address):
     for _ in range(3):
         dropped.keyboard.press("t")
         dropped.wait_for_timeout(200)
-        places.append(dropped.locator("#current-photograph").inner_text())
+        places.append(dropped.locator("#current-photograph").text_content())
 
     assert places == ["b_OS · 2 of 3", "c · 3 of 3", "c · 3 of 3"]
     until_on_server(dropped, address, lambda held: all(stored["reviewed"] for stored in held.values()))
@@ -360,6 +360,28 @@ def test_a_batch_is_named_after_the_time_of_whoever_adds_it(browser, address, fi
     context.close()
 
     assert abs(datetime.now(india) - added) < timedelta(minutes=3)
+
+
+@pytest.mark.parametrize("width", [1440, 768, 720, 390])
+def test_of_a_long_name_the_place_in_the_list_stays_readable_and_the_head_keeps_its_rows(
+    browser, address, dropped, width
+):
+    listed = on_server(dropped, address)["c"] | {"name": "a name that is far too long " * 4}
+
+    def prepare(page):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.route(f"**/api/photographs/{listed['id']}", lambda route: route.fulfill(json=listed))
+
+    with new_page(browser, address, prepare) as page:
+        page.evaluate("(id) => { location.hash = id; }", listed["id"])
+        until(page, "() => document.getElementById('current-photograph').textContent.startsWith('a name')")
+        output = page.locator("#current-photograph").bounding_box()
+        shown = page.locator("#current-photograph .position").bounding_box()
+        height = page.locator(".top").bounding_box()["height"]
+
+    assert shown["x"] + shown["width"] <= output["x"] + output["width"] + 1
+    assert output["x"] + output["width"] <= width
+    assert height < (60 if width > 700 else 150)
 
 
 OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].flatMap((row) => {

@@ -162,7 +162,9 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     byId("previous").disabled = at <= 0;
     byId("next").disabled = at < 0 || at >= ids.length - 1;
     const name = state.photograph?.name ?? "No photograph";
-    byId("current-photograph").textContent = at < 0 ? name : `${name} · ${at + 1} of ${ids.length}`;
+    const position = at < 0 ? "" : ` · ${at + 1} of ${ids.length}`;
+    const parts = [element("span", { class: "name", title: name }, name), element("span", { class: "position" }, position)];
+    byId("current-photograph").replaceChildren(...parts);
   }
 
   // ---- opening ----
