@@ -383,7 +383,7 @@ def test_after_a_deletion_the_next_photograph_is_open(opened):
     until_open(page, b)
     settle(page)
 
-    assert page.locator("#current-photograph").inner_text() == "b · 1 of 2"
+    assert page.locator("#current-photograph").text_content() == "b · 1 of 2"
 
 
 # ---- answers that come late or not at all ----
@@ -424,6 +424,41 @@ def test_a_list_that_was_asked_for_before_a_deletion_does_not_bring_the_photogra
     page.wait_for_timeout(300)
 
     assert page.locator("#photographs li[data-id]").count() == 2
+
+
+def test_an_upload_whose_answer_comes_after_its_result_is_shown_as_done(opened, address, files):
+    page, _ = opened  # one that is opened is loaded anew; this one is only listed
+    page.route("**/api/photographs", lambda route: answer_late(route, page, address))
+    page.set_input_files("#files", files / "d.png")
+    until(page, "() => document.querySelector('#uploads li')")
+    until(page, "() => !document.querySelector('#uploads li')")
+    page.wait_for_timeout(300)
+
+    assert page.locator("#photographs li.done").count() == 4
+
+
+def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(page, address, files, tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), (70, 80, 90), np.uint8))  # no disc
+    page.set_input_files("#files", tmp_path / "grey.png")
+    button = page.get_by_role("button", name="Analyse the whole photograph")
+    button.wait_for()
+    page.route("**/again", lambda route: answer_late(route, page, address))
+    button.click()
+    until(page, "() => foveate.state.result")
+    page.wait_for_timeout(300)
+
+    assert page.locator("#photographs li[data-id]").get_attribute("class").split() == ["done", "open"]
+
+
+def answer_late(route, page, address):
+    """Let an answer arrive after the photograph that it is about is done, and an event has said so."""
+    if route.request.method != "POST":
+        return route.fallback()
+    answer = route.fetch()
+    assert answer.json()["state"] in ("queued", "looking")
+    on_server(page, address, f"{answer.json()['id']}?wait=30")
+    time.sleep(1)  # the page's events go on meanwhile
+    return route.fulfill(response=answer)
 
 
 def test_a_batch_that_cannot_be_created_at_once_is_created_later(page, address, files):

@@ -1,8 +1,10 @@
 """The way through a stack of photographs: the list in a browser, with a few real ones and with 2,000."""
 
+import json
 import re
 import zipfile
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -92,7 +94,7 @@ def select(page, *names):
 def test_the_first_that_was_dropped_opens_first_and_next_goes_on(dropped):
     places = []
     for _ in range(3):
-        places.append(dropped.locator("#current-photograph").inner_text())
+        places.append(dropped.locator("#current-photograph").text_content())
         dropped.keyboard.press("n")
         dropped.wait_for_timeout(200)
 
@@ -124,7 +126,7 @@ def test_one_key_marks_as_reviewed_and_goes_on(dropped, address):
     for _ in range(3):
         dropped.keyboard.press("t")
         dropped.wait_for_timeout(200)
-        places.append(dropped.locator("#current-photograph").inner_text())
+        places.append(dropped.locator("#current-photograph").text_content())
 
     assert places == ["b_OS · 2 of 3", "c · 3 of 3", "c · 3 of 3"]
     until_on_server(dropped, address, lambda held: all(stored["reviewed"] for stored in held.values()))
@@ -323,6 +325,63 @@ def test_the_counts_of_four_lesions_and_all_marks_lie_within_the_row(browser, ad
 
         assert [text.split() for text in shown] == [[code, str(count)] for code, count in FOUR.items()]
         assert page.evaluate(CLIPPED) == []
+
+
+def test_the_place_in_the_queue_is_told_as_others_are_analysed(browser, address, dropped):
+    waiting = on_server(dropped, address)["c"] | {"state": "queued", "result": None, "batch": None}
+    listed = [waiting | {"id": f"{number:032x}", "position": number} for number in (1, 2, 3)]
+    event = f"event: photograph\ndata: {json.dumps(listed[0] | {'state': 'looking', 'position': None})}\n\n"
+    stream = {"status": 200, "content_type": "text/event-stream", "body": event}
+
+    def prepare(page):
+        answer = {"photographs": listed, "total": 3}
+        page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
+        page.route("**/api/events", lambda route: route.fulfill(**stream))
+
+    with new_page(browser, address, prepare) as page:
+        until(page, "() => document.querySelector('#photographs li.looking')")
+        states = page.locator("#photographs li.queued .line").all_inner_texts()
+
+    assert states == ["Waiting, position 1", "Waiting, position 2"]
+
+
+def test_a_batch_is_named_after_the_time_of_whoever_adds_it(browser, address, files):
+    india = timezone(timedelta(hours=5, minutes=30))
+    context = browser.new_context(viewport=DESKTOP, timezone_id="Asia/Kolkata")
+    page = context.new_page()
+    page.goto(address)
+    until(page, "() => window.foveate?.state.server")
+    page.set_input_files("#files", [files / "a_OD.png", files / "b_OS.png"])
+    until(page, f"() => {DONE} === 2")
+    name = page.locator(".batch-name").inner_text()
+    added = datetime.strptime(name, "%Y-%m-%d %H:%M, 2 photographs").replace(tzinfo=india)
+    for photograph in on_server(page, address).values():
+        page.request.delete(f"{address}/api/photographs/{photograph['id']}")
+    context.close()
+
+    assert abs(datetime.now(india) - added) < timedelta(minutes=3)
+
+
+@pytest.mark.parametrize("width", [1440, 768, 720, 390])
+def test_of_a_long_name_the_place_in_the_list_stays_readable_and_the_head_keeps_its_rows(
+    browser, address, dropped, width
+):
+    listed = on_server(dropped, address)["c"] | {"name": "a name that is far too long " * 4}
+
+    def prepare(page):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.route(f"**/api/photographs/{listed['id']}", lambda route: route.fulfill(json=listed))
+
+    with new_page(browser, address, prepare) as page:
+        page.evaluate("(id) => { location.hash = id; }", listed["id"])
+        until(page, "() => document.getElementById('current-photograph').textContent.startsWith('a name')")
+        output = page.locator("#current-photograph").bounding_box()
+        shown = page.locator("#current-photograph .position").bounding_box()
+        height = page.locator(".top").bounding_box()["height"]
+
+    assert shown["x"] + shown["width"] <= output["x"] + output["width"] + 1
+    assert output["x"] + output["width"] <= width
+    assert height < (60 if width > 700 else 150)
 
 
 OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].flatMap((row) => {

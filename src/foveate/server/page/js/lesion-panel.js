@@ -12,8 +12,11 @@ import { countAndArea, formatProbability, MAX_LEVEL } from "./thresholds.js";
 const NEXT_STYLE = { outline: "fill", fill: "heat", heat: "outline" };
 const REST_MS = 250; // after the last move of a threshold, until it is saved and the regions are listed again
 
-/** onAnalysed(photograph): called when the server analyses a photograph again. */
-export function createLesionPanel(state, outbox, onAnalysed) {
+/**
+ * now(): the time of the store's clock. onAnalysed(photograph, requested): the server analyses a photograph again, as
+ * was asked for at the time `requested`.
+ */
+export function createLesionPanel(state, outbox, { now, onAnalysed }) {
   const rows = new Map(); // lesion code -> the elements of its row
   const selectStyle = radioGroup(
     byId("outline-style"),
@@ -57,7 +60,8 @@ export function createLesionPanel(state, outbox, onAnalysed) {
 
   async function analyseWhole(id) {
     try {
-      onAnalysed(await api.analyseAgain(id, { field: "full" }));
+      const requested = now();
+      onAnalysed(await api.analyseAgain(id, { field: "full" }), requested);
     } catch (error) {
       showFailure(error);
     }
@@ -185,7 +189,8 @@ export function createLesionPanel(state, outbox, onAnalysed) {
   /** Return how many pixels differ from the model's mask at a threshold's level; "" if none do. */
   function editedText(table, level) {
     const [added, erased] = [table?.added_px[level], table?.erased_px[level]];
-    return added || erased ? `+${formatNumber(added)} −${formatNumber(erased)} px by hand` : "";
+    const parts = [added ? `+${formatNumber(added)}` : "", erased ? `−${formatNumber(erased)}` : ""];
+    return added || erased ? `${parts.filter(Boolean).join(" ")} px by hand` : "";
   }
 
   // ---- thresholds ----

@@ -83,11 +83,12 @@ const loupe = createLoupe(viewer);
 // ---- lists and panels ----
 
 const uploads = createUploads({
-  onUploaded: (photograph) => list.add(photograph),
+  now: store.now,
+  onUploaded: (photograph, requested) => list.add(photograph, requested),
   onChange: () => list.render(),
 });
 const list = createPhotographList(state, store, outbox, () => uploads.count());
-const lesions = createLesionPanel(state, outbox, list.add);
+const lesions = createLesionPanel(state, outbox, { now: store.now, onAnalysed: list.add });
 const regions = createRegionList(state, viewer.showBox, corrections);
 const stage = createStage(state, viewer, layers, annotations, {
   progress: (id) => store.get(id)?.progress ?? 0,

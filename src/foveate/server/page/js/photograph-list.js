@@ -60,10 +60,14 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       isCurrent: id === currentId(),
       place: places.get(id),
       count: ids.length,
+      waiting: waiting.get(id),
     };
   }
 
   let places = new Map(); // photograph id -> its place in the list, from 1
+  let waiting = new Map(); // photograph id -> its place in the server's queue, from 1: first added, first analysed
+
+  const placesOf = (ordered) => new Map(ordered.map((id, index) => [id, index + 1]));
 
   const currentId = () => (places.has(current) ? current : places.has(state.view?.id) ? state.view.id : ids[0]);
 
@@ -138,7 +142,8 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       burdens,
     });
     ids = entries.flatMap(({ photograph }) => photograph?.id ?? []);
-    places = new Map(ids.map((id, index) => [id, index + 1]));
+    places = placesOf(ids);
+    waiting = placesOf(photographs.filter(({ state }) => state === "queued").map(({ id }) => id));
   }
 
   function renderSummary() {
@@ -157,7 +162,9 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     byId("previous").disabled = at <= 0;
     byId("next").disabled = at < 0 || at >= ids.length - 1;
     const name = state.photograph?.name ?? "No photograph";
-    byId("current-photograph").textContent = at < 0 ? name : `${name} · ${at + 1} of ${ids.length}`;
+    const position = at < 0 ? "" : ` · ${at + 1} of ${ids.length}`;
+    const parts = [element("span", { class: "name", title: name }, name), element("span", { class: "position" }, position)];
+    byId("current-photograph").replaceChildren(...parts);
   }
 
   // ---- opening ----
@@ -270,12 +277,17 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     render();
   }
 
-  /** Add an uploaded photograph to the list; open it if none is open. */
-  function add(photograph) {
-    if (!store.receive(photograph)) return;
-    store.addToList(photograph.id);
-    update(photograph.id);
-    if (!state.view) open(photograph.id);
+  /**
+   * Add a photograph, as a request answered that was sent at a time, to the list; open it if none is open. Events
+   * may have told a newer state before the answer came: that it is being analysed, done, or deleted.
+   */
+  function add(photograph, requested) {
+    const { id } = photograph;
+    store.receive(photograph, requested);
+    if (!store.get(id)) return;
+    store.addToList(id);
+    update(id);
+    if (!state.view) open(id);
   }
 
   /** Return whether the list holds a grader's copy in place of a photograph. */

@@ -12,8 +12,9 @@ export const EYES = { right: ["R", "Right eye"], left: ["L", "Left eye"] };
 /**
  * Return the row of a photograph.
  *
- * shown: {isOpen, isSelecting, isSelected, isCurrent, place, count}; Tab reaches only the controls of the
- * current row, arrow keys reach the other rows. act: {open, remove, select}, called with the id.
+ * shown: {isOpen, isSelecting, isSelected, isCurrent, place, count, waiting}; `waiting` is its place in the queue.
+ * Tab reaches only the controls of the current row, arrow keys reach the other rows. act: {open, remove, select},
+ * called with the id.
  */
 export function photographRow(photograph, shown, act) {
   const { id, name } = photograph;
@@ -43,7 +44,7 @@ export function photographRow(photograph, shown, act) {
             "span",
             { class: "text" },
             title(photograph),
-            statusOf(photograph),
+            statusOf(photograph, shown.waiting),
           ),
       ),
       shown.isSelecting
@@ -109,7 +110,7 @@ const mark = (className, text, label) =>
     element("span", { class: "visually-hidden" }, `${label}, `),
   );
 
-function statusOf(photograph) {
+function statusOf(photograph, waiting) {
   const muted = (...content) => element("span", { class: "small muted line" }, ...content);
   switch (photograph.state) {
     case "failed": {
@@ -117,7 +118,7 @@ function statusOf(photograph) {
       return element("span", { class: "small bad line", title: text }, `Failed: ${text}`);
     }
     case "queued":
-      return muted(photograph.position ? `Waiting, position ${photograph.position}` : "Waiting");
+      return muted(`Waiting, position ${waiting}`);
     case "looking":
       return muted(
         "Analysing ",

@@ -22,8 +22,11 @@ const WAITING = {
 const collator = new Intl.Collator("en", { numeric: true }); // the files of a folder come in any order
 const UNFINISHED = "foveate-uploads"; // key in the session storage for names, while the page is reloaded
 
-/** onUploaded(photograph): it is on the server. onChange(): the number of uploads has changed. */
-export function createUploads({ onUploaded, onChange }) {
+/**
+ * now(): the time of the store's clock. onUploaded(photograph, requested): it is on the server, as it was at a time
+ * after `requested`. onChange(): the number of uploads has changed.
+ */
+export function createUploads({ now, onUploaded, onChange }) {
   let uploads = []; // {name, file, batch, status, state: "waiting", "sending" or "refused"}
   let over = 0; // elements that files are being dragged over
 
@@ -101,7 +104,8 @@ export function createUploads({ onUploaded, onChange }) {
    * identifier.
    */
   function newBatch(count) {
-    const name = `${new Date().toISOString().slice(0, 16).replace("T", " ")}, ${count} photographs`;
+    const time = new Date().toLocaleString("sv").slice(0, 16); // Swedish writes 2026-11-29 07:24
+    const name = `${time}, ${count} photographs`;
     let created = null;
     return () => {
       created ??= api.createBatch(name).then(
@@ -125,9 +129,10 @@ export function createUploads({ onUploaded, onChange }) {
     Object.assign(upload, { state: "sending", status: "Uploading" });
     render();
     try {
+      const requested = now();
       const photograph = await submit(upload);
       uploads = uploads.filter((listed) => listed !== upload);
-      onUploaded(photograph);
+      onUploaded(photograph, requested);
     } catch (error) {
       Object.assign(upload, { state: "refused", status: error.message });
     }
