@@ -144,19 +144,19 @@ def _require_own_masks(patterns: Mapping[str, str], where: str) -> None:
 def _mask(pattern: str, code: str, where: str) -> str:
     """Return the pattern of the masks of one lesion."""
     try:
-        parts = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
-        used = {name for _, name, _, _ in parts}
+        parsed = string.Formatter().parse(pattern)
+        parts = [(name, form, conversion) for _, name, form, conversion in parsed if name is not None]
     except ValueError as error:
         raise DatasetError(
             f"{where} is {pattern!r}, which is not a pattern ({error}); write {{name}} where the "
             "photograph's name stands"
         ) from error
-    if not used <= PLACEHOLDERS:
+    if unknown := {name for name, _, _ in parts} - PLACEHOLDERS:
         raise DatasetError(
-            f"{where} is {pattern!r}, and {{{min(used - PLACEHOLDERS)}}} is not a placeholder; use "
+            f"{where} is {pattern!r}, and {{{min(unknown)}}} is not a placeholder; use "
             f"{', '.join(f'{{{name}}}' for name in sorted(PLACEHOLDERS))}"
         )
-    if any(form or conversion for _, _, form, conversion in parts):
+    if any(form or conversion for _, form, conversion in parts):
         raise DatasetError(
             f"{where} is {pattern!r}; give placeholders without a format, such as {{name}}, not {{name:10}}"
         )
