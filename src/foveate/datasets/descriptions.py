@@ -165,7 +165,7 @@ def _mask(pattern: str, code: str, where: str) -> str:
             f"{where} is {pattern!r}; '*' has no meaning there: write {{folder}} for the folders of the "
             "photograph, {name} for its name"
         )
-    if "name" not in used:
+    if "name" not in (name for name, _, _ in parts):
         raise DatasetError(f"{where} is {pattern!r}, the same mask for all photographs; add {{name}}")
     return _relative_pattern(pattern, where).replace("{lesion}", code)
 
