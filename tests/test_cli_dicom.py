@@ -260,8 +260,8 @@ def test_a_token_that_no_header_can_hold_is_named(foveate, tmp_path):
         (("--keep-days", "inf"), "--keep-days is inf; give a number of days"),
         (("--keep-days", "1e12"), "--keep-days is 1e+12; give a number of days"),
         (("--keep-days", "1e7"), "results are kept for 10,000,000 days; give at most 36,525"),
-        (("--limit-seconds", "nan"), "limit seconds is nan; give a number above 0"),
-        (("--limit-seconds", "inf"), "limit seconds is inf; give a number above 0"),
+        (("--limit-seconds", "nan"), "limit seconds is nan; give more than 0"),
+        (("--limit-seconds", "inf"), "limit seconds is inf; give a finite number"),
     ],
 )
 def test_limits_of_the_server_that_are_none_are_refused(foveate, tmp_path, options, line):

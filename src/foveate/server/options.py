@@ -52,8 +52,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("bytes", "pixels", "waiting", "seconds", "upload_seconds"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise SettingError(f"limit {name} is {getattr(self, name)}; give a number above 0")
+            limit = getattr(self, name)
+            if not limit > 0:  # NaN fails as well
+                raise SettingError(f"limit {name} is {limit}; give more than 0")
+            if not math.isfinite(limit):
+                raise SettingError(f"limit {name} is {limit}; give a finite number")
         if self.keep is not None and self.keep > LONGEST_KEEP:
             raise SettingError(
                 f"results are kept for {self.keep.days:,} days; give at most {LONGEST_KEEP.days:,}, or leave "
