@@ -144,8 +144,8 @@ def _require_own_masks(patterns: Mapping[str, str], where: str) -> None:
 def _mask(pattern: str, code: str, where: str) -> str:
     """Return the pattern of the masks of one lesion."""
     try:
-        parts = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
-        used = {name for _, name, _, _ in parts}
+        parts = list(string.Formatter().parse(pattern))
+        used = {name for _, name, _, _ in parts if name is not None}
     except ValueError as error:
         raise DatasetError(
             f"{where} is {pattern!r}, which is not a pattern ({error}); write {{name}} where the "
