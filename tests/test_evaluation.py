@@ -1,5 +1,7 @@
 """Systems with a known answer get the figures that were computed by hand, and the report shows them."""
 
+import errno
+import itertools
 import json
 import os
 import re
@@ -16,7 +18,7 @@ from PIL import Image
 
 from foveate import cli, evaluation, metrics
 from foveate.datasets import Case
-from foveate.errors import DatasetError, FieldError, LesionError
+from foveate.errors import DatasetError, FieldError, LesionError, OutputError
 from foveate.evaluation import (
     EvaluationSpec,
     charts,
@@ -293,6 +295,26 @@ def test_a_photograph_whose_name_is_not_valid_unicode_is_in_the_results_under_it
 
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
     assert [each["photograph"] for each in figures["each"]] == [name]
+
+
+def test_results_of_which_one_cannot_be_written_leave_those_of_an_earlier_evaluation(
+    evaluated, tmp_path, monkeypatch
+):
+    outcomes, spec, info = evaluated
+    results.write(outcomes, spec, info, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    real, count = Path.write_bytes, itertools.count(1)
+
+    def full(path, content):
+        if next(count) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"report\.html: cannot be written .*; free some"):
+        results.write(outcomes, spec, replace(info, split="another"), tmp_path / "out")
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_the_table_has_a_row_for_every_figure_with_an_interval(evaluated):

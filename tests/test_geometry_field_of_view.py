@@ -308,6 +308,12 @@ def test_darkened_photographs_have_the_field_of_the_original(shared_data, number
         assert abs(field.radius - original.radius) <= 0.01 * original.radius
 
 
+@pytest.mark.parametrize("level", [145, 177, 209, 241])
+def test_a_photograph_of_one_level_has_no_field_and_no_warning(level):
+    with pytest.raises(FieldError, match="no round field of view"):
+        field_of_view.find(np.full((1000, 1003, 3), level, np.uint8))  # the mean is rounded up
+
+
 # full_frame, from_circle
 
 

@@ -12,8 +12,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from foveate.errors import OutputError
@@ -47,6 +47,21 @@ def write_file(path: Path, content: bytes) -> None:
     """
     with replace_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write several files that belong together: if one cannot be written, all old ones stay.
+
+    Args:
+        folder: their folder; it is created if necessary.
+        contents: name -> content. The first file gets its name last.
+
+    Raises:
+        OutputError: the operating system refuses; nothing is left behind.
+    """
+    with ExitStack() as drafts:
+        for name, content in contents.items():
+            drafts.enter_context(replace_file(folder / name)).write_bytes(content)
 
 
 @contextmanager

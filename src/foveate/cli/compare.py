@@ -82,6 +82,5 @@ def _write(out: Path, comparisons: Mapping[str, LesionComparison], about: Mappin
     }
     files["comparison.md"] = tables.page(comparisons, about).encode()
     files["comparison.json"] = tables.record(comparisons, about).encode()
-    for name, content in files.items():
-        atomic_files.write_file(out / name, content)
+    atomic_files.write_files(out, files)
     atomic_files.remove_others(out, FILES, files)

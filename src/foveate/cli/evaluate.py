@@ -67,8 +67,9 @@ def evaluate(options: EvaluateOptions) -> None:
     results.prepare(options.out, replace=options.replace)
     with progress.case_display(len(cases)) as show:
         outcomes = evaluate_cases(spec, show)
+    _print_outcomes(outcomes)  # first: they are not lost if the disk is full
     results.write(outcomes, spec, info, options.out)
-    _print_outcomes(outcomes, info.split, options.out)
+    _print(f"Split {info.split}; 95 % intervals. Look at {options.out / 'report.html'}")
 
 
 def _load_model(options: EvaluateOptions) -> Model | None:
@@ -89,12 +90,14 @@ def _provenance(package: Package) -> Provenance:
     return Provenance(name=package.name, version=package.version, digest=package.digest)
 
 
-def _print_outcomes(outcomes: Mapping[str, LesionOutcome], split: str, out: Path) -> None:
-    """Print the main figures, and where the rest is."""
+def _print_outcomes(outcomes: Mapping[str, LesionOutcome]) -> None:
+    """Print the main figures."""
     rows = [(lesion, headline(outcome)) for lesion, outcome in outcomes.items()]
     table = Table("lesion", *rows[0][1], show_lines=True)
     for lesion, cells in rows:
         table.add_row(lesion, *cells.values())
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    console.print(f"Split {split}; 95 % intervals. Look at {out / 'report.html'}", soft_wrap=True)
+    _print(table)
+
+
+def _print(content: Table | str) -> None:
+    Console(highlight=False, markup=False).print(content, soft_wrap=isinstance(content, str))

@@ -34,8 +34,11 @@ def write(
     """Write all three files; `prepare` says whether those of an earlier evaluation may be replaced.
 
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written; those of an earlier evaluation stay, all three.
     """
-    atomic_files.write_file(out / "metrics.csv", tables.metrics_csv(outcomes))
-    atomic_files.write_file(out / "report.html", html_report.report(outcomes, spec, info))
-    atomic_files.write_file(out / "metrics.json", tables.metrics_json(outcomes, spec, info))
+    contents = {
+        "metrics.json": tables.metrics_json(outcomes, spec, info),
+        "metrics.csv": tables.metrics_csv(outcomes),
+        "report.html": html_report.report(outcomes, spec, info),
+    }
+    atomic_files.write_files(out, contents)

@@ -118,7 +118,8 @@ def fit(pixels: UInt8[np.ndarray, "H W 3"]) -> LitRim | None:
     """
     picture = _reduce(pixels)
     surround = min(float(np.percentile(picture, 2)), BLACK)
-    brightness = float(picture[picture >= picture.mean()].mean()) - surround
+    middle = min(picture.mean(), picture.max())  # the mean of equal levels may be rounded above them
+    brightness = float(picture[picture >= middle].mean()) - surround
     best: tuple[float, _LitPatch, _Circle] | None = None  # score, patch, circle
     for threshold in (share * brightness for share in SHARES if share * brightness >= LOWEST):
         patch = _largest_patch(picture > surround + threshold)
