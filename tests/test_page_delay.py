@@ -437,7 +437,9 @@ def test_an_upload_whose_answer_comes_after_its_result_is_shown_as_done(opened, 
     assert page.locator("#photographs li.done").count() == 4
 
 
-def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(page, address, files, tmp_path):
+def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(
+    page, address, files, tmp_path
+):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), (70, 80, 90), np.uint8))  # no disc
     page.set_input_files("#files", tmp_path / "grey.png")
     button = page.get_by_role("button", name="Analyse the whole photograph")
