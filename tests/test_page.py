@@ -446,9 +446,14 @@ BELOW_NOTICES = """() => {
     .filter((control) => !notices.contains(control) && control.checkVisibility())
     .filter((control) => {
       const {left, right, top, bottom} = control.getBoundingClientRect();
+<<<<<<< HEAD
       return covered.some(
         (box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top
       );
+=======
+      return covered.some((box) =>
+        left < box.right && right > box.left && top < box.bottom && bottom > box.top);
+>>>>>>> page
     })
     .map((control) => control.id || control.outerHTML);
 }"""
@@ -872,6 +877,8 @@ def test_a_file_that_is_no_photograph_is_refused_with_a_message(page):
     until(page, "() => document.querySelector('#uploads li.failed')")
 
     assert len(page.locator("#uploads li.failed .small").inner_text()) > 10
+    row, text = (page.locator(f"#uploads li.failed{inside}").bounding_box() for inside in ("", " .text"))
+    assert text["x"] < row["x"] + 10  # there is no picture, and long reasons need the room
 
 
 # ---- the page's own arithmetic, compared with NumPy and OpenCV ----

@@ -381,7 +381,7 @@ def test_of_a_long_name_the_place_in_the_list_stays_readable_and_the_head_keeps_
 
     assert shown["x"] + shown["width"] <= output["x"] + output["width"] + 1
     assert output["x"] + output["width"] <= width
-    assert height < (60 if width > 700 else 150)
+    assert height < (60 if width > 700 else 100)
 
 
 OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].flatMap((row) => {
