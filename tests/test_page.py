@@ -446,14 +446,9 @@ BELOW_NOTICES = """() => {
     .filter((control) => !notices.contains(control) && control.checkVisibility())
     .filter((control) => {
       const {left, right, top, bottom} = control.getBoundingClientRect();
-<<<<<<< HEAD
       return covered.some(
         (box) => left < box.right && right > box.left && top < box.bottom && bottom > box.top
       );
-=======
-      return covered.some((box) =>
-        left < box.right && right > box.left && top < box.bottom && bottom > box.top);
->>>>>>> page
     })
     .map((control) => control.id || control.outerHTML);
 }"""
