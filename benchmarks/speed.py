@@ -205,20 +205,7 @@ def candidates(model, efforts):
             repetitions=2,
             **peer,
         ),
-        Candidate(
-            name="MONAI at its best, float32",
-            module="monai_windows",
-            opens="at_its_best",
-            options={"model": model, "batch": 0},
-            **peer,
-        ),
-        Candidate(
-            name="MONAI at its best, bf16",
-            module="monai_windows",
-            opens="at_its_best",
-            options={"model": model, "batch": 0, "precision": "bf16"},
-            **peer,
-        ),
+        *monai_at_its_best(model),
         Candidate(
             name="nnU-Net's predictor, plain U-Net of similar cost",
             module="nnunet",
@@ -255,6 +242,21 @@ def candidates(model, efforts):
         name = f"arithmetic lower bound, {engine} {precision}"
         listed.append(Candidate(name=name, module="floor", opens="floor", options=options, repetitions=1))
     return listed
+
+
+def monai_at_its_best(model):
+    """Return MONAI at its best in each precision that eager PyTorch computes quickly on this machine."""
+    return [
+        Candidate(
+            name=f"MONAI at its best, {precision}",
+            module="monai_windows",
+            opens="at_its_best",
+            options={"model": model, "batch": 0, "precision": precision},
+            peer=True,
+        )
+        for precision in precisions(model)
+        if precision != "int8"
+    ]
 
 
 def precisions(model):

@@ -9,6 +9,7 @@ and mirrored as the package says: what differs is how the canvas is taken apart,
 
 import time
 
+import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
@@ -25,7 +26,7 @@ from speed_peers.answers import Answer, Opened
 OVERLAP = 0.5
 """MONAI's tutorials take .25 to .8; a half with Gaussian blending is also nnU-Net's."""
 
-AS_IT_COMES = 4
+DEFAULT_BATCH = 4
 """Windows a batch; MONAI has no default, its tutorials take 4."""
 
 BATCHES = (1, 2, 4, 8, 16)
@@ -37,8 +38,8 @@ TRIAL_SIDE = 1152
 
 def with_defaults(photograph, model):
     """Contiguous, the default allocator, no_grad: what its tutorials show."""
-    run = _runner(photograph, model, AS_IT_COMES, torch.no_grad, channels_last=False)
-    return Opened(run=run, what=f"eager PyTorch float32, {AS_IT_COMES} windows a batch", warm=False)
+    run = _runner(photograph, model, DEFAULT_BATCH, torch.no_grad, channels_last=False)
+    return Opened(run=run, what=f"eager PyTorch float32, {DEFAULT_BATCH} windows a batch", warm=False)
 
 
 def search(photograph, model, precision="float32"):
@@ -131,9 +132,10 @@ def _features(network, view, contract, order):
     """Add up GlobalNet's features of all test-time views of the package."""
     total = 0
     for view_number in dihedral.DIHEDRAL[: contract.tta_views]:
-        turned = torch.from_numpy(dihedral.apply(view, view_number)).contiguous(memory_format=order)
-        features, _ = network.forward_global(turned)
-        total = total + torch.from_numpy(dihedral.invert(features.float().numpy(), view_number))[0]
+        turned = torch.from_numpy(np.ascontiguousarray(dihedral.apply(view, view_number)))
+        features, _ = network.forward_global(turned.contiguous(memory_format=order))
+        inverted = np.ascontiguousarray(dihedral.invert(features.float().numpy(), view_number))
+        total = total + torch.from_numpy(inverted)[0]
     return total
 
 
