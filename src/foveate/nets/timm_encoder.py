@@ -4,22 +4,14 @@ Knows:   how timm creates an encoder, and which of its features a U-Net uses.
 Ignores: the layers of the encoder.
 """
 
-import pickle
 from types import ModuleType
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from foveate.errors import SettingError
 from foveate.paths import display_path
-
-UNSUITABLE = (
-    *(OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, RuntimeError),
-    *(pickle.UnpicklingError, SafetensorError),
-)
-"""What torch, safetensors and timm raise on files that hold other weights, or none."""
 
 
 class TimmEncoder(nn.Module):
@@ -61,7 +53,7 @@ class TimmEncoder(nn.Module):
                 f"the weights of timm:{name} are not at {display_path(weights or '')}; set weights to their "
                 "file"
             ) from error
-        except UNSUITABLE as error:
+        except Exception as error:  # each format of weights has errors of its own
             if weights is None:
                 raise
             reason = " ".join(str(error).split())[:120] or type(error).__name__
