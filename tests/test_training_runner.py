@@ -106,7 +106,7 @@ def test_no_thread_is_refused(plan, threads):
 def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_made(plan, resume):
     plan.folder.write_text("a file is in the way")
 
-    with pytest.raises(OutputError, match=r"run/.*: cannot be written \(.*\): a file is in the way"):
+    with pytest.raises(OutputError, match=r"run: cannot be written \(.*\): a file is in the way"):
         next(runner.train(replace(plan, resume=resume)))
 
     assert plan.folder.read_text() == "a file is in the way"

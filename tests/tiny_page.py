@@ -20,7 +20,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DESKTOP = {"width": 1180, "height": 640}
 """Wide enough for three columns, small enough to be quick without a graphics processor."""
 
-TIMEOUT = 30
+TIMEOUT = 120
 """Seconds until what should appear counts as missing; long, since a busy machine must not fail a test."""
 
 DROP = """([name, content]) => {
