@@ -204,3 +204,39 @@ def test_of_several_processes_one_speaks(capsys):
     progress_steps.show([("global", StageProgress(step=1, steps=1, loss=1.0))], quiet=True)
 
     assert capsys.readouterr().err == ""
+
+
+def test_thresholds_are_chosen_anew_or_kept_but_not_both(data, published, tmp_path, capsys):
+    runs = ("--run", str(data / "run"), "--judged-by", str(data / "other"), "--thresholds-of", "idrid")
+
+    assert cli.run(["release", "tiny", "--data", str(data), "--to", str(tmp_path / "to"), *runs]) == 2
+
+    assert "leave out one" in capsys.readouterr().err
+
+
+def test_a_run_on_all_photographs_keeps_the_thresholds_of_the_package_that_it_started_from(
+    data, published, tmp_path, capsys
+):
+    """Of one lesion, which every photograph has: thresholds need it on both sides of the split."""
+    layout = tmp_path / "leaves.toml"
+    layout.write_text(LAYOUT)
+    settings = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
+    common = ["--data", str(data), "--layout", str(layout)]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(data, published, "--layout", str(layout), *settings) == 0
+    assert cli.run(["release", "tiny", *common, "--run", str(data / "run"), "--to", str(first)]) == 0
+    more = ["--start", str(first), "--fold", "none", "--stage", "joint", "--split", str(published), *settings]
+    assert cli.run(["train", "tiny", *common, "--out", str(data / "more"), *more]) == 0
+    capsys.readouterr()
+
+    line = ["release", "tiny", *common, "--run", str(data / "more"), "--to", str(second)]
+    assert cli.run([*line, "--thresholds-of", str(first), "--version", "2"]) == 0
+
+    old, new = (json.loads((folder / "manifest.json").read_text()) for folder in (first, second))
+    assert new["decisions"] == old["decisions"]
+    assert (old["version"], new["version"]) == ("1", "2")
+    assert new["training"]["photographs"] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
+    assert new["training"]["validation"]["learned_from_them"] == ["IDRiD_01"]
+    assert (first / "weights.safetensors").read_bytes() != (second / "weights.safetensors").read_bytes()
+    assert cli.run(line) == 1
+    assert "no photograph was held back to choose thresholds on" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_p
     monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})
     # The rows are of all regions; those that a package leaves out are tested below.
     monkeypatch.setattr(release, "choose_evidence_cuts", lambda *_: dict.fromkeys(tables["fused"], NO_CUT))
-    release.write_package(inputs, histograms, "1", tmp_path / "package")
+    release.write_package(inputs.shipped, release.choose(inputs, histograms), "1", tmp_path / "package")
 
     package = models.load(tmp_path / "package")
     histograms_of_package = list(
@@ -138,7 +138,7 @@ def test_the_package_scores_what_was_validated(inputs, histograms, tables, tmp_p
 
 def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, histograms, tmp_path):
     scaling = release.fit_calibration(histograms["fused"])["EX"]
-    release.write_package(inputs, histograms, "1", tmp_path / "package")
+    release.write_package(inputs.shipped, release.choose(inputs, histograms), "1", tmp_path / "package")
     plain = export.round_to_half(release.build_network(inputs.shipped))
 
     package = models.load(tmp_path / "package")

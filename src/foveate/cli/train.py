@@ -21,13 +21,22 @@ from foveate.training import (
     cross_validation,
     distributed,
     export,
+    kept_choices,
     overrides,
     quantisation,
     recipes,
     runner,
 )
 from foveate.training.recipe import Recipe
-from foveate.training.release import ReleaseInputs, add_int8, load_run, validate, write_package
+from foveate.training.release import (
+    ReleaseChoices,
+    ReleaseInputs,
+    add_int8,
+    choose,
+    load_run,
+    validate,
+    write_package,
+)
 from foveate.training.runner import TrainingPlan
 from foveate.training.validation import ValidationSchedule
 
@@ -89,28 +98,39 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     """Validate a run, write its model package and print the package's folder.
 
     Raises:
-        UsageError: there is no such recipe.
+        UsageError: there is no such recipe, or options contradict each other.
         FoveateError: the run cannot be released.
     """
+    if options.judged_by and options.thresholds_of is not None:
+        raise UsageError("--judged-by chooses thresholds, and --thresholds-of keeps them; leave out one.")
     if options.int8:
         quantisation.require_installed()
     export.require_replaceable(options.to)
     atomic_files.require_writable(options.to.parent)
+    start = None if options.thresholds_of is None else models.load(options.thresholds_of)
     layout = layouts.named(options.layout)
     cases = layouts.cases(options.data, layout, next(iter(layout.splits)))
     shipped, *validating = (
         load_run(find_recipe(recipe), folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
-    inputs = ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped])
+    if start is None:
+        choices = _validate(ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped]))
+    else:
+        choices = kept_choices.keep(shipped, start)
+    write_package(shipped, choices, options.version, options.to)
+    if options.int8:
+        add_int8(shipped, options.to, lambda line: print(line, file=sys.stderr))
+    print(options.to)
+
+
+def _validate(inputs: ReleaseInputs) -> ReleaseChoices:
+    """Validate a run, print the scores, and return what is chosen by them."""
     histograms = {}
     for row in ROWS:
         histograms[row] = validate(inputs, row)
         print(f"{row}\n{evaluation.tabulate(evaluation.score(histograms[row]))}", file=sys.stderr)
-    write_package(inputs, histograms, options.version, options.to)
-    if options.int8:
-        add_int8(shipped, options.to, lambda line: print(line, file=sys.stderr))
-    print(options.to)
+    return choose(inputs, histograms)
 
 
 def _schedule(options: TrainOptions | CrossValidationOptions) -> ValidationSchedule | None:

@@ -79,7 +79,7 @@ def write_package(validation: CrossValidation) -> Path:
     Raises:
         SettingError: as `release.add_int8`.
         TrainingError: a run is not finished, or does not belong to the others.
-        ExportError, DatasetError: as `release.write_package`.
+        ExportError, DatasetError: as `release.write_package` and `release.choose`.
     """
     *fold_runs, shipped = (
         release.load_run(validation.recipe, plan.folder, plan.cases, validation.layout)
@@ -88,7 +88,8 @@ def write_package(validation: CrossValidation) -> Path:
     inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
     folder = validation.plan.folder / PACKAGE
     histograms = {row: release.validate(inputs, row) for row in ROWS}
-    release.write_package(inputs, histograms, validation.version, folder)
+    choices = release.choose(inputs, histograms)
+    release.write_package(shipped, choices, validation.version, folder)
     if validation.int8:
         release.add_int8(shipped, folder)
     return folder

@@ -255,27 +255,71 @@ def choose_decisions(
     return decisions
 
 
-def write_package(
-    inputs: ReleaseInputs, histograms: Mapping[Row, Sequence[CaseHistogram]], version: str, folder: Path
-) -> None:
-    """Write the model package of a run.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseChoices:
+    """Everything that is chosen on photographs held back, and the manifest's statement about them."""
+
+    scalings: Mapping[Row, Scalings]
+    """Row of `CALIBRATED_ROWS` -> the calibration of its maps."""
+    decisions: Mapping[str, Decision]
+    """Lesion -> threshold on calibrated maps, smallest area and least evidence."""
+    selection_rules: Mapping[ReducedEffort, SelectionRule]
+    """Effort below full -> how windows are selected; empty if the network has windows of one size only."""
+    validation: Mapping[str, object]
+    """Scores, calibration and evidence cuts, as JSON values."""
+
+
+def choose(inputs: ReleaseInputs, histograms: Mapping[Row, Sequence[CaseHistogram]]) -> ReleaseChoices:
+    """Choose calibration, thresholds, evidence cuts and selection rules on the photographs held back.
 
     Args:
         inputs: the run, and those that validate it.
         histograms: row of Table 1 -> the result of `validate`; 'fused' decides on thresholds.
+
+    Raises:
+        DatasetError: as `choose_decisions`.
+    """
+    run = inputs.shipped
+    scalings: dict[Row, Scalings] = {row: fit_calibration(histograms[row]) for row in CALIBRATED_ROWS}
+    scores = {row: evaluation.score(cases) for row, cases in histograms.items()}
+    decisions = choose_decisions(run, scores["fused"], scalings["fused"])
+    cuts = choose_evidence_cuts(inputs, decisions, scalings)
+    return ReleaseChoices(
+        scalings=scalings,
+        decisions={
+            lesion: dataclasses.replace(decision, minimum_evidence=cuts[lesion].minimum_evidence)
+            for lesion, decision in decisions.items()
+        },
+        selection_rules=choose_selection_rules(inputs, scalings),
+        validation={
+            "photographs": list(inputs.held_back),
+            "learned_from_them": sorted(set(inputs.held_back) & set(run.trained_photographs)),
+            "pixels": "all of each photograph, native resolution, pooled",
+            "rows": {
+                row: {lesion: dataclasses.asdict(score) for lesion, score in table.items()}
+                for row, table in scores.items()
+            },
+            "calibration": {
+                row: describe_calibration(histograms[row], scalings[row]) for row in CALIBRATED_ROWS
+            },
+            "evidence": {lesion: dataclasses.asdict(cut) for lesion, cut in cuts.items()},
+        },
+    )
+
+
+def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folder: Path) -> None:
+    """Write the model package of a run.
+
+    Args:
+        run: the run.
+        choices: from `choose`, or from `kept_choices.keep`.
         version: version of the weights.
         folder: folder of the package.
 
     Raises:
         ExportError: torch and ONNX Runtime disagree.
-        DatasetError: as `choose_decisions`.
     """
-    run = inputs.shipped
     recipe, layout = run.recipe, run.layout
-    scalings = {row: fit_calibration(histograms[row]) for row in CALIBRATED_ROWS}
-    scores = {row: evaluation.score(cases) for row, cases in histograms.items()}
-    decisions = choose_decisions(run, scores["fused"], scalings["fused"])
-    cuts = choose_evidence_cuts(inputs, decisions, scalings)
     manifest = Manifest(
         name=recipe.name,
         version=version,
@@ -284,11 +328,8 @@ def write_package(
             f"Research on {_lesion_names(run)} in photographs like those it learned from. {NOT_A_DEVICE}"
         ),
         contract=recipe.contract,
-        decisions={
-            lesion: dataclasses.replace(decision, minimum_evidence=cuts[lesion].minimum_evidence)
-            for lesion, decision in decisions.items()
-        },
-        selection_rules=choose_selection_rules(inputs, scalings),
+        decisions=choices.decisions,
+        selection_rules=choices.selection_rules,
         data=TrainingData(
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
         ),
@@ -298,22 +339,10 @@ def write_package(
             "start": None if run.start is None else run.start.to_json(),
             "photographs": list(run.trained_photographs),
             "healthy": list(run.healthy),
-            "validation": {
-                "photographs": list(inputs.held_back),
-                "learned_from_them": sorted(set(inputs.held_back) & set(run.trained_photographs)),
-                "pixels": "all of each photograph, native resolution, pooled",
-                "rows": {
-                    row: {lesion: dataclasses.asdict(score) for lesion, score in table.items()}
-                    for row, table in scores.items()
-                },
-                "calibration": {
-                    row: describe_calibration(histograms[row], scalings[row]) for row in CALIBRATED_ROWS
-                },
-                "evidence": {lesion: dataclasses.asdict(cut) for lesion, cut in cuts.items()},
-            },
+            "validation": choices.validation,
         },
     )
-    export.export(_calibrated_network(run, scalings), manifest, folder)
+    export.export(_calibrated_network(run, choices.scalings), manifest, folder)
 
 
 def add_int8(run: FinishedRun, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:

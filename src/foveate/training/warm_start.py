@@ -58,17 +58,28 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
     return tuple(sorted(missing))
 
 
-def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
-    """Return the scalings that undo the calibration of a row's maps, as the manifest states it."""
+def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
+    """Return (slope, shift) of each lesion whose maps were calibrated, as the package's manifest states it.
+
+    Args:
+        package: the model.
+        row: a key of `CALIBRATED_LAYERS`.
+    """
     validation = _mapping(_mapping(package.manifest, "training"), "validation")
     by_lesion = _mapping(_mapping(validation, "calibration"), row)
-    scalings = [_mapping(by_lesion, lesion) for lesion in package.contract.lesions]
-    return [
-        (1 / scaling["slope"], -scaling["shift"] / scaling["slope"])
+    stated = {lesion: _mapping(by_lesion, lesion) for lesion in package.contract.lesions}
+    return {
+        lesion: (scaling["slope"], scaling["shift"])
+        for lesion, scaling in stated.items()
         if scaling.get("slope")
-        else nets.IDENTITY
-        for scaling in scalings
-    ]
+    }
+
+
+def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
+    """Return the scalings that undo the calibration of a row's maps."""
+    stated = stated_calibration(package, row)
+    lines = [stated.get(lesion, nets.IDENTITY) for lesion in package.contract.lesions]
+    return [(1 / slope, -shift / slope) for slope, shift in lines]
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:

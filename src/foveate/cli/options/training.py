@@ -128,6 +128,10 @@ class ReleaseOptions:
     """Folder of another finished run of the recipe, which held photographs back; may be given several times.
     Such runs calibrate a model that learned from all photographs, and choose its thresholds, in place of its
     own run."""
+    thresholds_of: Annotated[str | None, Parameter(metavar="MODEL")] = None
+    """Package that the run started from, by name or as a folder. Its calibration, thresholds, smallest areas,
+    evidence cuts and window selection are kept, for a run that learned from all photographs if no other run
+    held any back. Nothing is validated then."""
     version: Version = "1"
     """Version to give the model package."""
     int8: Int8 = False
