@@ -3,6 +3,7 @@
 import importlib.util
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -154,3 +155,22 @@ def test_an_opened_engine_states_its_versions(tmp_path):
     assert opened.engine.label == "onnxruntime float32"
     assert opened.versions["threads"] == "1"
     assert "onnxruntime" in opened.versions
+
+
+def test_onnxruntime_is_imported_only_where_it_computes(tmp_path):
+    pytest.importorskip("openvino")
+    code = (
+        "import sys, foveate\n"
+        "foveate.load(sys.argv[1], engine=sys.argv[2], threads=1)\n"
+        "print('onnxruntime' in sys.modules)"
+    )
+    folder = tiny_package.build(tmp_path / "tiny")
+
+    imported = {
+        engine: subprocess.run(
+            [sys.executable, "-c", code, str(folder), engine], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for engine in ("openvino", "onnx")
+    }
+
+    assert imported == {"openvino": "False", "onnx": "True"}

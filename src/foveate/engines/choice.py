@@ -14,7 +14,7 @@ from typing import get_args
 import cv2
 
 from foveate.choices import Device, EngineName, Precision, require_choice
-from foveate.engines import Engine, onnx, openvino
+from foveate.engines import Engine, openvino
 from foveate.errors import SettingError
 from foveate.models import Package
 
@@ -134,6 +134,7 @@ def open_engine(package: Package, choice: EngineChoice = NO_CHOICE) -> OpenedEng
         )
         return OpenedEngine(engine=network_engine, versions=versions, is_concurrent=True)
     if name == "onnx":
+        onnx = importlib.import_module("foveate.engines.onnx")  # takes .15 s, so only where it computes
         engine = onnx.open(package, threads=choice.threads)
         version = {"onnxruntime": onnx.version()}
     else:

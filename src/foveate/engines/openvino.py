@@ -7,6 +7,7 @@ Ignores: what the numbers mean, and when this engine is the best choice.
 import functools
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -67,11 +68,15 @@ def open(package: Package, *, precision: Precision = "float32", threads: int | N
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # several engines in one process would be pinned to the same CPUs
     }
+    with ThreadPoolExecutor(2) as pool:  # OpenVINO compiles a graph on one thread
+        global_graph, local_graph = (
+            pool.submit(
+                _Graph.compile, core, package.folder / files[name], options, channels_last=channels_last
+            )
+            for name, channels_last in (("global.onnx", True), ("local.onnx", False))
+        )
     return GraphEngine(
-        label=label,
-        global_graph=_Graph.compile(core, package.folder / files["global.onnx"], options, channels_last=True),
-        local_graph=_Graph.compile(core, package.folder / files["local.onnx"], options),
-        threads=count,
+        label=label, global_graph=global_graph.result(), local_graph=local_graph.result(), threads=count
     )
 
 
