@@ -174,6 +174,7 @@ def test_two_windows_of_4_px_that_share_2_are_mixed_2_to_1_on_either_side():
         (0.6 / 65535, 1),
         (0.5, 32768),
         (1.0, 65535),
+        (-0.0, 0),
         (-5e-7, 0),  # what rounding in float32 may leave
         (1 + 5e-7, 65535),
     ],
@@ -314,7 +315,7 @@ def test_batches_of_unequal_windows_are_refused():
         stitch(batches, np.array([[0, 0], [0, 2]]), (4, 6), everywhere((4, 6)))
 
 
-@pytest.mark.parametrize("value", [np.nan, -0.01, 1.01, np.inf])
+@pytest.mark.parametrize("value", [np.nan, -np.nan, -0.01, 1.01, np.inf, -np.inf])
 def test_a_window_with_a_value_that_is_no_probability_is_refused(value):
     windows = ONE.copy()
     windows[0, 0, 2, 1] = value

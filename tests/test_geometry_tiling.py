@@ -119,6 +119,44 @@ def test_windows_of_any_size_cover_the_field_on_multiples_of_the_step_with_the_o
         assert (np.diff(columns) <= max(width - overlap, step)).all()
 
 
+def window_count(blocks, window, shared):
+    """Return how many windows of a size cover a field; all values are in steps of the grid."""
+    lit, (height, width), count = np.flatnonzero(blocks.any(axis=1)), window, 0
+    needed = max(1, -(-(np.ptp(lit) + 1 - shared) // max(1, height - shared)))
+    first = min(lit[0], len(blocks) - height)
+    tops = np.linspace(first, max(first, lit[-1] + 1 - height), needed).round().astype(int)
+    for top in tops:
+        columns = np.flatnonzero(blocks[top : top + height].any(axis=0))
+        if len(columns):
+            count += max(1, -(-(np.ptp(columns) + 1 - shared) // max(1, width - shared)))
+    return count
+
+
+@laws
+@given(fields_on_canvases(), st.integers(16, 400))
+def test_no_windows_cost_less_than_those_that_cover_the_field(plan, largest):
+    step, overlap, shape, centre, radius = plan
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside = np.hypot(rows - centre[0], columns - centre[1]) <= radius
+    blocks = inside.reshape(shape[0] // step, step, shape[1] // step, step).any(axis=(1, 3))
+    shared = overlap // step
+
+    field_tiling = tiling.cover_field(inside, step, overlap, largest)
+
+    lowest, narrowest = (min(length, shared + 1) for length in blocks.shape)
+    costs = {
+        (height * step, width * step): window_count(blocks, (height, width), shared)
+        * (height * width * step**2 + tiling.WINDOW_OVERHEAD_PIXELS)
+        for height in range(lowest, blocks.shape[0] + 1)
+        for width in range(narrowest, blocks.shape[1] + 1)
+        if width == narrowest or height * width <= largest // step**2
+    }
+    assert costs[field_tiling.window] == min(costs.values())
+    assert costs[field_tiling.window] == len(field_tiling.corners) * (
+        np.prod(field_tiling.window) + tiling.WINDOW_OVERHEAD_PIXELS
+    )
+
+
 def test_few_large_windows_cover_a_field_with_little_beyond_it():
     shape = (2848, 3424)  # IDRiD's
     rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5

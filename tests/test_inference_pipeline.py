@@ -13,7 +13,7 @@ from tiny_package import fake as package
 
 from foveate.analysis import region_evidence
 from foveate.errors import FieldError, FoveateError, GeometryError, LesionError, SettingError
-from foveate.geometry import canvas, field_of_view, tiling
+from foveate.geometry import canvas, field_of_view, stitching, tiling
 from foveate.geometry.stitching import LEVELS, native_map
 from foveate.inference.pipeline import WINDOWS_PER_BATCH, coarse_maps, segment
 from foveate.inference.settings import Settings, lesion_decisions, selection_rule
@@ -255,6 +255,27 @@ def test_a_lesion_has_the_same_map_alone_as_among_all():
     assert alone.probabilities.lesions == ("MA",) == tuple(alone.decisions)
     np.testing.assert_array_equal(alone.probabilities.maps[0], both.probabilities.maps[1])
     assert not np.array_equal(both.probabilities.maps[0], both.probabilities.maps[1])
+
+
+def test_windows_of_all_lesions_are_stitched_without_a_copy(monkeypatch):
+    outputs, windows = [], []
+
+    class Kept(Red):
+        def run_local(self, batch):
+            outputs.append(super().run_local(batch))
+            return outputs[-1]
+
+    def stitch(batches, *arguments, **options):
+        windows.extend(batches)
+        return original(iter(windows), *arguments, **options)
+
+    original = stitching.stitch
+    monkeypatch.setattr(stitching, "stitch", stitch)
+
+    run_segment(noise((200, 200)), package(), Kept, field="full")
+
+    assert len(windows) == len(outputs) > 1
+    assert all(window is output for window, output in zip(windows, outputs, strict=True))
 
 
 def test_regions_with_too_little_evidence_are_below_the_threshold_whatever_the_user_s():

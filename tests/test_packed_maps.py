@@ -60,13 +60,41 @@ def test_padding_below_and_to_the_right_is_left_out():
 @given(seeds, st.integers(0, 65535))
 def test_pixels_get_another_level_where_they_are(seed, level):
     maps = sparse_maps(seed, (2, 150, 20))
-    rows, columns = np.nonzero(np.random.default_rng(seed).random((150, 20)) < 0.02)
+    rows, columns = np.nonzero((np.random.default_rng(seed).random((150, 20)) < 0.1) & (maps[1] > 0))
     packed = PackedMaps.pack(maps)
 
     packed.replace(1, rows, columns, level)
 
     maps[1, rows, columns] = level
     np.testing.assert_array_equal(np.asarray(packed), maps)
+    if (maps[1] >= max(level, 1)).any():  # a level that is now the highest is still found
+        assert any(levels.max() >= level for _, levels in packed.rows_reaching(1, max(level, 1)))
+
+
+@laws
+@given(seeds, st.integers(1, 65535))
+def test_every_row_that_reaches_a_level_is_among_those_that_are_unpacked(seed, level):
+    maps = sparse_maps(seed, (1, 150, 20))
+    maps[0, np.random.default_rng(seed).random(150) < 0.5] >>= 8
+    maps[0, :100] >>= 4
+
+    bands = list(PackedMaps.pack(maps).rows_reaching(0, level))
+
+    rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in bands)])
+    assert (np.diff(rows) > 0).all()
+    assert set(np.flatnonzero(maps[0].max(axis=1) >= level)) <= set(rows)
+    for numbers, unpacked in bands:
+        np.testing.assert_array_equal(unpacked, maps[0, numbers])
+
+
+def test_rows_and_bands_below_a_level_are_not_unpacked():
+    maps = np.full((1, 200, 9), 1000, np.uint16)
+    maps[0, 70, 3] = 40_000
+
+    ((rows, unpacked),) = PackedMaps.pack(maps).rows_reaching(0, 30_000)
+
+    assert rows.tolist() == [70]
+    np.testing.assert_array_equal(unpacked[0], maps[0, 70])
 
 
 def test_faint_maps_of_a_round_field_take_less_than_a_byte_per_pixel():

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt16
 
-from foveate.analysis.runs import find_band_runs, label_runs, total
+from foveate.analysis.runs import find_row_runs, label_runs, total
 from foveate.packed_maps import PackedMaps
 from foveate.types import Decision
 
@@ -93,7 +93,7 @@ def suppress(maps: PackedMaps, index: int, decision: Decision) -> None:
     if not decision.minimum_evidence:
         return
     lowest = lowest_level(decision.threshold)
-    runs = find_band_runs(maps.bands(index), lowest)
+    runs = find_row_runs(maps.rows_reaching(index, lowest), lowest)
     labels = label_runs(runs, maps.shape[-1])
     count, lengths = int(labels.max(initial=-1)) + 1, runs.last - runs.first + 1
     evidence = total(runs.levels, labels, count) / HIGHEST - decision.threshold * total(

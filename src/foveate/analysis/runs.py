@@ -5,7 +5,7 @@ Ignores: what is measured of a region.
 
 The map is read once; everything else is computed from the runs, which are few.
 
-Shape letters: H W photograph (or some of its rows), R regions, N runs, E pairs of runs that touch.
+Shape letters: H W photograph (or some of its rows), r rows, R regions, N runs, E pairs of runs that touch.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt16
 
-ROWS = 512
+ROWS = 128
 """Rows searched at a time, to bound the memory for masks and for the levels of lesion pixels."""
 
 
@@ -35,30 +35,40 @@ class LesionRuns:
 
 def find_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> LesionRuns:
     """Return the runs of pixels at or above a level, searching some rows at a time."""
-    bands = (slice(top, top + ROWS) for top in range(0, len(stored), ROWS))
-    return find_band_runs(((rows, stored[rows]) for rows in bands), level)
+    # most rows have no lesion: their maxima are found faster than their runs
+    bands = (
+        top + np.flatnonzero(stored[top : top + ROWS].max(axis=1) >= level)
+        for top in range(0, len(stored), ROWS)
+    )
+    return find_row_runs(((rows, stored[rows]) for rows in bands), level)
 
 
-def find_band_runs(
-    bands: Iterable[tuple[slice, UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]]], level: int
+def find_row_runs(
+    bands: Iterable[tuple[Int64[np.ndarray, " r"], UInt8[np.ndarray, "r W"] | UInt16[np.ndarray, "r W"]]],
+    level: int,
 ) -> LesionRuns:
-    """Return the runs of pixels at or above a level in the bands of a map.
+    """Return the runs of pixels at or above a level in some rows of a map.
 
     Args:
-        bands: the rows and the levels of each band, from top to bottom.
+        bands: numbers and levels of some rows each, from top to bottom; rows without a lesion may be left
+            out.
         level: a pixel is lesion where its level is at least this.
     """
-    blocks = [_block_runs(levels, level, rows.start) for rows, levels in bands]
+    blocks = []
+    for numbers, levels in bands:
+        rows, *columns = _block_runs(levels, level)
+        blocks.append((numbers[rows], *columns))
+    none = (np.zeros(0, np.int64),) * 5
     rows, first, last, levels, highest = (
-        np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*blocks, strict=True)
+        np.concatenate(columns) for columns in zip(none, *blocks, strict=True)
     )
     return LesionRuns(rows=rows, first=first, last=last, levels=levels, highest=highest)
 
 
 def _block_runs(
-    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int, top: int
+    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int
 ) -> tuple[Int64[np.ndarray, " N"], ...]:
-    """Return rows, first and last columns, sums and maxima of the runs in rows that begin at row `top`.
+    """Return rows, first and last columns, sums and maxima of the runs in some rows.
 
     A pixel that is not lesion, before each row and after the last, separates the runs of two rows.
     """
@@ -73,7 +83,7 @@ def _block_runs(
     values, offsets = stored[lit], np.cumsum(lengths) - lengths
     rows, first = np.divmod(starts, width + 1)
     return (
-        rows + top,
+        rows,
         first - 1,
         first - 2 + lengths,
         np.add.reduceat(values, offsets, dtype=np.int64),

@@ -11,6 +11,7 @@ top left.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt16
 
@@ -52,25 +53,24 @@ class CoarseMaps:
     shape: tuple[int, int]
     """(h, w) of the canvas that they show; padding may follow below and to the right."""
 
-    def rows(self, lesion: int, rows: slice, width: int) -> Float32[np.ndarray, "r w"]:
-        """Return some rows of one map at the canvas's resolution; 0 in the padding.
+    def rows(self, rows: slice, width: int) -> Iterator[Float32[np.ndarray, "r w"]]:
+        """Yield some rows of each map at the canvas's resolution, in arrays of their own; 0 in the padding.
 
         The interpolation is bilinear with half-pixel centres.
 
         Args:
-            lesion: index of the map.
             rows: rows of the canvas.
             width: width of the canvas, padding included, px.
         """
-        coarse = self.maps[lesion]
         sampling = feature_sampling.window_sampling(
-            (rows.start, 0), (rows.stop - rows.start, 1), self.shape, coarse.shape[0]
+            (rows.start, 0), (rows.stop - rows.start, 1), self.shape, self.maps.shape[1]
         )
         top = sampling.corner[0]
-        narrow = sampling.rows @ coarse[top : top + sampling.rows.shape[1]]
-        resampled = np.zeros((len(narrow), width), np.float32)
-        resampled[:, : self.shape[1]] = canvas.resample(narrow, (len(narrow), self.shape[1]))
-        return resampled
+        for coarse in self.maps:
+            narrow = sampling.rows @ coarse[top : top + sampling.rows.shape[1]]
+            resampled = np.zeros((len(narrow), width), np.float32)
+            resampled[:, : self.shape[1]] = canvas.resample(narrow, (len(narrow), self.shape[1]))
+            yield resampled
 
 
 def taper(side: int | tuple[int, int]) -> Float32[np.ndarray, "S T"]:
@@ -218,7 +218,6 @@ class _RowAccumulator:
         self._inside = inside
         self._coarse_maps = coarse_maps
         self._taper = taper(window)
-        self._weighted = np.empty(window, np.float32)  # one lesion of a window, times the taper
         self._top = 0  # the first open row; all rows above are finished
         self._sums = np.zeros((len(maps), side, width), np.float32)
         self._weights = np.zeros((side, width), np.float32)
@@ -232,8 +231,8 @@ class _RowAccumulator:
         self._advance(row)
         columns = slice(column, column + window.shape[-1])
         for sums, probabilities in zip(self._sums, window, strict=True):
-            np.multiply(probabilities, self._taper, out=self._weighted)
-            sums[:, columns] += self._weighted
+            # one pass over memory in place of two, for which NumPy has no function
+            cv2.accumulateProduct(probabilities, self._taper, sums[:, columns])
         self._weights[:, columns] += self._taper
         if self._coarse_maps is not None:
             confidence = self._confidence[:, columns]
@@ -269,6 +268,10 @@ class _RowAccumulator:
                 f"the window of {rows} x {columns} px at ({row}, {column}) leaves the canvas of "
                 f"{height} x {width} px"
             )
+        # The bits of a float from 0 to 1, read as a whole number, are at most those of 1; those of NaN, of
+        # negative numbers and of numbers above 1 are higher. So one search shows whether all is well.
+        if window.view(np.uint32).max() <= np.float32(1).view(np.uint32):
+            return
         low, high = float(window.min()), float(window.max())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN fails both
             raise GeometryError(
@@ -284,9 +287,9 @@ class _RowAccumulator:
             return
         self._store_means(count)
         self._store_coarse(self._top + count, row)
-        for sums in (self._sums, self._weights, self._confidence):
-            sums[..., : side - count, :] = sums[..., count:, :]
-            sums[..., side - count :, :] = 0
+        for sums in (*self._sums, self._weights, self._confidence):
+            sums[: side - count] = sums[count:]
+            sums[side - count :] = 0
         self._top = row
 
     def _store_means(self, count: int) -> None:
@@ -306,7 +309,8 @@ class _RowAccumulator:
             if (gaps := inside & (weights == 0)).any():
                 raise _gap(gaps, rows.start)
             for lesion, sums in enumerate(self._sums):
-                levels = sums[open_rows] * factor + np.float32(0.5)  # so that truncation rounds
+                levels = sums[open_rows] * factor
+                levels += np.float32(0.5)  # so that truncation rounds
                 self._maps.append(lesion, levels.astype(np.uint16))
 
     def _store_blend(
@@ -322,10 +326,15 @@ class _RowAccumulator:
         """
         share = np.minimum(self._confidence[open_rows] / FULL_WEIGHT, 1)
         missing = self._inside[rows] * (1 - share) * np.float32(LEVELS)
+        factor = factor * share
+        coarse_rows = coarse_maps.rows(rows, missing.shape[1]) if missing.any() else None
         for lesion, sums in enumerate(self._sums):
-            levels = sums[open_rows] * (factor * share) + np.float32(0.5)
-            if missing.any():
-                levels += missing * coarse_maps.rows(lesion, rows, missing.shape[1])
+            levels = sums[open_rows] * factor
+            levels += np.float32(0.5)
+            if coarse_rows is not None:
+                coarse = next(coarse_rows)
+                coarse *= missing
+                levels += coarse
             self._maps.append(lesion, levels.astype(np.uint16))
 
     def _store_coarse(self, top: int, bottom: int) -> None:
@@ -339,11 +348,13 @@ class _RowAccumulator:
         for start in range(top, bottom, ROWS):
             rows = slice(start, min(start + ROWS, bottom))
             inside = self._inside[rows]
-            levels = np.zeros_like(inside, np.float32)
-            for lesion in range(len(self._maps)):
-                if self._coarse_maps is not None:
-                    levels = self._coarse_maps.rows(lesion, rows, inside.shape[1]) * LEVELS + np.float32(0.5)
-                    levels[~inside] = 0
+            if self._coarse_maps is None:
+                coarse_rows = iter([np.zeros_like(inside, np.float32)] * len(self._maps))
+            else:
+                coarse_rows = self._coarse_maps.rows(rows, inside.shape[1])
+            for lesion, coarse in enumerate(coarse_rows):
+                levels = coarse * LEVELS + np.float32(0.5)
+                levels[~inside] = 0
                 self._maps.append(lesion, levels.astype(np.uint16))
 
 

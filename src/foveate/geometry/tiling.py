@@ -6,7 +6,7 @@ Ignores: files, networks, and what is in the picture.
 The paper calls the windows of its grid patches. In this package they may be larger than its 256 x 256 px.
 
 Shape letters: h w canvas, S T sides of a window, N windows, n windows along one axis, r c the canvas in
-blocks.
+blocks, r2 one row of blocks more.
 """
 
 import math
@@ -79,8 +79,7 @@ def cover_field(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, larges
 
     Source: our choice.
     """
-    pixels = inside.reshape(inside.shape[0] // step, step, inside.shape[1] // step, step)
-    blocks: Bool[np.ndarray, "r c"] = np.logical_or.reduce(pixels, axis=(1, 3))
+    blocks = _blocks(inside, step)
     rows = np.flatnonzero(blocks.any(axis=1))
     if not len(rows):
         raise GeometryError(
@@ -88,49 +87,68 @@ def cover_field(inside: Bool[np.ndarray, "h w"], step: int, overlap: int, larges
         )
     shared, most, overhead = overlap // step, largest // step**2, WINDOW_OVERHEAD_PIXELS / step**2
     first_row, last_row = int(rows[0]), int(rows[-1]) + 1
-    best: tuple[float, tuple[int, int], list[_WindowRow]] | None = None
+    spans = _row_spans(blocks)
+    best: tuple[float, tuple[int, int], Int64[np.ndarray, "n 3"]] | None = None
     for height in range(min(len(blocks), shared + 1), len(blocks) + 1):
         starts = _spread((first_row, last_row), height, shared, len(blocks))
-        window_rows = _window_rows(blocks, starts, height)
+        window_rows = _window_rows(spans, starts, height)
         cost, width = _cheapest_width(window_rows, blocks.shape[1], height, (shared, most, overhead))
         if best is None or cost < best[0]:
             best = cost, (height, width), window_rows
     assert best is not None
     _, (height, width), window_rows = best
     corners = [
-        (row.top, column)
-        for row in window_rows
-        for column in _spread((row.left, row.right), width, shared, blocks.shape[1])
+        (top, column)
+        for top, left, right in window_rows.tolist()
+        for column in _spread((left, right), width, shared, blocks.shape[1])
     ]
     return Tiling(window=(height * step, width * step), corners=np.array(corners, np.int64) * step)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _WindowRow:
-    """A row of windows side by side, and the columns that the field spans in it; all values are in blocks."""
-
-    top: int
-    left: int
-    right: int
+def _blocks(inside: Bool[np.ndarray, "h w"], step: int) -> Bool[np.ndarray, "r c"]:
+    """Return which blocks of step x step pixels contain any part of the field."""
+    height, width = inside.shape
+    rows = inside.reshape(height // step, step, width).any(axis=1)
+    return np.asarray(rows.reshape(height // step, width // step, step).any(axis=2))
 
 
-def _window_rows(blocks: Bool[np.ndarray, "r c"], starts: list[int], height: int) -> list[_WindowRow]:
-    """Return the rows of windows that contain any part of the field."""
-    window_rows = []
-    for top in starts:
-        columns = np.flatnonzero(blocks[top : top + height].any(axis=0))
-        if len(columns):
-            window_rows.append(_WindowRow(top=top, left=int(columns[0]), right=int(columns[-1]) + 1))
-    return window_rows
+def _row_spans(blocks: Bool[np.ndarray, "r c"]) -> Int64[np.ndarray, "2 r2"]:
+    """Return the first column of the field in each row of blocks, and the end of the last.
+
+    One more row follows, without any field, because `_window_rows` reads up to the end of a range.
+    """
+    count, columns = blocks.shape
+    spans = np.repeat([[columns], [0]], count + 1, axis=1)  # empty: no minimum or maximum changes
+    rows = np.flatnonzero(blocks.any(axis=1))
+    spans[0, rows] = blocks[rows].argmax(axis=1)
+    spans[1, rows] = columns - blocks[rows, ::-1].argmax(axis=1)
+    return spans
+
+
+def _window_rows(
+    spans: Int64[np.ndarray, "2 r2"], starts: list[int], height: int
+) -> Int64[np.ndarray, "n 3"]:
+    """Return the rows of windows that contain any part of the field: top, left and right.
+
+    Args:
+        spans: from `_row_spans`.
+        starts: the tops of the rows of windows.
+        height: height of the windows.
+    """
+    tops = np.array(starts)
+    bounds = np.stack([tops, tops + height], axis=1).ravel()  # every other range is a row of windows
+    left = np.minimum.reduceat(spans[0], bounds)[::2]
+    right = np.maximum.reduceat(spans[1], bounds)[::2]
+    return np.stack([tops, left, right], axis=1)[right > 0]
 
 
 def _cheapest_width(
-    window_rows: list[_WindowRow], columns: int, height: int, limits: tuple[int, int, float]
+    window_rows: Int64[np.ndarray, "n 3"], columns: int, height: int, limits: tuple[int, int, float]
 ) -> tuple[float, int]:
     """Return the cost of the cheapest windows of a given height, and their width; all values are in blocks.
 
     Args:
-        window_rows: the rows of windows.
+        window_rows: from `_window_rows`.
         columns: width of the canvas.
         height: height of the windows.
         limits: smallest overlap, largest number of blocks in a window, and fixed cost of a window.
@@ -139,7 +157,7 @@ def _cheapest_width(
     smallest = min(columns, shared + 1)
     widths = np.arange(smallest, columns + 1)
     widths = widths[(height * widths <= most) | (widths == smallest)]
-    spans = np.array([row.right - row.left for row in window_rows])[:, np.newaxis]
+    spans = (window_rows[:, 2] - window_rows[:, 1])[:, np.newaxis]
     counts = np.maximum(1, -(-(spans - shared) // np.maximum(1, widths - shared)))
     costs = counts.sum(axis=0) * (height * widths + overhead)
     return float(costs.min()), int(widths[costs.argmin()])

@@ -4,7 +4,7 @@ Knows:   which step follows which.
 Ignores: how any step is done, where photographs come from and where results go.
 
 Shape letters: H W photograph, h w canvas, h2 w2 the canvas padded to multiples of the step, N windows, S T
-sides of a window, K lesions, V view side, C channels of the global features.
+sides of a window, L lesions of the model, K those reported, V view side, C channels of the global features.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +101,7 @@ def segment(
         done = 0
         with prefetch(_window_batches(canvas, output, tiling)) as batches:
             for batch in batches:
-                yield run_local(engine, batch, window_views(settings.effort))[:, channels]
+                yield _select(run_local(engine, batch, window_views(settings.effort)), channels)
                 done += len(batch)
                 progress(done / len(tiling.corners))
 
@@ -125,6 +125,13 @@ def segment(
         engine=engine.label,
         settings=settings,
     )
+
+
+def _select(
+    probabilities: Float32[np.ndarray, "N L S T"], channels: list[int]
+) -> Float32[np.ndarray, "N K S T"]:
+    """Return some lesions of windows, in the model's order; all of them without a copy."""
+    return probabilities if len(channels) == probabilities.shape[1] else probabilities[:, channels]
 
 
 def _free_memory(engine: Engine) -> None:
