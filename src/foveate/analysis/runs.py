@@ -60,8 +60,11 @@ def _block_runs(
 ) -> tuple[Int64[np.ndarray, " N"], ...]:
     """Return rows, first and last columns, sums and maxima of the runs in rows that begin at row `top`.
 
-    A pixel that is not lesion, before each row and after the last, separates the runs of two rows.
+    Most rows hold no lesion and are left out first. A pixel that is not lesion, before each row and after the
+    last, separates the runs of two rows.
     """
+    lit_rows = np.flatnonzero(stored.max(axis=1) >= level)
+    stored = stored[lit_rows]
     height, width = stored.shape
     flat = np.zeros(height * (width + 1) + 1, bool)
     lit = flat[:-1].reshape(height, width + 1)[:, 1:]
@@ -73,7 +76,7 @@ def _block_runs(
     values, offsets = stored[lit], np.cumsum(lengths) - lengths
     rows, first = np.divmod(starts, width + 1)
     return (
-        rows + top,
+        lit_rows[rows] + top,
         first - 1,
         first - 2 + lengths,
         np.add.reduceat(values, offsets, dtype=np.int64),
