@@ -136,7 +136,10 @@ def draw(
 
     def draw_band(top: int) -> None:
         rows = slice(top, min(height, top + ROWS))
-        picture[rows] = cv2.cvtColor(pixels[rows], cv2.COLOR_RGB2BGR) if bgr else pixels[rows]
+        if bgr:
+            cv2.cvtColor(pixels[rows], cv2.COLOR_RGB2BGR, picture[rows])
+        else:
+            picture[rows] = pixels[rows]
         _draw_rows(canvas[:height], areas, top, line)
 
     for _ in (map if pool is None else pool.map)(draw_band, range(0, height, ROWS)):
