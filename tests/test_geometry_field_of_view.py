@@ -409,6 +409,15 @@ def test_a_pixel_is_in_the_field_when_its_centre_is_in_the_disc_and_the_box(
             assert inside[row - box.top, column - box.left] == lies_in
 
 
+@laws
+@given(st.integers(0, 700), st.integers(1, 90), st.floats(70, 400))
+def test_the_area_is_the_number_of_pixels_in_the_mask(top, height, radius):
+    box = Box(top=top, left=3, bottom=top + height * 8, right=300)
+    field = Field(centre=(top + 20.0, 150.0), radius=radius, box=box)
+
+    assert field_of_view.area(field) == field_of_view.mask(field, box).sum()
+
+
 def test_a_pixel_whose_centre_lies_on_the_disc_s_edge_is_in_the_field():
     field = Field(centre=(2.5, 2.5), radius=2.0, box=Box(top=0, left=0, bottom=5, right=5))
 

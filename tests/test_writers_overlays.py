@@ -165,6 +165,58 @@ def test_drawing_a_few_rows_at_a_time_equals_drawing_all_at_once(seed, rows):
             np.testing.assert_array_equal(overlays.draw(pixels, areas, STRIP, pool=pool), at_once)
 
 
+def scattered(seed, shape):
+    """Return areas of three lesions whose spots are near each other in some places and far in others."""
+    rng, areas = np.random.default_rng(seed), []
+    for lesion in (EX, MA, SE):
+        mask = np.zeros(shape, np.uint8)
+        for row, column in rng.integers(0, shape, (rng.integers(0, 9), 2)):
+            cv2.circle(mask, (int(column), int(row)), int(rng.integers(0, 6)), 1, -1)
+        areas.append(overlays.OutlinedArea(lesion=lesion, bits=np.packbits(mask, axis=1)))
+    return areas
+
+
+@few
+@given(seeds, st.integers(1, 300), st.integers(1, 300), st.integers(1, 4))
+def test_drawing_part_by_part_equals_drawing_whole_rows(seed, height, columns, width):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, columns, 3), np.uint8)
+    areas, nothing = scattered(seed, (height, columns)), np.zeros((0, columns, 3), np.uint8)
+    by_parts = overlays.draw(pixels, areas, nothing, width=width)
+
+    def whole(bits, reach):
+        return [(slice(0, len(bits)), slice(0, bits.shape[1]))] if bits.any() else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlays, "_parts", whole)
+        np.testing.assert_array_equal(overlays.draw(pixels, areas, nothing, width=width), by_parts)
+
+
+def test_no_distance_is_computed_on_the_empty_ground_between_lesions(monkeypatch):
+    mask = np.zeros((400, 2000), np.uint8)
+    mask[20:30, 20:30] = mask[200:230, 900:930] = mask[380:, 1970:] = 1
+    area = overlays.OutlinedArea(lesion=EX, bits=np.packbits(mask, axis=1))
+    transform, sizes = cv2.distanceTransform, []
+    monkeypatch.setattr(
+        cv2, "distanceTransform", lambda *args: sizes.append(args[0].size) or transform(*args)
+    )
+
+    overlays.draw(np.zeros((400, 2000, 3), np.uint8), [area], np.zeros((0, 2000, 3), np.uint8))
+
+    assert 0 < sum(sizes) < 0.03 * mask.size
+
+
+@few
+@given(seeds)
+def test_a_picture_drawn_for_the_encoder_gives_the_same_jpeg(seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (70, 90, 3), np.uint8)
+    areas = [overlays.outlined_area(traced(blobs(seed)), MA)]
+
+    usual, reversed_ = (overlays.draw(pixels, areas, STRIP, bgr=bgr) for bgr in (False, True))
+
+    np.testing.assert_array_equal(reversed_[..., ::-1], usual)
+    assert overlays.jpeg(reversed_, bgr=True) == overlays.jpeg(usual)
+
+
 def test_the_photograph_is_unchanged_and_the_legend_is_below_it():
     pixels = np.full((70, 90, 3), 90, np.uint8)
 

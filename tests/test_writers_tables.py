@@ -14,7 +14,7 @@ from strategies import laws
 
 from foveate.analysis import regions
 from foveate.geometry import field_of_view
-from foveate.types import Box, Decision, Field, Frame
+from foveate.types import Box, Decision, Frame
 from foveate.writers import maps, tables
 from foveate.writers.results import LesionLoad, LesionSummary, SummaryRow, minimum_area
 
@@ -79,15 +79,6 @@ def test_the_fraction_is_of_the_fields_pixels():
 
     assert content["field"]["area_px"] == pixels
     assert content["lesions"]["EX"]["area_fraction"] == pytest.approx(640 / pixels, abs=1e-8)
-
-
-@laws
-@given(st.integers(0, 700), st.integers(1, 90), st.floats(70, 400))
-def test_the_field_is_counted_completely_wherever_its_box_begins(top, height, radius):
-    box = Box(top=top, left=3, bottom=top + height * 8, right=300)
-    disc = Field(centre=(top + 20.0, 150.0), radius=radius, box=box)
-
-    assert tables.field_area(disc) == int(field_of_view.mask(disc, box).sum())
 
 
 def test_square_millimetres_appear_only_where_the_spacing_is_known():

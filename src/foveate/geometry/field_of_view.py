@@ -219,18 +219,28 @@ def from_circle(centre: tuple[float, float], radius: float, shape: tuple[int, in
 def mask(field: Field, box: Box) -> Bool[np.ndarray, "h w"]:
     """Return a mask of the pixels of a box whose centres lie in the field's disc and in its box."""
     inside = np.zeros(box.shape, bool)
-    common = Box(
-        top=max(box.top, field.box.top),
-        left=max(box.left, field.box.left),
-        bottom=min(box.bottom, field.box.bottom),
-        right=min(box.right, field.box.right),
-    )
-    rows = np.arange(common.top, common.bottom)
-    first, last = _chords(field, rows)
-    starts, ends = (np.clip(columns, common.left, common.right) for columns in (first, last + 1))
-    for row, start, end in zip(rows - box.top, starts - box.left, ends - box.left, strict=True):
+    for row, start, end in zip(*_spans(field, box), strict=True):
         inside[row, start:end] = True
     return inside
+
+
+def area(field: Field) -> int:
+    """Return the number of pixels whose centres lie in the field's disc and in its box."""
+    _, starts, ends = _spans(field, field.box)
+    return int(np.maximum(ends - starts, 0).sum())
+
+
+def _spans(field: Field, box: Box) -> tuple[Int64[np.ndarray, " R"], ...]:
+    """Return the rows of the field within a box, and the columns where it begins and ends in each.
+
+    Rows and columns count from the box's corner. A row without pixels of the field does not end after its
+    beginning.
+    """
+    rows = np.arange(max(box.top, field.box.top), min(box.bottom, field.box.bottom))
+    left, right = max(box.left, field.box.left), min(box.right, field.box.right)
+    first, last = _chords(field, rows)
+    starts, ends = (np.clip(columns, left, right) - box.left for columns in (first, last + 1))
+    return rows - box.top, starts, ends
 
 
 def _chords(field: Field, rows: Int64[np.ndarray, " R"]) -> tuple[Int64[np.ndarray, " R"], ...]:

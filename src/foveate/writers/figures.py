@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from foveate import lesions
 from foveate.analysis import regions
@@ -39,21 +39,26 @@ class ResultOutlines:
     """One for each lesion, in the model's order."""
 
 
-def summarise(result: PhotographResult, lesion: Lesion, stored: maps.LevelMap) -> LesionSummary:
-    """Return the regions of a lesion's stored map, with the threshold and area that define them."""
+def summarise(
+    result: PhotographResult, lesion: Lesion, stored: maps.LevelMap
+) -> tuple[LesionSummary, Bool[np.ndarray, "H W"]]:
+    """Return the regions of a lesion's stored map, with the threshold and area that define them.
+
+    Returns:
+        The regions, and the mask: the pixels at or above the threshold, specks included.
+    """
     request, decision = result.request, result.decisions[lesion.code]
     level = maps.level(decision.threshold, request.format)
     smallest = minimum_area(decision, result.probabilities.frame)
-    return LesionSummary(
+    mask = stored >= level
+    summary = LesionSummary(
         decision=decision,
         level=level,
         minimum_area=smallest,
-        mask_px=sum(
-            int(np.count_nonzero(stored[top : top + maps.ROWS] >= level))
-            for top in range(0, len(stored), maps.ROWS)
-        ),
+        mask_px=int(np.count_nonzero(mask)),
         regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing),
     )
+    return summary, mask
 
 
 def outlines(result: PhotographResult) -> ResultOutlines:
@@ -61,8 +66,8 @@ def outlines(result: PhotographResult) -> ResultOutlines:
     summaries, areas = {}, []
     for lesion in lesions.of(result.lesions):
         stored = maps.native_levels(result.probabilities, lesion.code, result.request.format)
-        summary = summarise(result, lesion, stored)
-        areas.append(overlays.outlined_area(contours.trace(stored >= summary.level, summary.regions), lesion))
+        summary, mask = summarise(result, lesion, stored)
+        areas.append(overlays.outlined_area(contours.trace(mask, summary.regions), lesion))
         summaries[lesion.code] = summary
     return ResultOutlines(content=tables.document(result, summaries), areas=tuple(areas))
 

@@ -36,7 +36,7 @@ LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 """A map as a file stores it: levels 0 to `max_level(format)`."""
 
 ROWS = 256
-"""Number of rows converted at a time; it bounds the memory for 32-bit numbers."""
+"""Number of rows of a PNG that are prepared at a time; it bounds the memory for them."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -72,15 +72,10 @@ def native_levels(probabilities: Probabilities, lesion: str, format: MapFormat) 
 def quantise(native: UInt16[np.ndarray, "H W"], format: MapFormat) -> LevelMap:
     """Convert a map of levels 0 to 65535 to the levels of a format, rounded to the nearest.
 
-    For 8 bits that is round(p * 255 / 65535) = round(p / 257), exact in integer arithmetic: 257 is odd, so
-    no level lies halfway.
+    For 8 bits that is round(p * 255 / 65535) = round(p / 257). 257 is odd, so that no level lies within
+    0.001 of halfway, and OpenCV's rounding in 32-bit floats is exact.
     """
-    if format != "png":
-        return native
-    stored = np.empty(native.shape, np.uint8)
-    for top in range(0, len(native), ROWS):
-        stored[top : top + ROWS] = (native[top : top + ROWS].astype(np.uint32) + 128) // 257
-    return stored
+    return native if format != "png" else cv2.convertScaleAbs(native, alpha=1 / 257)
 
 
 def level(threshold: float, format: MapFormat) -> int:
@@ -153,14 +148,17 @@ def encode_png(grey: LevelMap | Bool[np.ndarray, "H W"]) -> bytes:
 def _filtered_rows(grey: LevelMap | Bool[np.ndarray, "H W"], top: int) -> UInt8[np.ndarray, "r b"]:
     """Return some rows from `top` on as PNG stores them: the filter's number, then byte differences."""
     rows = grey[max(0, top - 1) : top + ROWS]
-    if rows.dtype == bool:
-        rows = rows.view(np.uint8) * np.uint8(255)
-    levels = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">")).view(np.uint8)
+    is_mask = rows.dtype == bool
+    dtype = np.dtype(np.uint8) if is_mask else rows.dtype.newbyteorder(">")
+    levels = np.ascontiguousarray(rows.view(np.uint8) if is_mask else rows, dtype).view(np.uint8)
     if top == 0:  # PNG takes the row above the first as zeros
         levels = np.concatenate([np.zeros_like(levels[:1]), levels])
     filtered = np.empty((len(levels) - 1, levels.shape[1] + 1), np.uint8)
     filtered[:, 0] = 2  # 'up'
-    np.subtract(levels[1:], levels[:-1], out=filtered[:, 1:])
+    above, below = levels[:-1], levels[1:]
+    if is_mask:  # 255 is -1 modulo 256: the differences of 0 and 255 are those of 0 and 1, negated
+        above, below = below, above
+    np.subtract(below, above, out=filtered[:, 1:])
     return filtered
 
 

@@ -8,10 +8,11 @@ colour and a dark halo, so that it is visible on bright and on dark ground. Lesi
 get a ring a few pixels away. Apart from their colours, microaneurysms get rings unless they are large, and
 soft exudates get a double line.
 
-Shape letters: H W photograph, B packed columns (H rows of W bits), S rows of the legend.
+Shape letters: H W photograph, B packed columns (H rows of W bits), h w a part of it, P some of its pixels,
+S rows of the legend.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +28,9 @@ from foveate.writers import maps
 from foveate.writers.contours import TracedMask
 
 Style = Literal["line", "double", "rings"]
+
+Band = tuple[float, float]
+"""Where a band of colour around an area begins and ends: distances from the area, px."""
 
 STYLES: dict[str, Style] = {"MA": "rings", "SE": "double"}
 """Lesions that are not drawn with a single line, so that colour is not the only difference."""
@@ -109,6 +113,7 @@ def draw(
     strip: UInt8[np.ndarray, "S W 3"],
     *,
     width: int | None = None,
+    bgr: bool = False,
     pool: Executor | None = None,
 ) -> UInt8[np.ndarray, "H+S W 3"]:
     """Return the photograph with all outlines, and the legend `strip` below it.
@@ -120,34 +125,43 @@ def draw(
         areas: one for each lesion.
         strip: the legend, as `legend` returns it; it may have no rows.
         width: width of an outline, px; None for that of `line_width`.
+        bgr: whether the result has its channels in the order blue, green, red, as `jpeg` can take them.
         pool: threads that each draw some rows; None to draw in the caller's own thread.
     """
     height = len(pixels)
-    canvas = np.concatenate([pixels, strip])
-    width = width or line_width(pixels.shape[:2])
-    in_order = map if pool is None else pool.map
-    for _ in in_order(lambda top: _draw_rows(canvas[:height], areas, top, width), range(0, height, ROWS)):
+    picture = np.empty((height + len(strip), *pixels.shape[1:]), np.uint8)
+    canvas = picture[..., ::-1] if bgr else picture  # red, green, blue
+    canvas[height:] = strip
+    line = width or line_width(pixels.shape[:2])
+
+    def draw_band(top: int) -> None:
+        rows = slice(top, min(height, top + ROWS))
+        if bgr:
+            cv2.cvtColor(pixels[rows], cv2.COLOR_RGB2BGR, picture[rows])
+        else:
+            picture[rows] = pixels[rows]
+        _draw_rows(canvas[:height], areas, top, line)
+
+    for _ in (map if pool is None else pool.map)(draw_band, range(0, height, ROWS)):
         pass
-    return canvas
+    return picture
 
 
-def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY, *, overwrite: bool = False) -> bytes:
-    """Encode a picture (red, green, blue) as JPEG at full colour resolution.
+def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int = QUALITY, *, bgr: bool = False) -> bytes:
+    """Encode a picture as JPEG at full colour resolution.
 
     Args:
         picture: the picture.
         quality: JPEG quality.
-        overwrite: whether the picture may be overwritten, which saves the memory of a copy.
+        bgr: whether the channels are blue, green, red, as the encoder takes them; else they are red, green,
+            blue, and copied.
 
     Raises:
         OutputError: a side is longer than JPEG allows, 65535 px.
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]  # 4:4:4
-    if not overwrite:
-        return maps.encode_picture(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), ".jpg", options)
-    for top in range(0, len(picture), ROWS):
-        picture[top : top + ROWS] = cv2.cvtColor(picture[top : top + ROWS], cv2.COLOR_RGB2BGR)
-    return maps.encode_picture(picture, ".jpg", options)
+    reordered = picture if bgr else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return maps.encode_picture(reordered, ".jpg", options)
 
 
 def _draw_rows(
@@ -155,54 +169,73 @@ def _draw_rows(
 ) -> None:
     """Draw on `ROWS` rows of the canvas: all halos first, so that no halo darkens another lesion's line."""
     height, columns = canvas.shape[:2]
+    bottom = min(height, top + ROWS)
     reach = 4 * width + 4  # px; nothing is drawn farther from a lesion
-    first, last = max(0, top - reach), min(height, top + ROWS + reach)
+    above = max(0, top - reach)
     lines = []
-    rows = canvas[top : top + ROWS]
     for area in areas:
-        pixels = np.unpackbits(area.bits[first:last], axis=1, count=columns)
-        filled = np.flatnonzero(pixels.any(axis=0))
-        if not len(filled):
-            continue
-        span = slice(max(0, filled[0] - reach), filled[-1] + reach + 1)
-        distance = cv2.distanceTransform(1 - pixels[:, span], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        distance = distance[top - first :][: len(rows)]
-        line, halo = _strokes(distance, width, STYLES.get(area.lesion.code, "line"))
-        _paint(rows[:, span], halo * HALO, (0, 0, 0))
-        lines.append((span, line, area.lesion.colour))
-    for span, line, colour in lines:
-        _paint(rows[:, span], line, colour)
+        bits = area.bits[above : min(height, bottom + reach)]
+        bands, halo = _strokes(width, STYLES.get(area.lesion.code, "line"))
+        for rows, strip in _parts(bits, reach):
+            left, right = 8 * strip.start, min(8 * strip.stop, columns)
+            pixels = np.unpackbits(bits[rows, strip], axis=1, count=right - left)
+            distance = cv2.distanceTransform(1 - pixels, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            first, last = max(top, above + rows.start), min(bottom, above + rows.stop)
+            distance = distance[first - above - rows.start : last - above - rows.start]
+            part = canvas[first:last, left:right]
+            _paint(part, distance, [halo], HALO, (0, 0, 0))
+            lines.append((part, distance, bands, area.lesion.colour))
+    for part, distance, bands, colour in lines:
+        _paint(part, distance, bands, 1.0, colour)
 
 
-def _strokes(
-    distance: Float32[np.ndarray, "h w"], width: int, style: Style
-) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Return how much the line and the halo cover each pixel, 0 to 1, from its distance to the area, px.
+def _parts(bits: UInt8[np.ndarray, "h B"], reach: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the rows and the bytes of rows of all parts where something is drawn; no two of them overlap.
 
-    The nearest pixel outside the area has distance 1. So a band from a to b covers clip(d - a) at its inner
-    edge and clip(b + 1 - d) at its outer edge.
+    All pixels within `reach` px of a lesion are in the same part as the lesion, so that distances are
+    computed for each part alone, and not for the empty ground between them.
     """
+    margin = -(-reach // 8)
+    filled = np.flatnonzero(np.bitwise_or.reduce(bits, axis=0))
+    runs = np.split(filled, 1 + np.flatnonzero(np.diff(filled) > 2 * margin)) if len(filled) else []
+    for run in runs:
+        strip = slice(max(0, int(run[0]) - margin), min(bits.shape[1], int(run[-1]) + margin + 1))
+        lit = np.flatnonzero(bits[:, strip].any(axis=1))
+        yield slice(max(0, int(lit[0]) - reach), min(len(bits), int(lit[-1]) + reach + 1)), strip
+
+
+def _strokes(width: int, style: Style) -> tuple[list[Band], Band]:
+    """Return the bands of the line and of the halo around an area."""
     seam = float(max(1, width // 2))
     bands = [(seam, seam + width)]
     if style == "double":
         bands = [(seam, seam + 0.7 * width), (seam + 1.3 * width, seam + 2 * width)]
-    line = np.add.reduce([_band(distance, *band) for band in bands])
-    return line, _band(distance, 0.0, bands[-1][1] + seam)
+    return bands, (0.0, bands[-1][1] + seam)
 
 
-def _band(distance: Float32[np.ndarray, "h w"], inner: float, outer: float) -> Float32[np.ndarray, "h w"]:
+def _cover(distance: Float32[np.ndarray, " P"], band: Band) -> Float32[np.ndarray, " P"]:
+    """Return how much a band covers each pixel, 0 to 1, from its distance to the area, px.
+
+    The nearest pixel outside the area has distance 1. So a band from a to b covers clip(d - a) at its inner
+    edge and clip(b + 1 - d) at its outer edge.
+    """
+    inner, outer = band
     cover = np.clip(distance - np.float32(inner), 0, 1) * np.clip(np.float32(outer + 1) - distance, 0, 1)
     return cover.astype(np.float32)
 
 
 def _paint(
-    rows: UInt8[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"], colour: tuple[int, int, int]
+    part: UInt8[np.ndarray, "h w 3"],
+    distance: Float32[np.ndarray, "h w"],
+    bands: Sequence[Band],
+    opacity: float,
+    colour: tuple[int, int, int],
 ) -> None:
-    """Blend a colour into rows of the canvas, with the opacity `cover`, 0 to 1."""
-    covered = np.nonzero(cover)
-    share = cover[covered][:, None]
-    blend = rows[covered] * (1 - share) + np.array(colour, np.float32) * share
-    rows[covered] = np.round(blend).astype(np.uint8)
+    """Blend a colour into the pixels of a part of the canvas that bands around the area cover."""
+    covered = np.nonzero((distance > bands[0][0]) & (distance < bands[-1][1] + 1))
+    share = np.add.reduce([_cover(distance[covered], band) for band in bands]) * opacity
+    blend = part[covered].T * (1 - share) + np.array(colour, np.float32)[:, np.newaxis] * share
+    part[covered] = np.round(blend).astype(np.uint8).T
 
 
 def legend(width: int, captions: Sequence[Caption], notice: str) -> UInt8[np.ndarray, "S {width} 3"]:

@@ -203,8 +203,7 @@ def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _Lesio
     stored = maps.native_levels(result.probabilities, lesion.code, request.format)
     map_file = result_paths.map_file(request.key, lesion.code, maps.SUFFIX[request.format])
     _write(out, map_file, maps.encode(stored, request.format))
-    summary = figures.summarise(result, lesion, stored)
-    mask = stored >= summary.level
+    summary, mask = figures.summarise(result, lesion, stored)
     dicom_levels = dicom_extra.dicom_levels(stored, request)
     del stored
     _write(out, result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
@@ -227,8 +226,8 @@ def _write_overlay(
     pixels = result.photograph.pixels
     notice = figures.small_print(result.request.provenance)
     strip = overlays.legend(pixels.shape[1], figures.captions(content, areas), notice)
-    overlay = overlays.draw(pixels, areas, strip, pool=pool)
-    _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay, overwrite=True))
+    overlay = overlays.draw(pixels, areas, strip, bgr=True, pool=pool)
+    _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay, bgr=True))
 
 
 def _write_pictures(out: Path, result: PhotographResult) -> None:

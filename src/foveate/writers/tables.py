@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foveate import lesions
-from foveate.geometry.field_of_view import mask
+from foveate.geometry import field_of_view
 from foveate.types import Box, Field, Photograph, Region
 from foveate.version import version
 from foveate.writers import maps, result_paths
@@ -56,7 +56,7 @@ def document(result: PhotographResult, summaries: Mapping[str, LesionSummary]) -
     photograph, request = result.photograph, result.request
     height, width = photograph.shape
     rows, columns = result.probabilities.frame.scale
-    field_px = field_area(result.field)
+    field_px = field_of_view.area(result.field)
     objects = dicom_entry(request)
     return {
         "foveate": version(),
@@ -225,15 +225,6 @@ def json_values(settings: Mapping[str, object]) -> Document:
     """
     values: Document = json.loads(json.dumps(dict(settings), sort_keys=True))
     return values
-
-
-def field_area(field: Field) -> int:
-    """Return the number of the field's pixels, counted a few rows at a time to save memory."""
-    box = field.box
-    return sum(
-        int(mask(field, Box(top=top, left=box.left, bottom=top + 256, right=box.right)).sum())
-        for top in range(box.top, box.bottom, 256)
-    )
 
 
 def _lesion_entry(result: PhotographResult, code: str, summary: LesionSummary, field_px: int) -> Document:

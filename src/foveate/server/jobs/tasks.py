@@ -249,8 +249,7 @@ def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, jour
     pixels, summaries, outlines = result.photograph.pixels, {}, []
     for lesion in lesions.of(result.lesions):
         stored = _corrected_map(directory, task, lesion.code)
-        summary = figures.summarise(result, lesion, stored)
-        mask = stored >= summary.level
+        summary, mask = figures.summarise(result, lesion, stored)
         summaries[lesion.code] = summary
         atomic_files.write_file(out / result_paths.mask_file(task.key, lesion.code), maps.encode_mask(mask))
         outlines.append(overlays.outlined_area(contours.trace(mask, summary.regions), lesion))
