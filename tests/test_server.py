@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import tiny_dicom
@@ -594,6 +595,10 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
         Limits(bytes=0)
     with pytest.raises(SettingError, match="no such folder"):
         options.roots((tmp_path / "missing",))
+    with pytest.raises(SettingError, match=r"--root .*: cannot be reached \(File name too long\); check"):
+        options.roots((tmp_path / ("a" * 300),))
+    with pytest.raises(SettingError, match=r"--root 'a\\x00b': no such folder; check the path"):
+        options.roots((Path("a\0b"),))
     assert Options(data=tmp_path, host="0.0.0.0", token="x" * 16).token
 
 

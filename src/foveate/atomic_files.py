@@ -68,8 +68,8 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
 def replace_files(folder: Path) -> Iterator[Callable[[str], Path]]:
     """Yield a function that returns a temporary path for the file of a name.
 
-    The files replace those of their names when the block ends, the first one last. Use it for files that belong together and are made one
-    after the other. Where the block raises, all old files stay.
+    The files replace those of their names when the block ends, the first one last. Use it for files that
+    belong together and are made one after the other. Where the block raises, all old files stay.
 
     Raises:
         OutputError: the operating system refuses; nothing is left behind.
