@@ -294,6 +294,21 @@ def test_a_verdict_holds_for_the_region_and_can_be_taken_back(client, one, verdi
     np.testing.assert_array_equal(level_tile(client, one, "corrected"), before)
 
 
+def test_regions_keep_the_models_probability_whatever_is_accepted_or_painted(client, one):
+    model = client.get(f"{one}/regions", params={"lesion": "EX", "layer": "model"}).json()["regions"]
+    judge(client, one, largest(client, one), "accepted")
+    draw(client, one, points=[(200.5, 60.5), (220.5, 60.5)])
+    painted = level_tile(client, one, "maps")[60, 200:221]
+
+    listed = client.get(f"{one}/regions", params={"lesion": "EX"}).json()["regions"]
+
+    probabilities = {(row["box"]["x"], row["box"]["y"]): row["max_probability"] for row in listed}
+    for row in model:
+        assert probabilities.pop((row["box"]["x"], row["box"]["y"])) == row["max_probability"] < 1
+    assert all(painted.min() / 255 <= probability < 0.5 for probability in probabilities.values())
+    assert len(probabilities) == 1
+
+
 def test_a_later_verdict_takes_the_place_of_an_earlier_one(client, one):
     region = largest(client, one)
     before = level_tile(client, one, "corrected")

@@ -18,6 +18,10 @@ ROWS = 512
 """Rows searched at a time, to bound the memory for masks and for the levels of lesion pixels."""
 
 
+LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+"""A map as it is stored, or some of its rows."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LesionRuns:
     """The runs of lesion pixels: pixels of one row that are next to each other, in reading order."""
@@ -33,22 +37,31 @@ class LesionRuns:
     """Highest stored level."""
 
 
-def find_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> LesionRuns:
-    """Return the runs of pixels at or above a level, searching some rows at a time."""
-    bands = (slice(top, top + ROWS) for top in range(0, len(stored), ROWS))
-    return find_band_runs(((rows, stored[rows]) for rows in bands), level)
+def find_runs(stored: LevelMap, level: int, measured: LevelMap | None = None) -> LesionRuns:
+    """Return the runs of pixels at or above a level, searching some rows at a time.
+
+    Args:
+        stored: the map.
+        level: a pixel is lesion where its level is at least this.
+        measured: another map, of which `levels` and `highest` are taken.
+    """
+    bands = [slice(top, top + ROWS) for top in range(0, len(stored), ROWS)]
+    source = stored if measured is None else measured
+    return _joined(_block_runs(stored[rows], level, rows.start, source[rows]) for rows in bands)
 
 
-def find_band_runs(
-    bands: Iterable[tuple[slice, UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]]], level: int
-) -> LesionRuns:
+def find_band_runs(bands: Iterable[tuple[slice, LevelMap]], level: int) -> LesionRuns:
     """Return the runs of pixels at or above a level in the bands of a map.
 
     Args:
         bands: the rows and the levels of each band, from top to bottom.
         level: a pixel is lesion where its level is at least this.
     """
-    blocks = [_block_runs(levels, level, rows.start) for rows, levels in bands]
+    return _joined(_block_runs(levels, level, rows.start, levels) for rows, levels in bands)
+
+
+def _joined(blocks: Iterable[tuple[Int64[np.ndarray, " N"], ...]]) -> LesionRuns:
+    """Return the runs of all blocks."""
     rows, first, last, levels, highest = (
         np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*blocks, strict=True)
     )
@@ -56,7 +69,7 @@ def find_band_runs(
 
 
 def _block_runs(
-    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int, top: int
+    stored: LevelMap, level: int, top: int, measured: LevelMap
 ) -> tuple[Int64[np.ndarray, " N"], ...]:
     """Return rows, first and last columns, sums and maxima of the runs in rows that begin at row `top`.
 
@@ -70,7 +83,7 @@ def _block_runs(
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
     if not len(starts):
         return (starts,) * 5
-    values, offsets = stored[lit], np.cumsum(lengths) - lengths
+    values, offsets = measured[lit], np.cumsum(lengths) - lengths
     rows, first = np.divmod(starts, width + 1)
     return (
         rows + top,

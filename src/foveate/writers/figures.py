@@ -39,8 +39,17 @@ class ResultOutlines:
     """One for each lesion, in the model's order."""
 
 
-def summarise(result: PhotographResult, lesion: Lesion, stored: maps.LevelMap) -> LesionSummary:
-    """Return the regions of a lesion's stored map, with the threshold and area that define them."""
+def summarise(
+    result: PhotographResult, lesion: Lesion, stored: maps.LevelMap, model: maps.LevelMap | None = None
+) -> LesionSummary:
+    """Return the regions of a lesion's stored map, with the threshold and area that define them.
+
+    Args:
+        result: the result.
+        lesion: the lesion.
+        stored: its map, with corrections if a person has made some.
+        model: the model's map, of which probabilities are stated, if that is another one.
+    """
     request, decision = result.request, result.decisions[lesion.code]
     level = maps.level(decision.threshold, request.format)
     smallest = minimum_area(decision, result.probabilities.frame)
@@ -52,7 +61,7 @@ def summarise(result: PhotographResult, lesion: Lesion, stored: maps.LevelMap) -
             int(np.count_nonzero(stored[top : top + maps.ROWS] >= level))
             for top in range(0, len(stored), maps.ROWS)
         ),
-        regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing),
+        regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing, measured=model),
     )
 
 
