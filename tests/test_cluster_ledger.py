@@ -49,6 +49,60 @@ def test_a_failure_survives_its_line():
     assert ledger.decode_row(ledger.encode(LedgerEntry(row=row, stamp="s", worker="w1", seconds={}))) == row
 
 
+DAMAGED = [
+    '{"photograph":"b","sou',
+    "[]",
+    "null",
+    "7",
+    '"text"',
+    "{}",
+    "\N{LATIN SMALL LETTER E WITH ACUTE}",
+    ("status", None),
+    ("photograph", 3),
+    ("photograph", ["a"]),
+    ("source", {"a": 1}),
+    ("lesions", []),
+    ("lesions", {"EX": [1, 2, 3]}),
+    ("lesions", {"EX": ["many", 2, 0.1, None]}),
+    ("lesions", {"EX": [1, 2, 0.1, "much"]}),
+    ("quality", 5),
+    ("sha256", 5),
+]
+"""Lines, or keys of a line with another value; None leaves the key out."""
+
+
+@pytest.mark.parametrize("damage", DAMAGED, ids=str)
+def test_a_damaged_line_is_named_with_its_file_and_number(tmp_path, damage):
+    store = FolderStore(tmp_path)
+    sound = ledger.encode(tiny_cluster.success(ITEM))
+    if isinstance(damage, tuple):
+        key, value = damage
+        content = {
+            name: entry for name, entry in json.loads(sound).items() if name != key or value is not None
+        }
+        damage = json.dumps(content if value is None else {**content, key: value})
+    store.write("manifest/run-000000.jsonl", f"{sound}\n\n{damage}\n".encode())
+
+    with pytest.raises(OutputError) as refused:
+        list(Ledger(store, "later").successes())
+
+    assert str(refused.value).startswith(f"{tmp_path}/manifest/run-000000.jsonl: line 3 is damaged (")
+    assert str(refused.value).endswith(
+        "; delete that line, and the result of its photograph is checked instead"
+    )
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["not hexadecimal", 7, None])
+def test_a_request_without_its_key_is_refused(tmp_path, key):
+    Ledger(FolderStore(tmp_path), "run").match_request(request())
+    path = tmp_path / "manifest/order.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"key": key}))
+
+    with pytest.raises(OutputError, match=r"order.json: was not written by Foveate"):
+        Ledger(FolderStore(tmp_path), "later").match_request(request())
+
+
 def test_successes_of_earlier_runs_are_listed_oldest_first(tmp_path):
     store = FolderStore(tmp_path)
     for run, stamp in (("20300101T000000Z-a", "new"), ("20290101T000000Z-b", "old")):

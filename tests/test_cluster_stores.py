@@ -31,6 +31,7 @@ def test_all_but_hidden_files_are_listed_with_their_size(folder):
 def test_the_files_below_a_path_are_listed(folder):
     assert paths(FolderStore(folder), "b") == ["b/c.png", "b/e/f.txt"]
     assert paths(FolderStore(folder), "nowhere") == []
+    assert paths(FolderStore(folder / ("a" * 300)), "regions") == []  # what is written there names the reason
 
 
 def test_an_excluded_store_is_not_listed(folder):

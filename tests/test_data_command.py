@@ -9,7 +9,7 @@ import pytest
 import tiny_layouts
 
 from foveate import cli
-from foveate.datasets import facts, splits
+from foveate.datasets import contact, facts, splits
 
 PAGE = Path(__file__).parent.parent / "docs" / "data.md"
 
@@ -49,6 +49,32 @@ def test_a_sound_set_is_shown_and_kept(tmp_path, run_data):
     rows = list(csv.DictReader((tmp_path / "out" / "check.csv").read_text().splitlines()))
     assert [row["photograph"] for row in rows] == ["IDRiD_01", "IDRiD_02", "IDRiD_03"]
     assert (rows[0]["SE_area_px"], rows[1]["SE_area_px"], rows[0]["wrong"]) == ("36", "0", "")
+
+
+def test_an_interrupted_check_leaves_the_earlier_one_whole(tmp_path, run_data, monkeypatch):
+    out, drawn = tmp_path / "out", []
+    monkeypatch.setattr(contact, "COLUMNS", 1)
+    monkeypatch.setattr(contact, "ROWS", 1)  # a sheet for each photograph
+    tiny_layouts.idrid(tmp_path / "set", numbers=(1, 2, 3))
+    arguments = ("check", tmp_path / "set", "--out", out)
+    assert run_data(*arguments)[0] == 0
+    (out / "contact-1.jpg").write_bytes(b"of the earlier check")
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def interrupted(page):
+        drawn.append(page)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return b"of the later check"
+
+    monkeypatch.setattr(contact, "jpeg", interrupted)
+    assert run_data(*arguments, "--replace")[0] == 130
+
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+    (out / ".foveate-0123456789abcdef.part").write_bytes(b"of a check that was killed")
+    assert run_data(*arguments, "--replace")[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(first)
+    assert (out / "contact-1.jpg").read_bytes() == b"of the later check"
 
 
 def test_an_earlier_check_is_replaced_on_request_alone(tmp_path, run_data):

@@ -537,6 +537,8 @@ def test_an_invalid_address_is_an_error():
 def test_a_missing_file_of_certificates_is_named(tmp_path):
     with pytest.raises(ArchiveError, match=r"gone\.pem: no such file"):
         Archive("https://127.0.0.1:1/dicom-web", Credentials(ca_file=tmp_path / "gone.pem"))
+    with pytest.raises(ArchiveError, match=r"aaa: cannot be reached \(File name too long\); check the path"):
+        Archive("https://127.0.0.1:1/dicom-web", Credentials(ca_file=tmp_path / ("a" * 300)))
 
 
 def test_uids_that_lead_to_another_folder_are_refused(tmp_path):

@@ -111,9 +111,29 @@ def test_avx2_is_what_the_kernel_says():
     assert has_avx2() is ("avx2" in flags)
 
 
-def test_bf16_in_onnxruntime_is_refused_with_the_engine_that_has_it(packages):
-    with pytest.raises(SettingError, match="engine onnx computes in float32 only; choose --engine openvino"):
-        resolve(EngineChoice(engine="onnx", precision="bf16"), packages["float"])
+@pytest.mark.parametrize(
+    ("processor", "precision", "package", "is_computed"),
+    [
+        (ALL, "bf16", "float", True),
+        (LAPTOP, "bf16", "float", False),
+        (BASE, "bf16", "float", False),
+        (ALL, "int8", "int8", True),
+        (ALL, "int8", "float", False),
+        (BASE, "int8", "int8", False),
+    ],
+)
+def test_what_onnxruntime_does_not_compute_is_refused_with_what_works_on_this_machine(
+    machine, packages, *, processor, precision, package, is_computed
+):
+    machine(**processor)
+
+    remedy = "choose --engine openvino, or leave out --precision" if is_computed else "leave out --precision"
+    with pytest.raises(SettingError, match=f"; {remedy}$"):
+        resolve(EngineChoice(engine="onnx", precision=precision), packages[package])
+
+    resolve(EngineChoice(engine="onnx"), packages[package])
+    if is_computed:
+        assert resolve(EngineChoice(engine="openvino", precision=precision), packages[package])
 
 
 @pytest.mark.parametrize(

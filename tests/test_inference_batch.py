@@ -303,6 +303,45 @@ def test_resume_with_other_settings_computes_everything_again_and_leaves_nothing
     assert tree(finished.out) == fresh(changed_job, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (
+            {"engine": type("Other", (Red,), {"label": "openvino bf16"})()},
+            "engine openvino bf16 instead of red",
+        ),
+        ({"settings": Settings(effort="best")}, "effort best instead of full"),
+        (
+            {"settings": Settings(thresholds={"MA": 0.75})},
+            "thresholds EX 0.5 MA 0.75 instead of EX 0.5 MA 0.5",
+        ),
+        ({"settings": Settings(part="whole")}, "region whole instead of field"),
+        ({"settings": Settings(field=(128.0, 128.0, 110.0))}, "field 128.0,128.0,110.0 instead of auto"),
+        ({"format": "tiff"}, "format tiff instead of png"),
+        ({"package": fake(digest="1" * 64)}, "sha256 111111111111 instead of"),
+    ],
+)
+def test_resume_says_once_and_before_it_begins_why_it_computes_again(finished, changed, reason):
+    told = []
+
+    run(replace(finished, resume=True, **changed), tell=told.append)
+
+    notices = [progress.notice for progress in told if progress.notice]
+    assert notices == [told[0].notice]
+    assert notices[0].startswith("3 photographs of the earlier run computed again, because of ")
+    assert reason in notices[0]
+
+
+def test_resume_says_nothing_of_what_it_keeps_or_has_not_begun(finished, folder):
+    told = []
+    clear(finished.out, "b")
+    tiny_package.photograph(folder / "a.png", seed=9)
+
+    run(replace(finished, resume=True), tell=told.append)
+
+    assert {progress.notice for progress in told} == {""}
+
+
 def test_the_models_own_threshold_is_no_other_setting(finished):
     assert (
         computed(

@@ -213,6 +213,31 @@ def test_a_stroke_goes_to_the_lesion_that_was_active_when_it_was_painted(opened,
     assert painted(page, address, b) == {"EX": 0, "MA": 0}
 
 
+def test_figures_are_busy_from_an_edit_until_its_counts_are_there(opened):
+    page, _ = opened
+    busy = "() => [...document.querySelectorAll('.figures, #regions')].map((part) => part.ariaBusy)"
+    strokes, counts, regions = (
+        Held(page, pattern, method)
+        for pattern, method in (("**/strokes", "POST"), ("**/counts", "GET"), ("**/regions?*", "GET"))
+    )
+    assert page.evaluate(busy) == ["false", "false", "false"]
+    page.keyboard.press("Shift+1")
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    strokes.wait()
+    assert page.evaluate(busy) == ["true", "true", "false"]  # the list is requested when it is saved
+    strokes.release()
+    counts.wait()
+    regions.wait()
+    assert page.evaluate(busy) == ["true", "true", "true"]
+    until(page, "() => getComputedStyle(document.querySelector('.figures')).opacity === '0.5'")
+    counts.release()
+    regions.release()
+    settle(page)
+
+    assert page.evaluate(busy) == ["false", "false", "false"]
+
+
 def test_strokes_go_on_to_their_photograph_after_another_is_opened(opened, address):
     page, (a, b, _) = opened
     held = Held(page, "**/strokes", "POST")

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import tiny_dicom
@@ -19,6 +20,7 @@ from foveate.server.errors import ServiceError
 from foveate.server.jobs import queue, steady_clock, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
+from foveate.server.storage import database as stored_photographs
 from foveate.server.storage import names
 from foveate.server.storage.data_dir import DataDir, PhotographDir
 from foveate.server.storage.database import Database
@@ -410,6 +412,45 @@ def test_a_photograph_is_moved_to_another_batch_and_out_of_it(client):
     assert client.patch(one, json={"batch": None}).json()["batch"] is None
 
 
+def test_a_photograph_is_not_moved_to_a_batch_that_is_deleted_meanwhile(client, monkeypatch):
+    batch = client.post("/api/batches", json={"name": "Monday"}).json()["id"]
+    one = f"/api/photographs/{done(client)['id']}"
+    database = client.service.database
+    update = database.update
+
+    def late(identifier, **values):
+        database.delete_batch(batch)  # as by another request since the batch was looked up
+        return update(identifier, **values)
+
+    monkeypatch.setattr(database, "update", late)
+    refused = client.patch(one, json={"batch": batch, "note": "seen"})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+    assert refused.json()["error"]["message"].startswith("no such batch")
+    assert (client.get(one).json()["batch"], client.get(one).json()["note"]) == (None, "")
+    assert client.get(f"/api/batches/{batch}").status_code == 404
+
+
+@pytest.mark.parametrize("change", ["thresholds", "stroke"])
+def test_a_change_of_a_photograph_that_is_deleted_meanwhile_is_404(client, monkeypatch, caplog, change):
+    identifier = done(client)["id"]
+    put_current_counts = stored_photographs.put_current_counts
+
+    def late(connection, *arguments):
+        connection.execute("DELETE FROM photographs WHERE id = ?", (identifier,))
+        return put_current_counts(connection, *arguments)
+
+    monkeypatch.setattr(stored_photographs, "put_current_counts", late)
+    if change == "thresholds":
+        refused = client.patch(f"/api/photographs/{identifier}", json={"thresholds": {"EX": 0.3}})
+    else:
+        stroke = {"lesion": "EX", "tool": "brush", "diameter": 5, "points": [[50.5, 60.5]]}
+        refused = client.post(f"/api/photographs/{identifier}/corrections/strokes", json=stroke)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+    assert "an error of the database" not in caplog.text
+
+
 def test_thresholds_are_chosen_kept_and_given_back(client):
     told = done(client)
     one = f"/api/photographs/{told['id']}"
@@ -554,6 +595,10 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
         Limits(bytes=0)
     with pytest.raises(SettingError, match="no such folder"):
         options.roots((tmp_path / "missing",))
+    with pytest.raises(SettingError, match=r"--root .*: cannot be reached \(File name too long\); check"):
+        options.roots((tmp_path / ("a" * 300),))
+    with pytest.raises(SettingError, match=r"--root 'a\\x00b': no such folder; check the path"):
+        options.roots((Path("a\0b"),))
     assert Options(data=tmp_path, host="0.0.0.0", token="x" * 16).token
 
 

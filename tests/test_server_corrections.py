@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import threading
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from tiny_server import done, grey, png, waited
 
 from foveate.analysis import component_tree, regions
 from foveate.server.errors import ServiceError
+from foveate.server.http.routes import findings
 from foveate.server.review import current_counts, layers, region_list, strokes
 from foveate.server.review.layers import ERASED, PAINTED
 from foveate.server.storage.cache import MapCache
@@ -292,6 +294,21 @@ def test_a_verdict_holds_for_the_region_and_can_be_taken_back(client, one, verdi
     np.testing.assert_array_equal(level_tile(client, one, "corrected"), before)
 
 
+def test_regions_keep_the_models_probability_whatever_is_accepted_or_painted(client, one):
+    model = client.get(f"{one}/regions", params={"lesion": "EX", "layer": "model"}).json()["regions"]
+    judge(client, one, largest(client, one), "accepted")
+    draw(client, one, points=[(200.5, 60.5), (220.5, 60.5)])
+    painted = level_tile(client, one, "maps")[60, 200:221]
+
+    listed = client.get(f"{one}/regions", params={"lesion": "EX"}).json()["regions"]
+
+    probabilities = {(row["box"]["x"], row["box"]["y"]): row["max_probability"] for row in listed}
+    for row in model:
+        assert probabilities.pop((row["box"]["x"], row["box"]["y"])) == row["max_probability"] < 1
+    assert all(painted.min() / 255 <= probability < 0.5 for probability in probabilities.values())
+    assert len(probabilities) == 1
+
+
 def test_a_later_verdict_takes_the_place_of_an_earlier_one(client, one):
     region = largest(client, one)
     before = level_tile(client, one, "corrected")
@@ -420,6 +437,48 @@ def test_an_edit_that_cannot_be_kept_is_not_shown(client, one, monkeypatch):
     np.testing.assert_array_equal(level_tile(client, one, "corrected"), drawn)
     client.post(f"{one}/corrections/undo", json={})
     np.testing.assert_array_equal(level_tile(client, one, "corrected"), shown)
+
+
+def test_what_is_read_while_an_edit_fails_to_be_stored_has_nothing_of_it(client, one, monkeypatch):
+    """Counts and lists are cached by revision, so what is read of an edit that fails would stay."""
+    identifier = one.rpartition("/")[2]
+    draw(client, one)
+    counts = client.get(f"{one}/counts").json()
+    client.service.memory.forget(identifier)
+    meanwhile = []
+
+    def broken(*arguments):
+        meanwhile.append(findings.counts(client.service, identifier).model_dump(mode="json"))
+        meanwhile.append(client.service.measures.regions(client.service.record(identifier), "EX"))
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("foveate.server.storage.database.put_edit", broken)
+    assert draw(client, one, "brush", [(200.5, 100.5)], 30).status_code == 500
+    monkeypatch.undo()
+
+    regions_at = counts["lesions"]["EX"]["regions"]
+    assert meanwhile[0] == client.get(f"{one}/counts").json() == counts
+    assert len(meanwhile[1]) == client.get(f"{one}/regions", params={"lesion": "EX"}).json()["total"]
+    assert len(meanwhile[1]) == regions_at[128]
+
+
+def test_nobody_reads_a_new_revision_before_its_layers(client, one, monkeypatch):
+    identifier = one.rpartition("/")[2]
+    put, seen = client.service.memory.put, []
+
+    def slow(key, layer):
+        reader = threading.Thread(
+            target=lambda: seen.append(findings.counts(client.service, identifier).revision)
+        )
+        reader.start()
+        reader.join(0.3)
+        seen.append("stored")
+        put(key, layer)
+
+    monkeypatch.setattr(client.service.memory, "put", slow)
+    draw(client, one)
+
+    assert seen[0] == "stored"
 
 
 def test_thresholds_move_beneath_corrections(client, one):

@@ -113,6 +113,11 @@ def test_corrections_lie_beside_the_models_files_and_change_none(client, model, 
     assert files["corrected/masks/eye_MA.png"] == files["masks/eye_MA.png"]
     table = json.loads(files["corrected/regions/eye.json"])
     assert table["lesions"]["EX"]["count"] == client.get(one).json()["result"]["lesions"]["EX"]["count"]
+    listed = client.get(f"{one}/regions", params={"lesion": "EX"}).json()["regions"]
+    assert [row["max_probability"] for row in table["regions"] if row["lesion"] == "EX"] == [
+        row["max_probability"] for row in listed
+    ]
+    assert all(row["max_probability"] < 1 for row in listed)  # the model's, also of what was painted
     journal = json.loads(files["corrected/corrections/eye.json"])
     assert journal["model"] == json.loads(files["regions/eye.json"])["model"]
     assert [(edit["author"], edit["kind"], edit["tool"]) for edit in journal["edits"]] == [

@@ -74,6 +74,7 @@ def sqlite_error(code, message):
         (sqlite_error(sqlite3.SQLITE_IOERR_READ, "disk I/O error"), None, "storage"),
         (sqlite_error(sqlite3.SQLITE_BUSY, "database is locked"), None, "busy"),
         (sqlite_error(sqlite3.SQLITE_READONLY, "attempt to write a readonly database"), None, "storage"),
+        (sqlite_error(sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY, "FOREIGN KEY failed"), None, "not_found"),
     ],
 )
 def test_a_database_that_refuses_is_asked_for_the_reason(tmp_path, monkeypatch, error, beside, code):

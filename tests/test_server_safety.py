@@ -24,6 +24,8 @@ def clinic(tmp_path_factory):
     tiny_package.photograph(place / "private" / "secret.png", seed=6)
     (place / "clinic" / "link.png").symlink_to(place / "private" / "secret.png")
     (place / "clinic" / "inner.png").symlink_to(place / "clinic" / "monday" / "left.png")
+    (place / "clinic" / "loop").symlink_to(place / "clinic" / "loop")
+    (place / "clinic" / "outside").symlink_to(place / "private")
     os.mkfifo(place / "clinic" / "pipe.png")
     return place / "clinic"
 
@@ -121,6 +123,11 @@ def test_a_photograph_below_a_root_is_submitted_by_its_path(client):
         ("monday/../../private/secret.png", 403),
         ("/etc/passwd", 403),
         ("link.png", 403),
+        ("outside/secret.png", 403),
+        ("loop/../outside/secret.png", 403),
+        ("../private/missing.png", 403),
+        ("loop", 404),
+        ("loop/left.png", 404),
         ("", 404),
         ("monday", 404),
         ("missing.png", 404),

@@ -21,7 +21,14 @@ from foveate.engines import onnx as onnx_engine
 from foveate.engines.pytorch import to_tensors
 from foveate.errors import ExportError, OutputError, PackageError
 from foveate.nets import fold_batch_norm, sample_pieces
-from foveate.training.export import TOLERANCE, WEIGHTS, export, round_to_half, verify
+from foveate.training.export import (
+    TOLERANCE,
+    WEIGHTS,
+    export,
+    require_replaceable,
+    round_to_half,
+    verify,
+)
 from foveate.types import Decision
 
 MANIFEST = replace(
@@ -279,3 +286,9 @@ def test_only_a_package_or_nothing_is_replaced(network, tmp_path):
 
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert (tmp_path / "file").read_text() == "more of it"
+
+
+def test_a_folder_that_cannot_be_reached_is_refused_before_the_work(tmp_path):
+    with pytest.raises(ExportError, match=r"aaa: cannot be reached \(File name too long\); check the path"):
+        require_replaceable(tmp_path / ("a" * 300))
+    require_replaceable(tmp_path / "new")

@@ -258,6 +258,8 @@ def test_a_folder_without_records_has_none(tmp_path):
     run = RunFolder(tmp_path / "run")
 
     assert (run.has_run(), run.read_split(), run.read_settings()) == (False, None, None)
+    run = RunFolder(tmp_path / ("a" * 300))  # a name that no folder can have
+    assert (run.has_run(), run.read_split(), run.read_settings()) == (False, None, None)
     assert (run.read_digests(), run.read_steps("global")) == ({}, [])
     with pytest.raises(TrainingError, match="finish stage 'global' first"):
         run.read_weights("global")

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -59,9 +59,23 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         OutputError: the operating system refuses; nothing is left behind.
     """
-    with ExitStack() as drafts:
+    with replace_files(folder) as draft:
         for name, content in contents.items():
-            drafts.enter_context(replace_file(folder / name)).write_bytes(content)
+            draft(name).write_bytes(content)
+
+
+@contextmanager
+def replace_files(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """Yield a function that returns a temporary path for the file of a name.
+
+    The files replace those of their names when the block ends, the first one last. Use it for files that
+    belong together and are made one after the other. Where the block raises, all old files stay.
+
+    Raises:
+        OutputError: the operating system refuses; nothing is left behind.
+    """
+    with ExitStack() as drafts:
+        yield lambda name: drafts.enter_context(replace_file(folder / name))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
 from foveate.choices import Part
 from foveate.packed_maps import PackedMaps
@@ -25,6 +25,9 @@ is for photographs that are not from a fundus camera."""
 
 TtaViews = Literal[1, 4, 8]
 """Number of views for test-time augmentation: the view itself, its 4 quarter turns, or all 8 symmetries."""
+
+LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+"""A map as a file stores it, or some of its rows: levels from 0 to the highest of the file's format."""
 
 Laterality = Literal["R", "L"]
 """Right or left eye."""

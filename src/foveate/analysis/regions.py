@@ -12,19 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8, UInt16
+from jaxtyping import Float64, Int64
 
 from foveate.analysis.runs import LesionRuns, find_runs, label_runs, total
 from foveate.errors import SettingError
-from foveate.types import Box, Region
+from foveate.types import Box, LevelMap, Region
 
 
 def find(
-    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"],
+    stored: LevelMap,
     level: int,
     lesion: str,
     minimum_area: int,
     spacing: float | None,
+    *,
+    measured: LevelMap | None = None,
 ) -> tuple[Region, ...]:
     """Return the 8-connected groups of pixels at or above a level.
 
@@ -34,6 +36,7 @@ def find(
         lesion: code of the lesion, which is copied to each region.
         minimum_area: smaller regions are left out, px of the photograph.
         spacing: side of a pixel, mm; None if the photograph does not state it.
+        measured: the map of which probabilities are stated, where a person has corrected `stored`.
 
     Returns:
         The regions, numbered from 1 by first pixel in reading order.
@@ -45,7 +48,7 @@ def find(
     highest = int(np.iinfo(stored.dtype).max)
     if not 1 <= level <= highest:
         raise SettingError(f"level {level} is outside the map's range; choose 1 to {highest}")
-    runs = find_runs(stored, level)
+    runs = find_runs(stored, level, measured)
     sums = _measure(runs, label_runs(runs, stored.shape[1]))
     return tuple(
         Region(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt16
 
+from foveate.types import LevelMap
+
 ROWS = 128
 """Rows searched at a time, to bound the memory for masks and for the levels of lesion pixels."""
 
@@ -33,14 +35,21 @@ class LesionRuns:
     """Highest stored level."""
 
 
-def find_runs(stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int) -> LesionRuns:
-    """Return the runs of pixels at or above a level, searching some rows at a time."""
+def find_runs(stored: LevelMap, level: int, measured: LevelMap | None = None) -> LesionRuns:
+    """Return the runs of pixels at or above a level, searching some rows at a time.
+
+    Args:
+        stored: the map.
+        level: a pixel is lesion where its level is at least this.
+        measured: another map, of which `levels` and `highest` are taken.
+    """
+    source = stored if measured is None else measured
     # most rows have no lesion: their maxima are found faster than their runs
     bands = (
         top + np.flatnonzero(stored[top : top + ROWS].max(axis=1) >= level)
         for top in range(0, len(stored), ROWS)
     )
-    return find_row_runs(((rows, stored[rows]) for rows in bands), level)
+    return _joined((rows, _block_runs(stored[rows], level, source[rows])) for rows in bands)
 
 
 def find_row_runs(
@@ -54,20 +63,22 @@ def find_row_runs(
             out.
         level: a pixel is lesion where its level is at least this.
     """
-    blocks = []
-    for numbers, levels in bands:
-        rows, *columns = _block_runs(levels, level)
-        blocks.append((numbers[rows], *columns))
+    return _joined((rows, _block_runs(levels, level, levels)) for rows, levels in bands)
+
+
+def _joined(
+    blocks: Iterable[tuple[Int64[np.ndarray, " r"], tuple[Int64[np.ndarray, " N"], ...]]],
+) -> LesionRuns:
+    """Return the runs of all blocks, each with the numbers of its rows."""
+    columns = [(numbers[rows], *rest) for numbers, (rows, *rest) in blocks]
     none = (np.zeros(0, np.int64),) * 5
     rows, first, last, levels, highest = (
-        np.concatenate(columns) for columns in zip(none, *blocks, strict=True)
+        np.concatenate(column) for column in zip(none, *columns, strict=True)
     )
     return LesionRuns(rows=rows, first=first, last=last, levels=levels, highest=highest)
 
 
-def _block_runs(
-    stored: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"], level: int
-) -> tuple[Int64[np.ndarray, " N"], ...]:
+def _block_runs(stored: LevelMap, level: int, measured: LevelMap) -> tuple[Int64[np.ndarray, " N"], ...]:
     """Return rows, first and last columns, sums and maxima of the runs in some rows.
 
     A pixel that is not lesion, before each row and after the last, separates the runs of two rows.
@@ -80,7 +91,7 @@ def _block_runs(
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
     if not len(starts):
         return (starts,) * 5
-    values, offsets = stored[lit], np.cumsum(lengths) - lengths
+    values, offsets = measured[lit], np.cumsum(lengths) - lengths
     rows, first = np.divmod(starts, width + 1)
     return (
         rows,

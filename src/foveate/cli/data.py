@@ -18,7 +18,7 @@ from foveate.cli.options import parse_codes
 from foveate.cli.options.data import CheckOptions, SplitOptions
 from foveate.cli.progress import reading_bar
 from foveate.datasets import annotated, checks, facts, layouts, splits
-from foveate.datasets.checks import CheckedCase, CheckReport, Totals
+from foveate.datasets.checks import CheckedCase, CheckReport, SaveSheet, Totals
 from foveate.datasets.facts import CaseFacts
 from foveate.lesions import select as select_lesions
 from foveate.version import version
@@ -36,28 +36,47 @@ def check_set(folder: Path, options: CheckOptions) -> int:
         FoveateError: the folder is not laid out as named, or a file cannot be written.
     """
     out = options.out
-    if out is not None:
+    if out is None:
+        report = _checked(folder, options, lambda number, jpeg: None)
+        _print_report(report, checks.lesion_totals(report))
+    else:
         atomic_files.require_free(out, CHECK_FILES, results="check", replace=options.replace)
-    sheets: list[str] = []
-
-    def save_contacts(number: int, jpeg: bytes) -> None:
-        if out is not None:
-            sheets.append(f"contact-{number}.jpg")
-            atomic_files.write_file(out / sheets[-1], jpeg)
-
-    layout = layouts.named(options.layout)
-    selected = () if options.split is None else (options.split,)
-    with reading_bar() as show:
-        report = checks.check(folder, layout, selected, save_sheet=save_contacts, progress=show)
-    sums = checks.lesion_totals(report)
-    if out is not None:
-        atomic_files.write_file(out / "check.json", _check_json(report, sums))
-        atomic_files.write_file(out / "check.csv", _check_csv(report))
-        atomic_files.remove_others(out, CHECK_FILES, ("check.json", "check.csv", *sheets))
-    _print_report(report, sums)
-    if out is not None:
+        atomic_files.remove_leftovers(out, deep=False)
+        report = _write_check(folder, options, out)
         print(f"Look at {out / 'contact-1.jpg'}")
     return 0 if report.is_sound else 1
+
+
+def _checked(folder: Path, options: CheckOptions, save_sheet: SaveSheet) -> CheckReport:
+    """Check a set, with a bar for its progress."""
+    selected = () if options.split is None else (options.split,)
+    with reading_bar() as show:
+        return checks.check(
+            folder, layouts.named(options.layout), selected, save_sheet=save_sheet, progress=show
+        )
+
+
+def _write_check(folder: Path, options: CheckOptions, out: Path) -> CheckReport:
+    """Check a set, write all files together, print the report and return it.
+
+    Raises:
+        FoveateError: as `check_set`; the files of an earlier check stay.
+    """
+    names = ["check.json", "check.csv"]
+    with atomic_files.replace_files(out) as draft:
+        summary, table = map(draft, names)
+
+        def save_sheet(number: int, jpeg: bytes) -> None:
+            names.append(f"contact-{number}.jpg")
+            draft(names[-1]).write_bytes(jpeg)
+
+        report = _checked(folder, options, save_sheet)
+        sums = checks.lesion_totals(report)
+        summary.write_bytes(_check_json(report, sums))
+        table.write_bytes(_check_csv(report))
+    atomic_files.remove_others(out, CHECK_FILES, names)
+    _print_report(report, sums)
+    return report
 
 
 def split_set(folder: Path, options: SplitOptions) -> None:

@@ -47,7 +47,9 @@ def reading_bar() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _print_line(progress: Progress) -> None:
-    """Print a line if a photograph is finished."""
+    """Print a line if a photograph is finished, or there is a notice."""
+    if progress.notice:
+        print(f"foveate: {progress.notice}", file=sys.stderr, flush=True)
     if progress.row is not None:
         print(_line(progress), file=sys.stderr, flush=True)
 
@@ -75,6 +77,8 @@ def _bar() -> Iterator[Show]:
                 name=progress.name,
                 position=f"{progress.done}/{progress.total}",
             )
+            if progress.notice:
+                console.print(f"foveate: {progress.notice}", markup=False, highlight=False, soft_wrap=True)
             if progress.row is not None and progress.row.status == "failed":
                 console.print(_line(progress), markup=False, highlight=False, soft_wrap=True)
 

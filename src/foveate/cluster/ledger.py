@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import index
+from typing import Any
 
 from foveate.cluster.stores import FileStore
 from foveate.errors import OutputError
@@ -77,20 +79,40 @@ def encode(entry: LedgerEntry) -> str:
 
 
 def decode_row(line: str) -> SummaryRow:
-    """Return a photograph's row of the summary from its line."""
-    content = json.loads(line)
+    """Return a photograph's row of the summary from its line.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is not a line that `encode` returned.
+    """
+    return _row_of(json.loads(line))
+
+
+def _row_of(content: Mapping[str, Any]) -> SummaryRow:
+    """Return the row of a line's content; raise as `decode_row`."""
+    name = _text(content["photograph"])
     return SummaryRow(
-        name=content["photograph"],
+        name=name,
         status=content["status"],
-        error=content["error"],
-        quality=tuple(content["quality"]),
-        key=content["photograph"] if content["status"] == "ok" else "",
-        digest=content["sha256"],
+        error=_text(content["error"]),
+        quality=tuple(map(_text, content["quality"])),
+        key=name if content["status"] == "ok" else "",
+        digest=_text(content["sha256"]),
         loads={
-            code: LesionLoad(count=count, area_px=area, area_fraction=float(fraction), area_mm2=mm2)
+            code: LesionLoad(
+                count=index(count),
+                area_px=index(area),
+                area_fraction=float(fraction),
+                area_mm2=None if mm2 is None else float(mm2),
+            )
             for code, (count, area, fraction, mm2) in content["lesions"].items()
         },
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 class Ledger:
@@ -142,13 +164,29 @@ class Ledger:
         return str(stored["key"])
 
     def successes(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (name, stamp, line) of every photograph that an earlier run finished, oldest first."""
+        """Yield (name, stamp, line) of every photograph that an earlier run finished, oldest first.
+
+        Raises:
+            OutputError: a line is not as Foveate wrote it.
+        """
         files = self._store.list_files("manifest")
         for path in sorted(file.path for file in files if file.path.endswith(".jsonl")):
-            for line in (self._store.read(path) or b"").decode("ascii").splitlines():
-                content = json.loads(line)
-                if content["status"] == "ok":
-                    yield content["photograph"], content["source"], line
+            for number, line in enumerate((self._store.read(path) or b"").splitlines(), 1):
+                if line.strip():
+                    yield from self._success(line, f"{self._store.display_path(path)}: line {number}")
+
+    def _success(self, line: bytes, place: str) -> Iterator[tuple[str, str, str]]:
+        """Yield what a line says of a photograph that is done; nothing of one that failed."""
+        try:
+            text = line.decode("ascii")
+            content = json.loads(text)
+            if content["status"] == "ok":
+                yield _row_of(content).name, _text(content["source"]), text
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError(
+                f"{place} is damaged ({type(error).__name__}: {error}); delete that line, and the result of "
+                "its photograph is checked instead"
+            ) from None
 
     def add(self, line: str) -> None:
         """Add a line; write the collected lines if it is time."""
@@ -175,7 +213,7 @@ class Ledger:
             return None
         try:
             content: dict[str, object] = json.loads(text)
-            str(content["key"])
+            bytes.fromhex(str(content["key"]))
         except (ValueError, KeyError, TypeError):
             raise OutputError(
                 f"{self._store.display_path(REQUEST_FILE)}: was not written by Foveate; choose another --out"

@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from foveate import atomic_files
 from foveate.errors import OutputError, PhotographError
-from foveate.paths import display_path
+from foveate.paths import display_path, is_folder
 from foveate.photographs import holds_results
 
 BUCKET_SCHEME = "s3://"
@@ -130,7 +130,7 @@ class FolderStore:
         self, below: str = "", exclude: str | None = None, *, without_results: bool = False
     ) -> Iterator[StoredFile]:
         excluded = None if exclude is None or exclude.startswith(BUCKET_SCHEME) else os.path.realpath(exclude)
-        if below and not (self._folder / below).is_dir():
+        if below and not is_folder(self._folder / below):
             return
 
         def is_left_out(path: str, real: str) -> bool:

@@ -25,7 +25,7 @@ from dicomweb_client.session_utils import add_certs_to_session, create_session, 
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from foveate.errors import ArchiveAwayError, ArchiveError, ArchiveObjectError
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file, obstacle
 from foveate.photographs import PHOTOGRAPH_CLASSES
 from foveate.warning_filter import suppress_warnings
 
@@ -45,6 +45,8 @@ STUDY_UID, SERIES_UID, MODALITY = "0020000D", "0020000E", "00080060"
 SOP_INSTANCE_UID, SOP_CLASS_UID, NUMBER_OF_FRAMES = "00080018", "00080016", "00280008"
 FAILED_SOP_SEQUENCE, FAILURE_REASON = "00081198", "00081197"
 """Tags of attributes in DICOM's JSON model."""
+
+NO_CA_FILE = "no such file; name the certificates of the authority"
 
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """Failure reasons of STOW-RS that mean 'out of resources'."""
@@ -157,10 +159,9 @@ class Archive:
                 )
             session.headers["Authorization"] = f"Bearer {credentials.token}"
         if credentials.ca_file is not None:
-            if not credentials.ca_file.is_file():
+            if not is_file(credentials.ca_file):
                 raise ArchiveError(
-                    f"{display_path(credentials.ca_file)}: no such file; name the certificates of the "
-                    "authority"
+                    f"{display_path(credentials.ca_file)}: {obstacle(credentials.ca_file) or NO_CA_FILE}"
                 )
             session = add_certs_to_session(session, ca_bundle=str(credentials.ca_file))
         try:

@@ -14,7 +14,7 @@ import pydicom
 from foveate import atomic_files
 from foveate.dicom.connection import UNREADABLE, Archive, ArchiveObject
 from foveate.errors import ArchiveError, ArchiveObjectError
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file
 from foveate.writers import result_paths
 
 STORE_ORDER = ("SEG", "PROB", "SR")
@@ -87,7 +87,7 @@ def _pull_study(archive: Archive, out: Path, study: str) -> Iterator[TransferSte
 def _pull_object(archive: Archive, out: Path, photograph: ArchiveObject) -> TransferStep:
     try:
         path = photograph_path(out, photograph)
-        missing = not path.is_file()
+        missing = not is_file(path)
         if missing:
             atomic_files.write_file(path, archive.fetch(photograph))
     except ArchiveObjectError as error:

@@ -27,7 +27,7 @@ from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import DEFAULTS, Settings
-from foveate.paths import display_path
+from foveate.paths import display_path, is_file, is_folder
 from foveate.types import DicomOrigin
 from foveate.writers import DicomRequest, PredictRequest, dicom_extra
 
@@ -212,7 +212,7 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
     folder = task.out / photograph.uid
     path = transfer.photograph_path(task.out, photograph)
     try:
-        if not path.is_file():
+        if not is_file(path):
             atomic_files.write_file(path, task.archive.fetch(photograph))
         for frame in _frames(photograph):
             pixels = photographs.read(path, frame=frame)
@@ -224,7 +224,7 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         path.unlink(missing_ok=True)
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
+        if is_folder(path.parent) and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
 

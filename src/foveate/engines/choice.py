@@ -64,7 +64,8 @@ def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precisi
     engine, precision = choice.engine, choice.precision
     _require_known(choice)
     if precision == "int8" and (engine not in (None, "openvino") or choice.device == "cuda"):
-        raise SettingError("int8 is computed by OpenVINO on the processor; choose --engine openvino")
+        remedy = _remedy(is_computed=_is_installed("openvino") and openvino.has_int8(package))
+        raise SettingError(f"int8 is computed by OpenVINO on the processor; {remedy}")
     if engine == "torch" or choice.device == "cuda":
         if engine not in (None, "torch"):
             raise SettingError(
@@ -79,9 +80,15 @@ def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precisi
         engine = "openvino" if precision in ("bf16", "int8") or _prefers_openvino() else "onnx"
     if engine == "onnx":
         if precision == "bf16":
-            raise SettingError("engine onnx computes in float32 only; choose --engine openvino for bf16")
+            remedy = _remedy(is_computed=_is_installed("openvino") and openvino.computes_bf16())
+            raise SettingError(f"engine onnx computes in float32 only; {remedy}")
         return "onnx", "float32"
     return "openvino", precision or _fastest_precision(package)
+
+
+def _remedy(*, is_computed: bool) -> str:
+    """Return what to choose in place of a refused precision: OpenVINO only if it computes in it here."""
+    return "choose --engine openvino, or leave out --precision" if is_computed else "leave out --precision"
 
 
 def _require_known(choice: EngineChoice) -> None:

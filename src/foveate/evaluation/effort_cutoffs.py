@@ -29,8 +29,8 @@ from foveate.geometry import canvas
 from foveate.inference.pipeline import Segmentation, coarse_maps, segment
 from foveate.inference.settings import Settings
 from foveate.models import Package
-from foveate.types import BlobPolarity, LesionCriterion, SelectionRule, TtaViews
-from foveate.writers.maps import LevelMap, quantise
+from foveate.types import BlobPolarity, LesionCriterion, LevelMap, SelectionRule, TtaViews
+from foveate.writers.maps import quantise
 
 LEVELS = 256
 """Number of levels of an 8-bit map."""

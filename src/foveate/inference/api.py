@@ -33,7 +33,7 @@ from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
-from foveate.types import Decision, Field, Photograph, Region
+from foveate.types import Decision, Field, LevelMap, Photograph, Region
 from foveate.writers import (
     DicomRequest,
     MapFormat,
@@ -318,7 +318,7 @@ class Result:
         """The outlined areas of all lesions, as bits; the outlines are drawn anew for each picture."""
         return figures.outlines(self._as_written)
 
-    def _level_map(self, lesion: str, format: MapFormat) -> maps.LevelMap:
+    def _level_map(self, lesion: str, format: MapFormat) -> LevelMap:
         """Return a lesion's map in the levels that a file of the format stores."""
         return maps.native_levels(self.segmentation.probabilities, lesion, format)
 

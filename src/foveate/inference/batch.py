@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -94,6 +94,8 @@ class Progress:
     """Name of a photograph in progress, or of the one just finished."""
     row: SummaryRow | None = None
     """The result of the photograph just finished."""
+    notice: str = ""
+    """A line for people, once before the first photograph: why results of an earlier run are made again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +169,8 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
 
     _begin_folder(job, _run_record(job, report(), started))
     tracker = _ProgressTracker(tell=tell, total=len(files.photographs))
+    if job.resume and (notice := _repeat_notice(job, files)):
+        tell(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
     pool: OrderedPool[PhotographFile, Engine, Outcome] = OrderedPool(
         lambda file, engine: process_photograph(job, engine, file, tracker.callback(file.name, pool.check)),
         [job.engine, *job.more_engines],
@@ -364,6 +368,20 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
             f"{display_path(job.out)}: contains results of {quantity(len(foreign), 'photograph')} not in "
             f"this run, such as {foreign[0]}; add them to the run, or choose another --out"
         )
+
+
+def _repeat_notice(job: BatchJob, files: PhotographFiles) -> str:
+    """Return how many results of an earlier run this one will replace, and what differs; empty if none."""
+    request = _request(job, "")
+    changed = [
+        differences
+        for file in files.photographs
+        if (differences := writers.differences(job.out, replace(request, name=file.name, key=file.name)))
+    ]
+    if not changed:
+        return ""
+    reasons = ", ".join(dict.fromkeys(reason for differences in changed for reason in differences))
+    return f"{quantity(len(changed), 'photograph')} of the earlier run computed again, because of {reasons}"
 
 
 def _finished_names(out: Path) -> set[str]:

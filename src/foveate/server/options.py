@@ -15,6 +15,7 @@ from types import MappingProxyType
 from foveate import models
 from foveate.choices import EngineName, Precision
 from foveate.errors import SettingError
+from foveate.paths import display_path, is_folder, missing
 from foveate.photographs import LIMIT_PIXELS
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -134,9 +135,9 @@ def roots(folders: tuple[Path, ...]) -> Mapping[str, Path]:
     """
     by_name: dict[str, Path] = {}
     for folder in folders:
+        if not is_folder(folder):
+            raise SettingError(f"--root {display_path(folder)}: {missing(folder, 'folder')}")
         real = folder.resolve()
-        if not real.is_dir():
-            raise SettingError(f"--root {folder}: no such folder; check the path")
         if not real.name or real.name in by_name:
             raise SettingError(f"--root {folder}: another folder is named {real.name!r}, too; rename one")
         by_name[real.name] = real

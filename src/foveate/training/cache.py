@@ -24,7 +24,7 @@ from foveate.datasets import Case, truth
 from foveate.errors import GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import prepare_canvas
-from foveate.paths import display_path, file_digest
+from foveate.paths import display_path, exists, file_digest
 from foveate.training import augmentation
 from foveate.training.augmentation import Warp
 from foveate.types import ModelContract
@@ -98,7 +98,7 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
             f"the recipe has {len(contract.lesions)} lesions; the cache of photographs holds at most 8"
         )
     path = folder / f"{case.name}-{_digest(case, contract)}"
-    if not (path / "done").exists():
+    if not exists(path / "done"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT_PREFIX) as temporary:
@@ -207,7 +207,7 @@ def _publish(draft: Path, path: Path) -> None:
     try:
         draft.rename(path)
     except OSError:  # a folder cannot replace one that holds files
-        if not (path / "done").exists():
+        if not exists(path / "done"):
             raise
 
 

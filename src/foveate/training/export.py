@@ -31,7 +31,7 @@ from foveate.geometry.feature_sampling import FeatureSampling, window_sampling
 from foveate.inference.preprocessing import normalise
 from foveate.models import Manifest
 from foveate.nets import GlobalPieces, LocalGlobalUNet, fold_batch_norm
-from foveate.paths import display_path
+from foveate.paths import display_path, exists, obstacle
 from foveate.types import ModelContract
 
 MANIFEST = "manifest.json"
@@ -128,14 +128,23 @@ def require_replaceable(folder: Path) -> None:
     Call it before long work, too.
 
     Raises:
-        ExportError: the folder holds something else.
+        ExportError: the folder holds something else, or it cannot be found out what it holds.
     """
-    if folder.exists() and not (
-        folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).exists())
-    ):
+    reason = obstacle(folder)
+    if reason is not None:
+        raise ExportError(f"{display_path(folder)}: {reason}")
+    if exists(folder) and not (exists(folder / MANIFEST) or _is_empty_folder(folder)):
         raise ExportError(
             f"{display_path(folder)}: already exists and is not a model package; choose another folder"
         )
+
+
+def _is_empty_folder(path: Path) -> bool:
+    """Return whether there is a folder with nothing in it; False also where that cannot be found out."""
+    try:
+        return not any(path.iterdir())
+    except OSError:
+        return False
 
 
 def verify(folder: Path) -> float:

@@ -22,7 +22,7 @@ from foveate.engines.pytorch import TorchEngine
 from foveate.errors import TrainingError
 from foveate.inference.pipeline import segment
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path
+from foveate.paths import display_path, exists
 from foveate.training.cache import CachedCase
 from foveate.training.distributed import Machine
 from foveate.training.recipe import Recipe
@@ -64,7 +64,7 @@ def attach(
         TrainingError: a stored file is damaged.
         FoveateError: a photograph cannot be used, or the folder cannot be written.
     """
-    missing = [case for case in healthy if not run.false_pixels(case.name).exists()]
+    missing = [case for case in healthy if not exists(run.false_pixels(case.name))]
     if missing and machine.is_first:
         network = machine.place(build_network().eval().requires_grad_(False))
         assert isinstance(network, LocalGlobalUNet)

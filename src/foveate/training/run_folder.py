@@ -38,7 +38,7 @@ from safetensors.torch import load_file, save
 
 from foveate import atomic_files
 from foveate.errors import OutputError, TrainingError
-from foveate.paths import display_path
+from foveate.paths import display_path, exists
 from foveate.training import curves
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
@@ -72,10 +72,7 @@ class RunFolder:
 
     def has_run(self) -> bool:
         """Return whether the folder holds a run; False if it is unreadable: writing will fail later."""
-        try:
-            return self._recipe.exists()
-        except OSError:
-            return False
+        return exists(self._recipe)
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files of killed processes; younger ones may belong to another stage's process."""
@@ -95,7 +92,7 @@ class RunFolder:
             TrainingError: the folder holds a run of another recipe.
         """
         text = _json(recipes.describe(recipe))
-        if not self._recipe.exists():
+        if not exists(self._recipe):
             atomic_files.write_file(self._recipe, text.encode())
         elif self._recipe.read_text() != text:
             raise TrainingError(
@@ -151,7 +148,7 @@ class RunFolder:
 
     def is_finished(self, stage: StageName) -> bool:
         """Return whether a stage's final weights exist."""
-        return self._weights(stage).exists()
+        return exists(self._weights(stage))
 
     def read_weights(self, stage: StageName) -> dict[str, torch.Tensor]:
         """Return the final weights of a stage.
@@ -172,7 +169,7 @@ class RunFolder:
 
     def has_checkpoint(self, stage: StageName) -> bool:
         """Return whether a stage was begun."""
-        return self._checkpoint(stage).exists()
+        return exists(self._checkpoint(stage))
 
     def read_checkpoint(self, stage: StageName, device: str) -> dict[str, Any]:
         """Return a stage's checkpoint, with its tensors on a device.
@@ -204,7 +201,7 @@ class RunFolder:
     def read_steps(self, stage: StageName, last_step: int = sys.maxsize) -> list[StepRecord]:
         """Return the records of a stage's steps up to a step; an empty list if there is no log."""
         path = self.path / f"{stage}.csv"
-        return curves.parse_steps(path.read_text(), last_step) if path.exists() else []
+        return curves.parse_steps(path.read_text(), last_step) if exists(path) else []
 
     def write_curves(self, stage: StageName, records: Sequence[StepRecord], epoch: float) -> None:
         """Write the records of a stage's steps, and of its epochs, each of `epoch` steps."""
@@ -214,7 +211,7 @@ class RunFolder:
     def read_validations(self, stage: StageName, last_step: int = sys.maxsize) -> list[ValidationRecord]:
         """Return the records of a stage's validations up to a step; an empty list if there are none."""
         path = self.path / f"{stage}-validation.csv"
-        return curves.parse_validations(path.read_text(), last_step) if path.exists() else []
+        return curves.parse_validations(path.read_text(), last_step) if exists(path) else []
 
     def write_validations(self, stage: StageName, records: Sequence[ValidationRecord]) -> None:
         """Write the records of a stage's validations, at least one."""
@@ -250,7 +247,7 @@ class RunFolder:
     def _keep(self, path: Path, content: Json, difference: str) -> None:
         """Write a file, or check its content once a stage has begun: before that, nothing depends on it."""
         text = _json(content)
-        if not path.exists() or not self._recipe.exists():
+        if not exists(path) or not exists(self._recipe):
             atomic_files.write_file(path, text.encode())
         elif path.read_text() != text:
             raise TrainingError(
@@ -264,7 +261,7 @@ def _json(content: Json) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
+    if not exists(path):
         return None
     with _damage_errors(path):
         content: dict[str, Any] = json.loads(path.read_text())

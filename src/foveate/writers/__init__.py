@@ -17,6 +17,7 @@ from foveate.writers import page, runs, tables
 from foveate.writers.maps import FORMATS
 from foveate.writers.photograph_files import (
     clear,
+    differences,
     existing_rows,
     prepare,
     reusable_row,
@@ -47,6 +48,7 @@ __all__ = [
     "Provenance",
     "SummaryRow",
     "clear",
+    "differences",
     "existing_rows",
     "prepare",
     "reusable_row",

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from foveate.choices import ObjectKind
 from foveate.errors import OutputError
-from foveate.types import Photograph
+from foveate.types import LevelMap, Photograph
 from foveate.writers import maps
 from foveate.writers.results import DicomLesion, PhotographResult, PredictRequest
 
@@ -42,7 +42,7 @@ def require_source(photograph: Photograph, request: PredictRequest) -> None:
         load_writer().require_source(photograph.origin, photograph.source)
 
 
-def dicom_levels(stored: maps.LevelMap, request: PredictRequest) -> UInt8[np.ndarray, "H W"] | None:
+def dicom_levels(stored: LevelMap, request: PredictRequest) -> UInt8[np.ndarray, "H W"] | None:
     """Return a map in 8 bits if it is requested as a DICOM object, else None."""
     if request.objects is None or "prob" not in request.objects.kinds:
         return None

@@ -17,6 +17,7 @@ from foveate.analysis import regions
 from foveate.errors import SettingError
 from foveate.geometry import canvas
 from foveate.lesions import Lesion
+from foveate.types import LevelMap
 from foveate.version import version
 from foveate.writers import contours, maps, overlays, tables
 from foveate.writers.overlays import Caption, OutlinedArea
@@ -40,9 +41,15 @@ class ResultOutlines:
 
 
 def summarise(
-    result: PhotographResult, lesion: Lesion, stored: maps.LevelMap
+    result: PhotographResult, lesion: Lesion, stored: LevelMap, model: LevelMap | None = None
 ) -> tuple[LesionSummary, Bool[np.ndarray, "H W"]]:
     """Return the regions of a lesion's stored map, with the threshold and area that define them.
+
+    Args:
+        result: the result.
+        lesion: the lesion.
+        stored: its map, with corrections if a person has made some.
+        model: the model's map, of which probabilities are stated, if that is another one.
 
     Returns:
         The regions, and the mask: the pixels at or above the threshold, specks included.
@@ -56,7 +63,7 @@ def summarise(
         level=level,
         minimum_area=smallest,
         mask_px=int(np.count_nonzero(mask)),
-        regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing),
+        regions=regions.find(stored, level, lesion.code, smallest, result.photograph.spacing, measured=model),
     )
     return summary, mask
 

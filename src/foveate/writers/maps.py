@@ -23,7 +23,7 @@ from zlib_ng import zlib_ng
 from foveate.choices import MapFormat, require_choice
 from foveate.errors import OutputError, SettingError
 from foveate.geometry import stitching
-from foveate.types import Probabilities
+from foveate.types import LevelMap, Probabilities
 
 """File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
 
@@ -31,9 +31,6 @@ FORMATS: tuple[MapFormat, ...] = get_args(MapFormat)
 
 SUFFIX: dict[MapFormat, str] = {"png": ".png", "png16": ".png", "tiff": ".tiff", "npz": ".npz"}
 """Format -> suffix of the file name."""
-
-LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
-"""A map as a file stores it: levels 0 to `max_level(format)`."""
 
 ROWS = 256
 """Number of rows of a PNG that are prepared at a time; it bounds the memory for them."""

@@ -9,7 +9,8 @@ maps, or one map and a display copy, and later one copy to draw on. The outlined
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,28 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
     suffix = maps.SUFFIX[request.format]
     expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
     return row if all(is_file(result_paths.resolve(out, path)) for path in expected) else None
+
+
+def differences(out: Path, request: PredictRequest) -> tuple[str, ...]:
+    """Return how the request of an existing result differs from the current one, each difference in words.
+
+    Args:
+        out: the output folder.
+        request: the current request.
+
+    Returns:
+        Such as 'engine openvino float32 instead of onnx float32'; none if there is no result, or it was
+        requested in the same way by the same Foveate.
+    """
+    content = _read_json(out, request.key)
+    if content is None:
+        return ()
+    present, earlier = _origin(request), _stored_origin(content)
+    return tuple(
+        f"{name} {_in_words(present.get(name))} instead of {_in_words(earlier.get(name))}"
+        for name in {**present, **earlier}
+        if present.get(name) != earlier.get(name)
+    )
 
 
 def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) -> SummaryRow | None:
@@ -248,13 +271,40 @@ def _write(out: Path, relative: str, content: bytes) -> None:
 
 def _has_same_origin(content: tables.Document, request: PredictRequest) -> bool:
     """Return whether a result has the requested model, settings and format, and this version of Foveate."""
-    expected = {
-        "foveate": version(),
-        "settings": tables.json_values(request.settings),
-        "format": request.format,
+    return _stored_origin(content) == _origin(request)
+
+
+def _origin(request: PredictRequest) -> tables.Document:
+    """Return what decides a result, the photograph excepted, under the words by which people know it."""
+    return {
+        "Foveate": version(),
         "model": tables.model_entry(request.provenance),
+        **tables.json_values(request.settings),
+        "format": request.format,
+        "DICOM": tables.dicom_entry(request),
     }
-    return expected.items() <= content.items() and content.get("dicom") == tables.dicom_entry(request)
+
+
+def _stored_origin(content: tables.Document) -> tables.Document:
+    """Return the same of an existing result."""
+    settings = content.get("settings")
+    return {
+        "Foveate": content.get("foveate"),
+        "model": content.get("model"),
+        **(settings if isinstance(settings, dict) else {}),
+        "format": content.get("format"),
+        "DICOM": content.get("dicom"),
+    }
+
+
+def _in_words(value: object) -> str:
+    """Return a value of a request in one line; a file's digest is shortened."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_in_words(part)}" for key, part in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(_in_words, value))
+    text = "none" if value is None else str(value)
+    return text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def _matching_row(content: tables.Document, request: PredictRequest, digest: str) -> SummaryRow | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate import atomic_files, lesions
+from foveate.paths import is_file, is_folder
 from foveate.server import errors, presenters
 from foveate.server.exports import burden_table, photograph_table
 from foveate.server.exports.renaming import Entry, renamed
@@ -54,7 +55,8 @@ SUMMARY = "summary.csv"
 
 README = """\
 This folder holds the results with the corrections that people made. In its summary.csv, a photograph that
-nobody corrected has the model's figures. corrections/ says who corrected what, and when.
+nobody corrected has the model's figures. corrections/ says who corrected what, and when. The probabilities in
+regions/ are the model's: a correction has none.
 
 The files beside this folder (summary.csv, index.html, masks, overlays, regions) hold the model's own results,
 without corrections.
@@ -117,7 +119,7 @@ class Exports:
             with self._corrections.lock(record.id):  # so that nobody edits what is being read
                 present = self._present(record)
                 out = self._out(present)
-                task = None if out is None or out.is_dir() else self._export_task(present, out, scratch)
+                task = None if out is None or is_folder(out) else self._export_task(present, out, scratch)
             if task is not None:
                 self._export(record.id, task)
         finally:
@@ -172,7 +174,7 @@ class Exports:
     def _export(self, identifier: str, task: ExportTask) -> None:
         """Let the I/O worker write a photograph's files, in place of those that nobody reads any more."""
         exports = self._data_dir.photograph(identifier).exports
-        for older in exports.iterdir() if exports.is_dir() else ():
+        for older in exports.iterdir() if is_folder(exports) else ():
             if not self._readers[older]:
                 self._data_dir.delete(older)
         try:
@@ -335,7 +337,7 @@ class Exports:
         folder = self._data_dir.photograph(record.id).folder
         out = folder / "photograph.png"
         with self._lock:
-            if not out.is_file():
+            if not is_file(out):
                 try:
                     self._jobs.run_io_task(ExportPhotographTask(folder=folder, out=out))
                 finally:
@@ -424,7 +426,7 @@ def _row(folder: Path, key: str, name: str) -> SummaryRow:
 def _corrected_row(folder: Path, key: str, name: str) -> SummaryRow | None:
     """Return a photograph's figures with its corrections; None if it has none. See `_row`."""
     corrected = folder / CORRECTED
-    return _row(corrected, key, name) if corrected.is_dir() else None
+    return _row(corrected, key, name) if is_folder(corrected) else None
 
 
 def _corrected_summary(rows: Sequence[SummaryRow]) -> Iterator[Entry]:
@@ -443,5 +445,5 @@ def _within(folder: Path, parts: frozenset[str]) -> Iterator[Entry]:
     folder.stat()
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and name.parts[0] in parts:
+        if is_file(path) and name.parts[0] in parts:
             yield name.as_posix(), path

@@ -175,8 +175,9 @@ def _handle_faults(app: FastAPI) -> None:
         running: service.Service = request.app.state.service
         if running.jobs.is_closing:  # the database is closed, or about to be
             return Problem.of(errors.stopping()).response()
-        LOG.error("an error of the database: %s", error)
         refusal = await to_thread.run_sync(refusals.database_error, error, running.data_dir)
+        if refusal.code != "not_found":  # that is nobody's fault
+            LOG.error("an error of the database: %s", error)
         return Problem.of(refusal).response()
 
     @app.exception_handler(Exception)

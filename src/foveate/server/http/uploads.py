@@ -74,12 +74,14 @@ def copy(roots: Mapping[str, Path], root: str, path: str, target: Path, limit: i
     if root not in roots:
         raise Problem(403, "outside_roots", "no --root has that name; GET /api/server lists them")
     try:
-        real = (roots[root] / path).resolve()
-        if not real.is_relative_to(roots[root]):
-            raise Problem(403, "outside_roots", "the path leads out of its --root; give a path below it")
+        real = roots[root] / path
+        for strict in (False, True):  # where a link leads to itself, the first leaves the rest unresolved
+            real = Path(os.path.realpath(real, strict=strict))
+            if not real.is_relative_to(roots[root]):
+                raise Problem(403, "outside_roots", "the path leads out of its --root; give a path below it")
         # The flags refuse a link that has replaced the file since the check; a pipe does not block.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (OSError, ValueError):  # missing, not permitted, too long, with a NUL
+    except (OSError, ValueError):  # missing, not permitted, too long, with a NUL, a loop of links
         raise errors.not_found("file below that folder", NO_FILE) from None
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):

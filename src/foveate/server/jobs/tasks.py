@@ -248,8 +248,10 @@ def _write_corrected(out: Path, result: PhotographResult, task: ExportTask, jour
     directory = PhotographDir(folder=task.folder)
     pixels, summaries, outlines = result.photograph.pixels, {}, []
     for lesion in lesions.of(result.lesions):
-        stored = _corrected_map(directory, task, lesion.code)
-        summary, mask = figures.summarise(result, lesion, stored)
+        model = maps.decode(directory.map_file(task.key, lesion.code).read_bytes(), "png")
+        corrected = task.corrected.get(lesion.code)
+        stored = model if corrected is None else maps.decode(corrected.read_bytes(), "png")
+        summary, mask = figures.summarise(result, lesion, stored, model)
         summaries[lesion.code] = summary
         atomic_files.write_file(out / result_paths.mask_file(task.key, lesion.code), maps.encode_mask(mask))
         outlines.append(overlays.outlined_area(contours.trace(mask, summary.regions), lesion))
@@ -279,12 +281,6 @@ def export_photograph(task: ExportPhotographTask) -> None:
         pixels = _read(directory, photographs.LIMIT_PIXELS).pixels
         bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR).astype(np.uint8)
         atomic_files.write_file(task.out, maps.encode_picture(bgr, ".png", []))
-
-
-def _corrected_map(directory: PhotographDir, task: ExportTask, lesion: str) -> UInt8[np.ndarray, "H W"]:
-    """Return a lesion's corrected map, or the model's own if nobody corrected it."""
-    path = task.corrected.get(lesion) or directory.map_file(task.key, lesion)
-    return maps.decode(path.read_bytes(), "png")
 
 
 def _read(directory: PhotographDir, pixels: int) -> Photograph:

@@ -53,10 +53,9 @@ from foveate.writers import maps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Change:
-    """A step of the journal, and the pixels of its box before and after; None if it changes no pixel."""
+    """A step of the journal, and the pixels of its box after it; None if it changes no pixel."""
 
     edit: Edit
-    before: Patch | None
     after: Patch | None
 
 
@@ -214,7 +213,7 @@ class Corrections:
         """Return a new edit with its number, and with what it changes."""
         before = None if new.patch is None else self.layer(record, new.lesion).patch_at(new.patch.box)
         edit = edits.stored_edit(new, number, author, time.time(), before)
-        return _Change(edit=edit, before=before, after=new.patch)
+        return _Change(edit=edit, after=new.patch)
 
     def undo(self, identifier: str, revision: int | None) -> EditResult:
         """Undo the last edit that is not undone.
@@ -228,8 +227,8 @@ class Corrections:
             if not done:
                 raise errors.not_ready("there is nothing to undo")
             last = self._database.edit(identifier, done[-1].number)
-            before, after = patch_of(last, last.before), patch_of(last, last.after)
-            change = _Change(edit=replace(last, undone=True), before=after, after=before)
+            after = patch_of(last, last.before)
+            change = _Change(edit=replace(last, undone=True), after=after)
             return self._commit(record, [change], new=False)
 
     def redo(self, identifier: str, revision: int | None) -> EditResult:
@@ -244,8 +243,8 @@ class Corrections:
             if not undone:
                 raise errors.not_ready("there is nothing to redo")
             first = self._database.edit(identifier, undone[0].number)
-            before, after = patch_of(first, first.before), patch_of(first, first.after)
-            change = _Change(edit=replace(first, undone=False), before=before, after=after)
+            after = patch_of(first, first.after)
+            change = _Change(edit=replace(first, undone=False), after=after)
             return self._commit(record, [change], new=False)
 
     def delete_all(self, identifier: str) -> EditResult:
@@ -295,18 +294,21 @@ class Corrections:
         new: bool,
         also: Callable[[sqlite3.Connection], None] = lambda connection: None,
     ) -> EditResult:
-        """Apply changes of different lesions, count again, and store all; if that fails, revert all.
+        """Apply changes of different lesions to copies of their layers, count again, and store all, or none.
+
+        Only the layers that are stored are shown: what is counted, drawn or exported meanwhile has none of
+        the changes, and nobody reads the new revision before its layers.
 
         Returns:
             The photograph; if there is one change, with its lesion and box.
         """
         layers = {
-            change.edit.lesion: self.layer(record, change.edit.lesion)
+            change.edit.lesion: self.layer(record, change.edit.lesion).copy()
             for change in changes
             if change.after is not None
         }
-        try:
-            current = self._apply(record, changes, layers)
+        current = self._apply(record, changes, layers)
+        with self._database.exclusive():
             with self._database.change() as connection:
                 for edit in (change.edit for change in changes):
                     if new:
@@ -316,13 +318,8 @@ class Corrections:
                 database.put_current_counts(connection, record.id, current)
                 also(connection)
                 changed = database.put(connection, record.id, revision=record.revision + bool(changes))
-        except BaseException:
-            for change in changes:
-                if change.before is not None:
-                    layers[change.edit.lesion].apply(change.before)
-            raise
-        for lesion, layer in layers.items():  # one read meanwhile may lack the change
-            self._memory.put((record.id, "layer", lesion), layer)
+            for lesion, layer in layers.items():
+                self._memory.put((record.id, "layer", lesion), layer)
         existing = _require_existing(changed)
         if len(changes) != 1:
             return EditResult(record=existing)

@@ -9,6 +9,7 @@ were erased and 255 where they were painted, so that a correction holds at every
 Shape letters: H W photograph, h w box.
 """
 
+import copy
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,6 +50,13 @@ class Layer:
     def nbytes(self) -> int:
         """Memory in bytes, without the model's map."""
         return self.edits.nbytes + self.corrected.nbytes
+
+    def copy(self) -> "Layer":
+        """Return the same corrections, to which a patch can be applied while others read these."""
+        same = copy.copy(self)
+        same._painted, same._erased = self._painted.copy(), self._erased.copy()
+        same.edits, same.corrected = self.edits.copy(), self.corrected.copy()
+        return same
 
     def apply(self, patch: Patch) -> None:
         """Replace the layer's pixels in the patch's box."""

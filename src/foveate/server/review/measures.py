@@ -51,7 +51,9 @@ class PhotographMeasures:
         return self._memory.get(
             (record.id, "regions", lesion, threshold_level, revision, record.spacing_mm),
             lambda: region_list.list_regions(
-                self.stored_map(record, lesion, layer), threshold_level, lesion, smallest, record.spacing_mm
+                *(self.stored_map(record, lesion, layer), threshold_level, lesion, smallest),
+                record.spacing_mm,
+                model=self._corrections.model(record, lesion),
             ),
         ).listed
 

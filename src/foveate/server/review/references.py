@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int64, UInt8
 
 from foveate import atomic_files
 from foveate.analysis.component_tree import LEVELS
+from foveate.paths import is_file
 from foveate.server import errors
 from foveate.server.review.checks import require_done, require_lesion, require_size
 from foveate.server.review.corrections import Corrections
@@ -101,7 +102,7 @@ class References:
     def pyramid(self, record: Record, name: str, lesion: str) -> Pyramid | None:
         """Return a mask at all zoom levels, or None if there is none."""
         path = self._data_dir.photograph(record.id).reference(name, lesion)
-        if not NAME.fullmatch(name) or not path.is_file():
+        if not NAME.fullmatch(name) or not is_file(path):
             return None
         key = (record.id, "reference", name, lesion)
         return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))

@@ -49,11 +49,19 @@ class RegionList:
 
 
 def list_regions(
-    stored: UInt8[np.ndarray, "H W"], level: int, lesion: str, minimum_area: int, spacing: float | None
+    stored: UInt8[np.ndarray, "H W"],
+    level: int,
+    lesion: str,
+    minimum_area: int,
+    spacing: float | None,
+    *,
+    model: UInt8[np.ndarray, "H W"],
 ) -> RegionList:
-    """Return the regions of a map at a level, as `regions.find` does, each with its first pixel."""
-    stored = stored.copy()  # another thread may correct the map meanwhile
-    regions_of_map = regions.find(stored, level, lesion, minimum_area, spacing)
+    """Return the regions of a map at a level, as `regions.find` does, each with its first pixel.
+
+    Probabilities are those of the model's map: a person's corrections have none.
+    """
+    regions_of_map = regions.find(stored, level, lesion, minimum_area, spacing, measured=model)
     firsts = _firsts((stored >= level).view(np.uint8), regions_of_map)
     return RegionList(
         listed=tuple(

@@ -42,8 +42,11 @@ def database_error(error: sqlite3.Error, data_dir: DataDir) -> ServiceError:
     A file that is written beside the database then fails with the actual cause.
 
     Returns:
-        As `disk_error`; 'busy' if another program holds the database.
+        As `disk_error`; 'busy' if another program holds the database; 'not_found' if what a new row
+        belongs to was deleted since the request began.
     """
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return errors.not_found("photograph or batch")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the rest is detail
     if code == sqlite3.SQLITE_FULL:
         return errors.no_space()

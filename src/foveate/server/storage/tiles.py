@@ -12,6 +12,7 @@ row by row. A tile of a map that is 0 everywhere has no bytes.
 Shape letters: H W level, h w tile.
 """
 
+import copy
 import errno
 import json
 import math
@@ -123,6 +124,12 @@ class Pyramid:
     def nbytes(self) -> int:
         """Size in bytes."""
         return sum(picture.nbytes for picture in self._pictures)
+
+    def copy(self) -> "Pyramid":
+        """Return a map of the same pixels, which can be changed without this one."""
+        same = copy.copy(self)
+        same._pictures = [picture.copy() for picture in self._pictures]
+        return same
 
     def replace(self, box: Box, pixels: UInt8[np.ndarray, "h w"]) -> None:
         """Replace the pixels of a box at the finest level, and update the coarser levels."""

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from foveate.paths import is_folder
 from foveate.server import schemas
 from foveate.server.exports import downloads, report_page, report_pdf
 from foveate.server.exports.report import PhotographReport
@@ -137,7 +138,7 @@ def pdf_file(title: str, content: bytes) -> Response:
 def _overlay(services: Service, record: Record, width: int | None) -> bytes:
     with services.exports.results(record) as folder:
         corrected = folder / "corrected"
-        source = corrected if corrected.is_dir() else folder
+        source = corrected if is_folder(corrected) else folder
         content = (source / result_paths.overlay_file(record.key)).read_bytes()
     if width is None or width >= record.width:
         return content

@@ -6,6 +6,7 @@ Ignores: pictures, corrections and files.
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -236,7 +237,10 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
         for lesion in {*(body.thresholds or {}), *(body.levels or {})}:
             require_lesion(record, lesion)
     if values:
-        services.database.update(record.id, **values)
+        try:
+            services.database.update(record.id, **values)
+        except sqlite3.IntegrityError as error:  # the batch was deleted since it was looked up
+            raise errors.not_found("batch") from error
 
 
 def _review(services: Service, record: Record, body: schemas.Changes) -> dict[str, object]:

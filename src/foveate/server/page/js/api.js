@@ -55,14 +55,14 @@ async function requestOnce(method, path, { body, headers = {}, signal, keepalive
     );
   });
   noteStatus(response.status, method !== "GET" && method !== "DELETE");
-  if (response.ok) return response.status === 204 ? null : isZip(response) ? response.blob() : response.json();
+  if (response.ok) return response.status === 204 ? null : isFile(response) ? response.blob() : response.json();
   const answer = await response.json().catch(() => ({}));
   const { code = "unknown", message = `the server answered ${response.status}` } = answer.error || {};
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
   throw new RequestError(response.status, code, message, retryAfter, answer.photograph);
 }
 
-const isZip = (response) => response.headers.get("Content-Type")?.startsWith("application/zip");
+const isFile = (response) => !response.headers.get("Content-Type")?.startsWith("application/json");
 
 const query = (parameters) => {
   const given = Object.entries(parameters).filter(
@@ -169,6 +169,9 @@ export const beginBatchReport = (batch) =>
   request("POST", `api/batches/${encodeURIComponent(batch)}/report-jobs`, { body: { paper: "a4" } });
 export const getBatchReport = (id) => request("GET", reportPath(id));
 export const deleteBatchReport = (id) => request("DELETE", reportPath(id));
+
+/** Return the file at one of the addresses below. */
+export const loadFile = (path) => request("GET", path);
 
 const absolute = (path) => new URL(path, document.baseURI).href;
 

@@ -3,9 +3,10 @@
 // Knows:   which files there are, that the server makes them from its own state, and how a page is printed.
 // Ignores: what the files contain.
 
-import { address } from "./api.js";
+import { address, loadFile } from "./api.js";
 import { createBatchReports } from "./batch-report.js";
 import { byId, element, whenReleased } from "./dom.js";
+import { showFailure, showMessage } from "./messages.js";
 import { savePreferences } from "./preferences.js";
 import { reviewText } from "./review-text.js";
 
@@ -18,14 +19,34 @@ const isAwaited = ({ state }) => state === "queued" || state === "looking";
 /** Return the name of whoever reviews: on a grader's copy, that is the grader. */
 const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
 
-/** Return whether a tab can be read: the browser's own page, or a proxy's, says why there is no report. */
-function isReadable(opened) {
+/**
+ * Return what has become of a tab that loads a report: "loading", "loaded", "refused", or "closed".
+ *
+ * A tab that cannot be read is refused: it shows a page of the browser, or of a proxy.
+ */
+function stateOf(opened, href) {
+  if (opened.closed) return "closed";
   try {
-    return Boolean(opened.location.href);
+    const { location, document, performance } = opened;
+    if (location.href !== href || document.readyState !== "complete") return "loading";
+    const status = performance.getEntriesByType("navigation")[0]?.responseStatus || 200; // 0: not known
+    return status < 400 && document.contentType === "text/html" ? "loaded" : "refused";
   } catch (error) {
-    if (error.name === "SecurityError") return false;
+    if (error.name === "SecurityError") return "refused";
     throw error;
   }
+}
+
+/** Say on the page why there is no report, and close its tab; where no answer says it, the tab does. */
+async function explainRefusal(opened, href) {
+  try {
+    await loadFile(href);
+    showMessage("The report could not be loaded. Print it again.");
+  } catch (error) {
+    if (!error.status) return;
+    showFailure(error, "The report: ");
+  }
+  opened.close();
 }
 
 /**
@@ -33,14 +54,16 @@ function isReadable(opened) {
  * allows no new tab, the link is followed as usual.
  */
 function printPage(event) {
-  const opened = window.open(event.target.href, "_blank");
+  const { href } = event.target;
+  const opened = window.open(href, "_blank");
   if (!opened) return;
   event.preventDefault();
   const timer = setInterval(() => {
-    if (opened.closed || !isReadable(opened)) return clearInterval(timer);
-    if (opened.location.href !== event.target.href || opened.document.readyState !== "complete") return;
+    const found = stateOf(opened, href);
+    if (found === "loading") return;
     clearInterval(timer);
-    if (opened.document.contentType === "text/html") opened.print(); // else it says why there is no report
+    if (found === "loaded") opened.print();
+    else if (found === "refused") explainRefusal(opened, href);
   }, PRINT_POLL_MS);
 }
 

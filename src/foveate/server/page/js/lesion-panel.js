@@ -93,7 +93,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
           element("span", { class: "visually-hidden" }, ` ${name}`),
         ),
       ),
-      element("div", { class: "figures" }, controls.count, controls.area, controls.edited),
+      controls.figures,
       element("div", { class: "threshold-row" }, controls.slider, controls.probability, controls.model),
       element(
         "label",
@@ -141,13 +141,18 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
       id: `opacity-${code}`,
       oninput: () => state.draw(code, { opacity: Number(opacity.value) }),
     });
+    const count = element("output", { class: "count", id: `count-${code}`, for: `level-${code}` });
+    const area = element("output", { class: "area", id: `area-${code}`, for: `level-${code}` });
+    const edited = element("span", { class: "edited muted small" });
     return {
       shown,
       active,
       slider,
       opacity,
-      count: element("output", { class: "count", id: `count-${code}`, for: `level-${code}` }),
-      area: element("output", { class: "area", id: `area-${code}`, for: `level-${code}` }),
+      count,
+      area,
+      edited,
+      figures: element("div", { class: "figures" }, count, area, edited),
       probability: element("output", { class: "probability", for: `level-${code}` }),
       model: element("button", {
         type: "button",
@@ -155,13 +160,13 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
         title: `Back to the model's own threshold of ${name}`,
         onclick: () => setLevel(lesion, lesion.modelLevel),
       }),
-      edited: element("span", { class: "edited muted small" }),
     };
   }
 
   /** Update numbers and texts only: called with each movement of a threshold. */
   function renderFigures() {
     const { view } = state;
+    const isOutdated = Boolean(view?.counts) && (view.counts.revision < view.revision || outbox.hasEdits(view.id));
     for (const lesion of state.lesions) {
       const controls = rows.get(lesion.code);
       if (!controls) continue;
@@ -170,6 +175,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
       controls.shown.checked = lesion.shown;
       controls.active.checked = state.activeLesion === lesion.code;
       controls.slider.value = lesion.level;
+      controls.figures.setAttribute("aria-busy", String(isOutdated)); // they are those before the last edit
       controls.count.textContent = figures ? formatNumber(figures.count) : "…";
       controls.area.textContent = area;
       controls.probability.textContent = formatProbability(lesion.level);
@@ -226,6 +232,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
   render();
 
   return {
+    renderFigures,
     /** Show or hide a lesion, by its place in the panel. */
     toggle(index) {
       const lesion = state.lesions[index];

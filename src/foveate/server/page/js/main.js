@@ -41,6 +41,7 @@ const outbox = createOutbox({
   onRefusal: (id, error) => showFailure(error, "Not saved: "),
   onChange() {
     corrections.renderStatus();
+    lesions.renderFigures();
     annotations.draw();
   },
   onFields: (id) => list.update(id),

@@ -175,6 +175,8 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
       for (const { finish } of entries) finish();
     },
     hasPending: (id) => entriesOf(id).length > 0,
+    /** Whether edits of a photograph, not fields of it, are on their way. */
+    hasEdits: (id) => entriesOf(id).some(({ fields }) => !fields),
     isEmpty: () => queues.size === 0,
     /** Resolve when all that is pending now for a photograph, or for all of them, has been answered. */
     settled: (id) => Promise.all(entriesOf(id).map(({ finished }) => finished)),

@@ -40,13 +40,20 @@ export function createRegionList(state, showBox, corrections) {
       .map(({ code }) => code)
       .join();
 
+  /** Set the request that is under way; null for none: until it is answered, the list is that before it. */
+  function setLoading(controller) {
+    loading = controller;
+    list.setAttribute("aria-busy", String(Boolean(controller)));
+  }
+
   async function load() {
     loading?.abort();
     const { view } = state;
-    loading = null;
+    setLoading(null);
     hasFailed = false;
     if (!view?.result) return clear();
-    const controller = (loading = new AbortController());
+    const controller = new AbortController();
+    setLoading(controller);
     if (!regions.length) render(); // an empty list says why it is empty
     const sort = byId("region-order").value;
     const lesions = shownLesions().map(({ code, level }) => ({ lesion: code, level }));
@@ -58,7 +65,7 @@ export function createRegionList(state, showBox, corrections) {
         ),
       );
       if (loading !== controller) return;
-      loading = null;
+      setLoading(null);
       shareBoxes(view, lesions, parts);
       regions = parts.flatMap((part) => part.regions).sort(ORDERS[sort]);
       total = parts.reduce((sum, part) => sum + part.total, 0);
@@ -67,7 +74,7 @@ export function createRegionList(state, showBox, corrections) {
       restoreSelection(view);
     } catch (error) {
       if (loading !== controller) return; // a later request replaced it
-      loading = null;
+      setLoading(null);
       hasFailed = true;
       showFailure(error);
       if (!regions.length) render();

@@ -84,7 +84,7 @@ export function createUploads({ now, onUploaded, onChange }) {
     const skipped = files.length - photographs.length;
     if (skipped)
       showMessage(`Skipped ${skipped} ${skipped === 1 ? "file that is not a photograph" : "files that are not photographs"}.`);
-    const batch = photographs.length > 1 ? newBatch(photographs.length) : async () => null;
+    const batch = photographs.length > 1 ? newBatch() : async () => null;
     for (const file of photographs)
       uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
     render();
@@ -101,11 +101,10 @@ export function createUploads({ now, onUploaded, onChange }) {
 
   /**
    * Return a function that creates a batch on the server when it is first called, and resolves to its
-   * identifier.
+   * identifier. The list says how many photographs it has.
    */
-  function newBatch(count) {
-    const time = new Date().toLocaleString("sv").slice(0, 16); // Swedish writes 2026-11-29 07:24
-    const name = `${time}, ${count} photographs`;
+  function newBatch() {
+    const name = new Date().toLocaleString("sv"); // Swedish writes 2026-11-29 07:24:31
     let created = null;
     return () => {
       created ??= api.createBatch(name).then(
