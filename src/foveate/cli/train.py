@@ -21,7 +21,7 @@ from foveate.training import (
     cross_validation,
     distributed,
     export,
-    kept_choices,
+    inherited_choices,
     overrides,
     quantisation,
     recipes,
@@ -117,7 +117,7 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     if start is None:
         choices = _validate(ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped]))
     else:
-        choices = kept_choices.keep(shipped, start)
+        choices = inherited_choices.inherit(shipped, start)
     write_package(shipped, choices, options.version, options.to)
     if options.int8:
         add_int8(shipped, options.to, lambda line: print(line, file=sys.stderr))

@@ -312,7 +312,7 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
 
     Args:
         run: the run.
-        choices: from `choose`, or from `kept_choices.keep`.
+        choices: from `choose`, or from `inherited_choices.inherit`.
         version: version of the weights.
         folder: folder of the package.
 

@@ -11,7 +11,8 @@ from foveate.errors import TrainingError
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest
 from foveate.models.manifest import TrainingData
-from foveate.training import export, kept_choices, release, warm_start
+from foveate.training import export, inherited_choices, release, warm_start
+from foveate.training.recipe import describe
 from foveate.training.release import FinishedRun
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import StartPackage
@@ -46,7 +47,11 @@ def parent(tmp_path_factory):
         contract=tiny_set.CONTRACT,
         decisions=DECISIONS,
         data=TrainingData(name="drawn", licence="CC-BY-4.0", attribution="nobody"),
-        training={"photographs": ["IDRiD_01"], "validation": validation},
+        training={
+            "recipe": describe(tiny_set.recipe()),
+            "photographs": ["IDRiD_01"],
+            "validation": validation,
+        },
     )
     folder = tmp_path_factory.mktemp("parent") / "package"
     export.export(tiny_set.seeded(seed=1), manifest, folder)
@@ -76,12 +81,12 @@ def run(parent, tmp_path_factory):
 @pytest.fixture(scope="module")
 def child(run, parent, tmp_path_factory):
     folder = tmp_path_factory.mktemp("child") / "package"
-    release.write_package(run, kept_choices.keep(run, parent), "4", folder)
+    release.write_package(run, inherited_choices.inherit(run, parent), "4", folder)
     return models.load(folder)
 
 
 def test_calibration_and_thresholds_are_those_of_the_package(run, parent):
-    choices = kept_choices.keep(run, parent)
+    choices = inherited_choices.inherit(run, parent)
 
     assert choices.decisions == DECISIONS
     assert choices.selection_rules == parent.selection_rules
@@ -92,7 +97,7 @@ def test_calibration_and_thresholds_are_those_of_the_package(run, parent):
 
 
 def test_the_statement_names_the_network_that_was_validated_and_what_the_new_one_has_seen(run, parent):
-    validation = kept_choices.keep(run, parent).validation
+    validation = inherited_choices.inherit(run, parent).validation
 
     assert validation["network"] == {"name": "parent", "version": "3", "digest": parent.digest}
     assert validation["photographs"] == ["IDRiD_02", "IDRiD_03"]
@@ -107,7 +112,7 @@ def test_the_package_holds_the_new_weights_calibrated_as_before(run, parent, chi
         network.fusion.layers[-1]
         for network in (
             release.build_network(run),
-            release._calibrated_network(run, kept_choices.keep(run, parent).scalings),
+            release._calibrated_network(run, inherited_choices.inherit(run, parent).scalings),
         )
     )
     assert calibrated.bias[0].item() == pytest.approx(0.5 * plain.bias[0].item() - 1)
@@ -118,28 +123,29 @@ def test_the_package_holds_the_new_weights_calibrated_as_before(run, parent, chi
 def test_a_second_continuation_still_names_the_network_that_was_validated(run, parent, child):
     grandchild = replace(run, start=warm_start.describe(child))
 
-    validation = kept_choices.keep(grandchild, child).validation
+    validation = inherited_choices.inherit(grandchild, child).validation
 
     assert validation["network"]["digest"] == parent.digest
 
 
 def test_a_run_that_did_not_start_from_the_package_is_refused(run, parent):
     with pytest.raises(TrainingError, match="did not start from a package, so there are no thresholds"):
-        kept_choices.keep(replace(run, start=None), parent)
+        inherited_choices.inherit(replace(run, start=None), parent)
 
     other = StartPackage(name="other", version="7", digest="f" * 64, photographs=())
     with pytest.raises(
         TrainingError, match=r"started from other 7 \(digest ffffffff\), not from this parent 3"
     ):
-        kept_choices.keep(replace(run, start=other), parent)
+        inherited_choices.inherit(replace(run, start=other), parent)
 
 
-def test_a_run_with_another_contract_is_refused(run, parent):
+def test_a_run_with_another_contract_or_network_is_refused(run, parent):
     contract = replace(tiny_set.CONTRACT, overlap=16)
-    other = replace(run, recipe=replace(run.recipe, contract=contract))
+    network = replace(tiny_set.NETWORK, fusion_width=7)
 
-    with pytest.raises(TrainingError, match="its contract differs from that of parent 3"):
-        kept_choices.keep(other, parent)
+    for recipe in (replace(run.recipe, contract=contract), replace(run.recipe, network=network)):
+        with pytest.raises(TrainingError, match="its network or contract differs from that of parent 3"):
+            inherited_choices.inherit(replace(run, recipe=recipe), parent)
 
 
 @pytest.mark.parametrize("training", [{}, {"validation": {}}, {"validation": {"calibration": None}}])
@@ -147,4 +153,4 @@ def test_a_package_that_does_not_state_its_calibration_is_refused(run, parent, t
     package = replace(parent, manifest={"training": training})
 
     with pytest.raises(TrainingError, match="package parent: its manifest does not state its calibration"):
-        kept_choices.keep(run, package)
+        inherited_choices.inherit(run, package)

@@ -7,6 +7,7 @@ A run on all photographs leaves none to choose thresholds on. If it continues th
 no other runs held photographs back, the package's own choices are the best that there are.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,12 @@ from foveate.evaluation.networks import Row
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Package
 from foveate.paths import display_path
+from foveate.training import recipe as recipes
 from foveate.training import warm_start
 from foveate.training.release import CALIBRATED_ROWS, FinishedRun, ReleaseChoices, Scalings
 
 
-def keep(run: FinishedRun, package: Package) -> ReleaseChoices:
+def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
     """Return the choices of the package that a run started from.
 
     Nothing is validated: the scores are those of the package's network, on photographs that the new one may
@@ -31,8 +33,8 @@ def keep(run: FinishedRun, package: Package) -> ReleaseChoices:
         package: the package that it started from, bit for bit.
 
     Raises:
-        TrainingError: the run started from another package or from none, its contract differs, or the
-            package's manifest does not state its calibration.
+        TrainingError: the run started from another package or from none, its network or contract differs, or
+            the package's manifest does not state its calibration.
     """
     _require_start(run, package)
     training = package.manifest.get("training")
@@ -56,7 +58,7 @@ def keep(run: FinishedRun, package: Package) -> ReleaseChoices:
 
 
 def _require_start(run: FinishedRun, package: Package) -> None:
-    """Raise TrainingError unless the run continues the package's training with the same contract."""
+    """Raise TrainingError unless the run continues the package's training, network and contract unchanged."""
     if run.start is None:
         raise TrainingError(
             f"{display_path(run.folder)}: did not start from a package, so there are no thresholds to keep; "
@@ -68,12 +70,20 @@ def _require_start(run: FinishedRun, package: Package) -> None:
             f"{run.start.digest[:8]}), not from this {package.name} {package.version} "
             f"({package.digest[:8]}); name that package with --thresholds-of"
         )
-    if run.recipe.contract != package.contract:
+    if run.recipe.contract != package.contract or _has_other_network(run, package):
         raise TrainingError(
-            f"{display_path(run.folder)}: its contract differs from that of {package.name} "
+            f"{display_path(run.folder)}: its network or contract differs from that of {package.name} "
             f"{package.version}, so its thresholds do not fit; name runs that held photographs back with "
             "--judged-by"
         )
+
+
+def _has_other_network(run: FinishedRun, package: Package) -> bool:
+    """Return whether a run's network is not the one that the package's manifest states, if it states any."""
+    training = package.manifest.get("training")
+    recipe = training.get("recipe") if isinstance(training, Mapping) else None
+    network = recipe.get("network") if isinstance(recipe, Mapping) else None
+    return network is not None and network != json.loads(json.dumps(recipes.describe(run.recipe)["network"]))
 
 
 def _scalings(package: Package, row: Row) -> Scalings:
