@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,16 @@ def test_what_onnxruntime_does_not_compute_is_refused_with_what_works_on_this_ma
     resolve(EngineChoice(engine="onnx"), packages[package])
     if is_computed:
         assert resolve(EngineChoice(engine="openvino", precision=precision), packages[package])
+
+
+@pytest.mark.parametrize("choice", [EngineChoice(), EngineChoice(engine="openvino")])
+def test_bf16_without_openvino_is_refused_with_what_works_on_any_processor(machine, packages, choice):
+    machine(**BASE)
+
+    with pytest.raises(SettingError, match="not installed; leave out --precision, or, if the processor comp"):
+        resolve(replace(choice, precision="bf16"), packages["float"])
+
+    assert resolve(EngineChoice(), packages["float"]) == ("onnx", "float32")
 
 
 @pytest.mark.parametrize(

@@ -332,10 +332,24 @@ def test_resume_says_once_and_before_it_begins_why_it_computes_again(finished, c
     assert reason in notices[0]
 
 
+def test_resume_says_that_a_photograph_or_its_result_has_changed(finished, folder):
+    tiny_package.photograph(folder / "a.png", seed=9)
+    (finished.out / "maps/b_EX.png").unlink()
+    told = []
+
+    report = run(replace(finished, resume=True), tell=told.append)
+
+    assert set(report.seconds_each) == {"a", "b"}
+    assert [progress.notice for progress in told if progress.notice] == [
+        "2 photographs of the earlier run computed again, because of changed content of the photograph, "
+        "missing result files"
+    ]
+
+
 def test_resume_says_nothing_of_what_it_keeps_or_has_not_begun(finished, folder):
     told = []
     clear(finished.out, "b")
-    tiny_package.photograph(folder / "a.png", seed=9)
+    tiny_package.photograph(folder / "new.png", seed=9)
 
     run(replace(finished, resume=True), tell=told.append)
 

@@ -8,6 +8,8 @@ the times in run.json.
 """
 
 import errno
+import functools
+import itertools
 import math
 import os
 import time
@@ -373,14 +375,16 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
 def _repeat_notice(job: BatchJob, files: PhotographFiles) -> str:
     """Return how many results of an earlier run this one will replace, and what differs; empty if none."""
     request = _request(job, "")
-    changed = [
-        differences
-        for file in files.photographs
-        if (differences := writers.differences(job.out, replace(request, name=file.name, key=file.name)))
-    ]
+    digest_of = functools.cache(_digest)  # frames of one DICOM object share their file
+
+    def differences(file: PhotographFile) -> tuple[str, ...]:
+        photograph = replace(request, name=file.name, key=file.name)
+        return writers.differences(job.out, photograph, lambda: digest_of(file.path))
+
+    changed = [reasons for file in files.photographs if (reasons := differences(file))]
     if not changed:
         return ""
-    reasons = ", ".join(dict.fromkeys(reason for differences in changed for reason in differences))
+    reasons = ", ".join(dict.fromkeys(itertools.chain.from_iterable(changed)))
     return f"{quantity(len(changed), 'photograph')} of the earlier run computed again, because of {reasons}"
 
 
@@ -451,13 +455,16 @@ def is_disk_error(error: Exception) -> bool:
 
 def _reusable_row(job: BatchJob, file: PhotographFile) -> SummaryRow | None:
     """Return the row of an existing result that a new run would reproduce, or None."""
-    if not (job.resume and is_file(file.path)):
-        return None
+    digest = _digest(file.path) if job.resume else None
+    return None if digest is None else writers.reusable_row(job.out, _request(job, file.name), digest)
+
+
+def _digest(photograph: Path) -> str | None:
+    """Return the SHA-256 of a photograph; None if it cannot be read, which reading it reports."""
     try:
-        digest = file_digest(file.path)
-    except OSError:  # the next step, reading the photograph, reports the error
+        return file_digest(photograph) if is_file(photograph) else None
+    except OSError:
         return None
-    return writers.reusable_row(job.out, _request(job, file.name), digest)
 
 
 def _request(job: BatchJob, name: str) -> PredictRequest:

@@ -10,7 +10,7 @@ maps, or one map and a display copy, and later one copy to draw on. The outlined
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,34 +74,38 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
     """
     content = _read_json(out, request.key)
     row = None if content is None else _matching_row(content, request, digest)
-    if row is None:
-        return None
-    kinds = () if request.objects is None else request.objects.kinds
-    suffix = maps.SUFFIX[request.format]
-    expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
-    return row if all(is_file(result_paths.resolve(out, path)) for path in expected) else None
+    return row if row is not None and _is_complete(out, request, row) else None
 
 
-def differences(out: Path, request: PredictRequest) -> tuple[str, ...]:
-    """Return how the request of an existing result differs from the current one, each difference in words.
+def differences(
+    out: Path, request: PredictRequest, photograph_digest: Callable[[], str | None]
+) -> tuple[str, ...]:
+    """Return why an existing result is not what a new run would give, each reason in words.
 
     Args:
         out: the output folder.
         request: the current request.
+        photograph_digest: returns the current SHA-256 of the photograph, or None if it cannot be read; only
+            called where the request does not differ.
 
     Returns:
-        Such as 'engine openvino float32 instead of onnx float32'; none if there is no result, or it was
-        requested in the same way by the same Foveate.
+        Such as 'engine openvino float32 instead of onnx float32'; none if there is no result, or if
+        `reusable_row` returns it.
     """
     content = _read_json(out, request.key)
     if content is None:
         return ()
     present, earlier = _origin(request), _stored_origin(content)
-    return tuple(
-        f"{name} {_in_words(present.get(name))} instead of {_in_words(earlier.get(name))}"
-        for name in {**present, **earlier}
-        if present.get(name) != earlier.get(name)
-    )
+    if present != earlier:
+        return tuple(
+            f"{name} {_in_words(present.get(name))} instead of {_in_words(earlier.get(name))}"
+            for name in {**present, **earlier}
+            if present.get(name) != earlier.get(name)
+        )
+    row = tables.row_of(content, request.key)
+    if photograph_digest() not in (None, row.digest):
+        return ("changed content of the photograph",)
+    return () if _is_complete(out, request, row) else ("missing result files",)
 
 
 def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) -> SummaryRow | None:
@@ -305,6 +309,14 @@ def _in_words(value: object) -> str:
         return ",".join(map(_in_words, value))
     text = "none" if value is None else str(value)
     return text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text
+
+
+def _is_complete(out: Path, request: PredictRequest, row: SummaryRow) -> bool:
+    """Return whether all files of a result exist."""
+    kinds = () if request.objects is None else request.objects.kinds
+    suffix = maps.SUFFIX[request.format]
+    expected = result_paths.photograph_files(request.key, tuple(row.loads), suffix, kinds)
+    return all(is_file(result_paths.resolve(out, path)) for path in expected)
 
 
 def _matching_row(content: tables.Document, request: PredictRequest, digest: str) -> SummaryRow | None:
