@@ -252,6 +252,33 @@ def barred(tmp_path):
     (tmp_path / "barred").chmod(0o755)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "predict {photos} --out {nul} --model {model}",
+        "predict {nul}/*.png --out {out} --model {model}",
+        "predict {photos} --out {nul} --model {model} --on local",
+        "predict {photos} --out {out} --model {model} --on local --log {nul}",
+        "predict {photos} --out {out} --model {model} --dicom seg --deidentify {nul}",
+        "data check {nul}",
+        "evaluate --data {nul} --out {out}",
+        "train tiny-task --data {nul} --out {out}",
+        "models show {nul}",
+        "serve --data {nul} --model {model}",
+        "serve --data {out} --token-file {nul}",
+        "dicom key {nul}",
+        "dicom watch http://127.0.0.1:9 --out {nul}",
+    ],
+)
+def test_a_null_character_in_a_path_is_an_error_of_one_line(foveate, folder, model, tmp_path, line):
+    places = {"photos": folder, "out": tmp_path / "out", "model": model, "nul": tmp_path / "a\0b"}
+
+    code, _, err = foveate(*(word.format_map(places) for word in line.split()))
+
+    assert code in {1, 2}
+    assert re.fullmatch(r"foveate: .*a(\\x00|\x00)b.*[;:] .*\n", err)
+
+
 def test_what_cannot_be_reached_is_named_in_one_line(folder, model, tmp_path, barred):
     closed, python = barred
     layout = tmp_path / "own.toml"

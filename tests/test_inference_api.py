@@ -248,7 +248,7 @@ def test_numbers_of_numpy_are_as_good_as_pythons(folder, eye, tmp_path):
     assert float(done.stdout) > 0
 
 
-@pytest.mark.parametrize("name", ["", "/eye", "../eye", "a/../../eye"])
+@pytest.mark.parametrize("name", ["", "/eye", "../eye", "a/../../eye", "a\0b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
     with pytest.raises(OutputError, match="is not a valid name for results"):
         result.save(tmp_path / "out", name=name)

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 import foveate
-from foveate.paths import display_path, file_digest
+from foveate import atomic_files, models, photographs
+from foveate.client import Client
+from foveate.cluster.event_log import open_event_log
+from foveate.cluster.stores import FolderStore
+from foveate.datasets import descriptions, dr_grades, folders, layouts, read_mask, splits
+from foveate.errors import FoveateError
+from foveate.evaluation.sources import read_map
+from foveate.paths import display_path, file_digest, real_path
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,41 @@ def test_a_digest_is_the_sha_256_of_the_whole_file(tmp_path):
     (tmp_path / "file").write_bytes(content)
 
     assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        foveate.read,
+        foveate.load,
+        models.load,
+        lambda path: photographs.list_files([str(path)]),
+        lambda path: photographs.list_files([str(path / "*.png")]),
+        lambda path: folders.cases(path, layouts.IDRID, "train"),
+        descriptions.read,
+        splits.read,
+        dr_grades.list_photographs,
+        lambda path: read_mask(path, (5, 5)),
+        lambda path: read_map(path, (5, 5)),
+        Client("http://127.0.0.1:9").submit,
+        lambda path: FolderStore(path).read("run.json"),
+        lambda path: list(FolderStore(path).list_files()),
+        lambda path: open_event_log(str(path), "run").__enter__(),
+        lambda path: atomic_files.write_file(path, b"x"),
+        atomic_files.remove,
+        atomic_files.require_writable,
+    ],
+)
+def test_a_path_with_a_null_character_is_refused_like_any_other_that_cannot_exist(use):
+    with pytest.raises(FoveateError, match=r"^.*a(\\x00|\x00)b.*: .*[;:] .*$"):
+        use(Path("a\0b"))
+
+
+def test_nothing_is_at_a_path_with_a_null_character(tmp_path):
+    assert not photographs.holds_results(tmp_path / "a\0b")
+    assert real_path(tmp_path / "a\0b") == f"{tmp_path}/a\0b"
+    with pytest.raises(OSError, match="null character"):
+        file_digest(tmp_path / "a\0b")
 
 
 PACKAGE = Path(foveate.__file__).parent

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from foveate.errors import OutputError
-from foveate.paths import display_path, is_folder
+from foveate.paths import display_path, is_folder, valid_path
 
 TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
 """Names of unfinished entries, without the final name, which may already have the maximal length."""
@@ -31,6 +31,7 @@ REMEDIES = {
     errno.ENAMETOOLONG: "the name is too long for this disk; shorten the photograph's name or its folder's",
     errno.EISDIR: "a folder of that name is in the way; move it, or choose another folder",
     errno.ENOTDIR: "a file is in the way of a folder; move it, or choose another folder",
+    errno.EINVAL: "the disk does not allow such a name; choose another one",
     errno.EEXIST: "a file is in the way of a folder; move it, or choose another folder",
 }
 """What to do about an operating system's error, by its number."""
@@ -260,6 +261,7 @@ def errors_for(path: Path) -> Iterator[None]:
         OutputError: an OSError was raised.
     """
     try:
+        valid_path(path)
         yield
     except OSError as error:
         raise output_error(path, error) from error

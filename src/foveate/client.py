@@ -26,6 +26,7 @@ from typing import IO, Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from foveate.errors import ServerError
+from foveate.paths import valid_path
 
 State = Literal["queued", "looking", "done", "failed"]
 
@@ -138,7 +139,7 @@ class Client:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                with path.open("rb") as file:
+                with valid_path(path).open("rb") as file:
                     size = {"Content-Length": str(path.stat().st_size)}
                     return _photograph(self._request_json("POST", route, file, headers | size))
             except OSError as error:
@@ -238,7 +239,7 @@ class Client:
         partial = Path(f"{to}.part")
         route = f"/api/photographs/{_quoted(id)}/download{query}"
         try:
-            with self._open("GET", route, None, {}) as response, partial.open("wb") as file:
+            with self._open("GET", route, None, {}) as response, valid_path(partial).open("wb") as file:
                 shutil.copyfileobj(response, file)
             partial.replace(to)
         except OSError as error:

@@ -5,9 +5,10 @@ Knows:   how to print any path in one line, that some paths cannot be reached, a
 Ignores: what the files contain.
 """
 
-# ruff: noqa: PTH110, PTH112, PTH113, PTH116
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116
 # pathlib raises PermissionError where a folder on the way may not be entered
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -19,13 +20,30 @@ def display_path(path: Path | str) -> str:
     return text if text.isprintable() else repr(text)
 
 
+def valid_path(path: Path) -> Path:
+    """Return a path that the operating system can look up, before it is opened.
+
+    Raises:
+        OSError: it holds a null character, for which Python's own functions raise ValueError, unlike for any
+            other path that cannot exist.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "it holds a null character")
+    return path
+
+
+def real_path(path: Path | str) -> str:
+    """Return an absolute path without links; where nothing can be at the path, the absolute path as it is."""
+    return os.path.abspath(path) if "\0" in str(path) else os.path.realpath(path)
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file: 64 hex digits.
 
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with valid_path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from foveate.errors import OutputError
+from foveate.paths import valid_path
 
 KEY_BYTES = 32
 """Length of a new secret: that of the digest that is made with it."""
@@ -21,7 +22,7 @@ def make_key(path: Path) -> int:
         OutputError: the file exists, or cannot be created.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(valid_path(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be created ({error.strerror}); choose another name or folder"

@@ -17,6 +17,7 @@ from foveate.engines.choice import EngineChoice
 from foveate.engines.threads import available_processors
 from foveate.inference.api import load
 from foveate.inference.settings import Settings
+from foveate.paths import valid_path
 from foveate.writers.results import OBJECT_KINDS, DicomRequest, with_required_kinds
 
 MAX_WORKERS = 4
@@ -108,7 +109,7 @@ def parse_objects(text: str, secret: bytes | None = None) -> DicomRequest:
 
 def _read_secret(path: Path) -> bytes:
     try:
-        secret = path.read_bytes().strip()
+        secret = valid_path(path).read_bytes().strip()
     except OSError as error:
         raise UsageError(
             f"--deidentify {path}: cannot be read ({error.strerror}); make one with foveate dicom key {path}."

@@ -14,6 +14,7 @@ from foveate.cli.options import read_first_line
 from foveate.cli.options.serve import LimitOptions, ServeOptions
 from foveate.engines.choice import EngineChoice
 from foveate.errors import SettingError
+from foveate.paths import real_path
 from foveate.server.http import serving
 from foveate.server.options import Limits, Options, roots
 
@@ -29,7 +30,7 @@ def serve(options: ServeOptions) -> None:
     """
     engine = options.engine
     server = Options(
-        data=options.data.resolve(),
+        data=Path(real_path(options.data)),
         model=models.DEFAULT if options.model is None else options.model,
         engine=engine.engine,
         precision=engine.precision,

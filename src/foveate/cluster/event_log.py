@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TextIO
 
 from foveate import atomic_files
+from foveate.paths import valid_path
 from foveate.timestamps import utc_timestamp
 
 STDERR = "stderr"
@@ -88,7 +89,7 @@ def open_event_log(destination: str | None, run: str) -> Iterator[EventLog]:
         return
     path = Path(destination)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        valid_path(path).parent.mkdir(parents=True, exist_ok=True)
         unbuffered = path.open("ab", buffering=0)  # a line that fails is not written again when it is closed
     except OSError as error:
         raise atomic_files.output_error(path, error) from error

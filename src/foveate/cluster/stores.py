@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from foveate import atomic_files
 from foveate.errors import OutputError, PhotographError
-from foveate.paths import display_path, is_folder
+from foveate.paths import display_path, is_folder, real_path, valid_path
 from foveate.photographs import holds_results
 
 BUCKET_SCHEME = "s3://"
@@ -129,7 +129,7 @@ class FolderStore:
     def list_files(
         self, below: str = "", exclude: str | None = None, *, without_results: bool = False
     ) -> Iterator[StoredFile]:
-        excluded = None if exclude is None or exclude.startswith(BUCKET_SCHEME) else os.path.realpath(exclude)
+        excluded = None if exclude is None or exclude.startswith(BUCKET_SCHEME) else real_path(exclude)
         if below and not is_folder(self._folder / below):
             return
 
@@ -146,7 +146,7 @@ class FolderStore:
 
     def read(self, path: str) -> bytes | None:
         try:
-            return (self._folder / path).read_bytes()
+            return valid_path(self._folder / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -170,13 +170,13 @@ class FolderStore:
         self, below: str, is_left_out: Callable[[str, str], bool], entered: set[str]
     ) -> Iterator[StoredFile]:
         """Yield the files below one folder; `entered` gains each folder, so that loops of links end."""
-        real = os.path.realpath(self._folder / below)
+        real = real_path(self._folder / below)
         if real in entered or is_left_out(below, real):
             return
         entered.add(real)
         subfolders: list[str] = []
         try:
-            with os.scandir(self._folder / below) as entries:
+            with os.scandir(valid_path(self._folder / below)) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
@@ -207,7 +207,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _stored_file(entry: os.DirEntry[str], path: str, folder: str) -> StoredFile:
     """Return a file of a folder whose real path is known; a broken link has size 0."""
-    real = os.path.realpath(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"
+    real = real_path(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"
     try:
         status = entry.stat()
     except OSError:  # reading the file will raise an error that names the problem

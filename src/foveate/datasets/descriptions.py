@@ -26,7 +26,7 @@ from foveate import lesions
 from foveate.datasets.folders import Folders, Layout
 from foveate.errors import DatasetError, LesionError
 from foveate.lesions import Lesion
-from foveate.paths import display_path
+from foveate.paths import display_path, valid_path
 from foveate.types import FieldRule
 
 KEYS = ("name", "title", "licence", "attribution", "field", "lesion_from", "eye", "lesions", "splits")
@@ -43,7 +43,7 @@ def read(path: Path) -> Layout:
             line that names the file, the key, and its valid values.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        value = tomllib.loads(valid_path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DatasetError(
             f"{display_path(path)}: cannot be read as a layout ({error}); give a TOML file with tables "

@@ -16,7 +16,7 @@ from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
-from foveate.paths import display_path, exists, is_file
+from foveate.paths import display_path, exists, is_file, valid_path
 
 LABELS = "labels.csv"
 """The table in a folder of graded photographs, with at least the columns 'file' and 'retinopathy_grade'."""
@@ -60,7 +60,7 @@ def list_photographs(folder: Path) -> list[GradedPhotograph]:
     """
     path = folder / LABELS
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with valid_path(path).open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{display_path(path)}: unreadable labels ({error}); restore the file") from error

@@ -16,7 +16,7 @@ from foveate.datasets import Case, facts, likeness
 from foveate.datasets.facts import CaseFacts
 from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError, SettingError
-from foveate.paths import display_path, exists
+from foveate.paths import display_path, exists, valid_path
 from foveate.wording import quantity
 from foveate.writers.tables import utf8
 
@@ -332,7 +332,7 @@ def read(path: Path) -> dict[str, int]:
         DatasetError: the file is missing, or does not map names to whole numbers of at least 0.
     """
     try:
-        folds = json.loads(path.read_text(encoding="utf-8-sig"))["folds"]
+        folds = json.loads(valid_path(path).read_text(encoding="utf-8-sig"))["folds"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{display_path(path)}: the folds cannot be read ({error}); give a JSON file such as "

@@ -83,10 +83,10 @@ def resolve(choice: EngineChoice, package: Package) -> tuple[EngineName, Precisi
             remedy = _remedy(is_computed=_is_installed("openvino") and openvino.computes_bf16())
             raise SettingError(f"engine onnx computes in float32 only; {remedy}")
         return "onnx", "float32"
-    if precision == "bf16" and not _is_installed("openvino"):  # which alone knows what the processor computes
+    if precision == "bf16" and not _is_installed("openvino"):  # only OpenVINO knows if the processor has bf16
         raise SettingError(
-            "bf16 is computed by OpenVINO, which is not installed; leave out --precision, or, if the processor "
-            "computes in bf16, pip install 'foveate[openvino]'"
+            "bf16 is computed by OpenVINO, which is not installed; leave out --precision, or, if the "
+            "processor computes in bf16, pip install 'foveate[openvino]'"
         )
     return "openvino", precision or _fastest_precision(package)
 

@@ -368,11 +368,11 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
     """Return the photograph's name in a folder of results.
 
     Raises:
-        OutputError: the name leads out of the folder, or is empty.
+        OutputError: the name leads out of the folder, is empty, or no file can have it.
     """
     text = _own_name(photograph) if name is None else name
     path = PurePosixPath(text)
-    if not path.parts or path.is_absolute() or ".." in path.parts:
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in text:
         raise OutputError(
             f"{text!r} is not a valid name for results; give a relative path such as name='clinic/left'"
         )

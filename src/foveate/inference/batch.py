@@ -30,7 +30,7 @@ from foveate.errors import FoveateError, OutputError, PhotographError
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
-from foveate.paths import display_path, exists, file_digest, is_file
+from foveate.paths import display_path, exists, file_digest, is_file, real_path
 from foveate.photographs import PhotographFile, PhotographFiles
 from foveate.wording import quantity
 from foveate.writers import (
@@ -335,9 +335,9 @@ def _list_photographs(job: BatchJob) -> PhotographFiles:
         OutputError: a path leads into the output folder.
     """
     files = photographs.list_files([os.fspath(path) for path in job.paths], without=job.out)
-    out = Path(os.path.realpath(job.out))
+    out = Path(real_path(job.out))
     for file in files.photographs:
-        if Path(os.path.realpath(file.path)).is_relative_to(out):
+        if Path(real_path(file.path)).is_relative_to(out):
             raise OutputError(
                 f"{display_path(file.path)}: is in the output folder {display_path(job.out)}, where it "
                 "could be overwritten; choose another --out"

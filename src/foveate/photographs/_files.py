@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from foveate.errors import PhotographError
-from foveate.paths import display_path
+from foveate.paths import display_path, valid_path
 
 FileFormat = Literal["JPEG", "PNG", "TIFF", "DICOM"]
 """The formats that are read."""
@@ -61,7 +61,7 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
         PhotographError: the file is missing, no regular file, not readable, empty, or of another format.
     """
     try:
-        mode = path.stat().st_mode
+        mode = valid_path(path).stat().st_mode
         if not stat.S_ISREG(mode):  # a pipe or a device may have no end
             raise PhotographError(f"{display_path(path)}: {_describe_irregular(path, mode)}")
         file = path.open("rb")

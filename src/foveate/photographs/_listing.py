@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveate.errors import PhotographError
-from foveate.paths import display_path, is_folder, missing
+from foveate.paths import display_path, is_folder, missing, real_path, valid_path
 from foveate.photographs._dicom_loader import count_frames
 from foveate.photographs._names import FileLocation, unique_names
 from foveate.wording import quantity
@@ -94,13 +94,13 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
 
     Source: our choice.
     """
-    walk = _Walk(excluded=None if without is None else os.path.realpath(without))
+    walk = _Walk(excluded=None if without is None else real_path(without))
     selected: dict[str, _Candidate] = {}
     skipped: set[str] = set()
     for path in paths:
         candidates: dict[str, _Candidate] = {}
         for candidate in walk.candidates(path):
-            candidates.setdefault(os.path.realpath(candidate.path), candidate)
+            candidates.setdefault(real_path(candidate.path), candidate)
         photographs = {real: candidate for real, candidate in candidates.items() if candidate.is_photograph}
         if not photographs:
             folders = quantity(len(walk.results), "folder with results", "folders with results")
@@ -185,7 +185,7 @@ class _Walk:
 
     def _below(self, folder: Path, root: Path) -> Iterator[_Candidate]:
         """Yield all files below a folder."""
-        real = os.path.realpath(folder)
+        real = real_path(folder)
         if real in self.visited or self._is_excluded(folder) or self._holds_results(folder):
             return
         self.visited.add(real)
@@ -210,12 +210,12 @@ class _Walk:
         """Return whether a folder is left out because it holds results; count it if so."""
         if not holds_results(folder):
             return False
-        self.results.add(os.path.realpath(folder))
+        self.results.add(real_path(folder))
         return True
 
     def _is_excluded(self, path: Path) -> bool:
         """Return whether a path leads into the folder that is left out."""
-        return self.excluded is not None and f"{os.path.realpath(path)}/".startswith(f"{self.excluded}/")
+        return self.excluded is not None and f"{real_path(path)}/".startswith(f"{self.excluded}/")
 
 
 def _glob(pattern: Path) -> Iterator[Path]:
@@ -225,6 +225,8 @@ def _glob(pattern: Path) -> Iterator[Path]:
     """
     deep = pattern.parts.index("**") if "**" in pattern.parts else len(pattern.parts)
     above, below = Path(*pattern.parts[:deep]), pattern.parts[deep + 1 :]
+    if "\0" in str(above):  # nothing can match it
+        return
     matched = map(Path, glob.glob(str(above)))  # noqa: PTH207, Path.glob takes no absolute pattern
     if not below:
         yield from (path for path in matched if deep == len(pattern.parts) or is_folder(path))
@@ -232,7 +234,7 @@ def _glob(pattern: Path) -> Iterator[Path]:
     visited: set[str] = set()
     for folder in matched:
         for place, inside, _ in os.walk(folder, followlinks=True):
-            if (real := os.path.realpath(place)) in visited:
+            if (real := real_path(place)) in visited:
                 inside.clear()
                 continue
             visited.add(real)
@@ -249,7 +251,7 @@ def holds_results(folder: Path) -> bool:
     """Return whether Foveate wrote results into a folder: its pictures must not be processed."""
     for name in RESULT_MARKS:
         try:
-            with (folder / name).open("rb") as file:
+            with valid_path(folder / name).open("rb") as file:
                 if is_result_mark(file.read(RESULT_MARK_BYTES)):
                     return True
         except OSError:
@@ -263,5 +265,5 @@ def is_result_mark(head: bytes) -> bool:
 
 
 def _candidate(path: Path, root: Path, *, is_named: bool) -> _Candidate:
-    place = FileLocation(root=Path(os.path.realpath(root)), relative=path.relative_to(root))
+    place = FileLocation(root=Path(real_path(root)), relative=path.relative_to(root))
     return _Candidate(path=path, place=place, is_named=is_named)

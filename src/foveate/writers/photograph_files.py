@@ -19,7 +19,7 @@ from pathlib import Path
 from foveate import atomic_files, lesions
 from foveate.errors import OutputError
 from foveate.lesions import Lesion
-from foveate.paths import display_path, is_file
+from foveate.paths import display_path, is_file, valid_path
 from foveate.version import version
 from foveate.writers import contours, dicom_extra, figures, maps, overlays, page, result_paths, tables
 from foveate.writers.overlays import OutlinedArea
@@ -328,7 +328,7 @@ def _read_json(out: Path, key: str) -> tables.Document | None:
     """Return a photograph's JSON, or None if there is no file or it is not ours."""
     path = result_paths.resolve(out, result_paths.regions_file(key, ".json"))
     try:
-        text = path.read_bytes()
+        text = valid_path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

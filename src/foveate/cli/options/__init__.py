@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from foveate.choices import LayoutName, ObjectKind, ProcessorEngine, ProcessorPrecision
 from foveate.errors import SettingError
+from foveate.paths import valid_path
 
 if TYPE_CHECKING:
     from foveate.inference.settings import FieldChoice
@@ -166,7 +167,8 @@ def read_first_line(path: Path) -> str:
         SettingError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:  # editors on Windows begin files with a mark
+        # editors on Windows begin files with a mark
+        with valid_path(path).open(encoding="utf-8-sig") as file:
             return file.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: cannot be read ({error}); name a text file") from None
