@@ -381,7 +381,7 @@ def _repeat_notice(job: BatchJob, files: PhotographFiles) -> str:
         photograph = replace(request, name=file.name, key=file.name)
         return writers.differences(job.out, photograph, lambda: digest_of(file.path))
 
-    changed = [reasons for file in files.photographs if (reasons := differences(file))]
+    changed = [replaced for file in files.photographs if (replaced := differences(file))]
     if not changed:
         return ""
     reasons = ", ".join(dict.fromkeys(itertools.chain.from_iterable(changed)))
