@@ -405,7 +405,7 @@ def test_the_photograph_stays_under_the_pointer_whatever_tool_is_chosen(opened, 
     assert len(set(map(tuple, places.values()))) == 1, places
 
 
-@pytest.mark.parametrize(("width", "rows"), [(1920, 1), (1440, 2), (1366, 2), (1280, 2)])
+@pytest.mark.parametrize(("width", "rows"), [(1920, 1), (1440, 2), (1366, 2), (1280, 2), (1200, 2), (1122, 2)])
 def test_the_toolbar_takes_one_row_on_a_wide_screen_and_two_on_a_laptop_at_any_zoom(opened, width, rows):
     opened.set_viewport_size({"width": width, "height": 844})
     opened.keyboard.press("b")
