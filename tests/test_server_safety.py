@@ -104,6 +104,7 @@ def test_every_answer_says_what_may_run_and_that_nothing_is_kept(client):
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["cross-origin-opener-policy"] == "same-origin-allow-popups"
 
 
 def test_a_photograph_below_a_root_is_submitted_by_its_path(client):
