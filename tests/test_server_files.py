@@ -18,6 +18,7 @@ import foveate
 from foveate import datasets
 from foveate.datasets import layouts
 from foveate.server.errors import ServiceError
+from foveate.server.exports import downloads
 
 NAME = "<img src=x onerror=alert(1)>"
 
@@ -371,6 +372,25 @@ def test_metadata_of_the_photograph_is_in_nothing_that_is_sent(client):
     ]
     for part in parts:
         assert secret.encode() not in part
+
+
+@pytest.mark.parametrize("made_by", [{"version": lambda: "0.0.9"}, {"EXPORT_FORMAT": 1}])
+def test_files_that_another_version_made_and_the_server_kept_are_made_anew(client, monkeypatch, made_by):
+    one = done(client)
+    stroke(client, f"/api/photographs/{one['id']}")
+    exports = client.service.data_dir.photograph(one["id"]).exports
+    with monkeypatch.context() as earlier:
+        for name, value in made_by.items():
+            earlier.setattr(downloads, name, value)
+        client.get(f"/api/photographs/{one['id']}/download")
+    (old,) = exports.iterdir()
+
+    files = unzipped(client.get(f"/api/photographs/{one['id']}/download"))
+
+    (new,) = exports.iterdir()
+    assert new != old
+    (journal,) = (json.loads(content) for name, content in files.items() if "/corrections/" in name)
+    assert journal["foveate"] == foveate.__version__
 
 
 def test_files_that_are_deleted_while_they_are_packed_are_said_to_be_gone(client):

@@ -53,6 +53,10 @@ CORRECTED = "corrected"
 
 SUMMARY = "summary.csv"
 
+EXPORT_FORMAT = 2
+"""Number that is raised by one where the files of an unchanged photograph become others within a version of
+Foveate: files that a server has kept are made anew. 2: regions keep the model's probabilities."""
+
 README = """\
 This folder holds the results with the corrections that people made. In its summary.csv, a photograph that
 nobody corrected has the model's figures. corrections/ says who corrected what, and when. The probabilities in
@@ -140,7 +144,10 @@ class Exports:
         return present if present.state == "done" else record
 
     def _out(self, record: Record) -> Path | None:
-        """Return the folder of a photograph's files at its settings; None if they are those of the result."""
+        """Return the folder of a photograph's files at its settings; None if they are those of the result.
+
+        Its name depends on all that decides the files, Foveate's version included.
+        """
         edits = [edit for edit in self._database.edits(record.id) if not edit.undone]
         if (
             not edits
@@ -149,7 +156,13 @@ class Exports:
         ):
             return None
         journal = [record.revision, *_review(self._gradings.as_decided(record)).values()]
-        selected = [dict(record.thresholds), record.spacing_mm, journal if edits else 0]
+        selected = [
+            version(),
+            EXPORT_FORMAT,
+            dict(record.thresholds),
+            record.spacing_mm,
+            journal if edits else 0,
+        ]
         name = hashlib.sha256(json.dumps(selected, sort_keys=True).encode()).hexdigest()[:16]
         return self._data_dir.photograph(record.id).exports / name
 
