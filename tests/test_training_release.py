@@ -200,6 +200,17 @@ def test_a_stage_that_is_not_finished_is_named(trained, tmp_path):
         release.build_network(tiny_set.replace(trained, folder=tmp_path, stage="fusion"))
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_run_without_its_weights_is_refused_before_any_run_is_validated(trained, tmp_path, is_damaged):
+    unfinished = tiny_set.replace(trained, folder=tmp_path, held_back=())
+    if is_damaged:
+        (tmp_path / "joint.safetensors").write_bytes(b"x")
+
+    for runs in ((unfinished, [trained]), (tiny_set.replace(trained, held_back=()), [trained, unfinished])):
+        with pytest.raises(TrainingError, match=r"joint\.safetensors: "):
+            release.ReleaseInputs(shipped=runs[0], validation_runs=runs[1])
+
+
 def test_after_the_fusion_stage_the_streams_are_those_of_their_own_stages(trained):
     network = release.build_network(tiny_set.replace(trained, stage="fusion"))
     streams = load_file(trained.folder / "global.safetensors")

@@ -99,11 +99,11 @@ class ReleaseInputs:
     """The same run, or other runs of the recipe."""
 
     def __post_init__(self) -> None:
-        """Check that the runs belong together.
+        """Check that the runs belong together, and that each has its weights, before the hours of work.
 
         Raises:
-            TrainingError: no photograph was held back, one was held back twice, or the networks or the last
-                stages differ.
+            TrainingError: no photograph was held back, one was held back twice, the networks or the last
+                stages differ, or the weights of a run are missing or damaged.
         """
         names = self.held_back
         if not names:
@@ -128,6 +128,8 @@ class ReleaseInputs:
                     f"{display_path(self.shipped.folder)} is '{self.shipped.stage}', so that it would "
                     "validate another network; finish both runs, or name a stage that both have with --stage"
                 )
+        for run in (self.shipped, *self.validation_runs):
+            build_network(run)
 
     @property
     def held_back(self) -> tuple[str, ...]:
