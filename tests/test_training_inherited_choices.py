@@ -154,3 +154,22 @@ def test_a_package_that_does_not_state_its_calibration_is_refused(run, parent, t
 
     with pytest.raises(TrainingError, match="package parent: its manifest does not state its calibration"):
         inherited_choices.inherit(run, package)
+
+
+@pytest.mark.parametrize("key", ["slope", "shift"])
+@pytest.mark.parametrize("value", ["0.5", float("nan"), True, [1]])
+def test_a_calibration_that_is_no_number_is_refused(run, parent, key, value):
+    scaling = {"slope": 0.5, "shift": 1.0, key: value}
+    validation = {"calibration": {"fused": {"EX": scaling}}}
+    package = replace(parent, manifest={"training": {"validation": validation}})
+
+    with pytest.raises(TrainingError, match=f"as the {key} of a calibration, which is no number"):
+        inherited_choices.inherit(run, package)
+
+
+def test_a_statement_without_names_of_photographs_names_none(run, parent):
+    training = {"photographs": None, "validation": {"calibration": CALIBRATION, "photographs": None}}
+    package = replace(parent, manifest={"training": training})
+
+    assert inherited_choices.inherit(run, package).validation["learned_from_them"] == []
+    assert warm_start.trained_photographs(package) == ()

@@ -34,7 +34,7 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
 
     Raises:
         TrainingError: the run started from another package or from none, its network or contract differs, or
-            the package's manifest does not state its calibration.
+            the package's manifest does not state its calibration, or states no numbers.
     """
     _require_start(run, package)
     training = package.manifest.get("training")
@@ -44,7 +44,7 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
             f"package {package.name}: its manifest does not state its calibration, so its thresholds do not "
             "fit other weights; name runs that held photographs back with --judged-by"
         )
-    seen = set(validation.get("photographs", ())) & set(run.trained_photographs)
+    seen = set(warm_start.stated_names(validation)) & set(run.trained_photographs)
     return ReleaseChoices(
         scalings={row: _scalings(package, row) for row in CALIBRATED_ROWS},
         decisions=package.decisions,

@@ -5,6 +5,7 @@ Knows:   which of a package's weights fit a network, and that the package must n
 Ignores: how training continues from there.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -64,15 +65,29 @@ def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
     Args:
         package: the model.
         row: a key of `CALIBRATED_LAYERS`.
+
+    Raises:
+        TrainingError: a slope or a shift is not a finite number.
     """
     validation = _mapping(_mapping(package.manifest, "training"), "validation")
     by_lesion = _mapping(_mapping(validation, "calibration"), row)
     stated = {lesion: _mapping(by_lesion, lesion) for lesion in package.contract.lesions}
     return {
-        lesion: (scaling["slope"], scaling["shift"])
+        lesion: (_number(package, scaling, "slope"), _number(package, scaling, "shift"))
         for lesion, scaling in stated.items()
         if scaling.get("slope")
     }
+
+
+def _number(package: Package, scaling: Mapping[str, Any], key: str) -> float:
+    """Return a number of a lesion's calibration."""
+    value = scaling.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TrainingError(
+            f"package {package.name}: its manifest states {value!r} as the {key} of a calibration, which is "
+            "no number; restore the manifest"
+        )
+    return value
 
 
 def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
@@ -86,6 +101,12 @@ def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return the mapping under a key; an empty mapping if there is none."""
     value = content.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def stated_names(statement: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the photographs that a statement of a manifest names; none if it names none."""
+    names = statement.get("photographs")
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
@@ -108,7 +129,7 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
 
 def trained_photographs(package: Package) -> tuple[str, ...]:
     """Return the names of the photographs that a package was trained on, as its manifest states them."""
-    return tuple(_mapping(package.manifest, "training").get("photographs", ()))
+    return stated_names(_mapping(package.manifest, "training"))
 
 
 def describe(package: Package) -> StartPackage:
