@@ -10,8 +10,6 @@ import pytest
 from foveate.cluster.addresses import open_store
 from foveate.errors import ClusterError, OutputError, PhotographError
 
-pytestmark = pytest.mark.xdist_group("s3")
-
 
 @pytest.fixture
 def address(s3):

@@ -17,6 +17,7 @@ import tiny_package
 import tiny_server
 
 import foveate
+from foveate import cli
 from foveate.client import Client
 from foveate.errors import FoveateError, ServerError
 from foveate.server.errors import ServiceError
@@ -207,15 +208,30 @@ def test_a_download_is_what_the_command_line_writes_and_no_log_holds_a_name(mode
     ("options", "line"),
     [
         (["--host", "0.0.0.0"], "lets other machines reach the server"),
-        (["--model", "nowhere"], "no such model package"),
         (["--queue", "0"], "limit waiting is 0"),
         (["--root", "missing"], "no such folder"),
         (["--token-file", "missing"], "cannot be read"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_one_line(tmp_path, options, line):
+def test_what_cannot_be_served_is_said_in_one_line(tmp_path, monkeypatch, capsys, options, line):
+    def serves(*_, **__):
+        raise AssertionError("it is served")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(worker_pool, "WorkerProcess", serves)
+    monkeypatch.setattr("uvicorn.Server.run", serves)
+
+    code = cli.run(["serve", "--data", "data", "--port", "0", *options])
+
+    assert code == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert line in message
+
+
+def test_a_server_whose_worker_cannot_start_says_so_in_one_line(tmp_path):
+    command = ["serve", "--data", "data", "--port", "0", "--model", "nowhere"]
     done = subprocess.run(
-        [sys.executable, "-m", "foveate", "serve", "--data", str(tmp_path / "data"), "--port", "0", *options],
+        [sys.executable, "-m", "foveate", *command],
         capture_output=True,
         text=True,
         check=False,
@@ -225,7 +241,7 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path, options, line):
     )
 
     assert done.returncode == 1
-    assert line in done.stderr
+    assert "no such model package" in done.stderr
     assert "Traceback" not in done.stderr
 
 

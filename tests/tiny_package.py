@@ -120,16 +120,22 @@ def fundus(diameter: int = 240, border: int = 8, seed: int = 0) -> np.ndarray:
     """Draw a lit disc on black with some bright spots (exudates) and dark ones (microaneurysms)."""
     rng = np.random.default_rng(seed)
     side = diameter + 2 * border
-    rows, columns = np.mgrid[:side, :side] + 0.5
-    distance = np.hypot(rows - side / 2, columns - side / 2)
     pixels = np.zeros((side, side, 3), np.uint8)
-    pixels[distance <= diameter / 2] = (120, 80, 40)
+    _draw_disc(pixels, side / 2, side / 2, diameter / 2, (120, 80, 40))
     for spot in range(10):
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0, diameter * 0.4)
         row, column = side / 2 + reach * np.sin(angle), side / 2 + reach * np.cos(angle)
-        near = np.hypot(rows - row, columns - column) <= rng.uniform(2, diameter / 30)
-        pixels[near] = (250, 230, 90) if spot % 2 else (20, 30, 20)
+        colour = (250, 230, 90) if spot % 2 else (20, 30, 20)
+        _draw_disc(pixels, row, column, rng.uniform(2, diameter / 30), colour)
     return pixels
+
+
+def _draw_disc(pixels: np.ndarray, row: float, column: float, radius: float, colour: tuple) -> None:
+    """Colour a disc, looking only at the pixels of the square around it."""
+    top, left = (max(int(middle - radius) - 1, 0) for middle in (row, column))
+    square = pixels[top : int(row + radius) + 2, left : int(column + radius) + 2]
+    rows, columns = np.ogrid[: square.shape[0], : square.shape[1]]
+    square[np.hypot(rows + top + 0.5 - row, columns + left + 0.5 - column) <= radius] = colour
 
 
 def photograph(path: Path, **drawn) -> Path:

@@ -4,7 +4,9 @@ Three drawn photographs in IDRiD's folders: a lit disc with lesions at known pla
 (index 1 is dark red), some of them absent. The third is so large that its canvas is resampled.
 """
 
+import functools
 import hashlib
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,17 +89,31 @@ def palette_mask(mask):
 
 def write(root: Path) -> tuple:
     """Write the data set into a folder and list it."""
-    top = root / "A. Segmentation"
-    photographs = top / "1. Original Images" / "a. Training Set"
-    photographs.mkdir(parents=True)
+    for name, content in _files().items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return idrid.cases(root, "train")
+
+
+@functools.cache
+def _files() -> dict[str, bytes]:
+    """Return the files of the data set, which are drawn once."""
+    files = {}
     for seed, (name, eye) in enumerate(EYES.items()):
         pixels, masks = draw(eye, seed)
-        Image.fromarray(pixels).save(photographs / f"{name}.jpg", quality=95)
+        photograph = f"A. Segmentation/1. Original Images/a. Training Set/{name}.jpg"
+        files[photograph] = _encoded(Image.fromarray(pixels), "JPEG", quality=95)
         for code, mask in masks.items():
-            folder = top / "2. All Segmentation Groundtruths" / "a. Training Set" / FOLDERS[code]
-            folder.mkdir(parents=True, exist_ok=True)
-            palette_mask(mask).save(folder / f"{name}_{code}.tif")
-    return idrid.cases(root, "train")
+            folder = f"A. Segmentation/2. All Segmentation Groundtruths/a. Training Set/{FOLDERS[code]}"
+            files[f"{folder}/{name}_{code}.tif"] = _encoded(palette_mask(mask), "TIFF")
+    return files
+
+
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
 
 
 def cached_cases(root: Path):
