@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from playwright import sync_api as playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))), None)
 
 DESKTOP = {"width": 1180, "height": 640}
 """Wide enough for three columns, small enough to be quick without a graphics processor."""
