@@ -14,7 +14,7 @@ import pytest
 import tiny_package
 from PIL import Image
 
-from foveate import cli
+from foveate import cli, models
 from foveate.cli import options
 
 
@@ -431,6 +431,22 @@ def test_models_show_prints_the_scores_that_a_package_states(foveate):
         "Trained on: 54 photographs and 40 healthy eyes, recipe idrid, starting from idrid-fold-1 1\n" in out
     )
     assert max(map(len, out.splitlines()[3:8])) <= 80
+
+
+def test_models_show_names_the_package_whose_scores_a_continued_training_keeps(foveate, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "continued")
+    validation = {
+        "photographs": ["a", "b"],
+        "learned_from_them": ["a"],
+        "network": {"name": "parent", "version": "2"},
+        "rows": {"fused": {"EX": {"average_precision": 0.5, "interval": [0.4, 0.6]}}},
+    }
+    models.with_present_files(models.load(folder), {"validation": validation})
+
+    _, out, _ = foveate("models", "show", folder)
+
+    assert "\nThe scores are those that parent 2 states, on 2 photographs held back from training; " in out
+    assert "95 % intervals. The network was then trained on 1 of them as well.\n" in out
 
 
 def test_models_show_prints_the_whole_manifest_for_programs(foveate, model):

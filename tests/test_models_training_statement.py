@@ -16,12 +16,13 @@ def test_what_release_writes_is_read():
             "validation": {
                 "photographs": ["a", "e"],
                 "learned_from_them": ["a"],
+                "network": {"name": "parent", "version": "2", "digest": "f"},
                 "rows": {"fused": {"EX": row}},
             },
         }
     )
 
-    assert (stated.recipe, stated.start) == ("idrid", "fold 3")
+    assert (stated.recipe, stated.start, stated.scored_package) == ("idrid", "fold 3", "parent 2")
     assert (stated.photographs, stated.healthy, stated.scored, stated.scored_and_learned) == (3, 1, 2, 1)
     assert stated.scores["EX"].average_precision == 0.5
     assert stated.scores["EX"].interval == (0.4, 0.6)
@@ -40,7 +41,8 @@ def test_what_release_writes_is_read():
 def test_what_is_missing_or_something_else_is_left_out(training):
     stated = training_statement.read(training)
 
-    assert (stated.recipe, stated.start, stated.photographs, stated.scored) == ("", "", 0, 0)
+    assert (stated.recipe, stated.start, stated.scored_package) == ("", "", "")
+    assert (stated.photographs, stated.scored) == (0, 0)
     assert dict(stated.scores) == {}
 
 

@@ -95,7 +95,10 @@ def _scored(stated: TrainingStatement) -> str:
     """Return on which photographs the scores were measured."""
     if not stated.scores:
         return "The package states no scores."
-    text = f"Scored on {quantity(stated.scored, 'photograph')} held back from training; 95 % intervals."
+    scored = (
+        f"The scores are those that {stated.scored_package} states," if stated.scored_package else "Scored"
+    )
+    text = f"{scored} on {quantity(stated.scored, 'photograph')} held back from training; 95 % intervals."
     if not stated.scored_and_learned:
         return text
     return f"{text} The network was then trained on {stated.scored_and_learned} of them as well."

@@ -31,6 +31,8 @@ class TrainingStatement:
     """Number of photographs with masks that the network was trained on."""
     healthy: int
     """Number of healthy eyes that it was trained on."""
+    scored_package: str
+    """Name and version of the package that stated the scores first, if training went on from it."""
     scored: int
     """Number of photographs that the scores are for."""
     scored_and_learned: int
@@ -41,14 +43,14 @@ class TrainingStatement:
 
 def read(training: object) -> TrainingStatement:
     """Return what the value of 'training' in a manifest states."""
-    start = _at(training, "start")
     rows = _at(training, "validation", "rows", "fused")
     scores = {code: _score(row) for code, row in rows.items()} if isinstance(rows, Mapping) else {}
     return TrainingStatement(
         recipe=_text(_at(training, "recipe", "name")),
-        start=f"{_text(_at(start, 'name'))} {_text(_at(start, 'version'))}".strip(),
+        start=_package(_at(training, "start")),
         photographs=_length(_at(training, "photographs")),
         healthy=_length(_at(training, "healthy")),
+        scored_package=_package(_at(training, "validation", "network")),
         scored=_length(_at(training, "validation", "photographs")),
         scored_and_learned=_length(_at(training, "validation", "learned_from_them")),
         scores={code: score for code, score in scores.items() if score is not None},
@@ -64,6 +66,11 @@ def _at(value: object, *keys: str) -> object:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _package(value: object) -> str:
+    """Return the name and version of the package that a statement names."""
+    return f"{_text(_at(value, 'name'))} {_text(_at(value, 'version'))}".strip()
 
 
 def _length(value: object) -> int:
