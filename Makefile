@@ -13,9 +13,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 # The newest torch that the code was tested with; set up before the rest, which would otherwise choose one.
 TORCH := torch==2.13.0
 
-# Tests run in so many processes at a time; each computes with one thread. All tests of a file go to one process,
-# which sets up once what they share (a server, a browser, a trained run). Files keep the order of their names: those
-# of few but long tests would otherwise come last, and one process would wait for the other.
+# Tests run in so many processes at a time; each computes with one thread.
 WORKERS ?= 2
 
 STAMP := ready-$(shell cksum < pyproject.toml | cut -d' ' -f1)
@@ -30,7 +28,7 @@ demo: .venv-demo/$(STAMP)
 	@echo 'Open demo-out/index.html in a browser; pictures lie in demo-out/overlays/, the table is demo-out/summary.csv.'
 
 test: .venv/$(STAMP)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS)
 
 check: lint types test
 

@@ -10,6 +10,8 @@ import pytest
 from foveate.cluster.addresses import open_store
 from foveate.errors import ClusterError, OutputError, PhotographError
 
+pytestmark = pytest.mark.xdist_group("s3")
+
 
 @pytest.fixture
 def address(s3):

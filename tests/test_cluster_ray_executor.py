@@ -21,8 +21,10 @@ ray = pytest.importorskip("ray", reason="needs foveate[cluster]: Ray")
 
 from foveate.cluster import ray_executor  # noqa: E402, after the skip
 
-# of Ray itself
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.xdist_group("ray"),  # one cluster is enough
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),  # of Ray itself
+]
 
 WAIT_SECONDS = 60
 """Time limit for whatever another process does."""

@@ -138,6 +138,7 @@ def download(address, folder):
     return folder
 
 
+@pytest.mark.xdist_group("s3")
 def test_a_bucket_gets_the_same_results_as_a_folder(bucket, eyes, model, tmp_path):
     driver.run(cluster_job(eyes, tmp_path / "plain", model), one_worker)
 
@@ -156,6 +157,7 @@ def test_a_bucket_gets_the_same_results_as_a_folder(bucket, eyes, model, tmp_pat
     assert (resumed.status.done_before, resumed.status.ok) == (2, 0)
 
 
+@pytest.mark.xdist_group("s3")
 def test_a_result_in_a_bucket_is_reused_or_made_again(bucket, model, tmp_path):
     job = cluster_job(f"{bucket}/in", f"{bucket}/out", model)
     with closing(ShardWorker("w1", make_assignment(job), job.package)) as worker:
@@ -177,6 +179,7 @@ def test_a_result_in_a_bucket_is_reused_or_made_again(bucket, model, tmp_path):
     assert files == []  # the earlier result was of another photograph
 
 
+@pytest.mark.xdist_group("s3")
 def test_an_unreachable_bucket_is_a_fatal_error(bucket, model, monkeypatch):
     job = cluster_job(f"{bucket}/in", f"{bucket}/out", model)
     with closing(ShardWorker("w1", make_assignment(job), job.package)) as worker:

@@ -23,14 +23,6 @@ def address(tmp_path_factory):
         yield address
 
 
-@pytest.fixture(autouse=True)
-def closed_afterwards(browser):
-    """Close the pages of a test: each person has a context of their own in the browser of the file."""
-    yield
-    for context in browser.contexts:
-        context.close()
-
-
 def open_as(browser, address, identifier, name):
     """Return a page of a person of their own, with a photograph open."""
     page = browser.new_context().new_page()
@@ -63,101 +55,107 @@ def said(page):
     return page.locator("#grading").inner_text()
 
 
-def test_two_people_grade_and_a_third_decides(browser, address):
-    ann = open_as(browser, address, None, "Ann")
-    photograph = ann.evaluate("() => foveate.state.photograph.id")
-    ann.locator("#grading-begin").click()
-    ann.locator("#grading-done").wait_for()
-    assert ann.evaluate("() => foveate.state.photograph.grading.original") == photograph
-    ben = open_as(browser, address, photograph, "Ben")
-    ben.locator("#grading-begin").wait_for()
-    assert "Ann (under way)" in said(ben)
-    assert ben.locator("#photographs li").count() == 1
-    ann.locator("#grading-done").click()
-    ann.locator("#grading-again").wait_for()
-    ben.locator("#grading-begin").click()
-    ben.locator("#grading-done").click()
-    ben.locator("#grading-again").wait_for()
+def test_two_people_grade_and_a_third_decides(address):
+    with tiny_page.chromium() as browser:
+        ann = open_as(browser, address, None, "Ann")
+        photograph = ann.evaluate("() => foveate.state.photograph.id")
+        ann.locator("#grading-begin").click()
+        ann.locator("#grading-done").wait_for()
+        assert ann.evaluate("() => foveate.state.photograph.grading.original") == photograph
+        ben = open_as(browser, address, photograph, "Ben")
+        ben.locator("#grading-begin").wait_for()
+        assert "Ann (under way)" in said(ben)
+        assert ben.locator("#photographs li").count() == 1
+        ann.locator("#grading-done").click()
+        ann.locator("#grading-again").wait_for()
+        ben.locator("#grading-begin").click()
+        ben.locator("#grading-done").click()
+        ben.locator("#grading-again").wait_for()
 
-    carol = open_as(browser, address, photograph, "Carol")
-    carol.locator("#adjudicate").wait_for()
-    carol.locator("#grading", has_text="Dice 1.00").wait_for()  # computed when it is asked for
-    carol.locator("#adjudicate").click()
-    carol.locator("#grading", has_text="Decided by Carol").wait_for()
-
-
-def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(browser, address):
-    page = open_as(browser, address, None, "Eve")
-    photograph = page.evaluate("() => foveate.state.photograph.id")
-    page.locator("#grading-begin").click()
-    page.locator("#grading-done").wait_for()
-    before = page.locator("#photographs li").count()
-    assert page.request.patch(f"{address}/api/photographs/{photograph}", data={"eye": "left"}).ok
-    page.wait_for_timeout(800)  # until the event has arrived, and the list would be drawn
-
-    assert page.locator("#photographs li").count() == before
-    assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 0
+        carol = open_as(browser, address, photograph, "Carol")
+        carol.locator("#adjudicate").wait_for()
+        assert "Dice 1.00" in said(carol)
+        carol.locator("#adjudicate").click()
+        carol.locator("#grading", has_text="Decided by Carol").wait_for()
 
 
-def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(browser, address):
-    page = open_as(browser, address, None, "Ann")
-    photograph = page.evaluate("() => foveate.state.photograph.id")
-    page.locator("#grading-begin").click()
-    page.locator("#grading-done").click()
-    page.locator("#grading-back").click()
-    tiny_page.until(page, "(id) => foveate.state.photograph?.id === id", photograph)
-    page.locator("#author").fill("Ben")
-    page.locator("#author").blur()
-    page.locator("#grading-begin").wait_for()
-    assert "Ann (done)" in said(page)
-    page.locator("#grading-begin").click()
-    page.locator("#grading-done").wait_for()
-    copy = page.evaluate("() => foveate.state.photograph")
-    page.locator("#author").fill("Carol")  # from Ben's copy, not from the photograph
-    page.locator("#author").blur()
-    tiny_page.until(page, "(id) => foveate.state.photograph?.id === id", photograph)
+def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "Eve")
+        photograph = page.evaluate("() => foveate.state.photograph.id")
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").wait_for()
+        before = page.locator("#photographs li").count()
+        assert page.request.patch(f"{address}/api/photographs/{photograph}", data={"eye": "left"}).ok
+        page.wait_for_timeout(800)  # until the event has arrived, and the list would be drawn
 
-    assert copy["grading"] == {"original": photograph, "grader": "Ben", "done": False}
-    assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 1
+        assert page.locator("#photographs li").count() == before
+        assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 0
 
 
-def test_a_click_is_taken_although_the_list_of_graders_changes_meanwhile(browser, address):
-    page = open_as(browser, address, None, "Ann")
-    page.locator("#grading-begin").hover()
-    page.mouse.down()
-    with page.expect_response("**/gradings*"):
-        page.evaluate("() => foveate.state.emit('document')")  # as after any change of the photograph
-    page.wait_for_timeout(200)
-    page.mouse.up()
-    page.locator("#grading-done").wait_for()
+def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "Ann")
+        photograph = page.evaluate("() => foveate.state.photograph.id")
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").click()
+        page.locator("#grading-back").click()
+        tiny_page.until(page, "(id) => foveate.state.photograph?.id === id", photograph)
+        page.locator("#author").fill("Ben")
+        page.locator("#author").blur()
+        page.locator("#grading-begin").wait_for()
+        assert "Ann (done)" in said(page)
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").wait_for()
+        copy = page.evaluate("() => foveate.state.photograph")
+        page.locator("#author").fill("Carol")  # from Ben's copy, not from the photograph
+        page.locator("#author").blur()
+        tiny_page.until(page, "(id) => foveate.state.photograph?.id === id", photograph)
+
+        assert copy["grading"] == {"original": photograph, "grader": "Ben", "done": False}
+        assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 1
 
 
-def test_whoever_begins_without_a_name_is_taken_to_its_field(browser, address):
-    page = open_as(browser, address, None, "")
-    page.locator("#grading-begin").click()
-    focused = page.evaluate("() => document.activeElement.id")
-    asked = page.locator("#message").inner_text()
-    page.keyboard.type("Dora")
-    page.locator("#author").blur()
-    page.locator("#grading-begin").click()
-    page.locator("#grading-done").wait_for()
-
-    assert focused == "author"
-    assert asked == "Enter your name as grader first."
-    assert page.locator("#message").inner_text() == ""
+def test_a_click_is_taken_although_the_list_of_graders_changes_meanwhile(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "Ann")
+        page.locator("#grading-begin").hover()
+        page.mouse.down()
+        with page.expect_response("**/gradings*"):
+            page.evaluate("() => foveate.state.emit('document')")  # as after any change of the photograph
+        page.wait_for_timeout(200)
+        page.mouse.up()
+        page.locator("#grading-done").wait_for()
 
 
-def test_the_panel_is_as_wide_as_what_is_in_it(browser, address):
-    identifier = graded_by_two(browser.new_context().request, address)
-    page = open_as(browser, address, identifier, "Carol")
-    page.set_viewport_size({"width": 1400, "height": 900})
-    page.locator("#adjudicate").wait_for()
-    page.evaluate("panel.style.marginRight = '15px'")  # as a scroll bar, which this browser hides
-    tops = page.evaluate("['accept', 'redo'].map((id) => document.getElementById(id).offsetTop)")
-    widths = page.evaluate("[panel.scrollWidth, panel.clientWidth]")
+def test_whoever_begins_without_a_name_is_taken_to_its_field(address):
+    with tiny_page.chromium() as browser:
+        page = open_as(browser, address, None, "")
+        page.locator("#grading-begin").click()
+        focused = page.evaluate("() => document.activeElement.id")
+        asked = page.locator("#message").inner_text()
+        page.keyboard.type("Dora")
+        page.locator("#author").blur()
+        page.locator("#grading-begin").click()
+        page.locator("#grading-done").wait_for()
 
-    assert widths[0] == widths[1]
-    assert tops[0] == tops[1]
+        assert focused == "author"
+        assert asked == "Enter your name as grader first."
+        assert page.locator("#message").inner_text() == ""
+
+
+def test_the_panel_is_as_wide_as_what_is_in_it(address):
+    with tiny_page.chromium() as browser:
+        identifier = graded_by_two(browser.new_context().request, address)
+        page = open_as(browser, address, identifier, "Carol")
+        page.set_viewport_size({"width": 1400, "height": 900})
+        page.locator("#adjudicate").wait_for()
+        page.evaluate("panel.style.marginRight = '15px'")  # as a scroll bar, which this browser hides
+        tops = page.evaluate("['accept', 'redo'].map((id) => document.getElementById(id).offsetTop)")
+        widths = page.evaluate("[panel.scrollWidth, panel.clientWidth]")
+
+        assert widths[0] == widths[1]
+        assert tops[0] == tops[1]
 
 
 GRADER_PIXELS = """() => {
@@ -193,53 +191,55 @@ def graded_by_two(request, address):
     return photograph.json()["id"]
 
 
-def test_graders_outlines_do_not_wait_for_the_figures_of_their_agreement(browser, address):
-    identifier = graded_by_two(browser.new_context().request, address)
-    page, held = browser.new_context().new_page(), []
-    page.route("**/gradings/agreement", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no builtin
-    page.goto(f"{address}#{identifier}")
-    page.locator("#graders").wait_for()
-    waiting = said(page)
-    decided_early = page.locator("#adjudicate").count()
-    for route in held:
-        route.continue_()
-    page.locator("#adjudicate").wait_for()
+def test_graders_outlines_do_not_wait_for_the_figures_of_their_agreement(address):
+    with tiny_page.chromium() as browser:
+        identifier = graded_by_two(browser.new_context().request, address)
+        page, held = browser.new_context().new_page(), []
+        page.route("**/gradings/agreement", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no builtin
+        page.goto(f"{address}#{identifier}")
+        page.locator("#graders").wait_for()
+        waiting = said(page)
+        decided_early = page.locator("#adjudicate").count()
+        for route in held:
+            route.continue_()
+        page.locator("#adjudicate").wait_for()
 
-    assert "is being computed" in waiting
-    assert decided_early == 0
-    assert "Dice" in said(page)
+        assert "is being computed" in waiting
+        assert decided_early == 0
+        assert "Dice" in said(page)
 
 
-def test_whoever_decides_sees_what_each_grader_left(browser, address):
-    request = browser.new_context().request
-    carol = open_as(browser, address, graded_by_two(request, address), "Carol")
-    carol.locator("#graders").wait_for()
-    tiny_page.until_drawn(carol)
-    names = carol.locator("#graders label").all_inner_texts()
-    legend = carol.locator("#graders-legend").inner_text()
-    ann, ben = carol.evaluate(GRADER_PIXELS)
-    own = carol.evaluate(tiny_page.COUNT_PIXELS)
-    carol.locator("#grader-0").uncheck()
-    carol.locator("#grader-own").check()
-    tiny_page.until_drawn(carol)
-    without_ann = carol.evaluate(GRADER_PIXELS)
-    legend_without = carol.locator("#graders-legend").inner_text()
+def test_whoever_decides_sees_what_each_grader_left(address):
+    with tiny_page.chromium() as browser:
+        request = browser.new_context().request
+        carol = open_as(browser, address, graded_by_two(request, address), "Carol")
+        carol.locator("#graders").wait_for()
+        tiny_page.until_drawn(carol)
+        names = carol.locator("#graders label").all_inner_texts()
+        legend = carol.locator("#graders-legend").inner_text()
+        ann, ben = carol.evaluate(GRADER_PIXELS)
+        own = carol.evaluate(tiny_page.COUNT_PIXELS)
+        carol.locator("#grader-0").uncheck()
+        carol.locator("#grader-own").check()
+        tiny_page.until_drawn(carol)
+        without_ann = carol.evaluate(GRADER_PIXELS)
+        legend_without = carol.locator("#graders-legend").inner_text()
 
-    assert [name.strip() for name in names] == ["Ann", "Ben", "The program"]
-    assert legend.split() == ["Ann", "Ben"]
-    assert own == 0  # until somebody decides, the graders are compared with each other
-    assert ann > ben > 0
-    assert without_ann == [0, ben]
-    assert legend_without.split() == ["Ben"]
-    assert carol.evaluate(tiny_page.COUNT_PIXELS) > 0
+        assert [name.strip() for name in names] == ["Ann", "Ben", "The program"]
+        assert legend.split() == ["Ann", "Ben"]
+        assert own == 0  # until somebody decides, the graders are compared with each other
+        assert ann > ben > 0
+        assert without_ann == [0, ben]
+        assert legend_without.split() == ["Ben"]
+        assert carol.evaluate(tiny_page.COUNT_PIXELS) > 0
 
-    carol.locator("#adjudicate").click()
-    carol.locator("#grading", has_text="Decided by Carol").wait_for()
-    assert carol.locator("#graders input:checked").count() == 3  # they stay while Carol decides
-    request.patch(f"{address}/api/photographs/{carol.url.split('#')[1]}", data={"reviewed": True})
-    carol.reload()
-    carol.locator("#graders").wait_for()
-    assert carol.locator("#graders input:checked").count() == 1  # when all is decided, it is seen alone
+        carol.locator("#adjudicate").click()
+        carol.locator("#grading", has_text="Decided by Carol").wait_for()
+        assert carol.locator("#graders input:checked").count() == 3  # they stay while Carol decides
+        request.patch(f"{address}/api/photographs/{carol.url.split('#')[1]}", data={"reviewed": True})
+        carol.reload()
+        carol.locator("#graders").wait_for()
+        assert carol.locator("#graders input:checked").count() == 1  # when all is decided, it is seen alone
 
 
 def test_the_second_graders_line_is_broken(browser, address):

@@ -15,10 +15,7 @@ from urllib.parse import urlsplit
 
 from playwright import sync_api as playwright
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
-"""The first one that is installed is used; the headless shell takes half the processor time."""
-
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 DESKTOP = {"width": 1180, "height": 640}
 """Wide enough for three columns, small enough to be quick without a graphics processor."""
