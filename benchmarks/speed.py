@@ -17,6 +17,7 @@ held when asked included.
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -86,7 +87,7 @@ class Measurement:
 class CandidateProcess:
     """A candidate's process."""
 
-    def __init__(self, candidate, photograph, python):
+    def __init__(self, candidate, photograph, python, child=CHILD, variables=None):
         spec = {
             "module": candidate.module,
             "open": candidate.opens,
@@ -94,7 +95,8 @@ class CandidateProcess:
             "options": candidate.options,
         }
         self._process = subprocess.Popen(
-            [str(python), str(CHILD), json.dumps(spec)],
+            [str(python), str(child), json.dumps(spec)],
+            env=os.environ | (variables or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

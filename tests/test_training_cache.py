@@ -19,9 +19,10 @@ from foveate import photographs
 from foveate.datasets import Case, idrid, truth
 from foveate.errors import DatasetError, GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas, field_of_view, tiling
-from foveate.training import augmentation, cache
+from foveate.training import augmentation, cache, sampler
 from foveate.training.augmentation import LARGEST_ZOOM, AugmentationLimits
 from foveate.training.cache import CachedCase
+from foveate.training.sampler import SampleSpec
 
 CONTRACT = tiny_set.CONTRACT
 
@@ -285,12 +286,77 @@ def test_an_exact_window_is_the_turned_crop(cached_cases, seed, corner):
     around = cache.window_sample(
         cached_case, (corner[0] + side // 2, corner[1] + side // 2), CONTRACT, change
     )
-    exact = cache.exact_window_sample(cached_case, corner, CONTRACT, change)
+    registered, moved = cache.registered_window_sample(cached_case, corner, CONTRACT, change)
 
-    for sample in (around, exact):
+    assert moved == augmentation.turn_corner(corner, side, cached_case.bits.shape, change)
+    for sample in (around, registered):
         np.testing.assert_array_equal(sample.pixels, cut)
         for k in range(len(CONTRACT.lesions)):
             np.testing.assert_array_equal(sample.truth[k], bits >> k & 1)
+
+
+def smooth_case():
+    """Return a case of 700 x 900 px whose colours say where a pixel lies, with one square lesion."""
+    height, width = 700, 900
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns / width * 200 + 30, rows / height * 200 + 30, rows * 0 + 99], -1)
+    pixels, bits = pixels.astype(np.uint8), np.zeros((height, width), np.uint8)
+    bits[300:420, 500:640] = 1
+    side = cache.VIEW_OVERSAMPLING * SMOOTH.view_side
+    return CachedCase(
+        name="smooth",
+        pixels=pixels,
+        bits=bits,
+        fine_view=canvas.global_view(pixels, side),
+        fine_truth=canvas.global_view(bits * np.uint8(255), side)[..., None],
+        lesion_pixels={"EX": np.argwhere(bits).astype(np.int32)},
+    )
+
+
+SMOOTH = replace(CONTRACT, lesions=("EX",), view_side=256, window_side=64)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_freely_rotated_and_zoomed_windows_are_in_register_with_the_view(seed):
+    case, generator = smooth_case(), np.random.default_rng(seed)
+    change = warp(seed, AugmentationLimits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0))
+    side = SMOOTH.window_side
+    drawn = [tuple(int(generator.integers(length - side)) for length in case.bits.shape) for _ in range(8)]
+    spec = SampleSpec(case=case, warp=change, positions=tuple(drawn))
+
+    item = sampler.materialise(spec, replace(tiny_set.recipe(), contract=SMOOTH), "joint")
+
+    inside = 0
+    for window, sampling in zip(item.windows, item.samplings, strict=True):
+        piece = item.view.pixels[sampling.corner[0] :, sampling.corner[1] :]
+        piece = piece[: sampling.rows.shape[1], : sampling.columns.shape[1]].astype(float)
+        seen = np.einsum("sg,ghc,th->stc", sampling.rows, piece, sampling.columns)
+        lit = (window.pixels[..., 2] == 99) & (seen[..., 2] > 98.9)  # off the canvas's edges
+        inside += lit.sum()
+        assert np.abs(seen - window.pixels)[lit].max(initial=0) < 2  # a pixel off is .3 levels, a turn 100
+    assert inside > 8 * side * side / 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_freely_warped_window_keeps_the_middle_that_was_drawn_and_its_mask(seed):
+    case, side = smooth_case(), SMOOTH.window_side
+    change = warp(seed, AugmentationLimits(turn=45, zoom=LARGEST_ZOOM, free_share=1.0))
+    drawn = (330, 400)  # near the canvas's middle: no warp moves it over an edge
+
+    window, _ = cache.registered_window_sample(case, drawn, SMOOTH, change)
+
+    middle = np.array(drawn) + (side - 1) / 2
+    expected = middle[1] / 900 * 200 + 30, middle[0] / 700 * 200 + 30
+    shown = window.pixels[side // 2 - 1 : side // 2 + 1, side // 2 - 1 : side // 2 + 1].mean(axis=(0, 1))
+    assert shown[:2] == pytest.approx(expected, abs=1.2)
+    lesion = case.bits[drawn[0] : drawn[0] + side, drawn[1] : drawn[1] + side]
+    assert not lesion.any()
+    red, green = window.pixels[..., 0].astype(float), window.pixels[..., 1].astype(float)
+    columns, rows = (red - 30) / 200 * 900, (green - 30) / 200 * 700
+    within = (rows > 305) & (rows < 415) & (columns > 506) & (columns < 634)
+    beyond = (rows < 295) | (rows > 425) | (columns < 494) | (columns > 646)
+    assert window.truth[0][within].all()
+    assert not window.truth[0][beyond].any()
 
 
 def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(cached_cases):
@@ -408,9 +474,9 @@ def test_masks_are_never_recoloured(cached_cases):
     sample = cache.window_sample(cached_cases[0], (80, 90), CONTRACT, change)
 
     assert set(np.unique(sample.truth)) <= {0.0, 1.0}
-    exact = cache.exact_window_sample(cached_cases[0], (64, 74), CONTRACT, change)
-    np.testing.assert_array_equal(sample.truth, exact.truth)
-    np.testing.assert_array_equal(sample.pixels, exact.pixels)
+    registered, _ = cache.registered_window_sample(cached_cases[0], (64, 74), CONTRACT, change)
+    np.testing.assert_array_equal(sample.truth, registered.truth)
+    np.testing.assert_array_equal(sample.pixels, registered.pixels)
 
 
 @given(st.integers(0, 255), st.integers(1, 8))

@@ -102,8 +102,8 @@ def test_healthy_eyes_and_residual_fusion_can_be_set():
 
 
 def test_a_value_that_the_recipe_refuses_is_refused():
-    with pytest.raises(SettingError, match="allows only quarter turns"):
-        changed(stages__joint__limits__turn="10")
+    with pytest.raises(SettingError, match=r"limits.turn is 200; give a number from 0 to 180"):
+        changed(stages__joint__limits__turn="200")
 
 
 TOGETHER = [

@@ -54,24 +54,6 @@ def test_a_recipe_without_one_of_the_stages_is_refused_and_the_stage_named(stage
         replace(whole, stages={name: each for name, each in whole.stages.items() if name != stage})
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(
-    "limits", [AugmentationLimits(turn=1), AugmentationLimits(zoom=0.1)], ids=["turn", "zoom"]
-)
-def test_only_stages_without_fusion_may_turn_freely_or_zoom(stage, limits):
-    whole = tiny_set.recipe()
-    stages = whole.stages | {stage: replace(whole.stages[stage], limits=limits)}
-
-    if stage in ("global", "local"):
-        assert replace(whole, stages=stages).stages[stage].limits == limits
-    else:
-        with pytest.raises(
-            SettingError,
-            match=rf"stage {stage} allows only quarter turns .* set its limits.turn and limits.zoom to 0",
-        ):
-            replace(whole, stages=stages)
-
-
 @pytest.mark.parametrize("wrong", [{"steps": None}, {"epochs": 1.0}], ids=str)
 def test_a_stage_says_steps_or_epochs_and_not_both(wrong):
     with pytest.raises(SettingError, match="give either steps or epochs"):

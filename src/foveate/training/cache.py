@@ -245,12 +245,27 @@ def window_sample(case: CachedCase, centre: tuple[int, int], contract: ModelCont
     pixels, bits = (_crop_around(picture, centre, reach) for picture in (case.pixels, case.bits))
     pixels, bits = (np.ascontiguousarray(augmentation.turn(picture, warp)) for picture in (pixels, bits))
     if not warp.is_exact:
-        linear = augmentation.affine(warp, (1, 1))
-        middle = (side - 1) / 2
-        matrix = np.column_stack([linear, (2 * reach - 1) / 2 - linear @ (middle, middle)])
-        pixels = augmentation.resample_square(pixels, matrix, side)
-        bits = augmentation.resample_square(bits, matrix, side, nearest=True)
+        middle = (2 * reach - 1) / 2
+        pixels, bits = _warp_window(pixels, bits, (middle, middle), side, warp)
     return Sample(pixels=augmentation.recolour(pixels, warp), truth=unpack_bits(bits, len(contract.lesions)))
+
+
+def _warp_window(
+    pixels: UInt8[np.ndarray, "S T 3"],
+    bits: UInt8[np.ndarray, "S T"],
+    centre: tuple[float, float],
+    side: int,
+    warp: Warp,
+) -> tuple[UInt8[np.ndarray, "V V 3"], UInt8[np.ndarray, "V V"]]:
+    """Return the rotated and enlarged window of a crop; `centre` is the (x, y) in the crop that it shows in
+    its middle."""
+    linear = augmentation.affine(warp, (1, 1))
+    middle = (side - 1) / 2
+    matrix = np.column_stack([linear, np.array(centre) - linear @ (middle, middle)])
+    return (
+        augmentation.resample_square(pixels, matrix, side),
+        augmentation.resample_square(bits, matrix, side, nearest=True),
+    )
 
 
 def window_corner(centre: tuple[int, int], side: int, shape: tuple[int, int]) -> tuple[int, int]:
@@ -262,21 +277,48 @@ def window_corner(centre: tuple[int, int], side: int, shape: tuple[int, int]) ->
     return row, column
 
 
-def exact_window_sample(
+def registered_window_sample(
     case: CachedCase, corner: tuple[int, int], contract: ModelContract, warp: Warp
-) -> Sample:
-    """Return a window of the canvas, turned and recoloured without interpolation.
+) -> tuple[Sample, tuple[int, int]]:
+    """Return a window in register with `view_sample` of the same warp, and its corner there.
+
+    The warp applies to the whole canvas. The window is cropped from the result where the middle of the given
+    window has moved to, or as near to it as the canvas's edges allow.
 
     Args:
-        corner: (row, column) of the window's first pixel on the unturned canvas.
+        case: the case.
+        corner: (row, column) of the window's first pixel on the canvas, before the warp.
+        contract: contract of the model.
+        warp: the augmentation.
+
+    Returns:
+        The window, and the (row, column) of its first pixel on the augmented canvas, whose shape is that of
+        `augmentation.turn_shape`. Without free rotation and zoom, every pixel keeps its value but for the
+        colours.
     """
-    row, column = corner
-    window = np.s_[row : row + contract.window_side, column : column + contract.window_side]
-    bits = augmentation.turn(case.bits[window], warp)
-    return Sample(
-        pixels=augmentation.recolour(augmentation.turn(case.pixels[window], warp), warp),
-        truth=unpack_bits(bits, len(contract.lesions)),
+    side, shape = contract.window_side, augmentation.turn_shape(case.bits.shape, warp)
+    turned = augmentation.turn_corner(corner, side, case.bits.shape, warp)
+    if warp.is_exact:
+        row, column = corner
+        window = np.s_[row : row + side, column : column + side]
+        pixels, bits = (augmentation.turn(picture[window], warp) for picture in (case.pixels, case.bits))
+    else:
+        linear = augmentation.affine(warp, (1, 1))
+        axis_point = (np.array(shape[::-1]) - 1) / 2  # (x, y), as below
+        offset = np.array(turned[::-1]) + (side - 1) / 2 - axis_point
+        moved = np.rint(axis_point + np.linalg.solve(linear, offset)).astype(int)
+        turned = window_corner((int(moved[1]), int(moved[0])), side, shape)
+        shown = axis_point + linear @ (np.array(turned[::-1]) + (side - 1) / 2 - axis_point)
+        nearest = np.rint(shown).astype(int)
+        pixels, bits = (
+            _crop_around(augmentation.turn(picture, warp), (int(nearest[1]), int(nearest[0])), side)
+            for picture in (case.pixels, case.bits)
+        )
+        pixels, bits = _warp_window(pixels, bits, tuple(shown - nearest + side), side, warp)
+    sample = Sample(
+        pixels=augmentation.recolour(pixels, warp), truth=unpack_bits(bits, len(contract.lesions))
     )
+    return sample, turned
 
 
 def unpack_bits(bits: UInt8[np.ndarray, "S T"], lesions: int) -> Float32[np.ndarray, "K S T"]:

@@ -58,7 +58,8 @@ class Stage:
     """How often every photograph is seen, each time with the recipe's `patches` windows; None where steps are
     given."""
     limits: AugmentationLimits = field(default_factory=AugmentationLimits)
-    """Limits of augmentation. The fused stages may turn by quarter turns only."""
+    """Limits of augmentation. In the fused stages, view and windows are warped as one (the paper: by quarter
+    turns only, section 2.2)."""
     accumulate: int = 1
     """Number of parts in which a step's samples pass through the network; more need less memory, and the
     gradient is the same."""
@@ -153,22 +154,12 @@ class Recipe:
         """Check that the numbers fit together.
 
         Raises:
-            SettingError: a stage is missing, a fused stage has free rotation or zoom, or numbers contradict
-                each other.
+            SettingError: a stage is missing, or numbers contradict each other.
         """
         if missing := set(STAGES) - set(self.stages):
             raise SettingError(
                 f"recipe {self.name}: stage {min(missing)} is missing; give all of {', '.join(STAGES)}"
             )
-        for name in ("fusion", *WHOLE_STAGES):
-            if name not in self.stages:
-                continue
-            limits = self.stages[name].limits
-            if limits.turn or limits.zoom:
-                raise SettingError(
-                    f"recipe {self.name}: stage {name} allows only quarter turns (paper, section 2.2); set "
-                    "its limits.turn and limits.zoom to 0"
-                )
         if self.sampling == "dealt" and self.lesion_share:
             raise SettingError(
                 f"recipe {self.name}: lesion_share is {self.lesion_share:g}, but with sampling=dealt "

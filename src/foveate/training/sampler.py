@@ -169,7 +169,7 @@ def epoch_permutation(seed: list[int], epoch: int, size: int) -> np.ndarray:
 
 
 def materialise(spec: SampleSpec, recipe: Recipe, stage: StageName) -> TrainingItem:
-    """Crop, turn and recolour the samples of a spec."""
+    """Crop, warp and recolour the samples of a spec."""
     contract, case, warp = recipe.contract, spec.case, spec.warp
     if stage == "global":
         return TrainingItem(view=cache.view_sample(case, contract, warp), windows=(), samplings=())
@@ -179,18 +179,13 @@ def materialise(spec: SampleSpec, recipe: Recipe, stage: StageName) -> TrainingI
     view = None if stage == "local-alone" else cache.view_sample(case, contract, warp)
     if stage == "global-alone":
         return TrainingItem(view=view, windows=(), samplings=())
-    side, shape = contract.window_side, case.bits.shape
+    placed = [cache.registered_window_sample(case, corner, contract, warp) for corner in spec.positions]
+    shape = augmentation.turn_shape(case.bits.shape, warp)
     return TrainingItem(
         view=view,
-        windows=tuple(cache.exact_window_sample(case, corner, contract, warp) for corner in spec.positions),
+        windows=tuple(window for window, _ in placed),
         samplings=tuple(
-            window_sampling(
-                augmentation.turn_corner(corner, side, shape, warp),
-                side,
-                augmentation.turn_shape(shape, warp),
-                contract.view_side,
-            )
-            for corner in spec.positions
+            window_sampling(corner, contract.window_side, shape, contract.view_side) for _, corner in placed
         ),
     )
 

@@ -39,7 +39,7 @@ NETWORK = NetworkPlan(  # decoder widths: our choice, narrow enough to train on 
 )
 
 PRETRAINING = AugmentationLimits(turn=45.0, zoom=0.25, colour=0.06, noise=4.0)  # any angle, as in the paper
-QUARTERS = AugmentationLimits(colour=0.06)  # no rotation, no zoom: windows stay in register with the view
+QUARTERS = AugmentationLimits(colour=0.06)  # no free rotation, no zoom, as in the paper
 
 
 def idrid_lite0() -> Recipe:
