@@ -1,6 +1,6 @@
 """How fast this code is, beside earlier commits of itself, from JPEG to files: one command, one table.
 
-    python benchmarks/speed_of_commits.py PHOTOGRAPH --commits c0e9624=idrid-half,HEAD=idrid [--isa AVX2,...]
+    python benchmarks/speed_of_commits.py PHOTOGRAPH --commits c0e9624=idrid-half,HEAD=idrid
 
 Run:    on a quiet machine; `pip install '.[train,openvino]'`
 Data:   one photograph of 12 megapixels, such as IDRiD's
@@ -10,9 +10,6 @@ Cost:   some ten seconds a repetition of all
 Each program, a commit with one of its models, runs in a process of its own and opens its model once, with
 its default engine and precision; all are then run in turn, again and again. Printed are medians, with the
 range of the wall times.
-
-With --isa, the same programs run once more for each instruction set, which oneDNN then keeps to
-(ONEDNN_MAX_CPU_ISA). OpenVINO's own kernels still use what the processor has.
 """
 
 import argparse
@@ -25,30 +22,41 @@ from pathlib import Path
 from speed import ROOT, Candidate, CandidateProcess
 
 
-def check_out(commit, folder):
-    """Check a commit out beside this one; return its root."""
-    root = folder / commit
-    if not root.exists():
-        subprocess.run(
-            ["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", root, commit], check=True
+def open_programs(names, photograph, folder):
+    """Check the commits out and return COMMIT=MODEL -> its process, model opened."""
+    processes = {}
+    for number, name in enumerate(names):
+        commit, _, model = name.partition("=")
+        root = folder / str(number)
+        add = ["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", str(root), commit]
+        subprocess.run(add, check=True)
+        candidate = Candidate(
+            name=name, module="foveate_itself", opens="to_files", options={"load": {"where": model}}
         )
-    return root
+        child = root / "benchmarks" / "speed_peers" / "child.py"
+        variables = {"PYTHONPATH": str(root / "src")}
+        processes[name] = CandidateProcess(candidate, photograph, sys.executable, child, variables)
+    return processes
 
 
-def programs(commits, isas, folder):
-    """Return name -> (candidate, root of its code, environment variables)."""
-    listed = {}
-    for isa in ("", *isas):
-        for text in commits:
-            commit, _, model = text.partition("=")
-            name = f"{text}{f', {isa}' if isa else ''}"
-            candidate = Candidate(
-                name=name, module="foveate_itself", opens="to_files", options={"load": {"where": model}}
+def table(processes):
+    """Return the rows; the last column compares each program with the first."""
+    lines = [
+        "| commit and model | computes | wall, s | range | CPU, s | times as fast |",
+        "|---|---|---|---|---|---|",
+    ]
+    first = next(iter(processes.values())).measurement
+    for name, process in processes.items():
+        measured = process.measurement
+        if measured.failed:
+            lines.append(f"| {name} | does not run here: {measured.failed} | | | | |")
+        else:
+            spread = f"{min(measured.walls):.2f} to {max(measured.walls):.2f}"
+            cpu, ratio = statistics.median(measured.cpus), first.wall / measured.wall
+            lines.append(
+                f"| {name} | {measured.what} | {measured.wall:.2f} | {spread} | {cpu:.2f} | {ratio:.2f} |"
             )
-            root = check_out(commit, folder)
-            variables = {"PYTHONPATH": str(root / "src")} | ({"ONEDNN_MAX_CPU_ISA": isa} if isa else {})
-            listed[name] = (candidate, root, variables)
-    return listed
+    return lines
 
 
 def main():
@@ -57,45 +65,22 @@ def main():
     arguments.add_argument(
         "--commits", default="c0e9624=idrid-half,HEAD=idrid", help="COMMIT=MODEL, by comma"
     )
-    arguments.add_argument("--isa", default="", help="instruction sets to emulate, by comma: AVX2, AVX2_VNNI")
     arguments.add_argument("--repetitions", type=int, default=7)
     options = arguments.parse_args()
-    isas = [isa for isa in options.isa.split(",") if isa]
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            listed = programs(options.commits.split(","), isas, Path(temporary))
-            processes = {
-                name: CandidateProcess(
-                    candidate,
-                    options.photograph,
-                    sys.executable,
-                    root / "benchmarks" / "speed_peers" / "child.py",
-                    variables,
-                )
-                for name, (candidate, root, variables) in listed.items()
-            }
+            processes = open_programs(options.commits.split(","), options.photograph, Path(temporary))
             for _ in range(options.repetitions):
                 for name, process in processes.items():
-                    process.run_once()
-                    print(f"{name}: {process.measurement.walls[-1:]}", file=sys.stderr, flush=True)
+                    if not process.measurement.failed:
+                        process.run_once()
+                        print(f"{name}: {process.measurement.walls[-1:]}", file=sys.stderr, flush=True)
             for process in processes.values():
                 process.end()
         finally:
-            for commit in Path(temporary).iterdir():
-                subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", commit], check=False)
-    print("| commit and model | computes | wall, s | range | CPU, s | times as fast |")
-    print("|---|---|---|---|---|---|")
-    for number, (name, process) in enumerate(processes.items()):
-        measured = process.measurement
-        if measured.failed:
-            print(f"| {name} | does not run here: {measured.failed} | | | | |")
-            continue
-        first = list(processes.values())[number - number % len(options.commits.split(","))].measurement
-        ratio = first.wall / measured.wall
-        print(
-            f"| {name} | {measured.what} | {measured.wall:.2f} | {min(measured.walls):.2f} to "
-            f"{max(measured.walls):.2f} | {statistics.median(measured.cpus):.2f} | {ratio:.2f} |"
-        )
+            for root in Path(temporary).iterdir():
+                subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", root], check=False)
+    print("\n".join(table(processes)))
 
 
 if __name__ == "__main__":
