@@ -37,9 +37,8 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
             the package's manifest does not state its calibration, or states no numbers.
     """
     _require_start(run, package)
-    training = package.manifest.get("training")
-    validation = training.get("validation") if isinstance(training, Mapping) else None
-    if not isinstance(validation, Mapping) or not isinstance(validation.get("calibration"), Mapping):
+    validation = warm_start.mapping_at(package.manifest, "training", "validation")
+    if not isinstance(validation.get("calibration"), Mapping):
         raise TrainingError(
             f"package {package.name}: its manifest does not state its calibration, so its thresholds do not "
             "fit other weights; name runs that held photographs back with --judged-by"
@@ -80,9 +79,7 @@ def _require_start(run: FinishedRun, package: Package) -> None:
 
 def _has_other_network(run: FinishedRun, package: Package) -> bool:
     """Return whether a run's network is not the one that the package's manifest states, if it states any."""
-    training = package.manifest.get("training")
-    recipe = training.get("recipe") if isinstance(training, Mapping) else None
-    network = recipe.get("network") if isinstance(recipe, Mapping) else None
+    network = warm_start.mapping_at(package.manifest, "training", "recipe").get("network")
     return network is not None and network != json.loads(json.dumps(recipes.describe(run.recipe)["network"]))
 
 

@@ -69,9 +69,8 @@ def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
     Raises:
         TrainingError: a slope or a shift is not a finite number.
     """
-    validation = _mapping(_mapping(package.manifest, "training"), "validation")
-    by_lesion = _mapping(_mapping(validation, "calibration"), row)
-    stated = {lesion: _mapping(by_lesion, lesion) for lesion in package.contract.lesions}
+    by_lesion = mapping_at(package.manifest, "training", "validation", "calibration", row)
+    stated = {lesion: mapping_at(by_lesion, lesion) for lesion in package.contract.lesions}
     return {
         lesion: (_number(package, scaling, "slope"), _number(package, scaling, "shift"))
         for lesion, scaling in stated.items()
@@ -97,10 +96,12 @@ def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
     return [(1 / slope, -shift / slope) for slope, shift in lines]
 
 
-def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the mapping under a key; an empty mapping if there is none."""
-    value = content.get(key)
-    return value if isinstance(value, Mapping) else {}
+def mapping_at(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Return the mapping under nested keys of a manifest; an empty mapping if there is none."""
+    for key in keys:
+        value = content.get(key)
+        content = value if isinstance(value, Mapping) else {}
+    return content
 
 
 def stated_names(statement: Mapping[str, Any]) -> tuple[str, ...]:
@@ -129,7 +130,7 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
 
 def trained_photographs(package: Package) -> tuple[str, ...]:
     """Return the names of the photographs that a package was trained on, as its manifest states them."""
-    return stated_names(_mapping(package.manifest, "training"))
+    return stated_names(mapping_at(package.manifest, "training"))
 
 
 def describe(package: Package) -> StartPackage:
