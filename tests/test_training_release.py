@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny_set
+from PIL import Image
 from safetensors.torch import load_file
 
 from foveate import evaluation, metrics, models, photographs
@@ -77,19 +78,28 @@ def test_thresholds_maximise_dice_and_areas_are_a_quantile_of_annotated_regions(
     assert decisions["HE"].minimum_area > decisions["MA"].minimum_area
 
 
-def test_a_lesion_without_a_threshold_or_an_area_is_refused_with_the_photographs_that_lack_it(
-    trained, tables, monkeypatch
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("held_back", "no held-back photograph has lesion SE, so its threshold cannot be chosen"),
+        ("training_cases", "no training photograph has lesion SE, so its smallest area cannot be chosen"),
+    ],
+)
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_lesion_missing_on_one_side_is_refused_before_anything_is_validated(
+    trained, tmp_path, part, said, is_empty
 ):
-    scores = tables["fused"] | {"SE": replace(tables["fused"]["SE"], threshold=None)}
-    with pytest.raises(DatasetError, match="no held-back photograph has lesion SE, so its threshold cannot"):
-        release.choose_decisions(trained, scores, {})
+    cases = []
+    for case in getattr(trained, part):
+        masks = {lesion: path for lesion, path in case.masks.items() if lesion != "SE"}
+        if is_empty:
+            masks["SE"] = tmp_path / f"{case.name}_SE.png"
+            Image.new("L", photographs.read(case.photograph).shape[::-1]).save(masks["SE"])
+        cases.append(replace(case, masks=masks))
+    run = tiny_set.replace(trained, **{part: cases})
 
-    areas = {code: [9] for code in tables["fused"]} | {"EX": []}
-    monkeypatch.setattr(release, "_annotated_areas", lambda run: areas)
-    with pytest.raises(
-        DatasetError, match="no training photograph has lesion EX, so its smallest area cannot"
-    ):
-        release.choose_decisions(trained, tables["fused"], {})
+    with pytest.raises(DatasetError, match=said):
+        release.ReleaseInputs(shipped=run, validation_runs=[run])
 
 
 def test_a_calibrated_threshold_is_where_the_calibrated_map_has_it(trained, tables, histograms):

@@ -99,11 +99,12 @@ class ReleaseInputs:
     """The same run, or other runs of the recipe."""
 
     def __post_init__(self) -> None:
-        """Check that the runs belong together, and that each has its weights, before the hours of work.
+        """Check that the runs belong together and have all that a release needs, before the hours of work.
 
         Raises:
             TrainingError: no photograph was held back, one was held back twice, the networks or the last
                 stages differ, or the weights of a run are missing or damaged.
+            DatasetError: a lesion is missing on one side of the split; a photograph or a mask cannot be read.
         """
         names = self.held_back
         if not names:
@@ -130,11 +131,33 @@ class ReleaseInputs:
                 )
         for run in (self.shipped, *self.validation_runs):
             build_network(run)
+        held_back = [case for run in self.validation_runs for case in run.held_back]
+        _require_lesions(self.shipped, held_back, "held-back", "threshold")
+        _require_lesions(self.shipped, self.shipped.training_cases, "training", "smallest area")
 
     @property
     def held_back(self) -> tuple[str, ...]:
         """Return the names of all photographs that validate the model."""
         return tuple(case.name for run in self.validation_runs for case in run.held_back)
+
+
+def _require_lesions(run: FinishedRun, cases: Sequence[Case], part: str, choice: str) -> None:
+    """Raise DatasetError unless each lesion occurs in one of the photographs, on which `choice` is made.
+
+    Masks are read until each lesion has been found, mostly those of a few photographs.
+    """
+    missing = list(run.recipe.contract.lesions)
+    for case in cases:
+        if not missing:
+            return
+        shape = photographs.read(case.photograph).shape
+        planes = truth(case, tuple(missing), shape)
+        missing = [lesion for lesion, plane in zip(missing, planes, strict=True) if not plane.any()]
+    if missing:
+        raise DatasetError(
+            f"no {part} photograph has lesion {missing[0]}, so its {choice} cannot be chosen; hold back "
+            "another fold, name a set that has it, or a recipe without it"
+        )
 
 
 def load_run(
@@ -235,20 +258,12 @@ def choose_decisions(
 
     The threshold maximises Dice, pooled over the held-back photographs, on the calibrated maps. The smallest
     area excludes 5 % of the regions annotated in the training photographs. Both are our choice.
-
-    Raises:
-        DatasetError: a lesion is missing on one side of the split.
     """
     areas = _annotated_areas(run)
     decisions = {}
     for lesion in run.recipe.contract.lesions:
         threshold = scores[lesion].threshold
-        if threshold is None or not len(areas[lesion]):
-            part, choice = ("held-back", "threshold") if threshold is None else ("training", "smallest area")
-            raise DatasetError(
-                f"no {part} photograph has lesion {lesion}, so its {choice} cannot be chosen; hold back "
-                "another fold, name a set that has it, or a recipe without it"
-            )
+        assert threshold is not None  # ReleaseInputs checked that both sides have the lesion
         if lesion in scalings:
             threshold = float(scalings[lesion](np.array([threshold]))[0])
         smallest = max(1, int(np.quantile(areas[lesion], SMALLEST_SHARE)))
@@ -277,9 +292,6 @@ def choose(inputs: ReleaseInputs, histograms: Mapping[Row, Sequence[CaseHistogra
     Args:
         inputs: the run, and those that validate it.
         histograms: row of Table 1 -> the result of `validate`; 'fused' decides on thresholds.
-
-    Raises:
-        DatasetError: as `choose_decisions`.
     """
     run = inputs.shipped
     scalings: dict[Row, Scalings] = {row: fit_calibration(histograms[row]) for row in CALIBRATED_ROWS}
