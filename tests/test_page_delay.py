@@ -531,6 +531,7 @@ def test_photographs_of_a_batch_that_is_refused_can_be_uploaded_again(page, addr
 
     assert texts == ["no such batch today"] * 2
     assert count == 0
+    until_on_server(page, address, "", lambda held: held["total"] == 2)
     batches = {photograph["batch"] for photograph in on_server(page, address)["photographs"]}
     assert len(batches) == 1
     assert None not in batches
