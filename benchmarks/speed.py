@@ -416,7 +416,7 @@ def draw_chart(points, x, y, label):
 STYLE = """polyline{fill:none;stroke-width:2} .grid{stroke:#ddd;stroke-width:1} text{font:12px sans-serif;
 fill:#333;stroke:none} .line0{stroke:#0072b2} .line1{stroke:#d55e00} .line2{stroke:#009e73}
 .dot0{fill:#0072b2} .dot1{fill:#d55e00} .dot2{fill:#009e73} text.line0{fill:#0072b2}
-text.line1{fill:#d55e00} text.line2{fill:#009e73}"""
+text.line1{fill:#d55e00} text.line2{fill:#009e73} text{stroke:none !important}"""
 
 
 def picture(measurements, path):
