@@ -13,7 +13,7 @@ def print_hint(choice: EngineChoice) -> None:
     """Say on stderr how to predict faster, if nobody chose the slower engine; a chosen one is left alone."""
     if misses_openvino(choice):
         print(
-            "foveate: OpenVINO would be faster on this processor, up to twice as fast; "
+            "foveate: OpenVINO would be faster on this processor, up to three times as fast; "
             "pip install 'foveate[openvino]'",
             file=sys.stderr,
         )

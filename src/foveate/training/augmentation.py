@@ -17,7 +17,7 @@ from foveate.errors import SettingError
 
 LARGEST_ZOOM = 0.34
 """Largest logarithm of a zoom, ln(2) / 2 rounded down: a window that shrinks and turns by 45 degrees then
-shows pixels at most one side from its centre, which is as far as `cache.window_sample` crops."""
+shows pixels at most one side from its centre, which is as far as `cache` crops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,7 +81,7 @@ def attach(
 def find(case: Case, recipe: Recipe, engine: TorchEngine) -> FalsePixels:
     """Return the pixels that a network marks as a lesion in a healthy eye.
 
-    Test-time augmentation is off, which would be eight times the work of GlobalNet.
+    Test-time augmentation is off, since it would multiply the work of GlobalNet.
 
     Args:
         case: the photograph.

@@ -42,12 +42,12 @@ class SampleSpec:
     warp: Warp
     """Its augmentation."""
     positions: tuple[tuple[int, int], ...]
-    """Canvas px. Local stage: the window's centre. Fused stages: the windows' corners, before turning."""
+    """Canvas px. Local stage: the window's centre. Fused stages: the windows' corners before the warp."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingItem:
-    """The samples that a step takes from one photograph: view, windows or both, turned the same way."""
+    """The samples that a step takes from one photograph: view, windows or both, augmented alike."""
 
     view: Sample | None
     """None in the local stage."""

@@ -101,7 +101,7 @@ def score(
 ) -> Scores:
     """Return the exact average precision of a stage's maps, with the pixels of all photographs pooled.
 
-    Test-time augmentation is off: the scores still show the progress, in an eighth of the time.
+    Test-time augmentation is off: the scores still show the progress, and GlobalNet runs once.
 
     Args:
         network: the network in evaluation mode; it is moved to the device that computes its maps.

@@ -118,8 +118,8 @@ class PredictOptions:
     as long as full)."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
-    """Number of photographs to process at the same time; they share the threads, and each needs about 0.6 GB
-    of memory for 12 megapixels. One for each available processor by default, at most 4."""
+    """Number of photographs to process at the same time; they share the threads, and each needs 0.6 to 0.8
+    GB of memory for 12 megapixels. One for each available processor by default, at most 4."""
     dicom: DicomOptions = DicomOptions()
     as_json: Annotated[Flag, Parameter(name="--json")] = False
     """Print the result as one JSON object on stdout; everything else goes to stderr."""

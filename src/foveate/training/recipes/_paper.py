@@ -34,7 +34,7 @@ LOSS = Loss(
     lambda_local=1.0,
     lambda_weights=1e-4,  # 'e.g. L2 norm'; a usual strength, our choice
 )
-"""Equations 1 and 2. None of our choices has been compared with alternatives on validation data yet."""
+"""Equations 1 and 2. Of our choices, only gamma has been compared with alternatives (docs/recipes.md)."""
 
 
 def contract(lesions: tuple[str, ...]) -> ModelContract:

@@ -4,7 +4,7 @@ Run:     foveate train idrid --data DIR --healthy GRADED --out RUN for one run; 
          and all photographs) foveate programme idrid --data DIR --healthy GRADED --out DIR --fold 1 --fold 2
 Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; in addition 40
          healthy eyes of its grading part (splits/idrid-graded.json)
-Cost:    8 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
+Cost:    7.5 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
          of 2.2 s, joint 3,000 of 3.8 s, refine 400 of 4 s; three runs for the whole model
 Expect:  EX .834, MA .499, HE .807, SE .742 on the 11 held back (docs/results/idrid.md)
 Source:  Yan et al., ISBI 2019 (two streams, fusion, four stages); EfficientNet-Lite0 instead of U-Nets;
@@ -31,7 +31,7 @@ CONTRACT = ModelContract(
     step=16,  # LocalNet halves four times: windows may be larger than in training
     field_diameter=3480.0,  # median of the 54, as field_of_view.find measures it
     scale_tolerance=0.15,  # so that no IDRiD photograph is resampled (the largest is 11 % wider)
-    tta_views=4,  # the rotations; one view loses .017 of SE, eight gain nothing (docs/results/idrid.md)
+    tta_views=4,  # the rotations; one view loses about .02 of SE, eight gain nothing (docs/results/idrid.md)
 )
 
 NETWORK = NetworkPlan(  # decoder widths: our choice, narrow enough to train on two processor cores
