@@ -86,8 +86,8 @@ class TrainOptions:
     channels_last: bool = True
     """Keep the channels of images last in memory (NHWC): nearly always the faster way."""
     resume: Flag = False
-    """Continue the run in --out. Recipe, data, split, fold, healthy eyes, --start and --set must be as before;
-    other options may differ."""
+    """Continue the run in --out. Recipe, data, split, fold, healthy eyes, --start and --set must be as
+    before; other options may differ."""
 
 
 @Parameter(name="*")
