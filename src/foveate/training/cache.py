@@ -304,11 +304,11 @@ def registered_window_sample(
         pixels, bits = (augmentation.turn(picture[window], warp) for picture in (case.pixels, case.bits))
     else:
         linear = augmentation.affine(warp, (1, 1))
-        axis_point = (np.array(shape[::-1]) - 1) / 2  # (x, y), as below
-        offset = np.array(turned[::-1]) + (side - 1) / 2 - axis_point
-        moved = np.rint(axis_point + np.linalg.solve(linear, offset)).astype(int)
+        pivot = (np.array(shape[::-1]) - 1) / 2  # (x, y), as below
+        offset = np.array(turned[::-1]) + (side - 1) / 2 - pivot
+        moved = np.rint(pivot + np.linalg.solve(linear, offset)).astype(int)
         turned = window_corner((int(moved[1]), int(moved[0])), side, shape)
-        shown = axis_point + linear @ (np.array(turned[::-1]) + (side - 1) / 2 - axis_point)
+        shown = pivot + linear @ (np.array(turned[::-1]) + (side - 1) / 2 - pivot)
         nearest = np.rint(shown).astype(int)
         pixels, bits = (
             _crop_around(augmentation.turn(picture, warp), (int(nearest[1]), int(nearest[0])), side)
