@@ -320,8 +320,33 @@ def test_samples_without_a_lesion_are_left_out_and_if_all_are_there_is_no_interv
         table = np.array([[*counts.positives, *counts.negatives] for counts in photograph_counts], np.float64)
         return metrics.interval(table, metrics.average_precisions, resamples=50)
 
-    assert interval([with_lesion, healthy, healthy]) == (1, 1)
+    assert interval([with_lesion, with_lesion, healthy, healthy]) == (1, 1)
     assert interval([healthy, healthy]) is None
+
+
+@pytest.mark.parametrize("others", [0, 1, 9])
+def test_a_score_of_one_photograph_has_no_interval(others):
+    table = np.array([[5.0, 8.0], *[[0.0, 0.0]] * others])  # the lesion is in one photograph alone
+    draws = metrics.resample_photographs(len(table), 50)
+
+    estimate = metrics.estimate(table, metrics.ratios, draws, "no lesion")
+    difference = metrics.paired_interval(table, table * [0.5, 1], metrics.ratios, resamples=50)
+
+    assert (estimate.value, estimate.low, estimate.high) == (0.625, None, None)
+    assert metrics.interval(table, metrics.ratios, resamples=50) is None
+    assert (difference.value, difference.low, difference.high) == (0.3125, None, None)
+    two = np.vstack([table, [[2.0, 8.0]]])
+    assert metrics.interval(two, metrics.ratios, resamples=50) is not None
+
+
+@pytest.mark.parametrize("with_lesion", [1, 2])
+def test_the_area_by_photographs_needs_two_of_either_kind_for_an_interval(with_lesion):
+    statistic = metrics.image_auc(np.array([0.9, 0.4, 0.5, 0.1]), np.arange(4) < with_lesion)
+
+    estimate = metrics.estimate(np.eye(4), statistic, metrics.resample_photographs(4, 50), "one kind")
+
+    assert estimate.value is not None
+    assert (estimate.low is None) == (with_lesion == 1)
 
 
 def test_at_least_one_bootstrap_sample_and_one_photograph_are_required():

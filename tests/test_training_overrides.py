@@ -62,7 +62,8 @@ def test_epochs_take_the_place_of_steps_and_steps_of_epochs():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("stage.joint.steps", "1", "'stage' is not a setting; choose one of name, contract, network, stages"),
+        ("stage.joint.steps", "1", "'stage' is not a setting; choose one of contract, network, stages"),
+        ("name", "mine", "'name' is not a setting; choose one of contract, network"),
         ("stages.last.steps", "1", "'last' is not a setting; choose one of global, local, fusion, joint"),
         (
             "stages.joint.step",

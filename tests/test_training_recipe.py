@@ -1,5 +1,6 @@
 """A recipe that could not be trained as it says is refused when it is written down."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -72,12 +73,35 @@ def test_epochs_are_above_none():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}], ids=str
+    "wrong",
+    [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}, {"seed": -1}],
+    ids=str,
 )
 def test_numbers_outside_their_range_are_refused_by_name(wrong):
     ((name, number),) = wrong.items()
     with pytest.raises(SettingError, match=rf"recipe tiny: {name} is {number:g}; give "):
         tiny_set.recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"overlap": -1},
+        {"overlap": tiny_set.CONTRACT.window_side},
+        {"step": 0},
+        {"field_diameter": math.nan},
+        {"field_diameter": 1.0},
+        {"scale_tolerance": -1.0},
+        {"mean": (0.0, math.inf, 0.0)},
+        {"std": (1.0, 1.0, 0.0)},
+        {"window_side": 0},
+        {"view_side": 1},
+    ],
+    ids=str,
+)
+def test_contracts_that_a_package_would_refuse_are_refused_before_training(wrong):
+    with pytest.raises(SettingError, match=rf"recipe tiny: contract.{min(wrong)} is .*; give "):
+        tiny_set.recipe(contract=replace(tiny_set.CONTRACT, **wrong))
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,22 @@ def test_a_checkpoint_from_before_the_snapshots_is_refused_at_the_end(tmp_path, 
     assert not RunFolder(folder).is_finished("joint")
 
 
+def test_snapshots_of_a_checkpoint_are_on_the_cpu_wherever_it_was_loaded():
+    """A checkpoint is loaded to the device of training; there is none but the CPU here."""
+
+    class ElsewhereTensor(torch.Tensor):
+        def cpu(self):
+            return torch.full((1,), 7.0)
+
+    stage_trainer = trainer.StageTrainer(tiny_set.seeded(), tiny_set.recipe(), "joint")
+    state = stage_trainer.state(6)
+    state["snapshots"] = {3: {"weight": torch.zeros(1).as_subclass(ElsewhereTensor)}}
+
+    stage_trainer.load_state(state)
+
+    assert stage_trainer.snapshots == {3: {"weight": torch.full((1,), 7.0)}}
+
+
 def test_steps_after_the_last_checkpoint_are_taken_again(tmp_path, cached_cases, straight, monkeypatch):
     monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     stage = trainer.train_stage(tiny_set.recipe(), cached_cases, RunFolder(tmp_path), "global")

@@ -56,10 +56,10 @@ def tabulate(scores: Mapping[str, LesionScore]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for lesion, s in scores.items():
-        low, high = s.interval or (None, None)
+        interval = "-" if s.interval is None else " to ".join(map(_figure, s.interval))
         rows.append(
             f"| {lesion} | {s.photographs} | {_figure(s.average_precision)} "
-            f"| {_figure(low)} to {_figure(high)} | {_figure(s.dice)} | {_figure(s.threshold)} |"
+            f"| {interval} | {_figure(s.dice)} | {_figure(s.threshold)} |"
         )
     return "\n".join(rows) + "\n"
 

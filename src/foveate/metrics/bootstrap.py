@@ -39,7 +39,8 @@ class Estimate:
     value: float | None
     """None where the score is undefined."""
     low: float | None = None
-    """Lower end of the 95 % interval; None where the score is undefined in all samples."""
+    """Lower end of the 95 % interval; None where the score depends on a single photograph, so that nothing is
+    known of its spread."""
     high: float | None = None
     """Upper end."""
     reason: str = ""
@@ -81,7 +82,9 @@ def estimate(
     (value,) = statistic(table.sum(axis=0, keepdims=True)).tolist()
     if np.isnan(value):
         return Estimate(value=None, reason=reason)
-    low, high = _percentiles(_scores(table, statistic, draws)) or (None, None)
+    if _depends_on_one(table, statistic):
+        return Estimate(value=value)
+    low, high = _percentiles(_scores(table, statistic, draws))
     return Estimate(value=value, low=low, high=high)
 
 
@@ -97,7 +100,8 @@ def interval(
         seed: seed of the random numbers.
 
     Returns:
-        (low, high). Samples in which the score is undefined are left out; None where it is undefined in all.
+        (low, high). Samples in which the score is undefined are left out; None where it is undefined without
+        one of the photographs, as if only one has the lesion.
 
     Raises:
         GeometryError: there is no photograph.
@@ -105,7 +109,8 @@ def interval(
 
     Source: as for `estimate`.
     """
-    return _percentiles(_scores(table, statistic, resample_photographs(len(table), resamples, seed)))
+    draws = resample_photographs(len(table), resamples, seed)
+    return None if _depends_on_one(table, statistic) else _percentiles(_scores(table, statistic, draws))
 
 
 def paired_interval(
@@ -145,9 +150,11 @@ def paired_interval(
     values = [statistic(table.sum(axis=0, keepdims=True))[0] for table in (first, second)]
     if np.isnan(values).any():
         return Estimate(value=None, reason="the score is undefined for at least one of the two systems")
-    difference = _scores(first, statistic, draws) - _scores(second, statistic, draws)
-    low, high = _percentiles(difference) or (None, None)
-    return Estimate(value=float(values[0] - values[1]), low=low, high=high)
+    value = float(values[0] - values[1])
+    if any(_depends_on_one(table, statistic) for table in (first, second)):
+        return Estimate(value=value)
+    low, high = _percentiles(_scores(first, statistic, draws) - _scores(second, statistic, draws))
+    return Estimate(value=value, low=low, high=high)
 
 
 def divide_or_nan(
@@ -174,10 +181,19 @@ def _pooled(
         yield draws[start : start + batch].astype(np.float64) @ table
 
 
-def _percentiles(scores: Float64[np.ndarray, " R"]) -> tuple[float, float] | None:
+def _depends_on_one(table: Float64[np.ndarray, "P C"], statistic: Statistic) -> bool:
+    """Return whether the score is undefined without one of the photographs, as if only one has the lesion.
+
+    All samples in which such a score is defined then hold copies of that photograph, and would differ too
+    little.
+    """
+    total, batch = table.sum(axis=0), max(1, ENTRIES // table.shape[1])
+    starts = range(0, len(table), batch)
+    return any(np.isnan(statistic(total - table[start : start + batch])).any() for start in starts)
+
+
+def _percentiles(scores: Float64[np.ndarray, " R"]) -> tuple[float, float]:
     """Return the two ends of the percentile interval, without the samples in which the score is undefined."""
     defined = scores[~np.isnan(scores)]
-    if not len(defined):
-        return None
     low, high = np.quantile(defined, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]).tolist()
     return low, high

@@ -133,10 +133,16 @@ def _is_node(value: Any) -> bool:
 
 
 def _keys(node: Any) -> list[str]:
-    """Return a node's keys, under their stored names."""
+    """Return a node's keys, under their stored names.
+
+    A recipe's name is none of them: a run of another name could not be released.
+    """
     if isinstance(node, dict):
         return list(node)
-    return [STORED_NAMES.get(field.name, field.name) for field in dataclasses.fields(node)]
+    names_of_fields = [field.name for field in dataclasses.fields(node)]
+    if isinstance(node, Recipe):
+        names_of_fields.remove("name")
+    return [STORED_NAMES.get(name, name) for name in names_of_fields]
 
 
 def _get(node: Any, key: str) -> Any:

@@ -172,6 +172,7 @@ class Recipe:
                     "1, and 0 with sampling=dealt"
                 )
         self._check_numbers()
+        self._check_contract()
         self._check_sides()
         self._check_window_step()
 
@@ -201,8 +202,29 @@ class Recipe:
             raise SettingError(
                 f"recipe {self.name}: lesion_share is {self.lesion_share:g}; give a share from 0 to 1"
             )
+        if self.seed < 0:
+            raise SettingError(f"recipe {self.name}: seed is {self.seed}; give 0 or more")
         if not (math.isfinite(self.power) and self.power >= 0):
             raise SettingError(f"recipe {self.name}: power is {self.power:g}; give a number of 0 or more")
+
+    def _check_contract(self) -> None:
+        """Raise SettingError where a model package would refuse a number of the contract."""
+        contract = self.contract
+        window, tolerance = contract.window_side, contract.scale_tolerance
+        checks = (
+            ("view_side", contract.view_side >= 2, "2 or more"),
+            ("window_side", window >= 1, "1 or more"),
+            ("overlap", 0 <= contract.overlap < window, f"0 to {window - 1}"),
+            ("step", contract.step is None or contract.step >= 1, "1 or more, or none"),
+            ("field_diameter", window <= contract.field_diameter < math.inf, f"{window} or more"),
+            ("scale_tolerance", 0 <= tolerance < math.inf, "a number of 0 or more"),
+            ("mean", all(map(math.isfinite, contract.mean)), "three numbers"),
+            ("std", all(0 < std < math.inf for std in contract.std), "three numbers above 0"),
+        )
+        for name, is_valid, valid in checks:
+            if not is_valid:
+                value = getattr(contract, name)
+                raise SettingError(f"recipe {self.name}: contract.{name} is {value}; give {valid}")
 
     def _check_window_step(self) -> None:
         """Raise SettingError if LocalNet cannot process windows of every multiple of the contract's step."""

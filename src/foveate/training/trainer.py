@@ -422,7 +422,12 @@ class StageTrainer:
         self.part.load_state_dict(state["learning"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.snapshots = dict(state.get("snapshots", {}))  # none in checkpoints from before there were any
+        self.snapshots = {  # none in checkpoints from before there were any
+            step: {
+                name: tensor.cpu() for name, tensor in weights.items()
+            }  # as `averaged_weights` returns them
+            for step, weights in state.get("snapshots", {}).items()
+        }
         self.step = state["step"]
         return int(state["steps"])
 

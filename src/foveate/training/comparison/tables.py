@@ -136,8 +136,10 @@ def _figure(estimate: Estimate) -> str:
 
 
 def _difference(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
+    if estimate.value is None:
         return "-"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.3f}"
     star = " *" if estimate.low > 0 or estimate.high < 0 else ""
     return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f}){star}"
 
