@@ -136,7 +136,7 @@ def test_the_smallest_sides_that_are_taken_can_be_trained_on(poolings):
     stream = replace(tiny_set.STREAM, poolings=poolings)
     recipe = replace(
         whole,
-        contract=replace(tiny_set.CONTRACT, view_side=side, window_side=side),
+        contract=replace(tiny_set.CONTRACT, view_side=side, window_side=side, overlap=0),
         network=replace(whole.network, global_net=stream, local_net=stream),
     )
 
