@@ -190,6 +190,44 @@ def test_lists_show_a_grader_their_own_copies_and_nobody_elses(graded):
     assert graded.get(f"/api/batches/{batch}").json()["photographs"]["done"] == 2
 
 
+@pytest.mark.parametrize("moved", ["photograph", "copy"])
+def test_a_photograph_and_its_copies_move_to_another_batch_together(graded, moved):
+    left, other = (
+        graded.post("/api/batches", json={"name": name}).json()["id"] for name in ("left", "other")
+    )
+    photograph, ann, ben = both_done(graded, batch=left)
+    drawn = mask(graded, ann)
+
+    identifier = {"photograph": photograph, "copy": ann}[moved]
+    assert graded.patch(f"/api/photographs/{identifier}", json={"batch": other}).json()["batch"] == other
+
+    assert graded.get(f"/api/batches/{left}").json()["photographs"]["done"] == 0
+    assert names(graded, batch=other, grader="Ann") == [ann]
+    assert graded.delete(f"/api/batches/{left}").status_code == 204
+    assert [one["photograph"] for one in gradings(graded, photograph)["gradings"]] == [ann, ben]
+    np.testing.assert_array_equal(mask(graded, ann), drawn)
+    assert graded.delete(f"/api/batches/{other}").status_code == 204
+    for each in (photograph, ann, ben):
+        assert graded.get(f"/api/photographs/{each}").status_code == 404
+
+
+def test_subscribers_are_told_that_a_photograph_moved_with_a_copy(graded):
+    batch = graded.post("/api/batches", json={"name": "moved to"}).json()["id"]
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, "Ann")["id"]
+    events = tiny_server.stream(graded)
+    next(events)
+
+    graded.patch(f"/api/photographs/{copy}", json={"batch": batch})
+    graded.patch(f"/api/photographs/{done(graded)['id']}", json={"spacing_mm": 0.0126})
+
+    told = ""
+    while '"spacing_mm":0.0126' not in told:
+        told += next(events).replace(": ", ":")
+    assert copy not in told
+    assert any(photograph in line and f'"batch":"{batch}"' in line for line in told.splitlines())
+
+
 def test_no_subscriber_is_told_of_a_grading(graded):
     photograph = done(graded)["id"]
     events = tiny_server.stream(graded)

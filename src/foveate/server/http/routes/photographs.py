@@ -182,6 +182,8 @@ def change(
             services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
     services.publish(changed)
+    if "batch" in body.model_fields_set:
+        services.publish_original(changed)
     photograph = services.presenter.photograph(changed)
     response.headers["ETag"] = f'"{photograph.etag}"'
     return photograph
