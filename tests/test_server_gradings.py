@@ -154,6 +154,37 @@ def test_a_change_of_which_a_part_is_refused_changes_nothing(graded):
     assert graded.get(f"/api/photographs/{copy}").json()["note"] == ""
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"note": "soft drusen"},
+        {"eye": "left"},
+        {"spacing_mm": 0.0052},
+        {"grid": {"fovea": {"x": 60, "y": 60}, "disc": {"x": 90, "y": 60}}},
+        {"grid": None},
+        {"reviewed": True},
+        {"reviewed": False},
+        {"thresholds": None},
+        {"levels": {"MA": 200}},
+    ],
+    ids=lambda change: "-".join(f"{key}-{value}"[:18] for key, value in change.items()),
+)
+def test_no_field_of_a_copy_is_changed_once_its_grading_is_done(graded, change):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    finish(graded, copy)
+    before = graded.get(f"/api/photographs/{copy}").json()
+
+    refused = graded.patch(f"/api/photographs/{copy}", json=change)
+    after = graded.get(f"/api/photographs/{copy}").json()
+    finish(graded, copy, is_done=False)
+    reopened = graded.patch(f"/api/photographs/{copy}", json=change)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_ready")
+    assert "reopen it" in refused.json()["error"]["message"]
+    assert after == before
+    assert reopened.status_code == 200
+
+
 def test_nobody_finds_anothers_grading_until_both_are_done(graded):
     batch = graded.post("/api/batches", json={"name": "blind"}).json()["id"]
     photograph = done(graded, batch=batch)["id"]
