@@ -831,9 +831,7 @@ def cut_off(page, identifier):
 
 
 def test_closing_the_page_during_an_upload_asks_first_and_a_reload_says_what_is_missing(page, files):
-    dialogs = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
-    page.locator("#stage").click()  # a browser asks only a person who has done something
+    dialogs = accept_dialogs(page)
     held = Held(page, "**/api/photographs", "POST")
     page.set_input_files("#files", [files / "a.png"])
     held.wait()
@@ -859,6 +857,34 @@ def test_a_threshold_that_is_moved_just_before_the_page_is_closed_is_saved(opene
         )
 
     assert level(page, address, a, "EX") == 33
+
+
+def test_a_threshold_that_the_server_has_not_taken_yet_is_saved_when_the_page_is_closed(
+    opened, browser, address
+):
+    page, (a, _, _) = opened
+    with new_page(browser, f"{address}/#{a}") as closing:
+        until(closing, "() => foveate.state.view?.counts")
+        busy = {"status": 503, "headers": {"Retry-After": "60"}, "json": {"error": {"message": "it is busy"}}}
+        closing.route(f"**/photographs/{a}", lambda route: route.fulfill(**busy))
+        set_threshold(closing, "EX", 33)
+        until(closing, "() => document.getElementById('save-status').textContent.includes('Not saved yet')")
+        closing.unroute(f"**/photographs/{a}")
+        dialogs = accept_dialogs(closing)
+        closing.goto("about:blank")
+        until_on_server(
+            page, address, a, lambda photograph: photograph["result"]["lesions"]["EX"]["level"] == 33
+        )
+
+    assert dialogs == ["beforeunload"]
+
+
+def accept_dialogs(page):
+    """Accept all dialogs of a page; return the list of their kinds, which grows."""
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
+    page.locator("#stage").click()  # a browser asks only a person who has done something
+    return dialogs
 
 
 # ---- all together ----
