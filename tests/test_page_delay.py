@@ -4,6 +4,7 @@ Requests are held back until a test lets them go, or all answers arrive late. Th
 """
 
 import re
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -535,6 +536,24 @@ def test_photographs_of_a_batch_that_is_refused_can_be_uploaded_again(page, addr
     batches = {photograph["batch"] for photograph in on_server(page, address)["photographs"]}
     assert len(batches) == 1
     assert None not in batches
+
+
+def test_a_file_that_is_gone_before_its_upload_is_named_and_the_others_go_on(page, address, files, tmp_path):
+    chosen = [shutil.copy(files / "a.png", tmp_path / name) for name in ("1 gone.png", "2 there.png")]
+    held = Held(page, "**/api/batches", "POST")
+    page.set_input_files("#files", chosen)
+    held.wait()
+    chosen[0].unlink()
+    held.release()
+    until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 1")
+    until(page, "() => document.querySelectorAll('#uploads li.failed').length === 1")
+
+    assert page.locator("#uploads li .text").inner_text().splitlines() == [
+        "1 gone.png",
+        "The file can no longer be read; add it again.",
+    ]
+    assert page.locator("#notices").inner_text() == ""
+    assert [photograph["name"] for photograph in on_server(page, address)["photographs"]] == ["2 there"]
 
 
 def test_tiles_are_drawn_after_the_tile_worker_could_not_be_loaded(browser, address, files):
