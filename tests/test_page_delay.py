@@ -635,6 +635,67 @@ def test_layers_are_those_of_the_model_after_all_corrections_are_deleted(opened,
     assert drawn_pixels(page) == before
 
 
+def test_masks_that_were_replaced_while_another_photograph_was_open_are_shown_as_they_are(
+    opened, address, files
+):
+    page, (a, b, _) = opened
+    page.locator("#compare-section summary").click()
+    put_mask(page, address, a, (files / "mask_EX.png").read_bytes())
+    drawn = []
+    for _ in range(2):
+        open_photograph(page, b)
+        open_photograph(page, a)
+        until(page, "() => document.querySelector('#reference option[value=Ann]')")
+        page.select_option("#reference", "Ann")
+        until(page, "() => foveate.state.view.reference === 'Ann'")
+        drawn.append(drawn_pixels(page))
+        whole = np.full((256, 256), 255, np.uint8)
+        put_mask(page, address, a, cv2.imencode(".png", whole)[1].tobytes())
+
+    assert drawn[1] > 2 * drawn[0] > 0
+
+
+def put_mask(page, address, identifier, content):
+    """Send a mask of EX that Ann drew."""
+    path = f"{address}/api/photographs/{identifier}/references/Ann/EX"
+    assert page.request.put(path, data=content, headers={"Content-Type": "image/png"}).ok
+
+
+@pytest.mark.parametrize("told_by", ["events", "list"])
+def test_outlines_are_those_of_the_last_analysis(opened, address, told_by):
+    page, (a, _, _) = opened
+    if told_by == "list":
+        cut_off(page, a)
+    until_drawn(page)
+    before = page.evaluate(OUTLINED_OUTSIDE)
+    time.sleep(1)  # an analysis is known by the second at which it ended
+    page.request.post(f"{address}/api/photographs/{a}/again", data={"field": "128,128,70"})
+    finished = on_server(page, address, f"{a}?wait=30")["finished"]
+    if told_by == "list":
+        page.evaluate("() => document.getElementById('list-order').dispatchEvent(new Event('change'))")
+    until(page, "(finished) => foveate.state.photograph.finished === finished", finished)
+    settle(page)
+    until_drawn(page)
+
+    assert before > 0
+    assert page.evaluate(OUTLINED_OUTSIDE) == 0
+
+
+OUTLINED_OUTSIDE = """() => {
+  const canvas = document.getElementById("layer-canvas");
+  const {width, height} = canvas;
+  const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const {x, y, scale} = foveate.viewer.placement();
+  const offset = (screen, start) => (screen - start) / scale - 128;
+  const distance = (place) => Math.hypot(offset(place % width, x), offset(Math.floor(place / width), y));
+  let count = 0;
+  for (let place = 0; place < width * height; place++)
+    if (data[4 * place + 3] && distance(place) > 75) count++;
+  return count;
+}"""
+"""Counts pixels of the layers that lie more than 75 px of the photograph from its middle."""
+
+
 def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(opened, address):
     page, (_, b, _) = opened
     page.locator(f"#photographs [data-id='{b}'] button").first.hover()

@@ -193,8 +193,9 @@ const absolute = (path) => new URL(path, document.baseURI).href;
  */
 export const address = {
   tile: (id, level, column, row) => absolute(`${photographPath(id)}/tiles/${level}/${column}_${row}.jpg`),
-  stack: (id, layer, level, column, row, revision) =>
-    absolute(`${photographPath(id)}/stack/${layer}/${level}/${column}_${row}.png?revision=${revision}`),
+  /** finished: when its analysis ended; another analysis begins with revision 0 again. */
+  stack: ({ id, finished }, layer, level, column, row, revision) =>
+    absolute(`${photographPath(id)}/stack/${layer}/${level}/${column}_${row}.png${query({ revision, finished })}`),
   thumbnail: (id) => `${photographPath(id)}/thumbnail.jpg`,
   download: (id) => `${photographPath(id)}/download`,
   training: (id) => `${photographPath(id)}/training`,
