@@ -304,6 +304,29 @@ def test_an_undo_that_did_not_see_an_edit_elsewhere_is_not_made(opened, address)
     assert page.evaluate("() => foveate.state.view.corrections.edits") == 2
 
 
+@pytest.mark.parametrize("keys", ["xz", "xx"])
+def test_what_waits_behind_an_edit_that_is_refused_is_not_made_on_the_newer_state(opened, address, keys):
+    page, (a, _, _) = opened
+    until(page, "() => document.querySelector('#regions [role=option]')")
+    page.locator("#regions [role=option]").first.click()
+    held = Held(page, "**/verdicts", "POST")
+    page.keyboard.press(keys[0])
+    held.wait()
+    page.keyboard.press(keys[1])
+    stroke = {"lesion": "MA", "tool": "brush", "diameter": 3, "points": [[50, 50]]}
+    page.request.post(f"{address}/api/photographs/{a}/corrections/strokes", data=stroke)
+    held.release()
+    until(page, "() => document.getElementById('message').textContent.includes('edit was not made')")
+    settle(page)
+    corrections = on_server(page, address, f"{a}/corrections")
+    shown = page.evaluate("() => foveate.state.view.corrections.edits")
+    page.keyboard.press("z")  # of what is shown now
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: not corrections["can_undo"])
+
+    assert (corrections["edits"], shown, corrections["can_redo"]) == (1, 1, False)
+    assert corrections["lesions"]["MA"]["added_px"] > 0
+
+
 def test_masks_that_were_chosen_for_one_photograph_never_reach_another(opened, address, files):
     page, (a, b, _) = opened
     page.locator("#compare-section summary").click()
