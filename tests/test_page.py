@@ -599,6 +599,25 @@ def test_a_ruler_reads_pixels_and_millimetres_if_the_spacing_is_known(opened):
     assert float(reading.split("· ")[1].split(" mm")[0]) == pytest.approx(2, abs=0.02)
 
 
+def test_a_spacing_that_is_no_number_is_named_and_the_stored_one_stays(opened):
+    opened.locator("#measure-section summary").click()
+    opened.fill("#spacing", "0.0052")
+    opened.press("#spacing", "Tab")
+    until(opened, "() => foveate.isIdle() && foveate.state.view?.spacing === 0.0052")
+    sent = []
+    opened.on("request", lambda request: sent.append(request.method))
+    opened.locator("#spacing").select_text()
+    opened.keyboard.type("1e")
+    opened.press("#spacing", "Tab")
+    until(opened, "() => document.getElementById('message').textContent.includes('0.0052')")
+    opened.wait_for_timeout(600)
+
+    assert opened.evaluate("() => foveate.isIdle()")
+    assert "PATCH" not in sent
+    assert opened.locator("#spacing").input_value() == "0.0052"
+    assert opened.evaluate("() => foveate.state.photograph.spacing_mm") == 0.0052
+
+
 def test_a_new_grid_lies_where_the_program_places_it_and_says_so(opened):
     opened.keyboard.press("g")
     until(opened, "() => document.querySelectorAll('#grid-table tbody tr').length === 10")

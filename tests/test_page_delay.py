@@ -4,6 +4,7 @@ Requests are held back until a test lets them go, or all answers arrive late. Th
 """
 
 import re
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -303,6 +304,29 @@ def test_an_undo_that_did_not_see_an_edit_elsewhere_is_not_made(opened, address)
     assert page.evaluate("() => foveate.state.view.corrections.edits") == 2
 
 
+@pytest.mark.parametrize("keys", ["xz", "xx"])
+def test_what_waits_behind_an_edit_that_is_refused_is_not_made_on_the_newer_state(opened, address, keys):
+    page, (a, _, _) = opened
+    until(page, "() => document.querySelector('#regions [role=option]')")
+    page.locator("#regions [role=option]").first.click()
+    held = Held(page, "**/verdicts", "POST")
+    page.keyboard.press(keys[0])
+    held.wait()
+    page.keyboard.press(keys[1])
+    stroke = {"lesion": "MA", "tool": "brush", "diameter": 3, "points": [[50, 50]]}
+    page.request.post(f"{address}/api/photographs/{a}/corrections/strokes", data=stroke)
+    held.release()
+    until(page, "() => document.getElementById('message').textContent.includes('edit was not made')")
+    settle(page)
+    corrections = on_server(page, address, f"{a}/corrections")
+    shown = page.evaluate("() => foveate.state.view.corrections.edits")
+    page.keyboard.press("z")  # of what is shown now
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: not corrections["can_undo"])
+
+    assert (corrections["edits"], shown, corrections["can_redo"]) == (1, 1, False)
+    assert corrections["lesions"]["MA"]["added_px"] > 0
+
+
 def test_masks_that_were_chosen_for_one_photograph_never_reach_another(opened, address, files):
     page, (a, b, _) = opened
     page.locator("#compare-section summary").click()
@@ -537,6 +561,24 @@ def test_photographs_of_a_batch_that_is_refused_can_be_uploaded_again(page, addr
     assert None not in batches
 
 
+def test_a_file_that_is_gone_before_its_upload_is_named_and_the_others_go_on(page, address, files, tmp_path):
+    chosen = [shutil.copy(files / "a.png", tmp_path / name) for name in ("1 gone.png", "2 there.png")]
+    held = Held(page, "**/api/batches", "POST")
+    page.set_input_files("#files", chosen)
+    held.wait()
+    chosen[0].unlink()
+    held.release()
+    until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 1")
+    until(page, "() => document.querySelectorAll('#uploads li.failed').length === 1")
+
+    assert page.locator("#uploads li .text").inner_text().splitlines() == [
+        "1 gone.png",
+        "The file can no longer be read; add it again.",
+    ]
+    assert page.locator("#notices").inner_text() == ""
+    assert [photograph["name"] for photograph in on_server(page, address)["photographs"]] == ["2 there"]
+
+
 def test_tiles_are_drawn_after_the_tile_worker_could_not_be_loaded(browser, address, files):
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
     page = context.new_page()
@@ -614,6 +656,67 @@ def test_layers_are_those_of_the_model_after_all_corrections_are_deleted(opened,
 
     assert corrected > before
     assert drawn_pixels(page) == before
+
+
+def test_masks_that_were_replaced_while_another_photograph_was_open_are_shown_as_they_are(
+    opened, address, files
+):
+    page, (a, b, _) = opened
+    page.locator("#compare-section summary").click()
+    put_mask(page, address, a, (files / "mask_EX.png").read_bytes())
+    drawn = []
+    for _ in range(2):
+        open_photograph(page, b)
+        open_photograph(page, a)
+        until(page, "() => document.querySelector('#reference option[value=Ann]')")
+        page.select_option("#reference", "Ann")
+        until(page, "() => foveate.state.view.reference === 'Ann'")
+        drawn.append(drawn_pixels(page))
+        whole = np.full((256, 256), 255, np.uint8)
+        put_mask(page, address, a, cv2.imencode(".png", whole)[1].tobytes())
+
+    assert drawn[1] > 2 * drawn[0] > 0
+
+
+def put_mask(page, address, identifier, content):
+    """Send a mask of EX that Ann drew."""
+    path = f"{address}/api/photographs/{identifier}/references/Ann/EX"
+    assert page.request.put(path, data=content, headers={"Content-Type": "image/png"}).ok
+
+
+@pytest.mark.parametrize("told_by", ["events", "list"])
+def test_outlines_are_those_of_the_last_analysis(opened, address, told_by):
+    page, (a, _, _) = opened
+    if told_by == "list":
+        cut_off(page, a)
+    until_drawn(page)
+    before = page.evaluate(OUTLINED_OUTSIDE)
+    time.sleep(1)  # an analysis is known by the second at which it ended
+    page.request.post(f"{address}/api/photographs/{a}/again", data={"field": "128,128,70"})
+    finished = on_server(page, address, f"{a}?wait=30")["finished"]
+    if told_by == "list":
+        page.evaluate("() => document.getElementById('list-order').dispatchEvent(new Event('change'))")
+    until(page, "(finished) => foveate.state.photograph.finished === finished", finished)
+    settle(page)
+    until_drawn(page)
+
+    assert before > 0
+    assert page.evaluate(OUTLINED_OUTSIDE) == 0
+
+
+OUTLINED_OUTSIDE = """() => {
+  const canvas = document.getElementById("layer-canvas");
+  const {width, height} = canvas;
+  const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const {x, y, scale} = foveate.viewer.placement();
+  const offset = (screen, start) => (screen - start) / scale - 128;
+  const distance = (place) => Math.hypot(offset(place % width, x), offset(Math.floor(place / width), y));
+  let count = 0;
+  for (let place = 0; place < width * height; place++)
+    if (data[4 * place + 3] && distance(place) > 75) count++;
+  return count;
+}"""
+"""Counts pixels of the layers that lie more than 75 px of the photograph from its middle."""
 
 
 def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(opened, address):
@@ -831,9 +934,7 @@ def cut_off(page, identifier):
 
 
 def test_closing_the_page_during_an_upload_asks_first_and_a_reload_says_what_is_missing(page, files):
-    dialogs = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
-    page.locator("#stage").click()  # a browser asks only a person who has done something
+    dialogs = accept_dialogs(page)
     held = Held(page, "**/api/photographs", "POST")
     page.set_input_files("#files", [files / "a.png"])
     held.wait()
@@ -859,6 +960,34 @@ def test_a_threshold_that_is_moved_just_before_the_page_is_closed_is_saved(opene
         )
 
     assert level(page, address, a, "EX") == 33
+
+
+def test_a_threshold_that_the_server_has_not_taken_yet_is_saved_when_the_page_is_closed(
+    opened, browser, address
+):
+    page, (a, _, _) = opened
+    with new_page(browser, f"{address}/#{a}") as closing:
+        until(closing, "() => foveate.state.view?.counts")
+        busy = {"status": 503, "headers": {"Retry-After": "60"}, "json": {"error": {"message": "it is busy"}}}
+        closing.route(f"**/photographs/{a}", lambda route: route.fulfill(**busy))
+        set_threshold(closing, "EX", 33)
+        until(closing, "() => document.getElementById('save-status').textContent.includes('Not saved yet')")
+        closing.unroute(f"**/photographs/{a}")
+        dialogs = accept_dialogs(closing)
+        closing.goto("about:blank")
+        until_on_server(
+            page, address, a, lambda photograph: photograph["result"]["lesions"]["EX"]["level"] == 33
+        )
+
+    assert dialogs == ["beforeunload"]
+
+
+def accept_dialogs(page):
+    """Accept all dialogs of a page; return the list of their kinds, which grows."""
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
+    page.locator("#stage").click()  # a browser asks only a person who has done something
+    return dialogs
 
 
 # ---- all together ----

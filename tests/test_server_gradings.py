@@ -154,6 +154,37 @@ def test_a_change_of_which_a_part_is_refused_changes_nothing(graded):
     assert graded.get(f"/api/photographs/{copy}").json()["note"] == ""
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"note": "soft drusen"},
+        {"eye": "left"},
+        {"spacing_mm": 0.0052},
+        {"grid": {"fovea": {"x": 60, "y": 60}, "disc": {"x": 90, "y": 60}}},
+        {"grid": None},
+        {"reviewed": True},
+        {"reviewed": False},
+        {"thresholds": None},
+        {"levels": {"MA": 200}},
+    ],
+    ids=lambda change: "-".join(f"{key}-{value}"[:18] for key, value in change.items()),
+)
+def test_no_field_of_a_copy_is_changed_once_its_grading_is_done(graded, change):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    finish(graded, copy)
+    before = graded.get(f"/api/photographs/{copy}").json()
+
+    refused = graded.patch(f"/api/photographs/{copy}", json=change)
+    after = graded.get(f"/api/photographs/{copy}").json()
+    finish(graded, copy, is_done=False)
+    reopened = graded.patch(f"/api/photographs/{copy}", json=change)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_ready")
+    assert "reopen it" in refused.json()["error"]["message"]
+    assert after == before
+    assert reopened.status_code == 200
+
+
 def test_nobody_finds_anothers_grading_until_both_are_done(graded):
     batch = graded.post("/api/batches", json={"name": "blind"}).json()["id"]
     photograph = done(graded, batch=batch)["id"]
@@ -188,6 +219,44 @@ def test_lists_show_a_grader_their_own_copies_and_nobody_elses(graded):
     assert names(graded, batch=batch, grader="Ann", order="desc", sort="name") == [second, ann]
     assert names(graded, batch=batch, grader="Ben") == [first, second]
     assert graded.get(f"/api/batches/{batch}").json()["photographs"]["done"] == 2
+
+
+@pytest.mark.parametrize("moved", ["photograph", "copy"])
+def test_a_photograph_and_its_copies_move_to_another_batch_together(graded, moved):
+    left, other = (
+        graded.post("/api/batches", json={"name": name}).json()["id"] for name in ("left", "other")
+    )
+    photograph, ann, ben = both_done(graded, batch=left)
+    drawn = mask(graded, ann)
+
+    identifier = {"photograph": photograph, "copy": ann}[moved]
+    assert graded.patch(f"/api/photographs/{identifier}", json={"batch": other}).json()["batch"] == other
+
+    assert graded.get(f"/api/batches/{left}").json()["photographs"]["done"] == 0
+    assert names(graded, batch=other, grader="Ann") == [ann]
+    assert graded.delete(f"/api/batches/{left}").status_code == 204
+    assert [one["photograph"] for one in gradings(graded, photograph)["gradings"]] == [ann, ben]
+    np.testing.assert_array_equal(mask(graded, ann), drawn)
+    assert graded.delete(f"/api/batches/{other}").status_code == 204
+    for each in (photograph, ann, ben):
+        assert graded.get(f"/api/photographs/{each}").status_code == 404
+
+
+def test_subscribers_are_told_that_a_photograph_moved_with_a_copy(graded):
+    batch = graded.post("/api/batches", json={"name": "moved to"}).json()["id"]
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, "Ann")["id"]
+    events = tiny_server.stream(graded)
+    next(events)
+
+    graded.patch(f"/api/photographs/{copy}", json={"batch": batch})
+    graded.patch(f"/api/photographs/{done(graded)['id']}", json={"spacing_mm": 0.0126})
+
+    told = ""
+    while '"spacing_mm":0.0126' not in told:
+        told += next(events).replace(": ", ":")
+    assert copy not in told
+    assert any(photograph in line and f'"batch":"{batch}"' in line for line in told.splitlines())
 
 
 def test_no_subscriber_is_told_of_a_grading(graded):

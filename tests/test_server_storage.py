@@ -137,6 +137,30 @@ def test_an_older_database_is_copied_and_brought_up_to_date(version_1):
     assert copy.execute("SELECT count(*) FROM photographs").fetchone() == (2,)
 
 
+def test_copies_that_an_older_foveate_left_in_a_batch_follow_their_photograph(version_1):
+    connection = sqlite3.connect(version_1, isolation_level=None)
+    before = migrations.MIGRATIONS[:4]
+    migrations.migrate(connection, version_1, before)
+    connection.executescript("""
+        INSERT INTO batches VALUES ('left', 'left', 1.0), ('other', 'other', 2.0);
+        UPDATE photographs SET batch = 'other' WHERE number = 1;
+        INSERT INTO photographs (id, number, batch, name, key, state, field, sha256, width, height, submitted)
+            VALUES ('copy', 3, 'left', 'left', 'left', 'done', '"auto"', '0', 18, 17, 1.0),
+                   ('out', 4, 'left', 'dark', 'dark', 'done', '"auto"', '1', 18, 17, 2.0);
+    """)
+    for copy, original in (("copy", "a" * 32), ("out", "b" * 32)):
+        connection.execute("INSERT INTO gradings VALUES (?, ?, 'Ann', 3.0, NULL)", (copy, original))
+    connection.close()
+
+    database = Database(version_1)
+
+    assert database.identifiers("left") == []
+    assert database.delete_batch("left")
+    assert database.identifiers("other") == ["a" * 32, "copy"]
+    assert database.get("out").batch is None
+    database.close()
+
+
 def test_a_step_that_fails_leaves_the_older_database(version_1):
     def broken(connection):
         connection.execute("ALTER TABLE batches ADD note TEXT")

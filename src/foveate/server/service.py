@@ -33,6 +33,7 @@ from foveate.server.sessions import Sessions
 from foveate.server.storage.cache import MapCache
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Database, Record
+from foveate.server.storage.gradings import grading_in
 from foveate.server.storage.tiles import Packs
 from foveate.writers import maps
 
@@ -102,6 +103,13 @@ class Service:
     def publish(self, record: Record) -> None:
         """Notify the subscribers that a photograph has changed."""
         self.presenter.publish(record)
+
+    def publish_original(self, record: Record) -> None:
+        """Notify the subscribers that a photograph has changed, given a copy of it; else do nothing."""
+        grading = grading_in(self.database, record.id)
+        original = None if grading is None else self.database.get(grading.original)
+        if original is not None:
+            self.publish(original)
 
     def delete(self, identifier: str) -> bool:
         """Delete a photograph, its gradings and all their files; return whether it existed."""

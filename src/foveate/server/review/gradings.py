@@ -33,6 +33,8 @@ GRADERS = 2
 MOST = 8
 """Maximum number of gradings of one photograph: more would be a mistake."""
 
+DONE = "this grading is done; reopen it before you change it"
+
 Mask = Bool[np.ndarray, "H W"]
 
 Store = Callable[[sqlite3.Connection], None]
@@ -184,9 +186,19 @@ class Gradings:
         if grading is None:
             self._require_adjudicable(record)
         elif grading.done is not None:
-            raise errors.not_ready("this grading is done; reopen it before you change it")
+            raise errors.not_ready(DONE)
         elif author not in {None, "", grading.grader}:
             raise errors.invalid(f"this is the grading of {grading.grader}; begin your own")
+
+    def require_not_done(self, record: Record) -> None:
+        """Require that a photograph is not the copy of a grader who is done.
+
+        Raises:
+            ServiceError: 'not_ready'.
+        """
+        grading = stored.grading_in(self._database, record.id)
+        if grading is not None and grading.done is not None:
+            raise errors.not_ready(DONE)
 
     def _require_adjudicable(self, record: Record) -> None:
         gradings = self.of(record)

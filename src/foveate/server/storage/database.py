@@ -320,8 +320,13 @@ class Database:
         return _record(rows[0]) if rows else None
 
     def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
-        """Change columns of a photograph, and return it; None if it does not exist."""
+        """Change columns of a photograph, and return it; None if it does not exist.
+
+        Its batch is changed for the photograph and all its copies, whichever of them is given.
+        """
         with self.change() as database:
+            if "batch" in values:
+                _move(database, identifier, values["batch"])
             return _update(database, identifier, values)
 
     def select(self, query: Query) -> tuple[list[Record], int]:
@@ -606,6 +611,18 @@ def drop_edits(database: sqlite3.Connection, identifier: str) -> None:
 def put(database: sqlite3.Connection, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
     """Within a change: change columns of a photograph."""
     return _update(database, identifier, values)
+
+
+def _move(database: sqlite3.Connection, identifier: str, batch: str | None) -> None:
+    """Move a photograph with all its copies to a batch, or out of any; the identifier may be a copy's."""
+    ((original,),) = database.execute(
+        "SELECT coalesce((SELECT original FROM gradings WHERE photograph = ?), ?)", (identifier, identifier)
+    )
+    database.execute(
+        "UPDATE photographs SET batch = ? "
+        "WHERE id = ? OR id IN (SELECT photograph FROM gradings WHERE original = ?)",
+        (batch, original, original),
+    )
 
 
 def _update(database: sqlite3.Connection, identifier: str, values: Mapping[str, Any]) -> Record | None:

@@ -44,6 +44,14 @@ CREATE TABLE adjudications (
 """)
 """Gradings of several people, each a photograph of its own, and who decided between them."""
 
+COPIES_TO_THEIR_ORIGINALS = _sql("""
+UPDATE photographs SET batch = (
+    SELECT original.batch FROM gradings JOIN photographs AS original ON original.id = gradings.original
+    WHERE gradings.photograph = photographs.id
+) WHERE id IN (SELECT photograph FROM gradings);
+""")
+"""Copies that had stayed behind when their original was moved: they were deleted with the old batch."""
+
 MIGRATIONS: tuple[Migration, ...] = (
     _sql("""
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
@@ -114,6 +122,7 @@ ALTER TABLE photographs ADD COLUMN note TEXT NOT NULL DEFAULT '';
 ALTER TABLE photographs ADD COLUMN reviewer TEXT NOT NULL DEFAULT '';
 ALTER TABLE photographs ADD COLUMN reviewed_at REAL;
 """),
+    COPIES_TO_THEIR_ORIGINALS,
 )
 """All steps in their order; the first one creates the tables of version 1."""
 

@@ -182,6 +182,8 @@ def change(
             services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
     services.publish(changed)
+    if "batch" in body.model_fields_set:
+        services.publish_original(changed)
     photograph = services.presenter.photograph(changed)
     response.headers["ETag"] = f'"{photograph.etag}"'
     return photograph
@@ -219,6 +221,8 @@ def _change_fields(services: Service, record: Record, body: schemas.Changes) -> 
     """Change all fields except the thresholds."""
     fields_set = body.model_fields_set
     values = _review(services, record, body)
+    if fields_set & {"spacing_mm", "grid", "eye", "note"}:
+        services.gradings.require_not_done(record)
     if "spacing_mm" in fields_set:
         values["spacing_mm"] = body.spacing_mm
     if "grid" in fields_set:

@@ -8,8 +8,8 @@
 import { noteStatus } from "./notices.js";
 
 /**
- * A request that was refused, or not answered (status 0), with the server's own message; photograph: its present
- * state, where it was refused since it has been changed meanwhile (412).
+ * A request that was refused, or not answered (status 0), with the server's own message; status null: it could not
+ * be sent. photograph: its present state, where it was refused since it has been changed meanwhile (412).
  */
 export class RequestError extends Error {
   constructor(status, code, message, retryAfter, photograph = null) {
@@ -44,8 +44,10 @@ async function requestOnce(method, path, { body, headers = {}, signal, keepalive
     keepalive,
     headers: isJson ? { "Content-Type": "application/json", ...headers } : headers,
     body: isJson ? JSON.stringify(body) : body,
-  }).catch((error) => {
+  }).catch(async (error) => {
     if (error.name === "AbortError") throw error;
+    if (body instanceof Blob && !(await canBeRead(body)))
+      throw new RequestError(null, "unreadable", "The file can no longer be read; add it again.");
     noteStatus(0);
     throw new RequestError(
       0,
@@ -61,6 +63,16 @@ async function requestOnce(method, path, { body, headers = {}, signal, keepalive
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
   throw new RequestError(response.status, code, message, retryAfter, answer.photograph);
 }
+
+/** Return whether a file is still there, as it was when it was chosen. */
+const canBeRead = (file) =>
+  file
+    .slice(0, 1)
+    .arrayBuffer()
+    .then(
+      () => true,
+      () => false,
+    );
 
 const isFile = (response) => !response.headers.get("Content-Type")?.startsWith("application/json");
 
@@ -181,8 +193,9 @@ const absolute = (path) => new URL(path, document.baseURI).href;
  */
 export const address = {
   tile: (id, level, column, row) => absolute(`${photographPath(id)}/tiles/${level}/${column}_${row}.jpg`),
-  stack: (id, layer, level, column, row, revision) =>
-    absolute(`${photographPath(id)}/stack/${layer}/${level}/${column}_${row}.png?revision=${revision}`),
+  /** finished: when its analysis ended; another analysis begins with revision 0 again. */
+  stack: ({ id, finished }, layer, level, column, row, revision) =>
+    absolute(`${photographPath(id)}/stack/${layer}/${level}/${column}_${row}.png${query({ revision, finished })}`),
   thumbnail: (id) => `${photographPath(id)}/thumbnail.jpg`,
   download: (id) => `${photographPath(id)}/download`,
   training: (id) => `${photographPath(id)}/training`,

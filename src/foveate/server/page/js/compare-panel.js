@@ -8,6 +8,7 @@ import { byId, element } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { confirmAction, showFailure, showMessage } from "./messages.js";
 import { FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE } from "./raster.js";
+import { newReferenceRevision } from "./state.js";
 
 const NAME = /^[A-Za-z0-9_-]{1,40}$/;
 
@@ -225,7 +226,7 @@ export function createComparePanel(state, outbox) {
 
   /** Show a view's masks as they are now, unless another photograph is open. */
   async function show(view, reference) {
-    view.referenceRevision = Date.now(); // tiles of earlier masks with this name are not shown
+    view.referenceRevision = newReferenceRevision();
     if (view === state.view) await load(view, reference);
   }
 

@@ -12,8 +12,9 @@ import { AGAIN } from "./outbox.js";
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export function createCorrections(state, layers, outbox) {
-  // photograph id -> {pending, revision, steps}: the number of pending edits, the revision after the last
-  // edit that was answered, and whether "undo" and "redo" will be possible after all pending edits.
+  // photograph id -> {pending, revision, reloads, steps}: the number of pending edits, the revision after the
+  // last edit that was answered, how often a refusal brought a newer state than that, and whether "undo" and
+  // "redo" will be possible after all pending edits.
   const journals = new Map();
 
   async function load(view = state.view) {
@@ -39,18 +40,24 @@ export function createCorrections(state, layers, outbox) {
 
   /**
    * Send an edit of a view's photograph. The revision is the one that the grader sees: the view's, or the
-   * one that earlier edits in the outbox lead to. If somebody else edits meanwhile, the server refuses.
+   * one that earlier edits in the outbox lead to. If somebody else edits meanwhile, the server refuses it, and
+   * all that waits behind it except strokes is not sent: it was meant for what the grader saw then.
    */
   function edit(view, send, { stroke = null, steps = { undo: true, redo: false } } = {}) {
     const { id } = view;
-    const journal = journals.get(id) ?? { pending: 0, revision: 0 };
+    const journal = journals.get(id) ?? { pending: 0, revision: 0, reloads: 0 };
     journals.set(id, Object.assign(journal, { steps }));
     if (!journal.pending) journal.revision = Math.max(journal.revision, view.revision);
     journal.pending++;
+    const { reloads } = journal;
+    const isOutdated = () => !stroke && journal.reloads > reloads;
     return outbox
       .add(id, {
         stroke,
-        send: () => send(id, journal.revision),
+        send: async () => {
+          if (isOutdated()) throw new api.RequestError(409, "stale", staleText(1, false), null);
+          return send(id, journal.revision);
+        },
         onAnswer(corrections) {
           journal.revision = corrections.revision;
           receive(id, corrections, corrections.changed);
@@ -72,6 +79,7 @@ export function createCorrections(state, layers, outbox) {
     showMessage(error.code === "stale" ? staleText(attempts, isSentAgain) : error.message);
     try {
       const corrections = await api.getCorrections(id);
+      if (corrections.revision !== journal.revision) journal.reloads++; // from now on the grader sees that state
       journal.revision = corrections.revision;
       receive(id, corrections, null);
       return isSentAgain ? AGAIN : null;

@@ -53,7 +53,7 @@ export function createLayers(canvas, placement, worker) {
       ...next,
       id: next.photograph.id,
       tiles: next.photograph.tiles,
-      stamp: JSON.stringify([next.layers, next.reference, next.referenceRevision]),
+      stamp: JSON.stringify([next.layers, next.reference, next.referenceRevision, next.photograph.finished]),
     };
     redraw();
   }
@@ -335,7 +335,7 @@ export function createLayers(canvas, placement, worker) {
   }
 
   function sendRequest({ key, level, column, row, highZoom, left }) {
-    const { id, reference, referenceRevision, layers, stamp, revision } = settings;
+    const { photograph, reference, referenceRevision, layers, stamp, revision } = settings;
     const picture = pictures.get(key) || { revision };
     if (picture.outdated) Object.assign(picture, { outdated: false, revision, requested: null });
     const requested = requestName(picture, highZoom, left);
@@ -345,9 +345,9 @@ export function createLayers(canvas, placement, worker) {
     pictures.set(key, picture);
     const isWanted = () => pictures.get(key) === picture && picture.requested === requested;
     const request = worker.request("layer-tile", {
-      address: address.stack(id, "corrected", level, column, row, picture.revision),
+      address: address.stack(photograph, "corrected", level, column, row, picture.revision),
       reference: reference
-        ? address.stack(id, `reference-${reference}`, level, column, row, referenceRevision)
+        ? address.stack(photograph, `reference-${reference}`, level, column, row, referenceRevision)
         : null,
       shape: { side: settings.tiles.size, margin: MARGIN },
       layers: layers.map(

@@ -115,7 +115,8 @@ bindKeys(keyBindings(parts));
 // ---- closing and starting ----
 
 window.addEventListener("beforeunload", (event) => {
-  if (uploads.count() || outbox.holdsEdits()) event.preventDefault(); // the browser asks whether to leave
+  const waits = byId("sign-in").open && !outbox.isEmpty(); // for the token
+  if (uploads.count() || outbox.mayLose() || waits) event.preventDefault(); // the browser asks whether to leave
 });
 window.addEventListener("pagehide", () => {
   outbox.sendBeforeClosing();

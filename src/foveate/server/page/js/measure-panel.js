@@ -9,7 +9,7 @@ import * as api from "./api.js";
 import { byId, element, isPressed, setPressed } from "./dom.js";
 import * as etdrs from "./etdrs.js";
 import { formatArea, formatNumber } from "./format.js";
-import { showFailure } from "./messages.js";
+import { showFailure, showMessage } from "./messages.js";
 
 /** useRuler(): chooses the ruler as the tool. */
 export function createMeasurePanel(state, outbox, annotations, useRuler) {
@@ -68,6 +68,10 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
   );
 
   function saveSpacing() {
+    if (spacing.validity.badInput) {
+      renderControls();
+      return showMessage("The pixel spacing was not changed: type a number such as 0.0052, with a point.");
+    }
     outbox.change(state.view.id, { spacing_mm: spacing.value === "" ? null : Number(spacing.value) });
     state.emit("counts"); // areas are shown in the new unit
     state.emit("levels-settled");

@@ -141,12 +141,15 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
     }
   }
 
-  /** Send fields that were not sent yet while the page is being closed, when no answer can be awaited. */
+  /**
+   * Send fields that the server has not answered while the page is being closed, when no answer can be awaited.
+   * Some may have been sent before: they mean the same a second time.
+   */
   function sendBeforeClosing() {
     for (const [id, { entries }] of queues) {
-      const unsent = entries.filter(({ fields, sent }) => fields && !sent);
-      const fields = unsent.reduce((merged, entry) => mergeFields(merged, entry.fields), {});
-      if (unsent.length) saveFields(id, fields, { keepalive: true }).catch(() => {});
+      const unsaved = entries.filter(({ fields }) => fields);
+      const fields = unsaved.reduce((merged, entry) => mergeFields(merged, entry.fields), {});
+      if (unsaved.length) saveFields(id, fields, { keepalive: true }).catch(() => {});
     }
   }
 
@@ -180,8 +183,12 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
     isEmpty: () => queues.size === 0,
     /** Resolve when all that is pending now for a photograph, or for all of them, has been answered. */
     settled: (id) => Promise.all(entriesOf(id).map(({ finished }) => finished)),
-    /** Whether edits would be lost if the page were closed now; fields are sent while it closes. */
-    holdsEdits: () => [...queues.values()].some(({ entries }) => entries.some(({ fields }) => !fields)),
+    /**
+     * Whether changes may be lost if the page is closed now: edits, and all that the server did not take at once.
+     * Other fields are sent while the page closes.
+     */
+    mayLose: () =>
+      [...queues.values()].some(({ entries, trouble }) => trouble || entries.some(({ fields }) => !fields)),
     strokes: (id) => entriesOf(id).flatMap(({ stroke }) => stroke ?? []),
     trouble: (id) => queues.get(id)?.trouble ?? "",
   };

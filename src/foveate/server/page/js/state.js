@@ -16,6 +16,14 @@ import { readPreferences, savePreferences } from "./preferences.js";
 
 const DEFAULT_OPACITY = 0.9;
 
+let lastRevision = 0;
+
+/** Return a number that reference masks never had before: tiles of earlier masks of that name are not shown. */
+export function newReferenceRevision() {
+  lastRevision = Math.max(Date.now(), lastRevision + 1);
+  return lastRevision;
+}
+
 /** What the page shows of one photograph, from when it is opened until another one is. */
 class PhotographView {
   #controller = new AbortController();
@@ -26,7 +34,7 @@ class PhotographView {
   graders = null; // what each grader left, where it may be seen: [{grader, copy, shown, colour, dashed}]
   ownHidden = false; // the photograph's own layers, to see the graders' alone
   reference = null; // name of the masks that it is compared with
-  referenceRevision = 0; // of these masks
+  referenceRevision = newReferenceRevision(); // of these masks, which may have been replaced since they were shown
 
   /** lesions: [{code, name, colour, level, modelLevel, shown, opacity, style}]. */
   constructor(photograph, lesions) {
@@ -120,7 +128,8 @@ export function createState() {
     refresh(photograph) {
       const { view } = state;
       if (view?.id !== photograph.id || view.photograph === photograph) return;
-      if (Boolean(view.result) !== Boolean(photograph.result)) return state.open(photograph);
+      const isAnalysedAgain = view.result && view.photograph.finished !== photograph.finished;
+      if (isAnalysedAgain || Boolean(view.result) !== Boolean(photograph.result)) return state.open(photograph);
       view.photograph = photograph;
       state.emit("document");
       adoptLevels(view);
