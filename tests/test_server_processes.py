@@ -137,7 +137,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(model, tmp_path):
         client = Client(address)
         finished = client.wait(client.submit(path).id, seconds=60.0)
         stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[500, 500]], "author": "AB"}
-        client._send_json("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke)
+        client._send_json("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke, dict)
         corrected = client.photograph(finished.id)
         under_way = [client.submit(path).id for _ in range(2)]
         while client.photograph(under_way[0]).state == "queued":
