@@ -227,20 +227,20 @@ def test_an_answer_that_cannot_be_used_is_an_error_of_one_line_in_every_method(t
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "message"),
     [
-        framed(zipped()[:10], length=100_000),
-        b"HTTP/1.0 200 OK\r\n\r\n" + zipped()[:50_000],
-        CHUNKED + b"186a0\r\n" + zipped()[:10],
-        framed(zipped(), status="302 Found"),
+        (framed(zipped()[:10], length=100_000), "99,990 bytes are missing"),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + zipped()[:50_000], "no complete ZIP"),
+        (CHUNKED + b"186a0\r\n" + zipped()[:10], "cut off"),
+        (framed(zipped(), status="302 Found"), "answers 302 Found"),
     ],
     ids=["length", "no length", "chunk", "redirection"],
 )
-def test_a_download_that_is_cut_off_leaves_the_earlier_file_and_nothing_else(tmp_path, answer):
+def test_a_download_that_is_cut_off_leaves_the_earlier_file_and_nothing_else(tmp_path, answer, message):
     target = tmp_path / "left.zip"
     target.write_bytes(b"earlier")
 
-    with answering(answer) as (address, _), pytest.raises(ServerError):
+    with answering(answer) as (address, _), pytest.raises(ServerError, match=message):
         Client(address).download("a", target)
 
     assert list(tmp_path.iterdir()) == [target]
