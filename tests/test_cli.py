@@ -511,6 +511,21 @@ def test_an_interrupt_is_one_line_and_its_exit_code(folder, model, tmp_path, sig
     assert (tmp_path / "out" / "summary.csv").read_text().startswith("photograph,status")
 
 
+def test_a_terminated_command_leaves_nothing_of_a_zip(folder, model, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    zipped = shutil.make_archive(str(tmp_path / "tiny-zip"), "zip", model)
+    line = [sys.executable, "-c", WAITING, "predict", folder, "--out", tmp_path / "out", "--model", zipped]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waiting\n"
+        assert list((tmp_path / "temporary").iterdir())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_only_what_can_be_resumed_is_said_to_be(foveate, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt

@@ -13,7 +13,9 @@ from tiny_cluster import cluster_job, logged_events, results
 
 from foveate import models
 from foveate.cluster import Placement, driver
+from foveate.cluster.inventory import WorkItem
 from foveate.cluster.job import make_assignment
+from foveate.cluster.worker import Shard
 from foveate.errors import ClusterError, PackageError
 from foveate.inference import api
 
@@ -85,6 +87,23 @@ def test_two_killed_workers_lose_nothing_and_the_files_are_those_of_one_machine(
     assert len(done) == len(set(done)) == 11
     assert os.getpid() not in worker_processes(log)
     assert len(set(worker_processes(log))) >= 3
+
+
+def test_an_actor_keeps_no_files_of_the_model_since_it_is_killed_in_the_end(
+    eyes, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    job = cluster_job(eyes, tmp_path / "out", model)
+    actor = ray_executor.WorkerActor("w1", make_assignment(job))
+    item = WorkItem(path="clinic0/eye000.png", name="clinic0/eye000", stamp="s", size=1)
+
+    actor.open_model(ray_executor.pack(job.package))
+    assert not list(tmp_path.rglob("manifest.json"))
+    (entry,) = actor.process(Shard(number=1, items=(item,))).entries
+    actor.close()
+
+    assert entry.row.status == "ok"
+    assert not list(tmp_path.glob("foveate-*"))
 
 
 def test_a_killed_driver_is_resumed_and_nothing_is_written_twice(cluster, eyes, model, plain, tmp_path):

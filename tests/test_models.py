@@ -424,3 +424,20 @@ def test_an_altered_file_in_a_zip_is_refused(copy, tmp_path):
 
     with pytest.raises(PackageError, match=r"example\.npz: was altered.*; zip .*tiny\.zip again"):
         models.load(zipped(copy, tmp_path / "tiny.zip"))
+
+
+def test_a_zip_is_unpacked_for_other_processes_and_any_other_model_is_left_as_it_is(folder, tmp_path):
+    path, target = zipped(folder, tmp_path / "tiny.zip", "tiny/"), tmp_path / "files"
+    for where in (folder, str(folder), models.DEFAULT, tmp_path / "missing.zip", "nowhere"):
+        assert models.unpack(where, target) == where
+        assert not target.exists()
+
+    assert models.unpack(str(path), target) == target
+    assert models.load(target).digest == models.load(folder).digest
+
+    path.write_bytes(b"no zip")
+    with pytest.raises(PackageError, match=r"tiny\.zip: cannot be read as a zip"):
+        models.unpack(path, tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+    with pytest.raises(PackageError, match=r"cannot be unpacked \(No such file or directory\); free"):
+        models.unpack(zipped(folder, path), tmp_path / "no" / "files")

@@ -17,7 +17,7 @@ import tiny_package
 import tiny_server
 
 import foveate
-from foveate import cli
+from foveate import cli, models
 from foveate.client import Client
 from foveate.errors import FoveateError, ServerError
 from foveate.server.errors import ServiceError
@@ -137,7 +137,7 @@ def test_a_server_that_was_killed_goes_on_where_it_was(model, tmp_path):
         client = Client(address)
         finished = client.wait(client.submit(path).id, seconds=60.0)
         stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[500, 500]], "author": "AB"}
-        client._send_json("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke)
+        client._send_json("POST", f"/api/photographs/{finished.id}/corrections/strokes", stroke, dict)
         corrected = client.photograph(finished.id)
         under_way = [client.submit(path).id for _ in range(2)]
         while client.photograph(under_way[0]).state == "queued":
@@ -202,6 +202,42 @@ def test_a_download_is_what_the_command_line_writes_and_no_log_holds_a_name(mode
             assert archive.read(name) == (tmp_path / "out" / name).read_bytes(), name
         written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
         assert written - set(archive.namelist()) == {"run.json"}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
+def test_a_zip_is_unpacked_once_and_nothing_of_it_is_left(model, tmp_path, monkeypatch):
+    temporary, data, zipped = tmp_path / "temporary", tmp_path / "data", tmp_path / "tiny-zip.zip"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for file in model.iterdir():
+            archive.write(file, f"tiny/{file.name}")
+    path = tiny_package.photograph(tmp_path / "eye.png", diameter=300)
+
+    def predicted_model(client):
+        found = client.wait(client.submit(path).id, seconds=60.0)
+        return found.response["result"]["model"]
+
+    with serving(data, zipped, "--workers", "2") as (process, address):
+        client = Client(address)
+        before = predicted_model(client)
+        for worker in workers_of(process):
+            os.kill(worker, signal.SIGKILL)
+        zipped.rename(tmp_path / "moved.zip")
+        assert predicted_model(client) == before
+        assert before["name"] == "tiny"
+        assert before["sha256"] == models.load(model).digest
+        assert not list(temporary.iterdir())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert not list((data / "incoming").iterdir())
+
+    with serving(data, tmp_path / "moved.zip") as (process, address):
+        process.kill()
+        process.wait()
+    with serving(data, model) as (process, address):
+        assert not list((data / "incoming").iterdir())
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,16 @@ It needs only the standard library.
 import contextlib
 import http.client
 import json
-import shutil
+import os
+import re
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from foveate.errors import ServerError
@@ -31,7 +34,12 @@ from foveate.paths import valid_path
 State = Literal["queued", "looking", "done", "failed"]
 
 LONG_POLL_SECONDS = 20.0
-"""Seconds that the server may wait for a result before it responds to a request."""
+"""Longest time that the server may wait for a result before it responds to a request, seconds."""
+
+CHUNK_BYTES = 1 << 20
+"""Bytes of a download that are read at once."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,26 +105,20 @@ class Client:
         patience: seconds to repeat a request while the queue is full.
 
     Raises:
-        ServerError: the address is invalid.
+        ServerError: the address, the token or the timeout is invalid.
     """
 
     def __init__(
         self, address: str, *, token: str | None = None, timeout: float = 60.0, patience: float = 600.0
     ) -> None:
-        parts = urlsplit(address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ServerError(
-                f"{address!r} is no address of a server; give one such as http://127.0.0.1:8000"
-            )
-        self._host, self._port = parts.hostname, parts.port
-        self._connection_type = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        self._address = address
-        self._prefix = parts.path.rstrip("/")
+        self._address = address.strip()
+        is_encrypted, self._host, self._port, self._prefix = _address_parts(self._address)
+        self._connection_type = http.client.HTTPSConnection if is_encrypted else http.client.HTTPConnection
         self._headers = {"Connection": "close"}
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+            self._headers["Authorization"] = f"Bearer {_valid_token(token)}"
+        if not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise ServerError(f"timeout is {timeout:g}; give a finite number of seconds, more than 0")
         self._timeout = timeout
         self._patience = patience
 
@@ -132,18 +134,17 @@ class Client:
             ServerError: it is refused, or the file cannot be read.
         """
         path = Path(path)
-        headers = {"Content-Type": "application/octet-stream", "Foveate-Name": quote(path.name, safe="")}
+        name = quote(path.name, safe="", errors="surrogateescape")  # bytes that are no UTF-8 as they are
+        headers = {"Content-Type": "application/octet-stream", "Foveate-Name": name}
         route = "/api/photographs?" + urlencode(
-            {"field": field} | ({} if batch is None else {"batch": batch})
+            {"field": field} | ({} if batch is None else {"batch": batch}), errors="replace"
         )
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                with valid_path(path).open("rb") as file:
-                    size = {"Content-Length": str(path.stat().st_size)}
-                    return _photograph(self._request_json("POST", route, file, headers | size))
-            except OSError as error:
-                raise ServerError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+                with _open_upload(path) as upload:
+                    size = {"Content-Length": str(upload.size)}
+                    return self._request("POST", route, _photograph, upload, headers | size)
             except ServerError as error:
                 if error.status != 429 or time.monotonic() + error.retry_after > deadline:
                     raise
@@ -155,19 +156,20 @@ class Client:
         Raises:
             ServerError: there is no such photograph.
         """
-        return _photograph(self._request_json("GET", f"/api/photographs/{_quoted(id)}"))
+        return self._request("GET", f"/api/photographs/{_quoted(id)}", _photograph)
 
     def wait(self, id: str, *, seconds: float = 3600.0) -> ServerPhotograph:
-        """Wait until a photograph is done.
+        """Wait until a photograph is done, however short the client's `timeout` is.
 
         Raises:
             ServerError: it failed, it was deleted, or it is not done after `seconds`.
         """
         deadline = time.monotonic() + seconds
+        longest = min(LONG_POLL_SECONDS, self._timeout / 2)  # the server is silent meanwhile
         while True:
-            remaining = max(0.0, min(LONG_POLL_SECONDS, deadline - time.monotonic()))
-            photograph = _photograph(
-                self._request_json("GET", f"/api/photographs/{_quoted(id)}?wait={remaining:.1f}")
+            remaining = max(0.0, min(longest, deadline - time.monotonic()))
+            photograph = self._request(
+                "GET", f"/api/photographs/{_quoted(id)}?wait={remaining:.3f}", _photograph
             )
             if photograph.state == "done":
                 return photograph
@@ -192,8 +194,7 @@ class Client:
         parameters = {"sort": sort, "order": order, "limit": "1000"} | (
             {} if batch is None else {"batch": batch}
         )
-        entries = self._all_pages("/api/photographs", "photographs", parameters)
-        return tuple(_photograph(entry) for entry in entries)
+        return self._all_pages("/api/photographs", "photographs", parameters, _photograph)
 
     def regions(
         self, id: str, *, lesion: str | None = None, threshold: float | None = None
@@ -211,8 +212,7 @@ class Client:
         parameters = {"limit": "5000"}
         parameters |= {} if lesion is None else {"lesion": lesion}
         parameters |= {} if threshold is None else {"threshold": repr(threshold)}
-        entries = self._all_pages(f"/api/photographs/{_quoted(id)}/regions", "regions", parameters)
-        return tuple(_region(entry) for entry in entries)
+        return self._all_pages(f"/api/photographs/{_quoted(id)}/regions", "regions", parameters, _region)
 
     def choose(self, id: str, thresholds: Mapping[str, float]) -> ServerPhotograph:
         """Set thresholds of a photograph; lesions that are not named get the model's.
@@ -220,12 +220,13 @@ class Client:
         Raises:
             ServerError: it is not done, or a threshold is out of range.
         """
-        return _photograph(
-            self._send_json("PATCH", f"/api/photographs/{_quoted(id)}", {"thresholds": dict(thresholds)})
-        )
+        body = {"thresholds": dict(thresholds)}
+        return self._send_json("PATCH", f"/api/photographs/{_quoted(id)}", body, _photograph)
 
     def download(self, id: str, to: str | Path, *, parts: Sequence[str] = ()) -> None:
         """Save a photograph's files, as `foveate predict` writes them, as a ZIP archive.
+
+        The file appears only when all of it has arrived; an earlier one of that name stays until then.
 
         Args:
             id: of the photograph.
@@ -233,17 +234,29 @@ class Client:
             parts: such as 'masks', 'overlays'; all if empty.
 
         Raises:
-            ServerError: it is not done, or the file cannot be written.
+            ServerError: it is not done, the file does not arrive whole, or it cannot be written.
         """
-        query = "?" + urlencode({"parts": ",".join(parts)}) if parts else ""
+        query = "?" + urlencode({"parts": ",".join(parts)}, errors="replace") if parts else ""
         partial = Path(f"{to}.part")
         route = f"/api/photographs/{_quoted(id)}/download{query}"
-        try:
-            with self._open("GET", route, None, {}) as response, valid_path(partial).open("wb") as file:
-                shutil.copyfileobj(response, file)
-            partial.replace(to)
-        except OSError as error:
-            raise ServerError(f"{to}: cannot be written ({error.strerror}); choose another place") from error
+        with self._open("GET", route, None, {}) as response:
+            try:
+                with valid_path(partial).open("wb") as file:
+                    for chunk in self._chunks(response):
+                        file.write(chunk)
+                if not zipfile.is_zipfile(partial):
+                    raise ServerError(
+                        f"{self._address}: sent no complete ZIP archive; try again, or check the address"
+                    )
+                partial.replace(to)
+            except OSError as error:
+                _remove(partial)
+                raise ServerError(
+                    f"{to}: cannot be written ({error.strerror}); choose another place"
+                ) from error
+            except BaseException:
+                _remove(partial)
+                raise
 
     def batch(self, name: str) -> str:
         """Create a batch and return its identifier.
@@ -251,8 +264,7 @@ class Client:
         Raises:
             ServerError: the server refuses.
         """
-        identifier: str = self._send_json("POST", "/api/batches", {"name": name})["id"]
-        return identifier
+        return self._send_json("POST", "/api/batches", {"name": name}, _identifier)
 
     def delete(self, id: str) -> None:
         """Delete a photograph and its results.
@@ -260,71 +272,225 @@ class Client:
         Raises:
             ServerError: there is no such photograph.
         """
-        self._request_json("DELETE", f"/api/photographs/{_quoted(id)}")
+        self._request("DELETE", f"/api/photographs/{_quoted(id)}", lambda answer: None)
 
-    def _send_json(self, method: str, route: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        return self._request_json(
-            method, route, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+    def _send_json(self, method: str, route: str, body: Mapping[str, Any], parse: Callable[[Any], T]) -> T:
+        """Send JSON, and return what `parse` makes of the JSON of the answer."""
+        headers = {"Content-Type": "application/json"}
+        return self._request(method, route, parse, json.dumps(body).encode(), headers)
 
-    def _all_pages(self, route: str, key: str, parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
-        """Return the entries of a list that the server returns in pages."""
-        entries: list[Mapping[str, Any]] = []
+    def _all_pages(
+        self, route: str, key: str, parameters: Mapping[str, str], parse: Callable[[Any], T]
+    ) -> tuple[T, ...]:
+        """Return what `parse` makes of the entries of a list that the server returns in pages."""
+        entries: list[T] = []
+
+        def parse_page(answer: Any) -> tuple[list[T], int]:  # noqa: ANN401 JSON has any type
+            return [parse(entry) for entry in answer[key]], int(answer["total"])
+
         while True:
-            query = urlencode({**parameters, "offset": str(len(entries))})
-            page = self._request_json("GET", f"{route}?{query}")
-            entries += page[key]
-            if not page[key] or len(entries) >= page["total"]:
-                return entries
+            query = urlencode({**parameters, "offset": str(len(entries))}, errors="replace")
+            page, total = self._request("GET", f"{route}?{query}", parse_page)
+            entries += page
+            if not page or len(entries) >= total:
+                return tuple(entries)
 
-    def _request_json(
+    def _request(
         self,
         method: str,
         route: str,
-        body: bytes | IO[bytes] | None = None,
+        parse: Callable[[Any], T],
+        body: "bytes | _Upload | None" = None,
         headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Any:  # noqa: ANN401 JSON has any type
-        """Return the JSON of a response; None if it is empty."""
-        with self._open(method, route, body, headers) as response:
-            content = response.read()
-        return json.loads(content) if content else None
-
-    def _open(
-        self, method: str, route: str, body: bytes | IO[bytes] | None, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        """Return a response that is not an error; closing it closes its connection.
+    ) -> T:
+        """Return what `parse` makes of the JSON of a response; of None if the response is empty.
 
         Raises:
-            ServerError: the server cannot be reached, or the response is an error.
+            ServerError: the server cannot be reached, or its response is an error, cut off or of another
+                form.
+        """
+        with self._open(method, route, body, headers) as response:
+            content = b"".join(self._chunks(response))
+        try:
+            return parse(json.loads(content) if content else None)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ServerError(
+                f"{self._address}: the answer is not that of a Foveate server of this version; check the "
+                "address, and that both have the same version"
+            ) from error
+
+    def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Yield the body of a response.
+
+        Raises:
+            ServerError: the connection ends before the body does.
+        """
+        while True:
+            try:
+                chunk = response.read(CHUNK_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise self._cut_off(_reason(error)) from error
+            if not chunk:
+                break
+            yield chunk
+        if response.length:  # http.client reports this only where a whole body is read at once
+            raise self._cut_off(f"{response.length:,} bytes are missing")
+
+    def _cut_off(self, reason: str) -> ServerError:
+        return ServerError(f"{self._address}: the answer was cut off ({reason}); try again")
+
+    @contextlib.contextmanager
+    def _open(
+        self, method: str, route: str, body: "bytes | _Upload | None", headers: Mapping[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Yield a response that states success; the connection is closed afterwards.
+
+        Raises:
+            ServerError: the server cannot be reached, or the response is an error or a redirection.
         """
         connection = self._connection_type(self._host, self._port, timeout=self._timeout)
-        try:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
-                connection.request(method, self._prefix + route, body, {**self._headers, **headers})
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise ServerError(
-                f"{self._address}: cannot be reached ({error}); is the server running?"
-            ) from error
-        if response.status < 400:
-            return response
-        with response:
-            raise _server_error(response)
+        with contextlib.closing(connection):
+            try:
+                connection.connect()
+                with contextlib.suppress(
+                    BrokenPipeError, ConnectionResetError
+                ):  # refused before all was sent
+                    connection.request(method, self._prefix + route, body, {**self._headers, **headers})
+                response = connection.getresponse()
+            except (
+                OSError,
+                http.client.HTTPException,
+                UnicodeError,
+            ) as error:  # UnicodeError: no host's name
+                raise ServerError(
+                    f"{self._address}: cannot be reached ({_reason(error)}); is the server running?"
+                ) from error
+            with response:
+                if response.status >= 400:
+                    raise _server_error(response)
+                if not 200 <= response.status < 300:
+                    raise self._redirection(response)
+                yield response
+
+    def _redirection(self, response: http.client.HTTPResponse) -> ServerError:
+        """Return the error for a response that is neither a success nor an error."""
+        to = " ".join(response.headers.get("Location", "").split())
+        return ServerError(
+            f"{self._address}: redirects to {to}; give the address of the server that is there"
+            if to
+            else f"{self._address}: answers {response.status} {response.reason}; check the address",
+            status=response.status,
+        )
+
+
+class _Upload:
+    """A file whose content is sent; an error in reading it is not taken for one of the connection."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+        """Bytes."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            ServerError: the file cannot be read.
+        """
+        with _reading(self._path):
+            return self._file.read(size)
+
+
+@contextlib.contextmanager
+def _open_upload(path: Path) -> Iterator[_Upload]:
+    """Yield an open file, to be sent.
+
+    Raises:
+        ServerError: the file cannot be read.
+    """
+    with _reading(path):
+        file = valid_path(path).open("rb")
+    with file:
+        yield _Upload(path, file)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors within the block into a ServerError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ServerError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if that is possible."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a null character
+        path.unlink()
+
+
+def _address_parts(address: str) -> tuple[bool, str, int, str]:
+    """Return whether an address is encrypted, its host, its port and its path without a last slash.
+
+    Raises:
+        ServerError: it is no address of a server.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # no number as a port, no IPv6 address in brackets
+        host = None
+    if (
+        not host
+        or re.search(r"[\s\x00-\x1f\x7f]", host)
+        or parts.scheme not in {"http", "https"}
+        or not re.fullmatch(r"[!-~]*", parts.path)
+    ):
+        raise ServerError(f"{address!r} is no address of a server; give one such as http://127.0.0.1:8000")
+    is_encrypted = parts.scheme == "https"
+    default = http.client.HTTPS_PORT if is_encrypted else http.client.HTTP_PORT
+    return is_encrypted, host, default if port is None else port, parts.path.rstrip("/")
+
+
+def _valid_token(token: str) -> str:
+    """Return a token without the spaces and the line end of the file that it was read from.
+
+    Raises:
+        ServerError: no HTTP header can hold it.
+    """
+    token = token.strip()
+    try:
+        token.encode("latin-1")
+    except UnicodeEncodeError:
+        is_valid = False
+    else:
+        is_valid = token.isprintable() and token != ""
+    if not is_valid:
+        raise ServerError("the token is empty, or holds characters that no token has; check where it is from")
+    return token
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of a network error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _server_error(response: http.client.HTTPResponse) -> ServerError:
     """Return the error that a response states."""
-    content = response.read()
     try:
-        error = json.loads(content)["error"]
-        message, code = str(error["message"]), str(error["code"])
-    except (ValueError, KeyError, TypeError):
+        error = json.loads(response.read())["error"]
+        message, code = " ".join(str(error["message"]).split()), str(error["code"])
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError):
         message, code = f"{response.status} {response.reason}", "unknown"
     delay = response.headers.get("Retry-After", "")
     return ServerError(
-        message, status=response.status, code=code, retry_after=float(delay) if delay.isdigit() else 1.0
+        message, status=response.status, code=code, retry_after=float(delay) if delay.isdecimal() else 1.0
     )
+
+
+def _identifier(answer: Mapping[str, Any]) -> str:
+    return str(answer["id"])
 
 
 def _photograph(response: Mapping[str, Any]) -> ServerPhotograph:
@@ -361,4 +527,4 @@ def _region(entry: Mapping[str, Any]) -> ServerRegion:
 
 
 def _quoted(identifier: str) -> str:
-    return quote(identifier, safe="")
+    return quote(identifier, safe="", errors="replace")

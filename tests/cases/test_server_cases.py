@@ -611,7 +611,7 @@ def test_downloads_that_wait_for_the_io_worker_leave_threads_for_the_page(model,
         client = Client(f"http://{address[0]}:{address[1]}")
         (tmp_path / "eye.png").write_bytes(picture())
         photograph = f"/api/photographs/{client.wait(client.submit(tmp_path / 'eye.png').id).id}"
-        client._send_json("PATCH", photograph, {"thresholds": {"EX": 0.3}})
+        client._send_json("PATCH", photograph, {"thresholds": {"EX": 0.3}}, dict)
         io_worker.hold.clear()
         waiting = pool.submit(ask, address, f"{photograph}/download")
         end = time.monotonic() + 30

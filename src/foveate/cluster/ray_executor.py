@@ -98,22 +98,22 @@ class WorkerActor:
         self._name = name
         self._assignment = assignment
         self._worker: ShardWorker | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="foveate-")
 
     def open_model(self, files: PackageFiles) -> WorkerReady:
         """Open the model, unless it is open already, and return the event that the worker is ready.
 
-        It is not part of the constructor, so that an error reaches the driver unchanged.
+        It is not part of the constructor, so that an error reaches the driver unchanged. The model's files
+        are deleted as soon as it is open, since actors are killed in the end.
         """
         if self._worker is None:
-            self._worker = ShardWorker(self._name, self._assignment, files.unpack(Path(self._folder.name)))
+            with tempfile.TemporaryDirectory(prefix="foveate-", ignore_cleanup_errors=True) as folder:
+                self._worker = ShardWorker(self._name, self._assignment, files.unpack(Path(folder)))
         return self._worker.ready_event()
 
     def close(self) -> None:
         """Remove scratch files."""
         if self._worker is not None:
             self._worker.close()
-        self._folder.cleanup()
 
     def process(self, shard: Shard) -> ShardResult | None:
         """Process a shard; return None if this process has just replaced one that died."""

@@ -106,6 +106,26 @@ def load(where: str | Path = DEFAULT) -> Package:
     )
 
 
+def unpack(where: str | Path, folder: Path) -> str | Path:
+    """Return a model that other processes can open: of a zip, its files in `folder`; any other as it is.
+
+    The caller removes the folder. A process that opens the zip itself, and is killed, leaves the files that
+    it has unpacked.
+
+    Args:
+        where: name of a shipped package, a package's folder, or a zip of one.
+        folder: folder for the files of a zip; it does not exist yet.
+
+    Raises:
+        PackageError: the zip is no whole package, or cannot be unpacked; no folder is left.
+    """
+    path = Path(where)
+    if (isinstance(where, str) and where in shipped()) or not is_file(path):
+        return where
+    _open_unpacked(path, folder)
+    return folder
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json, with the digests of all other files, into a package's folder. The write is atomic.
 
@@ -197,14 +217,23 @@ def _require_whole(folder: Path, digests: Mapping[str, str], remedy: str) -> Non
 def _open_zip(path: Path) -> Package:
     """Unpack a zip to a temporary folder and open that; the folder is deleted together with the package."""
     folder = Path(tempfile.mkdtemp(prefix="foveate-"))
-    try:
-        _unpack(path, folder)
-        package = _open(folder, f"zip {display_path(path)} again from a complete package")
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+    package = _open_unpacked(path, folder)
     weakref.finalize(package, shutil.rmtree, folder, ignore_errors=True)
     return package
+
+
+def _open_unpacked(path: Path, folder: Path) -> Package:
+    """Unpack a zip to a folder, which is created if it is missing, and open that.
+
+    Raises:
+        PackageError: the zip is no whole package, or cannot be unpacked; no folder is left.
+    """
+    try:
+        _unpack(path, folder)
+        return _open(folder, f"zip {display_path(path)} again from a complete package")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -214,6 +243,7 @@ def _unpack(path: Path, folder: Path) -> None:
     plain name from the manifest, so that nothing can be written elsewhere.
     """
     try:
+        folder.mkdir(exist_ok=True)
         with zipfile.ZipFile(path) as archive:
             tops = [name.removesuffix(MANIFEST) for name in archive.namelist() if name.endswith(MANIFEST)]
             tops = [top for top in tops if top == "" or (top.count("/") == 1 and top.endswith("/"))]

@@ -76,6 +76,7 @@ class Options:
     data: Path
     """Folder that holds everything the server stores; it is created if it is missing."""
     model: str | Path = models.DEFAULT
+    """Name of a shipped package, a package's folder, or a zip of one."""
     engine: EngineName | None = None
     precision: Precision | None = None
     threads: int | None = None

@@ -6,12 +6,13 @@ Ignores: HTTP.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
+from foveate import models
 from foveate.server.errors import not_found
 from foveate.server.exports.downloads import Exports
 from foveate.server.exports.report import Reports
@@ -145,7 +146,8 @@ def start(
     """
     with contextlib.ExitStack() as opened:
         data_dir = opened.enter_context(contextlib.closing(DataDir(options.data)))
-        workers = opened.enter_context(contextlib.closing(spawn(options)))
+        model_files = models.unpack(options.model, data_dir.model)  # not by workers: they end by being killed
+        workers = opened.enter_context(contextlib.closing(spawn(replace(options, model=model_files))))
         workers.io_worker.handshake()
         model, *_ = [worker.handshake() for worker in workers.inference_workers]
         assert model is not None

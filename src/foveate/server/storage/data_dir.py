@@ -6,6 +6,7 @@ Ignores: what the files hold.
 DATA/foveate.sqlite3                     the queue, the results' figures, every correction
 DATA/lock                                held by the one server that uses the folder
 DATA/incoming/                           uploads under way; empty when the server starts
+              model/                     the files of a model that was given as a zip, while the server runs
 DATA/photographs/<id>/upload             the file as it was sent
                      /photo.tiles        its tiles            /thumbnail.jpg
                      /results/           what `foveate predict` writes
@@ -102,6 +103,8 @@ class DataDir:
         self.data = data
         self.photographs = data / "photographs"
         self.incoming = data / "incoming"
+        self.model = self.incoming / "model"
+        """Folder for the files of a model that is given as a zip; removed when a server starts or ends."""
         self._gone = data / "gone"
         self._unknown = data / "unknown"
         for folder in (self.photographs, self.incoming, self._gone):
@@ -136,7 +139,8 @@ class DataDir:
             )
 
     def close(self) -> None:
-        """Release the folder, so that another server may use it."""
+        """Remove the files of the model, and release the folder, so that another server may use it."""
+        shutil.rmtree(self.model, ignore_errors=True)
         self._lock.close()
 
     @property
