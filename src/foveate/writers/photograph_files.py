@@ -77,6 +77,31 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
     return row if row is not None and _is_complete(out, request, row) else None
 
 
+def stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
+    """Return the row of an existing result of the same request, all of whose files exist, or None.
+
+    Unlike `reusable_row`, it does not compare the photograph, which need not be readable.
+
+    Args:
+        out: the output folder.
+        request: the current request.
+    """
+    content = _read_json(out, request.key)
+    return None if content is None else reusable_row(out, request, content["photograph"]["sha256"])
+
+
+def stored_digest(out: Path, key: str) -> str | None:
+    """Return the SHA-256 of the photograph that an existing result belongs to; None if there is no result."""
+    content = _read_json(out, key)
+    return None if content is None else tables.row_of(content, key).digest
+
+
+def digest_from_json(text: bytes, key: str) -> str | None:
+    """Return the same from a result's regions' JSON; None if it is not ours."""
+    content = _parse_json(text, key)
+    return None if content is None else tables.row_of(content, key).digest
+
+
 def differences(
     out: Path, request: PredictRequest, photograph_digest: Callable[[], str | None]
 ) -> tuple[str, ...]:
