@@ -256,6 +256,16 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_address_is_no_folder_for_results(model, result, eye, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    for write in (result.save, lambda out: model.predict(eye, out)):
+        with pytest.raises(OutputError, match=r"^s3://bucket/out: is no folder of this machine; give a path"):
+            write("s3://bucket/out")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_array_of_pixels_is_a_photograph(model, tmp_path):
     pixels = tiny_package.fundus(seed=4)
 

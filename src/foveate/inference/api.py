@@ -33,6 +33,7 @@ from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
+from foveate.paths import display_path
 from foveate.types import Decision, Field, LevelMap, Photograph, Region
 from foveate.writers import (
     DicomRequest,
@@ -131,14 +132,15 @@ class Model:
             FoveateError: as in `batch.run`. A photograph that fails raises no error; the report lists it.
             SettingError: workers is below 1.
         """
+        folder = _local_folder(out)
         check_settings(self.package, settings)
         texts = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-        count = len(photographs.list_files(texts, without=Path(out)).photographs)
+        count = len(photographs.list_files(texts, without=folder).photographs)
         engine, *more_engines = self._worker_engines(min(workers, count))
         return batch.run(
             BatchJob(
                 paths=texts,
-                out=Path(out),
+                out=folder,
                 package=self.package,
                 engine=engine,
                 more_engines=more_engines,
@@ -285,7 +287,7 @@ class Result:
             OutputError: the folder cannot be written, or it holds another photograph of that name, or results
                 of another model or with other settings.
         """
-        segmentation, folder = self.segmentation, Path(out)
+        segmentation, folder = self.segmentation, _local_folder(out)
         result_name = _result_name(segmentation.photograph, name)
         request = batch.predict_request(
             result_name,
@@ -362,6 +364,19 @@ def load(
         open_worker_engine=open_worker_engine,
         threads=threads,
     )
+
+
+def _local_folder(out: str | Path) -> Path:
+    """Return the path of a folder for results.
+
+    Raises:
+        OutputError: it is an address, such as 's3://bucket/results', of which Path would make a local folder.
+    """
+    if "://" in str(out):
+        raise OutputError(
+            f"{display_path(out)}: is no folder of this machine; give a path, or use predict --on local"
+        )
+    return Path(out)
 
 
 def _result_name(photograph: Photograph, name: str | None) -> str:
