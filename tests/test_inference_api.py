@@ -14,6 +14,7 @@ import pytest
 import tiny_package
 
 import foveate
+from foveate import photographs
 from foveate.errors import LesionError, OutputError, PackageError, SettingError
 from foveate.inference.settings import Settings
 
@@ -123,6 +124,18 @@ def test_results_of_one_model_and_setting_may_share_a_folder(model, eye, tmp_pat
 
     with (tmp_path / "out" / "summary.csv").open(newline="") as file:
         assert [row["photograph"] for row in csv.DictReader(file)] == ["a", "b"]
+
+
+def test_saved_results_are_not_listed_as_photographs(result, tmp_path):
+    clinic = tmp_path / "clinic"
+    tiny_package.photograph(clinic / "left.png", seed=1)
+    (clinic / "index.html").write_text("<title>My clinic</title>")  # not ours
+    result.save(clinic / "out")
+
+    listed = photographs.list_files([str(clinic)])
+
+    assert [file.name for file in listed.photographs] == ["left"]
+    assert listed.result_folders == 1
 
 
 def test_saving_twice_gives_the_same_files_as_saving_once(result, tmp_path):
