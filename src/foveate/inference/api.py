@@ -20,7 +20,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from foveate import models, photographs, templates, writers
+from foveate import atomic_files, models, photographs, templates, writers
 from foveate.analysis import regions
 from foveate.choices import Device, Effort, EngineName, Part, Precision
 from foveate.engines import Engine
@@ -52,6 +52,10 @@ NOTEBOOK_SIDE = 960
 
 NOTEBOOK_QUALITY = 80
 """JPEG quality of that picture. It is stored in the notebook, and takes some 100 kB."""
+
+LEFTOVER_SECONDS = 3600.0
+"""Age from which an unfinished file in a folder is that of a killed process and is removed. Our choice: no
+file takes so long to write."""
 
 NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 """No thresholds of the user: the package's own apply."""
@@ -272,8 +276,9 @@ class Result:
         """Write maps, masks, overlay and tables of this photograph, as `foveate predict` does.
 
         The folder may hold results of other photographs, if the same model made them with the same settings;
-        the summary and the page then show all of them. Saving a photograph again replaces its results. No
-        run.json is written, because there was no run.
+        the summary and the page then show all of them. Saving a photograph again replaces its results.
+        Several threads or processes may save different photographs at the same time. No run.json is written,
+        because there was no run.
 
         Args:
             out: folder of the results; it is created if necessary.
@@ -298,14 +303,23 @@ class Result:
             objects=objects,
         )
         dicom_extra.require_source(segmentation.photograph, request)
-        writers.prepare(folder)
+        writers.prepare(folder, min_age=LEFTOVER_SECONDS)
         origin = segmentation.photograph.origin
-        existing = writers.existing_rows(
-            folder, request, segmentation.photograph.digest, None if origin is None else origin.frame
-        )
+        frame = None if origin is None else origin.frame
+
+        def existing_rows() -> tuple[SummaryRow, ...]:
+            return writers.existing_rows(folder, request, segmentation.photograph.digest, frame)
+
+        existing_rows()  # refuses a folder before anything is written to it
         row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
-        rows = sorted((*existing, row), key=lambda row: row.name)
-        writers.write_summary(folder, rows, self.lesions, request.provenance)
+        with atomic_files.exclusive(folder):  # others may have saved photographs meanwhile
+            try:
+                others = existing_rows()
+            except OutputError:  # with other settings: nothing is mixed
+                writers.clear(folder, request.key, self.lesions)
+                raise
+            rows = sorted((*others, row), key=lambda row: row.name)
+            writers.write_summary(folder, rows, self.lesions, request.provenance)
         return row
 
     @cached_property

@@ -49,16 +49,21 @@ class _LesionOutput:
     """Pixels for DICOM objects, if they are requested."""
 
 
-def prepare(out: Path) -> None:
+def prepare(out: Path, *, min_age: float = 0.0) -> None:
     """Create the output folder, check that it can be written, and remove unfinished files of a killed run.
+
+    Args:
+        out: the output folder.
+        min_age: leave unfinished files that were changed less than this many seconds ago.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     atomic_files.require_writable(out)
-    atomic_files.remove_leftovers(out, deep=False)  # it may hold other files: search only our folders
+    # it may hold other files: search only our folders
+    atomic_files.remove_leftovers(out, deep=False, min_age=min_age)
     for folder in result_paths.FOLDERS:
-        atomic_files.remove_leftovers(out / folder)
+        atomic_files.remove_leftovers(out / folder, min_age=min_age)
 
 
 def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow | None:
