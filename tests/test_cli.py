@@ -198,6 +198,39 @@ def test_a_misspelt_option_is_exit_code_2_and_one_line(foveate, tmp_path, line):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate --data photos --out s3://bucket/x",
+        "data check photos --out s3://bucket/x",
+        "data split photos --out s3://bucket/x",
+        "dicom pull http://host --study 1 --out s3://bucket/x",
+        "dicom watch http://host --out s3://bucket/x",
+        "dicom key s3://bucket/x",
+        "train tiny-task --data photos --out s3://bucket/x",
+        "release tiny-task --data photos --run run --to s3://bucket/x",
+        "release tiny-task --data photos --run s3://bucket/x --to to",
+        "programme tiny-task --data photos --fold 1 --out s3://bucket/x",
+        "compare tiny-task --data photos --out s3://bucket/x",
+        "compare tiny-task --data photos --out out --run s3://bucket/x",
+        "serve --data s3://bucket/x",
+    ],
+)
+def test_an_address_where_a_command_writes_to_this_machine_is_exit_code_2(
+    foveate, tmp_path, monkeypatch, line
+):
+    monkeypatch.chdir(tmp_path)
+
+    code, out, err = foveate(*line.split())
+
+    assert (code, out) == (2, "")
+    assert err == (
+        "foveate: s3://bucket/x: is not on this machine; give a path. Only predict --on uses buckets. "
+        "See foveate --help.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("line", ["bogus", "predict photos", "models show", "models bogus", "--bogus"])
 def test_an_unknown_or_incomplete_command_is_exit_code_2(foveate, line):
     code, out, err = foveate(*line.split())

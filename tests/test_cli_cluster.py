@@ -88,6 +88,8 @@ def test_a_plan_prints_the_cost_of_a_run_and_writes_nothing(foveate, eyes, tmp_p
         ("eyes --tries 2", "--tries is for a run by workers"),
         ("eyes --shard 1/2", "--shard is for a run by workers"),
         ("eyes --on local --shard 1/2", "--shard needs --resume"),
+        ("s3://bucket/eyes", "s3://bucket/eyes: buckets need workers; give --on local"),
+        ("gs://bucket/eyes", "gs://bucket/eyes: is not on this machine"),
         ("eyes --on local --dicom seg", "--dicom: workers write no DICOM objects"),
         *[
             (f"eyes --on local --resume --shard {text}", "give I/N")
@@ -103,6 +105,29 @@ def test_contradictory_options_are_exit_code_2(foveate, eyes, monkeypatch, line,
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (
+            "s3://bucket/out",
+            "--out s3://bucket/out: buckets need workers; give --on local or --on ray://HOST",
+        ),
+        ("gs://bucket/out", "--out gs://bucket/out: is not on this machine; give a path"),
+    ],
+)
+def test_a_bucket_for_results_without_workers_is_refused_and_no_folder_is_made(
+    foveate, eyes, monkeypatch, out, message
+):
+    monkeypatch.chdir(eyes.parent)
+
+    code, printed, err = foveate("eyes", out=out)
+
+    assert (code, printed) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert [path.name for path in eyes.parent.iterdir()] == ["eyes"]
 
 
 @pytest.mark.parametrize(

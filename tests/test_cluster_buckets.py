@@ -42,7 +42,7 @@ def test_all_but_hidden_objects_are_listed_with_their_size(store, address):
     assert paths(store, exclude="elsewhere") == sorted(by_path)
 
 
-@pytest.mark.parametrize("mark", ["run.json", "metrics.json", "check.json"])
+@pytest.mark.parametrize("mark", ["run.json", "metrics.json", "check.json", "manifest/order.json"])
 def test_results_of_an_earlier_run_are_left_out_on_request(store, mark):
     for path in ("a.png", "r1/maps/a_EX.png", "r1/overlays/a.jpg", "r10/b.png", "monday/r2/z.png"):
         store.write(path, b"x")

@@ -18,9 +18,11 @@ from tiny_cluster import (
     success,
 )
 
+from foveate import photographs
 from foveate.cluster import Placement, driver, event_log
 from foveate.cluster.executors import WorkerLost
 from foveate.cluster.inventory import Share
+from foveate.cluster.job import list_photographs
 from foveate.cluster.worker import failure_entry
 from foveate.errors import ClusterError, LesionError, OutputError, PhotographError, SettingError
 from foveate.inference import api
@@ -471,3 +473,20 @@ def test_progress_never_decreases_and_ends_with_all_photographs(forty_files, mod
     assert [status.done for status in statuses] == sorted(status.done for status in statuses)
     assert statuses[-1].done == statuses[-1].total == 40
     assert statuses[-1].seconds_left == 0 or statuses[-1].rate == 0
+
+
+def test_the_results_of_a_part_of_a_run_are_not_listed_as_photographs(model, tmp_path):
+    source = tmp_path / "source"
+    for number in range(2):
+        tiny_package.photograph(source / f"eye{number}.png", seed=number)
+    first = source / "out"
+    driver.run(cluster_job(source, first, model, resume=True, share=Share(index=1, of=1)), one_worker)
+    for name in ("run.json", "index.html", "summary.csv", "summary.parquet"):  # as after an interruption
+        (first / name).unlink()
+
+    files = photographs.list_files([str(source)])
+    with list_photographs(cluster_job(source, tmp_path / "elsewhere", model)) as inventory:
+        listed = [item.name for item in inventory.pending()]
+
+    assert [file.name for file in files.photographs] == ["eye0", "eye1"] == listed
+    assert files.result_folders == 1

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 import tiny_cluster
@@ -212,3 +213,25 @@ def test_the_base_imports_no_ray():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("source", ["photos", "s3://bucket/photos"])
+def test_actors_get_whole_paths_because_they_run_in_another_folder(model, tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    sent = []
+
+    class Executor:
+        def __init__(self, assignment, package, workers):
+            sent.append(assignment)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(ray_executor, "RayExecutor", Executor)
+    monkeypatch.setattr(ray_executor, "cluster_connection", lambda on, processors: nullcontext())
+    job = cluster_job(source, "results", model)
+    with Placement(on="ray://auto").start_executor(make_assignment(job), job.package):
+        pass
+
+    assert sent[0].source == (source if "://" in source else str(tmp_path / "photos"))
+    assert sent[0].target == str(tmp_path / "results")

@@ -69,6 +69,20 @@ def test_an_existing_result_is_not_written_again(opened, tmp_path):
     assert written.stat().st_mtime_ns == before
 
 
+def test_a_result_of_a_photograph_that_cannot_be_read_now_is_kept(model, tmp_path):
+    photograph = tiny_package.photograph(tmp_path / "in" / "eye.png", seed=1)
+    job = cluster_job(tmp_path / "in", tmp_path / "out", model)
+    with closing(ShardWorker("w1", make_assignment(job), job.package)) as worker:
+        worker.process(shard("eye.png"))
+        before = results(tmp_path / "out")
+        photograph.unlink()
+        photograph.symlink_to("/nowhere/share/eye.png")  # as on a share that is gone
+        (entry,) = worker.process(shard("eye.png", has_result=True)).entries
+
+    assert entry.row.error.endswith("; its earlier result is kept")
+    assert results(tmp_path / "out") == before
+
+
 def test_a_bug_fails_only_the_photograph_that_brings_it_out(opened, eyes, monkeypatch):
     def broken(*arguments):
         raise ZeroDivisionError("by\nzero")
@@ -177,6 +191,42 @@ def test_a_result_in_a_bucket_is_reused_or_made_again(bucket, model, tmp_path):
         worker.process(shard(GOOD, has_result=True))
     files = [file.path for file in open_store(f"{bucket}/out").list_files()]
     assert files == []  # the earlier result was of another photograph
+
+
+@pytest.mark.xdist_group("s3")
+def test_a_result_in_a_bucket_is_kept_until_it_is_replaced(s3, eyes, model, tmp_path, monkeypatch):
+    source = tmp_path / "in"
+    photograph = tiny_package.photograph(source / "eye.png", seed=1)
+    target = f"{s3}/{secrets.token_hex(4)}"
+
+    def stored():
+        store = open_store(target)
+        return {file.path: store.read(file.path) for file in store.list_files()}
+
+    job = cluster_job(source, target, model)
+    with closing(ShardWorker("w1", make_assignment(job), job.package)) as worker:
+        worker.process(shard("eye.png"))
+        whole = stored()
+        content = photograph.read_bytes()
+        photograph.unlink()
+        photograph.symlink_to("/nowhere/share/eye.png")  # as on a share that is gone
+        (entry,) = worker.process(shard("eye.png", has_result=True)).entries
+        assert entry.row.status == "failed"
+        assert entry.row.error.endswith("; its earlier result is kept")
+        assert entry.error_type == "PhotographError"
+        assert stored() == whole
+
+        photograph.unlink()
+        tiny_package.photograph(photograph, seed=9)
+
+        def cancelled():
+            raise WorkCancelled
+
+        assert worker.process(shard("eye.png", has_result=True), cancelled).entries == ()
+        assert stored() == whole
+        photograph.write_bytes(content)
+        (entry,) = worker.process(shard("eye.png", has_result=True)).entries
+        assert entry.reused
 
 
 @pytest.mark.xdist_group("s3")

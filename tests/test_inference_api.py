@@ -3,9 +3,12 @@
 import base64
 import csv
 import importlib.util
+import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -14,7 +17,9 @@ import pytest
 import tiny_package
 
 import foveate
+from foveate import photographs
 from foveate.errors import LesionError, OutputError, PackageError, SettingError
+from foveate.inference import batch
 from foveate.inference.settings import Settings
 
 
@@ -125,6 +130,18 @@ def test_results_of_one_model_and_setting_may_share_a_folder(model, eye, tmp_pat
         assert [row["photograph"] for row in csv.DictReader(file)] == ["a", "b"]
 
 
+def test_saved_results_are_not_listed_as_photographs(result, tmp_path):
+    clinic = tmp_path / "clinic"
+    tiny_package.photograph(clinic / "left.png", seed=1)
+    (clinic / "index.html").write_text("<title>My clinic</title>")  # not ours
+    result.save(clinic / "out")
+
+    listed = photographs.list_files([str(clinic)])
+
+    assert [file.name for file in listed.photographs] == ["left"]
+    assert listed.result_folders == 1
+
+
 def test_saving_twice_gives_the_same_files_as_saving_once(result, tmp_path):
     result.save(tmp_path)
     before = files_of(tmp_path)
@@ -132,6 +149,83 @@ def test_saving_twice_gives_the_same_files_as_saving_once(result, tmp_path):
     result.save(tmp_path)
 
     assert files_of(tmp_path) == before
+
+
+def test_several_threads_may_save_into_one_folder(model, tmp_path, monkeypatch):
+    results = [model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(3)]
+    names = ("a", "b", "c")
+    all_written = threading.Barrier(3, timeout=60)
+    save = batch.save
+
+    def save_at_once(*arguments, **settings):
+        row = save(*arguments, **settings)
+        all_written.wait()
+        return row
+
+    monkeypatch.setattr(batch, "save", save_at_once)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda result, name: result.save(tmp_path, name=name), results, names))
+
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        assert [row["photograph"] for row in csv.DictReader(file)] == list(names)
+    assert all(f"overlays/{name}.jpg" in (tmp_path / "index.html").read_text() for name in names)
+
+
+def test_a_result_with_other_settings_saved_meanwhile_is_not_mixed_in(
+    model, eye, result, tmp_path, monkeypatch
+):
+    other = model.segment(foveate.read(eye), thresholds={"MA": 0.25})
+    save = batch.save
+
+    def save_after_another(*arguments, **settings):
+        monkeypatch.undo()
+        other.save(tmp_path, name="b")
+        return save(*arguments, **settings)
+
+    monkeypatch.setattr(batch, "save", save_after_another)
+    with pytest.raises(OutputError, match="with other settings"):
+        result.save(tmp_path, name="a")
+
+    assert not list(tmp_path.rglob("a*.json"))
+    assert not list(tmp_path.rglob("a_*"))
+    assert "b,ok" in (tmp_path / "summary.csv").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no locks of folders")
+def test_several_processes_may_save_into_one_folder(result, tmp_path):
+    result.save(tmp_path, name="a")
+    code = (
+        "import sys, time, pathlib\nfrom foveate import atomic_files\n"
+        "with atomic_files.exclusive(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with ThreadPoolExecutor(1) as pool:
+            saving = pool.submit(result.save, tmp_path, name="b")
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "regions/b.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            assert "b," not in (tmp_path / "summary.csv").read_text()  # it waits for the other process
+            other.stdin.close()
+            saving.result(60)
+
+    assert "b,ok" in (tmp_path / "summary.csv").read_text()
+
+
+def test_saving_removes_unfinished_files_only_if_they_are_old(result, tmp_path):
+    fresh, old = (tmp_path / "maps" / f".foveate-{digit * 16}.part" for digit in "ab")
+    fresh.parent.mkdir()
+    for path in (fresh, old):
+        path.write_bytes(b"")
+    os.utime(old, (1, 1))
+
+    result.save(tmp_path)
+
+    assert fresh.exists()  # another process may be writing it
+    assert not old.exists()
 
 
 def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, tmp_path):
@@ -254,6 +348,16 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
         result.save(tmp_path / "out", name=name)
 
     assert not (tmp_path / "out").exists()
+
+
+def test_an_address_is_no_folder_for_results(model, result, eye, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    for write in (result.save, lambda out: model.predict(eye, out)):
+        with pytest.raises(OutputError, match=r"^s3://bucket/out: is no folder of this machine; give a path"):
+            write("s3://bucket/out")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_array_of_pixels_is_a_photograph(model, tmp_path):

@@ -25,6 +25,7 @@ from foveate import atomic_files
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
 from foveate.inference.batch import BatchJob, run
 from foveate.inference.settings import Settings
+from foveate.paths import file_digest
 from foveate.types import LesionCriterion, SelectionRule
 from foveate.writers import clear
 
@@ -373,6 +374,127 @@ def test_a_photograph_that_became_unreadable_leaves_nothing_of_its_old_result(fi
     assert [row.name for row in report.failures] == ["b"]
     assert not [name for name in tree(finished.out) if name.split("/")[-1].startswith("b")]
     assert table(finished.out)["b"]["status"] == "failed"
+
+
+def unreachable(photograph):
+    """Make a photograph unreachable, as one on a share that is gone; return what makes it reachable again."""
+    content = photograph.read_bytes()
+    photograph.unlink()
+    photograph.symlink_to("/nowhere/share/eye.png")
+
+    def reach():
+        photograph.unlink()
+        photograph.write_bytes(content)
+
+    return reach
+
+
+@pytest.mark.parametrize("changed", [{}, {"settings": Settings(thresholds={"MA": 0.75})}])
+def test_a_photograph_that_cannot_be_read_now_fails_and_keeps_its_earlier_result(
+    finished, folder, tmp_path, changed
+):
+    before = tree(finished.out)
+    reach = unreachable(folder / "b.png")
+
+    report = run(replace(finished, resume=True, **changed))
+
+    (failure,) = report.failures
+    assert failure.name == "b"
+    assert failure.error == table(finished.out)["b"]["error"]
+    assert failure.error.startswith(f"{folder / 'b.png'}: ")
+    assert failure.error.endswith("; its earlier result is kept")
+    after = tree(finished.out)
+    assert {name: after.get(name) for name in before if name.split("/")[-1].startswith("b")} == {
+        name: content for name, content in before.items() if name.split("/")[-1].startswith("b")
+    }
+
+    reach()
+    assert computed(replace(finished, resume=True, **changed)) == ({"b"} if changed else set())
+    assert tree(finished.out) == fresh(replace(finished, **changed), tmp_path)
+
+
+def test_a_photograph_that_fails_before_its_files_are_replaced_keeps_its_earlier_result(finished):
+    class Broken(Red):
+        def run_local(self, batch):
+            raise FoveateError("the engine broke; mend it")
+
+    before = tree(finished.out)
+    changed = replace(finished, resume=True, engine=Broken(), settings=Settings(effort="best"))
+
+    report = run(changed)
+
+    tables = ("summary.csv", "index.html", "run.json")
+    assert tree(finished.out, without=tables) == {k: v for k, v in before.items() if k not in tables}
+    assert len(report.failures) == 3
+    assert all(row.error.endswith("mend it; its earlier result is kept") for row in report.failures)
+
+
+@pytest.mark.parametrize("checked", range(6))  # each photograph before the run begins, and when it is reached
+def test_an_interrupt_while_finished_photographs_are_checked_changes_nothing(finished, monkeypatch, checked):
+    before, calls = tree(finished.out), []
+
+    def interrupted(path):
+        calls.append(path)
+        if len(calls) > checked:
+            raise KeyboardInterrupt
+        return file_digest(path)
+
+    monkeypatch.setattr("foveate.inference.batch.file_digest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(finished, resume=True))
+
+    assert tree(finished.out) == before
+    record = json.loads((finished.out / "run.json").read_text())["photographs"]
+    assert (record["ok"], record["done_before"]) == (3, 3)
+
+
+class InterruptedAtOnce(Red):
+    def run_local(self, batch):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_resume_lists_the_finished_photographs_that_it_did_not_reach(finished):
+    clear(finished.out, "b")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(finished, resume=True, engine=InterruptedAtOnce()))
+
+    assert list(table(finished.out)) == ["a", "clinic/a"]
+    assert b"clinic/" in (finished.out / "index.html").read_bytes()
+    each = json.loads((finished.out / "run.json").read_text())["photographs"]["each"]
+    assert [(entry["name"], entry["seconds"]) for entry in each] == [("a", None), ("clinic/a", None)]
+
+
+@pytest.mark.parametrize("reason", ["content", "settings", "file"])
+def test_an_interrupted_resume_lists_no_result_that_it_would_have_replaced(finished, folder, reason):
+    before = tree(finished.out)
+    clear(finished.out, "a")
+    job = replace(finished, resume=True, engine=InterruptedAtOnce())
+    if reason == "content":
+        tiny_package.photograph(folder / "clinic/a.png", seed=9)
+    elif reason == "file":
+        (finished.out / "maps/clinic/a_EX.png").unlink()
+    else:
+        job = replace(job, settings=Settings(thresholds={"MA": 0.75}))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job)
+
+    assert list(table(finished.out)) == ([] if reason == "settings" else ["b"])
+    assert tree(finished.out)["masks/clinic/a_EX.png"] == before["masks/clinic/a_EX.png"]
+
+
+def test_an_interrupt_before_files_are_replaced_keeps_them(finished, tmp_path):
+    before = tree(finished.out)
+    changed = replace(finished, resume=True, settings=Settings(thresholds={"MA": 0.75}))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(changed, engine=InterruptedAtOnce()))
+
+    tables = ("summary.csv", "index.html", "run.json")
+    assert tree(finished.out, without=tables) == {k: v for k, v in before.items() if k not in tables}
+    run(changed)
+    assert tree(finished.out) == fresh(changed, tmp_path)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])

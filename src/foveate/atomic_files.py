@@ -12,12 +12,21 @@ import os
 import re
 import secrets
 import shutil
+import sys
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from foveate.errors import OutputError
 from foveate.paths import display_path, is_folder, valid_path
+
+if sys.platform != "win32":
+    import fcntl
+
+_THREADS = threading.Lock()
+"""Held within `exclusive`."""
 
 TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
 """Names of unfinished entries, without the final name, which may already have the maximal length."""
@@ -218,7 +227,26 @@ def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
-def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other threads and processes that use the same function on a folder out of the block.
+
+    The lock is on the folder itself and leaves no file. Windows and some network drives have no such locks:
+    there it is for the threads of this process.
+
+    Args:
+        folder: it must exist.
+    """
+    with _THREADS, ExitStack() as stack:
+        if sys.platform != "win32":
+            with suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+def remove_leftovers(folder: Path, *, deep: bool = True, min_age: float = 0.0) -> int:
     """Remove the temporary files and folders of a killed run. No other run may be writing there meanwhile.
 
     A folder that was moved aside and not yet replaced is put back.
@@ -226,6 +254,7 @@ def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
     Args:
         folder: where to search; it need not exist.
         deep: whether to search the folders below it as well.
+        min_age: leave those that were changed less than this many seconds ago: others may be writing them.
 
     Returns:
         The number of files and folders removed.
@@ -235,7 +264,7 @@ def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
     """
     pattern = ".foveate-*.part"
     candidates = folder.rglob(pattern) if deep else folder.glob(pattern)
-    leftovers = [path for path in candidates if TEMPORARY.fullmatch(path.name)]
+    leftovers = [path for path in candidates if TEMPORARY.fullmatch(path.name) and _age(path) >= min_age]
     for path in leftovers:
         if path.is_dir():
             with errors_for(path):
@@ -243,6 +272,14 @@ def remove_leftovers(folder: Path, *, deep: bool = True) -> int:
         else:
             remove(path)
     return len(leftovers)
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since a file was changed; less than 0 if it is gone, since its writer lives."""
+    try:
+        return max(0.0, time.time() - path.lstat().st_mtime)
+    except FileNotFoundError:
+        return -1.0
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from foveate.cli.options import Flag, require_extra
+from foveate.cli.options import Flag, OutputFile, require_extra
 from foveate.cli.options.data import DEFAULT_CHECK, CheckOptions, SplitOptions
 from foveate.cli.options.dicom import NO_LOGIN, LoginOptions, PullOptions, WatchOptions
 from foveate.cli.options.evaluate import CompareOptions, EvaluateOptions
@@ -193,7 +193,7 @@ def watch(url: Url, /, *, options: WatchOptions) -> int:
 
 
 @dicom.command(usage="Usage: foveate dicom key FILE")
-def key(file: Annotated[Path, Parameter(metavar="FILE")], /) -> int:
+def key(file: OutputFile, /) -> int:
     """Make a secret for results without the patient's identity, in a new file that only you can read.
 
     Parameters

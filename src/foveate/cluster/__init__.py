@@ -10,8 +10,9 @@ Ignores: how a run proceeds (`driver`), and the command line.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from foveate.cluster.addresses import absolute
 from foveate.cluster.executors import Executor, ThreadExecutor
 from foveate.cluster.worker import Assignment, ShardWorker
 from foveate.engines.threads import available_processors
@@ -68,6 +69,9 @@ class Placement:
                 f"{self.on}: {error.name} is not installed; pip install 'foveate[cluster]'"
             ) from None
         count = self._worker_count(assignment)
+        assignment = replace(  # actors run in another folder than this process
+            assignment, source=absolute(assignment.source), target=absolute(assignment.target)
+        )
         with ray_executor.cluster_connection(self.on, count * (assignment.choice.threads or 1)):
             is_own_cluster = self.on == f"{RAY_SCHEME}local"
             executor = ray_executor.RayExecutor(

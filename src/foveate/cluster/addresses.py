@@ -4,6 +4,7 @@ Knows:   which type of store an address refers to, and which libraries a bucket 
 Ignores: what the store is used for.
 """
 
+import os
 from pathlib import Path
 
 from foveate.cluster.stores import BUCKET_SCHEME, FileStore, FolderStore
@@ -28,3 +29,8 @@ def open_store(address: str) -> FileStore:
     if colon:
         raise ClusterError(f"{address}: {scheme}:// is not supported; give a folder or s3://BUCKET/PREFIX")
     return FolderStore(Path(address))
+
+
+def absolute(address: str) -> str:
+    """Return an address that processes in any folder understand: of a folder, its whole path."""
+    return address if "://" in address else os.path.abspath(address)  # noqa: PTH100, keeps links

@@ -79,9 +79,11 @@ class BucketStore:
         folders = []
         for entry in self._objects(prefix):
             key = entry["Key"]
-            name = key.rpartition("/")[2]
-            if name in RESULT_MARKS and is_result_mark(self._head(key)):
-                folders.append(f"{BUCKET_SCHEME}{self._bucket}/{key.removesuffix(name)}")
+            folders += [
+                f"{BUCKET_SCHEME}{self._bucket}/{key.removesuffix(mark)}"
+                for mark in RESULT_MARKS
+                if f"/{key}".endswith(f"/{mark}") and is_result_mark(mark, self._head(key))
+            ]
         return folders
 
     def _head(self, key: str) -> bytes:

@@ -30,7 +30,6 @@ from foveate.errors import ClusterError, FoveateError
 from foveate.inference import batch
 from foveate.inference.settings import Settings
 from foveate.models import Package
-from foveate.paths import file_digest
 from foveate.photographs import PhotographFile
 from foveate.version import version
 from foveate.writers import MapFormat, SummaryRow, maps, result_paths
@@ -83,6 +82,18 @@ class ShardResult:
     """One for each photograph, failures included; fewer only if the run ends."""
     peak_mb: int
     """Peak memory of the worker's process so far, MB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _StoredResult:
+    """What a bucket holds of a photograph before it is processed."""
+
+    row: SummaryRow | None = None
+    """Its row, if a new run would only reproduce the result."""
+    exists: bool = False
+    """Whether there is a result."""
+    is_outdated: bool = False
+    """Whether it is known to be of other content than the photograph has now."""
 
 
 class ShardWorker:
@@ -165,36 +176,43 @@ class ShardWorker:
         self, item: WorkItem, file: Path, fetch_seconds: float, check: Callable[[], None]
     ) -> LedgerEntry:
         """Predict a photograph that is a file of this machine, and write its results to the target."""
-        if (
-            self._target.folder is None
-            and item.has_result
-            and (row := self._stored_row(item, file)) is not None
-        ):
-            return self._success(item, row, {}, reused=True)
+        is_bucket = self._target.folder is None
+        stored = self._stored_result(item, file) if is_bucket and item.has_result else _StoredResult()
+        if stored.row is not None:
+            return self._success(item, stored.row, {}, reused=True)
         source = PhotographFile(path=file, name=item.name)
-        job = replace(self._job, resume=item.has_result and self._target.folder is not None)
+        job = replace(self._job, resume=item.has_result and not is_bucket)
         outcome = batch.process_photograph(job, self._engine, source, lambda share: check())
         if outcome.row.status == "failed":
             error = outcome.row.error.replace(str(file), self._source.display_path(item.path))
+            if stored.is_outdated:
+                self._remove(item)
+            elif stored.exists:
+                error = f"{error}; {batch.KEPT}"
             return self._failure(item, error, outcome.error_type, "" if outcome.stop is None else error)
         seconds = {"fetching": fetch_seconds, **outcome.seconds}
-        if self._target.folder is None:
+        if is_bucket:
             with _timed(seconds, "storing"):
+                if stored.exists:
+                    self._remove(item)
                 self._upload(outcome.row)
         return self._success(item, outcome.row, seconds, reused=outcome.is_reused)
 
-    def _stored_row(self, item: WorkItem, file: Path) -> SummaryRow | None:
-        """Return the row of the bucket's result, or None if a new run would differ from it.
-
-        A result that would differ is removed, since writing the new one may fail.
-        """
+    def _stored_result(self, item: WorkItem, file: Path) -> _StoredResult:
+        """Return what the bucket holds of a photograph, as `batch.process_photograph` does for a folder."""
         job = self._job
         request = batch.predict_request(item.name, job.package, self._engine.label, job.settings, job.format)
         text = self._target.read(result_paths.regions_file(item.name, ".json"))
-        row = None if text is None else writers.reusable_row_from_json(text, request, file_digest(file))
-        if text is not None and row is None:
-            self._target.remove(self._files(item.name, job.package.contract.lesions))
-        return row
+        digest = batch.photograph_digest(file)
+        if text is None or digest is None:
+            return _StoredResult(exists=text is not None)
+        row = writers.reusable_row_from_json(text, request, digest)
+        is_outdated = writers.digest_from_json(text, item.name) != digest
+        return _StoredResult(row=row, exists=True, is_outdated=is_outdated)
+
+    def _remove(self, item: WorkItem) -> None:
+        """Remove a photograph's files from the bucket."""
+        self._target.remove(self._files(item.name, self._job.package.contract.lesions))
 
     def _upload(self, row: SummaryRow) -> None:
         """Put a photograph's files into the bucket and remove them from this machine."""

@@ -20,7 +20,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from foveate import models, photographs, templates, writers
+from foveate import atomic_files, models, photographs, templates, writers
 from foveate.analysis import regions
 from foveate.choices import Device, Effort, EngineName, Part, Precision
 from foveate.engines import Engine
@@ -33,6 +33,7 @@ from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
+from foveate.paths import display_path
 from foveate.types import Decision, Field, LevelMap, Photograph, Region
 from foveate.writers import (
     DicomRequest,
@@ -51,6 +52,10 @@ NOTEBOOK_SIDE = 960
 
 NOTEBOOK_QUALITY = 80
 """JPEG quality of that picture. It is stored in the notebook, and takes some 100 kB."""
+
+LEFTOVER_SECONDS = 3600.0
+"""Age from which an unfinished file in a folder is that of a killed process and is removed. Our choice: no
+file takes so long to write."""
 
 NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 """No thresholds of the user: the package's own apply."""
@@ -131,14 +136,15 @@ class Model:
             FoveateError: as in `batch.run`. A photograph that fails raises no error; the report lists it.
             SettingError: workers is below 1.
         """
+        folder = _local_folder(out)
         check_settings(self.package, settings)
         texts = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-        count = len(photographs.list_files(texts, without=Path(out)).photographs)
+        count = len(photographs.list_files(texts, without=folder).photographs)
         engine, *more_engines = self._worker_engines(min(workers, count))
         return batch.run(
             BatchJob(
                 paths=texts,
-                out=Path(out),
+                out=folder,
                 package=self.package,
                 engine=engine,
                 more_engines=more_engines,
@@ -270,8 +276,9 @@ class Result:
         """Write maps, masks, overlay and tables of this photograph, as `foveate predict` does.
 
         The folder may hold results of other photographs, if the same model made them with the same settings;
-        the summary and the page then show all of them. Saving a photograph again replaces its results. No
-        run.json is written, because there was no run.
+        the summary and the page then show all of them. Saving a photograph again replaces its results.
+        Several threads or processes may save different photographs at the same time. No run.json is written,
+        because there was no run.
 
         Args:
             out: folder of the results; it is created if necessary.
@@ -285,7 +292,7 @@ class Result:
             OutputError: the folder cannot be written, or it holds another photograph of that name, or results
                 of another model or with other settings.
         """
-        segmentation, folder = self.segmentation, Path(out)
+        segmentation, folder = self.segmentation, _local_folder(out)
         result_name = _result_name(segmentation.photograph, name)
         request = batch.predict_request(
             result_name,
@@ -296,14 +303,23 @@ class Result:
             objects=objects,
         )
         dicom_extra.require_source(segmentation.photograph, request)
-        writers.prepare(folder)
+        writers.prepare(folder, min_age=LEFTOVER_SECONDS)
         origin = segmentation.photograph.origin
-        existing = writers.existing_rows(
-            folder, request, segmentation.photograph.digest, None if origin is None else origin.frame
-        )
+        frame = None if origin is None else origin.frame
+
+        def existing_rows() -> tuple[SummaryRow, ...]:
+            return writers.existing_rows(folder, request, segmentation.photograph.digest, frame)
+
+        existing_rows()  # refuses a folder before anything is written to it
         row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
-        rows = sorted((*existing, row), key=lambda row: row.name)
-        writers.write_summary(folder, rows, self.lesions, request.provenance)
+        with atomic_files.exclusive(folder):  # others may have saved photographs meanwhile
+            try:
+                others = existing_rows()
+            except OutputError:  # with other settings: nothing is mixed
+                writers.clear(folder, request.key, self.lesions)
+                raise
+            rows = sorted((*others, row), key=lambda row: row.name)
+            writers.write_summary(folder, rows, self.lesions, request.provenance)
         return row
 
     @cached_property
@@ -362,6 +378,19 @@ def load(
         open_worker_engine=open_worker_engine,
         threads=threads,
     )
+
+
+def _local_folder(out: str | Path) -> Path:
+    """Return the path of a folder for results.
+
+    Raises:
+        OutputError: it is an address, such as 's3://bucket/results', of which Path would make a local folder.
+    """
+    if "://" in str(out):
+        raise OutputError(
+            f"{display_path(out)}: is no folder of this machine; give a path, or use predict --on local"
+        )
+    return Path(out)
 
 
 def _result_name(photograph: Photograph, name: str | None) -> str:

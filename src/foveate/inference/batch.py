@@ -14,7 +14,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -53,6 +53,9 @@ Phase = Literal["reading", "looking", "writing"]
 """The steps of a photograph, in this order."""
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
+
+KEPT = "its earlier result is kept"
+"""End of the error of a photograph that failed, if the folder still holds a result that may be right."""
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Operating system errors that every later photograph would also cause: the run stops."""
@@ -144,7 +147,8 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
     """Segment many photographs and write their results.
 
     A photograph that fails is listed with its error, and the run continues with the others. If the run ends
-    early (a full disk, an interrupt), complete results are kept and listed in the summary.
+    early (a full disk, an interrupt), complete results are kept and listed in the summary, also those of an
+    earlier run that this one has not reached.
 
     Args:
         job: the photographs, the model and the output folder.
@@ -171,13 +175,14 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
 
     _begin_folder(job, _run_record(job, report(), started))
     tracker = _ProgressTracker(tell=tell, total=len(files.photographs))
-    if job.resume and (notice := _repeat_notice(job, files)):
-        tell(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
+    replaced: dict[str, tuple[str, ...]] = {}
     pool: OrderedPool[PhotographFile, Engine, Outcome] = OrderedPool(
         lambda file, engine: process_photograph(job, engine, file, tracker.callback(file.name, pool.check)),
         [job.engine, *job.more_engines],
     )
     try:
+        if job.resume and (notice := _repeat_notice(job, files, replaced)):
+            tell(Progress(done=0, total=len(files.photographs), share=0.0, name="", notice=notice))
         for outcome in pool.results(files.photographs):
             outcomes.append(outcome)
             if outcome.stop is not None:
@@ -185,7 +190,8 @@ def run(job: BatchJob, tell: Callable[[Progress], None] = lambda progress: None)
             tracker.finish(outcome.row)
     finally:
         outcomes += pool.end()
-        _finish_folder(job, _run_record(job, report(), started))
+        record = _run_record(job, report(), started)
+        _finish_folder(job, replace(record, rows=_all_rows(job, files, record.rows, replaced)))
     return report()
 
 
@@ -194,7 +200,9 @@ def process_photograph(
 ) -> Outcome:
     """Read and segment one photograph and write its results, unless an earlier run already did.
 
-    A failure is returned as a row of the summary. No file of a failed photograph remains.
+    A failure is returned as a row of the summary. No file of a failed photograph remains, except for an
+    earlier result that may still be right: it is removed only when its files begin to be replaced, or if the
+    photograph fails and its content is no longer that of the result.
 
     Args:
         job: the model, the settings and the output folder; its paths are not used.
@@ -205,9 +213,13 @@ def process_photograph(
     """
     clock = _PhaseClock()
     try:
-        row = _reusable_row(job, file)
-        if row is not None:
-            return Outcome(row=row, is_reused=True)
+        earlier = _earlier_result(job, file)
+    except Exception as error:  # such as JSON that may not be read: nothing is removed
+        return _failure(file, error, clock)
+    if earlier.row is not None:
+        return Outcome(row=earlier.row, is_reused=True)
+    is_writing = False
+    try:
         with clock.phase("reading"):
             photograph = photographs.read(file.path, frame=file.frame)
             dicom_extra.require_source(photograph, _request(job, file.name))
@@ -216,20 +228,21 @@ def process_photograph(
                 photograph, job.package, engine, job.settings, progress=_propagating(progress)
             )
         with clock.phase("writing"):
+            is_writing = True
             _clear(job, file)
             row = save(segmentation, job.out, name=file.name, format=job.format, objects=job.objects)
         return Outcome(row=row, seconds=clock.seconds)
     except _CallbackError as error:
-        _clear(job, file)
         raise error.cause from None
     except Exception as error:  # a bug that one photograph triggers fails only that photograph
-        with suppress(OutputError):  # what cannot be removed may be why it failed: the others are done
-            _clear(job, file)
-        row = SummaryRow(name=file.name, status="failed", error=_error_line(file, error))
-        stop = error if is_disk_error(error) else None
-        return Outcome(row=row, stop=stop, error_type=type(error).__name__, seconds=clock.seconds)
+        is_kept = earlier.may_be_right and not is_writing
+        if not is_kept:
+            with suppress(OutputError):  # what cannot be removed may be why it failed: the others are done
+                _clear(job, file)
+        return _failure(file, error, clock, is_kept=is_kept)
     except BaseException:  # an interrupt, which the caller reports; incomplete files are removed
-        _clear(job, file)
+        if is_writing:
+            _clear(job, file)
         raise
 
 
@@ -372,20 +385,25 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
         )
 
 
-def _repeat_notice(job: BatchJob, files: PhotographFiles) -> str:
-    """Return how many results of an earlier run this one will replace, and what differs; empty if none."""
+def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tuple[str, ...]]) -> str:
+    """Return how many results of an earlier run this one will replace, and what differs; empty if none.
+
+    Args:
+        job: the run.
+        files: its photographs.
+        replaced: gains the names of the photographs whose results will be replaced, each with the reasons.
+    """
     request = _request(job, "")
-    digest_of = functools.cache(_digest)  # frames of one DICOM object share their file
-
-    def differences(file: PhotographFile) -> tuple[str, ...]:
+    digest_of = functools.cache(photograph_digest)  # frames of one DICOM object share their file
+    for file in files.photographs:
         photograph = replace(request, name=file.name, key=file.name)
-        return writers.differences(job.out, photograph, lambda: digest_of(file.path))
-
-    changed = [replaced for file in files.photographs if (replaced := differences(file))]
-    if not changed:
+        reasons = writers.differences(job.out, photograph, functools.partial(digest_of, file.path))
+        if reasons:
+            replaced[file.name] = reasons
+    if not replaced:
         return ""
-    reasons = ", ".join(dict.fromkeys(itertools.chain.from_iterable(changed)))
-    return f"{quantity(len(changed), 'photograph')} of the earlier run computed again, because of {reasons}"
+    words = ", ".join(dict.fromkeys(itertools.chain.from_iterable(replaced.values())))
+    return f"{quantity(len(replaced), 'photograph')} of the earlier run computed again, because of {words}"
 
 
 def _finished_names(out: Path) -> set[str]:
@@ -453,13 +471,27 @@ def is_disk_error(error: Exception) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS
 
 
-def _reusable_row(job: BatchJob, file: PhotographFile) -> SummaryRow | None:
-    """Return the row of an existing result that a new run would reproduce, or None."""
-    digest = _digest(file.path) if job.resume else None
-    return None if digest is None else writers.reusable_row(job.out, _request(job, file.name), digest)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _EarlierResult:
+    """What the output folder holds of a photograph before it is processed."""
+
+    row: SummaryRow | None = None
+    """Its row, if a new run would only reproduce the result."""
+    may_be_right: bool = False
+    """Whether there is a result that is not known to be of other content than the photograph has now."""
 
 
-def _digest(photograph: Path) -> str | None:
+def _earlier_result(job: BatchJob, file: PhotographFile) -> _EarlierResult:
+    """Return what an earlier run has left of a photograph; nothing unless the run continues another."""
+    if not job.resume:
+        return _EarlierResult()
+    digest = photograph_digest(file.path)
+    row = None if digest is None else writers.reusable_row(job.out, _request(job, file.name), digest)
+    stored = writers.stored_digest(job.out, file.name)
+    return _EarlierResult(row=row, may_be_right=stored is not None and digest in (None, stored))
+
+
+def photograph_digest(photograph: Path) -> str | None:
     """Return the SHA-256 of a photograph; None if it cannot be read, which reading it reports."""
     try:
         return file_digest(photograph) if is_file(photograph) else None
@@ -475,6 +507,25 @@ def _request(job: BatchJob, name: str) -> PredictRequest:
 def _clear(job: BatchJob, file: PhotographFile) -> None:
     """Remove all existing results of a photograph, including those of lesions that are not reported now."""
     writers.clear(job.out, file.name, job.package.contract.lesions)
+
+
+def _failure(file: PhotographFile, error: Exception, clock: _PhaseClock, *, is_kept: bool = False) -> Outcome:
+    """Return the outcome of a photograph that failed.
+
+    Args:
+        file: the photograph.
+        error: why it failed.
+        clock: of the phases that it reached.
+        is_kept: whether its earlier result is still in the folder.
+    """
+    line = _error_line(file, error)
+    row = SummaryRow(name=file.name, status="failed", error=f"{line}; {KEPT}" if is_kept else line)
+    return Outcome(
+        row=row,
+        stop=error if is_disk_error(error) else None,
+        error_type=type(error).__name__,
+        seconds=clock.seconds,
+    )
 
 
 def _error_line(file: PhotographFile, error: Exception) -> str:
@@ -527,6 +578,29 @@ def _report(job: BatchJob, outcomes: Sequence[Outcome], files: PhotographFiles, 
         },
         workers=1 + len(job.more_engines),
     )
+
+
+def _all_rows(
+    job: BatchJob, files: PhotographFiles, rows: Sequence[SummaryRow], replaced: Collection[str]
+) -> tuple[SummaryRow, ...]:
+    """Return the rows of a run, and those of an earlier one for the photographs that this one did not reach.
+
+    These are checked by their request and their files alone: a run that ends early hashes no photograph.
+
+    Args:
+        job: the run.
+        files: its photographs, in the order of the rows.
+        rows: of the photographs that the run reached.
+        replaced: names of the photographs whose earlier results are known to differ.
+    """
+    request, present = _request(job, ""), {row.name: row for row in rows}
+    for file in files.photographs if job.resume else ():
+        if file.name not in present and file.name not in replaced:
+            with suppress(OutputError):  # JSON that may not be read must not hide why the run ends
+                row = writers.stored_row(job.out, replace(request, name=file.name, key=file.name))
+                if row is not None:
+                    present[file.name] = row
+    return tuple(present[file.name] for file in files.photographs if file.name in present)
 
 
 def _run_record(job: BatchJob, report: Report, started: datetime) -> PredictRun:

@@ -16,11 +16,18 @@ from foveate.photographs._dicom_loader import count_frames
 from foveate.photographs._names import FileLocation, unique_names
 from foveate.wording import quantity
 
-RESULT_MARKS = ("run.json", "metrics.json", "check.json")
-"""Files that Foveate writes into its folders of results."""
+RESULT_MARKS = {
+    "run.json": b'"foveate"',
+    "metrics.json": b'"foveate"',
+    "check.json": b'"foveate"',
+    "manifest/order.json": b'"foveate"',
+    "index.html": b"<title>Foveate: ",
+}
+"""Files that Foveate writes into its folders of results, by their paths there, and what they hold at their
+beginning. `Result.save` writes only the page, and workers only the manifest until the tables are written."""
 
-RESULT_MARK_BYTES = 256
-"""Number of bytes at the beginning of such a file that contain its key 'foveate'."""
+RESULT_MARK_BYTES = 512
+"""Number of bytes at the beginning of such a file that contain its mark."""
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 
@@ -252,16 +259,16 @@ def holds_results(folder: Path) -> bool:
     for name in RESULT_MARKS:
         try:
             with valid_path(folder / name).open("rb") as file:
-                if is_result_mark(file.read(RESULT_MARK_BYTES)):
+                if is_result_mark(name, file.read(RESULT_MARK_BYTES)):
                     return True
         except OSError:
             continue
     return False
 
 
-def is_result_mark(head: bytes) -> bool:
+def is_result_mark(name: str, head: bytes) -> bool:
     """Return whether a file of one of the `RESULT_MARKS` is ours, by its first `RESULT_MARK_BYTES` bytes."""
-    return b'"foveate"' in head
+    return RESULT_MARKS[name] in head
 
 
 def _candidate(path: Path, root: Path, *, is_named: bool) -> _Candidate:

@@ -18,10 +18,13 @@ from foveate.writers.maps import FORMATS
 from foveate.writers.photograph_files import (
     clear,
     differences,
+    digest_from_json,
     existing_rows,
     prepare,
     reusable_row,
     reusable_row_from_json,
+    stored_digest,
+    stored_row,
     write,
 )
 from foveate.writers.results import (
@@ -49,10 +52,13 @@ __all__ = [
     "SummaryRow",
     "clear",
     "differences",
+    "digest_from_json",
     "existing_rows",
     "prepare",
     "reusable_row",
     "reusable_row_from_json",
+    "stored_digest",
+    "stored_row",
     "write",
     "write_run",
     "write_summary",

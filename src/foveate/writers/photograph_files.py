@@ -49,16 +49,21 @@ class _LesionOutput:
     """Pixels for DICOM objects, if they are requested."""
 
 
-def prepare(out: Path) -> None:
+def prepare(out: Path, *, min_age: float = 0.0) -> None:
     """Create the output folder, check that it can be written, and remove unfinished files of a killed run.
+
+    Args:
+        out: the output folder.
+        min_age: leave unfinished files that were changed less than this many seconds ago.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     atomic_files.require_writable(out)
-    atomic_files.remove_leftovers(out, deep=False)  # it may hold other files: search only our folders
+    # it may hold other files: search only our folders
+    atomic_files.remove_leftovers(out, deep=False, min_age=min_age)
     for folder in result_paths.FOLDERS:
-        atomic_files.remove_leftovers(out / folder)
+        atomic_files.remove_leftovers(out / folder, min_age=min_age)
 
 
 def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow | None:
@@ -75,6 +80,31 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
     content = _read_json(out, request.key)
     row = None if content is None else _matching_row(content, request, digest)
     return row if row is not None and _is_complete(out, request, row) else None
+
+
+def stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
+    """Return the row of an existing result of the same request, all of whose files exist, or None.
+
+    Unlike `reusable_row`, it does not compare the photograph, which need not be readable.
+
+    Args:
+        out: the output folder.
+        request: the current request.
+    """
+    content = _read_json(out, request.key)
+    return None if content is None else reusable_row(out, request, content["photograph"]["sha256"])
+
+
+def stored_digest(out: Path, key: str) -> str | None:
+    """Return the SHA-256 of the photograph that an existing result belongs to; None if there is no result."""
+    content = _read_json(out, key)
+    return None if content is None else tables.row_of(content, key).digest
+
+
+def digest_from_json(text: bytes, key: str) -> str | None:
+    """Return the same from a result's regions' JSON; None if it is not ours."""
+    content = _parse_json(text, key)
+    return None if content is None else tables.row_of(content, key).digest
 
 
 def differences(

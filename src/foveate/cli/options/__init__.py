@@ -81,6 +81,26 @@ class UsageError(Exception):
     """An option is misspelt, or options contradict each other: exit code 2, as for an unknown option."""
 
 
+def require_local(type_: object, path: Path) -> None:
+    """Check that a command which writes to this machine is given no address; a validator of cyclopts.
+
+    Raises:
+        UsageError: the path was an address, such as 's3://bucket/results'; a path holds one slash of two.
+    """
+    scheme, colon, rest = path.as_posix().partition(":")
+    if colon and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]+", scheme) and rest[:1] in ("", "/"):
+        raise UsageError(
+            f"{scheme}:/{rest or '/'}: is not on this machine; give a path. Only predict --on uses buckets."
+        )
+
+
+OutputFolder = Annotated[Path, Parameter(metavar="DIR", validator=require_local)]
+
+OutputFile = Annotated[Path, Parameter(metavar="FILE", validator=require_local)]
+
+RunFolder = Annotated[Path, Parameter(metavar="RUN", validator=require_local)]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineOptions:

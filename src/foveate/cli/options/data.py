@@ -5,12 +5,11 @@ Ignores: what is wrong with a set, and how photographs are assigned to folds.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Codes, LayoutOption, Replace, UsageError
+from foveate.cli.options import Codes, LayoutOption, OutputFile, OutputFolder, Replace, UsageError
 
 Split = Annotated[str | None, Parameter(metavar="SPLIT")]
 
@@ -23,7 +22,7 @@ class CheckOptions:
     layout: LayoutOption = "idrid"
     split: Split = None
     """Split to check; all splits by default."""
-    out: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    out: OutputFolder | None = None
     """Folder to write contact sheets, check.json and check.csv to; nothing is written by default."""
     replace: Replace = False
 
@@ -45,7 +44,7 @@ DEFAULT_CHECK = CheckOptions()
 class SplitOptions:
     """Options of `foveate data split`."""
 
-    out: Annotated[Path, Parameter(metavar="FILE")]
+    out: OutputFile
     """JSON file to write the folds to; an existing file is not replaced."""
     layout: LayoutOption = "idrid"
     folds: Annotated[int, Parameter(metavar="N")] = 5

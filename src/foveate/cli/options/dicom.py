@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import Flag, ModelOption, ObjectKinds, Threads, UsageError
+from foveate.cli.options import Flag, ModelOption, ObjectKinds, OutputFolder, Threads, UsageError
 
 TextFile = Annotated[Path | None, Parameter(metavar="FILE")]
 
@@ -52,7 +52,7 @@ NO_LOGIN = LoginOptions()
 class PullOptions:
     """Options of `foveate dicom pull`."""
 
-    out: Annotated[Path, Parameter(metavar="DIR")]
+    out: OutputFolder
     """Folder for the photographs, with a subfolder for each study; created if it is missing."""
     study: Annotated[str | None, Parameter(metavar="UID")] = None
     """UID of the study to fetch."""
@@ -76,7 +76,7 @@ class PullOptions:
 class WatchOptions:
     """Options of `foveate dicom watch`."""
 
-    out: Annotated[Path, Parameter(metavar="DIR")]
+    out: OutputFolder
     """Folder for unfinished work, and for set-aside.json, which lists the photographs that cannot be
     processed, and why."""
     date: Date = None

@@ -19,7 +19,9 @@ from foveate.cli.options import (
     FieldOption,
     LayoutOption,
     ModelOption,
+    OutputFolder,
     Replace,
+    RunFolder,
     Thresholds,
     UsageError,
 )
@@ -32,7 +34,7 @@ class EvaluateOptions:
     """Options of `foveate evaluate`."""
 
     data: DataFolder
-    out: Annotated[Path, Parameter(metavar="DIR")]
+    out: OutputFolder
     """Folder to write metrics.json, metrics.csv and report.html to."""
     layout: LayoutOption = "idrid"
     split: Annotated[str, Parameter(metavar="test|train|FILE[:FOLD]")] = "test"
@@ -78,9 +80,9 @@ class EvaluateOptions:
 class CompareOptions:
     """Options of `foveate compare`."""
 
-    out: Annotated[Path, Parameter(metavar="DIR")]
+    out: OutputFolder
     """Folder to write comparison.md, comparison.json and `figure-2-<LESION>.png` to."""
-    run: Annotated[Path | None, Parameter(metavar="RUN")] = None
+    run: RunFolder | None = None
     """Folder of the training run: stages that it lacks are trained, finished ones are kept. OUT/run by
     default."""
     fold: Fold = None

@@ -23,7 +23,7 @@ from foveate.cli.options import (
     Thresholds,
     UsageError,
 )
-from foveate.paths import is_folder
+from foveate.paths import exists, is_folder
 
 
 @Parameter(name="*")
@@ -141,7 +141,7 @@ class PredictOptions:
         if self.cluster.is_requested:
             self._require_consistent_cluster(paths)
         else:
-            self._require_single_machine()
+            self._require_single_machine(paths)
 
     def _require_consistent_cluster(self, paths: Sequence[str]) -> None:
         if self.dicom.dicom is not None:
@@ -154,7 +154,12 @@ class PredictOptions:
         if device.engine == "torch" or device.device == "cuda" or device.precision == "float16":
             raise UsageError("--engine torch, --device cuda: workers have no torch; leave --on out.")
 
-    def _require_single_machine(self) -> None:
+    def _require_single_machine(self, paths: Sequence[str]) -> None:
+        if "://" in self.out:
+            raise UsageError(f"--out {self.out}: {_address_remedy(self.out)}")
+        for path in paths:
+            if "://" in path and not exists(Path(path)):
+                raise UsageError(f"{path}: {_address_remedy(path)}")
         cluster = self.cluster
         cluster_options = {"--shard": cluster.shard, "--tries": cluster.tries, "--log": cluster.log}
         for name, value in cluster_options.items():
@@ -176,6 +181,13 @@ def parse_share(text: str | None) -> tuple[int, int]:
     if not (slash and index.isdecimal() and of.isdecimal() and 1 <= int(index) <= int(of)):
         raise UsageError(f"--shard {text!r}: give I/N with I from 1 to N, such as 3/16.")
     return int(index), int(of)
+
+
+def _address_remedy(address: str) -> str:
+    """Return what to do about an address where a path is expected."""
+    if address.startswith("s3://"):
+        return "buckets need workers; give --on local or --on ray://HOST as well."
+    return "is not on this machine; give a path, or s3://BUCKET/PREFIX with --on local."
 
 
 def _require_single_source(paths: Sequence[str]) -> None:

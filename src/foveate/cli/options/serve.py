@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelOption
+from foveate.cli.options import DEFAULT_ENGINE, EngineOptions, Flag, ModelOption, OutputFolder
 
 Number = Annotated[int, Parameter(metavar="N")]
 
@@ -43,7 +43,7 @@ class ServeOptions:
     port: Number = 8000
     """Port to listen on; 0 takes any that is free."""
     model: ModelOption = None
-    data: Annotated[Path, Parameter(metavar="DIR")] = Path("foveate-data")
+    data: OutputFolder = Path("foveate-data")
     """Folder for everything that the server keeps: photographs, results and corrections; created if it is
     missing."""
     root: Annotated[tuple[Path, ...], Parameter(metavar="DIR", negative="", show_default=False)] = ()

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from foveate.choices import Device, LastStage, StageChoice
-from foveate.cli.options import Count, DataFolder, Flag, LayoutOption
+from foveate.cli.options import Count, DataFolder, Flag, LayoutOption, OutputFolder, RunFolder
 
 Fold = Annotated[int | Literal["none"] | None, Parameter(metavar="N|none", show_choices=False)]
 
@@ -69,7 +69,7 @@ class TrainingOptions:
 class TrainOptions:
     """Options of `foveate train` alone."""
 
-    out: Annotated[Path, Parameter(metavar="RUN")]
+    out: RunFolder
     """Folder of the training run."""
     fold: Fold = None
     """Fold to hold back from training; 'none' trains on all photographs. The recipe's own by default."""
@@ -95,7 +95,7 @@ class TrainOptions:
 class CrossValidationOptions:
     """Options of `foveate programme` alone."""
 
-    out: Annotated[Path, Parameter(metavar="DIR")]
+    out: OutputFolder
     """Folder to write to: the runs go to fold-N and all in it, the model package goes to package."""
     folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")]
     """Fold to hold back in a training of its own; may be given several times. The photographs held back serve
@@ -120,9 +120,9 @@ class ReleaseOptions:
     """Options of `foveate release`."""
 
     data: DataFolder
-    run: Annotated[Path, Parameter(metavar="RUN")]
+    run: RunFolder
     """Folder of the finished training run."""
-    to: Annotated[Path, Parameter(metavar="DIR")]
+    to: OutputFolder
     """Folder to write the model package to; a package that it holds is replaced."""
     layout: LayoutOption = "idrid"
     judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="", show_default=False)] = ()
