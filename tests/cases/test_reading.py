@@ -692,6 +692,51 @@ def test_g_a_table_beside_the_folder_that_gives_its_eyes_no_grade_does_no_harm(t
     assert len(dr_grades.healthy_cases(folder, None)) == 3
 
 
+@pytest.mark.parametrize(
+    ("file", "listed"),
+    [
+        (unicodedata.normalize("NFD", "é_01.jpg"), unicodedata.normalize("NFC", "é_01")),
+        (unicodedata.normalize("NFC", "é_01.jpg"), unicodedata.normalize("NFD", "é_01.jpg")),
+        ("2019.05.03_left.jpg", "2019.05.03_left"),
+        ("2019.05.03_left.jpg", "2019.05.03_left.JPG"),
+        ("IMG_1.jpg", "img_1"),
+        ("img_1.JPG", "IMG_1.ppm"),
+        ("a.jpg.png", "a.jpg"),
+        ("a.jpg", "images/a.jpg"),
+        ("a.jpg", "images\\a.jpg"),
+    ],
+)
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_g_a_grade_counts_however_the_table_spells_the_name(tmp_path, file, listed, between):
+    folder = tmp_path / "published" / "set" / "images"
+    tiny_layouts.photograph(folder / file)
+    rows = [("image", "level"), (listed, "4"), (listed, "0"), ("other", "0")]
+    (folder.parent / "Labels.csv").write_text("\n".join(map(between.join, rows)), encoding="utf-8-sig")
+
+    with pytest.raises(DatasetError, match=r"Labels\.csv: .* has grade 4, so not all eyes"):
+        dr_grades.healthy_cases(folder, None)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_g_a_table_and_a_split_may_spell_a_name_in_another_unicode_form(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    name = "ä_ô\u0323_01"  # neither form, as a set with files of two systems has
+    tiny_layouts.photograph(tmp_path / unicodedata.normalize(form, "é.jpg"))
+    tiny_layouts.photograph(tmp_path / f"{name}.jpg", seed=1)
+    listed = [unicodedata.normalize(other, entry) for entry in ("é", name)]
+    table = "".join(f"{entry}.jpg,0\n" for entry in listed)
+    (tmp_path / "labels.csv").write_text(f"file,retinopathy_grade\n{table}", encoding="utf-8")
+    halves = dict.fromkeys(listed, dr_grades.TRAIN_HALF)
+    (tmp_path / "halves.json").write_text(json.dumps({"folds": halves}), encoding="utf-8")
+
+    cases = dr_grades.healthy_cases(tmp_path, tmp_path / "halves.json")
+
+    assert sorted(case.name for case in cases) == sorted(
+        unicodedata.normalize("NFC", f"healthy-{entry}") for entry in listed
+    )
+    assert all(case.photograph.is_file() for case in cases)
+
+
 def test_g_another_table_does_no_harm(tmp_path):
     folder = tmp_path / "published" / "set" / "healthy"
     tiny_layouts.photograph(folder / "a.jpg")

@@ -198,6 +198,24 @@ def same_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def on_disk(path: Path, base: Path) -> Path:
+    """Return a path below a folder as it is spelt on disk, possibly in another Unicode form.
+
+    Args:
+        path: a path relative to the folder; nothing need be there.
+        base: the folder.
+    """
+    spelt = base
+    for part in path.parts:
+        forms = (spelt / form for form in (part, same_name(part), unicodedata.normalize("NFD", part)))
+        expected = next(filter(exists, forms), spelt / part)
+        spelt = next(
+            (found for found in _inside(expected, spelt) if same_name(found.name) == same_name(part)),
+            expected,
+        )
+    return spelt
+
+
 def fixed_folder(pattern: str) -> Path:
     """Return the part of a pattern before its first wildcard or placeholder."""
     parts = Path(pattern).parts[:-1]
@@ -237,7 +255,7 @@ class _MaskFolders:
         """Return the mask of a photograph that a pattern of the layout names, or None if it is missing."""
         mask = self.base / pattern.format(name=name, folder=folder)
         if mask.parent not in self.listings:
-            self.listings[mask.parent] = self._list(self._existing(mask.parent))
+            self.listings[mask.parent] = self._list(on_disk(mask.parent.relative_to(self.base), self.base))
         return self.listings[mask.parent].get(same_name(mask.name))
 
     def note_unreadable(self, error: OSError, folder: Path) -> None:
@@ -246,16 +264,6 @@ class _MaskFolders:
             f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); ask for permission to "
             "read it"
         )
-
-    def _existing(self, folder: Path) -> Path:
-        """Return a folder as it is spelt on disk, possibly in another Unicode form."""
-        spelt = self.base
-        for part in folder.relative_to(self.base).parts:
-            spelt = next(
-                (path for path in _inside(spelt / part, spelt) if same_name(path.name) == same_name(part)),
-                spelt / part,
-            )
-        return spelt
 
     def _list(self, folder: Path) -> dict[str, Path]:
         masks: dict[str, Path] = {}
