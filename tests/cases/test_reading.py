@@ -3,6 +3,7 @@
 A new report becomes a row: a name, a function that makes its files, and the right message or result.
 """
 
+import errno
 import io
 import json
 import re
@@ -870,6 +871,77 @@ def test_p_a_byte_order_mark_does_no_harm(tmp_path):
     assert layouts.named(str(tmp_path / "own.toml")).lesions == ("EX",)
     assert splits.read(tmp_path / "folds.json") == {"eye_01": 0}
     assert [eye.name for eye in dr_grades.list_photographs(tmp_path / "images")] == ["eye_01"]
+
+
+# ---- E: a disk that fails
+
+UNREADABLE = Path("/proc/self/mem")
+"""A regular file that can be opened, but whose first bytes cannot be read."""
+
+needs_unreadable = pytest.mark.skipif(not UNREADABLE.is_file(), reason="this system has no such file")
+
+CANNOT_BE_READ = r"eye_02\.png: cannot be read \(Input/output error\); check the disk, or copy the file again"
+
+
+def set_on_a_failing_disk(root):
+    """The set, with a photograph that cannot be read."""
+    own_set(root)
+    (root / "images" / "eye_02.jpg").unlink()
+    (root / "images" / "eye_02.png").symlink_to(UNREADABLE)
+    return ["--layout", str(root / "own.toml")]
+
+
+@needs_unreadable
+def test_e_a_photograph_that_the_disk_cannot_read_is_refused_by_name(tmp_path, monkeypatch):
+    set_on_a_failing_disk(tmp_path)
+    with pytest.raises(PhotographError, match=CANNOT_BE_READ):
+        photographs.read(tmp_path / "images" / "eye_02.png")
+
+    def fail(file, name):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", fail)
+    with pytest.raises(PhotographError, match=r"eye_01\.jpg: cannot be read \(Input/output error\)"):
+        photographs.read(tmp_path / "images" / "eye_01.jpg")
+
+
+@needs_unreadable
+@pytest.mark.parametrize("out", [True, False])
+def test_e_data_check_reports_it_and_checks_the_others(tmp_path, capsys, monkeypatch, out):
+    monkeypatch.setenv("COLUMNS", "300")
+    layout = set_on_a_failing_disk(tmp_path)
+    target = ["--out", str(tmp_path / "check")] if out else []
+
+    assert cli.run(["data", "check", str(tmp_path), *layout, *target]) == 1
+
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    assert re.search(f"wrong: .*{CANNOT_BE_READ}", printed)
+    assert "1 wrong" in printed
+    assert out == (tmp_path / "check" / "check.csv").is_file()
+
+
+@needs_unreadable
+def test_e_data_split_names_it_in_one_line(tmp_path, capsys):
+    layout = set_on_a_failing_disk(tmp_path)
+
+    arguments = ["data", "split", str(tmp_path), *layout, "--folds", "2", "--out", str(tmp_path / "f.json")]
+    assert cli.run(arguments) == 1
+
+    error = capsys.readouterr().err
+    assert re.search(CANNOT_BE_READ, error)
+    assert error.count("\n") == 1
+
+
+@needs_unreadable
+def test_e_two_photographs_of_one_name_are_compared_only_where_they_can_be_read(tmp_path):
+    tiny_layouts.e_ophtha(tmp_path)
+    path = tmp_path / "e_optha_MA" / "MA" / "E0000001" / "C1.jpg"
+    path.unlink()
+    path.symlink_to(UNREADABLE)
+
+    with pytest.raises(DatasetError, match=r"C1\.jpg: cannot be read \(Input/output error\)"):
+        layouts.cases(tmp_path, layouts.E_OPHTHA, "train")
 
 
 # ---- R: work

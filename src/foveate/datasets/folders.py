@@ -5,7 +5,6 @@ Ignores: pixels, and which sets exist.
 """
 
 import difflib
-import filecmp
 import os
 import re
 import unicodedata
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foveate.datasets import Case
+from foveate.datasets import Case, digest
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
 from foveate.paths import display_path, exists, is_file, is_folder, obstacle
@@ -452,9 +451,10 @@ def _merge_cases(first: Case, second: Case) -> Case:
     """Return one case for a photograph that is in two folders.
 
     Raises:
-        DatasetError: they are different photographs, or both folders have a mask of the same lesion.
+        DatasetError: they are different photographs, one cannot be read, or both folders have a mask of the
+            same lesion.
     """
-    if not filecmp.cmp(first.photograph, second.photograph, shallow=False):
+    if digest(first.photograph) != digest(second.photograph):
         raise DatasetError(
             f"{display_path(second.photograph)}: {display_path(first.photograph)} is called {first.name} as "
             "well; rename one of them and its masks"
