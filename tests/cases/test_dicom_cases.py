@@ -393,6 +393,20 @@ def test_an_object_that_an_archive_does_not_send_or_accept_is_set_aside_and_the_
     assert len(task.archive.stored) == 2 + 3
 
 
+def test_a_watcher_leaves_photographs_that_were_pulled_into_its_folder(model, tmp_path):
+    archive = DamagedArchive()
+    transfer.pull(archive, tmp_path, ["1.2"])
+    (tmp_path / "1.2.3").mkdir()
+    (tmp_path / "1.2.3" / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    task = watch.WatchTask(archive=archive, model=model, out=tmp_path, objects=OBJECTS)
+    assert watch.process_new(task) == 1  # and the report of 1.2.2 is refused
+
+    assert {path: path.read_bytes() for path in before if path.is_file()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"1.2", "1.2.3", watch.SET_ASIDE}
+
+
 def test_a_pull_fetches_the_others_and_names_the_object_that_is_not_sent(tmp_path):
     counts = transfer.pull(DamagedArchive(), tmp_path, ["1.2"])
 
