@@ -239,6 +239,8 @@ def _listed_keys(entry: str) -> tuple[str, ...]:
 
 def _has_grades(path: Path) -> bool:
     """Return whether the first line of a table names a column of grades."""
+    if not is_file(path):  # a pipe would be waited for
+        return False
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             header = next(csv.reader(file), [])

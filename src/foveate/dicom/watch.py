@@ -167,8 +167,17 @@ def _unprocessed(
             put_aside(study, error)
             continue
         for photograph in candidates:
-            if not set(_result_uids(task, photograph)) <= results:
+            if photograph.frames > photographs.MAX_FRAMES:
+                put_aside(_set_aside_key(photograph), _too_many_frames(photograph))
+            elif not set(_result_uids(task, photograph)) <= results:
                 yield photograph
+
+
+def _too_many_frames(photograph: ArchiveObject) -> ArchiveObjectError:
+    return ArchiveObjectError(
+        f"{photograph.uid} has {photograph.frames:,} frames by the archive, more than the limit of "
+        f"{photographs.MAX_FRAMES:,}; ask its administrator"
+    )
 
 
 def _set_aside_key(photograph: ArchiveObject) -> str:

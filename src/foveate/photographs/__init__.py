@@ -44,7 +44,7 @@ from foveate.photographs._decoding import (
     require_size,
     turn_upright,
 )
-from foveate.photographs._dicom_classes import PHOTOGRAPH_CLASSES
+from foveate.photographs._dicom_classes import MAX_FRAMES, PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_loader import load_reader
 from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph, reading_errors
 from foveate.photographs._listing import (
@@ -64,6 +64,7 @@ from foveate.types import Photograph
 __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "LIMIT_PIXELS",
+    "MAX_FRAMES",
     "PHOTOGRAPH_CLASSES",
     "RESULT_MARKS",
     "RESULT_MARK_BYTES",
