@@ -738,6 +738,16 @@ def test_g_a_table_and_a_split_may_spell_a_name_in_another_unicode_form(tmp_path
     assert all(case.photograph.is_file() for case in cases)
 
 
+def test_g_a_table_of_grades_in_a_linked_folder_is_found(tmp_path):
+    tiny_layouts.photograph(tmp_path / "elsewhere" / "a.jpg")
+    (tmp_path / "elsewhere" / "train.csv").write_text("image,level\nx,4\n")
+    (tmp_path / "eyes").mkdir()
+    (tmp_path / "eyes" / "more").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(DatasetError, match=r"train\.csv: a table of grades"):
+        dr_grades.healthy_cases(tmp_path / "eyes", None)
+
+
 def test_g_another_table_does_no_harm(tmp_path):
     folder = tmp_path / "published" / "set" / "healthy"
     tiny_layouts.photograph(folder / "a.jpg")
@@ -871,6 +881,33 @@ def test_p_a_byte_order_mark_does_no_harm(tmp_path):
     assert layouts.named(str(tmp_path / "own.toml")).lesions == ("EX",)
     assert splits.read(tmp_path / "folds.json") == {"eye_01": 0}
     assert [eye.name for eye in dr_grades.list_photographs(tmp_path / "images")] == ["eye_01"]
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_n_linked_folders_of_a_set_are_followed_and_loops_of_links_end(tmp_path, folder):
+    root = tmp_path / "set"
+    root.mkdir()
+    own_set(root)
+    layout = OWN.format(more="").replace("images/*", "images/**/*")
+    (root / "own.toml").write_text(layout.replace("masks/", "masks/{folder}/"))
+    for kind, number in (("images", 7), ("masks", 7)):
+        place = (tmp_path if kind == folder else root / kind) / "s2"
+        place.mkdir()
+        if kind == folder:
+            (root / kind / "s2").symlink_to(place)
+        if kind == "images":
+            Image.fromarray(picture(number)).save(place / "eye_07.png")
+        else:
+            save_levels(place / "eye_07_EX.png", lesion(0) * np.uint8(255))
+            save_levels(place / "eye_08_EX.png", lesion(0) * np.uint8(255))
+        (place / "up").symlink_to(root / kind)
+    layout = layouts.named(str(root / "own.toml"))
+
+    cases = layouts.cases(root, layout, "train")
+
+    assert [case.name for case in cases] == ["eye_01", "eye_02", "eye_03", "s2_eye_07"]
+    assert all(case.masks for case in cases)
+    assert any("eye_08_EX.png: a mask without a photograph" in line for line in problems(root, layout))
 
 
 # ---- E: a disk that fails

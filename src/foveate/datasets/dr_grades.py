@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 
 from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
-from foveate.datasets.folders import ENDINGS, on_disk, same_name
+from foveate.datasets.folders import ENDINGS, folders_below, on_disk, same_name
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
 from foveate.paths import display_path, exists, is_file, valid_path
@@ -161,13 +161,20 @@ def _refuse_grades(folder: Path) -> None:
     Raises:
         DatasetError: there is such a table.
     """
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(path for place in folders_below(folder) for path in _listed(place)):
         if path.suffix.lower() == ".csv" and not photographs.is_hidden(path.name) and _has_grades(path):
             raise DatasetError(
                 f"{display_path(path)}: a table of grades, so some eyes in the folder may not be healthy; "
                 f"name a folder of healthy eyes only, or save the table as {display_path(folder / LABELS)} "
                 "with the columns file and retinopathy_grade"
             )
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing where it cannot be listed: listing photographs reports that."""
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 def _refuse_grades_beside(folder: Path, files: Sequence[Path]) -> None:

@@ -8,14 +8,14 @@ import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveate.datasets import Case, digest
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
-from foveate.paths import display_path, exists, is_file, is_folder, obstacle
+from foveate.paths import display_path, exists, is_file, is_folder, obstacle, real_path
 from foveate.photographs import SUFFIXES, is_hidden
 from foveate.types import FieldRule
 from foveate.wording import quantity
@@ -318,8 +318,9 @@ def _note_unreadable_photographs(masks: _MaskFolders, pattern: str) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):  # a set may lack a folder
             masks.note_unreadable(error, Path(error.filename))
 
-    for _, inside, _ in os.walk(masks.base / fixed_folder(pattern), onerror=note):
-        inside[:] = [name for name in inside if is_deep and not is_hidden(name)]
+    for _ in folders_below(masks.base / fixed_folder(pattern), note):
+        if not is_deep:
+            break
 
 
 def _require_matching_masks(base: Path, folders: Folders, listed: Sequence[Case]) -> None:
@@ -362,9 +363,40 @@ def _matches(base: Path, pattern: str) -> list[Path]:
     """Return the files that a pattern matches, except hidden ones."""
     return [
         path
-        for path in sorted(base.glob(pattern))
+        for path in sorted(_glob(base, Path(pattern).parts))
         if not any(map(is_hidden, path.relative_to(base).parts)) and is_file(path)
     ]
+
+
+def _glob(base: Path, parts: Sequence[str]) -> set[Path]:
+    """Return the paths below a folder that a pattern matches; `**` follows links, unlike `Path.glob`."""
+    if "**" not in parts:
+        return set(base.glob("/".join(parts)))
+    deep = parts.index("**")
+    above, below = parts[:deep], parts[deep + 1 :]
+    folders = filter(is_folder, base.glob("/".join(above))) if above else (base,)
+    inside = {place for folder in folders for place in folders_below(folder)}
+    return {path for place in inside for path in (_glob(place, below) if below else (place,))}
+
+
+def folders_below(folder: Path, note: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Yield a folder and all folders below it, except hidden ones.
+
+    Links are followed, after the folders beside them; no folder is entered twice.
+
+    Args:
+        folder: the folder; it need not exist.
+        note: called with the error of each folder that cannot be listed.
+    """
+    visited: set[str] = set()
+    for place, inside, _ in os.walk(folder, onerror=note, followlinks=True):
+        if (real := real_path(place)) in visited:
+            inside.clear()
+            continue
+        visited.add(real)
+        shown = [name for name in inside if not is_hidden(name)]
+        inside[:] = sorted(shown, key=lambda name: ((Path(place) / name).is_symlink(), name))
+        yield Path(place)
 
 
 def _files_below(folder: Path) -> list[Path]:
