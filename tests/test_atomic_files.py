@@ -115,6 +115,17 @@ def test_an_error_of_another_file_is_not_taken_for_one_of_the_files_that_are_wri
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [".", "below/.."])
+def test_a_folder_is_replaced_by_whatever_path_it_is_named(tmp_path, monkeypatch, name):
+    (tmp_path / "package" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "package")
+
+    with atomic_files.replace_directory(Path(name)) as draft:
+        (draft / "new").write_bytes(b"x")
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["package", "new"]
+
+
 def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt

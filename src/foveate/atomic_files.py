@@ -131,6 +131,8 @@ def replace_directory(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the operating system refuses, or a file is in the way; the old folder stays.
     """
+    if path.name in ("", ".."):  # '.' has no name to rename it by
+        path = path.resolve()
     workspace = _temporary(path.parent)
     draft, aside = workspace / "new", workspace / "old" / path.name
     with errors_for(path):
