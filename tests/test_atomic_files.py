@@ -86,6 +86,46 @@ def test_an_error_is_one_line_with_a_remedy_and_keeps_the_old_file(tmp_path, mon
     assert temporary_names(tmp_path) == []
 
 
+def test_files_that_belong_together_are_written_together_and_the_first_appears_last(tmp_path, monkeypatch):
+    atomic_files.write_file(tmp_path / "a", b"old")
+    order, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, to: order.append(to.name) or replace(path, to))
+
+    with atomic_files.replace_files(tmp_path) as write:
+        write("a", b"")
+        write("b", b"two")
+        write("a", b"one")
+        assert (tmp_path / "a").read_bytes() == b"old"
+
+    assert order == ["b", "a"]
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"one", b"two"]
+    assert temporary_names(tmp_path) == []
+
+
+def test_an_error_of_another_file_is_not_taken_for_one_of_the_files_that_are_written(tmp_path):
+    def write_and_read():
+        with atomic_files.replace_files(tmp_path) as write:
+            write("a", b"")
+            raise OSError(errno.EIO, "the photograph")
+
+    with pytest.raises(OSError, match="the photograph") as raised:
+        write_and_read()
+
+    assert not isinstance(raised.value, OutputError)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".", "below/.."])
+def test_a_folder_is_replaced_by_whatever_path_it_is_named(tmp_path, monkeypatch, name):
+    (tmp_path / "package" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "package")
+
+    with atomic_files.replace_directory(Path(name)) as draft:
+        (draft / "new").write_bytes(b"x")
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["package", "new"]
+
+
 def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt

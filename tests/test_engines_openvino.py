@@ -196,3 +196,37 @@ def test_the_first_runs_in_two_threads_do_not_deadlock(package):
     for _ in range(3):  # the deadlock does not occur each time
         line = [sys.executable, "-c", TWO_THREADS, str(package.folder)]
         subprocess.run(line, check=True, timeout=60)
+
+
+AT_ONCE = """
+import sys, threading
+sys.setswitchinterval(1e-6)
+from foveate import models
+from foveate.engines import openvino, telemetry
+
+package, made, gate = models.load(sys.argv[1]), [], threading.Barrier(3)
+initialise = openvino._initialise_types
+openvino._initialise_types = lambda module: made.append(initialise(module))
+
+def open_engine():
+    gate.wait()
+    telemetry.import_openvino()
+    engines.append(openvino.open(package, threads=1))
+
+engines = []
+threads = [threading.Thread(target=open_engine, daemon=True) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert (len(engines), len(made)) == (3, 1), (engines, made)
+assert telemetry.OPENVINO_REPORTER not in sys.modules
+"""
+"""Three threads that load OpenVINO first, in a process of their own, because it is loaded here already."""
+
+
+def test_threads_that_load_openvino_first_at_the_same_time_do_not_disturb_each_other(package):
+    line = [sys.executable, "-c", AT_ONCE, str(package.folder)]
+    ended = subprocess.run(line, timeout=120, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -581,6 +582,22 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
 
     assert "is not a regular file" in refusal(tmp_path / "pipe.jpg")
+
+
+@pytest.mark.parametrize("pipe", ["pipe", "pipe.dcm", "eyes/run.json"])
+def test_a_pipe_is_listed_without_waiting_for_it(tmp_path, pipe):
+    (tmp_path / "eyes").mkdir()
+    write_file(tmp_path / "eyes", WHOLE["PNG"])
+    os.mkfifo(tmp_path / pipe)
+    given = str(tmp_path / pipe.partition("/")[0])
+    listed = []
+    thread = threading.Thread(target=lambda: listed.append(list_files([given]).photographs), daemon=True)
+
+    thread.start()
+    thread.join(timeout=20)
+
+    ((photograph,),) = listed
+    assert photograph.name == ("eye" if pipe == "eyes/run.json" else "pipe")
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):

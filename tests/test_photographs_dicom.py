@@ -292,6 +292,19 @@ def test_private_and_large_elements_do_not_travel(tmp_path):
     assert not [element for element in header if element.tag.is_private]
 
 
+def test_a_false_number_of_frames_makes_one_photograph_that_is_refused(tmp_path):
+    made = tiny_dicom.op(FUNDUS)
+    made.NumberOfFrames = 200_000
+    path = tiny_dicom.save(made, tmp_path / "eye.dcm")
+
+    (listed,) = list_files([str(path)]).photographs
+
+    assert (listed.name, listed.frame) == ("eye", None)
+    for frame in (None, 1):
+        with pytest.raises(PhotographError, match=r"eye\.dcm: states 200,000 frames, more than it can hold"):
+            read(path, frame=frame)
+
+
 # ---- refusals
 
 

@@ -292,3 +292,17 @@ def test_a_folder_that_cannot_be_reached_is_refused_before_the_work(tmp_path):
     with pytest.raises(ExportError, match=r"aaa: cannot be reached \(File name too long\); check the path"):
         require_replaceable(tmp_path / ("a" * 300))
     require_replaceable(tmp_path / "new")
+
+
+@pytest.mark.parametrize("folder", [".", "..", "new/..", "{here}"])
+def test_the_folder_in_which_the_command_runs_is_refused_before_the_work(tmp_path, monkeypatch, folder):
+    (tmp_path / "package" / "empty").mkdir(parents=True)
+    (tmp_path / "package" / "manifest.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "package" / "empty")
+    folder = Path(folder.format(here=tmp_path / "package" / "empty"))
+
+    with pytest.raises(
+        ExportError, match="is the folder in which the command runs, which cannot be replaced"
+    ):
+        require_replaceable(folder)
+    require_replaceable(Path("new"))

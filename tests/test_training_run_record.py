@@ -1,5 +1,6 @@
 """A run records how it came about; the records survive the way through JSON."""
 
+import errno
 import hashlib
 import json
 
@@ -9,7 +10,8 @@ pytest.importorskip("torch")
 
 import tiny_set
 
-from foveate.training import run_record
+from foveate.errors import DatasetError
+from foveate.training import cache, run_record
 from foveate.training.distributed import LOCAL
 from foveate.training.run_record import RunSettings, RunSplit, StartPackage
 
@@ -34,6 +36,22 @@ def test_every_photograph_and_mask_has_its_digest(tmp_path):
         path = case.photograph
         assert digests[case.name]["photograph"] == hashlib.sha256(path.read_bytes()).hexdigest()
         assert digests[case.name]["masks"].keys() == case.masks.keys()
+
+
+def test_a_file_that_the_disk_cannot_read_is_named(tmp_path, monkeypatch):
+    (case, *_) = tiny_set.write(tmp_path)
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("foveate.datasets.file_digest", fail)
+
+    for read in (
+        lambda: run_record.file_digests([case]),
+        lambda: cache.cache_case(case, tiny_set.CONTRACT, tmp_path / "cache"),
+    ):
+        with pytest.raises(DatasetError, match=r"cannot be read \(Input/output error\); check the disk"):
+            read()
 
 
 @pytest.mark.parametrize(

@@ -69,43 +69,63 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         OutputError: the operating system refuses; nothing is left behind.
     """
-    with replace_files(folder) as draft:
+    with replace_files(folder) as write:
         for name, content in contents.items():
-            draft(name).write_bytes(content)
+            write(name, content)
 
 
 @contextmanager
-def replace_files(folder: Path) -> Iterator[Callable[[str], Path]]:
-    """Yield a function that returns a temporary path for the file of a name.
+def replace_files(folder: Path) -> Iterator[Callable[[str, bytes], None]]:
+    """Yield a function that writes the content of a name into a temporary file, or another content instead.
 
     The files replace those of their names when the block ends, the first one last. Use it for files that
-    belong together and are made one after the other. Where the block raises, all old files stay.
+    belong together and are made one after the other. Where the block raises, all old files stay. Errors of
+    the block itself, such as those of a file that it reads, are raised as they are.
 
     Raises:
         OutputError: the operating system refuses; nothing is left behind.
     """
-    with ExitStack() as drafts:
-        yield lambda name: drafts.enter_context(replace_file(folder / name))
+    drafts: dict[str, Path] = {}
+    with ExitStack() as stack:
+
+        def write(name: str, content: bytes) -> None:
+            if name not in drafts:
+                drafts[name] = stack.enter_context(_draft(folder / name))
+            with errors_for(folder / name):
+                drafts[name].write_bytes(content)
+
+        yield write
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces `path` when the block ends.
 
-    Use it for content that is too large to hold in memory. Where the block raises, the old file stays.
+    Use it for content that is too large to hold in memory. Where the block raises, the old file stays. The
+    block should do nothing but write the file: the operating system's errors in it are taken for the file's.
 
     Raises:
         OutputError: the operating system refuses; the old file stays, and nothing else is left behind.
     """
+    with errors_for(path), _draft(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """Yield a temporary path as `replace_file` does, but raise the block's own errors as they are."""
     temporary = _temporary(path.parent)
     with errors_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    try:
+        with errors_for(path):
             temporary.open("xb").close()
-            yield temporary
+        yield temporary
+        with errors_for(path):
             _flush(temporary)
             temporary.replace(path)
-        finally:
+    finally:
+        with errors_for(path):
             temporary.unlink(missing_ok=True)
 
 
@@ -120,6 +140,8 @@ def replace_directory(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the operating system refuses, or a file is in the way; the old folder stays.
     """
+    if path.name in ("", ".."):  # '.' has no name to rename it by
+        path = path.resolve()
     workspace = _temporary(path.parent)
     draft, aside = workspace / "new", workspace / "old" / path.name
     with errors_for(path):

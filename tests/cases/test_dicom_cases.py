@@ -27,7 +27,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 
 import foveate
-from foveate import atomic_files
+from foveate import atomic_files, photographs
 from foveate.dicom import transfer, watch
 from foveate.dicom.connection import Archive, ArchiveObject, Credentials
 from foveate.errors import ArchiveObjectError, OutputError, PhotographError
@@ -391,6 +391,38 @@ def test_an_object_that_an_archive_does_not_send_or_accept_is_set_aside_and_the_
     set_aside = json.loads((tmp_path / watch.SET_ASIDE).read_text())
     assert set_aside == {"1.2.1": "does not send 1.2.1", "1.2.2": "did not store the report of 1.2.2"}
     assert len(task.archive.stored) == 2 + 3
+
+
+class ArchiveOfFalseFrames(DamagedArchive):
+    """The same archive, which states far too many frames of one photograph."""
+
+    def photographs(self, study):
+        *others, last = super().photographs(study)
+        return (*others, replace(last, frames=photographs.MAX_FRAMES + 1))
+
+
+def test_a_photograph_with_a_false_number_of_frames_is_set_aside(model, tmp_path):
+    task = watch.WatchTask(archive=ArchiveOfFalseFrames(), model=model, out=tmp_path, objects=OBJECTS)
+
+    assert (watch.process_new(task), watch.process_new(task)) == (0, 0)
+
+    assert json.loads((tmp_path / watch.SET_ASIDE).read_text())["1.2.3"] == (
+        "1.2.3 has 10,001 frames by the archive, more than the limit of 10,000; ask its administrator"
+    )
+
+
+def test_a_watcher_leaves_photographs_that_were_pulled_into_its_folder(model, tmp_path):
+    archive = DamagedArchive()
+    transfer.pull(archive, tmp_path, ["1.2"])
+    (tmp_path / "1.2.3").mkdir()
+    (tmp_path / "1.2.3" / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    task = watch.WatchTask(archive=archive, model=model, out=tmp_path, objects=OBJECTS)
+    assert watch.process_new(task) == 1  # and the report of 1.2.2 is refused
+
+    assert {path: path.read_bytes() for path in before if path.is_file()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"1.2", "1.2.3", watch.SET_ASIDE}
 
 
 def test_a_pull_fetches_the_others_and_names_the_object_that_is_not_sent(tmp_path):

@@ -3,6 +3,7 @@
 A new report becomes a row: a name, a function that makes its files, and the right message or result.
 """
 
+import errno
 import io
 import json
 import re
@@ -692,6 +693,61 @@ def test_g_a_table_beside_the_folder_that_gives_its_eyes_no_grade_does_no_harm(t
     assert len(dr_grades.healthy_cases(folder, None)) == 3
 
 
+@pytest.mark.parametrize(
+    ("file", "listed"),
+    [
+        (unicodedata.normalize("NFD", "é_01.jpg"), unicodedata.normalize("NFC", "é_01")),
+        (unicodedata.normalize("NFC", "é_01.jpg"), unicodedata.normalize("NFD", "é_01.jpg")),
+        ("2019.05.03_left.jpg", "2019.05.03_left"),
+        ("2019.05.03_left.jpg", "2019.05.03_left.JPG"),
+        ("IMG_1.jpg", "img_1"),
+        ("img_1.JPG", "IMG_1.ppm"),
+        ("a.jpg.png", "a.jpg"),
+        ("a.jpg", "images/a.jpg"),
+        ("a.jpg", "images\\a.jpg"),
+    ],
+)
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_g_a_grade_counts_however_the_table_spells_the_name(tmp_path, file, listed, between):
+    folder = tmp_path / "published" / "set" / "images"
+    tiny_layouts.photograph(folder / file)
+    rows = [("image", "level"), (listed, "4"), (listed, "0"), ("other", "0")]
+    (folder.parent / "Labels.csv").write_text("\n".join(map(between.join, rows)), encoding="utf-8-sig")
+
+    with pytest.raises(DatasetError, match=r"Labels\.csv: .* has grade 4, so not all eyes"):
+        dr_grades.healthy_cases(folder, None)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_g_a_table_and_a_split_may_spell_a_name_in_another_unicode_form(tmp_path, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    name = "ä_ô\u0323_01"  # neither form, as a set with files of two systems has
+    tiny_layouts.photograph(tmp_path / unicodedata.normalize(form, "é.jpg"))
+    tiny_layouts.photograph(tmp_path / f"{name}.jpg", seed=1)
+    listed = [unicodedata.normalize(other, entry) for entry in ("é", name)]
+    table = "".join(f"{entry}.jpg,0\n" for entry in listed)
+    (tmp_path / "labels.csv").write_text(f"file,retinopathy_grade\n{table}", encoding="utf-8")
+    halves = dict.fromkeys(listed, dr_grades.TRAIN_HALF)
+    (tmp_path / "halves.json").write_text(json.dumps({"folds": halves}), encoding="utf-8")
+
+    cases = dr_grades.healthy_cases(tmp_path, tmp_path / "halves.json")
+
+    assert sorted(case.name for case in cases) == sorted(
+        unicodedata.normalize("NFC", f"healthy-{entry}") for entry in listed
+    )
+    assert all(case.photograph.is_file() for case in cases)
+
+
+def test_g_a_table_of_grades_in_a_linked_folder_is_found(tmp_path):
+    tiny_layouts.photograph(tmp_path / "elsewhere" / "a.jpg")
+    (tmp_path / "elsewhere" / "train.csv").write_text("image,level\nx,4\n")
+    (tmp_path / "eyes").mkdir()
+    (tmp_path / "eyes" / "more").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(DatasetError, match=r"train\.csv: a table of grades"):
+        dr_grades.healthy_cases(tmp_path / "eyes", None)
+
+
 def test_g_another_table_does_no_harm(tmp_path):
     folder = tmp_path / "published" / "set" / "healthy"
     tiny_layouts.photograph(folder / "a.jpg")
@@ -825,6 +881,104 @@ def test_p_a_byte_order_mark_does_no_harm(tmp_path):
     assert layouts.named(str(tmp_path / "own.toml")).lesions == ("EX",)
     assert splits.read(tmp_path / "folds.json") == {"eye_01": 0}
     assert [eye.name for eye in dr_grades.list_photographs(tmp_path / "images")] == ["eye_01"]
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_n_linked_folders_of_a_set_are_followed_and_loops_of_links_end(tmp_path, folder):
+    root = tmp_path / "set"
+    root.mkdir()
+    own_set(root)
+    layout = OWN.format(more="").replace("images/*", "images/**/*")
+    (root / "own.toml").write_text(layout.replace("masks/", "masks/{folder}/"))
+    for kind, number in (("images", 7), ("masks", 7)):
+        place = (tmp_path if kind == folder else root / kind) / "s2"
+        place.mkdir()
+        if kind == folder:
+            (root / kind / "s2").symlink_to(place)
+        if kind == "images":
+            Image.fromarray(picture(number)).save(place / "eye_07.png")
+        else:
+            save_levels(place / "eye_07_EX.png", lesion(0) * np.uint8(255))
+            save_levels(place / "eye_08_EX.png", lesion(0) * np.uint8(255))
+        (place / "up").symlink_to(root / kind)
+    layout = layouts.named(str(root / "own.toml"))
+
+    cases = layouts.cases(root, layout, "train")
+
+    assert [case.name for case in cases] == ["eye_01", "eye_02", "eye_03", "s2_eye_07"]
+    assert all(case.masks for case in cases)
+    assert any("eye_08_EX.png: a mask without a photograph" in line for line in problems(root, layout))
+
+
+# ---- E: a disk that fails
+
+UNREADABLE = Path("/proc/self/mem")
+"""A regular file that can be opened, but whose first bytes cannot be read."""
+
+needs_unreadable = pytest.mark.skipif(not UNREADABLE.is_file(), reason="this system has no such file")
+
+CANNOT_BE_READ = r"eye_02\.png: cannot be read \(Input/output error\); check the disk, or copy the file again"
+
+
+def set_on_a_failing_disk(root):
+    """The set, with a photograph that cannot be read."""
+    own_set(root)
+    (root / "images" / "eye_02.jpg").unlink()
+    (root / "images" / "eye_02.png").symlink_to(UNREADABLE)
+    return ["--layout", str(root / "own.toml")]
+
+
+@needs_unreadable
+def test_e_a_photograph_that_the_disk_cannot_read_is_refused_by_name(tmp_path, monkeypatch):
+    set_on_a_failing_disk(tmp_path)
+    with pytest.raises(PhotographError, match=CANNOT_BE_READ):
+        photographs.read(tmp_path / "images" / "eye_02.png")
+
+    def fail(file, name):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("hashlib.file_digest", fail)
+    with pytest.raises(PhotographError, match=r"eye_01\.jpg: cannot be read \(Input/output error\)"):
+        photographs.read(tmp_path / "images" / "eye_01.jpg")
+
+
+@needs_unreadable
+@pytest.mark.parametrize("out", [True, False])
+def test_e_data_check_reports_it_and_checks_the_others(tmp_path, capsys, monkeypatch, out):
+    monkeypatch.setenv("COLUMNS", "300")
+    layout = set_on_a_failing_disk(tmp_path)
+    target = ["--out", str(tmp_path / "check")] if out else []
+
+    assert cli.run(["data", "check", str(tmp_path), *layout, *target]) == 1
+
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    assert re.search(f"wrong: .*{CANNOT_BE_READ}", printed)
+    assert "1 wrong" in printed
+    assert out == (tmp_path / "check" / "check.csv").is_file()
+
+
+@needs_unreadable
+def test_e_data_split_names_it_in_one_line(tmp_path, capsys):
+    layout = set_on_a_failing_disk(tmp_path)
+
+    arguments = ["data", "split", str(tmp_path), *layout, "--folds", "2", "--out", str(tmp_path / "f.json")]
+    assert cli.run(arguments) == 1
+
+    error = capsys.readouterr().err
+    assert re.search(CANNOT_BE_READ, error)
+    assert error.count("\n") == 1
+
+
+@needs_unreadable
+def test_e_two_photographs_of_one_name_are_compared_only_where_they_can_be_read(tmp_path):
+    tiny_layouts.e_ophtha(tmp_path)
+    path = tmp_path / "e_optha_MA" / "MA" / "E0000001" / "C1.jpg"
+    path.unlink()
+    path.symlink_to(UNREADABLE)
+
+    with pytest.raises(DatasetError, match=r"C1\.jpg: cannot be read \(Input/output error\)"):
+        layouts.cases(tmp_path, layouts.E_OPHTHA, "train")
 
 
 # ---- R: work

@@ -63,17 +63,18 @@ def _write_check(folder: Path, options: CheckOptions, out: Path) -> CheckReport:
         FoveateError: as `check_set`; the files of an earlier check stay.
     """
     names = ["check.json", "check.csv"]
-    with atomic_files.replace_files(out) as draft:
-        summary, table = map(draft, names)
+    with atomic_files.replace_files(out) as write:
+        for name in names:
+            write(name, b"")  # the first file gets its name last
 
         def save_sheet(number: int, jpeg: bytes) -> None:
             names.append(f"contact-{number}.jpg")
-            draft(names[-1]).write_bytes(jpeg)
+            write(names[-1], jpeg)
 
         report = _checked(folder, options, save_sheet)
         sums = checks.lesion_totals(report)
-        summary.write_bytes(_check_json(report, sums))
-        table.write_bytes(_check_csv(report))
+        write("check.json", _check_json(report, sums))
+        write("check.csv", _check_csv(report))
     atomic_files.remove_others(out, CHECK_FILES, names)
     _print_report(report, sums)
     return report

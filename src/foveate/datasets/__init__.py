@@ -18,7 +18,7 @@ from jaxtyping import Bool
 
 from foveate.datasets.masks import DAMAGED, LARGEST_SHARE, lesion_pixels, read_mask
 from foveate.errors import DatasetError
-from foveate.paths import display_path
+from foveate.paths import display_path, file_digest
 from foveate.types import FieldRule
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SET_ASIDE",
     "Case",
     "annotated",
+    "digest",
     "is_annotated",
     "lesion_pixels",
     "read_mask",
@@ -70,6 +71,21 @@ def is_annotated(case: Case, lesion: str) -> bool:
 def annotated(cases: Iterable[Case], lesions: Sequence[str]) -> tuple[Case, ...]:
     """Return the cases that were annotated for all of the given lesions."""
     return tuple(case for case in cases if all(is_annotated(case, lesion) for lesion in lesions))
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a photograph or mask: 64 hex digits.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DatasetError(
+            f"{display_path(path)}: cannot be read ({error.strerror or error}); check the disk, or copy the "
+            "file again from its source"
+        ) from error
 
 
 def truth(case: Case, lesions: tuple[str, ...], shape: tuple[int, int]) -> Bool[np.ndarray, "K H W"]:

@@ -7,13 +7,14 @@ Ignores: how training uses a healthy eye, and how a model is tested.
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
+from foveate.datasets.folders import ENDINGS, folders_below, on_disk, same_name
 from foveate.datasets.splits import PhotographGroup
 from foveate.errors import DatasetError
 from foveate.paths import display_path, exists, is_file, valid_path
@@ -33,6 +34,9 @@ GRADE_COLUMN = re.compile(r"grade|grading|level|diagnosis|severity", re.IGNORECA
 GRADE = re.compile(r"([0-4])(?:\.0*)?")
 """A grade as it is written in a table; spreadsheets and pandas write '0.0' where another grade is missing."""
 
+PICTURE_SUFFIXES = ENDINGS | {".jp2", ".ppm", ".webp"}
+"""Suffixes, in lower case, with which tables list photographs, also those that were converted since."""
+
 HEALTHY = 0
 """No apparent retinopathy, by the International Clinical Diabetic Retinopathy scale."""
 
@@ -45,7 +49,7 @@ class GradedPhotograph:
     """One photograph and its grade."""
 
     name: str
-    """File name without suffix."""
+    """File name without suffix, in the Unicode form NFC."""
     photograph: Path
     grade: int
     """Grade of retinopathy, 0 (none apparent) to 4 (proliferative)."""
@@ -53,6 +57,8 @@ class GradedPhotograph:
 
 def list_photographs(folder: Path) -> list[GradedPhotograph]:
     """Return the photographs in the labels.csv of a folder, sorted by name; a grade of '1.0' is grade 1.
+
+    The table may spell a file's name in another Unicode form than the disk.
 
     Raises:
         DatasetError: the file, a column or a value is missing, a grade is not a number from 0 to 4, or a
@@ -89,13 +95,13 @@ def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
             f"{display_path(path)}: file {file!r} has grade {grade!r}; name a file, and give a grade of 0, "
             "1, 2, 3 or 4"
         )
-    photograph = path.parent / file
+    photograph = on_disk(Path(file), path.parent)
     if not is_file(photograph):
         raise DatasetError(
             f"{display_path(path)}: {display_path(photograph)} does not exist; unpack the set again, or "
             "remove the row"
         )
-    return GradedPhotograph(name=photograph.stem, photograph=photograph, grade=number)
+    return GradedPhotograph(name=same_name(photograph.stem), photograph=photograph, grade=number)
 
 
 def _parse_grade(text: str) -> int | None:
@@ -138,8 +144,8 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
     else:
         _refuse_grades(folder)
         sources = photographs.list_files([str(folder)]).photographs
-        _refuse_grades_beside(folder, {source.path.stem for source in sources})
-        candidates = [(source.name.replace("/", "-"), source.path) for source in sources]
+        _refuse_grades_beside(folder, [source.path for source in sources])
+        candidates = [(same_name(source.name).replace("/", "-"), source.path) for source in sources]
     usable = sorted((name, path) for name, path in candidates if path.stem not in SET_ASIDE)
     if not usable:
         raise DatasetError(
@@ -155,7 +161,7 @@ def _refuse_grades(folder: Path) -> None:
     Raises:
         DatasetError: there is such a table.
     """
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(path for place in folders_below(folder) for path in _listed(place)):
         if path.suffix.lower() == ".csv" and not photographs.is_hidden(path.name) and _has_grades(path):
             raise DatasetError(
                 f"{display_path(path)}: a table of grades, so some eyes in the folder may not be healthy; "
@@ -164,7 +170,14 @@ def _refuse_grades(folder: Path) -> None:
             )
 
 
-def _refuse_grades_beside(folder: Path, names: Set[str]) -> None:
+def _listed(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing where it cannot be listed: listing photographs reports that."""
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def _refuse_grades_beside(folder: Path, files: Sequence[Path]) -> None:
     """Refuse photographs to which a table beside their folder gives a grade above 0.
 
     IDRiD's tables are in a folder beside the parent of the photographs' folder. A table counts only if it
@@ -173,34 +186,68 @@ def _refuse_grades_beside(folder: Path, names: Set[str]) -> None:
     Raises:
         DatasetError: there is such a table.
     """
+    names = {key: path.stem for path in files for key in (_key(path.stem), _key(path.name))}
     parents = list(folder.resolve().parents)[:2]
     tables = {path for parent in parents for depth in ("*.csv", "*/*.csv") for path in parent.glob(depth)}
     for path in sorted(tables):
         if photographs.is_hidden(path.name) or not _has_grades(path):
             continue
         grades = _read_grades(path, names)
-        ill = [name for name, grade in grades.items() if grade and _parse_grade(grade) != HEALTHY]
-        if ill and 2 * len(grades) >= len(names):
+        ill = [name for name, grade in grades.items() if _is_above_0(grade)]
+        if ill and 2 * len(grades) >= len(set(names.values())):
             raise DatasetError(
                 f"{display_path(path)}: {ill[0]} of {display_path(folder)} has grade {grades[ill[0]]}, so "
                 "not all eyes in that folder are healthy; name a folder of healthy eyes only"
             )
 
 
-def _read_grades(path: Path, names: Set[str]) -> Mapping[str, str]:
-    """Return the grades that a table gives to the named photographs; its first column holds the names."""
+def _key(name: str) -> str:
+    """Return what two spellings of a photograph's name have in common."""
+    return same_name(same_name(name).casefold())
+
+
+def _is_above_0(grade: str) -> bool:
+    return bool(grade) and _parse_grade(grade) != HEALTHY
+
+
+def _read_grades(path: Path, names: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the grades that a table gives to photographs; its first column holds their names.
+
+    Of several grades of one photograph, one above 0 counts.
+
+    Args:
+        path: the table, separated by commas, semicolons or tabs.
+        names: name of a photograph as `_key` returns it, with and without suffix -> its name.
+    """
     grades: dict[str, str] = {}
     with suppress(OSError, csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.reader(file)
+        header = file.readline()
+        file.seek(0)
+        rows = csv.reader(file, delimiter=max(",;\t", key=header.count))
         column = next(place for place, name in enumerate(next(rows)) if GRADE_COLUMN.search(name))
         for row in rows:
-            if len(row) > column and (name := Path(row[0].strip()).stem) in names:
+            name = next((names[key] for key in _listed_keys(row[0]) if key in names), None) if row else None
+            if name is None or len(row) <= column:
+                continue
+            if not _is_above_0(grades.get(name, "")):
                 grades[name] = row[column].strip()
     return grades
 
 
+def _listed_keys(entry: str) -> tuple[str, ...]:
+    """Return the keys of the photographs that an entry of a table may stand for.
+
+    An entry may have a suffix or not: '2019.05.03_left' has none. It may begin with folders.
+    """
+    listed = PureWindowsPath(entry.strip())  # it takes '/' as well
+    has_suffix = listed.suffix.lower() in PICTURE_SUFFIXES
+    return (_key(listed.name), _key(listed.stem)) if has_suffix else (_key(listed.name),)
+
+
 def _has_grades(path: Path) -> bool:
     """Return whether the first line of a table names a column of grades."""
+    if not is_file(path):  # a pipe would be waited for
+        return False
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             header = next(csv.reader(file), [])

@@ -5,18 +5,17 @@ Ignores: pixels, and which sets exist.
 """
 
 import difflib
-import filecmp
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from foveate.datasets import Case
+from foveate.datasets import Case, digest
 from foveate.errors import DatasetError
 from foveate.lesions import Lesion
-from foveate.paths import display_path, exists, is_file, is_folder, obstacle
+from foveate.paths import display_path, exists, is_file, is_folder, obstacle, real_path
 from foveate.photographs import SUFFIXES, is_hidden
 from foveate.types import FieldRule
 from foveate.wording import quantity
@@ -198,6 +197,24 @@ def same_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def on_disk(path: Path, base: Path) -> Path:
+    """Return a path below a folder as it is spelt on disk, possibly in another Unicode form.
+
+    Args:
+        path: a path relative to the folder; nothing need be there.
+        base: the folder.
+    """
+    spelt = base
+    for part in path.parts:
+        forms = (spelt / form for form in (part, same_name(part), unicodedata.normalize("NFD", part)))
+        expected = next(filter(exists, forms), spelt / part)
+        spelt = next(
+            (found for found in _inside(expected, spelt) if same_name(found.name) == same_name(part)),
+            expected,
+        )
+    return spelt
+
+
 def fixed_folder(pattern: str) -> Path:
     """Return the part of a pattern before its first wildcard or placeholder."""
     parts = Path(pattern).parts[:-1]
@@ -237,7 +254,7 @@ class _MaskFolders:
         """Return the mask of a photograph that a pattern of the layout names, or None if it is missing."""
         mask = self.base / pattern.format(name=name, folder=folder)
         if mask.parent not in self.listings:
-            self.listings[mask.parent] = self._list(self._existing(mask.parent))
+            self.listings[mask.parent] = self._list(on_disk(mask.parent.relative_to(self.base), self.base))
         return self.listings[mask.parent].get(same_name(mask.name))
 
     def note_unreadable(self, error: OSError, folder: Path) -> None:
@@ -246,16 +263,6 @@ class _MaskFolders:
             f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); ask for permission to "
             "read it"
         )
-
-    def _existing(self, folder: Path) -> Path:
-        """Return a folder as it is spelt on disk, possibly in another Unicode form."""
-        spelt = self.base
-        for part in folder.relative_to(self.base).parts:
-            spelt = next(
-                (path for path in _inside(spelt / part, spelt) if same_name(path.name) == same_name(part)),
-                spelt / part,
-            )
-        return spelt
 
     def _list(self, folder: Path) -> dict[str, Path]:
         masks: dict[str, Path] = {}
@@ -311,8 +318,9 @@ def _note_unreadable_photographs(masks: _MaskFolders, pattern: str) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):  # a set may lack a folder
             masks.note_unreadable(error, Path(error.filename))
 
-    for _, inside, _ in os.walk(masks.base / fixed_folder(pattern), onerror=note):
-        inside[:] = [name for name in inside if is_deep and not is_hidden(name)]
+    for _ in folders_below(masks.base / fixed_folder(pattern), note):
+        if not is_deep:
+            break
 
 
 def _require_matching_masks(base: Path, folders: Folders, listed: Sequence[Case]) -> None:
@@ -355,9 +363,40 @@ def _matches(base: Path, pattern: str) -> list[Path]:
     """Return the files that a pattern matches, except hidden ones."""
     return [
         path
-        for path in sorted(base.glob(pattern))
+        for path in sorted(_glob(base, Path(pattern).parts))
         if not any(map(is_hidden, path.relative_to(base).parts)) and is_file(path)
     ]
+
+
+def _glob(base: Path, parts: Sequence[str]) -> set[Path]:
+    """Return the paths below a folder that a pattern matches; `**` follows links, unlike `Path.glob`."""
+    if "**" not in parts:
+        return set(base.glob("/".join(parts)))
+    deep = parts.index("**")
+    above, below = parts[:deep], parts[deep + 1 :]
+    folders = filter(is_folder, base.glob("/".join(above))) if above else (base,)
+    inside = {place for folder in folders for place in folders_below(folder)}
+    return {path for place in inside for path in (_glob(place, below) if below else (place,))}
+
+
+def folders_below(folder: Path, note: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Yield a folder and all folders below it, except hidden ones.
+
+    Links are followed, after the folders beside them; no folder is entered twice.
+
+    Args:
+        folder: the folder; it need not exist.
+        note: called with the error of each folder that cannot be listed.
+    """
+    visited: set[str] = set()
+    for place, inside, _ in os.walk(folder, onerror=note, followlinks=True):
+        if (real := real_path(place)) in visited:
+            inside.clear()
+            continue
+        visited.add(real)
+        shown = [name for name in inside if not is_hidden(name)]
+        inside[:] = sorted(shown, key=lambda name: ((Path(place) / name).is_symlink(), name))
+        yield Path(place)
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -444,9 +483,10 @@ def _merge_cases(first: Case, second: Case) -> Case:
     """Return one case for a photograph that is in two folders.
 
     Raises:
-        DatasetError: they are different photographs, or both folders have a mask of the same lesion.
+        DatasetError: they are different photographs, one cannot be read, or both folders have a mask of the
+            same lesion.
     """
-    if not filecmp.cmp(first.photograph, second.photograph, shallow=False):
+    if digest(first.photograph) != digest(second.photograph):
         raise DatasetError(
             f"{display_path(second.photograph)}: {display_path(first.photograph)} is called {first.name} as "
             "well; rename one of them and its masks"

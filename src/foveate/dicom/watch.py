@@ -15,6 +15,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,11 +28,14 @@ from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
 from foveate.inference.settings import DEFAULTS, Settings
-from foveate.paths import display_path, is_file, is_folder
+from foveate.paths import display_path, is_file
 from foveate.types import DicomOrigin
 from foveate.writers import DicomRequest, PredictRequest, dicom_extra
 
 SET_ASIDE = "set-aside.json"
+
+UNFINISHED = "unfinished"
+"""Folder of photographs and results on their way: OUT itself may hold photographs that were pulled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,8 +167,17 @@ def _unprocessed(
             put_aside(study, error)
             continue
         for photograph in candidates:
-            if not set(_result_uids(task, photograph)) <= results:
+            if photograph.frames > photographs.MAX_FRAMES:
+                put_aside(_set_aside_key(photograph), _too_many_frames(photograph))
+            elif not set(_result_uids(task, photograph)) <= results:
                 yield photograph
+
+
+def _too_many_frames(photograph: ArchiveObject) -> ArchiveObjectError:
+    return ArchiveObjectError(
+        f"{photograph.uid} has {photograph.frames:,} frames by the archive, more than the limit of "
+        f"{photographs.MAX_FRAMES:,}; ask its administrator"
+    )
 
 
 def _set_aside_key(photograph: ArchiveObject) -> str:
@@ -209,8 +222,9 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
         FoveateError: the object cannot be fetched, processed or stored.
     """
     objects = replace(task.objects, created=datetime.now())
-    folder = task.out / photograph.uid
-    path = transfer.photograph_path(task.out, photograph)
+    work = task.out / UNFINISHED
+    folder = work / photograph.uid
+    path = transfer.photograph_path(work, photograph)
     try:
         if not is_file(path):
             atomic_files.write_file(path, task.archive.fetch(photograph))
@@ -224,8 +238,9 @@ def _process(task: WatchTask, photograph: ArchiveObject) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         path.unlink(missing_ok=True)
-        if is_folder(path.parent) and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        for empty in (path.parent, work):
+            with suppress(OSError):  # another file is in it
+                empty.rmdir()
 
 
 def _read_set_aside(out: Path) -> dict[str, str]:

@@ -38,6 +38,9 @@ ALL_INT8_FILES = frozenset(
 )
 """The files of both quantised graphs."""
 
+_CORE_LOCK = threading.Lock()
+"""Held while the core is made, so that only one thread makes it."""
+
 
 def open(package: Package, *, precision: Precision = "float32", threads: int | None = None) -> GraphEngine:
     """Compile a package's graphs.
@@ -221,7 +224,6 @@ def _graph_error(path: Path, error: Exception) -> PackageError:
     )
 
 
-@functools.cache
 def _core() -> "openvino.Core":
     """Return the one core of this process, which lives as long as the process.
 
@@ -232,6 +234,12 @@ def _core() -> "openvino.Core":
     Raises:
         SettingError: OpenVINO is not installed.
     """
+    with _CORE_LOCK:
+        return _make_core()
+
+
+@functools.cache  # it alone does not keep two threads from making one each
+def _make_core() -> "openvino.Core":
     module = _import_openvino()
     _initialise_types(module)
     core: openvino.Core = module.Core()

@@ -11,6 +11,7 @@ a process that sends events to Google Analytics.
 import importlib
 import os
 import sys
+import threading
 from types import ModuleType
 
 ORT_SWITCH = "ORT_DISABLE_TELEMETRY"
@@ -18,6 +19,9 @@ ORT_SWITCH = "ORT_DISABLE_TELEMETRY"
 
 OPENVINO_REPORTER = "openvino_telemetry"
 """The package that reports OpenVINO's use; if it cannot be imported, OpenVINO uses a stub instead."""
+
+_IMPORT_LOCK = threading.Lock()
+"""Held while the reporter is hidden: another thread would put it back too early, or not at all."""
 
 
 def disable_onnxruntime() -> None:
@@ -40,12 +44,13 @@ def import_without_reporter(name: str) -> ModuleType:
     Raises:
         ImportError: it is not installed.
     """
-    reporter = sys.modules.get(OPENVINO_REPORTER)
-    sys.modules[OPENVINO_REPORTER] = None  # type: ignore[assignment]  # makes Python refuse the import
-    try:
-        return importlib.import_module(name)
-    finally:
-        if reporter is None:
-            del sys.modules[OPENVINO_REPORTER]
-        else:
-            sys.modules[OPENVINO_REPORTER] = reporter
+    with _IMPORT_LOCK:
+        reporter = sys.modules.get(OPENVINO_REPORTER)
+        sys.modules[OPENVINO_REPORTER] = None  # type: ignore[assignment]  # makes Python refuse the import
+        try:
+            return importlib.import_module(name)
+        finally:
+            if reporter is None:
+                sys.modules.pop(OPENVINO_REPORTER, None)
+            else:
+                sys.modules[OPENVINO_REPORTER] = reporter

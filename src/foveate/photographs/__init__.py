@@ -44,9 +44,9 @@ from foveate.photographs._decoding import (
     require_size,
     turn_upright,
 )
-from foveate.photographs._dicom_classes import PHOTOGRAPH_CLASSES
+from foveate.photographs._dicom_classes import MAX_FRAMES, PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_loader import load_reader
-from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph
+from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph, reading_errors
 from foveate.photographs._listing import (
     RESULT_MARK_BYTES,
     RESULT_MARKS,
@@ -64,6 +64,7 @@ from foveate.types import Photograph
 __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "LIMIT_PIXELS",
+    "MAX_FRAMES",
     "PHOTOGRAPH_CLASSES",
     "RESULT_MARKS",
     "RESULT_MARK_BYTES",
@@ -107,7 +108,8 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
     """
     path = Path(path)
     with open_photograph(path) as (file, format_name):
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with reading_errors(path):
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         if format_name == "DICOM":
             frame_read = load_reader(display_path(path)).decode(file, display_path(path), limit, frame)
             return Photograph(

@@ -47,6 +47,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from foveate.errors import PhotographError
 from foveate.photographs._decoding import require_colours, require_size
 from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES
+from foveate.photographs._dicom_loader import is_plausible
 from foveate.photographs._dicom_pixels import decode_frame
 from foveate.types import DicomOrigin
 from foveate.warning_filter import suppress_warnings
@@ -165,6 +166,10 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Di
         _require_photograph(dataset, name)
         spacing = _pixel_spacing(dataset, name)
         count = _frame_count(dataset)
+        if not is_plausible(count, file):
+            raise PhotographError(
+                f"{name}: states {count:,} frames, more than it can hold; request it again from its source"
+            )
         number = _select_frame(count, frame, name)
         require_size((int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)), name, limit)
         pixels = decode_frame(dataset, number - 1, name)

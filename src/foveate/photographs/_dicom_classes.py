@@ -1,6 +1,6 @@
-"""The SOP classes of DICOM objects that are read as photographs.
+"""The SOP classes of DICOM objects that are read as photographs, and how many photographs one may hold.
 
-Knows:   their UIDs.
+Knows:   their UIDs, and which numbers of frames are not believed.
 Ignores: what is in the objects, and whether pydicom is installed.
 """
 
@@ -16,3 +16,10 @@ PHOTOGRAPH_CLASSES = frozenset(
     }
 )
 """SOP classes that are read."""
+
+MAX_FRAMES = 10_000
+"""Largest number of photographs that one object may state. The largest known, films of an angiography, hold
+some hundred; a false number of frames would make a list without end."""
+
+SMALLEST_FRAME = 64
+"""Bytes that one frame takes at least: the header of one in RLE, and less than any other compresses to."""

@@ -4,10 +4,14 @@ Knows:   how the extra is installed, and how a DICOM file begins.
 Ignores: what is in the objects.
 """
 
+import os
+import stat
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 
 from foveate.errors import PhotographError
+from foveate.photographs._dicom_classes import MAX_FRAMES, SMALLEST_FRAME
 
 
 def load_reader(name: str) -> ModuleType:
@@ -30,16 +34,25 @@ def load_reader(name: str) -> ModuleType:
     return _dicom
 
 
+def is_plausible(count: int, file: BufferedReader) -> bool:
+    """Return whether a DICOM file may hold as many frames as it states."""
+    return count == 1 or count <= min(MAX_FRAMES, os.fstat(file.fileno()).st_size // SMALLEST_FRAME)
+
+
 def count_frames(path: Path) -> int:
     """Return how many photographs a file holds: more than one only for a multi-frame DICOM object.
 
-    A file that cannot be read counts as one photograph; `read` reports what is wrong with it.
+    A file that cannot be read, or holds fewer frames than it states, counts as one photograph; `read` reports
+    what is wrong with it.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            return 1
         with path.open("rb") as file:
             if file.read(132)[128:] != b"DICM":
                 return 1
             file.seek(0)
-            return int(load_reader(str(path)).count_frames(file))
+            count = int(load_reader(str(path)).count_frames(file))
+            return count if is_plausible(count, file) else 1
     except (OSError, PhotographError):
         return 1

@@ -76,9 +76,26 @@ def open_photograph(path: Path) -> Iterator[tuple[BufferedReader, FileFormat]]:
             f"{display_path(path)}: cannot be opened ({error.strerror}); check the path"
         ) from None
     with file:
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
+        with reading_errors(path):
+            head = file.read(_HEAD_BYTES)
+            file.seek(0)
         yield file, _file_format(head, display_path(path))
+
+
+@contextmanager
+def reading_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors while a file is read into a PhotographError that names the file.
+
+    Raises:
+        PhotographError: an OSError was raised, as at a bad sector, or where a network drive went away.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PhotographError(
+            f"{display_path(path)}: cannot be read ({error.strerror or error}); check the disk, or copy the "
+            "file again from its source"
+        ) from None
 
 
 def _describe_irregular(path: Path, mode: int) -> str:

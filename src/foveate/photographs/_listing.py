@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveate.errors import PhotographError
-from foveate.paths import display_path, is_folder, missing, real_path, valid_path
+from foveate.paths import display_path, is_file, is_folder, missing, real_path
 from foveate.photographs._dicom_loader import count_frames
 from foveate.photographs._names import FileLocation, unique_names
 from foveate.wording import quantity
@@ -258,7 +258,9 @@ def holds_results(folder: Path) -> bool:
     """Return whether Foveate wrote results into a folder: its pictures must not be processed."""
     for name in RESULT_MARKS:
         try:
-            with valid_path(folder / name).open("rb") as file:
+            if not is_file(folder / name):  # a pipe would be waited for
+                continue
+            with (folder / name).open("rb") as file:
                 if is_result_mark(name, file.read(RESULT_MARK_BYTES)):
                     return True
         except OSError:

@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from foveate import photographs
-from foveate.datasets import Case, truth
+from foveate.datasets import Case, digest, truth
 from foveate.errors import GeometryError, SettingError, TrainingError
 from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import prepare_canvas
-from foveate.paths import display_path, exists, file_digest
+from foveate.paths import display_path, exists
 from foveate.training import augmentation
 from foveate.training.augmentation import Warp
 from foveate.types import ModelContract
@@ -124,7 +124,7 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
 def _digest(case: Case, contract: ModelContract) -> str:
     """Return 16 hex digits that differ between cases whose arrays differ."""
     lesions = sorted(case.masks)
-    digests = [file_digest(path) for path in (case.photograph, *(case.masks[lesion] for lesion in lesions))]
+    digests = [digest(path) for path in (case.photograph, *(case.masks[lesion] for lesion in lesions))]
     canvas_numbers = (
         contract.field,
         contract.part,

@@ -31,7 +31,7 @@ from foveate.geometry.feature_sampling import FeatureSampling, window_sampling
 from foveate.inference.preprocessing import normalise
 from foveate.models import Manifest
 from foveate.nets import GlobalPieces, LocalGlobalUNet, fold_batch_norm
-from foveate.paths import display_path, exists, obstacle
+from foveate.paths import display_path, exists, obstacle, real_path
 from foveate.types import ModelContract
 
 MANIFEST = "manifest.json"
@@ -128,11 +128,17 @@ def require_replaceable(folder: Path) -> None:
     Call it before long work, too.
 
     Raises:
-        ExportError: the folder holds something else, or it cannot be found out what it holds.
+        ExportError: the folder holds something else, it cannot be found out what it holds, or the command
+            runs in it: another folder in its place would leave the command without one.
     """
     reason = obstacle(folder)
     if reason is not None:
         raise ExportError(f"{display_path(folder)}: {reason}")
+    if Path(real_path(Path())).is_relative_to(real_path(folder)):
+        raise ExportError(
+            f"{display_path(folder)}: is the folder in which the command runs, which cannot be replaced; "
+            "start it in another folder, or choose another one for the package"
+        )
     if exists(folder) and not (exists(folder / MANIFEST) or _is_empty_folder(folder)):
         raise ExportError(
             f"{display_path(folder)}: already exists and is not a model package; choose another folder"

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from foveate.datasets import Case, dr_grades
-from foveate.paths import file_digest
+from foveate.datasets import Case, digest, dr_grades
 from foveate.timestamps import utc_timestamp
 from foveate.training import distributed
 from foveate.training.distributed import Machine
@@ -143,11 +142,15 @@ def start_now(command: Sequence[str], machine: Machine, validation: Sequence[str
 
 
 def file_digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """Return the SHA-256 of each case's photograph and masks, 64 hex digits each."""
+    """Return the SHA-256 of each case's photograph and masks, 64 hex digits each.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
     return {
         case.name: {
-            "photograph": file_digest(case.photograph),
-            "masks": {lesion: file_digest(path) for lesion, path in sorted(case.masks.items())},
+            "photograph": digest(case.photograph),
+            "masks": {lesion: digest(path) for lesion, path in sorted(case.masks.items())},
         }
         for case in cases
     }
