@@ -566,7 +566,7 @@ def test_a_window_around_any_point_lies_within_the_canvas(side, tall, wide, plac
 def test_errors_name_the_case(tmp_path):
     case = Case(name="gone", photograph=tmp_path / "gone.jpg", masks={})
 
-    with pytest.raises(OSError, match=r"gone\.jpg"):
+    with pytest.raises(DatasetError, match=r"gone\.jpg: cannot be read \(No such file"):
         cache.cache_case(case, CONTRACT, tmp_path)
 
 

@@ -81,12 +81,16 @@ class UsageError(Exception):
     """An option is misspelt, or options contradict each other: exit code 2, as for an unknown option."""
 
 
-def require_local(type_: object, path: Path) -> None:
+def require_local(type_: object, path: Path | None) -> None:
     """Check that a command which writes to this machine is given no address; a validator of cyclopts.
+
+    Cyclopts also calls it with the default of an option that is not given.
 
     Raises:
         UsageError: the path was an address, such as 's3://bucket/results'; a path holds one slash of two.
     """
+    if path is None:
+        return
     scheme, colon, rest = path.as_posix().partition(":")
     if colon and re.fullmatch("[A-Za-z][A-Za-z0-9+.-]+", scheme) and rest[:1] in ("", "/"):
         raise UsageError(
