@@ -12,9 +12,10 @@ import tiny_set
 import torch
 from safetensors.torch import load_file, save_file
 
+from foveate import atomic_files
 from foveate.datasets.layouts import LAYOUTS
 from foveate.errors import OutputError, TrainingError
-from foveate.training import comparison, release, run_folder, run_record, runner, stages, trainer
+from foveate.training import comparison, release, run_record, runner, stages, trainer
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit
 from foveate.training.runner import TrainingPlan
@@ -315,7 +316,7 @@ def test_only_unfinished_files_of_killed_processes_are_removed(tmp_path):
     names = (".foveate-0123456789abcdef.part", ".global.checkpoint.1.part", "global.csv")
     for name in names:
         (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, (time.time() - run_folder.LEFTOVER_AGE - 60,) * 2)
+        os.utime(tmp_path / name, (time.time() - atomic_files.LEFTOVER_SECONDS - 60,) * 2)
     (tmp_path / ".foveate-fedcba9876543210.part").write_bytes(b"")
 
     RunFolder(tmp_path).remove_leftovers()

@@ -17,8 +17,9 @@ import tiny_set
 import torch
 from safetensors.torch import load_file
 
+from foveate import atomic_files
 from foveate.errors import OutputError, TrainingError
-from foveate.training import run_folder, stages, trainer
+from foveate.training import stages, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 
@@ -469,7 +470,7 @@ def test_unfinished_files_of_killed_processes_are_removed_and_younger_ones_are_n
     old_names = (".global.checkpoint.123.part", ".foveate-0123456789abcdef.part")
     for name in old_names:
         (tmp_path / name).write_bytes(b"half")
-        os.utime(tmp_path / name, (time.time() - run_folder.LEFTOVER_AGE - 60,) * 2)
+        os.utime(tmp_path / name, (time.time() - atomic_files.LEFTOVER_SECONDS - 60,) * 2)
     young = tmp_path / ".foveate-fedcba9876543210.part"
     young.write_bytes(b"of a stage that another process trains")
 

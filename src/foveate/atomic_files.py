@@ -28,6 +28,10 @@ if sys.platform != "win32":
 _THREADS = threading.Lock()
 """Held within `exclusive`."""
 
+LEFTOVER_SECONDS = 3600.0
+"""Age from which an unfinished file belongs to a killed process, where others may be writing. Our choice: no
+file takes so long to write."""
+
 TEMPORARY = re.compile(r"\.foveate-[0-9a-f]{16}\.part")
 """Names of unfinished entries, without the final name, which may already have the maximal length."""
 

@@ -394,8 +394,8 @@ def folders_below(folder: Path, note: Callable[[OSError], None] | None = None) -
             inside.clear()
             continue
         visited.add(real)
-        shown = [name for name in inside if not is_hidden(name)]
-        inside[:] = sorted(shown, key=lambda name: ((Path(place) / name).is_symlink(), name))
+        visible = [name for name in inside if not is_hidden(name)]
+        inside[:] = sorted(visible, key=lambda name: ((Path(place) / name).is_symlink(), name))
         yield Path(place)
 
 

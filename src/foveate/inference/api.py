@@ -53,10 +53,6 @@ NOTEBOOK_SIDE = 960
 NOTEBOOK_QUALITY = 80
 """JPEG quality of that picture. It is stored in the notebook, and takes some 100 kB."""
 
-LEFTOVER_SECONDS = 3600.0
-"""Age from which an unfinished file in a folder is that of a killed process and is removed. Our choice: no
-file takes so long to write."""
-
 NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 """No thresholds of the user: the package's own apply."""
 
@@ -303,7 +299,7 @@ class Result:
             objects=objects,
         )
         dicom_extra.require_source(segmentation.photograph, request)
-        writers.prepare(folder, min_age=LEFTOVER_SECONDS)
+        writers.prepare(folder, min_age=atomic_files.LEFTOVER_SECONDS)
         origin = segmentation.photograph.origin
         frame = None if origin is None else origin.frame
 

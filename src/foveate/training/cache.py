@@ -306,15 +306,15 @@ def registered_window_sample(
         linear = augmentation.affine(warp, (1, 1))
         pivot = (np.array(shape[::-1]) - 1) / 2  # (x, y), as below
         offset = np.array(turned[::-1]) + (side - 1) / 2 - pivot
-        moved = np.rint(pivot + np.linalg.solve(linear, offset)).astype(int)
-        turned = window_corner((int(moved[1]), int(moved[0])), side, shape)
-        shown = pivot + linear @ (np.array(turned[::-1]) + (side - 1) / 2 - pivot)
-        nearest = np.rint(shown).astype(int)
+        new_centre = np.rint(pivot + np.linalg.solve(linear, offset)).astype(int)
+        turned = window_corner((int(new_centre[1]), int(new_centre[0])), side, shape)
+        content_centre = pivot + linear @ (np.array(turned[::-1]) + (side - 1) / 2 - pivot)
+        nearest = np.rint(content_centre).astype(int)
         pixels, bits = (
             _crop_around(augmentation.turn(picture, warp), (int(nearest[1]), int(nearest[0])), side)
             for picture in (case.pixels, case.bits)
         )
-        pixels, bits = _warp_window(pixels, bits, tuple(shown - nearest + side), side, warp)
+        pixels, bits = _warp_window(pixels, bits, tuple(content_centre - nearest + side), side, warp)
     sample = Sample(
         pixels=augmentation.recolour(pixels, warp), truth=unpack_bits(bits, len(contract.lesions))
     )

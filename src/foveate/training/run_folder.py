@@ -47,9 +47,6 @@ from foveate.training.run_record import RunSettings, RunSplit, RunStart
 
 Json = Mapping[str, Any]
 
-LEFTOVER_AGE = 3600
-"""Age in seconds after which an unfinished file belongs to a killed process: writing one takes seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -78,7 +75,7 @@ class RunFolder:
         """Remove unfinished files of killed processes; younger ones may belong to another stage's process."""
         for path in self.path.glob(".*.part"):
             try:
-                if time.time() - path.stat().st_mtime > LEFTOVER_AGE:
+                if time.time() - path.stat().st_mtime > atomic_files.LEFTOVER_SECONDS:
                     path.unlink()
             except FileNotFoundError:  # finished or removed by another process
                 continue
