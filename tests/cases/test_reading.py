@@ -718,6 +718,21 @@ def test_g_a_grade_counts_however_the_table_spells_the_name(tmp_path, file, list
         dr_grades.healthy_cases(folder, None)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "rows", ["number,image,level\n7,0,0\n8,1,0\n9,3,4\n", "level,image\n0,0\n0,1\n0,2\n0,9\n4,3\n"]
+)
+def test_g_a_grade_counts_in_any_column_and_encoding(tmp_path, rows, encoding):
+    folder = tmp_path / "published" / "set" / "images"
+    for name in "0123":
+        tiny_layouts.photograph(folder / f"{name}.jpg", seed=int(name))
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    (folder.parent / "Labels.csv").write_text(f"{mark}{rows}".replace(",", "\t"), encoding=encoding)
+
+    with pytest.raises(DatasetError, match=r"Labels\.csv: 3 of .* has grade 4, so not all eyes"):
+        dr_grades.healthy_cases(folder, None)
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_g_a_table_and_a_split_may_spell_a_name_in_another_unicode_form(tmp_path, form):
     other = {"NFC": "NFD", "NFD": "NFC"}[form]

@@ -4,10 +4,11 @@ Knows:   the published form of the grading part of IDRiD, and the purpose of eac
 Ignores: how training uses a healthy eye, and how a model is tested.
 """
 
+import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -211,27 +212,36 @@ def _is_above_0(grade: str) -> bool:
 
 
 def _read_grades(path: Path, names: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the grades that a table gives to photographs; its first column holds their names.
+    """Return the grades that a table gives to photographs.
 
-    Of several grades of one photograph, one above 0 counts.
+    The column of names is the one that names most of the photographs, the first of several. Of several grades
+    of one photograph, one above 0 counts.
 
     Args:
-        path: the table, separated by commas, semicolons or tabs.
+        path: the table.
         names: name of a photograph as `_key` returns it, with and without suffix -> its name.
     """
+    rows = _rows(path)
+    header = next(rows, [])
+    grade_column = next(place for place, name in enumerate(header) if GRADE_COLUMN.search(name))
+    listed = [
+        ([_listed_name(entry, names) for entry in row], row[grade_column].strip())
+        for row in rows
+        if len(row) > grade_column
+    ]
+    named = [{found[place] for found, _ in listed if len(found) > place} for place in range(len(header))]
+    name_column = max(range(len(header)), key=lambda place: len(named[place] - {None}))
     grades: dict[str, str] = {}
-    with suppress(OSError, csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline()
-        file.seek(0)
-        rows = csv.reader(file, delimiter=max(",;\t", key=header.count))
-        column = next(place for place, name in enumerate(next(rows)) if GRADE_COLUMN.search(name))
-        for row in rows:
-            name = next((names[key] for key in _listed_keys(row[0]) if key in names), None) if row else None
-            if name is None or len(row) <= column:
-                continue
-            if not _is_above_0(grades.get(name, "")):
-                grades[name] = row[column].strip()
+    for found, grade in listed:
+        name = found[name_column] if len(found) > name_column else None
+        if name is not None and not _is_above_0(grades.get(name, "")):
+            grades[name] = grade
     return grades
+
+
+def _listed_name(entry: str, names: Mapping[str, str]) -> str | None:
+    """Return the name of the photograph that an entry of a table stands for; None if there is none."""
+    return next((names[key] for key in _listed_keys(entry) if key in names), None)
 
 
 def _listed_keys(entry: str) -> tuple[str, ...]:
@@ -246,14 +256,24 @@ def _listed_keys(entry: str) -> tuple[str, ...]:
 
 def _has_grades(path: Path) -> bool:
     """Return whether the first line of a table names a column of grades."""
+    return any(GRADE_COLUMN.search(name) for name in next(_rows(path), []))
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a table separated by commas, semicolons or tabs; none if it cannot be read.
+
+    It is read as UTF-16 if it begins with that encoding's byte order mark, otherwise as UTF-8.
+    """
     if not is_file(path):  # a pipe would be waited for
-        return False
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, csv.Error):
-        return False
-    return any(GRADE_COLUMN.search(name) for name in header)
+        return
+    with suppress(OSError, csv.Error):
+        with path.open("rb") as file:
+            has_utf16_mark = file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
+        encoding = "utf-16" if has_utf16_mark else "utf-8-sig"
+        with path.open(newline="", encoding=encoding, errors="replace") as file:
+            header = file.readline()
+            file.seek(0)
+            yield from csv.reader(file, delimiter=max(",;\t", key=header.count))
 
 
 def divide(listed: Sequence[GradedPhotograph], seed: int) -> dict[str, int]:
