@@ -4,9 +4,9 @@
     python benchmarks/graded_eyes.py OUT GRADED [> docs/results/graded.md]
 
 GRADED holds the photographs and labels.csv. Only the half that `splits/idrid-graded.json` leaves to judge
-with is looked at. The load of an eye is the share of its field that regions of all lesions take together, at
-the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1 is
-a few microaneurysms, and graders differ on them), with a 95 % interval over photographs.
+with is looked at. The burden of an eye is the share of its field that regions of all lesions take together,
+at the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1
+is a few microaneurysms, and graders differ on them), with a 95 % interval over photographs.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Eye:
         return sum(self.counts.values())
 
     @property
-    def load(self) -> float:
+    def burden(self) -> float:
         return sum(self.shares.values())
 
 
@@ -71,11 +71,11 @@ def read(row: dict[str, str], grade: int) -> Eye:
     )
 
 
-def auc(eyes: Sequence[Eye], load) -> str:
+def auc(eyes: Sequence[Eye], burden) -> str:
     """Return the area under the ROC curve of grade 0 against SICK, with its interval, as text."""
     selected = [eye for eye in eyes if eye.grade == 0 or eye.grade in SICK]
     statistic = metrics.image_auc(
-        np.array([load(eye) for eye in selected], np.float64),
+        np.array([burden(eye) for eye in selected], np.float64),
         np.array([eye.grade in SICK for eye in selected]),
     )
     area = statistic(np.ones((1, len(selected))))[0]
@@ -95,25 +95,25 @@ def main() -> None:
     eyes = read_eyes(options.out, options.graded)
     codes = list(eyes[0].counts)
     print(
-        f"{len(eyes)} photographs.\n\n| load by | area under the ROC curve, grade 0 against 2 to 4 |"
+        f"{len(eyes)} photographs.\n\n| burden by | area under the ROC curve, grade 0 against 2 to 4 |"
         "\n|---|---|"
     )
-    print(f"| all lesions | {auc(eyes, lambda eye: eye.load)} |")
+    print(f"| all lesions | {auc(eyes, lambda eye: eye.burden)} |")
     for code in codes:
         print(f"| {code} | {auc(eyes, lambda eye, code=code: eye.shares[code])} |")
-    print(f"\n| grade | photographs | median regions | {' | '.join(codes)} | median load, per mille |")
+    print(f"\n| grade | photographs | median regions | {' | '.join(codes)} | median burden, per mille |")
     print(f"|---|---|---|{'---|' * len(codes)}---|")
     for grade in range(5):
         group = [eye for eye in eyes if eye.grade == grade]
         each = " | ".join(f"{median([eye.counts[code] for eye in group]):g}" for code in codes)
-        total, load = median([eye.regions for eye in group]), median([eye.load for eye in group])
-        print(f"| {grade} | {len(group)} | {total:g} | {each} | {1000 * load:.2f} |")
-    healthy = sorted((eye for eye in eyes if eye.grade == 0), key=lambda eye: -eye.load)
-    sick = sorted((eye for eye in eyes if eye.grade in SICK), key=lambda eye: eye.load)
-    for title, group in (("Healthy, highest load", healthy), ("Grades 2 to 4, lowest load", sick)):
+        total, burden = median([eye.regions for eye in group]), median([eye.burden for eye in group])
+        print(f"| {grade} | {len(group)} | {total:g} | {each} | {1000 * burden:.2f} |")
+    healthy = sorted((eye for eye in eyes if eye.grade == 0), key=lambda eye: -eye.burden)
+    sick = sorted((eye for eye in eyes if eye.grade in SICK), key=lambda eye: eye.burden)
+    for title, group in (("Healthy, highest burden", healthy), ("Grades 2 to 4, lowest burden", sick)):
         print(f"\n{title}: ", end="")
         print(
-            "; ".join(f"{eye.name} ({eye.regions} regions, {1000 * eye.load:.2f})" for eye in group[:NAMED])
+            "; ".join(f"{eye.name} ({eye.regions} regions, {1000 * eye.burden:.2f})" for eye in group[:NAMED])
         )
 
 

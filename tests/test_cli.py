@@ -194,7 +194,7 @@ def test_a_misspelt_option_is_exit_code_2_and_one_line(foveate, tmp_path, line):
     code, out, err = foveate("predict", *paths, "--out", tmp_path / "out", *line.split())
 
     assert (code, out) == (2, "")
-    assert re.fullmatch(r"foveate: .+ See foveate --help\.\n", err)
+    assert re.fullmatch(r"foveate: .+ See foveate predict --help\.\n", err)
     assert not (tmp_path / "out").exists()
 
 
@@ -226,9 +226,25 @@ def test_an_address_where_a_command_writes_to_this_machine_is_exit_code_2(
     assert (code, out) == (2, "")
     assert err == (
         "foveate: s3://bucket/x: is not on this machine; give a path. Only predict --on uses buckets. "
-        "See foveate --help.\n"
+        f"See foveate {re.match(r'[a-z]+( check| split| pull| watch| key)?', line)[0]} --help.\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("predict photos", "predict: --out is missing."),
+        ("dicom pull http://host --study 1", "dicom pull: --out is missing."),
+        ("train", "train: RECIPE is missing."),
+    ],
+)
+def test_what_is_missing_on_a_command_line_is_named(foveate, line, said):
+    code, out, err = foveate(*line.split())
+
+    assert (code, out) == (2, "")
+    command = said.partition(":")[0]
+    assert err == f"foveate: {said} See foveate {command} --help.\n"
 
 
 @pytest.mark.parametrize("line", ["bogus", "predict photos", "models show", "models bogus", "--bogus"])

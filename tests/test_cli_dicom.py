@@ -101,7 +101,7 @@ def test_a_secret_that_does_not_fit_on_the_disk_leaves_no_file(foveate, tmp_path
         ("predict x.dcm --out o --dicom seg,", "--dicom 'seg,': give some of seg,sr,prob."),
         (
             "predict x.dcm --out o --deidentify key",
-            "--deidentify is about DICOM objects; choose them with --dicom.",
+            "--deidentify applies only to DICOM objects; give --dicom seg,sr as well, or leave it out.",
         ),
         ("predict x.dcm --out o --dicom seg --deidentify gone", "make one with foveate dicom key gone."),
         (

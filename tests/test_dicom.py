@@ -483,6 +483,35 @@ def test_a_damaged_file_is_not_pushed_but_counted(tmp_path):
     assert "eye_SEG.dcm: cannot be read" in counts.refused[0]
 
 
+class RefusesSegmentations(Archive):
+    """An archive that takes reports, but no segmentations."""
+
+    stored = ()
+
+    def results(self, study):
+        return frozenset()
+
+    def store(self, content):
+        if pydicom.dcmread(io.BytesIO(content)).Modality == "SEG":
+            raise ArchiveObjectError("does not store segmentations")
+        self.stored = (*self.stored, content)
+
+
+def test_no_report_is_stored_whose_segmentation_was_refused(tmp_path):
+    for number, (name, modality) in enumerate(
+        (("a_SEG", "SEG"), ("a_SR", "SR"), ("b_SR", "SR"))  # the SEG of b was stored before
+    ):
+        made = tiny_dicom.op(tiny_package.fundus(), number, Modality=modality)
+        tiny_dicom.save(made, tmp_path / "dicom" / f"{name}.dcm")
+    archive = RefusesSegmentations("http://127.0.0.1:9")
+
+    counts = transfer.push(archive, tmp_path)
+
+    assert (counts.transferred, len(archive.stored)) == (1, 1)
+    assert counts.refused[0] == "does not store segmentations"
+    assert "a_SR.dcm: not stored, because the archive refused the Segmentation" in counts.refused[1]
+
+
 class TwoStudies(Archive):
     """An archive of two studies with a photograph each; results of the first cannot be asked for."""
 

@@ -21,6 +21,7 @@ from foveate import photographs
 from foveate.errors import LesionError, OutputError, PackageError, SettingError
 from foveate.inference import batch
 from foveate.inference.settings import Settings
+from foveate.writers import tables
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +229,55 @@ def test_saving_removes_unfinished_files_only_if_they_are_old(result, tmp_path):
     assert not old.exists()
 
 
+def test_a_result_that_cannot_be_saved_again_stays_as_it_is(result, tmp_path, monkeypatch):
+    result.save(tmp_path)
+    before = files_of(tmp_path)
+
+    def refuse(content):
+        raise OutputError("the disk is full; free some space")
+
+    monkeypatch.setattr(tables, "to_csv", refuse)
+    with pytest.raises(OutputError, match="the disk is full"):
+        result.save(tmp_path)
+
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("stem", ["x" * 246, "ü" * 122])
+def test_a_long_name_is_shortened_as_predict_shortens_it(model, eye, tmp_path, stem):
+    path = tmp_path / "in" / f"{stem}.png"
+    path.parent.mkdir()
+    path.write_bytes(eye.read_bytes())
+
+    model.segment(foveate.read(path)).save(tmp_path / "out")
+
+    model.predict(path, tmp_path / "predicted")
+    assert files_of(tmp_path / "out").keys() == files_of(tmp_path / "predicted").keys() - {"run.json"}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("visit 1.1", "visit 1.1"), ("OD/2024.05", "2024.05"), ("left.JPG", "left")]
+)
+def test_only_the_suffix_of_a_photograph_is_left_out_of_its_name(model, result, tmp_path, source, name):
+    pixels = result.segmentation.photograph.pixels
+
+    row = model.segment(foveate.from_array(pixels, source=source)).save(tmp_path)
+
+    assert row.name == name
+
+
+def test_nothing_is_saved_into_the_folder_of_a_run(model, result, eye, tmp_path):
+    model.predict(eye, tmp_path)
+    before = files_of(tmp_path)
+
+    with pytest.raises(
+        OutputError, match=r"holds a run of predict, which --resume continues; choose another"
+    ):
+        result.save(tmp_path, name="other")
+
+    assert files_of(tmp_path) == before
+
+
 def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, tmp_path):
     result.save(tmp_path / "out")
     before = files_of(tmp_path / "out")
@@ -265,12 +315,15 @@ def test_a_single_path_and_a_single_lesion_need_no_list(model, eye, tmp_path):
 
     assert [row.name for row in report.rows] == [eye.stem]
     assert model.segment(foveate.read(eye), lesions="MA").lesions == ("MA",)
+    assert Settings(lesions="MA").lesions == Settings(lesions=["MA"]).lesions == ("MA",)
 
 
 UNKNOWN = """
 import sys
+from datetime import datetime
 import foveate
 from foveate.errors import FoveateError
+from foveate.writers import DicomRequest
 
 model, eye = foveate.load(sys.argv[1]), foveate.read(sys.argv[2])
 result = model.segment(eye)
@@ -287,6 +340,8 @@ for call in (
     lambda: result.map("EX", format="jpg"),
     lambda: result.save(sys.argv[3], format="jpg"),
     lambda: model.predict([sys.argv[2]], sys.argv[3], format="jpg"),
+    lambda: DicomRequest(kinds=("SEG",), created=datetime.now()),
+    lambda: DicomRequest(kinds=["seg"], created=datetime.now(), secret="0123456789abcdef"),
 ):
     try:
         print("done:", call())
@@ -314,6 +369,8 @@ def test_a_word_that_is_no_choice_is_refused_and_no_other_is_taken_for_it(folder
         "SettingError field is nan; give a finite number",
         "SettingError threshold EX is '0.4'; give a finite number",
         *["SettingError format 'jpg' is unknown; choose one of png, png16, tiff, npz"] * 3,
+        "SettingError DICOM object 'SEG' is unknown; choose one of seg, sr, prob",
+        "SettingError the secret must be bytes, at least 16; make one with foveate dicom key FILE",
     ]
     assert not (tmp_path / "out").exists()
 

@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +22,6 @@ import tiny_package
 from PIL import Image
 from tiny_package import Red, fake
 
-from foveate import atomic_files
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
 from foveate.inference.batch import BatchJob, run
 from foveate.inference.settings import Settings
@@ -514,15 +514,20 @@ def test_the_summary_lists_what_was_done_before_an_interrupt_and_the_rest_is_res
     assert tree(job.out) == tree(undisturbed)
 
 
+def fail_where_named(monkeypatch, name, error):
+    """Raise an error where a file of this name would get it, after all files have been written."""
+    real = Path.replace
+
+    def replace(path, target):
+        if Path(target).name == name:
+            raise error
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
 def test_an_interrupt_between_two_files_leaves_nothing_of_that_photograph(job, undisturbed, monkeypatch):
-    real = atomic_files.write_file
-
-    def interrupted(path, content):
-        if path.name == "b.jpg":
-            raise KeyboardInterrupt
-        real(path, content)
-
-    monkeypatch.setattr(atomic_files, "write_file", interrupted)
+    fail_where_named(monkeypatch, "b.jpg", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(job)
     monkeypatch.undo()
@@ -545,15 +550,8 @@ def test_during_a_run_there_is_no_summary_of_an_earlier_run(finished):
 
 
 def test_a_stopped_run_of_more_lesions_leaves_no_file_of_them_behind(job, tmp_path, monkeypatch):
-    real = atomic_files.write_file
-
-    def killed(path, content):
-        if path.name == "b.jpg":  # after both lesions' maps and masks
-            raise KeyboardInterrupt
-        real(path, content)
-
-    monkeypatch.setattr(atomic_files, "write_file", killed)
-    monkeypatch.setattr("foveate.inference.batch._clear", lambda job, file: None)  # as after a kill
+    fail_where_named(monkeypatch, "b.json", KeyboardInterrupt())  # it gets its name last
+    monkeypatch.setattr("foveate.writers.photograph_files.clear", lambda *arguments: None)  # as after a kill
     with pytest.raises(KeyboardInterrupt):
         run(job)
     monkeypatch.undo()
@@ -613,15 +611,7 @@ def test_an_old_result_that_cannot_be_removed_fails_one_photograph(finished):
 
 @pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EACCES])
 def test_an_error_that_concerns_one_file_fails_one_photograph(job, monkeypatch, number):
-    real = atomic_files.write_file
-
-    def refuse(path, content):
-        if path.name.startswith("b_"):
-            error = OSError(number, os.strerror(number))
-            raise atomic_files.output_error(path, error) from error
-        real(path, content)
-
-    monkeypatch.setattr(atomic_files, "write_file", refuse)
+    fail_where_named(monkeypatch, "b_EX.png", OSError(number, os.strerror(number)))
 
     report = run(job)
 
@@ -629,6 +619,20 @@ def test_an_error_that_concerns_one_file_fails_one_photograph(job, monkeypatch, 
     assert failure.name == "b"
     assert "b.png: " in failure.error
     assert set(table(job.out)) == {"a", "b", "clinic/a"}
+
+
+def test_a_result_that_cannot_be_written_keeps_the_earlier_one(finished, monkeypatch):
+    before = tree(finished.out)
+    engine, changed = Red(), Settings(thresholds={"EX": 0.3})
+    full_after(monkeypatch, 5)  # the probe, run.json, and a part of the first photograph
+
+    with pytest.raises(OutputError, match=r"No space left on device"):
+        run(replace(finished, resume=True, engine=engine, settings=changed))
+
+    monkeypatch.undo()
+    assert len(engine.views) == 1
+    tables = ("summary.csv", "index.html", "run.json")
+    assert tree(finished.out, without=tables) == {k: v for k, v in before.items() if k not in tables}
 
 
 def test_a_folder_with_results_is_not_written_into_without_resume(finished):
@@ -676,6 +680,16 @@ def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, fo
         run(replace(finished, paths=[str(folder / "a.png")], resume=True))
 
     assert tree(finished.out, without=()) == before
+
+
+def test_a_result_that_another_photograph_renames_is_named_as_such(finished, folder, tmp_path):
+    paths = [str(tiny_package.photograph(tmp_path / "photos2" / "b.png", seed=7)), str(folder)]
+
+    with pytest.raises(
+        OutputError,
+        match=r"the results of \S*photos/b\.png are named b there and would be named photos/b now, beside a",
+    ):
+        run(replace(finished, paths=paths, resume=True))
 
 
 def test_resume_into_an_empty_folder_is_a_run(job, undisturbed):

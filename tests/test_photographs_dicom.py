@@ -22,6 +22,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    OphthalmicTomographyImageStorage,
     RLELossless,
 )
 
@@ -303,6 +304,19 @@ def test_a_false_number_of_frames_makes_one_photograph_that_is_refused(tmp_path)
     for frame in (None, 1):
         with pytest.raises(PhotographError, match=r"eye\.dcm: states 200,000 frames, more than it can hold"):
             read(path, frame=frame)
+
+
+def test_an_object_that_is_no_photograph_is_listed_once_and_not_for_each_frame(tmp_path):
+    volume = tiny_dicom.op(np.stack([FUNDUS] * 3), SOPClassUID=OphthalmicTomographyImageStorage)
+    path = tiny_dicom.save(volume, tmp_path / "oct.dcm")
+
+    (listed,) = list_files([str(path)]).photographs
+
+    assert (listed.name, listed.frame) == ("oct", None)
+    with pytest.raises(
+        PhotographError, match=r"oct\.dcm: is DICOM Ophthalmic Tomography Image, which is not"
+    ):
+        read(path)
 
 
 # ---- refusals

@@ -17,11 +17,11 @@ from PIL import Image
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 import foveate
-from foveate.errors import PhotographError
+from foveate.errors import PhotographError, SettingError
 from foveate.inference import batch
-from foveate.writers import DicomRequest
-from foveate.writers.dicom import codes, deidentification, uids
-from foveate.writers.results import with_required_kinds
+from foveate.writers import DicomRequest, PredictRequest, Provenance
+from foveate.writers.dicom import codes, deidentification, require_source, uids
+from foveate.writers.dicom.segmentation import mask_segmentation
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7)
 
@@ -454,9 +454,35 @@ def test_all_other_attributes_of_a_source_are_removed(process):
 # ---- requests
 
 
-def test_a_report_requires_its_segments():
-    assert with_required_kinds(["sr"]) == ("seg", "sr")
-    assert with_required_kinds(["prob", "seg"]) == ("seg", "prob")
+@pytest.mark.parametrize(("kinds", "complete"), [(["sr"], ("seg", "sr")), (("prob", "seg"), ("seg", "prob"))])
+def test_a_report_requires_its_segments(kinds, complete):
+    assert DicomRequest(kinds=kinds, created=CREATED).kinds == complete
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kinds": ()}, "no DICOM object is named; choose from seg, sr, prob"),
+        ({"secret": b"0123456789abcde"}, "the secret must be bytes, at least 16"),
+        ({"secret": b""}, "the secret must be bytes, at least 16; make one with foveate dicom key FILE"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused_at_once(wrong, message):
+    with pytest.raises(SettingError, match=message):
+        DicomRequest(**{"kinds": ("seg",), "created": CREATED} | wrong)
+
+
+def test_lesions_of_ones_own_have_the_colours_of_the_overlay(out):
+    source = require_source(foveate.read(out.parent / "eye.dcm").origin, "eye.dcm")
+    request = PredictRequest(
+        name="eye", key="eye", provenance=Provenance(name="m", version="1", digest="0" * 64), settings={}
+    )
+    masks = dict.fromkeys(("IRMA", "NV"), np.zeros(FUNDUS.shape[:2], bool))
+
+    made = mask_segmentation(source, request, masks)
+
+    colours = [tuple(segment.RecommendedDisplayCIELabValue) for segment in made.SegmentSequence]
+    assert len(set(colours)) == 2
 
 
 def test_a_photograph_that_is_no_dicom_object_fails_alone(model, tmp_path):

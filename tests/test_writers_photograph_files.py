@@ -1,7 +1,10 @@
 """One photograph's files are complete or count as missing, and are the same from run to run."""
 
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,35 +172,62 @@ def test_a_foreign_json_file_counts_as_no_result(tmp_path, content):
     assert writers.reusable_row(tmp_path, predict_request(), DIGEST) is not None
 
 
-def test_wherever_writing_stops_the_result_is_not_reusable_and_the_next_run_completes_it(
-    tmp_path, monkeypatch
-):
-    write_all(tmp_path / "whole")
-    complete = tree(tmp_path / "whole")
-    out = tmp_path / "out"
-    count = 0
-    write_all(out)  # the old files must not pass for the new ones
+def stops(monkeypatch, out, owner, name):
+    """Write a result again and again; at each time a function fails one call later.
+
+    Yields after each failure, until the result is complete.
+    """
+    real = getattr(owner, name)
     for stop in range(100):
         calls = iter(range(100))
 
-        def write(path, content, calls=calls, stop=stop, real=atomic_files.write_file):
+        def call(*arguments, calls=calls, stop=stop):
             if next(calls) == stop:
-                raise OutputError("stop")
-            real(path, content)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(atomic_files, "write_file", write)
+            patch.setattr(owner, name, call)
             try:
                 writers.write(out, photograph_result())
             except OutputError:
-                count += 1
+                pass
             else:
-                break
-        assert writers.reusable_row(out, predict_request(), DIGEST) is None
-        assert tree(out).items() <= complete.items()  # no partial file, and no old file
+                return
+        yield
 
-    assert count == 14  # 4 maps, 4 masks, overlay, 3 of the page, CSV, JSON
-    assert tree(out) == complete
+
+FILES = 14
+"""4 maps, 4 masks, overlay, 3 of the page, CSV, JSON."""
+
+
+def test_wherever_writing_stops_the_earlier_result_stays(tmp_path, monkeypatch):
+    writers.write(tmp_path / "whole", photograph_result())
+    out = tmp_path / "out"
+    writers.write(out, photograph_result(format="tiff"))
+    earlier = tree(out)
+
+    count = 0
+    for _ in stops(monkeypatch, out, os, "fsync"):
+        count += 1
+        assert tree(out) == earlier
+
+    assert count == FILES + 1  # the JSON is written twice, for the order of the names
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_wherever_naming_stops_nothing_passes_for_a_result(tmp_path, monkeypatch):
+    writers.write(tmp_path / "whole", photograph_result())
+    out = tmp_path / "out"
+    writers.write(out, photograph_result(format="tiff"))
+
+    count = 0
+    for _ in stops(monkeypatch, out, Path, "replace"):
+        count += 1
+        assert tree(out) == {}
+
+    assert count == FILES
+    assert tree(out) == tree(tmp_path / "whole")
 
 
 def test_no_file_of_an_earlier_format_or_lesion_stays(tmp_path):

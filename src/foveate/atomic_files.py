@@ -83,8 +83,9 @@ def replace_files(folder: Path) -> Iterator[Callable[[str, bytes], None]]:
     """Yield a function that writes the content of a name into a temporary file, or another content instead.
 
     The files replace those of their names when the block ends, the first one last. Use it for files that
-    belong together and are made one after the other. Where the block raises, all old files stay. Errors of
-    the block itself, such as those of a file that it reads, are raised as they are.
+    belong together and are made one after the other. Several threads may call the function, each for other
+    names. Where the block raises, all old files stay. Errors of the block itself, such as those of a file
+    that it reads, are raised as they are.
 
     Raises:
         OutputError: the operating system refuses; nothing is left behind.
@@ -97,6 +98,7 @@ def replace_files(folder: Path) -> Iterator[Callable[[str, bytes], None]]:
                 drafts[name] = stack.enter_context(_draft(folder / name))
             with errors_for(folder / name):
                 drafts[name].write_bytes(content)
+                _flush(drafts[name])  # in the caller's thread, while others make the next content
 
         yield write
 
@@ -113,11 +115,15 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     with errors_for(path), _draft(path) as temporary:
         yield temporary
+        _flush(temporary)
 
 
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
-    """Yield a temporary path as `replace_file` does, but raise the block's own errors as they are."""
+    """Yield a temporary path as `replace_file` does, but raise the block's own errors as they are.
+
+    The block flushes what it writes.
+    """
     temporary = _temporary(path.parent)
     with errors_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +132,6 @@ def _draft(path: Path) -> Iterator[Path]:
             temporary.open("xb").close()
         yield temporary
         with errors_for(path):
-            _flush(temporary)
             temporary.replace(path)
     finally:
         with errors_for(path):

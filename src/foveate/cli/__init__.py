@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, MissingArgumentError
 
 from foveate.cli.commands import app
 from foveate.cli.options import UsageError
@@ -60,7 +60,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments))
     except (CycloptsError, UsageError) as error:
-        return _fail(f"{_single_line(error)} See foveate --help.", USAGE)
+        return _fail(f"{_usage_line(error)} See {_command(arguments)} --help.", USAGE)
     except FoveateError as error:
         return _fail(_single_line(error), FAILED)
     except KeyboardInterrupt:
@@ -68,6 +68,24 @@ def _run(arguments: Sequence[str]) -> int:
     except _Terminated:
         return _fail(f"terminated{_remedy(arguments)}", 128 + signal.SIGTERM)
     return code if isinstance(code, int) else 0
+
+
+def _usage_line(error: CycloptsError | UsageError) -> str:
+    """Return one line about a misspelt command line."""
+    if isinstance(error, MissingArgumentError) and error.argument is not None and error.keyword is None:
+        return f"{' '.join(error.command_chain or ())}: {error.argument.name} is missing."
+    return _single_line(error)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command that a command line names, such as 'foveate dicom pull'."""
+    words, command = ["foveate"], app
+    for word in arguments:
+        if word.startswith("-") or word not in command:
+            break
+        words.append(word)
+        command = command[word]
+    return " ".join(words)
 
 
 def _remedy(arguments: Sequence[str]) -> str:

@@ -217,7 +217,7 @@ def train(recipe: RecipeName, /, *, training: TrainingOptions, options: TrainOpt
     Parameters
     ----------
     recipe
-        Name of a recipe, such as idrid-lite0.
+        Name of a recipe, such as idrid; docs/recipes.md lists all.
     """
     _require_torch()
     from foveate.cli.train import train
@@ -249,7 +249,7 @@ def programme(recipe: RecipeName, /, *, training: TrainingOptions, options: Cros
     Parameters
     ----------
     recipe
-        Name of a recipe, such as idrid-half.
+        Name of a recipe, such as idrid; docs/recipes.md lists all.
     """
     _require_torch()
     from foveate.cli.train import cross_validate
@@ -267,7 +267,7 @@ def compare(recipe: RecipeName, /, *, training: TrainingOptions, options: Compar
     Parameters
     ----------
     recipe
-        Name of a recipe, such as idrid-lite0.
+        Name of a recipe, such as idrid; docs/recipes.md lists all.
     """
     _require_torch()
     from foveate.cli.compare import compare

@@ -101,7 +101,8 @@ def _scored(stated: TrainingStatement) -> str:
     text = f"{scored} on {quantity(stated.scored, 'photograph')} held back from training; 95 % intervals."
     if not stated.scored_and_learned:
         return text
-    return f"{text} The network was then trained on {stated.scored_and_learned} of them as well."
+    share = "all" if stated.scored_and_learned == stated.scored else str(stated.scored_and_learned)
+    return f"{text} The network was then trained on {share} of them as well."
 
 
 def _trained(stated: TrainingStatement) -> str:

@@ -18,13 +18,10 @@ from foveate.engines.threads import available_processors
 from foveate.inference.api import load
 from foveate.inference.settings import Settings
 from foveate.paths import valid_path
-from foveate.writers.results import OBJECT_KINDS, DicomRequest, with_required_kinds
+from foveate.writers.results import MIN_SECRET_BYTES, OBJECT_KINDS, DicomRequest
 
 MAX_WORKERS = 4
 """Unless more are asked for: each takes memory of its own."""
-
-MIN_SECRET_BYTES = 16
-"""A shorter secret could be guessed by trying."""
 
 
 def predict_on_this_machine(paths: Sequence[str], options: PredictOptions) -> int:
@@ -103,7 +100,7 @@ def parse_objects(text: str, secret: bytes | None = None) -> DicomRequest:
     names = [part.strip() for part in text.split(",")]
     if not set(names) <= set(OBJECT_KINDS):
         raise UsageError(f"--dicom {text!r}: give some of {','.join(OBJECT_KINDS)}.")
-    kinds = with_required_kinds([kind for kind in OBJECT_KINDS if kind in names])
+    kinds = tuple(kind for kind in OBJECT_KINDS if kind in names)
     return DicomRequest(kinds=kinds, created=datetime.now(), secret=secret)
 
 
@@ -116,6 +113,7 @@ def _read_secret(path: Path) -> bytes:
         ) from None
     if len(secret) < MIN_SECRET_BYTES:
         raise UsageError(
-            f"--deidentify {path}: holds {len(secret)} bytes; make one with foveate dicom key FILE."
+            f"--deidentify {path}: holds {len(secret)} bytes, but a secret has at least "
+            f"{MIN_SECRET_BYTES}; make one with foveate dicom key FILE."
         )
     return secret

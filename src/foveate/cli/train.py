@@ -193,5 +193,5 @@ def find_recipe(name: str) -> Recipe:
         UsageError: there is no such recipe.
     """
     if name not in recipes.RECIPES:
-        raise UsageError(f"no recipe {name!r}; there is {', '.join(recipes.RECIPES)}.")
+        raise UsageError(f"recipe {name!r} does not exist; choose one of {', '.join(recipes.RECIPES)}.")
     return recipes.RECIPES[name]()

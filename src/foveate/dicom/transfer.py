@@ -111,8 +111,8 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
     """Store the DICOM objects in a folder of results that the archive does not hold yet.
 
     Each object is stored whole or not at all, and a photograph's report after its segments. An object that
-    the archive does not accept is counted, and the others are stored. The first other error ends the
-    transfer; another call continues from there.
+    the archive does not accept is counted, as is a report whose Segmentation it does not accept, and the
+    others are stored. The first other error ends the transfer; another call continues from there.
 
     Args:
         archive: the destination.
@@ -124,9 +124,16 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
         ArchiveAwayError: it does not respond.
     """
     in_archive: dict[str, frozenset[str]] = {}
+    refused_segmentations = set()
     steps = []
     for path in _objects_in_store_order(out):
+        photograph, kind = _split_name(path)
         try:
+            if kind == "SR" and photograph in refused_segmentations:
+                raise ArchiveObjectError(
+                    f"{display_path(path)}: not stored, because the archive refused the Segmentation that it "
+                    "refers to"
+                )
             study, uid = _read_uids(path)
             if study not in in_archive:
                 in_archive[study] = archive.results(study)
@@ -135,6 +142,8 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
                 archive.store(path.read_bytes())
             steps.append(TransferStep(name=path.name, transferred=stored))
         except ArchiveObjectError as error:
+            if kind == "SEG":
+                refused_segmentations.add(photograph)
             steps.append(TransferStep(name=path.name, transferred=False, error=str(error)))
         on_step(steps[-1])
     if not steps:
@@ -157,11 +166,16 @@ def _objects_in_store_order(out: Path) -> list[Path]:
     files = (out / result_paths.DICOM_FOLDER).rglob("*.dcm")
 
     def rank(path: Path) -> tuple[str, int]:
-        name, _, kind = path.stem.rpartition("_")
-        position = STORE_ORDER.index(kind) if kind in STORE_ORDER else len(STORE_ORDER)
-        return str(path.with_name(name)), position
+        photograph, kind = _split_name(path)
+        return str(photograph), STORE_ORDER.index(kind) if kind in STORE_ORDER else len(STORE_ORDER)
 
     return sorted((path for path in files if not path.name.startswith(".")), key=rank)
+
+
+def _split_name(path: Path) -> tuple[Path, str]:
+    """Return an object's path without its kind, and the kind in capitals, such as 'SEG'."""
+    photograph, _, kind = path.stem.rpartition("_")
+    return path.with_name(photograph), kind
 
 
 def _read_uids(path: Path) -> tuple[str, str]:

@@ -138,7 +138,8 @@ def select_lesions(
     for code, threshold in selection.thresholds.items():
         if code not in codes:
             raise SettingError(
-                f"a threshold is given for {code}, which is not among the scored lesions: {', '.join(codes)}"
+                f"a threshold is given for {code}, which is not among the scored lesions: "
+                f"{', '.join(codes)}; leave it out, or add it to the lesions"
             )
         if not 0 < threshold <= 1:
             raise SettingError(f"threshold {code}={threshold:g}; give a probability above 0 and at most 1")

@@ -33,7 +33,7 @@ from foveate.inference.batch import BatchJob, Progress, Report
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, FieldChoice, Settings, check_settings
 from foveate.models import Package
-from foveate.paths import display_path
+from foveate.paths import display_path, exists
 from foveate.types import Decision, Field, LevelMap, Photograph, Region
 from foveate.writers import (
     DicomRequest,
@@ -100,8 +100,7 @@ class Model:
             FieldError: no field of view is detected, or the given one is invalid.
             GeometryError: the photograph is too small or too large for the model's scale.
         """
-        codes = None if lesions is None else (lesions,) if isinstance(lesions, str) else tuple(lesions)
-        settings = Settings(part=part, field=field, lesions=codes, thresholds=thresholds, effort=effort)
+        settings = Settings(part=part, field=field, lesions=lesions, thresholds=thresholds, effort=effort)
         return Result(segmentation=segment(photograph, self.package, self.engine, settings))
 
     def predict(
@@ -285,10 +284,16 @@ class Result:
 
         Raises:
             PhotographError: DICOM objects are requested, but the photograph is not DICOM.
-            OutputError: the folder cannot be written, or it holds another photograph of that name, or results
-                of another model or with other settings.
+            OutputError: the folder cannot be written, or it holds another photograph of that name, results of
+                another model or with other settings, or a run of `predict`. An earlier result of the
+                photograph stays.
         """
         segmentation, folder = self.segmentation, _local_folder(out)
+        if exists(folder / "run.json"):  # its summary lists failures, which no file here tells
+            raise OutputError(
+                f"{display_path(folder)}: holds a run of predict, which --resume continues; choose another "
+                "folder"
+            )
         result_name = _result_name(segmentation.photograph, name)
         request = batch.predict_request(
             result_name,
@@ -321,9 +326,8 @@ class Result:
     @cached_property
     def _as_written(self) -> writers.PhotographResult:
         """The result as files of the default format would hold it."""
-        segmentation = self.segmentation
-        name = PurePosixPath(Path(segmentation.photograph.source).name).stem or "photograph"
-        return batch.photograph_result(segmentation, name=name)
+        name = _own_name(self.segmentation.photograph) or "photograph"
+        return batch.photograph_result(self.segmentation, name=name)
 
     @cached_property
     def _outlines(self) -> figures.ResultOutlines:
@@ -401,10 +405,14 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
         raise OutputError(
             f"{text!r} is not a valid name for results; give a relative path such as name='clinic/left'"
         )
-    return str(path)
+    return photographs.shorten(str(path))
 
 
 def _own_name(photograph: Photograph) -> str:
-    """Return the name of a photograph's file without suffix, with its frame if there are several."""
-    frame = None if photograph.origin is None else photograph.origin.frame
-    return Path(photograph.source).stem + ("" if frame is None else f"_frame-{frame}")
+    """Return the name of a photograph's file without suffix, with its frame if there are several.
+
+    Only the suffix of a photograph is taken off: 'visit 1.1' names an array, and keeps its number.
+    """
+    file, frame = Path(photograph.source), None if photograph.origin is None else photograph.origin.frame
+    name = file.stem if file.suffix.lower() in photographs.SUFFIXES else file.name
+    return name + ("" if frame is None else f"_frame-{frame}")

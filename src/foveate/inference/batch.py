@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -201,8 +201,8 @@ def process_photograph(
     """Read and segment one photograph and write its results, unless an earlier run already did.
 
     A failure is returned as a row of the summary. No file of a failed photograph remains, except for an
-    earlier result that may still be right: it is removed only when its files begin to be replaced, or if the
-    photograph fails and its content is no longer that of the result.
+    earlier result that may still be right: it is removed only when all new files are ready to replace it, or
+    if the photograph fails and its content is no longer that of the result.
 
     Args:
         job: the model, the settings and the output folder; its paths are not used.
@@ -218,7 +218,6 @@ def process_photograph(
         return _failure(file, error, clock)
     if earlier.row is not None:
         return Outcome(row=earlier.row, is_reused=True)
-    is_writing = False
     try:
         with clock.phase("reading"):
             photograph = photographs.read(file.path, frame=file.frame)
@@ -228,22 +227,16 @@ def process_photograph(
                 photograph, job.package, engine, job.settings, progress=_propagating(progress)
             )
         with clock.phase("writing"):
-            is_writing = True
-            _clear(job, file)
             row = save(segmentation, job.out, name=file.name, format=job.format, objects=job.objects)
         return Outcome(row=row, seconds=clock.seconds)
     except _CallbackError as error:
         raise error.cause from None
     except Exception as error:  # a bug that one photograph triggers fails only that photograph
-        is_kept = earlier.may_be_right and not is_writing
+        is_kept = earlier.may_be_right and _has_result(job, file)
         if not is_kept:
             with suppress(OutputError):  # what cannot be removed may be why it failed: the others are done
                 _clear(job, file)
         return _failure(file, error, clock, is_kept=is_kept)
-    except BaseException:  # an interrupt, which the caller reports; incomplete files are removed
-        if is_writing:
-            _clear(job, file)
-        raise
 
 
 class _CallbackError(BaseException):
@@ -334,11 +327,14 @@ def save(
 ) -> SummaryRow:
     """Write all files of one photograph, but not the summary and the page of the whole folder.
 
+    If that fails, an earlier result of the same name stays.
+
     Raises:
         OutputError: a file cannot be written.
+        PhotographError: a DICOM object cannot be made.
     """
     result = photograph_result(segmentation, name=name, format=format, objects=objects)
-    return writers.write(out, result)
+    return writers.write(out, result, segmentation.package.contract.lesions)
 
 
 def _list_photographs(job: BatchJob) -> PhotographFiles:
@@ -378,11 +374,31 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
             "--resume; choose another --out"
         )
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
+    for name in foreign:
+        if (file := _file_of_result(job, files, name)) is not None:
+            raise OutputError(
+                f"{display_path(job.out)}: the results of {display_path(file.path)} are named {name} there "
+                f"and would be named {file.name} now, beside a photograph of the same name; choose another "
+                "--out"
+            )
     if foreign:
         raise OutputError(
             f"{display_path(job.out)}: contains results of {quantity(len(foreign), 'photograph')} not in "
             f"this run, such as {foreign[0]}; add them to the run, or choose another --out"
         )
+
+
+def _file_of_result(job: BatchJob, files: PhotographFiles, name: str) -> PhotographFile | None:
+    """Return the photograph of this run that an existing result shows under another name, if there is one."""
+    digest, last = writers.stored_digest(job.out, name), PurePosixPath(name).name
+    return next(
+        (
+            file
+            for file in files.photographs
+            if last in {file.path.stem, file.path.name} and photograph_digest(file.path) == digest
+        ),
+        None,
+    )
 
 
 def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tuple[str, ...]]) -> str:
@@ -489,6 +505,13 @@ def _earlier_result(job: BatchJob, file: PhotographFile) -> _EarlierResult:
     row = None if digest is None else writers.reusable_row(job.out, _request(job, file.name), digest)
     stored = writers.stored_digest(job.out, file.name)
     return _EarlierResult(row=row, may_be_right=stored is not None and digest in (None, stored))
+
+
+def _has_result(job: BatchJob, file: PhotographFile) -> bool:
+    """Return whether the folder holds a complete result of a photograph."""
+    with suppress(OutputError):  # JSON that may not be read
+        return writers.stored_digest(job.out, file.name) is not None
+    return False
 
 
 def photograph_digest(photograph: Path) -> str | None:

@@ -6,7 +6,7 @@ Ignores: what they do to a photograph.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -66,8 +66,8 @@ class Settings:
     """Which part of the photograph is analysed; None for the part that the model was trained on."""
     field: FieldChoice = "auto"
     """Where the field of view is."""
-    lesions: tuple[str, ...] | None = None
-    """Codes of the lesions to report; None for all lesions of the model."""
+    lesions: str | Sequence[str] | None = None
+    """Codes of the lesions to report, or a single one, kept as a tuple; None for all lesions of the model."""
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     """Lesion code -> probability in (0, 1] that replaces the package's own threshold."""
     effort: Effort = "full"
@@ -77,6 +77,9 @@ class Settings:
         if self.part is not None:
             require_choice("part", self.part, get_args(Part))
         require_choice("effort", self.effort, get_args(Effort))
+        if self.lesions is not None:
+            codes = (self.lesions,) if isinstance(self.lesions, str) else tuple(self.lesions)
+            object.__setattr__(self, "lesions", codes)
         object.__setattr__(self, "field", _plain_field(self.field))
         thresholds = {code: _plain_number(f"threshold {code}", p) for code, p in self.thresholds.items()}
         object.__setattr__(self, "thresholds", thresholds)

@@ -180,16 +180,19 @@ def decode(file: BufferedReader, name: str, limit: int, frame: int | None) -> Di
 
 
 def count_frames(file: BufferedReader) -> int:
-    """Return the number of photographs that an object's header states; 1 where it cannot be read."""
+    """Return the number of photographs that an object's header states.
+
+    It is 1 where the header cannot be read, or states another class: the object is refused once, not for each
+    of its frames.
+    """
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     try:
         with suppress_warnings():
             if DeflatedExplicitVRLittleEndian.encode() in head:
-                return _frame_count(_read_deflated_head(file, head))
-            return _frame_count(
-                pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
-            )
+                return _photograph_count(_read_deflated_head(file, head))
+            tags = ["NumberOfFrames", "SOPClassUID"]
+            return _photograph_count(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags))
     except _DAMAGED:
         return 1
 
@@ -327,6 +330,11 @@ def _meaning(dataset: Dataset, keyword: str, meanings: Mapping[str, str]) -> str
 
 def _frame_count(dataset: Dataset) -> int:
     return max(1, int(dataset.get("NumberOfFrames", 1) or 1))
+
+
+def _photograph_count(header: Dataset) -> int:
+    is_photograph = str(header.get("SOPClassUID", "")) in PHOTOGRAPH_CLASSES
+    return _frame_count(header) if is_photograph else 1
 
 
 def _select_frame(count: int, frame: int | None, name: str) -> int:

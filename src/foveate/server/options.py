@@ -108,7 +108,8 @@ class Options:
             )
         if self.token is None and not is_loopback(self.host):
             raise SettingError(
-                f"--host {self.host} lets other machines reach the server; give a token by --token-file, too"
+                f"--host {self.host} lets other machines reach the server; give a token with --token-file "
+                "or FOVEATE_TOKEN as well"
             )
 
     @property

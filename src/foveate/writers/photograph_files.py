@@ -3,16 +3,17 @@
 Knows:   which files belong to a photograph, in which order they are written, and when a result is complete.
 Ignores: how each file is encoded.
 
-The regions' JSON is written last and removed first: if it exists, all other files of that photograph exist.
+Files get their names when all are on the disk, and the regions' JSON gets its name last and is removed first:
+if it exists, all other files of that photograph exist.
 Lesions, pictures and the overlay share one pool of threads. Memory needed in addition to the photograph: two
 maps, or one map and a display copy, and later one copy to draw on. The outlined areas are kept as bits.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,10 @@ from foveate.writers.results import (
 WRITER_THREADS = 2
 """Number of lesions, pictures and bands of the overlay that are processed at a time, mostly outside Python's
 global lock. More would need more memory."""
+
+
+_AddFile = Callable[[str, bytes], None]
+"""Writes a file that belongs to the result, given its path relative to the output folder, with '/'."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,20 +193,42 @@ def existing_rows(
     return tuple(rows)
 
 
-def write(out: Path, result: PhotographResult) -> SummaryRow:
+def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> SummaryRow:
     """Write all files of one photograph and return its row of the summary.
 
-    Files that an earlier run wrote under the same key are removed first.
+    They replace the files that an earlier run wrote under the same key after all of them are on the disk. If
+    one cannot be made or written, the earlier ones stay.
+
+    Args:
+        out: the output folder.
+        result: the photograph with its maps.
+        codes: further lesions whose files an earlier run may have left.
 
     Raises:
-        OutputError: a file cannot be written. Files written before it stay, but the regions' JSON is not one
-            of them.
+        OutputError: a file cannot be written.
+        PhotographError: a DICOM object cannot be made.
     """
     key = result.request.key
-    clear(out, key, result.lesions)
-    with _writer_pool() as pool:
-        content = _write_contents(out, result, pool)
-    _write(out, result_paths.regions_file(key, ".json"), tables.to_json(content))
+    json_file = result_paths.regions_file(key, ".json")
+    is_replacing = False
+    try:
+        with atomic_files.replace_files(out) as write_file:
+
+            def add_file(relative: str, content: bytes) -> None:
+                result_paths.resolve(out, relative)  # refuses a path that leads out of the folder
+                write_file(relative, content)
+
+            add_file(json_file, b"")  # the first file gets its name last
+            with _writer_pool() as pool:
+                content = _write_contents(add_file, result, pool)
+            add_file(json_file, tables.to_json(content))
+            is_replacing = True
+            clear(out, key, {*result.lesions, *codes})
+    except BaseException:
+        if is_replacing:
+            with suppress(OutputError):  # the first error is the one to report
+                clear(out, key, {*result.lesions, *codes})
+        raise
     return tables.row_of(content, key)
 
 
@@ -215,26 +242,28 @@ def _writer_pool() -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _write_contents(out: Path, result: PhotographResult, pool: Executor) -> tables.Document:
+def _write_contents(add_file: _AddFile, result: PhotographResult, pool: Executor) -> tables.Document:
     """Write all files but the regions' JSON, as many at a time as the pool has threads; return the JSON."""
     key = result.request.key
-    lesion_tasks = [pool.submit(_write_lesion, out, result, lesion) for lesion in lesions.of(result.lesions)]
-    tasks: list[Future[None]] = [pool.submit(_write_pictures, out, result)]
+    lesion_tasks = [
+        pool.submit(_write_lesion, add_file, result, lesion) for lesion in lesions.of(result.lesions)
+    ]
+    tasks: list[Future[None]] = [pool.submit(_write_pictures, add_file, result)]
     outputs = [task.result() for task in lesion_tasks]
     by_code = dict(zip(result.lesions, outputs, strict=True))
     content = tables.document(result, {code: output.summary for code, output in by_code.items()})
-    tasks.append(pool.submit(_write_script, out, key, content, [output.layer for output in outputs]))
-    tasks.append(pool.submit(_write, out, result_paths.regions_file(key, ".csv"), tables.to_csv(content)))
-    _write_overlay(out, result, content, [output.area for output in outputs], pool)
+    tasks.append(pool.submit(_write_script, add_file, key, content, [output.layer for output in outputs]))
+    tasks.append(pool.submit(add_file, result_paths.regions_file(key, ".csv"), tables.to_csv(content)))
+    _write_overlay(add_file, result, content, [output.area for output in outputs], pool)
     objects = {code: output.dicom for code, output in by_code.items() if output.dicom is not None}
     for kind, file in dicom_extra.encode(result, objects, content["field"]["area_px"]).items():
-        _write(out, result_paths.object_file(key, kind), file)
+        add_file(result_paths.object_file(key, kind), file)
     for task in tasks:
         task.result()
     return content
 
 
-def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
+def clear(out: Path, key: str, codes: Collection[str] = ()) -> None:
     """Remove the files of a photograph that an earlier run wrote, the JSON first.
 
     Args:
@@ -254,16 +283,16 @@ def clear(out: Path, key: str, codes: Sequence[str] = ()) -> None:
             atomic_files.remove(result_paths.resolve(out, path))
 
 
-def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _LesionOutput:
+def _write_lesion(add_file: _AddFile, result: PhotographResult, lesion: Lesion) -> _LesionOutput:
     """Write one lesion's map and mask; return its regions and outlines."""
     request = result.request
     stored = maps.native_levels(result.probabilities, lesion.code, request.format)
     map_file = result_paths.map_file(request.key, lesion.code, maps.SUFFIX[request.format])
-    _write(out, map_file, maps.encode(stored, request.format))
+    add_file(map_file, maps.encode(stored, request.format))
     summary, mask = figures.summarise(result, lesion, stored)
     dicom_levels = dicom_extra.dicom_levels(stored, request)
     del stored
-    _write(out, result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
+    add_file(result_paths.mask_file(request.key, lesion.code), maps.encode_mask(mask))
     dicom = None
     if request.objects is not None:
         dicom = DicomLesion(summary=summary, mask=mask, levels=dicom_levels)
@@ -274,7 +303,7 @@ def _write_lesion(out: Path, result: PhotographResult, lesion: Lesion) -> _Lesio
 
 
 def _write_overlay(
-    out: Path,
+    add_file: _AddFile,
     result: PhotographResult,
     content: tables.Document,
     areas: Sequence[OutlinedArea],
@@ -284,23 +313,21 @@ def _write_overlay(
     notice = figures.small_print(result.request.provenance)
     strip = overlays.legend(pixels.shape[1], figures.captions(content, areas), notice)
     overlay = overlays.draw(pixels, areas, strip, bgr=True, pool=pool)
-    _write(out, result_paths.overlay_file(result.request.key), overlays.jpeg(overlay, bgr=True))
+    add_file(result_paths.overlay_file(result.request.key), overlays.jpeg(overlay, bgr=True))
 
 
-def _write_pictures(out: Path, result: PhotographResult) -> None:
+def _write_pictures(add_file: _AddFile, result: PhotographResult) -> None:
     _, *paths = result_paths.page_files(result.request.key)
     pictures = page.display_pictures(result.photograph.pixels)
     for path, picture in zip(paths, pictures, strict=True):
-        _write(out, path, picture)
+        add_file(path, picture)
 
 
-def _write_script(out: Path, key: str, content: tables.Document, layers: Sequence[PageLayer]) -> None:
+def _write_script(
+    add_file: _AddFile, key: str, content: tables.Document, layers: Sequence[PageLayer]
+) -> None:
     path, *_ = result_paths.page_files(key)
-    _write(out, path, page.photograph_script(content, layers))
-
-
-def _write(out: Path, relative: str, content: bytes) -> None:
-    atomic_files.write_file(result_paths.resolve(out, relative), content)
+    add_file(path, page.photograph_script(content, layers))
 
 
 def _has_same_origin(content: tables.Document, request: PredictRequest) -> bool:

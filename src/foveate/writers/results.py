@@ -14,8 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from foveate.choices import MapFormat, ObjectKind
-from foveate.errors import LesionError
+from foveate.choices import MapFormat, ObjectKind, require_choice
+from foveate.errors import LesionError, SettingError
 from foveate.types import Decision, Field, Frame, Photograph, Probabilities, Region
 
 NOTICE = (
@@ -28,6 +28,9 @@ Status = Literal["ok", "failed"]
 """DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
 
 OBJECT_KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+
+MIN_SECRET_BYTES = 16
+"""A shorter secret of `DicomRequest` could be guessed by trying."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,14 +45,35 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomRequest:
-    """Which DICOM objects are written for a photograph, and how."""
+    """Which DICOM objects are written for a photograph, and how.
 
-    kinds: tuple[ObjectKind, ...]
-    """In the order of `OBJECT_KINDS`; a report always comes with the Segmentation that it refers to."""
+    Raises:
+        SettingError: a kind is unknown, or there is none; or the secret is no bytes, or too short.
+    """
+
+    kinds: Sequence[ObjectKind]
+    """Put in the order of `OBJECT_KINDS`, with the Segmentation that a report refers to."""
     created: datetime
     """Creation time that the objects state; without a time zone, as in DICOM."""
     secret: bytes | None = field(default=None, repr=False)
-    """If given, nothing that names the patient is written, and UIDs are replaced by keyed hashes."""
+    """If given, at least `MIN_SECRET_BYTES`: nothing that names the patient is written, and UIDs are replaced
+    by keyed hashes."""
+
+    def __post_init__(self) -> None:
+        kinds = {self.kinds} if isinstance(self.kinds, str) else {*self.kinds}
+        if not kinds:
+            raise SettingError(f"no DICOM object is named; choose from {', '.join(OBJECT_KINDS)}")
+        for kind in kinds:
+            require_choice("DICOM object", kind, OBJECT_KINDS)
+        if "sr" in kinds:
+            kinds.add("seg")
+        object.__setattr__(self, "kinds", tuple(kind for kind in OBJECT_KINDS if kind in kinds))
+        if self.secret is not None and not (
+            isinstance(self.secret, bytes) and len(self.secret) >= MIN_SECRET_BYTES
+        ):
+            raise SettingError(
+                f"the secret must be bytes, at least {MIN_SECRET_BYTES}; make one with foveate dicom key FILE"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,9 +178,3 @@ def minimum_area(decision: Decision, frame: Frame) -> int:
     """Return the area of the smallest region that counts, px of the photograph: at least 1."""
     rows, columns = frame.scale
     return max(1, round(decision.minimum_area / (rows * columns)))
-
-
-def with_required_kinds(kinds: Sequence[ObjectKind]) -> tuple[ObjectKind, ...]:
-    """Return kinds of objects together with those that they refer to: a report needs its Segmentation."""
-    required = {*kinds, *(("seg",) if "sr" in kinds else ())}
-    return tuple(kind for kind in OBJECT_KINDS if kind in required)

@@ -54,9 +54,9 @@ class EvaluateOptions:
     --predictions."""
     field: FieldOption = "auto"
     effort: Effort = "full"
-    """How closely the model examines a photograph: all of it (full), or only windows that a first look at the
-    whole photograph selects (balanced, and still fewer with fast), or all of it with the mean over four
-    rotations of each window (best: four times the work of the windows, about three times as long as full)."""
+    """How much the second network (LocalNet) computes: every window (full); every window in four rotations,
+    averaged (best; about three times as long); or only windows that the first network (GlobalNet) selects
+    (balanced; fast selects fewer), if the model has rules for it."""
     engine: EngineOptions = DEFAULT_ENGINE
     replace: Replace = False
 

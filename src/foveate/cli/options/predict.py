@@ -112,10 +112,9 @@ class PredictOptions:
     """Continue the run in --out: complete results are kept if photograph, model and settings are unchanged,
     and only the rest is computed."""
     effort: Effort = "full"
-    """How closely a photograph is examined: all of it (full), or only windows that a first look at the whole
-    photograph selects (balanced, and still fewer with fast), if the model has rules for it, or all of it with
-    the mean over four rotations of each window (best: four times the work of the windows, about three times
-    as long as full)."""
+    """How much the second network (LocalNet) computes: every window (full); every window in four rotations,
+    averaged (best; about three times as long); or only windows that the first network (GlobalNet) selects
+    (balanced; fast selects fewer), if the model has rules for it."""
     device: DeviceOptions = DeviceOptions()
     workers: Count = None
     """Number of photographs to process at the same time; they share the threads, and each needs 0.6 to 0.8
@@ -137,7 +136,9 @@ class PredictOptions:
         if not paths:
             raise UsageError("predict: name at least one photograph, folder or glob.")
         if self.dicom.deidentify is not None and self.dicom.dicom is None:
-            raise UsageError("--deidentify is about DICOM objects; choose them with --dicom.")
+            raise UsageError(
+                "--deidentify applies only to DICOM objects; give --dicom seg,sr as well, or leave it out."
+            )
         if self.cluster.is_requested:
             self._require_consistent_cluster(paths)
         else:
@@ -152,7 +153,10 @@ class PredictOptions:
             raise UsageError("--shard needs --resume: each part continues what others have begun.")
         device = self.device
         if device.engine == "torch" or device.device == "cuda" or device.precision == "float16":
-            raise UsageError("--engine torch, --device cuda: workers have no torch; leave --on out.")
+            raise UsageError(
+                "workers compute on the processor, with ONNX Runtime or OpenVINO; leave out --engine torch, "
+                "--device cuda and --precision float16, or leave out --on."
+            )
 
     def _require_single_machine(self, paths: Sequence[str]) -> None:
         if "://" in self.out:

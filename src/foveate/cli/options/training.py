@@ -54,7 +54,7 @@ class TrainingOptions:
     settings: Annotated[
         tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="", show_default=False)
     ] = ()
-    """Another value for one of the recipe's numbers, such as stages.joint.steps=100; may be given several
+    """Another value for one of the recipe's settings, such as stages.joint.steps=100; may be given several
     times."""
     minutes: Annotated[float | None, Parameter(metavar="N")] = None
     """Train each stage for about this many minutes instead of the recipe's number of steps."""

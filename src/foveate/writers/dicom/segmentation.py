@@ -27,6 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
 from foveate import lesions
 from foveate.choices import ObjectKind
+from foveate.lesions import Lesion
 from foveate.version import version
 from foveate.writers.dicom import codes, uids
 from foveate.writers.dicom.source import DicomSource
@@ -88,8 +89,8 @@ def _segmentation(
         pixel_array=pixels,
         segmentation_type="BINARY" if kind == "seg" else "FRACTIONAL",
         segment_descriptions=[
-            _segment_description(source, request, number, code)
-            for number, code in enumerate(lesion_codes, start=1)
+            _segment_description(source, request, number, lesion)
+            for number, lesion in enumerate(lesions.of(lesion_codes), start=1)
         ],
         series_instance_uid=uids.derived_uid(origin, request, f"{kind} series"),
         series_number=SERIES_NUMBERS[kind],
@@ -124,29 +125,29 @@ def _as_vl_photographic(header: Dataset) -> Dataset:
 
 
 def _segment_description(
-    source: DicomSource, request: PredictRequest, number: int, code: str
+    source: DicomSource, request: PredictRequest, number: int, lesion: Lesion
 ) -> SegmentDescription:
     provenance, origin = request.provenance, source.origin
     description = SegmentDescription(
         segment_number=number,
-        segment_label=lesions.of([code])[0].name.capitalize(),
+        segment_label=lesion.name.capitalize(),
         segmented_property_category=codes.ABNORMAL,
-        segmented_property_type=codes.lesion_concept(code),
+        segmented_property_type=codes.lesion_concept(lesion.code),
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name=f"Foveate {provenance.name}",
             family=standard_codes.DCM.ArtificialIntelligence,
             version=provenance.version,
         ),
-        tracking_id=code,
-        tracking_uid=uids.derived_uid(origin, request, f"tracking {code}"),
+        tracking_id=lesion.code,
+        tracking_uid=uids.derived_uid(origin, request, f"tracking {lesion.code}"),
         anatomic_regions=[deepcopy(codes.RETINA)],
     )
     if origin.laterality is not None:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [
             _item(codes.LATERALITIES[origin.laterality])
         ]
-    description.RecommendedDisplayCIELabValue = _cielab(lesions.of([code])[0].colour)
+    description.RecommendedDisplayCIELabValue = _cielab(lesion.colour)
     return description
 
 
