@@ -60,11 +60,9 @@ def add_healthy(pack: tarfile.TarFile, folder: Path) -> None:
     names = {case.photograph.name for case in cases}
     for case in cases:
         add(pack, Path("graded", case.photograph.name), case.photograph.read_bytes())
-    with (folder / dr_grades.LABELS).open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if row["file"] in names]
+    rows = [row for row in dr_grades.read_labels(folder) if row["file"] in names]
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, reader.fieldnames, lineterminator="\n")
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     add(pack, Path("graded", dr_grades.LABELS), table.getvalue().encode())

@@ -16,7 +16,7 @@ import numpy as np
 
 from foveate import metrics
 from foveate.datasets import layouts
-from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, Point
+from foveate.evaluation.charts import HEIGHT, UNIT, WIDTH, Axis, Chart, ChartPoint
 from foveate.training import recipes, release
 
 MIN_PIXELS = 200
@@ -27,7 +27,7 @@ stroke-dasharray:2 4;stroke-width:1.5} .before{stroke:#d55e00} .after{stroke:#00
 sans-serif;fill:#333} .dot-before{fill:#d55e00} .dot-after{fill:#0072b2} .name{font-weight:bold}"""
 
 
-def points(rows: np.ndarray) -> list[Point]:
+def points(rows: np.ndarray) -> list[ChartPoint]:
     """Return mean probability and share of lesion of each bin, photographs pooled."""
     pixels, mass, positives = np.split(rows.sum(axis=0), 3)
     enough = pixels >= MIN_PIXELS

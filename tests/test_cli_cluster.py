@@ -79,6 +79,16 @@ def test_a_plan_prints_the_cost_of_a_run_and_writes_nothing(foveate, eyes, tmp_p
     assert set(record["hours"]) == {"1", "10", "100", "1000"}
 
 
+def test_a_plan_of_a_finished_run_says_that_nothing_is_left(foveate, eyes):
+    (eyes / "bad.png").unlink()
+    foveate(eyes, "--on", "local")
+
+    code, out, _ = foveate(eyes, "--plan", "--resume")
+
+    assert code == 0
+    assert re.fullmatch(r"2 photographs, 2 of them done already, .*\nnothing is left to do\n", out)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -129,6 +129,25 @@ def test_the_last_path_is_uploaded_last_and_removed_first(store, tmp_path, monke
     assert [entry["Key"].rsplit("/")[-1] for entry in objects] == ["2", "1"]
 
 
+@pytest.mark.parametrize(
+    ("code", "expected", "message"),
+    [
+        ("AccessDenied", ClusterError, r"2: access is refused \(AccessDenied: no\); check the credentials"),
+        ("InternalError", OutputError, r"2: S3 refuses \(InternalError: no\)"),
+    ],
+)
+def test_an_object_that_is_not_removed_is_an_error_although_the_answer_is_a_success(
+    store, monkeypatch, code, expected, message
+):
+    def refuse(method, *, Delete, **_):
+        return {"Errors": [{"Key": Delete["Objects"][0]["Key"], "Code": code, "Message": "no"}]}
+
+    monkeypatch.setattr(store._files, "call_s3", refuse)
+
+    with pytest.raises(expected, match=message):
+        store.remove(["1", "2"])
+
+
 def test_a_local_copy_is_removed_afterwards(store, tmp_path):
     store.write("clinic/a b.PNG", b"eye")
 

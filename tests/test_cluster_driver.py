@@ -191,6 +191,27 @@ def test_a_photograph_that_kills_workers_is_identified_and_recorded_as_failed(fo
     assert report.status.workers_lost == 4  # once with others, then three attempts
 
 
+def test_a_photograph_that_was_only_queued_at_a_worker_that_died_keeps_its_attempts(model, tmp_path):
+    source = tmp_path / "few_files"
+    source.mkdir()
+    for name in "abcdefg":
+        (source / f"{name}.png").write_bytes(b"x")
+    begun = []
+
+    def answer(shard):
+        begun.extend(item.name for item in shard.items)
+        if only_item(shard).name == "d":
+            return WorkerLost(worker="w1", shard=shard, error_type="OutOfMemoryError")
+        return all_succeed(shard)
+
+    executor = ScriptedExecutor(answer)
+    report = driver.run(cluster_job(source, tmp_path / "out", model, max_attempts=3), executor.start)
+
+    assert summary(tmp_path / "out")["e"] == ("ok", "")
+    assert (report.status.ok, report.status.failed, report.status.workers_lost) == (6, 1, 3)
+    assert (begun.count("d"), begun.count("e")) == (3, 1)
+
+
 def test_a_full_disk_ends_the_run_and_keeps_what_is_done(forty_files, model, tmp_path):
     def answer(shard):
         return tuple(

@@ -102,11 +102,32 @@ def test_a_grade_is_read_as_a_spreadsheet_writes_it(folder, entry, grade):
     assert [photograph.grade for photograph in dr_grades.list_photographs(folder)] == [grade]
 
 
-def test_labels_that_are_no_text_are_refused(folder):
-    (folder / "labels.csv").write_bytes(b"\xff\xfe\xfa")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_labels_are_read_as_a_spreadsheet_saves_them(folder, separator, encoding):
+    lines = ["eye;file;retinopathy_grade", "left;a.jpg;2", "", "left;c.jpg;0;more"]
+    text = "\r\n".join(lines).replace(";", separator)
+    (folder / "labels.csv").write_bytes(text.encode(encoding))
 
-    with pytest.raises(DatasetError, match=r"labels\.csv: unreadable labels"):
+    listed = dr_grades.list_photographs(folder)
+
+    assert [(photograph.name, photograph.grade) for photograph in listed] == [("a", 2), ("c", 0)]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\xfa", b"file,retinopathy_grade\n\xe9.jpg,0\n", None])
+def test_labels_that_are_no_text_or_missing_are_refused(folder, content):
+    (folder / "labels.csv").unlink()
+    if content is not None:
+        (folder / "labels.csv").write_bytes(content)
+
+    with pytest.raises(DatasetError, match=r"labels\.csv: unreadable labels \(.*\); restore the file"):
         dr_grades.list_photographs(folder)
+
+
+def test_empty_labels_list_nothing(folder):
+    (folder / "labels.csv").write_bytes(b"")
+
+    assert dr_grades.list_photographs(folder) == []
 
 
 def test_healthy_eyes_to_learn_from_are_those_of_grade_0_in_the_learning_half(folder, split):

@@ -139,7 +139,7 @@ def test_two_masks_of_one_lesion_are_refused(tmp_path):
     tiny_layouts.mask(tmp_path / "Seg-set" / "Hemohedge_Masks" / "0001_1.tif")
 
     with pytest.raises(
-        DatasetError, match=r"0001_1\.tif: a second mask beside 0001_1\.png; keep one of the two"
+        DatasetError, match=r"0001_1\.tif: a second mask beside 0001_1\.png; keep one of the two, or name"
     ):
         layouts.cases(tmp_path, layouts.FGADR, "train")
 
@@ -209,6 +209,21 @@ def test_masks_may_lie_beside_their_photographs(tmp_path):
 
     assert [case.name for case in split.cases] == ["a"]
     assert split.orphans == ()
+
+
+def test_a_photograph_and_its_mask_may_differ_in_their_suffix_alone(tmp_path):
+    tiny_layouts.leaf(tmp_path / "img" / "1.jpg")
+    mask = tiny_layouts.mask(tmp_path / "img" / "1.png")
+    layout = '[lesions]\nRUST = "rust"\n[splits.train]\nphotographs = "img/*.jpg"\nmasks = "img/{{name}}{}"\n'
+    (tmp_path / "set.toml").write_text(layout.format(".png"))
+    (tmp_path / "vague.toml").write_text(layout.format(""))
+
+    split = layouts.list_split(tmp_path, layouts.named(str(tmp_path / "set.toml")), "train")
+
+    assert [(case.name, case.masks) for case in split.cases] == [("1", {"RUST": mask})]
+    assert (split.orphans, split.unused) == ((), ())
+    with pytest.raises(DatasetError, match=r"1\.png: a second mask beside 1\.jpg; .* name the suffix"):
+        layouts.cases(tmp_path, layouts.named(str(tmp_path / "vague.toml")), "train")
 
 
 def test_the_release_s_training_part_is_read_as_published(shared_data):

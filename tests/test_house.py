@@ -1,12 +1,14 @@
 """The house is as docs/the-flow.md draws it: every module has its level, row, docstring and tests."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -55,6 +57,38 @@ def texts():
 
 def docstring(path):
     return ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+def imported(module, name):
+    """Return what `from module import name` binds."""
+    owner = importlib.import_module(module)
+    return getattr(owner, name) if hasattr(owner, name) else importlib.import_module(f"{module}.{name}")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_all_that_a_benchmark_uses_of_the_package_exists(path):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    bound = {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and re.match(r"foveate\b", node.module or ""):
+            try:
+                bound |= {name.asname or name.name: imported(node.module, name.name) for name in node.names}
+            except ModuleNotFoundError as error:
+                if str(error.name).startswith("foveate"):
+                    raise
+                pytest.skip(f"needs {error.name}")
+    missing = {
+        f"{node.value.id}.{node.attr}"
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and isinstance(module := bound.get(node.value.id), ModuleType)
+        and not hasattr(module, node.attr)
+    }
+
+    assert not missing
 
 
 def test_every_module_has_a_level():

@@ -138,6 +138,10 @@ def test_a_plan_is_read_from_its_stored_names():
         ),
         ({"backbone": "mobilenet-v2", "weights": "w.pth"}, "imagenet is false"),
         ({"backbone": "unet", "poolings": 0}, "poolings of unet is 0"),
+        ({"backbone": "unet", "width": 0}, "width of unet is 0; give 1 or more"),
+        ({"backbone": "unet", "cap": -1}, "cap of unet is -1; give 1 or more"),
+        ({"backbone": "mobilenet-v2", "decoder": (8, 0)}, "decoder of mobilenet-v2 has width 0; give 1"),
+        ({"backbone": "mobilenet-v2", "decoder": (-1, 8)}, "decoder of mobilenet-v2 has width -1; give 1"),
         ({"backbone": "mobilenet-v2", "poolings": 1, "output_stride": 2}, "nothing is left to decode"),
     ],
 )

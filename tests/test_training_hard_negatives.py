@@ -108,6 +108,19 @@ def test_few_of_many_pixels_are_kept_and_the_same_ones_each_time(plan, monkeypat
     assert np.ptp(first["SE"], axis=0).min() > 50  # not a corner of the field
 
 
+def test_memory_that_is_too_small_for_whole_healthy_eyes_is_an_error_of_one_line(plan, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr(hard_negatives, "segment", full)
+
+    with pytest.raises(
+        TrainingError, match=r"^stage refine, .*: the GPU is out of memory; .* --device cpu, .* --resume"
+    ) as caught:
+        attached(plan, lambda: marking("MA", 0.9))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_file_is_named(plan):
     attached(plan, lambda: marking("MA", 0.9))
     path = plan.run.false_pixels(plan.healthy[0].name)

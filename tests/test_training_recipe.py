@@ -74,18 +74,21 @@ def test_epochs_are_above_none():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}, {"seed": -1}],
+    [{"patches": 0}, {"warm_up": 1.0}, {"warm_up": -0.1}, {"averaging": 1.0}, {"seed": -1}, {"seed": 2**64}],
     ids=str,
 )
 def test_numbers_outside_their_range_are_refused_by_name(wrong):
     ((name, number),) = wrong.items()
-    with pytest.raises(SettingError, match=rf"recipe tiny: {name} is {number:g}; give "):
+    with pytest.raises(
+        SettingError, match=rf"recipe tiny: {name} is {str(number).removesuffix('.0')}; give "
+    ):
         tiny_set.recipe(**wrong)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"lesions": ()},
         {"overlap": -1},
         {"overlap": tiny_set.CONTRACT.window_side},
         {"step": 0},
@@ -102,6 +105,12 @@ def test_numbers_outside_their_range_are_refused_by_name(wrong):
 def test_contracts_that_a_package_would_refuse_are_refused_before_training(wrong):
     with pytest.raises(SettingError, match=rf"recipe tiny: contract.{min(wrong)} is .*; give "):
         tiny_set.recipe(contract=replace(tiny_set.CONTRACT, **wrong))
+
+
+@pytest.mark.parametrize("lesions", [("EX", "EX"), ("ex",), ("",)], ids=str)
+def test_lesions_that_a_package_would_refuse_are_refused_before_training(lesions):
+    with pytest.raises(SettingError, match=r"recipe tiny: contract\.lesions: .*: use each code once"):
+        tiny_set.recipe(contract=replace(tiny_set.CONTRACT, lesions=lesions))
 
 
 @pytest.mark.parametrize(

@@ -313,9 +313,11 @@ def test_damaged_files_are_errors_of_one_line(tmp_path):
 
 
 def test_only_unfinished_files_of_killed_processes_are_removed(tmp_path):
-    names = (".foveate-0123456789abcdef.part", ".global.checkpoint.1.part", "global.csv")
-    for name in names:
+    release = tmp_path / ".foveate-0000000000000000.part"  # of a package within the run's folder
+    (release / "new").mkdir(parents=True)
+    for name in (".foveate-0123456789abcdef.part", "global.csv"):
         (tmp_path / name).write_bytes(b"")
+    for name in (release.name, ".foveate-0123456789abcdef.part", "global.csv"):
         os.utime(tmp_path / name, (time.time() - atomic_files.LEFTOVER_SECONDS - 60,) * 2)
     (tmp_path / ".foveate-fedcba9876543210.part").write_bytes(b"")
 

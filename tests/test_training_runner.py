@@ -75,6 +75,15 @@ def test_stages_run_in_the_papers_order_and_a_finished_run_has_nothing_left_to_d
     assert list(runner.train(tiny_set.replace(plan, resume=True))) == []
 
 
+def test_stages_that_are_named_in_another_order_or_twice_run_once_in_their_own(plan):
+    stages = ("local-alone", "joint", "fusion", "local", "global", "fusion")
+
+    trained = [stage for stage, _ in runner.train(tiny_set.replace(plan, stages=stages))]
+
+    assert list(dict.fromkeys(trained)) == [*STAGES, "local-alone"]
+    assert len(trained) == sum(stage.steps for stage in plan.recipe.stages.values()) + 6
+
+
 def test_a_folder_that_holds_a_run_is_not_continued_without_resume(plan):
     next(runner.train(plan))
 
@@ -195,6 +204,21 @@ def test_training_on_all_of_few_photographs_needs_no_folds(plan):
     assert (split["folds"], split["held_back"]) == ({}, None)
     cached = {path.name.rsplit("-", 1)[0] for path in plan.run.cache.iterdir()}
     assert cached == {case.name for case in plan.cases}
+
+
+def test_training_on_all_photographs_of_few_eyes_needs_no_folds(plan, monkeypatch):
+    monkeypatch.setattr(runner, "FOLDS", 2)
+    one_eye = [replace(case, eye="left of a patient") for case in plan.cases]
+    whole = tiny_set.replace(plan, cases=one_eye, recipe=replace(plan.recipe, split=None, held_back=None))
+
+    next(runner.train(whole))
+
+    assert json.loads((plan.folder / "split.json").read_text())["folds"] == {}
+    held_back = tiny_set.replace(
+        whole, folder=plan.folder.parent / "other", recipe=replace(whole.recipe, held_back=0)
+    )
+    with pytest.raises(DatasetError, match=r"1 photograph .* cannot be divided into 2 folds"):
+        next(runner.train(held_back))
 
 
 def test_a_fold_of_too_few_photographs_is_refused_with_what_to_do(plan):

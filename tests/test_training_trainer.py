@@ -22,6 +22,7 @@ from foveate.errors import OutputError, TrainingError
 from foveate.training import stages, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
+from foveate.training.validation import Validation
 
 DISK_FULL = OSError(28, "No space left on device")
 
@@ -372,6 +373,51 @@ def test_the_error_about_full_gpu_memory_says_which_settings_need_less(tmp_path,
     assert "\n" not in str(caught.value)
 
 
+def test_memory_that_is_too_small_to_validate_with_says_to_leave_validation_out(
+    tmp_path, cached_cases, monkeypatch
+):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr(trainer.validations, "averaged_network", full)
+    validation = Validation(cases=(), every=1)
+
+    expected = r"^stage local, validation: the GPU is out of memory; leave out --validate-every, and continue"
+    with pytest.raises(TrainingError, match=expected):
+        train(tiny_set.recipe(), cached_cases, tmp_path, "local", validation=validation)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Killed. ",
+        "DataLoader worker (pid(s) 7, 8) exited unexpectedly",
+    ],
+)
+def test_a_process_that_prepares_samples_and_is_killed_is_an_error_of_one_line(
+    tmp_path, cached_cases, monkeypatch, error
+):
+    def lose(dataset, steps, workers):
+        yield dataset[0]
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(trainer.sampler, "load_steps", lose)
+
+    expected = r"^stage local: a process that prepares samples ended \(DataLoader worker .*\); lower --w"
+    with pytest.raises(TrainingError, match=expected):
+        train(tiny_set.recipe(), cached_cases, tmp_path, "local")
+
+
+def test_any_other_error_of_torch_is_raised_as_it_is(tmp_path, cached_cases, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(stages.StepLoss, "forward", fail)
+
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
+        train(tiny_set.recipe(), cached_cases, tmp_path, "local")
+
+
 # TensorBoard
 
 
@@ -467,16 +513,15 @@ def test_an_epoch_has_a_row_as_a_step_has(straight):
 
 
 def test_unfinished_files_of_killed_processes_are_removed_and_younger_ones_are_not(tmp_path, cached_cases):
-    old_names = (".global.checkpoint.123.part", ".foveate-0123456789abcdef.part")
-    for name in old_names:
-        (tmp_path / name).write_bytes(b"half")
-        os.utime(tmp_path / name, (time.time() - atomic_files.LEFTOVER_SECONDS - 60,) * 2)
+    old = tmp_path / ".foveate-0123456789abcdef.part"
+    old.write_bytes(b"half")
+    os.utime(old, (time.time() - atomic_files.LEFTOVER_SECONDS - 60,) * 2)
     young = tmp_path / ".foveate-fedcba9876543210.part"
     young.write_bytes(b"of a stage that another process trains")
 
     abandon_after(1, tiny_set.recipe(), cached_cases, tmp_path, "global")
 
-    assert not any((tmp_path / name).exists() for name in old_names)
+    assert not old.exists()
     assert young.exists()
 
 

@@ -81,6 +81,36 @@ def test_a_packages_calibration_is_undone(start):
         torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name))
 
 
+@pytest.mark.parametrize("width", [tiny_set.NETWORK.fusion_width, 16])
+@pytest.mark.parametrize("package_corrects", [True, False])
+@pytest.mark.parametrize("recipe_corrects", [True, False])
+def test_calibration_is_undone_layer_by_layer_where_the_fusions_differ(
+    start, width, package_corrects, recipe_corrects
+):
+    plan = tiny_set.replace(tiny_set.NETWORK, residual_fusion=package_corrects)
+    network = tiny_set.seeded(lambda: nets.build(plan, 4), seed=5)
+    line = (2.0, -1.0)
+    calibrated = nets.fold_batch_norm(nets.calibrate(network, fused=[line] * 4, coarse=[line] * 4))
+    weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
+    save_file(weights, start.package.folder / warm_start.WEIGHTS)
+    lines = {code: {"slope": line[0], "shift": line[1]} for code in tiny_set.CONTRACT.lesions}
+    manifest = {
+        "training": {
+            "recipe": {"network": {"corrects": package_corrects}},
+            "validation": {"calibration": {"fused": lines, "GlobalNet": lines}},
+        }
+    }
+    other_plan = tiny_set.replace(tiny_set.NETWORK, residual_fusion=recipe_corrects, fusion_width=width)
+    other = tiny_set.seeded(lambda: nets.build(other_plan, 4), seed=6)
+
+    missing = warm_start.load_matching(other, tiny_set.replace(start.package, manifest=manifest))
+
+    loaded = {"fusion.layers.4", "global_net.head", "local_net.head"} - set(missing)
+    assert len(loaded) == (3 if width == tiny_set.NETWORK.fusion_width else 2)
+    for name in (f"{layer}.{kind}" for layer in sorted(loaded) for kind in ("weight", "bias")):
+        torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name), msg=name)
+
+
 def test_a_package_of_an_unrelated_network_is_refused(start):
     other = nets.build(
         tiny_set.replace(tiny_set.NETWORK, local_net=tiny_set.replace(tiny_set.STREAM, width=5)), 4

@@ -3,11 +3,13 @@
 import json
 from collections import deque
 from contextlib import contextmanager
+from dataclasses import replace
 
 import tiny_package
 
 from foveate import models
 from foveate.cluster import Placement
+from foveate.cluster.executors import WorkerLost
 from foveate.cluster.inventory import WorkItem
 from foveate.cluster.job import ClusterJob
 from foveate.cluster.ledger import LedgerEntry
@@ -83,6 +85,8 @@ def success(item: WorkItem, **changes) -> LedgerEntry:
 class ScriptedExecutor:
     """An executor whose workers answer at once: what `answer` returns for a shard, or raises.
 
+    If its only worker dies, it loses the shard that it has not begun as well, as an actor of Ray does.
+
     Args:
         answer: called with a shard; returns entries, or an event.
         workers: that become ready.
@@ -117,6 +121,9 @@ class ScriptedExecutor:
         answer = self._answer(shard)
         if isinstance(answer, tuple):
             return ShardResult(worker="w1", shard=shard, entries=answer, peak_mb=100)
+        if isinstance(answer, WorkerLost) and self._workers == 1:
+            self._events.extend(replace(answer, shard=queued, first=False) for queued in self._running)
+            self._running.clear()
         return answer
 
     def close(self):

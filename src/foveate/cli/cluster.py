@@ -158,6 +158,9 @@ def _print_estimate(estimate: RunEstimate, options: PredictOptions) -> None:
     done = estimate.photographs - estimate.remaining
     note = f", {done} of them done already" if done else ""
     print(f"{quantity(estimate.photographs, 'photograph')}{note}, {format_size(float(estimate.size))}")
+    if estimate.remaining == 0:
+        print("nothing is left to do")
+        return
     if estimate.seconds_per_photograph is None:
         print(f"all {estimate.failed} photographs that were tried failed, so no time can be estimated")
         return

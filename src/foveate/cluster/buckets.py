@@ -8,7 +8,7 @@ AWS_ACCESS_KEY_ID, a profile, or the role of the machine. S3 writes an object co
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -132,7 +132,16 @@ class BucketStore:
             for start, stop in pages:
                 objects = [{"Key": f"{self._prefix}{path}"} for path in ordered[start:stop]]
                 if objects:
-                    self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+                    answer = self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+                    self._require_removed(answer.get("Errors", ()))
+
+    def _require_removed(self, refusals: Sequence[Mapping[str, str]]) -> None:
+        """Raise an error for the first object that S3 did not remove, as the answer of a success states."""
+        for refusal in refusals:
+            code, message = refusal.get("Code", ""), refusal.get("Message", "")
+            error = (PermissionError if code == "AccessDenied" else OSError)(f"{code}: {message}")
+            path = refusal.get("Key", "").removeprefix(self._prefix)
+            raise self._translated(path, error, OutputError)
 
     def _objects(self, prefix: str) -> Iterator[dict[str, Any]]:
         """Yield S3's entry of each object; the entries are requested page by page."""

@@ -275,8 +275,9 @@ class Driver:
     def _resubmit(self, lost: WorkerLost) -> None:
         """Submit the photographs of a worker that died again, each in a shard of its own.
 
-        It is unknown which of several photographs killed the worker. The death of a worker that had only one
-        photograph counts as a failure of that photograph.
+        It is unknown which photograph of a shard killed the worker. If the shard that it was processing has
+        only one, its death counts as a failure of that photograph. A shard that was only queued there had not
+        begun, so its photographs keep their attempts.
         """
         self._ready.pop(lost.worker, None)
         items = () if lost.shard is None else lost.shard.items
@@ -284,9 +285,10 @@ class Driver:
         self._log.write("lost", worker=lost.worker, why=lost.error_type, photographs=len(items))
         if lost.shard is not None:
             del self._running[lost.shard.number]
-        if len(items) > 1:
+        is_culprit = lost.first and len(items) == 1
+        if not is_culprit:
             self._retry_items.extend(replace(item, has_result=True) for item in items)
-        for item in items if len(items) == 1 else ():
+        for item in items if is_culprit else ():
             path = open_store(self._job.source).display_path(item.path)
             error = (
                 f"{path}: the worker that processed it died ({lost.error_type}); start fewer workers per node"

@@ -9,14 +9,13 @@ down. The time that a bucket takes to store results is not included.
 """
 
 import statistics
-import tempfile
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from foveate.cluster.addresses import open_store
 from foveate.cluster.job import ClusterJob, list_photographs, make_assignment, mark_finished
 from foveate.cluster.ledger import Ledger
+from foveate.cluster.scratch import ScratchFolder
 from foveate.cluster.worker import Shard, ShardWorker
 from foveate.inference.settings import check_settings
 
@@ -72,18 +71,18 @@ def estimate(job: ClusterJob) -> RunEstimate:
         ClusterError: a bucket cannot be reached.
     """
     check_settings(job.package, job.settings)
-    with list_photographs(job) as inventory, tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
+    with list_photographs(job) as inventory, ScratchFolder() as scratch:
         target = open_store(job.target)
         if job.resume:
             mark_finished(inventory, Ledger(target, ""), target)
         (photographs, size), (remaining, _) = inventory.total(), inventory.remaining()
         items = inventory.sample(SAMPLE + 1)
-        assignment = replace(make_assignment(job), target=scratch)
+        assignment = replace(make_assignment(job), target=str(scratch))
         with closing(ShardWorker("w1", assignment, job.package)) as worker:
             entries = [worker.process(Shard(number=1, items=(item,))).entries[0] for item in items]
             engine = worker.ready_event().label
         measured = [entry for entry in entries[1:] or entries if entry.row.status == "ok"]
-        written = sum(path.stat().st_size for path in Path(scratch).rglob("*") if path.is_file())
+        written = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file())
         return RunEstimate(
             photographs=photographs,
             size=size,

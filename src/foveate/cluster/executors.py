@@ -31,7 +31,8 @@ class WorkerLost:
     error_type: str
     """Name of the error's class."""
     first: bool = True
-    """Whether this is the first event of this death; a worker may have had several shards."""
+    """Whether this is the first event of this death, that of the shard in progress; a worker may have had
+    another shard queued, which it had not begun."""
 
 
 ExecutorEvent = WorkerReady | ShardResult | WorkerLost

@@ -16,9 +16,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
+from foveate.cluster.scratch import ScratchFolder
 from foveate.cluster.stores import StoredFile
 from foveate.errors import OutputError
 from foveate.paths import display_path
@@ -110,8 +111,8 @@ class Inventory:
     """
 
     def __init__(self, files: Iterable[StoredFile], share: Share) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="foveate-")
-        path = Path(self._folder.name) / "inventory.sqlite"
+        self._folder = ScratchFolder()
+        path = self._folder.path / "inventory.sqlite"
         self._database = sqlite3.connect(path, isolation_level=None, factory=_ScratchDatabase)
         for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", TABLE):
             self._database.execute(statement)
@@ -130,7 +131,7 @@ class Inventory:
 
     def __exit__(self, *exception: object) -> None:
         self._database.close()
-        self._folder.cleanup()
+        self._folder.remove()
 
     def is_empty(self) -> bool:
         """Return whether there is no photograph in any share."""

@@ -18,7 +18,6 @@ in the order of the photographs; the tables are made in a scratch folder and upl
 """
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -31,6 +30,7 @@ from foveate import atomic_files
 from foveate.cluster import ledger
 from foveate.cluster.inventory import Inventory
 from foveate.cluster.job import ClusterReport
+from foveate.cluster.scratch import ScratchFolder
 from foveate.cluster.stores import FileStore
 from foveate.writers import PredictRequest, SummaryRow, page, runs, tables
 
@@ -58,8 +58,7 @@ def write(
         ClusterError: the target cannot be reached.
     """
     codes = tuple(str(code) for code in _lesions(request))
-    with tempfile.TemporaryDirectory(prefix="foveate-") as scratch:
-        folder = Path(scratch)
+    with ScratchFolder() as folder:
         with atomic_files.errors_for(folder):
             with (folder / "summary.csv").open("wb") as file:
                 file.writelines(tables.summary_lines(rows(inventory), codes))

@@ -12,7 +12,6 @@ exist.
 import os
 import platform
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from foveate.cluster.addresses import open_store
 from foveate.cluster.event_log import peak_memory_mb
 from foveate.cluster.inventory import WorkItem
 from foveate.cluster.ledger import LedgerEntry
+from foveate.cluster.scratch import ScratchFolder
 from foveate.concurrency import WorkCancelled
 from foveate.engines.choice import EngineChoice, open_engine
 from foveate.errors import ClusterError, FoveateError
@@ -116,11 +116,10 @@ class ShardWorker:
         self._target = open_store(assignment.target)
         self._engine = opened.engine
         self._versions = opened.versions
-        self._scratch = tempfile.TemporaryDirectory(prefix="foveate-")
-        scratch = Path(self._scratch.name)
+        self._scratch = ScratchFolder()
         self._job = batch.BatchJob(
             paths=(),
-            out=scratch / "results" if self._target.folder is None else self._target.folder,
+            out=self._scratch.path / "results" if self._target.folder is None else self._target.folder,
             package=package,
             engine=self._engine,
             versions=opened.versions,
@@ -130,7 +129,7 @@ class ShardWorker:
 
     def close(self) -> None:
         """Remove scratch files from this machine."""
-        self._scratch.cleanup()
+        self._scratch.remove()
 
     def ready_event(self) -> WorkerReady:
         """Return the event that identifies this worker as ready."""
@@ -163,7 +162,7 @@ class ShardWorker:
         """Process one photograph and return its entry; errors are recorded there, not raised."""
         start = time.monotonic()
         try:
-            with self._source.local_copy(item.path, Path(self._scratch.name)) as file:
+            with self._source.local_copy(item.path, self._scratch.path) as file:
                 return self._predict(item, file, time.monotonic() - start, check)
         except FoveateError as error:
             fatal_error = str(error) if isinstance(error, ClusterError) else ""

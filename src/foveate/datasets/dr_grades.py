@@ -6,12 +6,14 @@ Ignores: how training uses a healthy eye, and how a model is tested.
 
 import codecs
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import Literal
 
 from foveate import photographs
 from foveate.datasets import SET_ASIDE, Case, splits
@@ -66,14 +68,26 @@ def list_photographs(folder: Path) -> list[GradedPhotograph]:
             photograph is missing or listed twice.
     """
     path = folder / LABELS
-    try:
-        with valid_path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{display_path(path)}: unreadable labels ({error}); restore the file") from error
+    rows = read_labels(folder)
     listed = sorted((_read_row(path, row) for row in rows), key=lambda photograph: photograph.name)
     _refuse_duplicates(path, [photograph.name for photograph in listed])
     return listed
+
+
+def read_labels(folder: Path) -> list[dict[str, str | None]]:
+    """Return the rows of the labels.csv of a folder: column -> entry; None where a short row has no entry.
+
+    The table is separated and encoded in any way that `_read_table` reads.
+
+    Raises:
+        DatasetError: the file is missing or cannot be read.
+    """
+    path = folder / LABELS
+    try:
+        header, *rows = [row for row in _read_table(valid_path(path), errors="strict") if row] or [[]]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DatasetError(f"{display_path(path)}: unreadable labels ({error}); restore the file") from error
+    return [dict(itertools.zip_longest(header, row[: len(header)])) for row in rows]
 
 
 def _refuse_duplicates(source: Path, names: Sequence[str]) -> None:
@@ -260,20 +274,32 @@ def _has_grades(path: Path) -> bool:
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a table separated by commas, semicolons or tabs; none if it cannot be read.
-
-    It is read as UTF-16 if it begins with that encoding's byte order mark, otherwise as UTF-8.
-    """
+    """Yield the rows of a table; none if it cannot be read."""
     if not is_file(path):  # a pipe would be waited for
         return
     with suppress(OSError, csv.Error):
-        with path.open("rb") as file:
-            has_utf16_mark = file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
-        encoding = "utf-16" if has_utf16_mark else "utf-8-sig"
-        with path.open(newline="", encoding=encoding, errors="replace") as file:
-            header = file.readline()
-            file.seek(0)
-            yield from csv.reader(file, delimiter=max(",;\t", key=header.count))
+        yield from _read_table(path, errors="replace")
+
+
+def _read_table(path: Path, errors: Literal["strict", "replace"]) -> Iterator[list[str]]:
+    """Yield the rows of a table separated by commas, semicolons or tabs.
+
+    It is read as UTF-16 if it begins with that encoding's byte order mark, otherwise as UTF-8.
+
+    Args:
+        path: the table.
+        errors: whether other bytes are an error, or are replaced.
+
+    Raises:
+        OSError, UnicodeError, csv.Error: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        has_utf16_mark = file.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
+    encoding = "utf-16" if has_utf16_mark else "utf-8-sig"
+    with path.open(newline="", encoding=encoding, errors=errors) as file:
+        header = file.readline()
+        file.seek(0)
+        yield from csv.reader(file, delimiter=max(",;\t", key=header.count))
 
 
 def divide(listed: Sequence[GradedPhotograph], seed: int) -> dict[str, int]:

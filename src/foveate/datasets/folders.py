@@ -245,17 +245,27 @@ class _MaskFolders:
 
     base: Path
     """The folder of the set."""
-    listings: dict[Path, dict[str, Path]] = field(default_factory=dict)
-    """Folder -> its masks by their names in NFC, with and without suffix."""
+    listings: dict[Path, dict[str, list[Path]]] = field(default_factory=dict)
+    """Folder -> its masks by their names in NFC, with and without suffix; several may share a name."""
     unreadable: list[str] = field(default_factory=list)
     """Lines that name the folders, of masks or of photographs, that cannot be listed."""
 
     def find(self, pattern: str, name: str, folder: str) -> Path | None:
-        """Return the mask of a photograph that a pattern of the layout names, or None if it is missing."""
+        """Return the mask of a photograph that a pattern of the layout names, or None if it is missing.
+
+        Raises:
+            DatasetError: the pattern names several files.
+        """
         mask = self.base / pattern.format(name=name, folder=folder)
         if mask.parent not in self.listings:
             self.listings[mask.parent] = self._list(on_disk(mask.parent.relative_to(self.base), self.base))
-        return self.listings[mask.parent].get(same_name(mask.name))
+        matching = self.listings[mask.parent].get(same_name(mask.name), [])
+        if len(matching) > 1:
+            raise DatasetError(
+                f"{display_path(matching[1])}: a second mask beside {matching[0].name}; keep one of the two, "
+                "or name the suffix of masks in the layout"
+            )
+        return matching[0] if matching else None
 
     def note_unreadable(self, error: OSError, folder: Path) -> None:
         """Note that a folder cannot be listed."""
@@ -264,8 +274,9 @@ class _MaskFolders:
             "read it"
         )
 
-    def _list(self, folder: Path) -> dict[str, Path]:
-        masks: dict[str, Path] = {}
+    def _list(self, folder: Path) -> dict[str, list[Path]]:
+        by_stem: dict[str, list[Path]] = {}
+        by_name: dict[str, list[Path]] = {}
         try:
             inside = sorted(folder.iterdir()) if is_folder(folder) else []
         except OSError as error:
@@ -273,13 +284,9 @@ class _MaskFolders:
             return {}
         for path in inside:
             if path.suffix.lower() in ENDINGS and not is_hidden(path.name) and is_file(path):
-                stem = same_name(path.stem)
-                if stem in masks:
-                    raise DatasetError(
-                        f"{display_path(path)}: a second mask beside {masks[stem].name}; keep one of the two"
-                    )
-                masks |= {stem: path, same_name(path.name): path}
-        return masks
+                by_stem.setdefault(same_name(path.stem), []).append(path)
+                by_name.setdefault(same_name(path.name), []).append(path)
+        return by_stem | by_name
 
 
 def _inside(expected: Path, folder: Path) -> Iterable[Path]:

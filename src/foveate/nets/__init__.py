@@ -7,7 +7,7 @@ Shape letters: N pictures or windows, P photographs, C channels, K lesions, S T 
 G sides of the piece of the global features that a window needs.
 """
 
-from foveate.nets.calibration import IDENTITY, LogitLine, calibrate
+from foveate.nets.calibration import IDENTITY, LogitLine, calibrate, calibrated_layers, scale_layer
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
 from foveate.nets.folding import CONVOLUTIONS, fold_batch_norm, load_folded
 from foveate.nets.local_global import Fusion, GlobalPieces, LocalGlobalUNet, Stream, sample_pieces
@@ -33,8 +33,10 @@ __all__ = [
     "UNet",
     "build",
     "calibrate",
+    "calibrated_layers",
     "fold_batch_norm",
     "load_folded",
     "load_imagenet",
     "sample_pieces",
+    "scale_layer",
 ]

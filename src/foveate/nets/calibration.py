@@ -34,20 +34,41 @@ def calibrate(
         coarse: one line per lesion, for GlobalNet's maps.
     """
     copied = copy.deepcopy(network)
-    last = copied.fusion.layers[-1]
-    assert isinstance(last, nn.Conv2d)
-    _scale(last, fused)
-    if copied.fusion.residual:  # the two outputs are added, and the shift must count once
-        _scale(copied.local_net.head, [(slope, 0.0) for slope, _ in fused])
-    _scale(copied.global_net.head, coarse)
+    layers = calibrated_layers(fused=fused, coarse=coarse, residual=copied.fusion.residual)
+    for name, lines in layers.items():
+        scale_layer(copied, name, lines)
     return copied
 
 
-def _scale(head: nn.Conv2d, lines: Sequence[LogitLine]) -> None:
-    """Scale and shift the output of a convolution in place.
+def calibrated_layers(
+    *, fused: Sequence[LogitLine], coarse: Sequence[LogitLine], residual: bool
+) -> dict[str, Sequence[LogitLine]]:
+    """Return the convolutions that a calibration changes: name in the network -> one line per lesion.
+
+    Args:
+        fused: one line per lesion, for the maps of the fusion.
+        coarse: one line per lesion, for GlobalNet's maps.
+        residual: whether the fusion's output is added to LocalNet's logits; the shift must then count once.
+    """
+    layers = {"fusion.layers.4": fused, "global_net.head": coarse}
+    if residual:
+        layers["local_net.head"] = [(slope, 0.0) for slope, _ in fused]
+    return layers
+
+
+@torch.no_grad()
+def scale_layer(network: LocalGlobalUNet, name: str, lines: Sequence[LogitLine]) -> None:
+    """Scale and shift the output of a network's convolution in place.
 
     It has as many output channels for each lesion as a block has pixels.
+
+    Args:
+        network: the network.
+        name: name of the convolution in the network.
+        lines: one line per lesion.
     """
+    head = network.get_submodule(name)
+    assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
     values = head.out_channels // len(lines)
     slopes, shifts = torch.tensor(lines).to(head.weight).repeat_interleave(values, dim=0).unbind(dim=1)

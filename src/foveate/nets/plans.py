@@ -68,8 +68,11 @@ class StreamPlan:
                 "decoder, imagenet and weights do not apply to backbone unet; give width and cap, or "
                 "choose another backbone"
             )
-        if self.poolings < 1:
-            raise SettingError(f"poolings of {self.backbone} is {self.poolings}; give 1 or more")
+        for name in ("poolings", "width", "cap"):
+            if (number := getattr(self, name)) < 1:
+                raise SettingError(f"{name} of {self.backbone} is {number}; give 1 or more")
+        if self.decoder and min(self.decoder) < 1:
+            raise SettingError(f"decoder of {self.backbone} has width {min(self.decoder)}; give 1 or more")
         if self.output_stride not in (1, 2) or (self.backbone == "unet" and self.output_stride != 1):
             raise SettingError(
                 f"ends of {self.backbone} is {self.output_stride}; give "

@@ -12,7 +12,8 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,15 +166,31 @@ def open_case(path: Path, name: str) -> CachedCase:
     Raises:
         TrainingError: a file is missing or damaged, as after a power cut.
     """
-    try:
-        with (path / LESION_PIXELS).open("rb") as file, np.load(file) as stored:
-            lesion_pixels = {lesion: stored[lesion] for lesion in stored.files}
+    with damage_errors(path):
+        lesion_pixels = read_pixels(path / LESION_PIXELS)
         arrays = {array: np.load(path / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
+    return CachedCase(name=name, lesion_pixels=lesion_pixels, **arrays)
+
+
+def read_pixels(path: Path) -> dict[str, Int32[np.ndarray, "n 2"]]:
+    """Return the pixels of each lesion from an .npz file; read it within `damage_errors`."""
+    with path.open("rb") as file, np.load(file) as stored:
+        return {lesion: stored[lesion] for lesion in stored.files}
+
+
+@contextmanager
+def damage_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of missing and damaged arrays into a TrainingError that says what to delete.
+
+    Args:
+        path: what is made again if it is deleted: a file, or a folder of files.
+    """
+    try:
+        yield
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(
             f"{display_path(path)}: cannot be read ({error}); delete it and start again"
         ) from error
-    return CachedCase(name=name, lesion_pixels=lesion_pixels, **arrays)
 
 
 def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Where a run computes: the device, and the processes that share the work.
 
-Knows:   devices, torch's process groups, and what processes exchange.
+Knows:   devices, torch's process groups, what processes exchange, and torch's errors where memory is full.
 Ignores: what is computed.
 
 Several GPUs or machines are used by several processes, one for each GPU; `torchrun` starts them. The first
@@ -18,11 +18,42 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from foveate.choices import Device
-from foveate.errors import SettingError
+from foveate.errors import SettingError, TrainingError
 from foveate.wording import quantity
 
 TIMEOUT = timedelta(hours=2)
 """How long processes wait for each other: one may have to cache a thousand photographs more than another."""
+
+
+LOST_WORKER = "DataLoader worker (pid"
+"""Beginning of torch's error about a worker process that ended."""
+
+
+@contextmanager
+def one_line_errors(task: str, remedy: str) -> Iterator[None]:
+    """Turn torch's errors about memory within the block into errors of one line.
+
+    Linux kills processes where the machine's memory is full, most likely one that prepares samples. Torch
+    reports its end at any moment, not only where samples are read.
+
+    Args:
+        task: what the block does, for the message.
+        remedy: what to do if the GPU's memory is full.
+
+    Raises:
+        TrainingError: the GPU's memory is full, or a process that prepares samples was killed.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"{task}: the GPU is out of memory; {remedy}") from error
+    except RuntimeError as error:
+        if not str(error).startswith(LOST_WORKER):
+            raise
+        raise TrainingError(
+            f"{task}: a process that prepares samples ended ({str(error).partition('.')[0]}); lower "
+            "--workers if the machine's memory is full, and continue with --resume"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

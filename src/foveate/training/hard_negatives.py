@@ -8,8 +8,6 @@ arXiv:1604.03540.
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -19,13 +17,13 @@ from jaxtyping import Int32, UInt16
 from foveate import atomic_files, models, photographs
 from foveate.datasets import Case
 from foveate.engines.pytorch import TorchEngine
-from foveate.errors import TrainingError
 from foveate.inference.pipeline import segment
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path, exists
+from foveate.paths import exists
+from foveate.training import cache
 from foveate.training.cache import CachedCase
-from foveate.training.distributed import Machine
-from foveate.training.recipe import Recipe
+from foveate.training.distributed import Machine, one_line_errors
+from foveate.training.recipe import REFINE, Recipe
 from foveate.training.run_folder import RunFolder
 
 LOWEST = 0.15
@@ -34,6 +32,12 @@ nearly becomes a false region is shown too (our choice)."""
 
 MAX_PIXELS = 20_000
 """Most pixels stored for each lesion of an eye, chosen at random."""
+
+FIND_ON_CPU = (
+    "end other programs that use it, or start with --device cpu, and continue on the GPU with --resume as "
+    "soon as the stage takes steps"
+)
+"""What to do if there is no memory to find the pixels with; those of each eye are stored at once."""
 
 FalsePixels = Mapping[str, Int32[np.ndarray, "n 2"]]
 """Lesion -> (row, column) of wrongly marked pixels, canvas px; lesions without any are absent."""
@@ -61,16 +65,17 @@ def attach(
         build_network: returns the network that the stage begins with.
 
     Raises:
-        TrainingError: a stored file is damaged.
+        TrainingError: a stored file is damaged, or the GPU's memory is full.
         FoveateError: a photograph cannot be used, or the folder cannot be written.
     """
     missing = [case for case in healthy if not exists(run.false_pixels(case.name))]
     if missing and machine.is_first:
-        network = machine.place(build_network().eval().requires_grad_(False))
-        assert isinstance(network, LocalGlobalUNet)
-        engine = TorchEngine(network=network, device=machine.device, precision=recipe.precision)
-        for case in missing:
-            _write(find(case, recipe, engine), run, case.name)
+        with one_line_errors(f"stage {REFINE}, before its first step", FIND_ON_CPU):
+            network = machine.place(build_network().eval().requires_grad_(False))
+            assert isinstance(network, LocalGlobalUNet)
+            engine = TorchEngine(network=network, device=machine.device, precision=recipe.precision)
+            for case in missing:
+                _write(find(case, recipe, engine), run, case.name)
     machine.barrier()
     names = {case.name for case in healthy}
     return [
@@ -117,10 +122,5 @@ def _write(pixels: FalsePixels, run: RunFolder, name: str) -> None:
 def _read(run: RunFolder, name: str) -> FalsePixels:
     """Return the stored pixels of an eye; raise TrainingError if the file is damaged."""
     path = run.false_pixels(name)
-    try:
-        with path.open("rb") as file, np.load(file) as stored:
-            return {lesion: stored[lesion] for lesion in stored.files}
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise TrainingError(
-            f"{display_path(path)}: cannot be read ({error}); delete it and start again"
-        ) from error
+    with cache.damage_errors(path):
+        return cache.read_pixels(path)

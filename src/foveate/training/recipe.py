@@ -11,8 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from foveate import lesions
 from foveate.choices import LastStage, StageChoice
-from foveate.errors import SettingError
+from foveate.errors import LesionError, SettingError
 from foveate.nets import NetworkPlan, plans
 from foveate.training.augmentation import AugmentationLimits
 from foveate.training.losses import Loss
@@ -202,16 +203,21 @@ class Recipe:
             raise SettingError(
                 f"recipe {self.name}: lesion_share is {self.lesion_share:g}; give a share from 0 to 1"
             )
-        if self.seed < 0:
-            raise SettingError(f"recipe {self.name}: seed is {self.seed}; give 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise SettingError(f"recipe {self.name}: seed is {self.seed}; give a number from 0 to 2**64 - 1")
         if not (math.isfinite(self.power) and self.power >= 0):
             raise SettingError(f"recipe {self.name}: power is {self.power:g}; give a number of 0 or more")
 
     def _check_contract(self) -> None:
-        """Raise SettingError where a model package would refuse a number of the contract."""
+        """Raise SettingError where a model package would refuse a lesion or a number of the contract."""
         contract = self.contract
+        try:
+            known = lesions.of(contract.lesions)
+        except LesionError as error:
+            raise SettingError(f"recipe {self.name}: contract.lesions: {error}") from error
         window, tolerance = contract.window_side, contract.scale_tolerance
         checks = (
+            ("lesions", bool(known), "one or more"),
             ("view_side", contract.view_side >= 2, "2 or more"),
             ("window_side", window >= 1, "1 or more"),
             ("overlap", 0 <= contract.overlap < window, f"0 to {window - 1}"),
@@ -292,7 +298,7 @@ def snapshot_steps(snapshots: int, steps: int) -> tuple[int, ...]:
     """
     middle = steps / 2
     spread = {round(middle + (steps - middle) * n / (snapshots - 1)) for n in range(snapshots - 1)}
-    return tuple(sorted(spread & set(range(1, steps))))  # a short stage has fewer
+    return tuple(sorted(step for step in spread if 0 < step < steps))  # a short stage has fewer
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

@@ -25,7 +25,6 @@ import json
 import os
 import pickle
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,12 +72,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove unfinished files of killed processes; younger ones may belong to another stage's process."""
-        for path in self.path.glob(".*.part"):
-            try:
-                if time.time() - path.stat().st_mtime > atomic_files.LEFTOVER_SECONDS:
-                    path.unlink()
-            except FileNotFoundError:  # finished or removed by another process
-                continue
+        atomic_files.remove_leftovers(self.path, deep=False, min_age=atomic_files.LEFTOVER_SECONDS)
 
     # How the run was begun
 

@@ -34,7 +34,7 @@ from foveate.training import (
 from foveate.training import recipe as recipes
 from foveate.training.cache import CachedCase
 from foveate.training.distributed import LOCAL, Machine
-from foveate.training.recipe import REFINE, STAGES, Recipe, StageName
+from foveate.training.recipe import ALONE_STAGES, REFINE, STAGES, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSettings, RunSplit
 from foveate.training.sampler import StepDataset
@@ -66,7 +66,8 @@ class TrainingPlan:
     healthy: Sequence[Case] = ()
     """Healthy eyes to train on in addition (`Recipe.healthy_share`); none of them is ever held back."""
     stages: tuple[StageName, ...] = STAGES
-    """Stages to train now; finished ones are skipped."""
+    """Stages to train now, in any order: each is trained once, after those that it starts from. Finished ones
+    are skipped."""
     start: Package | None = None
     """A model package whose weights the network starts from, instead of random and ImageNet weights."""
     validation: ValidationSchedule | None = None
@@ -282,8 +283,8 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
         validation = Validation(
             cases=validation_cases(replace(plan, recipe=recipe)), every=plan.validation.every
         )
-    for stage in plan.stages:
-        if not plan.run.is_finished(stage):
+    for stage in (*STAGES, REFINE, *ALONE_STAGES):
+        if stage in plan.stages and not plan.run.is_finished(stage):
             stage_cases = _with_false_pixels(plan, recipe, cases, machine) if stage == REFINE else cases
             if machine.is_first:
                 _write_samples(plan.run, recipe, stage_cases, stage)
@@ -347,18 +348,21 @@ def _choose_split(plan: TrainingPlan) -> RunSplit:
     """Return the recipe's folds, or those of the run, or new ones assigned with the recipe's seed.
 
     Raises:
-        DatasetError: there are too few photographs to hold a fold back.
+        DatasetError: there are too few photographs, or too few eyes, to hold a fold back.
     """
     recipe = plan.recipe
     if recipe.split is not None:
         about, folds = f"as in {recipe.split.name}", splits.read(recipe.split)
     elif plan.run.has_run() and (split := plan.run.read_split()) is not None:
         about, folds = split.about, dict(split.folds)
-    elif recipe.held_back is None and len(plan.cases) < FOLDS:
-        about, folds = "no folds: all photographs are used for training", {}
     else:
         about = f"made by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
-        folds = splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
+        try:
+            folds = splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
+        except DatasetError:  # a mask that cannot be used is reported when its case is cached
+            if recipe.held_back is not None:
+                raise
+            about, folds = "no folds: all photographs are used for training", {}
     return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
 
 

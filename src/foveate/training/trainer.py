@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -29,7 +29,7 @@ from foveate.training import curves, sampler, stages, warm_start
 from foveate.training import validation as validations
 from foveate.training.cache import CachedCase
 from foveate.training.curves import Scores, StepRecord, ValidationRecord
-from foveate.training.distributed import LOCAL, Machine
+from foveate.training.distributed import LOCAL, Machine, one_line_errors
 from foveate.training.recipe import (
     ALONE_STAGES,
     Recipe,
@@ -63,6 +63,10 @@ SECONDS_BETWEEN_CHECKPOINTS = 120
 
 TIMED_STEPS = 8
 """Steps taken to convert `minutes` into a number of steps; the first half is warm-up and not timed."""
+
+
+NO_VALIDATION = "leave out --validate-every, and continue with --resume"
+"""What to do if there is no memory to validate with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,24 +129,25 @@ def train_stage(
 
     Raises:
         TrainingError: a stage that it starts from is missing, the folder holds a run of another recipe, the
-            loss is not finite (the last checkpoint is intact), or the GPU's memory is full.
+            loss is not finite (the last checkpoint is intact), the GPU's memory is full, or a process that
+            prepares samples was killed.
         OutputError: the folder cannot be written; the last checkpoint is intact.
     """
     keep_memory()
     if machine.is_first:
         run.keep_recipe(recipe)
         run.remove_leftovers()
-    with _explain_full_memory(recipe, stage):
+    with one_line_errors(f"stage {stage}", _smaller_steps(recipe, stage)), ExitStack() as stack:
         trainer = _create_trainer(recipe, run, stage, start, machine)
         steps = _resume_or_begin(trainer, cases, run, minutes)
-    epoch = steps_per_epoch(recipe, stage, len(without_healthy(cases)))
-    log = StageLog(run, trainer, epoch) if machine.is_first else None
-    saved = time.monotonic()
-    try:
+        epoch = steps_per_epoch(recipe, stage, len(without_healthy(cases)))
+        log = StageLog(run, trainer, epoch) if machine.is_first else None
+        if log is not None:
+            stack.callback(log.close)
+        saved = time.monotonic()
         for items in _items(trainer, cases, range(trainer.step, steps)):
             rate = stages.learning_rate(recipe, stage, trainer.step, steps)
-            with _explain_full_memory(recipe, stage):
-                loss = trainer.train_step(items, rate)
+            loss = trainer.train_step(items, rate)
             trainer.keep_snapshot(steps)
             if log is not None:
                 log.add(StepRecord(trainer.step, rate, loss))
@@ -154,9 +159,6 @@ def train_stage(
                     saved = time.monotonic()
             scores = {} if log is None else log.scores
             yield StageProgress(step=trainer.step, steps=steps, loss=loss, scores=scores)
-    finally:
-        if log is not None:
-            log.close()
     if machine.is_first:
         run.write_weights(stage, trainer.final_weights(steps))
     machine.barrier()
@@ -226,19 +228,15 @@ def _resume_or_begin(
     return steps
 
 
-@contextmanager
-def _explain_full_memory(recipe: Recipe, stage: StageName) -> Iterator[None]:
-    """Turn an error about full GPU memory into one that states which settings make a step smaller."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        name = base_stage(stage)
-        numbers = recipe.stages[name]
-        raise TrainingError(
-            f"stage {stage}: the GPU is out of memory; with --set, raise stages.{name}.accumulate (now "
-            f"{numbers.accumulate}), or lower stages.{name}.photographs ({numbers.photographs}) or "
-            f"stages.{name}.windows ({numbers.windows}), and choose another --out"
-        ) from error
+def _smaller_steps(recipe: Recipe, stage: StageName) -> str:
+    """Return which settings make a step smaller, for an error about full GPU memory."""
+    name = base_stage(stage)
+    numbers = recipe.stages[name]
+    return (
+        f"with --set, raise stages.{name}.accumulate (now {numbers.accumulate}), or lower "
+        f"stages.{name}.photographs ({numbers.photographs}) or stages.{name}.windows ({numbers.windows}), "
+        "and choose another --out"
+    )
 
 
 def initial_network(
@@ -363,10 +361,14 @@ class StageTrainer:
         Args:
             cases: photographs held back.
             steps: number of steps of the stage.
+
+        Raises:
+            TrainingError: the GPU's memory is full: it holds a copy of the network, and whole photographs.
         """
-        weights = self.final_weights(steps) if self.step == steps else self.average.module.state_dict()
-        network = validations.averaged_network(self.network, self.stage, weights)
-        return validations.score(network, self.recipe, self.stage, cases, self.machine.device)
+        with one_line_errors(f"stage {self.stage}, validation", NO_VALIDATION):
+            weights = self.final_weights(steps) if self.step == steps else self.average.module.state_dict()
+            network = validations.averaged_network(self.network, self.stage, weights)
+            return validations.score(network, self.recipe, self.stage, cases, self.machine.device)
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
         """Return the averaged weights of the trained part, under the names that they have in it."""

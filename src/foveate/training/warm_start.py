@@ -7,7 +7,6 @@ Ignores: how training continues from there.
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import load_file
@@ -16,15 +15,12 @@ from foveate import nets
 from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.models import Package
-from foveate.nets import LocalGlobalUNet
+from foveate.nets import LocalGlobalUNet, plans
 from foveate.training.recipe import Recipe
 from foveate.training.run_record import StartPackage
 
 WEIGHTS = "weights.safetensors"
 """A package's weights; normalisations are folded into them (`nets.fold_batch_norm`)."""
-
-CALIBRATED_LAYERS = MappingProxyType({"fused": "fusion.layers.4", "GlobalNet": "global_net.head"})
-"""Row of Table 1 -> the convolution that `release` calibrates."""
 
 
 def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
@@ -50,13 +46,20 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
                 f"package {package.name} has no weights for {stream} of this recipe; start from a package "
                 "with such a network, or leave out --start"
             )
-    fused, coarse = (
-        _inverse_calibration(package, row) if layer not in missing else []
-        for row, layer in CALIBRATED_LAYERS.items()
+    inverse = nets.calibrated_layers(
+        fused=_inverse_calibration(package, "fused"),
+        coarse=_inverse_calibration(package, "GlobalNet"),
+        residual=_has_residual_fusion(package),
     )
-    same = [nets.IDENTITY] * len(package.contract.lesions)
-    network.load_state_dict(nets.calibrate(network, fused=fused or same, coarse=coarse or same).state_dict())
+    for name in inverse.keys() - missing:
+        nets.scale_layer(network, name, inverse[name])
     return tuple(sorted(missing))
+
+
+def _has_residual_fusion(package: Package) -> bool:
+    """Return whether a package's fusion is added to LocalNet's logits; the recipe's need not be."""
+    plan = mapping_at(package.manifest, "training", "recipe", "network")
+    return plan.get(plans.STORED_NAMES["residual_fusion"]) is True
 
 
 def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
@@ -64,7 +67,7 @@ def stated_calibration(package: Package, row: str) -> dict[str, nets.LogitLine]:
 
     Args:
         package: the model.
-        row: a key of `CALIBRATED_LAYERS`.
+        row: 'fused' or 'GlobalNet', a row of Table 1.
 
     Raises:
         TrainingError: a slope or a shift is not a finite number.
