@@ -54,7 +54,7 @@ def read_eyes(out: Path, folder: Path) -> list[Eye]:
     with (out / "summary.csv").open(newline="") as file:
         rows = {row["photograph"]: row for row in csv.DictReader(file)}
     graded_photographs = [
-        eye for eye in dr_grades.list_photographs(folder) if halves[eye.name] == dr_grades.TEST_HALF
+        eye for eye in dr_grades.list_photographs(folder) if halves.get(eye.name) == dr_grades.TEST_HALF
     ]
     return [read(rows[photograph.name], photograph.grade) for photograph in graded_photographs]
 

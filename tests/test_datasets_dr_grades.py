@@ -8,7 +8,7 @@ import pytest
 import tiny_set
 
 from foveate.datasets import SET_ASIDE, dr_grades, splits, truth
-from foveate.datasets.dr_grades import HEALTHY, ONE_EYE, TEST_HALF, TRAIN_HALF
+from foveate.datasets.dr_grades import HEALTHY, ONE_EYE, PUBLISHED_TABLE, TEST_HALF, TRAIN_HALF
 from foveate.errors import DatasetError, PhotographError
 from foveate.training.cache import cache_case
 
@@ -153,6 +153,27 @@ def test_an_example_is_left_out_even_where_a_split_would_learn_from_it(folder, s
         "healthy-b",
         "healthy-d",
     ]
+
+
+def test_idrids_grading_part_is_taken_as_it_is_published(tmp_path, split):
+    table = tmp_path / PUBLISHED_TABLE.table
+    table.parent.mkdir()
+    rows = [f"{name},{grade},1,,," for name, grade in GRADES.items() if name != EXAMPLE]
+    lines = ["Image name,Retinopathy grade,Risk of macular edema ,,,", *rows, "unlisted,0,0,,,"]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    folder = tmp_path / PUBLISHED_TABLE.photographs
+    folder.mkdir(parents=True)
+    for line in lines[1:]:
+        (folder / f"{line.partition(',')[0]}.jpg").touch()
+
+    cases = dr_grades.healthy_cases(tmp_path, split)
+
+    assert [(case.name, case.photograph) for case in cases] == [
+        (f"healthy-{name}", folder / f"{name}.jpg") for name in "ad"
+    ]
+    (folder / "a.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"a\.jpg does not exist; unpack the set again"):
+        dr_grades.healthy_cases(tmp_path, split)
 
 
 def test_a_healthy_photograph_in_neither_half_is_refused_by_name(folder, split):

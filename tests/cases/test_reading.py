@@ -633,7 +633,7 @@ def test_a_map_that_would_be_read_wrongly_is_refused_in_one_line(tmp_path, case)
 @pytest.mark.parametrize(
     ("table", "header"),
     [
-        ("2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv", "Image name,Retinopathy grade,Risk"),
+        ("2. Groundtruths/Disease Grading Labels.csv", "Image name,Retinopathy grade,Risk"),
         ("Labels.csv", "file,retinopathy_grade"),
         ("train.csv", "id_code,diagnosis"),
         ("trainLabels.csv", "\ufeffimage,level"),

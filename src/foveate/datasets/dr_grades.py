@@ -58,18 +58,53 @@ class GradedPhotograph:
     """Grade of retinopathy, 0 (none apparent) to 4 (proliferative)."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _LabelTable:
+    """A form of the table of grades, and of the folder that it is in."""
+
+    table: str
+    """Path of the table in the folder."""
+    photographs: str = "."
+    """Path of the photographs' folder in it."""
+    name_column: str
+    grade_column: str
+    suffix: str = ""
+    """Suffix of the photographs' files, if the table gives their names without."""
+
+
+OWN_TABLE = _LabelTable(table=LABELS, name_column="file", grade_column="retinopathy_grade")
+
+PUBLISHED_TABLE = _LabelTable(
+    table="2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv",
+    photographs="1. Original Images/a. Training Set",
+    name_column="Image name",
+    grade_column="Retinopathy grade",
+    suffix=".jpg",
+)
+"""That of the folder 'B. Disease Grading' as IDRiD is published: the 413 photographs of its training part."""
+
+
+def _table_in(folder: Path) -> _LabelTable | None:
+    """Return the form of a folder's table of grades; None if it has none of these."""
+    return next((form for form in (OWN_TABLE, PUBLISHED_TABLE) if exists(folder / form.table)), None)
+
+
 def list_photographs(folder: Path) -> list[GradedPhotograph]:
-    """Return the photographs in the labels.csv of a folder, sorted by name; a grade of '1.0' is grade 1.
+    """Return the graded photographs of a folder, sorted by name; a grade of '1.0' is grade 1.
 
     The table may spell a file's name in another Unicode form than the disk.
 
+    Args:
+        folder: it has a labels.csv, or is the folder 'B. Disease Grading' of IDRiD.
+
     Raises:
-        DatasetError: the file, a column or a value is missing, a grade is not a number from 0 to 4, or a
+        DatasetError: the table, a column or a value is missing, a grade is not a number from 0 to 4, or a
             photograph is missing or listed twice.
     """
-    path = folder / LABELS
-    rows = read_labels(folder)
-    listed = sorted((_read_row(path, row) for row in rows), key=lambda photograph: photograph.name)
+    form = _table_in(folder) or OWN_TABLE
+    path = folder / form.table
+    listed = [_read_row(path, row, form, folder) for row in _read_labels(path)]
+    listed.sort(key=lambda photograph: photograph.name)
     _refuse_duplicates(path, [photograph.name for photograph in listed])
     return listed
 
@@ -82,7 +117,10 @@ def read_labels(folder: Path) -> list[dict[str, str | None]]:
     Raises:
         DatasetError: the file is missing or cannot be read.
     """
-    path = folder / LABELS
+    return _read_labels(folder / LABELS)
+
+
+def _read_labels(path: Path) -> list[dict[str, str | None]]:
     try:
         header, *rows = [row for row in _read_table(valid_path(path), errors="strict") if row] or [[]]
     except (OSError, UnicodeError, csv.Error) as error:
@@ -97,12 +135,13 @@ def _refuse_duplicates(source: Path, names: Sequence[str]) -> None:
         )
 
 
-def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
+def _read_row(path: Path, row: Mapping[str, str | None], form: _LabelTable, folder: Path) -> GradedPhotograph:
     try:
-        file, grade = row["file"], row["retinopathy_grade"]
+        file, grade = row[form.name_column], row[form.grade_column]
     except KeyError as error:
         raise DatasetError(
-            f"{display_path(path)}: no column {error}; the table needs the columns file and retinopathy_grade"
+            f"{display_path(path)}: no column {error}; the table needs the columns {form.name_column} and "
+            f"{form.grade_column}"
         ) from error
     number = _parse_grade(grade or "")
     if not file or number is None:
@@ -110,7 +149,7 @@ def _read_row(path: Path, row: Mapping[str, str | None]) -> GradedPhotograph:
             f"{display_path(path)}: file {file!r} has grade {grade!r}; name a file, and give a grade of 0, "
             "1, 2, 3 or 4"
         )
-    photograph = on_disk(Path(file), path.parent)
+    photograph = on_disk(Path(file + form.suffix), folder / form.photographs)
     if not is_file(photograph):
         raise DatasetError(
             f"{display_path(path)}: {display_path(photograph)} does not exist; unpack the set again, or "
@@ -129,24 +168,25 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
     """Return eyes without any lesion as training cases: annotated for all lesions, without masks.
 
     Args:
-        folder: if it has a labels.csv, the photographs of grade 0 in the training half are used; otherwise
-            all photographs in it and its subfolders.
+        folder: if it has a labels.csv, or is the folder 'B. Disease Grading' of IDRiD, the photographs of
+            grade 0 in the training half are used; otherwise all photographs in it and its subfolders.
         split: file of the halves TRAIN_HALF and TEST_HALF of the graded photographs; None takes all of them
             except those of `examples/`.
 
     Raises:
-        DatasetError: as `list_photographs` and `splits.read`; a photograph is in neither half, two have the
-            same name, a table gives one a grade above 0, or there is no usable photograph.
+        DatasetError: as `list_photographs` and `splits.read`; a photograph of a labels.csv is in neither
+            half, two have the same name, a table gives one a grade above 0, or there is no usable photograph.
         PhotographError: the folder does not exist, or contains no photograph.
     """
-    if exists(folder / LABELS):
+    if (form := _table_in(folder)) is not None:
         healthy = [photograph for photograph in list_photographs(folder) if photograph.grade == HEALTHY]
         halves = (
             splits.read(split)
             if split is not None
             else dict.fromkeys((photograph.name for photograph in healthy), TRAIN_HALF)
         )
-        if unlisted := [photograph.name for photograph in healthy if photograph.name not in halves]:
+        unlisted = [photograph.name for photograph in healthy if photograph.name not in halves]
+        if unlisted and form is OWN_TABLE:
             raise DatasetError(
                 f"{display_path(folder)}: {unlisted[0]} is in neither half of {display_path(str(split))}; "
                 "add it to one of them"
@@ -154,7 +194,7 @@ def healthy_cases(folder: Path, split: Path | None) -> list[Case]:
         candidates = [
             (photograph.name, photograph.photograph)
             for photograph in healthy
-            if halves[photograph.name] == TRAIN_HALF
+            if halves.get(photograph.name) == TRAIN_HALF
         ]
     else:
         _refuse_grades(folder)

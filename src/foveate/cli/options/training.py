@@ -44,9 +44,9 @@ class TrainingOptions:
     """JSON file of folds, as `foveate data split` writes it; the recipe's own by default. A recipe that has
     none assigns the photographs to folds by its seed, and saves the folds in the run."""
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None
-    """Folder of photographs of eyes without any lesion, for recipes that learn from some; or the folder of
-    IDRiD's grading part with its labels.csv, of which the photographs of grade 0 in the recipe's train half
-    are used."""
+    """Folder of photographs of eyes without any lesion, for recipes that learn from some; or IDRiD's folder
+    'B. Disease Grading', or one with a labels.csv (columns file and retinopathy_grade), of which the
+    photographs of grade 0 in the recipe's train half are used."""
     start: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Model package whose weights training starts from: the name of one that comes with Foveate, or a folder.
     Layers of the recipe's network that have the same name and shape in the package take its weights; stages
