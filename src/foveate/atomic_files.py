@@ -126,7 +126,7 @@ def _draft(path: Path) -> Iterator[Path]:
             temporary.open("xb").close()
         yield temporary
         with errors_for(path):
-            _flush(temporary)
+            flush(temporary)
             temporary.replace(path)
     finally:
         with errors_for(path):
@@ -155,7 +155,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
             yield draft
             for file in draft.rglob("*"):
                 if file.is_file():
-                    _flush(file)
+                    flush(file)
             _exchange(draft, path, aside)
         finally:
             _remove_workspace(workspace)
@@ -205,7 +205,7 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"\n")
-            _flush(probe)
+            flush(probe)
         finally:
             probe.unlink(missing_ok=True)
 
@@ -335,7 +335,7 @@ def _temporary(folder: Path) -> Path:
     return folder / f".foveate-{secrets.token_hex(8)}.part"
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Force a file's content to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
