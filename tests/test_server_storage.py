@@ -291,6 +291,7 @@ def test_an_upload_and_copied_files_are_on_the_disk_before_they_are_accepted(mod
         assert client.service.data_dir.photograph(identifier).upload in flushed
 
         monkeypatch.setattr("os.link", no_links)
+        flushed.clear()
         copy = client.post(f"/api/photographs/{identifier}/gradings", json={"grader": "Ann"}).json()["id"]
 
         incoming = client.service.data_dir.incoming

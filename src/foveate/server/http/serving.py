@@ -85,7 +85,7 @@ def _start_error(error: Exception, data: Path) -> Exception:
     if isinstance(error, OSError):
         place = display_path(data if error.filename is None else error.filename)
         reason = error.strerror or type(error).__name__
-        line = f"{place}: the server cannot start ({reason}); mend that, or choose another --data"
+        line = f"{place}: the server cannot start ({reason}); check it, or choose another --data"
         return OutputError(line, errno=error.errno)
     return error
 
