@@ -253,6 +253,7 @@ def test_laterality_spacing_and_field_of_view_are_kept(tmp_path):
         {"PixelSpacing": None},
         {"PixelSpacing": [1.0, 1.0]},  # no eye is a quarter of a metre wide
         {"PixelSpacing": [0.0, 0.0]},
+        {"PixelSpacing": [1e-8, 1e-8]},  # no light shows anything so small
         {"SOPClassUID": tiny_dicom.SC},  # of a scanned slide or a screen, for all that is message
         {"SOPClassUID": tiny_dicom.VL},
     ],

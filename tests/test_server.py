@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import sqlite3
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -17,6 +20,7 @@ import foveate
 from foveate.errors import OutputError, SettingError
 from foveate.server import options
 from foveate.server.errors import ServiceError
+from foveate.server.http import serving
 from foveate.server.jobs import queue, steady_clock, tasks, worker_pool
 from foveate.server.jobs.protocol import PredictTask, ReceiveTask
 from foveate.server.options import Limits, Options
@@ -386,6 +390,24 @@ def test_the_eye_is_that_of_the_dicom_header_before_that_of_the_name(client, tmp
     assert done(client, content, "OD.dcm")["eye"] == "left"
 
 
+def test_the_burden_of_one_lesion_is_its_share_of_the_field(client):
+    batch = client.post("/api/batches", json={}).json()["id"]
+    identifiers = [done(client, picture(seed), batch=batch)["id"] for seed in (51, 52)]
+    database = client.service.database
+    for identifier, area_px, field_px in zip(identifiers, (100, 200), (1_000, 10_000), strict=True):
+        with database.change() as connection:
+            connection.execute("UPDATE present SET area_px = ? WHERE photograph = ?", (area_px, identifier))
+            connection.execute(
+                "UPDATE photographs SET facts = json_set(facts, '$.field.area_px', ?) WHERE id = ?",
+                (field_px, identifier),
+            )
+
+    query = {"batch": batch, "sort": "burden", "lesion": "EX", "order": "desc"}
+    listed = client.get("/api/photographs", params=query).json()["photographs"]
+
+    assert [photograph["id"] for photograph in listed] == identifiers
+
+
 def test_eye_and_note_are_changed_and_kept(client):
     told = done(client, picture(5), "OD.png")
     one = f"/api/photographs/{told['id']}"
@@ -582,6 +604,74 @@ def test_one_data_folder_is_for_one_server(model, tmp_path):
     ):
         DataDir(tmp_path / "data")
     DataDir(tmp_path / "data").close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+def test_a_disk_without_locks_is_not_taken_for_another_server(tmp_path, monkeypatch):
+    def no_locks(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("foveate.server.storage.data_dir.fcntl.flock", no_locks)
+
+    with pytest.raises(OutputError, match=r"lock: cannot be locked \(No locks available\); choose"):
+        DataDir(tmp_path / "data")
+
+
+def test_a_data_folder_that_cannot_be_closed_to_others_is_refused(tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(0o777)
+
+    def not_ours(self, mode):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", not_ours)
+        with pytest.raises(OutputError, match=r"data: cannot be closed to other users .* such as --data"):
+            DataDir(data)
+    DataDir(data).close()  # the first one has released the folder
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", not_ours)
+        DataDir(data).close()  # it is closed already
+
+
+def test_the_address_that_is_shown_is_one_of_the_servers_names(tmp_path):
+    assert "127.0.0.2" in Options(data=tmp_path, host="127.0.0.2").names
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "line"),
+    [
+        (
+            PermissionError(errno.EPERM, "Operation not permitted", "/x/y"),
+            OutputError,
+            "/x/y: the server cannot",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), OutputError, "data: the server cannot start"),
+        (sqlite3.DatabaseError("malformed"), OutputError, "foveate.sqlite3: cannot be used as a database"),
+        (KeyError("a bug"), KeyError, "a bug"),
+        (SettingError("no such model"), SettingError, "no such model"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch, error, expected, line):
+    def broken(*arguments):
+        raise error
+
+    monkeypatch.setattr("foveate.server.service.start", broken)
+    ready = []
+
+    with pytest.raises(expected, match=line) as raised:
+        serving.serve(Options(data=tmp_path / "data", port=0), ready.append)
+
+    assert "\n" not in str(raised.value)
+    assert ready == []
+
+
+def test_a_start_that_ends_without_an_error_is_no_success(tmp_path, monkeypatch):
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+
+    with pytest.raises(OutputError, match="could not start"):
+        serving.serve(Options(data=tmp_path / "data", port=0), lambda address: None)
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path):

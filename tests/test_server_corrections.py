@@ -516,6 +516,19 @@ def test_another_graders_masks_are_compared_at_every_level(client, one):
     assert client.get(f"{one}/references/grader-2/agreement").status_code == 404
 
 
+def test_masks_of_lesions_that_another_models_result_lacks_are_not_compared(client, one):
+    client.post(f"{one}/references/AB", json={"from": "corrections"})
+    database, identifier = client.service.database, one.rpartition("/")[2]
+    record, counts = database.get(identifier), database.current_counts(identifier)
+    facts = record.predicted.model_copy(update={"lesions": {"EX": record.lesions["EX"]}})
+    levels = {"EX": database.counts(identifier, "EX")}
+
+    database.finish(identifier, facts, levels, {"EX": counts["EX"]}, record.finished)
+
+    assert set(client.get(f"{one}/references/AB/agreement").json()["lesions"]) == {"EX"}
+    assert client.get(one).json()["result"]["burden"]["count"] == counts["EX"].count
+
+
 def test_corrected_masks_can_be_kept_to_compare_with(client, one):
     draw(client, one)
     corrected = level_tile(client, one, "corrected")

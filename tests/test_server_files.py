@@ -76,6 +76,17 @@ def test_a_download_states_the_evidence_that_the_model_asks_for(tmp_path):
     assert any(b"minimum_evidence_model_px" in content for content in files.values())
 
 
+@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=999999999-", "pages=1", "bytes=a-b"])
+def test_a_download_is_whole_and_its_zip_deleted_whatever_part_is_asked_for(client, part):
+    one = f"/api/photographs/{done(client)['id']}/download"
+
+    answer = client.get(one, headers={"Range": part})
+
+    assert (answer.status_code, answer.headers["accept-ranges"]) == (200, "none")
+    assert unzipped(answer) == unzipped(client.get(one))
+    assert not list(client.service.data_dir.incoming.iterdir())
+
+
 def test_parts_of_a_download_can_be_chosen(client):
     one = f"/api/photographs/{done(client)['id']}"
 

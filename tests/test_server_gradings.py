@@ -436,27 +436,45 @@ def test_an_adjudication_that_cannot_be_stored_as_a_whole_changes_nothing(review
     assert review_of(client, photograph) == [False, True, "Zoe"]
 
 
-def test_a_grading_that_begins_while_others_are_listed_is_not_shown(graded, monkeypatch):
-    photograph, _, _ = both_done(graded)
-    begun, of = [], Gradings.of
+def test_a_grading_that_is_done_while_they_are_listed_is_not_shown_before(graded, monkeypatch):
+    photograph = done(graded)["id"]
+    copies = [begin(graded, photograph, grader) for grader in ("Ann", "Ben")]
+    finish(graded, copies[0]["id"])
+    done_meanwhile, of = [], Gradings.of
 
-    def of_and_begin(self, record):
+    def of_and_finish(self, record):
         listed = of(self, record)
-        if not begun:
-            begun.append(None)
-            begun[0] = self.begin(graded.service.record(photograph), "Dora").id
+        if not done_meanwhile:
+            done_meanwhile.append(copies[1]["id"])
+            self.set_done(graded.service.record(copies[1]["id"]), done=True)
         return listed
 
-    monkeypatch.setattr(Gradings, "of", of_and_begin)
+    monkeypatch.setattr(Gradings, "of", of_and_finish)
     shown = gradings(graded, photograph)
 
-    assert begun[0] not in [grading["photograph"] for grading in shown["gradings"]]
-    assert shown["open"] == (len(shown["gradings"]) == 2)
+    assert done_meanwhile
+    assert not shown["open"]
+    assert [grading["photograph"] for grading in shown["gradings"]] == [None, None]
+
+
+def test_nobody_begins_or_reopens_a_grading_after_all_are_done(graded):
+    photograph, ann, _ = both_done(graded)
+
+    begun = graded.post(f"/api/photographs/{photograph}/gradings", json={"grader": "Dave"})
+
+    assert (begun.status_code, begun.json()["error"]["code"]) == (409, "not_ready")
+    assert "may have been seen" in begun.json()["error"]["message"]
+    assert finish(graded, ann, is_done=False).status_code == 409
+    assert begin(graded, photograph, "Ann")["id"] == ann
+    assert [grading["grader"] for grading in gradings(graded, photograph)["gradings"]] == ["Ann", "Ben"]
 
 
 @pytest.mark.parametrize("path", ["again", "adjudication", "gradings"])
 def test_what_changes_a_photograph_waits_for_a_grading_that_begins(graded, monkeypatch, path):
-    photograph = done(graded)["id"] if path == "again" else both_done(graded)[0]
+    photograph = done(graded)["id"]
+    if path != "again":
+        finish(graded, begin(graded, photograph, "Ann")["id"])
+        begin(graded, photograph, "Ben")
     add, answers = Gradings._add, []
     body = {"again": {}, "adjudication": {"adjudicator": "Carol"}, "gradings": {"grader": "Dora"}}[path]
 
@@ -516,12 +534,31 @@ def test_a_deleted_photograph_takes_its_gradings_and_their_files_with_it(graded)
     assert not list(graded.service.data_dir.incoming.iterdir())
 
 
+def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(graded, monkeypatch):
+    photograph = done(graded)["id"]
+    delete, copies = database.Database.delete, []
+
+    def begin_and_delete(self, identifier):
+        if not copies:
+            copies.append(begin(graded, photograph, "Ann")["id"])
+        return delete(self, identifier)
+
+    monkeypatch.setattr(database.Database, "delete", begin_and_delete)
+
+    assert graded.delete(f"/api/photographs/{photograph}").status_code == 204
+
+    for identifier in (photograph, *copies):
+        assert graded.get(f"/api/photographs/{identifier}").status_code == 404
+        assert not graded.service.data_dir.photograph(identifier).folder.exists()
+
+
 def test_a_grading_outlives_the_photograph_files_that_it_shares(graded):
     photograph = done(graded)["id"]
     copy = begin(graded, photograph, "Ann")["id"]
     before = graded.get(f"/api/photographs/{copy}/download").content
 
-    graded.service.jobs.delete(photograph)  # the original alone, as a server that is killed in between
+    data_dir = graded.service.data_dir
+    data_dir.delete(data_dir.photograph(photograph).folder)
 
     assert graded.get(f"/api/photographs/{copy}/download").content == before
 

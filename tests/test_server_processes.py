@@ -336,6 +336,16 @@ def test_a_worker_refuses_by_name_and_survives(worker, tmp_path):
         without_model.close()
 
 
+def test_a_worker_imports_nothing_from_the_folder_in_which_the_server_is_started(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    process = worker_pool.WorkerProcess(Options(data=tmp_path), loads_model=False)
+    try:
+        assert process.handshake() is None
+    finally:
+        process.close()
+
+
 def test_a_worker_that_cannot_start_says_why(tmp_path):
     process = worker_pool.WorkerProcess(Options(data=tmp_path, model="nowhere"), loads_model=True)
     try:

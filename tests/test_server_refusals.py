@@ -320,7 +320,7 @@ def test_on_a_full_disk_a_photograph_and_its_gradings_can_be_deleted(client, mon
     monkeypatch.setattr(Database, "delete", delete_with_space)
 
     assert client.delete(f"/api/photographs/{photograph}").status_code == 204
-    assert refused == [copy]
+    assert refused == [photograph]
     for identifier in (photograph, copy):
         assert client.get(f"/api/photographs/{identifier}").status_code == 404
 

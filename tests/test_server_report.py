@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import re
+import zipfile
 from dataclasses import replace
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_eye
 import tiny_package
-from tiny_server import done, png
+from tiny_server import done, picture, png
 
 from foveate.server.exports import report as reports
 from foveate.server.exports import report_page, report_pdf, report_pictures
@@ -168,9 +169,40 @@ def test_the_table_of_grids_shows_a_photograph_as_it_is_by_then(client):
     client.patch(one, json={"levels": {"EX": 30}})
     stroke(client, one)
 
-    made = client.service.exports.etdrs_csv([as_asked_for])
+    made = client.service.exports.etdrs_csv({"eye": as_asked_for})
 
     assert made == client.get(f"{one}/grid.csv").content
+
+
+def test_photographs_of_one_name_have_rows_of_their_own_in_the_table_of_grids(client):
+    batch = client.post("/api/batches", json={"name": "clinic"}).json()["id"]
+    identifiers = [done(client, picture(seed), "left.jpg", batch=batch)["id"] for seed in (41, 42)]
+    apart = done(client, picture(43), "left.jpg")["id"]
+    for identifier in (*identifiers, apart):
+        client.patch(f"/api/photographs/{identifier}", json={"grid": GRID})
+
+    zipped = client.post("/api/downloads", json={"photographs": [*identifiers, apart]}).content
+    with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
+        tables = {name: archive.read(name).decode() for name in ("summary.csv", "etdrs.csv")}
+    tables["grid.csv"] = client.get(f"/api/batches/{batch}/grid.csv").text
+
+    named = {
+        table: {row["photograph"] for row in csv.DictReader(io.StringIO(text))}
+        for table, text in tables.items()
+    }
+    assert len(named["summary.csv"]) == 3
+    assert named["etdrs.csv"] == named["summary.csv"]
+    assert named["grid.csv"] == {client.service.record(identifier).key for identifier in identifiers}
+    assert len(named["grid.csv"]) == 2
+
+
+def test_the_smallest_spacing_that_is_taken_makes_a_report_and_a_smaller_one_is_refused(client):
+    one = f"/api/photographs/{done(client)['id']}"
+    stroke(client, one)
+
+    assert client.patch(one, json={"grid": GRID, "spacing_mm": 9.9e-5}).status_code == 422
+    assert client.patch(one, json={"grid": GRID, "spacing_mm": 1e-4}).status_code == 200
+    assert client.get(f"{one}/report").status_code == 200
 
 
 def test_a_report_is_of_one_moment_also_where_somebody_corrects_meanwhile(client, monkeypatch):

@@ -119,6 +119,20 @@ def test_what_cannot_be_made_says_why(client, batch, monkeypatch):
     assert "disk is full" in told["error"]
 
 
+def test_a_report_that_fails_by_an_error_of_ours_names_nobody_in_the_log(client, batch, monkeypatch, caplog):
+    patient = "somebody's name"
+
+    def broken(self, record):
+        raise KeyError(patient)
+
+    monkeypatch.setattr(Reports, "report", broken)
+    told = until(client, begin(client, batch), lambda answer: answer.json()["state"] == "failed")
+
+    assert "error in Foveate itself" in told["error"]
+    assert "KeyError while making a report" in caplog.text
+    assert patient not in caplog.text
+
+
 def test_reports_are_limited_in_size_number_and_time(client, batch, held, monkeypatch):
     empty = client.post("/api/batches", json={"name": "empty"}).json()["id"]
     assert client.post(f"/api/batches/{empty}/report-jobs", json={}).status_code == 409

@@ -11,10 +11,14 @@ import tiny_package
 import tiny_server
 from tiny_server import done, picture, submit, waited
 
+from foveate import atomic_files
 from foveate.errors import OutputError
-from foveate.server.storage import migrations
+from foveate.server.errors import ServiceError
+from foveate.server.exports.grading_tables import FinishedGrading, gradings_csv
+from foveate.server.storage import gradings, migrations
 from foveate.server.storage.data_dir import DataDir
-from foveate.server.storage.database import Database, Query
+from foveate.server.storage.database import CurrentCounts, Database, Query
+from foveate.server.storage.facts import LevelCounts, PhotographFacts
 
 VERSION_1 = """
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
@@ -159,6 +163,141 @@ def test_copies_that_an_older_foveate_left_in_a_batch_follow_their_photograph(ve
     assert database.identifiers("other") == ["a" * 32, "copy"]
     assert database.get("out").batch is None
     database.close()
+
+
+LEVELS = LevelCounts(regions=[0] * 256, area_px=[0] * 256, mask_px=[0] * 256)
+
+
+def test_what_an_older_foveate_left_of_another_models_result_is_deleted(version_1):
+    connection = sqlite3.connect(version_1, isolation_level=None)
+    for lesion, count, area_px in (("EX", 2, 10), ("MA", 40, 190)):
+        row = ("a" * 32, lesion, 128, count, area_px, area_px)
+        connection.execute("INSERT INTO present VALUES (?, ?, ?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO present VALUES (?, 'EX', 128, 7, 70, 70)", ("b" * 32,))
+    connection.execute("INSERT INTO counts VALUES (?, 'MA', ?)", ("a" * 32, LEVELS.model_dump_json()))
+    connection.execute("UPDATE photographs SET count = 42, area_fraction = 1.0, spacing_mm = 1e-8")
+    connection.close()
+
+    database = Database(version_1)
+
+    finished, failed = database.get("a" * 32), database.get("b" * 32)
+    assert set(database.current_counts(finished.id)) == {"EX"}
+    assert database.counts(finished.id, "EX").area_px == [9, 5]
+    with pytest.raises(ServiceError):
+        database.counts(finished.id, "MA")
+    with pytest.raises(ServiceError):
+        database.current_counts(failed.id)
+    assert (finished.count, finished.area_fraction, finished.spacing_mm) == (2, 10 / 200, None)
+    database.close()
+
+
+def test_a_result_of_another_model_leaves_nothing_of_the_earlier_one(version_1):
+    database = Database(version_1)
+    identifier, other = "a" * 32, "b" * 32
+    lesions = {"EX": FACTS["lesions"]["EX"], "MA": FACTS["lesions"]["EX"]}
+
+    def finish(photograph, **counts):
+        facts = PhotographFacts.model_validate(FACTS | {"lesions": {code: lesions[code] for code in counts}})
+        current = {
+            code: CurrentCounts(level=128, count=count, area_px=area_px, mask_px=area_px)
+            for code, (count, area_px) in counts.items()
+        }
+        return database.finish(photograph, facts, dict.fromkeys(counts, LEVELS), current, 3.0)
+
+    finish(other, EX=(1, 5), MA=(1, 5))
+    assert finish(identifier, EX=(2, 10), MA=(40, 190)).count == 42
+    database.requeue(identifier, "auto", None)
+
+    listed, _ = database.select(Query(sort="count", lesion="EX", descending=True))
+    assert [record.id for record in listed] == [other, identifier]  # without a result it comes last
+
+    record = finish(identifier, EX=(2, 10))
+
+    assert (record.count, record.area_fraction) == (2, 10 / 200)
+    assert set(database.current_counts(identifier)) == {"EX"}
+    counts = database.current_counts(identifier)
+    graded = FinishedGrading(record=record, name="Carol", role="adjudicator", done=None, counts=counts)
+    assert len(gradings_csv([graded]).splitlines()) == 2
+    database.close()
+
+
+def test_the_copy_of_an_older_database_goes_with_the_first_photograph_that_is_deleted(version_1):
+    database = Database(version_1)
+    copy = version_1.with_name("foveate.sqlite3.v1")
+    assert copy.exists()
+
+    assert database.delete("c" * 32) == ()
+    assert database.delete("a" * 32) == ("a" * 32,)
+
+    assert not copy.exists()
+    database.close()
+
+
+def test_a_photograph_that_was_being_deleted_when_the_server_was_killed_is_gone(model, tmp_path):
+    data = tmp_path / "data"
+    with tiny_server.running(data, model) as client:
+        identifier, kept = done(client)["id"], done(client, picture(1))["id"]
+        copy = client.post(f"/api/photographs/{identifier}/gradings", json={"grader": "Ann"}).json()["id"]
+        assert client.service.database.delete(identifier) == (copy, identifier)
+        assert client.service.database.removed() == {copy, identifier}
+
+    with tiny_server.running(data, model) as client:
+        assert [path.name for path in (data / "photographs").iterdir()] == [kept]
+        assert client.service.database.removed() == frozenset()
+    assert not (data / "unknown").exists()
+
+
+def test_what_was_not_yet_listed_when_the_server_was_killed_is_deleted(model, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    photographs = data / "photographs"
+    with tiny_server.running(data, model) as client:
+        add, add_grading = Database.add, gradings.add_grading
+
+        def add_and_keep(self, photograph):
+            shutil.copytree(photographs / photograph.id, photographs / ("e" * 32))
+            return add(self, photograph)
+
+        def add_grading_and_keep(database, grading, counts):
+            shutil.copytree(photographs / grading.photograph, photographs / ("f" * 32))
+            return add_grading(database, grading, counts)
+
+        monkeypatch.setattr(Database, "add", add_and_keep)
+        monkeypatch.setattr(gradings, "add_grading", add_grading_and_keep)
+        identifier = done(client)["id"]
+        copy = client.post(f"/api/photographs/{identifier}/gradings", json={"grader": "Ann"}).json()["id"]
+        left = {path.parent.name for path in photographs.glob("*/unfinished")}
+        assert left == {"e" * 32, "f" * 32}
+        (photographs / identifier / "unfinished").touch()  # killed after the database has listed it
+
+    with tiny_server.running(data, model):
+        assert {path.name for path in photographs.iterdir()} == {identifier, copy}
+        assert not list(photographs.glob("*/unfinished"))
+    assert not (data / "unknown").exists()
+
+
+def test_an_upload_and_copied_files_are_on_the_disk_before_they_are_accepted(model, tmp_path, monkeypatch):
+    flushed, flush = [], atomic_files.flush
+
+    def flush_and_note(path):
+        flushed.append(path)
+        flush(path)
+
+    def no_links(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(atomic_files, "flush", flush_and_note)
+    with tiny_server.running(tmp_path / "data", model) as client:
+        identifier = done(client)["id"]
+        assert client.service.data_dir.photograph(identifier).upload in flushed
+
+        monkeypatch.setattr("os.link", no_links)
+        flushed.clear()
+        copy = client.post(f"/api/photographs/{identifier}/gradings", json={"grader": "Ann"}).json()["id"]
+
+        incoming = client.service.data_dir.incoming
+        copied = {path.name for path in flushed if path.is_relative_to(incoming)}
+        folder = client.service.data_dir.photograph(copy).folder
+        assert copied == {path.name for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_step_that_fails_leaves_the_older_database(version_1):

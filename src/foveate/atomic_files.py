@@ -98,7 +98,7 @@ def replace_files(folder: Path) -> Iterator[Callable[[str, bytes], None]]:
                 drafts[name] = stack.enter_context(_draft(folder / name))
             with errors_for(folder / name):
                 drafts[name].write_bytes(content)
-                _flush(drafts[name])  # in the caller's thread, while others make the next content
+                flush(drafts[name])  # in the caller's thread, while others make the next content
 
         yield write
 
@@ -115,7 +115,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     """
     with errors_for(path), _draft(path) as temporary:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
             yield draft
             for file in draft.rglob("*"):
                 if file.is_file():
-                    _flush(file)
+                    flush(file)
             _exchange(draft, path, aside)
         finally:
             _remove_workspace(workspace)
@@ -210,7 +210,7 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"\n")
-            _flush(probe)
+            flush(probe)
         finally:
             probe.unlink(missing_ok=True)
 
@@ -340,7 +340,7 @@ def _temporary(folder: Path) -> Path:
     return folder / f".foveate-{secrets.token_hex(8)}.part"
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Force a file's content to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -26,6 +26,9 @@ is for photographs that are not from a fundus camera."""
 TtaViews = Literal[1, 4, 8]
 """Number of views for test-time augmentation: the view itself, its 4 quarter turns, or all 8 symmetries."""
 
+SMALLEST_PIXEL_MM = 1e-4
+"""Smallest extent of a pixel on the retina, mm: less than a wavelength of light, which no camera resolves."""
+
 LevelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 """A map as a file stores it, or some of its rows: levels from 0 to the highest of the file's format."""
 

@@ -49,7 +49,7 @@ from foveate.photographs._decoding import require_colours, require_size
 from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES
 from foveate.photographs._dicom_loader import is_plausible
 from foveate.photographs._dicom_pixels import decode_frame
-from foveate.types import DicomOrigin
+from foveate.types import SMALLEST_PIXEL_MM, DicomOrigin
 from foveate.warning_filter import suppress_warnings
 
 MODALITIES = frozenset({"OP", "XC", "OT", "SC", ""})
@@ -368,7 +368,7 @@ def _pixel_spacing(dataset: Dataset, name: str) -> float | None:
         return None
     across = float(np.sqrt(spacing[0] * spacing[1]))
     longest = across * max(int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0))
-    return across if longest <= LONGEST_SIDE_MM else None
+    return across if across >= SMALLEST_PIXEL_MM and longest <= LONGEST_SIDE_MM else None
 
 
 def _origin(dataset: Dataset, frame: int | None) -> DicomOrigin:

@@ -1,9 +1,11 @@
-"""Metrics of the server, for Prometheus.
+"""Metrics of the server, for Prometheus, and the log of its errors.
 
-Knows:   the metrics, their labels and buckets.
-Ignores: names of photographs: no label ever holds one.
+Knows:   the metrics, their labels and buckets, and where an error was raised.
+Ignores: names of photographs: no label and no line of the log ever holds one.
 """
 
+import logging
+import traceback
 from collections.abc import Mapping
 
 from prometheus_client import (
@@ -14,6 +16,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+
+LOG = logging.getLogger("foveate.server")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -85,3 +89,14 @@ class Metrics:
         self._under_way.set(queue["under_way"])
         self._limit.set(limit)
         return (generate_latest(self._registry) + generate_latest(self._counters)).decode()
+
+
+def log_traceback(error: Exception, when: str) -> None:
+    """Log where an error was raised, without its message, which might contain a name.
+
+    Args:
+        error: the error.
+        when: what was being done, such as 'while answering'.
+    """
+    where = "".join(traceback.format_tb(error.__traceback__))
+    LOG.error("%s %s\n%s", type(error).__name__, when, where)

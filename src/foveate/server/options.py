@@ -115,8 +115,7 @@ class Options:
     @property
     def names(self) -> frozenset[str]:
         """All names that a Host header may contain, in lower case."""
-        own = LOOPBACK if is_loopback(self.host) else {self.host.lower()} | LOOPBACK
-        return frozenset(own) | {name.lower() for name in self.hosts}
+        return LOOPBACK | {name.lower() for name in (self.host, *self.hosts)}
 
 
 def is_loopback(host: str) -> bool:

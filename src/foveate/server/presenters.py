@@ -164,7 +164,7 @@ def _suggested_grid(facts: PhotographFacts) -> schemas.GridBody | None:
 
 def _lesion(record: Record, kind: Lesion, present: CurrentCounts) -> schemas.LesionResult:
     code = kind.code
-    facts, field_px = record.predicted.lesions[code], record.predicted.field.area_px
+    facts, field_px = record.lesions[code], record.predicted.field.area_px
     spacing = record.spacing_mm
     return schemas.LesionResult(
         name=facts.name,

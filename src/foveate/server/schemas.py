@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveate.choices import Part
 from foveate.server.storage.database import State
 from foveate.server.storage.names import LONGEST, Eye
+from foveate.types import SMALLEST_PIXEL_MM
 
 Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Level = Annotated[int, Field(ge=1, le=255)]
@@ -25,7 +26,7 @@ FieldText = Annotated[
     str,
     Field(max_length=100, description="auto, full, or X,Y,RADIUS in pixels of the photograph"),
 ]
-Millimetres = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Millimetres = Annotated[float, Field(ge=SMALLEST_PIXEL_MM, le=1, allow_inf_nan=False)]
 """Millimetres per pixel: at most 1, at which a fundus photograph would be a few dozen pixels wide."""
 Coordinate = Annotated[float, Field(ge=-100_000, le=100_000, allow_inf_nan=False)]
 

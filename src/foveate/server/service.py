@@ -114,7 +114,7 @@ class Service:
 
     def delete(self, identifier: str) -> bool:
         """Delete a photograph, its gradings and all their files; return whether it existed."""
-        return self.jobs.delete(identifier, self.gradings.copies(identifier))
+        return self.jobs.delete(identifier)
 
     def close(self) -> None:
         """Stop the server; unfinished photographs are predicted after the next start."""

@@ -31,7 +31,7 @@ def etdrs_csv(burdens: Iterable[tuple[str, schemas.GridBurden]]) -> bytes:
     `placed_by_program` names what nobody has moved: fovea, disc, fovea;disc, or nothing.
 
     Args:
-        burdens: pairs of a photograph's name and the burden of its grid.
+        burdens: pairs of a photograph's name in the table and the burden of its grid.
     """
     rows = (row for name, burden in burdens for row in _rows(name, burden))
     return tables.csv_bytes([COLUMNS, *rows])

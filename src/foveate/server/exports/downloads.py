@@ -11,7 +11,7 @@ import threading
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from foveate.server.jobs.protocol import (
     JournalPhotograph,
 )
 from foveate.server.jobs.queue import JobQueue
+from foveate.server.review.checks import require_grid
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import threshold_of
 from foveate.server.review.gradings import Gradings
@@ -232,40 +233,40 @@ class Exports:
         """
         with self.results(record) as folder:
             present = self._present(record)
-            made = {ETDRS: self._etdrs([present]), PHOTOGRAPHS: self._statements([(record.key, present)])}
+            named = {record.key: present}
+            made = {ETDRS: self._etdrs(named), PHOTOGRAPHS: self._statements(named)}
             if corrected := _corrected_row(folder, record.key, record.key):
                 made[CORRECTED] = _corrected_summary([corrected])
             tables_of = (entry for name, entries in made.items() if name in parts for entry in entries)
             return self._zip([*_within(folder, parts), *tables_of])
 
-    def etdrs_csv(self, records: Sequence[Record]) -> bytes:
+    def etdrs_csv(self, records: Mapping[str, Record]) -> bytes:
         """Return the burden by ETDRS field of those photographs that have a grid.
+
+        Args:
+            records: name of a photograph in the table -> its record.
 
         Raises:
             ServiceError: no grid was placed on any of them.
         """
-        placed = [record for record in records if record.grid is not None]
-        if not placed:
-            raise errors.not_ready(
-                "no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH"
-            )
-        present = map(self._present, placed)
+        require_grid(*records.values())
+        present = ((key, self._present(record)) for key, record in records.items() if record.grid is not None)
         return burden_table.etdrs_csv(
-            (record.name, self._measures.grid_burden(record)) for record in present if record.grid is not None
+            (key, self._measures.grid_burden(record)) for key, record in present if record.grid is not None
         )
 
-    def _etdrs(self, records: Sequence[Record]) -> Iterator[Entry]:
+    def _etdrs(self, records: Mapping[str, Record]) -> Iterator[Entry]:
         """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
-        if any(record.grid is not None for record in records):
+        if any(record.grid is not None for record in records.values()):
             yield ETDRS, self.etdrs_csv(records)
 
-    def _statements(self, records: Sequence[tuple[str, Record]]) -> Iterator[Entry]:
+    def _statements(self, records: Mapping[str, Record]) -> Iterator[Entry]:
         """Yield the table of eyes, notes and reviews for a zip, if any is stated.
 
         Args:
-            records: name of a photograph in the zip, and its record.
+            records: name of a photograph in the zip -> its record.
         """
-        rows = [(key, self._gradings.as_decided(record)) for key, record in records]
+        rows = [(key, self._gradings.as_decided(record)) for key, record in records.items()]
         if any(photograph_table.has_statements(record) for _, record in rows):
             yield PHOTOGRAPHS, photograph_table.photographs_csv(rows)
 
@@ -280,11 +281,9 @@ class Exports:
 
         def entries() -> Iterator[Entry]:
             rows, corrected = [], []
-            provenance, keyed = None, dict[str, Record]()
+            provenance, by_key = None, keyed(records)
             parts = frozenset(PARTS) - {SUMMARY, "index.html", ETDRS, PHOTOGRAPHS}
-            for record in records:
-                key = names.unused_key(record.key, frozenset(keyed))  # two batches may hold the same name
-                keyed[key] = record
+            for key, record in by_key.items():
                 with self.results(record) as folder:
                     yield from renamed(_within(folder, parts), record.key, key)
                     rows.append(_row(folder, record.key, key))
@@ -297,9 +296,9 @@ class Exports:
             if any(corrected):
                 yield from _corrected_summary([row or own for row, own in zip(corrected, rows, strict=True)])
             yield "index.html", pages.index(rows, codes, provenance)
-            present = {key: self._present(record) for key, record in keyed.items()}
-            yield from self._etdrs(list(present.values()))
-            yield from self._statements(list(present.items()))
+            present = {key: self._present(record) for key, record in by_key.items()}
+            yield from self._etdrs(present)
+            yield from self._statements(present)
 
         return self._zip(entries())
 
@@ -316,20 +315,17 @@ class Exports:
         ]
         if not corrected:
             raise errors.not_ready("none of these photographs is corrected or reviewed yet")
-        codes = list(dict.fromkeys(code for record in corrected for code in record.predicted.lesions))
+        codes = list(dict.fromkeys(code for record in corrected for code in record.lesions))
 
         def entries() -> Iterator[Entry]:
-            keys: set[str] = set()
             yield "corrections.toml", self._layout(codes)
-            for record in corrected:
-                key = names.unused_key(record.key, frozenset(keys))
-                keys.add(key)
+            for key, record in keyed(corrected).items():
                 yield f"photographs/{key}.png", self._photograph(record)
                 with self._corrections.lock(record.id):  # so that masks and journal are of one moment
                     present = self._gradings.as_decided(self._present(record))
                     masks = {
                         code: maps.encode_mask(self._corrections.mask(present, code))
-                        for code in present.predicted.lesions
+                        for code in present.lesions
                     }
                     journal = f"corrections/{record.key}.json", self._journal_file(present)
                 yield from ((f"masks/{key}_{code}.png", mask) for code, mask in masks.items())
@@ -392,6 +388,14 @@ class Exports:
         return path
 
 
+def keyed(records: Iterable[Record]) -> dict[str, Record]:
+    """Return name -> record; photographs of one name, as in two batches, are numbered in their order."""
+    by_key: dict[str, Record] = {}
+    for record in records:
+        by_key[names.unused_key(record.key, frozenset(by_key))] = record
+    return by_key
+
+
 def _review(record: Record) -> dict[str, Any]:
     """Return what a journal says of the review of its photograph."""
     time = record.reviewed_at
@@ -404,10 +408,7 @@ def _review(record: Record) -> dict[str, Any]:
 
 def _thresholds(record: Record) -> dict[str, float]:
     """Return lesion -> its current threshold, the probability from which a pixel is lesion."""
-    return {
-        lesion: threshold_of(record.predicted, record.thresholds, lesion)
-        for lesion in record.predicted.lesions
-    }
+    return {lesion: threshold_of(record.predicted, record.thresholds, lesion) for lesion in record.lesions}
 
 
 def parts(names: str | None) -> frozenset[str]:

@@ -226,7 +226,7 @@ class Reports:
             raise errors.not_found("photograph") from None
         masks = {
             lesion: report_pictures.reduce_mask(self._measures.traced(record, lesion).mask, crop)
-            for lesion in record.predicted.lesions
+            for lesion in record.lesions
         }
         annotated = report_pictures.outline(plain, masks)
         if record.grid is not None:

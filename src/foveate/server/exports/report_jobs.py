@@ -22,6 +22,7 @@ from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.exports import report_pdf
 from foveate.server.exports.report import PhotographReport, Reports
+from foveate.server.monitoring import log_traceback
 from foveate.server.storage import refusals
 from foveate.server.storage.data_dir import DataDir
 from foveate.server.storage.database import Record
@@ -262,7 +263,7 @@ class ReportJobs:
         elif isinstance(error, OSError | OutputError):
             line = refusals.disk_error(error).message
         else:
-            LOG.exception("a report could not be made")
+            log_traceback(error, "while making a report")
             line = errors.CRASHED
         with self._changed:
             if self._is_wanted(job):

@@ -26,12 +26,12 @@ from foveate.server import errors, service
 from foveate.server.errors import ServiceError
 from foveate.server.http import routes as all_routes
 from foveate.server.http.errors import Problem
-from foveate.server.http.guard import Guard, log_traceback
+from foveate.server.http.guard import Guard
 from foveate.server.http.routes import batches, corrections, files, findings, gradings, photographs, pictures
 from foveate.server.http.routes import service as about
 from foveate.server.jobs.events import EventBroker
 from foveate.server.jobs.worker_pool import WorkerPool, spawn_workers
-from foveate.server.monitoring import Metrics
+from foveate.server.monitoring import Metrics, log_traceback
 from foveate.server.options import Options
 from foveate.server.sessions import Sessions
 from foveate.server.storage import refusals
@@ -69,9 +69,9 @@ class Application:
         self.events = events
 
     @property
-    def failure(self) -> FoveateError | None:
+    def failure(self) -> Exception | None:
         """The error that prevented the server from starting, or None."""
-        failure: FoveateError | None = getattr(self.routes.state, "failure", None)
+        failure: Exception | None = getattr(self.routes.state, "failure", None)
         return failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,8 +92,8 @@ def create(options: Options, spawn: Callable[[Options], WorkerPool] = spawn_work
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             running = await to_thread.run_sync(service.start, options, spawn, events, metrics, sessions)
-        except BaseException as error:
-            app.state.failure = error if isinstance(error, FoveateError) else None
+        except Exception as error:
+            app.state.failure = error
             raise
         app.state.service = running
         app.state.io_limiter = CapacityLimiter(all_routes.IO_THREADS)
@@ -149,7 +149,7 @@ def _handle_refusals(app: FastAPI) -> None:
         if isinstance(error, ServiceError):
             return Problem.of(error).response()
         if isinstance(error, OutputError):
-            log_traceback(error)
+            log_traceback(error, "while answering")
             return Problem.of(refusals.disk_error(error)).response()
         return Problem.of(errors.invalid(str(error))).response()
 
@@ -166,7 +166,7 @@ def _handle_faults(app: FastAPI) -> None:
 
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> Response:
-        log_traceback(error)
+        log_traceback(error, "while answering")
         is_disk_error = error.errno is not None  # TimeoutError is an OSError, too
         return Problem.of(refusals.disk_error(error) if is_disk_error else errors.internal()).response()
 

@@ -15,10 +15,8 @@ Ignores: what is requested.
 
 import asyncio
 import contextlib
-import logging
 import re
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -30,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from foveate.server import errors
 from foveate.server.errors import ServiceError
 from foveate.server.http.errors import Problem
-from foveate.server.monitoring import Metrics
+from foveate.server.monitoring import Metrics, log_traceback
 from foveate.server.options import Options
 from foveate.server.sessions import COOKIE, Sessions
 
@@ -79,8 +77,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
-LOG = logging.getLogger("foveate.server")
-
 
 class Guard:
     """Middleware that checks every request before the application sees it."""
@@ -115,7 +111,7 @@ class Guard:
             await _say(Problem.of(errors.stopping()), scope, receive, answer)
             raise
         except Exception as error:  # a bug
-            log_traceback(error)
+            log_traceback(error, "while answering")
             await _say(Problem.of(errors.internal()), scope, receive, answer)
 
     async def _checked(self, scope: Scope, receive: Receive, answer: "_Response") -> None:
@@ -247,12 +243,6 @@ class _Response:
 async def _say(problem: Problem, scope: Scope, receive: Receive, answer: "_Response") -> None:
     if not answer.is_started:
         await problem.response()(scope, receive, answer.send)
-
-
-def log_traceback(error: Exception) -> None:
-    """Log where an error was raised, without its message, which might contain a name."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    LOG.error("%s while answering\n%s", type(error).__name__, where)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:

@@ -8,15 +8,20 @@ import contextlib
 import logging
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
-from foveate.errors import SettingError
+from foveate.errors import OutputError, SettingError
+from foveate.paths import display_path
 from foveate.server.http.app import Application, create
 from foveate.server.http.connections import BoundedProtocol
 from foveate.server.options import Options
+from foveate.server.storage.data_dir import DATABASE
+from foveate.server.storage.database import unusable
 
 GRACE = 1
 """Seconds that running requests have to finish when the server stops."""
@@ -32,6 +37,7 @@ class _StreamEndingServer(uvicorn.Server):
         super().__init__(config)
         self._application = app
         self._ready = ready
+        self.is_stopped_by_signal = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and report that the server is ready."""
@@ -42,6 +48,7 @@ class _StreamEndingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop the server; a second Ctrl-C does not wait for requests. The signal is not raised again."""
         self._application.events.close()
+        self.is_stopped_by_signal = True
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -54,7 +61,9 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
         say: called once, with the page's address, when the server is ready.
 
     Raises:
-        FoveateError: the address, the model or the data folder cannot be used.
+        FoveateError: the address, the model or the data folder cannot be used, or the server cannot start for
+            another reason of the system.
+        Exception: an error in Foveate itself kept the server from starting.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     listening = _listening(options)
@@ -64,7 +73,21 @@ def serve(options: Options, say: Callable[[str], None]) -> None:
     with listening, contextlib.suppress(SystemExit):
         server.run(sockets=[listening])
     if app.failure is not None:
-        raise app.failure
+        raise _start_error(app.failure, options.data)
+    if not (server.started or server.is_stopped_by_signal):
+        raise OutputError("the server could not start; see the lines above")
+
+
+def _start_error(error: Exception, data: Path) -> Exception:
+    """Return the error of one line for what kept the server from starting; others are raised as they are."""
+    if isinstance(error, sqlite3.Error):
+        return unusable(data / DATABASE, error)
+    if isinstance(error, OSError):
+        place = display_path(data if error.filename is None else error.filename)
+        reason = error.strerror or type(error).__name__
+        line = f"{place}: the server cannot start ({reason}); check it, or choose another --data"
+        return OutputError(line, errno=error.errno)
+    return error
 
 
 def configuration(app: Application) -> uvicorn.Config:

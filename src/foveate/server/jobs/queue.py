@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -139,7 +139,8 @@ class JobQueue:
     def start(self) -> None:
         """Put photographs that were being predicted back into the queue, and start the threads."""
         self._database.resume()
-        self._data_dir.keep_only(frozenset(self._database.identifiers()))
+        self._data_dir.keep_only(frozenset(self._database.identifiers()), self._database.removed())
+        self._database.forget_removed()
         for worker in self._workers.inference_workers:
             self._start_thread(self._work, worker)
         self._start_thread(self._sweep)
@@ -214,6 +215,7 @@ class JobQueue:
             raise errors.not_found("batch")
         try:
             directory.folder.mkdir()
+            directory.unfinished.touch()
             upload.rename(directory.upload)
             received = self.run_io_task(ReceiveTask(folder=directory.folder, pixels=self._limits.pixels))
             assert isinstance(received, ReceivedFacts)
@@ -221,6 +223,7 @@ class JobQueue:
         except BaseException:
             self._data_dir.delete(directory.folder)
             raise
+        self._data_dir.mark_finished(directory)
         self._on_change(record)
         self._notify()
         return record
@@ -306,32 +309,30 @@ class JobQueue:
 
     # Deleting
 
-    def delete(self, identifier: str, copies: Sequence[str] = ()) -> bool:
+    def delete(self, identifier: str) -> bool:
         """Delete a photograph, its copies and all their files; return whether it existed.
 
         On a full disk the files go first: the database needs some space to delete anything.
         """
-        identifiers = (*copies, identifier)
+        record = self._database.get(identifier)
+        if record is None:
+            return False
         try:
-            return [self._delete(each) for each in identifiers][-1]
+            deleted = self._database.delete(identifier)
         except sqlite3.Error as error:
             if refusals.database_error(error, self._data_dir).code != "no_space":
                 raise
-        for each in identifiers:
+            for each in (*self._database.copies(identifier), identifier):
+                self._data_dir.delete(self._data_dir.photograph(each).folder)
+            deleted = self._database.delete(identifier)
+        for each in deleted:
+            worker = self._running.get(each)
+            if worker is not None:
+                worker.cancel()
             self._data_dir.delete(self._data_dir.photograph(each).folder)
-        return [self._delete(each) for each in identifiers][-1]
-
-    def _delete(self, identifier: str) -> bool:
-        record = self._database.get(identifier)
-        if record is None or not self._database.delete(identifier):
-            return False
-        worker = self._running.get(identifier)
-        if worker is not None:
-            worker.cancel()
-        self._data_dir.delete(self._data_dir.photograph(identifier).folder)
-        self._on_delete(identifier)
-        self._events.publish("deleted", {"id": identifier, "batch": record.batch})
-        return True
+            self._on_delete(each)
+            self._events.publish("deleted", {"id": each, "batch": record.batch})  # copies are in the same one
+        return bool(deleted)
 
     # Working
 

@@ -61,6 +61,8 @@ MASK_FORMATS = ("PNG", "TIFF", "GIF", "BMP")
 def receive(task: ReceiveTask) -> ReceivedFacts:
     """Read an upload, and write its tiles and its thumbnail so that it can be shown.
 
+    All these files are on the disk when the function returns.
+
     Raises:
         ServiceError: 'too_many_pixels', 'unreadable', or an error of the disk.
     """
@@ -69,6 +71,7 @@ def receive(task: ReceiveTask) -> ReceivedFacts:
         atomic_files.remove_leftovers(directory.folder, deep=False)  # left by a worker that was lost
         _require_size(directory.upload, task.pixels)
         photograph = _read(directory, task.pixels)
+        atomic_files.flush(directory.upload)
         tiles.pack_photograph(directory.tiles, photograph.pixels)
         atomic_files.write_file(directory.thumbnail, _thumbnail(photograph.pixels))
     height, width = photograph.shape

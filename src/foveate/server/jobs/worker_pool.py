@@ -205,8 +205,8 @@ class WorkerProcess:
     def _start(self) -> None:
         source = str(Path(foveate.__file__).parent.parent)
         paths = [source, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "foveate.server.jobs.worker", self._config.model_dump_json()],
+        self._process = subprocess.Popen(  # -P: import nothing from the folder in which the server is started
+            [sys.executable, "-P", "-m", "foveate.server.jobs.worker", self._config.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

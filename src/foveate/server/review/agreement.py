@@ -77,7 +77,7 @@ def compare(graded: GradedCopies, measures: PhotographMeasures) -> list[LesionPa
     pairs = []
     for copies in combinations(sorted(graded.copies, key=lambda copy: copy[0]), 2):
         (first, first_copy), (second, second_copy) = copies
-        for lesion in graded.record.predicted.lesions:
+        for lesion in graded.record.lesions:
             first_traced, second_traced = (
                 measures.traced(first_copy, lesion),
                 measures.traced(second_copy, lesion),

@@ -29,14 +29,24 @@ def require_ended(record: Record) -> None:
         raise errors.not_ready("it has not been analysed yet; wait until its state is done")
 
 
+def require_grid(*records: Record) -> None:
+    """Require that the ETDRS grid was placed on at least one of some photographs.
+
+    Raises:
+        ServiceError: 'not_ready'.
+    """
+    if all(record.grid is None for record in records):
+        raise errors.not_ready("no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH")
+
+
 def require_lesion(record: Record, lesion: str) -> None:
     """Require that a lesion is one of those that the photograph's model detects.
 
     Raises:
         ServiceError: 'invalid'.
     """
-    if lesion not in record.predicted.lesions:
-        lesions = ", ".join(record.predicted.lesions)
+    if lesion not in record.lesions:
+        lesions = ", ".join(record.lesions)
         raise errors.invalid(f"lesion is {lesion!r}; the model detects {lesions}")
 
 

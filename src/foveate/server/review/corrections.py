@@ -255,9 +255,7 @@ class Corrections:
         """
         with self._lock_of(identifier):
             record = self._ready(identifier, None)
-            counts = {
-                lesion: self._database.counts(identifier, lesion) for lesion in record.predicted.lesions
-            }
+            counts = {lesion: self._database.counts(identifier, lesion) for lesion in record.lesions}
             current = current_counts_of(record.predicted, counts, record.thresholds)
             with self._database.change() as connection:
                 database.drop_edits(connection, identifier)
@@ -277,9 +275,7 @@ class Corrections:
             for lesion in thresholds:
                 require_lesion(record, lesion)
             with_thresholds = replace(record, thresholds=thresholds)
-            current = {
-                lesion: self.current_counts(with_thresholds, lesion) for lesion in record.predicted.lesions
-            }
+            current = {lesion: self.current_counts(with_thresholds, lesion) for lesion in record.lesions}
             with self._database.change() as connection:
                 database.put(connection, identifier, thresholds=dict(thresholds))
                 database.put_current_counts(connection, identifier, current)

@@ -63,7 +63,7 @@ def count_corrected(record: Record, lesion: str, stored: UInt8[np.ndarray, "H W"
     """Count the regions of a corrected map at the lesion's current level."""
     level = level_of(record.predicted, record.thresholds, lesion)
     lit = (stored >= level).view(np.uint8)
-    counts = component_tree.count_regions(lit, record.predicted.lesions[lesion].minimum_area_px)
+    counts = component_tree.count_regions(lit, record.lesions[lesion].minimum_area_px)
     return CurrentCounts(
         level=level,
         count=int(counts.regions[1]),
@@ -91,7 +91,7 @@ def apply_and_count(
     if patch.pixels.size > SMALL:
         layer.apply(patch)
         return count_corrected(record, lesion, layer.corrected.finest)
-    smallest = record.predicted.lesions[lesion].minimum_area_px
+    smallest = record.lesions[lesion].minimum_area_px
     before = _count_near(layer.corrected.finest, earlier.level, box, smallest)
     layer.apply(patch)
     after = _count_near(layer.corrected.finest, earlier.level, box, smallest)

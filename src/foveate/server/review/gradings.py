@@ -4,7 +4,8 @@ Knows:   who may edit what, when gradings are shown to others, and how an adjudi
 Ignores: HTTP, how well graders agree (`agreement`), and who a person really is: there are no accounts.
 
 A grading begins with the model's result, whatever was changed in the photograph or in other copies. It can be
-opened by its grader's name only, until at least `GRADERS` people have graded the photograph and all are done.
+opened by its grader's name only, until at least `GRADERS` people have graded the photograph and all are done:
+from then on nobody can begin or reopen one.
 Then an adjudicator decides between the gradings in the photograph's own journal, on which the report, the
 downloads and the training data are based.
 """
@@ -95,7 +96,7 @@ class Gradings:
 
         Raises:
             ServiceError: the photograph is not done, is a copy itself, has `MOST` gradings already, or its
-                gradings have been adjudicated.
+                gradings are all done, so that the grader may have seen them, or have been adjudicated.
         """
         require_done(record)
         if stored.grading_in(self._database, record.id) is not None:
@@ -109,6 +110,8 @@ class Gradings:
                 raise errors.invalid(f"{MOST} people grade this photograph already; no more can begin")
             if self.adjudication(record) is not None:
                 raise errors.not_ready("its gradings have been adjudicated; no more can begin")
+            if are_done(gradings):
+                raise errors.not_ready("its gradings are done and may have been seen; no more can begin")
             return self._add(record, grader)
 
     def _add(self, record: Record, grader: str) -> Record:
@@ -116,7 +119,7 @@ class Gradings:
             photograph=uuid.uuid4().hex, original=record.id, grader=grader, begun=time.time(), done=None
         )
         copy = self._data_dir.photograph(grading.photograph)
-        counts = {lesion: self._database.counts(record.id, lesion) for lesion in record.predicted.lesions}
+        counts = {lesion: self._database.counts(record.id, lesion) for lesion in record.lesions}
         current = current_counts_of(record.predicted, counts, {})
         try:
             self._data_dir.copy(self._data_dir.photograph(record.id), copy)
@@ -129,6 +132,7 @@ class Gradings:
         if added is None:
             self._data_dir.delete(copy.folder)
             raise errors.not_found("photograph")
+        self._data_dir.mark_finished(copy)
         return added
 
     def _copy_of(self, grading: Grading) -> Record:
@@ -156,10 +160,6 @@ class Gradings:
         if after is None:
             raise errors.not_found("photograph")
         return after
-
-    def copies(self, identifier: str) -> list[str]:
-        """Return the identifiers of a photograph's copies, which must be deleted with it."""
-        return [grading.photograph for grading in stored.gradings_of(self._database, identifier)]
 
     def require_ungraded(self, record: Record) -> None:
         """Require that a photograph is not a grading and has none, so that its result may be replaced.

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from foveate.server import errors, schemas
+from foveate.server import schemas
 from foveate.server.review import etdrs, region_list
+from foveate.server.review.checks import require_grid
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.current_counts import level_of
 from foveate.server.review.region_list import ListedRegion
@@ -45,7 +46,7 @@ class PhotographMeasures:
     ) -> tuple[ListedRegion, ...]:
         """Return a lesion's regions at a level, 1 to 255; None: at its current level."""
         threshold_level = level or level_of(record.predicted, record.thresholds, lesion)
-        smallest = record.predicted.lesions[lesion].minimum_area_px
+        smallest = record.lesions[lesion].minimum_area_px
         corrected = layer == "corrected" and self._corrections.is_corrected(record, lesion)
         revision = record.revision if corrected else -1
         return self._memory.get(
@@ -68,13 +69,11 @@ class PhotographMeasures:
         Raises:
             ServiceError: 'not_ready': no grid was placed.
         """
-        if record.grid is None:
-            raise errors.not_ready(
-                "no grid was placed; send {'grid': {'fovea': ..., 'disc': ...}} with PATCH"
-            )
+        require_grid(record)
+        assert record.grid is not None
         body = schemas.GridBody.model_validate(record.grid.model_dump())
         grid = placed_grid(record, body)
-        numbers = {lesion: self._in_fields(record, lesion, grid) for lesion in record.predicted.lesions}
+        numbers = {lesion: self._in_fields(record, lesion, grid) for lesion in record.lesions}
         pixels = etdrs.visible_pixels(grid, _field(record), record.predicted.field.area_px)
         return schemas.GridBurden(
             fovea=body.fovea,

@@ -79,7 +79,7 @@ class References:
             ServiceError: as `put`.
         """
         require_done(record)
-        for lesion in record.predicted.lesions:
+        for lesion in record.lesions:
             self.put(record, name, lesion, self._corrections.mask(record, lesion))
 
     def delete(self, record: Record, name: str) -> bool:

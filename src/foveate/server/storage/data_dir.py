@@ -4,10 +4,13 @@ Knows:   the layout of the data folder, and that deletion leaves nothing behind.
 Ignores: what the files hold.
 
 DATA/foveate.sqlite3                     the queue, the results' figures, every correction
+DATA/foveate.sqlite3.v<N>                a copy from before it was updated from version N; deleted with the
+                                         first photograph that is deleted afterwards
 DATA/lock                                held by the one server that uses the folder
 DATA/incoming/                           uploads under way; empty when the server starts
               model/                     the files of a model that was given as a zip, while the server runs
 DATA/photographs/<id>/upload             the file as it was sent
+                     /unfinished         until the database lists the photograph
                      /photo.tiles        its tiles            /thumbnail.jpg
                      /results/           what `foveate predict` writes
                      /seen.npz           all that is needed to write the results again at other thresholds
@@ -18,11 +21,13 @@ DATA/unknown/<id>-<digits>/              photographs that the database does not 
 DATA/gone/                               files that are being deleted
 """
 
+import errno
 import logging
 import os
 import shutil
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,6 +40,12 @@ if sys.platform != "win32":
 
 LOG = logging.getLogger("foveate.server")
 
+DATABASE = "foveate.sqlite3"
+"""Name of the SQLite file."""
+
+HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
+"""Errors of a lock that another process holds; others mean that the disk has no locks."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotographDir:
@@ -46,6 +57,11 @@ class PhotographDir:
     def upload(self) -> Path:
         """The file as it was sent."""
         return self.folder / "upload"
+
+    @property
+    def unfinished(self) -> Path:
+        """An empty file that exists until the database lists the photograph."""
+        return self.folder / "unfinished"
 
     @property
     def tiles(self) -> Path:
@@ -95,8 +111,8 @@ class DataDir:
     """The data folder, for one server at a time.
 
     Raises:
-        OutputError: the folder cannot be written, is used by another server, holds photographs without a
-            database, or lies on several disks.
+        OutputError: the folder cannot be written, locked or closed to other users, is used by another server,
+            holds photographs without a database, or lies on several disks.
     """
 
     def __init__(self, data: Path) -> None:
@@ -113,12 +129,13 @@ class DataDir:
         self._lock = _lock(data)
         try:
             self._require_database()
-        except OutputError:
+            _close_to_others(data)
+            for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
+                with atomic_files.errors_for(leftover):
+                    _remove(leftover)
+        except BaseException:
             self._lock.close()
             raise
-        self.data.chmod(0o700)  # patients' photographs: only for the user who runs the server
-        for leftover in (*self.incoming.iterdir(), *self._gone.iterdir()):
-            _remove(leftover)
 
     def _require_one_disk(self, folder: Path) -> None:
         """Raise OutputError if a folder lies on another disk: files could not be moved in one step.
@@ -146,7 +163,7 @@ class DataDir:
     @property
     def database(self) -> Path:
         """The SQLite file."""
-        return self.data / "foveate.sqlite3"
+        return self.data / DATABASE
 
     def photograph(self, identifier: str) -> PhotographDir:
         """Return the folder of a photograph, whether it exists or not."""
@@ -155,7 +172,8 @@ class DataDir:
     def copy(self, source: PhotographDir, target: PhotographDir) -> None:
         """Copy a photograph with its result to another folder, without references and exports.
 
-        Files are never changed in place, so that the copy takes no space if the disk supports hard links.
+        Files are never changed in place, so that the copy takes no space if the disk supports hard links. The
+        caller calls `mark_finished` when the database lists the copy.
 
         Raises:
             OSError: the copy cannot be written, or the photograph was deleted meanwhile.
@@ -167,10 +185,16 @@ class DataDir:
             for name in ("upload", "tiles", "thumbnail", "segmentation_file", "map_tiles"):
                 _link(getattr(source, name), getattr(copied, name))
             shutil.copytree(source.results, copied.results, copy_function=_link)
+            copied.unfinished.touch()
             work.rename(target.folder)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
+
+    def mark_finished(self, directory: PhotographDir) -> None:
+        """Note in a photograph's folder that the database lists it; if that fails, the next start does it."""
+        with suppress(OSError):
+            directory.unfinished.unlink(missing_ok=True)
 
     def delete(self, path: Path) -> None:
         """Delete a file or folder: it is first moved away in one step, and then removed from the disk."""
@@ -181,17 +205,24 @@ class DataDir:
             return
         _remove(aside)
 
-    def keep_only(self, identifiers: frozenset[str]) -> None:
+    def keep_only(self, identifiers: frozenset[str], removed: frozenset[str]) -> None:
         """Remove the folders of photographs that the database does not list, and unfinished files in others.
 
-        An upload that was not completely read when the server was killed is deleted: it was never accepted.
-        Other photographs are moved to DATA/unknown, with their results: the database may be an older copy.
+        Photographs that were deleted, and those that were not yet accepted when the server was killed, are
+        deleted. Others are moved to DATA/unknown, with their results: the database may be an older copy.
+
+        Args:
+            identifiers: the photographs that the database lists.
+            removed: photographs that were deleted from it.
         """
         for folder in self.photographs.iterdir():
+            directory = PhotographDir(folder=folder)
             if folder.name in identifiers:
                 atomic_files.remove_leftovers(folder, deep=False)
+                self.mark_finished(directory)
                 continue
-            if not PhotographDir(folder=folder).thumbnail.exists():
+            was_accepted = directory.thumbnail.exists() and not directory.unfinished.exists()
+            if folder.name in removed or not was_accepted:
                 self.delete(folder)
                 continue
             self._unknown.mkdir(exist_ok=True)
@@ -207,16 +238,39 @@ def _lock(data: Path) -> IO[bytes]:
     """Lock the data folder and return the locked file; the system unlocks it when the process ends.
 
     Raises:
-        OutputError: another process holds the lock.
+        OutputError: another process holds the lock, or the file cannot be written or locked.
     """
-    file = (data / "lock").open("wb")
+    path = data / "lock"
+    with atomic_files.errors_for(path):
+        file = path.open("wb")
     if sys.platform != "win32":  # Windows has no flock, and does not replace open files
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.close()
-            raise OutputError(f"{data}: another server uses it; choose another --data") from error
+            if error.errno in HELD:
+                raise OutputError(f"{data}: another server uses it; choose another --data") from error
+            raise OutputError(
+                f"{path}: cannot be locked ({error.strerror}); choose a --data on a disk of this machine"
+            ) from error
     return file
+
+
+def _close_to_others(data: Path) -> None:
+    """Let only the user who runs the server enter the data folder: it holds patients' photographs.
+
+    Raises:
+        OutputError: others may enter it, and the system does not allow to change that.
+    """
+    if not data.stat().st_mode & 0o077:
+        return
+    try:
+        data.chmod(0o700)
+    except OSError as error:
+        raise OutputError(
+            f"{data}: cannot be closed to other users ({error.strerror}); choose a folder of your own, "
+            f"such as --data {data / 'foveate'}"
+        ) from error
 
 
 def _link(source: str | Path, target: str | Path) -> None:
@@ -227,6 +281,7 @@ def _link(source: str | Path, target: str | Path) -> None:
         raise
     except OSError:
         shutil.copy2(source, target)
+        atomic_files.flush(Path(target))
 
 
 def _remove(path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from foveate.choices import Part
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
+from foveate.paths import display_path
 from foveate.server import errors
 from foveate.server.storage import migrations
 from foveate.server.storage.facts import (
@@ -26,6 +27,7 @@ from foveate.server.storage.facts import (
     EditDetails,
     Failure,
     GridFacts,
+    LesionFacts,
     LevelCounts,
     PhotographFacts,
     StoredFacts,
@@ -55,6 +57,12 @@ NUMBER_OF_ORIGINAL = (
     " ON original.id = gradings.original WHERE gradings.photograph = photographs.id), photographs.number)"
 )
 """SQL for a photograph's number in the order of submission; a copy has the number of its original."""
+
+COPIES = "SELECT photograph FROM gradings WHERE original = ? ORDER BY begun, grader"
+"""SQL for the copies of a photograph."""
+
+FIELD_PX = "json_extract(facts, '$.field.area_px')"
+"""SQL for the area of a photograph's field of view, px."""
 
 SORTS = {
     "submitted": "number",
@@ -120,6 +128,11 @@ class Record:
         """The result of the prediction of a photograph that is done."""
         assert self.facts is not None, "asked of a photograph that is not done"
         return self.facts
+
+    @property
+    def lesions(self) -> Mapping[str, LesionFacts]:
+        """Code -> facts of each lesion that the model of the photograph's result detects."""
+        return self.predicted.lesions
 
 
 JSON_COLUMNS = frozenset({"field", "error", "grid", "thresholds", "facts"})
@@ -220,6 +233,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -228,9 +242,7 @@ class Database:
                 self._connection.execute(f"PRAGMA {pragma}")
             migrations.migrate(self._connection, path)
         except sqlite3.Error as error:
-            raise OutputError(
-                f"{path}: cannot be used as a database ({error}); choose another --data"
-            ) from error
+            raise unusable(path, error) from error
 
     def close(self) -> None:
         """Close the file; no other method may be called afterwards."""
@@ -343,8 +355,8 @@ class Database:
             by = NUMBER_OF_ORIGINAL
         join = ""
         if query.lesion is not None and query.sort in {"burden", "count"}:
-            by = {"burden": "present.area_px * 1.0 / (width * height)", "count": "present.count"}[query.sort]
-            join = "LEFT JOIN present ON present.photograph = id AND present.lesion = ?"
+            by = {"burden": f"present.area_px * 1.0 / {FIELD_PX}", "count": "present.count"}[query.sort]
+            join = "LEFT JOIN present ON state = 'done' AND present.photograph = id AND present.lesion = ?"
             values.insert(0, query.lesion)
         base = f"FROM photographs {join} WHERE {' AND '.join(where)}"
         rows = self._rows(
@@ -366,12 +378,35 @@ class Database:
         where, values = ("WHERE batch = ?", (batch,)) if batch else ("", ())
         return [row[0] for row in self._rows(f"SELECT id FROM photographs {where} ORDER BY number", *values)]
 
-    def delete(self, identifier: str) -> bool:
-        """Delete a photograph and all that belongs to it; return whether it existed."""
+    def copies(self, identifier: str) -> list[str]:
+        """Return the identifiers of a photograph's copies, which are deleted with it."""
+        return [row[0] for row in self._rows(COPIES, identifier)]
+
+    def delete(self, identifier: str) -> tuple[str, ...]:
+        """Delete a photograph with its copies and all that belongs to them.
+
+        Returns:
+            The identifiers of the deleted copies, then that of the photograph; empty if it did not exist. The
+            caller deletes their folders; `removed` lists them until `forget_removed`.
+        """
         with self.change() as database:
-            deleted = database.execute("DELETE FROM photographs WHERE id = ?", (identifier,)).rowcount
+            copies = [row[0] for row in database.execute(COPIES, (identifier,))]
+            rows = database.execute("SELECT id FROM photographs WHERE id = ?", (identifier,)).fetchall()
+            deleted = (*copies, identifier) if rows else ()
+            for each in deleted:
+                database.execute("INSERT OR IGNORE INTO removed VALUES (?)", (each,))
+                database.execute("DELETE FROM photographs WHERE id = ?", (each,))
         self._wipe()
-        return bool(deleted)
+        return deleted
+
+    def removed(self) -> frozenset[str]:
+        """Return the identifiers of deleted photographs whose folders a killed server may have left."""
+        return frozenset(row[0] for row in self._rows("SELECT id FROM removed"))
+
+    def forget_removed(self) -> None:
+        """Forget what `removed` lists, after all these folders were deleted."""
+        with self.change() as database:
+            database.execute("DELETE FROM removed")
 
     def expired(self, before: float) -> list[str]:
         """Return the photographs that were finished before a time."""
@@ -381,9 +416,14 @@ class Database:
         return [row[0] for row in rows]
 
     def _wipe(self) -> None:
-        """Remove deleted data from the write-ahead log, too; on a full disk the next call does it."""
+        """Remove deleted data from the write-ahead log and from copies of older versions, too.
+
+        If that fails, as on a full disk, the next call does it.
+        """
         with self._lock, suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(OSError):
+            migrations.delete_copies(self._path)
 
     # The queue
 
@@ -420,7 +460,9 @@ class Database:
             ).rowcount
 
     def requeue(self, identifier: str, field: FieldChoice, region: Part | None) -> Record | None:
-        """Put a photograph that is done or failed back at its old place in the queue; withdraw its review.
+        """Put a photograph that is done or failed back at its old place in the queue.
+
+        Its review is withdrawn; its counts stay until `finish`, and no list shows them.
 
         Returns:
             The photograph; None if it does not exist, is queued or is being predicted.
@@ -468,6 +510,7 @@ class Database:
         """Store a prediction, mark its photograph as done and return it; None if it was deleted."""
         with self.change() as database:
             drop_edits(database, identifier)
+            _drop_counts(database, identifier)  # another model may have made them, of other lesions
             done = {"state": "done", "facts": facts, "finished": now, "revision": 0, "error": None}
             if _update(database, identifier, done) is None:
                 return None
@@ -546,6 +589,11 @@ class Database:
         return frozenset(row[0] for row in rows)
 
 
+def unusable(path: Path, error: sqlite3.Error) -> OutputError:
+    """Return the error that reports a file which cannot be used as a database."""
+    return OutputError(f"{display_path(path)}: cannot be used as a database ({error}); choose another --data")
+
+
 def _only(rows: list[sqlite3.Row]) -> sqlite3.Row:
     """Return the first of some rows.
 
@@ -570,7 +618,7 @@ def put_current_counts(
     )
     database.execute(
         "UPDATE photographs SET (count, area_fraction) = ("
-        " SELECT sum(present.count), sum(present.area_px) * 1.0 / json_extract(facts, '$.field.area_px')"
+        f" SELECT sum(present.count), sum(present.area_px) * 1.0 / {FIELD_PX}"
         " FROM present WHERE photograph = photographs.id) WHERE id = ?",
         (identifier,),
     )
@@ -606,6 +654,12 @@ def mark_undone(database: sqlite3.Connection, identifier: str, number: int, *, u
 def drop_edits(database: sqlite3.Connection, identifier: str) -> None:
     """Within a change: delete the journal."""
     database.execute("DELETE FROM edits WHERE photograph = ?", (identifier,))
+
+
+def _drop_counts(database: sqlite3.Connection, identifier: str) -> None:
+    """Within a change: delete the counts of a result."""
+    for table in ("counts", "present"):
+        database.execute(f"DELETE FROM {table} WHERE photograph = ?", (identifier,))
 
 
 def put(database: sqlite3.Connection, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401

@@ -52,6 +52,25 @@ UPDATE photographs SET batch = (
 """)
 """Copies that had stayed behind when their original was moved: they were deleted with the old batch."""
 
+DELETED_AND_STALE = _sql("""
+CREATE TABLE removed (id TEXT PRIMARY KEY);
+DELETE FROM counts WHERE lesion NOT IN (
+    SELECT lesions.key FROM photographs, json_each(photographs.facts, '$.lesions') AS lesions
+    WHERE photographs.id = counts.photograph
+);
+DELETE FROM present WHERE lesion NOT IN (
+    SELECT lesions.key FROM photographs, json_each(photographs.facts, '$.lesions') AS lesions
+    WHERE photographs.id = present.photograph
+);
+UPDATE photographs SET spacing_mm = NULL WHERE spacing_mm < 1e-4;
+UPDATE photographs SET (count, area_fraction) = (
+    SELECT sum(present.count), sum(present.area_px) * 1.0 / json_extract(facts, '$.field.area_px')
+    FROM present WHERE present.photograph = photographs.id
+) WHERE state = 'done';
+""")
+"""A table of deleted photographs. Counts of lesions that a result no longer has, since another model has made
+it, are deleted, and pixel spacings that no photograph has: reports could not be made with them."""
+
 MIGRATIONS: tuple[Migration, ...] = (
     _sql("""
 CREATE TABLE batches (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL);
@@ -123,6 +142,7 @@ ALTER TABLE photographs ADD COLUMN reviewer TEXT NOT NULL DEFAULT '';
 ALTER TABLE photographs ADD COLUMN reviewed_at REAL;
 """),
     COPIES_TO_THEIR_ORIGINALS,
+    DELETED_AND_STALE,
 )
 """All steps in their order; the first one creates the tables of version 1."""
 
@@ -133,8 +153,8 @@ VERSION = len(MIGRATIONS)
 def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Migration, ...] = MIGRATIONS) -> None:
     """Update a database to the current version.
 
-    An older file is copied to PATH.vN first. All steps are one transaction: a process that is killed at any
-    moment leaves the file as it was.
+    An older file is copied to PATH.vN first; `delete_copies` deletes these copies. All steps are one
+    transaction: a process that is killed at any moment leaves the file as it was.
 
     Args:
         connection: a connection in autocommit mode.
@@ -164,6 +184,16 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Migration, 
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def delete_copies(path: Path) -> None:
+    """Delete the copies of a database's older versions: they hold what was deleted since.
+
+    Raises:
+        OSError: a copy cannot be deleted.
+    """
+    for copy in path.parent.glob(f"{path.name}.v*"):
+        copy.unlink(missing_ok=True)
 
 
 def _copy(connection: sqlite3.Connection, path: Path) -> None:

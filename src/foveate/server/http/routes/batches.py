@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from foveate.server import errors, schemas
+from foveate.server.exports import downloads
 from foveate.server.exports.report_jobs import ReportJob
 from foveate.server.exports.report_pdf import Paper
 from foveate.server.http.routes import Id, Services, WritesFiles, refusals
@@ -156,7 +157,7 @@ def _report_body(job: ReportJob) -> schemas.ReportJobBody:
 def etdrs_csv(services: Services, id: Id) -> Response:
     """Return the burden by field of the ETDRS grid of all photographs that have one, as CSV."""
     batch = _batch(services, id)
-    content = services.exports.etdrs_csv(done_of(services, id))
+    content = services.exports.etdrs_csv(downloads.keyed(done_of(services, id)))
     return csv_response(f"{batch.name or 'batch'}-etdrs", content)
 
 

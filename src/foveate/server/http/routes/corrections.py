@@ -146,7 +146,7 @@ def state_of(services: Service, record: Record) -> schemas.CorrectionState:
         can_redo=len(done) < len(edits),
         edits=len(done),
         changed=None,
-        lesions={lesion: _lesion(services, record, lesion) for lesion in record.predicted.lesions},
+        lesions={lesion: _lesion(services, record, lesion) for lesion in record.lesions},
         verdicts=[
             schemas.GivenVerdict(
                 lesion=edit.lesion,
@@ -225,6 +225,8 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
         raise errors.not_found("reference mask")
     agreements = {}
     for lesion in lesion_codes:
+        if lesion not in record.lesions:  # the masks were made for the result of another model
+            continue
         true, false, missed = services.references.agreement(
             record, name, lesion, services.measures.stored_map(record, lesion, layer)
         )

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 from fastapi import APIRouter, Query
-from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from foveate.paths import is_folder
 from foveate.server import schemas
@@ -104,7 +104,7 @@ def printed_pdf(services: Services, id: Id, paper: report_pdf.Paper = "a4") -> R
 def etdrs_csv(services: Services, id: Id) -> Response:
     """Return the burden by field of the ETDRS grid as CSV."""
     record = services.done(id)
-    return csv_response(f"{record.key}-etdrs", services.exports.etdrs_csv([record]))
+    return csv_response(f"{record.key}-etdrs", services.exports.etdrs_csv({record.key: record}))
 
 
 def csv_response(filename: str, content: bytes) -> Response:
@@ -154,9 +154,26 @@ def done_of(services: Service, batch: str | None) -> list[Record]:
     return services.database.select(Wanted(batch=batch, state="done", limit=EVERY))[0]
 
 
+class _TemporaryFile(FileResponse):
+    """A response that sends a whole file and then deletes it, whatever becomes of the request.
+
+    The Range header is ignored: after the first request there is no file of which to send another part.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        try:
+            await super().__call__({**scope, "headers": headers}, receive, send)
+        finally:
+            FilePath(self.path).unlink(missing_ok=True)
+
+
 def zip_response(path: FilePath, filename: str) -> FileResponse:
     """Return a response that sends a zip under a name, and deletes it afterwards."""
-    deletion = BackgroundTask(path.unlink, missing_ok=True)
-    return FileResponse(
-        path, media_type="application/zip", filename=f"{names.key(filename)}.zip", background=deletion
+    return _TemporaryFile(
+        path,
+        media_type="application/zip",
+        filename=f"{names.key(filename)}.zip",
+        headers={"Accept-Ranges": "none"},
     )

@@ -40,7 +40,7 @@ def counts(services: Services, id: Id, layer: LayerName = "corrected") -> schema
         revision=record.revision,
         field_px=record.predicted.field.area_px,
         spacing_mm=record.spacing_mm,
-        lesions={lesion: _counts(services, record, lesion, layer) for lesion in record.predicted.lesions},
+        lesions={lesion: _counts(services, record, lesion, layer) for lesion in record.lesions},
     )
 
 
@@ -54,7 +54,7 @@ class CachedCounts:
 
 
 def _counts(services: Service, record: Record, lesion: str, layer: LayerName) -> schemas.LesionCounts:
-    smallest = record.predicted.lesions[lesion].minimum_area_px
+    smallest = record.lesions[lesion].minimum_area_px
     if layer == "model" or not services.corrections.is_corrected(record, lesion):
         stored_counts = services.database.counts(record.id, lesion)
         unchanged = [0] * component_tree.LEVELS
@@ -104,7 +104,7 @@ def regions(
         require_lesion(record, lesion)
     if threshold is not None:
         level = maps.level(threshold, "png")
-    codes = [lesion] if lesion is not None else list(record.predicted.lesions)
+    codes = [lesion] if lesion is not None else list(record.lesions)
     entries = [entry for code in codes for entry in services.measures.regions(record, code, level, layer)]
     if sort != "id":
         entries = region_list.sort(entries, sort, descending=order == "desc")

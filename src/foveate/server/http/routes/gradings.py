@@ -81,10 +81,10 @@ def _starting_masks(services: Service, graded: GradedCopies, source: str) -> Map
     """Return lesion -> the mask that an adjudicator begins with."""
     record, corrections = graded.record, services.corrections
     if source == "model":
-        return {lesion: corrections.model_mask(record, lesion) for lesion in record.predicted.lesions}
+        return {lesion: corrections.model_mask(record, lesion) for lesion in record.lesions}
     return {
         lesion: starting_mask({name: corrections.mask(copy, lesion) for name, copy in graded.copies}, source)
-        for lesion in record.predicted.lesions
+        for lesion in record.lesions
     }
 
 
@@ -123,7 +123,7 @@ def summary_csv(services: Services, batch: BatchId = None) -> Response:
 def _open_records(services: Service, identifiers: list[str]) -> Iterator[tuple[Record, list[Grading]]]:
     """Yield the photographs whose gradings anyone may see, with these; those deleted meanwhile are left out.
 
-    The gradings are read once: somebody may begin another one at any moment, which nobody may see yet.
+    The gradings are read once: somebody may be done, or delete one, at any moment.
     """
     for identifier in identifiers:
         record = services.database.get(identifier)

@@ -124,10 +124,10 @@ def stack(
             return _image_response(tile, "image/png")
         layers = [
             services.corrections.layer(record, lesion).corrected if lesion in changed else None
-            for lesion in record.predicted.lesions
+            for lesion in record.lesions
         ]
         return _image_response(tiles.restack(tile, layers, *place), "image/png")
-    layers = [_pyramid(services, record, lesion, layer) for lesion in record.predicted.lesions]
+    layers = [_pyramid(services, record, lesion, layer) for lesion in record.lesions]
     if layer.startswith("reference-") and not any(content is not None for content in layers):
         raise errors.not_found("reference mask")
     sizes = tiles.levels((record.height, record.width))
