@@ -258,6 +258,7 @@ def test_outlines_are_not_shown_while_another_grader_is_at_work_and_then_as_they
         at = f"{address}/api/photographs/{ann}"
         gradings = f"{address}/api/photographs/{identifier}/gradings"
         dan = request.post(gradings, data={"grader": "Dan"}).json()["id"]
+        carol.evaluate("() => foveate.state.emit('document')")  # as after any change of the photograph
         carol.locator("#grading", has_text="Dan (under way)").wait_for()
         tiny_page.until_drawn(carol)
         under_way = (sum(carol.evaluate(GRADER_PIXELS)), carol.evaluate(tiny_page.COUNT_PIXELS))
@@ -266,6 +267,7 @@ def test_outlines_are_not_shown_while_another_grader_is_at_work_and_then_as_they
         assert request.post(f"{at}/corrections/strokes", data=stroke).ok
         for copy in (ann, dan):
             assert request.put(f"{address}/api/photographs/{copy}/grading", data={"done": True}).ok
+        carol.evaluate("() => foveate.state.emit('document')")
         carol.locator("#adjudicate").wait_for()
         tiny_page.until_drawn(carol)
         after = carol.evaluate(GRADER_PIXELS)
