@@ -356,6 +356,7 @@ def test_a_rejected_region_disappears_returns_with_undo_and_is_kept_after_a_relo
     opened.locator("#regions [role=option]").first.click()
     opened.keyboard.press("0")
     edit(opened, lambda: opened.keyboard.press("x"))
+    opened.keyboard.press("0")  # it has moved to the next region
     opened.keyboard.press("2")
     fewer, pixels_after = number(opened, "#count-EX"), drawn_pixels(opened)
     edit(opened, lambda: opened.keyboard.press("z"))
@@ -370,6 +371,24 @@ def test_a_rejected_region_disappears_returns_with_undo_and_is_kept_after_a_relo
     assert "Rejected · 1" in opened.locator("#regions-footer").inner_text()
     assert accessibility_problems(opened) == []
     assert opened.evaluate("() => foveate.state.view?.corrections.authors") == ["AB"]
+
+
+def test_the_region_after_a_rejected_one_is_shown_before_it_can_be_rejected(opened):
+    opened.locator("#regions [role=option]").first.click()
+    until_drawn(opened)
+    opened.evaluate("() => foveate.state.set({activeLesion: foveate.state.lesions.at(-1).code}, 'tool')")
+    first, second = opened.locator("#regions .code").all_inner_texts()[:2]
+    edit(opened, lambda: opened.keyboard.press("x"))
+    until_drawn(opened)
+
+    shown = opened.evaluate(f"{VIEW} ({{...view.region, active: foveate.state.activeLesion}}) }}")
+    placement, box = opened.evaluate("() => foveate.viewer.placement()"), shown["box"]
+    assert first != second
+    assert opened.locator("#regions [aria-selected=true] .code").inner_text().split()[0] == second.split()[0]
+    assert shown["active"] == shown["lesion"]
+    for size, start, axis in (("width", "x", "x"), ("height", "y", "y")):
+        middle = (placement[size] / 2 - placement[start]) / placement["scale"]
+        assert middle == pytest.approx(box[axis] + box[size] / 2, abs=2)
 
 
 def test_the_photograph_says_which_lesion_the_brush_paints(opened):
@@ -616,6 +635,47 @@ def test_a_spacing_that_is_no_number_is_named_and_the_stored_one_stays(opened):
     assert "PATCH" not in sent
     assert opened.locator("#spacing").input_value() == "0.0052"
     assert opened.evaluate("() => foveate.state.photograph.spacing_mm") == 0.0052
+
+
+def test_a_spacing_that_is_refused_leaves_areas_and_field_as_they_are_stored(opened):
+    opened.locator("#measure-section summary").click()
+    figures = "#regions .figure:nth-child(3)"
+    opened.fill("#spacing", "0.01")
+    opened.press("#spacing", "Tab")
+    at_once = opened.locator(figures).first.inner_text()
+    until(opened, "() => foveate.isIdle() && foveate.state.view?.spacing === 0.01")
+    opened.fill("#spacing", "7")
+    opened.press("#spacing", "Tab")
+    until(opened, "() => document.getElementById('message').textContent.startsWith('Not saved')")
+    until(opened, "() => foveate.isIdle()")
+
+    assert at_once.endswith("mm²")
+    assert opened.locator(figures).first.inner_text() == at_once
+    assert opened.locator("#spacing").input_value() == "0.01"
+
+
+def test_a_moving_threshold_asks_for_the_fields_of_the_grid_once(opened):
+    opened.keyboard.press("g")
+    until(opened, "() => document.querySelectorAll('#grid-table tbody tr').length === 10")
+    until(opened, "() => foveate.isIdle()")
+    asked = []
+    opened.on("request", lambda request: asked.append(request.url) if request.url.endswith("/grid") else None)
+    opened.evaluate("""() => {
+      const slider = document.getElementById("level-EX");
+      for (let level = 60; level < 100; level++) {
+        slider.value = level;
+        slider.dispatchEvent(new Event("input"));
+      }
+      for (let share = 0.2; share < 1; share += 0.05) foveate.state.draw("EX", {opacity: share});
+      document.getElementById("shown-MA").click();
+    }""")
+    columns = opened.locator("#grid-table thead th").count()
+    until(opened, "() => foveate.isIdle() && foveate.state.photograph.result.lesions.EX.level === 99")
+    opened.wait_for_timeout(300)
+    opened.locator("#shown-MA").check()
+
+    assert columns == opened.locator("#grid-table thead th").count() - 1
+    assert len(asked) == 1
 
 
 def test_a_new_grid_lies_where_the_program_places_it_and_says_so(opened):
@@ -881,12 +941,16 @@ def test_every_control_is_reached_by_tab_and_shows_its_focus(opened):
 
 
 def test_every_key_of_the_help_is_documented_and_keys_can_be_switched_off(opened):
+    opened.keyboard.press("Shift+1")
+    active = opened.evaluate("() => foveate.state.activeLesion")
     opened.keyboard.press("?")
     keys = set(opened.locator("#bindings kbd").all_inner_texts())
     opened.locator("#keys-enabled").uncheck()
     opened.keyboard.press("Escape")
     opened.keyboard.press("h")
+    opened.keyboard.press("Shift+2")
     hidden_while_off = opened.evaluate("() => foveate.state.hidden")
+    active_while_off = opened.evaluate("() => foveate.state.activeLesion")
     opened.keyboard.press("?")
     opened.locator("#keys-enabled").check()
     opened.keyboard.press("Escape")
@@ -895,6 +959,7 @@ def test_every_key_of_the_help_is_documented_and_keys_can_be_switched_off(opened
     page = (Path(__file__).parents[1] / "docs" / "viewer.md").read_text()
     assert keys - {"?", "…"} <= {key for quoted in re.findall(r"`([^`]+)`", page) for key in quoted.split()}
     assert not hidden_while_off
+    assert active_while_off == active
     assert opened.evaluate("() => foveate.state.hidden")
 
 

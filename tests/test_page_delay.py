@@ -737,23 +737,28 @@ def test_a_click_reaches_what_was_pressed_although_it_is_drawn_anew_meanwhile(op
     until(page, "() => foveate.state.view.region !== null")
 
 
-def test_the_files_of_a_batch_wait_for_what_is_pending_of_any_photograph(opened, address):
+@pytest.mark.parametrize("link", ["#batch", ".batch-download"])
+def test_the_files_of_a_batch_wait_for_what_is_pending_of_any_photograph(opened, address, link):
     page, identifiers = opened
     batch = page.request.post(f"{address}/api/batches", data={"name": "waits"}).json()["id"]
     for identifier in identifiers:
         change(page, address, identifier, {"batch": batch})
-    held, asked = Held(page, "**/photographs/*", "PATCH"), []
+    held = Held(page, "**/photographs/*", "PATCH")
     page.keyboard.press("t")  # which opens the next one
     held.wait()
     until_open(page, identifiers[1])
-    page.on("request", lambda request: asked.append(request.url))
-    page.locator("#batch").click()
+    page.evaluate("""() => {
+      window.followed = [];
+      window.addEventListener("click", (event) => window.followed.push(!event.defaultPrevented));
+    }""")
+    page.locator(link).click()
     page.wait_for_timeout(500)
-    early = [url for url in asked if url.endswith("/download")]
+    early = page.evaluate("() => window.followed")
     with page.expect_download() as download:
         held.release()
 
-    assert early == []
+    assert early == [False]
+    assert page.evaluate("() => window.followed") == [False, True]
     assert download.value.url.endswith(f"/api/batches/{batch}/download")
 
 
@@ -901,6 +906,149 @@ def test_of_one_threshold_that_two_tabs_moved_the_first_stays_and_the_second_tab
     assert again == said
     assert shown == [90, "theirs"]
     assert painted(page, address, a)["EX"] > 0
+
+
+def test_a_note_of_another_window_is_shown_in_the_field_that_has_the_focus_and_is_added_to(opened, address):
+    page, (a, _, _) = opened
+    page.fill("#note", "mine")
+    until_on_server(page, address, a, lambda told: told["note"] == "mine")
+    settle(page)
+    change(page, address, a, {"note": "theirs"})
+    shown = page.locator("#note").input_value()
+    page.keyboard.press("Control+End")
+    page.keyboard.type("!")
+    until_on_server(page, address, a, lambda told: told["note"] == "theirs!")
+
+    assert shown == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("field", "mine", "theirs"), [("note", "mine", "theirs"), ("spacing_mm", "0.006", 0.005)]
+)
+def test_what_waits_to_be_saved_does_not_overwrite_what_another_window_saved_first(
+    opened, address, field, mine, theirs
+):
+    page, (a, _, _) = opened
+    page.locator("#measure-section summary").click()
+    busy = {"status": 503, "headers": {"Retry-After": "3"}, "json": {"error": {"message": "it is busy"}}}
+    refused = []
+
+    def refuse_once(route):
+        if route.request.method != "PATCH" or refused:
+            return route.fallback()
+        refused.append(route)
+        return route.fulfill(**busy)
+
+    page.route(f"**/photographs/{a}", refuse_once)
+    field_id = f"#{field.removesuffix('_mm')}"
+    page.fill(field_id, mine)
+    page.press(field_id, "Tab")
+    until(page, "() => document.getElementById('save-status').textContent.includes('Not saved yet')")
+    change(page, address, a, {field: theirs})  # of which the page is told before it tries again
+    until(page, "() => document.getElementById('message').textContent.includes('in another window')")
+    settle(page)
+
+    assert len(refused) == 1
+    assert on_server(page, address, a)[field] == theirs
+    assert page.locator(field_id).input_value() == str(theirs)
+
+
+def test_a_spacing_that_is_typed_while_another_window_sets_it_does_not_overwrite_it(opened, address):
+    page, (a, _, _) = opened
+    page.locator("#measure-section summary").click()
+    page.locator("#spacing").focus()
+    page.keyboard.type("0.00")
+    change(page, address, a, {"spacing_mm": 0.005})
+    typed, area = page.locator("#spacing").input_value(), page.locator("#regions .figure").first.inner_text()
+    page.keyboard.type("6")
+    page.keyboard.press("Tab")
+    until(
+        page, "() => document.getElementById('message').textContent.includes('The pixel spacing was changed')"
+    )
+    settle(page)
+
+    assert typed == "0.00"
+    assert area.endswith("mm²")
+    assert on_server(page, address, a)["spacing_mm"] == 0.005
+    assert page.locator("#spacing").input_value() == "0.005"
+
+
+def until_grid(page, grid):
+    """Wait until the fovea of a grid is drawn at its place."""
+    until(page, FOVEA_LIES_AT, [grid["fovea"]["x"], grid["fovea"]["y"]])
+
+
+FOVEA_LIES_AT = """([x, y]) => {
+  const handle = document.querySelector("#annotations .handle.fovea"), place = foveate.viewer.placement();
+  if (!handle) return false;
+  const [left, top] = [handle.cx.baseVal.value - place.x, handle.cy.baseVal.value - place.y];
+  return Math.hypot(left / place.scale - x, top / place.scale - y) < 0.2;
+}"""
+
+
+def hold_fovea(page, right):
+    """Press the fovea of the grid and move it to the right, without releasing it."""
+    box = page.locator("#annotations .handle.fovea").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + right, y, steps=3)
+
+
+GRIDS = [{"fovea": {"x": x, "y": 100}, "disc": {"x": 200, "y": 110}} for x in (80, 120)]
+
+
+def test_the_grid_and_its_table_are_those_that_another_window_saved(opened, address):
+    page, (a, _, _) = opened
+    change(page, address, a, {"grid": GRIDS[0]})
+    page.keyboard.press("g")
+    until_grid(page, GRIDS[0])
+    settle(page)
+    with page.expect_response("**/grid"):
+        change(page, address, a, {"grid": GRIDS[1]})
+    until_grid(page, GRIDS[1])
+    hold_fovea(page, 30)
+    change(page, address, a, {"grid": GRIDS[0]})  # during the drag
+    page.mouse.up()
+    until(page, "() => document.getElementById('message').textContent.includes('grid was changed meanwhile')")
+    until_grid(page, GRIDS[0])
+    settle(page)
+
+    assert on_server(page, address, a)["grid"] == GRIDS[0]
+
+
+def test_a_grid_that_is_refused_is_drawn_where_it_is_stored(opened, address):
+    page, (a, _, _) = opened
+    change(page, address, a, {"grid": GRIDS[0]})
+    cut_off(page, a)
+    page.keyboard.press("g")
+    until_grid(page, GRIDS[0])
+    until(page, "() => foveate.isIdle()")
+    page.request.patch(f"{address}/api/photographs/{a}", data={"grid": GRIDS[1]})  # unseen
+    hold_fovea(page, 30)
+    page.mouse.up()
+    until(page, "() => document.getElementById('message').textContent.includes('in another window')")
+    until_grid(page, GRIDS[1])
+
+    assert on_server(page, address, a)["grid"] == GRIDS[1]
+
+
+def test_a_photograph_that_is_deleted_elsewhere_while_it_is_painted_is_named(opened, address):
+    page, (a, b, _) = opened
+    page.keyboard.press("b")
+    left, top = on_screen(page, 20, 20)
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(left + 9, top)
+    page.request.delete(f"{address}/api/photographs/{a}")
+    until_open(page, b)
+    page.mouse.move(left + 20, top)
+    page.mouse.up()
+    settle(page)
+
+    assert page.locator("#message").inner_text() == "a was deleted in another window; b is open now."
+    assert page.evaluate("() => foveate.state.tool") == "move"
+    assert on_server(page, address, f"{b}/corrections")["edits"] == 0
 
 
 def test_ones_own_change_whose_answer_was_lost_is_no_change_of_another_tab(opened, address):

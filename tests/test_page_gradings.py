@@ -242,6 +242,42 @@ def test_whoever_decides_sees_what_each_grader_left(address):
         assert carol.locator("#graders input:checked").count() == 1  # when all is decided, it is seen alone
 
 
+def test_outlines_are_not_shown_while_another_grader_is_at_work_and_then_as_they_are(address):
+    with tiny_page.chromium() as browser:
+        request = browser.new_context().request
+        identifier = graded_by_two(request, address)
+        carol = open_as(browser, address, identifier, "Carol")
+        carol.locator("#adjudicate").wait_for()
+        tiny_page.until_drawn(carol)
+        before = carol.evaluate(GRADER_PIXELS)
+        ann = next(
+            grading["photograph"]
+            for grading in request.get(f"{address}/api/photographs/{identifier}/gradings").json()["gradings"]
+            if grading["grader"] == "Ann"
+        )
+        at = f"{address}/api/photographs/{ann}"
+        gradings = f"{address}/api/photographs/{identifier}/gradings"
+        dan = request.post(gradings, data={"grader": "Dan"}).json()["id"]
+        carol.evaluate("() => foveate.state.emit('document')")  # as after any change of the photograph
+        carol.locator("#grading", has_text="Dan (under way)").wait_for()
+        tiny_page.until_drawn(carol)
+        under_way = (sum(carol.evaluate(GRADER_PIXELS)), carol.evaluate(tiny_page.COUNT_PIXELS))
+        assert request.put(f"{at}/grading", data={"done": False}).ok
+        stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5], [200.5, 60.5]]}
+        assert request.post(f"{at}/corrections/strokes", data=stroke).ok
+        for copy in (ann, dan):
+            assert request.put(f"{address}/api/photographs/{copy}/grading", data={"done": True}).ok
+        carol.evaluate("() => foveate.state.emit('document')")
+        carol.locator("#adjudicate").wait_for()
+        tiny_page.until_drawn(carol)
+        after = carol.evaluate(GRADER_PIXELS)
+
+    assert under_way[0] == 0
+    assert under_way[1] > 0
+    assert after[0] > before[0] > 0
+    assert after[1] == before[1] > 0
+
+
 def test_the_second_graders_line_is_broken(browser, address):
     page = browser.new_page()
     page.goto(address)

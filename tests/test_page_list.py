@@ -231,6 +231,76 @@ def test_selected_photographs_are_one_download(dropped):
     assert [row.split(",")[0] for row in table[1:]] == ["a_OD", "c"]
 
 
+def test_after_a_deletion_by_key_the_focus_is_on_the_next_row(dropped, address):
+    dropped.locator("#photographs .open-button").nth(1).focus()
+    dropped.keyboard.press("Delete")
+    dropped.locator("#confirm-yes").click()
+    until(dropped, f"() => {NAMES} === 'a_OD,c'")
+    focused = dropped.evaluate("() => document.activeElement.querySelector('.name')?.textContent")
+    dropped.keyboard.press("Delete")
+    question = dropped.locator("#confirm-text").inner_text()
+    dropped.keyboard.press("Escape")
+    until_on_server(dropped, address, lambda known: set(known) == {"a_OD", "c"})
+
+    assert focused == "c"
+    assert question.startswith("Delete c,")
+
+
+def test_the_delete_key_rejects_no_region(dropped):
+    dropped.keyboard.press("j")
+    until(dropped, "() => foveate.state.view.region")
+    dropped.locator("#osd").focus()
+    dropped.keyboard.press("Delete")
+    dropped.wait_for_timeout(300)
+
+    assert dropped.evaluate("() => foveate.state.view.corrections.edits") == 0
+
+
+DROP_FOLDER = """async (paths) => {
+  const folder = (path) => {
+    const names = [...new Set(paths.filter((file) => file.startsWith(`${path}/`)).map(
+      (file) => file.slice(path.length + 1).split("/")[0]))];
+    const parts = [names.map((name) => entry(`${path}/${name}`)), []];
+    const createReader = () => ({readEntries: (take) => take(parts.shift())});
+    return {isFile: false, fullPath: path, createReader};
+  };
+  const entry = (path) => paths.includes(path)
+    ? {isFile: true, fullPath: path, file: (take) => take(new File(["x"], path.split("/").at(-1)))}
+    : folder(path);
+  const drop = new Event("drop", {bubbles: true, cancelable: true});
+  drop.dataTransfer = {types: ["Files"], items: [{webkitGetAsEntry: () => folder("/eyes")}]};
+  document.body.dispatchEvent(drop);
+}"""
+"""What a browser does when a folder is dropped."""
+
+
+@pytest.mark.parametrize("how", ["dropped", "chosen"])
+def test_a_folder_is_uploaded_by_name_folder_by_folder(browser, address, tmp_path, how):
+    names_on_disk = ["10.png", "right/9.png", "left/2.png", "right/1.png", "9.png", "left/8.png"]
+    paths = [f"eyes/{name}" for name in names_on_disk]
+    for path in paths:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    names = []
+
+    def refuse(route):
+        names.append(route.request.headers["foveate-name"])
+        route.fulfill(status=422, json={"error": {"code": "unreadable", "message": "It is no photograph."}})
+
+    def prepare(page):
+        page.route(re.compile(r"/api/photographs\?batch="), refuse)
+
+    with new_page(browser, address, prepare) as page:
+        if how == "dropped":
+            page.evaluate(DROP_FOLDER, [f"/{path}" for path in paths])
+        else:
+            page.set_input_files("#folder", tmp_path / "eyes")
+        until(page, "() => document.querySelectorAll('#uploads li.failed').length === 6")
+
+    assert names == ["9.png", "10.png", "2.png", "8.png", "1.png", "9.png"]
+
+
 # ---- the report of a batch ----
 
 
@@ -292,6 +362,19 @@ def test_the_eye_is_that_of_the_name_and_eye_and_note_are_saved(dropped, address
     until(dropped, "() => document.querySelector('#photographs li.open .note-mark')")
     dropped.fill("#list-search", "may")
     until(dropped, f"() => {NAMES} === 'a_OD'")
+
+
+def test_a_time_has_its_date_unless_it_is_of_today(dropped):
+    today, earlier = dropped.evaluate(
+        """async () => {
+          const {formatTime} = await import("/page/js/format.js");
+          return [new Date(), new Date(2025, 4, 7, 14, 5)].map(formatTime);
+        }"""
+    )
+
+    assert re.fullmatch(r"\d\d:\d\d", today)
+    assert "2025" in earlier
+    assert earlier.endswith("14:05")
 
 
 # ---- what a row says ----
@@ -397,6 +480,16 @@ OVERLAPS = """() => [...document.querySelectorAll("#photographs li[data-id]")].f
   }).map((shown) => shown.textContent);
 })"""
 """Which texts of the rows lie under the button that deletes."""
+
+
+@pytest.mark.parametrize("width", [1440, 1168, 1122])
+def test_the_button_that_selects_stands_beside_order_and_filter(dropped, width):
+    dropped.set_viewport_size({"width": width, "height": 844})
+    places = dropped.locator("#list-order, #list-filter, #select").evaluate_all(
+        "(parts) => parts.map(({offsetTop, offsetHeight}) => offsetTop + offsetHeight / 2)"
+    )
+
+    assert max(places) - min(places) < 4
 
 
 @pytest.mark.parametrize(("width", "has_touch"), [(1440, False), (768, True), (390, True)])

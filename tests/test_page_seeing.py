@@ -198,6 +198,32 @@ def test_the_loupe_follows_the_pointer_and_shows_the_photograph_larger(page):
     assert page.locator("#loupe").is_hidden()
 
 
+def test_the_loupe_and_the_position_follow_what_moves_under_a_pointer_at_rest(page, submitted):
+    position, glass = (
+        page.locator("#pointer-position"),
+        "() => document.querySelector('#loupe canvas').toDataURL()",
+    )
+    x, y = on_screen(page, 120, 130)
+    page.mouse.move(x, y)
+    page.keyboard.press("l")
+    for key in ("+", "ArrowLeft", "0", "n"):
+        page.keyboard.press(key)
+        until_drawn(page)
+        page.wait_for_timeout(500)  # until the glass is drawn
+        at_rest = (position.inner_text(), page.evaluate(glass), page.locator("#loupe").is_visible())
+        page.mouse.move(x + 9, y)
+        page.mouse.move(x, y)
+        page.wait_for_timeout(500)
+        moved = (position.inner_text(), page.evaluate(glass), page.locator("#loupe").is_visible())
+
+        assert at_rest == moved, key
+        assert moved[2]
+    opened = page.evaluate("() => foveate.state.photograph.id")
+    page.keyboard.press("l")
+
+    assert opened == submitted[1]
+
+
 # ---- two visits ----
 
 
@@ -404,3 +430,41 @@ def test_beside_a_pen_which_paints_a_finger_moves_the_photograph(page):
     until(page, "() => foveate.isIdle() && !foveate.state.view.corrections.can_undo")
 
     assert moved == pytest.approx(40, abs=1)
+
+
+def test_a_hand_beside_the_pen_neither_ends_nor_moves_its_stroke(page):
+    page.keyboard.press("b")
+    x, y = on_screen(page, 128, 128)
+    with page.expect_request("**/strokes") as sent:
+        moved = page.evaluate(
+            """([x, y]) => {
+              const canvas = document.getElementById("layer-canvas");
+              canvas.setPointerCapture = () => {};
+              const send = (type, pointerType, pointerId, right) => {
+                const at = {clientX: x + right, clientY: y, button: 0, bubbles: true};
+                canvas.dispatchEvent(new PointerEvent(type, {pointerType, pointerId, ...at}));
+              };
+              const before = foveate.viewer.placement();
+              send("pointerdown", "touch", 2, 60);
+              send("pointerdown", "pen", 1, 0);
+              for (let right = 2; right <= 10; right += 2) send("pointermove", "pen", 1, right);
+              send("pointercancel", "touch", 2, 60);
+              send("pointerdown", "touch", 3, 70);
+              for (let right = 12; right <= 20; right += 2) {
+                send("pointermove", "pen", 1, right);
+                send("pointermove", "touch", 3, 70 + right);
+              }
+              send("pointerup", "touch", 3, 90);
+              send("pointermove", "pen", 1, 22);
+              send("pointerup", "pen", 1, 22);
+              const after = foveate.viewer.placement();
+              return Math.hypot(after.x - before.x, after.y - before.y);
+            }""",
+            [x, y],
+        )
+    until(page, "() => foveate.state.view.corrections.edits === 1 && foveate.isIdle()")
+    page.keyboard.press("z")
+    until(page, "() => foveate.isIdle() && !foveate.state.view.corrections.can_undo")
+
+    assert len(sent.value.post_data_json["points"]) == 12
+    assert moved == 0

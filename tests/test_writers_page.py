@@ -291,3 +291,79 @@ def test_every_file_that_the_page_links_to_exists(tmp_path):
             stem = unquote(link.removeprefix("page/").removesuffix(".js"), errors="surrogateescape")
             for path in (f"page/{stem}_photo.jpg", f"regions/{stem}.csv", f"regions/{stem}.json"):
                 assert (tmp_path / path).is_file()
+
+
+# ---- in a browser ----
+
+SITE = "http://page.invalid/"
+
+ONE_PIXEL = [1, 1, 120.0, 90.0, 120, 90, 1, 1, 0.9, 0.9, [[120, 90]]]
+
+
+@pytest.fixture
+def shown():
+    """Yield a page with the first of two photographs; the picture of the second one never arrives."""
+    pytest.importorskip("playwright")
+    import tiny_page
+
+    if tiny_page.CHROMIUM is None:
+        pytest.skip("needs chromium")
+    lesion = {"code": "EX", "name": "hard exudates", "colour": "#009e73", "style": "line", "threshold": 0.5}
+    values = {"width": 240, "height": 180, "spacing": None, "field": [0, 0, 240, 180], "quality": []}
+    values["lesions"] = [lesion | {"count": 1, "area": "0.01 %", "regions": [ONE_PIXEL]}]
+    picture = cv2.imencode(".jpg", np.full((180, 240, 3), (0, 0, 200), np.uint8))[1].tobytes()
+    answers = {"": ("text/html", index([row("a"), row("b")])), "page/a_photo.jpg": ("image/jpeg", picture)}
+    for name in "ab":
+        script = f"foveate(document.currentScript, {json.dumps(values | {'name': name})})"
+        answers[f"page/{name}.js"] = ("text/javascript", script)
+
+    def answer(route):
+        path = route.request.url.removeprefix(SITE).split("#")[0]
+        if path in answers:
+            content_type, body = answers[path]
+            route.fulfill(content_type=content_type, body=body)
+
+    with tiny_page.chromium() as browser:
+        page = browser.new_page(viewport=tiny_page.DESKTOP)
+        page.route("**/*", answer)
+        page.goto(SITE, wait_until="commit")
+        page.locator("#regions tbody button").wait_for()
+        tiny_page.until(page, f"() => {PICTURES}.every(({{naturalWidth}}) => naturalWidth)")
+        yield page
+
+
+PICTURES = "[...document.querySelectorAll('.pane img')]"
+
+
+def test_the_picture_of_a_photograph_that_is_left_is_not_shown_under_the_name_of_the_next(shown):
+    shown.locator("#next").click()
+    shown.locator("#photograph-name", has_text="b").wait_for()
+    shown.locator("#regions tbody button").wait_for()  # its outlines are there
+
+    assert shown.evaluate(f"() => {PICTURES}.map(({{naturalWidth}}) => naturalWidth)") == [0, 0]
+
+
+def test_a_region_of_one_pixel_is_marked_at_any_scale(shown):
+    shown.locator("#regions tbody button").click()
+    marked = []
+    for _ in range(12):
+        shown.wait_for_timeout(100)
+        marked.append(
+            (int(shown.locator("#zoom").inner_text().removesuffix(" %")), shown.evaluate(GREEN_PIXELS))
+        )
+        shown.locator("#in").click()
+
+    assert marked[-1][0] > 1000
+    assert all(count for _, count in marked), marked
+
+
+GREEN_PIXELS = """() => {
+  const canvas = document.querySelectorAll(".pane canvas")[1];
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let pixels = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at + 3] && data[at] < 60 && data[at + 1] > 120) pixels++;
+  }
+  return pixels;
+}"""
+"""How many pixels have the colour of the lesion."""

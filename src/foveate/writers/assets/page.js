@@ -111,7 +111,10 @@
     get("photograph-name").textContent = nameOf(row);
     get("message").textContent = "";
     photograph = selected = null;
-    images.forEach((image) => { image.hidden = true; });
+    images.forEach((image) => {
+      image.hidden = true;
+      image.removeAttribute("src"); // else it is shown until the next picture has been loaded
+    });
     redraw();
     updatePosition();
     const path = row.querySelector("[data-show]").dataset.show;
@@ -378,7 +381,8 @@
   }
   function ring(layer, region, px) {
     const [, , , , left, top, width, height] = region;
-    if (Math.max(width, height) >= RINGS[layer.style] * px) return null;
+    const isPoint = region[10][0].length === 2; // the outline of a pixel, which no line shows
+    if (!isPoint && Math.max(width, height) >= RINGS[layer.style] * px) return null;
     const path = new Path2D();
     path.arc(left + width / 2, top + height / 2, Math.max(Math.hypot(width, height) / 2 + 2 * px, 3.5 * px), 0, 7);
     return path;

@@ -1,6 +1,6 @@
 // What a person states about the open photograph: which eye it shows, and a note.
 //
-// Knows:   both fields, and that a note is saved when typing pauses.
+// Knows:   both fields, that a note is saved when typing pauses, and that the state has what is typed at once.
 // Ignores: how they are stored.
 
 import { byId, radioGroup } from "./dom.js";
@@ -22,8 +22,16 @@ export function createAboutPanel(state, outbox) {
     const { photograph } = state;
     byId("about-section").hidden = !photograph;
     selectEye(photograph?.eye ?? "");
-    if (document.activeElement !== note) note.value = photograph?.note ?? "";
+    showNote(photograph?.note ?? "");
     fit();
+  }
+
+  /** Show a note that was changed in another window, also while the field has the focus; the caret stays. */
+  function showNote(text) {
+    if (note.value === text) return;
+    const { selectionStart, selectionEnd } = note;
+    note.value = text;
+    if (document.activeElement === note) note.setSelectionRange(selectionStart, selectionEnd);
   }
 
   /** Make the field as high as the note, up to six lines. */

@@ -70,7 +70,7 @@ export function keyBindings(parts) {
       text: "Accept the selected region",
       action: () => regions.giveVerdict("accepted"),
     },
-    { keys: ["x", "Delete"], label: "X", text: "Reject it", action: () => regions.giveVerdict("rejected") },
+    { keys: ["x"], label: "X", text: "Reject it", action: () => regions.giveVerdict("rejected") },
     {
       keys: ["q"],
       label: "Q",

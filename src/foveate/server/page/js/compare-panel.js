@@ -4,7 +4,7 @@
 // Ignores: how true, false and missed pixels are drawn on the photograph.
 
 import * as api from "./api.js";
-import { byId, element } from "./dom.js";
+import { byId, element, latest } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { confirmAction, showFailure, showMessage } from "./messages.js";
 import { FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE } from "./raster.js";
@@ -119,7 +119,7 @@ export function createComparePanel(state, outbox) {
   }
 
   /** Compare the open photograph with masks; null for none. */
-  async function choose(reference) {
+  const choose = latest(async (signal, reference) => {
     const { view } = state;
     selector.value = reference || "";
     deleteButton.hidden = legend.hidden = !reference;
@@ -128,14 +128,14 @@ export function createComparePanel(state, outbox) {
     renderAgreement();
     if (!reference) return;
     try {
-      const loaded = await api.getAgreement(view.id, reference, view.signal);
-      if (view !== state.view || view.reference !== reference) return;
+      const loaded = await api.getAgreement(view.id, reference, signal);
+      if (signal.aborted) return;
       agreement = loaded;
       renderAgreement();
     } catch (error) {
       showFailure(error);
     }
-  }
+  });
 
   function renderAgreement() {
     if (!agreement) return figures.replaceChildren();

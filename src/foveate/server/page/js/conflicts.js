@@ -11,22 +11,33 @@ const NAMES = {
   batch: "The batch",
 };
 
-const isSame = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null);
+/** Return whether two values of a field are equal; a field that is missing is null. */
+export const isSame = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null);
+
+const levelOf = ({ result }, code) => result?.lesions[code]?.level;
+
+/** Return the values of some fields in a photograph: {reviewed, …, levels: {code: level}}. */
+export function valuesOf(photograph, { levels = {}, ...others }) {
+  return {
+    ...Object.fromEntries(Object.keys(others).map((name) => [name, photograph[name]])),
+    levels: Object.fromEntries(Object.keys(levels).map((code) => [code, levelOf(photograph, code)])),
+  };
+}
 
 /**
  * Return those of some fields that somebody else has set: {reviewed, …, levels: {code: level}}.
  *
- * base: the photograph as this page knew it. present: as it is. sent: the fields that this page set itself.
+ * base: the values of the fields when they were changed here. present: the photograph as it is. sent: the fields that
+ * this page set itself.
  */
 export function changedElsewhere(base, present, fields, sent = {}) {
   const isChanged = (was, is, own) => !isSame(was, is) && !isSame(is, own);
   const { levels = {}, ...others } = fields;
-  const level = ({ result }, code) => result?.lesions[code]?.level;
   const changed = Object.entries(others).filter(
     ([name]) => name !== "reviewer" && isChanged(base[name], present[name], sent[name]),
   );
   const moved = Object.entries(levels).filter(([code]) =>
-    isChanged(level(base, code), level(present, code), sent.levels?.[code]),
+    isChanged(base.levels?.[code], levelOf(present, code), sent.levels?.[code]),
   );
   return { ...Object.fromEntries(changed), ...(moved.length ? { levels: Object.fromEntries(moved) } : {}) };
 }

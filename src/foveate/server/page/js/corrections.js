@@ -6,10 +6,9 @@
 
 import * as api from "./api.js";
 import { byId } from "./dom.js";
+import { formatTime } from "./format.js";
 import { confirmAction, showFailure, showMessage } from "./messages.js";
 import { AGAIN } from "./outbox.js";
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export function createCorrections(state, layers, outbox) {
   // photograph id -> {pending, revision, reloads, steps}: the number of pending edits, the revision after the
@@ -111,7 +110,7 @@ export function createCorrections(state, layers, outbox) {
   const lastEdit = (corrections) =>
     corrections?.last_edit
       ? [
-          `Saved ${clock.format(new Date(corrections.last_edit))}`,
+          `Saved ${formatTime(new Date(corrections.last_edit))}`,
           ...corrections.authors.map((author) => author || "no name given"),
         ].join(" · ")
       : "";

@@ -119,4 +119,17 @@ export function debounce(milliseconds, act) {
   };
 }
 
+/**
+ * Return a function that calls `act(signal, ...values)`; the next call aborts the signal: what the earlier one waits
+ * for is superseded.
+ */
+export function latest(act) {
+  let controller = null;
+  return (...values) => {
+    controller?.abort();
+    controller = new AbortController();
+    return act(controller.signal, ...values);
+  };
+}
+
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

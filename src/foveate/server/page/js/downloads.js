@@ -113,10 +113,7 @@ export function createDownloads(state, outbox, corrections) {
 
   const batchReports = createBatchReports({
     onChange: () => render(),
-    async beforeStart() {
-      outbox.flush();
-      await outbox.settled();
-    },
+    beforeStart: () => outbox.save(),
   });
 
   function render() {
@@ -138,7 +135,7 @@ export function createDownloads(state, outbox, corrections) {
           class: "button",
           href,
           title,
-          onclick: (event) => afterSaving(event, id),
+          onclick: (event) => outbox.followWhenSaved(event, id),
           ...attributes,
         },
         text,
@@ -154,7 +151,7 @@ export function createDownloads(state, outbox, corrections) {
       ),
       link("report", "Print the report", address.report(id), "One page: it opens in a new tab and is printed", {
         target: "_blank",
-        onclick: (event) => afterSaving(event, id, printPage),
+        onclick: (event) => outbox.followWhenSaved(event, id, printPage),
       }),
       link("report-pdf", "Report (PDF)", address.reportPdf(id), "The same page as a file, A4", file),
       link(
@@ -171,25 +168,12 @@ export function createDownloads(state, outbox, corrections) {
               "The whole batch (zip)",
               address.batch(batch),
               "All photographs that were added together",
-              { ...file, onclick: (event) => afterSaving(event) },
+              { ...file, onclick: (event) => outbox.followWhenSaved(event) },
             ),
             batchReports.controls(batch),
           ]
         : []),
     ];
-  }
-
-  /**
-   * Follow a link after all pending changes of a photograph, or of all without an id, have been saved: the server
-   * makes the file from its own state. follow(event): what else the link does; by default, it is left to the
-   * browser.
-   */
-  async function afterSaving(event, id, follow = () => {}) {
-    if (!outbox.hasPending(id)) return follow(event);
-    event.preventDefault();
-    outbox.flush(id);
-    await outbox.settled(id);
-    event.target.click();
   }
 
   state.on("photograph document corrections", render);

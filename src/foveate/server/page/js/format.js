@@ -1,9 +1,19 @@
-// Numbers, areas and lengths as text.
+// Numbers, areas, lengths and times as text.
 //
-// Knows:   pixels and, where the pixel spacing is known, millimetres.
+// Knows:   pixels and, where the pixel spacing is known, millimetres; the reader's own time.
 // Ignores: what is measured.
 
 const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+
+/** Format a date with its time: "28 Nov 2026, 22:50", in the reader's language. */
+export const formatDate = (date) => calendar.format(date);
+
+/** Format a time: "22:50" today, else with its date. */
+export const formatTime = (date) =>
+  (date.toDateString() === new Date().toDateString() ? clock : calendar).format(date);
 
 export const formatNumber = (value) => integer.format(value);
 

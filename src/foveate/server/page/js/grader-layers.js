@@ -4,6 +4,7 @@
 // Ignores: when gradings may be seen (the server says so), and how outlines are drawn (layers.js).
 
 import * as api from "./api.js";
+import { isSame } from "./conflicts.js";
 import { byId, element } from "./dom.js";
 import { createLayers } from "./layers.js";
 import { showFailure } from "./messages.js";
@@ -21,17 +22,19 @@ export function createGraderLayers(state, placement, worker) {
   const layers = []; // one for each grader, and as many as were ever needed
 
   /**
-   * Load what the graders of a view left: [{grader, photograph: id of their copy}]. Until somebody decides, they
-   * are seen without the photograph's own result; when all is decided, the decision is seen alone.
+   * Load what the graders of a view left: [{grader, done: time, photograph: id of their copy}]. Until somebody decides,
+   * they are seen without the photograph's own result; when all is decided, the decision is seen alone.
    */
-  async function load(view, gradings, isBegun) {
-    const known = gradings.map(({ grader }) => grader).join("\n");
-    if (view.graders?.map(({ grader }) => grader).join("\n") === known) return;
+  async function load(view, gradings, isBegun, signal) {
+    const versionOf = ({ grader, done }) => `${grader} ${done}`;
+    if (isSame(view.graders?.map(versionOf), gradings.map(versionOf))) return;
     try {
-      const copies = await Promise.all(gradings.map(({ photograph }) => api.getPhotograph(photograph, view.signal)));
+      const copies = await Promise.all(gradings.map(({ photograph }) => api.getPhotograph(photograph, signal)));
+      if (signal.aborted) return;
       const { reviewed } = view.photograph;
-      const graders = gradings.map(({ grader }, index) => ({
+      const graders = gradings.map(({ grader, done }, index) => ({
         grader,
+        done,
         copy: copies[index],
         shown: !reviewed,
         ...LINES[index % LINES.length],
@@ -40,6 +43,11 @@ export function createGraderLayers(state, placement, worker) {
     } catch (error) {
       showFailure(error, "The graders' outlines could not be read: ");
     }
+  }
+
+  /** Show a view's photograph without graders: one of them is at work again. */
+  function clear(view) {
+    if (view.graders) state.update(view, { graders: null, ownHidden: false }, "layers");
   }
 
   /** Return the controls that show and hide each grader's outlines; empty while they are not loaded. */
@@ -114,6 +122,7 @@ export function createGraderLayers(state, placement, worker) {
 
   return {
     load,
+    clear,
     controls,
     /** Place the outlines now: called with each frame of the photograph. */
     draw: () => layers.forEach((layer) => layer.draw()),

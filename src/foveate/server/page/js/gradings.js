@@ -4,7 +4,7 @@
 // Ignores: how a copy is corrected: it is a photograph like any other.
 
 import * as api from "./api.js";
-import { byId, element, setText, whenReleased } from "./dom.js";
+import { byId, element, latest, setText, whenReleased } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
 
 const SEPARATELY =
@@ -16,26 +16,28 @@ const GRADED_TWICE =
 /** graderLayers: what each grader left, over the photograph (grader-layers.js). */
 export function createGradings(state, outbox, loadList, graderLayers) {
   const panel = byId("grading");
-  let shown = 0; // counts calls of render: answers for earlier photographs are ignored
 
-  async function render() {
-    const number = ++shown;
+  const render = latest(async (signal) => {
     const { photograph, view, author } = state;
     if (!photograph?.result) return fill();
     if (photograph.grading) return fill(...ownGrading(photograph));
     if (!state.server?.double_grading) return fill();
     try {
-      const gradings = await api.listGradings(photograph.id, author, view.signal);
-      const show = (pairs) => number === shown && fill(...others(photograph, gradings, pairs));
-      if (!gradings.open) return show([]);
-      await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication));
+      const gradings = await api.listGradings(photograph.id, author, signal);
+      const show = (pairs) => signal.aborted || fill(...others(photograph, gradings, pairs));
+      if (signal.aborted) return;
+      if (!gradings.open) {
+        graderLayers.clear(view);
+        return show([]);
+      }
+      await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication), signal);
       show(null); // the agreement of large photographs takes seconds, their outlines do not
-      show((await api.getGradersAgreement(photograph.id, view.signal)).pairs);
+      show((await api.getGradersAgreement(photograph.id, signal)).pairs);
     } catch (error) {
-      if (number === shown) fill();
+      if (!signal.aborted) fill();
       showFailure(error, "The gradings could not be read: ");
     }
-  }
+  });
 
   const fill = (...content) => whenReleased(panel, () => panel.replaceChildren(...content));
 
@@ -117,8 +119,7 @@ export function createGradings(state, outbox, loadList, graderLayers) {
 
   const setDone = (id, done) =>
     act(async () => {
-      outbox.flush(id);
-      await outbox.settled(id);
+      await outbox.save(id);
       await api.setGradingDone(id, done);
       await loadList();
       render();

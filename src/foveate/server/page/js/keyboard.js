@@ -3,7 +3,7 @@
 // Knows:   how keys are named on different keyboards, and which elements keep their own keys.
 // Ignores: what an action does (bindings.js).
 //
-// Single keys can be switched off (WCAG 2.1.4): they disturb dictation and some screen readers.
+// Single keys, with or without Shift, can be switched off (WCAG 2.1.4): they disturb dictation and some screen readers.
 
 import { byId, element } from "./dom.js";
 import { readPreferences, savePreferences } from "./preferences.js";
@@ -27,7 +27,7 @@ export function bindKeys(bindings) {
     if (belongsToElement(event)) return;
     const name = keyName(event, actions);
     const action = actions.get(name);
-    if (!action || (!enabled.checked && name.length === 1 && name !== "?")) return;
+    if (!action || (!enabled.checked && isCharacter(name) && name !== "?")) return;
     event.preventDefault();
     action();
   });
@@ -68,6 +68,9 @@ function keyName(event, actions) {
   const name = nameOf(event.key, event);
   return actions.has(name) || !/^Digit\d$/.test(event.code) ? name : nameOf(event.code.at(-1), event);
 }
+
+/** Return whether a key types a character. */
+const isCharacter = (name) => /^(shift\+)?.$/.test(name);
 
 function nameOf(letter, { shiftKey, ctrlKey, metaKey }) {
   const key = letter.length === 1 ? letter.toLowerCase() : letter;

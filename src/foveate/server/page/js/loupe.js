@@ -7,14 +7,14 @@ import { byId, isPressed, setPressed } from "./dom.js";
 
 const ENLARGES = 3; // times the scale on the screen, and at least native size
 
-/** viewer: its `magnify(point, scale)` fills the loupe. */
+/** viewer: its `magnify(point, scale)` fills the loupe, and its `reportPointer()` leads to a call of `follow`. */
 export function createLoupe(viewer) {
   const loupe = byId("loupe");
   const isOn = () => isPressed(byId("loupe-button"));
 
   function toggle() {
     setPressed(byId("loupe-button"), !isOn());
-    if (!isOn()) loupe.hidden = true;
+    viewer.reportPointer();
   }
 
   /** Show what is under the pointer: a point of the photograph, or null. */

@@ -37,6 +37,7 @@ state.on("photograph", () => dropPress(byId("panel"))); // before the panel is d
 // ---- exchange with the server ----
 
 const outbox = createOutbox({
+  savedValues: (id, fields) => store.savedValues(id, fields),
   saveFields: (id, fields, options) => store.saveFields(id, fields, options),
   onRefusal: (id, error) => showFailure(error, "Not saved: "),
   onChange() {
@@ -88,7 +89,10 @@ const uploads = createUploads({
   onUploaded: (photograph, requested) => list.add(photograph, requested),
   onChange: () => list.render(),
 });
-const list = createPhotographList(state, store, outbox, () => uploads.count());
+const list = createPhotographList(state, store, outbox, {
+  uploadCount: () => uploads.count(),
+  onDeletedElsewhere: () => tools.cancel(),
+});
 const lesions = createLesionPanel(state, outbox, { now: store.now, onAnalysed: list.add });
 const regions = createRegionList(state, viewer.showBox, corrections);
 const stage = createStage(state, viewer, layers, annotations, {
@@ -97,11 +101,7 @@ const stage = createStage(state, viewer, layers, annotations, {
   showColour: toolbar.showColour,
 });
 const tools = createTools(state, viewer, annotations, corrections, {
-  onPointer(point) {
-    stage.showPointer(point);
-    loupe.follow(point);
-  },
-  onGridMoved: (view, grid) => measure.saveGrid(view, grid),
+  onGridMoved: (...moved) => measure.moveGrid(...moved),
 });
 const measure = createMeasurePanel(state, outbox, annotations, () => tools.use("ruler"));
 createAboutPanel(state, outbox);

@@ -6,7 +6,8 @@
 // Ignores: how lines are drawn and handles moved.
 
 import * as api from "./api.js";
-import { byId, element, isPressed, setPressed } from "./dom.js";
+import { isSame } from "./conflicts.js";
+import { byId, element, isPressed, latest, setPressed } from "./dom.js";
 import * as etdrs from "./etdrs.js";
 import { formatArea, formatNumber } from "./format.js";
 import { showFailure, showMessage } from "./messages.js";
@@ -48,6 +49,9 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     role: "region",
     "aria-label": "Burden of the grid's fields",
   });
+  let shownSpacing = null; // mm, in the field before a person types
+  let burden = null; // of the grid's fields, as the table shows it
+
   byId("measure").replaceChildren(
     element(
       "div",
@@ -72,13 +76,21 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
       renderControls();
       return showMessage("The pixel spacing was not changed: type a number such as 0.0052, with a point.");
     }
-    outbox.change(state.view.id, { spacing_mm: spacing.value === "" ? null : Number(spacing.value) });
-    state.emit("counts"); // areas are shown in the new unit
-    state.emit("levels-settled");
+    const entered = { spacing_mm: spacing.value === "" ? null : Number(spacing.value) };
+    outbox.change(state.view.id, entered, { base: { spacing_mm: shownSpacing } });
+    showSpacing();
   }
 
+  function showSpacing() {
+    shownSpacing = state.view?.spacing ?? null;
+    spacing.value = shownSpacing ?? "";
+  }
+
+  /** Return whether a person has typed a spacing that is not entered yet. */
+  const isTyping = () => spacing.validity.badInput || spacing.value !== String(shownSpacing ?? "");
+
   function renderControls() {
-    spacing.value = state.view?.spacing ?? "";
+    showSpacing();
     spacing.disabled = !state.view;
     gridButton.disabled = !state.result;
   }
@@ -101,28 +113,45 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     setPressed(gridButton, Boolean(grid));
     annotations.set({ grid });
     if (grid) return;
+    burden = null;
     table.replaceChildren();
     description.textContent = "";
   }
 
-  /** Save where a view's grid was moved to. */
-  async function saveGrid(view, { fovea, disc }) {
-    const rounded = ({ x, y }) => ({ x: Math.round(x * 10) / 10, y: Math.round(y * 10) / 10 });
-    await outbox.change(view.id, { grid: { fovea: rounded(fovea), disc: rounded(disc) } });
-    if (view === state.view) loadTable();
+  /** Show the grid as it was changed here or in another window, if one is shown. */
+  function showChangedGrid() {
+    if (!isPressed(gridButton)) return;
+    showGrid(state.view.photograph.grid);
+    loadTable();
   }
 
-  async function loadTable() {
+  /** Save where a view's grid was dragged to, unless it is another one than the drag began with. */
+  function moveGrid(view, grid, before) {
+    if (isSame(view.photograph.grid, before)) return saveGrid(view, grid);
+    showChangedGrid();
+    showMessage("The ETDRS grid was changed meanwhile. What is shown is the newer state; move it again if it is wrong.");
+  }
+
+  /** Save where a view's grid was moved to. */
+  function saveGrid(view, { fovea, disc }) {
+    const rounded = ({ x, y }) => ({ x: Math.round(x * 10) / 10, y: Math.round(y * 10) / 10 });
+    outbox.change(view.id, { grid: { fovea: rounded(fovea), disc: rounded(disc) } });
+  }
+
+  const loadTable = latest(async (signal) => {
     const { view } = state;
     if (!isPressed(gridButton) || !view?.photograph.grid) return;
     await outbox.settled(view.id); // the server counts at its own thresholds
+    if (signal.aborted) return;
     try {
-      const burden = await api.getGrid(view.id, view.signal);
-      if (view === state.view && isPressed(gridButton)) renderTable(burden);
+      const loaded = await api.getGrid(view.id, signal);
+      if (signal.aborted || !isPressed(gridButton)) return;
+      burden = loaded;
+      renderTable();
     } catch (error) {
       showFailure(error);
     }
-  }
+  });
 
   /** Return what to check of the grid: "" where a person has moved both fovea and disc. */
   function placedText(parts) {
@@ -132,7 +161,9 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
       : `The ${parts[0]} was placed by the program: check it. `;
   }
 
-  function renderTable({ eye, placed_by_program, scale_from, disc_diameter_px, fields }) {
+  function renderTable() {
+    if (!burden) return;
+    const { eye, placed_by_program, scale_from, disc_diameter_px, fields } = burden;
     const lesions = state.lesions.filter(({ shown }) => shown);
     const scale =
       scale_from === "spacing" ? "from the pixel spacing" : "by a rule of thumb: 4.5 mm from fovea to disc";
@@ -157,13 +188,13 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     table.replaceChildren(element("table", {}, element("thead", {}, heading), element("tbody", {}, ...rows)));
   }
 
-  function cell(burden) {
-    if (!burden?.area_px) return element("td", {}, "–");
+  function cell(regions) {
+    if (!regions?.area_px) return element("td", {}, "–");
     return element(
       "td",
       {},
-      element("b", {}, formatNumber(burden.count)),
-      element("small", {}, formatArea(burden.area_px, state.view.spacing)),
+      element("b", {}, formatNumber(regions.count)),
+      element("small", {}, formatArea(regions.area_px, state.view.spacing)),
     );
   }
 
@@ -174,15 +205,18 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
 
   state.on("photograph", () => {
     showGrid(null);
+    loadTable(); // which drops that of the photograph before
     renderControls();
   });
-  state.on("document", () => {
-    if (document.activeElement !== spacing) spacing.value = state.view.spacing ?? "";
-    renderReading();
+  state.on("spacing_mm", () => {
+    if (!isTyping()) showSpacing();
+    renderTable();
   });
-  state.on("saved corrections layers", loadTable);
-  state.on("ruler", renderReading);
+  state.on("grid", showChangedGrid);
+  state.on("ruler spacing_mm", renderReading);
+  state.on("saved corrections", loadTable);
+  state.on("layers", renderTable); // which lesions are shown
   renderControls();
 
-  return { toggleGrid, saveGrid };
+  return { toggleGrid, moveGrid };
 }

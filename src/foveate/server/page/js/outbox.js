@@ -18,12 +18,13 @@ const ATTEMPTS_AFTER_ERROR = 3; // internal errors (500) may be permanent, and l
 const PASSING = new Set([0, 401, 403, 408, 425, 429, 502, 503, 504, 507]);
 
 /**
- * saveFields(id, fields, options): sends fields, and stores the answer.
+ * saveFields(id, fields, {base, keepalive}): sends fields, and stores the answer. base: the values on which a person
+ * based the changes. savedValues(id, fields): returns the values that fields have on the server.
  * onRefusal(id, error): fields were refused. onSaved(id): fields have been answered, or refused.
  * onChange(id): the entries of a photograph, or their state, have changed.
  * onFields(id): the fields that `withPending` adds, except thresholds, have changed.
  */
-export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSaved }) {
+export function createOutbox({ savedValues, saveFields, onRefusal, onChange, onFields, onSaved }) {
   const queues = new Map(); // photograph id -> {entries, trouble, wake}
 
   /**
@@ -40,31 +41,37 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
 
   /**
    * Change fields of a photograph: {reviewed, spacing_mm, grid, levels}; `levels` names the lesions that were
-   * moved. Resolves when the fields have been answered or refused. delay: ms for which they are held back.
+   * moved. Resolves when the fields have been answered or refused. delay: ms for which they are held back. base: the
+   * values on which the changes are based; those on the server by default.
    */
-  function change(id, fields, { delay = 0 } = {}) {
+  function change(id, fields, { delay = 0, base = savedValues(id, fields) } = {}) {
     const due = delay && performance.now() + delay;
     let entry = queues.get(id)?.entries.at(-1);
     if (entry?.fields && !entry.sent) {
       mergeFields(entry.fields, fields);
+      entry.base = mergeFields({ ...base }, entry.base); // what is held back already is based on what was seen then
       entry.due = entry.due && due; // what is due already is not held back again
       queues.get(id).wake();
     } else {
-      entry = fieldsEntry(id, { ...fields }, due);
+      entry = fieldsEntry(id, { ...fields }, base, due);
       enqueue(id, entry);
     }
     if (Object.keys(fields).some((name) => name !== "levels")) onFields(id);
     return entry.finished;
   }
 
-  const fieldsEntry = (id, fields, due) => ({
-    fields,
-    due,
-    send: () => saveFields(id, fields),
-    onAnswer: () => {},
-    onRefusal: (error) => onRefusal(id, error),
-    stroke: null,
-  });
+  function fieldsEntry(id, fields, base, due) {
+    const entry = {
+      fields,
+      base,
+      due,
+      send: () => saveFields(id, fields, { base: entry.base }),
+      onAnswer: () => {},
+      onRefusal: (error) => onRefusal(id, error),
+      stroke: null,
+    };
+    return entry;
+  }
 
   function enqueue(id, entry) {
     const isNew = !queues.has(id);
@@ -149,7 +156,8 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
     for (const [id, { entries }] of queues) {
       const unsaved = entries.filter(({ fields }) => fields);
       const fields = unsaved.reduce((merged, entry) => mergeFields(merged, entry.fields), {});
-      if (unsaved.length) saveFields(id, fields, { keepalive: true }).catch(() => {});
+      const base = unsaved.reduceRight((merged, entry) => mergeFields(merged, entry.base), {});
+      if (unsaved.length) saveFields(id, fields, { base, keepalive: true }).catch(() => {});
     }
   }
 
@@ -165,10 +173,34 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
   const entriesOf = (id) =>
     id === undefined ? [...queues.values()].flatMap(({ entries }) => entries) : (queues.get(id)?.entries ?? []);
 
+  /** Resolve when all that is pending now for a photograph, or for all of them, has been answered. */
+  const settled = (id) => Promise.all(entriesOf(id).map(({ finished }) => finished));
+
+  /** Send what is pending for a photograph, or for all of them, and wait for the answers. */
+  async function save(id) {
+    flush(id);
+    await settled(id);
+  }
+
+  /**
+   * Follow a link after all pending changes of a photograph, or of all without an id, have been saved: the server
+   * makes the file from its own state. follow(event): what else the link does; by default, it is left to the
+   * browser.
+   */
+  async function followWhenSaved(event, id, follow = () => {}) {
+    if (!entriesOf(id).length) return follow(event);
+    event.preventDefault();
+    await save(id);
+    event.target.click();
+  }
+
   return {
     add,
     change,
     flush,
+    save,
+    settled,
+    followWhenSaved,
     sendBeforeClosing,
     withPending,
     /** Drop the changes of a photograph that is deleted. */
@@ -177,12 +209,9 @@ export function createOutbox({ saveFields, onRefusal, onChange, onFields, onSave
       queues.delete(id);
       for (const { finish } of entries) finish();
     },
-    hasPending: (id) => entriesOf(id).length > 0,
     /** Whether edits of a photograph, not fields of it, are on their way. */
     hasEdits: (id) => entriesOf(id).some(({ fields }) => !fields),
     isEmpty: () => queues.size === 0,
-    /** Resolve when all that is pending now for a photograph, or for all of them, has been answered. */
-    settled: (id) => Promise.all(entriesOf(id).map(({ finished }) => finished)),
     /**
      * Whether changes may be lost if the page is closed now: edits, and all that the server did not take at once.
      * Other fields are sent while the page closes.

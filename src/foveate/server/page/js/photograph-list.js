@@ -16,8 +16,11 @@ const PAGE = 1000; // photographs in one answer of the server
 const ROW_PX = 62; // a name, and the counts of four lesions on two lines
 const HEADING_PX = 30;
 
-/** uploadCount(): photographs that are still being uploaded. */
-export function createPhotographList(state, store, outbox, uploadCount) {
+/**
+ * uploadCount(): photographs that are still being uploaded. onDeletedElsewhere(): called before the open photograph,
+ * which somebody else deleted, is left.
+ */
+export function createPhotographList(state, store, outbox, { uploadCount, onDeletedElsewhere }) {
   const list = byId("photographs");
   const batches = new Map(); // batch id -> its name
   const burdens = new Map(); // photograph id -> the burden that it is sorted by, as first reported
@@ -46,7 +49,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     build: (entry) =>
       entry.photograph
         ? photographRow(entry.photograph, shownOf(entry), { open: choose, remove: deleteOne, select })
-        : batchHeading(entry, shownOf(entry), { select }),
+        : batchHeading(entry, shownOf(entry), { select, download: (event) => outbox.followWhenSaved(event) }),
   });
 
   function shownOf({ photograph, ids: members }) {
@@ -96,7 +99,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     const original = photograph.grading?.original;
     const counterpart = listed.find((other) => other.grading?.original === id || other.id === original);
     if (counterpart) open(counterpart.id);
-    else forget([id]);
+    else forgetDeletedElsewhere(id);
   }
 
   /** Load all photographs, in parts; complete unless some were added or deleted between two parts. */
@@ -246,18 +249,37 @@ export function createPhotographList(state, store, outbox, uploadCount) {
     }
   }
 
-  /** Remove photographs that were deleted, here or elsewhere; if one was open, open its neighbour. */
+  /**
+   * Remove photographs that were deleted, here or elsewhere; if one was open, open its neighbour. If the focus was in
+   * one of the rows, it goes to the neighbour of that row: keys that follow are still about the list.
+   */
   function forget(deleted) {
     arrangeNow();
-    const neighbour = neighbourOf(state.view?.id, new Set(deleted));
+    const ofDeleted = new Set(deleted);
+    const neighbour = neighbourOf(state.view?.id, ofDeleted);
+    const focused = list.contains(document.activeElement) && document.activeElement.closest("li[data-id]")?.dataset.id;
+    const nextFocused = ofDeleted.has(focused) ? neighbourOf(focused, ofDeleted) : null;
     for (const id of deleted) {
       outbox.drop(id);
       store.remove(id);
       selection.drop(id);
       burdens.delete(id);
     }
-    if (deleted.includes(state.view?.id)) open(neighbour);
+    if (ofDeleted.has(state.view?.id)) open(neighbour);
     selection.render();
+    if (!nextFocused) return;
+    renderNow();
+    focusRow(ids.indexOf(nextFocused));
+  }
+
+  /** Remove a photograph that somebody else deleted; if it was open, say so, and which one is open now. */
+  function forgetDeletedElsewhere(id) {
+    const { view } = state;
+    if (view?.id !== id) return forget([id]);
+    onDeletedElsewhere();
+    forget([id]);
+    const next = state.photograph ? `; ${state.photograph.name} is open now` : "";
+    showMessage(`${view.photograph.name} was deleted in another window${next}.`, { persistent: true });
   }
 
   /** Return the next photograph in the list that is not deleted, else the previous one, else null. */
@@ -307,7 +329,7 @@ export function createPhotographList(state, store, outbox, uploadCount) {
       if (state.view?.id === id) state.emit("progress");
     },
     queue: progress.receive,
-    deleted: ({ id }) => forget([id]),
+    deleted: ({ id }) => forgetDeletedElsewhere(id), // what this page deleted is no longer open
     batch({ id, name }) {
       batches.set(id, name);
       selection.render();

@@ -148,7 +148,10 @@ function lesionCounts(lesions) {
   return element("span", { class: "small chips" }, ...(chips.length ? chips : [none]));
 }
 
-/** Return the heading of a batch: its name, its size, its download link, and a box that selects all. */
+/**
+ * Return the heading of a batch: its name, its size, its download link, and a box that selects all. act: {select,
+ * download}; `download` is called with the click on the link.
+ */
 export function batchHeading({ batch, name, ids }, { isSelecting, areSelected }, act) {
   return element(
     "li",
@@ -164,6 +167,7 @@ export function batchHeading({ batch, name, ids }, { isSelecting, areSelected },
               class: "batch-download",
               href: address.batch(batch),
               download: "",
+              onclick: act.download,
               tabindex: "-1",
               title: "Download this batch (zip)",
               "aria-label": `Download ${name}`,

@@ -8,7 +8,7 @@
 // report, and is dropped for this photograph.
 
 import { changePhotograph } from "./api.js";
-import { changedElsewhere, namesOf, omit } from "./conflicts.js";
+import { changedElsewhere, namesOf, omit, valuesOf } from "./conflicts.js";
 
 const ATTEMPTS = 5; // to save fields of a photograph that somebody else changes all the time
 
@@ -68,24 +68,32 @@ export function createPhotographStore(withPending) {
     return report && withPending(report.photograph);
   }
 
+  /** Return the values that some fields of a photograph have on the server, as far as this page knows. */
+  function savedValues(id, fields) {
+    const photograph = reports.get(id)?.photograph;
+    return photograph ? valuesOf(photograph, fields) : {};
+  }
+
   /**
-   * Send changed fields of a photograph. Other fields and thresholds that another window has changed meanwhile
-   * are kept. If it has changed the same ones, its values are kept, too, and an error says so.
+   * Send changed fields of a photograph. base: their values when they were changed. Other fields and thresholds that
+   * another window has changed meanwhile are kept. If it has changed the same ones, its values are kept, too, and an
+   * error says so.
    */
-  async function saveFields(id, fields, { keepalive = false } = {}) {
+  async function saveFields(id, fields, { base = savedValues(id, fields), keepalive = false } = {}) {
     let lost = {}; // fields that were changed elsewhere
     let unsaved = fields;
-    for (let attempt = 1; Object.keys(unsaved).length; attempt++) {
-      const base = reports.get(id)?.photograph;
+    for (let attempt = 1; ; attempt++) {
+      const present = reports.get(id)?.photograph;
+      const found = present ? changedElsewhere(base, present, unsaved, sent.get(id)) : {};
+      lost = { ...lost, ...found, levels: { ...lost.levels, ...found.levels } };
+      unsaved = omit(unsaved, found);
+      if (!Object.keys(unsaved).length) break;
       try {
-        await sendFields(id, base, unsaved, keepalive);
+        await sendFields(id, present, unsaved, keepalive);
         break;
       } catch (error) {
         if (error.code !== "outdated" || attempt === ATTEMPTS) throw error;
         receive(error.photograph);
-        const found = changedElsewhere(base, error.photograph, unsaved, sent.get(id));
-        lost = { ...lost, ...found, levels: { ...lost.levels, ...found.levels } };
-        unsaved = omit(unsaved, found);
       }
     }
     const names = namesOf(lost, get(id));
@@ -97,20 +105,21 @@ export function createPhotographStore(withPending) {
   }
 
   /** Send fields at once. The server wants the thresholds of all lesions, also of those not moved. */
-  async function sendFields(id, base, fields, keepalive) {
+  async function sendFields(id, present, fields, keepalive) {
     const requested = now();
-    const known = base?.result?.lesions ?? {};
+    const known = present?.result?.lesions ?? {};
     const levels = Object.fromEntries(Object.entries(known).map(([code, { level }]) => [code, level]));
     const complete = fields.levels ? { ...fields, levels: { ...levels, ...fields.levels } } : fields;
     const earlier = sent.get(id);
     sent.set(id, { ...earlier, ...fields, levels: { ...earlier?.levels, ...fields.levels } });
     // A page that is being closed cannot look at a newer state: its change is the last word.
-    const etag = keepalive ? null : (base?.etag ?? null);
+    const etag = keepalive ? null : (present?.etag ?? null);
     receive(await changePhotograph(id, complete, { keepalive, etag }), requested);
   }
 
   return {
     now,
+    savedValues,
     saveFields,
     receiveList,
     receive,

@@ -4,7 +4,7 @@
 // Ignores: how regions are found, and how the photograph moves.
 
 import * as api from "./api.js";
-import { byId, element, whenReleased } from "./dom.js";
+import { byId, element, latest, whenReleased } from "./dom.js";
 import { formatArea, formatNumber } from "./format.js";
 import { showFailure } from "./messages.js";
 
@@ -30,7 +30,7 @@ export function createRegionList(state, showBox, corrections) {
   let regions = []; // of the open photograph, in the order of the list
   let total = 0; // regions on the server
   let limit = PAGE;
-  let loading = null; // AbortController of the request that is under way
+  let isLoading = false; // whether a request is under way: until it is answered, the list is that before it
   let hasFailed = false; // the last request
   let loadedLesions = ""; // codes of the lesions that the list holds
 
@@ -40,20 +40,16 @@ export function createRegionList(state, showBox, corrections) {
       .map(({ code }) => code)
       .join();
 
-  /** Set the request that is under way; null for none: until it is answered, the list is that before it. */
-  function setLoading(controller) {
-    loading = controller;
-    list.setAttribute("aria-busy", String(Boolean(controller)));
+  function setLoading(value) {
+    isLoading = value;
+    list.setAttribute("aria-busy", String(value));
   }
 
-  async function load() {
-    loading?.abort();
+  const load = latest(async (signal) => {
     const { view } = state;
-    setLoading(null);
+    setLoading(Boolean(view?.result));
     hasFailed = false;
     if (!view?.result) return clear();
-    const controller = new AbortController();
-    setLoading(controller);
     if (!regions.length) render(); // an empty list says why it is empty
     const sort = byId("region-order").value;
     const lesions = shownLesions().map(({ code, level }) => ({ lesion: code, level }));
@@ -61,11 +57,11 @@ export function createRegionList(state, showBox, corrections) {
     try {
       const parts = await Promise.all(
         lesions.map((lesion) =>
-          api.listRegions(view.id, { ...lesion, sort, order: "desc", limit: MAX_REGIONS }, controller.signal),
+          api.listRegions(view.id, { ...lesion, sort, order: "desc", limit: MAX_REGIONS }, signal),
         ),
       );
-      if (loading !== controller) return;
-      setLoading(null);
+      if (signal.aborted) return;
+      setLoading(false);
       shareBoxes(view, lesions, parts);
       regions = parts.flatMap((part) => part.regions).sort(ORDERS[sort]);
       total = parts.reduce((sum, part) => sum + part.total, 0);
@@ -73,13 +69,13 @@ export function createRegionList(state, showBox, corrections) {
       loadedLesions = codes;
       restoreSelection(view);
     } catch (error) {
-      if (loading !== controller) return; // a later request replaced it
-      setLoading(null);
+      if (signal.aborted) return;
+      setLoading(false);
       hasFailed = true;
       showFailure(error);
       if (!regions.length) render();
     }
-  }
+  });
 
   /** Tell the page where the regions of each lesion are, if all of them were loaded. */
   function shareBoxes(view, lesions, parts) {
@@ -159,7 +155,7 @@ export function createRegionList(state, showBox, corrections) {
   }
 
   function emptyText() {
-    if (loading) return "The regions are being loaded.";
+    if (isLoading) return "The regions are being loaded.";
     return hasFailed ? "The regions could not be loaded." : "No regions at these thresholds.";
   }
 
@@ -199,7 +195,7 @@ export function createRegionList(state, showBox, corrections) {
     const selected = state.view?.region ?? null;
     let option = null;
     list.querySelectorAll("[role=option]").forEach((shown, index) => {
-      const isSelected = Boolean(selected && isSame(regions[index], selected));
+      const isSelected = Boolean(selected && regions[index] && isSame(regions[index], selected));
       shown.setAttribute("aria-selected", String(isSelected));
       if (isSelected) option = shown;
     });
@@ -234,7 +230,7 @@ export function createRegionList(state, showBox, corrections) {
 
   /**
    * Give a verdict on the selected region; the same verdict again takes it back. The list changes at once: a
-   * rejected region is removed, and the next one is selected.
+   * rejected region is removed, and the next one is selected and shown.
    */
   function giveVerdict(verdict) {
     const { view } = state;
@@ -247,7 +243,9 @@ export function createRegionList(state, showBox, corrections) {
     if (given === "rejected" && at >= 0) {
       regions.splice(at, 1);
       total--;
-      view.region = regions[at] ?? null;
+      render();
+      select(regions[at] ?? null);
+      return;
     }
     render();
     state.emit("region");
@@ -282,6 +280,7 @@ export function createRegionList(state, showBox, corrections) {
   });
   state.on("document", () => state.result || render());
   state.on("region", renderSelection);
+  state.on("spacing_mm", render); // areas have another unit
 
-  return { step, giveVerdict, selectAt, isLoading: () => loading !== null };
+  return { step, giveVerdict, selectAt, isLoading: () => isLoading };
 }

@@ -3,7 +3,7 @@
 // Knows:   that a name may not have been given, and that neither was recorded of old reviews.
 // Ignores: where the words are shown.
 
-const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+import { formatDate } from "./format.js";
 
 /** Return "Reviewed by Ann, 28 Nov 2026, 22:50"; "" if nobody has reviewed the photograph. */
 export function reviewText({ reviewed, reviewer, reviewed_at: reviewedAt, reviewed_before_grading: isBefore }) {
@@ -11,5 +11,5 @@ export function reviewText({ reviewed, reviewer, reviewed_at: reviewedAt, review
   const before = isBefore ? ", before double grading; not decided yet" : "";
   if (!reviewer && !reviewedAt) return `Reviewed${before}; by whom and when was not recorded`;
   const by = `Reviewed by ${reviewer || "a person without a name"}`;
-  return (reviewedAt ? `${by}, ${time.format(new Date(reviewedAt))}` : by) + before; // the time comes with the answer
+  return (reviewedAt ? `${by}, ${formatDate(new Date(reviewedAt))}` : by) + before; // the time comes with the answer
 }

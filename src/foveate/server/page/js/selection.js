@@ -63,8 +63,7 @@ export function createSelection(outbox, { shownIds, batches, onChange, remove })
     const ids = [...selected];
     showMessage(`Preparing the files of ${plural(ids.length)}.`, { persistent: true, isGood: true });
     try {
-      outbox.flush();
-      await Promise.all(ids.map(outbox.settled));
+      await Promise.all(ids.map(outbox.save));
       const href = URL.createObjectURL(await api.downloadSelection(ids));
       element("a", { href, download: "photographs.zip" }).click();
       setTimeout(() => URL.revokeObjectURL(href), 60_000);

@@ -110,7 +110,7 @@ export function createStage(state, viewer, layers, annotations, { progress, sele
   state.on("photograph layers reference regions", drawLayers);
   state.on("photograph", showPhotograph);
   state.on("document progress tool", renderTexts);
-  state.on("region corrections", annotations.draw);
+  state.on("region corrections spacing_mm", annotations.draw);
   selectRegionsByClick();
   followSize();
 

@@ -7,14 +7,17 @@
 // view with which it began and passes it to `update`: a late answer changes its own view, never the one that
 // is open by then.
 //
-// Events: photograph (another one is open, or none), document (the server's data of it changed), layers (how
-// they are drawn), levels (a threshold moves), levels-settled (it has stopped), saved (changes of the
-// photograph have reached the server), counts, corrections, regions (where they are), region (the selected
-// one), tool (or the active lesion), ruler, reference (masks), graders (their outlines).
+// Events: photograph (another one is open, or none), document (the server's data of it changed), spacing_mm and grid
+// (these fields among them, here or in another window), layers (how they are drawn), levels (a threshold moves),
+// levels-settled (it has stopped), saved (changes of the photograph have reached the server), counts, corrections,
+// regions (where they are), region (the selected one), tool (or the active lesion), ruler, reference (masks), graders
+// (their outlines).
 
+import { isSame } from "./conflicts.js";
 import { readPreferences, savePreferences } from "./preferences.js";
 
 const DEFAULT_OPACITY = 0.9;
+const FIELDS = ["spacing_mm", "grid"]; // whose changes are events
 
 let lastRevision = 0;
 
@@ -130,8 +133,9 @@ export function createState() {
       if (view?.id !== photograph.id || view.photograph === photograph) return;
       const isAnalysedAgain = view.result && view.photograph.finished !== photograph.finished;
       if (isAnalysedAgain || Boolean(view.result) !== Boolean(photograph.result)) return state.open(photograph);
+      const changed = FIELDS.filter((name) => !isSame(view.photograph[name], photograph[name]));
       view.photograph = photograph;
-      state.emit("document");
+      for (const event of ["document", ...changed]) state.emit(event);
       adoptLevels(view);
     },
 

@@ -4,7 +4,7 @@
 // Ignores: how lines are drawn, and how edits are saved.
 //
 // A stroke belongs to the photograph and the lesion on which it was begun, even if another one is opened or
-// chosen before it ends.
+// chosen before it ends; and to the pointer that began it, whatever others touch the screen meanwhile.
 
 import { byId, radioGroup } from "./dom.js";
 import { createGestures } from "./gestures.js";
@@ -24,13 +24,13 @@ const TOOLS = [
 
 const paints = (tool) => tool === "brush" || tool === "eraser" || tool === "restore";
 
-/** callbacks: {onPointer(point or null), onGridMoved(view, grid)}. */
-export function createTools(state, viewer, annotations, corrections, { onPointer, onGridMoved }) {
+/** onGridMoved(view, grid, before): the grid was dragged; before: the stored one when the drag began. */
+export function createTools(state, viewer, annotations, corrections, { onGridMoved }) {
   const canvas = byId("layer-canvas");
   const svg = byId("annotations");
   const selectTool = radioGroup(byId("tool"), "tool", TOOLS, "move", (tool) => state.set({ tool }, "tool"));
   const gestures = createGestures(viewer);
-  let drag = null; // the action of the pointer that is down: {move(point), end()}
+  let drag = null; // the action of the pointer that is down: {pointerId, pointerType, move(point), end()}
 
   const diameter = () => Number(byId("diameter").value);
 
@@ -60,17 +60,23 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   // ---- the photograph ----
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (gestures.down(event)) return dropDrag();
+    if (gestures.down(event)) return dropFingerDrag();
     if (event.button !== 0 && event.button !== PEN_ERASER) return;
     const point = viewer.pointAt(event);
     if (!point) return;
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
-    if (state.tool === "ruler") drag = measure(point);
-    else if (paints(state.tool) && state.result)
-      drag = paint(point, event.button === PEN_ERASER ? "eraser" : state.tool);
-    drag?.move(point);
+    const action = actionOf(point, event.button === PEN_ERASER ? "eraser" : state.tool);
+    if (!action) return;
+    const { pointerId, pointerType } = event;
+    drag = { pointerId, pointerType, ...action };
+    drag.move(point);
   });
+
+  function actionOf(point, tool) {
+    if (state.tool === "ruler") return measure(point);
+    return paints(state.tool) && state.result ? paint(point, tool) : null;
+  }
 
   const measure = (from) => ({ move: (to) => annotations.set({ ruler: { from, to } }), end: () => {} });
 
@@ -95,7 +101,8 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   const rounded = ({ x, y }) => [Number(x.toFixed(DIGITS)), Number(y.toFixed(DIGITS))];
 
   /** Discard what the first finger began: with a second finger, it is not a stroke. */
-  function dropDrag() {
+  function dropFingerDrag() {
+    if (drag?.pointerType !== "touch") return;
     drag = null;
     annotations.set({ stroke: null, cursor: null });
   }
@@ -107,12 +114,14 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
 
   canvas.addEventListener("pointermove", (event) => {
     if (gestures.move(event)) return;
+    if (drag && drag.pointerId !== event.pointerId) return;
+    viewer.setPointer(event);
     const point = viewer.pointAt(event);
-    onPointer(point);
     if (!point) return;
     if (paints(state.tool) && !drag) annotations.set({ cursor: { ...point, diameter: diameter() } });
     if (!drag) return;
-    for (const part of event.getCoalescedEvents?.() || [event]) {
+    const parts = event.getCoalescedEvents?.() ?? [];
+    for (const part of parts.length ? parts : [event]) {
       const between = viewer.pointAt(part);
       if (between) drag.move(between);
     }
@@ -120,12 +129,13 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
   for (const name of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(name, (event) => {
       gestures.up(event);
-      endDrag();
+      if (drag?.pointerId === event.pointerId) endDrag();
     });
   }
-  canvas.addEventListener("pointerleave", () => {
+  canvas.addEventListener("pointerleave", (event) => {
+    if (drag && drag.pointerId !== event.pointerId) return;
     if (!drag) annotations.set({ cursor: null });
-    onPointer(null);
+    viewer.setPointer(null);
   });
   canvas.addEventListener(
     "wheel",
@@ -146,17 +156,21 @@ export function createTools(state, viewer, annotations, corrections, { onPointer
     event.stopPropagation();
     svg.setPointerCapture(event.pointerId);
     const { view } = state;
-    const move = (moved) => {
+    const before = view.photograph.grid;
+    const listening = new AbortController();
+    const listen = (names, act) => {
+      for (const type of names)
+        svg.addEventListener(type, (later) => later.pointerId === event.pointerId && act(later), listening);
+    };
+    const isShown = () => view === state.view && annotations.shown.grid;
+    listen(["pointermove"], (moved) => {
       const point = viewer.pointAt(moved);
-      if (point && view === state.view)
-        annotations.set({ grid: { ...annotations.shown.grid, [name]: point } });
-    };
-    const end = () => {
-      svg.removeEventListener("pointermove", move);
-      if (view === state.view) onGridMoved(view, annotations.shown.grid);
-    };
-    svg.addEventListener("pointermove", move);
-    svg.addEventListener("pointerup", end, { once: true });
+      if (point && isShown()) annotations.set({ grid: { ...annotations.shown.grid, [name]: point } });
+    });
+    listen(["pointerup", "pointercancel"], () => {
+      listening.abort();
+      if (isShown()) onGridMoved(view, annotations.shown.grid, before);
+    });
   });
 
   byId("diameter").addEventListener("input", () => setDiameter(diameter()));

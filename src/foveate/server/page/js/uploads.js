@@ -19,8 +19,23 @@ const WAITING = {
   503: "The server is busy or stopping; waiting",
   504: "The server is not available; waiting",
 };
-const collator = new Intl.Collator("en", { numeric: true }); // the files of a folder come in any order
+const collator = new Intl.Collator("en", { numeric: true });
 const UNFINISHED = "foveate-uploads"; // key in the session storage for names, while the page is reloaded
+
+/**
+ * Return the files of a folder, which come in any order, by name, folder by folder: the paths differ at a file or a
+ * folder.
+ *
+ * files: [{file, path}].
+ */
+export function inOrder(files) {
+  const compare = (a, b) => {
+    const [one, other] = [a.path.split("/"), b.path.split("/")];
+    const at = one.findIndex((name, index) => name !== other[index]);
+    return at < 0 ? 0 : collator.compare(one[at], other[at] ?? "");
+  };
+  return [...files].sort(compare).map(({ file }) => file);
+}
 
 /**
  * now(): the time of the store's clock. onUploaded(photograph, requested): it is on the server, as it was at a time
@@ -155,20 +170,25 @@ export function createUploads({ now, onUploaded, onChange }) {
 
   // ---- files ----
 
+  /** Return all files in a dropped folder, or a dropped file: [{file, path}]. */
   async function filesIn(entry) {
-    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      return [{ file, path: entry.fullPath }];
+    }
     const reader = entry.createReader();
     const files = [];
     for (;;) {
       const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (!entries.length) return files.sort((a, b) => collator.compare(a.name, b.name));
+      if (!entries.length) return files;
       for (const inner of entries) files.push(...(await filesIn(inner)));
     }
   }
 
   async function addDropped(transfer) {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    await addFiles(entries.length ? (await Promise.all(entries.map(filesIn))).flat() : [...transfer.files]);
+    const dropped = await Promise.all(entries.map(filesIn));
+    await addFiles(entries.length ? dropped.flatMap(inOrder) : [...transfer.files]);
   }
 
   const holdsFiles = (event) => [...event.dataTransfer.types].includes("Files");
@@ -193,7 +213,7 @@ export function createUploads({ now, onUploaded, onChange }) {
   });
   for (const id of ["files", "folder"]) {
     byId(id).addEventListener("change", () => {
-      addFiles([...byId(id).files]);
+      addFiles(inOrder([...byId(id).files].map((file) => ({ file, path: file.webkitRelativePath })))); // "": as chosen
       byId(id).value = "";
     });
   }

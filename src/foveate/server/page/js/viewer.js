@@ -73,7 +73,8 @@ const imagesOf = ({ world }) =>
  * Create both viewers; the second one only when it is first shown.
  *
  * elements: {main, untouched, loupe}. worker: a worker client.
- * callbacks: {onMove(), onReady(), onPointer(point or null, isMain)}.
+ * callbacks: {onMove(), onReady(), onPointer(point or null, isMain)}; the point under the pointer changes also when the
+ * photograph moves, or another one is shown.
  */
 export function createViewers(elements, worker, { onMove, onReady, onPointer }) {
   const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -91,6 +92,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
   let leader = main; // the viewer that the person moves; the other one follows
   let field = null; // box of the field of view, px of the photograph; null until it is known
   let showNext = null; // what to show when OpenSeadragon has adapted to a new size of the pane
+  let pointer = null; // the pointer's last position on a pane: {clientX, clientY, viewer}
   let shownBefore = null; // side by side: {alone, both}: the bounds shown before, and the bounds shown since
 
   /**
@@ -148,6 +150,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
       addImage(viewer, "colour");
       fit(true, viewer);
     }
+    reportPointer();
   }
 
   /** Set the field of view of the photograph, which its analysis detects. */
@@ -314,8 +317,18 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     };
     element.addEventListener("pointerdown", lead, true);
     element.addEventListener("wheel", lead, { capture: true, passive: true });
-    element.addEventListener("pointermove", (event) => onPointer(pointAt(event, viewer), viewer === main));
-    element.addEventListener("pointerleave", () => onPointer(null, viewer === main));
+    element.addEventListener("pointermove", (event) => setPointer(event, viewer));
+    element.addEventListener("pointerleave", () => setPointer(null));
+  }
+
+  /** Set where the pointer is, by its event; null: on no pane. */
+  function setPointer(event, viewer = main) {
+    pointer = event && { clientX: event.clientX, clientY: event.clientY, viewer };
+    reportPointer();
+  }
+
+  function reportPointer() {
+    onPointer(pointer && pointAt(pointer, pointer.viewer), pointer?.viewer !== untouched);
   }
   watchPointer(main, elements.main);
 
@@ -359,6 +372,7 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     if (leader === main) follow(main, untouched);
     updateSmoothing();
     onMove();
+    reportPointer();
   });
   main.addHandler("resize", () => onMove());
 
@@ -370,6 +384,8 @@ export function createViewers(elements, worker, { onMove, onReady, onPointer }) 
     placement,
     resize: () => resize(),
     pointAt: (event) => pointAt(event),
+    setPointer: (event) => setPointer(event),
+    reportPointer,
     zoomBy: (factor, at) => moveBy((port) => port.zoomBy(factor, at && viewportPoint(at.x, at.y))),
     /** Zoom to so many screen px for each px of the photograph. */
     zoomTo: (scale) =>
