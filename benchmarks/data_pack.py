@@ -1,7 +1,7 @@
 """Pack what the recipe `idrid` learns from into one small file, for minutes on a CUDA device elsewhere.
 
 Run:    python benchmarks/data_pack.py IDRID GRADED pack.tar
-Data:   IDRiD's segmentation part, training photographs, and its graded photographs with labels.csv
+Data:   IDRiD's segmentation part, training photographs, and its grading part (docs/training.md, healthy eyes)
 Expect: docs/training.md, 'Ten minutes of a CUDA device'; an error where the file would exceed 64 MB
 Cost:   a minute of one core
 
@@ -55,16 +55,14 @@ def add_segmentation(pack: tarfile.TarFile, root: Path) -> None:
 
 
 def add_healthy(pack: tarfile.TarFile, folder: Path) -> None:
-    """Add the healthy eyes to learn from, and the rows of labels.csv that grade them."""
+    """Add the healthy eyes to learn from, and a labels.csv that grades them."""
     cases = dr_grades.healthy_cases(folder, RECIPES["idrid"]().healthy_split)
-    names = {case.photograph.name for case in cases}
     for case in cases:
         add(pack, Path("graded", case.photograph.name), case.photograph.read_bytes())
-    rows = [row for row in dr_grades.read_labels(folder) if row["file"] in names]
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow([dr_grades.OWN_TABLE.name_column, dr_grades.OWN_TABLE.grade_column])
+    writer.writerows([case.photograph.name, dr_grades.HEALTHY] for case in cases)
     add(pack, Path("graded", dr_grades.LABELS), table.getvalue().encode())
 
 

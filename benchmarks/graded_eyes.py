@@ -1,9 +1,10 @@
 """Do healthy eyes look healthy, and sick ones not? IDRiD's graded photographs that no model learned from.
 
-    foveate predict GRADED --out OUT
+    foveate predict "GRADED/1. Original Images/a. Training Set" --out OUT
     python benchmarks/graded_eyes.py OUT GRADED [> docs/results/graded.md]
 
-GRADED holds the photographs and labels.csv. Only the half that `splits/idrid-graded.json` leaves to judge
+GRADED is IDRiD's folder 'B. Disease Grading', or one with a labels.csv beside the photographs, which is then
+given to both commands. Only the half that `splits/idrid-graded.json` leaves to judge
 with is looked at. The burden of an eye is the share of its field that regions of all lesions take together,
 at the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1
 is a few microaneurysms, and graders differ on them), with a 95 % interval over photographs.

@@ -106,7 +106,7 @@ def test_a_secret_that_does_not_fit_on_the_disk_leaves_no_file(foveate, tmp_path
         ("predict x.dcm --out o --dicom seg --deidentify gone", "make one with foveate dicom key gone."),
         (
             "predict x.dcm --out o --dicom seg --deidentify short",
-            "holds 5 bytes; make one with foveate dicom key",
+            "holds 5 bytes, but a secret has at least 16; make one with foveate dicom key",
         ),
         ("dicom pull http://h/d --out o", "give either --study or --date."),
         ("dicom pull http://h/d --out o --study 1.2 --date 20260101", "give either --study or --date."),

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import time
 
 import pytest
 import tiny_cluster
@@ -22,7 +24,7 @@ from foveate import photographs
 from foveate.cluster import Placement, driver, event_log
 from foveate.cluster.executors import WorkerLost
 from foveate.cluster.inventory import Share
-from foveate.cluster.job import list_photographs
+from foveate.cluster.job import WRITING_SECONDS, list_photographs
 from foveate.cluster.worker import failure_entry
 from foveate.errors import ClusterError, LesionError, OutputError, PhotographError, SettingError
 from foveate.inference import api
@@ -333,7 +335,9 @@ def test_an_interrupted_run_is_resumed_and_nothing_is_written_twice(eyes, model,
     assert 2 <= len(before) < 4
 
     def leave_a_draft(status):  # as a worker that outlives the first driver by a moment
-        (out / "masks" / ".foveate-0123456789abcdef.part").write_bytes(b"half")
+        draft = out / "masks" / ".foveate-0123456789abcdef.part"
+        draft.write_bytes(b"half")
+        os.utime(draft, (time.time() - 2 * WRITING_SECONDS,) * 2)
 
     report = driver.run(
         cluster_job(eyes, out, model, resume=True),

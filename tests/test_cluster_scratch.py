@@ -43,7 +43,8 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_one(place):
 def test_folders_of_living_processes_young_ones_and_those_of_others_stay(place):
     with ScratchFolder() as living:
         make_old(living)
-        others = [place / "foveate-of-another-machine-x", place / "notes"]
+        machine = f"foveate-{scratch.platform.node()}-2_abcdefgh"  # of another one
+        others = [place / machine, place / "foveate-of-another-machine-x", place / "notes"]
         for folder in others:
             folder.mkdir()
             make_old(folder)

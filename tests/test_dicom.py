@@ -509,7 +509,14 @@ def test_no_report_is_stored_whose_segmentation_was_refused(tmp_path):
 
     assert (counts.transferred, len(archive.stored)) == (1, 1)
     assert counts.refused[0] == "does not store segmentations"
-    assert "a_SR.dcm: not stored, because the archive refused the Segmentation" in counts.refused[1]
+    assert "a_SR.dcm: not stored, because the Segmentation that it refers to was not" in counts.refused[1]
+
+
+def test_a_file_of_another_name_among_the_results_is_stored_as_well(tmp_path):
+    tiny_dicom.save(tiny_dicom.op(tiny_package.fundus(), Modality="SR"), tmp_path / "dicom" / "_.dcm")
+    tiny_dicom.save(tiny_dicom.op(tiny_package.fundus(), 1, Modality="SR"), tmp_path / "dicom" / "eye.dcm")
+
+    assert transfer.push(RefusesSegmentations("http://127.0.0.1:9"), tmp_path).transferred == 2
 
 
 class TwoStudies(Archive):

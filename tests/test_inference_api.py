@@ -255,6 +255,15 @@ def test_a_long_name_is_shortened_as_predict_shortens_it(model, eye, tmp_path, s
     assert files_of(tmp_path / "out").keys() == files_of(tmp_path / "predicted").keys() - {"run.json"}
 
 
+def test_a_file_of_any_suffix_has_the_name_that_predict_gives_it(model, eye, tmp_path):
+    path = tmp_path / "1.2.840.5"
+    path.write_bytes(eye.read_bytes())
+
+    row = model.segment(foveate.read(path)).save(tmp_path / "out")
+
+    assert row.name == model.predict(path, tmp_path / "predicted").rows[0].name == "1.2.840"
+
+
 @pytest.mark.parametrize(
     ("source", "name"), [("visit 1.1", "visit 1.1"), ("OD/2024.05", "2024.05"), ("left.JPG", "left")]
 )

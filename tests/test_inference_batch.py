@@ -27,7 +27,7 @@ from foveate.inference.batch import BatchJob, run
 from foveate.inference.settings import Settings
 from foveate.paths import file_digest
 from foveate.types import LesionCriterion, SelectionRule
-from foveate.writers import clear
+from foveate.writers import clear, prepare, tables
 
 
 def photographs(folder):
@@ -682,14 +682,44 @@ def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, fo
     assert tree(finished.out, without=()) == before
 
 
-def test_a_result_that_another_photograph_renames_is_named_as_such(finished, folder, tmp_path):
-    paths = [str(tiny_package.photograph(tmp_path / "photos2" / "b.png", seed=7)), str(folder)]
+RENAMING = {
+    "another of its name": lambda folder, other: [
+        str(tiny_package.photograph(other / "b.png", seed=7)),
+        folder,
+    ],
+    "a higher folder": lambda folder, other: [str(folder.parent)],
+}
+
+
+@pytest.mark.parametrize("paths", RENAMING)
+def test_photographs_that_other_paths_rename_are_named(finished, folder, tmp_path, paths):
+    given = [str(path) for path in RENAMING[paths](folder, tmp_path / "other")]
 
     with pytest.raises(
         OutputError,
-        match=r"the results of \S*photos/b\.png are named b there and would be named photos/b now, beside a",
+        match=r"results of \S*photos/(\w)\.png are named \1 there, and this run would name them photos/\1:",
     ):
-        run(replace(finished, paths=paths, resume=True))
+        run(replace(finished, paths=given, out=finished.out, resume=True))
+
+
+def test_a_run_that_takes_the_drafts_of_another_for_leftovers_loses_no_result(finished, monkeypatch):
+    before = tree(finished.out)
+    real, removed = tables.to_json, []
+
+    def to_json(content):  # as another run that begins while the last file is made
+        if content["photograph"]["name"] == "b":
+            removed.append(prepare(finished.out))
+        return real(content)
+
+    monkeypatch.setattr(tables, "to_json", to_json)
+    report = run(replace(finished, resume=True, settings=Settings(thresholds={"EX": 0.3})))
+
+    (failure,) = report.failures
+    assert (failure.name, len(removed)) == ("b", 1)
+    assert failure.error.endswith("; its earlier result is kept")
+    assert {
+        name: content for name, content in tree(finished.out).items() if name in before and "/b" in name
+    } == {name: content for name, content in before.items() if "/b" in name}
 
 
 def test_resume_into_an_empty_folder_is_a_run(job, undisturbed):

@@ -392,6 +392,7 @@ def test_the_region_after_a_rejected_one_is_shown_before_it_can_be_rejected(open
 
 
 def test_the_photograph_says_which_lesion_the_brush_paints(opened):
+    opened.keyboard.press("Shift+1")
     caption = opened.locator("#caption")
     assert caption.is_hidden()
     told = []

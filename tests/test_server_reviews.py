@@ -124,6 +124,7 @@ def test_a_review_of_an_older_database_says_that_its_name_was_not_recorded(model
     connection = sqlite3.connect(data / "foveate.sqlite3")
     for column in ("reviewer", "reviewed_at"):
         connection.execute(f"ALTER TABLE photographs DROP COLUMN {column}")
+    connection.execute("DROP TABLE removed")
     connection.execute("UPDATE photographs SET reviewed = 1")
     connection.execute("PRAGMA user_version=3")
     connection.commit()

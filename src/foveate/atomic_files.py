@@ -79,13 +79,19 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 @contextmanager
-def replace_files(folder: Path) -> Iterator[Callable[[str, bytes], None]]:
+def replace_files(
+    folder: Path, prepare: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[str, bytes], None]]:
     """Yield a function that writes the content of a name into a temporary file, or another content instead.
 
     The files replace those of their names when the block ends, the first one last. Use it for files that
     belong together and are made one after the other. Several threads may call the function, each for other
     names. Where the block raises, all old files stay. Errors of the block itself, such as those of a file
     that it reads, are raised as they are.
+
+    Args:
+        folder: folder of the files; names may be paths below it, with '/'.
+        prepare: called once when all files are on the disk, before the first gets its name.
 
     Raises:
         OutputError: the operating system refuses; nothing is left behind.
@@ -101,6 +107,10 @@ def replace_files(folder: Path) -> Iterator[Callable[[str, bytes], None]]:
                 flush(drafts[name])  # in the caller's thread, while others make the next content
 
         yield write
+        for name, draft in drafts.items():
+            with errors_for(folder / name):
+                draft.stat()  # another process may take it for a leftover, and remove it
+        prepare()
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def parse_objects(text: str, secret: bytes | None = None) -> DicomRequest:
     names = [part.strip() for part in text.split(",")]
     if not set(names) <= set(OBJECT_KINDS):
         raise UsageError(f"--dicom {text!r}: give some of {','.join(OBJECT_KINDS)}.")
-    kinds = tuple(kind for kind in OBJECT_KINDS if kind in names)
+    kinds = [kind for kind in OBJECT_KINDS if kind in names]
     return DicomRequest(kinds=kinds, created=datetime.now(), secret=secret)
 
 

@@ -26,6 +26,10 @@ from foveate.writers import MapFormat, result_paths
 MAX_ATTEMPTS = 3
 """Attempts at a photograph before it is recorded as failed. Our choice."""
 
+WRITING_SECONDS = 300.0
+"""Age from which an unfinished file belongs to a killed worker. Our choice: the files of a photograph are
+written in seconds."""
+
 ALL = Share()
 """All photographs."""
 
@@ -167,13 +171,14 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
 def remove_partial_files(target: FileStore) -> None:
     """Check that a folder can be written, and remove partial files that killed workers left.
 
-    It is also called at the end of a run, because workers may outlive a killed driver by seconds.
+    It is also called at the end of a run, because workers may outlive a killed driver by seconds. Younger
+    files than `WRITING_SECONDS` stay, since another run may be writing them.
 
     Raises:
         OutputError: it cannot be written.
     """
     if target.folder is not None:
-        writers.prepare(target.folder)
+        writers.prepare(target.folder, min_age=WRITING_SECONDS)
 
 
 def mark_finished(inventory: Inventory, manifest: Ledger, target: FileStore) -> int:

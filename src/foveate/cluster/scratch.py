@@ -59,8 +59,11 @@ class ScratchFolder:
 
 
 def _prefix() -> str:
-    """Return the beginning of folder names; machines may share a disk without sharing its locks."""
-    return f"foveate-{platform.node()}-"
+    """Return the beginning of folder names; machines may share a disk without sharing its locks.
+
+    It ends with a character that no name of a machine has: 'node-1' is not the beginning of 'node-1-2'.
+    """
+    return f"foveate-{platform.node()}_"
 
 
 def _lock(folder: Path) -> int | None:

@@ -8,7 +8,7 @@ import codecs
 import csv
 import itertools
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +39,9 @@ GRADE = re.compile(r"([0-4])(?:\.0*)?")
 
 PICTURE_SUFFIXES = ENDINGS | {".jp2", ".ppm", ".webp"}
 """Suffixes, in lower case, with which tables list photographs, also those that were converted since."""
+
+NAMING_ROWS = 5000
+"""Rows of a table that are searched for the column of names. Our choice: a table may have millions."""
 
 HEALTHY = 0
 """No apparent retinopathy, by the International Clinical Diabetic Retinopathy scale."""
@@ -109,18 +112,12 @@ def list_photographs(folder: Path) -> list[GradedPhotograph]:
     return listed
 
 
-def read_labels(folder: Path) -> list[dict[str, str | None]]:
-    """Return the rows of the labels.csv of a folder: column -> entry; None where a short row has no entry.
-
-    The table is separated and encoded in any way that `_read_table` reads.
+def _read_labels(path: Path) -> list[dict[str, str | None]]:
+    """Return the rows of a table: column -> entry; None where a short row has no entry.
 
     Raises:
-        DatasetError: the file is missing or cannot be read.
+        DatasetError: it is missing or cannot be read.
     """
-    return _read_labels(folder / LABELS)
-
-
-def _read_labels(path: Path) -> list[dict[str, str | None]]:
     try:
         header, *rows = [row for row in _read_table(valid_path(path), errors="strict") if row] or [[]]
     except (OSError, UnicodeError, csv.Error) as error:
@@ -268,8 +265,8 @@ def _is_above_0(grade: str) -> bool:
 def _read_grades(path: Path, names: Mapping[str, str]) -> Mapping[str, str]:
     """Return the grades that a table gives to photographs.
 
-    The column of names is the one that names most of the photographs, the first of several. Of several grades
-    of one photograph, one above 0 counts.
+    The column of names is the one that names most of the photographs in the first `NAMING_ROWS` rows, the
+    first of several. Of several grades of one photograph, one above 0 counts.
 
     Args:
         path: the table.
@@ -278,18 +275,19 @@ def _read_grades(path: Path, names: Mapping[str, str]) -> Mapping[str, str]:
     rows = _rows(path)
     header = next(rows, [])
     grade_column = next(place for place, name in enumerate(header) if GRADE_COLUMN.search(name))
-    listed = [
-        ([_listed_name(entry, names) for entry in row], row[grade_column].strip())
-        for row in rows
-        if len(row) > grade_column
-    ]
-    named = [{found[place] for found, _ in listed if len(found) > place} for place in range(len(header))]
-    name_column = max(range(len(header)), key=lambda place: len(named[place] - {None}))
+    beginning = list(itertools.islice(rows, NAMING_ROWS))
+    named: dict[int, set[str]] = defaultdict(set)
+    for row in beginning:
+        for place, entry in enumerate(row):
+            if (name := _listed_name(entry, names)) is not None:
+                named[place].add(name)
+    name_column = max(sorted(named), key=lambda place: len(named[place]), default=0)
     grades: dict[str, str] = {}
-    for found, grade in listed:
-        name = found[name_column] if len(found) > name_column else None
-        if name is not None and not _is_above_0(grades.get(name, "")):
-            grades[name] = grade
+    for row in itertools.chain(beginning, rows):
+        if len(row) > max(name_column, grade_column):
+            name, grade = _listed_name(row[name_column], names), row[grade_column].strip()
+            if name is not None and not _is_above_0(grades.get(name, "")):
+                grades[name] = grade
     return grades
 
 

@@ -124,15 +124,14 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
         ArchiveAwayError: it does not respond.
     """
     in_archive: dict[str, frozenset[str]] = {}
-    refused_segmentations = set()
+    not_stored = set()
     steps = []
     for path in _objects_in_store_order(out):
         photograph, kind = _split_name(path)
         try:
-            if kind == "SR" and photograph in refused_segmentations:
+            if kind == "SR" and photograph in not_stored:
                 raise ArchiveObjectError(
-                    f"{display_path(path)}: not stored, because the archive refused the Segmentation that it "
-                    "refers to"
+                    f"{display_path(path)}: not stored, because the Segmentation that it refers to was not"
                 )
             study, uid = _read_uids(path)
             if study not in in_archive:
@@ -143,7 +142,7 @@ def push(archive: Archive, out: Path, on_step: OnStep = lambda step: None) -> Tr
             steps.append(TransferStep(name=path.name, transferred=stored))
         except ArchiveObjectError as error:
             if kind == "SEG":
-                refused_segmentations.add(photograph)
+                not_stored.add(photograph)
             steps.append(TransferStep(name=path.name, transferred=False, error=str(error)))
         on_step(steps[-1])
     if not steps:
@@ -175,7 +174,7 @@ def _objects_in_store_order(out: Path) -> list[Path]:
 def _split_name(path: Path) -> tuple[Path, str]:
     """Return an object's path without its kind, and the kind in capitals, such as 'SEG'."""
     photograph, _, kind = path.stem.rpartition("_")
-    return path.with_name(photograph), kind
+    return (path.with_name(photograph), kind) if photograph else (path, "")
 
 
 def _read_uids(path: Path) -> tuple[str, str]:

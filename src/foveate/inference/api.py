@@ -286,7 +286,7 @@ class Result:
             PhotographError: DICOM objects are requested, but the photograph is not DICOM.
             OutputError: the folder cannot be written, or it holds another photograph of that name, results of
                 another model or with other settings, or a run of `predict`. An earlier result of the
-                photograph stays.
+                photograph stays until all new files are on the disk.
         """
         segmentation, folder = self.segmentation, _local_folder(out)
         if exists(folder / "run.json"):  # its summary lists failures, which no file here tells
@@ -411,8 +411,9 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
 def _own_name(photograph: Photograph) -> str:
     """Return the name of a photograph's file without suffix, with its frame if there are several.
 
-    Only the suffix of a photograph is taken off: 'visit 1.1' names an array, and keeps its number.
+    An array called 'visit 1.1' keeps its number: only the suffix of a photograph is taken off such a name.
     """
     file, frame = Path(photograph.source), None if photograph.origin is None else photograph.origin.frame
-    name = file.stem if file.suffix.lower() in photographs.SUFFIXES else file.name
+    has_suffix = photograph.is_file or file.suffix.lower() in photographs.SUFFIXES
+    name = file.stem if has_suffix else file.name
     return name + ("" if frame is None else f"_frame-{frame}")

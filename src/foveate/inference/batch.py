@@ -57,6 +57,10 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 KEPT = "its earlier result is kept"
 """End of the error of a photograph that failed, if the folder still holds a result that may be right."""
 
+RENAMED_CHECKED = 20
+"""Number of results, and of photographs for each, that are compared to explain why a run does not match a
+folder. Our choice."""
+
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Operating system errors that every later photograph would also cause: the run stops."""
 
@@ -327,7 +331,7 @@ def save(
 ) -> SummaryRow:
     """Write all files of one photograph, but not the summary and the page of the whole folder.
 
-    If that fails, an earlier result of the same name stays.
+    An earlier result of the same name stays until all new files are on the disk.
 
     Raises:
         OutputError: a file cannot be written.
@@ -374,13 +378,14 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
             "--resume; choose another --out"
         )
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
-    for name in foreign:
-        if (file := _file_of_result(job, files, name)) is not None:
-            raise OutputError(
-                f"{display_path(job.out)}: the results of {display_path(file.path)} are named {name} there "
-                f"and would be named {file.name} now, beside a photograph of the same name; choose another "
-                "--out"
-            )
+    renamed = _renamed_photograph(job, files, foreign)
+    if renamed is not None:
+        name, file = renamed
+        raise OutputError(
+            f"{display_path(job.out)}: the results of {display_path(file.path)} are named {name} there, and "
+            f"this run would name them {file.name}: names depend on the given paths, and on photographs of "
+            "the same name; give the paths of the earlier run, or choose another --out"
+        )
     if foreign:
         raise OutputError(
             f"{display_path(job.out)}: contains results of {quantity(len(foreign), 'photograph')} not in "
@@ -388,17 +393,27 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
         )
 
 
-def _file_of_result(job: BatchJob, files: PhotographFiles, name: str) -> PhotographFile | None:
-    """Return the photograph of this run that an existing result shows under another name, if there is one."""
-    digest, last = writers.stored_digest(job.out, name), PurePosixPath(name).name
-    return next(
-        (
-            file
-            for file in files.photographs
-            if last in {file.path.stem, file.path.name} and photograph_digest(file.path) == digest
-        ),
-        None,
-    )
+def _renamed_photograph(
+    job: BatchJob, files: PhotographFiles, names: Sequence[str]
+) -> tuple[str, PhotographFile] | None:
+    """Return a result of an earlier run and the photograph that it shows, which has another name in this run.
+
+    Args:
+        job: the run.
+        files: its photographs.
+        names: names of results that no photograph of this run has; the first few are looked at.
+
+    Returns:
+        None if no photograph is found.
+    """
+    for name in names[:RENAMED_CHECKED]:
+        last = PurePosixPath(name).name
+        candidates = [file for file in files.photographs if last in {file.path.stem, file.path.name}]
+        digest = writers.stored_digest(job.out, name) if candidates else None
+        for file in candidates[:RENAMED_CHECKED]:
+            if photograph_digest(file.path) == digest:
+                return name, file
+    return None
 
 
 def _repeat_notice(job: BatchJob, files: PhotographFiles, replaced: dict[str, tuple[str, ...]]) -> str:

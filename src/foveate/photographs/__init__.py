@@ -118,6 +118,7 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
                 digest=digest,
                 spacing=frame_read.spacing,
                 origin=frame_read.origin,
+                is_file=True,
             )
         if frame is not None:
             raise PhotographError(
@@ -125,7 +126,7 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
                 "out the frame"
             )
         pixels = decode(file, format_name, display_path(path), limit)
-    return Photograph(pixels=pixels, source=str(path), digest=digest)
+    return Photograph(pixels=pixels, source=str(path), digest=digest, is_file=True)
 
 
 def from_array(

@@ -52,7 +52,8 @@ def one_line_errors(task: str, remedy: str) -> Iterator[None]:
             raise
         raise TrainingError(
             f"{task}: a process that prepares samples ended ({str(error).partition('.')[0]}); lower "
-            "--workers if the machine's memory is full, and continue with --resume"
+            "--workers if the machine's memory, or its shared memory (/dev/shm), is full, and continue with "
+            "--resume"
         ) from error
 
 

@@ -231,7 +231,9 @@ def _resume_or_begin(
 def _smaller_steps(recipe: Recipe, stage: StageName) -> str:
     """Return which settings make a step smaller, for an error about full GPU memory."""
     name = base_stage(stage)
-    numbers = recipe.stages[name]
+    numbers = recipe.stages.get(name)
+    if numbers is None:  # such a stage is refused before its first step
+        return ""
     return (
         f"with --set, raise stages.{name}.accumulate (now {numbers.accumulate}), or lower "
         f"stages.{name}.photographs ({numbers.photographs}) or stages.{name}.windows ({numbers.windows}), "

@@ -9,6 +9,7 @@ Lesions, pictures and the overlay share one pool of threads. Memory needed in ad
 maps, or one map and a display copy, and later one copy to draw on. The outlined areas are kept as bits.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -196,8 +197,8 @@ def existing_rows(
 def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> SummaryRow:
     """Write all files of one photograph and return its row of the summary.
 
-    They replace the files that an earlier run wrote under the same key after all of them are on the disk. If
-    one cannot be made or written, the earlier ones stay.
+    They replace the files that an earlier run wrote under the same key after all of them are on the disk: if
+    one cannot be made or written, the earlier ones stay. If one cannot get its name, none stays.
 
     Args:
         out: the output folder.
@@ -210,9 +211,9 @@ def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> Sum
     """
     key = result.request.key
     json_file = result_paths.regions_file(key, ".json")
-    is_replacing = False
+    clear_earlier = functools.partial(clear, out, key, {*result.lesions, *codes})
     try:
-        with atomic_files.replace_files(out) as write_file:
+        with atomic_files.replace_files(out, clear_earlier) as write_file:
 
             def add_file(relative: str, content: bytes) -> None:
                 result_paths.resolve(out, relative)  # refuses a path that leads out of the folder
@@ -222,12 +223,10 @@ def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> Sum
             with _writer_pool() as pool:
                 content = _write_contents(add_file, result, pool)
             add_file(json_file, tables.to_json(content))
-            is_replacing = True
-            clear(out, key, {*result.lesions, *codes})
     except BaseException:
-        if is_replacing:
+        if not is_file(out / json_file):  # there is no earlier result, or it has been cleared
             with suppress(OutputError):  # the first error is the one to report
-                clear(out, key, {*result.lesions, *codes})
+                clear_earlier()
         raise
     return tables.row_of(content, key)
 
