@@ -66,7 +66,7 @@ UPDATE photographs SET spacing_mm = NULL WHERE spacing_mm < 1e-4;
 UPDATE photographs SET (count, area_fraction) = (
     SELECT sum(present.count), sum(present.area_px) * 1.0 / json_extract(facts, '$.field.area_px')
     FROM present WHERE present.photograph = photographs.id
-) WHERE state = 'done';
+) WHERE state = 'done' AND id IN (SELECT photograph FROM present);
 """)
 """A table of deleted photographs. Counts of lesions that a result no longer has, since another model has made
 it, are deleted, and pixel spacings that no photograph has: reports could not be made with them."""
