@@ -339,6 +339,16 @@ def test_the_report_is_one_file_that_asks_for_nothing_and_says_what_it_is_not(ev
     assert text.count("data:image/jpeg;base64,") == 4  # two photographs have the lesion
 
 
+def test_lesions_of_ones_own_have_colours_of_their_own_in_the_report(evaluated):
+    outcomes, spec, info = evaluated
+    own = dict.fromkeys(("IRMA", "NV"), next(iter(outcomes.values())))
+
+    text = html_report.report(own, replace(spec, thresholds=dict.fromkeys(own, 0.5)), info).decode()
+
+    colours = re.findall(r'class="swatch" style="background:(rgb[^"]*)"', text)
+    assert len(colours) == len(set(colours)) == 2
+
+
 def test_the_report_of_a_lesion_that_is_nowhere_is_written_all_the_same(tmp_path, cases):
     spec = evaluation_spec(tmp_path, cases[2:], lambda k: truth_of(0))
     info = EvaluationInfo(provenance=None, layout="own", split="test", left_out={})

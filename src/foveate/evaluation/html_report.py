@@ -16,6 +16,7 @@ from foveate.evaluation.evaluate import EvaluationSpec, LesionOutcome
 from foveate.evaluation.gallery import Picture
 from foveate.evaluation.lesion_charts import Figures
 from foveate.evaluation.tables import EvaluationInfo, case_figures, to_json
+from foveate.lesions import Lesion
 from foveate.version import version
 from foveate.wording import quantity
 from foveate.writers import NOTICE
@@ -59,7 +60,10 @@ def report(outcomes: Mapping[str, LesionOutcome], spec: EvaluationSpec, info: Ev
         names={lesion.code: lesion.name for lesion in lesions.of(list(outcomes))},
         figures=figures,
         paper=_paper(figures, spec, info),
-        sections=[_section(lesion, figures[lesion], outcomes[lesion]) for lesion in outcomes],
+        sections=[
+            _section(lesion, figures[lesion.code], outcomes[lesion.code])
+            for lesion in lesions.of(list(outcomes))
+        ],
         photographs=_photograph_rows(outcomes, spec),
         fixed=_fixed,
         quantity=quantity,
@@ -78,9 +82,8 @@ def _paper(figures: Mapping[str, Figures], spec: EvaluationSpec, info: Evaluatio
     }
 
 
-def _section(code: str, figures: Figures, outcome: LesionOutcome) -> dict[str, object]:
+def _section(lesion: Lesion, figures: Figures, outcome: LesionOutcome) -> dict[str, object]:
     """Return the values that the report shows for one lesion."""
-    (lesion,) = lesions.of([code])
     return {
         "lesion": lesion,
         "figures": figures,
