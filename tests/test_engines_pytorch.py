@@ -11,7 +11,7 @@ import tiny_set
 import torch
 
 import foveate
-from foveate import cli, models
+from foveate import cli, models, nets
 from foveate.engines import Engine, WindowBatch
 from foveate.engines import onnx as onnx_engine
 from foveate.errors import PackageError, SettingError
@@ -37,6 +37,16 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def blended_folder(tmp_path_factory):
+    """Export the same with GlobalNet's share in the maps of one lesion."""
+    path = tmp_path_factory.mktemp("pytorch") / "package"
+    recipe = tiny_set.recipe(global_shares=(0.0, 0.0, 0.0, 0.5))
+    manifest = replace(MANIFEST, training={"recipe": recipes.describe(recipe)})
+    export(nets.blend(tiny_set.seeded(), recipe.global_shares), manifest, path)
+    return path
+
+
 @pytest.fixture
 def threads():
     """Restore the number of threads of the process after the test."""
@@ -57,8 +67,10 @@ def random_batch(count=3):
     return WindowBatch(**arrays)
 
 
+@pytest.mark.parametrize("folder_name", ["folder", "blended_folder"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 0.05)])
-def test_it_computes_what_onnxruntime_computes(folder, threads, precision, tolerance):
+def test_it_computes_what_onnxruntime_computes(request, folder_name, threads, precision, tolerance):
+    folder = request.getfixturevalue(folder_name)
     engine = load(folder, precision=precision, threads=1).engine
     reference = onnx_engine.open(models.load(folder), threads=1)
     view = np.random.default_rng(1).normal(size=(1, 3, 32, 32)).astype(np.float32)

@@ -24,7 +24,12 @@ def half_resolution():
     return nets.build(plan, 4)
 
 
-@pytest.mark.parametrize("make", [tiny_set.network, tiny_set.correcting, half_resolution])
+def blended():
+    """Build a network of which two lesions' fused logits are means with GlobalNet's."""
+    return nets.blend(half_resolution(), (0.0, 0.25, 0.0, 0.5))
+
+
+@pytest.mark.parametrize("make", [tiny_set.network, tiny_set.correcting, half_resolution, blended])
 def test_each_lesions_logits_are_scaled_and_shifted(make):
     network = tiny_set.seeded(make)
     torch.nn.init.normal_(network.fusion.layers[-1].weight)  # a residual of 0 would hide errors

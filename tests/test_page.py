@@ -104,6 +104,7 @@ def photograph(address, browser):
 def shared_page(browser, address):
     """Yield one page for all tests, and its errors: of scripts, and requests to other servers."""
     context = browser.new_context(viewport=DESKTOP, accept_downloads=True, reduced_motion="reduce")
+    tiny_page.intercept_requests(context)
     page = context.new_page()
     problems = []
     page.on("console", lambda message: problems.append(message.text) if is_error(message) else None)

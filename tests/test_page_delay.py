@@ -54,6 +54,7 @@ def address(files):
 def new_page(browser, address, **settings):
     """Yield a new page that has been loaded."""
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", **settings)
+    tiny_page.intercept_requests(context)
     page = context.new_page()
     page.goto(address)
     until(page, "() => window.foveate?.state.server")
@@ -815,6 +816,7 @@ def test_a_lost_session_keeps_what_was_painted_until_the_token_is_given_again(br
     with tiny_page.serving(tmp_path / "data", files / "tiny", token=TOKEN) as address:
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
+        tiny_page.intercept_requests(context)
         page = context.new_page()
         page.goto(f"{address}/#token={TOKEN}")
         until(page, "() => window.foveate?.state.server")

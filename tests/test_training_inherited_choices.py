@@ -143,7 +143,8 @@ def test_a_run_with_another_contract_or_network_is_refused(run, parent):
     contract = replace(tiny_set.CONTRACT, overlap=16)
     network = replace(tiny_set.NETWORK, fusion_width=7)
 
-    for recipe in (replace(run.recipe, contract=contract), replace(run.recipe, network=network)):
+    for changes in ({"contract": contract}, {"network": network}, {"global_shares": (0.0, 0.0, 0.0, 0.5)}):
+        recipe = replace(run.recipe, **changes)
         with pytest.raises(TrainingError, match="its network or contract differs from that of parent 3"):
             inherited_choices.inherit(replace(run, recipe=recipe), parent)
 

@@ -139,6 +139,13 @@ def test_steps_and_epochs_together_are_refused():
         overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint.epochs": "2"})
 
 
+def test_globalnets_shares_can_be_set_and_cleared():
+    shared = overrides.override(tiny_set.recipe(), {"global_shares": "0,0,0,0.5"})
+
+    assert shared.global_shares == (0.0, 0.0, 0.0, 0.5)
+    assert overrides.override(shared, {"global_shares": ""}) == tiny_set.recipe()
+
+
 def test_a_setting_and_one_below_it_are_refused():
     with pytest.raises(SettingError, match=r"--set stages\.joint is a group"):
         overrides.override(tiny_set.recipe(), {"stages.joint.steps": "2", "stages.joint": "1"})

@@ -10,7 +10,7 @@ import pytest
 import tiny_package
 import tiny_set
 
-from foveate import models
+from foveate import models, nets
 from foveate.engines import openvino as openvino_engine
 from foveate.errors import OutputError, SettingError
 from foveate.training import export, quantisation
@@ -37,8 +37,9 @@ def package(tmp_path):
 
 @needs_nncf
 @pytest.mark.filterwarnings("ignore")  # NNCF's own
-def test_a_quantised_package_computes_nearly_what_it_did(tmp_path):
-    export.export(tiny_set.seeded(), MANIFEST, tmp_path / "small")
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_quantised_package_computes_nearly_what_it_did(tmp_path, share):
+    export.export(nets.blend(tiny_set.seeded(), [share] * 4), MANIFEST, tmp_path / "small")
     package = models.load(tmp_path / "small")
     paths = [tiny_package.photograph(tmp_path / f"{seed}.png", seed=seed) for seed in range(3)]
     exact = openvino_engine.open(package, precision="float32", threads=1)
@@ -63,6 +64,20 @@ def test_a_quantised_package_computes_nearly_what_it_did(tmp_path):
         kernels = [kernel for node in nodes if (kernel := int8_kernel(node)) is not None]
         assert kernels
         assert max(abs(kernel).max() for kernel in kernels) <= 64  # two products fit 16 bits: 2 x 64 x 255
+
+
+def test_globalnets_share_of_the_fused_logits_stays_in_floating_point(tmp_path):
+    export.export(nets.blend(tiny_set.seeded(), [0.5] * 4), MANIFEST, tmp_path / "package")
+    graph = quantisation.prepared_graph(openvino, tmp_path / "package" / "local.onnx")
+
+    of_sampled = {
+        node.get_friendly_name()
+        for node in graph.get_ordered_ops()
+        if node.get_type_name() == "Convolution"
+        and node.input_value(0).get_node().get_type_name() == "MatMul"
+    }
+    assert len(of_sampled) == 2  # the fusion's first convolution, and the one of GlobalNet's share
+    assert of_sampled <= set(quantisation.float_layers(graph))
 
 
 def int8_kernel(node):

@@ -231,3 +231,20 @@ def test_a_stage_without_snapshots_is_recorded_as_before_there_were_any():
 
     assert recorded["joint"]["snapshots"] == 2
     assert "snapshots" not in recorded["local"]
+
+
+@pytest.mark.parametrize(
+    "shares", [(0.0, 0.0, 0.0, 1.0), (-0.1, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, math.nan), (0.5,)]
+)
+def test_globalnets_shares_are_one_number_below_1_for_each_lesion(shares):
+    with pytest.raises(
+        SettingError,
+        match=r"global_shares is .*; give a share of at least 0 and below 1 for each of EX, MA, HE, SE, or",
+    ):
+        tiny_set.recipe(global_shares=shares)
+
+
+def test_globalnets_shares_are_described_only_where_there_are_some():
+    assert "global_shares" not in describe(tiny_set.recipe())
+    shares = (0.0, 0.0, 0.0, 0.5)
+    assert describe(tiny_set.recipe(global_shares=shares))["global_shares"] == shares

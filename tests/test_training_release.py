@@ -19,7 +19,7 @@ from foveate.training import export, release, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSplit, StartPackage
-from foveate.types import SelectionRule
+from foveate.types import Decision, SelectionRule
 
 NO_CUT = evidence_cuts.EvidenceCut(
     minimum_evidence=0.0,
@@ -169,6 +169,40 @@ def test_the_package_is_calibrated_as_the_photographs_held_back_have_it(inputs, 
         assert cut["before"]["found"] - cut["after"]["found"] <= evidence_cuts.FOUND_LIMIT + 1e-9
         assert cut["after"]["false_regions"] <= cut["before"]["false_regions"]
     assert any(cut["minimum_evidence"] for cut in cuts.values())
+
+
+def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "fit_calibration", lambda histograms: {})
+    recipe = tiny_set.replace(trained.recipe, global_shares=(0.0, 0.0, 0.0, 0.5))
+    run = tiny_set.replace(trained, recipe=recipe)
+    inputs = release.ReleaseInputs(shipped=run, validation_runs=[run])
+    rows = {row: release.validate(inputs, row)[0].counts for row in networks.ROWS}
+    plain_inputs = release.ReleaseInputs(shipped=trained, validation_runs=[trained])
+    plain_rows = {row: release.validate(plain_inputs, row)[0].counts for row in networks.ROWS}
+    choices = release.choose(inputs, {row: release.validate(inputs, row) for row in networks.ROWS})
+    release.write_package(run, choices, "1", tmp_path / "package")
+    package = models.load(tmp_path / "package")
+    engine = onnx.open(package, threads=1)
+    package = tiny_set.replace(  # without the evidence cut
+        package, decisions={code: Decision(threshold=0.5, minimum_area=1) for code in package.decisions}
+    )
+    (packaged,) = evaluation.count_pixels(run.held_back, package, engine)
+
+    def differing(first, second):
+        return [
+            lesion
+            for lesion in first
+            if metrics.average_precision(first[lesion])
+            != pytest.approx(metrics.average_precision(second[lesion]), abs=1e-3)
+        ]
+
+    assert differing(rows["fused"], plain_rows["fused"]) == ["SE"]
+    assert differing(rows["GlobalNet"], plain_rows["GlobalNet"]) == []
+    assert differing(rows["LocalNet"], plain_rows["LocalNet"]) == []
+    assert differing(packaged.counts, rows["fused"]) == []
+    assert package.manifest["training"]["recipe"]["global_shares"] == [0.0, 0.0, 0.0, 0.5]
+    with pytest.raises(TrainingError, match="its network or contract differs from that of"):
+        release.ReleaseInputs(shipped=run, validation_runs=[trained])
 
 
 def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validation_runs(inputs, monkeypatch):

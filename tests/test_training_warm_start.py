@@ -111,6 +111,43 @@ def test_calibration_is_undone_layer_by_layer_where_the_fusions_differ(
         torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name), msg=name)
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_globalnets_shares_are_undone(start, share):
+    plan = tiny_set.replace(tiny_set.NETWORK, residual_fusion=True)
+    network = tiny_set.seeded(lambda: nets.build(plan, 4), seed=5)
+    torch.nn.init.normal_(network.fusion.layers[-1].weight)
+    line = (2.0, -1.0)
+    blended = nets.blend(network, (0.0, 0.0, 0.0, share))
+    calibrated = nets.fold_batch_norm(nets.calibrate(blended, fused=[line] * 4, coarse=[line] * 4))
+    weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
+    save_file(weights, start.package.folder / warm_start.WEIGHTS)
+    lines = {code: {"slope": line[0], "shift": line[1]} for code in tiny_set.CONTRACT.lesions}
+    manifest = {
+        "training": {
+            "recipe": {"network": {"corrects": True}, "global_shares": [0.0, 0.0, 0.0, share]},
+            "validation": {"calibration": {"fused": lines, "GlobalNet": lines}},
+        }
+    }
+    other = tiny_set.seeded(lambda: nets.build(plan, 4), seed=6)
+
+    warm_start.load_matching(other, tiny_set.replace(start.package, manifest=manifest))
+
+    for layer in ("fusion.layers.4", "global_net.head", "local_net.head"):
+        for name in (f"{layer}.weight", f"{layer}.bias"):
+            torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name), msg=name)
+
+
+@pytest.mark.parametrize(
+    "shares", [[0, 0, 0, 1], [0, 0, 0, -0.5], [0, 0, 0, "half"], [0.5], {"SE": 0.5}, 0.5]
+)
+def test_a_manifest_with_impossible_shares_is_refused(start, shares):
+    manifest = {"training": {"recipe": {"global_shares": shares}}}
+    package = tiny_set.replace(start.package, manifest=manifest)
+
+    with pytest.raises(TrainingError, match=r"its manifest states .* as global_shares, not a number of"):
+        warm_start.load_matching(tiny_set.seeded(), package)
+
+
 def test_a_package_of_an_unrelated_network_is_refused(start):
     other = nets.build(
         tiny_set.replace(tiny_set.NETWORK, local_net=tiny_set.replace(tiny_set.STREAM, width=5)), 4

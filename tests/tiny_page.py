@@ -74,6 +74,14 @@ def chromium():
         browser.close()
 
 
+def intercept_requests(context):
+    """Have a context's requests intercepted from the first one on, so that a test can hold any later one.
+
+    Chromium begins some time after it is asked to: a request that a test causes at once may still pass.
+    """
+    context.route("**/held-by-no-test", lambda route: route.fallback())
+
+
 @contextmanager
 def delayed(address, seconds):
     """Yield an address at which a server's answers arrive so much later."""

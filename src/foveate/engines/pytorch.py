@@ -128,9 +128,11 @@ def load_network(package: Package) -> LocalGlobalUNet:
     path = package.folder / "manifest.json"
     try:
         training: object = package.manifest["training"]
-        stored = training["recipe"]["network"]  # type: ignore[index]  # if not a mapping: KeyError or TypeError
-        plan = NetworkPlan.from_stored(stored)
+        recipe = training["recipe"]  # type: ignore[index]  # if not a mapping: KeyError or TypeError
+        plan = NetworkPlan.from_stored(recipe["network"])
         network = nets.fold_batch_norm(nets.build(plan, len(package.contract.lesions), read_weights=None))
+        if any(recipe.get("global_shares", ())):
+            nets.add_global_head(network)
         weights = load_file(package.folder / "weights.safetensors")
         network.load_state_dict({name: weight.float() for name, weight in weights.items()})
     except (AttributeError, KeyError, TypeError, RuntimeError, SettingError) as error:

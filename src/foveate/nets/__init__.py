@@ -7,6 +7,7 @@ Shape letters: N pictures or windows, P photographs, C channels, K lesions, S T 
 G sides of the piece of the global features that a window needs.
 """
 
+from foveate.nets.blending import add_global_head, blend
 from foveate.nets.calibration import IDENTITY, LogitLine, calibrate, calibrated_layers, scale_layer
 from foveate.nets.encoders import LITE0, MOBILENET_V2, EncoderUNet, MobileEncoder, load_imagenet
 from foveate.nets.folding import CONVOLUTIONS, fold_batch_norm, load_folded
@@ -31,6 +32,8 @@ __all__ = [
     "StreamPlan",
     "TimmEncoder",
     "UNet",
+    "add_global_head",
+    "blend",
     "build",
     "calibrate",
     "calibrated_layers",

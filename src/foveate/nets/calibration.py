@@ -34,14 +34,19 @@ def calibrate(
         coarse: one line per lesion, for GlobalNet's maps.
     """
     copied = copy.deepcopy(network)
-    layers = calibrated_layers(fused=fused, coarse=coarse, residual=copied.fusion.residual)
+    layers = calibrated_layers(
+        fused=fused,
+        coarse=coarse,
+        residual=copied.fusion.residual,
+        blended=copied.fusion.global_head is not None,
+    )
     for name, lines in layers.items():
         scale_layer(copied, name, lines)
     return copied
 
 
 def calibrated_layers(
-    *, fused: Sequence[LogitLine], coarse: Sequence[LogitLine], residual: bool
+    *, fused: Sequence[LogitLine], coarse: Sequence[LogitLine], residual: bool, blended: bool
 ) -> dict[str, Sequence[LogitLine]]:
     """Return the convolutions that a calibration changes: name in the network -> one line per lesion.
 
@@ -49,10 +54,12 @@ def calibrated_layers(
         fused: one line per lesion, for the maps of the fusion.
         coarse: one line per lesion, for GlobalNet's maps.
         residual: whether the fusion's output is added to LocalNet's logits; the shift must then count once.
+        blended: whether the fusion has a `global_head`, whose output is added as well.
     """
     layers = {"fusion.layers.4": fused, "global_net.head": coarse}
-    if residual:
-        layers["local_net.head"] = [(slope, 0.0) for slope, _ in fused]
+    for name, is_added in (("local_net.head", residual), ("fusion.global_head", blended)):
+        if is_added:
+            layers[name] = [(slope, 0.0) for slope, _ in fused]
     return layers
 
 

@@ -57,6 +57,9 @@ class Stream(nn.Module):
 class Fusion(nn.Module):
     """Two 3x3 convolutions and one 1x1 convolution on the concatenation of f_l and f_g.
 
+    `global_head` is None in training. `nets.blend` sets it to a 1x1 convolution of f_g, whose output is
+    added.
+
     Args:
         local_channels: channels of f_l.
         global_channels: channels of f_g.
@@ -81,6 +84,7 @@ class Fusion(nn.Module):
     ) -> None:
         super().__init__()
         self.residual = residual
+        self.global_head: nn.Conv2d | None = None
         self.layers = nn.Sequential(
             nn.Conv2d(local_channels + global_channels, width, 3, padding=1),
             nn.ReLU(inplace=True),
@@ -97,7 +101,7 @@ class Fusion(nn.Module):
     ) -> Float[Tensor, "N KB S2 T2"]:
         """Return the logits of each window, before `depth_to_space`."""
         fused: Tensor = self.layers(torch.cat([local_features, global_features], dim=1))
-        return fused
+        return fused if self.global_head is None else fused + self.global_head(global_features)
 
 
 class GlobalPieces(NamedTuple):

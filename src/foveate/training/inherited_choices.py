@@ -79,8 +79,10 @@ def _require_start(run: FinishedRun, package: Package) -> None:
 
 def _has_other_network(run: FinishedRun, package: Package) -> bool:
     """Return whether a run's network is not the one that the package's manifest states, if it states any."""
-    network = warm_start.mapping_at(package.manifest, "training", "recipe").get("network")
-    return network is not None and network != json.loads(json.dumps(recipes.describe(run.recipe)["network"]))
+    stated = warm_start.mapping_at(package.manifest, "training", "recipe")
+    own = json.loads(json.dumps(recipes.describe(run.recipe)))
+    keys = ("network", "global_shares")
+    return "network" in stated and any(stated.get(key) != own.get(key) for key in keys)
 
 
 def _scalings(package: Package, row: Row) -> Scalings:

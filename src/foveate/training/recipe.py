@@ -117,6 +117,9 @@ class Recipe:
     healthy_share: float = 0.0
     """Share of the fused stages' photographs that are healthy eyes, from 0 up to 1, if the command line names
     some; 0 leaves them out. The streams' own stages do not use them (our choice)."""
+    global_shares: tuple[float, ...] = ()
+    """For each lesion of the contract, the share of GlobalNet's logits in the fused logits of the released
+    network, at least 0 and below 1; () for none. Training does not depend on it (docs/decisions/0030)."""
     power: float
     """Exponent of the polynomial decay (0.9: Yang et al. 2018, DenseASPP, the paper's reference 13)."""
     averaging: float
@@ -203,10 +206,20 @@ class Recipe:
             raise SettingError(
                 f"recipe {self.name}: lesion_share is {self.lesion_share:g}; give a share from 0 to 1"
             )
+        self._check_global_shares()
         if not 0 <= self.seed < 2**64:
             raise SettingError(f"recipe {self.name}: seed is {self.seed}; give a number from 0 to 2**64 - 1")
         if not (math.isfinite(self.power) and self.power >= 0):
             raise SettingError(f"recipe {self.name}: power is {self.power:g}; give a number of 0 or more")
+
+    def _check_global_shares(self) -> None:
+        """Raise SettingError unless there is one share for each lesion, in its range, or none at all."""
+        shares, codes = self.global_shares, self.contract.lesions
+        if shares and not (len(shares) == len(codes) and all(0 <= share < 1 for share in shares)):
+            raise SettingError(
+                f"recipe {self.name}: global_shares is {', '.join(f'{share:g}' for share in shares)}; give a "
+                f"share of at least 0 and below 1 for each of {', '.join(codes)}, or none at all"
+            )
 
     def _check_contract(self) -> None:
         """Raise SettingError where a model package would refuse a lesion or a number of the contract."""
@@ -304,11 +317,13 @@ def snapshot_steps(snapshots: int, steps: int) -> tuple[int, ...]:
 def describe(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as JSON values under their stored names; split files appear by their file names.
 
-    A stage's snapshots and share of healthy eyes are left out if they are the defaults, so that older runs
-    are described as before.
+    GlobalNet's shares, and a stage's snapshots and share of healthy eyes, are left out if they are the
+    defaults, so that older runs are described as before.
     """
     splits = {"split": recipe.split, "healthy_split": recipe.healthy_split}
     values: dict[str, Any] = _with_stored_names(asdict(recipe))
+    if not values["global_shares"]:
+        del values["global_shares"]
     for stage in values["stages"].values():
         for key, default in (("snapshots", 1), ("healthy_share", None)):
             if stage[key] == default:

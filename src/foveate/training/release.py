@@ -117,8 +117,7 @@ class ReleaseInputs:
                 f"photograph {duplicates[0]} was held back in two of the runs; name runs with different folds"
             )
         for run in self.validation_runs:
-            shipped, validating = self.shipped.recipe, run.recipe
-            if (shipped.network, shipped.contract) != (validating.network, validating.contract):
+            if _network_numbers(run.recipe) != _network_numbers(self.shipped.recipe):
                 raise TrainingError(
                     f"{display_path(run.folder)}: its network or contract differs from that of "
                     f"{display_path(self.shipped.folder)}; name runs of one recipe, with the same --set"
@@ -219,6 +218,11 @@ def _require_same_set(run: RunFolder, annotated: Sequence[Case], cases: Sequence
         )
 
 
+def _network_numbers(recipe: Recipe) -> tuple[object, ...]:
+    """Return the numbers that must be equal in two runs, if one is to validate the network of the other."""
+    return recipe.network, recipe.contract, recipe.global_shares
+
+
 def build_network(run: FinishedRun) -> LocalGlobalUNet:
     """Return a run's network with its final weights.
 
@@ -233,10 +237,14 @@ def build_network(run: FinishedRun) -> LocalGlobalUNet:
 
 
 def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
-    """Count the pixels of all held-back photographs in the maps of a Table 1 row, weights as released."""
+    """Count the pixels of all held-back photographs in the maps of a Table 1 row, weights as released.
+
+    The fused maps have GlobalNet's shares, as those of the released network.
+    """
     histograms: list[CaseHistogram] = []
     for run in inputs.validation_runs:
-        engine = ROWS[row](network=export.round_to_half(build_network(run)))
+        network = _blended_network(run) if row == "fused" else build_network(run)
+        engine = ROWS[row](network=export.round_to_half(network))
         package = models.unsaved_package(run.recipe.name, run.recipe.contract)
         histograms += evaluation.count_pixels(run.held_back, package, engine)
     return histograms
@@ -400,11 +408,16 @@ def choose_selection_rules(
     return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
 
 
+def _blended_network(run: FinishedRun) -> LocalGlobalUNet:
+    """Return a run's network with GlobalNet's shares in its fused maps."""
+    return nets.blend(build_network(run), run.recipe.global_shares)
+
+
 def _calibrated_network(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
-    """Return a run's network with calibrated maps."""
+    """Return a run's network with GlobalNet's shares in its fused maps, and calibrated."""
     lesions = run.recipe.contract.lesions
     fused, coarse = (_logit_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
-    return nets.calibrate(build_network(run), fused=fused, coarse=coarse)
+    return nets.calibrate(_blended_network(run), fused=fused, coarse=coarse)
 
 
 def describe_calibration(

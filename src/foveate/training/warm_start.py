@@ -18,6 +18,7 @@ from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, plans
 from foveate.training.recipe import Recipe
 from foveate.training.run_record import StartPackage
+from foveate.wording import quantity
 
 WEIGHTS = "weights.safetensors"
 """A package's weights; normalisations are folded into them (`nets.fold_batch_norm`)."""
@@ -26,7 +27,8 @@ WEIGHTS = "weights.safetensors"
 def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]:
     """Copy a package's weights into a network, wherever both have a layer of the same name and shape.
 
-    The package's calibration is undone: otherwise the first steps would only serve to undo it.
+    The package's calibration and GlobalNet's shares are undone: otherwise the first steps would only serve to
+    undo them.
 
     Args:
         network: the network; it is changed in place.
@@ -46,10 +48,12 @@ def load_matching(network: LocalGlobalUNet, package: Package) -> tuple[str, ...]
                 f"package {package.name} has no weights for {stream} of this recipe; start from a package "
                 "with such a network, or leave out --start"
             )
+    shares = stated_global_shares(package)
     inverse = nets.calibrated_layers(
-        fused=_inverse_calibration(package, "fused"),
-        coarse=_inverse_calibration(package, "GlobalNet"),
+        fused=_inverse_calibration(package, "fused", shares),
+        coarse=_inverse_calibration(package, "GlobalNet", [0.0] * len(shares)),
         residual=_has_residual_fusion(package),
+        blended=False,  # a network in training has no such layer
     )
     for name in inverse.keys() - missing:
         nets.scale_layer(network, name, inverse[name])
@@ -89,14 +93,42 @@ def _number(package: Package, scaling: Mapping[str, Any], key: str) -> float:
             f"package {package.name}: its manifest states {value!r} as the {key} of a calibration, which is "
             "no number; restore the manifest"
         )
-    return value
+    return float(value)
 
 
-def _inverse_calibration(package: Package, row: str) -> list[nets.LogitLine]:
-    """Return the scalings that undo the calibration of a row's maps."""
+def stated_global_shares(package: Package) -> tuple[float, ...]:
+    """Return the share of GlobalNet's logits in the fused logits of each lesion, as a manifest states it.
+
+    Raises:
+        TrainingError: the manifest states something else than one share of at least 0 and below 1 per lesion.
+    """
+    count = len(package.contract.lesions)
+    stated = mapping_at(package.manifest, "training", "recipe").get("global_shares", [0.0] * count)
+    if isinstance(stated, list | tuple) and len(stated) == count:
+        shares = [share for share in stated if type(share) in (int, float) and 0 <= share < 1]
+        if len(shares) == count:
+            return tuple(map(float, shares))
+    raise TrainingError(
+        f"package {package.name}: its manifest states {stated!r} as global_shares, not a number of at "
+        f"least 0 and below 1 for each of {quantity(count, 'lesion')}; restore the manifest"
+    )
+
+
+def _inverse_calibration(package: Package, row: str, shares: Sequence[float]) -> list[nets.LogitLine]:
+    """Return the scalings that undo the calibration of a row's maps.
+
+    Args:
+        package: the model.
+        row: a row of Table 1.
+        shares: GlobalNet's share of the row's logits, for each lesion; the rest is scaled back to the whole.
+    """
     stated = stated_calibration(package, row)
-    lines = [stated.get(lesion, nets.IDENTITY) for lesion in package.contract.lesions]
-    return [(1 / slope, -shift / slope) for slope, shift in lines]
+    inverse = []
+    for lesion, share in zip(package.contract.lesions, shares, strict=True):
+        slope, shift = stated.get(lesion, nets.IDENTITY)
+        own = slope * (1 - share)
+        inverse.append((1 / own, -shift / own))
+    return inverse
 
 
 def mapping_at(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
