@@ -206,6 +206,17 @@ def test_of_several_processes_one_speaks(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("command", ["train", "programme", "compare", "release"])
+def test_a_recipe_that_does_not_exist_is_refused_first_with_those_that_do(command, published, capsys):
+    places = {"release": ["--run", "run", "--to", "to"], "programme": ["--out", "out", "--fold", "1"]}
+
+    line = [command, "idrid-half", "--data", "nowhere", *places.get(command, ["--out", "out"])]
+    assert cli.run(line) == 2
+
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "recipe 'idrid-half' does not exist; choose one of tiny." in error
+
+
 def test_thresholds_are_chosen_anew_or_kept_but_not_both(data, published, tmp_path, capsys):
     runs = ("--run", str(data / "run"), "--judged-by", str(data / "other"), "--thresholds-of", "idrid")
 

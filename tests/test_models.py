@@ -13,7 +13,8 @@ import tiny_package
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveate import models
+import foveate
+from foveate import models, photographs
 from foveate.errors import PackageError
 from foveate.models import manifest as manifests
 from foveate.types import Decision, LesionCriterion, ModelContract, SelectionRule
@@ -287,14 +288,36 @@ def test_the_outermost_values_are_accepted(copy):
     assert isinstance(package.decisions["EX"].threshold, float)
 
 
+LATER_KEYS = ("views.part", "views.glances", "views.step", "field.rule")
+"""Keys that the first packages lack. They also lack 'gaze', 'minimum_evidence' and int8 networks, as does the
+tiny package."""
+
+
 def test_an_older_package_without_these_keys_has_their_defaults(copy):
-    changed(copy, "views.part", None)
-    changed(copy, "field.rule", None)
-    changed(copy, "views.glances", None)
+    for key in LATER_KEYS:
+        changed(copy, key, None)
 
-    contract = models.load(copy).contract
+    package = models.load(copy)
 
+    contract = package.contract
     assert (contract.field, contract.part, contract.tta_views) == ("find", "field", 1)
+    assert contract.step is None
+    assert package.selection_rules == {}
+    assert {decision.minimum_evidence for decision in package.decisions.values()} == {0}
+
+
+def test_an_older_package_given_as_a_folder_finds_what_it_found(folder, copy):
+    for key in LATER_KEYS:
+        changed(copy, key, None)
+    eye = photographs.from_array(tiny_package.fundus())
+
+    older = foveate.load(copy, threads=1).segment(eye)
+    newer = foveate.load(folder, threads=1).segment(eye)
+
+    assert older.regions
+    assert older.regions == newer.regions
+    for code in tiny_package.CONTRACT.lesions:
+        assert (older.map(code) == newer.map(code)).all()
 
 
 RULES = {

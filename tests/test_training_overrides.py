@@ -10,7 +10,7 @@ import tiny_set
 
 from foveate.errors import SettingError
 from foveate.training import overrides
-from foveate.training.recipes import idrid_lite0
+from foveate.training.recipes import idrid
 
 
 def changed(**settings):
@@ -129,7 +129,7 @@ def test_overrides_that_belong_together_are_accepted_in_any_order(settings):
 def test_a_published_recipe_takes_other_poolings_with_their_decoder():
     settings = {"network.global_net.poolings": "4", "network.global_net.decoder": "96,64,32,16"}
 
-    changed = overrides.override(idrid_lite0(), settings).network.global_net
+    changed = overrides.override(idrid(), settings).network.global_net
 
     assert (changed.poolings, changed.decoder) == (4, (96, 64, 32, 16))
 

@@ -103,6 +103,7 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     """
     if options.judged_by and options.thresholds_of is not None:
         raise UsageError("--judged-by chooses thresholds, and --thresholds-of keeps them; leave out one.")
+    recipe_of_run = find_recipe(recipe)
     if options.int8:
         quantisation.require_installed()
     export.require_replaceable(options.to)
@@ -111,7 +112,7 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     layout = layouts.named(options.layout)
     cases = layouts.cases(options.data, layout, next(iter(layout.splits)))
     shipped, *validating = (
-        load_run(find_recipe(recipe), folder, cases, layout, options.stage)
+        load_run(recipe_of_run, folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
     if start is None:

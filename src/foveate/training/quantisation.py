@@ -279,8 +279,8 @@ def _quantise_graph(nncf: ModuleType, model: "openvino.Model", feeds: Sequence[F
     """Return a graph with int8 layers.
 
     The ranges of activations are those seen, from lowest to highest: NNCF's default, which clips outliers,
-    costs haemorrhages .015 and soft exudates .027 of average precision (idrid-half). Weights take 7 bits:
-    processors with AVX2 but without VNNI add two products in 16 bits, which 8 bits would overflow.
+    costs haemorrhages .015 and soft exudates .027 of average precision (docs/decisions/0025). Weights take
+    7 bits: processors with AVX2 but without VNNI add two products in 16 bits, which 8 bits would overflow.
     """
     ranges = importlib.import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet
     advanced = importlib.import_module("nncf.quantization.advanced_parameters")

@@ -9,8 +9,6 @@ from types import MappingProxyType
 
 from foveate.training.recipe import Recipe
 from foveate.training.recipes.idrid import idrid
-from foveate.training.recipes.idrid_half import idrid_half
-from foveate.training.recipes.idrid_lite0 import idrid_lite0
 from foveate.training.recipes.paper_ex import paper_ex
 from foveate.training.recipes.paper_he import paper_he
 from foveate.training.recipes.paper_ma import paper_ma
@@ -21,8 +19,6 @@ from foveate.training.recipes.tiny_task import tiny_task
 RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
     {
         "idrid": idrid,
-        "idrid-lite0": idrid_lite0,
-        "idrid-half": idrid_half,
         "paper-ex": paper_ex,
         "paper-ma": paper_ma,
         "paper-he": paper_he,

@@ -12,7 +12,7 @@ from foveate.training.recipe import Recipe, Stage
 from foveate.types import ModelContract
 
 SPLIT = Path(__file__).parent / "splits" / "idrid.json"
-"""The folds of idrid-lite0, so that recipes can be compared."""
+"""The folds of the recipe idrid, so that recipes can be compared."""
 
 # Section 2.2: 'random rotation (with 359 degrees), zooming, flipping and adding random noise'.
 FREE = AugmentationLimits(

@@ -50,7 +50,7 @@ QUARTERS = AugmentationLimits(colour=0.06)  # no free rotation, no zoom, as in t
 
 
 def idrid() -> Recipe:
-    """Return the recipe of the model that follows idrid-half."""
+    """Return the recipe of the model `idrid`."""
     return Recipe(
         name="idrid",
         contract=CONTRACT,
