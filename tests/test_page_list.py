@@ -45,6 +45,7 @@ def address(files):
 def new_page(browser, address, prepare=lambda page: None):
     """Yield a page that has been loaded, and none of whose scripts has failed."""
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", accept_downloads=True)
+    tiny_page.intercept_requests(context)
     page, problems = context.new_page(), []
     page.on("pageerror", lambda error: problems.append(str(error)))
     prepare(page)

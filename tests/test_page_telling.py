@@ -46,6 +46,7 @@ def address(files):
 def page(browser, address):
     """Yield a new page; all photographs are deleted afterwards."""
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
+    tiny_page.intercept_requests(context)
     page = context.new_page()
     page.goto(address)
     until(page, "() => window.foveate?.state.server")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import tiny_set
+from safetensors.torch import load_file
 
 from foveate import models
 from foveate.datasets.layouts import LAYOUTS
@@ -112,12 +113,31 @@ def test_the_package_holds_the_new_weights_calibrated_as_before(run, parent, chi
         network.fusion.layers[-1]
         for network in (
             release.build_network(run),
-            release._calibrated_network(run, inherited_choices.inherit(run, parent).scalings),
+            release._calibrated_network(run, inherited_choices.inherit(run, parent).scalings, ()),
         )
     )
     assert calibrated.bias[0].item() == pytest.approx(0.5 * plain.bias[0].item() - 1)
     assert calibrated.bias[1].item() == plain.bias[1].item()
     assert child.digest != parent.digest
+
+
+@pytest.mark.parametrize(
+    ("own", "of_package"), [((), [0.0, 0.0, 0.0, 0.5]), ((0.0, 0.0, 0.0, 0.25), None), ((), None)]
+)
+def test_globalnets_shares_are_those_of_the_package_to_which_the_thresholds_belong(
+    run, parent, tmp_path, own, of_package
+):
+    recipe = replace(run.recipe, global_shares=own)
+    stated = parent.manifest["training"]["recipe"] | ({"global_shares": of_package} if of_package else {})
+    manifest = parent.manifest | {"training": parent.manifest["training"] | {"recipe": stated}}
+
+    choices = inherited_choices.inherit(replace(run, recipe=recipe), replace(parent, manifest=manifest))
+    release.write_package(replace(run, recipe=recipe), choices, "4", tmp_path / "package")
+
+    package = models.load(tmp_path / "package")
+    assert package.manifest["training"]["recipe"].get("global_shares") == of_package
+    weights = load_file(package.folder / "weights.safetensors")
+    assert ("fusion.global_head.weight" in weights) == (of_package is not None)
 
 
 def test_a_second_continuation_still_names_the_network_that_was_validated(run, parent, child):
@@ -143,8 +163,7 @@ def test_a_run_with_another_contract_or_network_is_refused(run, parent):
     contract = replace(tiny_set.CONTRACT, overlap=16)
     network = replace(tiny_set.NETWORK, fusion_width=7)
 
-    for changes in ({"contract": contract}, {"network": network}, {"global_shares": (0.0, 0.0, 0.0, 0.5)}):
-        recipe = replace(run.recipe, **changes)
+    for recipe in (replace(run.recipe, contract=contract), replace(run.recipe, network=network)):
         with pytest.raises(TrainingError, match="its network or contract differs from that of parent 3"):
             inherited_choices.inherit(replace(run, recipe=recipe), parent)
 

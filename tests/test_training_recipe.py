@@ -246,5 +246,6 @@ def test_globalnets_shares_are_one_number_below_1_for_each_lesion(shares):
 
 def test_globalnets_shares_are_described_only_where_there_are_some():
     assert "global_shares" not in describe(tiny_set.recipe())
+    assert "global_shares" not in describe(tiny_set.recipe(global_shares=(0.0,) * 4))
     shares = (0.0, 0.0, 0.0, 0.5)
     assert describe(tiny_set.recipe(global_shares=shares))["global_shares"] == shares

@@ -203,6 +203,16 @@ def test_globalnets_shares_are_in_what_is_validated_and_in_the_package(trained, 
     assert package.manifest["training"]["recipe"]["global_shares"] == [0.0, 0.0, 0.0, 0.5]
     with pytest.raises(TrainingError, match="its network or contract differs from that of"):
         release.ReleaseInputs(shipped=run, validation_runs=[trained])
+    zeros = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, global_shares=(0.0,) * 4))
+    release.ReleaseInputs(shipped=zeros, validation_runs=[trained])  # the same network
+
+
+def test_the_manifest_states_the_recipe_that_the_run_was_begun_with(trained, inputs, histograms, tmp_path):
+    today = tiny_set.replace(trained, recipe=tiny_set.replace(trained.recipe, power=0.5))
+
+    release.write_package(today, release.choose(inputs, histograms), "1", tmp_path / "package")
+
+    assert models.load(tmp_path / "package").manifest["training"]["recipe"]["power"] == 0.9
 
 
 def test_selection_rules_are_chosen_with_the_calibrated_networks_of_the_validation_runs(inputs, monkeypatch):

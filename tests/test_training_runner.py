@@ -244,6 +244,14 @@ def test_a_run_is_continued_only_as_it_was_begun(plan, change):
         next(runner.train(again))
 
 
+def test_a_finished_run_is_not_taken_for_one_of_another_recipe(plan):
+    list(runner.train(tiny_set.replace(plan, stages=("global",))))
+    other = tiny_set.replace(plan, stages=("global",), recipe=replace(plan.recipe, power=0.5), resume=True)
+
+    with pytest.raises(TrainingError, match=r"recipe\.json: was written by another recipe or version"):
+        list(runner.train(other))
+
+
 def test_only_photographs_with_a_lesion_are_learned_from_where_the_recipe_says_so(plan):
     soft = replace(
         plan.recipe, cases="with-lesion", contract=replace(tiny_set.CONTRACT, lesions=("SE",)), seed=3
@@ -287,9 +295,9 @@ def test_a_recipe_for_any_lesions_takes_those_of_the_layout_and_another_keeps_it
 
 
 def test_a_recipe_is_loaded_as_the_run_was_trained(plan):
-    settings = {"loss.gamma": "0.5"}
-    recipe = overrides.override(replace(plan.recipe, any_lesions=True), settings)
-    trained = runner.adapt_to_layout(recipe, ("EX", "MA"), "find")
+    settings = {"loss.gamma": "0.5", "global_shares": "0,0.5"}
+    adapted = runner.adapt_to_layout(replace(plan.recipe, any_lesions=True), ("EX", "MA"), "find")
+    trained = overrides.override(adapted, settings)
     next(runner.train(tiny_set.replace(plan, recipe=trained, settings=settings)))
 
     published = replace(tiny_set.recipe(), any_lesions=True)

@@ -46,6 +46,7 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
     seen = set(warm_start.stated_names(validation)) & set(run.trained_photographs)
     return ReleaseChoices(
         scalings={row: _scalings(package, row) for row in CALIBRATED_ROWS},
+        global_shares=warm_start.stated_global_shares(package),
         decisions=package.decisions,
         selection_rules=package.selection_rules,
         validation={
@@ -79,10 +80,8 @@ def _require_start(run: FinishedRun, package: Package) -> None:
 
 def _has_other_network(run: FinishedRun, package: Package) -> bool:
     """Return whether a run's network is not the one that the package's manifest states, if it states any."""
-    stated = warm_start.mapping_at(package.manifest, "training", "recipe")
-    own = json.loads(json.dumps(recipes.describe(run.recipe)))
-    keys = ("network", "global_shares")
-    return "network" in stated and any(stated.get(key) != own.get(key) for key in keys)
+    network = warm_start.mapping_at(package.manifest, "training", "recipe").get("network")
+    return network is not None and network != json.loads(json.dumps(recipes.describe(run.recipe)["network"]))
 
 
 def _scalings(package: Package, row: Row) -> Scalings:

@@ -252,7 +252,7 @@ def _widen_constants(module: ModuleType, model: "openvino.Model") -> None:
 def float_layers(model: "openvino.Model") -> list[str]:
     """Return the names of the layers of a prepared graph that stay in floating point.
 
-    They are the sums, the sampling of f_g and the convolution of what is sampled, and the last convolutions
+    They are the sums, the sampling of f_g and the convolutions of what is sampled, and the last convolutions
     before the probabilities.
     """
     names = set(_last_layers(model.output("probabilities").get_node()))

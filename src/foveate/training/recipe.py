@@ -322,7 +322,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     """
     splits = {"split": recipe.split, "healthy_split": recipe.healthy_split}
     values: dict[str, Any] = _with_stored_names(asdict(recipe))
-    if not values["global_shares"]:
+    if not any(values["global_shares"]):
         del values["global_shares"]
     for stage in values["stages"].values():
         for key, default in (("snapshots", 1), ("healthy_share", None)):

@@ -220,7 +220,7 @@ def _require_same_set(run: RunFolder, annotated: Sequence[Case], cases: Sequence
 
 def _network_numbers(recipe: Recipe) -> tuple[object, ...]:
     """Return the numbers that must be equal in two runs, if one is to validate the network of the other."""
-    return recipe.network, recipe.contract, recipe.global_shares
+    return recipe.network, recipe.contract, recipe.global_shares if any(recipe.global_shares) else ()
 
 
 def build_network(run: FinishedRun) -> LocalGlobalUNet:
@@ -243,7 +243,9 @@ def validate(inputs: ReleaseInputs, row: Row = "fused") -> list[CaseHistogram]:
     """
     histograms: list[CaseHistogram] = []
     for run in inputs.validation_runs:
-        network = _blended_network(run) if row == "fused" else build_network(run)
+        network = build_network(run)
+        if row == "fused":
+            network = nets.blend(network, run.recipe.global_shares)
         engine = ROWS[row](network=export.round_to_half(network))
         package = models.unsaved_package(run.recipe.name, run.recipe.contract)
         histograms += evaluation.count_pixels(run.held_back, package, engine)
@@ -286,6 +288,8 @@ class ReleaseChoices:
 
     scalings: Mapping[Row, Scalings]
     """Row of `CALIBRATED_ROWS` -> the calibration of its maps."""
+    global_shares: tuple[float, ...]
+    """GlobalNet's shares in the fused logits that the other choices belong to (`Recipe.global_shares`)."""
     decisions: Mapping[str, Decision]
     """Lesion -> threshold on calibrated maps, smallest area and least evidence."""
     selection_rules: Mapping[ReducedEffort, SelectionRule]
@@ -308,6 +312,7 @@ def choose(inputs: ReleaseInputs, histograms: Mapping[Row, Sequence[CaseHistogra
     cuts = choose_evidence_cuts(inputs, decisions, scalings)
     return ReleaseChoices(
         scalings=scalings,
+        global_shares=run.recipe.global_shares,
         decisions={
             lesion: dataclasses.replace(decision, minimum_evidence=cuts[lesion].minimum_evidence)
             for lesion, decision in decisions.items()
@@ -356,7 +361,7 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
             name=layout.title or layout.name, licence=layout.licence, attribution=layout.attribution
         ),
         training={
-            "recipe": recipes.describe(recipe),
+            "recipe": _stated_recipe(run, choices),
             "stage": run.stage,
             "start": None if run.start is None else run.start.to_json(),
             "photographs": list(run.trained_photographs),
@@ -364,7 +369,15 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
             "validation": choices.validation,
         },
     )
-    export.export(_calibrated_network(run, choices.scalings), manifest, folder)
+    network = _calibrated_network(run, choices.scalings, choices.global_shares)
+    export.export(network, manifest, folder)
+
+
+def _stated_recipe(run: FinishedRun, choices: ReleaseChoices) -> dict[str, object]:
+    """Return the recipe that a manifest states: the one that the run was begun with, whatever it is today."""
+    stated = RunFolder(run.folder).read_recipe() or recipes.describe(run.recipe)
+    stated.pop("global_shares", None)
+    return stated | ({"global_shares": choices.global_shares} if any(choices.global_shares) else {})
 
 
 def add_int8(run: FinishedRun, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:
@@ -384,7 +397,8 @@ def choose_evidence_cuts(
     package = dataclasses.replace(models.unsaved_package(recipe.name, recipe.contract), decisions=decisions)
     regions: list[Mapping[str, evidence_cuts.CaseRegions]] = []
     for run in inputs.validation_runs:
-        engine = ROWS["fused"](network=export.round_to_half(_calibrated_network(run, scalings)))
+        network = _calibrated_network(run, scalings, run.recipe.global_shares)
+        engine = ROWS["fused"](network=export.round_to_half(network))
         regions += evidence_cuts.list_regions(package, engine, run.held_back)
     return evidence_cuts.choose_all(regions, decisions)
 
@@ -403,21 +417,19 @@ def choose_selection_rules(
     package = models.unsaved_package(recipe.name, recipe.contract)
     results: list[effort_cutoffs.CoarseResult] = []
     for run in inputs.validation_runs:
-        engine = ROWS["fused"](network=export.round_to_half(_calibrated_network(run, scalings)))
+        network = _calibrated_network(run, scalings, run.recipe.global_shares)
+        engine = ROWS["fused"](network=export.round_to_half(network))
         results += effort_cutoffs.coarse_results(package, engine, run.held_back)
     return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
 
 
-def _blended_network(run: FinishedRun) -> LocalGlobalUNet:
-    """Return a run's network with GlobalNet's shares in its fused maps."""
-    return nets.blend(build_network(run), run.recipe.global_shares)
-
-
-def _calibrated_network(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> LocalGlobalUNet:
+def _calibrated_network(
+    run: FinishedRun, scalings: Mapping[Row, Scalings], shares: Sequence[float]
+) -> LocalGlobalUNet:
     """Return a run's network with GlobalNet's shares in its fused maps, and calibrated."""
     lesions = run.recipe.contract.lesions
     fused, coarse = (_logit_lines(lesions, scalings[row]) for row in ("fused", "GlobalNet"))
-    return nets.calibrate(_blended_network(run), fused=fused, coarse=coarse)
+    return nets.calibrate(nets.blend(build_network(run), shares), fused=fused, coarse=coarse)
 
 
 def describe_calibration(

@@ -165,9 +165,9 @@ def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
     run = RunFolder(folder)
     settings, split = run.read_settings(), run.read_split()
     if settings is not None:
+        recipe = adapt_to_layout(recipe, settings.lesions, settings.field)
         if settings.recipe == recipe.name:
             recipe = overrides.override(recipe, settings.overrides)
-        recipe = adapt_to_layout(recipe, settings.lesions, settings.field)
         if settings.recipe != recipe.name:
             _require_same_numbers(recipe, run, settings.recipe)
     return recipe if split is None else replace(recipe, split=run.split, held_back=split.held_back)
@@ -336,6 +336,8 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
             )
         )
         run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy]))
+        if run.has_run():
+            run.keep_recipe(recipe)  # even if no stage is left to train
         validated = () if plan.validation is None else plan.validation.choose(held_back)
         run.add_start(
             run_record.start_now(plan.command, machine, validation=[case.name for case in validated])

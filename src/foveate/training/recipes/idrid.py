@@ -4,8 +4,8 @@ Run:     foveate train idrid --data DIR --healthy GRADED --out RUN for one run; 
          and all photographs) foveate programme idrid --data DIR --healthy GRADED --out DIR --fold 1 --fold 2
 Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.json held back; in addition 40
          healthy eyes of its grading part (splits/idrid-graded.json)
-Cost:    7.5 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
-         of 2.2 s, joint 3,000 of 3.8 s, refine 400 of 4 s; three runs for the whole model
+Cost:    6.5 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
+         of 2.2 s, joint 2,000 of 3.8 s, refine 400 of 4 s; three runs for the whole model
 Expect:  EX .834, MA .499, HE .807, SE .742 on the 11 held back (docs/results/idrid.md)
 Source:  Yan et al., ISBI 2019 (two streams, fusion, four stages); EfficientNet-Lite0 instead of U-Nets;
          decisions 0010 to 0013 state differences
@@ -62,14 +62,12 @@ def idrid() -> Recipe:
             "local": Stage(steps=16000, photographs=8, windows=1, rate=1e-3, limits=FREE),
             # a small head on trained features: its loss is flat from step 50 on
             "fusion": Stage(steps=150, photographs=4, windows=6, rate=2e-3, limits=QUARTERS),
-            # FREE: as good after 2,000 steps as with quarter turns after 3,000, and GlobalNet better at soft
-            # exudates (docs/decisions/0030); the paper: 60 epochs, quarter turns
+            # FREE: within .006 after 2,000 steps of quarter turns after 3,000, and GlobalNet better at soft
+            # exudates (docs/results/idrid.md, 'Free rotation and zoom'); the paper: 60 epochs, quarter turns
             # snapshots: the middle is better at soft exudates, the end at the rest (docs/decisions/0022)
             "joint": Stage(steps=2000, photographs=2, windows=8, rate=6e-4, limits=FREE, snapshots=2),
             # healthy eyes show 1 region at the median in place of 3, lesions as before (docs/decisions/0023)
-            "refine": Stage(
-                steps=400, photographs=2, windows=8, rate=2e-4, limits=FREE, healthy_share=0.4
-            ),
+            "refine": Stage(steps=400, photographs=2, windows=8, rate=2e-4, limits=FREE, healthy_share=0.4),
         },
         split=SPLITS / "idrid.json",
         held_back=1,  # fold 0 holds IDRiD_17, where one haemorrhage would dominate the pooled figure
