@@ -67,7 +67,9 @@ def idrid() -> Recipe:
             # snapshots: the middle is better at soft exudates, the end at the rest (docs/decisions/0022)
             "joint": Stage(steps=2000, photographs=2, windows=8, rate=6e-4, limits=FREE, snapshots=2),
             # healthy eyes show 1 region at the median in place of 3, lesions as before (docs/decisions/0023)
-            "refine": Stage(steps=400, photographs=2, windows=8, rate=2e-4, limits=FREE, healthy_share=0.4),
+            "refine": Stage(
+                steps=400, photographs=2, windows=8, rate=2e-4, limits=QUARTERS, healthy_share=0.4
+            ),
         },
         split=SPLITS / "idrid.json",
         held_back=1,  # fold 0 holds IDRiD_17, where one haemorrhage would dominate the pooled figure
