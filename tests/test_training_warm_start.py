@@ -81,6 +81,19 @@ def test_a_packages_calibration_is_undone(start):
         torch.testing.assert_close(other.get_parameter(name), network.get_parameter(name))
 
 
+def calibrated_package(start, network, recipe):
+    """Save a network, all of its maps calibrated alike; return the package, which states a recipe."""
+    slope, shift = 2.0, -1.0
+    lines = [(slope, shift)] * 4
+    calibrated = nets.fold_batch_norm(nets.calibrate(network, fused=lines, coarse=lines))
+    weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
+    save_file(weights, start.package.folder / warm_start.WEIGHTS)
+    stated = {code: {"slope": slope, "shift": shift} for code in tiny_set.CONTRACT.lesions}
+    calibration = {"fused": stated, "GlobalNet": stated}
+    manifest = {"training": {"recipe": recipe, "validation": {"calibration": calibration}}}
+    return tiny_set.replace(start.package, manifest=manifest)
+
+
 @pytest.mark.parametrize("width", [tiny_set.NETWORK.fusion_width, 16])
 @pytest.mark.parametrize("package_corrects", [True, False])
 @pytest.mark.parametrize("recipe_corrects", [True, False])
@@ -89,21 +102,11 @@ def test_calibration_is_undone_layer_by_layer_where_the_fusions_differ(
 ):
     plan = tiny_set.replace(tiny_set.NETWORK, residual_fusion=package_corrects)
     network = tiny_set.seeded(lambda: nets.build(plan, 4), seed=5)
-    line = (2.0, -1.0)
-    calibrated = nets.fold_batch_norm(nets.calibrate(network, fused=[line] * 4, coarse=[line] * 4))
-    weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
-    save_file(weights, start.package.folder / warm_start.WEIGHTS)
-    lines = {code: {"slope": line[0], "shift": line[1]} for code in tiny_set.CONTRACT.lesions}
-    manifest = {
-        "training": {
-            "recipe": {"network": {"corrects": package_corrects}},
-            "validation": {"calibration": {"fused": lines, "GlobalNet": lines}},
-        }
-    }
+    package = calibrated_package(start, network, {"network": {"corrects": package_corrects}})
     other_plan = tiny_set.replace(tiny_set.NETWORK, residual_fusion=recipe_corrects, fusion_width=width)
     other = tiny_set.seeded(lambda: nets.build(other_plan, 4), seed=6)
 
-    missing = warm_start.load_matching(other, tiny_set.replace(start.package, manifest=manifest))
+    missing = warm_start.load_matching(other, package)
 
     loaded = {"fusion.layers.4", "global_net.head", "local_net.head"} - set(missing)
     assert len(loaded) == (3 if width == tiny_set.NETWORK.fusion_width else 2)
@@ -116,21 +119,12 @@ def test_globalnets_shares_are_undone(start, share):
     plan = tiny_set.replace(tiny_set.NETWORK, residual_fusion=True)
     network = tiny_set.seeded(lambda: nets.build(plan, 4), seed=5)
     torch.nn.init.normal_(network.fusion.layers[-1].weight)
-    line = (2.0, -1.0)
-    blended = nets.blend(network, (0.0, 0.0, 0.0, share))
-    calibrated = nets.fold_batch_norm(nets.calibrate(blended, fused=[line] * 4, coarse=[line] * 4))
-    weights = {name: tensor.contiguous() for name, tensor in calibrated.state_dict().items()}
-    save_file(weights, start.package.folder / warm_start.WEIGHTS)
-    lines = {code: {"slope": line[0], "shift": line[1]} for code in tiny_set.CONTRACT.lesions}
-    manifest = {
-        "training": {
-            "recipe": {"network": {"corrects": True}, "global_shares": [0.0, 0.0, 0.0, share]},
-            "validation": {"calibration": {"fused": lines, "GlobalNet": lines}},
-        }
-    }
+    shares = [0.0, 0.0, 0.0, share]
+    recipe = {"network": {"corrects": True}, "global_shares": shares}
+    package = calibrated_package(start, nets.blend(network, shares), recipe)
     other = tiny_set.seeded(lambda: nets.build(plan, 4), seed=6)
 
-    warm_start.load_matching(other, tiny_set.replace(start.package, manifest=manifest))
+    warm_start.load_matching(other, package)
 
     for layer in ("fusion.layers.4", "global_net.head", "local_net.head"):
         for name in (f"{layer}.weight", f"{layer}.bias"):

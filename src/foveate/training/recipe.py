@@ -218,7 +218,8 @@ class Recipe:
         if shares and not (len(shares) == len(codes) and all(0 <= share < 1 for share in shares)):
             raise SettingError(
                 f"recipe {self.name}: global_shares is {', '.join(f'{share:g}' for share in shares)}; give a "
-                f"share of at least 0 and below 1 for each of {', '.join(codes)}, or none at all"
+                f"share of at least 0 and below 1 for each of {', '.join(codes)}, or set it to nothing: "
+                "global_shares="
             )
 
     def _check_contract(self) -> None:
