@@ -318,14 +318,14 @@ def test_the_headings_of_the_regions_stand_over_their_columns(opened):
 
 
 def test_the_list_is_sorted_by_size_or_probability(opened):
+    until(opened, "() => foveate.isIdle()")
     opened.select_option("#region-order", "area")
     sizes = [
         int(text.split()[0].replace(",", ""))
         for text in opened.locator("#regions .region > :nth-child(3)").all_inner_texts()
     ]
     opened.select_option("#region-order", "max")
-    until(opened, "() => document.querySelector('#regions .region')")
-    opened.wait_for_timeout(300)
+    until(opened, "() => foveate.isIdle()")
     highest = [float(text) for text in opened.locator("#regions .region > :nth-child(4)").all_inner_texts()]
 
     assert sizes == sorted(sizes, reverse=True)
@@ -662,15 +662,16 @@ def test_a_moving_threshold_asks_for_the_fields_of_the_grid_once(opened):
     until(opened, "() => foveate.isIdle()")
     asked = []
     opened.on("request", lambda request: asked.append(request.url) if request.url.endswith("/grid") else None)
-    opened.evaluate("""() => {
-      const slider = document.getElementById("level-EX");
-      for (let level = 60; level < 100; level++) {
-        slider.value = level;
-        slider.dispatchEvent(new Event("input"));
-      }
-      for (let share = 0.2; share < 1; share += 0.05) foveate.state.draw("EX", {opacity: share});
-      document.getElementById("shown-MA").click();
-    }""")
+    with opened.expect_request("**/grid"):
+        opened.evaluate("""() => {
+          const slider = document.getElementById("level-EX");
+          for (let level = 60; level < 100; level++) {
+            slider.value = level;
+            slider.dispatchEvent(new Event("input"));
+          }
+          for (let share = 0.2; share < 1; share += 0.05) foveate.state.draw("EX", {opacity: share});
+          document.getElementById("shown-MA").click();
+        }""")
     columns = opened.locator("#grid-table thead th").count()
     until(opened, "() => foveate.isIdle() && foveate.state.photograph.result.lesions.EX.level === 99")
     opened.wait_for_timeout(300)
@@ -718,26 +719,29 @@ def test_compared_with_the_same_masks_every_pixel_is_true(opened, reference):
 # ---- batches ----
 
 
+IN_ORDER = """(names) => {
+  const shown = [...document.querySelectorAll("#photographs .name")].map((name) => name.textContent);
+  return shown.join() === names.join();
+}"""
+
+
 def test_photographs_dropped_together_are_a_batch_sorted_by_burden(page, tmp_path):
     files = [tiny_package.photograph(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("abc")]
     page.set_input_files("#files", files)
     until(page, "() => document.querySelectorAll('#photographs li.done').length >= 4")
     page.select_option("#list-order", "burden")
     until(page, "() => foveate.state.result && document.getElementById('batch')")
-    page.wait_for_timeout(300)
-    names = page.locator("#photographs .name").all_inner_texts()
     listed = page.request.get(page.url.split("#")[0] + "api/photographs?sort=burden&order=desc").json()[
         "photographs"
     ]
-    until_drawn(
-        page
-    )  # a tile of a deleted photograph that is still on its way would be an error of a later test
+    names = [photograph["name"] for photograph in listed]
+    until(page, IN_ORDER, names)
+    until_drawn(page)  # a deleted photograph's tile that comes later would be an error of a later test
     page.evaluate(CLEAR)
     until(page, "() => !foveate.state.photograph")
     page.request.delete(page.url.split("#")[0] + f"api/batches/{listed[0]['batch'] or listed[1]['batch']}")
     until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 1")
 
-    assert names == [photograph["name"] for photograph in listed]
     assert {"a", "b", "c"} < set(names)
 
 

@@ -55,6 +55,7 @@ def new_page(browser, address, **settings):
     """Yield a new page that has been loaded."""
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", **settings)
     tiny_page.intercept_requests(context)
+    tiny_page.record_events(context)
     page = context.new_page()
     page.goto(address)
     until(page, "() => window.foveate?.state.server")
@@ -790,9 +791,8 @@ def test_no_click_goes_to_what_is_of_a_photograph_that_is_no_longer_open(opened)
 
 
 def change(page, address, identifier, fields):
-    """Change fields of a photograph, not through the page, and wait until the page shows them."""
-    assert page.request.patch(f"{address}/api/photographs/{identifier}", data=fields).ok
-    page.wait_for_timeout(600)  # until the event has arrived, and the row is drawn
+    """Change fields of a photograph, not through the page, and wait until the page has been told."""
+    tiny_page.change_elsewhere(page, f"{address}/api/photographs/{identifier}", fields)
 
 
 def test_undo_right_after_a_stroke_undoes_it(opened, address):

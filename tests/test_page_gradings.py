@@ -25,7 +25,9 @@ def address(tmp_path_factory):
 
 def open_as(browser, address, identifier, name):
     """Return a page of a person of their own, with a photograph open."""
-    page = browser.new_context().new_page()
+    context = browser.new_context()
+    tiny_page.record_events(context)
+    page = context.new_page()
     page.goto(f"{address}#{identifier}" if identifier else address)
     if identifier is None:
         tiny_page.drop(page, "eye.png", tiny_server.picture())
@@ -36,10 +38,18 @@ def open_as(browser, address, identifier, name):
 
 
 def correct(page, address, author):
-    """Paint something in the open photograph under a name, elsewhere than on the page."""
+    """Paint something in the open photograph under a name, not through the page, and wait until it shows it.
+
+    An edit that is made on the page before is refused: it is meant for what the page showed.
+    """
     at = f"{address}/api/photographs/{page.evaluate('() => foveate.state.photograph.id')}"
     stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]], "author": author}
-    assert page.request.post(f"{at}/corrections/strokes", data=stroke).ok
+    answer = page.request.post(f"{at}/corrections/strokes", data=stroke)
+    assert answer.ok, answer.text()
+    tiny_page.until(
+        page, "(revision) => foveate.state.view.corrections?.revision >= revision", answer.json()["revision"]
+    )
+    tiny_page.until_drawn(page)  # the list of regions is the one after it
 
 
 def accessibility_problems(page):
@@ -86,8 +96,7 @@ def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(address):
         page.locator("#grading-begin").click()
         page.locator("#grading-done").wait_for()
         before = page.locator("#photographs li").count()
-        assert page.request.patch(f"{address}/api/photographs/{photograph}", data={"eye": "left"}).ok
-        page.wait_for_timeout(800)  # until the event has arrived, and the list would be drawn
+        tiny_page.change_elsewhere(page, f"{address}/api/photographs/{photograph}", {"eye": "left"})
 
         assert page.locator("#photographs li").count() == before
         assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 0

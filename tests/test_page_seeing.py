@@ -55,6 +55,7 @@ def submitted(browser, address, files):
 def new_page(browser, address, identifier, **settings):
     """Yield a page with a photograph open, none of whose scripts has failed."""
     context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | settings)
+    tiny_page.record_events(context)
     page, problems = context.new_page(), []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{address}/#{identifier}")
@@ -319,9 +320,7 @@ def test_a_place_of_the_eye_lies_at_the_same_place_of_both_panes(page, address, 
     grids = [((100, 130), (160, 120)), ((118, 110), (176.0, 127.0))]
     for identifier, (fovea, disc) in zip(submitted, grids, strict=True):
         grid = seen(fovea, disc, placed=True)["grid"]
-        assert page.request.patch(f"{address}/api/photographs/{identifier}", data={"grid": grid}).ok
-    until(page, "() => foveate.state.photograph.grid")
-    page.wait_for_timeout(300)  # events of both have arrived
+        tiny_page.change_elsewhere(page, f"{address}/api/photographs/{identifier}", {"grid": grid})
     page.locator("#compare-section summary").click()
     page.locator("#visit").focus()
     page.select_option("#visit", submitted[1])

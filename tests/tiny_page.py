@@ -82,6 +82,36 @@ def intercept_requests(context):
     context.route("**/held-by-no-test", lambda route: route.fallback())
 
 
+def record_events(context):
+    """Have the pages of a context keep the photographs of which events tell them, for `change_elsewhere`."""
+    context.add_init_script(RECORD_EVENTS)
+
+
+RECORD_EVENTS = """(() => {
+  const {addEventListener} = EventSource.prototype;
+  window.toldPhotographs = [];
+  EventSource.prototype.addEventListener = function (name, listener) {
+    addEventListener.call(this, name, (event) => {
+      listener(event);
+      if (name === "photograph") window.toldPhotographs.push(JSON.parse(event.data));
+    });
+  };
+})();"""
+
+
+def change_elsewhere(page, at, fields):
+    """Change fields of the photograph at an address, not through the page; wait until it has been told."""
+    page.evaluate("() => { window.toldPhotographs.length = 0; }")
+    answer = page.request.patch(at, data=fields)
+    assert answer.ok, answer.text()
+    changed = {name: answer.json()[name] for name in ("id", *fields)}
+    end = time.monotonic() + TIMEOUT
+    while not any(changed.items() <= told.items() for told in page.evaluate("() => window.toldPhotographs")):
+        assert time.monotonic() < end, f"the page was not told: {changed}"
+        page.wait_for_timeout(20)  # Playwright handles held requests meanwhile
+    until_laid_out(page)
+
+
 @contextmanager
 def delayed(address, seconds):
     """Yield an address at which a server's answers arrive so much later."""
