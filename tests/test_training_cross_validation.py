@@ -92,6 +92,17 @@ def test_int8_networks_are_added_to_the_package(tmp_path, split):
     assert openvino.has_int8(models.load(tmp_path / "model" / "package"))
 
 
+def test_the_package_waits_until_the_joint_stage_is_trained(tmp_path, split, capsys):
+    tiny_set.write(tmp_path / "set")
+    command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
+    command += ["--split", str(split), "--fold", "0", "--threads", "1", "--stage", "global", "--stage", "local"]
+
+    assert cli.run(command) == 0
+
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"fold-0", "all"}
+    assert "once stage 'joint' is trained: run the same command without --stage" in capsys.readouterr().err
+
+
 def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, capsys):
     tiny_set.write(tmp_path / "set")
     command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]

@@ -65,6 +65,8 @@ def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None
 def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidationOptions) -> None:
     """Train with each fold held back and on all photographs, write the package and print its folder.
 
+    If only earlier stages than 'joint' are to be trained, there is no package yet.
+
     Raises:
         UsageError: there is no such recipe.
         FoveateError: a training cannot be done.
@@ -91,7 +93,11 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
     for run in cross_validation.run_plans(programme):
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
-    print(cross_validation.write_package(programme))
+    if cross_validation.is_releasable(programme):
+        print(cross_validation.write_package(programme))
+    else:
+        line = "the package is written once stage 'joint' is trained: run the same command without --stage"
+        print(f"foveate: {line}", file=sys.stderr)
 
 
 def release(recipe: str, options: ReleaseOptions) -> None:

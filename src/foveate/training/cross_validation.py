@@ -18,6 +18,7 @@ from foveate.errors import SettingError
 from foveate.evaluation.networks import ROWS
 from foveate.training import release, runner
 from foveate.training.recipe import Recipe, StageName
+from foveate.training.run_folder import RunFolder
 from foveate.training.runner import TrainingPlan
 from foveate.training.trainer import StageProgress
 from foveate.training.validation import ValidationSchedule
@@ -71,6 +72,11 @@ def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
 def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     """Train the stages that a run lacks; yield after every step. Raises as `runner.train`."""
     return runner.train(replace(plan, resume=True))
+
+
+def is_releasable(validation: CrossValidation) -> bool:
+    """Return whether all runs have finished the joint stage, without which there is no package."""
+    return all(RunFolder(plan.folder).is_finished("joint") for plan in run_plans(validation))
 
 
 def write_package(validation: CrossValidation) -> Path:

@@ -101,7 +101,8 @@ class CrossValidationOptions:
     """Fold to hold back in a training of its own; may be given several times. The photographs held back serve
     to calibrate the model, to choose its thresholds and to measure how good it is."""
     stage: Stages = ()
-    """Train only this stage; may be given several times. All stages of the recipe by default."""
+    """Train only this stage; may be given several times. All stages of the recipe by default. The package is
+    written once 'joint' is trained."""
     workers: Number = 0
     """Number of processes that prepare samples in advance; with 0 each step waits for its samples."""
     validate_every: Count = None
@@ -131,7 +132,7 @@ class ReleaseOptions:
     own run."""
     thresholds_of: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Package that the run started from, by name or as a folder. Its calibration, thresholds, smallest areas,
-    evidence cuts and window selection are kept, for a run that learned from all photographs if no other run
+    evidence cuts, window selection and GlobalNet's shares are kept, for a run that learned from all photographs if no other run
     held any back. Nothing is validated then."""
     version: Version = "1"
     """Version to give the model package."""
