@@ -132,8 +132,8 @@ class ReleaseOptions:
     own run."""
     thresholds_of: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Package that the run started from, by name or as a folder. Its calibration, thresholds, smallest areas,
-    evidence cuts, window selection and GlobalNet's shares are kept, for a run that learned from all photographs if no other run
-    held any back. Nothing is validated then."""
+    evidence cuts, window selection and GlobalNet's shares are kept, for a run that learned from all
+    photographs if no other run held any back. Nothing is validated then."""
     version: Version = "1"
     """Version to give the model package."""
     int8: Int8 = False
