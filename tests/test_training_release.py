@@ -1,5 +1,6 @@
 """A finished run becomes a package: its thresholds, its record, and that it predicts what was validated."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from foveate.engines import onnx
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import effort_cutoffs, evidence_cuts, networks
 from foveate.metrics.calibration import PlattScaling
-from foveate.training import export, release, trainer
+from foveate.training import export, release, run_record, trainer
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSplit, StartPackage
@@ -76,6 +77,21 @@ def test_thresholds_maximise_dice_and_areas_are_a_quantile_of_annotated_regions(
     assert decisions["EX"].threshold == pytest.approx(tables["fused"]["EX"].threshold, abs=1e-4)
     assert 1 <= decisions["MA"].minimum_area <= max(int(mask.sum()) for mask in masks)
     assert decisions["HE"].minimum_area > decisions["MA"].minimum_area
+
+
+def test_smallest_areas_are_those_of_the_canvas_whatever_the_scale_of_a_photograph(trained, tables):
+    """The third photograph's field has 240 px: its canvas is resampled to the 170 px of the contract."""
+    third = tiny_set.idrid.cases(trained.folder.parent / "set", "train")[2]
+    contract = replace(trained.recipe.contract, lesions=("EX", "MA"))
+    recipe = tiny_set.replace(trained.recipe, contract=contract)
+    run = tiny_set.replace(trained, recipe=recipe, training_cases=[third])
+
+    decisions = release.choose_decisions(run, tables["fused"], {})
+
+    shape = photographs.read(third.photograph).shape
+    for lesion in contract.lesions:
+        area = np.count_nonzero(read_mask(third.masks[lesion], shape))  # of the only region
+        assert decisions[lesion].minimum_area == pytest.approx(area * (170 / 240) ** 2, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +337,8 @@ def test_a_run_is_released_with_the_set_that_it_was_trained_on(trained, tmp_path
     run = RunFolder(tmp_path / "run")
     folds = {case.name: number for number, case in enumerate(cases)}
     run.keep_split(RunSplit(about="", folds=folds, held_back=None))
-    run.keep_digests({name: {} for name in recorded})
+    digests = run_record.file_digests(cases)
+    run.keep_digests({name: digests.get(name, digests["IDRiD_01"]) for name in recorded})
 
     def load():
         return release.load_run(tiny_set.recipe(), run.path, cases, LAYOUTS["idrid"])
@@ -331,6 +348,52 @@ def test_a_run_is_released_with_the_set_that_it_was_trained_on(trained, tmp_path
         return
     with pytest.raises(TrainingError, match=f"run: was trained on another set; .*{said}; name the set"):
         load()
+
+
+@pytest.fixture
+def recorded_run(tmp_path):
+    """The folder of a run that has recorded its set, and a copy of the set."""
+    cases = tiny_set.write(tmp_path / "set")
+    run = RunFolder(tmp_path / "run")
+    run.keep_split(RunSplit(about="", folds={case.name: 0 for case in cases}, held_back=None))
+    run.keep_digests(run_record.file_digests(cases))
+    return run, cases
+
+
+def load_with(run, root):
+    cases = tiny_set.idrid.cases(root / "set", "train")
+    return release.load_run(tiny_set.recipe(), run.path, cases, LAYOUTS["idrid"])
+
+
+def test_a_mask_that_this_copy_of_the_set_lacks_is_refused_as_the_run_had_it(recorded_run, tmp_path):
+    run, (first, *_) = recorded_run
+    first.masks["HE"].rename(tmp_path / "HE.tif")
+
+    said = r"IDRiD_01\.jpg: has no mask of HE, with which .*run was trained; unpack the whole set"
+    with pytest.raises(TrainingError, match=said):
+        load_with(run, tmp_path)
+
+    (tmp_path / "HE.tif").rename(first.masks["HE"])
+    shutil.copy(first.masks["SE"], first.masks["SE"].parent / "IDRiD_02_SE.tif")
+    with pytest.raises(TrainingError, match=r"IDRiD_02\.jpg: has a mask of SE, without which .*run was"):
+        load_with(run, tmp_path)
+
+
+def test_a_photograph_that_was_replaced_by_another_of_its_name_is_refused(recorded_run, tmp_path):
+    run, (first, second, _) = recorded_run
+    shutil.copy(second.photograph, first.photograph)
+
+    with pytest.raises(TrainingError, match=r"IDRiD_01\.jpg: is not the photograph that .*run was trained"):
+        load_with(run, tmp_path)
+
+
+def test_masks_in_another_format_are_the_same_masks(recorded_run, tmp_path):
+    run, cases = recorded_run
+    for path in (path for case in cases for path in case.masks.values()):
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+
+    assert load_with(run, tmp_path).trained_photographs == ("IDRiD_01", "IDRiD_02", "IDRiD_03")
 
 
 def test_photographs_of_the_package_at_the_start_count_as_trained_on(trained):

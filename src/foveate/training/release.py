@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,12 +23,13 @@ from jaxtyping import Float64
 
 from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
-from foveate.datasets import Case, dr_grades, truth
+from foveate.datasets import Case, digest, dr_grades, truth
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
 from foveate.evaluation.evidence_cuts import EvidenceCut
 from foveate.evaluation.networks import ROWS, Row
+from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
@@ -174,12 +176,12 @@ def load_run(
 
     Raises:
         TrainingError, SettingError: as `runner.load_recipe`; or the run was trained on another set.
-        DatasetError: as `runner.split_cases`.
+        DatasetError: as `runner.split_cases`; or a photograph cannot be read.
     """
     trained_recipe = runner.load_recipe(recipe, folder)
     run = RunFolder(folder)
     annotated = runner.require_annotated(trained_recipe, cases)
-    _require_same_set(run, annotated, cases)
+    _require_same_set(run, trained_recipe, annotated, cases)
     training_cases, held_back = runner.split_cases(trained_recipe, annotated)
     settings = run.read_settings()
     return FinishedRun(
@@ -194,14 +196,17 @@ def load_run(
     )
 
 
-def _require_same_set(run: RunFolder, annotated: Sequence[Case], cases: Sequence[Case]) -> None:
-    """Raise TrainingError if the set has other photographs than those that a run has recorded.
+def _require_same_set(
+    run: RunFolder, recipe: Recipe, annotated: Sequence[Case], cases: Sequence[Case]
+) -> None:
+    """Raise TrainingError if the set has other photographs or masks than those that a run has recorded.
 
-    The package would name photographs that it was not trained on, or lack some that it was. Runs from before
-    there were records are accepted.
+    The package would name photographs that it was not trained on, or lack some that it was; and a lesion
+    whose mask is missing would count as absent. Runs from before there were records are accepted.
 
     Args:
         run: folder of the run.
+        recipe: recipe of the run.
         annotated: the photographs of the set that can be used.
         cases: all photographs of the set.
     """
@@ -215,6 +220,36 @@ def _require_same_set(run: RunFolder, annotated: Sequence[Case], cases: Sequence
             f"{display_path(run.path)}: was trained on another set; they differ in "
             f"{quantity(len(recorded ^ present), 'photograph')}, such as {name}, {difference}; name the set "
             "of the run with --data"
+        )
+    for case in annotated if digests else ():
+        _require_same_files(run, case, digests[case.name], recipe.contract.lesions)
+
+
+def _require_same_files(
+    run: RunFolder, case: Case, record: Mapping[str, Any], lesions: Sequence[str]
+) -> None:
+    """Raise TrainingError if a photograph is not the recorded one, or has masks of other lesions.
+
+    The content of masks may differ: a copy of the set may hold them in another file format.
+
+    Args:
+        run: folder of the run.
+        case: the photograph and its masks.
+        record: its entry in the run's record (`run_record.file_digests`).
+        lesions: lesions of the run's recipe; masks of others do not matter.
+    """
+    for lesion in lesions:
+        has_mask = lesion in case.masks
+        if has_mask != (lesion in record["masks"]):
+            difference = f"has a mask of {lesion}, without" if has_mask else f"has no mask of {lesion}, with"
+            raise TrainingError(
+                f"{display_path(case.photograph)}: {difference} which {display_path(run.path)} was trained; "
+                "unpack the whole set of the run, or name it with --data"
+            )
+    if record["photograph"] != digest(case.photograph):
+        raise TrainingError(
+            f"{display_path(case.photograph)}: is not the photograph that {display_path(run.path)} was "
+            "trained with, although it has the same name; restore it, or name the set of the run with --data"
         )
 
 
@@ -267,7 +302,8 @@ def choose_decisions(
     """Choose the threshold and the smallest area by which each lesion's map becomes regions.
 
     The threshold maximises Dice, pooled over the held-back photographs, on the calibrated maps. The smallest
-    area excludes 5 % of the regions annotated in the training photographs. Both are our choice.
+    area excludes 5 % of the regions annotated in the training photographs, measured in canvas px. Both are
+    our choice.
     """
     areas = _annotated_areas(run)
     decisions = {}
@@ -473,12 +509,13 @@ def _lesion_names(run: FinishedRun) -> str:
 
 
 def _annotated_areas(run: FinishedRun) -> dict[str, np.ndarray]:
-    """Return the areas of all regions annotated in the training photographs, px."""
+    """Return the areas of all regions annotated in the training photographs, canvas px."""
     lesions = run.recipe.contract.lesions
     areas: dict[str, list[np.ndarray]] = {lesion: [] for lesion in lesions}
     for case in run.training_cases:
-        shape = photographs.read(case.photograph).shape
-        for lesion, plane in zip(lesions, truth(case, lesions, shape), strict=True):
+        photograph = photographs.read(case.photograph)
+        rows, columns = prepare_canvas(photograph, run.recipe.contract).frame.scale
+        for lesion, plane in zip(lesions, truth(case, lesions, photograph.shape), strict=True):
             _, _, stats, _ = cv2.connectedComponentsWithStats(plane.astype(np.uint8), connectivity=8)
-            areas[lesion].append(stats[1:, cv2.CC_STAT_AREA])
+            areas[lesion].append(stats[1:, cv2.CC_STAT_AREA] * (rows * columns))
     return {lesion: np.concatenate(arrays) for lesion, arrays in areas.items()}
