@@ -470,6 +470,19 @@ def test_a_model_and_the_maps_that_it_wrote_score_the_same(own_set, tmp_path, ca
     assert "[2/2] eye1" in out.err
 
 
+def test_a_map_that_is_missing_is_named_before_the_first_photograph_is_scored(own_set, tmp_path, capsys):
+    data, maps = as_idrid(own_set), tmp_path / "maps"
+    maps.mkdir()
+    for name in ("eye0_EX", "eye0_MA", "eye1_EX"):
+        (maps / f"{name}.png").write_bytes(b"never read")
+    common = ["evaluate", "--data", str(data), "--lesions", "EX,MA", "--out", str(tmp_path / "out")]
+
+    assert cli.run([*common, "--predictions", str(maps)]) == 1
+
+    assert "there is no map eye1_MA (.png, " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/cards/idrid.md"])
 def test_the_command_beside_the_test_part_s_figures_scores_the_download_as_published(page, tmp_path):
     data = tmp_path / "IDRID"

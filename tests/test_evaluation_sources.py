@@ -122,7 +122,30 @@ def test_two_maps_of_one_name_are_refused(tmp_path):
     for name in ("eye_EX.png", "eye_EX.npy"):
         save(tmp_path / name, np.zeros(SHAPE, np.uint8))
     with pytest.raises(DatasetError, match=r"eye_EX\.png and eye_EX\.npy are maps of the same"):
-        sources._only(tmp_path, ["eye_EX"])
+        sources.require_maps(tmp_path, [case("eye")], ["EX"])
+
+
+def test_maps_are_required_of_each_photograph_and_of_what_it_was_annotated_for(tmp_path):
+    cases = [case("first"), case("second", ("EX",))]
+    for name in ("first_EX", "first_MA", "second_EX"):
+        save(tmp_path / f"{name}.png", np.zeros(SHAPE, np.uint8))
+
+    sources.require_maps(tmp_path, cases, ["EX", "MA"])
+    with pytest.raises(DatasetError, match=r"there is no map second_MA \(\.png, "):
+        sources.require_maps(tmp_path, [cases[0], case("second")], ["EX", "MA"])
+
+
+def test_a_folder_of_maps_is_listed_once(tmp_path, monkeypatch):
+    cases = [case(f"eye{number}") for number in range(3)]
+    for each in cases:
+        save(tmp_path / f"{each.name}_EX.png", np.zeros(SHAPE, np.uint8))
+    listed = []
+    real = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or real(path))
+
+    sources.require_maps(tmp_path, cases, ["EX"])
+
+    assert listed == [tmp_path]
 
 
 WHOLE = (256, 260)

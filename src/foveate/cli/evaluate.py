@@ -21,6 +21,7 @@ from foveate.engines.choice import EngineChoice
 from foveate.evaluation import LesionOutcome, maps_from_folder, maps_from_model, results, selection
 from foveate.evaluation import evaluate as evaluate_cases
 from foveate.evaluation.evaluate import EvaluationSpec
+from foveate.evaluation.sources import require_maps
 from foveate.evaluation.tables import EvaluationInfo, headline
 from foveate.inference.api import Model, load
 from foveate.inference.settings import Settings
@@ -47,6 +48,7 @@ def evaluate(options: EvaluateOptions) -> None:
     for line in selection.warnings(options.data, layout, options.split, tuple(scored.thresholds)):
         print(f"foveate: {line}", file=sys.stderr)
     if model is None and options.predictions is not None:
+        require_maps(options.predictions, cases, tuple(scored.thresholds))  # before the work
         source = maps_from_folder(options.predictions, field, layout.field)
     elif model is not None:
         settings = Settings(field=field, lesions=tuple(scored.thresholds), effort=options.effort)

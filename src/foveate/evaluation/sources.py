@@ -7,12 +7,13 @@ Ignores: masks, and which figures are computed from the maps.
 Shape letters: H W photograph.
 """
 
+import dataclasses
 import io
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from foveate import metrics, photographs
-from foveate.datasets import Case
+from foveate.datasets import Case, is_annotated
 from foveate.datasets.folders import same_name
 from foveate.engines import Engine
 from foveate.errors import DatasetError
@@ -86,6 +87,24 @@ def maps_from_model(package: Package, engine: Engine, settings: Settings) -> Map
     return maps_of
 
 
+def require_maps(folder: Path, cases: Iterable[Case], lesions: Sequence[str]) -> None:
+    """Require one map for each photograph and each lesion that it was annotated for; no map is read.
+
+    Args:
+        folder: as in `maps_from_folder`.
+        cases: photographs that are to be scored.
+        lesions: codes of the lesions that are to be scored.
+
+    Raises:
+        DatasetError: there is no such map, or several.
+    """
+    maps = _MapFolder(path=folder)
+    for case in cases:
+        for lesion in lesions:
+            if is_annotated(case, lesion):
+                maps.find(case, lesion)
+
+
 def maps_from_folder(folder: Path, field: FieldChoice = "auto", rule: FieldRule = "find") -> MapSource:
     """Return a source that reads `<photograph>_<LESION>` with one of SUFFIXES from a folder.
 
@@ -96,12 +115,14 @@ def maps_from_folder(folder: Path, field: FieldChoice = "auto", rule: FieldRule 
         rule: what 'auto' means for these photographs.
     """
 
+    maps = _MapFolder(path=folder)
+
     def maps_of(case: Case) -> CaseMaps:
         photograph = photographs.read(case.photograph)
         return CaseMaps(
             photograph=photograph,
             find_field=lambda: find_field(photograph, field, rule),
-            load_map=lambda lesion: read_map(_only(folder, _names(case, lesion)), photograph.shape),
+            load_map=lambda lesion: read_map(maps.find(case, lesion), photograph.shape),
             measure_seams=None,
         )
 
@@ -192,45 +213,61 @@ def _names(case: Case, lesion: str) -> tuple[str, ...]:
     return tuple(f"{name}_{lesion}" for name in dict.fromkeys([case.name, *names]))
 
 
-def _only(folder: Path, names: Sequence[str]) -> Path:
-    """Return the path of the only file that has one of the names.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _MapFolder:
+    """A folder of maps; each folder in it is listed once."""
 
-    Raises:
-        DatasetError: there is none, or several.
-    """
-    if reason := obstacle(folder):
-        raise DatasetError(f"{display_path(folder)}: {reason}")
-    files = list(dict.fromkeys(file for name in names for file in _files_named(folder, name)))
-    if not files:
-        possible = [name for name in names if name.replace("/", "_") == names[0]]
-        raise DatasetError(
-            f"{display_path(folder)}: there is no map {' or '.join(possible)} ({', '.join(SUFFIXES)}); "
-            "write one for every photograph and lesion, or choose lesions with --lesions"
-        )
-    if len(files) > 1:
-        raise DatasetError(
-            f"{display_path(folder)}: {files[0]} and {files[1]} are maps of the same photograph and lesion; "
-            "keep one"
-        )
-    return folder / files[0]
+    path: Path
+    listings: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
+    """Folder relative to `path`, with '/' -> name without suffix, in NFC -> the maps of this name, relative
+    to `path`."""
 
+    def find(self, case: Case, lesion: str) -> Path:
+        """Return the path of the only map of a photograph and a lesion.
 
-def _files_named(folder: Path, name: str) -> list[str]:
-    """Return the paths of a name's maps, relative to the folder, with '/'; the Unicode form may differ."""
-    parent, _, stem = name.rpartition("/")
-    inside = folder / parent
-    if not is_folder(inside):
-        return []
-    try:
-        paths = list(inside.iterdir())
-    except OSError as error:
-        raise DatasetError(
-            f"{display_path(inside)}: the folder cannot be listed ({error.strerror}); ask for permission to "
-            "read it"
-        ) from error
-    files = [path for path in paths if path.suffix.lower() in SUFFIXES and is_file(path)]
-    files.sort(key=lambda path: (SUFFIXES.index(path.suffix.lower()), path))
-    return [path.relative_to(folder).as_posix() for path in files if same_name(path.stem) == same_name(stem)]
+        Raises:
+            DatasetError: there is none, or several.
+        """
+        if reason := obstacle(self.path):
+            raise DatasetError(f"{display_path(self.path)}: {reason}")
+        names = _names(case, lesion)
+        files = list(dict.fromkeys(file for name in names for file in self._files_named(name)))
+        if not files:
+            possible = [name for name in names if name.replace("/", "_") == names[0]]
+            raise DatasetError(
+                f"{display_path(self.path)}: there is no map {' or '.join(possible)} "
+                f"({', '.join(SUFFIXES)}); write one for every photograph and lesion, or choose lesions with "
+                "--lesions"
+            )
+        if len(files) > 1:
+            raise DatasetError(
+                f"{display_path(self.path)}: {files[0]} and {files[1]} are maps of the same photograph and "
+                "lesion; keep one"
+            )
+        return self.path / files[0]
+
+    def _files_named(self, name: str) -> list[str]:
+        """Return the paths of a name's maps; the Unicode form may differ."""
+        parent, _, stem = name.rpartition("/")
+        if parent not in self.listings:
+            self.listings[parent] = self._list(self.path / parent)
+        return self.listings[parent].get(same_name(stem), [])
+
+    def _list(self, folder: Path) -> dict[str, list[str]]:
+        if not is_folder(folder):
+            return {}
+        try:
+            paths = list(folder.iterdir())
+        except OSError as error:
+            raise DatasetError(
+                f"{display_path(folder)}: the folder cannot be listed ({error.strerror}); ask for permission "
+                "to read it"
+            ) from error
+        files = [path for path in paths if path.suffix.lower() in SUFFIXES and is_file(path)]
+        by_name: dict[str, list[str]] = {}
+        for path in sorted(files, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path)):
+            by_name.setdefault(same_name(path.stem), []).append(path.relative_to(self.path).as_posix())
+        return by_name
 
 
 def _seams(segmentation: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]:
