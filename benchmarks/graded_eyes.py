@@ -4,8 +4,9 @@
     python benchmarks/graded_eyes.py OUT GRADED [> docs/results/graded.md]
 
 GRADED is IDRiD's folder 'B. Disease Grading', or one with a labels.csv beside the photographs, which is then
-given to both commands. Only the half that `splits/idrid-graded.json` leaves to judge
-with is looked at. The burden of an eye is the share of its field that regions of all lesions take together,
+given to both commands; their names are those of IDRiD. Only photographs of the half that
+`splits/idrid-graded.json` leaves to judge with are looked at, and of these the ones that OUT has results of.
+The burden of an eye is the share of its field that regions of all lesions take together,
 at the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1
 is a few microaneurysms, and graders differ on them), with a 95 % interval over photographs.
 """
@@ -54,10 +55,17 @@ def read_eyes(out: Path, folder: Path) -> list[Eye]:
     halves = splits.read(SPLIT)
     with (out / "summary.csv").open(newline="") as file:
         rows = {row["photograph"]: row for row in csv.DictReader(file)}
-    graded_photographs = [
-        eye for eye in dr_grades.list_photographs(folder) if halves.get(eye.name) == dr_grades.TEST_HALF
+    eyes = [
+        read(rows[photograph.name], photograph.grade)
+        for photograph in dr_grades.list_photographs(folder)
+        if halves.get(photograph.name) == dr_grades.TEST_HALF and photograph.name in rows
     ]
-    return [read(rows[photograph.name], photograph.grade) for photograph in graded_photographs]
+    if not eyes:
+        raise SystemExit(
+            f"{out}: has no results of a photograph in the test half of {SPLIT.name} that {folder} grades; "
+            "run foveate predict on those photographs"
+        )
+    return eyes
 
 
 def read(row: dict[str, str], grade: int) -> Eye:
@@ -73,15 +81,20 @@ def read(row: dict[str, str], grade: int) -> Eye:
 
 
 def auc(eyes: Sequence[Eye], burden) -> str:
-    """Return the area under the ROC curve of grade 0 against SICK, with its interval, as text."""
+    """Return the area under the ROC curve of grade 0 against SICK, with its interval where it has one."""
     selected = [eye for eye in eyes if eye.grade == 0 or eye.grade in SICK]
+    if not selected:
+        return "-"
     statistic = metrics.image_auc(
         np.array([burden(eye) for eye in selected], np.float64),
         np.array([eye.grade in SICK for eye in selected]),
     )
-    area = statistic(np.ones((1, len(selected))))[0]
-    low, high = metrics.interval(np.eye(len(selected)), statistic, metrics.RESAMPLES)
-    return f"{area:.3f} ({low:.3f} to {high:.3f})"
+    draws = metrics.resample_photographs(len(selected))
+    area = metrics.estimate(np.eye(len(selected)), statistic, draws, "only one of the two groups has eyes")
+    if area.value is None:
+        return "-"
+    interval = "" if area.low is None else f" ({area.low:.3f} to {area.high:.3f})"
+    return f"{area.value:.3f}{interval}"
 
 
 def median(values: Sequence[float]) -> float:

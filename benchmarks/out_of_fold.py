@@ -5,9 +5,11 @@ Data:   finished runs of `foveate train`, each of another fold, and the set that
 Expect: docs/results/idrid.md, 'Two folds'
 Cost:   fifteen seconds of one core a photograph
 
-Calibrated by its fold: each run's network has one Platt scaling a lesion, found on all that it held back, as
-`foveate release` does. By the others: each photograph is scaled as the other ones of its fold say. Without
-either, the pooled figure judges several networks by one scale that they do not share.
+Calibrated by its fold: each run's network has one Platt scaling a lesion, fitted on all that it held back.
+By the others: each photograph is scaled as the other ones of its fold say. Without either, the pooled figure
+judges several networks by one scale that they do not share. `foveate release` with several `--judged-by` fits
+one scaling on all folds together. It changes no order of pixels, and so no average precision: the figure is
+that not calibrated.
 """
 
 import argparse
@@ -52,7 +54,7 @@ def scale_by_others(fold: Sequence[PixelCounts]) -> list[PixelCounts]:
 
 
 def pooled_precision(each: Sequence[PixelCounts]) -> str:
-    """Return average precision and its interval, whatever places of the ruler the photographs use."""
+    """Return average precision and its interval, if it has one, whatever places of the ruler are used."""
     edges = np.unique(np.concatenate([counts.bin_edges for counts in each]))
     table = np.zeros((len(each), 2, len(edges)))
     for row, counts in zip(table, each, strict=True):
@@ -62,8 +64,8 @@ def pooled_precision(each: Sequence[PixelCounts]) -> str:
     flat = table.reshape(len(each), -1)
     (exact,) = metrics.average_precisions(flat.sum(axis=0, keepdims=True))
     coarse = np.add.reduceat(table, np.arange(0, len(edges), max(1, len(edges) // 4096)), axis=2)
-    low, high = metrics.interval(coarse.reshape(len(each), -1), metrics.average_precisions, metrics.RESAMPLES)
-    return f"{exact:.4f} ({low:.3f} to {high:.3f})"
+    interval = metrics.interval(coarse.reshape(len(each), -1), metrics.average_precisions, metrics.RESAMPLES)
+    return f"{exact:.4f}" if interval is None else f"{exact:.4f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def main() -> None:
