@@ -95,7 +95,7 @@ def test_healthy_eyes_are_learned_from_where_a_folder_of_them_is_named(data, pub
     assert json.loads((data / "run/recipe.json").read_text())["healthy_share"] == 0.5
 
 
-def test_a_package_names_the_healthy_eyes_that_were_learned_from(data, published, eyes, tmp_path):
+def test_a_package_names_the_healthy_eyes_that_were_learned_from(data, published, eyes, tmp_path, capsys):
     """Of one lesion, which every photograph has: thresholds need it on both sides of the split."""
     settings = [f"--set=stages.{stage}.steps=2" for stage in STAGES]
     layout, package = tmp_path / "leaves.toml", tmp_path / "package"
@@ -103,9 +103,12 @@ def test_a_package_names_the_healthy_eyes_that_were_learned_from(data, published
     leaves = ("--layout", str(layout))
     assert train(data, published, *settings, *leaves, "--healthy", str(eyes), "--set=healthy_share=0.5") == 0
 
+    (next(data.rglob("IDRiD_02_EX.tif")).parent / "IDRiD_77_EX.tif").write_bytes(b"a mask of no photograph")
+    capsys.readouterr()
     line = ["release", "tiny", "--data", str(data), "--run", str(data / "run"), "--to", str(package), *leaves]
     assert cli.run(line) == 0
 
+    assert "IDRiD_77_EX.tif: in a folder of masks, but its name is that of no" in capsys.readouterr().err
     told = json.loads((package / "manifest.json").read_text())["training"]
     assert told["healthy"] == ["eye-8", "eye-9"]
     assert told["photographs"] == ["IDRiD_02", "IDRiD_03"]

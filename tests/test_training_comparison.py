@@ -1,6 +1,8 @@
 """The three rows of Table 1 are compared at equal steps and on the same photographs."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +12,13 @@ import tiny_set
 from PIL import Image
 from safetensors.torch import load_file
 
-from foveate import cli, models
-from foveate.errors import TrainingError
+from foveate import atomic_files, cli, models
+from foveate.datasets import layouts
+from foveate.datasets.layouts import Folders
+from foveate.errors import OutputError, TrainingError
 from foveate.geometry import canvas, tiling
 from foveate.metrics import Estimate
-from foveate.training import cache, comparison, recipes, trainer
+from foveate.training import cache, comparison, recipes, runner, trainer
 from foveate.training.comparison import figure, tables
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
@@ -242,3 +246,78 @@ def test_a_comparison_that_is_impossible_is_refused_before_anything_is_trained(
     assert command(*options) in (1, 2)
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out/run").exists()
+
+
+@pytest.fixture
+def partly(tmp_path, monkeypatch):
+    """A layout whose split 'test' has a photograph that was annotated for exudates alone."""
+    (train,) = layouts.IDRID.splits["train"]
+    masks = {code: (f"test/masks/{{name}}_{code}",) for code in train.masks}
+    both = (
+        Folders(photographs="test/all/*", masks=masks, annotated=train.annotated),
+        Folders(photographs="test/some/*", masks={"EX": masks["EX"]}, annotated=("EX",)),
+    )
+    layout = replace(layouts.IDRID, name="partly", splits={"train": (train,), "test": both}, roots=(".",))
+    monkeypatch.setattr(layouts, "LAYOUTS", {"partly": layout})
+    listed = {case.name: case for case in layouts.cases(tmp_path / "set", layouts.IDRID, "train")}
+    for name, folder in (("IDRiD_01", "all"), ("IDRiD_02", "some")):
+        (tmp_path / "set/test" / folder).mkdir(parents=True)
+        shutil.copy(listed[name].photograph, tmp_path / "set/test" / folder / f"{folder}.jpg")
+    (tmp_path / "set/test/masks").mkdir()
+    for name in ("all", "some"):
+        shutil.copy(listed["IDRiD_01"].masks["EX"], tmp_path / f"set/test/masks/{name}_EX.tif")
+    return tmp_path / "set/test"
+
+
+def test_what_a_split_to_compare_on_lacks_is_said_before_anything_is_trained(
+    command, partly, capsys, monkeypatch
+):
+    def stop(plan):
+        raise TrainingError("the training begins")
+
+    monkeypatch.setattr(runner, "train", stop)
+    shutil.copy(partly / "masks/all_EX.tif", partly / "masks/gone_EX.tif")
+
+    assert command("--layout", "partly", "--on", "test") == 1
+
+    orphan, left_out, error = capsys.readouterr().err.splitlines()
+    assert orphan.endswith("gone_EX.tif: in a folder of masks, but its name is that of no photograph")
+    assert left_out == (
+        "foveate: 1 photograph of split test left out: not annotated for all of EX, MA, HE, SE"
+    )
+    assert "the training begins" in error
+
+
+def test_a_split_without_a_photograph_to_compare_on_is_refused_before_anything_is_trained(
+    command, partly, tmp_path, capsys
+):
+    (partly / "all/all.jpg").unlink()
+
+    assert command("--layout", "partly", "--on", "test") == 1
+
+    assert "no photograph is annotated for all of EX, MA, HE, SE" in capsys.readouterr().err
+    assert not (tmp_path / "out/run").exists()
+
+
+def test_a_comparison_on_a_photograph_of_any_name_is_shown_and_written(
+    command, tmp_path, capsys, monkeypatch
+):
+    """A name that is not valid Unicode, as from a ZIP file of another country."""
+    name = os.fsdecode(b"caf\xe9")
+    for path in list((tmp_path / "set").rglob("IDRiD_01*")):
+        path.rename(path.with_name(path.name.replace("IDRiD_01", name)))
+    (tmp_path / "folds.json").write_text(json.dumps({"folds": {name: 0, "IDRiD_02": 1, "IDRiD_03": 2}}))
+    real = atomic_files.write_files
+
+    def full(folder, files):
+        raise OutputError("no space is left")
+
+    monkeypatch.setattr(atomic_files, "write_files", full)
+    assert command("--lesions", "EX") == 1
+    shown = capsys.readouterr()
+    assert "no space is left" in shown.err
+    assert "| GlobalNet |" in shown.out  # the table is not lost
+
+    monkeypatch.setattr(atomic_files, "write_files", real)
+    assert command("--lesions", "EX") == 0
+    assert "EX in caf\\udce9" in (tmp_path / "out/comparison.md").read_text("utf-8")

@@ -5,7 +5,7 @@ Ignores: how rows are trained and scored.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,18 +14,19 @@ from foveate.cli import progress_steps
 from foveate.cli.options import UsageError, parse_codes
 from foveate.cli.options.evaluate import CompareOptions
 from foveate.cli.options.training import TrainingOptions
-from foveate.cli.train import make_plan
-from foveate.datasets import layouts
+from foveate.cli.train import annotated_cases, make_plan, print_warnings
+from foveate.datasets import Case, layouts
 from foveate.lesions import select as select_lesions
 from foveate.training import comparison, runner
 from foveate.training.comparison import LesionComparison, figure, tables
+from foveate.writers.tables import utf8
 
 FILES = ("comparison.md", "comparison.json", "figure-2-*.png")
 """Files that a comparison writes, as patterns."""
 
 
 def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> None:
-    """Train what is missing, compare the networks, write the results and print Table 1.
+    """Train what is missing, compare the networks, print Table 1 and write the results.
 
     Raises:
         UsageError: an option is misspelt, or there are no photographs to compare on.
@@ -39,7 +40,11 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
     if options.on is None and plan.recipe.held_back is None:
         raise UsageError("compare: nothing is held back; name photographs to compare on with --on.")
     layout = layouts.named(training.layout)
-    unseen = () if options.on is None else layouts.cases(training.data, layout, options.on)
+    unseen: Sequence[Case] = ()
+    if options.on is not None:
+        print_warnings(training.data, layout, options.on, plan.recipe)
+        listed = layouts.cases(training.data, layout, options.on)
+        unseen = annotated_cases(plan.recipe, listed, options.on)
     training_cases = [*plan.cases, *plan.healthy]
     comparison.require_not_trained_on(unseen, training_cases, plan.start)  # before hours of training
     if options.tiling == "paper":
@@ -49,7 +54,7 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
     )
     trained = runner.load_recipe(plan.recipe, plan.folder)
     _, held_back = runner.split_cases(trained, runner.require_annotated(trained, plan.cases))
-    cases = runner.require_annotated(trained, unseen) if unseen else held_back
+    cases = unseen or held_back
     comparisons = comparison.compare(
         trained,
         plan.folder,
@@ -68,8 +73,8 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
         "tiling": options.tiling,
         "steps": comparison.steps_by_stage(plan.folder),
     }
+    print(tables.table_1(comparisons))  # first: it is not lost if the disk is full
     _write(out, comparisons, about)
-    print(tables.table_1(comparisons))
     print(f"Look at {out / 'comparison.md'}")
 
 
@@ -80,7 +85,7 @@ def _write(out: Path, comparisons: Mapping[str, LesionComparison], about: Mappin
         for lesion, lesion_comparison in comparisons.items()
         if lesion_comparison.patch
     }
-    files["comparison.md"] = tables.page(comparisons, about).encode()
-    files["comparison.json"] = tables.record(comparisons, about).encode()
+    files["comparison.md"] = utf8(tables.page(comparisons, about))
+    files["comparison.json"] = utf8(tables.record(comparisons, about))
     atomic_files.write_files(out, files)
     atomic_files.remove_others(out, FILES, files)

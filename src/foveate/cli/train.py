@@ -16,6 +16,7 @@ from foveate.cli import progress_steps
 from foveate.cli.options import UsageError
 from foveate.cli.options.training import CrossValidationOptions, ReleaseOptions, TrainingOptions, TrainOptions
 from foveate.datasets import Case, dr_grades, layouts
+from foveate.datasets.layouts import Layout
 from foveate.evaluation.networks import ROWS
 from foveate.training import (
     cross_validation,
@@ -39,6 +40,7 @@ from foveate.training.release import (
 )
 from foveate.training.runner import TrainingPlan
 from foveate.training.validation import ValidationSchedule
+from foveate.wording import quantity
 
 
 def train(recipe: str, training: TrainingOptions, options: TrainOptions) -> None:
@@ -116,11 +118,13 @@ def release(recipe: str, options: ReleaseOptions) -> None:
     atomic_files.require_writable(options.to.parent)
     start = None if options.thresholds_of is None else models.load(options.thresholds_of)
     layout = layouts.named(options.layout)
-    cases = layouts.cases(options.data, layout, next(iter(layout.splits)))
+    split = next(iter(layout.splits))
+    cases = layouts.cases(options.data, layout, split)
     shipped, *validating = (
         load_run(recipe_of_run, folder, cases, layout, options.stage)
         for folder in (options.run, *options.judged_by)
     )
+    print_warnings(options.data, layout, split, shipped.recipe)
     if start is None:
         choices = _validate(ReleaseInputs(shipped=shipped, validation_runs=validating or [shipped]))
     else:
@@ -172,11 +176,12 @@ def make_plan(
     if fold is not None:
         recipe = replace(recipe, held_back=None if fold == "none" else fold)
     split = next(iter(layout.splits))
-    for line in layouts.warnings(options.data, layout, split, recipe.contract.lesions):
-        print(f"foveate: {line}", file=sys.stderr)
+    cases = layouts.cases(options.data, layout, split)
+    print_warnings(options.data, layout, split, recipe)
+    annotated_cases(recipe, cases, split)
     return TrainingPlan(
         recipe=recipe,
-        cases=layouts.cases(options.data, layout, split),
+        cases=cases,
         folder=folder,
         healthy=_healthy_cases(options.healthy, recipe),
         start=None if options.start is None else models.load(options.start),
@@ -186,6 +191,30 @@ def make_plan(
         settings=settings,
         command=sys.argv,
     )
+
+
+def print_warnings(data: Path, layout: Layout, split: str, recipe: Recipe) -> None:
+    """Print a line for each reason why masks of a split may wrongly count as absent."""
+    for line in layouts.warnings(data, layout, split, recipe.contract.lesions):
+        print(f"foveate: {line}", file=sys.stderr)
+
+
+def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[Case, ...]:
+    """Return the photographs of a split that were annotated for all lesions of a recipe.
+
+    If there are others, their number is printed.
+
+    Raises:
+        TrainingError: there is no such photograph.
+    """
+    usable = runner.require_annotated(recipe, cases)
+    if left_out := len(cases) - len(usable):
+        print(
+            f"foveate: {quantity(left_out, 'photograph')} of split {split} left out: not annotated for all "
+            f"of {', '.join(recipe.contract.lesions)}",
+            file=sys.stderr,
+        )
+    return usable
 
 
 def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:

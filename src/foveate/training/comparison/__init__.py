@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt16
 from PIL import Image
 
-from foveate import metrics, models, nets
+from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
 from foveate.errors import DatasetError, SettingError, TrainingError
@@ -27,7 +27,7 @@ from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
 from foveate.evaluation.networks import ROWS, Row
-from foveate.evaluation.sources import CaseMaps, MapSource
+from foveate.evaluation.sources import MapSource
 from foveate.geometry import canvas, tiling
 from foveate.inference.settings import DEFAULTS
 from foveate.metrics import Estimate, PixelCounts
@@ -193,52 +193,19 @@ def compare(
     """
     package = models.unsaved_package(recipe.name, with_tiling(recipe.contract, tiling))
     outcomes: dict[Row, dict[str, LesionOutcome]] = {}
-    recorders: dict[Row, PatchRecorder] = {}
+    sources: dict[Row, MapSource] = {}
     for row, make_engine in ROWS.items():
         engine = make_engine(network=build_network(recipe, folder, row))
-        recorders[row] = PatchRecorder(maps_from_model(package, engine, DEFAULTS))
-        spec = EvaluationSpec(source=recorders[row].load, cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
+        sources[row] = maps_from_model(package, engine, DEFAULTS)
+        spec = EvaluationSpec(source=sources[row], cases=cases, thresholds=dict.fromkeys(lesions, 0.5))
         outcomes[row] = evaluate(spec, lambda done, name, row=row: progress(row, done, name))  # type: ignore[misc]
     return {
-        lesion: _compare_lesion(lesion, outcomes, recorders)
+        lesion: _compare_lesion(
+            lesion, outcomes, _median_patch(lesion, outcomes["fused"][lesion], cases, sources)
+        )
         for lesion in lesions
         if lesion in outcomes["fused"]
     }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _MapPatch:
-    """The patch of one map that contains most of a lesion in a photograph."""
-
-    pixels: UInt8[np.ndarray, "S S 3"]
-    truth: Bool[np.ndarray, "S S"]
-    stored: UInt16[np.ndarray, "S S"]
-
-
-class PatchRecorder:
-    """A source of maps that keeps, for each photograph and lesion, the patch with most of the lesion."""
-
-    def __init__(self, source: MapSource) -> None:
-        self.source = source
-        self.patches: dict[tuple[str, str], _MapPatch] = {}
-
-    def load(self, case: Case) -> CaseMaps:
-        """Return a photograph's maps; a patch of each map is kept when it is loaded."""
-        maps = self.source(case)
-
-        def load_map(lesion: str) -> UInt16[np.ndarray, "H W"]:
-            stored: UInt16[np.ndarray, "H W"] = maps.load_map(lesion)
-            (plane,) = truth(case, (lesion,), maps.photograph.shape)
-            if plane.any():
-                patch = densest_patch(plane)
-                self.patches[lesion, case.name] = _MapPatch(
-                    pixels=maps.photograph.pixels[patch].copy(),
-                    truth=plane[patch].copy(),
-                    stored=stored[patch].copy(),
-                )
-            return stored
-
-        return replace(maps, load_map=load_map)
 
 
 def densest_patch(plane: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
@@ -254,7 +221,7 @@ def densest_patch(plane: Bool[np.ndarray, "H W"]) -> tuple[slice, slice]:
 def _compare_lesion(
     lesion: str,
     outcomes: Mapping[Row, Mapping[str, LesionOutcome]],
-    recorders: Mapping[Row, PatchRecorder],
+    patch: ExamplePatch | None,
 ) -> LesionComparison:
     measures = {row: by_lesion[lesion].each for row, by_lesion in outcomes.items()}
     bins = _interval_tables(measures)
@@ -291,7 +258,7 @@ def _compare_lesion(
             for row in STREAM_ROWS
         },
         lesion_counts=tuple(int(table[:, -2].sum()) for table in detections["fused"]),
-        patch=_median_patch(lesion, outcomes["fused"][lesion], recorders),
+        patch=patch,
     )
 
 
@@ -315,19 +282,25 @@ def _area(
 
 
 def _median_patch(
-    lesion: str, outcome: LesionOutcome, recorders: Mapping[Row, PatchRecorder]
+    lesion: str, outcome: LesionOutcome, cases: Sequence[Case], sources: Mapping[Row, MapSource]
 ) -> ExamplePatch | None:
-    """Return the patch of the photograph on which the fused network has its median score."""
+    """Return the patch of the photograph on which the fused network has its median score.
+
+    Its maps are computed once more: the patches of all photographs would take gigabytes.
+    """
     scored = sorted(
         (area, case.photograph) for case in outcome.each if (area := case.areas["exact"]) is not None
     )
     if not scored:
         return None
     _, name = scored[len(scored) // 2]
-    patches = {row: recorders[row].patches[lesion, name] for row in ROWS}
+    case = next(case for case in cases if case.name == name)
+    pixels = photographs.read(case.photograph).pixels
+    (plane,) = truth(case, (lesion,), pixels.shape[:2])
+    patch = densest_patch(plane)
     return ExamplePatch(
         photograph=name,
-        pixels=patches["fused"].pixels,
-        truth=patches["fused"].truth,
-        maps={row: patch.stored for row, patch in patches.items()},
+        pixels=pixels[patch].copy(),
+        truth=plane[patch].copy(),
+        maps={row: source(case).load_map(lesion)[patch].copy() for row, source in sources.items()},
     )
