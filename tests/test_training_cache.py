@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +20,6 @@ from foveate.errors import DatasetError, GeometryError, SettingError, TrainingEr
 from foveate.geometry import canvas, field_of_view, tiling
 from foveate.training import augmentation, cache, sampler
 from foveate.training.augmentation import LARGEST_ZOOM, AugmentationLimits
-from foveate.training.cache import CachedCase
 from foveate.training.sampler import SampleSpec
 
 CONTRACT = tiny_set.CONTRACT
@@ -75,6 +73,14 @@ def test_a_damaged_cached_case_is_an_error_of_one_line(cases, tmp_path, name):
             cache.cache_case(cases[0], CONTRACT, tmp_path)
 
 
+def test_a_file_that_is_damaged_after_its_case_was_opened_is_an_error_of_one_line(cases, tmp_path):
+    cached_case = cache.cache_case(cases[0], CONTRACT, tmp_path)
+    (cached_case.folder / "bits.npy").write_bytes(b"")
+
+    with pytest.raises(TrainingError, match=r"IDRiD_01-\w*: cannot be read \(.*\); delete it and start"):
+        cache.window_sample(cached_case, (80, 80), CONTRACT, warp(0))
+
+
 def test_a_cached_case_is_the_canvas_and_the_masks_that_inference_would_see(cases, cached_cases):
     assert [cached_case.name for cached_case in cached_cases] == [case.name for case in cases]
     resampled = []
@@ -123,6 +129,7 @@ def test_a_case_is_cached_once_and_then_read(cases, cached_cases, root, monkeypa
 
     np.testing.assert_array_equal(again.pixels, cached_cases[0].pixels)
     assert isinstance(again.pixels, np.memmap)
+    assert again.shape == again.bits.shape
     with pytest.raises(AssertionError, match="made again"):
         cache.cache_case(cases[0], replace(CONTRACT, view_side=64), root / "sheets")
 
@@ -203,8 +210,11 @@ def test_drafts_of_killed_processes_are_removed_and_younger_ones_are_not(cases, 
     cache.remove_drafts(tmp_path)
     cache.remove_drafts(tmp_path / "nowhere")
 
-    cached_folder = Path(str(cached_case.pixels.filename)).parent.name
-    assert {path.name for path in tmp_path.iterdir()} == {cached_folder, ".draft-young", ".draft-slow"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        cached_case.folder.name,
+        ".draft-young",
+        ".draft-slow",
+    }
 
 
 def test_two_processes_can_cache_the_same_case_side_by_side(cases, tmp_path, monkeypatch):
@@ -303,8 +313,9 @@ def smooth_case():
     pixels, bits = pixels.astype(np.uint8), np.zeros((height, width), np.uint8)
     bits[300:420, 500:640] = 1
     side = cache.VIEW_OVERSAMPLING * SMOOTH.view_side
-    return CachedCase(
+    return tiny_set.CaseInMemory(
         name="smooth",
+        shape=bits.shape,
         pixels=pixels,
         bits=bits,
         fine_view=canvas.global_view(pixels, side),
@@ -359,10 +370,10 @@ def test_a_freely_warped_window_keeps_the_middle_that_was_drawn_and_its_mask(see
     assert not window.truth[0][beyond].any()
 
 
-def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas(cached_cases):
-    cached_case = cached_cases[0]
+def test_a_window_is_black_and_without_lesions_where_it_leaves_the_canvas():
     white = replace(
-        cached_case, pixels=np.full_like(cached_case.pixels, 255), bits=np.full_like(cached_case.bits, 15)
+        synthetic(np.full((160, 160), 255, np.uint8)),
+        bits=np.full((160, 160), 15, np.uint8),
     )
 
     sample = cache.window_sample(white, (5, 80), CONTRACT, unchanged())
@@ -399,8 +410,9 @@ def synthetic(brightness):
     side = cache.VIEW_OVERSAMPLING * CONTRACT.view_side
     shares = np.zeros((side, side, len(CONTRACT.lesions)), np.uint8)
     shares[..., 0] = canvas.global_view(lesion * 255, side)
-    return CachedCase(
+    return tiny_set.CaseInMemory(
         name="synthetic",
+        shape=lesion.shape,
         pixels=pixels,
         bits=lesion,
         fine_view=canvas.global_view(pixels, side),

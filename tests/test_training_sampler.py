@@ -1,8 +1,10 @@
 """Samples are a pure function of (seed, stage, step), whichever processes prepare them."""
 
 import pickle
+import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from foveate.errors import SettingError
 from foveate.geometry import canvas, tiling
-from foveate.training import sampler, trainer
+from foveate.training import cache, sampler, trainer
 from foveate.training.distributed import LOCAL, Machine
 from foveate.training.recipe import ALONE_STAGES, STAGES, steps_per_epoch
 from foveate.training.run_folder import RunFolder
@@ -98,6 +100,24 @@ def test_a_pickled_dataset_holds_the_paths_of_its_files(cached_cases):
 
     assert len(packed) < 20_000
     assert all(same(a, b) for a, b in zip(steps[1], pickle.loads(packed)[1], strict=True))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="the system does not list open files")
+def test_many_photographs_keep_few_files_open_here_or_in_a_worker_process(cached_cases, tmp_path):
+    """A process may have as few as 256 open files; sets have thousands of photographs."""
+    folders = [shutil.copytree(cached_cases[0].folder, tmp_path / f"{number}") for number in range(40)]
+    before = len(list(Path("/dev/fd").iterdir()))
+
+    cases = [cache.open_case(folder, folder.name) for folder in folders]
+    steps = sampler.StepDataset(cases, tiny_set.recipe(), "joint", LOCAL)
+    worker_steps = pickle.loads(pickle.dumps(steps))
+    opened = len(list(Path("/dev/fd").iterdir()))
+    sizes = [getattr(case, name).size for case in cases for name in cache.ARRAYS]
+
+    assert opened <= before
+    assert len(sizes) > cache.MAX_MAPPED
+    assert len(list(Path("/dev/fd").iterdir())) <= before + cache.MAX_MAPPED
+    assert all(same(a, b) for a, b in zip(steps[0], worker_steps[0], strict=True))
 
 
 def test_worker_processes_change_no_loss(cached_cases, tmp_path):

@@ -14,7 +14,7 @@ from foveate.geometry import canvas
 from foveate.nets import Fusion, LocalGlobalUNet, Stream
 from foveate.training import sampler, stages
 from foveate.training.augmentation import AugmentationLimits
-from foveate.training.cache import VIEW_OVERSAMPLING, CachedCase
+from foveate.training.cache import VIEW_OVERSAMPLING
 from foveate.training.distributed import LOCAL
 from foveate.training.losses import Loss, weighted_cross_entropy
 from foveate.training.recipe import STAGES, Stage
@@ -233,8 +233,9 @@ def position_map(number, height, width):
     rows, columns = np.mgrid[:height, :width]
     pixels = np.stack([rows, columns, np.full_like(rows, 100 * number)], axis=-1).astype(np.uint8)
     side = VIEW_OVERSAMPLING * CONTRACT.view_side
-    return CachedCase(
+    return tiny_set.CaseInMemory(
         name=f"{number}",
+        shape=(height, width),
         pixels=pixels,
         bits=np.zeros((height, width), np.uint8),
         fine_view=canvas.global_view(pixels, side),

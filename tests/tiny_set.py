@@ -20,6 +20,7 @@ from foveate.models import Package
 from foveate.nets import LocalGlobalUNet, NetworkPlan, StreamPlan
 from foveate.training import cache
 from foveate.training.augmentation import AugmentationLimits
+from foveate.training.cache import CachedCase
 from foveate.training.losses import Loss
 from foveate.training.recipe import Recipe, Stage
 from foveate.types import Decision, ModelContract
@@ -119,6 +120,17 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
 def cached_cases(root: Path):
     """Write the data set and lay its cached_cases out."""
     return [cache.cache_case(case, CONTRACT, root / "sheets") for case in write(root / "set")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseInMemory(CachedCase):
+    """A case whose arrays have no files; their axes are those of `CachedCase`."""
+
+    folder: Path = Path("nowhere")
+    pixels: np.ndarray
+    bits: np.ndarray
+    fine_view: np.ndarray
+    fine_truth: np.ndarray
 
 
 STREAM = StreamPlan(backbone="unet", poolings=2, width=4)

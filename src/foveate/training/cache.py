@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,14 @@ MAX_LESION_PIXELS = 20_000
 """Limit of the pixels kept for each case and lesion as window centres; a random choice if there are more."""
 
 ARRAYS = ("pixels", "bits", "fine_view", "fine_truth")
-"""Arrays of a cached case that are mapped from disk, each from a file of its own."""
+"""Arrays of a cached case that are mapped from disk when they are used, each from a file of its own."""
 
 LESION_PIXELS = "places.npz"
 """File of `CachedCase.lesion_pixels`."""
+
+MAX_MAPPED = 128
+"""Limit of the arrays that stay mapped in a process. Each keeps a file open, of which some systems allow 256;
+sets have thousands of photographs."""
 
 DRAFT_PREFIX = ".draft-"
 """Prefix of the names of folders with unfinished cases."""
@@ -51,18 +56,18 @@ VIEW_OVERSAMPLING = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedCase:
-    """One case at the model's scale, mapped from disk."""
+    """One case at the model's scale.
+
+    Its arrays are mapped from disk when they are used. A mapping keeps its file open, so only those that were
+    used last stay mapped (`MAX_MAPPED`).
+    """
 
     name: str
     """Name of the case."""
-    pixels: UInt8[np.ndarray, "h w 3"]
-    """The canvas."""
-    bits: UInt8[np.ndarray, "h w"]
-    """Bit k is set where lesion k is marked."""
-    fine_view: UInt8[np.ndarray, "F F 3"]
-    """The canvas squeezed to a square of VIEW_OVERSAMPLING times GlobalNet's side."""
-    fine_truth: UInt8[np.ndarray, "F F K"]
-    """Share of lesion in each pixel of `fine_view`, times 255."""
+    folder: Path
+    """Folder of its files."""
+    shape: tuple[int, int]
+    """Height and width of the canvas, px."""
     lesion_pixels: Mapping[str, Int32[np.ndarray, "n 2"]]
     """Lesion -> (row, column) of some of its pixels; lesions that the case does not have are absent."""
     false_pixels: Mapping[str, Int32[np.ndarray, "n 2"]] = field(default_factory=dict)
@@ -72,9 +77,45 @@ class CachedCase:
     """Whether this is a healthy eye beside the data set, known to have no lesion."""
 
     @property
+    def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the canvas; the arrays raise TrainingError if their file is missing or damaged."""
+        return _recent_array(self.folder, "pixels")
+
+    @property
+    def bits(self) -> UInt8[np.ndarray, "h w"]:
+        """Return the masks: bit k is set where lesion k is marked."""
+        return _recent_array(self.folder, "bits")
+
+    @property
+    def fine_view(self) -> UInt8[np.ndarray, "F F 3"]:
+        """Return the canvas squeezed to a square of VIEW_OVERSAMPLING times GlobalNet's side."""
+        return _recent_array(self.folder, "fine_view")
+
+    @property
+    def fine_truth(self) -> UInt8[np.ndarray, "F F K"]:
+        """Return the share of lesion in each pixel of `fine_view`, times 255."""
+        return _recent_array(self.folder, "fine_truth")
+
+    @property
     def marked_pixels(self) -> Mapping[str, Int32[np.ndarray, "n 2"]]:
         """Return the pixels near which windows are centred: those of lesions, or wrongly marked ones."""
         return self.lesion_pixels or self.false_pixels
+
+
+@lru_cache(maxsize=MAX_MAPPED)
+def _recent_array(folder: Path, name: str) -> np.ndarray:
+    """Return `_map_array`, mapped once for as long as it is among those used last.
+
+    To map an array at each use would take a millisecond per window.
+    """
+    return _map_array(folder, name)
+
+
+def _map_array(folder: Path, name: str) -> np.ndarray:
+    """Return one of `ARRAYS` of a cached case, mapped from disk; raise TrainingError if it is damaged."""
+    with damage_errors(folder):
+        array: np.ndarray = np.load(folder / f"{name}.npy", mmap_mode="r")
+    return array
 
 
 def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
@@ -113,7 +154,7 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 "some space (about 50 MB per photograph) and start again"
             ) from error
     cached = open_case(path, case.name)
-    height, width = cached.bits.shape
+    height, width = cached.shape
     if min(height, width) < contract.window_side:
         raise GeometryError(
             f"{display_path(case.photograph)}: its canvas of {height} x {width} px is smaller than a window "
@@ -157,7 +198,7 @@ def remove_drafts(folder: Path) -> None:
 
 
 def open_case(path: Path, name: str) -> CachedCase:
-    """Return a cached case, mapped from disk.
+    """Return a cached case; each of its arrays is mapped once, to find damage early.
 
     Args:
         path: folder of the case, complete.
@@ -168,8 +209,8 @@ def open_case(path: Path, name: str) -> CachedCase:
     """
     with damage_errors(path):
         lesion_pixels = read_pixels(path / LESION_PIXELS)
-        arrays = {array: np.load(path / f"{array}.npy", mmap_mode="r") for array in ARRAYS}
-    return CachedCase(name=name, lesion_pixels=lesion_pixels, **arrays)
+    shapes = {array: _map_array(path, array).shape for array in ARRAYS}
+    return CachedCase(name=name, folder=path.resolve(), shape=shapes["bits"], lesion_pixels=lesion_pixels)
 
 
 def read_pixels(path: Path) -> dict[str, Int32[np.ndarray, "n 2"]]:
@@ -241,7 +282,7 @@ class Sample:
 def view_sample(case: CachedCase, contract: ModelContract, warp: Warp) -> Sample:
     """Return GlobalNet's view of a case, augmented by a warp."""
     side = contract.view_side
-    height, width = case.bits.shape
+    height, width = case.shape
     extent = (width, height) if warp.quarters % 2 else (height, width)
     linear = augmentation.affine(warp, extent) * VIEW_OVERSAMPLING
     centre = (side - 1) / 2
@@ -313,8 +354,8 @@ def registered_window_sample(
         `augmentation.turn_shape`. Without free rotation and zoom, every pixel keeps its value but for the
         colours.
     """
-    side, shape = contract.window_side, augmentation.turn_shape(case.bits.shape, warp)
-    turned = augmentation.turn_corner(corner, side, case.bits.shape, warp)
+    side, shape = contract.window_side, augmentation.turn_shape(case.shape, warp)
+    turned = augmentation.turn_corner(corner, side, case.shape, warp)
     if warp.is_exact:
         row, column = corner
         window = np.s_[row : row + side, column : column + side]
@@ -396,6 +437,6 @@ def sample_centres(
             centres.append((case, (int(pixel[0] + offset[0]), int(pixel[1] + offset[1]))))
         else:
             case = cases[int(generator.integers(len(cases)))]
-            height, width = case.bits.shape
+            height, width = case.shape
             centres.append((case, (int(generator.integers(height)), int(generator.integers(width)))))
     return centres

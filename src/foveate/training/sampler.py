@@ -10,7 +10,6 @@ import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -105,7 +104,7 @@ def _random_specs(
             specs.append(SampleSpec(case=case, warp=warp, positions=(centre,)))
         else:
             centres = _centres([case], recipe, numbers.windows, generator)
-            side, shape = recipe.contract.window_side, case.bits.shape
+            side, shape = recipe.contract.window_side, case.shape
             corners = tuple(cache.window_corner(position, side, shape) for _, position in centres)
             specs.append(SampleSpec(case=case, warp=warp, positions=corners))
     return specs
@@ -144,7 +143,7 @@ def _epoch_specs(
         case = cases[index]
         positions: tuple[tuple[int, int], ...] = ()
         if stage != "global":
-            grid = tiling.regular_grid(case.bits.shape, side, 0)
+            grid = tiling.regular_grid(case.shape, side, 0)
             order = np.random.default_rng([*seed, epoch, GRID_STREAM, index]).permutation(len(grid))
             corners = [
                 grid[order[n % len(grid)]] for n in range(group * group_size, (group + 1) * group_size)
@@ -180,7 +179,7 @@ def materialise(spec: SampleSpec, recipe: Recipe, stage: StageName) -> TrainingI
     if stage == "global-alone":
         return TrainingItem(view=view, windows=(), samplings=())
     placed = [cache.registered_window_sample(case, corner, contract, warp) for corner in spec.positions]
-    shape = augmentation.turn_shape(case.bits.shape, warp)
+    shape = augmentation.turn_shape(case.shape, warp)
     return TrainingItem(
         view=view,
         windows=tuple(window for window, _ in placed),
@@ -208,7 +207,7 @@ def split_evenly(items: Sequence[Item], parts: int) -> list[list[Item]]:
 class StepDataset:
     """A data set of steps, each with this process's samples.
 
-    Pickling stores the paths of the cached cases, not their arrays.
+    Pickling stores the folders of the cached cases, not what is in them.
     """
 
     def __init__(
@@ -224,16 +223,15 @@ class StepDataset:
         return tuple(materialise(spec, self.recipe, self.stage) for spec in own)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return paths in place of the arrays, which take about 50 MB per photograph."""
-        files = [Path(str(getattr(case.pixels, "filename"))) for case in self.cases]  # noqa: B009
+        """Return folders in place of the cases, whose lesion pixels take up to 1 MB per photograph."""
         stored = [
-            (file.parent, case.name, {"is_healthy": case.is_healthy, "false_pixels": case.false_pixels})
-            for file, case in zip(files, self.cases, strict=True)
+            (case.folder, case.name, {"is_healthy": case.is_healthy, "false_pixels": case.false_pixels})
+            for case in self.cases
         ]
         return vars(self) | {"cases": stored}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the cached cases at their paths."""
+        """Open the cached cases in their folders."""
         vars(self).update(state)
         self.cases = tuple(
             replace(cache.open_case(path, name), **facts) for path, name, facts in state["cases"]
