@@ -215,6 +215,7 @@ def test_overrides_of_an_old_run_are_read_under_their_old_names(old):
     settings = json.loads((old / "settings.json").read_text())
     overrides = {"contract.glances": "8", "network.corrects": "true"}
     write_json(old / "settings.json", settings | {"set": overrides})
+    write_json(old / "recipe.json", RECIPE | {"network": RECIPE["network"] | {"corrects": True}})
 
     recipe = runner.load_recipe(tiny_set.recipe(), old)
 

@@ -334,6 +334,43 @@ def test_a_run_of_another_name_whose_numbers_are_not_recorded_is_refused(plan):
         runner.load_recipe(replace(tiny_set.recipe(), name="renamed"), plan.folder)
 
 
+def test_a_run_of_an_earlier_recipe_of_the_name_is_refused_where_its_weights_do_not_fit(plan):
+    next(runner.train(plan))
+    later = replace(
+        tiny_set.recipe(),
+        contract=replace(tiny_set.CONTRACT, std=(64.0, 64.0, 64.0)),
+        network=replace(tiny_set.NETWORK, fusion_width=8),
+    )
+
+    with pytest.raises(TrainingError) as raised:
+        runner.load_recipe(later, plan.folder)
+
+    assert str(raised.value).endswith(
+        "run: a run of an earlier recipe tiny, from which it differs in contract.std, network.fusion_width; "
+        "use the version of Foveate recorded in its starts/, or another run"
+    )
+
+
+def test_other_numbers_of_a_run_of_the_recipe_are_those_of_today(plan):
+    next(runner.train(plan))
+    today = replace(
+        tiny_set.recipe(),
+        contract=replace(tiny_set.CONTRACT, tta_views=4, overlap=16, step=32),
+        global_shares=(0.0, 0.0, 0.0, 0.5),
+        power=0.8,
+    )
+
+    assert replace(runner.load_recipe(today, plan.folder), split=today.split) == today
+
+
+def test_a_run_that_has_not_begun_a_stage_has_no_numbers_to_differ(plan):
+    plan.folder.mkdir()
+    settings = {"recipe": "tiny", "set": {"seed": "3"}, "lesions": ["EX", "MA", "HE", "SE"], "field": "find"}
+    (plan.folder / "settings.json").write_text(json.dumps(settings))
+
+    assert runner.load_recipe(tiny_set.recipe(), plan.folder).seed == 3
+
+
 def test_a_run_without_records_has_the_published_recipe(tmp_path):
     assert runner.load_recipe(tiny_set.recipe(), tmp_path) == tiny_set.recipe()
 

@@ -48,6 +48,23 @@ EXAMPLE = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(sorted(SET_ASIDE))})(?![0-9
 RUN_KEYS = frozenset({"name", "split", "held_back"})
 """Keys of a recipe in JSON that belong to a run, and not to the way in which a network is trained."""
 
+INPUT_KEYS = frozenset(
+    f"contract.{key}"
+    for key in (
+        "lesions",
+        "mean",
+        "std",
+        "view_side",
+        "window_side",
+        "field_diameter",
+        "scale_tolerance",
+        "field",
+        "part",
+    )
+)
+"""Dotted names of a recipe's numbers in JSON that say what a network is trained on. The contract's others can
+be changed afterwards: they say how predictions lay out and average windows and views."""
+
 FOLDS = 5
 """Number of folds that a run assigns if no split is given: four fifths leave nearly all photographs to train
 on, and one fifth still has every lesion."""
@@ -151,15 +168,16 @@ def adapt_to_layout(recipe: Recipe, lesions: tuple[str, ...], field: FieldRule) 
 def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe as it was trained in a run's folder: with the run's overrides, lesions and split.
 
-    A run of a recipe with another name is accepted if all its numbers are equal to this recipe's: both train
-    the same weights.
+    A run of this recipe is accepted if the network and what it is trained on have not changed since; the
+    other numbers, such as `tta_views` and `global_shares`, are those of today. A run of a recipe with another
+    name is accepted if all its numbers are equal to this recipe's: both train the same weights.
 
     Args:
         recipe: a published recipe: that of the run's name, or one with the same numbers.
         folder: folder of the run.
 
     Raises:
-        TrainingError: the run has another recipe with other numbers.
+        TrainingError: the run has other numbers, or its records are damaged.
         SettingError: an override is no longer known.
     """
     run = RunFolder(folder)
@@ -168,23 +186,28 @@ def load_recipe(recipe: Recipe, folder: Path) -> Recipe:
         recipe = adapt_to_layout(recipe, settings.lesions, settings.field)
         if settings.recipe == recipe.name:
             recipe = overrides.override(recipe, settings.overrides)
-        if settings.recipe != recipe.name:
+        if settings.recipe != recipe.name or run.has_run():
             _require_same_numbers(recipe, run, settings.recipe)
     return recipe if split is None else replace(recipe, split=run.split, held_back=split.held_back)
 
 
 def _require_same_numbers(recipe: Recipe, run: RunFolder, run_recipe: str) -> None:
-    """Raise TrainingError unless a run of another recipe has the same numbers as this recipe.
+    """Raise TrainingError unless a run has the same numbers as this recipe.
 
-    The name and the choice of photographs (split and fold) may differ; they belong to the run.
+    The name and the choice of photographs (split and fold) may differ; they belong to the run. If the name is
+    the same, only those numbers are compared without which the run's weights are of no use.
     """
     recorded = _numbers(run.read_recipe() or {})
     numbers = _numbers(json.loads(json.dumps(recipes.describe(recipe))))
     differing = [key for key in {**numbers, **recorded} if numbers.get(key) != recorded.get(key)]
+    kind, remedy = f"recipe {run_recipe}, not {recipe.name}", "name that recipe"
+    if run_recipe == recipe.name:
+        differing = [key for key in differing if key in INPUT_KEYS or key.startswith("network.")]
+        kind, remedy = f"an earlier recipe {run_recipe}", "use the version of Foveate recorded in its starts/"
     if differing:
         raise TrainingError(
-            f"{display_path(run.path)}: a run of recipe {run_recipe}, not {recipe.name}, from which it "
-            f"differs in {', '.join(differing)}; name that recipe, or another run"
+            f"{display_path(run.path)}: a run of {kind}, from which it differs in {', '.join(differing)}; "
+            f"{remedy}, or another run"
         )
 
 
