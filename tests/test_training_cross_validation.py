@@ -12,10 +12,11 @@ import tiny_set
 from foveate import cli, models
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import openvino
-from foveate.errors import SettingError
+from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.training import cross_validation, recipes
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
+from foveate.training.run_record import RunSplit
 from foveate.training.runner import TrainingPlan
 
 
@@ -31,11 +32,12 @@ def split(tmp_path, monkeypatch):
     return path
 
 
-def whole(tmp_path, split, folds):
+def whole(tmp_path, split, folds, **changes):
     plan = TrainingPlan(
         recipe=tiny_set.recipe(split=split, held_back=None),
         cases=tiny_set.write(tmp_path / "set"),
         folder=tmp_path / "model",
+        **changes,
     )
     return cross_validation.CrossValidation(
         recipe=plan.recipe, plan=plan, folds=folds, layout=LAYOUTS["idrid"], version="3"
@@ -59,6 +61,40 @@ def test_each_fold_is_held_back_from_a_run_of_its_own_and_nothing_from_the_last(
 def test_no_fold_and_a_fold_twice_are_refused(tmp_path, split, folds, message):
     with pytest.raises(SettingError, match=message):
         whole(tmp_path, split, folds)
+
+
+def test_a_fold_that_does_not_exist_is_refused_before_the_first_run(tmp_path, split, capsys):
+    tiny_set.write(tmp_path / "set")
+    command = ["programme", "tiny", "--data", str(tmp_path / "set"), "--out", str(tmp_path / "model")]
+
+    assert cli.run([*command, "--split", str(split), "--fold", "0", "--fold", "9"]) == 1
+
+    assert "folds.json: fold 9 has no photograph; the split has the folds 0, 1, 2;" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_a_fold_that_no_run_would_assign_is_refused(tmp_path, fold):
+    with pytest.raises(DatasetError, match=rf"fold {fold} does not exist; .* folds 0 to 4 .* --split"):
+        whole(tmp_path, None, (0, fold))
+
+
+def test_the_folds_that_a_run_has_assigned_may_be_held_back_again(tmp_path):
+    run = RunFolder(tmp_path / "model" / "fold-7")
+    folds = {"IDRiD_01": 7, "IDRiD_02": 1, "IDRiD_03": 2}
+    run.keep_split(RunSplit(about="", folds=folds, held_back=7))
+    run.keep_recipe(tiny_set.recipe())
+
+    assert whole(tmp_path, None, (0, 7)).folds == (0, 7)
+
+
+def test_a_package_at_the_start_that_knows_a_later_fold_is_refused_before_the_first_run(tmp_path, split):
+    package = tiny_set.package()
+    known = tiny_set.replace(package, manifest={"training": {"photographs": ["IDRiD_02"]}})
+
+    whole(tmp_path, split, (0, 2), start=known)
+    with pytest.raises(TrainingError, match="was trained on IDRiD_02, which this run holds back"):
+        whole(tmp_path, split, (0, 1), start=known)
 
 
 @pytest.mark.parametrize("command", ["programme", "release"])

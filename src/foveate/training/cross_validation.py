@@ -47,11 +47,18 @@ class CrossValidation:
     """Whether the package gets int8 networks as well."""
 
     def __post_init__(self) -> None:
-        """Raise SettingError if no fold is given, or one is given twice."""
+        """Check all folds before the hours of work.
+
+        Raises:
+            SettingError: no fold is given, one is given twice, or as `TrainingPlan`.
+            DatasetError, TrainingError: as `runner.require_fold`.
+        """
         if not self.folds:
             raise SettingError("no fold to hold back; name one or more with --fold")
         if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
             raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
+        for plan in run_plans(self):
+            runner.require_fold(plan)
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:

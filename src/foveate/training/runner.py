@@ -251,6 +251,28 @@ def split_cases(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list
     return _split_by_folds(recipe, cases, splits.read(recipe.split), recipe.split.name)
 
 
+def require_fold(plan: TrainingPlan) -> None:
+    """Check the fold that a run will hold back, without reading any photograph.
+
+    Which photographs it has is known if folds are given, or were assigned at the run's last start.
+
+    Raises:
+        DatasetError: the fold does not exist, or a photograph is in no fold.
+        TrainingError: no photograph can be used, or the package at the start was trained on one of the fold.
+    """
+    recipe, split = plan.recipe, _existing_split(plan)
+    if split is not None:
+        cases, path = require_annotated(recipe, plan.cases), recipe.split or plan.run.split
+        _, held_back = _split_by_folds(recipe, cases, split.folds, path.name)
+        if plan.start is not None:
+            warm_start.require_unseen(plan.start, recipe, held_back)
+    elif recipe.held_back is not None and recipe.held_back not in range(FOLDS):
+        raise DatasetError(
+            f"fold {recipe.held_back} does not exist; hold back one of the folds 0 to {FOLDS - 1} that a run "
+            "assigns, or give other folds with --split"
+        )
+
+
 def _split_by_folds(
     recipe: Recipe, cases: Sequence[Case], folds: Mapping[str, int], split_name: str
 ) -> tuple[list[Case], list[Case]]:
@@ -375,20 +397,27 @@ def _choose_split(plan: TrainingPlan) -> RunSplit:
     Raises:
         DatasetError: there are too few photographs, or too few eyes, to hold a fold back.
     """
+    if (split := _existing_split(plan)) is not None:
+        return split
+    recipe = plan.recipe
+    about = f"made by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
+    try:
+        folds = splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
+    except DatasetError:  # a mask that cannot be used is reported when its case is cached
+        if recipe.held_back is not None:
+            raise
+        about, folds = "no folds: all photographs are used for training", {}
+    return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
+
+
+def _existing_split(plan: TrainingPlan) -> RunSplit | None:
+    """Return the recipe's folds, or those of the run; None if the run has yet to assign them."""
     recipe = plan.recipe
     if recipe.split is not None:
         about, folds = f"as in {recipe.split.name}", splits.read(recipe.split)
-    elif plan.run.has_run() and (split := plan.run.read_split()) is not None:
-        about, folds = split.about, dict(split.folds)
-    else:
-        about = f"made by the run: {FOLDS} folds, stratified by lesions, seed {recipe.seed}"
-        try:
-            folds = splits.stratified(plan.cases, recipe.contract.lesions, FOLDS, recipe.seed)
-        except DatasetError:  # a mask that cannot be used is reported when its case is cached
-            if recipe.held_back is not None:
-                raise
-            about, folds = "no folds: all photographs are used for training", {}
-    return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
+        return RunSplit(about=about, folds=folds, held_back=recipe.held_back)
+    split = plan.run.read_split() if plan.run.has_run() else None
+    return split and replace(split, held_back=recipe.held_back)
 
 
 def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:
