@@ -240,6 +240,18 @@ def test_a_record_is_written_once_and_compared_after_a_stage_has_begun(tmp_path)
     assert run.read_split() == splits[1]
 
 
+def test_settings_may_be_given_again_in_another_order(tmp_path):
+    run, overrides = RunFolder(tmp_path), {"seed": "1", "power": "0.5"}
+    settings = RunSettings(recipe="tiny", overrides=overrides, lesions=("EX",), field="whole")
+    run.keep_settings(settings)
+    run.keep_recipe(tiny_set.recipe())
+
+    run.keep_settings(tiny_set.replace(settings, overrides=dict(reversed(overrides.items()))))
+
+    with pytest.raises(TrainingError, match="the run was started with other settings"):
+        run.keep_settings(tiny_set.replace(settings, overrides=overrides | {"power": "0.6"}))
+
+
 def test_settings_are_read_as_they_were_written(tmp_path):
     settings = RunSettings(recipe="tiny", overrides={"seed": "1"}, lesions=("EX",), field="whole")
 

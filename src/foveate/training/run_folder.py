@@ -240,7 +240,7 @@ class RunFolder:
         text = _json(content)
         if not exists(path) or not exists(self._recipe):
             atomic_files.write_file(path, text.encode())
-        elif path.read_text() != text:
+        elif _read_json(path) != json.loads(text):  # in any order, such as that of --set
             raise TrainingError(
                 f"{display_path(path)}: the run was started with {difference}; use the same again, or "
                 "choose another --out"
