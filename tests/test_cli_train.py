@@ -186,6 +186,20 @@ def test_several_processes_on_gpus_that_are_not_there_are_one_line(data, publish
     assert "PyTorch finds no GPU" in line
 
 
+@pytest.mark.parametrize("command", ["programme", "compare"])
+def test_commands_that_train_in_one_process_refuse_to_be_one_of_several(
+    data, published, capsys, monkeypatch, command
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    line = [command, "tiny", "--data", str(data), "--out", str(data / "out"), "--split", str(published)]
+
+    assert cli.run([*line, "--fold", "0"]) == 1
+
+    (error,) = capsys.readouterr().err.splitlines()
+    assert f"WORLD_SIZE is 2, but {command} trains in one process; train its runs with torchrun" in error
+    assert not (data / "out").exists()
+
+
 def test_a_log_says_how_long_it_will_take(capsys, monkeypatch):
     clock = iter(40.0 * n for n in range(100))
     monkeypatch.setattr(progress_steps, "time", type("Clock", (), {"monotonic": lambda: next(clock)}))

@@ -4,6 +4,7 @@ Knows:   which calls its options become, and the names of its files.
 Ignores: how rows are trained and scored.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from foveate.cli.options.training import TrainingOptions
 from foveate.cli.train import annotated_cases, make_plan, print_warnings
 from foveate.datasets import Case, layouts
 from foveate.lesions import select as select_lesions
-from foveate.training import comparison, runner
+from foveate.training import comparison, distributed, runner
 from foveate.training.comparison import LesionComparison, figure, tables
 from foveate.writers.tables import utf8
 
@@ -30,8 +31,9 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
 
     Raises:
         UsageError: an option is misspelt, or there are no photographs to compare on.
-        FoveateError: the comparison cannot be done.
+        FoveateError: the comparison cannot be done, or this is one of several processes.
     """
+    distributed.require_single_process(os.environ, "compare")
     out = options.out
     atomic_files.require_free(out, FILES, results="comparison", replace=options.replace)
     plan = make_plan(recipe, training, options.run or out / "run", options.fold)

@@ -71,8 +71,9 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
 
     Raises:
         UsageError: there is no such recipe.
-        FoveateError: a training cannot be done.
+        FoveateError: a training cannot be done, or this is one of several processes.
     """
+    distributed.require_single_process(os.environ, "programme")
     if options.int8:
         quantisation.require_installed()
     plan = make_plan(recipe, training, options.out, "none")

@@ -136,7 +136,7 @@ def process_group(environment: Mapping[str, str], device: Device) -> Iterator[No
     Raises:
         SettingError: this machine has fewer GPUs than processes, or a variable of torchrun is missing.
     """
-    if int(environment.get("WORLD_SIZE", "1")) == 1:
+    if _world_size(environment) == 1:
         yield
         return
     if device == "cuda":
@@ -154,6 +154,28 @@ def process_group(environment: Mapping[str, str], device: Device) -> Iterator[No
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def require_single_process(environment: Mapping[str, str], command: str) -> None:
+    """Refuse to be one of several processes that `torchrun` started: each would train the same runs.
+
+    Args:
+        environment: environment of this process.
+        command: name of the command that trains in one process, for the message.
+
+    Raises:
+        SettingError: there are several processes.
+    """
+    if (processes := _world_size(environment)) > 1:
+        raise SettingError(
+            f"WORLD_SIZE is {processes}, but {command} trains in one process; train its runs with torchrun "
+            "and 'foveate train', then repeat the command without torchrun"
+        )
+
+
+def _world_size(environment: Mapping[str, str]) -> int:
+    """Return the number of processes that `torchrun` started; 1 without it."""
+    return int(environment.get("WORLD_SIZE", "1"))
 
 
 def _require_gpus(processes: int) -> None:
