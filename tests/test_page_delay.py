@@ -447,6 +447,47 @@ def test_after_a_deletion_the_next_photograph_is_open(opened):
 # ---- answers that come late or not at all ----
 
 
+@pytest.mark.parametrize("answered", ["before", "after"])
+def test_corrections_are_those_after_an_edit_elsewhere_while_they_were_being_loaded(
+    opened, address, answered
+):
+    page, (_, b, _) = opened
+    held = Held(page, f"**/photographs/{b}/corrections", "GET")
+    tiny_page.until_connected(page)
+    page.keyboard.press("n")
+    held.wait()
+    before = drawn_pixels(page)
+    if answered == "before":
+        answer = held.routes[0].fetch()
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 31, "points": [[20, 20]]}
+    assert page.request.post(f"{address}/api/photographs/{b}/corrections/strokes", data=stroke).ok
+    until(page, "() => foveate.state.result.revision === 1")
+    if answered == "after":
+        answer = held.routes[0].fetch()
+    held.routes[0].fulfill(response=answer)
+    until(page, "() => foveate.state.view.corrections?.revision === 1")
+    settle(page)
+
+    assert drawn_pixels(page) > before
+    assert page.locator("#undo").is_enabled()
+    assert page.evaluate("() => foveate.state.view.counts.revision") == 1
+
+
+def test_an_edit_elsewhere_of_which_the_page_is_told_before_its_own_is_answered_is_shown(opened, address):
+    page, (a, _, _) = opened
+    held = Held(page, "**/strokes", "POST")
+    tiny_page.until_connected(page)
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    held.wait()
+    answer = held.routes[0].fetch()
+    stroke = {"lesion": "MA", "tool": "brush", "diameter": 3, "points": [[50, 50]]}
+    assert page.request.post(f"{address}/api/photographs/{a}/corrections/strokes", data=stroke).ok
+    until(page, "() => foveate.state.result.revision === 2")
+    held.routes[0].fulfill(response=answer)
+    until(page, "() => foveate.state.view.corrections.revision === 2")
+
+
 def test_of_two_lists_the_one_that_was_asked_for_last_is_shown(opened):
     page, _ = opened
     held = Held(page, "**/photographs?**", "GET")
@@ -1026,6 +1067,16 @@ def test_the_grid_and_its_table_are_those_that_another_window_saved(opened, addr
     settle(page)
 
     assert on_server(page, address, a)["grid"] == GRIDS[0]
+
+
+def test_the_table_of_the_grid_is_that_of_the_spacing_that_another_window_set(opened, address):
+    page, (a, _, _) = opened
+    change(page, address, a, {"grid": GRIDS[0]})
+    page.keyboard.press("g")
+    said = "document.getElementById('grid-description').textContent"
+    until(page, f"() => {said}.includes('by a rule of thumb')")
+    change(page, address, a, {"spacing_mm": 0.01})
+    until(page, f"() => {said}.includes('from the pixel spacing; 1 disc diameter = 180 px')")
 
 
 def test_a_grid_that_is_refused_is_drawn_where_it_is_stored(opened, address):
