@@ -248,9 +248,9 @@ def test_a_download_that_is_cut_off_leaves_the_earlier_file_and_nothing_else(tmp
 
 
 def test_a_download_that_stalls_is_the_servers_error_and_one_that_cannot_be_written_is_not(tmp_path):
-    stalled = answering(framed(zipped()[:10], length=100_000), pause=1.0)
+    stalled = answering(framed(zipped()[:10], length=100_000), pause=3.0)
     with stalled as (address, _), pytest.raises(ServerError, match=r"cut off \(timed out\)"):
-        Client(address, timeout=0.2).download("a", tmp_path / "left.zip")
+        Client(address, timeout=1.0).download("a", tmp_path / "left.zip")
     (tmp_path / "folder").mkdir()
     with answering(framed(zipped())) as (address, _), pytest.raises(ServerError, match="cannot be written"):
         Client(address).download("a", tmp_path / "folder")

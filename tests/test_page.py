@@ -32,6 +32,7 @@ from tiny_page import (
     until,
     until_drawn,
     until_laid_out,
+    until_loaded,
 )
 
 from foveate.analysis import regions
@@ -45,9 +46,19 @@ PHONE = {"width": 390, "height": 844}
 VIEW = "() => { const {view} = foveate.state; return"
 """The begin of a script about the open photograph; a closing brace ends it."""
 
-READY = """() => window.foveate?.state.view?.counts && foveate.state.view?.corrections && foveate.isIdle()
-  && document.querySelector("#regions [role=option]")"""
-"""Whether an open photograph is loaded: its counts, layers and list of regions."""
+READY = """() => {
+  const view = window.foveate?.state.view;
+  return view?.corrections && view.counts?.revision === view.revision && foveate.isIdle()
+    && document.querySelector("#regions [role=option]");
+}"""
+"""Whether an open photograph is loaded: its corrections, counts, layers and list of regions."""
+
+AS_ANALYSED = """() => {
+  const {corrections, lesions, photograph} = foveate.state.view;
+  return !corrections.edits && !photograph.grid && !photograph.spacing_mm
+    && lesions.every(({level, modelLevel}) => level === modelLevel);
+}"""
+"""Whether an open photograph has no corrections, no grid, no spacing, and the model's thresholds."""
 
 CLEAR = """() => {
   localStorage.clear();
@@ -91,7 +102,7 @@ def address(reference):
 @pytest.fixture(scope="module")
 def photograph(address, browser):
     """Return the identifier of the example, which is dropped once and analysed."""
-    page = browser.new_page(viewport=DESKTOP)
+    page = tiny_page.new_context(browser).new_page()
     page.goto(address)
     drop(page, EXAMPLE.name, EXAMPLE.read_bytes())
     until(page, "() => window.foveate.state.result")
@@ -103,8 +114,7 @@ def photograph(address, browser):
 @pytest.fixture(scope="module")
 def shared_page(browser, address):
     """Yield one page for all tests, and its errors: of scripts, and requests to other servers."""
-    context = browser.new_context(viewport=DESKTOP, accept_downloads=True, reduced_motion="reduce")
-    tiny_page.intercept_requests(context)
+    context = tiny_page.new_context(browser)
     page = context.new_page()
     problems = []
     page.on("console", lambda message: problems.append(message.text) if is_error(message) else None)
@@ -138,8 +148,11 @@ def opened(page, address, photograph):
     page.request.delete(f"{at}/corrections")
     page.request.patch(at, data={"thresholds": None, "grid": None, "spacing_mm": None})
     page.evaluate("(id) => { location.hash = id; }", photograph)
-    until(page, READY)
+    until(page, f"() => ({READY})() && ({AS_ANALYSED})()")
     yield page
+    until(
+        page, "() => !foveate.state.photograph || foveate.isIdle()"
+    )  # what comes later would undo the next line
     page.request.delete(f"{at}/corrections")
 
 
@@ -336,8 +349,7 @@ def test_other_colours_and_side_by_side_leave_the_second_photograph_untouched(op
     opened.keyboard.press("s")
     opened.keyboard.press("r")
     until_drawn(opened)
-    opened.wait_for_timeout(500)
-    until_drawn(opened)
+    until_loaded(opened, "osd-untouched")
 
     red_free, untouched = (canvas_pixels(opened, f"{name} canvas") for name in ("osd", "osd-untouched"))
     middle = np.s_[red_free.shape[0] // 2 - 5 :, red_free.shape[1] // 2 - 5 :]
@@ -354,6 +366,7 @@ def test_a_rejected_region_disappears_returns_with_undo_and_is_kept_after_a_relo
     opened.locator("#osd").focus()
     before, count = drawn_pixels(opened), number(opened, "#count-EX")
     opened.keyboard.press("2")
+    until_drawn(opened)  # the list is the one without that lesion
     opened.locator("#regions [role=option]").first.click()
     opened.keyboard.press("0")
     edit(opened, lambda: opened.keyboard.press("x"))
@@ -578,9 +591,12 @@ def test_a_stroke_that_the_server_did_not_answer_is_sent_again(opened):
     )
     opened.keyboard.press("b")
     frame = opened.locator("#layer-canvas").bounding_box()
-    opened.mouse.click(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
-    until(opened, "() => document.getElementById('save-status').textContent.startsWith('Not saved yet')")
-    edit(opened, lambda: None)
+
+    def paint():
+        opened.mouse.click(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
+        until(opened, "() => document.getElementById('save-status').textContent.startsWith('Not saved yet')")
+
+    edit(opened, paint)
     opened.unroute("**/strokes")
 
     assert lost_requests
@@ -725,6 +741,7 @@ IN_ORDER = """(names) => {
 }"""
 
 
+@pytest.mark.usefixtures("photograph")
 def test_photographs_dropped_together_are_a_batch_sorted_by_burden(page, tmp_path):
     files = [tiny_package.photograph(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("abc")]
     page.set_input_files("#files", files)
@@ -765,6 +782,7 @@ def test_print_the_report_opens_it_and_the_dialogue_to_print_after_all_is_saved(
     with opened.context.expect_page() as event:
         opened.locator("#report").click()
     report = event.value
+    report.wait_for_url("**/report")
     until(report, "() => window.isPrinted === true")
 
     assert opened.locator("#report").inner_text() == "Print the report"
@@ -806,6 +824,7 @@ def test_a_report_that_no_server_answers_leaves_the_browsers_own_page(opened):
     opened.context.route("**/report", lambda route: route.abort())
     with opened.context.expect_page() as event:
         opened.locator("#report").click()
+    opened.locator(".notice").wait_for()
     until_polled(opened)  # the fixture fails for any error of the page
     opened.context.unroute("**/report")
 
@@ -997,7 +1016,7 @@ def test_a_file_that_is_no_photograph_is_refused_with_a_message(page):
 @pytest.fixture(scope="module")
 def scripts(browser, address):
     """Yield a page in which the modules can be called."""
-    page = browser.new_page()
+    page = tiny_page.new_context(browser).new_page()
     page.goto(address)
     yield page
     page.close()

@@ -17,7 +17,17 @@ pytest.importorskip("playwright")
 
 import tiny_package
 import tiny_page
-from tiny_page import CHROMIUM, DESKTOP, TIMEOUT, drawn_pixels, on_screen, set_threshold, until, until_drawn
+from tiny_page import (
+    CHROMIUM,
+    drawn_pixels,
+    on_screen,
+    set_threshold,
+    until,
+    until_answer,
+    until_done,
+    until_drawn,
+    until_laid_out,
+)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
@@ -51,11 +61,9 @@ def address(files):
 
 
 @contextmanager
-def new_page(browser, address, **settings):
+def new_page(browser, address):
     """Yield a new page that has been loaded."""
-    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", **settings)
-    tiny_page.intercept_requests(context)
-    tiny_page.record_events(context)
+    context = tiny_page.new_context(browser)
     page = context.new_page()
     page.goto(address)
     until(page, "() => window.foveate?.state.server")
@@ -89,7 +97,7 @@ def submit(page, address, files, names):
         answer = page.request.post(f"{address}/api/photographs", data=content, headers=headers)
         identifiers.append(answer.json()["id"])
     for identifier in identifiers:
-        assert on_server(page, address, f"{identifier}?wait=30")["state"] == "done"
+        until_done(page.request, f"{address}/api/photographs/{identifier}")
     return identifiers
 
 
@@ -105,10 +113,7 @@ def on_server(page, address, path=""):
 
 def until_on_server(page, address, path, holds):
     """Wait until the server's answer satisfies a condition."""
-    end = time.monotonic() + TIMEOUT
-    while not holds(on_server(page, address, path)):
-        assert time.monotonic() < end, on_server(page, address, path)
-        page.wait_for_timeout(50)  # Playwright handles held requests meanwhile
+    until_answer(page, lambda: on_server(page, address, path), holds)
 
 
 def open_photograph(page, identifier):
@@ -118,20 +123,25 @@ def open_photograph(page, identifier):
 
 
 def until_open(page, identifier):
-    """Wait until a photograph and its corrections are shown."""
+    """Wait until a photograph, its corrections and its figures are shown."""
     until(page, IS_OPEN, identifier)
 
 
 IS_OPEN = """(id) => {
-  const {photograph} = foveate.state;
-  return photograph?.id === id && document.getElementById("current-photograph").textContent.includes("of");
+  const {photograph, view} = foveate.state;
+  return photograph?.id === id && (!view.result || (view.corrections && view.counts))
+    && document.getElementById("current-photograph").textContent.includes("of");
 }"""
 
 
 def settle(page):
     """Wait until all that the page sends has been answered, and events have arrived."""
     page.wait_for_timeout(600)
-    until(page, "() => foveate.state.photograph === null || foveate.isIdle()")
+    until(page, SETTLED)
+
+
+SETTLED = """() => foveate.state.photograph === null || (foveate.isIdle()
+  && [...document.querySelectorAll(".figures, #regions")].every(({ariaBusy}) => ariaBusy !== "true"))"""
 
 
 SHOWN = """() => {
@@ -161,10 +171,7 @@ class Held:
 
     def wait(self):
         """Wait until a request is held."""
-        end = time.monotonic() + TIMEOUT
-        while not self.routes:
-            assert time.monotonic() < end, f"no {self._method} {self._pattern}: {self._page.evaluate(SHOWN)}"
-            self._page.wait_for_timeout(20)
+        until_answer(self._page, lambda: self._page.evaluate(SHOWN), lambda _: self.routes)
 
     def release(self):
         """Send what is held, and hold nothing more."""
@@ -276,8 +283,8 @@ def test_a_stroke_that_was_painted_without_seeing_an_edit_elsewhere_is_added_to_
     page.request.post(f"{address}/api/photographs/{a}/corrections/strokes", data=stroke)
     held.release()
     until(page, "() => document.getElementById('message').textContent.includes('changed in another window')")
-    settle(page)
     said = page.locator("#message").inner_text()
+    settle(page)
     shown = page.evaluate("() => foveate.state.view.corrections.edits")
     paint(page, 30, 10)  # what is painted afterwards is saved, too
     until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 3)
@@ -408,7 +415,7 @@ def test_regions_of_one_photograph_cannot_be_selected_while_another_is_open(open
 
 def test_a_list_of_regions_that_is_still_loading_does_not_say_that_there_are_none(opened):
     page, (_, b, _) = opened
-    held = Held(page, "**/regions?**", "GET", count=2)
+    held = Held(page, "**/regions?**", "GET", count=10)  # a list that is asked for again, too
     page.keyboard.press("n")
     until_open(page, b)
     held.wait()
@@ -440,6 +447,47 @@ def test_after_a_deletion_the_next_photograph_is_open(opened):
 # ---- answers that come late or not at all ----
 
 
+@pytest.mark.parametrize("answered", ["before", "after"])
+def test_corrections_are_those_after_an_edit_elsewhere_while_they_were_being_loaded(
+    opened, address, answered
+):
+    page, (_, b, _) = opened
+    held = Held(page, f"**/photographs/{b}/corrections", "GET")
+    tiny_page.until_connected(page)
+    page.keyboard.press("n")
+    held.wait()
+    before = drawn_pixels(page)
+    if answered == "before":
+        answer = held.routes[0].fetch()
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 31, "points": [[20, 20]]}
+    assert page.request.post(f"{address}/api/photographs/{b}/corrections/strokes", data=stroke).ok
+    until(page, "() => foveate.state.result.revision === 1")
+    if answered == "after":
+        answer = held.routes[0].fetch()
+    held.routes[0].fulfill(response=answer)
+    until(page, "() => foveate.state.view.corrections?.revision === 1")
+    settle(page)
+
+    assert drawn_pixels(page) > before
+    assert page.locator("#undo").is_enabled()
+    assert page.evaluate("() => foveate.state.view.counts.revision") == 1
+
+
+def test_an_edit_elsewhere_of_which_the_page_is_told_before_its_own_is_answered_is_shown(opened, address):
+    page, (a, _, _) = opened
+    held = Held(page, "**/strokes", "POST")
+    tiny_page.until_connected(page)
+    page.keyboard.press("b")
+    paint(page, 10, 10)
+    held.wait()
+    answer = held.routes[0].fetch()
+    stroke = {"lesion": "MA", "tool": "brush", "diameter": 3, "points": [[50, 50]]}
+    assert page.request.post(f"{address}/api/photographs/{a}/corrections/strokes", data=stroke).ok
+    until(page, "() => foveate.state.result.revision === 2")
+    held.routes[0].fulfill(response=answer)
+    until(page, "() => foveate.state.view.corrections.revision === 2")
+
+
 def test_of_two_lists_the_one_that_was_asked_for_last_is_shown(opened):
     page, _ = opened
     held = Held(page, "**/photographs?**", "GET")
@@ -454,8 +502,9 @@ def test_of_two_lists_the_one_that_was_asked_for_last_is_shown(opened):
     answer = held.routes[0].fetch()
     photographs = answer.json()["photographs"]
     photographs[0]["name"] = "earlier"  # so that it differs
-    held.routes[0].fulfill(json={"photographs": photographs, "total": 3})
-    page.wait_for_timeout(300)
+    with page.expect_event("requestfinished", lambda request: request == held.routes[0].request):
+        held.routes[0].fulfill(json={"photographs": photographs, "total": 3})
+    page.wait_for_timeout(300)  # time enough to show it
 
     assert page.evaluate(f"() => {NAMES}") == by_name
 
@@ -471,46 +520,47 @@ def test_a_list_that_was_asked_for_before_a_deletion_does_not_bring_the_photogra
     answer = held.routes[0].fetch()
     page.request.delete(f"{address}/api/photographs/{c}")
     until(page, "() => document.querySelectorAll('#photographs li[data-id]').length === 2")
-    held.routes[0].fulfill(response=answer)
-    page.wait_for_timeout(300)
+    with page.expect_event("requestfinished", lambda request: request == held.routes[0].request):
+        held.routes[0].fulfill(response=answer)
+    page.wait_for_timeout(300)  # time enough to show it
 
     assert page.locator("#photographs li[data-id]").count() == 2
 
 
-def test_an_upload_whose_answer_comes_after_its_result_is_shown_as_done(opened, address, files):
+def test_an_upload_whose_answer_comes_after_its_result_is_shown_as_done(opened, files):
     page, _ = opened  # one that is opened is loaded anew; this one is only listed
-    page.route("**/api/photographs", lambda route: answer_late(route, page, address))
+    page.route("**/api/photographs", lambda route: answer_late(route, page))
     page.set_input_files("#files", files / "d.png")
     until(page, "() => document.querySelector('#uploads li')")
     until(page, "() => !document.querySelector('#uploads li')")
-    page.wait_for_timeout(300)
-
-    assert page.locator("#photographs li.done").count() == 4
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 4")
 
 
-def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(
-    page, address, files, tmp_path
-):
+def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(page, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), (70, 80, 90), np.uint8))  # no disc
     page.set_input_files("#files", tmp_path / "grey.png")
     button = page.get_by_role("button", name="Analyse the whole photograph")
     button.wait_for()
-    page.route("**/again", lambda route: answer_late(route, page, address))
-    button.click()
-    until(page, "() => foveate.state.result")
-    page.wait_for_timeout(300)
+    page.route("**/again", lambda route: answer_late(route, page))
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/again")):
+        button.click()
+    until_laid_out(page)
+    until(page, "() => document.querySelector('#photographs li[data-id]').className === 'done open'")
 
-    assert page.locator("#photographs li[data-id]").get_attribute("class").split() == ["done", "open"]
 
-
-def answer_late(route, page, address):
+def answer_late(route, page):
     """Let an answer arrive after the photograph that it is about is done, and an event has said so."""
     if route.request.method != "POST":
         return route.fallback()
+    tiny_page.until_connected(page)
+    page.evaluate("() => { window.toldPhotographs.length = 0; }")
     answer = route.fetch()
     assert answer.json()["state"] in ("queued", "looking")
-    on_server(page, address, f"{answer.json()['id']}?wait=30")
-    time.sleep(1)  # the page's events go on meanwhile
+    until(
+        page,
+        "(id) => window.toldPhotographs.some((told) => told.id === id && told.state === 'done')",
+        answer.json()["id"],
+    )
     return route.fulfill(response=answer)
 
 
@@ -582,7 +632,7 @@ def test_a_file_that_is_gone_before_its_upload_is_named_and_the_others_go_on(pag
 
 
 def test_tiles_are_drawn_after_the_tile_worker_could_not_be_loaded(browser, address, files):
-    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
+    context = tiny_page.new_context(browser)
     page = context.new_page()
     lost = []
 
@@ -695,7 +745,7 @@ def test_outlines_are_those_of_the_last_analysis(opened, address, told_by):
     before = page.evaluate(OUTLINED_OUTSIDE)
     time.sleep(1)  # an analysis is known by the second at which it ended
     page.request.post(f"{address}/api/photographs/{a}/again", data={"field": "128,128,70"})
-    finished = on_server(page, address, f"{a}?wait=30")["finished"]
+    finished = until_done(page.request, f"{address}/api/photographs/{a}")["finished"]
     if told_by == "list":
         page.evaluate("() => document.getElementById('list-order').dispatchEvent(new Event('change'))")
     until(page, "(finished) => foveate.state.photograph.finished === finished", finished)
@@ -815,8 +865,7 @@ def test_undo_right_after_a_stroke_undoes_it(opened, address):
 def test_a_lost_session_keeps_what_was_painted_until_the_token_is_given_again(browser, files, tmp_path):
     with tiny_page.serving(tmp_path / "data", files / "tiny", token=TOKEN) as address:
         bearer = {"Authorization": f"Bearer {TOKEN}"}
-        context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
-        tiny_page.intercept_requests(context)
+        context = tiny_page.new_context(browser)
         page = context.new_page()
         page.goto(f"{address}/#token={TOKEN}")
         until(page, "() => window.foveate?.state.server")
@@ -845,8 +894,8 @@ def test_a_lost_session_keeps_what_was_painted_until_the_token_is_given_again(br
 def test_a_token_in_the_address_is_never_sent_as_a_path(page):
     urls = []
     page.on("request", lambda request: urls.append(request.url))
-    page.evaluate("(token) => { location.hash = `token=${token}`; }", TOKEN)
-    page.wait_for_timeout(500)
+    with page.expect_response("**/api/session"):
+        page.evaluate("(token) => { location.hash = `token=${token}`; }", TOKEN)
 
     assert urls
     assert not any(TOKEN in url or "token" in url for url in urls)
@@ -898,8 +947,8 @@ def test_of_one_threshold_that_two_tabs_moved_the_first_stays_and_the_second_tab
     page.mouse.move(left + 20, top)
     page.mouse.up()
     until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 1)
-    settle(page)
     again = page.locator("#message").inner_text()
+    settle(page)
     shown = page.evaluate("() => [foveate.state.lesion('EX').level, foveate.state.photograph.note]")
     set_threshold(page, "EX", 40)  # now that it was seen, the second one is right
     until_on_server(page, address, a, lambda told: told["result"]["lesions"]["EX"]["level"] == 40)
@@ -932,25 +981,26 @@ def test_what_waits_to_be_saved_does_not_overwrite_what_another_window_saved_fir
 ):
     page, (a, _, _) = opened
     page.locator("#measure-section summary").click()
-    busy = {"status": 503, "headers": {"Retry-After": "3"}, "json": {"error": {"message": "it is busy"}}}
-    refused = []
+    busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": {"message": "it is busy"}}}
+    sent, changed = [], []
 
-    def refuse_once(route):
-        if route.request.method != "PATCH" or refused:
+    def refuse_until_changed(route):
+        if route.request.method != "PATCH":
             return route.fallback()
-        refused.append(route)
-        return route.fulfill(**busy)
+        sent.append(bool(changed))
+        return route.fallback() if changed else route.fulfill(**busy)
 
-    page.route(f"**/photographs/{a}", refuse_once)
+    page.route(f"**/photographs/{a}", refuse_until_changed)
     field_id = f"#{field.removesuffix('_mm')}"
     page.fill(field_id, mine)
     page.press(field_id, "Tab")
     until(page, "() => document.getElementById('save-status').textContent.includes('Not saved yet')")
-    change(page, address, a, {field: theirs})  # of which the page is told before it tries again
+    change(page, address, a, {field: theirs})
+    changed.append(field)
     until(page, "() => document.getElementById('message').textContent.includes('in another window')")
     settle(page)
 
-    assert len(refused) == 1
+    assert True not in sent  # the page was told before it tried again
     assert on_server(page, address, a)[field] == theirs
     assert page.locator(field_id).input_value() == str(theirs)
 
@@ -1017,6 +1067,16 @@ def test_the_grid_and_its_table_are_those_that_another_window_saved(opened, addr
     settle(page)
 
     assert on_server(page, address, a)["grid"] == GRIDS[0]
+
+
+def test_the_table_of_the_grid_is_that_of_the_spacing_that_another_window_set(opened, address):
+    page, (a, _, _) = opened
+    change(page, address, a, {"grid": GRIDS[0]})
+    page.keyboard.press("g")
+    said = "document.getElementById('grid-description').textContent"
+    until(page, f"() => {said}.includes('by a rule of thumb')")
+    change(page, address, a, {"spacing_mm": 0.01})
+    until(page, f"() => {said}.includes('from the pixel spacing; 1 disc diameter = 180 px')")
 
 
 def test_a_grid_that_is_refused_is_drawn_where_it_is_stored(opened, address):

@@ -25,13 +25,11 @@ def address(tmp_path_factory):
 
 def open_as(browser, address, identifier, name):
     """Return a page of a person of their own, with a photograph open."""
-    context = browser.new_context()
-    tiny_page.record_events(context)
-    page = context.new_page()
+    page = tiny_page.new_context(browser).new_page()
     page.goto(f"{address}#{identifier}" if identifier else address)
     if identifier is None:
         tiny_page.drop(page, "eye.png", tiny_server.picture())
-    tiny_page.until(page, "() => window.foveate?.state.result")
+    tiny_page.until(page, "() => window.foveate?.state.view?.corrections")
     page.locator("#author").fill(name)
     page.locator("#author").blur()
     return page
@@ -155,7 +153,7 @@ def test_whoever_begins_without_a_name_is_taken_to_its_field(address):
 
 def test_the_panel_is_as_wide_as_what_is_in_it(address):
     with tiny_page.chromium() as browser:
-        identifier = graded_by_two(browser.new_context().request, address)
+        identifier = graded_by_two(tiny_page.new_context(browser).request, address)
         page = open_as(browser, address, identifier, "Carol")
         page.set_viewport_size({"width": 1400, "height": 900})
         page.locator("#adjudicate").wait_for()
@@ -184,7 +182,7 @@ def graded_by_two(request, address):
     headers = {"Content-Type": "image/png", "Foveate-Name": "two.png"}
     photograph = request.post(f"{address}/api/photographs", data=tiny_server.picture(4), headers=headers)
     at = f"{address}/api/photographs/{photograph.json()['id']}"
-    assert request.get(f"{at}?wait=60").json()["state"] == "done"
+    tiny_page.until_done(request, at)
     for grader in ("Ann", "Ben"):
         copy = request.post(f"{at}/gradings", data={"grader": grader}).json()["id"]
         own = f"{address}/api/photographs/{copy}"
@@ -202,13 +200,17 @@ def graded_by_two(request, address):
 
 def test_graders_outlines_do_not_wait_for_the_figures_of_their_agreement(address):
     with tiny_page.chromium() as browser:
-        identifier = graded_by_two(browser.new_context().request, address)
-        page, held = browser.new_context().new_page(), []
-        page.route("**/gradings/agreement", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no builtin
+        context, held, released = tiny_page.new_context(browser), [], []
+        identifier = graded_by_two(context.request, address)
+        page = context.new_page()
+        page.route(
+            "**/gradings/agreement", lambda route: route.continue_() if released else held.append(route)
+        )
         page.goto(f"{address}#{identifier}")
         page.locator("#graders").wait_for()
         waiting = said(page)
         decided_early = page.locator("#adjudicate").count()
+        released.append(True)  # it may be asked for again
         for route in held:
             route.continue_()
         page.locator("#adjudicate").wait_for()
@@ -220,7 +222,7 @@ def test_graders_outlines_do_not_wait_for_the_figures_of_their_agreement(address
 
 def test_whoever_decides_sees_what_each_grader_left(address):
     with tiny_page.chromium() as browser:
-        request = browser.new_context().request
+        request = tiny_page.new_context(browser).request
         carol = open_as(browser, address, graded_by_two(request, address), "Carol")
         carol.locator("#graders").wait_for()
         tiny_page.until_drawn(carol)
@@ -253,7 +255,7 @@ def test_whoever_decides_sees_what_each_grader_left(address):
 
 def test_outlines_are_not_shown_while_another_grader_is_at_work_and_then_as_they_are(address):
     with tiny_page.chromium() as browser:
-        request = browser.new_context().request
+        request = tiny_page.new_context(browser).request
         identifier = graded_by_two(request, address)
         carol = open_as(browser, address, identifier, "Carol")
         carol.locator("#adjudicate").wait_for()
@@ -287,7 +289,7 @@ def test_outlines_are_not_shown_while_another_grader_is_at_work_and_then_as_they
 
 
 def test_the_second_graders_line_is_broken(browser, address):
-    page = browser.new_page()
+    page = tiny_page.new_context(browser).new_page()
     page.goto(address)
     stack = [0] * (36 * 36)
     for row in range(8, 28):
@@ -320,12 +322,13 @@ def test_a_photograph_reviewed_before_double_grading_is_still_to_review_and_says
         correct(page, address, "Zoe")
         page.locator("#regions [role=option]").first.click()
         page.locator("#reject").click()
+        page.keyboard.press("0")  # it has moved to the next region
         page.locator("#annotations .badge").wait_for()
         page.locator("#reviewed").check()
         tiny_page.until(page, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
         page.close()
     with tiny_page.serving(tmp_path / "data", model, "--double-grading") as address:
-        page = browser.new_context().new_page()
+        page = tiny_page.new_context(browser).new_page()
         page.goto(address)
         page.locator("#photographs li").wait_for()
         page.locator("#list-filter").select_option("open")

@@ -13,7 +13,7 @@ pytest.importorskip("playwright")
 
 import tiny_package
 import tiny_page
-from tiny_page import CHROMIUM, DESKTOP, until
+from tiny_page import CHROMIUM, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
@@ -46,8 +46,7 @@ def address(files):
 @contextmanager
 def new_page(browser, address, prepare=lambda page: None):
     """Yield a page that has been loaded, and none of whose scripts has failed."""
-    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", accept_downloads=True)
-    tiny_page.intercept_requests(context)
+    context = tiny_page.new_context(browser)
     page, problems = context.new_page(), []
     page.on("pageerror", lambda error: problems.append(str(error)))
     prepare(page)
@@ -77,11 +76,7 @@ def on_server(page, address):
 
 def until_on_server(page, address, holds):
     """Wait until the server's photographs are as they should be."""
-    for _ in range(200):
-        if holds(on_server(page, address)):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(on_server(page, address))
+    tiny_page.until_answer(page, lambda: on_server(page, address), holds)
 
 
 def select(page, *names):
@@ -244,6 +239,7 @@ def test_after_a_deletion_by_key_the_focus_is_on_the_next_row(dropped, address):
 
 
 def test_the_delete_key_rejects_no_region(dropped):
+    until(dropped, "() => foveate.state.view.corrections && document.querySelector('#regions [role=option]')")
     dropped.keyboard.press("j")
     until(dropped, "() => foveate.state.view.region")
     dropped.locator("#osd").focus()
@@ -431,12 +427,13 @@ def test_the_place_in_the_queue_is_told_as_others_are_analysed(browser, address,
 
 def test_a_batch_is_named_after_the_time_of_whoever_adds_it(browser, address, files):
     india = timezone(timedelta(hours=5, minutes=30))
-    context = browser.new_context(viewport=DESKTOP, timezone_id="Asia/Kolkata")
+    context = tiny_page.new_context(browser, timezone_id="Asia/Kolkata")
     page = context.new_page()
     page.goto(address)
     until(page, "() => window.foveate?.state.server")
     page.set_input_files("#files", [files / "a_OD.png", files / "b_OS.png"])
     until(page, f"() => {DONE} === 2")
+    until(page, "() => /^\\d{4}-/.test(document.querySelector('.batch-heading')?.innerText)")
     name, size = page.locator(".batch-heading").inner_text().splitlines()[:2]
     added = datetime.strptime(name, "%Y-%m-%d %H:%M:%S").replace(tzinfo=india)
     for photograph in on_server(page, address).values():
@@ -497,7 +494,7 @@ def test_the_button_that_deletes_covers_nothing_of_its_row(browser, address, dro
     listed = example | told | {"result": example["result"] | {"lesions": lesions, "corrected": True}}
     answer = {"photographs": [listed], "total": 1}
     size = {"width": width, "height": 844}
-    context = browser.new_context(viewport=size, has_touch=has_touch, is_mobile=has_touch)
+    context = tiny_page.new_context(browser, viewport=size, has_touch=has_touch, is_mobile=has_touch)
     page = context.new_page()
     page.route("**/api/photographs?**", lambda route: route.fulfill(json=answer))
     page.goto(address)

@@ -11,7 +11,7 @@ pytest.importorskip("playwright")
 
 import tiny_package
 import tiny_page
-from tiny_page import CHROMIUM, DESKTOP, drawn_pixels, on_screen, until, until_drawn
+from tiny_page import CHROMIUM, drawn_pixels, on_screen, until, until_drawn, until_loaded
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
@@ -40,13 +40,13 @@ def address(files):
 @pytest.fixture(scope="module")
 def submitted(browser, address, files):
     """Return the identifiers of both photographs, which are analysed."""
-    request = browser.new_context().request
+    request = tiny_page.new_context(browser).request
     identifiers = []
     for name in ("first_OD", "second_OD"):
         headers = {"Content-Type": "image/png", "Foveate-Name": f"{name}.png"}
         content = (files / f"{name}.png").read_bytes()
         told = request.post(f"{address}/api/photographs", data=content, headers=headers).json()
-        assert request.get(f"{address}/api/photographs/{told['id']}?wait=30").json()["state"] == "done"
+        tiny_page.until_done(request, f"{address}/api/photographs/{told['id']}")
         identifiers.append(told["id"])
     return identifiers
 
@@ -54,15 +54,21 @@ def submitted(browser, address, files):
 @contextmanager
 def new_page(browser, address, identifier, **settings):
     """Yield a page with a photograph open, none of whose scripts has failed."""
-    context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | settings)
-    tiny_page.record_events(context)
+    context = tiny_page.new_context(browser, **settings)
     page, problems = context.new_page(), []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{address}/#{identifier}")
-    until(page, "() => window.foveate?.state.view?.counts && foveate.isIdle()")
+    until(page, IS_OPEN)
     yield page
     context.close()
     assert problems == []
+
+
+IS_OPEN = """() => {
+  const view = window.foveate?.state.view;
+  return view?.counts && view.corrections && foveate.isIdle();
+}"""
+"""Whether a photograph is open, and nothing of it is still to arrive."""
 
 
 @pytest.fixture
@@ -185,7 +191,7 @@ def test_the_loupe_follows_the_pointer_and_shows_the_photograph_larger(page):
     x, y = on_screen(page, 120, 130)
     page.mouse.move(x - 3, y)
     page.mouse.move(x, y)
-    page.wait_for_timeout(500)
+    until_loaded(page, "osd-loupe")
     box = page.locator("#loupe").bounding_box()
     lit = page.evaluate("""() => {
       const canvas = document.querySelector("#loupe canvas");
@@ -210,11 +216,11 @@ def test_the_loupe_and_the_position_follow_what_moves_under_a_pointer_at_rest(pa
     for key in ("+", "ArrowLeft", "0", "n"):
         page.keyboard.press(key)
         until_drawn(page)
-        page.wait_for_timeout(500)  # until the glass is drawn
+        until_loaded(page, "osd-loupe")
         at_rest = (position.inner_text(), page.evaluate(glass), page.locator("#loupe").is_visible())
         page.mouse.move(x + 9, y)
         page.mouse.move(x, y)
-        page.wait_for_timeout(500)
+        until_loaded(page, "osd-loupe")
         moved = (position.inner_text(), page.evaluate(glass), page.locator("#loupe").is_visible())
 
         assert at_rest == moved, key
@@ -324,7 +330,7 @@ def test_a_place_of_the_eye_lies_at_the_same_place_of_both_panes(page, address, 
     page.locator("#compare-section summary").click()
     page.locator("#visit").focus()
     page.select_option("#visit", submitted[1])
-    until(page, "() => document.querySelector('#pane-untouched canvas')")
+    until(page, "(point) => foveate.viewer.placeBeside(point)", {"x": 0, "y": 0})
     until_drawn(page)
     if moved:
         page.locator("#osd-untouched").hover()

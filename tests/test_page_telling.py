@@ -12,7 +12,7 @@ pytest.importorskip("playwright")
 import tiny_dicom
 import tiny_package
 import tiny_page
-from tiny_page import CHROMIUM, DESKTOP, drop, until
+from tiny_page import CHROMIUM, drop, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; install Debian's package of that name")
 
@@ -45,8 +45,7 @@ def address(files):
 @pytest.fixture
 def page(browser, address):
     """Yield a new page; all photographs are deleted afterwards."""
-    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
-    tiny_page.intercept_requests(context)
+    context = tiny_page.new_context(browser)
     page = context.new_page()
     page.goto(address)
     until(page, "() => window.foveate?.state.server")
@@ -87,11 +86,14 @@ def test_dicom_is_named_selectable_and_known_without_an_ending(page, files, tmp_
 
 def test_a_server_that_does_not_answer_is_named_until_it_answers(page):
     page.route(SERVER, lambda route: route.abort())
-    page.evaluate(RELOAD)
-    until(page, f"() => /does not answer.*leave the page open/.test({NOTICES})")
+    until(page, asking(f"/does not answer.*leave the page open/.test({NOTICES})"))
     page.unroute(SERVER)
-    page.evaluate(RELOAD)
-    until(page, f"() => {NOTICES} === ''")
+    until(page, asking(f"{NOTICES} === ''"))
+
+
+def asking(condition):
+    """Return a script that asks the server again, since any answer counts, and checks a condition."""
+    return f"() => {{ ({RELOAD})(); return {condition}; }}"
 
 
 def test_a_full_disk_is_named_with_what_to_do_until_something_is_stored(page, files):
@@ -123,7 +125,7 @@ def test_a_full_queue_is_named_and_the_upload_goes_on_by_itself(page, files):
 
 def test_a_token_is_asked_for_in_a_field_and_taken(browser, files, tmp_path):
     with tiny_page.serving(tmp_path / "data", files / "tiny", token="a-token-for-tests") as address:
-        page = browser.new_page(viewport=DESKTOP)
+        page = tiny_page.new_context(browser).new_page()
         page.goto(address)
         until(page, "() => document.getElementById('sign-in').open")
         page.fill("#token", "another-token")

@@ -74,7 +74,16 @@ def chromium():
         browser.close()
 
 
-def intercept_requests(context):
+def new_context(browser, **settings):
+    """Return a context of a browser; its requests can be held, and its pages keep what events tell them."""
+    context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | settings)
+    context.set_default_timeout(1000 * TIMEOUT)
+    _intercept_requests(context)
+    context.add_init_script(RECORD_EVENTS)
+    return context
+
+
+def _intercept_requests(context):
     """Have a context's requests intercepted from the first one on, so that a test can hold any later one.
 
     Chromium begins some time after it is asked to: a request that a test causes at once may still pass.
@@ -82,34 +91,57 @@ def intercept_requests(context):
     context.route("**/held-by-no-test", lambda route: route.fallback())
 
 
-def record_events(context):
-    """Have the pages of a context keep the photographs of which events tell them, for `change_elsewhere`."""
-    context.add_init_script(RECORD_EVENTS)
-
-
 RECORD_EVENTS = """(() => {
   const {addEventListener} = EventSource.prototype;
+  window.isConnected = false;
   window.toldPhotographs = [];
   EventSource.prototype.addEventListener = function (name, listener) {
     addEventListener.call(this, name, (event) => {
       listener(event);
+      if (name === "hello") window.isConnected = true;
       if (name === "photograph") window.toldPhotographs.push(JSON.parse(event.data));
     });
   };
 })();"""
+"""Keeps whether the page's stream of events has begun, and the photographs of which events have told it."""
+
+
+def until_connected(page):
+    """Wait until the page's stream of events has begun: no event is repeated that came before."""
+    until(page, "() => window.isConnected")
 
 
 def change_elsewhere(page, at, fields):
     """Change fields of the photograph at an address, not through the page; wait until it has been told."""
+    until_connected(page)
     page.evaluate("() => { window.toldPhotographs.length = 0; }")
     answer = page.request.patch(at, data=fields)
     assert answer.ok, answer.text()
     changed = {name: answer.json()[name] for name in ("id", *fields)}
-    end = time.monotonic() + TIMEOUT
-    while not any(changed.items() <= told.items() for told in page.evaluate("() => window.toldPhotographs")):
-        assert time.monotonic() < end, f"the page was not told: {changed}"
-        page.wait_for_timeout(20)  # Playwright handles held requests meanwhile
+    until_answer(
+        page,
+        lambda: page.evaluate("() => window.toldPhotographs"),
+        lambda photographs: any(changed.items() <= told.items() for told in photographs),
+    )
     until_laid_out(page)
+
+
+def until_answer(page, ask, holds):
+    """Ask again and again until the answer satisfies a condition; return it."""
+    end = time.monotonic() + TIMEOUT
+    while not holds(answer := ask()):
+        assert time.monotonic() < end, f"not within {TIMEOUT} s; the last answer: {answer}"
+        page.wait_for_timeout(50)  # Playwright handles held requests meanwhile
+    return answer
+
+
+def until_done(request, at):
+    """Wait until the photograph at an address is analysed; return what the server says of it."""
+    end = time.monotonic() + TIMEOUT
+    while (told := request.get(f"{at}?wait=20").json())["state"] != "done":
+        assert told["state"] != "failed", told
+        assert time.monotonic() < end, told
+    return told
 
 
 @contextmanager
@@ -179,11 +211,32 @@ def until(page, condition, argument=None, timeout=TIMEOUT):
         time.sleep(0.05)
 
 
+STAYS = """async (holds) => {
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  for (const time of ["now", "afterwards"]) {
+    await frame();
+    await frame();
+    if (!holds()) return false;
+  }
+  return true;
+}"""
+"""Whether a condition holds after two frames and two more: answers lead to requests at the next frame."""
+
+
 def until_drawn(page):
     """Wait until all is drawn: layers are requested at the next frame, and drawn when they have arrived."""
-    until_laid_out(page)
-    until(page, "() => foveate.isIdle()")
-    until_laid_out(page)
+    until(page, f"() => ({STAYS})(foveate.isIdle)")
+
+
+def until_loaded(page, element):
+    """Wait until the viewer in an element, by its identifier, has loaded and drawn what it shows."""
+    until(page, f"(element) => ({STAYS})(() => ({IS_LOADED})(element))", element)
+
+
+IS_LOADED = """(element) => {
+  const world = OpenSeadragon.getViewer(element)?.world;
+  return Boolean(world?.getItemCount()) && world.getItemAt(world.getItemCount() - 1).getFullyLoaded();
+}"""
 
 
 def until_laid_out(page):

@@ -26,6 +26,13 @@ export function createCorrections(state, layers, outbox) {
     }
   }
 
+  /** Load the corrections if somebody else edited; while an own edit is pending, its answer decides. */
+  function loadNewer() {
+    const { view } = state;
+    if (!view?.result || view.result.revision <= view.revision) return;
+    if (!pendingEdits(view.id)) load();
+  }
+
   /**
    * Take over the state of a photograph's corrections, unless the page has a later one; `box`: box of the
    * pixels that changed, null for all pixels.
@@ -34,7 +41,7 @@ export function createCorrections(state, layers, outbox) {
     const { view } = state;
     if (view?.id !== id || corrections.revision < view.revision) return;
     if (corrections.revision > view.revision) layers.invalidate(box, corrections.revision);
-    state.update(view, { corrections }, "corrections");
+    state.update(view, { corrections, revision: corrections.revision }, "corrections");
   }
 
   /**
@@ -66,6 +73,7 @@ export function createCorrections(state, layers, outbox) {
       .then(() => {
         journal.pending--;
         renderStatus();
+        loadNewer();
       });
   }
 
@@ -158,11 +166,7 @@ export function createCorrections(state, layers, outbox) {
   byId("redo").addEventListener("click", () => step("redo"));
   state.on("photograph", () => load());
   state.on("corrections", renderStatus);
-  state.on("document", () => {
-    const { view } = state;
-    if (!view.result || !view.corrections || view.result.revision <= view.revision) return;
-    if (!pendingEdits(view.id)) load(); // somebody else edited
-  });
+  state.on("document", loadNewer);
 
   return { step, addStroke, addVerdict, deleteAll, renderStatus };
 }

@@ -214,7 +214,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
   });
   state.on("grid", showChangedGrid);
   state.on("ruler spacing_mm", renderReading);
-  state.on("saved corrections", loadTable);
+  state.on("saved corrections spacing_mm", loadTable); // the spacing may be set in another window
   state.on("layers", renderTable); // which lesions are shown
   renderControls();
 

@@ -43,6 +43,7 @@ class PhotographView {
   constructor(photograph, lesions) {
     this.photograph = photograph;
     this.lesions = lesions;
+    this.revision = photograph.result?.revision ?? 0; // of the corrections that are shown; the server may be ahead
   }
 
   get id() {
@@ -55,10 +56,6 @@ class PhotographView {
 
   get spacing() {
     return this.photograph.spacing_mm ?? null;
-  }
-
-  get revision() {
-    return this.corrections?.revision ?? this.result?.revision ?? 0;
   }
 
   /** Aborts requests that only this view needs. */
