@@ -6,7 +6,7 @@ Data:    IDRiD's 54 segmentation training photographs, fold 1 of splits/idrid.js
          healthy eyes of its grading part (splits/idrid-graded.json)
 Cost:    6.5 h of one quiet core in bf16 for a run, by the time of a step: local 16,000 of .42 s, global 3,000
          of 2.2 s, joint 2,000 of 3.8 s, refine 400 of 4 s; three runs for the whole model
-Expect:  EX .834, MA .499, HE .807, SE .742 on the 11 held back (docs/results/idrid.md)
+Expect:  EX .833, MA .503, HE .799, SE .781 on the 11 held back, refine of 200 steps (docs/results/idrid.md)
 Source:  Yan et al., ISBI 2019 (two streams, fusion, four stages); EfficientNet-Lite0 instead of U-Nets;
          decisions 0010 to 0013 state differences
 """
