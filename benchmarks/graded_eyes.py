@@ -4,7 +4,7 @@
     python benchmarks/graded_eyes.py OUT GRADED [> docs/results/graded.md]
 
 GRADED is IDRiD's folder 'B. Disease Grading', or one with a labels.csv beside the photographs, which is then
-given to both commands; their names are those of IDRiD. Only photographs of the half that
+given to both commands; the photographs must have IDRiD's names. Only photographs of the half that
 `splits/idrid-graded.json` leaves to judge with are looked at, and of these the ones that OUT has results of.
 The burden of an eye is the share of its field that regions of all lesions take together,
 at the model's own thresholds; the area under the ROC curve is that of grade 0 against grades 2 to 4 (grade 1

@@ -8,8 +8,8 @@ Cost:   fifteen seconds of one core a photograph
 Calibrated by its fold: each run's network has one Platt scaling a lesion, fitted on all that it held back.
 By the others: each photograph is scaled as the other ones of its fold say. Without either, the pooled figure
 judges several networks by one scale that they do not share. `foveate release` with several `--judged-by` fits
-one scaling on all folds together. It changes no order of pixels, and so no average precision: the figure is
-that not calibrated.
+one scaling on all folds together. It changes no order of pixels, and so no average precision: that is the
+column 'not calibrated'.
 """
 
 import argparse

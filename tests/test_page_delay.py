@@ -756,6 +756,25 @@ def test_outlines_are_those_of_the_last_analysis(opened, address, told_by):
     assert page.evaluate(OUTLINED_OUTSIDE) == 0
 
 
+def test_an_edit_after_another_analysis_is_not_refused_for_edits_of_the_one_before(opened, address):
+    page, (a, _, _) = opened
+    page.keyboard.press("Shift+1")
+    page.keyboard.press("b")
+    paint(page, 20, 20)
+    paint(page, 40, 20)
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 2)
+    time.sleep(1)  # an analysis is known by the second at which it ended
+    page.request.post(f"{address}/api/photographs/{a}/again", data={"field": "128,128,70"})
+    finished = until_done(page.request, f"{address}/api/photographs/{a}")["finished"]
+    until(page, "(finished) => foveate.state.view.photograph.finished === finished", finished)
+    until(page, "() => foveate.state.view.corrections?.edits === 0")
+    paint(page, 128, 128)
+    until_on_server(page, address, f"{a}/corrections", lambda corrections: corrections["edits"] == 1)
+    settle(page)
+
+    assert page.locator("#message").inner_text() == ""
+
+
 OUTLINED_OUTSIDE = """() => {
   const canvas = document.getElementById("layer-canvas");
   const {width, height} = canvas;

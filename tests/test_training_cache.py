@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -79,6 +80,20 @@ def test_a_file_that_is_damaged_after_its_case_was_opened_is_an_error_of_one_lin
 
     with pytest.raises(TrainingError, match=r"IDRiD_01-\w*: cannot be read \(.*\); delete it and start"):
         cache.window_sample(cached_case, (80, 80), CONTRACT, warp(0))
+
+
+def test_a_case_that_was_cached_again_is_read_anew(cases, tmp_path):
+    cached_case = cache.cache_case(cases[0], CONTRACT, tmp_path)
+    first = cached_case.pixels.copy()
+    shutil.rmtree(cached_case.folder)
+    other = cache.cache_case(
+        cases[0], replace(CONTRACT, field_diameter=CONTRACT.field_diameter / 2), tmp_path
+    )
+    other.folder.rename(cached_case.folder)  # as if the same photograph had been prepared otherwise
+
+    again = cache.open_case(cached_case.folder, cached_case.name)
+
+    assert again.pixels.shape[:2] == again.shape != first.shape[:2]
 
 
 def test_a_cached_case_is_the_canvas_and_the_masks_that_inference_would_see(cases, cached_cases):

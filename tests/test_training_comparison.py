@@ -288,6 +288,18 @@ def test_what_a_split_to_compare_on_lacks_is_said_before_anything_is_trained(
     assert "the training begins" in error
 
 
+def test_of_several_processes_only_the_first_says_what_is_left_out(command, partly, capsys, monkeypatch):
+    def stop(plan):
+        raise TrainingError("the training begins")
+
+    monkeypatch.setattr(runner, "train", stop)
+    monkeypatch.setenv("RANK", "1")
+
+    assert command("--layout", "partly", "--on", "test") == 1
+
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_a_split_without_a_photograph_to_compare_on_is_refused_before_anything_is_trained(
     command, partly, tmp_path, capsys
 ):

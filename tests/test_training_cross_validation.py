@@ -10,10 +10,11 @@ pytest.importorskip("torch")
 import tiny_set
 
 from foveate import cli, models
+from foveate.datasets import splits
 from foveate.datasets.layouts import LAYOUTS
 from foveate.engines import openvino
 from foveate.errors import DatasetError, SettingError, TrainingError
-from foveate.training import cross_validation, recipes
+from foveate.training import cross_validation, recipes, runner
 from foveate.training.recipe import STAGES
 from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSplit
@@ -95,6 +96,21 @@ def test_a_package_at_the_start_that_knows_a_later_fold_is_refused_before_the_fi
     whole(tmp_path, split, (0, 2), start=known)
     with pytest.raises(TrainingError, match="was trained on IDRiD_02, which this run holds back"):
         whole(tmp_path, split, (0, 1), start=known)
+
+
+def test_a_package_at_the_start_is_checked_against_the_folds_that_the_runs_will_assign(tmp_path):
+    three = tiny_set.write(tmp_path / "set")
+    cases = [tiny_set.replace(case, name=f"{case.name}_{n}") for n in range(4) for case in three]
+    recipe = tiny_set.recipe(split=None, held_back=None)
+    folds = splits.stratified(cases, recipe.contract.lesions, runner.FOLDS, recipe.seed)
+    known = next(name for name, fold in folds.items() if fold == 1)
+    start = tiny_set.replace(tiny_set.package(), manifest={"training": {"photographs": [known]}})
+    plan = TrainingPlan(recipe=recipe, cases=cases, folder=tmp_path / "model", start=start)
+
+    with pytest.raises(TrainingError, match=f"was trained on {known}, which this run holds back"):
+        cross_validation.CrossValidation(
+            recipe=recipe, plan=plan, folds=(0, 1), layout=LAYOUTS["idrid"], version="3"
+        )
 
 
 @pytest.mark.parametrize("command", ["programme", "release"])

@@ -347,7 +347,7 @@ def test_a_run_of_an_earlier_recipe_of_the_name_is_refused_where_its_weights_do_
 
     assert str(raised.value).endswith(
         "run: a run of an earlier recipe tiny, from which it differs in contract.std, network.fusion_width; "
-        "use the version of Foveate recorded in its starts/, or another run"
+        "name a recipe of your own with the run's numbers, or another run"
     )
 
 

@@ -127,6 +127,7 @@ class CaseInMemory(CachedCase):
     """A case whose arrays have no files; their axes are those of `CachedCase`."""
 
     folder: Path = Path("nowhere")
+    stamp: int = 0
     pixels: np.ndarray
     bits: np.ndarray
     fine_view: np.ndarray

@@ -24,7 +24,7 @@ import tiny_package
 
 from foveate import cli, evaluation, photographs
 from foveate.analysis import quality
-from foveate.datasets import checks, descriptions, dr_grades, layouts, likeness, read_mask, splits
+from foveate.datasets import Case, checks, descriptions, dr_grades, layouts, likeness, read_mask, splits
 from foveate.errors import DatasetError, FieldError, FoveateError, PhotographError
 from foveate.evaluation import EvaluationSpec, selection, sources
 from foveate.geometry import field_of_view
@@ -579,12 +579,12 @@ def npy(levels):
 
 READ_MAPS = {
     "K an array big-endian": (
-        "map.npy",
+        "map_EX.npy",
         lambda path, levels: np.save(path, (levels.astype(np.uint16) * 257).astype(">u2")),
     ),
-    "K BigTIFF big-endian": ("map.tif", big_tiff),
-    "K a suffix in capitals": ("map.PNG", save_levels),
-    "K an array's suffix in capitals": ("map.NPY", lambda path, levels: path.write_bytes(npy(levels))),
+    "K BigTIFF big-endian": ("map_EX.tif", big_tiff),
+    "K a suffix in capitals": ("map_EX.PNG", save_levels),
+    "K an array's suffix in capitals": ("map_EX.NPY", lambda path, levels: path.write_bytes(npy(levels))),
 }
 
 
@@ -592,10 +592,13 @@ READ_MAPS = {
 def test_a_map_of_every_type_is_found_and_read(tmp_path, case):
     name, save = READ_MAPS[case]
     save(tmp_path / name, lesion(0) * np.uint8(255))
+    photograph = tmp_path / "map.jpg"
+    cv2.imwrite(str(photograph), np.full((*SHAPE, 3), 90, np.uint8))
 
-    path = sources._only(tmp_path, ["map"])
+    levels = sources.maps_from_folder(tmp_path)(Case(name="map", photograph=photograph, masks={})).load_map(
+        "EX"
+    )
 
-    levels = sources.read_map(path, SHAPE)
     assert levels.dtype.isnative
     np.testing.assert_array_equal(levels > 0, lesion(0))
 

@@ -197,7 +197,7 @@ def make_plan(
 def print_warnings(data: Path, layout: Layout, split: str, recipe: Recipe) -> None:
     """Print a line for each reason why masks of a split may wrongly count as absent."""
     for line in layouts.warnings(data, layout, split, recipe.contract.lesions):
-        print(f"foveate: {line}", file=sys.stderr)
+        _print_once(line)
 
 
 def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[Case, ...]:
@@ -210,12 +210,17 @@ def annotated_cases(recipe: Recipe, cases: Sequence[Case], split: str) -> tuple[
     """
     usable = runner.require_annotated(recipe, cases)
     if left_out := len(cases) - len(usable):
-        print(
-            f"foveate: {quantity(left_out, 'photograph')} of split {split} left out: not annotated for all "
-            f"of {', '.join(recipe.contract.lesions)}",
-            file=sys.stderr,
+        _print_once(
+            f"{quantity(left_out, 'photograph')} of split {split} left out: not annotated for all of "
+            f"{', '.join(recipe.contract.lesions)}"
         )
     return usable
+
+
+def _print_once(line: str) -> None:
+    """Print a line on standard error; where `torchrun` started several processes, only in the first."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"foveate: {line}", file=sys.stderr)
 
 
 def _healthy_cases(folder: Path | None, recipe: Recipe) -> Sequence[Case]:

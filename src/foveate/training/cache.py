@@ -40,6 +40,9 @@ ARRAYS = ("pixels", "bits", "fine_view", "fine_truth")
 LESION_PIXELS = "places.npz"
 """File of `CachedCase.lesion_pixels`."""
 
+COMPLETE = "done"
+"""File that is written when all others are complete."""
+
 MAX_MAPPED = 128
 """Limit of the arrays that stay mapped in a process. Each keeps a file open, of which some systems allow 256;
 sets have thousands of photographs."""
@@ -66,6 +69,8 @@ class CachedCase:
     """Name of the case."""
     folder: Path
     """Folder of its files."""
+    stamp: int
+    """Time at which its files were completed, ns."""
     shape: tuple[int, int]
     """Height and width of the canvas, px."""
     lesion_pixels: Mapping[str, Int32[np.ndarray, "n 2"]]
@@ -79,22 +84,22 @@ class CachedCase:
     @property
     def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
         """Return the canvas; the arrays raise TrainingError if their file is missing or damaged."""
-        return _recent_array(self.folder, "pixels")
+        return _recent_array(self.folder, self.stamp, "pixels")
 
     @property
     def bits(self) -> UInt8[np.ndarray, "h w"]:
         """Return the masks: bit k is set where lesion k is marked."""
-        return _recent_array(self.folder, "bits")
+        return _recent_array(self.folder, self.stamp, "bits")
 
     @property
     def fine_view(self) -> UInt8[np.ndarray, "F F 3"]:
         """Return the canvas squeezed to a square of VIEW_OVERSAMPLING times GlobalNet's side."""
-        return _recent_array(self.folder, "fine_view")
+        return _recent_array(self.folder, self.stamp, "fine_view")
 
     @property
     def fine_truth(self) -> UInt8[np.ndarray, "F F K"]:
         """Return the share of lesion in each pixel of `fine_view`, times 255."""
-        return _recent_array(self.folder, "fine_truth")
+        return _recent_array(self.folder, self.stamp, "fine_truth")
 
     @property
     def marked_pixels(self) -> Mapping[str, Int32[np.ndarray, "n 2"]]:
@@ -103,10 +108,11 @@ class CachedCase:
 
 
 @lru_cache(maxsize=MAX_MAPPED)
-def _recent_array(folder: Path, name: str) -> np.ndarray:
+def _recent_array(folder: Path, stamp: int, name: str) -> np.ndarray:
     """Return `_map_array`, mapped once for as long as it is among those used last.
 
-    To map an array at each use would take a millisecond per window.
+    To map an array at each use would take a millisecond per window. A folder that was prepared again has
+    another stamp.
     """
     return _map_array(folder, name)
 
@@ -140,7 +146,7 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
             f"the recipe has {len(contract.lesions)} lesions; the cache of photographs holds at most 8"
         )
     path = folder / f"{case.name}-{_digest(case, contract)}"
-    if not exists(path / "done"):
+    if not exists(path / COMPLETE):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT_PREFIX) as temporary:
@@ -209,8 +215,11 @@ def open_case(path: Path, name: str) -> CachedCase:
     """
     with damage_errors(path):
         lesion_pixels = read_pixels(path / LESION_PIXELS)
+        stamp = (path / COMPLETE).stat().st_mtime_ns
     shapes = {array: _map_array(path, array).shape for array in ARRAYS}
-    return CachedCase(name=name, folder=path.resolve(), shape=shapes["bits"], lesion_pixels=lesion_pixels)
+    return CachedCase(
+        name=name, folder=path.resolve(), stamp=stamp, shape=shapes["bits"], lesion_pixels=lesion_pixels
+    )
 
 
 def read_pixels(path: Path) -> dict[str, Int32[np.ndarray, "n 2"]]:
@@ -235,7 +244,7 @@ def damage_errors(path: Path) -> Iterator[None]:
 
 
 def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:
-    """Prepare a case and save its arrays; the file 'done' is written last."""
+    """Prepare a case and save its arrays; the file COMPLETE is written last."""
     photograph = photographs.read(case.photograph)
     prepared = prepare_canvas(photograph, contract)
     frame, pixels = prepared.frame, prepared.unpadded
@@ -254,7 +263,7 @@ def _write_arrays(case: Case, contract: ModelContract, path: Path) -> None:
         if len(pixels):
             lesion_pixels[lesion] = generator.permutation(pixels)[:MAX_LESION_PIXELS]
     np.savez(path / LESION_PIXELS, **lesion_pixels)  # type: ignore[arg-type]  # its stub takes arrays for a flag
-    (path / "done").touch()
+    (path / COMPLETE).touch()
 
 
 def _publish(draft: Path, path: Path) -> None:
@@ -265,7 +274,7 @@ def _publish(draft: Path, path: Path) -> None:
     try:
         draft.rename(path)
     except OSError:  # a folder cannot replace one that holds files
-        if not exists(path / "done"):
+        if not exists(path / COMPLETE):
             raise
 
 

@@ -203,7 +203,7 @@ def _require_same_numbers(recipe: Recipe, run: RunFolder, run_recipe: str) -> No
     kind, remedy = f"recipe {run_recipe}, not {recipe.name}", "name that recipe"
     if run_recipe == recipe.name:
         differing = [key for key in differing if key in INPUT_KEYS or key.startswith("network.")]
-        kind, remedy = f"an earlier recipe {run_recipe}", "use the version of Foveate recorded in its starts/"
+        kind, remedy = f"an earlier recipe {run_recipe}", "name a recipe of your own with the run's numbers"
     if differing:
         raise TrainingError(
             f"{display_path(run.path)}: a run of {kind}, from which it differs in {', '.join(differing)}; "
@@ -252,15 +252,17 @@ def split_cases(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list
 
 
 def require_fold(plan: TrainingPlan) -> None:
-    """Check the fold that a run will hold back, without reading any photograph.
+    """Check the fold that a run will hold back, before any work.
 
-    Which photographs it has is known if folds are given, or were assigned at the run's last start.
+    Which photographs it has is known if folds are given, or were assigned at the run's last start. If the run
+    starts from a package, which may have been trained on some of them, folds are assigned for this check.
 
     Raises:
         DatasetError: the fold does not exist, or a photograph is in no fold.
         TrainingError: no photograph can be used, or the package at the start was trained on one of the fold.
     """
-    recipe, split = plan.recipe, _existing_split(plan)
+    recipe = plan.recipe
+    split = _existing_split(plan) if plan.start is None else _choose_split(plan)
     if split is not None:
         cases, path = require_annotated(recipe, plan.cases), recipe.split or plan.run.split
         _, held_back = _split_by_folds(recipe, cases, split.folds, path.name)

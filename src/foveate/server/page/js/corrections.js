@@ -11,8 +11,8 @@ import { confirmAction, showFailure, showMessage } from "./messages.js";
 import { AGAIN } from "./outbox.js";
 
 export function createCorrections(state, layers, outbox) {
-  // photograph id -> {pending, revision, reloads, steps}: the number of pending edits, the revision after the
-  // last edit that was answered, how often a refusal brought a newer state than that, and whether "undo" and
+  // photograph id -> {finished, pending, revision, reloads, steps}: when the analysis ended that they are of (each
+  // begins with revision 0), the number of pending edits, the revision after the last edit that was answered, how often a refusal brought a newer state than that, and whether "undo" and
   // "redo" will be possible after all pending edits.
   const journals = new Map();
 
@@ -51,7 +51,9 @@ export function createCorrections(state, layers, outbox) {
    */
   function edit(view, send, { stroke = null, steps = { undo: true, redo: false } } = {}) {
     const { id } = view;
+    const { finished } = view.photograph;
     const journal = journals.get(id) ?? { pending: 0, revision: 0, reloads: 0 };
+    if (!journal.pending && journal.finished !== finished) Object.assign(journal, { finished, revision: 0 });
     journals.set(id, Object.assign(journal, { steps }));
     if (!journal.pending) journal.revision = Math.max(journal.revision, view.revision);
     journal.pending++;
