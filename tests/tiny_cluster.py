@@ -8,6 +8,7 @@ from dataclasses import replace
 import tiny_package
 
 from foveate import models
+from foveate.atomic_files import TEMPORARY
 from foveate.cluster import Placement
 from foveate.cluster.executors import WorkerLost
 from foveate.cluster.inventory import WorkItem
@@ -44,10 +45,15 @@ def cluster_job(source, target, model, **changes):
     )
 
 
-def results(out):
-    """Return every file of a run but those that only a run by workers has and those that hold times."""
+def results(out, *, was_killed=False):
+    """Return every file of a run but those that only a run by workers has and those that hold times.
+
+    was_killed: without the unfinished files of killed processes, which the next run after an hour removes.
+    """
     excluded = ("manifest", "run.json", "summary.parquet")
     files = (path for path in out.rglob("*") if path.is_file())
+    if was_killed:
+        files = (path for path in files if not TEMPORARY.fullmatch(path.name))
     by_name = {path.relative_to(out).as_posix(): path for path in files}
     return {name: path.read_bytes() for name, path in by_name.items() if name.split("/")[0] not in excluded}
 
