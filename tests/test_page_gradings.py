@@ -83,8 +83,13 @@ def test_two_people_grade_and_a_third_decides(address):
         carol = open_as(browser, address, photograph, "Carol")
         carol.locator("#adjudicate").wait_for()
         carol.locator("#grading", has_text="Dice 1.00").wait_for()  # computed when it is asked for
+        carol.locator("#reviewed").click()
+        carol.locator("#message", has_text="nobody has begun to decide between its gradings").wait_for()
+        assert not carol.locator("#reviewed").is_checked()
         carol.locator("#adjudicate").click()
         carol.locator("#grading", has_text="Decided by Carol").wait_for()
+        carol.locator("#reviewed").check()
+        tiny_page.until(carol, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
 
 
 def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(address):
@@ -253,39 +258,30 @@ def test_whoever_decides_sees_what_each_grader_left(address):
         assert carol.locator("#graders input:checked").count() == 1  # when all is decided, it is seen alone
 
 
-def test_outlines_are_not_shown_while_another_grader_is_at_work_and_then_as_they_are(address):
-    with tiny_page.chromium() as browser:
-        request = tiny_page.new_context(browser).request
-        identifier = graded_by_two(request, address)
-        carol = open_as(browser, address, identifier, "Carol")
-        carol.locator("#adjudicate").wait_for()
-        tiny_page.until_drawn(carol)
-        before = carol.evaluate(GRADER_PIXELS)
-        ann = next(
-            grading["photograph"]
-            for grading in request.get(f"{address}/api/photographs/{identifier}/gradings").json()["gradings"]
-            if grading["grader"] == "Ann"
-        )
-        at = f"{address}/api/photographs/{ann}"
-        gradings = f"{address}/api/photographs/{identifier}/gradings"
-        assert request.delete(at).ok
-        again = request.post(gradings, data={"grader": "Ann"}).json()["id"]
-        carol.evaluate("() => foveate.state.emit('document')")  # as after any change of the photograph
-        carol.locator("#grading", has_text="Ann (under way)").wait_for()
-        tiny_page.until_drawn(carol)
-        under_way = (sum(carol.evaluate(GRADER_PIXELS)), carol.evaluate(tiny_page.COUNT_PIXELS))
-        stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5], [200.5, 60.5]]}
-        assert request.post(f"{address}/api/photographs/{again}/corrections/strokes", data=stroke).ok
-        assert request.put(f"{address}/api/photographs/{again}/grading", data={"done": True}).ok
-        carol.evaluate("() => foveate.state.emit('document')")
-        carol.locator("#adjudicate").wait_for()
-        tiny_page.until_drawn(carol)
-        after = carol.evaluate(GRADER_PIXELS)
+def test_whoever_deletes_a_photograph_is_told_whose_gradings_go_with_it(browser, address):
+    context = tiny_page.new_context(browser)
+    identifier = graded_by_two(context.request, address)
+    page = open_as(browser, address, identifier, "Carol")
+    row = page.locator(f'#photographs li[data-id="{identifier}"]')
+    questions = []
+    for press in (
+        lambda: row.locator(".delete-button").evaluate("(button) => button.click()"),
+        lambda: page.locator("#delete-selected").click(),
+    ):
+        if questions:
+            page.locator("#select").click()
+            row.locator(".select-box").check()
+        press()
+        page.locator("#confirm-dialog[open]").wait_for()
+        questions.append(page.locator("#confirm-text").inner_text())
+        page.keyboard.press("Escape")
+    page.close()
 
-    assert under_way[0] == 0
-    assert under_way[1] > 0
-    assert after[0] == before[1] > 0  # Ben's, who now began first
-    assert after[1] not in {0, before[0]}  # Ann's, as she corrected it the second time
+    assert questions[0] == (
+        "Delete two, with its result and corrections, and the gradings by Ann and Ben? "
+        "It is removed from the server's disk."
+    )
+    assert questions[1] == questions[0]
 
 
 def test_the_second_graders_line_is_broken(browser, address):

@@ -230,6 +230,7 @@ def test_after_a_deletion_by_key_the_focus_is_on_the_next_row(dropped, address):
     until(dropped, f"() => {NAMES} === 'a_OD,c'")
     focused = dropped.evaluate("() => document.activeElement.querySelector('.name')?.textContent")
     dropped.keyboard.press("Delete")
+    dropped.locator("#confirm-dialog[open]").wait_for()
     question = dropped.locator("#confirm-text").inner_text()
     dropped.keyboard.press("Escape")
     until_on_server(dropped, address, lambda known: set(known) == {"a_OD", "c"})

@@ -288,6 +288,47 @@ def test_a_long_download_holds_what_was_corrected_while_it_was_made(client, kind
         assert figures["stored_level"] == level
 
 
+@pytest.mark.parametrize("kind", ["results_of", "training"])
+def test_a_long_download_leaves_out_what_is_deleted_before_its_turn_comes(client, monkeypatch, kind):
+    identifiers = [done(client, picture(seed), f"{seed}.png")["id"] for seed in (31, 32, 33)]
+    for identifier in identifiers:
+        stroke(client, f"/api/photographs/{identifier}")
+        grid = {"fovea": {"x": 60, "y": 60}, "disc": {"x": 90, "y": 60}}
+        client.patch(f"/api/photographs/{identifier}", json={"grid": grid, "reviewed": True})
+    records = [client.service.record(identifier) for identifier in identifiers]
+    client.delete(f"/api/photographs/{identifiers[0]}")
+    within, photograph = downloads._within, downloads.Exports._photograph
+    make = getattr(client.service.exports, f"zip_{kind}")
+
+    def files_until_deleted(folder, parts):
+        for number, entry in enumerate(within(folder, parts)):
+            if number == 3 and identifiers[1] in str(folder):
+                client.delete(f"/api/photographs/{identifiers[1]}")
+            yield entry
+
+    def photograph_until_deleted(self, record):
+        path = photograph(self, record)
+        if record.id == identifiers[1]:
+            client.delete(f"/api/photographs/{identifiers[1]}")
+        return path
+
+    monkeypatch.setattr(downloads, "_within", files_until_deleted)
+    monkeypatch.setattr(downloads.Exports, "_photograph", photograph_until_deleted)
+    made = make(records)
+    with zipfile.ZipFile(made) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    made.unlink()
+
+    assert {name.split("/")[1][:2] for name in files if name.startswith(("masks/", "photographs/"))} == {"33"}
+    for table in {"summary.csv", "etdrs.csv"} & set(files):
+        rows = csv.DictReader(io.StringIO(files[table].decode()))
+        assert {row["photograph"] for row in rows} == {"33"}
+    assert ("summary.csv" in files) == ("etdrs.csv" in files) == (kind == "results_of")
+    with pytest.raises(ServiceError, match="no such photograph"):
+        make(records[:2])
+    assert list(client.service.data_dir.incoming.iterdir()) == []
+
+
 def test_training_data_names_photographs_of_one_name_apart(client):
     identifiers = [done(client, picture(seed), "apart.png")["id"] for seed in (31, 32, 33)]
     for identifier in identifiers[:2]:

@@ -379,10 +379,37 @@ def test_an_adjudicator_decides_in_the_photographs_own_corrections(graded, sourc
     assert late.status_code == 409
 
 
+def test_a_graded_photograph_is_corrected_and_reviewed_only_in_a_decision_and_by_no_grader(graded):
+    photograph, _, _ = both_done(graded)
+    address = f"/api/photographs/{photograph}"
+    verdict = {"lesion": "EX", "level": 1, "x": 60, "y": 60, "verdict": "rejected"}
+
+    def attempts(author):
+        return [
+            draw(graded, photograph, author=author),
+            graded.post(f"{address}/corrections/verdicts", json=verdict | {"author": author}),
+            graded.patch(address, json={"reviewed": True, "reviewer": author}),
+        ]
+
+    before = [*attempts("Carol"), graded.patch(address, json={"thresholds": {"EX": 0.5}})]
+    undecided = graded.get(address).json()
+    graded.post(f"{address}/adjudication", json={"adjudicator": "Carol", "from": "either"})
+    by_grader = attempts("ann")
+    by_adjudicator = graded.patch(address, json={"reviewed": True, "reviewer": "Carol"})
+
+    assert [answer.status_code for answer in before] == [409] * 4
+    assert all("nobody has begun to decide" in answer.json()["error"]["message"] for answer in before)
+    assert (undecided["reviewed"], undecided["result"]["revision"]) == (False, 0)
+    assert [answer.status_code for answer in by_grader] == [422] * 3
+    assert all("Ann has graded this photograph" in answer.text for answer in by_grader)
+    assert by_adjudicator.json()["reviewer"] == "Carol"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "line"),
     [
         ({"adjudicator": "Ann"}, 422, "Ann has graded this photograph"),
+        ({"adjudicator": "ANN"}, 422, "Ann has graded this photograph"),
         ({"adjudicator": "Carol", "from": "grader:Dora"}, 422, "source 'grader:Dora' is unknown"),
         ({"adjudicator": " "}, 422, "adjudicator"),
     ],
@@ -469,6 +496,21 @@ def test_nobody_begins_or_reopens_a_grading_after_all_are_done(graded):
     assert [grading["grader"] for grading in gradings(graded, photograph)["gradings"]] == ["Ann", "Ben"]
 
 
+@pytest.mark.parametrize(
+    ("name", "same"), [("Ann", "ann"), ("Ren\u00e9", "Rene\u0301"), ("STRAUSS", "Strau\u00df")]
+)
+def test_one_name_written_in_two_ways_is_one_grader(graded, name, same):
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, name)["id"]
+
+    refused = graded.post(f"/api/photographs/{photograph}/gradings", json={"grader": same})
+
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"].startswith(f"{name} grades this photograph already")
+    assert begin(graded, photograph, name)["id"] == copy
+    assert [grading["grader"] for grading in gradings(graded, photograph)["gradings"]] == [name]
+
+
 @pytest.mark.parametrize("path", ["again", "adjudication", "gradings"])
 def test_what_changes_a_photograph_waits_for_a_grading_that_begins(graded, monkeypatch, path):
     photograph = done(graded)["id"]
@@ -532,6 +574,23 @@ def test_a_deleted_photograph_takes_its_gradings_and_their_files_with_it(graded)
     assert graded.get(f"/api/photographs/{copy}").status_code == 404
     assert not folder.exists()
     assert not list(graded.service.data_dir.incoming.iterdir())
+
+
+def test_a_grading_that_is_done_is_deleted_only_with_its_photograph(graded):
+    photograph, ann, ben = both_done(graded)
+    other = begin(graded, done(graded)["id"], "Ann")["id"]
+    finish(graded, other)
+
+    refused = [graded.delete(f"/api/photographs/{copy}") for copy in (ann, other)]
+    kept = gradings(graded, photograph)
+    finish(graded, other, is_done=False)
+
+    assert [answer.status_code for answer in refused] == [409, 409]
+    assert "delete the photograph with all its gradings" in refused[0].json()["error"]["message"]
+    assert [grading["photograph"] for grading in kept["gradings"]] == [ann, ben]
+    assert graded.delete(f"/api/photographs/{other}").status_code == 204
+    assert graded.delete(f"/api/photographs/{photograph}").status_code == 204
+    assert graded.get(f"/api/photographs/{ann}").status_code == 404
 
 
 def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(graded, monkeypatch):
@@ -650,12 +709,14 @@ def test_a_photograph_that_was_reviewed_before_double_grading_waits_for_its_grad
     assert review_of(client, photograph) == [True, False, "Carol"]
 
 
-def test_a_review_without_an_adjudication_counts_if_it_was_made_after_all_gradings(reviewed_before):
+def test_a_review_without_an_adjudication_that_an_earlier_version_stored_counts_if_after_all_gradings(
+    reviewed_before,
+):
     client, photograph = reviewed_before
     for name in ("Ann", "Ben"):
         finish(client, begin(client, photograph, name)["id"])
 
-    client.patch(f"/api/photographs/{photograph}", json={"reviewed": True, "reviewer": "Carol"})
+    client.service.database.update(photograph, reviewed=1, reviewer="Carol", reviewed_at=time.time())
 
     assert review_of(client, photograph) == [True, False, "Carol"]
 

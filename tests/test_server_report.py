@@ -313,6 +313,21 @@ def test_the_burden_by_field_is_in_report_and_csv_as_in_the_api(client, filed):
     assert client.get(f"/api/photographs/{done(client)['id']}/grid.csv").status_code == 409
 
 
+def test_areas_by_field_follow_the_pixel_spacing_as_it_was_stated(client):
+    one, spacing = f"/api/photographs/{done(client)['id']}", 0.0123454
+    stroke = {"lesion": "EX", "tool": "brush", "diameter": 80, "points": [[128, 128]], "author": ""}
+    assert client.post(f"{one}/corrections/strokes", json=stroke).status_code == 200
+    grid = {"fovea": {"x": 128, "y": 128}, "disc": {"x": 190, "y": 128}}
+    assert client.patch(one, json={"spacing_mm": spacing, "grid": grid}).status_code == 200
+
+    rows = list(csv.DictReader(io.StringIO(client.get(f"{one}/grid.csv").text)))
+
+    assert max(int(row["area_px"]) for row in rows) > 1000
+    assert [row["area_mm2"] for row in rows] == [f"{int(row['area_px']) * spacing**2:.6f}" for row in rows]
+    assert {row["mm_per_px"] for row in rows} == {"0.012345"}
+    assert client.get(f"{one}/grid").json()["mm_per_px"] == spacing
+
+
 @pytest.mark.parametrize(("paper", "size"), [("a4", (595.2756, 841.8898)), ("letter", (612.0, 792.0))])
 def test_a_pdf_has_one_page_of_the_paper_that_is_asked_for(client, filed, paper, size):
     answer = client.get(f"/api/photographs/{filed}/report.pdf", params={"paper": paper})

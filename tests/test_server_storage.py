@@ -313,6 +313,17 @@ def test_a_step_that_fails_leaves_the_older_database(version_1):
     assert "note" not in [row[1] for row in connection.execute("PRAGMA table_info(batches)")]
 
 
+def test_a_step_that_fails_says_why_although_sqlite_has_rolled_back_already(version_1):
+    def broken(connection):
+        connection.execute("ROLLBACK")  # as SQLite does on a full disk
+        raise sqlite3.OperationalError("database or disk is full")
+
+    connection = sqlite3.connect(version_1, isolation_level=None)
+
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        migrations.migrate(connection, version_1, (*migrations.MIGRATIONS, broken))
+
+
 def test_a_newer_database_is_refused_by_its_version(version_1):
     connection = sqlite3.connect(version_1)
     connection.execute("PRAGMA user_version=99")

@@ -11,14 +11,15 @@ import threading
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from foveate import atomic_files, lesions
 from foveate.paths import is_file, is_folder
-from foveate.server import errors, presenters
+from foveate.server import errors, presenters, schemas
+from foveate.server.errors import ServiceError
 from foveate.server.exports import burden_table, photograph_table
 from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
@@ -73,6 +74,18 @@ PARTS = (
     *(ETDRS, PHOTOGRAPHS),
 )
 """The parts that a zip of results may contain."""
+
+Made = TypeVar("Made")
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _PhotographFiles:
+    """The files of one photograph for a zip of several."""
+
+    entries: list[tuple[str, bytes]]
+    row: SummaryRow
+    corrected_row: SummaryRow | None
 
 
 class Exports:
@@ -241,7 +254,7 @@ class Exports:
             return self._zip([*_within(folder, parts), *tables_of])
 
     def etdrs_csv(self, records: Mapping[str, Record]) -> bytes:
-        """Return the burden by ETDRS field of those photographs that have a grid.
+        """Return the burden by ETDRS field of those photographs that have a grid and still exist.
 
         Args:
             records: name of a photograph in the table -> its record.
@@ -250,10 +263,17 @@ class Exports:
             ServiceError: no grid was placed on any of them.
         """
         require_grid(*records.values())
-        present = ((key, self._present(record)) for key, record in records.items() if record.grid is not None)
-        return burden_table.etdrs_csv(
-            (key, self._measures.grid_burden(record)) for key, record in present if record.grid is not None
-        )
+        burdens = ((key, self._unless_deleted(self._burden, record)) for key, record in records.items())
+        return burden_table.etdrs_csv((key, burden) for key, burden in burdens if burden is not None)
+
+    def _burden(self, record: Record) -> schemas.GridBurden | None:
+        """Return the burden by ETDRS field as it is now; None if no grid is placed.
+
+        Raises:
+            ServiceError: the photograph was deleted meanwhile.
+        """
+        present = self._present(record)
+        return None if present.grid is None else self._measures.grid_burden(present)
 
     def _etdrs(self, records: Mapping[str, Record]) -> Iterator[Entry]:
         """Yield the burden by ETDRS field for a zip, if any photograph has a grid."""
@@ -273,8 +293,10 @@ class Exports:
     def zip_results_of(self, records: Sequence[Record]) -> Path:
         """Return a zip of the files of several photographs, with one summary and one page for all.
 
+        Those that are deleted before their turn comes are left out.
+
         Raises:
-            ServiceError: none of them is done.
+            ServiceError: none of them is done, or all were deleted meanwhile.
         """
         if not records:
             raise errors.not_ready("none of these photographs is done yet; wait for the first")
@@ -282,31 +304,75 @@ class Exports:
         def entries() -> Iterator[Entry]:
             rows, corrected = [], []
             provenance, by_key = None, keyed(records)
-            parts = frozenset(PARTS) - {SUMMARY, "index.html", ETDRS, PHOTOGRAPHS}
             for key, record in by_key.items():
-                with self.results(record) as folder:
-                    yield from renamed(_within(folder, parts), record.key, key)
-                    rows.append(_row(folder, record.key, key))
-                    corrected.append(_corrected_row(folder, record.key, key))
+                files = self._unless_deleted(self._files, record, key)
+                if files is None:
+                    continue
+                yield from files.entries
+                rows.append(files.row)
+                corrected.append(files.corrected_row)
                 model = record.predicted.model
                 provenance = Provenance(name=model.name, version=model.version, digest=model.sha256)
             codes = list(dict.fromkeys(code for row in rows for code in row.loads))
-            assert provenance is not None
+            if provenance is None:
+                raise errors.not_found("photograph")
             yield SUMMARY, tables.summary(rows, codes)
             if any(corrected):
                 yield from _corrected_summary([row or own for row, own in zip(corrected, rows, strict=True)])
             yield "index.html", pages.index(rows, codes, provenance)
-            present = {key: self._present(record) for key, record in by_key.items()}
+            present = {
+                key: found
+                for key, record in by_key.items()
+                if (found := self._unless_deleted(self._present, record))
+            }
             yield from self._etdrs(present)
             yield from self._statements(present)
 
         return self._zip(entries())
 
+    def _files(self, record: Record, key: str) -> _PhotographFiles:
+        """Return the files of a photograph under a name, read at once, so that none is missing later.
+
+        Raises:
+            ServiceError: as `results`.
+            FileNotFoundError: the photograph was deleted meanwhile.
+        """
+        parts = frozenset(PARTS) - {SUMMARY, "index.html", ETDRS, PHOTOGRAPHS}
+        with self.results(record) as folder:
+            return _PhotographFiles(
+                entries=[
+                    (name, _content(what)) for name, what in renamed(_within(folder, parts), record.key, key)
+                ],
+                row=_row(folder, record.key, key),
+                corrected_row=_corrected_row(folder, record.key, key),
+            )
+
+    def _unless_deleted(
+        self,
+        make: Callable[Concatenate[Record, Arguments], Made],
+        record: Record,
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Made | None:
+        """Return what is made of a photograph; None if it cannot be made because the photograph was deleted.
+
+        A download of many photographs takes minutes; it does not fail because somebody deletes one.
+        """
+        try:
+            return make(record, *arguments, **named)
+        except (ServiceError, FileNotFoundError):
+            if self._database.get(record.id) is None:
+                return None
+            raise
+
     def zip_training(self, records: Sequence[Record]) -> Path:
         """Return a zip of photographs and corrected masks; its corrections.toml describes the layout.
 
+        Those that are deleted before their turn comes are left out.
+
         Raises:
-            ServiceError: nobody has corrected or reviewed any of the photographs.
+            ServiceError: nobody has corrected or reviewed any of the photographs, or those that somebody has
+                were all deleted meanwhile.
         """
         corrected = [
             record
@@ -319,19 +385,35 @@ class Exports:
 
         def entries() -> Iterator[Entry]:
             yield "corrections.toml", self._layout(codes)
+            is_empty = True
             for key, record in keyed(corrected).items():
-                yield f"photographs/{key}.png", self._photograph(record)
-                with self._corrections.lock(record.id):  # so that masks and journal are of one moment
-                    present = self._gradings.as_decided(self._present(record))
-                    masks = {
-                        code: maps.encode_mask(self._corrections.mask(present, code))
-                        for code in present.lesions
-                    }
-                    journal = f"corrections/{record.key}.json", self._journal_file(present)
-                yield from ((f"masks/{key}_{code}.png", mask) for code, mask in masks.items())
-                yield from renamed([journal], record.key, key)
+                files = self._unless_deleted(self._training_files, record, key)
+                yield from files or ()
+                is_empty = is_empty and files is None
+            if is_empty:
+                raise errors.not_found("photograph")
 
         return self._zip(entries())
+
+    def _training_files(self, record: Record, key: str) -> list[Entry]:
+        """Return the photograph, its corrected masks and its journal under a name.
+
+        Raises:
+            ServiceError: a file cannot be written, or the photograph was deleted meanwhile.
+            FileNotFoundError: the photograph was deleted meanwhile.
+        """
+        photograph = _content(self._photograph(record))
+        with self._corrections.lock(record.id):  # so that masks and journal are of one moment
+            present = self._gradings.as_decided(self._present(record))
+            masks = {
+                code: maps.encode_mask(self._corrections.mask(present, code)) for code in present.lesions
+            }
+            journal = f"corrections/{record.key}.json", self._journal_file(present)
+        return [
+            (f"photographs/{key}.png", photograph),
+            *((f"masks/{key}_{code}.png", mask) for code, mask in masks.items()),
+            *renamed([journal], record.key, key),
+        ]
 
     def _journal_file(self, record: Record) -> bytes:
         """Return the journal of a photograph as JSON; without edits, it says only that it was reviewed."""
@@ -373,7 +455,7 @@ class Exports:
         try:
             with zipfile.ZipFile(path, "x") as archive:
                 for name, what in entries:
-                    content = what if isinstance(what, bytes) else what.read_bytes()
+                    content = _content(what)
                     packed = name.endswith((".png", ".jpg"))
                     entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
                     entry.external_attr = 0o644 << 16
@@ -386,6 +468,10 @@ class Exports:
                 raise refusals.disk_error(error) from error
             raise
         return path
+
+
+def _content(what: Path | bytes) -> bytes:
+    return what if isinstance(what, bytes) else what.read_bytes()
 
 
 def keyed(records: Iterable[Record]) -> dict[str, Record]:

@@ -175,10 +175,13 @@ class Corrections:
             also: called within the change of the database, to store something together with the masks.
 
         Raises:
-            ServiceError: as `replace_mask`.
+            ServiceError: the photograph does not exist or is not done, a lesion is unknown, or a mask has
+                another size. The caller checks whether the author may edit it: this begins the adjudication
+                for which all other edits wait.
         """
         with self._lock_of(identifier):
-            record = self._ready(identifier, None, author)
+            record = _require_existing(self._database.get(identifier))
+            require_done(record)
             next_number = self._next_number(identifier)
             changes: list[_Change] = []
             for lesion, mask in masks.items():
@@ -195,8 +198,8 @@ class Corrections:
         """Store one edit in the journal, and show it only when it is stored.
 
         Raises:
-            ServiceError: the photograph does not exist or is not done, must be graded first or belongs to
-                another grader, the lesion is unknown, or the revision is stale.
+            ServiceError: the photograph does not exist or is not done, its gradings must be made or decided
+                on first, it belongs to another grader, the lesion is unknown, or the revision is stale.
         """
         with self._lock_of(identifier):
             record = self._ready(identifier, attribution.revision, attribution.author)
@@ -383,9 +386,7 @@ class Corrections:
 
     def _ready(self, identifier: str, revision: int | None, author: str | None = None) -> Record:
         """Return a photograph that may be edited and has the revision that the caller saw."""
-        record = self._database.get(identifier)
-        if record is None:
-            raise errors.not_found("photograph")
+        record = _require_existing(self._database.get(identifier))
         require_done(record)
         self._gradings.require_editable(record, author)
         if revision is not None and revision != record.revision:

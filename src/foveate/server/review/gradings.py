@@ -6,13 +6,15 @@ Ignores: HTTP, how well graders agree (`agreement`), and who a person really is:
 A grading begins with the model's result, whatever was changed in the photograph or in other copies. It can be
 opened by its grader's name only, until at least `GRADERS` people have graded the photograph and all are done:
 from then on nobody can begin or reopen one.
-Then an adjudicator decides between the gradings in the photograph's own journal, on which the report, the
-downloads and the training data are based.
+Then an adjudicator, who is none of them, decides between the gradings in the photograph's own journal, on
+which the report, the downloads and the training data are based. Until that has begun, nobody corrects or
+reviews the photograph itself.
 """
 
 import sqlite3
 import threading
 import time
+import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -74,7 +76,8 @@ class Gradings:
         """Return whether a photograph was reviewed before its graders were done, so that it waits for them.
 
         Such a review is one person's, made before the server required graders or before anybody graded; it is
-        kept, but is no decision between gradings.
+        kept, but is no decision between gradings. A review after all gradings counts, even if nobody has
+        begun an adjudication: earlier versions of Foveate accepted one.
         """
         if not record.reviewed:
             return False
@@ -95,8 +98,9 @@ class Gradings:
         """Return a grader's copy of a photograph; it is created if it does not exist yet.
 
         Raises:
-            ServiceError: the photograph is not done, is a copy itself, has `MOST` gradings already, or its
-                gradings are all done, so that the grader may have seen them, or have been adjudicated.
+            ServiceError: the photograph is not done, is a copy itself, has `MOST` gradings already, or one
+                under a name that differs only in capitals, or its gradings are all done, so that the grader
+                may have seen them, or have been adjudicated.
         """
         require_done(record)
         if stored.grading_in(self._database, record.id) is not None:
@@ -106,6 +110,11 @@ class Gradings:
             for grading in gradings:
                 if grading.grader == grader:
                     return self._copy_of(grading)
+            if same := _of_person(gradings, grader):
+                raise errors.invalid(
+                    f"{same.grader} grades this photograph already; enter the name exactly like that, "
+                    "or another one if you are somebody else"
+                )
             if len(gradings) >= MOST:
                 raise errors.invalid(f"{MOST} people grade this photograph already; no more can begin")
             if self.adjudication(record) is not None:
@@ -168,7 +177,20 @@ class Gradings:
             ServiceError: 'not_ready'.
         """
         if stored.grading_in(self._database, record.id) is not None or self.of(record):
-            raise errors.not_ready("people have graded this result; delete their gradings first")
+            raise errors.not_ready("people grade this result; submit the photograph once more instead")
+
+    def require_deletable(self, record: Record) -> None:
+        """Require that a photograph is not the copy of a grader who is done.
+
+        Raises:
+            ServiceError: 'not_ready'.
+        """
+        grading = stored.grading_in(self._database, record.id)
+        if grading is not None and grading.done is not None:
+            raise errors.not_ready(
+                "this grading is done; reopen it before you delete it, or delete the photograph with all its "
+                "gradings"
+            )
 
     def require_editable(self, record: Record, author: str | None) -> None:
         """Require that a photograph may be edited.
@@ -179,12 +201,12 @@ class Gradings:
                 thresholds.
 
         Raises:
-            ServiceError: the grading is done or belongs to somebody else, or the photograph must be graded
-                first.
+            ServiceError: the grading is done or belongs to somebody else; or the photograph must be graded
+                first, nobody has begun to decide between its gradings, or the author is one of its graders.
         """
         grading = stored.grading_in(self._database, record.id)
         if grading is None:
-            self._require_adjudicable(record)
+            self._require_adjudication(record, author)
         elif grading.done is not None:
             raise errors.not_ready(DONE)
         elif author not in {None, "", grading.grader}:
@@ -200,13 +222,22 @@ class Gradings:
         if grading is not None and grading.done is not None:
             raise errors.not_ready(DONE)
 
-    def _require_adjudicable(self, record: Record) -> None:
+    def _require_adjudication(self, record: Record, author: str | None) -> None:
         gradings = self.of(record)
-        if (self._required or gradings) and not are_done(gradings):
+        if not gradings and not self._required:
+            return
+        if not are_done(gradings):
             raise errors.not_ready(
                 f"at least {GRADERS} people must grade this photograph first; begin a grading of your own "
                 "(on the page: 'Grade this photograph' under Review and downloads)"
             )
+        if self.adjudication(record) is None:
+            raise errors.not_ready(
+                "nobody has begun to decide between its gradings; begin first (on the page: 'Decide, "
+                "beginning with the pixels that all marked' under Review and downloads)"
+            )
+        if author:
+            _require_no_grader(gradings, author)
 
     def author(self, record: Record, author: str) -> str:
         """Return the author of an edit; on a copy, this is its grader."""
@@ -246,12 +277,25 @@ class Gradings:
         """
         with self._lock:
             gradings = self.require_open(record)
-            if adjudicator in {grading.grader for grading in gradings}:
-                raise errors.invalid(f"{adjudicator} has graded this photograph; somebody else must decide")
+            _require_no_grader(gradings, adjudicator)
             adjudication = Adjudication(
                 photograph=record.id, adjudicator=adjudicator, source=source, begun=time.time()
             )
             apply(gradings, lambda connection: stored.put_adjudication(connection, adjudication))
+
+
+def _of_person(gradings: Sequence[Grading], name: str) -> Grading | None:
+    """Return the grading by a name, whatever its capitals and however its accents are encoded; else None."""
+    return next((grading for grading in gradings if _folded(grading.grader) == _folded(name)), None)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _require_no_grader(gradings: Sequence[Grading], name: str) -> None:
+    if grading := _of_person(gradings, name):
+        raise errors.invalid(f"{grading.grader} has graded this photograph; somebody else must decide")
 
 
 def starting_mask(masks: Mapping[str, Mask], source: str) -> Mask:

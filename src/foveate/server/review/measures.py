@@ -80,7 +80,7 @@ class PhotographMeasures:
             disc=body.disc,
             eye="right" if grid.is_right else "left",
             placed_by_program=etdrs.placed_by_program(record.grid, record.predicted),
-            mm_per_px=round(grid.mm_per_px, 6),
+            mm_per_px=grid.mm_per_px,
             scale_from="fovea_to_disc" if record.spacing_mm is None else "spacing",
             radii_px=[round(radius / grid.mm_per_px, 1) for radius in etdrs.RADII_MM],
             disc_diameter_px=round(etdrs.DISC_MM / grid.mm_per_px, 1),

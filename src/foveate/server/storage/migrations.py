@@ -9,6 +9,7 @@ changed: a change of the schema is a new step at the end.
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from foveate.errors import OutputError
@@ -182,7 +183,8 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: tuple[Migration, 
         connection.execute(f"PRAGMA user_version={len(steps)}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # a full disk has rolled it back already
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -153,9 +153,10 @@ async def photograph(
     return photograph
 
 
-@router.delete("/{id}", status_code=204, responses=refusals(404))
+@router.delete("/{id}", status_code=204, responses=refusals(404, 409))
 def delete(services: Services, id: Id) -> Response:
-    """Delete a photograph and everything made from it."""
+    """Delete a photograph and everything made from it, its gradings included."""
+    services.gradings.require_deletable(services.record(id))
     if not services.delete(id):
         raise errors.not_found("photograph")
     return Response(status_code=204)

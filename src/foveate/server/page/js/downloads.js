@@ -73,6 +73,7 @@ export function createDownloads(state, outbox, corrections) {
     id: "author",
     maxlength: 64,
     autocomplete: "off",
+    autocapitalize: "off", // else the same name is written in two ways on two devices
     placeholder: "initials",
     value: state.author,
     oninput: () => {

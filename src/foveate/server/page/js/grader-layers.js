@@ -45,11 +45,6 @@ export function createGraderLayers(state, placement, worker) {
     }
   }
 
-  /** Show a view's photograph without graders: one of them is at work again. */
-  function clear(view) {
-    if (view.graders) state.update(view, { graders: null, ownHidden: false }, "layers");
-  }
-
   /** Return the controls that show and hide each grader's outlines; empty while they are not loaded. */
   function controls(isBegun) {
     const { view } = state;
@@ -122,7 +117,6 @@ export function createGraderLayers(state, placement, worker) {
 
   return {
     load,
-    clear,
     controls,
     /** Place the outlines now: called with each frame of the photograph. */
     draw: () => layers.forEach((layer) => layer.draw()),

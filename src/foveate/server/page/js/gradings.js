@@ -26,10 +26,7 @@ export function createGradings(state, outbox, loadList, graderLayers) {
       const gradings = await api.listGradings(photograph.id, author, signal);
       const show = (pairs) => signal.aborted || fill(...others(photograph, gradings, pairs));
       if (signal.aborted) return;
-      if (!gradings.open) {
-        graderLayers.clear(view);
-        return show([]);
-      }
+      if (!gradings.open) return show([]);
       await graderLayers.load(view, gradings.gradings, Boolean(gradings.adjudication), signal);
       show(null); // the agreement of large photographs takes seconds, their outlines do not
       show((await api.getGradersAgreement(photograph.id, signal)).pairs);

@@ -4,8 +4,9 @@
 // Ignores: what a row says, how rows are ordered and drawn, and how photographs are uploaded.
 
 import * as api from "./api.js";
+import { confirmDeletion } from "./deletion.js";
 import { byId, element } from "./dom.js";
-import { confirmAction, showFailure, showMessage } from "./messages.js";
+import { showFailure, showMessage } from "./messages.js";
 import { arrange, FILTERS, ORDERS } from "./photograph-order.js";
 import { batchHeading, photographRow } from "./photograph-row.js";
 import { createQueueProgress } from "./queue-progress.js";
@@ -35,7 +36,7 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
   byId("list-filter").replaceChildren(...options(FILTERS));
 
   const progress = createQueueProgress(store, uploadCount);
-  const selection = createSelection(outbox, {
+  const selection = createSelection(store, outbox, {
     shownIds: () => ids,
     batches,
     onChange: () => render(),
@@ -229,9 +230,8 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
 
   // ---- deleting ----
 
-  async function deleteOne(id, name) {
-    const question = `Delete ${name}, with its result and corrections? It is removed from the server's disk.`;
-    if (await confirmAction(question, "Delete")) deleteAll([id]);
+  async function deleteOne(id) {
+    if (await confirmDeletion([store.get(id)])) deleteAll([id]);
   }
 
   /** Delete photographs; those that the server keeps return to the list. */
@@ -354,7 +354,7 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
   list.addEventListener("keydown", (event) => {
     const row = event.target.closest("li[data-id]");
     if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Delete" && !selection.isOn()) deleteOne(row.dataset.id, store.get(row.dataset.id).name);
+    if (event.key === "Delete" && !selection.isOn()) deleteOne(row.dataset.id);
     else if (event.key in MOVES) focusRow(ids.indexOf(row.dataset.id) + MOVES[event.key]);
     else return;
     event.preventDefault();

@@ -49,7 +49,7 @@ export function photographRow(photograph, shown, act) {
       ),
       shown.isSelecting
         ? checkbox(`Select ${name}`, tabindex, shown.isSelected, () => act.select([id]))
-        : deleteButton(name, tabindex, () => act.remove(id, name)),
+        : deleteButton(name, tabindex, () => act.remove(id)),
     ),
   );
 }

@@ -4,17 +4,18 @@
 // Ignores: how the list is drawn, and what follows from a deletion.
 
 import * as api from "./api.js";
+import { confirmDeletion } from "./deletion.js";
 import { byId, element, isPressed, setPressed } from "./dom.js";
-import { askText, confirmAction, showFailure, showMessage } from "./messages.js";
+import { askText, showFailure, showMessage } from "./messages.js";
 
 const NEW = "new";
 const NONE = "none";
 
 /**
- * shownIds(): the list's photographs. batches: Map of a batch's id to its name. onChange(): the selection has
- * changed. remove(ids): deletes photographs.
+ * store: the photographs. shownIds(): those of the list. batches: Map of a batch's id to its name. onChange(): the
+ * selection has changed. remove(ids): deletes photographs.
  */
-export function createSelection(outbox, { shownIds, batches, onChange, remove }) {
+export function createSelection(store, outbox, { shownIds, batches, onChange, remove }) {
   const selected = new Set();
   let last = null; // where a selection with Shift begins
 
@@ -51,8 +52,7 @@ export function createSelection(outbox, { shownIds, batches, onChange, remove })
   const plural = (count) => `${count} ${count === 1 ? "photograph" : "photographs"}`;
 
   async function deleteSelected() {
-    const question = `Delete ${plural(selected.size)}, with results and corrections? They are removed from the server's disk.`;
-    if (!(await confirmAction(question, "Delete"))) return;
+    if (!(await confirmDeletion([...selected].map((id) => store.get(id))))) return;
     const ids = [...selected];
     selected.clear();
     render();
