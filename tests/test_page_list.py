@@ -205,6 +205,7 @@ def test_a_photograph_that_a_list_lacks_is_left_only_if_it_was_deleted(browser, 
 
     with new_page(browser, f"{address}#{c['id']}", prepare) as page:
         until(page, IS_AT, "c · 3 of 3")
+        tiny_page.until_answer(page, lambda: list(asked), lambda asked: asked.count(c["id"]) == 1)
         if is_deleted:
             page.request.delete(f"{address}/api/photographs/{c['id']}")
         page.select_option("#list-order", "name")  # loads the list
