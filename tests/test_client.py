@@ -2,11 +2,13 @@
 
 import errno
 import io
+import json
 import os
 import socket
 import struct
 import threading
 import time
+import uuid
 import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,7 @@ from foveate.client import Client
 from foveate.errors import ServerError
 from foveate.inference.api import load
 from foveate.server.http.app import create
+from foveate.server.jobs.protocol import ReceiveTask
 from foveate.server.jobs.worker_pool import WorkerPool
 from foveate.server.options import Limits, Options
 
@@ -126,6 +129,30 @@ def test_a_request_is_repeated_while_the_queue_is_full_and_the_token_is_sent(mod
         assert client.wait(client.submit(path).id, seconds=60.0).state == "done"
         with pytest.raises(ServerError, match="Bearer TOKEN"):
             Client(address).photographs()
+
+
+def test_a_photograph_whose_answer_was_lost_is_submitted_again_and_added_once(model, tmp_path, monkeypatch):
+    path, identifier = tiny_package.photograph(tmp_path / "eye.png"), uuid.uuid4().hex
+    do, received = tiny_server.Inline.do, threading.Event()
+
+    def do_slowly(worker, task, *more):
+        if isinstance(task, ReceiveTask):
+            assert received.wait(60)
+        return do(worker, task, *more)
+
+    monkeypatch.setattr(tiny_server.Inline, "do", do_slowly)
+    with serving(tmp_path / "data", model) as (address, _):
+        client = Client(address)
+        with pytest.raises(ServerError, match="cannot be reached"):
+            Client(address, timeout=1.0).submit(path, id=identifier)
+        received.set()
+        repeated = client.submit(path, id=identifier)
+        path.write_bytes(bytes(8 << 20))  # the server does not need it, and reads it all the same
+
+        assert repeated.id == client.submit(path, id=identifier).id == identifier
+        assert [photograph.id for photograph in client.photographs()] == [identifier]
+    with pytest.raises(ServerError, match="give 32 hex digits"):
+        Client("http://127.0.0.1:9").submit(path, id="a\nb")
 
 
 def framed(body, *, status="200 OK", length=None, more=""):
@@ -260,6 +287,28 @@ def test_a_download_that_stalls_is_the_servers_error_and_one_that_cannot_be_writ
         with answering(whole) as (address, _):
             Client(address).download("a", tmp_path / "left.zip")
         assert (tmp_path / "left.zip").read_bytes() == zipped()
+
+
+def listing(names, total):
+    """Return the answer with a page of a list; each photograph is named by one letter."""
+    photograph = {"state": "queued", "error": None, "width": 256, "height": 256, "result": None}
+    photographs = [{"id": name, "name": name, **photograph} for name in names]
+    return framed(json.dumps({"photographs": photographs, "total": total}).encode())
+
+
+@pytest.mark.parametrize("moved", ["cd", "ba", ""])
+def test_a_list_whose_entries_move_between_two_pages_is_read_again(moved):
+    answers = [listing("ab", 4), listing(moved, 3), listing("bc", 3), listing("cd", 3)]
+    with answering(*answers) as (address, heads):
+        photographs = Client(address).photographs()
+    with (
+        answering(*answers[:2] * 5) as (address, _),
+        pytest.raises(ServerError, match="changed each time that it was read"),
+    ):
+        Client(address).photographs()
+
+    assert "".join(photograph.id for photograph in photographs) == "bcd"
+    assert [head.split("offset=")[1][0] for head in heads] == ["0", "1", "0", "1"]
 
 
 def test_waiting_asks_for_no_longer_silence_than_the_timeout(model, tmp_path):

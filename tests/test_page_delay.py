@@ -536,6 +536,33 @@ def test_an_upload_whose_answer_comes_after_its_result_is_shown_as_done(opened, 
     until(page, "() => document.querySelectorAll('#photographs li.done').length === 4")
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_file_whose_upload_lost_its_answer_is_added_once(page, address, files, is_deleted):
+    identifiers = []
+
+    def lose_first(route):
+        identifiers.append(route.request.headers["foveate-upload"])
+        if len(identifiers) > 1:
+            return route.continue_()
+        stored = route.fetch().json()["id"]  # it reaches the server
+        if is_deleted:
+            page.request.delete(f"{address}/api/photographs/{stored}")
+        return route.fulfill(status=504, body="the proxy's time is over")
+
+    page.route("**/api/photographs", lose_first)
+    page.set_input_files("#files", files / "d.png")
+    if is_deleted:
+        page.locator("#uploads li.failed", has_text="deleted since it was uploaded").wait_for()
+        page.get_by_role("button", name="Upload d.png again").click()
+    until_answer(page, lambda: page.evaluate(SHOWN), lambda _: len(identifiers) == (3 if is_deleted else 2))
+    until(page, "() => !document.querySelector('#uploads li')")
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 1")
+
+    assert [photograph["id"] for photograph in on_server(page, address)["photographs"]] == identifiers[-1:]
+    assert identifiers[1] == identifiers[0]
+    assert (identifiers[-1] == identifiers[0]) == (not is_deleted)
+
+
 def test_another_analysis_whose_answer_comes_after_its_result_is_shown_as_done(page, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((256, 256, 3), (70, 80, 90), np.uint8))  # no disc
     page.set_input_files("#files", tmp_path / "grey.png")
@@ -1176,6 +1203,25 @@ def test_closing_the_page_during_an_upload_asks_first_and_a_reload_says_what_is_
     assert dialogs == ["beforeunload"]
     assert "a.png" in message
     assert "window" not in page.locator("#message").inner_text()
+
+
+def test_closing_the_page_while_photographs_are_being_deleted_asks_first(opened):
+    page, (a, _, _) = opened
+    dialogs = accept_dialogs(page)
+    held = Held(page, "**/api/photographs/*", "DELETE")
+    page.locator(f"#photographs [data-id='{a}'] .delete-button").click()
+    page.locator("#confirm-yes").click()
+    held.wait()
+    page.reload()
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 3")
+    page.locator(f"#photographs [data-id='{a}'] .delete-button").click()
+    with page.expect_response(lambda response: response.request.method == "DELETE"):
+        page.locator("#confirm-yes").click()
+    settle(page)
+    page.reload()
+    until(page, "() => document.querySelectorAll('#photographs li.done').length === 2")
+
+    assert dialogs == ["beforeunload"]
 
 
 def test_a_threshold_that_is_moved_just_before_the_page_is_closed_is_saved(opened, browser, address):

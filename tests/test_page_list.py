@@ -186,6 +186,55 @@ def test_what_is_not_analysed_yet_cannot_be_marked_as_reviewed(browser, address,
         assert not page.locator("#reviewed").is_checked()
 
 
+# ---- lists that do not hold what is open ----
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_photograph_that_a_list_lacks_is_left_only_if_it_was_deleted(browser, address, dropped, is_deleted):
+    a, b, c = (on_server(dropped, address)[name] for name in ("a_OD", "b_OS", "c"))
+    answers, asked = [[a, b, c], [a, b]], []
+
+    def answer(route):
+        listed = answers.pop(0) if len(answers) > 1 else answers[0]
+        route.fulfill(json={"photographs": listed, "total": len(listed)})
+
+    def prepare(page):
+        page.route("**/api/photographs?**", answer)
+        page.route("**/api/events", lambda route: route.abort())
+        page.on("requestfinished", lambda request: asked.append(request.url.split("/")[-1]))
+
+    with new_page(browser, f"{address}#{c['id']}", prepare) as page:
+        until(page, IS_AT, "c · 3 of 3")
+        tiny_page.until_answer(page, lambda: list(asked), lambda asked: asked.count(c["id"]) == 1)
+        if is_deleted:
+            page.request.delete(f"{address}/api/photographs/{c['id']}")
+        page.select_option("#list-order", "name")  # loads the list
+        if is_deleted:
+            page.locator("#message", has_text="c was deleted in another window").wait_for()
+            until(page, f"() => {NAMES} === 'a_OD,b_OS'")
+        else:
+            tiny_page.until_answer(page, lambda: list(asked), lambda asked: asked.count(c["id"]) == 2)
+            until(page, f"() => {NAMES} === 'a_OD,b_OS,c'")
+            assert page.evaluate(IS_AT, "c · 3 of 3")
+
+
+def test_an_incomplete_list_removes_no_photograph(dropped):
+    ids = dropped.evaluate(
+        """async () => {
+          const {createPhotographStore} = await import("/page/js/photograph-store.js");
+          const store = createPhotographStore((photograph) => photograph);
+          const shown = [];
+          for (const [ids, isComplete] of [["abc", true], ["ac", false], ["ac", true]]) {
+            store.receiveList([...ids].map((id) => ({id})), store.now(), isComplete);
+            shown.push(store.ids().join(""));
+          }
+          return shown;
+        }"""
+    )
+
+    assert ids == ["abc", "acb", "ac"]
+
+
 # ---- several at once ----
 
 
@@ -533,6 +582,27 @@ def many(browser, address, files, dropped):
     with new_page(browser, address, lambda page: page.route("**/api/photographs?**", answer)) as page:
         until(page, f"() => document.getElementById('list-summary').textContent === '{MANY}'")
         yield page
+
+
+def test_a_deletion_between_two_parts_of_the_list_hides_no_other_photograph(browser, address, dropped):
+    example = on_server(dropped, address)["c"]
+    listed = [example | {"id": f"{number:032x}", "name": f"eye {number}"} for number in range(MANY)]
+
+    def answer(route):
+        offset = int(route.request.url.split("offset=")[1].split("&")[0])
+        route.fulfill(json={"photographs": listed[offset : offset + 1000], "total": len(listed)})
+        if len(listed) == MANY:
+            del listed[5:7]
+
+    def prepare(page):
+        page.route("**/api/photographs?**", answer)
+        page.route("**/api/events", lambda route: route.abort())  # which would have the list loaded again
+
+    with new_page(browser, address, prepare) as page:
+        until(page, f"() => document.getElementById('list-summary').textContent === '{MANY - 2}'")
+        until(page, f"() => {NAMES}.startsWith('eye 0,eye 1,eye 2,eye 3,eye 4,eye 7,')")
+        page.fill("#list-search", "eye 1001")  # has taken the place of the last one of the first part
+        until(page, f"() => {NAMES} === 'eye 1001'")
 
 
 def test_of_two_thousand_rows_only_those_around_the_screen_are_elements(many):

@@ -145,6 +145,93 @@ def test_a_photograph_that_is_looked_at_can_be_deleted(client):
     assert done(client, picture(8))["state"] == "done"
 
 
+ID = "0123456789abcdef" * 2
+
+
+def upload(client, content, identifier=ID, **query):
+    """Submit a photograph with an identifier; return the answer."""
+    headers = {"Content-Type": "image/png", "Foveate-Name": "eye.png", "Foveate-Upload": identifier}
+    return client.post("/api/photographs", content=content, headers=headers, params=query)
+
+
+def test_an_upload_that_is_repeated_with_its_identifier_is_added_once(model, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "eye.png").write_bytes(picture())
+    by_path = {"root": "clinic", "path": "eye.png"}
+    settings = {"limits": Limits(waiting=1), "roots": {"clinic": tmp_path / "root"}}
+    with tiny_server.running(tmp_path / "data", model, **settings) as client:
+        client.predictor.hold.clear()
+        first = upload(client, picture())
+        until(lambda: client.get(f"/api/photographs/{ID}").json()["state"] == "looking")
+        submit(client, picture(1))
+        repeated = upload(client, bytes(1 << 20), field="full")  # the queue is full; its body is not needed
+        answer = client.post("/api/photographs/from-path", json=by_path, headers={"Foveate-Upload": ID})
+
+        assert submit(client, picture(2)).status_code == 429
+        assert (first.status_code, first.json()["id"]) == (201, ID)
+        for again in (repeated, answer):
+            assert (again.status_code, again.headers["Location"]) == (201, f"/api/photographs/{ID}")
+            assert again.json()["sha256"] == first.json()["sha256"]
+            assert again.json()["state"] == "looking"
+        assert client.get("/api/photographs").json()["total"] == 2
+        client.predictor.hold.set()
+        assert waited(client, ID)["state"] == "done"
+
+
+def test_uploads_of_one_identifier_at_the_same_moment_add_one_photograph(client, monkeypatch):
+    database, received = client.service.database, []
+    add = database.add
+
+    def add_slowly(photograph):
+        time.sleep(0.3)
+        return add(photograph)
+
+    monkeypatch.setattr(database, "add", add_slowly)
+    threads = [
+        threading.Thread(target=lambda: received.append(upload(client, picture(4), "1" * 32)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert [(answer.status_code, answer.json()["id"]) for answer in received] == [(201, "1" * 32)] * 4
+    assert not list(client.service.data_dir.incoming.iterdir())
+    assert waited(client, "1" * 32)["state"] == "done"
+
+
+def test_the_identifier_of_a_deleted_photograph_adds_none_until_the_server_is_started_again(model, tmp_path):
+    with tiny_server.running(tmp_path / "data", model) as client:
+        upload(client, picture())
+        client.delete(f"/api/photographs/{ID}")
+        refused = upload(client, picture())
+
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
+        assert "deleted since it was uploaded" in refused.json()["error"]["message"]
+        assert client.get("/api/photographs").json()["total"] == 0
+        assert upload(client, picture(), "2" * 32).status_code == 201
+
+    with tiny_server.running(tmp_path / "data", model) as client:
+        assert upload(client, picture()).json()["id"] == ID
+        assert waited(client, ID)["state"] == "done"
+
+
+def test_the_identifier_of_an_upload_that_was_refused_can_be_used_again(client):
+    assert upload(client, b"hello", "3" * 32).status_code == 422
+    assert upload(client, picture(), "3" * 32, batch="0" * 32).status_code == 404
+
+    assert upload(client, picture(), "3" * 32).json()["id"] == "3" * 32
+
+
+@pytest.mark.parametrize("identifier", ["", "A" * 32, "a" * 31, "a" * 33, "../" + "a" * 29, "a" * 32 + " b"])
+def test_an_identifier_of_another_form_is_refused(client, identifier):
+    refused = upload(client, picture(), identifier)
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid")
+    assert "foveate-upload" in refused.json()["error"]["message"]
+
+
 def test_a_full_queue_refuses_with_429_and_says_when_to_come_again(model, tmp_path):
     limits = Limits(waiting=2)
     with tiny_server.running(tmp_path / "data", model, limits=limits) as client:
@@ -372,6 +459,7 @@ def test_lists_sort_by_name_and_by_one_lesion_and_page(client):
         ("Left eye", "left"),
         ("0012-r", "right"),
         ("L 3", "left"),
+        (names.of_file("P12.OD"), "right"),
         ("R1M0", None),
         ("r2", None),
         ("od and os", None),
@@ -714,7 +802,11 @@ def test_a_database_of_another_version_is_refused(tmp_path):
         ("%00%0A%1B", "photograph", "photograph"),
         ("", "photograph", "photograph"),
         (".hidden", ".hidden", "hidden"),
-        ("%E2%80%AEgnp.exe", "gnp", "gnp"),
+        ("%E2%80%AEgnp.exe", "gnp.exe", "gnp.exe"),
+        ("1.2.840.113619.2.5.1", "1.2.840.113619.2.5.1", "1.2.840.113619.2.5.1"),
+        ("1.2.840.113619.2.5.2.DCM", "1.2.840.113619.2.5.2", "1.2.840.113619.2.5.2"),
+        ("P12.OD", "P12.OD", "P12.OD"),
+        ("P12.OS.jpe", "P12.OS", "P12.OS"),
         ("a" * 500, "a" * 120, "a" * 120),
         ("Con.jpg", "Con", "_Con"),
         ("aux.left.png", "aux.left", "_aux.left"),

@@ -20,6 +20,7 @@ import os
 import re
 import threading
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ LONG_POLL_SECONDS = 20.0
 
 CHUNK_BYTES = 1 << 20
 """Bytes of a download that are read at once."""
+
+LIST_ATTEMPTS = 5
+"""Attempts to read a list that is changed between two of its pages."""
 
 T = TypeVar("T")
 
@@ -122,20 +126,30 @@ class Client:
         self._timeout = timeout
         self._patience = patience
 
-    def submit(self, path: str | Path, *, batch: str | None = None, field: str = "auto") -> ServerPhotograph:
+    def submit(
+        self, path: str | Path, *, batch: str | None = None, field: str = "auto", id: str | None = None
+    ) -> ServerPhotograph:
         """Submit a photograph; while the queue is full, try again for `patience` seconds.
 
+        After an error of the network, the server may have the photograph although its answer was lost. To
+        submit it again without adding it twice, give the same `id` both times.
+
         Args:
-            path: of a JPEG, PNG or TIFF file.
+            path: of a JPEG, PNG, TIFF or DICOM file.
             batch: identifier of the batch that it belongs to.
             field: position of the field of view: 'auto', 'full', or 'X,Y,RADIUS' in px of the photograph.
+            id: identifier that the photograph gets, 32 hex digits such as `uuid.uuid4().hex`; if the server
+                has a photograph of that identifier, it is returned. None: a new one for each call.
 
         Raises:
-            ServerError: it is refused, or the file cannot be read.
+            ServerError: it is refused, the file cannot be read, or a photograph of that identifier was
+                deleted.
         """
-        path = Path(path)
+        path, id = Path(path), uuid.uuid4().hex if id is None else id
+        if not re.fullmatch("[0-9a-f]{32}", id):
+            raise ServerError(f"id is {id!r}; give 32 hex digits in lower case, such as uuid.uuid4().hex")
         name = quote(path.name, safe="", errors="surrogateescape")  # bytes that are no UTF-8 as they are
-        headers = {"Content-Type": "application/octet-stream", "Foveate-Name": name}
+        headers = {"Content-Type": "application/octet-stream", "Foveate-Name": name, "Foveate-Upload": id}
         route = "/api/photographs?" + urlencode(
             {"field": field} | ({} if batch is None else {"batch": batch}), errors="replace"
         )
@@ -188,7 +202,7 @@ class Client:
             sort: 'submitted', 'name', 'burden' or 'count'; the last two from high to low.
 
         Raises:
-            ServerError: the server refuses.
+            ServerError: the server refuses, or the list changed each time that it was read.
         """
         order = "desc" if sort in {"burden", "count"} else "asc"
         parameters = {"sort": sort, "order": order, "limit": "1000"} | (
@@ -207,7 +221,8 @@ class Client:
             threshold: of that lesion, in (0, 1]; None for the current one.
 
         Raises:
-            ServerError: it is not done, or the lesion is unknown.
+            ServerError: it is not done, the lesion is unknown, or the list changed each time that it was
+                read.
         """
         parameters = {"limit": "5000"}
         parameters |= {} if lesion is None else {"lesion": lesion}
@@ -282,18 +297,43 @@ class Client:
     def _all_pages(
         self, route: str, key: str, parameters: Mapping[str, str], parse: Callable[[Any], T]
     ) -> tuple[T, ...]:
-        """Return what `parse` makes of the entries of a list that the server returns in pages."""
-        entries: list[T] = []
+        """Return what `parse` makes of the entries of a list that the server returns in pages.
 
-        def parse_page(answer: Any) -> tuple[list[T], int]:  # noqa: ANN401 JSON has any type
-            return [parse(entry) for entry in answer[key]], int(answer["total"])
+        Raises:
+            ServerError: the list changed between two pages at each attempt; or as `_request`.
+        """
+        for _ in range(LIST_ATTEMPTS):
+            entries = self._unchanged_pages(route, key, parameters, parse)
+            if entries is not None:
+                return entries
+        raise ServerError(f"{self._address}: the list changed each time that it was read; try again")
+
+    def _unchanged_pages(
+        self, route: str, key: str, parameters: Mapping[str, str], parse: Callable[[Any], T]
+    ) -> tuple[T, ...] | None:
+        """Return the entries of a list; None if it changed between two pages, which may have hidden some.
+
+        Each page begins with the last entry of the page before: if it begins with another one, or if a later
+        entry was on an earlier page, entries have moved.
+        """
+        entries: dict[str, T] = {}
+
+        def parse_page(answer: Any) -> tuple[dict[str, T], int]:  # noqa: ANN401 JSON has any type
+            return {_list_key(entry): parse(entry) for entry in answer[key]}, int(answer["total"])
 
         while True:
-            query = urlencode({**parameters, "offset": str(len(entries))}, errors="replace")
+            offset = max(len(entries) - 1, 0)
+            query = urlencode({**parameters, "offset": str(offset)}, errors="replace")
             page, total = self._request("GET", f"{route}?{query}", parse_page)
-            entries += page
-            if not page or len(entries) >= total:
-                return tuple(entries)
+            in_both = [entry for entry in page if entry in entries]
+            if not in_both == list(entries)[-1:] == list(page)[: len(in_both)]:
+                return None
+            size = len(entries)
+            entries |= page
+            if len(entries) >= total:
+                return tuple(entries.values())
+            if len(entries) == size:
+                return None
 
     def _request(
         self,
@@ -524,6 +564,11 @@ def _region(entry: Mapping[str, Any]) -> ServerRegion:
         max_probability=entry["max_probability"],
         verdict=entry["verdict"],
     )
+
+
+def _list_key(entry: Mapping[str, Any]) -> str:
+    """Return a text that is equal for equal photographs of a list, and for equal regions."""
+    return json.dumps([entry["id"], entry.get("lesion"), entry.get("box")])
 
 
 def _quoted(identifier: str) -> str:

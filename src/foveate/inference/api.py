@@ -414,6 +414,5 @@ def _own_name(photograph: Photograph) -> str:
     An array called 'visit 1.1' keeps its number: only the suffix of a photograph is taken off such a name.
     """
     file, frame = Path(photograph.source), None if photograph.origin is None else photograph.origin.frame
-    has_suffix = photograph.is_file or file.suffix.lower() in photographs.SUFFIXES
-    name = file.stem if has_suffix else file.name
+    name = file.stem if photograph.is_file else photographs.without_suffix(file.name)
     return name + ("" if frame is None else f"_frame-{frame}")

@@ -57,6 +57,7 @@ from foveate.photographs._listing import (
     is_hidden,
     is_result_mark,
     list_files,
+    without_suffix,
 )
 from foveate.photographs._names import shorten
 from foveate.types import Photograph
@@ -81,6 +82,7 @@ __all__ = [
     "read",
     "shorten",
     "turn_upright",
+    "without_suffix",
 ]
 
 LIMIT_PIXELS = 120_000_000

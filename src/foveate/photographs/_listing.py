@@ -35,6 +35,12 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"}
 """Suffixes, in lower case, of photographs in a folder; a file that the user names needs none of them."""
 
 
+def without_suffix(name: str) -> str:
+    """Return a name without the suffix of a photograph; other endings, as of '1.2.840.5', are part of it."""
+    stem, _, ending = name.rpartition(".")
+    return stem if stem and f".{ending}".lower() in SUFFIXES else name
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotographFile:
     """One photograph that is to be read."""

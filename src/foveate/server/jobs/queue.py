@@ -13,7 +13,6 @@ import logging
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,8 +69,10 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """The name and the settings with which a photograph is submitted."""
+    """The identifier, the name and the settings with which a photograph is submitted."""
 
+    id: str
+    """The identifier that it gets: of several submissions with the same one, only the first adds it."""
     name: str
     """The name that people read."""
     batch: str | None = None
@@ -129,6 +130,7 @@ class JobQueue:
         self._on_result = on_result
         self._on_delete = on_delete
         self._io_lock = threading.Lock()
+        self._submit_lock = threading.Lock()
         self._reservations = Reservations()
         self._running: dict[str, Worker] = {}
         self._wake = threading.Condition()
@@ -199,18 +201,43 @@ class JobQueue:
             with self._reservations.lock:
                 self._reservations.receiving -= 1
 
+    def submitted(self, identifier: str) -> Record | None:
+        """Return the photograph that was submitted with an identifier; None if none was.
+
+        Raises:
+            ServiceError: it was deleted since, while this server runs.
+        """
+        record = self._database.get(identifier)
+        if record is None and self._database.was_removed(identifier):
+            advice = "it was deleted since it was uploaded; upload it as a new one to add it again"
+            raise errors.not_found("photograph", advice)
+        return record
+
     def submit(self, upload: Path, submission: Submission) -> Record:
         """Read an uploaded photograph from the server's disk, and put it into the queue.
 
+        A client that got no answer submits the photograph again, maybe while the first submission is under
+        way: it is added once.
+
         Args:
             upload: the uploaded file; it is moved.
-            submission: the photograph's name and its settings.
+            submission: the photograph's identifier, its name and its settings.
 
         Raises:
-            ServiceError: the file cannot be read as a photograph, or there is no such batch.
+            ServiceError: the file cannot be read as a photograph, there is no such batch, or the photograph
+                was submitted before and deleted since.
         """
-        identifier = uuid.uuid4().hex
-        directory = self._data_dir.photograph(identifier)
+        with self._submit_lock:  # held while the file is read: the I/O worker reads one at a time anyway
+            known = self.submitted(submission.id)
+            if known is not None:
+                return known
+            record = self._receive(upload, submission)
+        self._on_change(record)
+        self._notify()
+        return record
+
+    def _receive(self, upload: Path, submission: Submission) -> Record:
+        directory = self._data_dir.photograph(submission.id)
         if submission.batch is not None and self._database.batch(submission.batch) is None:
             raise errors.not_found("batch")
         try:
@@ -219,23 +246,21 @@ class JobQueue:
             upload.rename(directory.upload)
             received = self.run_io_task(ReceiveTask(folder=directory.folder, pixels=self._limits.pixels))
             assert isinstance(received, ReceivedFacts)
-            record = self._add(identifier, submission, received)
+            record = self._add(submission, received)
         except BaseException:
             self._data_dir.delete(directory.folder)
             raise
         self._data_dir.mark_finished(directory)
-        self._on_change(record)
-        self._notify()
         return record
 
-    def _add(self, identifier: str, submission: Submission, received: ReceivedFacts) -> Record:
+    def _add(self, submission: Submission, received: ReceivedFacts) -> Record:
         """Put a photograph into the database under a key that its batch does not use yet."""
         with self._reservations.lock:  # so that no two photographs of a batch get the same key
             key = names.key(submission.name)
             if submission.batch is not None:
                 key = names.unused_key(key, self._database.keys(submission.batch))
             photograph = NewPhotograph(
-                id=identifier,
+                id=submission.id,
                 batch=submission.batch,
                 name=submission.name,
                 key=key,

@@ -403,6 +403,10 @@ class Database:
         """Return the identifiers of deleted photographs whose folders a killed server may have left."""
         return frozenset(row[0] for row in self._rows("SELECT id FROM removed"))
 
+    def was_removed(self, identifier: str) -> bool:
+        """Return whether a photograph is one of those that `removed` lists."""
+        return bool(self._rows("SELECT 1 FROM removed WHERE id = ?", identifier))
+
     def forget_removed(self) -> None:
         """Forget what `removed` lists, after all these folders were deleted."""
         with self.change() as database:

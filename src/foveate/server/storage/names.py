@@ -14,6 +14,8 @@ import unicodedata
 from typing import Literal
 from urllib.parse import unquote
 
+from foveate import photographs
+
 LONGEST = 120
 """Maximum number of characters of a name that people read."""
 
@@ -43,12 +45,10 @@ def of_header(value: str | None) -> str:
 
 
 def of_file(name: str) -> str:
-    """Return the name that people read: the last part of a path, without its suffix."""
+    """Return the name that people read: the last part of a path, without the suffix of a photograph."""
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     letters = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C").strip()
-    stem, dot, ending = letters.rpartition(".")
-    without_suffix = stem if dot and stem and len(ending) <= 5 else letters
-    return without_suffix[:LONGEST].strip() or UNNAMED
+    return photographs.without_suffix(letters)[:LONGEST].strip() or UNNAMED
 
 
 def eye(name: str) -> Eye | None:

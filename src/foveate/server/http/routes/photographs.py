@@ -41,6 +41,9 @@ LONGEST_WAIT = 60.0
 
 BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
 
+UploadId = Annotated[str | None, Header(pattern=r"^[0-9a-f]{32}$")]
+"""The identifier that a photograph gets; a client whose answer was lost sends it again."""
+
 _UPLOAD = {
     "requestBody": {
         "required": True,
@@ -59,30 +62,47 @@ async def submit(
     field: Annotated[str, Query(max_length=100)] = "auto",
     region: Part | None = None,
     foveate_name: Annotated[str | None, Header(max_length=4096)] = None,
+    foveate_upload: UploadId = None,
 ) -> schemas.PhotographBody:
     """Submit a photograph: the body is its file."""
     uploads.require_type(request, *TYPES)
     submission = Submission(
-        name=names.of_header(foveate_name), batch=batch, field=uploads.field(field), region=region
+        id=foveate_upload or uuid.uuid4().hex,
+        name=names.of_header(foveate_name),
+        batch=batch,
+        field=uploads.field(field),
+        region=region,
     )
-    async with _reservation(services) as upload:
-        await uploads.receive(request, upload, services.options.limits)
-        record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))
+    record = await to_thread.run_sync(services.jobs.submitted, submission.id)
+    if record is None:
+        async with _reservation(services) as upload:
+            await uploads.receive(request, upload, services.options.limits)
+            record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(services.presenter.photograph, record)
 
 
 @router.post("/from-path", status_code=201, responses=refusals(404, 507))
 async def submit_path(
-    request: Request, response: Response, services: Services, body: schemas.FromPath
+    *,
+    request: Request,
+    response: Response,
+    services: Services,
+    body: schemas.FromPath,
+    foveate_upload: UploadId = None,
 ) -> schemas.PhotographBody:
     """Submit a photograph from one of the server's folders."""
     choice, roots = uploads.field(body.field), services.options.roots
     most = services.options.limits.bytes
-    async with _reservation(services) as upload:
-        name = await wait_for_io(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
-        submission = Submission(name=names.of_file(name), batch=body.batch, field=choice, region=body.region)
-        record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))
+    id = foveate_upload or uuid.uuid4().hex
+    record = await to_thread.run_sync(services.jobs.submitted, id)
+    if record is None:
+        async with _reservation(services) as upload:
+            name = await wait_for_io(request, lambda: uploads.copy(roots, body.root, body.path, upload, most))
+            submission = Submission(
+                id=id, name=names.of_file(name), batch=body.batch, field=choice, region=body.region
+            )
+            record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))
     response.headers["Location"] = f"/api/photographs/{record.id}"
     return await to_thread.run_sync(services.presenter.photograph, record)
 

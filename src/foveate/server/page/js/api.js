@@ -121,13 +121,21 @@ export const listBatches = () => request("GET", "api/batches");
 export const downloadSelection = (ids) => request("POST", "api/downloads", { body: { photographs: ids } });
 export const createBatch = (name) => request("POST", "api/batches", { body: { name } });
 
-/** Submit one photograph's file into a batch, or none (null). */
-export const submitPhotograph = (file, batch) =>
+/** Return a random identifier, as photographs have; `crypto.randomUUID` needs an encrypted connection. */
+export const newIdentifier = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/**
+ * Submit one photograph's file into a batch, or none (null). It gets the identifier: where a photograph has it
+ * already, since an earlier answer was lost, the server returns that one.
+ */
+export const submitPhotograph = (file, batch, identifier) =>
   request("POST", `api/photographs${query({ batch })}`, {
     body: file.slice(0, file.size, "application/octet-stream"),
     headers: {
       "Content-Type": "application/octet-stream",
       "Foveate-Name": encodeURIComponent(file.name),
+      "Foveate-Upload": identifier,
     },
   });
 

@@ -116,7 +116,8 @@ bindKeys(keyBindings(parts));
 
 window.addEventListener("beforeunload", (event) => {
   const waits = byId("sign-in").open && !outbox.isEmpty(); // for the token
-  if (uploads.count() || outbox.mayLose() || waits) event.preventDefault(); // the browser asks whether to leave
+  const isUnfinished = uploads.count() || list.isDeleting() || outbox.mayLose() || waits;
+  if (isUnfinished) event.preventDefault(); // the browser asks whether to leave
 });
 window.addEventListener("pagehide", () => {
   outbox.sendBeforeClosing();

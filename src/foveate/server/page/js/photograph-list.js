@@ -14,6 +14,7 @@ import { createSelection } from "./selection.js";
 import { createVirtualRows } from "./virtual-rows.js";
 
 const PAGE = 1000; // photographs in one answer of the server
+const ATTEMPTS = 5; // to load a list that changes meanwhile
 const ROW_PX = 62; // a name, and the counts of four lesions on two lines
 const HEADING_PX = 30;
 
@@ -30,6 +31,7 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
   let current = null; // id of the row whose controls Tab reaches
   let opening = 0; // counts calls of open: answers for earlier ones open nothing
   let frame = 0;
+  let deletions = 0; // calls of deleteAll that the server has not answered in full
 
   const options = (choices) => choices.map(([value, text]) => element("option", { value }, text));
   byId("list-order").replaceChildren(...options(ORDERS));
@@ -85,8 +87,8 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
       if (!store.receiveList(photographs.list, requested, photographs.isComplete)) return;
       const { view } = state;
       if (view && store.get(view.id)) state.refresh(store.get(view.id));
-      else if (view && photographs.isComplete) leave(view, photographs.list);
       renderNow();
+      if (view && !store.get(view.id) && photographs.isComplete) await leave(view, photographs.list);
     } catch (error) {
       showFailure(error);
     }
@@ -94,29 +96,51 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
 
   /**
    * Leave a photograph that is not in a complete list. A grader's list holds their copies in place of the
-   * photographs: what then stands in its place is opened. Otherwise it was deleted while no events arrived.
+   * photographs: what then stands in its place is opened. Otherwise it was deleted while no events arrived, if the
+   * server says so of the photograph itself: what is still to be saved of it is dropped.
    */
-  function leave({ id, photograph }, listed) {
+  async function leave({ id, photograph }, listed) {
     const original = photograph.grading?.original;
     const counterpart = listed.find((other) => other.grading?.original === id || other.id === original);
-    if (counterpart) open(counterpart.id);
-    else forgetDeletedElsewhere(id);
+    if (counterpart) return open(counterpart.id);
+    const requested = store.now();
+    try {
+      add(await api.getPhotograph(id), requested);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      forgetDeletedElsewhere(id);
+    }
   }
 
-  /** Load all photographs, in parts; complete unless some were added or deleted between two parts. */
+  /** Load all photographs; again, a few times, where some were deleted between two parts of the list. */
   async function loadAll() {
+    for (let attempt = 1; ; attempt++) {
+      const loaded = await loadParts();
+      if (loaded.isComplete || attempt === ATTEMPTS) return loaded;
+    }
+  }
+
+  /**
+   * Load all photographs, in parts. Each part begins with the last photograph of the one before: if it begins with
+   * another one, some before it were deleted meanwhile, and the list is not complete.
+   */
+  async function loadParts() {
     const photographs = new Map();
+    let last = null; // id of the last one of the part before
+    let isShifted = false;
     for (;;) {
-      const offset = photographs.size;
-      const answer = await api.listPhotographs({
+      const { size } = photographs;
+      const { photographs: part, total } = await api.listPhotographs({
         sort: "submitted",
         limit: PAGE,
-        offset,
+        offset: Math.max(size - 1, 0),
         grader: state.author,
       });
-      for (const photograph of answer.photographs) photographs.set(photograph.id, photograph);
-      const isLast = photographs.size >= answer.total || !answer.photographs.length;
-      if (isLast) return { list: [...photographs.values()], isComplete: photographs.size === answer.total };
+      isShifted ||= last !== null && part[0]?.id !== last;
+      for (const photograph of part) photographs.set(photograph.id, photograph);
+      last = part.at(-1)?.id ?? last;
+      if (photographs.size < total && photographs.size > size) continue;
+      return { list: [...photographs.values()], isComplete: !isShifted && photographs.size === total };
     }
   }
 
@@ -237,6 +261,7 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
   /** Delete photographs; those that the server keeps return to the list. */
   async function deleteAll(deleted) {
     forget(deleted);
+    deletions++;
     for (const id of deleted) {
       try {
         await api.deletePhotograph(id);
@@ -244,9 +269,11 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
         if (error.status === 404) continue; // somebody else deleted it
         for (const kept of deleted.slice(deleted.indexOf(id))) store.restore(kept);
         showFailure(error, "Not deleted: ");
-        return load();
+        load();
+        break;
       }
     }
+    deletions--;
   }
 
   /**
@@ -388,6 +415,8 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
     add,
     openFromAddress,
     render,
+    /** Whether photographs are being deleted: those that are left stay on the server if the page is closed. */
+    isDeleting: () => deletions > 0,
     search: () => byId("list-search").focus(),
     toggleSelecting: () => byId("select").click(),
   };

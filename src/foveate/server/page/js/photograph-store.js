@@ -37,8 +37,8 @@ export function createPhotographStore(withPending) {
     const isNewer = (id) => reports.get(id)?.time > requested;
     if (isComplete) for (const id of reports.keys()) if (!listed.has(id) && !isNewer(id)) reports.delete(id);
     for (const photograph of photographs) receive(photograph, requested);
-    const added = ids.filter((id) => !listed.has(id) && isNewer(id));
-    ids = [...photographs.map(({ id }) => id).filter(isKnown), ...added];
+    const unlisted = ids.filter((id) => !listed.has(id) && isKnown(id));
+    ids = [...photographs.map(({ id }) => id).filter(isKnown), ...unlisted];
     return true;
   }
 

@@ -12,6 +12,7 @@ const MAX_ROWS = 20; // including refused uploads
 const RETRY_SECONDS = 2; // if the server does not say when to try again
 const READABLE = /\.(jpe?g|jpe|png|tiff?|dcm|dicom)$/i; // if there are several files, all others are skipped
 const DICOM = { at: 128, letters: "DICM" }; // identifies DICOM in a file without suffix, as devices write them
+const UNSENT = { state: "waiting", status: "Waiting to upload" };
 const WAITING = {
   0: "The server does not answer; waiting",
   429: "The queue is full; the upload continues when there is room",
@@ -42,7 +43,7 @@ export function inOrder(files) {
  * after `requested`. onChange(): the number of uploads has changed.
  */
 export function createUploads({ now, onUploaded, onChange }) {
-  let uploads = []; // {name, file, batch, status, state: "waiting", "sending" or "refused"}
+  let uploads = []; // {name, file, batch, identifier, status, state: "waiting", "sending" or "refused"}
   let over = 0; // elements that files are being dragged over
 
   function render() {
@@ -85,7 +86,7 @@ export function createUploads({ now, onUploaded, onChange }) {
   }
 
   function retry(upload) {
-    Object.assign(upload, { state: "waiting", status: "Waiting to upload" });
+    Object.assign(upload, UNSENT);
     render();
     sendWaiting();
   }
@@ -101,7 +102,7 @@ export function createUploads({ now, onUploaded, onChange }) {
       showMessage(`Skipped ${skipped} ${skipped === 1 ? "file that is not a photograph" : "files that are not photographs"}.`);
     const batch = photographs.length > 1 ? newBatch() : async () => null;
     for (const file of photographs)
-      uploads.push({ name: file.name, file, batch, state: "waiting", status: "Waiting to upload" });
+      uploads.push({ name: file.name, file, batch, identifier: api.newIdentifier(), ...UNSENT });
     render();
     sendWaiting();
   }
@@ -149,16 +150,20 @@ export function createUploads({ now, onUploaded, onChange }) {
       onUploaded(photograph, requested);
     } catch (error) {
       Object.assign(upload, { state: "refused", status: error.message });
+      if (error.status === 404) upload.identifier = api.newIdentifier(); // it was deleted: trying again adds it anew
     }
     render();
     sendWaiting();
   }
 
-  /** Submit a photograph; try again while the server is busy or not available. */
+  /**
+   * Submit a photograph; try again while the server is busy or not available. It may have the photograph already, if
+   * only its answer was lost: the identifier says that it is the same one.
+   */
   async function submit(upload) {
     for (;;) {
       try {
-        return await api.submitPhotograph(upload.file, await upload.batch());
+        return await api.submitPhotograph(upload.file, await upload.batch(), upload.identifier);
       } catch (error) {
         if (!WAITING[error.status]) throw error;
         upload.status = WAITING[error.status];
