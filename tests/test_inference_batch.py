@@ -209,12 +209,13 @@ def test_each_bad_file_gives_one_line_that_names_it_and_the_others_are_written(j
     assert (job.out / "maps/whole_EX.png").is_file()
 
 
-def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job):
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc")])
+def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job, error):
     class Greedy(Red):
         def run_global(self, view):
             if not self.views:
                 self.views.append(view)
-                raise MemoryError
+                raise error
             return super().run_global(view)
 
     report = run(replace(job, engine=Greedy()))

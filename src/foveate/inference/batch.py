@@ -26,7 +26,7 @@ from typing import Literal, get_args
 from foveate import atomic_files, photographs, writers
 from foveate.concurrency import OrderedPool
 from foveate.engines import Engine
-from foveate.errors import FoveateError, OutputError, PhotographError
+from foveate.errors import FoveateError, OutputError, PhotographError, is_out_of_memory
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
@@ -570,18 +570,17 @@ def _error_line(file: PhotographFile, error: Exception) -> str:
     """Return one line that says which photograph failed, why, and what to do."""
     if isinstance(error, PhotographError):  # its message already names the file
         return str(error)
-    if isinstance(error, MemoryError):
-        return (
-            f"{display_path(file.path)}: not enough memory to process it; free some memory, or scale the "
-            "photograph down"
-        )
-    if isinstance(error, FoveateError):
-        return f"{display_path(file.path)}: {error}"
-    return f"{display_path(file.path)}: {describe_bug(error)}"
+    line = str(error) if isinstance(error, FoveateError) else describe_unexpected(error)
+    return f"{display_path(file.path)}: {line}"
 
 
-def describe_bug(error: Exception) -> str:
-    """Return one line about an error that only a bug raises: class, place in the code, message."""
+def describe_unexpected(error: Exception) -> str:
+    """Return one line about an error that is not a FoveateError: memory ran out, or there is a bug.
+
+    The line about a bug names the class, the place in the code and the message.
+    """
+    if is_out_of_memory(error):
+        return "not enough memory to process it; free some memory, or scale the photograph down"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = " ".join(str(error).split())
     place = f"{Path(frame.filename).name}:{frame.lineno}"
