@@ -152,24 +152,72 @@ def test_saving_twice_gives_the_same_files_as_saving_once(result, tmp_path):
     assert files_of(tmp_path) == before
 
 
+def make_at_once(monkeypatch, count):
+    """Let each of several threads wait until all have made their files, before one has been renamed."""
+    all_made = threading.Barrier(count, timeout=60)
+    to_json = tables.to_json
+
+    def make(content):
+        all_made.wait()
+        return to_json(content)
+
+    monkeypatch.setattr(tables, "to_json", make)
+
+
 def test_several_threads_may_save_into_one_folder(model, tmp_path, monkeypatch):
     results = [model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(3)]
     names = ("a", "b", "c")
-    all_written = threading.Barrier(3, timeout=60)
-    save = batch.save
-
-    def save_at_once(*arguments, **settings):
-        row = save(*arguments, **settings)
-        all_written.wait()
-        return row
-
-    monkeypatch.setattr(batch, "save", save_at_once)
+    make_at_once(monkeypatch, 3)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda result, name: result.save(tmp_path, name=name), results, names))
 
     with (tmp_path / "summary.csv").open(newline="") as file:
         assert [row["photograph"] for row in csv.DictReader(file)] == list(names)
     assert all(f"overlays/{name}.jpg" in (tmp_path / "index.html").read_text() for name in names)
+
+
+def test_two_photographs_of_one_name_saved_at_the_same_time_do_not_mix(model, tmp_path, monkeypatch):
+    results = [model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(2)]
+    for number, result in enumerate(results):
+        result.save(tmp_path / f"{number}", name="eye")
+
+    def save(result):
+        try:
+            return result.save(tmp_path / "both", name="eye").digest
+        except OutputError as error:
+            return str(error)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        make_at_once(patch, 2)
+        outcomes = list(pool.map(save, results))
+
+    (saved,) = (
+        number for number in range(2) if outcomes[number] == results[number].segmentation.photograph.digest
+    )
+    assert "eye.json: belongs to another photograph; choose another name" in outcomes[1 - saved]
+    assert files_of(tmp_path / "both") == files_of(tmp_path / f"{saved}")
+
+
+def test_a_result_that_cannot_be_made_leaves_the_files_that_another_is_naming(model, tmp_path, monkeypatch):
+    first, second = (model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(2))
+    first.save(tmp_path / "alone", name="eye")
+    replace = Path.replace
+
+    def refuse(content):
+        raise OutputError("the disk is full; free some space")
+
+    def replace_after_another_failed(path, target):
+        if Path(target).name == "eye.json":  # all other files of the first have their names
+            with monkeypatch.context() as patch:
+                patch.setattr(tables, "to_csv", refuse)
+                with pytest.raises(OutputError, match="the disk is full"):
+                    second.save(tmp_path / "out", name="eye")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_another_failed)
+    first.save(tmp_path / "out", name="eye")
+
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "alone")
 
 
 def test_a_result_with_other_settings_saved_meanwhile_is_not_mixed_in(
@@ -206,9 +254,10 @@ def test_several_processes_may_save_into_one_folder(result, tmp_path):
         with ThreadPoolExecutor(1) as pool:
             saving = pool.submit(result.save, tmp_path, name="b")
             deadline = time.monotonic() + 60
-            while not (tmp_path / "regions/b.json").exists() and time.monotonic() < deadline:
+            while not any(tmp_path.rglob(".foveate-*.part")) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            time.sleep(0.2)
+            time.sleep(0.5)
+            assert not (tmp_path / "regions/b.json").exists()
             assert "b," not in (tmp_path / "summary.csv").read_text()  # it waits for the other process
             other.stdin.close()
             saving.result(60)

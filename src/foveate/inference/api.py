@@ -11,7 +11,9 @@ Shape letters: H W photograph, h rows of a figure.
 """
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -312,14 +314,21 @@ class Result:
             return writers.existing_rows(folder, request, segmentation.photograph.digest, frame)
 
         existing_rows()  # refuses a folder before anything is written to it
-        row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
-        with atomic_files.exclusive(folder):  # others may have saved photographs meanwhile
-            try:
-                others = existing_rows()
-            except OutputError:  # with other settings: nothing is mixed
-                writers.clear(folder, request.key, self.lesions)
-                raise
-            rows = sorted((*others, row), key=lambda row: row.name)
+        with ExitStack() as lock:
+
+            def claim_name() -> None:  # others may have saved photographs while the files were made
+                lock.enter_context(atomic_files.exclusive(folder))
+                existing_rows()
+
+            row = batch.save(
+                segmentation,
+                folder,
+                name=result_name,
+                format=format,
+                objects=objects,
+                before_renaming=claim_name,
+            )
+            rows = sorted((*existing_rows(), row), key=lambda row: row.name)
             writers.write_summary(folder, rows, self.lesions, request.provenance)
         return row
 

@@ -328,17 +328,20 @@ def save(
     name: str,
     format: MapFormat = "png",
     objects: DicomRequest | None = None,
+    before_renaming: Callable[[], None] = lambda: None,
 ) -> SummaryRow:
     """Write all files of one photograph, but not the summary and the page of the whole folder.
 
-    An earlier result of the same name stays until all new files are on the disk.
+    An earlier result of the same name stays until all new files are on the disk. `before_renaming` is called
+    then, as in `writers.write`.
 
     Raises:
         OutputError: a file cannot be written.
         PhotographError: a DICOM object cannot be made.
     """
     result = photograph_result(segmentation, name=name, format=format, objects=objects)
-    return writers.write(out, result, segmentation.package.contract.lesions)
+    lesions = segmentation.package.contract.lesions
+    return writers.write(out, result, lesions, before_renaming=before_renaming)
 
 
 def _list_photographs(job: BatchJob) -> PhotographFiles:
