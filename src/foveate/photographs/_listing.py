@@ -74,6 +74,11 @@ class _Candidate:
     """As in `PhotographFile`."""
 
     @property
+    def location(self) -> str:
+        """Path without links of folders: a file that is reached twice has the same, two links do not."""
+        return f"{real_path(self.path.parent)}/{self.path.name}"
+
+    @property
     def is_photograph(self) -> bool:
         """Whether the file is treated as a photograph."""
         return self.is_named or self.path.suffix.lower() in SUFFIXES
@@ -85,7 +90,8 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     A file stands for itself, whatever its suffix. A folder stands for all photographs below it, and so does a
     folder that a glob matches; hidden files and folders are left out, links are followed, and no folder is
     visited twice. Folders in which Foveate wrote results are left out and counted. A glob may contain `*`,
-    `?`, `[...]` and `**`. A file that is reached twice is listed once.
+    `?`, `[...]` and `**`. A file that is reached twice is listed once; two links to one file are two
+    photographs, as two copies would be.
 
     A name is a path without suffix, below the given folder or the fixed part of a glob. A file that is given
     itself has its own name. Where two names would be equal, files of one folder keep their suffixes, and
@@ -107,8 +113,10 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     for path in paths:
         candidates: dict[str, _Candidate] = {}
         for candidate in walk.candidates(path):
-            candidates.setdefault(real_path(candidate.path), candidate)
-        photographs = {real: candidate for real, candidate in candidates.items() if candidate.is_photograph}
+            candidates.setdefault(candidate.location, candidate)
+        photographs = {
+            location: candidate for location, candidate in candidates.items() if candidate.is_photograph
+        }
         if not photographs:
             folders = quantity(len(walk.results), "folder with results", "folders with results")
             results = f" and {folders} of Foveate" if walk.results else ""
@@ -117,8 +125,8 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
                 f"{quantity(len(candidates), 'other file')}{results}; photographs end in "
                 f"{', '.join(sorted(SUFFIXES))}"
             )
-        for real, candidate in photographs.items():
-            selected.setdefault(real, candidate)
+        for location, candidate in photographs.items():
+            selected.setdefault(location, candidate)
         skipped |= candidates.keys() - photographs.keys()
     files = tuple(file for candidate in selected.values() for file in _expand_frames(candidate))
     return PhotographFiles(
