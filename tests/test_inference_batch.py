@@ -668,10 +668,28 @@ def test_a_folder_with_foreign_masks_is_never_resumed(job):
     (job.out / "masks").mkdir(parents=True)
     (job.out / "masks" / "a_EX.png").write_bytes(b"drawn by hand")
 
-    with pytest.raises(OutputError, match=r"contains masks but no run\.json"):
-        run(replace(job, resume=True))
+    for resume in (False, True):
+        with pytest.raises(
+            OutputError, match=r"already contains masks but no run\.json.* choose another --out"
+        ):
+            run(replace(job, resume=resume))
 
     assert tree(job.out) == {"masks/a_EX.png": b"drawn by hand"}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_run_of_another_program_is_never_resumed(job, resume):
+    job.out.mkdir()
+    (job.out / "run.json").write_text('{"my": "pipeline"}')
+    (job.out / "summary.csv").write_text("my,table")
+    before = tree(job.out, without=())
+
+    with pytest.raises(
+        OutputError, match=r"already contains run\.json of another program; choose another --out"
+    ):
+        run(replace(job, resume=resume))
+
+    assert tree(job.out, without=()) == before
 
 
 def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, folder):

@@ -370,15 +370,19 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     present = [name for name in RESULTS if exists(job.out / name)]
     if not present:
         return
+    if "run.json" not in present:  # it is the first file that a run writes
+        raise OutputError(
+            f"{display_path(job.out)}: already contains {present[0]} but no run.json, so there is no run to "
+            "--resume; choose another --out"
+        )
+    if not photographs.is_result_file(job.out, "run.json"):
+        raise OutputError(
+            f"{display_path(job.out)}: already contains run.json of another program; choose another --out"
+        )
     if not job.resume:
         raise OutputError(
             f"{display_path(job.out)}: already contains {present[0]}; continue that run with --resume, or "
             "choose another --out"
-        )
-    if "run.json" not in present:  # it is the first file that a run writes
-        raise OutputError(
-            f"{display_path(job.out)}: contains {present[0]} but no run.json, so there is no run to "
-            "--resume; choose another --out"
         )
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
     renamed = _renamed_photograph(job, files, foreign)

@@ -55,6 +55,7 @@ from foveate.photographs._listing import (
     PhotographFiles,
     holds_results,
     is_hidden,
+    is_result_file,
     is_result_mark,
     list_files,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "from_array",
     "holds_results",
     "is_hidden",
+    "is_result_file",
     "is_result_mark",
     "list_files",
     "read",

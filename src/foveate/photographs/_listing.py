@@ -264,16 +264,18 @@ def is_hidden(name: str) -> bool:
 
 def holds_results(folder: Path) -> bool:
     """Return whether Foveate wrote results into a folder: its pictures must not be processed."""
-    for name in RESULT_MARKS:
-        try:
-            if not is_file(folder / name):  # a pipe would be waited for
-                continue
-            with (folder / name).open("rb") as file:
-                if is_result_mark(name, file.read(RESULT_MARK_BYTES)):
-                    return True
-        except OSError:
-            continue
-    return False
+    return any(is_result_file(folder, name) for name in RESULT_MARKS)
+
+
+def is_result_file(folder: Path, name: str) -> bool:
+    """Return whether a folder holds one of the `RESULT_MARKS`, written by Foveate."""
+    try:
+        if not is_file(folder / name):  # a pipe would be waited for
+            return False
+        with (folder / name).open("rb") as file:
+            return is_result_mark(name, file.read(RESULT_MARK_BYTES))
+    except OSError:
+        return False
 
 
 def is_result_mark(name: str, head: bytes) -> bool:
