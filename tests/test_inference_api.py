@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -379,6 +380,7 @@ def test_a_single_path_and_a_single_lesion_need_no_list(model, eye, tmp_path):
 UNKNOWN = """
 import sys
 from datetime import datetime
+from PIL import Image
 import foveate
 from foveate.errors import FoveateError
 from foveate.writers import DicomRequest
@@ -394,7 +396,11 @@ for call in (
     lambda: model.segment(eye, field="none"),
     lambda: model.segment(eye, field=(128, 128)),
     lambda: model.segment(eye, field=(128, 128, float("nan"))),
+    lambda: model.segment(eye, field=None),
     lambda: model.segment(eye, thresholds={"EX": "0.4"}),
+    lambda: model.segment(eye, thresholds=None),
+    lambda: foveate.from_array(Image.fromarray(eye.pixels), source="left eye"),
+    lambda: foveate.from_array(eye.pixels.tolist()),
     lambda: result.map("EX", format="jpg"),
     lambda: result.save(sys.argv[3], format="jpg"),
     lambda: model.predict([sys.argv[2]], sys.argv[3], format="jpg"),
@@ -425,7 +431,12 @@ def test_a_word_that_is_no_choice_is_refused_and_no_other_is_taken_for_it(folder
         "SettingError field 'none' is unknown; choose one of auto, full",
         "SettingError field is (128, 128); give 'auto', 'full' or (row, column, radius)",
         "SettingError field is nan; give a finite number",
+        "SettingError field is None; give 'auto', 'full' or (row, column, radius)",
         "SettingError threshold EX is '0.4'; give a finite number",
+        "SettingError thresholds is None; give a mapping such as {'EX': 0.4}",
+        "PhotographError left eye: the pixels are of type Image; "
+        "give a NumPy array, as by numpy.asarray(image)",
+        "PhotographError array: the pixels are of type list; give a NumPy array, as by numpy.asarray(image)",
         *["SettingError format 'jpg' is unknown; choose one of png, png16, tiff, npz"] * 3,
         "SettingError DICOM object 'SEG' is unknown; choose one of seg, sr, prob",
         "SettingError the secret must be bytes, at least 16; make one with foveate dicom key FILE",
@@ -465,14 +476,23 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_address_is_no_folder_for_results(model, result, eye, tmp_path, monkeypatch):
+@pytest.mark.parametrize("out", ["s3://bucket/out", Path("s3://bucket/out"), "file:///tmp/out"])
+def test_an_address_is_no_folder_for_results(model, result, tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
 
-    for write in (result.save, lambda out: model.predict(eye, out)):
-        with pytest.raises(OutputError, match=r"^s3://bucket/out: is no folder of this machine; give a path"):
-            write("s3://bucket/out")
+    for write in (result.save, lambda out: model.predict("eye.png", out)):
+        with pytest.raises(OutputError, match=rf"^{out}: is no folder of this machine; give a path"):
+            write(out)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_a_colon_is_no_address(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    result.save("visit 1:2/left")
+
+    assert (tmp_path / "visit 1:2/left/regions/eye.json").is_file()
 
 
 def test_an_array_of_pixels_is_a_photograph(model, tmp_path):
@@ -583,3 +603,12 @@ def test_a_notebook_gets_no_markup_from_a_file_name(model, tmp_path):
 
 def test_a_result_is_named_in_one_line(result):
     assert repr(result) == f"<foveate.Result of {result.segmentation.photograph.source}: EX, MA>"
+
+
+def test_values_that_hold_pixels_are_compared_as_objects(result, eye):
+    photograph, same = foveate.read(eye), foveate.read(eye)
+
+    assert (photograph == same) is False
+    assert {photograph, same, photograph} == {same, photograph}
+    segmentation = result.segmentation
+    assert len({result, segmentation, segmentation.tiling, segmentation.probabilities}) == 4

@@ -164,7 +164,7 @@ class Model:
         return [self.open_worker_engine(threads) for _ in range(workers)]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Result:
     """A model's result for one photograph; maps, masks and regions are computed when they are used."""
 
@@ -395,7 +395,7 @@ def _local_folder(out: str | Path) -> Path:
     Raises:
         OutputError: it is an address, such as 's3://bucket/results', of which Path would make a local folder.
     """
-    if "://" in str(out):
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(out), re.IGNORECASE):  # a Path has one slash of two
         raise OutputError(
             f"{display_path(out)}: is no folder of this machine; give a path, or use predict --on local"
         )

@@ -147,6 +147,11 @@ def from_array(
     Raises:
         PhotographError: wrong shape or type, a side below 256 px, no colour, or a spacing of 0 or less.
     """
+    if not isinstance(pixels, np.ndarray):
+        raise PhotographError(
+            f"{display_path(source)}: the pixels are of type {type(pixels).__name__}; give a NumPy array, as "
+            "by numpy.asarray(image)"
+        )
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise PhotographError(
             f"{display_path(source)}: the pixels are {pixels.dtype} of shape {pixels.shape}; give uint8 of "
