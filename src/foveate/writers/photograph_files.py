@@ -303,7 +303,7 @@ def clear(out: Path, key: str, codes: Collection[str] = ()) -> None:
     stored = _read_json(out, key)
     atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(key, ".json")))
     # the JSON may hold any text: use only codes that lead to files in our folders
-    stored_codes = () if stored is None else stored[1].loads
+    stored_codes: Collection[str] = () if stored is None else stored[1].loads
     all_codes = {*codes, *(code for code in stored_codes if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
         for path in result_paths.photograph_files(key, sorted(all_codes), suffix, OBJECT_KINDS):
