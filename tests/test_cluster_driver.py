@@ -441,6 +441,21 @@ def test_a_folder_with_results_but_no_run_is_refused(eyes, model, tmp_path):
         )
 
 
+@pytest.mark.parametrize("name", ["run.json", "manifest/order.json"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_run_of_another_program_is_refused(eyes, model, tmp_path, name, resume):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"my": "pipeline"}')
+
+    with pytest.raises(
+        OutputError, match=rf"already contains {name} of another program; choose another --out"
+    ):
+        driver.run(
+            cluster_job(eyes, tmp_path / "out", model, resume=resume), ScriptedExecutor(all_succeed).start
+        )
+
+
 def test_results_of_photographs_that_are_not_given_are_refused(forty_files, model, tmp_path):
     out = tmp_path / "out"
     driver.run(cluster_job(forty_files, out, model), ScriptedExecutor(all_succeed).start)

@@ -27,7 +27,7 @@ trees = st.lists(
 
 
 def stored_file(path, size=10, stamp="s"):
-    return StoredFile(path=path, size=size, stamp=stamp, real=path)
+    return StoredFile(path=path, size=size, stamp=stamp)
 
 
 def inventory_of(*paths, share=None):

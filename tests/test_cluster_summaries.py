@@ -29,7 +29,7 @@ STARTED = datetime(2030, 1, 2, tzinfo=UTC)
 
 
 def inventory_of(names):
-    files = (StoredFile(path=f"{name}.png", size=1, stamp="s", real=name) for name in names)
+    files = (StoredFile(path=f"{name}.png", size=1, stamp="s") for name in names)
     inventory = Inventory(files, Share())
     for item in inventory.pending():
         inventory.set_line(item.name, ledger.encode(success(item)))

@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tiny_package
 from onnx import helper
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from foveate import models
 from foveate.engines import WindowBatch
@@ -199,3 +201,17 @@ def test_an_engine_frees_the_memory_of_both_graphs():
     GraphEngine(label="recording", threads=1, **graphs).release_memory()
 
     assert sorted(calls) == ["global release_memory", "local release_memory"]
+
+
+def test_a_graph_that_does_not_fit_the_memory_is_not_blamed(engine, package, monkeypatch):
+    def fail(*arguments, **options):
+        raise ort_errors.RuntimeException(
+            "BFCArena: Failed to allocate memory for requested buffer of size 9"
+        )
+
+    monkeypatch.setattr(engine.global_graph.session, "run", fail)
+    with pytest.raises(MemoryError, match="Failed to allocate memory"):
+        engine.global_graph.run({})
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(PackageError, match=r"global\.onnx: not enough memory to open it; free some memory$"):
+        onnx_engine.open(package, threads=1)

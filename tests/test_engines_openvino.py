@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -230,3 +232,15 @@ def test_threads_that_load_openvino_first_at_the_same_time_do_not_disturb_each_o
     ended = subprocess.run(line, timeout=120, capture_output=True, text=True, check=False)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_graph_that_does_not_fit_the_memory_is_not_blamed(package, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:224:\nstd::bad_alloc")
+
+    graph = openvino_engine.open(package, threads=1).global_graph
+    with pytest.raises(MemoryError, match="std::bad_alloc"):
+        replace(graph, request=SimpleNamespace(infer=fail)).run({})
+    monkeypatch.setattr(openvino_engine, "read_graph", fail)
+    with pytest.raises(PackageError, match=r"onnx: not enough memory to open it; free some memory$"):
+        openvino_engine.open(package, threads=1)

@@ -1,5 +1,6 @@
 """The errors form the tree that their module documents."""
 
+import errno
 import inspect
 import re
 
@@ -20,3 +21,26 @@ def test_the_documented_tree_is_the_defined_tree():
 def test_every_error_derives_from_foveate_error_alone(error):
     assert error.__mro__[1:] in ((errors.FoveateError, *Exception.__mro__), Exception.__mro__)
     assert error.__doc__
+
+
+OUT_OF_MEMORY = (
+    MemoryError(),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 3"),
+    RuntimeError("OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_libraries_say_in_their_own_words_that_memory_ran_out(error):
+    assert errors.is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("out of range"), OSError(28, "full"), errors.PhotographError("out of memory.png")]
+)
+def test_other_errors_do_not(error):
+    assert not errors.is_out_of_memory(error)

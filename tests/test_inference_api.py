@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -152,24 +153,72 @@ def test_saving_twice_gives_the_same_files_as_saving_once(result, tmp_path):
     assert files_of(tmp_path) == before
 
 
+def make_at_once(monkeypatch, count):
+    """Let each of several threads wait until all have made their files, before one has been renamed."""
+    all_made = threading.Barrier(count, timeout=60)
+    to_json = tables.to_json
+
+    def make(content):
+        all_made.wait()
+        return to_json(content)
+
+    monkeypatch.setattr(tables, "to_json", make)
+
+
 def test_several_threads_may_save_into_one_folder(model, tmp_path, monkeypatch):
     results = [model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(3)]
     names = ("a", "b", "c")
-    all_written = threading.Barrier(3, timeout=60)
-    save = batch.save
-
-    def save_at_once(*arguments, **settings):
-        row = save(*arguments, **settings)
-        all_written.wait()
-        return row
-
-    monkeypatch.setattr(batch, "save", save_at_once)
+    make_at_once(monkeypatch, 3)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda result, name: result.save(tmp_path, name=name), results, names))
 
     with (tmp_path / "summary.csv").open(newline="") as file:
         assert [row["photograph"] for row in csv.DictReader(file)] == list(names)
     assert all(f"overlays/{name}.jpg" in (tmp_path / "index.html").read_text() for name in names)
+
+
+def test_two_photographs_of_one_name_saved_at_the_same_time_do_not_mix(model, tmp_path, monkeypatch):
+    results = [model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(2)]
+    for number, result in enumerate(results):
+        result.save(tmp_path / f"{number}", name="eye")
+
+    def save(result):
+        try:
+            return result.save(tmp_path / "both", name="eye").digest
+        except OutputError as error:
+            return str(error)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        make_at_once(patch, 2)
+        outcomes = list(pool.map(save, results))
+
+    (saved,) = (
+        number for number in range(2) if outcomes[number] == results[number].segmentation.photograph.digest
+    )
+    assert "eye.json: belongs to another photograph; choose another name" in outcomes[1 - saved]
+    assert files_of(tmp_path / "both") == files_of(tmp_path / f"{saved}")
+
+
+def test_a_result_that_cannot_be_made_leaves_the_files_that_another_is_naming(model, tmp_path, monkeypatch):
+    first, second = (model.segment(foveate.from_array(tiny_package.fundus(seed=seed))) for seed in range(2))
+    first.save(tmp_path / "alone", name="eye")
+    replace = Path.replace
+
+    def refuse(content):
+        raise OutputError("the disk is full; free some space")
+
+    def replace_after_another_failed(path, target):
+        if Path(target).name == "eye.json":  # all other files of the first have their names
+            with monkeypatch.context() as patch:
+                patch.setattr(tables, "to_csv", refuse)
+                with pytest.raises(OutputError, match="the disk is full"):
+                    second.save(tmp_path / "out", name="eye")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_another_failed)
+    first.save(tmp_path / "out", name="eye")
+
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "alone")
 
 
 def test_a_result_with_other_settings_saved_meanwhile_is_not_mixed_in(
@@ -206,13 +255,16 @@ def test_several_processes_may_save_into_one_folder(result, tmp_path):
         with ThreadPoolExecutor(1) as pool:
             saving = pool.submit(result.save, tmp_path, name="b")
             deadline = time.monotonic() + 60
-            while not (tmp_path / "regions/b.json").exists() and time.monotonic() < deadline:
+            while not any(tmp_path.rglob(".foveate-*.part")) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            time.sleep(0.2)
-            assert "b," not in (tmp_path / "summary.csv").read_text()  # it waits for the other process
+            time.sleep(0.5)
+            present = (tmp_path / "regions/b.json").exists()
+            summary = (tmp_path / "summary.csv").read_text()
             other.stdin.close()
             saving.result(60)
 
+    assert not present  # it waits for the other process
+    assert "b," not in summary
     assert "b,ok" in (tmp_path / "summary.csv").read_text()
 
 
@@ -330,6 +382,7 @@ def test_a_single_path_and_a_single_lesion_need_no_list(model, eye, tmp_path):
 UNKNOWN = """
 import sys
 from datetime import datetime
+from PIL import Image
 import foveate
 from foveate.errors import FoveateError
 from foveate.writers import DicomRequest
@@ -345,7 +398,11 @@ for call in (
     lambda: model.segment(eye, field="none"),
     lambda: model.segment(eye, field=(128, 128)),
     lambda: model.segment(eye, field=(128, 128, float("nan"))),
+    lambda: model.segment(eye, field=None),
     lambda: model.segment(eye, thresholds={"EX": "0.4"}),
+    lambda: model.segment(eye, thresholds=None),
+    lambda: foveate.from_array(Image.fromarray(eye.pixels), source="left eye"),
+    lambda: foveate.from_array(eye.pixels.tolist()),
     lambda: result.map("EX", format="jpg"),
     lambda: result.save(sys.argv[3], format="jpg"),
     lambda: model.predict([sys.argv[2]], sys.argv[3], format="jpg"),
@@ -376,7 +433,12 @@ def test_a_word_that_is_no_choice_is_refused_and_no_other_is_taken_for_it(folder
         "SettingError field 'none' is unknown; choose one of auto, full",
         "SettingError field is (128, 128); give 'auto', 'full' or (row, column, radius)",
         "SettingError field is nan; give a finite number",
+        "SettingError field is None; give 'auto', 'full' or (row, column, radius)",
         "SettingError threshold EX is '0.4'; give a finite number",
+        "SettingError thresholds is None; give a mapping such as {'EX': 0.4}",
+        "PhotographError left eye: the pixels are of type Image; "
+        "give a NumPy array, as by numpy.asarray(image)",
+        "PhotographError array: the pixels are of type list; give a NumPy array, as by numpy.asarray(image)",
         *["SettingError format 'jpg' is unknown; choose one of png, png16, tiff, npz"] * 3,
         "SettingError DICOM object 'SEG' is unknown; choose one of seg, sr, prob",
         "SettingError the secret must be bytes, at least 16; make one with foveate dicom key FILE",
@@ -416,14 +478,23 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(result, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_address_is_no_folder_for_results(model, result, eye, tmp_path, monkeypatch):
+@pytest.mark.parametrize("out", ["s3://bucket/out", Path("s3://bucket/out"), "file:///tmp/out"])
+def test_an_address_is_no_folder_for_results(model, result, tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
 
-    for write in (result.save, lambda out: model.predict(eye, out)):
-        with pytest.raises(OutputError, match=r"^s3://bucket/out: is no folder of this machine; give a path"):
-            write("s3://bucket/out")
+    for write in (result.save, lambda out: model.predict("eye.png", out)):
+        with pytest.raises(OutputError, match=rf"^{out}: is no folder of this machine; give a path"):
+            write(out)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_a_colon_is_no_address(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    result.save("visit 1:2/left")
+
+    assert (tmp_path / "visit 1:2/left/regions/eye.json").is_file()
 
 
 def test_an_array_of_pixels_is_a_photograph(model, tmp_path):
@@ -534,3 +605,12 @@ def test_a_notebook_gets_no_markup_from_a_file_name(model, tmp_path):
 
 def test_a_result_is_named_in_one_line(result):
     assert repr(result) == f"<foveate.Result of {result.segmentation.photograph.source}: EX, MA>"
+
+
+def test_values_that_hold_pixels_are_compared_as_objects(result, eye):
+    photograph, same = foveate.read(eye), foveate.read(eye)
+
+    assert (photograph == same) is False
+    assert {photograph, same, photograph} == {same, photograph}
+    segmentation = result.segmentation
+    assert len({result, segmentation, segmentation.tiling, segmentation.probabilities}) == 4

@@ -209,12 +209,13 @@ def test_each_bad_file_gives_one_line_that_names_it_and_the_others_are_written(j
     assert (job.out / "maps/whole_EX.png").is_file()
 
 
-def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job):
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc")])
+def test_a_photograph_that_does_not_fit_the_memory_fails_alone(job, error):
     class Greedy(Red):
         def run_global(self, view):
             if not self.views:
                 self.views.append(view)
-                raise MemoryError
+                raise error
             return super().run_global(view)
 
     report = run(replace(job, engine=Greedy()))
@@ -667,10 +668,28 @@ def test_a_folder_with_foreign_masks_is_never_resumed(job):
     (job.out / "masks").mkdir(parents=True)
     (job.out / "masks" / "a_EX.png").write_bytes(b"drawn by hand")
 
-    with pytest.raises(OutputError, match=r"contains masks but no run\.json"):
-        run(replace(job, resume=True))
+    for resume in (False, True):
+        with pytest.raises(
+            OutputError, match=r"already contains masks but no run\.json.* choose another --out"
+        ):
+            run(replace(job, resume=resume))
 
     assert tree(job.out) == {"masks/a_EX.png": b"drawn by hand"}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_run_of_another_program_is_never_resumed(job, resume):
+    job.out.mkdir()
+    (job.out / "run.json").write_text('{"my": "pipeline"}')
+    (job.out / "summary.csv").write_text("my,table")
+    before = tree(job.out, without=())
+
+    with pytest.raises(
+        OutputError, match=r"already contains run\.json of another program; choose another --out"
+    ):
+        run(replace(job, resume=resume))
+
+    assert tree(job.out, without=()) == before
 
 
 def test_results_of_photographs_that_are_not_given_are_not_mixed_in(finished, folder):

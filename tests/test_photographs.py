@@ -794,6 +794,21 @@ def test_links_are_followed_and_loops_end(clinic):
     assert named(["clinic"]) == ["ann/left", "ann/right", "ann/2024/left", "bob/left", "linked/eye"]
 
 
+def test_two_links_to_one_file_are_two_photographs(clinic):
+    store = clinic.parent / "store.jpg"
+    store.touch()
+    for name in ("ann/eye.jpg", "bob/eye.jpg"):
+        (clinic / name).symlink_to(store)
+    (clinic / "bob" / "again").symlink_to(clinic / "ann", target_is_directory=True)
+
+    assert [name for name in named(["clinic", "clinic/bob/eye.jpg"]) if "eye" in name] == [
+        "ann/eye",
+        "bob/eye",
+    ]
+    assert named(["clinic/ann/eye.jpg", "clinic/bob/eye.jpg"]) == ["ann/eye", "bob/eye"]
+    assert named(["clinic/ann/eye.jpg", "clinic/bob/again/eye.jpg"]) == ["eye"]
+
+
 def test_a_link_to_nowhere_is_not_passed_over(clinic):
     (clinic / "bob" / "lost.jpg").symlink_to("gone.jpg")
 

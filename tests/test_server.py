@@ -838,3 +838,16 @@ def test_a_disk_that_is_full_at_the_last_file_is_named_and_nothing_half_done_app
     assert refused.value.code == "no_space"
     assert not place.segmentation_file.exists()
     assert not place.results.exists()
+
+
+def test_a_photograph_that_does_not_fit_the_memory_is_refused(model, tmp_path, monkeypatch):
+    PhotographDir(folder=tmp_path).upload.write_bytes(picture())
+    tasks.receive(ReceiveTask(folder=tmp_path, pixels=10**8))
+    task = PredictTask(folder=tmp_path, key="eye", field="auto", region=None, pixels=10**8)
+
+    def fail(*arguments, **named):
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr(tasks, "segment", fail)
+    with pytest.raises(ServiceError, match="there is not enough memory for it; scale it down"):
+        tasks.predict(task, foveate.load(model, engine="onnx", threads=1), lambda share: None)

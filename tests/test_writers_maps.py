@@ -4,6 +4,7 @@ import io
 import zipfile
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,3 +158,14 @@ def test_a_mask_that_is_no_contiguous_array_is_encoded_as_it_is():
     picture = Image.open(io.BytesIO(maps.encode_mask(mask[::2, ::-1])))
 
     np.testing.assert_array_equal(np.asarray(picture) == 255, mask[::2, ::-1])
+
+
+def test_a_picture_that_does_not_fit_the_memory_is_not_blamed(monkeypatch):
+    def fail(*arguments):
+        raise cv2.error(
+            "OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"
+        )
+
+    monkeypatch.setattr(cv2, "imencode", fail)
+    with pytest.raises(MemoryError, match="Insufficient memory"):
+        maps.encode_picture(np.zeros((4, 4, 3), np.uint8), ".jpg", [])

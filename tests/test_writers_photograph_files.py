@@ -285,6 +285,24 @@ def test_the_existing_rows_are_those_of_all_other_photographs(tmp_path):
     assert writers.existing_rows(tmp_path / "nothing", predict_request("new"), DIGEST) == ()
 
 
+def test_an_existing_result_is_read_again_only_if_its_file_has_changed(tmp_path, monkeypatch):
+    first, second = (writers.write(tmp_path, photograph_result(key)) for key in ("a", "b"))
+    assert writers.existing_rows(tmp_path, predict_request("c"), DIGEST) == (first, second)
+    parse, parsed = photograph_files._parse_json, []
+    monkeypatch.setattr(
+        photograph_files, "_parse_json", lambda text, key: parsed.append(key) or parse(text, key)
+    )
+
+    assert writers.existing_rows(tmp_path, predict_request("c"), DIGEST) == (first, second)
+    assert parsed == []
+
+    path = tmp_path / "regions" / "b.json"
+    atomic_files.write_file(path, path.read_bytes().replace(DIGEST.encode(), b"ef" * 32))
+    changed = replace(second, digest="ef" * 32)
+    assert writers.existing_rows(tmp_path, predict_request("c"), DIGEST) == (first, changed)
+    assert parsed == ["b"]
+
+
 def test_results_that_do_not_belong_into_one_table_are_refused(tmp_path):
     writers.write(tmp_path, photograph_result("a"))
 

@@ -1,4 +1,4 @@
-"""The errors that Foveate raises on purpose.
+"""The errors that Foveate raises on purpose, and how to tell that memory ran out.
 
 Knows:   what can go wrong, as one tree.
 Ignores: where it goes wrong, and how it is shown.
@@ -22,6 +22,14 @@ FoveateError
 ├── ServerError            a Foveate server refuses a request, or cannot be reached
 └── ClusterError           a cluster or a bucket cannot be reached, or its workers are unsuitable
 """
+
+import errno
+import re
+
+_OUT_OF_MEMORY = re.compile(
+    "bad_alloc|allocate memory|insufficient memory|not enough memory|out of memory", re.IGNORECASE
+)
+"""What libraries say when memory ran out: C++, ONNX Runtime, OpenCV, PyTorch on the CPU, CUDA."""
 
 
 class FoveateError(Exception):
@@ -100,3 +108,15 @@ class ServerError(FoveateError):
 
 class ClusterError(FoveateError):
     """A cluster or a bucket cannot be reached, or its workers do not meet the requirements."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory ran out, on the machine or its GPU.
+
+    Engines and OpenCV raise errors of their own instead of MemoryError; they are told by their words.
+    """
+    if isinstance(error, FoveateError):  # it may quote anything
+        return False
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None

@@ -56,7 +56,7 @@ class DicomOrigin:
     """The object without its pixels, as the bytes of a DICOM file: patient, study, camera."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Photograph:
     """One colour photograph of the fundus of an eye, upright (EXIF orientation applied)."""
 

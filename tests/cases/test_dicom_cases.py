@@ -639,3 +639,19 @@ def test_the_server_shows_an_objects_pixel_spacing_everywhere_and_keeps_it(tmp_p
         require_spacing(0.006)
         client.patch(url, json={"spacing_mm": None, "thresholds": None})
         require_spacing(None)
+
+
+def test_a_photograph_that_does_not_fit_the_memory_is_set_aside_with_that_reason(
+    model, tmp_path, monkeypatch
+):
+    def fail(*arguments):
+        raise RuntimeError("std::bad_alloc")
+
+    monkeypatch.setattr(watch, "segment", fail)
+    task = watch.WatchTask(archive=DamagedArchive(), model=model, out=tmp_path, objects=OBJECTS)
+
+    assert watch.process_new(task) == 0
+
+    assert json.loads((tmp_path / watch.SET_ASIDE).read_text())["1.2.3"].startswith(
+        "not enough memory to process"
+    )

@@ -69,7 +69,7 @@ class BucketStore:
                 continue  # consoles store a folder as an object 'name/'; hidden files are left out
             if not f"{BUCKET_SCHEME}{self._bucket}/{key}".startswith(tuple(excluded)):
                 stamp = f"{entry['Size']}-{entry['ETag'].strip(chr(34))}"
-                yield StoredFile(path=path, size=entry["Size"], stamp=stamp, real=path)
+                yield StoredFile(path=path, size=entry["Size"], stamp=stamp)
 
     def _result_folders(self, prefix: str) -> list[str]:
         """Return the addresses, with '/' at the end, of the folders in which Foveate wrote results.

@@ -212,7 +212,7 @@ class Inventory:
         return int(count), int(size)
 
     def _fill(self, files: Iterable[StoredFile]) -> None:
-        """Insert the photographs, sorted; if several paths lead to one file, the first is used."""
+        """Insert the photographs, sorted."""
         self._add_function("name_of", lambda path: shorten(_without_suffix(path)))
         self._add_function("long_name_of", shorten)
         self._add_function("name_key_of", lambda name: unicodedata.normalize("NFC", name).casefold())
@@ -220,24 +220,18 @@ class Inventory:
         self._database.create_function("in_share_of", 1, lambda path: self._share.contains(_to_text(path)))
         self._database.execute("BEGIN")
         self._database.execute(
-            "CREATE TEMP TABLE listed "
-            "(sort_key BLOB, path BLOB, real BLOB, size INTEGER, stamp TEXT, is_photograph)"
+            "CREATE TEMP TABLE listed (sort_key BLOB, path BLOB, size INTEGER, stamp TEXT, is_photograph)"
         )
-        self._database.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?)", map(_listed_row, files))
-        self._database.execute(
-            "CREATE TEMP TABLE files AS "
-            "SELECT min(sort_key) AS sort_key, path, size, stamp, is_photograph FROM listed GROUP BY real"
-        )
+        self._database.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?)", map(_listed_row, files))
         self._database.execute(
             "INSERT INTO photographs (sort_key, path, size, stamp, name, name_key, in_share) "
             "SELECT sort_key, path, size, stamp, name_of(path), name_key_of(name_of(path)), "
-            "in_share_of(path) FROM files WHERE is_photograph ORDER BY sort_key"
+            "in_share_of(path) FROM listed WHERE is_photograph ORDER BY sort_key"
         )
         (self.skipped,) = self._database.execute(
-            "SELECT count(*) FROM files WHERE NOT is_photograph"
+            "SELECT count(*) FROM listed WHERE NOT is_photograph"
         ).fetchone()
-        for table in ("listed", "files"):
-            self._database.execute(f"DROP TABLE {table}")
+        self._database.execute("DROP TABLE listed")
         self._database.execute("CREATE INDEX by_name_key ON photographs (name_key)")
 
     def _make_names_unique(self) -> None:
@@ -293,13 +287,12 @@ REPEATED_NAMES = "SELECT name_key FROM photographs GROUP BY name_key HAVING coun
 """Query for the names that some file systems would treat as the same."""
 
 
-def _listed_row(file: StoredFile) -> tuple[bytes, bytes, bytes, int, str, bool]:
+def _listed_row(file: StoredFile) -> tuple[bytes, bytes, int, str, bool]:
     """Return a file as a row of the table `listed`."""
     is_photograph = file.is_unlisted_folder or PurePosixPath(file.path).suffix.lower() in SUFFIXES
     return (
         _sort_key(file.path),
         _to_bytes(file.path),
-        _to_bytes(file.real),
         file.size,
         file.stamp,
         is_photograph,

@@ -19,7 +19,7 @@ from foveate.errors import OutputError, PhotographError, SettingError
 from foveate.inference import batch
 from foveate.inference.settings import DEFAULTS, Settings
 from foveate.models import Package
-from foveate.photographs import SUFFIXES
+from foveate.photographs import RESULT_MARK_BYTES, SUFFIXES, is_result_mark
 from foveate.wording import quantity
 from foveate.writers import MapFormat, result_paths
 
@@ -152,15 +152,21 @@ def require_free_target(job: ClusterJob, target: FileStore) -> None:
         ClusterError: it cannot be reached.
     """
     results = [name for name in (ledger.REQUEST_FILE, *batch.RESULTS) if _contains(target, name)]
+    marks = [name for name in (ledger.REQUEST_FILE, "run.json") if name in results]
+    for name in marks:
+        if not is_result_mark(name, (target.read(name) or b"")[:RESULT_MARK_BYTES]):
+            raise OutputError(
+                f"{target.display_path()}: already contains {name} of another program; choose another --out"
+            )
+    if results and not marks:
+        raise OutputError(
+            f"{target.display_path()}: already contains {results[0]} but neither run.json nor a manifest, so "
+            "there is no run to --resume; choose another --out"
+        )
     if results and not job.resume:
         raise OutputError(
             f"{target.display_path()}: already contains {results[0]}; continue that run with --resume, or "
             "choose another --out"
-        )
-    if results and not {ledger.REQUEST_FILE, "run.json"} & set(results):
-        raise OutputError(
-            f"{target.display_path()}: contains {results[0]} but neither run.json nor a manifest, so there "
-            "is no run to --resume; choose another --out"
         )
     if job.share.of == 1:
         remove_partial_files(target)

@@ -34,8 +34,6 @@ class StoredFile:
     """Bytes."""
     stamp: str
     """A text that changes when the file may have changed; '' if nothing is known."""
-    real: str
-    """Path of the file itself: two paths that lead to one file through links have the same."""
     is_unlisted_folder: bool = False
     """Whether this is a folder that cannot be listed, so that it is recorded as failed under its name."""
 
@@ -57,6 +55,8 @@ class FileStore(Protocol):
         self, below: str = "", exclude: str | None = None, *, without_results: bool = False
     ) -> Iterator[StoredFile]:
         """Yield all files, or those below a path, without hidden ones; no folder is listed twice.
+
+        Two links to one file are two files, as two copies would be.
 
         Args:
             below: a path with '/', '' for all.
@@ -184,10 +184,10 @@ class FolderStore:
                     if _is_folder(entry):
                         subfolders.append(path)
                     else:
-                        yield _stored_file(entry, path, real)
+                        yield _stored_file(entry, path)
         except OSError as error:
             if len(entered) > 1:  # such as `lost+found`: the other folders are still processed
-                yield StoredFile(path=below, size=0, stamp="", real=real, is_unlisted_folder=True)
+                yield StoredFile(path=below, size=0, stamp="", is_unlisted_folder=True)
                 return
             raise PhotographError(
                 f"{self.display_path(below)}: the folder cannot be listed ({error.strerror}); "
@@ -205,13 +205,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _stored_file(entry: os.DirEntry[str], path: str, folder: str) -> StoredFile:
-    """Return a file of a folder whose real path is known; a broken link has size 0."""
-    real = real_path(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"
+def _stored_file(entry: os.DirEntry[str], path: str) -> StoredFile:
+    """Return a file of a folder; a broken link has size 0."""
     try:
         status = entry.stat()
     except OSError:  # reading the file will raise an error that names the problem
-        return StoredFile(path=path, size=0, stamp="", real=real)
-    return StoredFile(
-        path=path, size=status.st_size, stamp=f"{status.st_size}-{status.st_mtime_ns}", real=real
-    )
+        return StoredFile(path=path, size=0, stamp="")
+    return StoredFile(path=path, size=status.st_size, stamp=f"{status.st_size}-{status.st_mtime_ns}")

@@ -168,7 +168,7 @@ class ShardWorker:
             fatal_error = str(error) if isinstance(error, ClusterError) else ""
             return self._failure(item, str(error), type(error).__name__, fatal_error)
         except Exception as error:  # a bug in one photograph must not end the run
-            text = f"{self._source.display_path(item.path)}: {batch.describe_bug(error)}"
+            text = f"{self._source.display_path(item.path)}: {batch.describe_unexpected(error)}"
             return self._failure(item, text, type(error).__name__, "")
 
     def _predict(

@@ -141,9 +141,7 @@ def process_new(
 
 def _text_of(error: Exception) -> str:
     """Return one line about an error for which a photograph is set aside."""
-    if isinstance(error, FoveateError):
-        return str(error)
-    return "not enough memory" if isinstance(error, MemoryError) else batch.describe_bug(error)
+    return str(error) if isinstance(error, FoveateError) else batch.describe_unexpected(error)
 
 
 def _unprocessed(

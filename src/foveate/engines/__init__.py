@@ -20,7 +20,7 @@ from foveate.geometry.feature_sampling import FeatureSampling
 telemetry.disable_onnxruntime()  # before `foveate.engines.onnx` imports it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class GlobalOutput:
     """GlobalNet's output for one global view."""
 
@@ -30,7 +30,7 @@ class GlobalOutput:
     """Its decoder's features: f_g in the paper. Their order in memory is the engine's own."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WindowBatch:
     """The inputs of LocalNet and the fusion for some windows of one size."""
 

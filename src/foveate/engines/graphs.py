@@ -25,6 +25,7 @@ class Graph(Protocol):
 
         Raises:
             PackageError: the graph cannot run on these inputs.
+            MemoryError: there is not enough memory.
         """
         ...
 
@@ -51,6 +52,7 @@ class GraphEngine:
 
         Raises:
             PackageError: the graph cannot run on it.
+            MemoryError: there is not enough memory.
         """
         probabilities, features = self.global_graph.run({"view": view})
         return GlobalOutput(probabilities=probabilities[0], features=features[0])
@@ -60,6 +62,7 @@ class GraphEngine:
 
         Raises:
             PackageError: the graph cannot run on them.
+            MemoryError: there is not enough memory.
         """
         self.global_graph.release_memory()
         feed = {

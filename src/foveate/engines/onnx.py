@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError
+from foveate.errors import PackageError, is_out_of_memory
 from foveate.models import Package
 from foveate.paths import display_path
 
@@ -111,10 +111,13 @@ class _Graph:
 
         Raises:
             PackageError: ONNX Runtime refuses the inputs.
+            MemoryError: there is not enough memory.
         """
         try:
             outputs: list[np.ndarray] = self.session.run(self.outputs, dict(feed), self.options)
         except ERRORS as error:
+            if is_out_of_memory(error):
+                raise MemoryError(str(error)) from None
             raise _graph_error(self.path, error) from None
         return outputs
 
@@ -132,7 +135,7 @@ def _open(folder: Path, spec: _GraphSpec, threads: int) -> _Graph:
     path = folder / spec.file
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except ERRORS as error:
+    except (*ERRORS, MemoryError) as error:
         raise _graph_error(path, error) from None
     for side, expected, nodes in (
         ("inputs", spec.inputs, session.get_inputs()),
@@ -152,6 +155,8 @@ def _open(folder: Path, spec: _GraphSpec, threads: int) -> _Graph:
 
 def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph ONNX Runtime refuses and why."""
+    if is_out_of_memory(error):
+        return PackageError(f"{display_path(path)}: not enough memory to open it; free some memory")
     reason = " ".join(str(error).split())
     return PackageError(
         f"{display_path(path)}: ONNX Runtime {onnxruntime.__version__} cannot run it ({reason[:300]}); "

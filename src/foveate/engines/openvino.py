@@ -19,7 +19,7 @@ from foveate.choices import Precision
 from foveate.engines import decoder_rewriting, telemetry
 from foveate.engines.graphs import GraphEngine
 from foveate.engines.threads import thread_count
-from foveate.errors import PackageError, SettingError
+from foveate.errors import PackageError, SettingError, is_out_of_memory
 from foveate.models import Package
 from foveate.paths import display_path
 
@@ -175,7 +175,7 @@ class _Graph:
             if channels_last:
                 model = _with_channels_last(model)
             compiled = core.compile_model(model, "CPU", dict(options))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise _graph_error(path, error) from None
         return cls(path=path, compiled=compiled, channels_last=channels_last)
 
@@ -184,12 +184,15 @@ class _Graph:
 
         Raises:
             PackageError: OpenVINO refuses the inputs.
+            MemoryError: there is not enough memory.
         """
         try:
             with self.lock:
                 self.request = self.request or self.compiled.create_infer_request()
                 outputs = list(self.request.infer(dict(feed), share_inputs=True).values())
         except (RuntimeError, TypeError, KeyError) as error:
+            if is_out_of_memory(error):
+                raise MemoryError(str(error)) from None
             raise _graph_error(self.path, error) from None
         return [np.moveaxis(output, -1, 1) for output in outputs] if self.channels_last else outputs
 
@@ -218,6 +221,8 @@ def _with_channels_last(model: "openvino.Model") -> "openvino.Model":
 
 def _graph_error(path: Path, error: Exception) -> PackageError:
     """Return an error that says in one line which graph OpenVINO refuses and why."""
+    if is_out_of_memory(error):
+        return PackageError(f"{display_path(path)}: not enough memory to open it; free some memory")
     reason = " ".join(str(error).split())
     return PackageError(
         f"{display_path(path)}: OpenVINO {version()} cannot run it ({reason[-300:]}); export it again"

@@ -46,7 +46,7 @@ def _starts(length: int, side: int, overlap: int) -> Int64[np.ndarray, " n"]:
     return np.round(np.linspace(0, length - side, count)).astype(np.int64)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Tiling:
     """Windows of one size on a canvas: those that cover the field, or a selection of windows."""
 

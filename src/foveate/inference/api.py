@@ -11,7 +11,9 @@ Shape letters: H W photograph, h rows of a figure.
 """
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -162,7 +164,7 @@ class Model:
         return [self.open_worker_engine(threads) for _ in range(workers)]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Result:
     """A model's result for one photograph; maps, masks and regions are computed when they are used."""
 
@@ -312,14 +314,21 @@ class Result:
             return writers.existing_rows(folder, request, segmentation.photograph.digest, frame)
 
         existing_rows()  # refuses a folder before anything is written to it
-        row = batch.save(segmentation, folder, name=result_name, format=format, objects=objects)
-        with atomic_files.exclusive(folder):  # others may have saved photographs meanwhile
-            try:
-                others = existing_rows()
-            except OutputError:  # with other settings: nothing is mixed
-                writers.clear(folder, request.key, self.lesions)
-                raise
-            rows = sorted((*others, row), key=lambda row: row.name)
+        with ExitStack() as lock:
+
+            def claim_name() -> None:  # others may have saved photographs while the files were made
+                lock.enter_context(atomic_files.exclusive(folder))
+                existing_rows()
+
+            row = batch.save(
+                segmentation,
+                folder,
+                name=result_name,
+                format=format,
+                objects=objects,
+                before_renaming=claim_name,
+            )
+            rows = sorted((*existing_rows(), row), key=lambda row: row.name)
             writers.write_summary(folder, rows, self.lesions, request.provenance)
         return row
 
@@ -386,7 +395,7 @@ def _local_folder(out: str | Path) -> Path:
     Raises:
         OutputError: it is an address, such as 's3://bucket/results', of which Path would make a local folder.
     """
-    if "://" in str(out):
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(out), re.IGNORECASE):  # a Path has one slash of two
         raise OutputError(
             f"{display_path(out)}: is no folder of this machine; give a path, or use predict --on local"
         )

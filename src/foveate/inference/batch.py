@@ -26,7 +26,7 @@ from typing import Literal, get_args
 from foveate import atomic_files, photographs, writers
 from foveate.concurrency import OrderedPool
 from foveate.engines import Engine
-from foveate.errors import FoveateError, OutputError, PhotographError
+from foveate.errors import FoveateError, OutputError, PhotographError, is_out_of_memory
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.settings import DEFAULTS, Settings, check_settings, lesion_decisions
 from foveate.models import Package
@@ -328,17 +328,20 @@ def save(
     name: str,
     format: MapFormat = "png",
     objects: DicomRequest | None = None,
+    before_renaming: Callable[[], None] = lambda: None,
 ) -> SummaryRow:
     """Write all files of one photograph, but not the summary and the page of the whole folder.
 
-    An earlier result of the same name stays until all new files are on the disk.
+    An earlier result of the same name stays until all new files are on the disk. `before_renaming` is called
+    then, as in `writers.write`.
 
     Raises:
         OutputError: a file cannot be written.
         PhotographError: a DICOM object cannot be made.
     """
     result = photograph_result(segmentation, name=name, format=format, objects=objects)
-    return writers.write(out, result, segmentation.package.contract.lesions)
+    lesions = segmentation.package.contract.lesions
+    return writers.write(out, result, lesions, before_renaming=before_renaming)
 
 
 def _list_photographs(job: BatchJob) -> PhotographFiles:
@@ -367,15 +370,19 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     present = [name for name in RESULTS if exists(job.out / name)]
     if not present:
         return
+    if "run.json" not in present:  # it is the first file that a run writes
+        raise OutputError(
+            f"{display_path(job.out)}: already contains {present[0]} but no run.json, so there is no run to "
+            "--resume; choose another --out"
+        )
+    if not photographs.is_result_file(job.out, "run.json"):
+        raise OutputError(
+            f"{display_path(job.out)}: already contains run.json of another program; choose another --out"
+        )
     if not job.resume:
         raise OutputError(
             f"{display_path(job.out)}: already contains {present[0]}; continue that run with --resume, or "
             "choose another --out"
-        )
-    if "run.json" not in present:  # it is the first file that a run writes
-        raise OutputError(
-            f"{display_path(job.out)}: contains {present[0]} but no run.json, so there is no run to "
-            "--resume; choose another --out"
         )
     foreign = sorted(_finished_names(job.out) - {file.name for file in files.photographs})
     renamed = _renamed_photograph(job, files, foreign)
@@ -570,18 +577,17 @@ def _error_line(file: PhotographFile, error: Exception) -> str:
     """Return one line that says which photograph failed, why, and what to do."""
     if isinstance(error, PhotographError):  # its message already names the file
         return str(error)
-    if isinstance(error, MemoryError):
-        return (
-            f"{display_path(file.path)}: not enough memory to process it; free some memory, or scale the "
-            "photograph down"
-        )
-    if isinstance(error, FoveateError):
-        return f"{display_path(file.path)}: {error}"
-    return f"{display_path(file.path)}: {describe_bug(error)}"
+    line = str(error) if isinstance(error, FoveateError) else describe_unexpected(error)
+    return f"{display_path(file.path)}: {line}"
 
 
-def describe_bug(error: Exception) -> str:
-    """Return one line about an error that only a bug raises: class, place in the code, message."""
+def describe_unexpected(error: Exception) -> str:
+    """Return one line about an error that is not a FoveateError: memory ran out, or there is a bug.
+
+    The line about a bug names the class, the place in the code and the message.
+    """
+    if is_out_of_memory(error):
+        return "not enough memory to process it; free some memory, or scale the photograph down"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = " ".join(str(error).split())
     place = f"{Path(frame.filename).name}:{frame.lineno}"

@@ -33,7 +33,7 @@ WINDOWS_PER_BATCH = 4
 one at a time."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Segmentation:
     """The maps of one photograph, and everything that they depend on."""
 

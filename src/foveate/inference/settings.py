@@ -30,10 +30,11 @@ def _plain_field(field: FieldChoice) -> FieldChoice:
     if isinstance(field, str):
         require_choice("field", field, ("auto", "full"))
         return field
-    if len(field) != 3:
-        raise SettingError(f"field is {field!r}; give 'auto', 'full' or (row, column, radius)")
-    row, column, radius = (_plain_number("field", number) for number in field)
-    return row, column, radius
+    try:
+        row, column, radius = field
+    except (TypeError, ValueError):
+        raise SettingError(f"field is {field!r}; give 'auto', 'full' or (row, column, radius)") from None
+    return _plain_number("field", row), _plain_number("field", column), _plain_number("field", radius)
 
 
 def _plain_number(name: str, value: float) -> float:
@@ -81,6 +82,8 @@ class Settings:
             codes = (self.lesions,) if isinstance(self.lesions, str) else tuple(self.lesions)
             object.__setattr__(self, "lesions", codes)
         object.__setattr__(self, "field", _plain_field(self.field))
+        if not isinstance(self.thresholds, Mapping):
+            raise SettingError(f"thresholds is {self.thresholds!r}; give a mapping such as {{'EX': 0.4}}")
         thresholds = {code: _plain_number(f"threshold {code}", p) for code, p in self.thresholds.items()}
         object.__setattr__(self, "thresholds", thresholds)
 

@@ -55,6 +55,7 @@ from foveate.photographs._listing import (
     PhotographFiles,
     holds_results,
     is_hidden,
+    is_result_file,
     is_result_mark,
     list_files,
     without_suffix,
@@ -77,6 +78,7 @@ __all__ = [
     "from_array",
     "holds_results",
     "is_hidden",
+    "is_result_file",
     "is_result_mark",
     "list_files",
     "read",
@@ -147,6 +149,11 @@ def from_array(
     Raises:
         PhotographError: wrong shape or type, a side below 256 px, no colour, or a spacing of 0 or less.
     """
+    if not isinstance(pixels, np.ndarray):
+        raise PhotographError(
+            f"{display_path(source)}: the pixels are of type {type(pixels).__name__}; give a NumPy array, as "
+            "by numpy.asarray(image)"
+        )
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise PhotographError(
             f"{display_path(source)}: the pixels are {pixels.dtype} of shape {pixels.shape}; give uint8 of "

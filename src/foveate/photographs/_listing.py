@@ -80,6 +80,11 @@ class _Candidate:
     """As in `PhotographFile`."""
 
     @property
+    def location(self) -> str:
+        """Path without links of folders: a file that is reached twice has the same, two links do not."""
+        return f"{real_path(self.path.parent)}/{self.path.name}"
+
+    @property
     def is_photograph(self) -> bool:
         """Whether the file is treated as a photograph."""
         return self.is_named or self.path.suffix.lower() in SUFFIXES
@@ -91,7 +96,8 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     A file stands for itself, whatever its suffix. A folder stands for all photographs below it, and so does a
     folder that a glob matches; hidden files and folders are left out, links are followed, and no folder is
     visited twice. Folders in which Foveate wrote results are left out and counted. A glob may contain `*`,
-    `?`, `[...]` and `**`. A file that is reached twice is listed once.
+    `?`, `[...]` and `**`. A file that is reached twice is listed once; two links to one file are two
+    photographs, as two copies would be.
 
     A name is a path without suffix, below the given folder or the fixed part of a glob. A file that is given
     itself has its own name. Where two names would be equal, files of one folder keep their suffixes, and
@@ -113,8 +119,10 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     for path in paths:
         candidates: dict[str, _Candidate] = {}
         for candidate in walk.candidates(path):
-            candidates.setdefault(real_path(candidate.path), candidate)
-        photographs = {real: candidate for real, candidate in candidates.items() if candidate.is_photograph}
+            candidates.setdefault(candidate.location, candidate)
+        photographs = {
+            location: candidate for location, candidate in candidates.items() if candidate.is_photograph
+        }
         if not photographs:
             folders = quantity(len(walk.results), "folder with results", "folders with results")
             results = f" and {folders} of Foveate" if walk.results else ""
@@ -123,8 +131,8 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
                 f"{quantity(len(candidates), 'other file')}{results}; photographs end in "
                 f"{', '.join(sorted(SUFFIXES))}"
             )
-        for real, candidate in photographs.items():
-            selected.setdefault(real, candidate)
+        for location, candidate in photographs.items():
+            selected.setdefault(location, candidate)
         skipped |= candidates.keys() - photographs.keys()
     files = tuple(file for candidate in selected.values() for file in _expand_frames(candidate))
     return PhotographFiles(
@@ -262,16 +270,18 @@ def is_hidden(name: str) -> bool:
 
 def holds_results(folder: Path) -> bool:
     """Return whether Foveate wrote results into a folder: its pictures must not be processed."""
-    for name in RESULT_MARKS:
-        try:
-            if not is_file(folder / name):  # a pipe would be waited for
-                continue
-            with (folder / name).open("rb") as file:
-                if is_result_mark(name, file.read(RESULT_MARK_BYTES)):
-                    return True
-        except OSError:
-            continue
-    return False
+    return any(is_result_file(folder, name) for name in RESULT_MARKS)
+
+
+def is_result_file(folder: Path, name: str) -> bool:
+    """Return whether a folder holds one of the `RESULT_MARKS`, written by Foveate."""
+    try:
+        if not is_file(folder / name):  # a pipe would be waited for
+            return False
+        with (folder / name).open("rb") as file:
+            return is_result_mark(name, file.read(RESULT_MARK_BYTES))
+    except OSError:
+        return False
 
 
 def is_result_mark(name: str, head: bytes) -> bool:

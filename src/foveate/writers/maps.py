@@ -21,7 +21,7 @@ from jaxtyping import Bool, UInt8, UInt16
 from zlib_ng import zlib_ng
 
 from foveate.choices import MapFormat, require_choice
-from foveate.errors import OutputError, SettingError
+from foveate.errors import OutputError, SettingError, is_out_of_memory
 from foveate.geometry import stitching
 from foveate.types import LevelMap, Probabilities
 
@@ -171,10 +171,13 @@ def encode_picture(
 
     Raises:
         OutputError: the format cannot hold it, such as a JPEG with a side of more than 65535 px.
+        MemoryError: there is not enough memory.
     """
     try:
         encoded, content = cv2.imencode(suffix, pixels, options)
-    except cv2.error:
+    except cv2.error as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         encoded = False
     if not encoded:
         raise OutputError(

@@ -39,9 +39,23 @@ WRITER_THREADS = 2
 """Number of lesions, pictures and bands of the overlay that are processed at a time, mostly outside Python's
 global lock. More would need more memory."""
 
+EXISTING_RESULTS = 16_384
+"""Number of results whose rows are remembered, some 5 kB each, so that results which are saved one by one do
+not cause all earlier ones to be read again each time. Our choice."""
 
 _AddFile = Callable[[str, bytes], None]
 """Writes a file that belongs to the result, given its path relative to the output folder, with '/'."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ExistingResult:
+    """What the table of a folder needs to know of a result there."""
+
+    row: SummaryRow
+    origin: tables.Document
+    """As returned by `_origin`."""
+    frame: int | None
+    """Number of the photograph, from 1, in a DICOM object with several frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,9 +97,8 @@ def reusable_row(out: Path, request: PredictRequest, digest: str) -> SummaryRow 
         request: the current request.
         digest: current SHA-256 of the photograph.
     """
-    content = _read_json(out, request.key)
-    row = None if content is None else _matching_row(content, request, digest)
-    return row if row is not None and _is_complete(out, request, row) else None
+    stored = _read_json(out, request.key)
+    return None if stored is None else _complete_row(out, *stored, request, digest)
 
 
 def stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
@@ -97,20 +110,18 @@ def stored_row(out: Path, request: PredictRequest) -> SummaryRow | None:
         out: the output folder.
         request: the current request.
     """
-    content = _read_json(out, request.key)
-    return None if content is None else reusable_row(out, request, content["photograph"]["sha256"])
+    stored = _read_json(out, request.key)
+    return None if stored is None else _complete_row(out, *stored, request, stored[1].digest)
 
 
 def stored_digest(out: Path, key: str) -> str | None:
     """Return the SHA-256 of the photograph that an existing result belongs to; None if there is no result."""
-    content = _read_json(out, key)
-    return None if content is None else tables.row_of(content, key).digest
+    return _digest_of(_read_json(out, key))
 
 
 def digest_from_json(text: bytes, key: str) -> str | None:
     """Return the same from a result's regions' JSON; None if it is not ours."""
-    content = _parse_json(text, key)
-    return None if content is None else tables.row_of(content, key).digest
+    return _digest_of(_parse_json(text, key))
 
 
 def differences(
@@ -128,9 +139,10 @@ def differences(
         Such as 'engine openvino float32 instead of onnx float32'; none if there is no result, or if
         `reusable_row` returns it.
     """
-    content = _read_json(out, request.key)
-    if content is None:
+    stored = _read_json(out, request.key)
+    if stored is None:
         return ()
+    content, row = stored
     present, earlier = _origin(request), _stored_origin(content)
     if present != earlier:
         return tuple(
@@ -138,7 +150,6 @@ def differences(
             for name in {**present, **earlier}
             if present.get(name) != earlier.get(name)
         )
-    row = tables.row_of(content, request.key)
     if photograph_digest() not in (None, row.digest):
         return ("changed content of the photograph",)
     return () if _is_complete(out, request, row) else ("missing result files",)
@@ -155,8 +166,8 @@ def reusable_row_from_json(text: bytes, request: PredictRequest, digest: str) ->
         request: the current request.
         digest: current SHA-256 of the photograph.
     """
-    content = _parse_json(text, request.key)
-    return None if content is None else _matching_row(content, request, digest)
+    stored = _parse_json(text, request.key)
+    return None if stored is None else _matching_row(*stored, request, digest)
 
 
 def existing_rows(
@@ -174,27 +185,33 @@ def existing_rows(
         OutputError: the folder holds results of another model, version or settings, or of another photograph
             under the same key. Such results do not belong in the same table.
     """
-    folder, rows = out / "regions", []
+    folder, origin, rows = out / "regions", _origin(request), []
     for path in sorted(folder.rglob("*.json")):
         key = path.relative_to(folder).with_suffix("").as_posix()
-        content = _read_json(out, key)
-        if content is None:
+        existing = _existing_result(out, key)
+        if existing is None:
             continue
         if key != request.key:
-            if not _has_same_origin(content, request):
+            if existing.origin != origin:
                 raise OutputError(
                     f"{display_path(path)}: was made by another model or with other settings; "
                     "choose another folder"
                 )
-            rows.append(tables.row_of(content, key))
-        elif (content["photograph"]["sha256"], content["photograph"].get("frame")) != (digest, frame):
+            rows.append(existing.row)
+        elif (existing.row.digest, existing.frame) != (digest, frame):
             raise OutputError(
                 f"{display_path(path)}: belongs to another photograph; choose another name or folder"
             )
     return tuple(rows)
 
 
-def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> SummaryRow:
+def write(
+    out: Path,
+    result: PhotographResult,
+    codes: Sequence[str] = (),
+    *,
+    before_renaming: Callable[[], None] = lambda: None,
+) -> SummaryRow:
     """Write all files of one photograph and return its row of the summary.
 
     They replace the files that an earlier run wrote under the same key after all of them are on the disk: if
@@ -204,6 +221,8 @@ def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> Sum
         out: the output folder.
         result: the photograph with its maps.
         codes: further lesions whose files an earlier run may have left.
+        before_renaming: called when all new files are on the disk, before any earlier one is removed. If it
+            raises an exception, nothing is replaced or removed.
 
     Raises:
         OutputError: a file cannot be written.
@@ -212,8 +231,16 @@ def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> Sum
     key = result.request.key
     json_file = result_paths.regions_file(key, ".json")
     clear_earlier = functools.partial(clear, out, key, {*result.lesions, *codes})
+    is_renaming = False
+
+    def begin_renaming() -> None:
+        nonlocal is_renaming
+        before_renaming()
+        is_renaming = True
+        clear_earlier()
+
     try:
-        with atomic_files.replace_files(out, clear_earlier) as write_file:
+        with atomic_files.replace_files(out, begin_renaming) as write_file:
 
             def add_file(relative: str, content: bytes) -> None:
                 result_paths.resolve(out, relative)  # refuses a path that leads out of the folder
@@ -224,7 +251,7 @@ def write(out: Path, result: PhotographResult, codes: Sequence[str] = ()) -> Sum
                 content = _write_contents(add_file, result, pool)
             add_file(json_file, tables.to_json(content))
     except BaseException:
-        if not is_file(out / json_file):  # there is no earlier result, or it has been cleared
+        if is_renaming and not is_file(out / json_file):
             with suppress(OutputError):  # the first error is the one to report
                 clear_earlier()
         raise
@@ -273,10 +300,11 @@ def clear(out: Path, key: str, codes: Collection[str] = ()) -> None:
     Raises:
         OutputError: a file cannot be removed.
     """
-    content = _read_json(out, key) or {}
+    stored = _read_json(out, key)
     atomic_files.remove(result_paths.resolve(out, result_paths.regions_file(key, ".json")))
     # the JSON may hold any text: use only codes that lead to files in our folders
-    all_codes = {*codes, *(code for code in content.get("lesions", {}) if code.isalnum())}
+    stored_codes: Collection[str] = () if stored is None else stored[1].loads
+    all_codes = {*codes, *(code for code in stored_codes if code.isalnum())}
     for suffix in sorted(set(maps.SUFFIX.values())):
         for path in result_paths.photograph_files(key, sorted(all_codes), suffix, OBJECT_KINDS):
             atomic_files.remove(result_paths.resolve(out, path))
@@ -375,13 +403,54 @@ def _is_complete(out: Path, request: PredictRequest, row: SummaryRow) -> bool:
     return all(is_file(result_paths.resolve(out, path)) for path in expected)
 
 
-def _matching_row(content: tables.Document, request: PredictRequest, digest: str) -> SummaryRow | None:
-    row = tables.row_of(content, request.key) if _has_same_origin(content, request) else None
-    return row if row is not None and (row.name, row.digest) == (request.name, digest) else None
+def _complete_row(
+    out: Path, content: tables.Document, row: SummaryRow, request: PredictRequest, digest: str
+) -> SummaryRow | None:
+    matching = _matching_row(content, row, request, digest)
+    return matching if matching is not None and _is_complete(out, request, matching) else None
 
 
-def _read_json(out: Path, key: str) -> tables.Document | None:
-    """Return a photograph's JSON, or None if there is no file or it is not ours."""
+def _matching_row(
+    content: tables.Document, row: SummaryRow, request: PredictRequest, digest: str
+) -> SummaryRow | None:
+    is_same = _has_same_origin(content, request) and (row.name, row.digest) == (request.name, digest)
+    return row if is_same else None
+
+
+def _digest_of(stored: tuple[tables.Document, SummaryRow] | None) -> str | None:
+    return None if stored is None else stored[1].digest
+
+
+def _existing_result(out: Path, key: str) -> _ExistingResult | None:
+    """Return what the table of a folder needs of a result, or None if there is no file or it is not ours.
+
+    A file is read once, as long as it does not change.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    path = out / result_paths.regions_file(key, ".json")
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise atomic_files.output_error(path, error) from error
+    return _read_existing_result(out, key, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@functools.lru_cache(maxsize=EXISTING_RESULTS)
+def _read_existing_result(out: Path, key: str, state: tuple[int, int, int]) -> _ExistingResult | None:
+    """Return the same; another content of the file has another `state`."""
+    stored = _read_json(out, key)
+    if stored is None:
+        return None
+    content, row = stored
+    return _ExistingResult(row=row, origin=_stored_origin(content), frame=content["photograph"].get("frame"))
+
+
+def _read_json(out: Path, key: str) -> tuple[tables.Document, SummaryRow] | None:
+    """Return a photograph's JSON and its row, or None if there is no file or it is not ours."""
     path = result_paths.resolve(out, result_paths.regions_file(key, ".json"))
     try:
         text = valid_path(path).read_bytes()
@@ -392,11 +461,10 @@ def _read_json(out: Path, key: str) -> tables.Document | None:
     return _parse_json(text, key)
 
 
-def _parse_json(text: bytes, key: str) -> tables.Document | None:
-    """Return a photograph's JSON, or None if it is not ours."""
+def _parse_json(text: bytes, key: str) -> tuple[tables.Document, SummaryRow] | None:
+    """Return a photograph's JSON and its row, or None if it is not ours."""
     try:
         content: tables.Document = json.loads(text)
-        tables.row_of(content, key)
+        return content, tables.row_of(content, key)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return content

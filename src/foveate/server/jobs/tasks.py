@@ -21,7 +21,14 @@ from PIL import Image
 
 from foveate import atomic_files, datasets, lesions, photographs, writers
 from foveate.analysis import component_tree
-from foveate.errors import DatasetError, FieldError, FoveateError, OutputError, PhotographError
+from foveate.errors import (
+    DatasetError,
+    FieldError,
+    FoveateError,
+    OutputError,
+    PhotographError,
+    is_out_of_memory,
+)
 from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
@@ -365,15 +372,17 @@ def _service_errors(directory: PhotographDir) -> Iterator[None]:
         raise refusals.disk_error(error) from error
     except OutputError as error:
         raise refusals.disk_error(error) from error
-    except (FoveateError, MemoryError) as error:
+    except Exception as error:
+        if not isinstance(error, FoveateError) and not is_out_of_memory(error):  # a bug
+            raise
         raise _service_error(error, directory) from error
 
 
-def _service_error(error: FoveateError | MemoryError, directory: PhotographDir) -> ServiceError:
+def _service_error(error: Exception, directory: PhotographDir) -> ServiceError:
     """Return what is wrong with a photograph, without the path of its file on the server."""
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return ServiceError("refused", "there is not enough memory for it; scale it down")
     code = "unreadable" if isinstance(error, PhotographError) else "refused"
     code = "no_field" if isinstance(error, FieldError) else code
