@@ -74,6 +74,18 @@ def test_a_failure_is_one_line_on_stderr_and_exit_code_1(foveate, folder, model,
     assert "1 photograph done, 1 failed" in out
 
 
+def test_memory_that_runs_out_is_one_line(foveate, folder, model, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(models, "load", fail)
+
+    assert foveate("models", "show", model)[::2] == (
+        1,
+        "foveate: not enough memory; free some, or use fewer workers or smaller photographs\n",
+    )
+
+
 def test_json_is_one_object_on_stdout(foveate, folder, model, tmp_path):
     (folder / "bad.png").write_bytes(b"")
 

@@ -63,6 +63,8 @@ def _run(arguments: Sequence[str]) -> int:
         return _fail(f"{_usage_line(error)} See {_command(arguments)} --help.", USAGE)
     except FoveateError as error:
         return _fail(_single_line(error), FAILED)
+    except MemoryError:
+        return _fail("not enough memory; free some, or use fewer workers or smaller photographs", FAILED)
     except KeyboardInterrupt:
         return _fail(f"interrupted{_remedy(arguments)}", 128 + signal.SIGINT)
     except _Terminated:

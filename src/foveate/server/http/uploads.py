@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from starlette.requests import Request
@@ -36,14 +36,10 @@ async def receive(request: Request, target: Path, limits: Limits) -> None:
         ServiceError: the file cannot be written; it is then deleted.
     """
     guard.require_length(request.headers, limits.bytes)
-    size = 0
     try:
         async with asyncio.timeout(limits.upload_seconds):
             with target.open("xb") as file:
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size > limits.bytes:
-                        raise guard.too_many_bytes(limits.bytes)
+                async for chunk in _chunks(request, limits):
                     file.write(chunk)
     except BaseException as error:
         target.unlink(missing_ok=True)
@@ -52,6 +48,37 @@ async def receive(request: Request, target: Path, limits: Limits) -> None:
         if isinstance(error, OSError):
             raise refusals.disk_error(error) from error
         raise
+
+
+async def discard(request: Request, limits: Limits) -> None:
+    """Read a request's body and keep nothing of it: the server has the file already.
+
+    An answer before the end of a long body would not arrive: the connection would be closed under the sender.
+
+    Raises:
+        Problem: the body is too long or arrives too slowly.
+    """
+    guard.require_length(request.headers, limits.bytes)
+    try:
+        async with asyncio.timeout(limits.upload_seconds):
+            async for _ in _chunks(request, limits):
+                pass
+    except TimeoutError:
+        raise guard.too_slow() from None
+
+
+async def _chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """Yield the parts of a request's body.
+
+    Raises:
+        Problem: the body is too long.
+    """
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limits.bytes:
+            raise guard.too_many_bytes(limits.bytes)
+        yield chunk
 
 
 def require_type(request: Request, *kinds: str) -> None:

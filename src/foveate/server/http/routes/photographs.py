@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from foveate.choices import Part
 from foveate.server import errors, schemas
+from foveate.server.errors import ServiceError
 from foveate.server.http import uploads
 from foveate.server.http.errors import Problem
 from foveate.server.http.routes import Id, Services, refusals, wait_for_io
@@ -73,8 +74,14 @@ async def submit(
         field=uploads.field(field),
         region=region,
     )
-    record = await to_thread.run_sync(services.jobs.submitted, submission.id)
-    if record is None:
+    try:
+        record = await to_thread.run_sync(services.jobs.submitted, submission.id)
+    except ServiceError:  # the photograph was deleted
+        await uploads.discard(request, services.options.limits)
+        raise
+    if record is not None:
+        await uploads.discard(request, services.options.limits)
+    else:
         async with _reservation(services) as upload:
             await uploads.receive(request, upload, services.options.limits)
             record = await wait_for_io(request, lambda: services.jobs.submit(upload, submission))

@@ -52,9 +52,10 @@ export function createSelection(store, outbox, { shownIds, batches, onChange, re
   const plural = (count) => `${count} ${count === 1 ? "photograph" : "photographs"}`;
 
   async function deleteSelected() {
-    if (!(await confirmDeletion([...selected].map((id) => store.get(id))))) return;
-    const ids = [...selected];
-    selected.clear();
+    const photographs = [...selected].map((id) => store.get(id)).filter(Boolean); // others are gone from the list
+    if (!photographs.length || !(await confirmDeletion(photographs))) return;
+    const ids = photographs.map(({ id }) => id);
+    for (const id of ids) selected.delete(id); // what was selected meanwhile was not asked about
     render();
     await remove(ids);
   }
