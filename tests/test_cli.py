@@ -74,13 +74,13 @@ def test_a_failure_is_one_line_on_stderr_and_exit_code_1(foveate, folder, model,
     assert "1 photograph done, 1 failed" in out
 
 
-def test_memory_that_runs_out_is_one_line(foveate, folder, model, monkeypatch):
-    def fail(*arguments, **options):
+def test_memory_that_runs_out_is_one_line(foveate, monkeypatch):
+    def fail(arguments):
         raise MemoryError
 
-    monkeypatch.setattr(models, "load", fail)
+    monkeypatch.setattr(cli, "app", fail)
 
-    assert foveate("models", "show", model)[::2] == (
+    assert foveate("models", "list")[::2] == (
         1,
         "foveate: not enough memory; free some, or use fewer workers or smaller photographs\n",
     )
