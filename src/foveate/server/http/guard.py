@@ -36,11 +36,11 @@ JSON_BYTES = 2 << 20
 """Maximum size of a body that is not a file, bytes: a stroke of 10,000 points takes 0.4 MB."""
 
 DRAINED = 32 << 20
-"""Maximum number of bytes of a body that is not needed, such as a refused one, that are read before the
-response: more than most photographs have."""
+"""Maximum number of bytes of a refused body that are read before the response: more than most photographs
+have."""
 
 PATIENCE = 2.0
-"""Maximum time for reading a body that is not needed, seconds."""
+"""Maximum time for reading a refused body, seconds."""
 
 JSON_SECONDS = 20.0
 """Time limit for a body that is not a file to arrive, seconds."""
@@ -229,7 +229,7 @@ class _Response:
         """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.is_started = True
-            if not self.is_last:
+            if message["status"] >= 400 and not self.is_last:
                 await self._incoming.drain()
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():

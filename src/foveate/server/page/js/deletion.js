@@ -14,23 +14,23 @@ let asked = 0; // counts questions: an earlier one, whose graders are still bein
 /** Ask whether to delete photographs, naming everybody whose grading would be deleted; resolves to the answer. */
 export async function confirmDeletion(photographs) {
   const number = ++asked;
-  const graded = photographs.filter(({ result }) => result);
-  const names = graded.length > MAX_ASKED ? null : await gradersOf(photographs, graded);
+  const gradings = await gradingsText(photographs);
   if (number !== asked || byId("confirm-dialog").open) return false;
-  return confirmAction(question(photographs, names), "Delete");
+  return confirmAction(question(photographs, gradings), "Delete");
 }
 
-function question(photographs, names) {
-  const gradings =
-    names === null ? ", and all gradings of them" : names.length ? `, and the gradings by ${new Intl.ListFormat("en").format(names)}` : "";
+function question(photographs, gradings) {
   if (photographs.length === 1)
     return `Delete ${photographs[0].name}, with its result and corrections${gradings}? It is removed from the server's disk.`;
   return `Delete ${photographs.length} photographs, with results and corrections${gradings}? They are removed from the server's disk.`;
 }
 
-/** Return the names of those who grade photographs, or whose copies these are; none where they cannot be read. */
-async function gradersOf(photographs, graded) {
+/** Return what the question says of gradings: by whom they are, "" if there are none or they cannot be read. */
+async function gradingsText(photographs) {
+  const graded = photographs.filter(({ result }) => result);
+  if (graded.length > MAX_ASKED) return ", and all gradings of them";
   const answers = await Promise.all(graded.map(({ id }) => api.listGradings(id).catch(() => ({ gradings: [] }))));
-  const own = photographs.flatMap(({ grading }) => grading?.grader ?? []);
-  return [...new Set([...own, ...answers.flatMap(({ gradings }) => gradings.map(({ grader }) => grader))])];
+  const own = photographs.flatMap(({ grading }) => grading?.grader ?? []); // of photographs that are copies
+  const names = new Set([...own, ...answers.flatMap(({ gradings }) => gradings.map(({ grader }) => grader))]);
+  return names.size ? `, and the gradings by ${new Intl.ListFormat("en").format(names)}` : "";
 }
