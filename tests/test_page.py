@@ -418,7 +418,7 @@ def test_the_photograph_says_which_lesion_the_brush_paints(opened):
         "The brush paints hard exudates",
         "The brush paints microaneurysms",
         "The eraser erases microaneurysms",
-        "The model's result returns for microaneurysms",
+        "Restore brings back the model's result for microaneurysms",
         "",
     ]
     assert caption.is_hidden()

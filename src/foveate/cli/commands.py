@@ -128,9 +128,9 @@ def check(folder: Folder, /, *, options: CheckOptions = DEFAULT_CHECK) -> int:
 
 @data.command(usage="Usage: foveate data split DIR --out FILE [OPTIONS]")
 def split(folder: Folder, /, *, options: SplitOptions) -> None:
-    """Divide the photographs of a split into folds that share out the lesions evenly, and save the folds.
+    """Divide the photographs of a split into folds with the lesions distributed evenly, and save the folds.
 
-    Photographs of the same eye, as far as their names or their likeness show it, are put into the same fold.
+    Photographs that show the same eye, judging by their names or their similarity, are put into one fold.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def pull(url: Url, /, *, options: PullOptions) -> int:
 
 @dicom.command(usage="Usage: foveate dicom push DIR URL [OPTIONS]")
 def push(folder: Folder, url: Url, /, *, login: LoginOptions = NO_LOGIN) -> int:
-    """Store DICOM results in an archive; objects that the archive has already are not stored again.
+    """Store DICOM results in an archive; objects that the archive already has are not stored again.
 
     Parameters
     ----------
@@ -261,8 +261,8 @@ def programme(recipe: RecipeName, /, *, training: TrainingOptions, options: Cros
 def compare(recipe: RecipeName, /, *, training: TrainingOptions, options: CompareOptions) -> None:
     """Train GlobalNet alone, LocalNet alone and both fused, and compare them as in the paper's Table 1.
 
-    After its pre-training each stream alone is trained for as many steps as the joint stage takes, also with
-    --minutes.
+    After its pre-training, each stream alone is trained for as many steps as the joint stage takes; this also
+    holds with --minutes.
 
     Parameters
     ----------

@@ -388,7 +388,8 @@ def write_package(run: FinishedRun, choices: ReleaseChoices, version: str, folde
         version=version,
         licence=layout.licence,
         intended_use=(
-            f"Research on {_lesion_names(run)} in photographs like those it learned from. {NOT_A_DEVICE}"
+            f"Research on {_lesion_names(run)} in photographs like those that it was trained on. "
+            f"{NOT_A_DEVICE}"
         ),
         contract=recipe.contract,
         decisions=choices.decisions,

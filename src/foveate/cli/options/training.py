@@ -27,8 +27,8 @@ Version = Annotated[str, Parameter(metavar="VERSION")]
 Int8 = Annotated[
     Flag,
     Parameter(
-        help="Add int8 networks, which OpenVINO runs fastest: 6 MB and three minutes more, with NNCF (pip "
-        "install 'foveate[quantise]')."
+        help="Add int8 networks, the fastest with OpenVINO. They take about 6 MB and three minutes more, and "
+        "need NNCF (pip install 'foveate[quantise]')."
     ),
 ]
 
@@ -44,13 +44,14 @@ class TrainingOptions:
     """JSON file of folds, as `foveate data split` writes it; the recipe's own by default. A recipe that has
     none assigns the photographs to folds by its seed, and saves the folds in the run."""
     healthy: Annotated[Path | None, Parameter(metavar="DIR")] = None
-    """Folder of photographs of eyes without any lesion, for recipes that learn from some; or IDRiD's folder
-    'B. Disease Grading', or one with a labels.csv (columns file and retinopathy_grade), of which the
+    """Folder of photographs of eyes without any lesion, for recipes that train on some; or IDRiD's
+    folder 'B. Disease Grading', or one with a labels.csv (columns file and retinopathy_grade), of which the
     photographs of grade 0 in the recipe's train half are used."""
     start: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Model package whose weights training starts from: the name of one that comes with Foveate, or a folder.
     Layers of the recipe's network that have the same name and shape in the package take its weights; stages
-    that are left out keep them. The package must not have learned from photographs that are held back."""
+    that are left out keep them. The package must not have been trained on photographs that are held
+    back."""
     settings: Annotated[
         tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE", negative="", show_default=False)
     ] = ()
@@ -84,7 +85,7 @@ class TrainOptions:
     validate_photographs: Number = 3
     """Number of photographs to validate on, spread evenly over the sorted names."""
     channels_last: bool = True
-    """Keep the channels of images last in memory (NHWC): nearly always the faster way."""
+    """Keep the channels of images last in memory (NHWC), which is nearly always faster."""
     resume: Flag = False
     """Continue the run in --out. Recipe, data, split, fold, healthy eyes, --start and --set must be as
     before; other options may differ."""
@@ -96,7 +97,8 @@ class CrossValidationOptions:
     """Options of `foveate programme` alone."""
 
     out: OutputFolder
-    """Folder to write to: the runs go to fold-N and all in it, the model package goes to package."""
+    """Folder to write to. Its subfolders are fold-N and all, which hold the runs, and package, which holds
+    the model package."""
     folds: Annotated[tuple[int, ...], Parameter(name="--fold", metavar="N", negative="")]
     """Fold to hold back in a training of its own; may be given several times. The photographs held back serve
     to calibrate the model, to choose its thresholds and to measure how good it is."""
@@ -128,11 +130,11 @@ class ReleaseOptions:
     layout: LayoutOption = "idrid"
     judged_by: Annotated[tuple[Path, ...], Parameter(metavar="RUN", negative="", show_default=False)] = ()
     """Folder of another finished run of the recipe, which held photographs back; may be given several times.
-    Such runs calibrate a model that learned from all photographs, and choose its thresholds, in place of its
-    own run."""
+    Such runs calibrate a model that was trained on all photographs, and choose its thresholds, in place of
+    its own run."""
     thresholds_of: Annotated[str | None, Parameter(metavar="MODEL")] = None
     """Package that the run started from, by name or as a folder. Its calibration, thresholds, smallest areas,
-    evidence cuts, window selection and GlobalNet's shares are kept, for a run that learned from all
+    evidence cuts, window selection and GlobalNet's shares are kept, for a run that was trained on all
     photographs if no other run held any back. Nothing is validated then."""
     version: Version = "1"
     """Version to give the model package."""

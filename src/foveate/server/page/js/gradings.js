@@ -74,7 +74,7 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   function others({ id }, { gradings, open, adjudication }, pairs) {
     const names = gradings.map(({ grader, done }) => `${grader} (${done ? "done" : "under way"})`);
     const said = names.length ? `Graded by ${names.join(", ")}.` : "Nobody has graded this photograph yet.";
-    const agreements = pairs?.map(agreement) ?? [line("How far they agree is being computed.")];
+    const agreements = pairs?.map(agreement) ?? [line("Their agreement is being computed.")];
     const outlines = graderLayers.controls(Boolean(adjudication));
     if (adjudication)
       return [line(said), ...outlines, line(`Decided by ${adjudication.adjudicator}.`), ...agreements];

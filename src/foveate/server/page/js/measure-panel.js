@@ -170,7 +170,7 @@ export function createMeasurePanel(state, outbox, annotations, useRuler) {
     description.textContent =
       placedText(placed_by_program) +
       `${eye === "right" ? "Right" : "Left"} eye. Scale ${scale}; 1 disc diameter = ` +
-      `${formatNumber(disc_diameter_px)} px. A region counts where its centre lies.`;
+      `${formatNumber(disc_diameter_px)} px. A region is counted in the field that contains its centre.`;
     const heading = element(
       "tr",
       {},

@@ -249,7 +249,7 @@ export function createUploads({ now, onUploaded, onChange }) {
     sessionStorage.removeItem(UNFINISHED);
     if (!names.length) return;
     showMessage(
-      `The page was closed before these were uploaded: ${names.join(", ")}. Add those again that are not listed.`,
+      `The page was closed before these were uploaded: ${names.join(", ")}. If any of them is not in the list, add it again.`,
       { persistent: true },
     );
   }

@@ -54,11 +54,11 @@ export function createVisits(state, viewer, toolbar, photographs) {
     byId("by-landmarks").disabled = !landmarks;
     if (landmarks && byId("by-landmarks").checked) {
       const degrees = ((-landmarks.angle * 180) / Math.PI).toFixed(1);
-      setText("alignment", `By disc and fovea: shift, scale, turned by ${degrees}°. Where the program placed them, check the grid.`);
+      setText("alignment", `By disc and fovea: shifted, scaled and rotated by ${degrees}°. If the program placed them, check the grid.`);
       return landmarks;
     }
-    const why = landmarks ? "" : " Disc and fovea are not known in both, or do not fit each other.";
-    setText("alignment", `By the fields of view: shift and scale, not turned.${why}`);
+    const why = landmarks ? "" : " Disc and fovea are not known in both photographs, or they contradict each other.";
+    setText("alignment", `By the fields of view: shifted and scaled, not rotated.${why}`);
     return linkByFields(state.photograph, other);
   }
 
