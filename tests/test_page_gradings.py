@@ -126,6 +126,29 @@ def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
 
         assert copy["grading"] == {"original": photograph, "grader": "Ben", "done": False}
         assert page.locator(f'#photographs li[data-id="{photograph}"]').count() == 1
+        for name in ("Ann", "Ben"):  # who both have a copy
+            page.locator("#author").fill(name)
+            page.locator("#author").blur()
+            tiny_page.until(page, "(name) => foveate.state.photograph?.grading?.grader === name", name)
+        assert page.evaluate("() => foveate.state.photograph.id") == copy["id"]
+        assert page.locator("#photographs li.open").count() == 1
+
+
+def test_nobody_but_the_grader_ends_a_grading(address):
+    with tiny_page.chromium() as browser:
+        ann = open_as(browser, address, None, "Ann")
+        photograph = ann.evaluate("() => foveate.state.photograph.id")
+        ann.locator("#grading-begin").click()
+        ann.locator("#grading-done").wait_for()
+        copy = ann.evaluate("() => foveate.state.photograph.id")
+        ben = open_as(browser, address, photograph, "Ben")
+        ben.locator("#grading-begin").wait_for()
+        ben.evaluate("(id) => { location.hash = id; }", copy)
+        ben.locator("#grading", has_text="Grading of Ann").wait_for()
+
+        assert ben.locator("#grading button").all_inner_texts() == ["Back to the photograph"]
+        ben.locator("#grading-back").click()
+        ben.locator("#grading-begin").wait_for()
 
 
 def test_a_click_is_taken_although_the_list_of_graders_changes_meanwhile(address):
@@ -182,12 +205,19 @@ GRADER_PIXELS = """() => {
 """How many pixels each grader's outlines cover."""
 
 
-def graded_by_two(request, address):
+def photograph(request, address, name):
+    """Return a photograph that is done."""
+    headers = {"Content-Type": "image/png", "Foveate-Name": f"{name}.png"}
+    answer = request.post(f"{address}/api/photographs", data=tiny_server.picture(4), headers=headers)
+    identifier = answer.json()["id"]
+    tiny_page.until_done(request, f"{address}/api/photographs/{identifier}")
+    return identifier
+
+
+def graded_by_two(request, address, name="two"):
     """Return a photograph that Ann and Ben have graded: Ann painted a line of exudates, Ben nothing more."""
-    headers = {"Content-Type": "image/png", "Foveate-Name": "two.png"}
-    photograph = request.post(f"{address}/api/photographs", data=tiny_server.picture(4), headers=headers)
-    at = f"{address}/api/photographs/{photograph.json()['id']}"
-    tiny_page.until_done(request, at)
+    identifier = photograph(request, address, name)
+    at = f"{address}/api/photographs/{identifier}"
     for grader in ("Ann", "Ben"):
         copy = request.post(f"{at}/gradings", data={"grader": grader}).json()["id"]
         own = f"{address}/api/photographs/{copy}"
@@ -200,7 +230,7 @@ def graded_by_two(request, address):
             }
             assert request.post(f"{own}/corrections/strokes", data=stroke).ok
         assert request.put(f"{own}/grading", data={"done": True}).ok
-    return photograph.json()["id"]
+    return identifier
 
 
 def test_graders_outlines_do_not_wait_for_the_figures_of_their_agreement(address):
@@ -282,6 +312,44 @@ def test_whoever_deletes_a_photograph_is_told_whose_gradings_go_with_it(browser,
         "It is removed from the server's disk."
     )
     assert questions[1] == questions[0]
+
+
+def test_gradings_that_cannot_be_read_are_named_all_before_a_deletion(browser, address):
+    context = tiny_page.new_context(browser)
+    identifier = graded_by_two(context.request, address)
+    page = open_as(browser, address, identifier, "Carol")
+    busy = {"error": {"code": "busy", "message": "too many requests at once"}}
+    page.route("**/gradings**", lambda route: route.fulfill(status=429, json=busy))
+    row = page.locator(f'#photographs li[data-id="{identifier}"]')
+    row.locator(".delete-button").evaluate("(button) => button.click()")
+    page.locator("#confirm-dialog[open]").wait_for()
+    question = page.locator("#confirm-text").inner_text()
+    page.close()
+
+    assert question == (
+        "Delete two, with its result and corrections, and all gradings of it? "
+        "It is removed from the server's disk."
+    )
+
+
+def test_of_a_selection_only_the_grading_that_is_done_is_kept(browser, address):
+    request = tiny_page.new_context(browser).request
+    original = graded_by_two(request, address, "chosen 1")
+    others = [photograph(request, address, name) for name in ("chosen 2", "chosen 3")]
+    page = open_as(browser, address, original, "Ann")
+    tiny_page.until(page, "() => foveate.state.photograph?.grading?.grader === 'Ann'")
+    copy = page.evaluate("() => foveate.state.photograph.id")
+    page.locator("#list-search").fill("chosen")
+    page.locator("#select").click()
+    page.locator("#select-all").click()
+    page.locator("#delete-selected").click()
+    page.locator("#confirm-yes").click()
+    page.locator("#message", has_text="Not deleted: chosen 1 (1 of 3): this grading is done").wait_for()
+    page.locator(f'#photographs li[data-id="{copy}"]').wait_for()
+    answers = [request.get(f"{address}/api/photographs/{identifier}").status for identifier in others]
+    page.close()
+
+    assert answers == [404, 404]
 
 
 def test_the_second_graders_line_is_broken(browser, address):

@@ -235,6 +235,30 @@ def test_an_incomplete_list_removes_no_photograph(dropped):
     assert ids == ["abc", "acb", "ac"]
 
 
+def test_a_photograph_that_is_added_once_more_after_its_deletion_is_listed(dropped):
+    shown = dropped.evaluate(
+        """async () => {
+          const {createPhotographStore} = await import("/page/js/photograph-store.js");
+          const store = createPhotographStore((photograph) => photograph);
+          const shown = [];
+          const list = (ids) => {
+            store.receiveList([...ids].map((id) => ({id})), store.now(), true);
+            shown.push(store.ids().join(""));
+          };
+          list("ab");
+          store.remove("a", {isAnswered: false});
+          list("ab"); // as it was before the deletion
+          store.remove("a");
+          store.receive({id: "a"}); // an event that comes late
+          shown.push(store.ids().join(""));
+          list("ab");
+          return shown;
+        }"""
+    )
+
+    assert shown == ["ab", "b", "b", "ab"]
+
+
 # ---- several at once ----
 
 

@@ -15,13 +15,15 @@ import tiny_server
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
-from tiny_server import done, grey
+from tiny_server import done, grey, png
 
 from foveate.metrics import cohen_kappa
 from foveate.server.errors import ServiceError
 from foveate.server.review.corrections import Corrections
 from foveate.server.review.gradings import Gradings, starting_mask
+from foveate.server.review.measures import PhotographMeasures
 from foveate.server.storage import database
+from foveate.server.storage.database import Database
 from foveate.server.storage.gradings import grading_in
 
 COUNTS = st.integers(0, 30)
@@ -353,6 +355,30 @@ def test_kappa_is_over_all_photographs_of_a_batch(graded):
     assert (row["present_1_only"], row["photographs"]) == ("1", "3")
 
 
+@pytest.mark.parametrize("table", ["agreement", "agreement.csv", "pairs.csv", "gradings.csv"])
+def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, monkeypatch, table):
+    batch = graded.post("/api/batches", json={"name": table}).json()["id"]
+    deleted, _ = (both_done(graded, name=f"{name}.png", batch=batch)[0] for name in ("deleted", "left"))
+
+    def deletes(read):
+        def read_and_delete(self, *arguments):
+            part = read(self, *arguments)
+            graded.service.delete(deleted)
+            return part
+
+        return read_and_delete
+
+    for owner, name in ((Database, "current_counts"), (PhotographMeasures, "traced")):
+        monkeypatch.setattr(owner, name, deletes(getattr(owner, name)))
+    answer = graded.get(f"/api/gradings/{table}", params={"batch": batch})
+
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["pairs"] if table == "agreement" else list(csv.DictReader(io.StringIO(answer.text)))
+    assert graded.get(f"/api/photographs/{deleted}").status_code == 404
+    assert {str(row.get("photographs", 1)) for row in rows} == {"1"}
+    assert {row.get("photograph", "left") for row in rows} == {"left"}
+
+
 @pytest.mark.parametrize("source", ["agreed", "either", "grader:Ann", "model"])
 def test_an_adjudicator_decides_in_the_photographs_own_corrections(graded, source):
     photograph, ann, ben = both_done(graded)
@@ -509,6 +535,26 @@ def test_one_name_written_in_two_ways_is_one_grader(graded, name, same):
     assert refused.json()["error"]["message"].startswith(f"{name} grades this photograph already")
     assert begin(graded, photograph, name)["id"] == copy
     assert [grading["grader"] for grading in gradings(graded, photograph)["gradings"]] == [name]
+
+
+def test_spaces_around_a_name_make_nobody_another_person(graded):
+    photograph = done(graded)["id"]
+    copy = begin(graded, photograph, "Ann")["id"]
+    at = f"/api/photographs/{copy}"
+    black = png(np.zeros((256, 256), np.uint8))
+
+    assert draw(graded, copy, author=" Ann ").status_code == 200
+    sent = graded.put(
+        f"{at}/corrections/masks/EX",
+        content=black,
+        headers={"Content-Type": "image/png"},
+        params={"author": "Ann "},
+    )
+    assert sent.status_code == 200, sent.text
+    assert graded.patch(at, json={"reviewed": True, "reviewer": "Ann "}).status_code == 200
+    assert graded.get(f"{at}/corrections").json()["authors"] == ["Ann"]
+    assert copy in names(graded, grader="Ann ")
+    assert gradings(graded, photograph, grader="Ann ")["gradings"][0]["photograph"] == copy
 
 
 @pytest.mark.parametrize("path", ["again", "adjudication", "gradings"])

@@ -227,6 +227,53 @@ def test_a_report_is_of_one_moment_also_where_somebody_corrects_meanwhile(client
     assert (drawn[0] != drawn[1]).any()
 
 
+def test_a_report_is_made_again_if_what_it_needs_was_replaced_meanwhile(client, monkeypatch):
+    identifier = done(client)["id"]
+    draw, attempts = reports.Reports._pictures, []
+
+    def miss_first(self, record):
+        attempts.append(record.id)
+        if len(attempts) == 1:  # as after another analysis
+            raise FileNotFoundError
+        return draw(self, record)
+
+    monkeypatch.setattr(reports.Reports, "_pictures", miss_first)
+
+    assert client.get(f"/api/photographs/{identifier}/report").status_code == 200
+    assert attempts == [identifier] * 2
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_report_of_a_batch_leaves_out_what_is_deleted_or_analysed_again_meanwhile(
+    client, monkeypatch, is_deleted
+):
+    batch = client.post("/api/batches", json={"name": "changing"}).json()["id"]
+    identifiers = [done(client, name=f"{name}.png", batch=batch)["id"] for name in ("one", "two")]
+    draw, last = reports.Reports._pictures, identifiers[1]
+
+    def change_meanwhile(self, record):
+        if record.id != last and is_deleted:
+            client.service.delete(record.id)
+        elif record.id != last:
+            client.service.database.update(record.id, state="looking")
+        return draw(self, record)
+
+    monkeypatch.setattr(reports.Reports, "_pictures", change_meanwhile)
+    page = client.get(f"/api/batches/{batch}/report")
+    if not is_deleted:
+        client.service.database.update(identifiers[0], state="done")
+    last = None
+    nothing = client.get(f"/api/batches/{batch}/report")
+    for identifier in identifiers:
+        client.service.database.update(identifier, state="done")
+    client.delete(f"/api/batches/{batch}")
+
+    assert page.status_code == 200, page.text
+    assert page.text.count("<article>") == 1
+    assert ">two</h1>" in page.text
+    assert nothing.status_code == 404
+
+
 def test_a_report_says_above_its_table_whose_figures_it_holds(client, filed):
     corrected, page = report_of(client, filed), client.get(f"/api/photographs/{filed}/report").text
 

@@ -109,6 +109,20 @@ def test_a_report_goes_with_a_photograph_that_it_shows(client, batch, held):
     assert not list(client.service.data_dir.incoming.glob("*.pdf"))
 
 
+def test_a_report_leaves_out_what_is_analysed_again_meanwhile(client, batch, held):
+    (last,) = client.get("/api/photographs", params={"batch": batch, "offset": 2}).json()["photographs"]
+    job = begin(client, batch)
+    until(client, job, lambda answer: answer.json()["done"] == 1)
+    client.service.database.update(last["id"], state="looking")
+    held.set()
+    told = until(client, job, lambda answer: answer.json()["state"] in {"done", "failed"})
+    client.service.database.update(last["id"], state="done")
+    made = client.get(f"/api/report-jobs/{job['id']}/report.pdf")
+
+    assert (told["state"], told["done"], told["total"]) == ("done", 2, 3)
+    assert len(re.findall(rb"/Type /Page\b(?!s)", made.content)) == 2
+
+
 def test_what_cannot_be_made_says_why(client, batch, monkeypatch):
     def refuse(self, record):
         raise errors.no_space()

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import zipfile
 
+import numpy as np
 import pytest
 import tiny_server
 from tiny_server import done, picture
@@ -66,6 +67,22 @@ def test_a_review_without_a_name_is_possible_and_a_name_without_a_review_is_not(
     assert "send it together with reviewed" in refused.json()["error"]["message"]
     assert (reviewed["reviewed"], reviewed["reviewer"]) == (True, "")
     assert "Marked as reviewed by a person without a name, 20" in report_of(client, identifier).reviewed
+
+
+def test_spaces_around_a_name_are_dropped(client):
+    one = done(client)["id"]
+    at = f"/api/photographs/{one}/corrections"
+    body = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]], "author": " Ann "}
+
+    assert client.post(f"{at}/strokes", json=body).status_code == 200
+    sent = {
+        "content": tiny_server.png(np.zeros((256, 256), np.uint8)),
+        "headers": {"Content-Type": "image/png"},
+    }
+    assert client.put(f"{at}/masks/EX", params={"author": "Ann "}, **sent).status_code == 200
+    assert client.get(at).json()["authors"] == ["Ann"]
+    assert review(client, one, reviewer="Ann ")["reviewer"] == "Ann"
+    assert client.get("/api/photographs", params={"grader": "A" * 65}).status_code == 422
 
 
 def test_the_report_names_the_reviewer_on_the_page_and_on_paper(client):

@@ -8,7 +8,7 @@ All coordinates are (x, y).
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from foveate.choices import Part
 from foveate.server.storage.database import State
@@ -19,7 +19,8 @@ Identifier = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Level = Annotated[int, Field(ge=1, le=255)]
 Threshold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 LesionCode = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,16}$")]
-Author = Annotated[str, Field(max_length=64)]
+Author = Annotated[str, StringConstraints(strip_whitespace=True), Field(max_length=64)]
+"""A person's name, or initials; spaces around it are dropped, since they make nobody another person."""
 Note = Annotated[str, Field(max_length=2000)]
 Revision = Annotated[int, Field(ge=0, le=2**53)]
 FieldText = Annotated[

@@ -11,15 +11,14 @@ import threading
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from foveate import atomic_files, lesions
 from foveate.paths import is_file, is_folder
 from foveate.server import errors, presenters, schemas
-from foveate.server.errors import ServiceError
 from foveate.server.exports import burden_table, photograph_table
 from foveate.server.exports.renaming import Entry, renamed
 from foveate.server.jobs.protocol import (
@@ -74,9 +73,6 @@ PARTS = (
     *(ETDRS, PHOTOGRAPHS),
 )
 """The parts that a zip of results may contain."""
-
-Made = TypeVar("Made")
-Arguments = ParamSpec("Arguments")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,7 +259,9 @@ class Exports:
             ServiceError: no grid was placed on any of them.
         """
         require_grid(*records.values())
-        burdens = ((key, self._unless_deleted(self._burden, record)) for key, record in records.items())
+        burdens = (
+            (key, self._database.unless_deleted(self._burden, record)) for key, record in records.items()
+        )
         return burden_table.etdrs_csv((key, burden) for key, burden in burdens if burden is not None)
 
     def _burden(self, record: Record) -> schemas.GridBurden | None:
@@ -305,7 +303,7 @@ class Exports:
             rows, corrected = [], []
             provenance, by_key = None, keyed(records)
             for key, record in by_key.items():
-                files = self._unless_deleted(self._files, record, key)
+                files = self._database.unless_deleted(self._files, record, key)
                 if files is None:
                     continue
                 yield from files.entries
@@ -323,7 +321,7 @@ class Exports:
             present = {
                 key: found
                 for key, record in by_key.items()
-                if (found := self._unless_deleted(self._present, record))
+                if (found := self._database.unless_deleted(self._present, record))
             }
             yield from self._etdrs(present)
             yield from self._statements(present)
@@ -347,24 +345,6 @@ class Exports:
                 corrected_row=_corrected_row(folder, record.key, key),
             )
 
-    def _unless_deleted(
-        self,
-        make: Callable[Concatenate[Record, Arguments], Made],
-        record: Record,
-        *arguments: Arguments.args,
-        **named: Arguments.kwargs,
-    ) -> Made | None:
-        """Return what is made of a photograph; None if it cannot be made because the photograph was deleted.
-
-        A download of many photographs takes minutes; it does not fail because somebody deletes one.
-        """
-        try:
-            return make(record, *arguments, **named)
-        except (ServiceError, FileNotFoundError):
-            if self._database.get(record.id) is None:
-                return None
-            raise
-
     def zip_training(self, records: Sequence[Record]) -> Path:
         """Return a zip of photographs and corrected masks; its corrections.toml describes the layout.
 
@@ -387,7 +367,7 @@ class Exports:
             yield "corrections.toml", self._layout(codes)
             is_empty = True
             for key, record in keyed(corrected).items():
-                files = self._unless_deleted(self._training_files, record, key)
+                files = self._database.unless_deleted(self._training_files, record, key)
                 yield from files or ()
                 is_empty = is_empty and files is None
             if is_empty:

@@ -4,6 +4,7 @@ Knows:   what a report says, and in which words.
 Ignores: how a page is laid out; `report_page` makes HTML from a report, and `report_pdf` a PDF.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from foveate.server import errors, schemas
+from foveate.server.errors import ServiceError
 from foveate.server.exports import report_pictures
 from foveate.server.presenters import Presenter
 from foveate.server.review.checks import require_done
@@ -144,11 +146,25 @@ class Reports:
             ServiceError: the photograph was deleted meanwhile, or is being analysed again.
         """
         present = self._present(record.id)
-        page = self._page(present)
-        if self._present(record.id) == present:
-            return page
+        with contextlib.suppress(ServiceError, FileNotFoundError):  # what it needs was replaced meanwhile
+            page = self._page(present)
+            if self._present(record.id) == present:
+                return page
         with self._corrections.lock(record.id):
-            return self._page(self._present(record.id))
+            made = self._database.unless_deleted(self._page, self._present(record.id))
+        if made is None:
+            raise errors.not_found("photograph")
+        return made
+
+    def report_if_done(self, record: Record) -> PhotographReport | None:
+        """Return a photograph's report; None if it was deleted meanwhile, or is being analysed again."""
+        try:
+            return self.report(record)
+        except ServiceError:
+            present = self._database.get(record.id)
+            if present is not None and present.state == "done":
+                raise
+            return None
 
     def _present(self, identifier: str) -> Record:
         record = self._database.get(identifier)
@@ -187,7 +203,7 @@ class Reports:
         Those that are deleted meanwhile, or are being analysed again, are left out.
 
         Raises:
-            ServiceError: there are none, or more than `MOST`.
+            ServiceError: there are none, or more than `MOST`, or none is left.
         """
         if not records:
             raise errors.not_ready("no photograph of the batch is done yet; wait for the first")
@@ -195,8 +211,10 @@ class Reports:
             raise errors.invalid(
                 f"{len(records)} photographs are done, a report holds at most {MOST}; fetch them one by one"
             )
-        present = (self._database.get(record.id) for record in records)
-        return [self.report(record) for record in present if record is not None and record.state == "done"]
+        made = [page for record in records if (page := self.report_if_done(record))]
+        if not made:
+            raise errors.not_found("photograph")
+        return made
 
     def _changed_px(self, record: Record) -> dict[int, tuple[int, int]]:
         """Return how many pixels each edit added to its mask, and how many it removed.

@@ -230,9 +230,12 @@ class ReportJobs:
 
     def _make(self, job: ReportJob) -> None:
         pages: list[PhotographReport] = []
-        for number, record in enumerate(job.records, 1):
-            self._require_wanted(job, number - 1)
-            pages.append(self._reports.report(record))
+        for record in job.records:
+            self._require_wanted(job, len(pages))
+            if page := self._reports.report_if_done(record):
+                pages.append(page)
+        if not pages:
+            raise errors.not_found("photograph")
         content = report_pdf.pdf(job.title, pages, job.paper, lambda: self._require_wanted(job, len(pages)))
         atomic_files.write_file(job.path, content)
         with self._changed:

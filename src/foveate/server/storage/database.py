@@ -10,17 +10,18 @@ no change is incomplete. Deleted data is overwritten in the file.
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from foveate.choices import Part
 from foveate.errors import OutputError
 from foveate.inference.settings import FieldChoice
 from foveate.paths import display_path
 from foveate.server import errors
+from foveate.server.errors import ServiceError
 from foveate.server.storage import migrations
 from foveate.server.storage.facts import (
     DETAILS,
@@ -34,6 +35,9 @@ from foveate.server.storage.facts import (
     VerdictDetails,
 )
 from foveate.server.storage.names import Eye
+
+Made = TypeVar("Made")
+Arguments = ParamSpec("Arguments")
 
 State = Literal["queued", "looking", "done", "failed"]
 
@@ -330,6 +334,29 @@ class Database:
         """Return a photograph, or None if there is none."""
         rows = self._rows("SELECT * FROM photographs WHERE id = ?", identifier)
         return _record(rows[0]) if rows else None
+
+    def unless_deleted(
+        self,
+        make: Callable[Concatenate[Record, Arguments], Made],
+        record: Record,
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Made | None:
+        """Return what is made of a photograph; None if the photograph was deleted meanwhile.
+
+        What is made of many photographs takes minutes; it does not fail because somebody deletes one. Nor
+        does it hold half of one: a deletion removes all that belongs to a photograph in one change.
+
+        Raises:
+            ServiceError, FileNotFoundError: as `make` does, if the photograph still exists.
+        """
+        try:
+            made = make(record, *arguments, **named)
+        except (ServiceError, FileNotFoundError):
+            if self.get(record.id) is not None:
+                raise
+            return None
+        return None if self.get(record.id) is None else made
 
     def update(self, identifier: str, **values: Any) -> Record | None:  # noqa: ANN401
         """Change columns of a photograph, and return it; None if it does not exist.

@@ -37,7 +37,7 @@ _MASK = {
     }
 }
 
-Author = Annotated[str, Query(max_length=64)]
+Author = Annotated[schemas.Author, Query()]
 
 Revision = Annotated[int | None, Query(ge=0, le=2**53)]
 

@@ -4,8 +4,8 @@ Knows:   /api/photographs/{id}/gradings, /grading and /adjudication, and /api/gr
 Ignores: what a grading is, and how agreement is measured.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -28,7 +28,9 @@ router = APIRouter(prefix="/api", tags=["gradings"], responses=refusals(404, 409
 
 BatchId = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
 
-GraderName = Annotated[str, Query(max_length=64)]
+Made = TypeVar("Made")
+
+GraderName = Annotated[schemas.Author, Query()]
 
 
 @router.get("/photographs/{id}/gradings")
@@ -57,8 +59,11 @@ def change(services: Services, id: Id, body: schemas.GradingState) -> schemas.Ph
 def agreement_of(services: Services, id: Id) -> schemas.GradersAgreement:
     """Return the agreement of the graders of a photograph."""
     record = services.done(id)
-    graded = _graded(services, record, services.gradings.require_open(record))
-    return _agreement(agreement.compare(graded, services.measures))
+    gradings = services.gradings.require_open(record)
+    pairs = services.database.unless_deleted(_pairs, record, services, gradings)
+    if pairs is None:
+        raise errors.not_found("photograph")
+    return _agreement(pairs)
 
 
 @router.post("/photographs/{id}/adjudication", status_code=201)
@@ -91,53 +96,51 @@ def _starting_masks(services: Service, graded: GradedCopies, source: str) -> Map
 @router.get("/gradings/agreement")
 def agreement_of_all(services: Services, batch: BatchId = None) -> schemas.GradersAgreement:
     """Return the agreement over all photographs, or those of a batch, whose gradings are all done."""
-    return _agreement(_pairs(services, stored.graded(services.database, batch)))
+    return _agreement(_of_open(services, batch, _pairs))
 
 
 @router.get("/gradings/gradings.csv", response_class=Response, responses=CSV)
 def gradings_csv(services: Services, batch: BatchId = None) -> Response:
     """Return the results of every grader and adjudicator as CSV."""
-    identifiers = stored.graded(services.database, batch)
-    content = grading_tables.gradings_csv(
-        finished
-        for record, gradings in _open_records(services, identifiers)
-        for finished in _finished(services, record, gradings)
-    )
-    return csv_response("gradings", content)
+    finished = _of_open(services, batch, _finished)
+    return csv_response("gradings", grading_tables.gradings_csv(finished))
 
 
 @router.get("/gradings/pairs.csv", response_class=Response, responses=CSV)
 def pairs_csv(services: Services, batch: BatchId = None) -> Response:
     """Return the agreement of every pair of graders on every photograph as CSV."""
-    pairs = _pairs(services, stored.graded(services.database, batch))
+    pairs = _of_open(services, batch, _pairs)
     return csv_response("pairs", grading_tables.pairs_csv(pairs))
 
 
 @router.get("/gradings/agreement.csv", response_class=Response, responses=CSV)
 def summary_csv(services: Services, batch: BatchId = None) -> Response:
     """Return the agreement of every pair of graders over all photographs as CSV."""
-    pairs = _pairs(services, stored.graded(services.database, batch))
+    pairs = _of_open(services, batch, _pairs)
     return csv_response("agreement", grading_tables.summary_csv(agreement.summarise(pairs)))
 
 
-def _open_records(services: Service, identifiers: list[str]) -> Iterator[tuple[Record, list[Grading]]]:
-    """Yield the photographs whose gradings anyone may see, with these; those deleted meanwhile are left out.
+def _of_open(
+    services: Service,
+    batch: str | None,
+    make: Callable[[Record, Service, Sequence[Grading]], list[Made]],
+) -> list[Made]:
+    """Return what is made of each photograph, of a batch or of all, whose gradings anyone may see.
 
-    The gradings are read once: somebody may be done, or delete one, at any moment.
+    Those deleted meanwhile are left out. The gradings are read once: somebody may be done, or delete one,
+    at any moment.
     """
-    for identifier in identifiers:
+    made: list[Made] = []
+    for identifier in stored.graded(services.database, batch):
         record = services.database.get(identifier)
         gradings = [] if record is None else services.gradings.of(record)
         if record is not None and are_done(gradings):
-            yield record, gradings
+            made += services.database.unless_deleted(make, record, services, gradings) or []
+    return made
 
 
-def _pairs(services: Service, identifiers: list[str]) -> list[LesionPair]:
-    return [
-        pair
-        for record, gradings in _open_records(services, identifiers)
-        for pair in agreement.compare(_graded(services, record, gradings), services.measures)
-    ]
+def _pairs(record: Record, services: Service, gradings: Sequence[Grading]) -> list[LesionPair]:
+    return agreement.compare(_graded(services, record, gradings), services.measures)
 
 
 def _graded(services: Service, record: Record, gradings: Sequence[Grading]) -> GradedCopies:
@@ -155,21 +158,24 @@ def _graded(services: Service, record: Record, gradings: Sequence[Grading]) -> G
     return GradedCopies(record=record, copies=tuple(copies))
 
 
-def _finished(services: Service, record: Record, gradings: Sequence[Grading]) -> Iterator[FinishedGrading]:
-    """Yield each grader's results for a photograph, and then the adjudicator's."""
+def _finished(record: Record, services: Service, gradings: Sequence[Grading]) -> list[FinishedGrading]:
+    """Return each grader's results for a photograph, and then the adjudicator's."""
+    finished = []
     for grading in gradings:
         copy = services.record(grading.photograph)
         counts = services.database.current_counts(copy.id)
-        yield FinishedGrading(
-            record=copy, name=grading.grader, role="grader", done=grading.done, counts=counts
+        finished.append(
+            FinishedGrading(record=copy, name=grading.grader, role="grader", done=grading.done, counts=counts)
         )
     adjudication = services.gradings.adjudication(record)
     if adjudication is not None:
         counts = services.database.current_counts(record.id)
         done = _decided(services, record, adjudication) if record.reviewed else None
-        yield FinishedGrading(
-            record=record, name=adjudication.adjudicator, role="adjudicator", done=done, counts=counts
+        name = adjudication.adjudicator
+        finished.append(
+            FinishedGrading(record=record, name=name, role="adjudicator", done=done, counts=counts)
         )
+    return finished
 
 
 def _decided(services: Service, record: Record, adjudication: Adjudication) -> float:

@@ -135,7 +135,7 @@ def listed(
     state: database.State | None = None,
     sort: Literal["submitted", "name", "burden", "count"] = "submitted",
     lesion: Annotated[str | None, Query(pattern=r"^[A-Z0-9]{1,16}$")] = None,
-    grader: Annotated[str | None, Query(max_length=64)] = None,
+    grader: Annotated[schemas.Author | None, Query()] = None,
     order: Literal["asc", "desc"] = "asc",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,

@@ -25,12 +25,17 @@ function question(photographs, gradings) {
   return `Delete ${photographs.length} photographs, with results and corrections${gradings}? They are removed from the server's disk.`;
 }
 
-/** Return what the question says of gradings: by whom they are, "" if there are none or they cannot be read. */
+/**
+ * Return what the question says of gradings: by whom they are, "" if there are none. If there are too many to ask, or
+ * they cannot be read, it says that all gradings are deleted, whoever made them.
+ */
 async function gradingsText(photographs) {
   const graded = photographs.filter(({ result }) => result);
-  if (graded.length > MAX_ASKED) return ", and all gradings of them";
-  const answers = await Promise.all(graded.map(({ id }) => api.listGradings(id).catch(() => ({ gradings: [] }))));
+  const answers = graded.length > MAX_ASKED ? null : await listAllGradings(graded).catch(() => null);
+  if (!answers) return `, and all gradings of ${photographs.length === 1 ? "it" : "them"}`;
   const own = photographs.flatMap(({ grading }) => grading?.grader ?? []); // of photographs that are copies
   const names = new Set([...own, ...answers.flatMap(({ gradings }) => gradings.map(({ grader }) => grader))]);
   return names.size ? `, and the gradings by ${new Intl.ListFormat("en").format(names)}` : "";
 }
+
+const listAllGradings = (photographs) => Promise.all(photographs.map(({ id }) => api.listGradings(id)));

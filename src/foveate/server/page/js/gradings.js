@@ -57,17 +57,13 @@ export function createGradings(state, outbox, loadList, graderLayers) {
     if (state.server) byId("help-graders").textContent = state.server.double_grading ? GRADED_TWICE : SHARED;
   }
 
-  /** Return what is shown for the copy that a grader works on. */
+  /** Return what is shown for the copy that a grader works on; nobody else ends or reopens the grading. */
   function ownGrading({ id, grading: { grader, done, original } }) {
+    const said = line(`Grading of ${grader}: ${done ? "done." : "others see it when all graders are done."}`);
     const back = button("grading-back", "Back to the photograph", () => openPhotograph(original));
-    if (done) {
-      const again = button("grading-again", "Reopen the grading", () => setDone(id, false));
-      return [line(`Grading of ${grader}: done.`), again, back];
-    }
-    return [
-      line(`Grading of ${grader}: others see it when all graders are done.`),
-      button("grading-done", "My grading is done", () => setDone(id, true)),
-    ];
+    if (grader !== state.author) return [said, back];
+    if (done) return [said, button("grading-again", "Reopen the grading", () => setDone(id, false)), back];
+    return [said, button("grading-done", "My grading is done", () => setDone(id, true))];
   }
 
   /** Return what is shown for a photograph that people grade. */

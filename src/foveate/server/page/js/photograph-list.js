@@ -15,6 +15,7 @@ import { createVirtualRows } from "./virtual-rows.js";
 
 const PAGE = 1000; // photographs in one answer of the server
 const ATTEMPTS = 5; // to load a list that changes meanwhile
+const MAX_NAMED = 5; // photographs that the server did not delete
 const ROW_PX = 62; // a name, and the counts of four lesions on two lines
 const HEADING_PX = 30;
 
@@ -100,8 +101,8 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
    * server says so of the photograph itself: what is still to be saved of it is dropped.
    */
   async function leave({ id, photograph }, listed) {
-    const original = photograph.grading?.original;
-    const counterpart = listed.find((other) => other.grading?.original === id || other.id === original);
+    const original = photograph.grading?.original ?? id;
+    const counterpart = listed.find((other) => other.grading?.original === original || other.id === original);
     if (counterpart) return open(counterpart.id);
     const requested = store.now();
     try {
@@ -258,29 +259,47 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
     if (await confirmDeletion([store.get(id)])) deleteAll([id]);
   }
 
-  /** Delete photographs; those that the server keeps return to the list. */
+  /**
+   * Delete photographs. Those that the server keeps return to the list, and a message names them: gradings that are
+   * done (409), and all that are left after any other error.
+   */
   async function deleteAll(deleted) {
-    forget(deleted);
+    const names = new Map(deleted.map((id) => [id, store.get(id)?.name]));
+    forget(deleted, { isAnswered: false });
     deletions++;
-    for (const id of deleted) {
-      try {
-        await api.deletePhotograph(id);
-      } catch (error) {
-        if (error.status === 404) continue; // somebody else deleted it
-        for (const kept of deleted.slice(deleted.indexOf(id))) store.restore(kept);
-        showFailure(error, "Not deleted: ");
-        load();
-        break;
+    const kept = [];
+    let reason = null;
+    for (const [at, id] of deleted.entries()) {
+      const error = await api.deletePhotograph(id).then(() => null, (refusal) => refusal);
+      if (!error || error.status === 404) {
+        store.remove(id); // 404: somebody else deleted it
+        continue;
       }
+      reason = error;
+      kept.push(...(error.status === 409 ? [id] : deleted.slice(at)));
+      if (error.status !== 409) break;
     }
     deletions--;
+    if (!kept.length) return;
+    for (const id of kept) store.restore(id);
+    showKept(kept.map((id) => names.get(id)), deleted.length, reason);
+    load();
+  }
+
+  /** Say which photographs, of those that were to be deleted, the server has kept, and why. */
+  function showKept(names, total, { message }) {
+    const more = names.length > MAX_NAMED ? [`${names.length - MAX_NAMED} more`] : [];
+    const named = new Intl.ListFormat("en").format([...names.slice(0, MAX_NAMED), ...more]);
+    const which = total === 1 ? "" : `${named} (${names.length} of ${total}): `;
+    showMessage(`Not deleted: ${which}${message}`, { persistent: total > 1 });
   }
 
   /**
    * Remove photographs that were deleted, here or elsewhere; if one was open, open its neighbour. If the focus was in
-   * one of the rows, it goes to the neighbour of that row: keys that follow are still about the list.
+   * one of the rows, it goes to the neighbour of that row: keys that follow are still about the list. isAnswered:
+   * whether the server has said that they are deleted.
    */
-  function forget(deleted) {
+  function forget(deleted, { isAnswered = true } = {}) {
     arrangeNow();
     const ofDeleted = new Set(deleted);
     const neighbour = neighbourOf(state.view?.id, ofDeleted);
@@ -288,7 +307,7 @@ export function createPhotographList(state, store, outbox, { uploadCount, onDele
     const nextFocused = ofDeleted.has(focused) ? neighbourOf(focused, ofDeleted) : null;
     for (const id of deleted) {
       outbox.drop(id);
-      store.remove(id);
+      store.remove(id, { isAnswered });
       selection.drop(id);
       burdens.delete(id);
     }

@@ -16,7 +16,7 @@ const ATTEMPTS = 5; // to save fields of a photograph that somebody else changes
 export function createPhotographStore(withPending) {
   const reports = new Map(); // photograph id -> {photograph, time}: as the server last reported it
   const sent = new Map(); // photograph id -> the fields that this page set last: they are no news
-  const deleted = new Set(); // ids; events and lists that were sent before the deletion are ignored
+  const deleted = new Map(); // id -> time of the deletion; reports that were sent before it are ignored
   let ids = []; // in the order in which they were added
   let clock = 0;
   let lastList = 0; // time at which the newest list that was taken over had been requested
@@ -34,6 +34,7 @@ export function createPhotographStore(withPending) {
     if (requested < lastList) return false;
     lastList = requested;
     const listed = new Set(photographs.map(({ id }) => id));
+    for (const id of listed) if (deleted.get(id) < requested) deleted.delete(id); // it was added once more since
     const isNewer = (id) => reports.get(id)?.time > requested;
     if (isComplete) for (const id of reports.keys()) if (!listed.has(id) && !isNewer(id)) reports.delete(id);
     for (const photograph of photographs) receive(photograph, requested);
@@ -55,9 +56,9 @@ export function createPhotographStore(withPending) {
     if (isKnown(id) && !ids.includes(id)) ids.push(id);
   }
 
-  /** Remove a photograph that was deleted. */
-  function remove(id) {
-    deleted.add(id);
+  /** Remove a photograph that was deleted. isAnswered: whether the server has said so, or is still to answer. */
+  function remove(id, { isAnswered = true } = {}) {
+    deleted.set(id, isAnswered ? now() : Infinity);
     reports.delete(id);
     ids = ids.filter((listedId) => listedId !== id);
   }

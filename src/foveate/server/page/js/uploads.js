@@ -43,7 +43,9 @@ export function inOrder(files) {
  * after `requested`. onChange(): the number of uploads has changed.
  */
 export function createUploads({ now, onUploaded, onChange }) {
-  let uploads = []; // {name, file, batch, identifier, status, state: "waiting", "sending" or "refused"}
+  // {name, file, batch, identifier, status, state: "waiting", "sending" or "refused", isMissing: whether the server
+  // has answered that its batch, or the photograph itself, was deleted}
+  let uploads = [];
   let over = 0; // elements that files are being dragged over
 
   function render() {
@@ -117,12 +119,14 @@ export function createUploads({ now, onUploaded, onChange }) {
 
   /**
    * Return a function that creates a batch on the server when it is first called, and resolves to its
-   * identifier. The list says how many photographs it has.
+   * identifier; where the batch may be missing, it creates another one if it was deleted. The list says how many
+   * photographs it has.
    */
   function newBatch() {
     const name = new Date().toLocaleString("sv"); // Swedish writes 2026-11-29 07:24:31
     let created = null;
-    return () => {
+    return async (mayBeMissing) => {
+      if (mayBeMissing && created && !(await exists(await created))) created = null;
       created ??= api.createBatch(name).then(
         ({ id }) => id,
         (error) => {
@@ -133,6 +137,8 @@ export function createUploads({ now, onUploaded, onChange }) {
       return created;
     };
   }
+
+  const exists = async (batch) => (await api.listBatches()).batches.some(({ id }) => id === batch);
 
   function sendWaiting() {
     const sending = uploads.filter(({ state }) => state === "sending").length;
@@ -149,8 +155,8 @@ export function createUploads({ now, onUploaded, onChange }) {
       uploads = uploads.filter((listed) => listed !== upload);
       onUploaded(photograph, requested);
     } catch (error) {
-      Object.assign(upload, { state: "refused", status: error.message });
-      if (error.status === 404) upload.identifier = api.newIdentifier(); // it was deleted: trying again adds it anew
+      Object.assign(upload, { state: "refused", status: error.message, isMissing: error.status === 404 });
+      if (upload.isMissing) upload.identifier = api.newIdentifier(); // it was deleted: trying again adds it anew
     }
     render();
     sendWaiting();
@@ -163,7 +169,7 @@ export function createUploads({ now, onUploaded, onChange }) {
   async function submit(upload) {
     for (;;) {
       try {
-        return await api.submitPhotograph(upload.file, await upload.batch(), upload.identifier);
+        return await api.submitPhotograph(upload.file, await upload.batch(upload.isMissing), upload.identifier);
       } catch (error) {
         if (!WAITING[error.status]) throw error;
         upload.status = WAITING[error.status];
