@@ -313,7 +313,7 @@ def test_a_file_of_any_suffix_has_the_name_that_predict_gives_it(model, eye, tmp
 
     row = model.segment(foveate.read(path)).save(tmp_path / "out")
 
-    assert row.name == model.predict(path, tmp_path / "predicted").rows[0].name == "1.2.840"
+    assert row.name == model.predict(path, tmp_path / "predicted").rows[0].name == "1.2.840.5"
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,17 @@ def test_a_file_without_ending_is_known_by_its_content(tmp_path):
     assert [photograph.name for photograph in listed] == ["IM0001_frame-1", "IM0001_frame-2"]
 
 
+def test_a_file_named_by_its_uid_keeps_the_whole_of_it_in_the_names_of_its_frames(tmp_path):
+    for name in ("1.2.840.5", "1.2.840.6"):
+        tiny_dicom.save(tiny_dicom.op(np.stack([FUNDUS, FUNDUS])), tmp_path / name)
+
+    listed = list_files([str(tmp_path / "1.2.840.5"), str(tmp_path / "1.2.840.6")]).photographs
+
+    assert [photograph.name for photograph in listed] == [
+        f"1.2.840.{number}_frame-{frame}" for number in (5, 6) for frame in (1, 2)
+    ]
+
+
 # ---- what is stated beside the pixels
 
 

@@ -280,7 +280,8 @@ class Result:
         Args:
             out: folder of the results; it is created if necessary.
             name: the photograph's name in the folder, a relative path with '/'; None for the name of its file
-                without suffix, which is followed by '_frame-N' in a DICOM object with several frames.
+                without the suffix of a photograph, followed by '_frame-N' in a DICOM object with several
+                frames.
             format: file format of the probability maps.
             objects: DICOM objects to write as well, for a DICOM photograph.
 
@@ -418,10 +419,7 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
 
 
 def _own_name(photograph: Photograph) -> str:
-    """Return the name of a photograph's file without suffix, with its frame if there are several.
-
-    An array called 'visit 1.1' keeps its number: only the suffix of a photograph is taken off such a name.
-    """
-    file, frame = Path(photograph.source), None if photograph.origin is None else photograph.origin.frame
-    name = file.stem if photograph.is_file else photographs.without_suffix(file.name)
+    """Return the name of a photograph's file or array, as `photographs.list_files` names a single file."""
+    frame = None if photograph.origin is None else photograph.origin.frame
+    name = photographs.without_suffix(Path(photograph.source).name)
     return name + ("" if frame is None else f"_frame-{frame}")

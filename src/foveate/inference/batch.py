@@ -275,7 +275,7 @@ def predict_request(
     """Return the request for one photograph: everything that decides its files, and nothing else.
 
     Args:
-        name: the photograph's name in tables and in file names: a relative path with '/', without suffix.
+        name: the photograph's name in tables and in file names: a relative path with '/'.
         package: the model.
         engine: `Engine.label`; the request states it because two engines round differently.
         settings: the user's settings.
@@ -415,7 +415,11 @@ def _renamed_photograph(
     """
     for name in names[:RENAMED_CHECKED]:
         last = PurePosixPath(name).name
-        candidates = [file for file in files.photographs if last in {file.path.stem, file.path.name}]
+        candidates = [
+            file
+            for file in files.photographs
+            if last in {photographs.without_suffix(file.path.name), file.path.name}
+        ]
         digest = writers.stored_digest(job.out, name) if candidates else None
         for file in candidates[:RENAMED_CHECKED]:
             if photograph_digest(file.path) == digest:
