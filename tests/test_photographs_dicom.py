@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -210,6 +211,37 @@ def test_which_frame_is_meant_must_be_said(tmp_path):
     path = tiny_package.photograph(tmp_path / "eye.png")
     with pytest.raises(PhotographError, match="has no frame 1"):
         read(path, frame=1)
+
+
+FRAMES = """
+import json
+import sys
+import numpy as np
+from foveate.errors import PhotographError
+from foveate.photographs import read
+
+print(json.dumps(read(sys.argv[1], frame=np.int64(2)).origin.frame))
+for frame in ("2", 1.5):
+    try:
+        print("done:", read(sys.argv[1], frame=frame))
+    except PhotographError as error:
+        print(error)
+"""
+
+
+def test_a_frame_is_a_number_of_any_integer_type(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_dicom.save(tiny_dicom.op(np.stack([FUNDUS, FUNDUS])), tmp_path / "pair.dcm")
+
+    done = subprocess.run(  # without the type checks that the tests add
+        [sys.executable, "-c", FRAMES, "pair.dcm"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines() == [
+        "2",
+        "pair.dcm: frame is '2'; give its number, from 1",
+        "pair.dcm: frame is 1.5; give its number, from 1",
+    ]
 
 
 def test_the_only_frame_of_an_object_is_named(tmp_path):

@@ -95,7 +95,7 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
 
     Args:
         path: path of a JPEG, PNG, TIFF or DICOM file with any suffix.
-        frame: number of the photograph in a DICOM object that holds several, from 1.
+        frame: number of the photograph in a DICOM object that holds several, from 1; of any integer type.
         limit: largest number of pixels (rows times columns) that is decoded.
 
     Returns:
