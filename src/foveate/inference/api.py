@@ -136,8 +136,9 @@ class Model:
         folder = _local_folder(out)
         check_settings(self.package, settings)
         texts = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-        count = len(photographs.list_files(texts, without=folder).photographs)
-        engine, *more_engines = self._worker_engines(min(workers, count))
+        if workers > 1:  # an engine takes memory: no more of them than photographs
+            workers = min(workers, len(photographs.list_files(texts, without=folder).photographs))
+        engine, *more_engines = self._worker_engines(workers)
         return batch.run(
             BatchJob(
                 paths=texts,
@@ -292,7 +293,8 @@ class Result:
                 photograph stays until all new files are on the disk.
         """
         segmentation, folder = self.segmentation, _local_folder(out)
-        if exists(folder / "run.json"):  # its summary lists failures, which no file here tells
+        # the summary of a run lists failures, which no file here tells
+        if exists(folder / "run.json") or batch.holds_run_of_workers(folder):
             raise OutputError(
                 f"{display_path(folder)}: holds a run of predict, which --resume continues; choose another "
                 "folder"

@@ -344,6 +344,11 @@ def save(
     return writers.write(out, result, lesions, before_renaming=before_renaming)
 
 
+def holds_run_of_workers(out: Path) -> bool:
+    """Return whether a folder holds a run of `predict --on`, which writes run.json only at its end."""
+    return photographs.is_result_file(out, "manifest/order.json")
+
+
 def _list_photographs(job: BatchJob) -> PhotographFiles:
     """Return the photographs that the paths name; the output folder is never searched.
 
@@ -368,6 +373,11 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     of any other photograph would remain, made with unknown settings and listed in no table.
     """
     present = [name for name in RESULTS if exists(job.out / name)]
+    if "run.json" not in present and holds_run_of_workers(job.out):
+        raise OutputError(
+            f"{display_path(job.out)}: holds an unfinished run of workers; resume it with --on and --resume, "
+            "or choose another --out"
+        )
     if not present:
         return
     if "run.json" not in present:  # it is the first file that a run writes
