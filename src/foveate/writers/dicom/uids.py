@@ -11,7 +11,7 @@ import hmac
 import json
 import uuid
 
-from pydicom.uid import UID_dictionary
+from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
 from foveate.types import DicomOrigin
 from foveate.version import version
