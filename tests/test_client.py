@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -87,6 +89,47 @@ def test_a_submitted_photograph_is_processed_and_its_files_are_downloaded(client
     with pytest.raises(ServerError, match="no such photograph") as raised:
         client.photograph(done.id)
     assert (raised.value.status, raised.value.code) == (404, "not_found")
+
+
+NUMPY = """
+import sys
+import numpy as np
+from foveate.client import Client
+from foveate.errors import ServerError
+
+client, photograph = Client(sys.argv[1]), sys.argv[2]
+print(client.choose(photograph, {"EX": np.float32(0.25)}).lesions["EX"].threshold)
+print(len(client.regions(photograph, lesion="EX", threshold=np.float64(0.25))))
+client.download(photograph, sys.argv[3], parts="masks")
+for call in (
+    lambda: client.choose(photograph, {"EX": "high"}),
+    lambda: client.regions(photograph, lesion="EX", threshold="high"),
+):
+    try:
+        print("done:", call())
+    except ServerError as error:
+        print(error)
+"""
+
+
+def test_numbers_of_numpy_and_a_single_part_are_sent(client, address, tmp_path):
+    id = client.wait(client.submit(tiny_package.photograph(tmp_path / "eye.png", seed=3)).id, seconds=60.0).id
+
+    done = subprocess.run(  # without the type checks that the tests add
+        [sys.executable, "-c", NUMPY, address, id, tmp_path / "masks.zip"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [
+        "0.25",
+        str(client.photograph(id).lesions["EX"].count),
+        "threshold EX is 'high'; give a number",
+        "threshold is 'high'; give a number",
+    ]
+    with zipfile.ZipFile(tmp_path / "masks.zip") as archive:
+        assert archive.namelist() == ["masks/eye_EX.png", "masks/eye_MA.png"]
 
 
 def test_a_request_that_fails_is_an_error_of_one_line(client, tmp_path):

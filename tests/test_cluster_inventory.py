@@ -56,6 +56,13 @@ def write_tree(root, tree):
         paths.append(path)
 
 
+def test_a_folder_that_cannot_be_listed_keeps_the_whole_of_its_name():
+    folder = StoredFile(path="a/1.2.840.5", size=0, stamp="", is_unlisted_folder=True)
+
+    with Inventory([folder], Share()) as inventory:
+        assert [item.name for item in inventory.pending()] == ["a/1.2.840.5"]
+
+
 @given(trees)
 def test_photographs_names_and_order_are_those_of_a_run_on_one_machine(tmp_path_factory, tree):
     root = tmp_path_factory.mktemp("tree")

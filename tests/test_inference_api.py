@@ -313,7 +313,7 @@ def test_a_file_of_any_suffix_has_the_name_that_predict_gives_it(model, eye, tmp
 
     row = model.segment(foveate.read(path)).save(tmp_path / "out")
 
-    assert row.name == model.predict(path, tmp_path / "predicted").rows[0].name == "1.2.840"
+    assert row.name == model.predict(path, tmp_path / "predicted").rows[0].name == "1.2.840.5"
 
 
 @pytest.mark.parametrize(
@@ -337,6 +337,33 @@ def test_nothing_is_saved_into_the_folder_of_a_run(model, result, eye, tmp_path)
         result.save(tmp_path, name="other")
 
     assert files_of(tmp_path) == before
+
+
+def test_nothing_is_written_into_the_folder_of_a_run_of_workers(model, result, eye, tmp_path):
+    (tmp_path / "manifest").mkdir()
+    (tmp_path / "manifest" / "order.json").write_text('{"foveate": "0.1.0"}')
+    before = files_of(tmp_path)
+
+    with pytest.raises(OutputError, match="holds a run of predict, which --resume continues; choose another"):
+        result.save(tmp_path)
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="holds an unfinished run of workers; resume it with --on"):
+            model.predict(eye, tmp_path, resume=resume)
+
+    assert files_of(tmp_path) == before
+
+
+def test_photographs_are_listed_once_for_a_single_worker(model, eye, tmp_path, monkeypatch):
+    list_files, listed = photographs.list_files, []
+
+    def count(paths, **options):
+        listed.append(paths)
+        return list_files(paths, **options)
+
+    monkeypatch.setattr(photographs, "list_files", count)
+    model.predict(eye, tmp_path)
+
+    assert listed == [[str(eye)]]
 
 
 def test_results_that_do_not_belong_together_are_not_mixed(model, result, eye, tmp_path):

@@ -721,7 +721,7 @@ def test_a_file_given_by_itself_is_meant_whatever_its_ending(clinic):
     listed = list_files(["clinic/bob/scan.pdf"])
 
     assert [(photograph.name, photograph.path) for photograph in listed.photographs] == [
-        ("scan", Path("clinic/bob/scan.pdf"))
+        ("scan.pdf", Path("clinic/bob/scan.pdf"))
     ]
     assert listed.skipped == 0
 
@@ -873,6 +873,9 @@ def test_a_folder_that_may_not_be_listed_is_an_error(clinic, monkeypatch):
         (["r/é.jpg", "l/e\u0301.jpg"], ["r/é", "l/e\u0301"]),
         (["r/...jpg"], ["...jpg"]),
         (["r/.jpg"], [".jpg"]),
+        (["r/1.2.840.5"], ["1.2.840.5"]),
+        (["r/1.2.840.5", "r/1.2.840.6.DCM", "r/P12.OD.jpg"], ["1.2.840.5", "1.2.840.6", "P12.OD"]),
+        (["r/1.2.840.5", "r/1.2.840.5.dcm"], ["1.2.840.5", "1.2.840.5.dcm"]),
     ],
 )
 def test_names_are_lengthened_only_where_they_are_equal(files, expected):

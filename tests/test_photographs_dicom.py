@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -212,6 +213,37 @@ def test_which_frame_is_meant_must_be_said(tmp_path):
         read(path, frame=1)
 
 
+FRAMES = """
+import json
+import sys
+import numpy as np
+from foveate.errors import PhotographError
+from foveate.photographs import read
+
+print(json.dumps(read(sys.argv[1], frame=np.int64(2)).origin.frame))
+for frame in ("2", 1.5):
+    try:
+        print("done:", read(sys.argv[1], frame=frame))
+    except PhotographError as error:
+        print(error)
+"""
+
+
+def test_a_frame_is_a_number_of_any_integer_type(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_dicom.save(tiny_dicom.op(np.stack([FUNDUS, FUNDUS])), tmp_path / "pair.dcm")
+
+    done = subprocess.run(  # without the type checks that the tests add
+        [sys.executable, "-c", FRAMES, "pair.dcm"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines() == [
+        "2",
+        "pair.dcm: frame is '2'; give its number, from 1",
+        "pair.dcm: frame is 1.5; give its number, from 1",
+    ]
+
+
 def test_the_only_frame_of_an_object_is_named(tmp_path):
     assert "has no frame 2; it has only frame 1" in refused(tmp_path, tiny_dicom.op(FUNDUS), frame=2)
 
@@ -230,6 +262,17 @@ def test_a_file_without_ending_is_known_by_its_content(tmp_path):
     listed = list_files([str(tmp_path / "IM0001")]).photographs
 
     assert [photograph.name for photograph in listed] == ["IM0001_frame-1", "IM0001_frame-2"]
+
+
+def test_a_file_named_by_its_uid_keeps_the_whole_of_it_in_the_names_of_its_frames(tmp_path):
+    for name in ("1.2.840.5", "1.2.840.6"):
+        tiny_dicom.save(tiny_dicom.op(np.stack([FUNDUS, FUNDUS])), tmp_path / name)
+
+    listed = list_files([str(tmp_path / "1.2.840.5"), str(tmp_path / "1.2.840.6")]).photographs
+
+    assert [photograph.name for photograph in listed] == [
+        f"1.2.840.{number}_frame-{frame}" for number in (5, 6) for frame in (1, 2)
+    ]
 
 
 # ---- what is stated beside the pixels

@@ -205,6 +205,21 @@ def test_the_smallest_spacing_that_is_taken_makes_a_report_and_a_smaller_one_is_
     assert client.get(f"{one}/report").status_code == 200
 
 
+def test_an_area_of_a_few_pixels_is_not_0_in_a_report(client):
+    one = f"/api/photographs/{done(client)['id']}"
+    lesions = client.patch(one, json={"grid": GRID, "spacing_mm": 0.001}).json()["result"]["lesions"]
+
+    content = report_of(client, one.rpartition("/")[2])
+
+    assert lesions["EX"]["count"] > 0
+    for row in content.lesions:
+        shown = float(row.area.removesuffix(" mm²"))
+        assert shown == pytest.approx(lesions[row.code]["area_mm2"], rel=0.05)
+    cells = [cell for _, *cells in content.grid.rows for cell in cells if cell[0] not in "-0"]
+    assert cells
+    assert all(float(cell.partition(" · ")[2].removesuffix(" mm²")) > 0 for cell in cells)
+
+
 def test_a_report_is_of_one_moment_also_where_somebody_corrects_meanwhile(client, monkeypatch):
     identifier = done(client)["id"]
     draw, drawn = reports.Reports._pictures, []

@@ -379,6 +379,8 @@ def test_uids_are_replaced_and_objects_still_belong_together(out, deidentified):
     )
     assert uids.pseudonym("1.2.3", SECRET) != uids.pseudonym("1.2.3", SECRET + b"!")
     assert uids.pseudonym("1.2.840.10008.1.2.1", SECRET) == "1.2.840.10008.1.2.1"
+    of_a_device = "1.2.840.10008.20240131.101500.7"  # below the standard's root, but not in the standard
+    assert uids.pseudonym(of_a_device, SECRET).startswith("2.25.")
 
 
 # fmt: off

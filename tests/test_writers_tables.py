@@ -231,10 +231,28 @@ def test_a_positive_share_is_never_shown_as_zero(fraction, text):
     assert tables.percentage(fraction) == text
 
 
+@pytest.mark.parametrize(
+    ("area_mm2", "decimals", "text"),
+    [
+        (0.0, 2, "0.00"),
+        (0.000016, 2, "0.000016"),
+        (0.0123, 2, "0.012"),
+        (0.0123, 3, "0.012"),
+        (0.00123, 3, "0.0012"),
+        (0.1, 2, "0.10"),
+        (12.3456, 3, "12.346"),
+    ],
+)
+def test_a_positive_area_is_never_shown_as_zero(area_mm2, decimals, text):
+    assert tables.square_millimetres(area_mm2, decimals) == text
+
+
 def test_captions_state_number_and_area():
     entries = document(spacing=0.1)["lesions"]
 
     assert tables.caption(entries["EX"]).startswith("hard exudates: 1 · 6.40 sq mm, 1.")
+    small = document(spacing=0.001)["lesions"]["EX"]
+    assert tables.caption(small).startswith("hard exudates: 1 · 0.00064 sq mm, 1.")
     assert tables.caption(entries["SE"]) == "soft exudates: none"
     assert "sq mm" not in tables.caption(document()["lesions"]["EX"])
 

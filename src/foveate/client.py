@@ -221,24 +221,24 @@ class Client:
             threshold: of that lesion, in (0, 1]; None for the current one.
 
         Raises:
-            ServerError: it is not done, the lesion is unknown, or the list changed each time that it was
-                read.
+            ServerError: it is not done, the lesion is unknown, the threshold is no number or out of range, or
+                the list changed each time that it was read.
         """
         parameters = {"limit": "5000"}
         parameters |= {} if lesion is None else {"lesion": lesion}
-        parameters |= {} if threshold is None else {"threshold": repr(threshold)}
+        parameters |= {} if threshold is None else {"threshold": repr(_plain_number("threshold", threshold))}
         return self._all_pages(f"/api/photographs/{_quoted(id)}/regions", "regions", parameters, _region)
 
     def choose(self, id: str, thresholds: Mapping[str, float]) -> ServerPhotograph:
         """Set thresholds of a photograph; lesions that are not named get the model's.
 
         Raises:
-            ServerError: it is not done, or a threshold is out of range.
+            ServerError: it is not done, or a threshold is no number or out of range.
         """
-        body = {"thresholds": dict(thresholds)}
+        body = {"thresholds": {code: _plain_number(f"threshold {code}", p) for code, p in thresholds.items()}}
         return self._send_json("PATCH", f"/api/photographs/{_quoted(id)}", body, _photograph)
 
-    def download(self, id: str, to: str | Path, *, parts: Sequence[str] = ()) -> None:
+    def download(self, id: str, to: str | Path, *, parts: str | Sequence[str] = ()) -> None:
         """Save a photograph's files, as `foveate predict` writes them, as a ZIP archive.
 
         The file appears only when all of it has arrived; an earlier one of that name stays until then.
@@ -246,12 +246,13 @@ class Client:
         Args:
             id: of the photograph.
             to: file to write.
-            parts: such as 'masks', 'overlays'; all if empty.
+            parts: such as 'masks', 'overlays', or a single one; all if empty.
 
         Raises:
             ServerError: it is not done, the file does not arrive whole, or it cannot be written.
         """
-        query = "?" + urlencode({"parts": ",".join(parts)}, errors="replace") if parts else ""
+        names = parts if isinstance(parts, str) else ",".join(parts)
+        query = "?" + urlencode({"parts": names}, errors="replace") if names else ""
         partial = Path(f"{to}.part")
         route = f"/api/photographs/{_quoted(id)}/download{query}"
         with self._open("GET", route, None, {}) as response:
@@ -569,6 +570,18 @@ def _region(entry: Mapping[str, Any]) -> ServerRegion:
 def _list_key(entry: Mapping[str, Any]) -> str:
     """Return a text that is equal for equal photographs of a list, and for equal regions."""
     return json.dumps([entry["id"], entry.get("lesion"), entry.get("box")])
+
+
+def _plain_number(name: str, value: float) -> float:
+    """Return a number, which may be NumPy's, as Python's own type, which JSON can hold.
+
+    Raises:
+        ServerError: it is no number.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ServerError(f"{name} is {value!r}; give a number") from None
 
 
 def _quoted(identifier: str) -> str:

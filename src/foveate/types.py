@@ -70,8 +70,6 @@ class Photograph:
     """Millimetres on the retina for each pixel, where the source states it; never guessed."""
     origin: DicomOrigin | None = None
     """Only for a photograph that was read from DICOM."""
-    is_file: bool = False
-    """Whether `source` is the path of a file."""
 
     @property
     def shape(self) -> tuple[int, int]:

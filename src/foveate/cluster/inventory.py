@@ -23,7 +23,7 @@ from foveate.cluster.scratch import ScratchFolder
 from foveate.cluster.stores import StoredFile
 from foveate.errors import OutputError
 from foveate.paths import display_path
-from foveate.photographs import SUFFIXES, shorten
+from foveate.photographs import SUFFIXES, shorten, without_suffix
 
 TABLE = """
 CREATE TABLE photographs (
@@ -213,7 +213,7 @@ class Inventory:
 
     def _fill(self, files: Iterable[StoredFile]) -> None:
         """Insert the photographs, sorted."""
-        self._add_function("name_of", lambda path: shorten(_without_suffix(path)))
+        self._add_function("name_of", lambda path: shorten(without_suffix(path)))
         self._add_function("long_name_of", shorten)
         self._add_function("name_key_of", lambda name: unicodedata.normalize("NFC", name).casefold())
         self._add_function("file_of", lambda path: path.rpartition("/")[2])
@@ -297,13 +297,6 @@ def _listed_row(file: StoredFile) -> tuple[bytes, bytes, int, str, bool]:
         file.stamp,
         is_photograph,
     )
-
-
-def _without_suffix(path: str) -> str:
-    """Return a path without its suffix; '...jpg' is unchanged, since only dots would remain."""
-    folder, slash, file = path.rpartition("/")
-    stem = PurePosixPath(file).stem
-    return f"{folder}{slash}{stem if stem.strip('.') else file}"
 
 
 def _sort_key(path: str) -> bytes:

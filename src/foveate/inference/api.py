@@ -136,8 +136,9 @@ class Model:
         folder = _local_folder(out)
         check_settings(self.package, settings)
         texts = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-        count = len(photographs.list_files(texts, without=folder).photographs)
-        engine, *more_engines = self._worker_engines(min(workers, count))
+        if workers > 1:  # an engine takes memory: no more of them than photographs
+            workers = min(workers, len(photographs.list_files(texts, without=folder).photographs))
+        engine, *more_engines = self._worker_engines(workers)
         return batch.run(
             BatchJob(
                 paths=texts,
@@ -280,7 +281,8 @@ class Result:
         Args:
             out: folder of the results; it is created if necessary.
             name: the photograph's name in the folder, a relative path with '/'; None for the name of its file
-                without suffix, which is followed by '_frame-N' in a DICOM object with several frames.
+                without the suffix of a photograph, followed by '_frame-N' in a DICOM object with several
+                frames.
             format: file format of the probability maps.
             objects: DICOM objects to write as well, for a DICOM photograph.
 
@@ -291,7 +293,8 @@ class Result:
                 photograph stays until all new files are on the disk.
         """
         segmentation, folder = self.segmentation, _local_folder(out)
-        if exists(folder / "run.json"):  # its summary lists failures, which no file here tells
+        # the summary of a run lists failures, which no file here tells
+        if exists(folder / "run.json") or batch.holds_run_of_workers(folder):
             raise OutputError(
                 f"{display_path(folder)}: holds a run of predict, which --resume continues; choose another "
                 "folder"
@@ -418,10 +421,7 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
 
 
 def _own_name(photograph: Photograph) -> str:
-    """Return the name of a photograph's file without suffix, with its frame if there are several.
-
-    An array called 'visit 1.1' keeps its number: only the suffix of a photograph is taken off such a name.
-    """
-    file, frame = Path(photograph.source), None if photograph.origin is None else photograph.origin.frame
-    name = file.stem if photograph.is_file else photographs.without_suffix(file.name)
+    """Return the name of a photograph's file or array, as `photographs.list_files` names a single file."""
+    frame = None if photograph.origin is None else photograph.origin.frame
+    name = photographs.without_suffix(Path(photograph.source).name)
     return name + ("" if frame is None else f"_frame-{frame}")

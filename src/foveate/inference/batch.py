@@ -275,7 +275,7 @@ def predict_request(
     """Return the request for one photograph: everything that decides its files, and nothing else.
 
     Args:
-        name: the photograph's name in tables and in file names: a relative path with '/', without suffix.
+        name: the photograph's name in tables and in file names: a relative path with '/'.
         package: the model.
         engine: `Engine.label`; the request states it because two engines round differently.
         settings: the user's settings.
@@ -344,6 +344,11 @@ def save(
     return writers.write(out, result, lesions, before_renaming=before_renaming)
 
 
+def holds_run_of_workers(out: Path) -> bool:
+    """Return whether a folder holds a run of `predict --on`, which writes run.json only at its end."""
+    return photographs.is_result_file(out, "manifest/order.json")
+
+
 def _list_photographs(job: BatchJob) -> PhotographFiles:
     """Return the photographs that the paths name; the output folder is never searched.
 
@@ -368,6 +373,11 @@ def _require_free(job: BatchJob, files: PhotographFiles) -> None:
     of any other photograph would remain, made with unknown settings and listed in no table.
     """
     present = [name for name in RESULTS if exists(job.out / name)]
+    if "run.json" not in present and holds_run_of_workers(job.out):
+        raise OutputError(
+            f"{display_path(job.out)}: holds an unfinished run of workers; resume it with --on and --resume, "
+            "or choose another --out"
+        )
     if not present:
         return
     if "run.json" not in present:  # it is the first file that a run writes
@@ -415,7 +425,11 @@ def _renamed_photograph(
     """
     for name in names[:RENAMED_CHECKED]:
         last = PurePosixPath(name).name
-        candidates = [file for file in files.photographs if last in {file.path.stem, file.path.name}]
+        candidates = [
+            file
+            for file in files.photographs
+            if last in {photographs.without_suffix(file.path.name), file.path.name}
+        ]
         digest = writers.stored_digest(job.out, name) if candidates else None
         for file in candidates[:RENAMED_CHECKED]:
             if photograph_digest(file.path) == digest:

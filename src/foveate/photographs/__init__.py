@@ -50,7 +50,6 @@ from foveate.photographs._files import BIG_ENDIAN_BIGTIFF, open_photograph, read
 from foveate.photographs._listing import (
     RESULT_MARK_BYTES,
     RESULT_MARKS,
-    SUFFIXES,
     PhotographFile,
     PhotographFiles,
     holds_results,
@@ -58,9 +57,8 @@ from foveate.photographs._listing import (
     is_result_file,
     is_result_mark,
     list_files,
-    without_suffix,
 )
-from foveate.photographs._names import shorten
+from foveate.photographs._names import SUFFIXES, shorten, without_suffix
 from foveate.types import Photograph
 
 __all__ = [
@@ -97,7 +95,7 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
 
     Args:
         path: path of a JPEG, PNG, TIFF or DICOM file with any suffix.
-        frame: number of the photograph in a DICOM object that holds several, from 1.
+        frame: number of the photograph in a DICOM object that holds several, from 1; of any integer type.
         limit: largest number of pixels (rows times columns) that is decoded.
 
     Returns:
@@ -122,7 +120,6 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
                 digest=digest,
                 spacing=frame_read.spacing,
                 origin=frame_read.origin,
-                is_file=True,
             )
         if frame is not None:
             raise PhotographError(
@@ -130,7 +127,7 @@ def read(path: Path | str, *, frame: int | None = None, limit: int = LIMIT_PIXEL
                 "out the frame"
             )
         pixels = decode(file, format_name, display_path(path), limit)
-    return Photograph(pixels=pixels, source=str(path), digest=digest, is_file=True)
+    return Photograph(pixels=pixels, source=str(path), digest=digest)
 
 
 def from_array(

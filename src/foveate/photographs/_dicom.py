@@ -26,6 +26,7 @@ Ignores: how pixels are stored, and the results. Needs the extra `dicom`.
 Source: PS3.3 C.8.17 (Ophthalmic Photography), C.7.6.3 (Image Pixel), CID 4202 to 4209; the choice is ours.
 """
 
+import operator
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -338,13 +339,16 @@ def _photograph_count(header: Dataset) -> int:
 
 
 def _select_frame(count: int, frame: int | None, name: str) -> int:
-    """Return the number of the requested frame, from 1."""
+    """Return the number of the requested frame, from 1, as Python's own type."""
     if frame is None and count > 1:
         raise PhotographError(
             f"{name}: holds {count} photographs; choose one with frame=1 to {count}, or process all of them "
             "with 'foveate predict' without --on"
         )
-    number = 1 if frame is None else frame
+    try:
+        number = 1 if frame is None else int(operator.index(frame))
+    except TypeError:
+        raise PhotographError(f"{name}: frame is {frame!r}; give its number, from 1") from None
     if not 1 <= number <= count:
         frames = "only frame 1" if count == 1 else f"frames 1 to {count}"
         raise PhotographError(f"{name}: has no frame {number}; it has {frames}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from foveate.errors import PhotographError
 from foveate.paths import display_path, is_file, is_folder, missing, real_path
 from foveate.photographs._dicom_loader import count_frames
-from foveate.photographs._names import FileLocation, unique_names
+from foveate.photographs._names import DICOM_SUFFIXES, SUFFIXES, FileLocation, unique_names, without_suffix
 from foveate.wording import quantity
 
 RESULT_MARKS = {
@@ -29,17 +29,6 @@ beginning. `Result.save` writes only the page, and workers only the manifest unt
 RESULT_MARK_BYTES = 512
 """Number of bytes at the beginning of such a file that contain its mark."""
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"}) | DICOM_SUFFIXES
-"""Suffixes, in lower case, of photographs in a folder; a file that the user names needs none of them."""
-
-
-def without_suffix(name: str) -> str:
-    """Return a name without the suffix of a photograph; other endings, as of '1.2.840.5', are part of it."""
-    stem, _, ending = name.rpartition(".")
-    return stem if stem and f".{ending}".lower() in SUFFIXES else name
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotographFile:
@@ -48,8 +37,8 @@ class PhotographFile:
     path: Path
     """Path of the file, starting from the user's path."""
     name: str
-    """Name of its results: a relative path with '/', without suffix. No two names of a run are equal, even on
-    file systems that ignore case, and none leads out of the output folder."""
+    """Name of its results: a relative path with '/', without the suffix of a photograph. No two names of a
+    run are equal, even on file systems that ignore case, and none leads out of the output folder."""
     frame: int | None = None
     """Number of the photograph in a DICOM object that holds several, from 1."""
 
@@ -99,10 +88,10 @@ def list_files(paths: Sequence[str], *, without: Path | None = None) -> Photogra
     `?`, `[...]` and `**`. A file that is reached twice is listed once; two links to one file are two
     photographs, as two copies would be.
 
-    A name is a path without suffix, below the given folder or the fixed part of a glob. A file that is given
-    itself has its own name. Where two names would be equal, files of one folder keep their suffixes, and
-    files of several folders get as many names of their parents as needed. A DICOM object with several frames
-    stands for as many photographs, 'eye_frame-1', 'eye_frame-2', ...
+    A name is a path without the suffix of a photograph, below the given folder or the fixed part of a glob. A
+    file that is given itself has its own name. Where two names would be equal, files of one folder keep their
+    suffixes, and files of several folders get as many names of their parents as needed. A DICOM object with
+    several frames stands for as many photographs, 'eye_frame-1', 'eye_frame-2', ...
 
     Args:
         paths: files, folders and globs.
@@ -155,8 +144,10 @@ def _expand_frames(candidate: _Candidate) -> Iterator[_Candidate]:
         yield candidate
         return
     relative = candidate.place.relative
+    stem = without_suffix(relative.name)
+    suffix = relative.name.removeprefix(stem)
     for frame in range(1, count + 1):
-        name = f"{relative.stem}_frame-{frame}{relative.suffix}"
+        name = f"{stem}_frame-{frame}{suffix}"
         place = replace(candidate.place, relative=relative.with_name(name))
         yield replace(candidate, place=place, frame=frame)
 

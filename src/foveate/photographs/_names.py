@@ -1,6 +1,6 @@
-"""Name the results of each photograph: unique names without suffix.
+"""Name the results of each photograph: unique names without the suffix of a photograph.
 
-Knows:   paths, and which names some file systems treat as equal.
+Knows:   paths, the suffixes of photographs, and which names some file systems treat as equal.
 Ignores: files.
 """
 
@@ -10,6 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff"}) | DICOM_SUFFIXES
+"""Suffixes, in lower case, of photographs in a folder; a file that the user names needs none of them."""
 
 LONGEST_NAME = 225
 """Most bytes of the last part of a name: disks take 255, results append up to 22 ('_', a lesion's code of 16
@@ -35,7 +40,7 @@ class _Label:
     folders: tuple[str, ...]
     """Folders that are part of the name."""
     stem: str
-    """Last part of the name: the file name without suffix, or with it."""
+    """Last part of the name: the file name without the suffix of a photograph, or with it."""
     file: str
     """File name with suffix."""
 
@@ -51,7 +56,7 @@ class _Label:
 
 
 def unique_names(places: Sequence[FileLocation]) -> tuple[str, ...]:
-    """Name each file by its path below its root, without suffix; lengthen names that are equal.
+    """Name each file by its path below its root, without the suffix of a photograph; lengthen equal names.
 
     First, files of one folder that share a name keep their suffixes ('a.jpg', 'a.png'). Then files of several
     folders get the names of their parents ('left/a', 'right/a'). Names that are still equal, on a file system
@@ -64,6 +69,18 @@ def unique_names(places: Sequence[FileLocation]) -> tuple[str, ...]:
     labels = _lengthen(labels, _use_file_name, lambda label: (label.place, label.file))
     labels = _lengthen(labels, _add_parent, lambda label: (label.name, _comparison_key(label.place)))
     return _number_equal_names([shorten(label.name) for label in labels])
+
+
+def without_suffix(name: str) -> str:
+    """Return the name or path of a file, with '/', without the suffix of a photograph.
+
+    Other endings, as of '1.2.840.5', are part of the name, and so is a suffix after which only dots, or
+    nothing, would remain.
+    """
+    folder, slash, file = name.rpartition("/")
+    stem, _, ending = file.rpartition(".")
+    is_suffix = f".{ending}".lower() in SUFFIXES and stem.strip(".")
+    return f"{folder}{slash}{stem}" if is_suffix else name
 
 
 def shorten(name: str) -> str:
@@ -86,7 +103,7 @@ def _label(place: FileLocation) -> _Label:
     return _Label(
         above=place.root.parts[1:],
         folders=tuple(part for part in relative.parts[:-1] if part != ".."),  # a glob may contain '..'
-        stem=relative.stem if relative.stem.strip(".") else relative.name,  # the stem of '...jpg' is '..'
+        stem=without_suffix(relative.name),
         file=relative.name,
     )
 

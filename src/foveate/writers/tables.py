@@ -12,6 +12,7 @@ holds it unchanged. A file name that is not valid Unicode is written with escape
 
 import hmac
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -198,8 +199,20 @@ def caption(lesion: Document) -> str:
     """Return a lesion's text for a legend, from its entry in the JSON: name, number, area."""
     if not lesion["count"]:
         return f"{lesion['name']}: none"
-    absolute = "" if lesion["area_mm2"] is None else f"{lesion['area_mm2']:.2f} sq mm, "
+    absolute = "" if lesion["area_mm2"] is None else f"{square_millimetres(lesion['area_mm2'], 2)} sq mm, "
     return f"{lesion['name']}: {lesion['count']} · {absolute}{percentage(lesion['area_fraction'])} of field"
+
+
+def square_millimetres(area_mm2: float, decimals: int) -> str:
+    """Return an area, mm², without its unit, with two digits that are not 0 where fewer decimals show none.
+
+    Args:
+        area_mm2: the area, 0 or more.
+        decimals: smallest number of decimals.
+    """
+    if area_mm2 > 0:
+        decimals = max(decimals, 1 - math.floor(math.log10(area_mm2)))
+    return f"{area_mm2:.{decimals}f}"
 
 
 def percentage(fraction: float) -> str:

@@ -5,7 +5,6 @@ Ignores: how a page is laid out; `report_page` makes HTML from a report, and `re
 """
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,13 +33,10 @@ from foveate.wording import quantity
 from foveate.writers import overlays
 from foveate.writers.overlays import STYLES, Style
 from foveate.writers.results import NOTICE
-from foveate.writers.tables import percentage
+from foveate.writers.tables import percentage, square_millimetres
 
 MOST = 100
 """Maximum number of photographs in one file: 12 megapixels take 2.5 s of processor time (our choice)."""
-
-SMALL_MM2 = 0.01
-"""Below this area, mm², three decimals would round too much away (our choice)."""
 
 AUTHORS = 5
 """Maximum number of people whose corrections are listed; more would not fit on the page."""
@@ -287,7 +283,13 @@ def _lesion_row(code: str, lesion: schemas.LesionResult) -> LesionRow:
 
 
 def _area(area_px: int, area_mm2: float | None) -> str:
-    return f"{area_px:,} px" if area_mm2 is None else f"{area_mm2:.3f} mm²"
+    """Return an area with its unit, in pixels if its size on the retina is not known."""
+    return f"{area_px:,} px" if area_mm2 is None else f"{square_millimetres(area_mm2, 3)} mm²"
+
+
+def _area_of_pixels(pixels: int, spacing: float | None) -> str:
+    """Return the area of a number of pixels, with its unit."""
+    return _area(pixels, None if spacing is None else pixels * spacing**2)
 
 
 def _threshold(lesion: schemas.LesionResult) -> str:
@@ -370,20 +372,11 @@ def _changed_area(changed: Sequence[tuple[int, int]], spacing: float | None) -> 
         return ""
     added, removed = (sum(pixels) for pixels in zip(*changed, strict=True))
     parts = [
-        f"{_small_area(pixels, spacing)} {done}"
+        f"{_area_of_pixels(pixels, spacing)} {done}"
         for pixels, done in ((added, "added"), (removed, "removed"))
         if pixels
     ]
     return f" ({', '.join(parts) or 'no pixel changed'})"
-
-
-def _small_area(pixels: int, spacing: float | None) -> str:
-    """Return an area that may be that of a few pixels, with its unit."""
-    if spacing is None or pixels * spacing**2 >= SMALL_MM2:
-        return _area(pixels, None if spacing is None else pixels * spacing**2)
-    area = pixels * spacing**2
-    decimals = 1 - math.floor(math.log10(area))  # two digits that are not 0
-    return f"{area:.{decimals}f} mm²"
 
 
 def _grid_table(
@@ -426,7 +419,7 @@ def _cell(count: int, area_px: int, spacing: float | None) -> str:
     """Return the number of regions and the area of a lesion in a field."""
     if not count and not area_px:
         return "-"
-    return f"{count} · {_area(area_px, None if spacing is None else area_px * spacing**2)}"
+    return f"{count} · {_area_of_pixels(area_px, spacing)}"
 
 
 def _origin(body: schemas.PhotographBody, result: schemas.ResultBody) -> str:

@@ -11,12 +11,11 @@ import hmac
 import json
 import uuid
 
+from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
+
 from foveate.types import DicomOrigin
 from foveate.version import version
 from foveate.writers.results import PredictRequest
-
-STANDARD = "1.2.840.10008."
-"""Root of the UIDs that the standard defines, such as classes and syntaxes. They identify no patient."""
 
 
 def derived_uid(origin: DicomOrigin, request: PredictRequest, role: str) -> str:
@@ -49,9 +48,10 @@ def model_uid(request: PredictRequest) -> str:
 def pseudonym(uid: str, secret: bytes) -> str:
     """Return the UID that replaces another one in de-identified objects: the same for the same secret.
 
-    Without the secret, the replaced UID cannot be determined. UIDs of the standard are returned unchanged.
+    Without the secret, the replaced UID cannot be determined. UIDs that the standard lists (PS3.6 Annex A),
+    such as classes and syntaxes, are returned unchanged: they identify no patient.
     """
-    if uid.startswith(STANDARD) or not uid:
+    if uid in UID_dictionary or not uid:
         return uid
     return _uid_from_digest(hmac.digest(secret, uid.encode(), "sha256"))
 
