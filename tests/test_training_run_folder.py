@@ -297,6 +297,24 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["global.checkpoint"]
 
 
+def test_memory_that_runs_out_is_neither_a_full_disk_nor_a_damaged_file(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path)
+    run.write_checkpoint("global", {"step": 1})
+
+    def run_out(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr(torch, "save", run_out)
+    monkeypatch.setattr(torch, "load", run_out)
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run.write_checkpoint("global", {"step": 2})
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run.read_checkpoint("global", "cpu")
+    monkeypatch.undo()
+    assert run.read_checkpoint("global", "cpu") == {"step": 1}
+
+
 def test_damaged_files_are_errors_of_one_line(tmp_path):
     run = RunFolder(tmp_path)
     run.write_weights("joint", {"weight": torch.ones(100)})

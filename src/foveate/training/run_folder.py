@@ -36,7 +36,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
-from foveate.errors import OutputError, TrainingError
+from foveate.errors import OutputError, TrainingError, is_out_of_memory
 from foveate.paths import display_path, exists
 from foveate.training import curves
 from foveate.training import recipe as recipes
@@ -178,12 +178,15 @@ class RunFolder:
 
         Raises:
             OutputError: the file cannot be written; the last checkpoint stays.
+            RuntimeError: there is not enough memory; the last checkpoint stays.
         """
         path = self._checkpoint(stage)
         try:
             with atomic_files.replace_file(path) as temporary:
                 torch.save(content, temporary)
         except RuntimeError as error:  # torch's error on a full disk
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())
             raise OutputError(
                 f"{display_path(path)}: cannot be written ({reason}); free some space and start again"
@@ -261,12 +264,15 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _damage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line."""
+    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line.
+
+    Errors that say that memory ran out are raised as they are.
+    """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise TrainingError(
             f"{display_path(path)}: cannot be read ({reason}); copy the run again, or choose another --out"
