@@ -113,6 +113,34 @@ def test_a_package_at_the_start_is_checked_against_the_folds_that_the_runs_will_
         )
 
 
+def test_the_folds_of_the_check_are_those_that_the_runs_assign_and_assigned_once(tmp_path, monkeypatch):
+    cases = tiny_set.write(tmp_path / "set")
+    cases = [tiny_set.replace(cases[0], annotated=("EX",)), *cases[1:]]  # the runs leave it out
+    calls = []
+
+    def stratified(cases, *_):
+        calls.append([case.name for case in cases])
+        return {case.name: n for n, case in enumerate(cases)}
+
+    monkeypatch.setattr(runner.splits, "stratified", stratified)
+    plan = TrainingPlan(
+        recipe=tiny_set.recipe(split=None, held_back=None),
+        cases=cases,
+        folder=tmp_path / "model",
+        start=tiny_set.replace(tiny_set.package(), manifest={"training": {"photographs": ["IDRiD_02"]}}),
+    )
+
+    def validation(*folds):
+        return cross_validation.CrossValidation(
+            recipe=plan.recipe, plan=plan, folds=folds, layout=LAYOUTS["idrid"], version="3"
+        )
+
+    with pytest.raises(TrainingError, match="was trained on IDRiD_02, which this run holds back"):
+        validation(1, 0)
+    assert calls == [["IDRiD_02", "IDRiD_03"]]
+    assert validation(1).folds == (1,)
+
+
 @pytest.mark.parametrize("command", ["programme", "release"])
 def test_int8_without_nncf_is_refused_before_anything_is_trained_or_validated(
     tmp_path, split, capsys, monkeypatch, command

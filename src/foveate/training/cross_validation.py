@@ -51,14 +51,13 @@ class CrossValidation:
 
         Raises:
             SettingError: no fold is given, one is given twice, or as `TrainingPlan`.
-            DatasetError, TrainingError: as `runner.require_fold`.
+            DatasetError, TrainingError: as `runner.require_folds`.
         """
         if not self.folds:
             raise SettingError("no fold to hold back; name one or more with --fold")
         if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
             raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
-        for plan in run_plans(self):
-            runner.require_fold(plan)
+        runner.require_folds(run_plans(self))
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
