@@ -209,3 +209,32 @@ def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, c
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert "package" in capsys.readouterr().out
     assert models.load(tmp_path / "model" / "package").digest == package.digest  # to the last bit
+
+    fold = tmp_path / "model" / "fold-0"  # refined before an interruption, as no other run
+    (fold / "refine.safetensors").write_bytes((fold / "joint.safetensors").read_bytes())
+
+    assert cli.run([*command, *(word for stage in STAGES for word in ("--stage", stage))]) == 0
+
+    assert models.load(tmp_path / "model" / "package").digest == package.digest
+
+
+def test_the_package_has_the_last_stage_that_all_runs_have_finished(tmp_path, split, monkeypatch):
+    validation = whole(tmp_path, split, (0,))
+    fold, shipped = (RunFolder(plan.folder) for plan in cross_validation.run_plans(validation))
+    loaded = []
+
+    def load_run(*_, stage):
+        loaded.append(stage)
+        if len(loaded) % 2 == 0:
+            raise TrainingError("far enough")
+
+    monkeypatch.setattr(cross_validation.release, "load_run", load_run)
+    for run, stage, expected in (
+        (fold, "refine", "joint"),  # interrupted before the run on all photographs was refined
+        (shipped, "refine", "refine"),
+    ):
+        run.write_weights(stage, {})
+        loaded.clear()
+        with pytest.raises(TrainingError, match="far enough"):
+            cross_validation.write_package(validation)
+        assert loaded == [expected] * 2
