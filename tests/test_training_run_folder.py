@@ -134,7 +134,7 @@ def old(tmp_path, plan, new):
     lesions = ["EX", "MA", "HE", "SE"]
     write_json(folder / "settings.json", {"recipe": "tiny", "set": {}, "lesions": lesions, "field": "find"})
     write_json(folder / "split.json", {"about": "as in folds.json", "folds": FOLDS, "held_back": 0})
-    write_json(folder / "data.json", run_record.file_digests(plan.cases))
+    write_json(folder / "data.json", run_record.file_digests(plan.cases, tiny_set.CONTRACT.lesions))
     (folder / "starts" / "2026-11-28T08-24-06+00-00-23714.json").write_text("{}\n")
     (folder / ".joint.checkpoint.23714.part").write_bytes(b"half")
     for stage in ("global", "local", "fusion"):

@@ -170,8 +170,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
 
 
 def _digest(case: Case, contract: ModelContract) -> str:
-    """Return 16 hex digits that differ between cases whose arrays differ."""
-    lesions = sorted(case.masks)
+    """Return 16 hex digits that differ between cases whose arrays differ; other masks do not matter."""
+    lesions = sorted(lesion for lesion in contract.lesions if lesion in case.masks)
     digests = [digest(path) for path in (case.photograph, *(case.masks[lesion] for lesion in lesions))]
     canvas_numbers = (
         contract.field,

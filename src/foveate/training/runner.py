@@ -399,7 +399,8 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
                 start=None if plan.start is None else warm_start.describe(plan.start),
             )
         )
-        run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy]))
+        lesions = recipe.contract.lesions
+        run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy], lesions), lesions)
         if run.has_run():
             run.keep_recipe(recipe)  # even if no stage is left to train
         validated = () if plan.validation is None else plan.validation.choose(held_back)
