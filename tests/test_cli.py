@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tiny_package
@@ -74,9 +75,17 @@ def test_a_failure_is_one_line_on_stderr_and_exit_code_1(foveate, folder, model,
     assert "1 photograph done, 1 failed" in out
 
 
-def test_memory_that_runs_out_is_one_line(foveate, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        cv2.error("OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(foveate, monkeypatch, error):
     def fail(arguments):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(cli, "app", fail)
 
@@ -84,6 +93,16 @@ def test_memory_that_runs_out_is_one_line(foveate, monkeypatch):
         1,
         "foveate: not enough memory; free some, or use fewer workers or smaller photographs\n",
     )
+
+
+def test_a_bug_is_raised_as_it_is(foveate, monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(cli, "app", fail)
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        foveate("models", "list")
 
 
 def test_json_is_one_object_on_stdout(foveate, folder, model, tmp_path):

@@ -36,6 +36,15 @@ def test_of_a_lesion_that_was_not_looked_for_nothing_is_known(tmp_path):
     assert set(facts.read(case(tmp_path, annotated=("EX",)), ("EX", "HE")).areas) == {"EX"}
 
 
+def test_masks_of_lesions_that_nobody_asks_for_are_not_read(tmp_path):
+    damaged = case(tmp_path)
+    (tmp_path / "se.png").write_bytes(b"none")
+
+    assert facts.read(damaged, ("EX",)).areas["EX"].pixels == 108
+    with pytest.raises(DatasetError, match=r"se\.png: unreadable mask"):
+        facts.read(damaged, ("EX", "SE"))
+
+
 def test_the_same_pixels_in_another_file_are_known_again(tmp_path):
     png = case(tmp_path)
     with Image.open(png.photograph) as image:

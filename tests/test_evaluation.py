@@ -18,7 +18,7 @@ from PIL import Image
 
 from foveate import cli, evaluation, metrics
 from foveate.datasets import Case
-from foveate.errors import DatasetError, FieldError, LesionError, OutputError
+from foveate.errors import DatasetError, FieldError, LesionError, OutputError, PhotographError
 from foveate.evaluation import (
     EvaluationSpec,
     charts,
@@ -198,6 +198,24 @@ def test_an_error_names_its_photograph(tmp_path, cases):
 
     with pytest.raises(DatasetError, match=r"^eye1: .*no map eye1_EX \(.png, "):
         evaluation.evaluate(spec)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc")])
+def test_memory_that_runs_out_is_said_of_its_photograph(tmp_path, cases, monkeypatch, error):
+    spec = evaluation_spec(tmp_path, cases, truth_of)
+    names = []
+
+    def run_out(name, *rest):
+        names.append(name)
+        if name == "eye1":
+            raise error
+        return measure(name, *rest)
+
+    measure = measures.measure
+    monkeypatch.setattr(measures, "measure", run_out)
+    with pytest.raises(PhotographError, match=r"^eye1: not enough memory to score it; free some"):
+        evaluation.evaluate(spec)
+    assert names == ["eye0", "eye1"]
 
 
 def test_an_evaluation_needs_a_photograph_and_a_lesion(tmp_path, cases):

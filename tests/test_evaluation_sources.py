@@ -111,6 +111,19 @@ def test_a_damaged_archive_is_refused(tmp_path):
             sources.read_map(tmp_path / name, SHAPE)
 
 
+def test_memory_that_runs_out_is_said_of_the_map_that_it_was_too_small_for(tmp_path, monkeypatch):
+    save(tmp_path / "a.npy", np.zeros(SHAPE, np.uint8))
+
+    def run_out(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "load", run_out)
+    with pytest.raises(
+        DatasetError, match=r"a\.npy: unreadable map \(MemoryError\); free some memory, or wr"
+    ):
+        sources.read_map(tmp_path / "a.npy", SHAPE)
+
+
 def test_an_npz_of_several_arrays_needs_one_called_probability(tmp_path):
     np.savez(tmp_path / "a.npz", one=np.zeros(SHAPE), other=np.zeros(SHAPE))
 

@@ -1,5 +1,6 @@
 """Samples are what inference will see: the same canvas, view and windows, in register."""
 
+import errno
 import math
 import os
 import shutil
@@ -72,6 +73,17 @@ def test_a_damaged_cached_case_is_an_error_of_one_line(cases, tmp_path, name):
         file.write_bytes(content[:length])
         with pytest.raises(TrainingError, match=r"IDRiD_01-\w*: cannot be read \(.*\); delete it and start"):
             cache.cache_case(cases[0], CONTRACT, tmp_path)
+
+
+def test_memory_that_runs_out_is_no_damaged_cached_case(cases, tmp_path, monkeypatch):
+    cache.cache_case(cases[0], CONTRACT, tmp_path)
+
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "load", run_out)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        cache.cache_case(cases[0], CONTRACT, tmp_path)
 
 
 def test_a_file_that_is_damaged_after_its_case_was_opened_is_an_error_of_one_line(cases, tmp_path):

@@ -113,6 +113,34 @@ def test_a_package_at_the_start_is_checked_against_the_folds_that_the_runs_will_
         )
 
 
+def test_the_folds_of_the_check_are_those_that_the_runs_assign_and_assigned_once(tmp_path, monkeypatch):
+    cases = tiny_set.write(tmp_path / "set")
+    cases = [tiny_set.replace(cases[0], annotated=("EX",)), *cases[1:]]  # the runs leave it out
+    calls = []
+
+    def stratified(cases, *_):
+        calls.append([case.name for case in cases])
+        return {case.name: n for n, case in enumerate(cases)}
+
+    monkeypatch.setattr(runner.splits, "stratified", stratified)
+    plan = TrainingPlan(
+        recipe=tiny_set.recipe(split=None, held_back=None),
+        cases=cases,
+        folder=tmp_path / "model",
+        start=tiny_set.replace(tiny_set.package(), manifest={"training": {"photographs": ["IDRiD_02"]}}),
+    )
+
+    def validation(*folds):
+        return cross_validation.CrossValidation(
+            recipe=plan.recipe, plan=plan, folds=folds, layout=LAYOUTS["idrid"], version="3"
+        )
+
+    with pytest.raises(TrainingError, match="was trained on IDRiD_02, which this run holds back"):
+        validation(1, 0)
+    assert calls == [["IDRiD_02", "IDRiD_03"]]
+    assert validation(1).folds == (1,)
+
+
 @pytest.mark.parametrize("command", ["programme", "release"])
 def test_int8_without_nncf_is_refused_before_anything_is_trained_or_validated(
     tmp_path, split, capsys, monkeypatch, command
@@ -181,3 +209,32 @@ def test_one_command_makes_a_package_and_goes_on_where_it_was(tmp_path, split, c
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert "package" in capsys.readouterr().out
     assert models.load(tmp_path / "model" / "package").digest == package.digest  # to the last bit
+
+    fold = tmp_path / "model" / "fold-0"  # refined before an interruption, as no other run
+    (fold / "refine.safetensors").write_bytes((fold / "joint.safetensors").read_bytes())
+
+    assert cli.run([*command, *(word for stage in STAGES for word in ("--stage", stage))]) == 0
+
+    assert models.load(tmp_path / "model" / "package").digest == package.digest
+
+
+def test_the_package_has_the_last_stage_that_all_runs_have_finished(tmp_path, split, monkeypatch):
+    validation = whole(tmp_path, split, (0,))
+    fold, shipped = (RunFolder(plan.folder) for plan in cross_validation.run_plans(validation))
+    loaded = []
+
+    def load_run(*_, stage):
+        loaded.append(stage)
+        if len(loaded) % 2 == 0:
+            raise TrainingError("far enough")
+
+    monkeypatch.setattr(cross_validation.release, "load_run", load_run)
+    for run, stage, expected in (
+        (fold, "refine", "joint"),  # interrupted before the run on all photographs was refined
+        (shipped, "refine", "refine"),
+    ):
+        run.write_weights(stage, {})
+        loaded.clear()
+        with pytest.raises(TrainingError, match="far enough"):
+            cross_validation.write_package(validation)
+        assert loaded == [expected] * 2

@@ -22,6 +22,8 @@ from foveate.training.run_folder import RunFolder
 from foveate.training.run_record import RunSplit, StartPackage
 from foveate.types import Decision, SelectionRule
 
+LESIONS = tiny_set.CONTRACT.lesions
+
 NO_CUT = evidence_cuts.EvidenceCut(
     minimum_evidence=0.0,
     before=(outcome := evidence_cuts.CutOutcome(dice=0.5, found=0.5, false_regions=1.0)),
@@ -337,8 +339,8 @@ def test_a_run_is_released_with_the_set_that_it_was_trained_on(trained, tmp_path
     run = RunFolder(tmp_path / "run")
     folds = {case.name: number for number, case in enumerate(cases)}
     run.keep_split(RunSplit(about="", folds=folds, held_back=None))
-    digests = run_record.file_digests(cases)
-    run.keep_digests({name: digests.get(name, digests["IDRiD_01"]) for name in recorded})
+    digests = run_record.file_digests(cases, LESIONS)
+    run.keep_digests({name: digests.get(name, digests["IDRiD_01"]) for name in recorded}, LESIONS)
 
     def load():
         return release.load_run(tiny_set.recipe(), run.path, cases, LAYOUTS["idrid"])
@@ -356,7 +358,7 @@ def recorded_run(tmp_path):
     cases = tiny_set.write(tmp_path / "set")
     run = RunFolder(tmp_path / "run")
     run.keep_split(RunSplit(about="", folds={case.name: 0 for case in cases}, held_back=None))
-    run.keep_digests(run_record.file_digests(cases))
+    run.keep_digests(run_record.file_digests(cases, LESIONS), LESIONS)
     return run, cases
 
 

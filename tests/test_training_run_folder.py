@@ -134,7 +134,7 @@ def old(tmp_path, plan, new):
     lesions = ["EX", "MA", "HE", "SE"]
     write_json(folder / "settings.json", {"recipe": "tiny", "set": {}, "lesions": lesions, "field": "find"})
     write_json(folder / "split.json", {"about": "as in folds.json", "folds": FOLDS, "held_back": 0})
-    write_json(folder / "data.json", run_record.file_digests(plan.cases))
+    write_json(folder / "data.json", run_record.file_digests(plan.cases, tiny_set.CONTRACT.lesions))
     (folder / "starts" / "2026-11-28T08-24-06+00-00-23714.json").write_text("{}\n")
     (folder / ".joint.checkpoint.23714.part").write_bytes(b"half")
     for stage in ("global", "local", "fusion"):
@@ -295,6 +295,24 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
 
     assert run.read_checkpoint("global", "cpu") == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["global.checkpoint"]
+
+
+def test_memory_that_runs_out_is_neither_a_full_disk_nor_a_damaged_file(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path)
+    run.write_checkpoint("global", {"step": 1})
+
+    def run_out(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr(torch, "save", run_out)
+    monkeypatch.setattr(torch, "load", run_out)
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run.write_checkpoint("global", {"step": 2})
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run.read_checkpoint("global", "cpu")
+    monkeypatch.undo()
+    assert run.read_checkpoint("global", "cpu") == {"step": 1}
 
 
 def test_damaged_files_are_errors_of_one_line(tmp_path):

@@ -244,6 +244,36 @@ def test_a_run_is_continued_only_as_it_was_begun(plan, change):
         next(runner.train(again))
 
 
+def test_masks_of_lesions_that_the_recipe_does_not_use_may_change(plan):
+    lesions = ("EX", "HE")
+    recipe = replace(plan.recipe, contract=replace(tiny_set.CONTRACT, lesions=lesions))
+    two = tiny_set.replace(plan, recipe=recipe)
+    next(runner.train(two))
+    data = two.folder / "data.json"
+    assert all(record["masks"].keys() <= set(lesions) for record in json.loads(data.read_text()).values())
+    cached = {path.name for path in two.run.cache.iterdir()}
+    data.write_text(  # as earlier versions wrote it
+        json.dumps(run_record.file_digests(plan.cases, tiny_set.CONTRACT.lesions))
+    )
+
+    plan.cases[0].masks["MA"].write_bytes(b"damaged")
+    plan.cases[1].masks["MA"].unlink()
+    changed = [plan.cases[0], replace(plan.cases[1], masks=without(plan.cases[1], "MA")), plan.cases[2]]
+    next(runner.train(tiny_set.replace(two, cases=changed, resume=True)))
+
+    assert {path.name for path in two.run.cache.iterdir()} == cached
+    plan.cases[2].masks["EX"].unlink()
+    changed[2] = replace(plan.cases[2], masks=without(plan.cases[2], "EX"))
+    with pytest.raises(
+        TrainingError, match=r"data\.json: .* \(the EX mask of IDRiD_03 is missing\); use the"
+    ):
+        next(runner.train(tiny_set.replace(two, cases=changed, resume=True)))
+
+
+def without(case, lesion):
+    return {code: path for code, path in case.masks.items() if code != lesion}
+
+
 def test_a_finished_run_is_not_taken_for_one_of_another_recipe(plan):
     list(runner.train(tiny_set.replace(plan, stages=("global",))))
     other = tiny_set.replace(plan, stages=("global",), recipe=replace(plan.recipe, power=0.5), resume=True)

@@ -377,6 +377,27 @@ def test_the_error_about_full_gpu_memory_says_which_settings_need_less(tmp_path,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), "machine"),
+        (MemoryError("Unable to allocate 9 GiB"), "machine"),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"), "GPU"),
+    ],
+)
+def test_memory_of_the_machine_that_runs_out_in_a_step_is_an_error_of_one_line(
+    tmp_path, cached_cases, monkeypatch, error, what
+):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(stages.StepLoss, "forward", full)
+
+    expected = rf"^stage local: the {what} is out of memory; .*raise stages\.local\.accumulate[^\n]*$"
+    with pytest.raises(TrainingError, match=expected):
+        abandon_after(1, tiny_set.recipe(), cached_cases, tmp_path, "local")
+
+
 def test_memory_that_is_too_small_to_validate_with_says_to_leave_validation_out(
     tmp_path, cached_cases, monkeypatch
 ):

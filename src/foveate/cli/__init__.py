@@ -23,7 +23,7 @@ from foveate.cli.commands import app
 from foveate.cli.options import UsageError
 from foveate.cli.output import forgiving_streams, open_standard_descriptors
 from foveate.concurrency import limit_arenas
-from foveate.errors import FoveateError
+from foveate.errors import FoveateError, is_out_of_memory
 
 FAILED, USAGE = 1, 2
 """Exit codes. A process that a signal ends has 128 plus the signal's number, as in shells."""
@@ -63,7 +63,9 @@ def _run(arguments: Sequence[str]) -> int:
         return _fail(f"{_usage_line(error)} See {_command(arguments)} --help.", USAGE)
     except FoveateError as error:
         return _fail(_single_line(error), FAILED)
-    except MemoryError:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         return _fail("not enough memory; free some, or use fewer workers or smaller photographs", FAILED)
     except KeyboardInterrupt:
         return _fail(f"interrupted{_remedy(arguments)}", 128 + signal.SIGINT)

@@ -55,12 +55,20 @@ class CaseFacts:
 def read(case: Case, lesions: tuple[str, ...]) -> CaseFacts:
     """Read one case and return its facts.
 
+    Args:
+        case: the photograph and its masks.
+        lesions: codes of the lesions to measure; masks of others are not read.
+
     Raises:
         PhotographError, DatasetError: the photograph or a mask cannot be used.
     """
     photograph = photographs.read(case.photograph)
-    masks = {code: read_mask(path, photograph.shape, case.lesion_from) for code, path in case.masks.items()}
-    areas = {code: lesion_area(masks.get(code)) for code in lesions if is_annotated(case, code)}
+    areas = {}
+    for code in lesions:
+        if is_annotated(case, code):
+            path = case.masks.get(code)
+            mask = None if path is None else read_mask(path, photograph.shape, case.lesion_from)
+            areas[code] = lesion_area(mask)
     return of_photograph(case, photograph, areas)
 
 

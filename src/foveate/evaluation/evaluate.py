@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from foveate import metrics
 from foveate.choices import Part
 from foveate.datasets import Case, is_annotated, truth
-from foveate.errors import DatasetError, FoveateError, LesionError
+from foveate.errors import DatasetError, FoveateError, LesionError, PhotographError, is_out_of_memory
 from foveate.evaluation import gallery, lesion_metrics, measures
 from foveate.evaluation.gallery import Gallery, Picture
 from foveate.evaluation.measures import MapComparison, Measures
@@ -77,7 +77,7 @@ def evaluate(
     Raises:
         DatasetError: there is no photograph; a mask or map cannot be used.
         LesionError: no lesion is scored.
-        FoveateError: a photograph cannot be used; the message names it.
+        FoveateError: a photograph cannot be used, or memory runs out; the message names the photograph.
     """
     if not spec.cases:
         raise DatasetError("there is no photograph to evaluate on; choose another --split")
@@ -92,6 +92,12 @@ def evaluate(
             accumulated |= _score_case(spec, case, accumulated)
         except FoveateError as error:
             raise type(error)(f"{case.name}: {error}") from error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise PhotographError(
+                f"{case.name}: not enough memory to score it; free some, or use a machine with more"
+            ) from error
         progress(done, case.name)
     _require_full_levels(accumulated)
     return {

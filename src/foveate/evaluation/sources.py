@@ -27,7 +27,7 @@ from foveate import metrics, photographs
 from foveate.datasets import Case, is_annotated
 from foveate.datasets.folders import same_name
 from foveate.engines import Engine
-from foveate.errors import DatasetError
+from foveate.errors import DatasetError, is_out_of_memory
 from foveate.geometry import canvas, field_of_view, stitching
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.prepared_canvas import find_field
@@ -140,13 +140,17 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
         The map as stored: the largest level of 8 or 16 bits is probability 1, floats are probabilities.
 
     Raises:
-        DatasetError: the map is unreadable, of another size or type, not grey, or holds no probabilities.
+        DatasetError: the map is unreadable, of another size or type, not grey, or holds no probabilities; or
+            there is not enough memory to read it.
     """
     try:
         content = _content(path)
     except DAMAGED as error:
-        reason = " ".join(str(error).split())
-        raise DatasetError(f"{display_path(path)}: unreadable map ({reason}); write it again") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        remedy = "write it again"
+        if is_out_of_memory(error):  # also if a damaged file states a huge size
+            remedy = "free some memory, or write it again if it is damaged"
+        raise DatasetError(f"{display_path(path)}: unreadable map ({reason}); {remedy}") from error
     stored = content.astype(content.dtype.newbyteorder("="), copy=False)
     if stored.shape != shape:
         raise DatasetError(

@@ -23,7 +23,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from foveate import photographs
 from foveate.datasets import Case, digest, truth
-from foveate.errors import GeometryError, SettingError, TrainingError
+from foveate.errors import GeometryError, SettingError, TrainingError, is_out_of_memory
 from foveate.geometry import canvas
 from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.paths import display_path, exists
@@ -170,8 +170,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
 
 
 def _digest(case: Case, contract: ModelContract) -> str:
-    """Return 16 hex digits that differ between cases whose arrays differ."""
-    lesions = sorted(case.masks)
+    """Return 16 hex digits that differ between cases whose arrays differ; other masks do not matter."""
+    lesions = sorted(lesion for lesion in contract.lesions if lesion in case.masks)
     digests = [digest(path) for path in (case.photograph, *(case.masks[lesion] for lesion in lesions))]
     canvas_numbers = (
         contract.field,
@@ -232,12 +232,16 @@ def read_pixels(path: Path) -> dict[str, Int32[np.ndarray, "n 2"]]:
 def damage_errors(path: Path) -> Iterator[None]:
     """Turn the errors of missing and damaged arrays into a TrainingError that says what to delete.
 
+    Errors that say that memory ran out are raised as they are.
+
     Args:
         path: what is made again if it is deleted: a file, or a folder of files.
     """
     try:
         yield
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if is_out_of_memory(error):
+            raise
         raise TrainingError(
             f"{display_path(path)}: cannot be read ({error}); delete it and start again"
         ) from error

@@ -17,7 +17,7 @@ from foveate.datasets.layouts import Layout
 from foveate.errors import SettingError
 from foveate.evaluation.networks import ROWS
 from foveate.training import release, runner
-from foveate.training.recipe import Recipe, StageName
+from foveate.training.recipe import REFINE, Recipe, StageName
 from foveate.training.run_folder import RunFolder
 from foveate.training.runner import TrainingPlan
 from foveate.training.trainer import StageProgress
@@ -51,14 +51,13 @@ class CrossValidation:
 
         Raises:
             SettingError: no fold is given, one is given twice, or as `TrainingPlan`.
-            DatasetError, TrainingError: as `runner.require_fold`.
+            DatasetError, TrainingError: as `runner.require_folds`.
         """
         if not self.folds:
             raise SettingError("no fold to hold back; name one or more with --fold")
         if duplicates := [fold for fold, times in Counter(self.folds).items() if times > 1]:
             raise SettingError(f"--fold {duplicates[0]} is given more than once; give each fold once")
-        for plan in run_plans(self):
-            runner.require_fold(plan)
+        runner.require_folds(run_plans(self))
 
 
 def run_plans(validation: CrossValidation) -> list[TrainingPlan]:
@@ -89,14 +88,24 @@ def is_releasable(validation: CrossValidation) -> bool:
 def write_package(validation: CrossValidation) -> Path:
     """Write the package of the run on all photographs and return its folder.
 
+    It has the weights of stage 'refine' if all runs have finished it, or else those of 'joint'.
+
     Raises:
         SettingError: as `release.add_int8`.
         TrainingError: a run is not finished, or does not belong to the others.
         ExportError, DatasetError: as `release.write_package` and `release.choose`.
     """
+    plans = run_plans(validation)
+    is_refined = all(RunFolder(plan.folder).is_finished(REFINE) for plan in plans)
     *fold_runs, shipped = (
-        release.load_run(validation.recipe, plan.folder, plan.cases, validation.layout)
-        for plan in run_plans(validation)
+        release.load_run(
+            validation.recipe,
+            plan.folder,
+            plan.cases,
+            validation.layout,
+            stage=REFINE if is_refined else "joint",
+        )
+        for plan in plans
     )
     inputs = release.ReleaseInputs(shipped=shipped, validation_runs=fold_runs)
     folder = validation.plan.folder / PACKAGE

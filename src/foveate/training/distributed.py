@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from foveate.choices import Device
-from foveate.errors import SettingError, TrainingError
+from foveate.errors import SettingError, TrainingError, is_out_of_memory
 from foveate.wording import quantity
 
 TIMEOUT = timedelta(hours=2)
@@ -30,30 +30,36 @@ LOST_WORKER = "DataLoader worker (pid"
 
 
 @contextmanager
-def one_line_errors(task: str, remedy: str) -> Iterator[None]:
-    """Turn torch's errors about memory within the block into errors of one line.
+def one_line_errors(task: str, remedy: str, *, gpu_remedy: str | None = None) -> Iterator[None]:
+    """Turn the errors of torch, NumPy and OpenCV about memory within the block into errors of one line.
 
     Linux kills processes where the machine's memory is full, most likely one that prepares samples. Torch
     reports its end at any moment, not only where samples are read.
 
     Args:
         task: what the block does, for the message.
-        remedy: what to do if the GPU's memory is full.
+        remedy: what to do if the memory is too small for the task.
+        gpu_remedy: the same for the GPU's memory, if it differs.
 
     Raises:
-        TrainingError: the GPU's memory is full, or a process that prepares samples was killed.
+        TrainingError: the memory of the GPU or of the machine is full, or a process that prepares samples was
+            killed.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(f"{task}: the GPU is out of memory; {remedy}") from error
-    except RuntimeError as error:
-        if not str(error).startswith(LOST_WORKER):
+    except Exception as error:
+        if str(error).startswith(LOST_WORKER):
+            raise TrainingError(
+                f"{task}: a process that prepares samples ended ({str(error).partition('.')[0]}); lower "
+                "--workers if the machine's memory, or its shared memory (/dev/shm), is full, and continue "
+                "with --resume"
+            ) from error
+        if not is_out_of_memory(error):
             raise
+        if isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error):
+            raise TrainingError(f"{task}: the GPU is out of memory; {gpu_remedy or remedy}") from error
         raise TrainingError(
-            f"{task}: a process that prepares samples ended ({str(error).partition('.')[0]}); lower "
-            "--workers if the machine's memory, or its shared memory (/dev/shm), is full, and continue with "
-            "--resume"
+            f"{task}: the machine is out of memory; free some, and continue with --resume; otherwise {remedy}"
         ) from error
 
 

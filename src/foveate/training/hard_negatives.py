@@ -37,7 +37,10 @@ FIND_ON_CPU = (
     "end other programs that use it, or start with --device cpu, and continue on the GPU with --resume as "
     "soon as the stage takes steps"
 )
-"""What to do if there is no memory to find the pixels with; those of each eye are stored at once."""
+"""What to do if the GPU's memory is too small to find the pixels; those of each eye are stored at once."""
+
+MORE_MEMORY = "use a machine with more memory"
+"""What to do if the machine's memory is too small for it."""
 
 FalsePixels = Mapping[str, Int32[np.ndarray, "n 2"]]
 """Lesion -> (row, column) of wrongly marked pixels, canvas px; lesions without any are absent."""
@@ -70,7 +73,8 @@ def attach(
     """
     missing = [case for case in healthy if not exists(run.false_pixels(case.name))]
     if missing and machine.is_first:
-        with one_line_errors(f"stage {REFINE}, before its first step", FIND_ON_CPU):
+        task = f"stage {REFINE}, before its first step"
+        with one_line_errors(task, MORE_MEMORY, gpu_remedy=FIND_ON_CPU):
             network = machine.place(build_network().eval().requires_grad_(False))
             assert isinstance(network, LocalGlobalUNet)
             engine = TorchEngine(network=network, device=machine.device, precision=recipe.precision)

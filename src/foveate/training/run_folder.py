@@ -6,7 +6,7 @@ Ignores: how a stage is trained, and what a model package needs.
 recipe.json           all numbers of the recipe; a folder that holds this file holds a run
 settings.json         the recipe's name and its overrides, so that the run can be loaded again
 split.json            the folds, and the number of the fold that is held back
-data.json             SHA-256 of every photograph and mask, healthy eyes included
+data.json             SHA-256 of every photograph (healthy eyes too) and of its masks of the recipe's lesions
 starts/               a file for each start of the run: time, command, versions, machine
 sheets/               the cached photographs, 50 MB each; may be deleted when the run is finished
 false-pixels/         pixels that the network of the joint stage wrongly marked, a file per healthy eye
@@ -36,9 +36,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
-from foveate.errors import OutputError, TrainingError
+from foveate.errors import OutputError, TrainingError, is_out_of_memory
 from foveate.paths import display_path, exists
-from foveate.training import curves
+from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
 from foveate.training.recipe import Recipe, StageName
@@ -107,9 +107,24 @@ class RunFolder:
         """
         self._keep(self.split, split.to_json(), "another split")
 
-    def keep_digests(self, digests: Json) -> None:
-        """Write the digests of all photographs and masks, or check them; raises as `keep_split`."""
-        self._keep(self.path / "data.json", digests, "other photographs or masks")
+    def keep_digests(self, digests: Json, lesions: Sequence[str]) -> None:
+        """Write the digests of all photographs and masks, or check that the run was begun with them.
+
+        Args:
+            digests: from `run_record.file_digests`.
+            lesions: lesions of the run's recipe; recorded masks of others do not matter.
+
+        Raises:
+            TrainingError: the run was begun with other files; the message names the first one.
+        """
+        path = self.path / "data.json"
+        if not exists(path) or not self.has_run():
+            self._keep(path, digests, "other photographs or masks")
+        elif difference := run_record.first_difference(self.read_digests(), digests, lesions):
+            raise TrainingError(
+                f"{display_path(path)}: the run was started with other photographs or masks ({difference}); "
+                "use the same again, or choose another --out"
+            )
 
     def add_start(self, start: RunStart) -> None:
         """Write a file about this start of the run."""
@@ -178,12 +193,15 @@ class RunFolder:
 
         Raises:
             OutputError: the file cannot be written; the last checkpoint stays.
+            RuntimeError: there is not enough memory; the last checkpoint stays.
         """
         path = self._checkpoint(stage)
         try:
             with atomic_files.replace_file(path) as temporary:
                 torch.save(content, temporary)
         except RuntimeError as error:  # torch's error on a full disk
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())
             raise OutputError(
                 f"{display_path(path)}: cannot be written ({reason}); free some space and start again"
@@ -261,12 +279,15 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _damage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line."""
+    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line.
+
+    Errors that say that memory ran out are raised as they are.
+    """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise TrainingError(
             f"{display_path(path)}: cannot be read ({reason}); copy the run again, or choose another --out"

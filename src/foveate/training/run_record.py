@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from foveate.datasets import Case, digest, dr_grades
+from foveate.paths import display_path
 from foveate.timestamps import utc_timestamp
 from foveate.training import distributed
 from foveate.training.distributed import Machine
@@ -141,8 +142,12 @@ def start_now(command: Sequence[str], machine: Machine, validation: Sequence[str
     )
 
 
-def file_digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
+def file_digests(cases: Sequence[Case], lesions: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the SHA-256 of each case's photograph and masks, 64 hex digits each.
+
+    Args:
+        cases: photographs of the run, healthy eyes included.
+        lesions: lesions of the run's recipe; masks of others do not matter.
 
     Raises:
         DatasetError: a file cannot be read.
@@ -150,10 +155,44 @@ def file_digests(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
     return {
         case.name: {
             "photograph": digest(case.photograph),
-            "masks": {lesion: digest(path) for lesion, path in sorted(case.masks.items())},
+            "masks": {
+                lesion: digest(case.masks[lesion]) for lesion in sorted(lesions) if lesion in case.masks
+            },
         }
         for case in cases
     }
+
+
+def first_difference(
+    recorded: Mapping[str, Any], present: Mapping[str, Any], lesions: Sequence[str]
+) -> str | None:
+    """Return which file differs first between two records of `file_digests`, and how; None if none does.
+
+    Args:
+        recorded: what a run was begun with; it may hold masks of other lesions, as earlier versions wrote it.
+        present: what the set holds now.
+        lesions: lesions of the run's recipe; masks of others do not matter.
+    """
+    before, now = (_digests_by_file(digests, lesions) for digests in (recorded, present))
+    for file in {**before, **now}:
+        if file not in now:
+            return f"{file} is missing"
+        if file not in before:
+            return f"{file} is new"
+        if before[file] != now[file]:
+            return f"{file} has changed"
+    return None
+
+
+def _digests_by_file(digests: Mapping[str, Any], lesions: Sequence[str]) -> dict[str, str]:
+    """Return what each file is -> its digest."""
+    by_file = {}
+    for name, record in digests.items():
+        by_file[f"photograph {display_path(name)}"] = record["photograph"]
+        for lesion, mask_digest in record["masks"].items():
+            if lesion in lesions:
+                by_file[f"the {lesion} mask of {display_path(name)}"] = mask_digest
+    return by_file
 
 
 def healthy_names(digests: Mapping[str, Any], cases: Sequence[Case]) -> tuple[str, ...]:

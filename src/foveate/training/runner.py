@@ -251,28 +251,48 @@ def split_cases(recipe: Recipe, cases: Sequence[Case]) -> tuple[list[Case], list
     return _split_by_folds(recipe, cases, splits.read(recipe.split), recipe.split.name)
 
 
-def require_fold(plan: TrainingPlan) -> None:
-    """Check the fold that a run will hold back, before any work.
+def require_folds(plans: Sequence[TrainingPlan]) -> None:
+    """Check the folds that the runs of one recipe and set will hold back, before any work.
 
-    Which photographs it has is known if folds are given, or were assigned at the run's last start. If the run
-    starts from a package, which may have been trained on some of them, folds are assigned for this check.
+    Which photographs a fold has is known if folds are given, or were assigned at the run's last start. If the
+    runs start from a package, which may have been trained on some of them, folds are assigned for this check,
+    once for all runs.
+
+    Raises:
+        DatasetError: a fold does not exist, or a photograph is in no fold.
+        TrainingError: no photograph can be used, or the package at the start was trained on one of a fold.
+    """
+    assigned = None
+    for plan in plans:
+        usable = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
+        split, fold = _existing_split(usable), plan.recipe.held_back
+        if split is None and fold is not None and plan.start is not None:
+            split = assigned = assigned or _choose_split(usable)
+        if split is not None:
+            _held_back(usable, split)
+        elif fold is not None and fold not in range(FOLDS):
+            raise DatasetError(
+                f"fold {fold} does not exist; hold back one of the folds 0 to {FOLDS - 1} that a run "
+                "assigns, or give other folds with --split"
+            )
+
+
+def _held_back(plan: TrainingPlan, split: RunSplit) -> list[Case]:
+    """Return the cases that a run holds back, which the package at its start must not have been trained on.
+
+    Args:
+        plan: the plan, with cases that were annotated for all lesions of the recipe.
+        split: the folds.
 
     Raises:
         DatasetError: the fold does not exist, or a photograph is in no fold.
-        TrainingError: no photograph can be used, or the package at the start was trained on one of the fold.
+        TrainingError: the package at the start was trained on one of the fold.
     """
-    recipe = plan.recipe
-    split = _existing_split(plan) if plan.start is None else _choose_split(plan)
-    if split is not None:
-        cases, path = require_annotated(recipe, plan.cases), recipe.split or plan.run.split
-        _, held_back = _split_by_folds(recipe, cases, split.folds, path.name)
-        if plan.start is not None:
-            warm_start.require_unseen(plan.start, recipe, held_back)
-    elif recipe.held_back is not None and recipe.held_back not in range(FOLDS):
-        raise DatasetError(
-            f"fold {recipe.held_back} does not exist; hold back one of the folds 0 to {FOLDS - 1} that a run "
-            "assigns, or give other folds with --split"
-        )
+    path = plan.recipe.split or plan.run.split
+    _, held_back = _split_by_folds(plan.recipe, plan.cases, split.folds, path.name)
+    if plan.start is not None:
+        warm_start.require_unseen(plan.start, plan.recipe, held_back)
+    return held_back
 
 
 def _split_by_folds(
@@ -364,13 +384,10 @@ def validation_cases(plan: TrainingPlan) -> tuple[Case, ...]:
 def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
     """Return the recipe with a split, after the first process has recorded how the run begins."""
     run = plan.run
-    split_path = plan.recipe.split or run.split
-    recipe = replace(plan.recipe, split=split_path)
+    recipe = replace(plan.recipe, split=plan.recipe.split or run.split)
     if machine.is_first:
         split = _choose_split(plan)
-        _, held_back = _split_by_folds(recipe, plan.cases, split.folds, split_path.name)
-        if plan.start is not None:
-            warm_start.require_unseen(plan.start, recipe, held_back)
+        held_back = _held_back(plan, split)
         atomic_files.require_writable(plan.folder)
         run.keep_split(split)
         run.keep_settings(
@@ -382,7 +399,8 @@ def _begin_run(plan: TrainingPlan, machine: Machine) -> Recipe:
                 start=None if plan.start is None else warm_start.describe(plan.start),
             )
         )
-        run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy]))
+        lesions = recipe.contract.lesions
+        run.keep_digests(run_record.file_digests([*plan.cases, *plan.healthy], lesions), lesions)
         if run.has_run():
             run.keep_recipe(recipe)  # even if no stage is left to train
         validated = () if plan.validation is None else plan.validation.choose(held_back)

@@ -129,8 +129,8 @@ def train_stage(
 
     Raises:
         TrainingError: a stage that it starts from is missing, the folder holds a run of another recipe, the
-            loss is not finite (the last checkpoint is intact), the GPU's memory is full, or a process that
-            prepares samples was killed.
+            loss is not finite (the last checkpoint is intact), memory runs out, or a process that prepares
+            samples was killed.
         OutputError: the folder cannot be written; the last checkpoint is intact.
     """
     keep_memory()
@@ -229,7 +229,7 @@ def _resume_or_begin(
 
 
 def _smaller_steps(recipe: Recipe, stage: StageName) -> str:
-    """Return which settings make a step smaller, for an error about full GPU memory."""
+    """Return which settings make a step smaller, for an error about full memory."""
     name = base_stage(stage)
     numbers = recipe.stages.get(name)
     if numbers is None:  # such a stage is refused before its first step
@@ -365,7 +365,7 @@ class StageTrainer:
             steps: number of steps of the stage.
 
         Raises:
-            TrainingError: the GPU's memory is full: it holds a copy of the network, and whole photographs.
+            TrainingError: memory runs out: it must hold a copy of the network, and whole photographs.
         """
         with one_line_errors(f"stage {self.stage}, validation", NO_VALIDATION):
             weights = self.final_weights(steps) if self.step == steps else self.average.module.state_dict()
