@@ -161,7 +161,7 @@ def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(
 
     list(runner.train(tiny_set.replace(plan, stages=("fusion",), resume=True)))
 
-    stage_trainer = trainer._create_trainer(plan.recipe, plan.run, "joint", start.package, runner.LOCAL)
+    stage_trainer = trainer.create_trainer(plan.recipe, plan.run, "joint", start.package, runner.LOCAL)
     assert torch.equal(stage_trainer.network.local_net.head.weight, trained["head.weight"])
     view = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
