@@ -611,7 +611,9 @@ def test_photographs_that_are_new_to_the_model_cause_no_warning(own_set, tmp_pat
     assert "used to train" not in capsys.readouterr().err + (tmp_path / "out" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("training", [None, [], {}, {"photographs": "all"}, {"validation": ["eye0"]}])
+@pytest.mark.parametrize(
+    "training", [None, [], {}, {"photographs": "all"}, {"photographs": []}, {"validation": ["eye0"]}]
+)
 def test_nothing_is_counted_where_the_manifest_names_no_photographs(training):
     manifest = {} if training is None else {"training": training}
     package = Package(

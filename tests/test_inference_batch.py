@@ -23,6 +23,7 @@ from PIL import Image
 from tiny_package import Red, fake
 
 from foveate.errors import FoveateError, LesionError, OutputError, PhotographError, SettingError
+from foveate.inference import batch
 from foveate.inference.batch import BatchJob, run
 from foveate.inference.settings import Settings
 from foveate.paths import file_digest
@@ -596,6 +597,16 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_complete(job, undisturbed, 
     }
     assert computed(replace(job, resume=True)) == {"b", "clinic/a"}
     assert tree(job.out) == whole
+
+
+def test_only_a_file_that_cannot_be_written_on_a_failing_disk_stops_a_run():
+    unreadable = PhotographError("a.png: damaged")
+    unreadable.__cause__ = OSError(errno.EIO, "bad sector")
+
+    assert batch.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENOSPC))
+    assert not batch.is_disk_error(OutputError("a_EX.png: cannot be written", errno=errno.ENAMETOOLONG))
+    assert not batch.is_disk_error(OutputError("out: holds files of another program"))
+    assert not batch.is_disk_error(unreadable)
 
 
 def test_an_old_result_that_cannot_be_removed_fails_one_photograph(finished):

@@ -23,7 +23,8 @@ def test_what_release_writes_is_read():
     )
 
     assert (stated.recipe, stated.start, stated.scored_package) == ("idrid", "fold 3", "parent 2")
-    assert (stated.photographs, stated.healthy, stated.scored, stated.scored_and_learned) == (3, 1, 2, 1)
+    assert (stated.photographs, stated.healthy) == (("a", "b", "c"), ("d",))
+    assert (stated.scored, stated.scored_and_learned) == (("a", "e"), ("a",))
     assert stated.scores["EX"].average_precision == 0.5
     assert stated.scores["EX"].interval == (0.4, 0.6)
 
@@ -42,8 +43,14 @@ def test_what_is_missing_or_something_else_is_left_out(training):
     stated = training_statement.read(training)
 
     assert (stated.recipe, stated.start, stated.scored_package) == ("", "", "")
-    assert (stated.photographs, stated.scored) == (0, 0)
+    assert (stated.photographs, stated.scored) == ((), ())
     assert dict(stated.scores) == {}
+
+
+def test_names_are_read_in_nfc_whatever_their_form():
+    stated = training_statement.read({"photographs": ["Auge_mu\u0308de", "Auge_m\xfcde", None]})
+
+    assert stated.photographs == ("Auge_m\xfcde", "Auge_m\xfcde")
 
 
 @pytest.mark.parametrize("interval", [None, [0.4], [0.4, None], "wide"])

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from foveate import atomic_files, cli, models
-from foveate.datasets import layouts
+from foveate.datasets import Case, layouts
 from foveate.datasets.layouts import Folders
 from foveate.errors import OutputError, TrainingError
 from foveate.geometry import canvas, tiling
@@ -129,6 +130,14 @@ def test_nothing_is_compared_on_photographs_that_the_package_at_the_start_was_tr
     comparison.require_not_trained_on(cases[1:], [], start)
     with pytest.raises(TrainingError, match=f"package tiny was trained on {cases[0].name}; compare on"):
         comparison.require_not_trained_on(cases, [], start)
+
+
+def test_a_package_that_spells_a_photograph_in_another_unicode_form_was_trained_on_it(tmp_path):
+    training = {"photographs": ["mu\u0308de"]}  # NFD
+    start = models.load(tiny_package.build(tmp_path / "before", training=training))
+
+    with pytest.raises(TrainingError, match="package tiny was trained on m\xfcde; compare on"):
+        comparison.require_not_trained_on([Case(name="m\xfcde", photograph=Path(), masks={})], [], start)
 
 
 def test_the_papers_tiling_is_143_patches_side_by_side():

@@ -60,7 +60,7 @@ def marking(lesion, level):
 
 
 def attached(plan, build_network):
-    cases = runner._cache_cases(plan, plan.recipe, LOCAL)
+    cases = runner.cache_cases(plan, plan.recipe, LOCAL)
     return hard_negatives.attach(
         cases,
         healthy=plan.healthy,
@@ -134,7 +134,7 @@ def test_windows_of_healthy_eyes_are_centred_near_wrongly_marked_pixels(plan):
     spot = np.array([[40, 60]], np.int32)
     cases = [
         replace(case, false_pixels={"EX": spot}) if case.is_healthy else case
-        for case in runner._cache_cases(plan, plan.recipe, LOCAL)
+        for case in runner.cache_cases(plan, plan.recipe, LOCAL)
     ]
     side = plan.recipe.contract.window_side
 
@@ -144,7 +144,7 @@ def test_windows_of_healthy_eyes_are_centred_near_wrongly_marked_pixels(plan):
 
 
 def test_the_refine_stage_has_its_own_share_of_healthy_eyes(plan):
-    cases = runner._cache_cases(plan, plan.recipe, LOCAL)
+    cases = runner.cache_cases(plan, plan.recipe, LOCAL)
 
     shares = {
         stage: np.mean(

@@ -187,6 +187,16 @@ def test_a_calibration_that_is_no_number_is_refused(run, parent, key, value):
         inherited_choices.inherit(run, package)
 
 
+def test_photographs_of_the_statement_and_of_the_start_may_be_in_another_unicode_form(run, parent):
+    validation = {"calibration": CALIBRATION, "photographs": ["m\xfcde"]}
+    package = replace(parent, manifest={"training": {"validation": validation}})
+    start = replace(run.start, photographs=("mu\u0308de",))  # NFD, as an earlier version recorded it
+
+    choices = inherited_choices.inherit(replace(run, start=start), package)
+
+    assert choices.validation["learned_from_them"] == ["m\xfcde"]
+
+
 def test_a_statement_without_names_of_photographs_names_none(run, parent):
     training = {"photographs": None, "validation": {"calibration": CALIBRATION, "photographs": None}}
     package = replace(parent, manifest={"training": training})

@@ -149,7 +149,7 @@ def joint_checkpoint(plan, folder):
     """Return the joint stage's checkpoint after four steps, under the keys of version 0.1.0."""
     recipe = plan.recipe
     cases = [tiny_set.cache.cache_case(case, recipe.contract, folder / "sheets") for case in plan.cases[:2]]
-    joint = trainer._create_trainer(recipe, RunFolder(folder), "joint", None, runner.LOCAL)
+    joint = trainer.create_trainer(recipe, RunFolder(folder), "joint", None, runner.LOCAL)
     dataset = runner.StepDataset(cases, recipe, "joint", runner.LOCAL)
     for step in range(4):
         joint.train_step(dataset[step], stages.learning_rate(recipe, "joint", step, 6))

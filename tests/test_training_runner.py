@@ -287,8 +287,8 @@ def test_only_photographs_with_a_lesion_are_learned_from_where_the_recipe_says_s
         plan.recipe, cases="with-lesion", contract=replace(tiny_set.CONTRACT, lesions=("SE",)), seed=3
     )
 
-    cached_cases = runner._cache_cases(tiny_set.replace(plan, recipe=soft), soft, LOCAL)
-    every = runner._cache_cases(plan, replace(soft, cases="all"), LOCAL)
+    cached_cases = runner.cache_cases(tiny_set.replace(plan, recipe=soft), soft, LOCAL)
+    every = runner.cache_cases(plan, replace(soft, cases="all"), LOCAL)
 
     assert [cached_case.name for cached_case in cached_cases] == ["IDRiD_01"]
     assert [cached_case.name for cached_case in every] == ["IDRiD_01", "IDRiD_02"]
@@ -420,7 +420,7 @@ def beside(plan, tmp_path):
 
 
 def test_healthy_eyes_are_cached_as_such_beside_those_of_the_set(beside):
-    cached_cases = runner._cache_cases(beside, beside.recipe, LOCAL)
+    cached_cases = runner.cache_cases(beside, beside.recipe, LOCAL)
 
     assert {cached_case.name: cached_case.is_healthy for cached_case in cached_cases} == {
         "IDRiD_01": False,

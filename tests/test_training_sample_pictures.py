@@ -12,7 +12,6 @@ from foveate import lesions
 from foveate.training import sample_pictures, sampler
 from foveate.training.cache import Sample
 from foveate.training.distributed import LOCAL
-from foveate.training.recipe import STAGES
 from foveate.training.sample_pictures import GAP, TILE
 
 CODES = tiny_set.CONTRACT.lesions
@@ -46,8 +45,12 @@ def test_a_sheet_has_a_tile_for_each_view_and_window(tmp_path, stage, tiles):
 
     picture = sample_pictures.contact_sheet(items, CODES)
 
+    samples = [sample for item in items for sample in (item.view, *item.windows) if sample is not None]
+    assert len(samples) == tiles
     assert picture.shape == (TILE, tiles * (TILE + GAP) - GAP, 3)
-    assert set(STAGES) >= {stage}
+    for number, sample in enumerate(samples):
+        left = number * (TILE + GAP)
+        np.testing.assert_array_equal(picture[:, left : left + TILE], sample_pictures.tile(sample, CODES))
 
 
 def test_tiles_go_on_in_a_second_row():

@@ -1,6 +1,7 @@
 """A network begins with all weights of a package, which must not be trained on photographs held back."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foveate import nets
+from foveate.datasets import Case
 from foveate.errors import TrainingError
 from foveate.training import runner, trainer, warm_start
 from foveate.training.runner import TrainingPlan
@@ -161,7 +163,7 @@ def test_stages_that_are_left_out_keep_the_packages_weights_and_statistics_stay(
 
     list(runner.train(tiny_set.replace(plan, stages=("fusion",), resume=True)))
 
-    stage_trainer = trainer._create_trainer(plan.recipe, plan.run, "joint", start.package, runner.LOCAL)
+    stage_trainer = trainer.create_trainer(plan.recipe, plan.run, "joint", start.package, runner.LOCAL)
     assert torch.equal(stage_trainer.network.local_net.head.weight, trained["head.weight"])
     view = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
@@ -188,6 +190,15 @@ def test_a_package_that_learned_from_what_is_held_back_is_refused(plan):
         next(runner.train(plan))
 
     assert not (plan.folder / "settings.json").exists()
+
+
+def test_a_package_that_spells_what_is_held_back_in_another_unicode_form_is_refused(start):
+    manifest = {"training": {"photographs": ["mu\u0308de"]}}  # NFD
+    package = tiny_set.replace(start.package, manifest=manifest)
+    held_back = [Case(name="m\xfcde", photograph=Path(), masks={})]
+
+    with pytest.raises(TrainingError, match="package tiny was trained on m\xfcde, which this run holds back"):
+        warm_start.require_unseen(package, tiny_set.recipe(), held_back)
 
 
 def test_a_package_of_other_lesions_is_refused(plan, start):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 
+import cv2
 import highdicom
 import numpy as np
 import pydicom
@@ -17,6 +18,7 @@ from PIL import Image
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 import foveate
+from foveate import lesions
 from foveate.errors import PhotographError, SettingError
 from foveate.inference import batch
 from foveate.writers import DicomRequest, PredictRequest, Provenance
@@ -483,8 +485,11 @@ def test_lesions_of_ones_own_have_the_colours_of_the_overlay(out):
 
     made = mask_segmentation(source, request, masks)
 
-    colours = [tuple(segment.RecommendedDisplayCIELabValue) for segment in made.SegmentSequence]
-    assert len(set(colours)) == 2
+    colours = np.float32([[lesion.colour for lesion in lesions.of([*masks])]])
+    lab = cv2.cvtColor(colours / 255, cv2.COLOR_RGB2LAB)[0]  # L* to 100, a* and b* from -128 to 127
+    levels = (lab + np.array([0, 128, 128])) / [100, 255, 255] * 65535  # PS3.3 C.10.7.1.1
+    for segment, level in zip(made.SegmentSequence, levels, strict=True):
+        assert segment.RecommendedDisplayCIELabValue == pytest.approx(level, abs=150)  # of 65,535
 
 
 def test_a_photograph_that_is_no_dicom_object_fails_alone(model, tmp_path):

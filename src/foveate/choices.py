@@ -1,7 +1,7 @@
-"""What a user may choose by name, spelt as on the command line.
+"""What a user may choose by name, spelt as on the command line and in the HTTP API.
 
 Knows:   the names of engines, precisions and devices, of parts, efforts and files of results, of layouts and
-         stages of training.
+         stages of training, of drawing tools and verdicts.
 Ignores: what each means to the code that uses it, what is installed, and which of them go together.
 
 It imports nothing that computes, so that the command line's help can use it.
@@ -55,6 +55,12 @@ LastStage = Literal["fusion", "joint", "refine"]
 
 StageChoice = Literal["global", "local", LastStage]
 """Stages of training that may be trained by themselves."""
+
+DrawingTool = Literal["brush", "eraser", "restore"]
+"""Tools that correct a result: they paint, erase, or restore what the model found."""
+
+Verdict = Literal["accepted", "rejected", "questionable", "none"]
+"""What a person says of a region; none takes an earlier verdict back."""
 
 
 def require_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from foveate import models
 from foveate.cli.engine_hint import print_hint
-from foveate.cli.options.predict import PredictOptions, parse_share
+from foveate.cli.options.predict import PredictOptions, parse_shard
 from foveate.cli.predict import make_settings
 from foveate.cli.quantities import format_duration, format_size
 from foveate.cluster import Placement, driver, estimates
@@ -58,7 +58,7 @@ def predict_on_workers(source: str, options: PredictOptions) -> int:
 
 
 def _make_job(source: str, options: PredictOptions) -> ClusterJob:
-    index, of = parse_share(options.cluster.shard)
+    index, of = parse_shard(options.cluster.shard)
     device = options.device
     return ClusterJob(
         source=source,

@@ -98,22 +98,24 @@ def _scored(stated: TrainingStatement) -> str:
     scored = (
         f"The scores are those that {stated.scored_package} states," if stated.scored_package else "Scored"
     )
-    text = f"{scored} on {quantity(stated.scored, 'photograph')} held back from training; 95 % intervals."
+    photographs = quantity(len(stated.scored), "photograph")
+    text = f"{scored} on {photographs} held back from training; 95 % intervals."
     if not stated.scored_and_learned:
         return text
-    share = "all" if stated.scored_and_learned == stated.scored else str(stated.scored_and_learned)
+    learned, total = len(stated.scored_and_learned), len(stated.scored)
+    share = "all" if learned == total else str(learned)
     return f"{text} The network was then trained on {share} of them as well."
 
 
 def _trained(stated: TrainingStatement) -> str:
     """Return what the network was trained on, and how."""
     parts = [
-        quantity(stated.photographs, "photograph")
+        quantity(len(stated.photographs), "photograph")
         if stated.photographs
         else "photographs that it does not name"
     ]
     if stated.healthy:
-        parts.append(quantity(stated.healthy, "healthy eye"))
+        parts.append(quantity(len(stated.healthy), "healthy eye"))
     text = " and ".join(parts)
     text += f", recipe {stated.recipe}" if stated.recipe else ""
     return text + (f", starting from {stated.start}" if stated.start else "")

@@ -146,7 +146,7 @@ class Driver:
         self._executor = context.executor
         self._log = context.log
         self._on_status = context.on_status
-        self._manifest = Ledger(context.target, name)
+        self._ledger = Ledger(context.target, name)
         self._retry_items: deque[WorkItem] = deque()
         self._running: dict[int, Shard] = {}
         self._last_number = 0
@@ -177,9 +177,9 @@ class Driver:
                 )
         self._started = time.monotonic()
         self._startup_seconds = self._started - startup
-        self._log.set_key(self._manifest.match_request(self.request()))
+        self._log.set_key(self._ledger.match_request(self.request()))
         if self._job.resume:
-            self._counts["done_before"] = mark_finished(self._inventory, self._manifest, self._target)
+            self._counts["done_before"] = mark_finished(self._inventory, self._ledger, self._target)
         self._log_start()
         self._report_status()
 
@@ -193,7 +193,7 @@ class Driver:
             if event is not None:
                 self._handle(event)
             self._report_status()
-        self._manifest.flush()
+        self._ledger.flush()
 
     def abort(self, error: BaseException) -> None:
         """End the workers, and record the photographs that are complete."""
@@ -204,7 +204,7 @@ class Driver:
                 with refused:
                     self._record(entry)
         with refused:
-            self._manifest.flush()
+            self._ledger.flush()
         counts = self._counts
         with refused:
             self._log.write("stopped", why=type(error).__name__, ok=counts["ok"], failed=counts["failed"])
@@ -332,10 +332,10 @@ class Driver:
         self._retry_items.append(replace(item, failed_attempts=entry.attempts, has_result=True))
 
     def _record(self, entry: LedgerEntry) -> None:
-        """Write the outcome of a photograph to the inventory, the manifest and the log."""
+        """Write the outcome of a photograph to the inventory, the ledger and the log."""
         line = ledger.encode(entry)
         self._inventory.set_line(entry.row.name, line)
-        self._manifest.add(line)
+        self._ledger.add(line)
         self._counts[entry.row.status] += 1
         self._log.write(
             "photograph",

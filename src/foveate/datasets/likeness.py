@@ -71,15 +71,11 @@ def blank() -> Float32[np.ndarray, "S S"]:
     return np.zeros((SIDE, SIDE), np.float32)
 
 
-def likenesses(
-    reference: Float32[np.ndarray, "S S"], fingerprints: Float32[np.ndarray, "N S S"]
-) -> Float32[np.ndarray, " N"]:
-    """Return the likeness of fingerprints to a reference, -1 to 1: their correlation at the best shift."""
-    return _best_correlations(np.fft.rfft2(reference), np.fft.rfft2(fingerprints))
-
-
 def pairs(fingerprints: Sequence[Float32[np.ndarray, "S S"]]) -> list[tuple[int, int, float]]:
-    """Return the pairs of fingerprints of the same eye as (index, higher index, likeness)."""
+    """Return the pairs of fingerprints of the same eye as (index, higher index, likeness).
+
+    The likeness of two fingerprints, -1 to 1, is their correlation at the best shift.
+    """
     same = []
     spectra = np.array([np.fft.rfft2(fingerprint) for fingerprint in fingerprints], np.complex64)
     for index in range(len(spectra) - 1):

@@ -237,9 +237,8 @@ def _cutoff(results: Sequence[CoarseResult], lesion: str, share: float) -> Lesio
         interest = np.concatenate([_interest(case, lesion, blobs) for case in results])
         order = np.argsort(-interest, kind="stable")
         enough = int(np.searchsorted(np.cumsum(area[order]), math.ceil(share * area.sum())))
-        cutoff = (
-            math.floor(interest[order[enough]] * 1e4) / 1e4
-        )  # rounded down, so that it is short in the manifest
+        # Rounded down, so that it is short in the manifest.
+        cutoff = math.floor(interest[order[enough]] * 1e4) / 1e4
         cells = int(np.count_nonzero(interest >= cutoff))
         if best is None or cells < best[0]:
             threshold = LEAST_SAVING * cells if blobs == "none" else cells

@@ -112,9 +112,9 @@ def _curve(pooled: PixelCounts) -> list[ChartPoint]:
     return [first, *zip(curve.recall[index].tolist(), curve.precision[index].tolist(), strict=True)]
 
 
-def _points(pooled: PixelCounts, places: Sequence[int]) -> list[ChartPoint]:
+def _points(pooled: PixelCounts, indices: Sequence[int]) -> list[ChartPoint]:
     """Return (recall, precision) at some 16-bit thresholds, except where no pixel reaches the threshold."""
-    hits, false_positives = pooled.at_or_above(np.array(places))
+    hits, false_positives = pooled.at_or_above(np.array(indices))
     lesion = int(pooled.positives.sum())
     pairs = zip(hits.tolist(), false_positives.tolist(), strict=True)
     return [(hit / lesion, hit / (hit + false)) for hit, false in pairs if hit + false]

@@ -13,7 +13,7 @@ from foveate.datasets import Case, is_annotated, layouts, splits
 from foveate.datasets.folders import same_name
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, LesionError, SettingError
-from foveate.models import Package
+from foveate.models import Package, training_statement
 from foveate.paths import display_path, is_file, obstacle
 from foveate.wording import quantity
 
@@ -188,19 +188,13 @@ def previously_seen(cases: Sequence[Case], package: Package | None) -> Previousl
     Returns:
         None where this is unknown: where maps are read, or the manifest names no photographs.
     """
-    training = package.manifest.get("training") if package else None
-    training_names = _photographs(training)
-    if training_names is None:
+    if package is None:
         return None
-    threshold_names = _photographs(training.get("validation")) if isinstance(training, Mapping) else None
+    stated = training_statement.read(package.manifest.get("training"))
+    if not stated.photographs:
+        return None
     names = {same_name(case.name) for case in cases}
     return PreviouslySeen(
-        in_training=len(names & training_names),
-        in_threshold_selection=len(names & (threshold_names or set())),
+        in_training=len(names.intersection(stated.photographs)),
+        in_threshold_selection=len(names.intersection(stated.scored)),
     )
-
-
-def _photographs(record: object) -> set[str] | None:
-    """Return the photographs that a part of a manifest lists; None where it lists none."""
-    names = record.get("photographs") if isinstance(record, Mapping) else None
-    return {same_name(str(name)) for name in names} if isinstance(names, list) else None

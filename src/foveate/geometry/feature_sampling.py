@@ -61,13 +61,11 @@ def _interpolation(
 ) -> tuple[int, Float32[np.ndarray, "S G"]]:
     """Return the first view pixel that a window needs along one axis, and the weights from that pixel on."""
     ratio = view_side / length
-    positions = (
-        start + np.arange(side) + 0.5
-    ) * ratio - 0.5  # view px, counted from the first pixel's centre
+    # View px, counted from the first pixel's centre.
+    positions = (start + np.arange(side) + 0.5) * ratio - 0.5
     positions = positions.clip(0, view_side - 1)
-    count = min(
-        view_side, math.ceil(side * ratio) + 2
-    )  # equal for all windows of a canvas, so that they can form a batch
+    # Equal for all windows of a canvas, so that they can form a batch.
+    count = min(view_side, math.ceil(side * ratio) + 2)
     first = min(int(positions[0]), view_side - count)
     lower = np.minimum(positions.astype(np.int64), view_side - 2) - first
     fraction = (positions - first - lower).astype(np.float32)

@@ -520,7 +520,7 @@ class _PhaseClock:
 
 def is_disk_error(error: Exception) -> bool:
     """Return whether the operating system reported an error that every later photograph would also cause."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_ERRORS
+    return isinstance(error, OutputError) and error.errno in DISK_ERRORS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ Ignores: every other key. Packages are made by other recipes, too: what is missi
          left out.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,22 +22,25 @@ class StatedScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingStatement:
-    """What a manifest states; numbers are 0 and texts empty where it states nothing."""
+    """What a manifest states; names and texts are empty where it states nothing.
+
+    Names of photographs are in the Unicode form NFC, so that equal names compare equal.
+    """
 
     recipe: str
     """Name of the recipe."""
     start: str
     """Name and version of the package that training started from."""
-    photographs: int
-    """Number of photographs with masks that the network was trained on."""
-    healthy: int
-    """Number of healthy eyes that it was trained on."""
+    photographs: tuple[str, ...]
+    """Names of the photographs with masks that the network was trained on."""
+    healthy: tuple[str, ...]
+    """Names of the healthy eyes that it was trained on."""
     scored_package: str
     """Name and version of the package that stated the scores first, if training went on from it."""
-    scored: int
-    """Number of photographs that the scores are for."""
-    scored_and_learned: int
-    """How many of them the network was trained on after it had been scored."""
+    scored: tuple[str, ...]
+    """Names of the photographs that the scores are for, and that thresholds were chosen on."""
+    scored_and_learned: tuple[str, ...]
+    """Those of them that the network was trained on after it had been scored."""
     scores: Mapping[str, StatedScore]
     """Lesion -> score of the fused network."""
 
@@ -48,11 +52,11 @@ def read(training: object) -> TrainingStatement:
     return TrainingStatement(
         recipe=_text(_at(training, "recipe", "name")),
         start=_package(_at(training, "start")),
-        photographs=_length(_at(training, "photographs")),
-        healthy=_length(_at(training, "healthy")),
+        photographs=_names(_at(training, "photographs")),
+        healthy=_names(_at(training, "healthy")),
         scored_package=_package(_at(training, "validation", "network")),
-        scored=_length(_at(training, "validation", "photographs")),
-        scored_and_learned=_length(_at(training, "validation", "learned_from_them")),
+        scored=_names(_at(training, "validation", "photographs")),
+        scored_and_learned=_names(_at(training, "validation", "learned_from_them")),
         scores={code: score for code, score in scores.items() if score is not None},
     )
 
@@ -73,8 +77,9 @@ def _package(value: object) -> str:
     return f"{_text(_at(value, 'name'))} {_text(_at(value, 'version'))}".strip()
 
 
-def _length(value: object) -> int:
-    return len(value) if isinstance(value, list) else 0
+def _names(value: object) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else []
+    return tuple(unicodedata.normalize("NFC", name) for name in names if isinstance(name, str))
 
 
 def _score(row: object) -> StatedScore | None:

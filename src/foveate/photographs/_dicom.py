@@ -47,8 +47,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 
 from foveate.errors import PhotographError
 from foveate.photographs._decoding import require_colours, require_size
-from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES
-from foveate.photographs._dicom_loader import is_plausible
+from foveate.photographs._dicom_classes import OPHTHALMIC_CLASSES, PHOTOGRAPH_CLASSES, is_plausible
 from foveate.photographs._dicom_pixels import decode_frame
 from foveate.types import SMALLEST_PIXEL_MM, DicomOrigin
 from foveate.warning_filter import suppress_warnings

@@ -4,6 +4,9 @@ Knows:   their UIDs, and which numbers of frames are not believed.
 Ignores: what is in the objects, and whether pydicom is installed.
 """
 
+import os
+from io import BufferedReader
+
 OPHTHALMIC_CLASSES = ("1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.5.1.4.1.1.77.1.5.2")
 """Ophthalmic Photography 8 Bit and 16 Bit Image Storage."""
 
@@ -23,3 +26,8 @@ some hundred; a false number of frames would make a list without end."""
 
 SMALLEST_FRAME = 64
 """Bytes that one frame takes at least: the header of one in RLE, and less than any other compresses to."""
+
+
+def is_plausible(count: int, file: BufferedReader) -> bool:
+    """Return whether a DICOM file may hold as many frames as it states."""
+    return count == 1 or count <= min(MAX_FRAMES, os.fstat(file.fileno()).st_size // SMALLEST_FRAME)

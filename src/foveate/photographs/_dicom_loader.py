@@ -4,14 +4,12 @@ Knows:   how the extra is installed, and how a DICOM file begins.
 Ignores: what is in the objects.
 """
 
-import os
 import stat
-from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 
 from foveate.errors import PhotographError
-from foveate.photographs._dicom_classes import MAX_FRAMES, SMALLEST_FRAME
+from foveate.photographs._dicom_classes import is_plausible
 
 
 def load_reader(name: str) -> ModuleType:
@@ -32,11 +30,6 @@ def load_reader(name: str) -> ModuleType:
             f"{name}: is DICOM, which needs the extra 'dicom'; pip install 'foveate[dicom]'"
         ) from None
     return _dicom
-
-
-def is_plausible(count: int, file: BufferedReader) -> bool:
-    """Return whether a DICOM file may hold as many frames as it states."""
-    return count == 1 or count <= min(MAX_FRAMES, os.fstat(file.fileno()).st_size // SMALLEST_FRAME)
 
 
 def count_frames(path: Path) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from foveate.choices import Part
+from foveate.choices import DrawingTool, Part, Verdict
 from foveate.server.storage.database import State
 from foveate.server.storage.names import LONGEST, Eye
 from foveate.types import SMALLEST_PIXEL_MM
@@ -131,7 +131,7 @@ class NewStroke(Body):
     """A stroke to draw."""
 
     lesion: LesionCode
-    tool: Literal["brush", "eraser", "restore"]
+    tool: DrawingTool
     diameter: Annotated[float, Field(ge=1, le=512, allow_inf_nan=False)]
     points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=10_000)]
     author: Author = ""
@@ -145,7 +145,7 @@ class NewVerdict(Body):
     level: Level
     x: Annotated[int, Field(ge=0, le=100_000)]
     y: Annotated[int, Field(ge=0, le=100_000)]
-    verdict: Literal["accepted", "rejected", "questionable", "none"]
+    verdict: Verdict
     note: Annotated[str, Field(max_length=500)] = ""
     author: Author = ""
     revision: Revision | None = None

@@ -14,7 +14,7 @@ from typing import Any
 from foveate.errors import TrainingError
 from foveate.evaluation.networks import Row
 from foveate.metrics.calibration import PlattScaling
-from foveate.models import Package
+from foveate.models import Package, training_statement
 from foveate.paths import display_path
 from foveate.training import recipe as recipes
 from foveate.training import warm_start
@@ -43,7 +43,7 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
             f"package {package.name}: its manifest does not state its calibration, so its thresholds do not "
             "fit other weights; name runs that held photographs back with --judged-by"
         )
-    seen = set(warm_start.stated_names(validation)) & set(run.trained_photographs)
+    scored = training_statement.read(package.manifest.get("training")).scored
     return ReleaseChoices(
         scalings={row: _scalings(package, row) for row in CALIBRATED_ROWS},
         global_shares=warm_start.stated_global_shares(package),
@@ -52,7 +52,7 @@ def inherit(run: FinishedRun, package: Package) -> ReleaseChoices:
         validation={
             **validation,
             "network": validation.get("network", _identity(package)),
-            "learned_from_them": sorted(seen),
+            "learned_from_them": sorted(set(scored) & set(run.trained_photographs)),
         },
     )
 

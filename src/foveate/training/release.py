@@ -24,6 +24,7 @@ from jaxtyping import Float64
 from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
 from foveate.datasets import Case, digest, dr_grades, truth
+from foveate.datasets.folders import same_name
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
@@ -87,9 +88,10 @@ class FinishedRun:
 
     @property
     def trained_photographs(self) -> tuple[str, ...]:
-        """Return the names of all training photographs, including those of the package at the start."""
+        """Return the names, in NFC, of all training photographs, with those of the package at the start."""
         earlier = () if self.start is None else self.start.photographs
-        return tuple(sorted({*earlier, *(case.name for case in self.training_cases)}))
+        names = (*earlier, *(case.name for case in self.training_cases))
+        return tuple(sorted({same_name(name) for name in names}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -344,7 +344,7 @@ def train(plan: TrainingPlan) -> Iterator[tuple[StageName, StageProgress]]:
     machine.barrier()  # all processes have checked the folder before the first one writes
     plan = replace(plan, cases=require_annotated(plan.recipe, plan.cases))
     recipe = _begin_run(plan, machine)
-    cases = _cache_cases(plan, recipe, machine)
+    cases = cache_cases(plan, recipe, machine)
     validation = None
     if plan.validation is not None:
         validation = Validation(
@@ -440,7 +440,7 @@ def _existing_split(plan: TrainingPlan) -> RunSplit | None:
     return split and replace(split, held_back=recipe.held_back)
 
 
-def _cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:
+def cache_cases(plan: TrainingPlan, recipe: Recipe, machine: Machine) -> list[CachedCase]:
     """Return all photographs to train on from the cache; each process prepares a share of them.
 
     Raises:

@@ -138,7 +138,7 @@ def train_stage(
         run.keep_recipe(recipe)
         run.remove_leftovers()
     with one_line_errors(f"stage {stage}", _smaller_steps(recipe, stage)), ExitStack() as stack:
-        trainer = _create_trainer(recipe, run, stage, start, machine)
+        trainer = create_trainer(recipe, run, stage, start, machine)
         steps = _resume_or_begin(trainer, cases, run, minutes)
         epoch = steps_per_epoch(recipe, stage, len(without_healthy(cases)))
         log = StageLog(run, trainer, epoch) if machine.is_first else None
@@ -259,7 +259,7 @@ def initial_network(
     return network
 
 
-def _create_trainer(
+def create_trainer(
     recipe: Recipe, run: RunFolder, stage: StageName, start: Package | None, machine: Machine
 ) -> "StageTrainer":
     """Return a stage's trainer at its first step, with the weights of the stages before it."""

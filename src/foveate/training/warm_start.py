@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from foveate import nets
 from foveate.datasets import Case
+from foveate.datasets.folders import same_name
 from foveate.errors import TrainingError
-from foveate.models import Package
+from foveate.models import Package, training_statement
 from foveate.nets import LocalGlobalUNet, plans
 from foveate.training.recipe import Recipe
 from foveate.training.run_record import StartPackage
@@ -139,12 +140,6 @@ def mapping_at(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     return content
 
 
-def stated_names(statement: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the photographs that a statement of a manifest names; none if it names none."""
-    names = statement.get("photographs")
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
-
-
 def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) -> None:
     """Refuse a package that was trained on held-back photographs: these could no longer validate the run.
 
@@ -156,7 +151,7 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
             f"package {package.name} is for {', '.join(package.contract.lesions)}, but recipe {recipe.name} "
             f"is for {', '.join(recipe.contract.lesions)}; start from a package for the same lesions"
         )
-    if shared := sorted({case.name for case in held_back} & set(trained_photographs(package))):
+    if shared := sorted({same_name(case.name) for case in held_back} & set(trained_photographs(package))):
         raise TrainingError(
             f"package {package.name} was trained on {shared[0]}, which this run holds back; hold back "
             "another fold, or train on all photographs with --fold none"
@@ -164,8 +159,8 @@ def require_unseen(package: Package, recipe: Recipe, held_back: Sequence[Case]) 
 
 
 def trained_photographs(package: Package) -> tuple[str, ...]:
-    """Return the names of the photographs that a package was trained on, as its manifest states them."""
-    return stated_names(mapping_at(package.manifest, "training"))
+    """Return the names of the photographs that a package was trained on, in NFC, as its manifest states."""
+    return training_statement.read(package.manifest.get("training")).photographs
 
 
 def describe(package: Package) -> StartPackage:

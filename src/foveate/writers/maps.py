@@ -25,9 +25,8 @@ from foveate.errors import OutputError, SettingError, is_out_of_memory
 from foveate.geometry import stitching
 from foveate.types import LevelMap, Probabilities
 
-"""File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
-
 FORMATS: tuple[MapFormat, ...] = get_args(MapFormat)
+"""File formats of maps: grey PNG of 8 or 16 bits, 16-bit TIFF (deflate), .npz (array 'probability')."""
 
 SUFFIX: dict[MapFormat, str] = {"png": ".png", "png16": ".png", "tiff": ".tiff", "npz": ".npz"}
 """Format -> suffix of the file name."""

@@ -25,9 +25,8 @@ NOTICE = (
 
 Status = Literal["ok", "failed"]
 
-"""DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
-
 OBJECT_KINDS: tuple[ObjectKind, ...] = get_args(ObjectKind)
+"""DICOM objects: a Segmentation of masks, a report that measures its segments, a Segmentation of maps."""
 
 MIN_SECRET_BYTES = 16
 """A shorter secret of `DicomRequest` could be guessed by trying."""

@@ -148,7 +148,7 @@ class PredictOptions:
         if self.dicom.dicom is not None:
             raise UsageError("--dicom: workers write no DICOM objects; leave --on out.")
         _require_single_source(paths)
-        parse_share(self.cluster.shard)
+        parse_shard(self.cluster.shard)
         if self.cluster.shard is not None and not (self.resume or self.cluster.plan):
             raise UsageError("--shard needs --resume: each part continues what others have begun.")
         device = self.device
@@ -175,7 +175,7 @@ class PredictOptions:
             )
 
 
-def parse_share(text: str | None) -> tuple[int, int]:
+def parse_shard(text: str | None) -> tuple[int, int]:
     """Parse '2/8' into (2, 8), the second of eight parts, and None into (1, 1), all photographs.
 
     Raises:

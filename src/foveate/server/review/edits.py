@@ -15,16 +15,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
+from foveate.choices import DrawingTool, Verdict
 from foveate.server.review import layers
 from foveate.server.review.layers import ERASED, NOTHING, PAINTED, Patch
 from foveate.server.review.strokes import PixelMask
 from foveate.server.storage.database import Edit, Record
 from foveate.server.storage.facts import EditDetails, MaskDetails, StrokeDetails, VerdictDetails
 from foveate.types import Box
-
-Tool = Literal["brush", "eraser", "restore"]
-
-Verdict = Literal["accepted", "rejected", "questionable", "none"]
 
 LABEL_OF: Mapping[str, np.uint8] = {
     "brush": PAINTED,
@@ -51,7 +48,7 @@ class Stroke:
     """A line drawn with a tool."""
 
     lesion: str
-    tool: Tool
+    tool: DrawingTool
     diameter: float
     """Diameter of the tool, px of the photograph."""
     points: Sequence[tuple[float, float]]

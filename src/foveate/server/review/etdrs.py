@@ -167,11 +167,11 @@ def lesion_pixels(grid: Grid, mask: UInt8[np.ndarray, "H W"]) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def region_counts(grid: Grid, numbers: Sequence[Region]) -> list[int]:
+def region_counts(grid: Grid, regions: Sequence[Region]) -> list[int]:
     """Count the regions whose centroid lies in each field."""
-    if not numbers:
+    if not regions:
         return [0] * len(FIELDS)
-    centres = np.array([region.centroid for region in numbers], np.float64)
+    centres = np.array([region.centroid for region in regions], np.float64)
     counted = np.bincount(grid.fields(centres[:, 0], centres[:, 1]), minlength=len(FIELDS))
     return [int(number) for number in counted]
 

@@ -62,8 +62,8 @@ class References:
         require_done(record)
         require_lesion(record, lesion)
         require_size(mask.shape, (record.height, record.width))
-        codes = self.names(record)
-        if name not in codes and len(codes) >= MOST:
+        names = self.names(record)
+        if name not in names and len(names) >= MOST:
             raise errors.invalid(f"there are masks of {MOST} graders already; delete those of one")
         atomic_files.write_file(
             self._data_dir.photograph(record.id).reference(name, lesion), maps.encode_mask(mask)
@@ -107,7 +107,7 @@ class References:
         key = (record.id, "reference", name, lesion)
         return self._memory.get(key, lambda: Pyramid(maps.decode(path.read_bytes(), "png")))
 
-    def outline(self, record: Record, name: str, lesion: str) -> ReferenceMask:
+    def size(self, record: Record, name: str, lesion: str) -> ReferenceMask:
         """Return the numbers of pixels and regions of a mask."""
         mask = self._mask(record, name, lesion)
         count, _ = cv2.connectedComponents(mask, connectivity=8)

@@ -22,6 +22,7 @@ from PIL import Image
 from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
+from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError, SettingError, TrainingError
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
@@ -153,10 +154,11 @@ def require_not_trained_on(
         TrainingError: a photograph is both.
     """
     trained = {case.photograph for case in training_cases}
+    names_before = () if start is None else warm_start.trained_photographs(start)
     for case in cases:
         if case.photograph in trained:
             raise TrainingError(f"{case.name} was used for training; compare on photographs that were not")
-        if start is not None and case.name in warm_start.trained_photographs(start):
+        if start is not None and same_name(case.name) in names_before:
             raise TrainingError(
                 f"package {start.name} was trained on {case.name}; compare on photographs that it was not "
                 "trained on, or leave out --start"

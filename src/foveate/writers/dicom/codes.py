@@ -14,7 +14,6 @@ from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
 from foveate import lesions
 
@@ -25,21 +24,20 @@ def _private(value: str, meaning: str) -> CodedConcept:
     return CodedConcept(value=value, scheme_designator=SCHEME, meaning=meaning)
 
 
-def _standard(code: Code) -> CodedConcept:
-    return CodedConcept(value=code.value, scheme_designator=code.scheme_designator, meaning=code.meaning)
+RETINA = CodedConcept.from_code(codes.SCT.Retina)
 
+LATERALITIES: Mapping[str, CodedConcept] = {
+    "R": CodedConcept.from_code(codes.SCT.Right),
+    "L": CodedConcept.from_code(codes.SCT.Left),
+}
 
-RETINA = _standard(codes.SCT.Retina)
+ABNORMAL = CodedConcept.from_code(codes.SCT.MorphologicallyAbnormalStructure)
 
-LATERALITIES: Mapping[str, CodedConcept] = {"R": _standard(codes.SCT.Right), "L": _standard(codes.SCT.Left)}
+IMAGING = CodedConcept.from_code(codes.SCT.ImagingProcedure)
 
-ABNORMAL = _standard(codes.SCT.MorphologicallyAbnormalStructure)
+COUNT = CodedConcept.from_code(codes.SCT.NumberOfLesions)
 
-IMAGING = _standard(codes.SCT.ImagingProcedure)
-
-COUNT = _standard(codes.SCT.NumberOfLesions)
-
-AREA = _standard(codes.SCT.Area)
+AREA = CodedConcept.from_code(codes.SCT.Area)
 
 AREA_PX = _private("AREA-PX", "Area in pixels of the photograph")
 
@@ -53,18 +51,18 @@ QUALITY = _private("QUALITY", "What may make the result unreliable")
 
 NOTICE = _private("NOTICE", "Intended use")
 
-NO_UNITS = _standard(codes.UCUM.NoUnits)
+NO_UNITS = CodedConcept.from_code(codes.UCUM.NoUnits)
 
 PIXELS = CodedConcept(value="{pixels}", scheme_designator="UCUM", meaning="pixels")
 
-MM2 = _standard(codes.UCUM.SquareMillimeter)
+MM2 = CodedConcept.from_code(codes.UCUM.SquareMillimeter)
 
-PERCENT = _standard(codes.UCUM.Percent)
+PERCENT = CodedConcept.from_code(codes.UCUM.Percent)
 
 _LESIONS: Mapping[str, CodedConcept] = {
     "EX": _private("EX", "Hard exudate"),
     "MA": _private("MA", "Microaneurysm"),
-    "HE": _standard(codes.SCT.Hemorrhage),
+    "HE": CodedConcept.from_code(codes.SCT.Hemorrhage),
     "SE": _private("SE", "Soft exudate (cotton-wool spot)"),
 }
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
+from highdicom.color import CIELabColor
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr.coding import CodedConcept
@@ -142,12 +143,12 @@ def _segment_description(
         tracking_id=lesion.code,
         tracking_uid=uids.derived_uid(origin, request, f"tracking {lesion.code}"),
         anatomic_regions=[deepcopy(codes.RETINA)],
+        display_color=CIELabColor.from_rgb(*lesion.colour),
     )
     if origin.laterality is not None:
         description.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [
             _item(codes.LATERALITIES[origin.laterality])
         ]
-    description.RecommendedDisplayCIELabValue = _cielab(lesion.colour)
     return description
 
 
@@ -155,21 +156,6 @@ def _item(concept: CodedConcept) -> Dataset:
     item = Dataset()
     item.update(concept)
     return item
-
-
-def _cielab(colour: tuple[int, int, int]) -> list[int]:
-    """Return an sRGB colour as a CIELab value of DICOM: three numbers of 16 bits (PS3.3 C.10.7.1.1).
-
-    Source: IEC 61966-2-1 for sRGB, CIE 15 for L*a*b*; white point D65, as in sRGB.
-    """
-    level = np.array(colour) / 255
-    linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    ratio = to_xyz @ linear / (to_xyz @ np.ones(3))
-    root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
-    lightness = 116 * root[1] - 16
-    a, b = 500 * (root[0] - root[1]), 200 * (root[1] - root[2])
-    return [round(lightness * 65535 / 100), round((a + 128) * 65535 / 255), round((b + 128) * 65535 / 255)]
 
 
 def _correct_references(dataset: Dataset, source: DicomSource) -> None:

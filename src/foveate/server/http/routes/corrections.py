@@ -239,13 +239,13 @@ def agreement(services: Services, id: Id, name: Grader, layer: LayerName = "corr
 def _references(services: Service, record: Record) -> schemas.ReferencesBody:
     listed = []
     for name, lesion_codes in services.references.names(record).items():
-        outlines = {lesion: services.references.outline(record, name, lesion) for lesion in lesion_codes}
+        masks = {lesion: services.references.size(record, name, lesion) for lesion in lesion_codes}
         listed.append(
             schemas.Reference(
                 name=name,
                 lesions={
-                    lesion: schemas.ReferenceLesion(mask_px=outline.mask_px, regions=outline.regions)
-                    for lesion, outline in outlines.items()
+                    lesion: schemas.ReferenceLesion(mask_px=mask.mask_px, regions=mask.regions)
+                    for lesion, mask in masks.items()
                 },
             )
         )
