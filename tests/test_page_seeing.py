@@ -352,7 +352,7 @@ def test_a_place_of_the_eye_lies_at_the_same_place_of_both_panes(page, address, 
         page.request.patch(f"{address}/api/photographs/{identifier}", data={"grid": None})
 
     assert "rotated by" in said
-    assert "not turned" in by_field
+    assert "not rotated" in by_field
     for one, other in zip(first, second, strict=True):
         assert (other["x"], other["y"]) == pytest.approx((one["x"], one["y"]), abs=1.5)
 
