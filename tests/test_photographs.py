@@ -768,7 +768,7 @@ def test_a_file_reached_twice_is_taken_once(clinic):
 def test_a_file_named_after_it_was_skipped_is_not_counted_as_skipped(clinic):
     listed = list_files(["clinic/bob", "clinic/bob/scan.pdf"])
 
-    assert [photograph.name for photograph in listed.photographs] == ["left", "scan"]
+    assert [photograph.name for photograph in listed.photographs] == ["left", "scan.pdf"]
     assert listed.skipped == 1
 
 
