@@ -327,9 +327,61 @@ def test_gradings_that_cannot_be_read_are_named_all_before_a_deletion(browser, a
     page.close()
 
     assert question == (
-        "Delete two, with its result and corrections, and all gradings of it? "
+        "Delete two, with its result and corrections, and all gradings of it, whose graders were not read? "
         "It is removed from the server's disk."
     )
+
+
+def delete_selection(page, search):
+    """Ask to delete all photographs that a search finds; return the question."""
+    page.locator("#list-search").fill(search)
+    page.locator("#select").click()
+    page.locator("#select-all").click()
+    page.locator("#delete-selected").click()
+    page.locator("#confirm-dialog[open]").wait_for()
+    return page.locator("#confirm-text").inner_text()
+
+
+def test_graders_that_were_read_are_named_although_others_were_not(browser, address):
+    request = tiny_page.new_context(browser).request
+    identifier = graded_by_two(request, address, "partly 1")
+    unread = photograph(request, address, "partly 2")
+    page = open_as(browser, address, identifier, "Carol")
+    busy = {"error": {"code": "busy", "message": "too many requests at once"}}
+    page.route(f"**/{unread}/gradings**", lambda route: route.fulfill(status=429, json=busy))
+    question = delete_selection(page, "partly")
+    page.close()
+
+    assert question == (
+        "Delete 2 photographs, with results and corrections, and the gradings by Ann and Ben, and all "
+        "gradings of 1 of them, whose graders were not read? They are removed from the server's disk."
+    )
+
+
+def test_each_reason_for_which_photographs_are_kept_is_said(browser, address):
+    request = tiny_page.new_context(browser).request
+    original = graded_by_two(request, address, "kept 1")
+    for name in ("kept 2", "kept 3"):
+        photograph(request, address, name)
+    page = open_as(browser, address, original, "Ann")
+    tiny_page.until(page, "() => foveate.state.photograph?.grading?.grader === 'Ann'")
+    busy = {"error": {"code": "busy", "message": "it is busy"}}
+    copy = page.evaluate("() => foveate.state.photograph.id")
+
+    def refuse(route):
+        passes = route.request.method != "DELETE" or copy in route.request.url
+        return route.continue_() if passes else route.fulfill(status=422, json=busy)
+
+    page.route("**/api/photographs/*", refuse)
+    page.locator("#list-order").select_option("name")
+    delete_selection(page, "kept")
+    page.locator("#confirm-yes").click()
+    page.locator("#message", has_text="Not deleted").wait_for()
+    message = page.locator("#message").inner_text()
+    page.close()
+
+    assert message.startswith("Not deleted: kept 1 (1 of 3): this grading is done")
+    assert message.endswith(". kept 2 and kept 3 (2 of 3): it is busy")
 
 
 def test_of_a_selection_only_the_grading_that_is_done_is_kept(browser, address):
@@ -339,10 +391,7 @@ def test_of_a_selection_only_the_grading_that_is_done_is_kept(browser, address):
     page = open_as(browser, address, original, "Ann")
     tiny_page.until(page, "() => foveate.state.photograph?.grading?.grader === 'Ann'")
     copy = page.evaluate("() => foveate.state.photograph.id")
-    page.locator("#list-search").fill("chosen")
-    page.locator("#select").click()
-    page.locator("#select-all").click()
-    page.locator("#delete-selected").click()
+    delete_selection(page, "chosen")
     page.locator("#confirm-yes").click()
     page.locator("#message", has_text="Not deleted: chosen 1 (1 of 3): this grading is done").wait_for()
     page.locator(f'#photographs li[data-id="{copy}"]').wait_for()
