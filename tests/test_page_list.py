@@ -402,6 +402,27 @@ def progress(route, told):
     return route.fulfill(json=told | {"id": route.request.url.split("/")[-1]})
 
 
+def test_a_report_that_lacks_photographs_says_so(dropped):
+    told = {"state": "done", "total": 3, "error": None, "paper": "a4", "batch": "0" * 32}
+    lines = []
+    dropped.route("**/api/report-jobs/*", lambda route: progress(route, told))
+    for done in (3, 2, 1):
+        told["done"] = done
+        with dropped.expect_response(
+            lambda answer: "/api/report-jobs/" in answer.url and answer.request.method == "GET"
+        ):
+            dropped.locator("#batch-report, #batch-report-again").click()
+        dropped.locator("#batch-report-pdf").wait_for()
+        lines.append(dropped.locator("#batch-report-missing").all_inner_texts())
+    dropped.unroute("**/api/report-jobs/*")
+
+    assert lines == [
+        [],
+        ["1 of 3 photographs was being analysed again and is not in it; make it again."],
+        ["2 of 3 photographs were being analysed again and are not in it; make it again."],
+    ]
+
+
 def test_a_report_of_a_batch_that_fails_says_why(dropped):
     failed = {"state": "failed", "done": 0, "total": 3, "error": "the disk", "paper": "a4", "batch": "0" * 32}
     dropped.route("**/api/report-jobs/*", lambda route: progress(route, failed))
