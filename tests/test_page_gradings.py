@@ -83,13 +83,29 @@ def test_two_people_grade_and_a_third_decides(address):
         carol = open_as(browser, address, photograph, "Carol")
         carol.locator("#adjudicate").wait_for()
         carol.locator("#grading", has_text="Dice 1.00").wait_for()  # computed when it is asked for
-        carol.locator("#reviewed").click()
-        carol.locator("#message", has_text="nobody has begun to decide between its gradings").wait_for()
-        assert not carol.locator("#reviewed").is_checked()
+        assert carol.locator("#reviewed").is_disabled()
         carol.locator("#adjudicate").click()
         carol.locator("#grading", has_text="Decided by Carol").wait_for()
         carol.locator("#reviewed").check()
         tiny_page.until(carol, "() => foveate.isIdle() && foveate.state.photograph.reviewed_at")
+
+
+REFUSALS = """() => {
+  const reason = (selector) => {
+    const control = document.querySelector(selector);
+    return control.disabled ? (control.closest(".choice") ?? control).title : "";
+  };
+  return ["#reviewed", "#accept", "#brush-tool", "#level-EX"].map((selector) =>
+    reason(selector.replace("#brush-tool", "#tool [value=brush]")));
+}"""
+"""Why a review, a verdict, a stroke and a threshold would be refused; "" for those that would not."""
+
+
+def refused(page):
+    """Return why the server would refuse what the page offers, after a region was selected."""
+    tiny_page.until(page, "() => foveate.isIdle()")
+    page.locator("#regions [role=option]").first.click()
+    return page.evaluate(REFUSALS)
 
 
 def test_a_graders_list_never_holds_both_the_photograph_and_their_copy(address):
@@ -147,6 +163,8 @@ def test_nobody_but_the_grader_ends_a_grading(address):
         ben.locator("#grading", has_text="Grading of Ann").wait_for()
 
         assert ben.locator("#grading button").all_inner_texts() == ["Back to the photograph"]
+        another = "This is the grading of Ann: begin your own."
+        assert refused(ben) == ["", another, another, ""]  # a review is that of the copy's grader
         ben.locator("#grading-back").click()
         ben.locator("#grading-begin").wait_for()
 
@@ -505,3 +523,74 @@ def test_with_double_grading_nothing_is_said_of_shared_corrections(browser, addr
 
     assert shared == ""
     assert helped.startswith("Two people grade each photograph")
+
+
+def test_what_the_server_would_refuse_is_disabled_and_says_why(browser, address):
+    request = tiny_page.new_context(browser).request
+    identifier = photograph(request, address, "early")
+    at = f"{address}/api/photographs/{identifier}"
+    ann = open_as(browser, address, identifier, "Ann")
+    ann.locator("#grading-begin").wait_for()
+    before = refused(ann)
+    ann.locator("#grading-begin").click()
+    ann.locator("#grading-done").wait_for()
+    own = refused(ann)
+    ann.locator("#grading-done").click()
+    ann.locator("#grading-again").wait_for()
+    done = refused(ann)
+    ann.close()
+    copy = request.post(f"{at}/gradings", data={"grader": "Ben"}).json()["id"]
+    request.put(f"{address}/api/photographs/{copy}/grading", data={"done": True})
+
+    carol = open_as(browser, address, identifier, "Carol")
+    carol.locator("#adjudicate").wait_for()
+    undecided, sent, messages = refused(carol), [], []
+    carol.on("request", lambda request: sent.append(request.method))
+    for key in ("t", "a", "x", "b", "."):
+        carol.evaluate("() => { document.getElementById('message').textContent = ''; }")
+        carol.keyboard.press(key)
+        messages.append(carol.locator("#message").inner_text())
+    methods = set(sent)
+    opened, tool = carol.evaluate("() => [foveate.state.photograph.id, foveate.state.tool]")
+    carol.locator("#adjudicate").click()
+    carol.locator("#grading", has_text="Decided by Carol").wait_for()
+    decided = refused(carol)
+    carol.locator("#author").fill("ann")
+    by_grader = carol.evaluate(REFUSALS)
+    carol.close()
+
+    assert before == ["At least two people must grade this photograph first: see Review and downloads."] * 4
+    assert own == decided == [""] * 4
+    assert done == ["This grading is done: reopen it before you change it."] * 4
+    reason = (
+        "Nobody has begun to decide between its gradings: choose Decide under Review and downloads first."
+    )
+    assert undecided == [reason] * 4
+    assert messages == [reason] * 5
+    assert methods <= {"GET"}
+    assert (opened, tool) == (identifier, "move")
+    assert by_grader == ["Ann has graded this photograph: somebody else must decide."] * 3 + [""]
+
+
+def test_where_gradings_cannot_be_read_the_server_decides(browser, address):
+    page = tiny_page.new_context(browser).new_page()
+    identifier = photograph(page.request, address, "unread")
+    busy = {"error": {"code": "busy", "message": "too many requests at once"}}
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/gradings", hold)
+    page.goto(f"{address}#{identifier}")
+    tiny_page.until_answer(page, lambda: held, bool)
+    tiny_page.until(page, "() => window.foveate?.state.view?.corrections")
+    waiting = refused(page)
+    for route in held:
+        route.fulfill(status=429, json=busy)
+    page.locator("#message", has_text="The gradings could not be read").wait_for()
+    failed = refused(page)
+    page.close()
+
+    assert waiting == ["The gradings of this photograph are being loaded."] * 4
+    assert failed == [""] * 4

@@ -379,6 +379,35 @@ def test_what_is_deleted_while_a_table_is_made_is_left_out_as_a_whole(graded, mo
     assert {row.get("photograph", "left") for row in rows} == {"left"}
 
 
+def test_a_photograph_is_compared_once_for_all_tables(graded, monkeypatch):
+    batch = graded.post("/api/batches", json={"name": "once"}).json()["id"]
+    both_done(graded, name="earlier.png", batch=batch)
+    compared = []
+    traced = PhotographMeasures.traced
+
+    def record_and_trace(self, record, lesion):
+        compared.append(record.name)
+        return traced(self, record, lesion)
+
+    monkeypatch.setattr(PhotographMeasures, "traced", record_and_trace)
+
+    def table(name):
+        compared.clear()
+        answer = graded.get(f"/api/gradings/{name}", params={"batch": batch})
+        return answer.text, set(compared)
+
+    first, of_first = table("pairs.csv")
+    again, of_again = table("pairs.csv")
+    _, of_summary = table("agreement")
+    both_done(graded, name="later.png", batch=batch)
+    more, of_more = table("pairs.csv")
+
+    assert (of_first, of_again, of_summary, of_more) == ({"earlier"}, set(), set(), {"later"})
+    assert again == first
+    assert more.startswith(first)
+    assert "later" in more
+
+
 @pytest.mark.parametrize("source", ["agreed", "either", "grader:Ann", "model"])
 def test_an_adjudicator_decides_in_the_photographs_own_corrections(graded, source):
     photograph, ann, ben = both_done(graded)
