@@ -150,13 +150,22 @@ def test_the_next_grader_at_the_same_screen_still_finds_the_photograph(address):
         assert page.locator("#photographs li.open").count() == 1
 
 
-def test_nobody_but_the_grader_ends_a_grading(address):
+ENABLED = """() => [
+    "#reviewed", "#undo", "#accept", "#tool [value=brush]", "#level-EX", "#spacing", "#note", "#eye input",
+    "#grid", "#reference-files", "#downloads > .row:last-child button",
+].filter((selector) => !document.querySelector(selector).disabled)"""
+"""Which of all that changes a photograph can be used."""
+
+
+def test_nobody_but_the_grader_changes_or_ends_a_grading(address):
     with tiny_page.chromium() as browser:
         ann = open_as(browser, address, None, "Ann")
         photograph = ann.evaluate("() => foveate.state.photograph.id")
         ann.locator("#grading-begin").click()
         ann.locator("#grading-done").wait_for()
         copy = ann.evaluate("() => foveate.state.photograph.id")
+        stroke = {"lesion": "EX", "tool": "brush", "diameter": 9, "points": [[60.5, 60.5]]}
+        assert ann.request.post(f"{address}/api/photographs/{copy}/corrections/strokes", data=stroke).ok
         ben = open_as(browser, address, photograph, "Ben")
         ben.locator("#grading-begin").wait_for()
         ben.evaluate("(id) => { location.hash = id; }", copy)
@@ -164,7 +173,38 @@ def test_nobody_but_the_grader_ends_a_grading(address):
 
         assert ben.locator("#grading button").all_inner_texts() == ["Back to the photograph"]
         another = "This is the grading of Ann: begin your own."
-        assert refused(ben) == ["", another, another, ""]  # a review is that of the copy's grader
+        tiny_page.until(ben, "() => foveate.state.view.corrections?.can_undo")
+        assert refused(ben) == [another] * 4
+        assert ben.evaluate(ENABLED) == []
+        sent, messages = [], []
+        ben.on("request", lambda request: sent.append(request.method))
+        for key in ("t", "z", "a", "b", ".", "g"):
+            ben.evaluate("() => { document.getElementById('message').textContent = ''; }")
+            ben.keyboard.press(key)
+            messages.append(ben.locator("#message").inner_text())
+        assert messages == [another] * 6
+
+        grid = {"fovea": {"x": 128, "y": 128}, "disc": {"x": 178, "y": 120}}
+        assert ann.request.patch(f"{address}/api/photographs/{copy}", data={"grid": grid}).ok
+        ben.reload()
+        tiny_page.until(ben, "() => window.foveate?.isIdle() && foveate.state.view?.corrections?.can_undo")
+        ben.locator("#grid").evaluate("(button) => button.click()")
+        handle = ben.locator("#annotations .handle.fovea").bounding_box()
+        ben.mouse.move(handle["x"] + 7, handle["y"] + 7)
+        ben.mouse.down()
+        ben.mouse.move(handle["x"] + 30, handle["y"] + 30)
+        ben.mouse.up()
+        assert ben.locator("#message").inner_text() == another
+        assert ben.locator("#annotations .handle.fovea").bounding_box() == handle
+        assert set(sent) <= {"GET"}
+
+        ben.locator("#regions [role=option]").first.click()
+        ben.locator("#author").fill("")
+        nameless = ben.evaluate(ENABLED)
+        ben.locator("#author").fill("Ann")
+        assert nameless == ["#grid"]  # it is shown
+        assert len(ben.evaluate(ENABLED)) == 11
+        ben.locator("#author").fill("Ben")
         ben.locator("#grading-back").click()
         ben.locator("#grading-begin").wait_for()
 

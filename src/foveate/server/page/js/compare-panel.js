@@ -4,10 +4,11 @@
 // Ignores: how pixels of both masks, and of one only, are drawn on the photograph.
 
 import * as api from "./api.js";
-import { byId, element, latest } from "./dom.js";
+import { byId, element, latest, setDisabled } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { confirmAction, showFailure, showMessage } from "./messages.js";
 import { FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE } from "./raster.js";
+import { refusalOfCopy } from "./refusals.js";
 import { newReferenceRevision } from "./state.js";
 
 const [BOTH, RESULT_ONLY, OTHER_ONLY] = ["Both", "Only the result", "Only the other mask"]; // that have a pixel
@@ -116,7 +117,14 @@ export function createComparePanel(state, outbox) {
         element("option", { value: known.name }, `${known.name} (${Object.keys(known.lesions).join(", ")})`),
       ),
     );
-    for (const control of [selector, name, lesion, files, saveButton]) control.disabled = !state.result;
+    selector.disabled = !state.result;
+    renderRefusal();
+  }
+
+  function renderRefusal() {
+    for (const control of [name, lesion, files, saveButton])
+      setDisabled(control, !state.result, refusalOfCopy(state), control === files ? files.parentElement : control);
+    setDisabled(deleteButton, false, refusalOfCopy(state));
   }
 
   /** Compare the open photograph with masks; null for none. */
@@ -239,6 +247,7 @@ export function createComparePanel(state, outbox) {
   }
 
   state.on("photograph", reset);
+  state.on("author", renderRefusal);
   state.on("levels", renderAgreement);
   state.on("corrections", () => {
     if (state.view.reference) choose(state.view.reference);

@@ -167,7 +167,7 @@ export function createCorrections(state, layers, outbox) {
   byId("undo").addEventListener("click", () => step("undo"));
   byId("redo").addEventListener("click", () => step("redo"));
   state.on("photograph", () => load());
-  state.on("corrections gradings document", renderStatus);
+  state.on("corrections gradings document author", renderStatus);
   state.on("document", loadNewer);
 
   return { step, addStroke, addVerdict, deleteAll, renderStatus };

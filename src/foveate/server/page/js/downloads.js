@@ -17,12 +17,9 @@ const PRINT_POLL_MS = 100; // until the report has been loaded
 /** Return whether a photograph's result is still to come; one that failed can be reviewed as it is. */
 const isAwaited = ({ state }) => state === "queued" || state === "looking";
 
-/** Return the name of whoever reviews: on a grader's copy, that is the grader. */
-const reviewerOf = ({ author, photograph }) => photograph.grading?.grader ?? author;
-
 /** Return why the open photograph cannot be marked as reviewed, or that be withdrawn; "" if it can. */
 const refusalOfReview = (state) =>
-  state.photograph ? refusalOf(state, state.photograph.reviewed ? "" : reviewerOf(state)) : "";
+  state.photograph ? refusalOf(state, state.photograph.reviewed ? "" : state.author) : "";
 
 /**
  * Return what has become of a tab that loads a report: "loading", "loaded", "refused", or "closed".
@@ -79,7 +76,7 @@ export function createDownloads(state, outbox, corrections) {
     maxlength: 64,
     autocomplete: "off",
     autocapitalize: "off", // else the same name is written in two ways on two devices
-    placeholder: "initials",
+    placeholder: "name or initials",
     value: state.author,
     oninput: () => {
       state.set({ author: author.value.trim() }, "author");
@@ -92,7 +89,7 @@ export function createDownloads(state, outbox, corrections) {
     "aria-keyshortcuts": "T",
     title: "T marks the photograph as reviewed and opens the next one",
     onchange: () => {
-      const reviewer = reviewed.checked ? reviewerOf(state) : "";
+      const reviewer = reviewed.checked ? state.author : "";
       outbox.change(state.view.id, { reviewed: reviewed.checked, reviewer });
     },
   });

@@ -6,7 +6,7 @@
 import * as api from "./api.js";
 import { byId, element, latest, setDisabled, setText, whenReleased } from "./dom.js";
 import { showFailure, showMessage } from "./messages.js";
-import { refusalOfGrader } from "./refusals.js";
+import { isOwn, refusalOfGrader } from "./refusals.js";
 
 const SEPARATELY =
   "For two people to grade separately, without seeing each other's work, start the server with foveate serve --double-grading.";
@@ -66,7 +66,7 @@ export function createGradings(state, outbox, loadList, graderLayers) {
   function ownGrading({ id, grading: { grader, done, original } }) {
     const said = line(`Grading of ${grader}: ${done ? "done." : "others see it when all graders are done."}`);
     const back = button("grading-back", "Back to the photograph", () => openPhotograph(original));
-    if (grader !== state.author) return [said, back];
+    if (!isOwn(state)) return [said, back];
     if (done) return [said, button("grading-again", "Reopen the grading", () => setDone(id, false)), back];
     return [said, button("grading-done", "My grading is done", () => setDone(id, true))];
   }

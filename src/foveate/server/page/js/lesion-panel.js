@@ -231,7 +231,7 @@ export function createLesionPanel(state, outbox, { now, onAnalysed }) {
   });
   state.on("document", () => (state.result ? renderFigures() : render()));
   state.on("corrections", loadCounts);
-  state.on("levels counts layers tool corrections gradings", renderFigures);
+  state.on("levels counts layers tool corrections gradings author", renderFigures);
   render();
 
   return {

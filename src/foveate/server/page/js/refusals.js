@@ -1,17 +1,32 @@
-// Why the server would refuse a change of the open photograph: in double grading, not everybody may change everything.
+// Why a change of the open photograph is refused: in double grading, not everybody may change everything.
 //
-// Knows:   the server's rules (docs/grading.md), in the words of this page. The server decides in any case.
+// Knows:   the rules (docs/grading.md) in the words of this page. The server decides in any case, but it does not know
+//          who changes what has no name: a copy that is somebody else's is read-only here.
 // Ignores: how gradings are loaded (gradings.js), and which controls a refusal disables.
 
+/** Return whether whoever uses the page may change the open photograph: only its grader may, if it is a copy. */
+export const isOwn = ({ photograph, author }) => !photograph?.grading || photograph.grading.grader === author;
+
+/** Return in one line why the open photograph cannot be changed at all: it is somebody else's copy; "" if it is not. */
+export const refusalOfCopy = (state) =>
+  isOwn(state) ? "" : `This is the grading of ${state.photograph.grading.grader}: begin your own.`;
+
+/** Return in one line why spacing, grid, eye and note of the open photograph cannot be changed; "" if they can. */
+export function refusalOfFields(state) {
+  const isDone = Boolean(state.photograph?.grading?.done);
+  return refusalOfCopy(state) || (isDone ? "This grading is done: reopen it before you change it." : "");
+}
+
 /**
- * Return in one line why the server would refuse a correction, a threshold or a review of the open photograph; "" if it
- * would not, or if that is not known.
+ * Return in one line why a correction, a threshold or a review of the open photograph is refused; "" if it is not, or if
+ * that is not known.
  *
- * author: who makes the change; "" for changes that store no name: undo, thresholds, a review that is withdrawn.
+ * author: who decides between gradings; "" for changes that store no name: undo, thresholds, a review that is withdrawn.
  */
-export function refusalOf({ server, photograph, view }, author) {
+export function refusalOf(state, author) {
+  const { server, photograph, view } = state;
   if (!photograph) return "";
-  if (photograph.grading) return refusalOfCopy(photograph.grading, author);
+  if (photograph.grading) return refusalOfFields(state);
   if (!server?.double_grading || view.hasUnreadGradings) return "";
   if (view.result && !view.gradings) return "The gradings of this photograph are being loaded.";
   if (!view.gradings?.open)
@@ -19,11 +34,6 @@ export function refusalOf({ server, photograph, view }, author) {
   if (!view.gradings.adjudication)
     return "Nobody has begun to decide between its gradings: choose Decide under Review and downloads first.";
   return refusalOfGrader(view.gradings, author);
-}
-
-function refusalOfCopy({ grader, done }, author) {
-  if (done) return "This grading is done: reopen it before you change it.";
-  return author && author !== grader ? `This is the grading of ${grader}: begin your own.` : "";
 }
 
 /** Return why somebody may not decide between gradings: only who is none of the graders may. */

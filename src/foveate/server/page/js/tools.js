@@ -9,7 +9,7 @@
 import { byId, radioGroup, setDisabled } from "./dom.js";
 import { createGestures } from "./gestures.js";
 import { showRefusal } from "./messages.js";
-import { refusalOf } from "./refusals.js";
+import { refusalOf, refusalOfFields } from "./refusals.js";
 
 const DIGITS = 2; // after the decimal point of a stroke's points, px
 const MAX_POINTS = 9000; // of a stroke; the server takes 10000
@@ -162,7 +162,7 @@ export function createTools(state, viewer, annotations, corrections, { onGridMov
 
   svg.addEventListener("pointerdown", (event) => {
     const name = ["fovea", "disc"].find((handle) => event.target.classList.contains(handle));
-    if (!name) return;
+    if (!name || showRefusal(refusalOfFields(state))) return;
     event.preventDefault();
     event.stopPropagation();
     svg.setPointerCapture(event.pointerId);
