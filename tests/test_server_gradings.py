@@ -668,6 +668,23 @@ def test_a_grading_that_is_done_is_deleted_only_with_its_photograph(graded):
     assert graded.get(f"/api/photographs/{ann}").status_code == 404
 
 
+def test_a_grading_is_not_marked_as_done_while_it_is_deleted(graded, monkeypatch):
+    copy = begin(graded, done(graded)["id"], "Ann")["id"]
+    require_deletable, finished = Gradings.require_deletable, []
+
+    def require_late(self, record):
+        require_deletable(self, record)
+        finishing.start()
+        time.sleep(0.5)
+
+    finishing = threading.Thread(target=lambda: finished.append(finish(graded, copy)))
+    monkeypatch.setattr(Gradings, "require_deletable", require_late)
+    deleted = graded.delete(f"/api/photographs/{copy}")
+    finishing.join()
+
+    assert (deleted.status_code, finished[0].status_code) == (204, 404)
+
+
 def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(graded, monkeypatch):
     photograph = done(graded)["id"]
     delete, copies = database.Database.delete, []
@@ -679,7 +696,7 @@ def test_a_grading_that_begins_while_its_photograph_is_deleted_is_deleted_too(gr
 
     monkeypatch.setattr(database.Database, "delete", begin_and_delete)
 
-    assert graded.delete(f"/api/photographs/{photograph}").status_code == 204
+    assert graded.service.delete(photograph)  # as with its batch
 
     for identifier in (photograph, *copies):
         assert graded.get(f"/api/photographs/{identifier}").status_code == 404
