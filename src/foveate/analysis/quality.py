@@ -76,6 +76,10 @@ BLUENESS = 1.0
 """Upper limit, else 'colour': mean level of blue in the field divided by that of red. The bluest of 223
 photographs has .48; with red and blue swapped, the least blue one has 2.1."""
 
+GREENNESS = 1.0
+"""Upper limit, else 'colour': the same of green, which is brighter than red in autofluorescence or red-free
+light that was saved in green. The greenest of 223 photographs has .63."""
+
 
 def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
     """Return the quality codes of a photograph, sorted; most photographs have none.
@@ -86,7 +90,7 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
 
     Returns:
         Some of
-        'colour': blue is brighter than red, as happens when the two are swapped;
+        'colour': blue is brighter than red, as happens when the two are swapped, or green is;
         'blur': out of focus, hazy, or so faint that noise hides the details;
         'cut': more of the field's disc is missing than cameras leave out, or it is missing on one side
         only. A photograph whose field was given as 'full' always has this code, since it shows no rim;
@@ -97,7 +101,7 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
     """
     checks = {
         "blur": _is_blurred(photograph.pixels, field),
-        "colour": _is_blue(photograph.pixels, field),
+        "colour": _is_oddly_coloured(photograph.pixels, field),
         "cut": _is_cut(field),
         "exposure": _is_ill_exposed(photograph.pixels, field),
         "small": field.diameter < DIAMETER,
@@ -118,10 +122,10 @@ def _is_blurred(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
     return bool(fine < SHARPNESS * coarse or coarse < FAINT)
 
 
-def _is_blue(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
-    """Return whether the field is brighter in blue than in red, which no retina is."""
-    red, _, blue = _samples(pixels, field).mean(axis=0)
-    return bool(blue > BLUENESS * red)
+def _is_oddly_coloured(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
+    """Return whether the field is brighter in blue or in green than in red, which no retina is."""
+    red, green, blue = _samples(pixels, field).mean(axis=0)
+    return bool(blue > BLUENESS * red or green > GREENNESS * red)
 
 
 def _is_ill_exposed(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:

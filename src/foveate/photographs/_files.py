@@ -34,6 +34,12 @@ BIG_ENDIAN_BIGTIFF = b"MM\0+"
 
 _CONVERT = "convert it to JPEG, PNG or TIFF"
 
+_FIRST_ELEMENTS = (
+    *(b"\x02\0\0\0", b"\x02\0\x01\0", b"\x02\0\x02\0", b"\x02\0\x10\0"),
+    *(b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x08\0\x16\0"),
+)
+"""Tags with which DICOM begins where the 128 bytes before its mark, and the mark, are missing."""
+
 _REFUSED_SIGNATURES = (
     (b"GIF8", "a GIF", _CONVERT),
     (b"BM", "a BMP bitmap", _CONVERT),
@@ -49,6 +55,10 @@ _REFUSED_SIGNATURES = (
     (b"\x1f\x8b", "a gzip archive", "unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it first"),
     (b"Rar!", "a RAR archive", "unpack it first"),
+    *(
+        (tag, "DICOM without its preamble", "request it again from the archive, as a DICOM file")
+        for tag in _FIRST_ELEMENTS
+    ),
 )
 """First bytes of files that people pass by mistake, what the file is, and what to do."""
 

@@ -51,7 +51,7 @@ MAX_REGIONS = 2000
 
 QUALITY_TEXT = {
     "blur": "blurred",
-    "colour": "red and blue swapped?",
+    "colour": "odd colours",
     "exposure": "badly exposed",
     "cut": "field cut off",
     "small": "few pixels",

@@ -46,7 +46,7 @@ UNNAMED = "a person without a name"
 
 QUALITY = {
     "blur": "out of focus, or the lens was not clear",
-    "colour": "blue is brighter than red: are they swapped?",
+    "colour": "blue or green is brighter than red: are channels swapped?",
     "cut": "more of the field is missing than cameras cut off",
     "exposure": "too dark, too light, or much of it lost in black or white",
     "small": "the field is less than 1000 px wide: microaneurysms can hardly be distinguished from noise",
