@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from foveate import metrics, photographs
 from foveate.datasets import Case, is_annotated
@@ -40,6 +41,9 @@ from foveate.warning_filter import suppress_warnings
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
 """Suffixes of map files, in lower case."""
+
+PHOTOMETRIC = 262
+"""TIFF 6.0: tag that says what the levels mean; in 0, WhiteIsZero, the lowest level is white."""
 
 EXIF_ORIENTATION = 0x0112
 """EXIF tag of a picture's orientation."""
@@ -197,10 +201,17 @@ def _decode_picture(path: Path) -> np.ndarray:
     if len(pages) > 1:
         raise ValueError(f"it holds {len(pages)} pictures")
     if content[:2] in (b"II", b"MM"):  # OpenCV turns a TIFF upright, but not a PNG
-        return np.asarray(pages[0])
+        page = np.asarray(pages[0])
+        return 65535 - page if page.dtype == np.uint16 and _is_white_zero(content) else page
     with suppress_warnings(), PngImageFile(io.BytesIO(content)) as image:
         orientation = image.getexif().get(EXIF_ORIENTATION, 1)
     return np.asarray(photographs.turn_upright(pages[0], orientation))
+
+
+def _is_white_zero(content: bytes) -> bool:
+    """Return whether 0 is white in a TIFF; OpenCV inverts such levels only if they have 8 bits."""
+    with suppress_warnings(), TiffImageFile(io.BytesIO(content)) as image:
+        return image.tag_v2.get(PHOTOMETRIC) == 0
 
 
 def _names(case: Case, lesion: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Ignores: what is in the field.
 Shape letters: H W photograph, h w a box of it, P points, R rows.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -52,6 +53,9 @@ DIM = 60.0
 circle of the lit rim is preferred. The darkest of 223 photographs has 72, the median one 162."""
 
 
+PARTS = (2, 3, 4)
+"""Numbers of equal parts in which photographs that touch are looked for."""
+
 OTHER_EYE = 0.4
 """Smallest area of a lit patch outside the field, as a share of the disc's, that may be a second eye: two
 eyes in one picture have about equal areas."""
@@ -66,7 +70,11 @@ def find(pixels: UInt8[np.ndarray, "H W 3"]) -> Field:
     Raises:
         FieldError: as in `find_largest`, or there is a second disc: two eyes in one picture.
     """
-    field = find_largest(pixels)
+    try:
+        field = find_largest(pixels)
+    except FieldError:
+        _require_no_touching_eyes(pixels)
+        raise
     _require_one_eye(pixels, field)
     return field
 
@@ -106,11 +114,46 @@ def _require_one_eye(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> None:
         other = find_largest(rest)
     except FieldError:  # the rest is glow, a frame or a label
         return
-    raise FieldError(
-        f"two fields of view: discs around (row {field.centre[0]:.0f}, column {field.centre[1]:.0f}) and "
-        f"({other.centre[0]:.0f}, {other.centre[1]:.0f}); save each eye as a photograph of its "
+    raise FieldError(_two_discs(field.centre, other.centre))
+
+
+def _two_discs(first: tuple[float, float], second: tuple[float, float]) -> str:
+    """Return the error message for a picture of two eyes, from their centres (row, column), px."""
+    return (
+        f"two fields of view: discs around (row {first[0]:.0f}, column {first[1]:.0f}) and "
+        f"({second[0]:.0f}, {second[1]:.0f}); save each eye as a photograph of its "
         "own, or choose one with --field ROW,COL,RADIUS"
     )
+
+
+def _require_no_touching_eyes(pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Raise FieldError if equal parts of a photograph, in a row or a column, each have a field of their own.
+
+    Where the camera cuts fields off at top and bottom, those of stacked photographs touch in one lit patch.
+    """
+    for axis, count in itertools.product((0, 1), PARTS):
+        centres = _centres_of_parts(pixels, axis, count)
+        if centres:
+            raise FieldError(_two_discs(*centres[:2]))
+
+
+def _centres_of_parts(pixels: UInt8[np.ndarray, "H W 3"], axis: int, count: int) -> list[tuple[float, float]]:
+    """Return the centres of the fields of equal parts along an axis; empty unless each has one of its own."""
+    if pixels.shape[axis] < count * SMALLEST:
+        return []
+    centres: list[tuple[float, float]] = []
+    start = np.zeros(2)
+    for part in np.array_split(pixels, count, axis):
+        try:
+            field = find_largest(np.ascontiguousarray(part))
+        except FieldError:
+            return []
+        row, column = start + field.centre
+        if centres and math.dist(centres[-1], (row, column)) < field.radius:  # two parts of one disc
+            return []
+        centres.append((float(row), float(column)))
+        start[axis] += part.shape[axis]
+    return centres
 
 
 def _may_show_another(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
