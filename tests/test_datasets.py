@@ -195,3 +195,37 @@ def test_a_jpeg_is_no_mask_unless_its_smear_is_cut_off(tmp_path):
     with pytest.raises(DatasetError, match=r"mask\.jpg: JPEG blurs the edges of a mask; save it as PNG"):
         read_mask(tmp_path / "mask.jpg", SHAPE)
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.jpg", SHAPE, 0.5), lesion())
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"format": "TIFF", "compression": "jpeg"}, "JPEG"),
+        ({"format": "WEBP", "quality": 80}, "WebP"),
+        ({"format": "PNG"}, None),
+        ({"format": "TIFF", "compression": "tiff_lzw"}, None),
+    ],
+)
+def test_the_compression_decides_and_not_the_ending(tmp_path, options, name):
+    Image.fromarray(lesion().astype(np.uint8) * 255).save(tmp_path / "mask.png", **options)
+
+    if name is None:
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SHAPE), lesion())
+    else:
+        with pytest.raises(DatasetError, match=rf"mask\.png: {name} blurs the edges of a mask; save it as"):
+            read_mask(tmp_path / "mask.png", SHAPE)
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", SHAPE, 0.5), lesion())
+
+
+def test_the_highest_level_of_32_bits_is_lesion(tmp_path):
+    Image.fromarray(lesion().astype(np.int32) * -1).save(tmp_path / "mask.tif")  # 4294967295 without sign
+
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif", SHAPE), lesion())
+
+
+@pytest.mark.parametrize("level", [-1.0, np.nan])
+def test_floats_that_are_no_levels_are_refused(tmp_path, level):
+    Image.fromarray(np.where(lesion(), level, 0).astype(np.float32)).save(tmp_path / "mask.tif")
+
+    with pytest.raises(DatasetError, match=r"mask\.tif: has levels that are negative or no numbers; save it"):
+        read_mask(tmp_path / "mask.tif", SHAPE)

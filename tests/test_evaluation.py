@@ -526,6 +526,23 @@ def test_a_mask_that_cannot_be_used_ends_an_evaluation_before_the_first_photogra
     assert cli.run([*common, "--lesions", "EX"]) == 0  # this mask is not read
 
 
+def test_masks_with_soft_edges_are_named_in_a_warning(own_set, tmp_path, capsys):
+    data, maps = as_idrid(own_set), tmp_path / "maps"
+    for mask in data.rglob("eye*_EX.tif"):
+        levels = np.asarray(Image.open(mask)).copy()
+        maps.mkdir(exist_ok=True)
+        Image.fromarray(levels).save(maps / mask.with_suffix(".png").name)
+        levels[110] //= 2
+        Image.fromarray(levels).save(mask)
+    common = ["evaluate", "--data", str(data), "--lesions", "EX", "--out", str(tmp_path / "out")]
+
+    assert cli.run([*common, "--predictions", str(maps)]) == 0
+
+    shown = capsys.readouterr().err
+    assert "eye0_EX.tif: 2 levels from 127 to 255 all count as this lesion" in shown
+    assert "(2 masks need a look: 'foveate data check' lists them)" in shown
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/cards/idrid.md"])
 def test_the_command_beside_the_test_part_s_figures_scores_the_download_as_published(page, tmp_path):
     data = tmp_path / "IDRID"

@@ -44,8 +44,8 @@ def compare(recipe: str, training: TrainingOptions, options: CompareOptions) -> 
     layout = layouts.named(training.layout)
     unseen: Sequence[Case] = ()
     if options.on is not None:
-        print_warnings(training.data, layout, options.on, plan.recipe)
         listed = layouts.cases(training.data, layout, options.on)
+        print_warnings(training.data, layout, options.on, listed, plan.recipe)
         unseen = annotated_cases(plan.recipe, listed, options.on)
     training_cases = [*plan.cases, *plan.healthy]
     comparison.require_not_trained_on(unseen, training_cases, plan.start)  # before hours of training

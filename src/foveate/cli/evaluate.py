@@ -69,6 +69,9 @@ def evaluate(options: EvaluateOptions) -> None:
     results.prepare(options.out, replace=options.replace)
     with progress.reading_bar() as show_reading:
         checks.require_readable(cases, tuple(scored.thresholds), show_reading)  # before the work
+        doubt = checks.doubtful_masks(cases, tuple(scored.thresholds), show_reading)
+    if doubt:
+        print(f"foveate: {doubt}", file=sys.stderr)
     with progress.case_display(len(cases)) as show:
         outcomes = evaluate_cases(spec, show)
     _print_outcomes(outcomes)  # first: they are not lost if the disk is full

@@ -13,12 +13,14 @@ Ignores: how the report is presented.
 | a mask without a photograph                      | other files in a folder of masks                 |
 | no folder of masks for a lesion                  | a mask with several levels or colours            |
 | the same file, or the same pixels, twice         |                                                  |
+| different photographs, or masks, of one name     |                                                  |
 
 Shape letters: H W photograph.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from foveate.errors import FoveateError
 from foveate.geometry import field_of_view
 from foveate.paths import display_path
 from foveate.types import Photograph
+from foveate.wording import quantity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +204,33 @@ def require_readable(
         progress(done, len(cases), case.name)
 
 
+def doubtful_masks(
+    cases: Sequence[Case],
+    lesions: Sequence[str],
+    progress: CheckProgress = lambda done, total, name: None,
+) -> str:
+    """Return a line on the masks whose levels may not all be lesion; empty if there are none.
+
+    All masks are read. Masks that cannot be used are left to whoever uses them.
+
+    Args:
+        cases: the photographs.
+        lesions: lesions whose masks are used.
+        progress: called after each photograph.
+    """
+    doubts = []
+    for done, case in enumerate(cases, start=1):
+        for path in (case.masks[lesion] for lesion in lesions if lesion in case.masks):
+            with suppress(FoveateError):
+                if (doubt := masks.ambiguity(masks.load(path), case.lesion_from)) is not None:
+                    doubts.append(f"{display_path(path)}: {doubt}")
+        progress(done, len(cases), case.name)
+    if not doubts:
+        return ""
+    total = quantity(len(doubts), "mask needs", "masks need")
+    return f"{doubts[0]} ({total} a look: 'foveate data check' lists them)"
+
+
 def lesion_totals(report: CheckReport) -> dict[str, Totals]:
     """Return the totals of each lesion."""
     return {lesion: _lesion_totals(report.checked, lesion) for lesion in report.layout.lesions}
@@ -246,7 +276,8 @@ def _folder_problems(listings: Mapping[str, SplitListing]) -> list[DataProblem]:
     """Return the problems of the folders of masks; a folder that several splits share is reported once."""
     problems: dict[str, DataProblem] = {}
     for split, listing in listings.items():
-        lines = [(line, True) for line in (*listing.unreadable, *listing.missing.values())]
+        wrong = (*listing.unreadable, *listing.clashes, *listing.missing.values())
+        lines = [(line, True) for line in wrong]
         lines += [
             (
                 f"{display_path(path)}: a mask without a photograph; restore the photograph, correct the "

@@ -97,6 +97,9 @@ class SplitListing:
     """Lesion -> a line that names its folders of masks, none of which exists."""
     unreadable: tuple[str, ...]
     """Lines that name the folders that cannot be listed."""
+    clashes: tuple[str, ...]
+    """Lines that name the photographs, or masks, that cannot be used beside others; the first ones are in
+    `cases`."""
 
 
 def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
@@ -108,12 +111,12 @@ def cases(root: Path, layout: Layout, split: str) -> tuple[Case, ...]:
         split: a split of the layout.
 
     Raises:
-        DatasetError: the split does not exist, the folder does not have this layout, or a folder cannot be
-            listed.
+        DatasetError: the split does not exist, the folder does not have this layout, a folder cannot be
+            listed, or different photographs share a name.
     """
     listing = list_split(root, layout, split)
-    if listing.unreadable:
-        raise DatasetError(listing.unreadable[0])
+    if wrong := (*listing.unreadable, *listing.clashes):
+        raise DatasetError(wrong[0])
     return listing.cases
 
 
@@ -161,8 +164,8 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     of both, if their files are equal. Names are compared in the Unicode form NFC; hidden files are left out.
 
     Raises:
-        DatasetError: the split does not exist, the folder does not have this layout, or different photographs
-            share a name.
+        DatasetError: the split does not exist, the folder does not have this layout, or a photograph cannot
+            be read to compare it with another one of the same name.
     """
     if split not in layout.splits:
         raise DatasetError(
@@ -171,15 +174,21 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
     base, folder_sets = _set_folder(root, layout), layout.splits[split]
     masks = _MaskFolders(base=base)
     by_name: dict[str, Case] = {}
+    clashes: dict[str, Case] = {}
     for case in (case for folders in folder_sets for case in _folder_cases(masks, layout, folders)):
-        by_name[case.name] = _merge_cases(by_name[case.name], case) if case.name in by_name else case
+        first = by_name.get(case.name)
+        if first is not None and (clash := _clash(first, case)) is not None:
+            clashes[clash] = case
+        else:
+            by_name[case.name] = case if first is None else _merge_cases(first, case)
     if not by_name:
         patterns = " or ".join(f"'{folders.photographs}'" for folders in folder_sets)
         raise DatasetError(
             f"{display_path(base)}: no photograph of split {split}, because nothing matches {patterns}; "
             "unpack the whole set, or correct the layout"
         )
-    used = {path for case in by_name.values() for path in (case.photograph, *case.masks.values())}
+    listed = (*by_name.values(), *clashes.values())
+    used = {path for case in listed for path in (case.photograph, *case.masks.values())}
     used |= _used_by_others(masks, layout, split)
     left = {path for folders in folder_sets for path in _files_beside_masks(base, folders)} - used
     orphans = _orphans(left, base, folder_sets, by_name.values())
@@ -189,6 +198,7 @@ def list_split(root: Path, layout: Layout, split: str) -> SplitListing:
         unused=tuple(sorted(left - orphans)),
         missing={lesion: line for folders in folder_sets for lesion, line in _missing(base, folders).items()},
         unreadable=tuple(masks.unreadable),
+        clashes=tuple(clashes),
     )
 
 
@@ -486,23 +496,28 @@ def _without_suffix(name: str) -> str:
     return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in ENDINGS else name
 
 
-def _merge_cases(first: Case, second: Case) -> Case:
-    """Return one case for a photograph that is in two folders.
+def _clash(first: Case, second: Case) -> str | None:
+    """Return a line that says why two cases of one name cannot be merged; None if they can be.
 
     Raises:
-        DatasetError: they are different photographs, one cannot be read, or both folders have a mask of the
-            same lesion.
+        DatasetError: one of the photographs cannot be read.
     """
+    name, earlier = display_path(second.photograph), display_path(first.photograph)
+    is_beside = first.photograph.parent == second.photograph.parent
     if digest(first.photograph) != digest(second.photograph):
-        raise DatasetError(
-            f"{display_path(second.photograph)}: {display_path(first.photograph)} is called {first.name} as "
-            "well; rename one of them and its masks"
-        )
-    if both := first.masks.keys() & second.masks.keys():
-        lesion = min(both)
-        raise DatasetError(
-            f"{display_path(second.masks[lesion])}: {display_path(first.masks[lesion])} is a mask of the "
-            "same photograph and lesion; keep one of the two"
-        )
+        return f"{name}: {earlier} is called {first.name} as well; rename one of them and its masks"
+    if is_beside and first.photograph != second.photograph:
+        return f"{name}: the same file as {earlier}; remove one of the two"
+    for lesion in sorted(first.masks.keys() & second.masks.keys()):
+        if first.masks[lesion] != second.masks[lesion]:
+            return (
+                f"{display_path(second.masks[lesion])}: {display_path(first.masks[lesion])} is a mask of the "
+                "same photograph and lesion; keep one of the two"
+            )
+    return None
+
+
+def _merge_cases(first: Case, second: Case) -> Case:
+    """Return one case for a photograph that is in two folders, or is listed twice."""
     annotated = tuple(dict.fromkeys((*(first.annotated or ()), *(second.annotated or ()))))
     return replace(first, masks={**first.masks, **second.masks}, annotated=annotated)
