@@ -155,6 +155,8 @@ def cache_case(case: Case, contract: ModelContract, folder: Path) -> CachedCase:
                 _write_arrays(case, contract, draft)
                 _publish(draft, path)
         except OSError as error:
+            if is_out_of_memory(error):
+                raise
             raise TrainingError(
                 f"{display_path(folder)}: the cached copy of {case.name} cannot be written ({error}); free "
                 "some space (about 50 MB per photograph) and start again"
