@@ -22,6 +22,7 @@ from foveate.nets import LocalGlobalUNet
 from foveate.paths import exists
 from foveate.training import cache
 from foveate.training.cache import CachedCase
+from foveate.training.damage import MAKE_AGAIN, damage_errors
 from foveate.training.distributed import CONTINUE, Machine, one_line_errors
 from foveate.training.recipe import REFINE, Recipe
 from foveate.training.run_folder import RunFolder
@@ -125,5 +126,5 @@ def _write(pixels: FalsePixels, run: RunFolder, name: str) -> None:
 def _read(run: RunFolder, name: str) -> FalsePixels:
     """Return the stored pixels of an eye; raise TrainingError if the file is damaged."""
     path = run.false_pixels(name)
-    with cache.damage_errors(path):
+    with damage_errors(path, MAKE_AGAIN):
         return cache.read_pixels(path)
