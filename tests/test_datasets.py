@@ -1,10 +1,13 @@
 """A mask means the same in every type of file; a wrong mask is refused by name."""
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.datasets import LARGEST_SHARE, Case, annotated, read_mask, truth
+from foveate.datasets import LARGEST_SHARE, Case, annotated, digest, read_mask, truth
 from foveate.errors import DatasetError
 
 SHAPE = (20, 30)
@@ -105,6 +108,18 @@ def test_a_missing_mask_file_is_refused(tmp_path):
         DatasetError, match=r"gone.tif: unreadable mask .*; restore the file, or save it as PNG"
     ):
         read_mask(tmp_path / "gone.tif", SHAPE)
+
+
+def test_memory_that_runs_out_is_no_damaged_file(tmp_path, monkeypatch):
+    palette(lesion()).save(tmp_path / "mask.png")
+
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Path, "open", run_out)
+    for read in (lambda: read_mask(tmp_path / "mask.png", SHAPE), lambda: digest(tmp_path / "mask.png")):
+        with pytest.raises(OSError, match="Cannot allocate memory"):
+            read()
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's word on the third

@@ -1,6 +1,7 @@
 """What must hold for any file that is handed in, and for any set of paths."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -621,6 +622,18 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", forbid)  # permissions do not bind root, who may run this
     assert "cannot be read; ask for permission" in refusal(path)
+
+
+@pytest.mark.parametrize("failing", ["pathlib.Path.open", "hashlib.file_digest", "mmap.mmap"])
+def test_memory_that_runs_out_is_no_damaged_file(tmp_path, monkeypatch, failing):
+    path = write_file(tmp_path, WHOLE["PNG"])
+
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(failing, run_out)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        read(path)
 
 
 def test_a_name_too_long_for_the_disk_is_an_error_of_one_line(tmp_path):

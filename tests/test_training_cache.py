@@ -214,6 +214,16 @@ def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_draft(cases, tmp_path
     assert list((tmp_path / "sheets").iterdir()) == []
 
 
+def test_memory_that_runs_out_is_no_full_disk(cases, tmp_path, monkeypatch):
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "save", run_out)
+
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        cache.cache_case(cases[0], CONTRACT, tmp_path / "sheets")
+
+
 def test_a_file_in_the_way_of_the_cache_is_an_error(cases, tmp_path):
     (tmp_path / "sheets").write_text("in the way")
 

@@ -1,5 +1,6 @@
 """The three rows of Table 1 are compared at equal steps and on the same photographs."""
 
+import errno
 import json
 import os
 import shutil
@@ -194,6 +195,15 @@ def test_the_papers_tiling_is_143_patches_side_by_side():
     assert (paper.overlap, paper.part) == (0, "paper")
     assert len(tiling.regular_grid(canvas.PAPER_CROP, 256, paper.overlap)) == 143
     assert comparison.with_tiling(contract, "model") is contract
+
+
+def test_memory_that_runs_out_is_no_damaged_photograph(made, monkeypatch):
+    def run_out(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Image, "open", run_out)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        comparison.require_crop(made[2])
 
 
 def test_the_figure_holds_five_pictures_in_the_papers_order(comparisons):

@@ -28,7 +28,7 @@ from foveate.training import (
     recipes,
     runner,
 )
-from foveate.training.recipe import Recipe
+from foveate.training.recipe import REFINE, Recipe
 from foveate.training.release import (
     ReleaseChoices,
     ReleaseInputs,
@@ -93,14 +93,19 @@ def cross_validate(recipe: str, training: TrainingOptions, options: CrossValidat
         int8=options.int8,
     )
     export.require_replaceable(options.out / cross_validation.PACKAGE)
-    for run in cross_validation.run_plans(programme):
+    runs = cross_validation.run_plans(programme)
+    for run in runs:
         print(run.folder.name, file=sys.stderr)
         progress_steps.show(cross_validation.train(run))
-    if cross_validation.is_releasable(programme):
-        print(cross_validation.write_package(programme))
-    else:
+    if cross_validation.runs_without(programme, "joint"):
         line = "the package is written once stage 'joint' is trained: run the same command without --stage"
         print(f"foveate: {line}", file=sys.stderr)
+        return
+    unrefined = cross_validation.runs_without(programme, REFINE)
+    if 0 < len(unrefined) < len(runs):
+        line = f"the package is made of stage 'joint': {REFINE} is not finished in {', '.join(unrefined)}"
+        print(f"foveate: {line}", file=sys.stderr)
+    print(cross_validation.write_package(programme))
 
 
 def release(recipe: str, options: ReleaseOptions) -> None:

@@ -423,5 +423,4 @@ def _result_name(photograph: Photograph, name: str | None) -> str:
 def _own_name(photograph: Photograph) -> str:
     """Return the name of a photograph's file or array, as `photographs.list_files` names a single file."""
     frame = None if photograph.origin is None else photograph.origin.frame
-    name = photographs.without_suffix(Path(photograph.source).name)
-    return name + ("" if frame is None else f"_frame-{frame}")
+    return photographs.frame_name(photographs.without_suffix(Path(photograph.source).name), frame)

@@ -428,7 +428,7 @@ def _renamed_photograph(
         candidates = [
             file
             for file in files.photographs
-            if last in {photographs.without_suffix(file.path.name), file.path.name}
+            if last in {photographs.without_suffix(file.path.name), file.path.stem, file.path.name}
         ]
         digest = writers.stored_digest(job.out, name) if candidates else None
         for file in candidates[:RENAMED_CHECKED]:

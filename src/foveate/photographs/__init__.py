@@ -60,7 +60,7 @@ from foveate.photographs._listing import (
     is_result_mark,
     list_files,
 )
-from foveate.photographs._names import SUFFIXES, shorten, without_suffix
+from foveate.photographs._names import SUFFIXES, frame_name, shorten, without_suffix
 from foveate.types import Photograph
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "PhotographFile",
     "PhotographFiles",
     "exif_orientation",
+    "frame_name",
     "from_array",
     "holds_results",
     "is_hidden",

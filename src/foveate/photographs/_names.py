@@ -83,6 +83,16 @@ def without_suffix(name: str) -> str:
     return f"{folder}{slash}{stem}" if is_suffix else name
 
 
+def frame_name(stem: str, frame: int | None) -> str:
+    """Return the name of one photograph of a file.
+
+    Args:
+        stem: name of the file without the suffix of a photograph.
+        frame: number of the photograph in a DICOM object that holds several, from 1; None for other files.
+    """
+    return stem if frame is None else f"{stem}_frame-{frame}"
+
+
 def shorten(name: str) -> str:
     """Return a name whose last part has at most `LONGEST_NAME` bytes.
 

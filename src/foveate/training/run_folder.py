@@ -23,16 +23,13 @@ Several stages of one run may be trained in parallel. Files are written atomical
 
 import json
 import os
-import pickle
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
@@ -41,6 +38,7 @@ from foveate.paths import display_path, exists
 from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
+from foveate.training.damage import COPY_AGAIN, damage_errors
 from foveate.training.recipe import Recipe, StageName
 from foveate.training.run_record import RunSettings, RunSplit, RunStart
 
@@ -97,7 +95,7 @@ class RunFolder:
 
     def keep_settings(self, settings: RunSettings) -> None:
         """Write the settings, or check that the run was begun with them; raises as `keep_split`."""
-        self._keep(self.path / "settings.json", settings.to_json(), "other settings")
+        self._keep(self.path / "settings.json", settings.to_json(), _if_unequal("other settings"))
 
     def keep_split(self, split: RunSplit) -> None:
         """Write the split, or check that the run was begun with it.
@@ -105,7 +103,7 @@ class RunFolder:
         Raises:
             TrainingError: the run was begun with another one.
         """
-        self._keep(self.split, split.to_json(), "another split")
+        self._keep(self.split, split.to_json(), _if_unequal("another split"))
 
     def keep_digests(self, digests: Json, lesions: Sequence[str]) -> None:
         """Write the digests of all photographs and masks, or check that the run was begun with them.
@@ -117,14 +115,12 @@ class RunFolder:
         Raises:
             TrainingError: the run was begun with other files; the message names the first one.
         """
-        path = self.path / "data.json"
-        if not exists(path) or not self.has_run():
-            self._keep(path, digests, "other photographs or masks")
-        elif difference := run_record.first_difference(self.read_digests(), digests, lesions):
-            raise TrainingError(
-                f"{display_path(path)}: the run was started with other photographs or masks ({difference}); "
-                "use the same again, or choose another --out"
-            )
+
+        def difference(recorded: Json, now: Json) -> str | None:
+            first = run_record.first_difference(recorded, now, lesions)
+            return None if first is None else f"other photographs or masks ({first})"
+
+        self._keep(self.path / "data.json", digests, difference)
 
     def add_start(self, start: RunStart) -> None:
         """Write a file about this start of the run."""
@@ -166,7 +162,7 @@ class RunFolder:
             raise TrainingError(
                 f"{display_path(self._weights(stage))}: does not exist; finish stage '{stage}' first"
             )
-        with _damage_errors(self._weights(stage)):
+        with damage_errors(self._weights(stage), COPY_AGAIN):
             return load_file(self._weights(stage))
 
     def write_weights(self, stage: StageName, weights: dict[str, torch.Tensor]) -> None:
@@ -184,7 +180,7 @@ class RunFolder:
             TrainingError: the file is damaged.
         """
         path = self._checkpoint(stage)
-        with _damage_errors(path):
+        with damage_errors(path, COPY_AGAIN):
             content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         return content
 
@@ -253,16 +249,31 @@ class RunFolder:
     def _checkpoint(self, stage: StageName) -> Path:
         return self.path / f"{stage}.checkpoint"
 
-    def _keep(self, path: Path, content: Json, difference: str) -> None:
-        """Write a file, or check its content once a stage has begun: before that, nothing depends on it."""
+    def _keep(self, path: Path, content: Json, difference: Callable[[Json, Json], str | None]) -> None:
+        """Write a file, or check its content once a stage has begun: before that, nothing depends on it.
+
+        Args:
+            path: path of the file.
+            content: what it should hold.
+            difference: returns what of the recorded content differs from the present one; None if nothing
+                does.
+
+        Raises:
+            TrainingError: the contents differ.
+        """
         text = _json(content)
-        if not exists(path) or not exists(self._recipe):
+        if not exists(path) or not self.has_run():
             atomic_files.write_file(path, text.encode())
-        elif _read_json(path) != json.loads(text):  # in any order, such as that of --set
+        elif what := difference(_read_json(path) or {}, json.loads(text)):
             raise TrainingError(
-                f"{display_path(path)}: the run was started with {difference}; use the same again, or "
-                "choose another --out"
+                f"{display_path(path)}: the run was started with {what}; use the same again, or choose "
+                "another --out"
             )
+
+
+def _if_unequal(what: str) -> Callable[[Json, Json], str | None]:
+    """Return the function that calls two records different unless they are equal, in any order of names."""
+    return lambda recorded, now: None if recorded == now else what
 
 
 def _json(content: Json) -> str:
@@ -272,23 +283,6 @@ def _json(content: Json) -> str:
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not exists(path):
         return None
-    with _damage_errors(path):
+    with damage_errors(path, COPY_AGAIN):
         content: dict[str, Any] = json.loads(path.read_text())
     return content
-
-
-@contextmanager
-def _damage_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a file that was copied in part or altered into a TrainingError of one line.
-
-    Errors that say that memory ran out are raised as they are.
-    """
-    try:
-        yield
-    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise TrainingError(
-            f"{display_path(path)}: cannot be read ({reason}); copy the run again, or choose another --out"
-        ) from error

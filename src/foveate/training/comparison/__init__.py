@@ -23,7 +23,7 @@ from foveate import metrics, models, nets, photographs
 from foveate.choices import ComparisonTiling
 from foveate.datasets import DAMAGED, Case, truth
 from foveate.datasets.folders import same_name
-from foveate.errors import DatasetError, SettingError, TrainingError
+from foveate.errors import DatasetError, SettingError, TrainingError, is_out_of_memory
 from foveate.evaluation import LesionOutcome, maps_from_model
 from foveate.evaluation.evaluate import EvaluationSpec, evaluate
 from foveate.evaluation.measures import Measures
@@ -117,6 +117,8 @@ def require_crop(cases: Sequence[Case]) -> None:
             with Image.open(case.photograph) as picture:
                 shape = (picture.height, picture.width)
         except DAMAGED as error:
+            if is_out_of_memory(error):
+                raise
             raise DatasetError(
                 f"{display_path(case.photograph)}: unreadable ({error}); restore the file"
             ) from error
