@@ -1,6 +1,7 @@
 """A finished run becomes a package: its thresholds, its record, and that it predicts what was validated."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -365,6 +366,18 @@ def recorded_run(tmp_path):
 def load_with(run, root):
     cases = tiny_set.idrid.cases(root / "set", "train")
     return release.load_run(tiny_set.recipe(), run.path, cases, LAYOUTS["idrid"])
+
+
+def test_a_run_whose_records_spell_names_in_another_unicode_form_is_released(recorded_run):
+    run, cases = recorded_run
+    named = [tiny_set.replace(case, name=f"é-{case.name}") for case in cases]
+    spelt = [tiny_set.replace(case, name=unicodedata.normalize("NFD", case.name)) for case in named]
+    run.keep_split(RunSplit(about="", folds={case.name: 0 for case in spelt}, held_back=0))
+    run.keep_digests(run_record.file_digests(spelt, LESIONS), LESIONS)
+
+    loaded = release.load_run(tiny_set.recipe(), run.path, named, LAYOUTS["idrid"])
+
+    assert [case.name for case in loaded.held_back] == [case.name for case in named]
 
 
 def test_a_mask_that_this_copy_of_the_set_lacks_is_refused_as_the_run_had_it(recorded_run, tmp_path):

@@ -14,9 +14,8 @@ import numpy as np
 from foveate import atomic_files
 from foveate.datasets import Case, facts, likeness
 from foveate.datasets.facts import CaseFacts
-from foveate.datasets.folders import same_name
 from foveate.errors import DatasetError, SettingError
-from foveate.paths import display_path, exists, valid_path
+from foveate.paths import display_path, exists, nfc, valid_path
 from foveate.wording import quantity
 from foveate.writers.tables import utf8
 
@@ -348,7 +347,7 @@ def read(path: Path) -> dict[str, int]:
                 f"{display_path(path)}: the fold of photograph {name!r} is {json.dumps(fold)}; give a whole "
                 "number, 0 or more"
             )
-    return {same_name(name): fold for name, fold in folds.items()}
+    return {nfc(name): fold for name, fold in folds.items()}
 
 
 def part(names: Sequence[str], folds: Folds, held_out: int) -> tuple[list[str], list[str]]:

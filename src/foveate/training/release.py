@@ -24,7 +24,6 @@ from jaxtyping import Float64
 from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
 from foveate.datasets import Case, digest, dr_grades, truth
-from foveate.datasets.folders import same_name
 from foveate.datasets.layouts import Layout
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
@@ -34,7 +33,7 @@ from foveate.inference.prepared_canvas import prepare_canvas
 from foveate.metrics.calibration import PlattScaling
 from foveate.models import Manifest, TrainingData
 from foveate.nets import LocalGlobalUNet
-from foveate.paths import display_path
+from foveate.paths import display_path, nfc
 from foveate.training import export, quantisation, run_record, runner, trainer
 from foveate.training import recipe as recipes
 from foveate.training.recipe import REFINE, Recipe, StageName
@@ -91,7 +90,7 @@ class FinishedRun:
         """Return the names, in NFC, of all training photographs, with those of the package at the start."""
         earlier = () if self.start is None else self.start.photographs
         names = (*earlier, *(case.name for case in self.training_cases))
-        return tuple(sorted({same_name(name) for name in names}))
+        return tuple(sorted({nfc(name) for name in names}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +213,7 @@ def _require_same_set(
     """
     digests = run.read_digests()
     healthy = {f"{dr_grades.PREFIX}{name}" for name in run_record.healthy_names(digests, cases)}
-    recorded, present = set(digests) - healthy, {case.name for case in annotated}
+    recorded, present = set(digests) - healthy, {nfc(case.name) for case in annotated}
     if digests and recorded != present:
         name = min(recorded ^ present)
         difference = "which the set lacks" if name in recorded else "which the run has not seen"
@@ -224,7 +223,7 @@ def _require_same_set(
             "of the run with --data"
         )
     for case in annotated if digests else ():
-        _require_same_files(run, case, digests[case.name], recipe.contract.lesions)
+        _require_same_files(run, case, digests[nfc(case.name)], recipe.contract.lesions)
 
 
 def _require_same_files(

@@ -19,6 +19,7 @@ STAGE.checkpoint      everything that a stage needs to continue
 STAGE.safetensors     the stage's result (`Stage.snapshots`); a stage that has it is finished
 
 Several stages of one run may be trained in parallel. Files are written atomically (`foveate.atomic_files`).
+Names in records are read and compared in the Unicode form NFC.
 """
 
 import json
@@ -37,7 +38,7 @@ from safetensors.torch import load_file, save
 
 from foveate import atomic_files
 from foveate.errors import OutputError, TrainingError, is_out_of_memory
-from foveate.paths import display_path, exists
+from foveate.paths import display_path, exists, nfc
 from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
 from foveate.training.curves import StepRecord, ValidationRecord
@@ -82,10 +83,10 @@ class RunFolder:
         Raises:
             TrainingError: the folder holds a run of another recipe.
         """
-        text = _json(recipes.describe(recipe))
+        content = recipes.describe(recipe)
         if not exists(self._recipe):
-            atomic_files.write_file(self._recipe, text.encode())
-        elif self._recipe.read_text() != text:
+            atomic_files.write_file(self._recipe, _json(content).encode())
+        elif self.read_recipe() != _in_nfc(content):
             raise TrainingError(
                 f"{display_path(self._recipe)}: was written by another recipe or version; choose another "
                 "--out"
@@ -120,7 +121,7 @@ class RunFolder:
         path = self.path / "data.json"
         if not exists(path) or not self.has_run():
             self._keep(path, digests, "other photographs or masks")
-        elif difference := run_record.first_difference(self.read_digests(), digests, lesions):
+        elif difference := run_record.first_difference(self.read_digests(), _in_nfc(digests), lesions):
             raise TrainingError(
                 f"{display_path(path)}: the run was started with other photographs or masks ({difference}); "
                 "use the same again, or choose another --out"
@@ -255,10 +256,9 @@ class RunFolder:
 
     def _keep(self, path: Path, content: Json, difference: str) -> None:
         """Write a file, or check its content once a stage has begun: before that, nothing depends on it."""
-        text = _json(content)
         if not exists(path) or not exists(self._recipe):
-            atomic_files.write_file(path, text.encode())
-        elif _read_json(path) != json.loads(text):  # in any order, such as that of --set
+            atomic_files.write_file(path, _json(content).encode())
+        elif _read_json(path) != _in_nfc(content):  # in any order, such as that of --set
             raise TrainingError(
                 f"{display_path(path)}: the run was started with {difference}; use the same again, or "
                 "choose another --out"
@@ -270,11 +270,17 @@ def _json(content: Json) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a record holds, in NFC; None if there is none."""
     if not exists(path):
         return None
     with _damage_errors(path):
-        content: dict[str, Any] = json.loads(path.read_text())
-    return content
+        return _in_nfc(json.loads(path.read_text()))
+
+
+def _in_nfc(content: Json) -> dict[str, Any]:
+    """Return the values of a record with all names in one Unicode form: an older one may have another."""
+    values: dict[str, Any] = json.loads(nfc(json.dumps(content, ensure_ascii=False)))
+    return values
 
 
 @contextmanager
