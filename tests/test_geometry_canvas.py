@@ -196,6 +196,19 @@ def test_a_picture_that_has_the_shape_already_is_returned_without_a_copy():
 
 @laws
 @given(sizes, sizes, turns, seeds)
+@pytest.mark.parametrize(
+    ("shape", "side", "expected"),
+    [((40, 60), 30, (20, 30)), ((61, 40), 30, (30, 20)), ((7, 30), 30, (7, 30)), ((1, 300), 30, (1, 30))],
+)
+def test_a_picture_is_shrunk_to_its_longer_side_and_never_grows(shape, side, expected):
+    picture = np.arange(3 * shape[0] * shape[1]).reshape(*shape, 3).astype(np.uint8)
+
+    shrunk = canvas.shrink(picture, side)
+
+    assert shrunk.shape[:2] == expected
+    assert np.array_equal(shrunk, canvas.resample(picture, expected))
+
+
 def test_turning_and_resampling_commute(old, new, quarter, seed):
     picture = np.random.default_rng(seed).random((*old, 3), np.float32)
 

@@ -40,6 +40,12 @@ BlobPolarity = Literal["none", "dark", "bright"]
 surroundings."""
 
 
+def scaled_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return the shape (rows, columns) of a scaled picture, rounded; each side has at least 1 px."""
+    rows, columns = (max(1, round(length * factor)) for length in shape)
+    return rows, columns
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomOrigin:
     """What a DICOM object states beside its pixels, as far as results refer to it; nothing is guessed."""

@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from foveate.types import Field, Photograph
+from foveate.types import Field, Photograph, scaled_shape
 
 DIAMETER = 1000
 """Diameter of the field at which sharpness is measured, px; a photograph with a smaller field is 'small'. Of
@@ -108,7 +108,7 @@ def assess(photograph: Photograph, field: Field) -> tuple[str, ...]:
 def _is_blurred(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> bool:
     """Return whether fine details have too little contrast in green, where vessels and lesions show best."""
     ratio = DIAMETER / field.diameter
-    height, width = (max(1, round(length * ratio)) for length in field.box.shape)
+    height, width = scaled_shape(field.box.shape, ratio)
     interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
     green = cv2.extractChannel(pixels[field.box.slices], 1)
     picture = cv2.resize(green, (width, height), interpolation=interpolation).astype(np.float32)

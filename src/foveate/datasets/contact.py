@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from foveate.geometry import canvas
 from foveate.lesions import Lesion
+from foveate.types import scaled_shape
 from foveate.writers import overlays
 
 SIDE = 320
@@ -58,9 +60,7 @@ def thumbnail(
         kinds: the lesions to outline, in drawing order: the last is on top.
     """
     height, width = pixels.shape[:2]
-    scale = SIDE / max(height, width)
-    small = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    picture = canvas.resample(pixels, scaled_shape((height, width), SIDE / max(height, width))).copy()
     for kind in kinds:
         if kind.code in masks:
             mask = _shrink_mask(masks[kind.code], picture.shape[:2])

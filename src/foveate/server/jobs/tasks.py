@@ -29,6 +29,7 @@ from foveate.errors import (
     PhotographError,
     is_out_of_memory,
 )
+from foveate.geometry import canvas
 from foveate.inference import batch
 from foveate.inference.api import Model
 from foveate.inference.pipeline import segment
@@ -157,9 +158,7 @@ def _lesion_pixels(task: ReadMaskTask) -> Bool[np.ndarray, "H W"]:
 
 def _thumbnail(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
     """Return a small JPEG of a picture."""
-    scale = THUMBNAIL / max(picture.shape)
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    return overlays.jpeg(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8))
+    return overlays.jpeg(canvas.shrink(picture, THUMBNAIL))
 
 
 def predict(task: PredictTask, model: Model, progress: Callable[[float], None]) -> Prediction:
