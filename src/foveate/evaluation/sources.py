@@ -34,7 +34,7 @@ from foveate.inference.settings import FieldChoice, Settings
 from foveate.metrics.thresholds import StoredMap
 from foveate.models import Package
 from foveate.paths import display_path, is_file, is_folder, nfc, obstacle
-from foveate.types import Box, Field, FieldRule, Photograph
+from foveate.types import Field, FieldRule, Photograph
 from foveate.warning_filter import suppress_warnings
 
 SUFFIXES = (".png", ".tif", ".tiff", ".npy", ".npz")
@@ -282,11 +282,6 @@ def _seams(segmentation: Segmentation, lesion: str) -> Float64[np.ndarray, " 4"]
     inside = field_of_view.mask(segmentation.field, box)
     within = canvas.resample(inside.astype(np.uint8), shape) > 0
     return metrics.seams.table_row(levels, within, segmentation.tiling.corners, segmentation.tiling.window)
-
-
-def full_box(shape: tuple[int, int]) -> Box:
-    """Return the box of a whole photograph of (H, W) px."""
-    return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 
 def _by(shape: tuple[int, ...]) -> str:

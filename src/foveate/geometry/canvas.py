@@ -40,7 +40,7 @@ def part_box(part: Part, shape: tuple[int, int], field: Field) -> Box:
     if part == "field":
         return field.box
     if part == "whole":
-        return Box(top=0, left=0, bottom=shape[0], right=shape[1])
+        return Box.whole(shape)
     height, width = PAPER_CROP
     if shape[0] < height or shape[1] < width:
         raise GeometryError(

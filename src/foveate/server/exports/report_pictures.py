@@ -81,9 +81,7 @@ def photograph(packs: Packs, pack: Path, crop: Crop) -> UInt8[np.ndarray, "h w 3
     enough = [number for number, size in enumerate(sizes) if size.width >= crop.photograph[1] * crop.scale]
     number = enough[0] if enough else len(sizes) - 1
     shrink = sizes[number].width / crop.photograph[1]
-    top, left, bottom, right = (
-        round(edge * shrink) for edge in (crop.box.top, crop.box.left, crop.box.bottom, crop.box.right)
-    )
+    top, left, bottom, right = (round(edge * shrink) for edge in crop.box.corners)
     part = Box(top=top, left=left, bottom=max(bottom, top + 1), right=max(right, left + 1))
     return canvas.resample(_read(packs, pack, number, sizes[number], part), crop.shape)
 

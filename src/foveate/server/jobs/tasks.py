@@ -311,11 +311,11 @@ def _store_probabilities(directory: PhotographDir, probabilities: Probabilities,
             np.savez_compressed(
                 file,
                 lesions=np.array(probabilities.lesions),
-                box=_corners(frame.box),
+                box=np.array(frame.box.corners),
                 canvas=np.array(frame.shape),
                 shape=np.array(probabilities.shape),
                 disc=np.array([*field.centre, field.radius]),
-                lit=_corners(field.box),
+                lit=np.array(field.box.corners),
             )
         _append_maps(temporary, probabilities.maps)
 
@@ -341,19 +341,11 @@ def _load_probabilities(directory: PhotographDir) -> tuple[Probabilities, Field]
         probabilities = Probabilities(
             lesions=tuple(stored["lesions"].tolist()),
             maps=PackedMaps.pack(stored["maps"]),
-            frame=Frame(box=_box(stored["box"]), shape=(height, width)),
+            frame=Frame(box=Box.from_corners(stored["box"].tolist()), shape=(height, width)),
             shape=(rows, columns),
         )
-        return probabilities, Field(centre=(row, column), radius=radius, box=_box(stored["lit"]))
-
-
-def _corners(box: Box) -> np.ndarray:
-    return np.array([box.top, box.left, box.bottom, box.right])
-
-
-def _box(corners: np.ndarray) -> Box:
-    top, left, bottom, right = corners.tolist()
-    return Box(top=top, left=left, bottom=bottom, right=right)
+        lit = Box.from_corners(stored["lit"].tolist())
+        return probabilities, Field(centre=(row, column), radius=radius, box=lit)
 
 
 @contextmanager
