@@ -289,7 +289,6 @@ def predict_request(
     decisions = lesion_decisions(package, settings)
     return PredictRequest(
         name=name,
-        key=name,
         provenance=Provenance(name=package.name, version=package.version, digest=package.digest),
         settings={
             "region": settings.part or package.contract.part,

@@ -236,7 +236,7 @@ def _result(directory: PhotographDir, task: ExportTask) -> PhotographResult:
     provenance = Provenance(name=facts.model.name, version=facts.model.version, digest=facts.model.sha256)
     settings = {**facts.settings, "thresholds": dict(task.thresholds)}
     return PhotographResult(
-        request=PredictRequest(name=task.key, key=task.key, provenance=provenance, settings=settings),
+        request=PredictRequest(name=task.key, provenance=provenance, settings=settings),
         photograph=replace(_read(directory, photographs.LIMIT_PIXELS), spacing=task.spacing),
         field=field,
         probabilities=probabilities,
