@@ -112,7 +112,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(root):
-    cases = tiny_set.idrid.cases(root / "set", "train")
+    cases = tiny_set.cases(root / "set")
     return TrainingPlan(recipe=tiny_set.recipe(split=root / "folds.json"), cases=cases, folder=root / "new")
 
 
