@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw, ImageFont
 from foveate.geometry import canvas
 from foveate.lesions import Lesion
 from foveate.types import scaled_shape
-from foveate.writers import overlays
 
 SIDE = 320
 """Longest side of a thumbnail, px: a sheet fits on a screen, and a haemorrhage is recognisable."""
@@ -81,11 +80,6 @@ def contact_sheets(
     remaining = iter(thumbnails)
     while page_thumbnails := list(islice(remaining, COLUMNS * ROWS)):
         yield _draw_sheet(page_thumbnails, kinds)
-
-
-def jpeg(page: UInt8[np.ndarray, "P Q 3"]) -> bytes:
-    """Return a sheet as JPEG bytes."""
-    return overlays.jpeg(page)
 
 
 def _shrink_mask(mask: Bool[np.ndarray, "H W"], shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
