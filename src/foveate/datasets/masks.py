@@ -28,7 +28,7 @@ from jaxtyping import Bool, Shaped
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from foveate.errors import DatasetError
+from foveate.errors import DatasetError, one_line
 from foveate.paths import display_path
 from foveate.photographs import BIG_ENDIAN_BIGTIFF, exif_orientation, turn_upright
 from foveate.warning_filter import suppress_warnings
@@ -128,9 +128,8 @@ def load(path: Path) -> MaskFile:
             image.load()
             return _content(path, image)
     except DAMAGED as error:
-        reason = " ".join(str(error).split())
         raise DatasetError(
-            f"{display_path(path)}: unreadable mask ({reason}); restore the file, or save it as PNG"
+            f"{display_path(path)}: unreadable mask ({one_line(error)}); restore the file, or save it as PNG"
         ) from error
 
 

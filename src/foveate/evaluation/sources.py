@@ -26,7 +26,7 @@ from PIL.PngImagePlugin import PngImageFile
 from foveate import metrics, photographs
 from foveate.datasets import Case, is_annotated
 from foveate.engines import Engine
-from foveate.errors import DatasetError, is_out_of_memory
+from foveate.errors import DatasetError, is_out_of_memory, one_line
 from foveate.geometry import canvas, field_of_view, stitching
 from foveate.inference.pipeline import Segmentation, segment
 from foveate.inference.prepared_canvas import find_field
@@ -145,7 +145,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> StoredMap:
     try:
         content = _content(path)
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         remedy = "write it again"
         if is_out_of_memory(error):  # also if a damaged file states a huge size
             remedy = "free some memory, or write it again if it is damaged"

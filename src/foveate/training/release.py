@@ -25,6 +25,7 @@ from foveate import evaluation, metrics, models, nets, photographs
 from foveate.choices import LastStage, ReducedEffort
 from foveate.datasets import Case, digest, dr_grades, truth
 from foveate.datasets.layouts import Layout
+from foveate.engines import Engine
 from foveate.errors import DatasetError, TrainingError
 from foveate.evaluation import CaseHistogram, LesionScore, effort_cutoffs, evidence_cuts
 from foveate.evaluation.evidence_cuts import EvidenceCut
@@ -435,8 +436,7 @@ def choose_evidence_cuts(
     package = dataclasses.replace(models.unsaved_package(recipe.name, recipe.contract), decisions=decisions)
     regions: list[Mapping[str, evidence_cuts.CaseRegions]] = []
     for run in inputs.validation_runs:
-        network = _calibrated_network(run, scalings, run.recipe.global_shares)
-        engine = ROWS["fused"](network=export.round_to_half(network))
+        engine = _calibrated_engine(run, scalings)
         regions += evidence_cuts.list_regions(package, engine, run.held_back)
     return evidence_cuts.choose_all(regions, decisions)
 
@@ -455,10 +455,15 @@ def choose_selection_rules(
     package = models.unsaved_package(recipe.name, recipe.contract)
     results: list[effort_cutoffs.CoarseResult] = []
     for run in inputs.validation_runs:
-        network = _calibrated_network(run, scalings, run.recipe.global_shares)
-        engine = ROWS["fused"](network=export.round_to_half(network))
+        engine = _calibrated_engine(run, scalings)
         results += effort_cutoffs.coarse_results(package, engine, run.held_back)
     return effort_cutoffs.choose_from_results(results, effort_cutoffs.reduced_tta_views(package))
+
+
+def _calibrated_engine(run: FinishedRun, scalings: Mapping[Row, Scalings]) -> Engine:
+    """Return an engine for a validation run's network as it would be released: calibrated and rounded."""
+    network = _calibrated_network(run, scalings, run.recipe.global_shares)
+    return ROWS["fused"](network=export.round_to_half(network))
 
 
 def _calibrated_network(

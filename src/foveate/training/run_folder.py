@@ -37,7 +37,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from foveate import atomic_files
-from foveate.errors import OutputError, TrainingError, is_out_of_memory
+from foveate.errors import OutputError, TrainingError, is_out_of_memory, one_line
 from foveate.paths import display_path, exists, nfc
 from foveate.training import curves, run_record
 from foveate.training import recipe as recipes
@@ -203,7 +203,7 @@ class RunFolder:
         except RuntimeError as error:  # torch's error on a full disk
             if is_out_of_memory(error):
                 raise
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise OutputError(
                 f"{display_path(path)}: cannot be written ({reason}); free some space and start again"
             ) from error
@@ -294,7 +294,7 @@ def _damage_errors(path: Path) -> Iterator[None]:
     except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = one_line(error, 120)
         raise TrainingError(
             f"{display_path(path)}: cannot be read ({reason}); copy the run again, or choose another --out"
         ) from error
