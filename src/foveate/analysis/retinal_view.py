@@ -99,7 +99,7 @@ def make(pixels: UInt8[np.ndarray, "H W 3"], field: Field) -> RetinalView:
 
 
 def resize_field(
-    picture: UInt8[np.ndarray, "H W ..."], field: Field, diameter: float
+    picture: UInt8[np.ndarray, "H W ..."], field: Field, diameter: int
 ) -> UInt8[np.ndarray, "h w ..."]:
     """Return the box of a photograph's field of view, resized so that the field has a diameter, px."""
     ratio = diameter / field.diameter
