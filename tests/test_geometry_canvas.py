@@ -196,7 +196,7 @@ def test_a_picture_that_has_the_shape_already_is_returned_without_a_copy():
 
 @pytest.mark.parametrize(
     ("shape", "side", "expected"),
-    [((40, 60), 30, (20, 30)), ((61, 40), 30, (30, 20)), ((7, 30), 30, (7, 30)), ((1, 300), 30, (1, 30))],
+    [((40, 60), 30, (20, 30)), ((61, 40), 30, (30, 20)), ((7, 9), 30, (7, 9)), ((1, 300), 30, (1, 30))],
 )
 def test_a_picture_is_shrunk_to_its_longer_side_and_never_grows(shape, side, expected):
     picture = np.arange(3 * shape[0] * shape[1]).reshape(*shape, 3).astype(np.uint8)
