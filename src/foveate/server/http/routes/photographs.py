@@ -184,7 +184,7 @@ async def photograph(
 def delete(services: Services, id: Id) -> Response:
     """Delete a photograph and everything made from it, its gradings included."""
     services.gradings.require_deletable(services.record(id))
-    if not services.delete(id):
+    if not services.jobs.delete(id):
         raise errors.not_found("photograph")
     return Response(status_code=204)
 
@@ -209,7 +209,7 @@ def change(
             thresholds = body.thresholds or _thresholds(record, body.levels or {})
             services.corrections.set_thresholds(id, thresholds)
         changed = services.record(id)
-    services.publish(changed)
+    services.presenter.publish(changed)
     if "batch" in body.model_fields_set:
         services.publish_original(changed)
     photograph = services.presenter.photograph(changed)
